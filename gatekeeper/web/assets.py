@@ -1,0 +1,88 @@
+"""The files that pages link to, read once and named by their content.
+
+Rules: everything is in memory after the start, so a request never touches the disk and a name can
+never leave its folder. A served name carries a hash of the content, so it may be cached for good
+and two replicas in mid-upgrade never serve one name with two contents. A user's folder stands in
+for built-in files one by one, and may add its own.
+"""
+
+import hashlib
+import mimetypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from gzip import compress
+from pathlib import Path
+
+from gatekeeper.errors import ConfigError
+
+_HASH_DIGITS = 12  # 48 bits: a name must change with its file, not resist forgery
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",  # RFC 9239 section 6
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    body: bytes
+    gzip: bytes
+    content_type: str
+
+
+class Assets:
+    """The built-in files, those of `overrides` in their stead, each under its hashed name."""
+
+    def __init__(self, *, overrides: Path | None, prefix: str) -> None:
+        self._prefix = prefix
+        self._by_served_name: dict[str, Asset] = {}
+        self._served_names: dict[str, str] = {}
+        files = {path.name: path for path in _files(built_in("static"))}
+        if overrides is not None:
+            files |= {path.name: path for path in _files(overrides)}
+        for name, path in files.items():
+            body = _read(path)
+            self._served_names[name] = served = _served_name(path, body)
+            self._by_served_name[served] = Asset(
+                body=body, gzip=compress(body, mtime=0), content_type=_content_type(path)
+            )
+
+    def get(self, served_name: str) -> Asset | None:
+        return self._by_served_name.get(served_name)
+
+    def url(self, name: str) -> str:
+        """The address of the file `name`; raise `KeyError` if there is none."""
+        return self._prefix + self._served_names[name]
+
+
+def built_in(folder: str) -> Path:
+    """Where `templates` or `static` lie: in the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "assets" / folder
+    return shipped if shipped.is_dir() else package.parent / folder
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise ConfigError([error.strerror or "cannot be read"], source=str(folder)) from error
+    return (path for path in entries if path.is_file() and not path.name.startswith("."))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
+
+
+def _served_name(path: Path, body: bytes) -> str:
+    digest = hashlib.sha256(body).hexdigest()[:_HASH_DIGITS]
+    return f"{path.stem}.{digest}{path.suffix}"
+
+
+def _content_type(path: Path) -> str:
+    known = _TYPES.get(path.suffix.lower())
+    return known or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
