@@ -1,0 +1,79 @@
+"""What every test may ask for: real servers, a room of its own, and no trace left behind.
+
+Rules: tests share one store and one NATS, each in a room that no other test uses; a test that
+kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_TEST_STORE_URL` and
+`GATEKEEPER_TEST_EVENTS_URL` put other servers (DragonflyDB, Redis) in the place of the shared ones.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+
+import hypothesis
+import pytest
+import uvloop
+
+from gatekeeper.config import RoomName
+from tests.servers import EventsServer, StoreServer
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev")
+)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def environment_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The state folder is a temporary one, and nothing of the user's own gate is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("GATEKEEPER_") and not name.startswith("GATEKEEPER_TEST_"):
+                patch.delenv(name)
+        patch.setenv("GATEKEEPER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """The store that all tests share; take `room_name` as well."""
+    if url := os.environ.get("GATEKEEPER_TEST_STORE_URL"):
+        yield url
+        return
+    with StoreServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def events_url() -> Iterator[str]:
+    """The NATS that all tests share; take `room_name` as well."""
+    if url := os.environ.get("GATEKEEPER_TEST_EVENTS_URL"):
+        yield url
+        return
+    with EventsServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def private_store() -> Iterator[StoreServer]:
+    """A running store that this test may kill, pause, flush and restart."""
+    with StoreServer() as server:
+        yield server
+
+
+@pytest.fixture
+def private_events() -> Iterator[EventsServer]:
+    """A running NATS that this test may kill, pause and restart."""
+    with EventsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def room_name() -> RoomName:
+    """A room that no other test uses."""
+    return RoomName(f"test-{secrets.token_hex(6)}")

@@ -1,0 +1,83 @@
+"""The servers of the tests do what the tests rely on."""
+
+import asyncio
+
+import nats
+import pytest
+import redis.asyncio as redis
+import uvloop
+from redis.exceptions import ConnectionError as StoreGone
+
+from gatekeeper.config import RoomName
+from tests.servers import EventsServer, StoreServer, eventually
+
+
+async def test_the_loop_is_uvloop() -> None:
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+
+async def test_the_shared_store_answers(store_url: str, room_name: RoomName) -> None:
+    async with redis.from_url(store_url) as client:
+        assert await client.incr(room_name) == 1
+
+
+async def test_the_shared_events_answer(events_url: str) -> None:
+    client = await nats.connect(events_url)
+    await client.flush()
+    await client.close()
+
+
+async def test_a_killed_store_comes_back_with_its_data(private_store: StoreServer) -> None:
+    async with redis.from_url(private_store.url, retry=None) as client:
+        await client.set("a", 1)
+        private_store.kill()
+        with pytest.raises(StoreGone):
+            await client.get("a")
+        private_store.restart()
+        assert await client.get("a") == b"1"
+
+
+async def test_a_store_can_come_back_empty(private_store: StoreServer) -> None:
+    async with redis.from_url(private_store.url) as client:
+        await client.set("a", 1)
+    private_store.restart(empty=True)
+    async with redis.from_url(private_store.url) as client:
+        assert await client.get("a") is None
+
+
+async def test_a_store_counts_its_commands_and_forgets_on_flush(private_store: StoreServer) -> None:
+    async with redis.from_url(private_store.url) as client:
+        await client.set("a", 1)
+        await client.get("a")
+        await client.get("a")
+        private_store.flush()
+        assert await client.get("a") is None
+    assert private_store.commands()["get"] == 3
+
+
+async def test_a_paused_store_keeps_silent_until_it_is_resumed(private_store: StoreServer) -> None:
+    async with redis.from_url(private_store.url) as client:
+        await client.ping()
+        private_store.pause()
+        answer = asyncio.ensure_future(client.get("a"))
+        done, _ = await asyncio.wait({answer}, timeout=0.1)
+        assert not done
+        private_store.resume()
+        async with asyncio.timeout(5):
+            assert await answer is None
+
+
+async def test_killed_events_come_back_on_the_same_port(private_events: EventsServer) -> None:
+    address = private_events.url
+    client = await nats.connect(address, reconnect_time_wait=0.01)
+    private_events.kill()
+    await eventually(lambda: not client.is_connected)
+    private_events.restart()
+    assert private_events.url == address
+    await eventually(lambda: client.is_connected)
+    await client.close()
+
+
+async def test_eventually_says_what_did_not_happen() -> None:
+    with pytest.raises(AssertionError, match="the moon is blue"):
+        await eventually(lambda: False, 0.02, what="the moon is blue")

@@ -1,0 +1,202 @@
+"""Real servers that a test can kill, pause and bring back at the same address.
+
+Rules: synchronous, so that one server may outlive the event loop of a single test; nothing sleeps
+longer than until the server answers; a server dies with the test run even by SIGKILL.
+"""
+
+import asyncio
+import inspect
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+import redis
+
+from gatekeeper.room.embedded import events_command, launched, store_command
+
+T = TypeVar("T")
+
+_START_TIMEOUT_S = 10.0
+_POLL_S = 0.01
+
+
+async def eventually(
+    predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 5, *, what: str = ""
+) -> T:
+    """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = predicate()
+        value = cast(T, await answer if inspect.isawaitable(answer) else answer)
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s:g} s: {what or predicate}; last: {value}")
+        await asyncio.sleep(_POLL_S)
+
+
+class _Server:
+    """A child process; `stop` is polite, `kill` is not, and `restart` keeps the address."""
+
+    url: str
+
+    def __init__(self) -> None:
+        # Short, because a socket's path is limited and pytest's own folders can be long.
+        self.home = Path(tempfile.mkdtemp(prefix="gk-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start and return once the server answers."""
+        assert self._process is None, "it runs already"
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                launched(self._command()),
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._answers():
+            log_text = (self.home / "log").read_text(errors="replace")[-1000:]
+            assert self._process.poll() is None, f"ended at once: {log_text}"
+            assert time.monotonic() < deadline, f"does not answer: {log_text}"
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, as in a crash: connections break at once."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop it, if it runs, and start it again at the same address."""
+        if self._process is not None:
+            self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """End it whatever its state, and remove its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it does not run"
+        return self._process
+
+    def _end(self, number: signal.Signals) -> None:
+        process = self._running()
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)  # a paused process cannot obey
+        process.wait(timeout=_START_TIMEOUT_S)
+        self._process = None
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+
+class StoreServer(_Server):
+    """A store on a unix socket, with its data kept over `restart` unless told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = f"unix://{self.home}/store.sock"
+
+    def restart(self, *, empty: bool = False) -> None:
+        """Stop it, if it runs, and start it again, on request with all data lost."""
+        if self._process is not None:
+            self.stop()
+        if empty:
+            shutil.rmtree(self.home / "appendonlydir", ignore_errors=True)
+        self.start()
+
+    def flush(self) -> None:
+        """Lose every key, and keep the connections."""
+        with self._client() as client:
+            client.flushall()
+
+    def commands(self) -> dict[str, int]:
+        """How often each command ran since the start: `{"evalsha": 3, …}`."""
+        with self._client() as client:
+            stats = cast(dict[str, dict[str, int]], client.info("commandstats"))
+        return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url, socket_timeout=5)
+
+    def _command(self) -> list[str]:
+        return store_command(self.home / "store.sock")
+
+    def _answers(self) -> bool:
+        try:
+            with self._client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+class EventsServer(_Server):
+    """Core NATS on a port of its own choice, which it then keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._port = -1
+
+    def _command(self) -> list[str]:
+        return events_command(self.home, port=self._port)
+
+    def _answers(self) -> bool:
+        if self._port == -1:
+            try:
+                ports = (self.home / f"nats-server_{self.pid}.ports").read_text()
+                self._port = int(json.loads(ports)["nats"][0].rpartition(":")[2])
+            except (OSError, ValueError):
+                return False
+            self.url = f"nats://127.0.0.1:{self._port}"
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=5) as connection:
+                return connection.recv(5) == b"INFO "
+        except OSError:
+            return False
