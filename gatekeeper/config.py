@@ -232,7 +232,7 @@ _ADMISSION_KEYS = frozenset(_RoomKeys.model_fields) - _WAITING_KEYS
 class RoomConfig(_RoomKeys):
     """One room with every key filled in; durations in seconds, `rate` per minute."""
 
-    name: Annotated[str, BeforeValidator(_room_name)] = DEFAULT_ROOM
+    name: Annotated[RoomName, BeforeValidator(_room_name)] = DEFAULT_ROOM
     host: Annotated[str, BeforeValidator(_host_pattern)] | None = None
     path: Annotated[str, BeforeValidator(_path_prefix)] = "/"
 

@@ -1,0 +1,53 @@
+"""How long people wait, how often they ask, how often the pacer looks. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+from gatekeeper.policy.rules import REFRESH_FLOOR_S, Rules
+
+_BEAT_FLOOR_S = 0.02
+_BEAT_CEILING_S = 0.25
+IDLE_BEAT_S = 1.0  # with nobody waiting: newcomers take their own admissions
+
+
+def eta_s(ahead: int, *, rate_per_minute: float) -> int | None:
+    """Seconds until the visitor with `ahead` people before them is released; None if unknown."""
+    if rate_per_minute <= 0:
+        return None
+    return math.ceil((ahead + 1) * 60 / rate_per_minute)
+
+
+def refresh_s(eta: int | None, *, rules: Rules) -> int:
+    """When to ask again, whole seconds: soon near the front, rarely far back.
+
+    A sixth of the expected wait: after each answer the visitor's knowledge is at most that stale,
+    and an hour's wait costs about 150 polls instead of 720 at a fixed 5 s.
+    """
+    if eta is None:
+        return max(1, int(min(10.0, rules.refresh_ceiling_s)))
+    return max(1, int(min(max(REFRESH_FLOOR_S * 2, eta / 6), rules.refresh_ceiling_s)))
+
+
+def beat_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
+    """How long the pacer sleeps between two calls, seconds.
+
+    Half the time in which the bucket fills, so that no admission is lost to a full bucket while
+    people wait, within bounds that neither burden the store nor keep anyone from their turn.
+    """
+    if waiting == 0:
+        return IDLE_BEAT_S
+    if rate_per_minute <= 0:
+        return _BEAT_CEILING_S
+    return min(_BEAT_CEILING_S, max(_BEAT_FLOOR_S, burst / (rate_per_minute / 60) / 2))
+
+
+def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
+    """How long an emptied store releases nobody, so that all who wait can return, seconds.
+
+    At least `prove_within`, and longer than the longest interval that was told to anyone.
+    """
+    longest_told_s = refresh_s(
+        eta_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute), rules=rules
+    )
+    return max(rules.prove_within_s, longest_told_s * 1.25)

@@ -1,0 +1,91 @@
+"""A room's time spans as numbers, derived once from its configuration.
+
+No I/O and no clock. The spans that only exist to absorb granularity (how rarely a token is
+renewed) are derived here and nowhere else, so that store, tokens and pages agree on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gatekeeper.config import RoomConfig, RoomName
+
+_PASS_RENEWAL_CEILING_S = 60.0
+_TICKET_RENEWAL_CEILING_S = 30.0
+_SLOT_MARGIN_S = 5.0  # the store holds an unproven slot this much longer than the gate relies on
+REFRESH_CEILING_S = 30.0
+REFRESH_FLOOR_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one room promises, in seconds, admissions per minute and people."""
+
+    room: RoomName
+    rate_per_minute: float
+    burst: int
+    max_active: int
+    session_s: float
+    session_limit_s: float
+    claim_within_s: float
+    prove_within_s: float
+    abandon_after_s: float
+    keep_place_s: float
+    on_store_loss: Literal["hold", "open"]
+
+    @classmethod
+    def of(cls, room: RoomConfig) -> Rules:
+        return cls(
+            room=room.name,
+            rate_per_minute=room.rate,
+            burst=room.burst,
+            max_active=room.max_active,
+            session_s=room.session,
+            session_limit_s=room.session_limit,
+            claim_within_s=room.claim_within,
+            prove_within_s=room.prove_within,
+            abandon_after_s=room.abandon_after,
+            keep_place_s=room.keep_place,
+            on_store_loss=room.on_store_loss,
+        )
+
+    @property
+    def pass_renewal_s(self) -> float:
+        """A pass is renewed by its first use after this long, not by every use."""
+        return min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)
+
+    @property
+    def ticket_renewal_s(self) -> float:
+        return min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 10)
+
+    @property
+    def pass_life_s(self) -> float:
+        """From issue to expiry, so that `session_s` after the last use is always granted."""
+        return self.session_s + self.pass_renewal_s
+
+    @property
+    def ticket_life_s(self) -> float:
+        """From issue to expiry, so that an absence of `keep_place_s` is always forgiven."""
+        return self.keep_place_s + self.ticket_renewal_s
+
+    @property
+    def unproven_slot_s(self) -> float:
+        """How long the store holds the slot of a newcomer who has shown no cookie yet."""
+        return min(self.prove_within_s + _SLOT_MARGIN_S, self.pass_life_s)
+
+    @property
+    def revoked_for_s(self) -> float:
+        """After this long no token of a revoked visitor can be valid."""
+        return max(self.session_limit_s, self.ticket_life_s)
+
+    @property
+    def spent_for_s(self) -> float:
+        """How long a visitor whose pass expired must be remembered, so that the ticket it was
+        bought with is not honoured twice. 0 when that ticket is sure to have expired first."""
+        return self.ticket_life_s if self.ticket_life_s > self.session_s else 0.0
+
+    @property
+    def refresh_ceiling_s(self) -> float:
+        """The longest interval told to a waiting visitor: three polls fit in `abandon_after`."""
+        return max(REFRESH_FLOOR_S, min(REFRESH_CEILING_S, self.abandon_after_s / 3))

@@ -1,0 +1,176 @@
+"""Tickets and passes: what a visitor holds, signed with HS256 (RFC 7515, RFC 7519).
+
+Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. A token is read or
+it is `None`: forged, expired, truncated, of another room or with another algorithm are all the
+same and none of them raises. The kind stands in the `typ` header (explicit typing, RFC 8725
+section 3.11), so that a ticket can never be taken for a pass. Only verified tokens are cached,
+keyed by their very bytes, so a flood of forgeries cannot push the good ones out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NewType
+
+import jwt
+
+from gatekeeper.config import RoomName
+
+VisitorId = NewType("VisitorId", str)
+
+ALGORITHM: Final = "HS256"
+MAX_TOKEN_LENGTH: Final = 1024  # ours have about 300; refuse to parse what cannot be ours
+_VISITOR_LENGTH: Final = 22  # 128 bits in base64url without padding
+_TICKET, _PASS = "ticket+jwt", "pass+jwt"
+_DECODE_OPTIONS: Final[Any] = {
+    "verify_exp": False,  # against the store's clock, by `read`, not this machine's
+    "verify_iat": False,
+    "require": ["aud", "sub", "iat", "exp", "arr"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """This visitor arrived at that microsecond, and waits; renewed by polling."""
+
+    room: RoomName
+    visitor: VisitorId
+    arrival_us: int
+    issued_at_s: float
+    expires_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """This visitor is admitted until `expires_at_s`, which slides, and never past `ends_at_s`.
+
+    `proven` is false in the pass of a newcomer who was let through at once and has not yet shown
+    that they keep cookies.
+    """
+
+    room: RoomName
+    visitor: VisitorId
+    arrival_us: int
+    issued_at_s: float
+    expires_at_s: float
+    ends_at_s: float
+    proven: bool = True
+
+
+Token = Ticket | Pass
+
+
+def new_visitor_id() -> VisitorId:
+    """128 random bits as 22 base64url characters."""
+    return VisitorId(secrets.token_urlsafe(16))
+
+
+def key_id(secret: bytes) -> str:
+    """A public name for `secret`: 48 bits of an HMAC, from which the key cannot be told."""
+    digest = hmac.digest(secret, b"gatekeeper key id", hashlib.sha256)
+    return base64.urlsafe_b64encode(digest[:6]).decode()
+
+
+class Keyring:
+    """The secrets by key id: the first signs, all verify."""
+
+    def __init__(self, secrets_: Sequence[bytes]) -> None:
+        if not secrets_:
+            raise ValueError("a keyring needs at least one secret")
+        self._keys = {key_id(secret): secret for secret in secrets_}
+        self._signing_id = key_id(secrets_[0])
+        self._signing_key = secrets_[0]
+
+    def sign(self, claims: dict[str, object], *, kind: str) -> str:
+        headers = {"typ": kind, "kid": self._signing_id}
+        return jwt.encode(claims, self._signing_key, algorithm=ALGORITHM, headers=headers)
+
+    def verify(self, raw: str, *, audience: str) -> tuple[str, dict[str, Any]] | None:
+        """The kind and claims of `raw`, or None when any part of it is not as we sign it."""
+        try:
+            key = self._keys.get(jwt.get_unverified_header(raw).get("kid", ""))
+            if key is None:
+                return None
+            token = jwt.decode_complete(
+                raw, key, algorithms=[ALGORITHM], audience=audience, options=_DECODE_OPTIONS
+            )
+        # Hostile bytes reach the base64, JSON and UTF-8 decoders here, which answer with errors
+        # of their own; to the gate every one of them means: no token.
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError):
+            return None
+        return token["header"].get("typ"), token["payload"]
+
+
+class Tokens:
+    """Mints and reads the tokens of one room."""
+
+    def __init__(self, keyring: Keyring, room: RoomName, *, cache_size: int = 65_536) -> None:
+        self._keyring = keyring
+        self._room = room
+        self._cache: dict[str, Token] = {}
+        self._cache_size = cache_size
+
+    def mint(self, token: Token) -> str:
+        claims: dict[str, object] = {
+            "aud": token.room,
+            "sub": token.visitor,
+            "arr": token.arrival_us,
+            "iat": round(token.issued_at_s, 3),
+            "exp": round(token.expires_at_s, 3),
+        }
+        if isinstance(token, Ticket):
+            return self._keyring.sign(claims, kind=_TICKET)
+        claims["end"] = round(token.ends_at_s, 3)
+        if not token.proven:
+            claims["new"] = True
+        return self._keyring.sign(claims, kind=_PASS)
+
+    def read(self, raw: str | None, *, now_s: float) -> Token | None:
+        """The token in `raw` while it is valid at `now_s`, else None."""
+        if not raw or len(raw) > MAX_TOKEN_LENGTH:
+            return None
+        token = self._cache.get(raw)
+        if token is None:
+            token = self._verified(raw)
+            if token is None:
+                return None
+            if len(self._cache) >= self._cache_size:
+                del self._cache[next(iter(self._cache))]
+            self._cache[raw] = token
+        if now_s >= token.expires_at_s:
+            self._cache.pop(raw, None)
+            return None
+        return token
+
+    def _verified(self, raw: str) -> Token | None:
+        verified = self._keyring.verify(raw, audience=self._room)
+        if verified is None:
+            return None
+        kind, claims = verified
+        visitor, arrival_us = claims["sub"], claims["arr"]
+        issued_at_s, expires_at_s = claims["iat"], claims["exp"]
+        if not isinstance(visitor, str) or len(visitor) != _VISITOR_LENGTH:
+            return None
+        if not isinstance(arrival_us, int) or not 0 <= arrival_us < 2**53:
+            return None
+        if not isinstance(issued_at_s, int | float) or not isinstance(expires_at_s, int | float):
+            return None
+        if kind == _TICKET:
+            return Ticket(self._room, VisitorId(visitor), arrival_us, issued_at_s, expires_at_s)
+        ends_at_s = claims.get("end")
+        if kind != _PASS or not isinstance(ends_at_s, int | float):
+            return None
+        return Pass(
+            room=self._room,
+            visitor=VisitorId(visitor),
+            arrival_us=arrival_us,
+            issued_at_s=issued_at_s,
+            expires_at_s=min(expires_at_s, ends_at_s),
+            ends_at_s=ends_at_s,
+            proven=claims.get("new") is not True,
+        )

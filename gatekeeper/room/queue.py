@@ -1,0 +1,235 @@
+"""The queue of one room: its atomic operations as typed calls.
+
+Rules. Every operation is one script, so it happens wholly or not at all, on the store's clock.
+arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's
+state, which goes to `on_state`. An empty store is joined (what this replica knows is written
+back) and the call made once more. Everything raises `StoreError` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import Gone, Granted, Mode, Placed, Standing
+from gatekeeper.policy.pacing import recovery_s
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.batch import Batcher
+from gatekeeper.room.state import RoomState, parse_reply
+from gatekeeper.room.store import Script, Store, load_script, room_keys
+
+MOST_RELEASED_PER_CALL = 1000
+MOST_SWEPT_PER_CALL = 1000
+
+_ARRIVE = load_script("arrive")
+_POLL = load_script("poll")
+_ADVANCE = load_script("advance")
+_TOUCH = load_script("touch")
+_LEAVE = load_script("leave")
+_CONTROL = load_script("control")
+_JOIN = load_script("join")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One visitor's poll: the arrival by their token, and whether that token is a pass."""
+
+    visitor: VisitorId
+    arrival_us: int
+    has_pass: bool
+
+
+Left = Literal["slot", "place", "nothing"]
+
+
+class Queue:
+    """One room in the store, as one replica sees it."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Rules,
+        *,
+        replica: str,
+        on_state: Callable[[RoomState], None],
+        newest_known: Callable[[], RoomState | None],
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._replica = replica
+        self._on_state = on_state
+        self._newest_known = newest_known
+        self._keys = room_keys(rules.room)
+        self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
+        self._polls = Batcher(self._poll, name=f"poll {rules.room}")
+        self._touches = Batcher(self._touch, name=f"touch {rules.room}")
+
+    async def arrive(self, visitor: VisitorId) -> Granted | Placed:
+        """A newcomer: a slot if one is due and nobody waits, else the last place."""
+        return await self._arrivals.ask(visitor)
+
+    async def poll(self, asking: Asking) -> Standing:
+        """The heartbeat of one who waits, and the claim of one who was released."""
+        return await self._polls.ask(asking)
+
+    async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
+        """Their slot lasts until then; False when they were revoked."""
+        return await self._touches.ask((visitor, until_us))
+
+    async def advance(self) -> tuple[RoomState, int]:
+        """Sweep, release what is due, and say how many were released."""
+        rules = self._rules
+        state, rest = await self._run(
+            _ADVANCE,
+            self._replica,
+            str(rules.burst),
+            str(rules.max_active),
+            _us(rules.claim_within_s),
+            _us(rules.spent_for_s),
+            str(MOST_RELEASED_PER_CALL),
+            str(MOST_SWEPT_PER_CALL),
+        )
+        return state, int(rest[0])
+
+    async def leave(self, visitors: Sequence[VisitorId]) -> list[Left]:
+        """Give back places and slots; their tokens are honoured no more."""
+        _, rest = await self._run(_LEAVE, _us(self._rules.revoked_for_s), *visitors)
+        meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
+        return [meaning.get(code, "nothing") for code in rest]
+
+    async def allow(self, count: int) -> RoomState:
+        """Grant `count` admissions more, whatever the rate."""
+        return await self._control("allow", str(count))
+
+    async def set_rate(self, rate_per_minute: float) -> RoomState:
+        return await self._control("rate", _rate(rate_per_minute))
+
+    async def set_mode(self, mode: Mode) -> RoomState:
+        return await self._control("mode", mode.value)
+
+    async def look(self) -> RoomState:
+        """The state as it is now, changing nothing."""
+        return await self._control("look", "")
+
+    async def revoked(self) -> frozenset[VisitorId]:
+        """All whose tokens are not honoured, as the store knows them."""
+        return frozenset(map(VisitorId, await self._store.scores(self._keys[3])))
+
+    async def join(self, *, starting: bool = False) -> RoomState:
+        """Make the room in an empty store, and write back what only this replica still knows."""
+        known = self._newest_known()
+        window_s = self._recovery_window_s(known)
+        arguments = [_rate(self._rules.rate_per_minute), str(self._rules.burst), _us(window_s)]
+        if known is None:
+            arguments += ["0", "0", Mode.AUTO.value, "0", *["0"] * 7]
+        else:
+            arguments += [
+                str(known.epoch),
+                str(known.version),
+                known.mode.value,
+                _rate(known.rate_per_minute),
+                str(known.watermark_us),
+                str(known.last_arrival_us),
+                str(known.pending_grants),
+                str(known.arrived_total),
+                str(known.released_total),
+                str(known.admitted_total),
+                str(known.abandoned_total),
+            ]
+        arguments.append("1" if starting else "0")
+        reply = await self._store.run(_JOIN, self._keys, arguments)
+        state, _ = self._parsed(reply)
+        self._on_state(state)
+        return state
+
+    async def close(self) -> None:
+        for batcher in (self._arrivals, self._polls, self._touches):
+            await batcher.close()
+
+    async def _arrive(self, visitors: Sequence[VisitorId]) -> list[Granted | Placed]:
+        rules = self._rules
+        _, rest = await self._run(
+            _ARRIVE,
+            str(rules.burst),
+            str(rules.max_active),
+            _us(rules.prove_within_s),
+            _us(rules.unproven_slot_s),
+            _us(rules.spent_for_s),
+            *visitors,
+        )
+        return [
+            Granted(int(arrival), proven=False)
+            if code == b"1"
+            else Placed(int(arrival), int(ahead))
+            for code, arrival, ahead in zip(*[iter(rest)] * 3, strict=True)
+        ]
+
+    async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
+        arguments: list[str] = []
+        for asking in batch:
+            arguments += (asking.visitor, str(asking.arrival_us), "p" if asking.has_pass else "t")
+        rules = self._rules
+        _, rest = await self._run(
+            _POLL,
+            _us(rules.abandon_after_s),
+            _us(rules.pass_life_s),
+            _us(self._recovery_window_s(self._newest_known())),
+            *arguments,
+        )
+        return [
+            _standing(code, int(arrival), int(ahead))
+            for code, arrival, ahead in zip(*[iter(rest)] * 3, strict=True)
+        ]
+
+    async def _touch(self, batch: Sequence[tuple[VisitorId, int]]) -> list[bool]:
+        arguments: list[str] = []
+        for visitor, until_us in batch:
+            arguments += (visitor, str(until_us))
+        _, rest = await self._run(_TOUCH, *arguments)
+        return [code == b"1" for code in rest]
+
+    async def _control(self, word: str, value: str) -> RoomState:
+        state, _ = await self._run(_CONTROL, str(self._rules.burst), word, value)
+        return state
+
+    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, list[bytes]]:
+        reply = await self._store.run(script, self._keys, arguments)
+        if reply[0] == b"empty":
+            await self.join()
+            reply = await self._store.run(script, self._keys, arguments)
+        state, rest = self._parsed(reply)
+        self._on_state(state)
+        return state, rest
+
+    def _parsed(self, reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
+        try:
+            return parse_reply(reply)
+        except ValueError as error:
+            raise StoreError("the store gave an answer that is not ours") from error
+
+    def _recovery_window_s(self, known: RoomState | None) -> float:
+        waiting = known.queue_length if known else 0
+        rate = known.effective_rate_per_minute if known else self._rules.rate_per_minute
+        return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
+
+
+def _standing(code: bytes, arrival_us: int, ahead: int) -> Standing:
+    match code:
+        case b"1":
+            return Granted(arrival_us, proven=True)
+        case b"0":
+            return Placed(arrival_us, ahead)
+        case _:
+            return Gone()
+
+
+def _us(seconds: float) -> str:
+    return str(round(seconds * 1_000_000))
+
+
+def _rate(per_minute: float) -> str:
+    """As both Luas read it back exactly, and the same for the same rate."""
+    return format(per_minute, ".12g")

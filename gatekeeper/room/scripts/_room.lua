@@ -1,0 +1,120 @@
+-- Shared by every script of the room: loaded in front of each, so one EVALSHA carries both.
+--
+-- KEYS  1 queue    ZSET visitor -> arrival, microseconds
+--       2 seen     ZSET visitor -> deadline by which to be seen again
+--       3 active   ZSET visitor -> expiry of the slot
+--       4 revoked  ZSET visitor -> when no token of theirs can be valid any more
+--       5 replicas ZSET replica -> when it last called
+--       6 state    HASH
+--
+-- A visitor is in at most one of queue, active and revoked. In `seen` as well: expected to ask
+-- again (waiting), to claim (released) or to come back with the cookie (let through at once). In
+-- active alone: admitted and proven.
+--
+-- Numbers. DragonflyDB runs Lua 5.4 and hands scores as numbers, Redis and Valkey run 5.1 and hand
+-- strings. So what comes in goes through tonumber, what goes out through fmt, products are made
+-- of floats, and every score stays below 2^53. The bucket's level counts billionths of an
+-- admission, so that flooring it at every call loses nothing that matters.
+
+local QUEUE, SEEN, ACTIVE, REVOKED, REPLICAS, STATE =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local UNIT = 1e9
+local unpack_ = table.unpack or unpack
+
+local function fmt(n) return string.format('%.0f', n) end
+
+local function score(key, member)
+  local s = redis.call('ZSCORE', key, member)
+  if s then return tonumber(s) end
+  return nil
+end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
+  'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
+  'origin_epoch', 'origin_version', 'configured_rate' }
+
+-- The state as a table of numbers (mode and the rates stay strings), or nil in an empty store.
+local function load_state()
+  local raw = redis.call('HMGET', STATE, unpack_(FIELDS))
+  if not raw[1] then return nil end
+  local s = {}
+  for i = 1, #FIELDS do
+    local field, value = FIELDS[i], raw[i]
+    if field == 'mode' or field == 'rate' or field == 'configured_rate' then
+      s[field] = value or ''
+    else
+      s[field] = tonumber(value or '0') or 0
+    end
+  end
+  -- The store's clock may have stepped back behind what it once told: time never does.
+  if now < s.filled_at then now = s.filled_at end
+  return s
+end
+
+-- Write the whole state back; `changed` says that the others should hear of it.
+local function save_state(s, changed)
+  if changed then s.version = s.version + 1 end
+  local flat = {}
+  for i = 1, #FIELDS do
+    local field = FIELDS[i]
+    local value = s[field]
+    flat[#flat + 1] = field
+    if type(value) == 'number' then value = fmt(value) end
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', STATE, unpack_(flat))
+end
+
+local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
+
+-- Admissions that fell due since the last call go into the bucket, up to `burst`.
+local function refill(s, burst)
+  local rate = rate_of(s)
+  local elapsed = (now - s.filled_at) + 0.0
+  s.filled_at = now
+  if rate <= 0 then
+    s.level = 0
+    return
+  end
+  local level = s.level + math.floor(elapsed * rate * 1000 / 60)
+  local most = burst * UNIT
+  if level > most then level = most end
+  s.level = level
+end
+
+local function whole(level) return math.floor(level / UNIT) end
+
+-- End the slots whose pass or claim window ended, at most `most`; returns how many.
+-- `spent_us` > 0: remember that these visitors used their ticket, for so long.
+local function expire_slots(s, most, spent_us)
+  local ended = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, most)
+  for i = 1, #ended do
+    local visitor = ended[i]
+    redis.call('ZREM', ACTIVE, visitor)
+    if redis.call('ZREM', SEEN, visitor) == 1 then
+      s.abandoned = s.abandoned + 1
+    elseif spent_us > 0 then
+      redis.call('ZADD', REVOKED, fmt(now + spent_us), visitor)
+    end
+  end
+  return #ended
+end
+
+-- How many more may hold a slot; huge when there is no limit.
+local function free_slots(max_active)
+  if max_active <= 0 then return 1e15 end
+  local free = max_active - redis.call('ZCARD', ACTIVE)
+  if free < 0 then return 0 end
+  return free
+end
+
+-- Every reply begins with the state as the replicas know it.
+local function reply_with(s)
+  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, fmt(s.watermark), fmt(s.last),
+    fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
+    fmt(s.recovering_until), fmt(s.revocations), fmt(redis.call('ZCARD', QUEUE)),
+    fmt(redis.call('ZCARD', ACTIVE)), fmt(redis.call('ZCARD', REPLICAS)), fmt(now) }
+end

@@ -1,0 +1,73 @@
+-- advance: release what is due from the head of the line, after sweeping those who left.
+--
+-- ARGV  1 replica   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
+--       5 how long a spent ticket is remembered   6 most releases   7 most swept
+-- Reply the state, then how many were released; 'empty' when the store holds no state.
+--
+-- Guarantee. Releases strictly by arrival, never beyond rate, burst, grants and slots, and never
+-- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
+-- at any time: what one took is gone for the others.
+
+local replica, burst, max_active = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local claim_us, spent_us = tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_released, most_swept = tonumber(ARGV[6]), tonumber(ARGV[7])
+local REPLICA_FORGOTTEN_AFTER = 5000000
+
+local s = load_state()
+if not s then return { 'empty' } end
+refill(s, burst)
+redis.call('ZADD', REPLICAS, fmt(now), replica)
+redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
+redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
+
+local swept = expire_slots(s, most_swept, spent_us)
+local unseen = redis.call('ZRANGEBYSCORE', SEEN, '-inf', fmt(now), 'LIMIT', 0, most_swept)
+for i = 1, #unseen do
+  redis.call('ZREM', SEEN, unseen[i])
+  if redis.call('ZREM', QUEUE, unseen[i]) == 1 or redis.call('ZREM', ACTIVE, unseen[i]) == 1 then
+    s.abandoned = s.abandoned + 1
+    swept = swept + 1
+  end
+end
+
+local due = 0
+if now >= s.recovering_until then
+  if s.mode == 'auto' then
+    due = math.min(whole(s.level) + s.grants, free_slots(max_active), most_released)
+  elseif s.mode == 'open' then
+    due = most_released
+  end
+end
+
+local released = 0
+while released < due do
+  local wanted = due - released
+  if wanted > 100 then wanted = 100 end
+  local heads = redis.call('ZRANGE', QUEUE, 0, wanted - 1, 'WITHSCORES')
+  if #heads == 0 then break end
+  for i = 1, #heads, 2 do
+    local visitor, arrival = heads[i], tonumber(heads[i + 1])
+    redis.call('ZREM', QUEUE, visitor)
+    if (score(SEEN, visitor) or 0) <= now then
+      -- The sweep was cut short before it came to this one.
+      redis.call('ZREM', SEEN, visitor)
+      s.abandoned = s.abandoned + 1
+      swept = swept + 1
+    else
+      redis.call('ZADD', SEEN, fmt(now + claim_us), visitor)
+      redis.call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
+      if arrival > s.watermark then s.watermark = arrival end
+      released = released + 1
+    end
+  end
+end
+if s.mode == 'auto' then
+  local by_rate = math.min(released, whole(s.level))
+  s.level = s.level - by_rate * UNIT
+  s.grants = s.grants - (released - by_rate)
+end
+s.released = s.released + released
+save_state(s, released > 0 or swept > 0)
+local reply = reply_with(s)
+reply[#reply + 1] = fmt(released)
+return reply

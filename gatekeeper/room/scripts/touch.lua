@@ -1,0 +1,30 @@
+-- touch: passes were used and renewed; their slots last as long as they do.
+--
+-- ARGV  visitor, expiry in microseconds, visitor, expiry …
+-- Reply the state, then a string a visitor: '1' holds the slot, '2' revoked; 'empty' when the
+--       store holds no state.
+--
+-- Guarantee. Whoever holds a valid pass is counted, also in a store that lost everything. A slot
+-- is never shortened. Touching a revoked visitor brings nothing back.
+
+local s = load_state()
+if not s then return { 'empty' } end
+local changed = false
+local answers = {}
+for i = 1, #ARGV, 2 do
+  local visitor, expiry = ARGV[i], tonumber(ARGV[i + 1])
+  if (score(REVOKED, visitor) or 0) > now then
+    answers[#answers + 1] = '2'
+  else
+    local held = score(ACTIVE, visitor)
+    if not held or held < expiry then redis.call('ZADD', ACTIVE, fmt(expiry), visitor) end
+    redis.call('ZREM', SEEN, visitor)
+    redis.call('ZREM', QUEUE, visitor)
+    if not held then changed = true end
+    answers[#answers + 1] = '1'
+  end
+end
+if changed then save_state(s, true) end
+local reply = reply_with(s)
+for i = 1, #answers do reply[#reply + 1] = answers[i] end
+return reply

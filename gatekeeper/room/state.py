@@ -1,0 +1,97 @@
+"""The state of a room as all replicas share it, and how it is read and compared.
+
+Rules. A state is absolute, never a difference, so one lost message costs nothing. `epoch` (when
+this store was born, in microseconds of its clock) and `version` order states: the newest wins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from gatekeeper.policy.decision import Mode
+
+_FIELDS_IN_REPLY = 17
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """Everything a replica knows of a room. Times and arrivals in microseconds of the store."""
+
+    epoch: int
+    version: int
+    mode: Mode
+    rate_per_minute: float
+    watermark_us: int
+    last_arrival_us: int
+    pending_grants: int
+    arrived_total: int
+    released_total: int
+    admitted_total: int
+    abandoned_total: int
+    recovering_until_us: int
+    revocations: int
+    queue_length: int
+    active: int
+    replicas: int
+    now_us: int
+
+    def newer_than(self, other: RoomState | None) -> bool:
+        return other is None or (self.epoch, self.version, self.now_us) > (
+            other.epoch,
+            other.version,
+            other.now_us,
+        )
+
+    def knows_less_than(self, other: RoomState | None) -> bool:
+        """Whether the store that said this forgot what `other` says: it was emptied or rolled
+        back. Clocks aside: the same epoch with a lower version, or another epoch."""
+        if other is None:
+            return False
+        return self.epoch != other.epoch or self.version < other.version
+
+    @property
+    def effective_rate_per_minute(self) -> float:
+        """What the line can expect: nothing while it is held."""
+        return 0.0 if self.mode is Mode.HOLD else self.rate_per_minute
+
+    def to_json(self, **more: object) -> bytes:
+        return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
+
+
+def parse_reply(reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
+    """The state that every script's reply begins with, and what follows it.
+
+    Raises ValueError when the reply is not one of ours.
+    """
+    head, rest = reply[:_FIELDS_IN_REPLY], list(reply[_FIELDS_IN_REPLY:])
+    if len(head) < _FIELDS_IN_REPLY:
+        raise ValueError("the store's answer is too short")
+    epoch, version, mode, rate, *counts = head
+    return RoomState(int(epoch), int(version), _mode(mode), float(rate), *map(int, counts)), rest
+
+
+def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
+    """A state as another replica published it, and what else the message carries.
+
+    Raises ValueError when it is not one. Unknown fields are left to a newer release.
+    """
+    raw = json.loads(data)
+    if not isinstance(raw, dict):
+        raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
+    try:
+        known = {name: raw.pop(name) for name in RoomState.__dataclass_fields__}
+        known["mode"] = _mode(str(known["mode"]).encode())
+        if not all(isinstance(v, int | float) for k, v in known.items() if k != "mode"):
+            raise ValueError("expected numbers")
+        return RoomState(**known), raw
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from error
+
+
+def _mode(raw: bytes) -> Mode:
+    try:
+        return Mode(raw.decode())
+    except ValueError:
+        return Mode.HOLD  # a word nobody knows lets nobody in

@@ -1,0 +1,116 @@
+"""The connection to the store and the running of scripts on it.
+
+Rules. Every call has a time-out and is tried once: redis-py's own retries are off, since a call
+that timed out may have run. One boundary translates errors: out come replies or `StoreError`.
+Scripts go by EVALSHA, with EVAL when the server does not have them (a restart, a fail-over);
+never in MULTI, and with every key in KEYS, as DragonflyDB demands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from gatekeeper.config import RoomName
+from gatekeeper.errors import StoreError
+
+Reply = list[bytes]
+
+_CONNECTIONS = 8  # per replica; calls are batched, so a few are busy at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One atomic operation: its name, its whole text and that text's SHA-1."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def load_script(name: str) -> Script:
+    """The packaged script `name` with the room's shared part in front."""
+    folder = files("gatekeeper.room") / "scripts"
+    text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("_room", name))
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def room_keys(room: RoomName) -> list[str]:
+    """The keys of a room in the order of `_room.lua`, all of one hash tag, hence of one slot."""
+    names = ("queue", "seen", "active", "revoked", "replicas", "state")
+    return [f"gk:{{{room}}}:{name}" for name in names]
+
+
+class Store(Protocol):
+    """What a room needs of a store."""
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        """The script's reply as a flat list of bytes; raises StoreError."""
+        ...
+
+    async def scores(self, key: str) -> dict[str, float]:
+        """A whole ZSET, member to score; raises StoreError."""
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreError unless the store answers."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RedisStore:
+    """DragonflyDB, Valkey or Redis by URL."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+        )
+        self._redis = Redis(connection_pool=pool)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    return await self._redis.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[no-any-return]
+                except NoScriptError:
+                    return await self._redis.eval(script.text, len(keys), *keys, *args)  # type: ignore[no-any-return]
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError(f"the store did not answer {script.name!r}") from error
+
+    async def scores(self, key: str) -> dict[str, float]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                pairs: Any = await self._redis.zrange(key, 0, -1, withscores=True)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError("the store did not answer 'zrange'") from error
+        return {member.decode(): float(score) for member, score in pairs}
+
+    async def ping(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreError("the store does not answer") from error
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
