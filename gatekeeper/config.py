@@ -413,7 +413,7 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
         if isinstance(room, RoomConfig):
             rooms.append(room)
     for what, values in (
-        ("name", [room.name for room in rooms]),
+        ("name", [str(room.name) for room in rooms]),
         ("host and path", [f"{room.host or 'any host'}{room.path}" for room in rooms]),
     ):
         for value in sorted({value for value in values if values.count(value) > 1}):

@@ -51,3 +51,31 @@ def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
         eta_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute), rules=rules
     )
     return max(rules.prove_within_s, longest_told_s * 1.25)
+
+
+class LocalBucket:
+    """A token bucket of one replica's own, for `on_store_loss = "open"`.
+
+    Its rate and burst are the room's divided by the replicas last counted, so that all of them
+    together stay within what the room allows. It starts empty: the shared bucket may have been
+    spent the moment before.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._burst = rules.burst
+        self._level = 0.0
+        self._filled_at_s: float | None = None
+
+    def take(self, *, now_s: float, rate_per_minute: float, replicas: int) -> bool:
+        """Take one admission if one is there."""
+        share = max(replicas, 1)
+        if self._filled_at_s is None:
+            self._filled_at_s = now_s
+        elapsed_s = max(now_s - self._filled_at_s, 0.0)
+        self._filled_at_s = now_s
+        most = max(self._burst / share, 1.0)
+        self._level = min(self._level + elapsed_s * rate_per_minute / 60 / share, most)
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True

@@ -94,11 +94,11 @@ class Queue:
         )
         return state, int(rest[0])
 
-    async def leave(self, visitors: Sequence[VisitorId]) -> list[Left]:
+    async def leave(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Left]]:
         """Give back places and slots; their tokens are honoured no more."""
-        _, rest = await self._run(_LEAVE, _us(self._rules.revoked_for_s), *visitors)
+        state, rest = await self._run(_LEAVE, _us(self._rules.revoked_for_s), *visitors)
         meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
-        return [meaning.get(code, "nothing") for code in rest]
+        return state, [meaning.get(code, "nothing") for code in rest]
 
     async def allow(self, count: int) -> RoomState:
         """Grant `count` admissions more, whatever the rate."""
@@ -114,9 +114,10 @@ class Queue:
         """The state as it is now, changing nothing."""
         return await self._control("look", "")
 
-    async def revoked(self) -> frozenset[VisitorId]:
-        """All whose tokens are not honoured, as the store knows them."""
-        return frozenset(map(VisitorId, await self._store.scores(self._keys[3])))
+    async def revoked(self) -> dict[VisitorId, float]:
+        """All whose tokens are not honoured, and until when, microseconds."""
+        scores = await self._store.scores(self._keys[3])
+        return {VisitorId(visitor): until_us for visitor, until_us in scores.items()}
 
     async def join(self, *, starting: bool = False) -> RoomState:
         """Make the room in an empty store, and write back what only this replica still knows."""

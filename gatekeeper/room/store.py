@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.errors import StoreError
 
@@ -87,14 +89,18 @@ class RedisStore:
         self._redis = Redis(connection_pool=pool)
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        began_s = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._redis.evalsha(script.sha, len(keys), *keys, *args)  # type: ignore[no-any-return]
+                    reply = await self._redis.evalsha(script.sha, len(keys), *keys, *args)
                 except NoScriptError:
-                    return await self._redis.eval(script.text, len(keys), *keys, *args)  # type: ignore[no-any-return]
+                    reply = await self._redis.eval(script.text, len(keys), *keys, *args)
         except (RedisError, OSError, TimeoutError) as error:
+            metrics.store_errors.labels(script.name).inc()
             raise StoreError(f"the store did not answer {script.name!r}") from error
+        metrics.store_seconds.labels(script.name).observe(time.perf_counter() - began_s)
+        return reply  # type: ignore[no-any-return]
 
     async def scores(self, key: str) -> dict[str, float]:
         try:

@@ -16,8 +16,8 @@ for i = 2, #ARGV do
   local waited = redis.call('ZREM', QUEUE, visitor)
   local held = redis.call('ZREM', ACTIVE, visitor)
   redis.call('ZREM', SEEN, visitor)
+  if not score(REVOKED, visitor) then s.revocations = s.revocations + 1 end
   redis.call('ZADD', REVOKED, fmt(now + valid_us), visitor)
-  s.revocations = s.revocations + 1
   if waited == 1 then s.abandoned = s.abandoned + 1 end
   answers[#answers + 1] = (held == 1 and '1') or (waited == 1 and '0') or '2'
 end

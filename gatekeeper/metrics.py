@@ -1,0 +1,48 @@
+"""What every process of a gate counts, for Prometheus.
+
+Rules. Counted where it happens, added up over all workers by prometheus_client's multiprocess
+files (`PROMETHEUS_MULTIPROC_DIR`, set by the supervisor before a worker starts). What the store
+knows (queue length, totals) is not counted here: the admin listener reads it from the state.
+Labels are rooms, outcomes and operations, never anything a visitor can choose.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FINE_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_COARSE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+requests = Counter("gatekeeper_requests", "Requests by what became of them.", ["room", "outcome"])
+connections = Gauge(
+    "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
+)
+tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
+origin_seconds = Histogram(
+    "gatekeeper_origin_seconds", "From the request to the head of the answer.", buckets=_COARSE_S
+)
+origin_errors = Counter("gatekeeper_origin_errors", "Requests the origin failed.", ["kind"])
+store_seconds = Histogram(
+    "gatekeeper_store_seconds", "One call to the store.", ["operation"], buckets=_FINE_S
+)
+store_errors = Counter("gatekeeper_store_errors", "Calls the store did not answer.", ["operation"])
+event_delay_seconds = Histogram(
+    "gatekeeper_event_delay_seconds", "From sending an event to hearing it.", buckets=_FINE_S
+)
+watermark_lag_seconds = Histogram(
+    "gatekeeper_watermark_lag_seconds",
+    "From a release in the store to this replica's knowing of it.",
+    ["room"],
+    buckets=_FINE_S,
+)
+store_up = Gauge(
+    "gatekeeper_store_up",
+    "Whether the store answers, by replica (1 or 0).",
+    ["room"],
+    multiprocess_mode="livemin",
+)
+events_up = Gauge(
+    "gatekeeper_events_up",
+    "Whether the event bus is connected (1 or 0).",
+    multiprocess_mode="livemin",
+)

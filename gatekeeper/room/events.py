@@ -1,0 +1,195 @@
+"""News between replicas over core NATS: absolute states and revocations.
+
+Rules. At most once is enough, since the truth stays in the store and every replica's pacer asks
+it anyway: nothing is queued for a server that is away, nothing is retried, nothing blocks. A
+message that is not ours is dropped and counted. With `off` there are no events at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.state import RoomState, parse_json
+
+_CONNECT_TIMEOUT_S = 2
+_RECONNECT_WAIT_S = 1
+_PING_INTERVAL_S = 5
+_CLOSE_TIMEOUT_S = 2
+
+log = structlog.get_logger()
+
+
+class Listener(Protocol):
+    """A room as the events see it."""
+
+    def hear_state(self, state: RoomState, *, delay_s: float) -> None: ...
+    def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
+
+
+class Events(Protocol):
+    """What a room needs of the bus."""
+
+    def connected(self) -> bool: ...
+    async def listen(self, room: RoomName, listener: Listener) -> None: ...
+    async def publish_state(self, room: RoomName, state: RoomState) -> None: ...
+    async def publish_revoked(
+        self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
+    ) -> None: ...
+    async def close(self) -> None: ...
+
+
+class NoEvents:
+    """`[events] url = "off"`: the store alone keeps the replicas in step."""
+
+    def connected(self) -> bool:
+        return False
+
+    async def listen(self, room: RoomName, listener: Listener) -> None:
+        pass
+
+    async def publish_state(self, room: RoomName, state: RoomState) -> None:
+        pass
+
+    async def publish_revoked(
+        self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
+    ) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class NatsEvents:
+    """Core NATS by URL; connects in the background and for ever again."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        replica: str,
+        wall_s: Callable[[], float] = time.time,
+        on_reconnect: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._url = url
+        self._replica = replica
+        self._wall_s = wall_s
+        self._on_reconnect = on_reconnect
+        self._client = Client()
+        self._listeners: dict[RoomName, Listener] = {}
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    async def listen(self, room: RoomName, listener: Listener) -> None:
+        self._listeners[room] = listener
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
+        elif self.connected():
+            await self._subscribe(room)
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self._client.connect(
+                    self._url,
+                    name=f"gatekeeper {self._replica}",
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    reconnect_time_wait=_RECONNECT_WAIT_S,
+                    max_reconnect_attempts=-1,
+                    ping_interval=_PING_INTERVAL_S,
+                    max_outstanding_pings=2,
+                    allow_reconnect=True,
+                    no_echo=True,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                )
+                for room in self._listeners:
+                    await self._subscribe(room)
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                log.warning("events_unreachable", error=str(error) or type(error).__name__)
+                await asyncio.sleep(_RECONNECT_WAIT_S)
+            else:
+                self._on_reconnect()
+                return
+
+    async def _subscribe(self, room: RoomName) -> None:
+        await self._client.subscribe(f"gatekeeper.{room}.state", cb=self._on_state)
+        await self._client.subscribe(f"gatekeeper.{room}.revoked", cb=self._on_revoked)
+
+    async def publish_state(self, room: RoomName, state: RoomState) -> None:
+        body = state.to_json(sent_at=self._wall_s(), replica=self._replica)
+        await self._publish(f"gatekeeper.{room}.state", body)
+
+    async def publish_revoked(
+        self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
+    ) -> None:
+        body = json.dumps({"visitors": list(visitors), "revocations": count}).encode()
+        await self._publish(f"gatekeeper.{room}.revoked", body)
+
+    async def _publish(self, subject: str, body: bytes) -> None:
+        if not self.connected():
+            return
+        try:
+            await asyncio.wait_for(self._client.publish(subject, body), timeout=1)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            log.warning("event_not_published", subject=subject, error=str(error))
+
+    async def _on_state(self, message: Msg) -> None:
+        listener = self._listeners.get(_room_of(message.subject))
+        try:
+            state, more = parse_json(message.data)
+            sent_at = more.get("sent_at")
+            delay_s = self._wall_s() - sent_at if isinstance(sent_at, int | float) else 0.0
+        except (ValueError, TypeError) as error:
+            log.warning("event_not_understood", subject=message.subject, error=str(error))
+            return
+        if listener is not None:
+            listener.hear_state(state, delay_s=max(delay_s, 0.0))
+
+    async def _on_revoked(self, message: Msg) -> None:
+        listener = self._listeners.get(_room_of(message.subject))
+        try:
+            raw = json.loads(message.data)
+            visitors = [VisitorId(str(visitor)) for visitor in raw["visitors"]]
+            count = int(raw["revocations"])
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("event_not_understood", subject=message.subject, error=str(error))
+            return
+        if listener is not None:
+            listener.hear_revoked(visitors, count=count)
+
+    async def _on_error(self, error: Exception) -> None:
+        log.debug("events_error", error=str(error) or type(error).__name__)
+
+    async def _on_disconnected(self) -> None:
+        log.warning("events_lost")
+
+    async def _on_reconnected(self) -> None:
+        log.info("events_back")
+        self._on_reconnect()
+
+    async def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self._client.close(), timeout=_CLOSE_TIMEOUT_S)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            log.debug("events_close", error=str(error))
+
+
+def _room_of(subject: str) -> RoomName:
+    return RoomName(subject.split(".")[1])
