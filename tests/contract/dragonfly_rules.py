@@ -1,0 +1,440 @@
+"""DragonflyDB's rules for Lua scripts, where they differ from Redis, on a store in memory.
+
+Rules: as strict as DragonflyDB 1.40 on every point where a script that passes on Redis could fail
+there, and stricter where its flags decide (undeclared keys are refused even of the same tag). An
+unknown command or option is an error, never ignored. It does not stand in for DragonflyDB in the
+contract suite, which runs on the real one when it is given its URL: it finds the mistakes that
+would show there, on a machine that has none.
+
+    Lua 5.4      integers and floats differ: `6/2` is 3.0, `%d` of a fraction raises
+    scores       floats, not strings; a float in a reply stays one; a nil does not end a reply
+    keys         declared in KEYS, all of one hash tag
+    TIME         whole milliseconds, as integers, and still during a script
+    ZADD GT, LT  without effect once the set is past 128 members
+    globals      none made, none read that do not exist; no cjson, cmsgpack, bit or struct here
+    failure      what was written before an error stays written
+    maxmemory    (`is_full`) what could grow the data fails, what removes works
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from lupa import lua54
+
+Reply: TypeAlias = "str | int | float | list[Reply] | None"
+ZSet: TypeAlias = dict[str, float]
+Hash: TypeAlias = dict[str, str]
+
+_GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
+_GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
+_SANDBOX = """
+local call, body, keys, argv = ...
+local function raise(name)
+  return function(_, key) error(name .. " global variable '" .. tostring(key) .. "'", 2) end
+end
+local known = {
+  KEYS = keys, ARGV = argv,
+  string = string, table = table, math = math,
+  assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
+  rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
+  setmetatable = setmetatable, getmetatable = getmetatable, tonumber = tonumber,
+  tostring = tostring, type = type, xpcall = xpcall, _VERSION = _VERSION,
+}
+known.redis = {
+  pcall = call,
+  call = function(...)
+    local reply = call(...)
+    if type(reply) == 'table' and reply.err then error(reply.err, 0) end
+    return reply
+  end,
+  error_reply = function(text) return { err = text } end,
+  status_reply = function(text) return { ok = text } end,
+}
+local globals = setmetatable({}, {
+  __index = function(t, key)
+    local value = known[key]
+    if value == nil then raise('Script attempted to access nonexistent')(t, key) end
+    return value
+  end,
+  __newindex = raise('Script attempted to create'),
+})
+local source = 'return function()\\n' .. body .. '\\nend'
+return (assert(load(source, '@user_script', 't', globals))()())
+"""
+
+
+class ScriptError(Exception):
+    """What DragonflyDB would answer as an error; the message begins with its code."""
+
+
+class DragonflyRules:
+    """A store that takes one script at a time; `clock_us` stands until the test moves it."""
+
+    def __init__(self, *, clock_us: int = 1_700_000_000_000_000) -> None:
+        self.clock_us = clock_us
+        self.is_full = False
+        self.data: dict[str, ZSet | Hash] = {}
+        self.expires_us: dict[str, int] = {}
+        self._lua = lua54.LuaRuntime(register_eval=False, unpack_returned_tuples=True)
+        self._run = self._lua.eval("function(code, ...) return assert(load(code))(...) end")
+        self._now_us = clock_us
+        self._declared: frozenset[str] = frozenset()
+
+    def eval(self, script: str, keys: list[str], args: list[str]) -> Reply:
+        """Run `script`; raises ScriptError, and keeps what the script wrote before that."""
+        if len({_hash_tag(key) for key in keys}) > 1:
+            raise ScriptError("CROSSSLOT Keys in request don't hash to the same slot")
+        self._now_us, self._declared = self.clock_us, frozenset(keys)
+        for key in [key for key, at_us in self.expires_us.items() if at_us <= self._now_us]:
+            self._remove(key)
+        tables = self._lua.table_from(keys), self._lua.table_from(args)
+        try:
+            result = self._run(_SANDBOX, self._redis_call, script, *tables)
+        except lua54.LuaError as error:
+            raise ScriptError(f"ERR Error running script: {error}") from error
+        return _reply(result)
+
+    def _redis_call(self, *parts: object) -> object:
+        """One `redis.pcall`: errors come back as a table, as Lua hands them on."""
+        try:
+            if not parts:
+                raise ScriptError("ERR Please specify at least one argument for redis.call()")
+            name, *args = [_argument(part) for part in parts]
+            return self._lua_value(self._command(name.upper(), args))
+        except ScriptError as error:
+            return self._lua.table_from({"err": str(error)})
+
+    def _command(self, name: str, args: list[str]) -> Reply:
+        entry = _COMMANDS.get(name)
+        if entry is None:
+            raise ScriptError(f"ERR unknown command '{name}'")
+        run, fewest, most = entry
+        if not fewest <= len(args) <= most:
+            raise ScriptError(f"ERR wrong number of arguments for '{name.lower()}' command")
+        if name in _GROWING and self.is_full:
+            raise ScriptError("OOM Out of memory")
+        for key in args if name in {"DEL", "EXISTS"} else args[:1]:
+            if key not in self._declared:
+                raise ScriptError(f"ERR script tried accessing undeclared key, key: {key}")
+        return run(self, *args)
+
+    def _lua_value(self, value: Reply) -> object:
+        if isinstance(value, list):  # a nil inside an array is false, so that it holds its place
+            return self._lua.table_from([self._lua_value(each) for each in value])
+        return False if value is None else value
+
+    def _remove(self, key: str) -> bool:
+        self.expires_us.pop(key, None)
+        return self.data.pop(key, None) is not None
+
+    def _zset(self, key: str) -> ZSet:
+        return self._of_kind(key, float)
+
+    def _hash(self, key: str) -> Hash:
+        return self._of_kind(key, str)
+
+    def _of_kind(self, key: str, kind: type) -> dict[str, Any]:
+        """The value of `key`, or a new empty one that is kept only by `_store`."""
+        value: dict[str, Any] = self.data.get(key, {})
+        if not all(isinstance(each, kind) for each in value.values()):
+            raise ScriptError("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return value
+
+    def _store(self, key: str, value: ZSet | Hash) -> None:
+        if value:
+            self.data[key] = value
+        else:
+            self._remove(key)
+
+    # Keys and time
+
+    def time(self) -> Reply:
+        now_ms = self._now_us // 1000
+        return [now_ms // 1000, now_ms % 1000 * 1000]
+
+    def delete(self, *keys: str) -> Reply:
+        return sum(self._remove(key) for key in keys)
+
+    def exists(self, *keys: str) -> Reply:
+        return sum(key in self.data for key in keys)
+
+    def pexpire(self, key: str, milliseconds: str) -> Reply:
+        if key not in self.data:
+            return 0
+        self.expires_us[key] = self._now_us + _integer(milliseconds) * 1000
+        return 1
+
+    def persist(self, key: str) -> Reply:
+        return int(self.expires_us.pop(key, None) is not None)
+
+    # Hashes
+
+    def hget(self, key: str, field: str) -> Reply:
+        return self._hash(key).get(field)
+
+    def hmget(self, key: str, *fields: str) -> Reply:
+        return [self._hash(key).get(field) for field in fields]
+
+    def hgetall(self, key: str) -> Reply:
+        return [part for pair in self._hash(key).items() for part in pair]
+
+    def hset(self, key: str, *pairs: str) -> Reply:
+        if len(pairs) % 2:
+            raise ScriptError("ERR wrong number of arguments for 'hset' command")
+        value = self._hash(key)
+        before = len(value)
+        value.update(zip(pairs[::2], pairs[1::2], strict=True))
+        self._store(key, value)
+        return len(value) - before
+
+    def hsetnx(self, key: str, field: str, text: str) -> Reply:
+        return 0 if field in self._hash(key) else self.hset(key, field, text)
+
+    def hdel(self, key: str, *fields: str) -> Reply:
+        value = self._hash(key)
+        removed = sum(value.pop(field, None) is not None for field in fields)
+        self._store(key, value)
+        return removed
+
+    def hincrby(self, key: str, field: str, by: str) -> Reply:
+        value = self._hash(key)
+        total = _integer(value.get(field, "0"), what="hash value is not an integer") + _integer(by)
+        value[field] = str(total)
+        self._store(key, value)
+        return total
+
+    def hexists(self, key: str, field: str) -> Reply:
+        return int(field in self._hash(key))
+
+    # Sorted sets
+
+    def zadd(self, key: str, *args: str) -> Reply:
+        rest = list(args)
+        flags: set[str] = set()
+        while rest and rest[0].upper() in {"NX", "XX", "GT", "LT", "CH"}:
+            flags.add(rest.pop(0).upper())
+        if (
+            not rest
+            or len(rest) % 2
+            or {"NX", "XX"} <= flags
+            or len(flags & {"NX", "GT", "LT"}) > 1
+        ):
+            raise ScriptError("ERR syntax error")
+        pairs = [(_score(s), m) for s, m in zip(rest[::2], rest[1::2], strict=True)]
+        value = self._zset(key)
+        added = changed = 0
+        for score, member in pairs:
+            old = value.get(member)
+            compares = len(value) <= _GT_LT_MEMBERS
+            if old is None and "XX" in flags:
+                continue
+            if old is not None and (
+                "NX" in flags
+                or (compares and "GT" in flags and score <= old)
+                or (compares and "LT" in flags and score >= old)
+            ):
+                continue
+            value[member] = score
+            added += old is None
+            changed += old != score
+        self._store(key, value)
+        return changed if "CH" in flags else added
+
+    def zrem(self, key: str, *members: str) -> Reply:
+        value = self._zset(key)
+        removed = sum(value.pop(member, None) is not None for member in members)
+        self._store(key, value)
+        return removed
+
+    def zscore(self, key: str, member: str) -> Reply:
+        return self._zset(key).get(member)
+
+    def zmscore(self, key: str, *members: str) -> Reply:
+        return [self._zset(key).get(member) for member in members]
+
+    def zcard(self, key: str) -> Reply:
+        return len(self._zset(key))
+
+    def zrank(self, key: str, member: str) -> Reply:
+        value = self._zset(key)
+        if member not in value:
+            return None
+        return sum(_order(pair) < _order((member, value[member])) for pair in value.items())
+
+    def zcount(self, key: str, low: str, high: str) -> Reply:
+        return len(self._by_score(key, low, high))
+
+    def zrange(self, key: str, first: str, last: str, *options: str) -> Reply:
+        flags, limit = _range_options(options, {"BYSCORE", "REV", "WITHSCORES"})
+        if "BYSCORE" not in flags:
+            if limit is not None:
+                raise ScriptError("ERR syntax error, LIMIT is only supported with BYSCORE")
+            pairs = self._by_rank(key, first, last, reverse="REV" in flags)
+        elif "REV" in flags:
+            pairs = self._by_score(key, last, first)[::-1]
+        else:
+            pairs = self._by_score(key, first, last)
+        return _members(_limited(pairs, limit), with_scores="WITHSCORES" in flags)
+
+    def zrangebyscore(self, key: str, low: str, high: str, *options: str) -> Reply:
+        flags, limit = _range_options(options, {"WITHSCORES"})
+        pairs = _limited(self._by_score(key, low, high), limit)
+        return _members(pairs, with_scores="WITHSCORES" in flags)
+
+    def zpopmin(self, key: str, count: str = "1") -> Reply:
+        if (wanted := _integer(count)) < 0:
+            raise ScriptError("ERR value is out of range, must be positive")
+        pairs = self._sorted(key)[:wanted]
+        self._drop(key, pairs)
+        return _members(pairs, with_scores=True)
+
+    def zremrangebyscore(self, key: str, low: str, high: str) -> Reply:
+        return self._drop(key, self._by_score(key, low, high))
+
+    def zremrangebyrank(self, key: str, first: str, last: str) -> Reply:
+        return self._drop(key, self._by_rank(key, first, last))
+
+    def _sorted(self, key: str) -> list[tuple[str, float]]:
+        return sorted(self._zset(key).items(), key=_order)
+
+    def _by_score(self, key: str, low: str, high: str) -> list[tuple[str, float]]:
+        (least, least_out), (most, most_out) = _bound(low), _bound(high)
+        return [
+            (member, score)
+            for member, score in self._sorted(key)
+            if (least < score or (least == score and not least_out))
+            and (score < most or (score == most and not most_out))
+        ]
+
+    def _by_rank(
+        self, key: str, first: str, last: str, *, reverse: bool = False
+    ) -> list[tuple[str, float]]:
+        pairs = self._sorted(key)[:: -1 if reverse else 1]
+        start, stop = _integer(first), _integer(last)
+        start = max(start + len(pairs), 0) if start < 0 else start
+        stop = max(stop + len(pairs), -1) if stop < 0 else stop
+        return pairs[start : stop + 1]
+
+    def _drop(self, key: str, pairs: Iterable[tuple[str, float]]) -> int:
+        return sum(self.zrem(key, member) == 1 for member, _ in list(pairs))
+
+
+_NO_LIMIT = 1_000_000
+# Each with its fewest and most arguments, not counting its name.
+_COMMANDS: dict[str, tuple[Callable[..., Reply], int, int]] = {
+    "TIME": (DragonflyRules.time, 0, 0),
+    "DEL": (DragonflyRules.delete, 1, _NO_LIMIT),
+    "EXISTS": (DragonflyRules.exists, 1, _NO_LIMIT),
+    "PEXPIRE": (DragonflyRules.pexpire, 2, 2),
+    "PERSIST": (DragonflyRules.persist, 1, 1),
+    "HGET": (DragonflyRules.hget, 2, 2),
+    "HMGET": (DragonflyRules.hmget, 2, _NO_LIMIT),
+    "HGETALL": (DragonflyRules.hgetall, 1, 1),
+    "HSET": (DragonflyRules.hset, 3, _NO_LIMIT),
+    "HSETNX": (DragonflyRules.hsetnx, 3, 3),
+    "HDEL": (DragonflyRules.hdel, 2, _NO_LIMIT),
+    "HINCRBY": (DragonflyRules.hincrby, 3, 3),
+    "HEXISTS": (DragonflyRules.hexists, 2, 2),
+    "ZADD": (DragonflyRules.zadd, 3, _NO_LIMIT),
+    "ZREM": (DragonflyRules.zrem, 2, _NO_LIMIT),
+    "ZSCORE": (DragonflyRules.zscore, 2, 2),
+    "ZMSCORE": (DragonflyRules.zmscore, 2, _NO_LIMIT),
+    "ZCARD": (DragonflyRules.zcard, 1, 1),
+    "ZRANK": (DragonflyRules.zrank, 2, 2),
+    "ZCOUNT": (DragonflyRules.zcount, 3, 3),
+    "ZRANGE": (DragonflyRules.zrange, 3, 9),
+    "ZRANGEBYSCORE": (DragonflyRules.zrangebyscore, 3, 7),
+    "ZPOPMIN": (DragonflyRules.zpopmin, 1, 2),
+    "ZREMRANGEBYSCORE": (DragonflyRules.zremrangebyscore, 3, 3),
+    "ZREMRANGEBYRANK": (DragonflyRules.zremrangebyrank, 3, 3),
+}
+
+
+def _hash_tag(key: str) -> str:
+    match = re.search(r"\{([^}]+)\}", key)
+    return match[1] if match else key
+
+
+def _argument(value: object) -> str:
+    """How a Lua value reaches a command; a boolean or nil does not."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ScriptError("ERR Lua redis() command arguments must be strings or integers")
+    return str(value) if isinstance(value, int) else f"{value:.17g}"
+
+
+def _reply(value: Any) -> Reply:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return 1
+    if isinstance(value, str | int | float):
+        return value
+    if lua54.lua_type(value) != "table":
+        return None
+    if isinstance(error := value["err"], str):
+        raise ScriptError(error)
+    if isinstance(status := value["ok"], str):
+        return status
+    return [_reply(value[index]) for index in range(1, len(value) + 1)]
+
+
+def _integer(text: str, *, what: str = "value is not an integer or out of range") -> int:
+    if not re.fullmatch(r"-?\d{1,19}", text):
+        raise ScriptError(f"ERR {what}")
+    return int(text)
+
+
+def _score(text: str) -> float:
+    if not _FLOAT.fullmatch(text):
+        raise ScriptError("ERR value is not a valid float")
+    return float(text)
+
+
+def _bound(text: str) -> tuple[float, bool]:
+    """A limit of scores, and whether it excludes itself: `(5`."""
+    number = text.removeprefix("(")
+    if not _FLOAT.fullmatch(number):
+        raise ScriptError("ERR min or max is not a float")
+    return float(number), number != text
+
+
+def _order(pair: tuple[str, float]) -> tuple[float, bytes]:
+    return pair[1], pair[0].encode()
+
+
+def _range_options(
+    options: Sequence[str], allowed: set[str]
+) -> tuple[set[str], tuple[int, int] | None]:
+    flags: set[str] = set()
+    limit: tuple[int, int] | None = None
+    rest = list(options)
+    while rest:
+        word = rest.pop(0).upper()
+        if word == "LIMIT" and len(rest) >= 2:
+            limit = _integer(rest.pop(0)), _integer(rest.pop(0))
+        elif word in allowed:
+            flags.add(word)
+        else:
+            raise ScriptError("ERR syntax error")
+    return flags, limit
+
+
+def _limited(
+    pairs: list[tuple[str, float]], limit: tuple[int, int] | None
+) -> list[tuple[str, float]]:
+    if limit is None:
+        return pairs
+    offset, count = limit
+    if offset < 0:
+        return []
+    return pairs[offset:] if count < 0 else pairs[offset : offset + count]
+
+
+def _members(pairs: list[tuple[str, float]], *, with_scores: bool) -> Reply:
+    if with_scores:
+        return [part for pair in pairs for part in pair]
+    return [member for member, _ in pairs]
