@@ -1,0 +1,82 @@
+"""Who asked: the peer, or whom the trusted proxies in front of the gate say they speak for.
+
+Rules: pure but for the peer's address. `X-Forwarded-*` are believed only from a peer within the
+trusted networks, and read from the right: each proxy appended what it saw, so everything left of
+the first address that is not ours may be made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from aiohttp.web import BaseRequest
+
+from gatekeeper.proxy.check import HOST
+from gatekeeper.proxy.crossing import Client
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def client_of(request: BaseRequest, *, trusted: Sequence[Network], tls: bool) -> Client:
+    """The client of a request that `check_request` passed; `tls` tells of our own listener."""
+    peer = _address(request.remote or "")
+    scheme = "https" if tls else "http"
+    host = request.headers.get("Host", "")
+    if peer is None or not _within(peer, trusted):
+        return Client("unknown" if peer is None else str(peer), scheme, host)
+    forwarded_scheme = _last(request, "X-Forwarded-Proto").lower()
+    forwarded_host = _last(request, "X-Forwarded-Host")
+    return Client(
+        address=str(_behind(peer, _members(request, "X-Forwarded-For"), trusted)),
+        scheme=forwarded_scheme if forwarded_scheme in {"http", "https"} else scheme,
+        host=forwarded_host if HOST.fullmatch(forwarded_host) else host,
+    )
+
+
+def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Address:
+    """The first address from the right that is not a trusted proxy, else the leftmost."""
+    nearest = peer
+    for hop in reversed(hops):
+        address = _address(hop)
+        if address is None:  # made up or hidden: the proxy that wrote it is all we know
+            return nearest
+        nearest = address
+        if not _within(address, trusted):
+            break
+    return nearest
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
+    """An address, also as `1.2.3.4:5678`, `[::1]:5678` or `::ffff:1.2.3.4`."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    text = text.partition("%")[0]  # the zone of a link-local address means nothing elsewhere
+    if text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _members(request: BaseRequest, name: str) -> list[str]:
+    return [
+        member.strip()
+        for value in request.headers.getall(name, ())
+        for member in value.split(",")
+        if member.strip()
+    ]
+
+
+def _last(request: BaseRequest, name: str) -> str:
+    members = _members(request, name)
+    return members[-1] if members else ""

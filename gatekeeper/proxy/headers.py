@@ -1,0 +1,205 @@
+"""The head of the request as the origin gets it, and of the answer as the client gets it.
+
+Rules: pure. End-to-end fields pass byte for byte and in their order; hop-by-hop fields and those
+that `Connection` names stay behind (RFC 9110 section 7.6.1). Fields that say who the visitor is
+are the gate's own: a client's, under any spelling that a CGI-like origin could read as ours,
+stay behind too.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from aiohttp import HttpVersion11
+from aiohttp.web import BaseRequest
+
+from gatekeeper.proxy.answer import Answer, tokens
+from gatekeeper.proxy.crossing import Crossing, Fields
+from gatekeeper.proxy.framing import Body
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# RFC 7239's Forwarded says what X-Forwarded-* say; two voices could disagree.
+_OURS = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-gatekeeper-room",
+        b"x-gatekeeper-visitor",
+        b"x-queue-token",
+    }
+)
+_NOT_PASSED = _HOP_BY_HOP | _OURS | {b"host"}
+# `Connection` cannot name away what frames and routes the message.
+_NOT_NAMEABLE = frozenset({b"content-length", b"host"})
+_HARMLESS_OPTIONS = frozenset({b"close", b"keep-alive"})
+_NO_CONTENT = 204
+
+
+def wants_upgrade(request: BaseRequest) -> bool:
+    """Whether this asks for a WebSocket (RFC 6455 section 4.1), the one upgrade that is tunnelled.
+
+    Any other `Upgrade` is optional for the receiver, and left out (RFC 9110 section 7.8).
+    """
+    headers = request.headers
+    return (
+        "Upgrade" in headers
+        and headers["Upgrade"].lower() == "websocket"
+        and request.method == "GET"
+        and request.version == HttpVersion11
+        and not request.body_exists
+        and b"upgrade" in _connection_options(request)
+    )
+
+
+def request_head(
+    request: BaseRequest, crossing: Crossing, *, origin_host: bytes, preserve_host: bool
+) -> bytes:
+    """The head for the origin, from the request line to the empty line.
+
+    `origin_host` is the origin's authority: the Host without `preserve_host`, or for a client of
+    HTTP/1.0 that sent none.
+    """
+    client = crossing.client
+    client_host = client.host.encode("ascii")
+    http11_client = request.version == HttpVersion11
+    options = _connection_options(request)
+    not_passed = _NOT_PASSED.union(options) - _NOT_NAMEABLE | {b"host"} if options else _NOT_PASSED
+    parts = [
+        b"%b %b HTTP/1.1\r\nHost: %b"
+        % (
+            request.method.encode("ascii"),
+            _origin_form(request),
+            client_host if preserve_host and client_host else origin_host,
+        )
+    ]
+    for name, value in request.raw_headers:
+        lower = name.lower()
+        if lower in not_passed or (b"_" in lower and lower.replace(b"_", b"-") in _OURS):
+            continue
+        if lower == b"cookie":
+            cookie = _without(value, crossing.strip_cookies)
+            if cookie:
+                parts.append(b"%b: %b" % (name, cookie))
+        elif lower != b"expect" or http11_client:  # RFC 9110 section 10.1.1
+            parts.append(b"%b: %b" % (name, value))
+    if "Transfer-Encoding" in request.headers:
+        parts.append(b"Transfer-Encoding: chunked")
+    if wants_upgrade(request):
+        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket")
+    elif http11_client and _accepts_trailers(request):
+        parts.append(b"Connection: TE\r\nTE: trailers")
+    if client_host:
+        parts.append(b"X-Forwarded-Host: " + client_host)
+    parts.append(
+        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
+        b"X-Gatekeeper-Visitor: %b\r\nX-Gatekeeper-Room: %b\r\n\r\n"
+        % (
+            client.address.encode("ascii"),
+            client.scheme.encode("ascii"),
+            crossing.visitor.encode("ascii"),
+            crossing.room.encode("ascii"),
+        )
+    )
+    return b"\r\n".join(parts)
+
+
+def response_head(
+    answer: Answer, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
+) -> bytes:
+    """The head of a final answer for the client; the framing is ours, the rest the origin's."""
+    parts = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *_end_to_end(answer)]
+    parts += [b"%b: %b" % field for field in added]
+    if body.chunked:
+        parts.append(b"Transfer-Encoding: chunked")
+        parts += [b"Trailer: " + value for value in answer.for_us.get(b"trailer", ())]
+    if not keep_alive:
+        parts.append(b"Connection: close")
+    elif not http11_client:
+        parts.append(b"Connection: keep-alive")
+    parts.append(b"\r\n")
+    return b"\r\n".join(parts)
+
+
+def interim_head(answer: Answer) -> bytes:
+    """A 1xx answer for a client of HTTP/1.1."""
+    parts = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *_end_to_end(answer), b"\r\n"]
+    return b"\r\n".join(parts)
+
+
+def switching_head(answer: Answer, *, added: Fields) -> bytes:
+    """A 101 for the client, which ends HTTP on its connection."""
+    parts = [
+        b"HTTP/1.1 101 %b" % answer.reason,
+        b"Connection: Upgrade\r\nUpgrade: websocket",
+        *_end_to_end(answer),
+        *[b"%b: %b" % field for field in added],
+        b"\r\n",
+    ]
+    return b"\r\n".join(parts)
+
+
+def _end_to_end(answer: Answer) -> list[bytes]:
+    dropped = {
+        option for option in answer.tokens(b"connection") if option not in _HARMLESS_OPTIONS
+    } - _NOT_NAMEABLE
+    if answer.status == _NO_CONTENT or answer.status < 200:  # RFC 9110 section 8.6
+        dropped.add(b"content-length")
+    if not dropped:
+        return [line for _, line in answer.fields]
+    return [line for name, line in answer.fields if name not in dropped]
+
+
+def _connection_options(request: BaseRequest) -> list[bytes]:
+    if "Connection" not in request.headers:
+        return []
+    return tokens([value for name, value in request.raw_headers if name.lower() == b"connection"])
+
+
+def _accepts_trailers(request: BaseRequest) -> bool:
+    return "TE" in request.headers and any(
+        coding.strip().lower() == "trailers"
+        for value in request.headers.getall("TE")
+        for coding in value.split(",")
+    )
+
+
+def _origin_form(request: BaseRequest) -> bytes:
+    """The request target as the origin sees it (RFC 9112 section 3.2), its bytes untouched."""
+    target = request.raw_path
+    if target[:1] not in {"/", "*"}:  # absolute-form; `check_request` compared the authority
+        _, _, rest = target.partition("://")
+        start = min(at for at in (rest.find("/"), rest.find("?"), len(rest)) if at >= 0)
+        target = rest[start:]
+        if not target and request.method == "OPTIONS":
+            target = "*"  # section 3.2.4
+        elif not target.startswith("/"):
+            target = "/" + target
+    return target.encode("utf-8", "surrogateescape")
+
+
+def _without(cookie: bytes, names: frozenset[str]) -> bytes:
+    """The value of `Cookie` without those cookies; untouched if it holds none of them."""
+    stripped = _as_bytes(names)
+    if not any(name in cookie for name in stripped):
+        return cookie
+    crumbs = cookie.split(b";")
+    kept = [crumb for crumb in crumbs if crumb.partition(b"=")[0].strip() not in stripped]
+    return cookie if len(kept) == len(crumbs) else b";".join(kept).strip()
+
+
+@lru_cache(maxsize=256)
+def _as_bytes(names: frozenset[str]) -> frozenset[bytes]:
+    return frozenset(name.encode("ascii") for name in names)

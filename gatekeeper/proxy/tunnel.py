@@ -1,0 +1,77 @@
+"""A WebSocket: once the origin agreed to switch, bytes go both ways and mean nothing to us.
+
+Rules: either side's end is the other's; so is the end of the visitor's session. There is no
+read time-out: a socket may be quiet for hours, and TCP keep-alive finds the dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp.web import BaseRequest
+
+from gatekeeper.proxy.downstream import Downstream
+from gatekeeper.proxy.upstream import OriginConnection
+
+
+class Tunnel:
+    """The tunnel of one client and one connection; also the parser that aiohttp feeds."""
+
+    def __init__(self, client: Downstream, connection: OriginConnection) -> None:
+        self._client = client
+        self._connection = connection
+        self._client_paused = False
+        self._session_ended = False
+
+    async def run(
+        self, request: BaseRequest, *, head: bytes, session_end: asyncio.Future[None] | None
+    ) -> None:
+        """Until one of the three ends; the client's end cancels this."""
+        connection, client = self._connection, self._client
+        connection.on_writable = self._resume_client
+        early = connection.deliver_to(self._from_origin)
+        client.begin(head + early)
+        request.protocol.set_parser(self)  # type: ignore[arg-type]
+        if session_end is not None:
+            session_end.add_done_callback(self._end_session)
+        try:
+            with connection.excused():
+                while not (connection.ended or self._session_ended):
+                    if client.slow:
+                        await client.drained()
+                        connection.resume_reading()
+                    else:
+                        await connection.changed()
+        finally:
+            if session_end is not None:
+                session_end.remove_done_callback(self._end_session)
+            connection.close()
+
+    # From the client: the two calls that aiohttp's server makes of a parser
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._connection.write(data)
+        if self._connection.writing_paused and not self._client_paused:
+            self._client_paused = True
+            self._client.transport.pause_reading()
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The client is gone; `run` is cancelled as well."""
+
+    def _resume_client(self) -> None:
+        if self._client_paused and not self._client.transport.is_closing():
+            self._client_paused = False
+            self._client.transport.resume_reading()
+
+    # From the origin
+
+    def _from_origin(self, data: bytes) -> None:
+        self._client.write(data)
+        if self._client.slow:
+            self._connection.pause_reading()
+            self._connection.wake()
+
+    def _end_session(self, _: asyncio.Future[None]) -> None:
+        self._session_ended = True
+        self._connection.wake()
