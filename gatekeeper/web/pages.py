@@ -33,8 +33,9 @@ _POLICY = (
     "form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'; "
 )
-# Without script a reload is the heartbeat, and a whole page: a little slower than asking for JSON.
-_MIN_RELOAD_S = 5
+# Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
+# It must stay well below `prove_within`, which is 20 s.
+_MIN_RELOAD_S = 10
 
 
 @dataclass(frozen=True, slots=True)

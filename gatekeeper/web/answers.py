@@ -1,0 +1,213 @@
+"""What the gate itself answers: waiting pages, JSON and problems.
+
+Rules. Nothing of ours may be stored or indexed. A navigation (a safe method that accepts HTML)
+gets a page, everything else JSON; numbers that nobody knows are null. Only `web` picks a status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from aiohttp.web import BaseRequest, Response
+
+from gatekeeper.policy.decision import Placed
+from gatekeeper.policy.pacing import eta_s, refresh_s
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Pass, Ticket
+from gatekeeper.room.state import RoomState
+from gatekeeper.web.pages import Page, Pages, WaitingView
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+Headers = Iterable[tuple[str, str]]
+
+_OURS = {
+    "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+_RETRY_AFTER_ORIGIN_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where a visitor stands, with what nobody knows as None."""
+
+    room: str
+    position: int | None
+    ahead: int | None
+    queue_length: int | None
+    eta_seconds: int | None
+    rate_per_minute: float
+    refresh_seconds: int
+    arrived_at: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        return {"state": "waiting"} | {name: getattr(self, name) for name in self.__slots__}
+
+
+def waiting(
+    ticket: Ticket, placed: Placed | None, state: RoomState | None, *, rules: Rules
+) -> Waiting:
+    """The visitor's place by the store's answer, or what is known without one."""
+    rate = state.effective_rate_per_minute if state else rules.rate_per_minute
+    eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
+    return Waiting(
+        room=rules.room,
+        position=placed.ahead + 1 if placed else None,
+        ahead=placed.ahead if placed else None,
+        queue_length=max(state.queue_length, placed.ahead + 1) if state and placed else None,
+        eta_seconds=eta,
+        rate_per_minute=rate,
+        refresh_seconds=refresh_s(eta, rules=rules),
+        arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
+    )
+
+
+def admitted_json(pass_: Pass) -> dict[str, object]:
+    return {"state": "admitted", "expires_at": rfc3339(pass_.expires_at_s)}
+
+
+def rfc3339(at_s: float) -> str:
+    """Seconds since the epoch as an RFC 3339 time in UTC, to the second."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_navigation(request: BaseRequest) -> bool:
+    """Whether a person will look at the answer: a safe method that accepts HTML."""
+    if request.method not in {"GET", "HEAD"}:
+        return False
+    return any(
+        kind.partition(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}
+        for value in request.headers.getall("Accept", ())
+        for kind in value.split(",")
+    )
+
+
+class Answers:
+    """Builds the gate's own responses from the pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def waiting(
+        self,
+        request: BaseRequest,
+        place: Waiting,
+        *,
+        title: str,
+        status: int,
+        keep_place_s: float,
+        headers: Headers,
+    ) -> Response:
+        """The waiting page, or its JSON, under the room's waiting status."""
+        more = [*headers, ("Retry-After", str(place.refresh_seconds))]
+        if not is_navigation(request):
+            return self.json(place.json, status=status, headers=more)
+        view = WaitingView(
+            title=title,
+            room=place.room,
+            position=place.position,
+            ahead=place.ahead,
+            queue_length=place.queue_length,
+            eta_seconds=place.eta_seconds,
+            rate_per_minute=place.rate_per_minute,
+            refresh_seconds=place.refresh_seconds,
+            arrived_at=place.arrived_at,
+            keep_place_minutes=max(int(keep_place_s // 60), 1),
+        )
+        return self.page(request, self._pages.waiting(view), status=status, headers=more)
+
+    def problem(
+        self,
+        request: BaseRequest,
+        message: str,
+        *,
+        status: int,
+        headers: Headers = (),
+        retry: bool = False,
+        close: bool = False,
+    ) -> Response:
+        """An error in words: a page for a navigation, else `{"error": …}`."""
+        more = list(headers)
+        if retry:
+            more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
+        if is_navigation(request):
+            page = self._pages.problem(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                message=message,
+                retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
+            )
+            response = self.page(request, page, status=status, headers=more)
+        else:
+            response = self.json({"error": message}, status=status, headers=more)
+        if close:
+            response.force_close()
+        return response
+
+    def json(
+        self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()
+    ) -> Response:
+        response = Response(
+            body=json.dumps(body).encode(),
+            status=status,
+            headers=_OURS,
+            content_type="application/json",
+        )
+        response.headers.extend(headers)
+        return response
+
+    def page(
+        self, request: BaseRequest, page: Page, *, status: int, headers: Headers = ()
+    ) -> Response:
+        gzipped = _accepts_gzip(request)
+        response = Response(
+            body=page.gzip if gzipped else page.body,
+            status=status,
+            headers=_OURS
+            | {
+                "Content-Type": page.content_type,
+                "Content-Security-Policy": self._pages.csp,
+                "Vary": "Accept, Accept-Encoding, Cookie",
+            },
+        )
+        if gzipped:
+            response.headers["Content-Encoding"] = "gzip"
+        response.headers.extend(headers)
+        return response
+
+    def left(self, request: BaseRequest, *, headers: Headers) -> Response:
+        return self.page(request, self._pages.left(), status=200, headers=headers)
+
+    def asset(self, request: BaseRequest, name: str) -> Response | None:
+        """A file of the pages, under its hashed name, to be kept for good."""
+        asset = self._pages.asset(name)
+        if asset is None:
+            return None
+        gzipped = _accepts_gzip(request)
+        response = Response(
+            body=asset.gzip if gzipped else asset.body,
+            headers={
+                "Content-Type": asset.content_type,
+                "Cache-Control": "public, max-age=31536000, immutable",
+                "X-Content-Type-Options": "nosniff",
+                "Vary": "Accept-Encoding",
+            },
+        )
+        if gzipped:
+            response.headers["Content-Encoding"] = "gzip"
+        return response
+
+
+def _accepts_gzip(request: BaseRequest) -> bool:
+    for coding in request.headers.get("Accept-Encoding", "").split(","):
+        name, _, quality = coding.partition(";")
+        if name.strip().lower() == "gzip":
+            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

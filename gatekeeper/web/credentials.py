@@ -1,0 +1,88 @@
+"""How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
+
+Rules. The header wins over the cookie, and a renewed token goes back the way it came. Behind TLS
+the cookie's name has the `__Host-` prefix and `Secure`, so that no sibling host and no plain-text
+page can plant one (RFC 6265bis section 4.1.3). Parsing is of the `Cookie` header's bytes, since
+this is done for every request; a value that is not a token is left to `Tokens.read` to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from aiohttp.web import BaseRequest
+
+from gatekeeper.config import DEFAULT_ROOM, RoomName
+from gatekeeper.policy.tokens import Token, Tokens
+
+QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
+_HOST_PREFIX = "__Host-"
+_MOST_CANDIDATES = 4  # a cookie may come twice (another path or domain); do not verify a flood
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The token a request came with, and whether by header."""
+
+    token: Token | None
+    by_header: bool
+
+
+class Credentials:
+    """The cookie of one room."""
+
+    def __init__(self, tokens: Tokens, *, cookie: str, room: RoomName) -> None:
+        self._tokens = tokens
+        self._plain = cookie_name(cookie, room)
+        self._secure = _HOST_PREFIX + self._plain
+
+    def read(self, request: BaseRequest, *, secure: bool, now_s: float) -> Held:
+        header = request.headers.get(QUEUE_TOKEN)
+        if header is not None:
+            return Held(self._tokens.read(header, now_s=now_s), by_header=True)
+        name = self._secure if secure else self._plain
+        for value in _cookie_values(request, name):
+            token = self._tokens.read(value, now_s=now_s)
+            if token is not None:
+                return Held(token, by_header=False)
+        return Held(None, by_header=False)
+
+    def mint(self, token: Token) -> str:
+        return self._tokens.mint(token)
+
+    def headers(
+        self, token: Token | None, *, by_header: bool, secure: bool, now_s: float
+    ) -> tuple[tuple[str, str], ...]:
+        """The response headers that hand `token` out; None takes the held one back."""
+        if by_header:
+            return ((QUEUE_TOKEN, self._tokens.mint(token)),) if token is not None else ()
+        name = self._secure if secure else self._plain
+        value, life_s = "", 0
+        if token is not None:
+            value, life_s = self._tokens.mint(token), max(int(token.expires_at_s - now_s), 1)
+        attributes = f"; Max-Age={life_s}; Path=/; HttpOnly; SameSite=Lax"
+        return (("Set-Cookie", f"{name}={value}{attributes}{'; Secure' if secure else ''}"),)
+
+
+def cookie_name(cookie: str, room: RoomName) -> str:
+    """`gatekeeper` for the default room, `gatekeeper-<room>` for another."""
+    return cookie if room == DEFAULT_ROOM else f"{cookie}-{room}"
+
+
+def all_cookie_names(cookie: str, rooms: Iterable[RoomName]) -> frozenset[str]:
+    """Every name a cookie of ours can have: none of them goes to the origin."""
+    plain = {cookie_name(cookie, room) for room in rooms}
+    return frozenset(plain | {_HOST_PREFIX + name for name in plain})
+
+
+def _cookie_values(request: BaseRequest, name: str) -> Iterator[str]:
+    wanted = f"{name}="
+    candidates = 0
+    for header in request.headers.getall("Cookie", ()):
+        for pair in header.split(";"):
+            if pair.lstrip().startswith(wanted):
+                yield pair.strip()[len(wanted) :].strip('"')
+                candidates += 1
+                if candidates == _MOST_CANDIDATES:
+                    return

@@ -1,0 +1,234 @@
+"""The entrance of one room on one replica: from a request's token to what the visitor gets.
+
+Rules. `decide` says what to do, this asks the store where the decision wants it, and `conclude`
+says which token the visitor goes on with. When the store does not answer, the same request is
+decided again with that as a fact. The outcome is one of three: `Enter`, `Stay`, `Turned`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from gatekeeper.config import RoomConfig
+from gatekeeper.policy.decision import (
+    Arrive,
+    Decision,
+    EnterByShare,
+    EnterWithoutStore,
+    Forward,
+    Gone,
+    Granted,
+    KeepWaiting,
+    Placed,
+    Poll,
+    Refuse,
+    StampWithoutStore,
+    Standing,
+    conclude,
+    decide,
+    pass_of,
+    renewed,
+    ticket_of,
+)
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
+from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.queue import Asking
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Admitted. `changed`: the visitor does not hold this very pass yet."""
+
+    pass_: Pass
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """In line. `placed` is None when nobody knows the position just now."""
+
+    ticket: Ticket
+    placed: Placed | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Neither: a case that nothing names."""
+
+    reason: str
+
+
+Outcome = Enter | Stay | Turned
+
+
+class Entrance:
+    """One room."""
+
+    def __init__(self, room: LiveRoom, config: RoomConfig) -> None:
+        self.room = room
+        self.config = config
+        self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
+        room.on_revoked = self._end_sessions
+
+    def now_s(self) -> float:
+        return self.room.view.now_s()
+
+    async def standing(self, held: Token | None) -> Enter | Stay | None:
+        """Where the holder of a token stands; None when it counts no more. Nobody arrives."""
+        if held is None or held.visitor in self.room.view.decisive.revoked:
+            return None
+        outcome = await self.admit(held, newcomers=False)
+        return None if isinstance(outcome, Turned) else outcome
+
+    async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
+        """What becomes of a request that came with `held`.
+
+        Without `newcomers`, one whose token counts no more is turned away, not put in line.
+        """
+        room = self.room
+        decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
+        # The way nearly every request goes: no await, no trip.
+        if isinstance(decision, Forward):
+            return self._forward(decision)
+        outcome = await self._with_store(decision, held, newcomers=newcomers)
+        if outcome is not None:
+            return outcome
+        view = replace(room.view.decisive, store_up=False)
+        decision = decide(held, view, rules=room.rules, now_s=self.now_s())
+        return self._without_store(decision)
+
+    async def _with_store(
+        self, decision: Decision, held: Token | None, *, newcomers: bool
+    ) -> Outcome | None:
+        """The outcome when the store answers what the decision asks of it, else None."""
+        match decision:
+            case Arrive():
+                return await self._arrive()
+            case Poll(visitor=visitor, arrival_us=arrival_us):
+                asking = Asking(visitor, arrival_us, has_pass=isinstance(held, Pass))
+                standing = await self.room.poll(asking)
+                if standing is None:
+                    return None
+                if isinstance(standing, Gone):
+                    return await self._arrive() if newcomers else Turned("this place is gone")
+                return self._concluded(visitor, standing, held)
+            case _:
+                return self._without_store(decision)
+
+    async def _arrive(self) -> Outcome | None:
+        visitor = new_visitor_id()
+        standing = await self.room.arrive(visitor)
+        return None if standing is None else self._concluded(visitor, standing, None)
+
+    def _concluded(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
+        token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
+        match token:
+            case Pass():
+                return Enter(token, changed=token is not held)
+            case Ticket():
+                placed = standing if isinstance(standing, Placed) else None
+                return Stay(token, placed, changed=token is not held)
+            case None:
+                return Turned("this place is gone")
+            case _:
+                assert_never(token)
+
+    def _without_store(self, decision: Decision) -> Outcome:
+        rules, now_s = self.room.rules, self.now_s()
+        match decision:
+            case Forward():
+                return self._forward(decision)
+            case EnterWithoutStore(ticket=ticket):
+                if ticket is None:
+                    return self._enter_unasked()
+                granted = Granted(ticket.arrival_us, proven=True)
+                return self._concluded(ticket.visitor, granted, ticket)
+            case EnterByShare():
+                return self._enter_unasked() if self.room.take_share() else self._stamp()
+            case StampWithoutStore():
+                return self._stamp()
+            case KeepWaiting(ticket=ticket):
+                if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
+                    return Stay(ticket, None, changed=False)
+                fresh = ticket_of(
+                    ticket.visitor, arrival_us=ticket.arrival_us, rules=rules, now_s=now_s
+                )
+                return Stay(fresh, None, changed=True)
+            case Refuse(reason=reason):
+                return Turned(reason)
+            case Arrive() | Poll():
+                return Turned("the store is needed and away")
+            case _:
+                assert_never(decision)
+
+    def _forward(self, decision: Forward) -> Enter:
+        if not decision.renew:
+            return Enter(decision.pass_, changed=False)
+        fresh = renewed(decision.pass_, rules=self.room.rules, now_s=self.now_s())
+        self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
+        return Enter(fresh, changed=True)
+
+    def _enter_unasked(self) -> Enter:
+        now_s = self.now_s()
+        fresh = pass_of(
+            new_visitor_id(),
+            arrival_us=round(now_s * 1_000_000),
+            proven=True,
+            rules=self.room.rules,
+            now_s=now_s,
+        )
+        return Enter(fresh, changed=True)
+
+    def _stamp(self) -> Stay:
+        visitor = new_visitor_id()
+        ticket = ticket_of(
+            visitor,
+            arrival_us=self.room.stamp(visitor),
+            rules=self.room.rules,
+            now_s=self.now_s(),
+        )
+        return Stay(ticket, None, changed=True)
+
+    # The end of a session, for what outlives a request.
+
+    def session_end(self, pass_: Pass) -> asyncio.Future[None]:
+        """Done when the session ends: revoked, left, or at its limit. Its use counts as use of
+        the pass for as long as the future is not done; cancel it when it is needed no more."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        room, rules = self.room, self.room.rules
+
+        def keep_slot() -> None:
+            left_s = pass_.ends_at_s - self.now_s()
+            if future.done():
+                return
+            if left_s <= 0:
+                future.set_result(None)
+                return
+            until_s = min(self.now_s() + rules.pass_life_s, pass_.ends_at_s)
+            room.touch_soon(pass_.visitor, until_s=until_s)
+            loop.call_later(min(rules.pass_renewal_s, left_s), keep_slot)
+
+        ends = self._sessions.setdefault(pass_.visitor, [])
+        ends.append(future)
+
+        def forget(_: asyncio.Future[None]) -> None:
+            ends.remove(future)
+            if not ends:
+                self._sessions.pop(pass_.visitor, None)
+
+        future.add_done_callback(forget)
+        keep_slot()
+        return future
+
+    def _end_sessions(self, visitors: Sequence[VisitorId]) -> None:
+        if not self._sessions:
+            return
+        for visitor in visitors:
+            for future in tuple(self._sessions.get(visitor, ())):
+                if not future.done():
+                    future.set_result(None)

@@ -1,0 +1,194 @@
+"""The public listener: every request comes here, and goes to the origin, to the line, or nowhere.
+
+Rules. The request is checked first, then routed, then decided; only what is admitted is
+forwarded. Under `/.gatekeeper/` nothing ever reaches the origin. A request of a visitor who is
+not admitted is answered without reading its body. Whatever fails here refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import assert_never
+
+import structlog
+from aiohttp.web import BaseRequest, Response
+
+from gatekeeper import metrics
+from gatekeeper.config import RoomName
+from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
+from gatekeeper.policy.routing import Router
+from gatekeeper.policy.tokens import Pass
+from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
+from gatekeeper.proxy.crossing import OnHead
+from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.web.answers import SAFE_METHODS, Answers, waiting
+from gatekeeper.web.credentials import Credentials
+from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
+from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
+
+_REVOKE = "revoke"  # the one Gatekeeper-Command
+
+log = structlog.get_logger()
+
+
+class Gate:
+    """The handler of the public listener."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        entrances: Mapping[RoomName, Entrance],
+        credentials: Mapping[RoomName, Credentials],
+        forwarder: Forwarder,
+        answers: Answers,
+        endpoints: Endpoints,
+        own_cookies: frozenset[str],
+        trusted: Sequence[IPv4Network | IPv6Network],
+        tls: bool,
+    ) -> None:
+        self._router = router
+        self._entrances = entrances
+        self._credentials = credentials
+        self._forwarder = forwarder
+        self._answers = answers
+        self._endpoints = endpoints
+        self._own_cookies = own_cookies
+        self._trusted = trusted
+        self._tls = tls
+
+    async def handle(self, request: BaseRequest) -> Response | Relayed:
+        """Answer one request; never raises but for cancellation."""
+        try:
+            check_request(request)
+            return await self._handle(request)
+        except BadRequest as error:
+            metrics.requests.labels("", "bad_request").inc()
+            return self._answers.problem(request, error.public, status=error.status, close=True)
+        except Exception:
+            log.exception("request_failed")
+        metrics.requests.labels("", "failed").inc()
+        return self._answers.problem(request, "Something went wrong here.", status=500, close=True)
+
+    async def _handle(self, request: BaseRequest) -> Response | Relayed:
+        client = client_of(request, trusted=self._trusted, tls=self._tls)
+        path = _path(request)
+        if path.startswith(PREFIX):
+            return await self._endpoints.answer(request, path, client)
+        name = self._router.room_of(client.host, path)
+        if name is None:
+            return await self._forward_ungated(request, client)
+        entrance, credentials = self._entrances[name], self._credentials[name]
+        secure = client.scheme == "https"
+        held = credentials.read(request, secure=secure, now_s=entrance.now_s())
+        outcome = await entrance.admit(held.token)
+        visit = Visit(entrance, credentials, held, secure)
+        match outcome:
+            case Enter(pass_=pass_, changed=changed):
+                headers = visit.headers(pass_) if changed else ()
+                return await self._forward(request, client, visit, pass_, headers)
+            case Stay():
+                return self._stay(request, visit, outcome)
+            case Turned(reason=reason):
+                metrics.requests.labels(name, "refused").inc()
+                return self._answers.problem(
+                    request, reason, status=403, headers=visit.headers(None), close=True
+                )
+            case _:
+                assert_never(outcome)
+
+    def _stay(self, request: BaseRequest, visit: Visit, stay: Stay) -> Response:
+        room, config = visit.entrance.room, visit.entrance.config
+        metrics.requests.labels(config.name, "waiting").inc()
+        response = self._answers.waiting(
+            request,
+            waiting(stay.ticket, stay.placed, room.view.state, rules=room.rules),
+            title=config.title,
+            status=config.status,
+            keep_place_s=config.keep_place,
+            headers=visit.headers(stay.ticket) if stay.changed else (),
+        )
+        if request.body_exists:
+            response.force_close()  # nobody will read the body
+        return response
+
+    async def _forward(
+        self,
+        request: BaseRequest,
+        client: Client,
+        visit: Visit,
+        pass_: Pass,
+        headers: tuple[tuple[str, str], ...],
+    ) -> Response | Relayed:
+        entrance = visit.entrance
+        room = entrance.config.name
+        crossing = Crossing(
+            room=room,
+            visitor=pass_.visitor,
+            client=client,
+            strip_cookies=self._own_cookies,
+            response_headers=_as_bytes(headers),
+        )
+
+        def on_head(_status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:
+            if command != _REVOKE:
+                return ()
+            entrance.room.leave_soon(pass_.visitor)
+            return _as_bytes(visit.headers(None))
+
+        end = entrance.session_end(pass_) if wants_upgrade(request) else None
+        try:
+            return await self._relay(request, crossing, on_head, end, headers)
+        finally:
+            if end is not None:
+                end.cancel()
+
+    async def _forward_ungated(self, request: BaseRequest, client: Client) -> Response | Relayed:
+        """A request that falls in no room: the operator named the rooms, the rest is free."""
+        crossing = Crossing(room="", visitor="", client=client, strip_cookies=self._own_cookies)
+        return await self._relay(request, crossing, None, None, ())
+
+    async def _relay(
+        self,
+        request: BaseRequest,
+        crossing: Crossing,
+        on_head: OnHead | None,
+        end: asyncio.Future[None] | None,
+        headers: tuple[tuple[str, str], ...],
+    ) -> Response | Relayed:
+        try:
+            relayed = await self._forwarder.forward(
+                request, crossing, session_end=end, on_head=on_head
+            )
+        except OriginError as error:
+            timed_out = isinstance(error, OriginTimeout)
+            metrics.origin_errors.labels("timeout" if timed_out else "unreachable").inc()
+            metrics.requests.labels(crossing.room, "origin_failed").inc()
+            log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
+            return self._answers.problem(
+                request,
+                "The site behind this page does not answer just now. Your place is kept.",
+                status=504 if timed_out else 502,
+                headers=headers,
+                retry=request.method in SAFE_METHODS,
+                close=request.body_exists,
+            )
+        metrics.requests.labels(crossing.room, "forwarded").inc()
+        metrics.origin_seconds.observe(relayed.origin_seconds)
+        return relayed
+
+
+def _path(request: BaseRequest) -> str:
+    """The path of the request target, also of one in absolute-form; with its query."""
+    target = request.raw_path
+    if target.startswith("/") or "://" not in target:
+        return target
+    rest = target.partition("://")[2]
+    slash = rest.find("/")
+    return rest[slash:] if slash >= 0 else "/"
+
+
+def _as_bytes(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in headers)
