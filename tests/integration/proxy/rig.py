@@ -145,7 +145,7 @@ class Origin:
     connections: int = 0
     requests: list[Message] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
-    failures: list[BaseException] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -192,7 +192,7 @@ async def running_origin(
             await origin.script(wire)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the gate closed, or the test ended
-        except BaseException as failure:
+        except Exception as failure:  # noqa: BLE001 told when the origin stops
             origin.failures.append(failure)
         finally:
             writer.close()

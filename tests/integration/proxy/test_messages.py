@@ -2,10 +2,22 @@
 
 import pytest
 
-from tests.integration.proxy.rig import OK, answering, get, post, running_gate, running_origin
+from tests.integration.proxy.rig import (
+    OK,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    get,
+    post,
+    running_gate,
+    running_origin,
+)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 EXTENSION_METHODS = ["PROPFIND", "REPORT", "PURGE", "QUERY", "M-SEARCH", "MKCALENDAR"]
+
+CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 
 
 @pytest.mark.parametrize("method", METHODS + EXTENSION_METHODS)
@@ -16,6 +28,36 @@ async def test_every_method_reaches_the_origin(method: str) -> None:
     assert origin.requests[0].first_line == f"{method} /x HTTP/1.1".encode()
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["//a", "/%2F", "/%zz", "/a/../b/./c", "/?", "/a?", "/a?b=%00&c=%C3%A9", "/;a=b", "/'\"<>{}|\\^`[]"],
+)
+async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
+    request = get().replace(b"GET /", b"GET " + target.encode())
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        await gate.ask(request)
+    assert origin.requests[0].first_line == b"GET %b HTTP/1.1" % target.encode()
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "seen"),
+    [
+        ("http://shop.example/a?b", "GET", "/a?b"),
+        ("HTTP://SHOP.example/a", "GET", "/a"),
+        ("https://shop.example", "GET", "/"),
+        ("http://shop.example?q", "GET", "/?q"),
+        ("http://shop.example", "OPTIONS", "*"),
+        ("*", "OPTIONS", "*"),
+    ],
+)
+async def test_an_absolute_target_at_this_host_goes_on_in_origin_form(
+    target: str, method: str, seen: str
+) -> None:
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        await gate.ask(get(target, method=method))
+    assert origin.requests[0].first_line == f"{method} {seen} HTTP/1.1".encode()
+
+
 async def test_a_body_of_known_length_reaches_the_origin() -> None:
     async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
         answer = await gate.ask(post(b"a=1&b=2"))
@@ -24,12 +66,302 @@ async def test_a_body_of_known_length_reaches_the_origin() -> None:
     assert origin.requests[0].body == b"a=1&b=2"
 
 
-async def test_a_hundred_requests_of_one_client_take_one_connection_to_the_origin() -> None:
+async def test_a_compressed_body_reaches_the_origin_as_it_is() -> None:
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        await gate.ask(post(b"\x1f\x8bnot gzip at all", "Content-Encoding: gzip"))
+    assert origin.requests[0].body == b"\x1f\x8bnot gzip at all"
+    assert origin.requests[0].one("Content-Encoding") == b"gzip"
+
+
+@pytest.mark.parametrize(
+    "body", [b"0\r\n\r\n", b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n"]
+)
+async def test_a_chunked_body_reaches_the_origin_chunked(body: bytes) -> None:
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        await gate.ask(CHUNKED_POST + body)
+    assert origin.requests[0].one("Transfer-Encoding") == b"chunked"
+    assert origin.requests[0].one("Content-Length") is None
+    assert origin.requests[0].body == (b"abcdefg" if len(body) > 5 else b"")
+
+
+async def test_a_body_that_comes_in_pieces_goes_on_in_pieces() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            for piece in (b"one", b"two"):
+                assert await wire.exactly(3) == piece
+                wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")  # tells that this piece is here
+            wire.send(OK)
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 6", method="PUT"))
+        for piece in (b"one", b"two"):
+            wire.send(piece)
+            assert (await wire.head()).status == 102
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+
+
+async def test_an_answer_keeps_its_own_fields_and_gets_none_of_ours() -> None:
+    head = (
+        b"HTTP/1.1 418 I'm a teapot\r\nServer: kettle\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        b"content-TYPE:text/plain\r\nX-Odd:  spaced \xff \r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+        answer = await gate.ask(get())
+    assert answer.head == head
+
+
+async def test_an_answer_without_a_reason_passes() -> None:
+    origin_answer = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
+    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+        answer = await gate.ask(get())
+    assert answer.first_line == b"HTTP/1.1 200 "
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1234", "Transfer-Encoding: chunked"])
+async def test_an_answer_to_head_has_no_body_whatever_it_says(framing: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode()
+    async with running_origin(answering(head, OK)) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get(method="HEAD"))
+        answer = await wire.message(bodiless=True)
+        wire.send(get())
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+    if framing.startswith("Content-Length"):
+        assert answer.one("Content-Length") == b"1234"
+    assert origin.connections == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 99\r\n\r\n",
+    ],
+)
+async def test_204_and_304_have_no_body(head: bytes) -> None:
+    async with running_origin(answering(head, OK)) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get())
+        assert (await wire.message()).head == head
+        wire.send(get())
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert origin.connections == 1
+
+
+async def test_a_204_loses_the_length_it_must_not_have() -> None:
+    head = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
+    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+        assert (await gate.ask(get())).head == b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+async def test_a_range_passes_both_ways() -> None:
+    part = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\nContent-Length: 3\r\n\r\ncde"
+    async with running_origin(answering(part)) as origin, running_gate(origin.url) as gate:
+        answer = await gate.ask(get("/", "Range: bytes=2-4"))
+    assert origin.requests[0].one("Range") == b"bytes=2-4"
+    assert (answer.status, answer.body) == (206, b"cde")
+    assert answer.one("Content-Range") == b"bytes 2-4/10"
+
+
+async def test_chunks_extensions_and_trailers_reach_the_client_as_they_came() -> None:
+    chunks = b'3;a="b"\r\nabc\r\n00A\r\n0123456789\r\n0;last\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n'
+    origin_answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nTrailer: X-Sum, X-More\r\n\r\n" + chunks
+    )
+    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        for _ in range(2):
+            wire.send(get("/", "TE: trailers, deflate;q=0.5", "Connection: TE"))
+            answer = await wire.message()
+            assert answer.raw_body == chunks
+            assert answer.one("Trailer") == b"X-Sum, X-More"
+        wire.close()
+    assert origin.requests[0].one("TE") == b"trailers"
+    assert origin.requests[0].one("Connection") == b"TE"
+    assert origin.connections == 1
+
+
+async def test_an_answer_that_ends_with_the_connection_gets_chunks_with_an_end() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\nall there is")
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        for _ in range(2):
+            wire.send(get())
+            answer = await wire.message()
+            assert answer.one("Transfer-Encoding") == b"chunked"
+            assert answer.body == b"all there is"
+        wire.close()
+    assert origin.connections == 2
+
+
+async def test_an_old_client_gets_a_chunked_answer_without_the_chunks() -> None:
+    origin_answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
+        b"3\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
+    )
+    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+        answer = await gate.ask(get("/", "Connection: keep-alive", "TE: trailers", version="1.0"))
+    assert answer.body == b"abcde"
+    assert answer.one("Connection") == b"close"
+    assert answer.one("Transfer-Encoding") is answer.one("Trailer") is None
+    assert origin.requests[0].first_line == b"GET / HTTP/1.1"
+    assert origin.requests[0].one("TE") is None
+
+
+async def test_an_old_client_that_asks_for_it_keeps_its_connection() -> None:
     async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
         wire = await gate.connect()
-        for turn in range(100):
-            wire.send(get(f"/{turn}"))
-            assert (await wire.message()).body == b"ok"
+        for _ in range(2):
+            wire.send(get("/", "Connection: keep-alive", version="1.0"))
+            answer = await wire.message()
+            assert answer.one("Connection") == b"keep-alive"
+        wire.send(get(version="1.0"))
+        answer = await wire.message()
+        assert answer.one("Connection") == b"close"
+        assert await wire.rest() == b""
         wire.close()
-    assert len(origin.requests) == 100
+
+
+async def test_an_old_client_without_host_reaches_the_origin_by_its_own_name() -> None:
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        await gate.ask(b"GET / HTTP/1.0\r\n\r\n")
+    assert origin.requests[0].one("Host") == f"127.0.0.1:{origin.port}".encode()
+    assert origin.requests[0].one("X-Forwarded-Host") is None
+
+
+async def test_a_client_that_asks_to_close_is_told_so_and_closed() -> None:
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", "Connection: close"))
+        answer = await wire.message()
+        assert answer.one("Connection") == b"close"
+        assert await wire.rest() == b""
+        wire.close()
+    assert origin.requests[0].one("Connection") is None
+
+
+async def test_pipelined_requests_get_their_answers_in_order() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            while True:
+                path = (await origin.request(wire)).first_line.split(b" ")[1]
+                wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path))
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(b"".join(get(f"/{turn}") for turn in range(40)))
+        for turn in range(40):
+            assert (await wire.message()).body == f"/{turn}".encode()
+        wire.close()
     assert origin.connections == 1
+
+
+@pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints"])
+async def test_interim_answers_reach_a_client_of_http_1_1_only(interim: str) -> None:
+    hint = f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n".encode()
+    async with running_origin(answering(hint + hint + OK)) as origin:
+        async with running_gate(origin.url) as gate:
+            wire = await gate.connect()
+            wire.send(get())
+            for _ in range(2):
+                head = (await wire.head()).head
+                assert head == f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\n\r\n".encode()
+            assert (await wire.message()).body == b"ok"
+            wire.close()
+            assert (await gate.ask(get(version="1.0"))).status == 200
+
+
+def continuing(origin: Origin) -> Script:
+    async def script(wire: Wire) -> None:
+        while True:
+            request = await wire.head()
+            origin.requests.append(request)
+            if b"/refuse" in request.first_line:
+                wire.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                continue
+            if request.one("Expect"):
+                wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.body = await wire.exactly(int(request.one("Content-Length") or b"0"))
+            wire.send(OK)
+
+    return script
+
+
+async def test_it_is_the_origin_that_says_continue() -> None:
+    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 5", "Expect: 100-continue", method="POST"))
+        assert (await wire.head()).head == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.send(b"hello")
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert origin.requests[0].one("Expect") == b"100-continue"
+    assert origin.requests[0].body == b"hello"
+
+
+async def test_a_refusal_instead_of_continue_ends_the_connection_with_the_body_unsent() -> None:
+    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/refuse", "Content-Length: 5", "Expect: 100-continue", method="POST"))
+        answer = await wire.message()
+        assert (answer.status, answer.one("Connection")) == (403, b"close")
+        wire.send(b"GET /")  # five bytes that could be the body or the next request
+        assert await wire.rest() == b""
+        wire.close()
+        assert (await gate.ask(post(b"x"))).body == b"ok"
+    assert [request.first_line for request in origin.requests] == [
+        b"POST /refuse HTTP/1.1",
+        b"POST / HTTP/1.1",
+    ]
+    assert origin.connections == 2  # the first still waits for five bytes
+
+
+async def test_the_expectation_of_an_old_client_is_ignored() -> None:
+    request = get("/", "Content-Length: 2", "Expect: 100-continue", method="POST", version="1.0")
+    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+        assert (await gate.ask(request + b"ab")).status == 200
+    assert origin.requests[0].one("Expect") is None
+
+
+async def test_fields_of_the_gate_are_added_and_its_command_is_kept_back() -> None:
+    heard: list[tuple[int, str | None]] = []
+
+    def on_head(status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        heard.append((status, command))
+        return ((b"X-Late", b"2"),)
+
+    origin_answer = (
+        b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        b"HTTP/1.1 201 Created\r\nGatekeeper-Command: revoke\r\nContent-Length: 0\r\n\r\n"
+    )
+    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+        gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
+        gate.on_head = on_head
+        wire = await gate.connect()
+        wire.send(get())
+        assert (await wire.head()).head == b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        answer = await wire.message()
+        wire.close()
+    assert heard == [(201, "revoke")]
+    assert answer.one("Set-Cookie") == b"gatekeeper=new"
+    assert answer.one("X-Late") == b"2"
+    assert answer.one("Gatekeeper-Command") is None
+    assert gate.relayed[0].command == "revoke"
+    assert gate.relayed[0].status == 201
+    assert 0 < gate.relayed[0].origin_seconds < 10

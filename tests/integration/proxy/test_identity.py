@@ -1,0 +1,147 @@
+"""What the origin is told of who asks, and what it is not."""
+
+import pytest
+
+from tests.integration.proxy.rig import Message, answering, get, running_gate, running_origin
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+async def seen_by_the_origin(
+    *fields: str, trusted: tuple[str, ...] = (), **origin: object
+) -> Message:
+    async with running_origin(answering(OK)) as server:
+        async with running_gate(server.url, **origin) as gate:
+            gate.trusted = trusted
+            assert (await gate.ask(get("/", *fields))).status == 200
+    return server.requests[0]
+
+
+async def test_the_origin_learns_the_visitor_and_the_room() -> None:
+    seen = await seen_by_the_origin()
+    assert seen.one("X-Gatekeeper-Visitor") == b"AAAAAAAAAAAAAAAAAAAAAA"
+    assert seen.one("X-Gatekeeper-Room") == b"default"
+
+
+async def test_the_origin_learns_the_client_its_scheme_and_its_host() -> None:
+    seen = await seen_by_the_origin()
+    assert seen.one("X-Forwarded-For") == b"127.0.0.1"
+    assert seen.one("X-Forwarded-Proto") == b"http"
+    assert seen.one("X-Forwarded-Host") == b"shop.example"
+    assert seen.one("Host") == b"shop.example"
+
+
+async def test_without_preserve_host_the_origin_is_called_by_its_own_name() -> None:
+    seen = await seen_by_the_origin(preserve_host=False)
+    assert (seen.one("Host") or b"").startswith(b"127.0.0.1:")
+    assert seen.one("X-Forwarded-Host") == b"shop.example"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "X-Forwarded-For: 9.9.9.9",
+        "x-forwarded-proto: https",
+        "X-FORWARDED-HOST: evil.example",
+        "X_Forwarded_For: 9.9.9.9",
+        "Forwarded: for=9.9.9.9;host=evil.example",
+        "X-Gatekeeper-Visitor: 9.9.9.9",
+        "x-gatekeeper-room: 9.9.9.9",
+        "X_Gatekeeper_Visitor: 9.9.9.9",
+        "X-Gatekeeper_Room: 9.9.9.9",
+        "X-Queue-Token: 9.9.9.9",
+        "X_Queue-Token: 9.9.9.9",
+    ],
+)
+async def test_a_client_cannot_speak_in_our_name(field: str) -> None:
+    seen = await seen_by_the_origin(field)
+    assert b"9.9.9.9" not in seen.head
+    assert b"evil.example" not in seen.head
+    assert seen.one("X-Forwarded-Proto") == b"http"
+    assert seen.one("X-Gatekeeper-Visitor") == b"AAAAAAAAAAAAAAAAAAAAAA"
+
+
+async def test_a_trusted_proxy_is_believed_and_read_from_the_right() -> None:
+    seen = await seen_by_the_origin(
+        "X-Forwarded-For: 1.1.1.1, 203.0.113.7",
+        "X-Forwarded-For: 10.0.0.2",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: www.example",
+        trusted=("127.0.0.0/8", "10.0.0.0/8"),
+    )
+    assert seen.all("X-Forwarded-For") == [b"203.0.113.7"]
+    assert seen.all("X-Forwarded-Proto") == [b"https"]
+    assert seen.all("X-Forwarded-Host") == [b"www.example"]
+    assert seen.all("Host") == [b"www.example"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        ("a=1; gatekeeper=secret; b=2", b"a=1; b=2"),
+        ("gatekeeper=secret; b=2", b"b=2"),
+        ("a=1;gatekeeper=secret", b"a=1"),
+        ("a=1;  gatekeeper-checkout=secret ;gatekeeper=x", b"a=1"),
+        ("gatekeeper=secret", None),
+        ("a=gatekeeper; my-gatekeeper=1;;odd", b"a=gatekeeper; my-gatekeeper=1;;odd"),
+    ],
+)
+async def test_the_origin_does_not_see_the_cookies_of_the_gate(
+    sent: str, passed: bytes | None
+) -> None:
+    seen = await seen_by_the_origin(f"Cookie: {sent}")
+    assert seen.one("Cookie") == passed
+
+
+async def test_several_cookie_fields_are_all_stripped() -> None:
+    seen = await seen_by_the_origin("Cookie: gatekeeper=secret", "Cookie: a=1; gatekeeper=secret")
+    assert seen.all("Cookie") == [b"a=1"]
+
+
+async def test_hop_by_hop_fields_and_those_connection_names_stay_behind() -> None:
+    seen = await seen_by_the_origin(
+        "Connection: X-Secret, close",
+        "Connection: keep-alive",
+        "X-Secret: 1",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: keep-alive",
+        "Proxy-Authorization: Basic eA==",
+        "TE: gzip",
+        "Trailer: X-Sum",
+        "Upgrade: h2c",
+        "X-Kept: 1",
+    )
+    names = {line.split(b":")[0].lower() for line in seen.head.split(b"\r\n")[1:-2]}
+    assert names == {
+        b"host",
+        b"x-kept",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-gatekeeper-visitor",
+        b"x-gatekeeper-room",
+    }
+
+
+async def test_connection_cannot_name_away_what_the_gate_says_or_what_frames_the_message() -> None:
+    fields = "Host, Content-Length, X-Gatekeeper-Visitor, X-Gatekeeper-Room, X-Forwarded-For"
+    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+        request = get("/", f"Connection: {fields}", "Content-Length: 5", method="POST") + b"hello"
+        assert (await gate.ask(request)).status == 200
+    seen = origin.requests[0]
+    assert seen.body == b"hello"
+    assert seen.one("Host") == b"shop.example"
+    assert seen.one("X-Gatekeeper-Visitor") == b"AAAAAAAAAAAAAAAAAAAAAA"
+    assert seen.one("X-Gatekeeper-Room") == b"default"
+    assert seen.one("X-Forwarded-For") == b"127.0.0.1"
+
+
+async def test_hop_by_hop_fields_of_the_answer_stay_behind() -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\nConnection: X-Private, keep-alive, content-length\r\nX-Private: 1\r\n"
+        b"Keep-Alive: timeout=5\r\nProxy-Connection: x\r\nUpgrade: h2\r\nX-Kept: 1\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+        answer = await gate.ask(get())
+    assert answer.head == b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"
