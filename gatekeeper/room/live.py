@@ -149,6 +149,8 @@ class LiveRoom:
             lag_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
             metrics.watermark_lag_seconds.labels(self.rules.room).observe(lag_s)
         self.view.hear_replica(state)
+        if held is None or (state.mode, state.pending_grants) != (held.mode, held.pending_grants):
+            self.wake()
 
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         until_s = self.view.now_s() + self.rules.revoked_for_s

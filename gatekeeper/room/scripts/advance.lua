@@ -1,6 +1,6 @@
 -- advance: release what is due from the head of the line, after sweeping those who left.
 --
--- ARGV  1 replica   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
+-- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
 --       5 how long a spent ticket is remembered   6 most releases   7 most swept
 -- Reply the state, then how many were released; 'empty' when the store holds no state.
 --
@@ -16,7 +16,7 @@ local REPLICA_FORGOTTEN_AFTER = 5000000
 local s = load_state()
 if not s then return { 'empty' } end
 refill(s, burst)
-redis.call('ZADD', REPLICAS, fmt(now), replica)
+if replica ~= '' then redis.call('ZADD', REPLICAS, fmt(now), replica) end
 redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
 redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 

@@ -1,0 +1,60 @@
+"""A room as its operator sees it: the state, and the controls.
+
+Rules. An operator is no replica: no pacer, no visitors. Every change is made in the store, then
+told to the replicas, so it holds whether or not anyone heard. Raises StoreError.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.events import Events
+from gatekeeper.room.queue import Left, Queue
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import Store
+from gatekeeper.room.view import View
+
+
+class Operator:
+    """The controls of one room."""
+
+    def __init__(self, store: Store, events: Events, rules: Rules) -> None:
+        self.rules = rules
+        self._events = events
+        self._view = View()
+        self._queue = Queue(
+            store,
+            rules,
+            replica="",
+            on_state=self._view.hear_store,
+            newest_known=lambda: self._view.state,
+        )
+
+    async def status(self) -> RoomState:
+        return await self._queue.look()
+
+    async def allow(self, count: int) -> RoomState:
+        """Grant `count` admissions and let the line take them; the state after that."""
+        await self._queue.allow(count)
+        state, _ = await self._queue.advance()
+        return await self._told(state)
+
+    async def set_rate(self, rate_per_minute: float) -> RoomState:
+        return await self._told(await self._queue.set_rate(rate_per_minute))
+
+    async def set_mode(self, mode: Mode) -> RoomState:
+        return await self._told(await self._queue.set_mode(mode))
+
+    async def revoke(self, visitor: VisitorId) -> Left:
+        """End a visitor's session or take their place, everywhere."""
+        state, left = await self._queue.leave([visitor])
+        await self._events.publish_revoked(self.rules.room, [visitor], count=state.revocations)
+        return left[0]
+
+    async def _told(self, state: RoomState) -> RoomState:
+        await self._events.publish_state(self.rules.room, state)
+        return state
+
+    async def close(self) -> None:
+        await self._queue.close()

@@ -1,0 +1,244 @@
+"""One replica: wires store, events, rooms, proxy and gate, serves, and ends in good order.
+
+Rules. A worker is started by the supervisor, which hands it a `Plan` on standard input and keeps
+that pipe open: when it closes, the supervisor is gone and the worker ends too. It says one line
+of JSON on standard output when it serves. SIGTERM ends it: no new connections, requests under
+way finish within `shutdown_timeout`, then the rooms and the way to the origin close. SIGHUP reads
+the TLS certificate anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import secrets
+import signal
+import socket
+import ssl
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+
+import structlog
+import uvloop
+from aiohttp.web import Server
+
+from gatekeeper import metrics
+from gatekeeper.config import Config, RoomName
+from gatekeeper.errors import GatekeeperError, StartError, StoreError
+from gatekeeper.logs import set_up_logging
+from gatekeeper.policy.routing import Router
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Keyring, Tokens
+from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
+from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.answers import Answers
+from gatekeeper.web.credentials import Credentials, all_cookie_names
+from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.entrance import Entrance
+from gatekeeper.web.gate import Gate
+from gatekeeper.web.pages import Pages
+
+_BACKLOG = 4096
+_COUNT_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a worker is told."""
+
+    config: Config
+    store_url: str
+    events_url: str
+    secrets: tuple[bytes, ...]
+    host: str
+    port: int
+
+
+class Worker:
+    """One replica in this process. `start`, then `close`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._stack = AsyncExitStack()
+        self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.rooms: dict[RoomName, LiveRoom] = {}
+        self._tls = _TlsFiles.of(plan.config)
+        self._server: Server | None = None
+        self._listener: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Serve. Raises StartError, ConfigError or StoreError; what was begun is undone."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        plan, config = self._plan, self._plan.config
+        pages = Pages(
+            templates=Path(config.server.templates) if config.server.templates else None,
+            static=Path(config.server.static) if config.server.static else None,
+        )
+        store = RedisStore(plan.store_url, timeout_s=config.store.timeout)
+        stack.push_async_callback(store.close)
+        events: Events = NoEvents()
+        if plan.events_url != "off":
+            events = NatsEvents(plan.events_url, replica=self.replica, on_reconnect=self._look)
+        stack.push_async_callback(events.close)
+        keyring = Keyring(plan.secrets)
+        entrances: dict[RoomName, Entrance] = {}
+        credentials: dict[RoomName, Credentials] = {}
+        for room_config in config.rooms:
+            name = room_config.name
+            room = LiveRoom(store, events, Rules.of(room_config), replica=self.replica)
+            await room.start()
+            stack.push_async_callback(room.close)
+            self.rooms[name] = room
+            entrances[name] = Entrance(room, room_config)
+            credentials[name] = Credentials(
+                Tokens(keyring, name), cookie=config.tokens.cookie, room=name
+            )
+        forwarder = Forwarder(config.origin)
+        stack.push_async_callback(forwarder.close)
+        answers = Answers(pages)
+        router = Router(config.rooms)
+        gate = Gate(
+            router=router,
+            entrances=entrances,
+            credentials=credentials,
+            forwarder=forwarder,
+            answers=answers,
+            endpoints=Endpoints(
+                router=router, entrances=entrances, credentials=credentials, answers=answers
+            ),
+            own_cookies=all_cookie_names(config.tokens.cookie, entrances),
+            trusted=[ip_network(network) for network in config.server.trusted_proxies],
+            tls=config.server.tls,
+        )
+        self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
+        await self._listen(stack, self._server)
+        counting = asyncio.create_task(self._count(self._server), name="count connections")
+        stack.callback(counting.cancel)
+
+    def _look(self) -> None:
+        """News may have been missed: let every pacer ask the store now."""
+        for room in self.rooms.values():
+            room.wake()
+
+    async def _listen(self, stack: AsyncExitStack, server: Server) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(
+                server,
+                self._plan.host,
+                self._plan.port,
+                reuse_port=True,  # each worker accepts for itself, the kernel divides
+                backlog=_BACKLOG,
+                ssl=self._tls.context if self._tls else None,
+            )
+        except OSError as error:
+            where = f"{self._plan.host}:{self._plan.port}"
+            raise StartError(f"cannot listen on {where}: {error.strerror}") from error
+        stack.push_async_callback(self._drain)
+
+    async def _drain(self) -> None:
+        """Accept no more, let requests under way finish, then close what is left."""
+        if self._listener is None or self._server is None:
+            return
+        self._listener.close()
+        self._server.pre_shutdown()
+        await self._server.shutdown(self._plan.config.server.shutdown_timeout)
+
+    async def _count(self, server: Server) -> None:
+        while True:
+            metrics.connections.set(len(server.connections))
+            await asyncio.sleep(_COUNT_EVERY_S)
+
+    def reload_tls(self) -> None:
+        """Use the certificate files as they are now; a broken pair changes nothing."""
+        if self._tls is None:
+            return
+        try:
+            self._tls.load()
+        except GatekeeperError as error:
+            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  one line says it
+        else:
+            log.info("tls_reloaded")
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _TlsFiles:
+    cert: str
+    key: str
+    context: ssl.SSLContext
+
+    @classmethod
+    def of(cls, config: Config) -> _TlsFiles | None:
+        if not config.server.tls:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        files = cls(config.server.tls_cert, config.server.tls_key, context)
+        files.load()
+        return files
+
+    def load(self) -> None:
+        """Raises StartError. A pair that does not fit is found before it is put to use."""
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.cert, self.key)
+            self.context.load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"cannot use the certificate {self.cert}: {error}") from error
+
+
+async def serve(plan: Plan) -> None:
+    """Run one worker until SIGTERM, or until the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    worker = Worker(plan)
+    loop.add_signal_handler(signal.SIGHUP, worker.reload_tls)
+    await worker.start()
+    print(json.dumps({"serving": worker.replica}), flush=True)  # noqa: T201  for the supervisor
+    orphaned = asyncio.create_task(_supervisor_gone(ended), name="watch the supervisor")
+    await ended.wait()
+    orphaned.cancel()
+    await worker.close()
+
+
+async def _supervisor_gone(ended: asyncio.Event) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    await reader.read()
+    ended.set()
+
+
+def main() -> int:
+    """`python -m gatekeeper.worker`, for the supervisor only."""
+    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
+    plan: Plan = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  from our own parent
+    set_up_logging(process=f"worker {os.getpid()}")
+    try:
+        uvloop.run(serve(plan))
+    except (GatekeeperError, StoreError) as error:
+        print(json.dumps({"failed": error.public}), flush=True)  # noqa: T201  for the supervisor
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
