@@ -4,7 +4,8 @@ Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. 
 it is `None`: forged, expired, truncated, of another room or with another algorithm are all the
 same and none of them raises. The kind stands in the `typ` header (explicit typing, RFC 8725
 section 3.11), so that a ticket can never be taken for a pass. Only verified tokens are cached,
-keyed by their very bytes, so a flood of forgeries cannot push the good ones out.
+keyed by their very bytes, and a token has one spelling, so neither a flood of forgeries nor one of
+respelled signatures can push the good ones out.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NewType
+from typing import Any, Final, NewType, TypeGuard
 
 import jwt
 
@@ -25,11 +27,13 @@ VisitorId = NewType("VisitorId", str)
 
 ALGORITHM: Final = "HS256"
 MAX_TOKEN_LENGTH: Final = 1024  # ours have about 300; refuse to parse what cannot be ours
-_VISITOR_LENGTH: Final = 22  # 128 bits in base64url without padding
+_VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits in base64url without padding
+_TIMES_END_S: Final = 2**53
 _TICKET, _PASS = "ticket+jwt", "pass+jwt"
 _DECODE_OPTIONS: Final[Any] = {
     "verify_exp": False,  # against the store's clock, by `read`, not this machine's
     "verify_iat": False,
+    "strict_aud": True,
     "require": ["aud", "sub", "iat", "exp", "arr"],
 }
 
@@ -73,7 +77,11 @@ def new_visitor_id() -> VisitorId:
 def key_id(secret: bytes) -> str:
     """A public name for `secret`: 48 bits of an HMAC, from which the key cannot be told."""
     digest = hmac.digest(secret, b"gatekeeper key id", hashlib.sha256)
-    return base64.urlsafe_b64encode(digest[:6]).decode()
+    return _base64url(digest[:6])
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 class Keyring:
@@ -102,6 +110,9 @@ class Keyring:
         # Hostile bytes reach the base64, JSON and UTF-8 decoders here, which answer with errors
         # of their own; to the gate every one of them means: no token.
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError):
+            return None
+        # Lenient base64 decoders take padding and spare bits: RFC 4648 section 12.
+        if not raw.endswith("." + _base64url(token["signature"])):
             return None
         return token["header"].get("typ"), token["payload"]
 
@@ -154,16 +165,17 @@ class Tokens:
         kind, claims = verified
         visitor, arrival_us = claims["sub"], claims["arr"]
         issued_at_s, expires_at_s = claims["iat"], claims["exp"]
-        if not isinstance(visitor, str) or len(visitor) != _VISITOR_LENGTH:
+        if not isinstance(visitor, str) or not _VISITOR.fullmatch(visitor):
             return None
-        if not isinstance(arrival_us, int) or not 0 <= arrival_us < 2**53:
+        # A bool is an int to isinstance; what only a bug could sign is no token either.
+        if type(arrival_us) is not int or not 0 <= arrival_us < 2**53:
             return None
-        if not isinstance(issued_at_s, int | float) or not isinstance(expires_at_s, int | float):
+        if not _is_time(issued_at_s) or not _is_time(expires_at_s):
             return None
         if kind == _TICKET:
             return Ticket(self._room, VisitorId(visitor), arrival_us, issued_at_s, expires_at_s)
         ends_at_s = claims.get("end")
-        if kind != _PASS or not isinstance(ends_at_s, int | float):
+        if kind != _PASS or not _is_time(ends_at_s):
             return None
         return Pass(
             room=self._room,
@@ -174,3 +186,7 @@ class Tokens:
             ends_at_s=ends_at_s,
             proven=claims.get("new") is not True,
         )
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 <= value < _TIMES_END_S  # type: ignore[operator]

@@ -1,0 +1,385 @@
+"""A token is read or it is None; nothing that was not signed by us is read, and nothing raises."""
+
+import base64
+import hashlib
+import hmac
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.tokens import (
+    MAX_TOKEN_LENGTH,
+    Keyring,
+    Pass,
+    Ticket,
+    Token,
+    Tokens,
+    VisitorId,
+    key_id,
+    new_visitor_id,
+)
+
+SECRET = b"a secret of at least thirty-two bytes"
+OTHER_SECRET = b"another secret, not known to the gate"
+ROOM = RoomName("default")
+VISITOR = VisitorId("AAAAAAAAAAAAAAAAAAAA-_")
+NOW_S = 1_700_000_000.0
+TICKET = Ticket(ROOM, VISITOR, 1_700_000_000_000_001, NOW_S, NOW_S + 600)
+PASS = Pass(ROOM, VISITOR, 1_700_000_000_000_001, NOW_S, NOW_S + 600, NOW_S + 3600)
+CLAIMS: dict[str, object] = {
+    "aud": ROOM,
+    "sub": VISITOR,
+    "arr": 1_700_000_000_000_001,
+    "iat": NOW_S,
+    "exp": NOW_S + 600,
+    "end": NOW_S + 3600,
+}
+
+
+def tokens(*secrets: bytes, room: RoomName = ROOM, cache_size: int = 100) -> Tokens:
+    return Tokens(Keyring(secrets or [SECRET]), room, cache_size=cache_size)
+
+
+def read(raw: str, *, now_s: float = NOW_S) -> Token | None:
+    return tokens().read(raw, now_s=now_s)
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def signed(header: object, payload: object, *, secret: bytes = SECRET) -> str:
+    """A token signed by hand, so that any header and any payload can be tried."""
+    parts = [
+        base64url(part if isinstance(part, bytes) else json.dumps(part).encode())
+        for part in (header, payload)
+    ]
+    signature = hmac.digest(secret, ".".join(parts).encode(), hashlib.sha256)
+    return ".".join([*parts, base64url(signature)])
+
+
+def header(**changes: object) -> dict[str, object]:
+    return {"alg": "HS256", "typ": "pass+jwt", "kid": key_id(SECRET)} | changes
+
+
+def test_the_hand_signed_token_of_these_tests_is_read() -> None:
+    assert read(signed(header(), CLAIMS)) == PASS
+
+
+@pytest.mark.parametrize(
+    "token", [TICKET, PASS, replace(PASS, proven=False), replace(TICKET, arrival_us=2**53 - 1)]
+)
+def test_what_was_minted_is_read_back_the_same(token: Token) -> None:
+    assert read(tokens().mint(token)) == token
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_a_minted_token_fits_in_a_cookie_and_a_header(token: Token) -> None:
+    raw = tokens().mint(token)
+    assert len(raw) < 512
+    assert set(raw) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_no_token_is_no_token(nothing: str | None) -> None:
+    assert tokens().read(nothing, now_s=NOW_S) is None
+
+
+FORGERIES: dict[str, Callable[[], str]] = {
+    "the algorithm none, unsigned": lambda: jwt.encode(
+        CLAIMS, None, algorithm="none", headers={"typ": "pass+jwt", "kid": key_id(SECRET)}
+    ),
+    "the algorithm none over a good signature": lambda: signed(header(alg="none"), CLAIMS),
+    "the algorithm NONE in capitals": lambda: signed(header(alg="NONE"), CLAIMS),
+    "HS512 with the right key": lambda: jwt.encode(
+        CLAIMS,
+        SECRET + b" and more, for HS512 asks for sixty-four",
+        algorithm="HS512",
+        headers={"typ": "pass+jwt", "kid": key_id(SECRET)},
+    ),
+    "HS384 in the header": lambda: signed(header(alg="HS384"), CLAIMS),
+    "RS256 in the header, signed with the secret": lambda: signed(header(alg="RS256"), CLAIMS),
+    "ES256 in the header": lambda: signed(header(alg="ES256"), CLAIMS),
+    "a public key brought along": lambda: signed(
+        header(jwk={"kty": "oct", "k": base64url(OTHER_SECRET)}), CLAIMS, secret=OTHER_SECRET
+    ),
+    "the address of a key": lambda: signed(
+        header(jku="https://attacker.example/keys"), CLAIMS, secret=OTHER_SECRET
+    ),
+    "an empty key": lambda: signed(header(), CLAIMS, secret=b""),
+    "another key under our key's name": lambda: signed(header(), CLAIMS, secret=OTHER_SECRET),
+    "another key under its own name": lambda: Keyring([OTHER_SECRET]).sign(CLAIMS, kind="pass+jwt"),
+    "no key id": lambda: signed({"alg": "HS256", "typ": "pass+jwt"}, CLAIMS),
+    "a key id that is a list": lambda: signed(header(kid=[key_id(SECRET)]), CLAIMS),
+    "a key id that is an object": lambda: signed(header(kid={}), CLAIMS),
+    "a key id that is null": lambda: signed(header(kid=None), CLAIMS),
+    "a key id that walks the file system": lambda: signed(
+        header(kid="../../dev/null"), CLAIMS, secret=b""
+    ),
+    "no kind": lambda: signed({"alg": "HS256", "kid": key_id(SECRET)}, CLAIMS),
+    "the kind of any other JWT": lambda: signed(header(typ="JWT"), CLAIMS),
+    "a kind in other letters": lambda: signed(header(typ="PASS+JWT"), CLAIMS),
+    "a kind that is a list": lambda: signed(header(typ=["pass+jwt"]), CLAIMS),
+    "a detached payload": lambda: signed(header(b64=False, crit=["b64"]), CLAIMS),
+    "a critical extension nobody knows": lambda: signed(header(crit=["x"], x=1), CLAIMS),
+    "no header at all": lambda: signed(None, CLAIMS),
+    "a header that is a list": lambda: signed([header()], CLAIMS),
+    "a header that is not JSON": lambda: signed(b"{", CLAIMS),
+    "a header that is not UTF-8": lambda: signed(b"\xff\xfe", CLAIMS),
+    "no payload": lambda: signed(header(), b""),
+    "a payload that is a list": lambda: signed(header(), [CLAIMS]),
+    "a payload that is a number": lambda: signed(header(), 1),
+    "a payload that is not UTF-8": lambda: signed(header(), b"\xff"),
+    "a payload nested deeply": lambda: signed(header(), b"[" * 400 + b"]" * 400),
+    "a header nested deeply": lambda: signed(b'{"a":' * 150 + b"1" + b"}" * 150, CLAIMS),
+    "the other room's ticket": lambda: tokens().mint(replace(TICKET, room=RoomName("other"))),
+    "the other room's pass": lambda: tokens().mint(replace(PASS, room=RoomName("other"))),
+    "a list of rooms with ours among them": lambda: signed(
+        header(), CLAIMS | {"aud": ["other", ROOM]}
+    ),
+    "a room that ours begins with": lambda: signed(header(), CLAIMS | {"aud": ROOM[:-1]}),
+    "only dots": lambda: "..",
+    "a fourth part": lambda: signed(header(), CLAIMS) + ".x",
+    "a huge text": lambda: "a" * 10_000_000,
+    "a huge signed token": lambda: signed(header(), CLAIMS | {"x": "x" * 10_000}),
+    "a NUL in front": lambda: "\0" + signed(header(), CLAIMS),
+    "a NUL behind": lambda: signed(header(), CLAIMS) + "\0",
+    "a NUL within": lambda: signed(header(), CLAIMS).replace(".", ".\0", 1),
+    "a blank in front": lambda: " " + signed(header(), CLAIMS),
+    "a line break behind": lambda: signed(header(), CLAIMS) + "\n",
+    "padding behind": lambda: signed(header(), CLAIMS) + "=",
+    "letters that are not ASCII": lambda: signed(header(), CLAIMS) + "é",
+    "a lone surrogate": lambda: signed(header(), CLAIMS) + "\udc80",
+    "full-width letters": lambda: "ｅｙＪ.ｅｙＪ.ｅｙＪ",
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forgery_is_none(forgery: str) -> None:
+    assert read(FORGERIES[forgery]()) is None
+
+
+BAD_CLAIMS: list[tuple[str, object]] = [
+    ("arr", True),
+    ("arr", 1.0),
+    ("arr", "1"),
+    ("arr", -1),
+    ("arr", 2**53),
+    ("arr", 10**300),
+    ("arr", None),
+    ("arr", [1]),
+    ("arr", math.nan),
+    ("sub", 1),
+    ("sub", ""),
+    ("sub", "A" * 21),
+    ("sub", "A" * 23),
+    ("sub", "é" * 22),
+    ("sub", "A" * 21 + "\n"),
+    ("sub", ["A" * 22]),
+    ("sub", None),
+    ("iat", True),
+    ("iat", "1"),
+    ("iat", None),
+    ("iat", math.nan),
+    ("iat", math.inf),
+    ("iat", -1),
+    ("exp", True),
+    ("exp", "1800000000"),
+    ("exp", None),
+    ("exp", math.nan),
+    ("exp", math.inf),
+    ("exp", -math.inf),
+    ("exp", 10**400),
+    ("exp", [1_800_000_000]),
+    ("end", True),
+    ("end", "1800000000"),
+    ("end", None),
+    ("end", math.nan),
+    ("end", math.inf),
+    ("end", 10**400),
+    ("aud", None),
+    ("aud", 1),
+    ("aud", {}),
+]
+
+
+@pytest.mark.parametrize(("claim", "value"), BAD_CLAIMS)
+def test_a_signed_pass_with_a_claim_of_another_type_is_none(claim: str, value: object) -> None:
+    assert read(signed(header(), CLAIMS | {claim: value})) is None
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_signed_pass_without_one_of_its_claims_is_none(claim: str) -> None:
+    assert read(signed(header(), {k: v for k, v in CLAIMS.items() if k != claim})) is None
+
+
+def test_a_ticket_is_never_taken_for_a_pass() -> None:
+    _, payload, _ = tokens().mint(TICKET).split(".")
+    pass_header, _, signature = tokens().mint(PASS).split(".")
+    assert read(".".join([pass_header, payload, signature])) is None
+    assert read(signed(header(), {k: v for k, v in CLAIMS.items() if k != "end"})) is None
+
+
+def test_a_pass_under_a_tickets_header_is_none_when_its_signature_is_kept() -> None:
+    ticket_header, _, _ = tokens().mint(TICKET).split(".")
+    _, payload, signature = tokens().mint(PASS).split(".")
+    assert read(".".join([ticket_header, payload, signature])) is None
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_a_token_cut_after_any_byte_is_none(token: Token) -> None:
+    raw = tokens().mint(token)
+    reader = tokens()
+    assert [length for length in range(len(raw)) if reader.read(raw[:length], now_s=NOW_S)] == []
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_a_token_with_any_bit_flipped_is_none(token: Token) -> None:
+    raw = tokens().mint(token)
+    reader = tokens()
+    taken = [
+        (at, bit)
+        for at in range(len(raw))
+        for bit in range(7)
+        if reader.read(raw[:at] + chr(ord(raw[at]) ^ 1 << bit) + raw[at + 1 :], now_s=NOW_S)
+    ]
+    assert taken == []
+
+
+@given(st.text(max_size=MAX_TOKEN_LENGTH + 10))
+def test_no_text_makes_reading_raise(text: str) -> None:
+    assert read(text) is None
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=4))
+def test_no_bytes_in_the_shape_of_a_token_make_reading_raise(parts: list[bytes]) -> None:
+    assert read(".".join(map(base64url, parts))) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["alg", "typ", "kid", "b64", "crit", "zip"]), JSON))
+def test_no_header_makes_reading_raise(changes: dict[str, object]) -> None:
+    if {"alg", "typ", "kid"} <= changes.keys():
+        assert read(signed(changes, CLAIMS)) is None
+    token = read(signed(header(**changes), CLAIMS))
+    assert token is None or changes.keys() <= {"b64", "crit", "zip"}
+
+
+@given(st.dictionaries(st.sampled_from([*CLAIMS, "nbf", "new", "jti", "iss"]), JSON, min_size=1))
+def test_no_signed_claims_make_reading_raise(changes: dict[str, object]) -> None:
+    token = read(signed(header(), CLAIMS | changes))
+    if token is not None:
+        assert type(token.arrival_us) is int
+        assert math.isfinite(token.issued_at_s)
+        assert NOW_S < token.expires_at_s < math.inf
+
+
+# Time
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_a_token_is_valid_until_just_before_it_expires(token: Token) -> None:
+    raw = tokens().mint(token)
+    assert read(raw, now_s=NOW_S + 599.999) == token
+    assert read(raw, now_s=NOW_S + 600) is None
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_a_cached_token_expires_all_the_same(token: Token) -> None:
+    reader = tokens()
+    raw = reader.mint(token)
+    assert reader.read(raw, now_s=NOW_S) is reader.read(raw, now_s=NOW_S + 1)
+    assert reader.read(raw, now_s=NOW_S + 600) is None
+    assert raw not in reader._cache
+
+
+def test_this_machines_clock_has_no_say() -> None:
+    long_ago_s = 1000.0
+    token = replace(TICKET, issued_at_s=long_ago_s, expires_at_s=long_ago_s + 1)
+    raw = tokens().mint(token)
+    assert read(raw, now_s=long_ago_s) == token
+    far_ahead_s = 9_000_000_000.0
+    token = replace(TICKET, issued_at_s=far_ahead_s, expires_at_s=far_ahead_s + 1)
+    assert read(tokens().mint(token), now_s=far_ahead_s) == token
+
+
+def test_a_pass_whose_expiry_lies_past_its_end_ends_at_its_end() -> None:
+    token = read(tokens().mint(replace(PASS, expires_at_s=NOW_S + 9999)))
+    assert token is not None
+    assert token.expires_at_s == PASS.ends_at_s
+
+
+# Keys
+
+
+def test_an_old_key_verifies_until_it_is_removed() -> None:
+    old = tokens(SECRET).mint(PASS)
+    assert tokens(OTHER_SECRET, SECRET).read(old, now_s=NOW_S) == PASS
+    assert tokens(OTHER_SECRET).read(old, now_s=NOW_S) is None
+
+
+def test_the_first_key_signs() -> None:
+    raw = tokens(OTHER_SECRET, SECRET).mint(PASS)
+    assert tokens(OTHER_SECRET).read(raw, now_s=NOW_S) == PASS
+    assert tokens(SECRET).read(raw, now_s=NOW_S) is None
+
+
+def test_the_token_names_its_key_without_giving_it_away() -> None:
+    kid = jwt.get_unverified_header(tokens().mint(PASS))["kid"]
+    assert kid == key_id(SECRET)
+    assert len(kid) == 8
+    assert kid != key_id(OTHER_SECRET)
+
+
+def test_a_keyring_without_a_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one secret"):
+        Keyring([])
+
+
+# The cache
+
+
+def test_the_cache_keeps_no_more_than_its_size() -> None:
+    reader = tokens(cache_size=10)
+    for number in range(50):
+        reader.read(reader.mint(replace(PASS, arrival_us=number)), now_s=NOW_S)
+    assert len(reader._cache) == 10
+
+
+def test_forgeries_do_not_enter_the_cache() -> None:
+    reader = tokens(cache_size=3)
+    raw = reader.mint(PASS)
+    good = reader.read(raw, now_s=NOW_S)
+    forger = tokens(OTHER_SECRET)
+    for number in range(20):
+        reader.read(forger.mint(replace(PASS, arrival_us=number)), now_s=NOW_S)
+        reader.read(raw + "=" * number, now_s=NOW_S)
+    assert list(reader._cache) == [raw]
+    assert reader.read(raw, now_s=NOW_S) is good
+
+
+def test_a_token_pushed_out_of_the_cache_is_read_again() -> None:
+    reader = tokens(cache_size=1)
+    first, second = reader.mint(PASS), reader.mint(TICKET)
+    for _ in range(2):
+        assert reader.read(first, now_s=NOW_S) == PASS
+        assert reader.read(second, now_s=NOW_S) == TICKET
+
+
+def test_a_visitor_id_is_128_random_bits() -> None:
+    ids = {new_visitor_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(len(base64.urlsafe_b64decode(each + "==")) == 16 for each in ids)
