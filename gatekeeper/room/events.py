@@ -40,6 +40,7 @@ class Listener(Protocol):
 class Events(Protocol):
     """What a room needs of the bus."""
 
+    def connect(self) -> None: ...
     def connected(self) -> bool: ...
     async def listen(self, room: RoomName, listener: Listener) -> None: ...
     async def publish_state(self, room: RoomName, state: RoomState) -> None: ...
@@ -51,6 +52,9 @@ class Events(Protocol):
 
 class NoEvents:
     """`[events] url = "off"`: the store alone keeps the replicas in step."""
+
+    def connect(self) -> None:
+        pass
 
     def connected(self) -> bool:
         return False
@@ -94,10 +98,14 @@ class NatsEvents:
 
     async def listen(self, room: RoomName, listener: Listener) -> None:
         self._listeners[room] = listener
+        self.connect()
+        if self.connected():
+            await self._subscribe(room)
+
+    def connect(self) -> None:
+        """Begin to connect, for one who only speaks."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
-        elif self.connected():
-            await self._subscribe(room)
 
     async def _connect(self) -> None:
         while True:
