@@ -8,192 +8,89 @@ every rate a float of admissions per minute.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NewType, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from yarl import URL
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from gatekeeper.errors import ConfigError
+from gatekeeper.values import (
+    CookieName,
+    Duration,
+    EventsUrl,
+    File,
+    Folder,
+    HostPattern,
+    Listen,
+    Network,
+    OriginUrl,
+    PathPrefix,
+    RatePerMinute,
+    Room,
+    RoomName,
+    Secret,
+    StoreUrl,
+    Workers,
+    is_loopback,
+    parse_duration_s,
+    parse_rate_per_minute,
+    split_listen,
+)
 
-RoomName = NewType("RoomName", str)
+__all__ = [
+    "DEFAULT_ROOM",
+    "AdminConfig",
+    "Config",
+    "EventsConfig",
+    "OriginConfig",
+    "RoomConfig",
+    "RoomName",
+    "ServerConfig",
+    "StoreConfig",
+    "TokensConfig",
+    "load_config",
+    "parse_duration_s",
+    "parse_rate_per_minute",
+    "split_listen",
+]
 
 DEFAULT_ROOM = RoomName("default")
-MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash of HS256
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|sec|second|m|min|minute|h|hour)")
-_RATE_PER_MINUTE = {"s": 60.0, "m": 1.0, "h": 1 / 60}
-_MAX_RATE_PER_MINUTE = 60_000_000.0
 
 
-def parse_duration_s(value: object) -> float:
-    """Seconds of a duration such as `"90s"`, `"2m"`, `"1h30m"` or `"250ms"`, or 0."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    text = value.strip() if isinstance(value, str) else ""
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError('expected a duration such as "90s", "2m" or "1h"')
-    return sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Keys of one section that are right each for itself and wrong together."""
 
-
-def parse_rate_per_minute(value: object) -> float:
-    """Admissions per minute of a rate such as `"500/min"`, `"8/s"` or `0` (none)."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    text = value.strip() if isinstance(value, str) else ""
-    if text == "0":
-        return 0.0
-    match = _RATE.fullmatch(text)
-    if match is None:
-        raise ValueError('expected a rate such as "500/min" or "8/s", or 0')
-    rate = float(match[1]) * _RATE_PER_MINUTE[match[2][0]]
-    if rate > _MAX_RATE_PER_MINUTE:
-        raise ValueError("a rate above 1000000/s is surely a mistake")
-    return rate
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Host (without brackets) and port of a checked `HOST:PORT`."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be longer than 0")
-    return value
-
-
-def _listen(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    host, separator, port = text.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:
-        raise ValueError('expected HOST:PORT, such as "0.0.0.0:8080" or "[::]:8080"')
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError('an IPv6 address stands in brackets, such as "[::]:8080"')
-    return text
-
-
-def _cidr(value: object) -> str:
-    try:
-        return str(ipaddress.ip_network(str(value), strict=False))
-    except ValueError:
-        raise ValueError('expected a network such as "10.0.0.0/8" or an address') from None
-
-
-def _origin_url(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    try:
-        url = URL(text)
-        port = url.port
-    except ValueError:
-        raise ValueError('expected a URL such as "http://127.0.0.1:9000"') from None
-    if url.scheme not in {"http", "https"} or not url.host or not port:
-        raise ValueError('expected a URL such as "http://127.0.0.1:9000"')
-    if url.user or url.password or url.query_string or url.fragment or url.path not in {"", "/"}:
-        raise ValueError("must have no path, query or password: paths go through as they come")
-    return text
-
-
-def _one_of_schemes(*schemes: str, words: tuple[str, ...]) -> Any:
-    expected = " or ".join([f'"{w}"' for w in words] + [f"{s}://…" for s in schemes])
-
-    def check(value: object) -> str:
-        text = value if isinstance(value, str) else ""
-        if text in words or (text.partition("://")[0] in schemes and "://" in text):
-            return text
-        raise ValueError(f"expected {expected}")
-
-    return BeforeValidator(check)
-
-
-def _room_name(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text):
-        raise ValueError("expected up to 63 of a-z, 0-9, - and _, beginning with a letter or digit")
-    return text
-
-
-def _cookie_name(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", text):
-        raise ValueError("expected a cookie name: a token of RFC 6265 section 4.1.1")
-    return text
-
-
-def _host_pattern(value: object) -> str:
-    text = value.lower().rstrip(".") if isinstance(value, str) else ""
-    if not re.fullmatch(r"(\*|[a-z0-9_-]+)(\.(\*|[a-z0-9_-]+))*", text):
-        raise ValueError('expected a host such as "shop.example.com" or "*.example.com"')
-    return text
-
-
-def _path_prefix(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    if not text.startswith("/") or not text.isascii() or re.search(r"[\s?#]", text):
-        raise ValueError('expected a path prefix beginning with "/"')
-    return text
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration_s)]
-PositiveDuration = Annotated[float, BeforeValidator(parse_duration_s), AfterValidator(_positive)]
-RatePerMinute = Annotated[float, BeforeValidator(parse_rate_per_minute)]
-Network = Annotated[str, BeforeValidator(_cidr)]
-Listen = Annotated[str, BeforeValidator(_listen)]
+    keys: tuple[str, ...]
+    problem: str
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """What is wrong between keys; reported under the last of them."""
+        yield from ()
+
 
 class ServerConfig(_Section):
     listen: Listen = "0.0.0.0:8080"
-    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
+    workers: Workers = 1
     trusted_proxies: tuple[Network, ...] = Field(default=(), strict=False)
-    tls_cert: str = ""
-    tls_key: str = ""
-    shutdown_timeout: PositiveDuration = 30.0
-    templates: str = ""  # a directory whose files stand in for the built-in templates
-    static: str = ""  # a directory whose files stand in for the built-in assets
+    tls_cert: File = ""
+    tls_key: File = ""
+    shutdown_timeout: Duration = 30.0
+    templates: Folder = ""  # its files stand in for the built-in templates
+    static: Folder = ""  # its files stand in for the built-in assets
 
-    @model_validator(mode="after")
-    def _tls_pair(self) -> Self:
+    def conflicts(self) -> Iterator[Conflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
-            raise ValueError("tls_cert and tls_key go together")
-        for path in (self.tls_cert, self.tls_key):
-            if path and not Path(path).is_file():
-                raise ValueError(f"tls: no such file: {path}")
-        for directory in (self.templates, self.static):
-            if directory and not Path(directory).is_dir():
-                raise ValueError(f"no such directory: {directory}")
-        return self
+            yield Conflict(("tls_cert", "tls_key"), "tls_cert and tls_key go together")
 
     @property
     def tls(self) -> bool:
@@ -201,11 +98,11 @@ class ServerConfig(_Section):
 
 
 class OriginConfig(_Section):
-    url: Annotated[str, BeforeValidator(_origin_url)] = "http://127.0.0.1:9000"
+    url: OriginUrl = "http://127.0.0.1:9000"
     preserve_host: bool = True
-    connect_timeout: PositiveDuration = 5.0
-    read_timeout: PositiveDuration = 60.0
-    tls_ca: str = ""  # a file of certificates to trust besides the system's
+    connect_timeout: Duration = 5.0
+    read_timeout: Duration = 60.0
+    tls_ca: File = ""  # a file of certificates to trust besides the system's
 
 
 class _RoomKeys(_Section):
@@ -214,12 +111,12 @@ class _RoomKeys(_Section):
     rate: RatePerMinute = 500.0
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     max_active: Annotated[int, Field(ge=0, le=100_000_000)] = 0
-    session: PositiveDuration = 1800.0
-    session_limit: PositiveDuration = 14400.0
-    claim_within: PositiveDuration = 120.0
-    prove_within: PositiveDuration = 20.0
-    abandon_after: PositiveDuration = 90.0
-    keep_place: PositiveDuration = 600.0
+    session: Duration = 1800.0
+    session_limit: Duration = 14400.0
+    claim_within: Duration = 120.0
+    prove_within: Duration = 20.0
+    abandon_after: Duration = 90.0
+    keep_place: Duration = 600.0
     on_store_loss: Literal["hold", "open"] = "hold"
     status: Literal[200, 202, 429, 503] = 503
     title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
@@ -232,57 +129,43 @@ _ADMISSION_KEYS = frozenset(_RoomKeys.model_fields) - _WAITING_KEYS
 class RoomConfig(_RoomKeys):
     """One room with every key filled in; durations in seconds, `rate` per minute."""
 
-    name: Annotated[RoomName, BeforeValidator(_room_name)] = DEFAULT_ROOM
-    host: Annotated[str, BeforeValidator(_host_pattern)] | None = None
-    path: Annotated[str, BeforeValidator(_path_prefix)] = "/"
+    name: Room = DEFAULT_ROOM
+    host: HostPattern | None = None
+    path: PathPrefix = "/"
 
-    @model_validator(mode="after")
-    def _windows(self) -> Self:
+    def conflicts(self) -> Iterator[Conflict]:
         if self.session > self.session_limit:
-            raise ValueError("session must not be longer than session_limit")
-        return self
+            problem = f"must not be shorter than session ({self.session:g}s)"
+            yield Conflict(("session", "session_limit"), problem)
 
 
 class StoreConfig(_Section):
-    url: Annotated[str, _one_of_schemes("redis", "rediss", "unix", words=("embedded",))] = (
-        "embedded"
-    )
-    timeout: PositiveDuration = 1.0
+    url: StoreUrl = Field(default="embedded", repr=False)  # it may hold a password
+    timeout: Duration = 1.0
 
 
 class EventsConfig(_Section):
-    url: Annotated[str, _one_of_schemes("nats", "tls", words=("embedded", "off"))] = "embedded"
+    url: EventsUrl = Field(default="embedded", repr=False)  # it may hold a password
 
 
 class TokensConfig(_Section):
-    secret_file: str = ""
-    secrets: tuple[str, ...] = Field(default=(), strict=False, repr=False)
-    cookie: Annotated[str, BeforeValidator(_cookie_name)] = "gatekeeper"
+    secret_file: File = ""
+    secrets: tuple[Secret, ...] = Field(default=(), strict=False, repr=False)
+    cookie: CookieName = "gatekeeper"
 
-    @model_validator(mode="after")
-    def _keys(self) -> Self:
+    def conflicts(self) -> Iterator[Conflict]:
         if self.secret_file and self.secrets:
-            raise ValueError("set secret_file or secrets, not both")
-        if self.secret_file and not Path(self.secret_file).is_file():
-            raise ValueError(f"secret_file: no such file: {self.secret_file}")
-        for index, secret in enumerate(self.secrets):
-            if len(secret.encode()) < MIN_SECRET_BYTES:
-                raise ValueError(
-                    f"secrets[{index}] has fewer than {MIN_SECRET_BYTES} bytes; "
-                    "`gatekeeper secret` makes a good one"
-                )
-        return self
+            yield Conflict(("secret_file", "secrets"), "set secret_file or secrets, not both")
 
 
 class AdminConfig(_Section):
     listen: Listen = "127.0.0.1:8081"
     token: str = Field(default="", repr=False)
 
-    @model_validator(mode="after")
-    def _token_beyond_loopback(self) -> Self:
-        if not self.token and not _is_loopback(split_listen(self.listen)[0]):
-            raise ValueError("token is required as soon as the listener is reachable from outside")
-        return self
+    def conflicts(self) -> Iterator[Conflict]:
+        if not self.token and not is_loopback(split_listen(self.listen)[0]):
+            problem = f"required as soon as it listens beyond loopback ({self.listen})"
+            yield Conflict(("listen", "token"), problem)
 
 
 class Config(_Section):
@@ -308,14 +191,21 @@ def load_config(
     raw = _read_toml(path) if path is not None else {}
     source = str(path) if path is not None else "configuration"
     problems: list[str] = []
+    overridden: dict[str, str] = {}  # path in the file to the name of what set it
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(_ENV_PREFIX) and "__" in name:
             section, _, key = name.removeprefix(_ENV_PREFIX).lower().partition("__")
-            _override(raw, section, key, _toml_value(value), label=name, problems=problems)
+            if _override(raw, section, key, value, label=name, problems=problems):
+                overridden[f"{section}.{key}"] = name
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
-        _override(raw, section, key, value, label=dotted, problems=problems)
-    return _check(raw, problems, source=source)
+        if _override(raw, section, key, value, label=dotted, problems=problems):
+            overridden.pop(dotted, None)
+    config = _check(raw, problems)
+    if config is None:
+        named = [_name_override(problem, overridden) for problem in problems]
+        raise ConfigError(sorted(named), source=source)
+    return config
 
 
 _ENV_PREFIX = "GATEKEEPER_"
@@ -327,6 +217,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "tokens": TokensConfig,
     "admin": AdminConfig,
 }
+_TABLES: dict[str, type[_Section]] = _SECTIONS | {"admission": _RoomKeys, "waiting": _RoomKeys}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -335,38 +226,52 @@ def _read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"not valid TOML: {error}"], source=str(path)) from error
-
-
-def _toml_value(text: str) -> object:
-    """The TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _override(
     raw: dict[str, Any],
     section: str,
     key: str,
-    value: object,
+    text: str,
     *,
     label: str,
     problems: list[str],
-) -> None:
-    if section not in _SECTIONS and section not in {"admission", "waiting"}:
+) -> bool:
+    """Set one key, as text or, where the key is no text, as the TOML value that `text` spells."""
+    if section not in _TABLES:
         problems.append(f"{label}: there is no section [{section}]")
-        return
+        return False
     table = raw.setdefault(section, {})
-    if isinstance(table, dict):
-        table[key] = value
+    if not isinstance(table, dict):
+        return False  # reported when the section is checked
+    field = _TABLES[section].model_fields.get(key)
+    is_text = field is None or isinstance(field.default, str | float)
+    table[key] = text if is_text else _toml_value(text)
+    return True
 
 
-def _check(raw: dict[str, Any], problems: list[str], *, source: str) -> Config:
+def _toml_value(text: str) -> object:
+    """The one TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return table["value"] if table.keys() == {"value"} else text
+
+
+def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
+    """`problem`, with the name of the variable that is to be corrected instead of the file."""
+    path, separator, rest = problem.partition(": ")
+    label = overridden.get(path.partition("[")[0])
+    return f"{path} (from {label}){separator}{rest}" if label else problem
+
+
+def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
+    """The configuration, or None when there is any problem."""
     checked: dict[str, _Section] = {}
-    for name in raw.keys() - _SECTIONS.keys() - {"admission", "waiting", "room"}:
+    for name in raw.keys() - _TABLES.keys() - {"room"}:
         problems.append(f"{name}: unknown section")
     for name, model in _SECTIONS.items():
         section = _validated(model, raw.get(name, {}), path=name, problems=problems)
@@ -385,12 +290,13 @@ def _check(raw: dict[str, Any], problems: list[str], *, source: str) -> Config:
             "tokens.secrets (`gatekeeper secret` makes one)"
         )
     if problems:
-        raise ConfigError(sorted(problems), source=source)
+        return None
     return Config.model_validate({**checked, "rooms": rooms})
 
 
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
     defaults: dict[str, Any] = {}
+    unknown: set[str] = set()
     for section, keys in (("admission", _ADMISSION_KEYS), ("waiting", _WAITING_KEYS)):
         table = raw.get(section, {})
         if not isinstance(table, dict):
@@ -398,58 +304,106 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
             continue
         problems.extend(f"{section}.{key}: unknown key" for key in table.keys() - keys)
         known = {key: value for key, value in table.items() if key in keys}
-        if _validated(_RoomKeys, known, path=section, problems=problems) is not None:
-            defaults |= known
+        # A default that is wrong is reported once, here, and not again for every room.
+        wrong = _wrong_keys(_RoomKeys, known, path=section, problems=problems)
+        defaults |= {key: known[key] for key in known.keys() - wrong}
+        unknown |= wrong
     tables = raw.get("room", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         problems.append("room: expected [[room]] tables")
         return ()
+    if not tables:
+        only = _validated(
+            RoomConfig, defaults, path="admission", problems=problems, unknown=unknown
+        )
+        return (only,) if isinstance(only, RoomConfig) else ()
     rooms: list[RoomConfig] = []
     for index, table in enumerate(tables):
         path = f"room[{index}]"
         if "name" not in table:
             problems.append(f"{path}.name: missing")
-        room = _validated(RoomConfig, defaults | table, path=path, problems=problems)
+        room = _validated(
+            RoomConfig,
+            defaults | table,
+            path=path,
+            problems=problems,
+            unknown=unknown - table.keys(),
+        )
         if isinstance(room, RoomConfig):
             rooms.append(room)
     for what, values in (
-        ("name", [str(room.name) for room in rooms]),
+        ("name", [str(room.name) for room in rooms if "name" in room.model_fields_set]),
         ("host and path", [f"{room.host or 'any host'}{room.path}" for room in rooms]),
     ):
         for value in sorted({value for value in values if values.count(value) > 1}):
             problems.append(f"room: two rooms have the same {what}: {value}")
-    if not tables:
-        only = _validated(RoomConfig, defaults, path="admission", problems=problems)
-        return (only,) if isinstance(only, RoomConfig) else ()
     return tuple(rooms)
 
 
 def _validated(
-    model: type[_Section], raw: object, *, path: str, problems: list[str]
+    model: type[_Section],
+    raw: object,
+    *,
+    path: str,
+    problems: list[str],
+    unknown: Set[str] = frozenset(),
 ) -> _Section | None:
+    """The section, or None; problems of single keys do not hide those between other keys.
+
+    `unknown` are keys whose value is not known, since it was wrong where it was set.
+    """
     if not isinstance(raw, dict):
         problems.append(f"{path}: expected a table")
         return None
+    wrong = _wrong_keys(model, raw, path=path, problems=problems)
+    section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
+    conflicts = [each for each in section.conflicts() if (wrong | unknown).isdisjoint(each.keys)]
+    problems.extend(f"{path}.{each.keys[-1]}: {each.problem}" for each in conflicts)
+    return None if wrong or conflicts else section
+
+
+def _wrong_keys(
+    model: type[_Section], raw: dict[str, Any], *, path: str, problems: list[str]
+) -> set[str]:
+    """The keys of `raw` that are wrong each for itself, their problems added to `problems`."""
     try:
-        return model.model_validate(raw)
+        model.model_validate(raw)
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            problem = f"{_dotted(path, detail['loc'])}: {_message(detail['type'], detail['msg'])}"
-            if problem not in problems:
-                problems.append(problem)
-        return None
+        details = error.errors(include_url=False, include_input=False)
+        problems.extend(f"{_dotted(path, each['loc'])}: {_message(each)}" for each in details)
+        return {str(each["loc"][0]) for each in details}
+    return set()
 
 
 def _dotted(path: str, location: tuple[int | str, ...]) -> str:
     for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.isidentifier() and part not in {"int", "constrained-int"}:
-            path += f".{part}"
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path
 
 
-def _message(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "unknown key"
-    return message.removeprefix("Value error, ").replace("Input should be", "expected")
+def _message(detail: ErrorDetails) -> str:
+    """What was expected, in the words of a person who edits the file."""
+    limits = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return "unknown key"
+        case "bool_type":
+            return "expected true or false"
+        case "int_type":
+            return "expected a whole number"
+        case "string_type":
+            return 'expected text in quotes, such as "…"'
+        case "tuple_type":
+            return 'expected a list, such as ["…", "…"]'
+        case "greater_than_equal":
+            return f"expected a number of at least {limits['ge']}"
+        case "less_than_equal":
+            return f"expected a number of at most {limits['le']}"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"expected at most {limits['max_length']} characters"
+        case "literal_error":
+            return f"expected {limits['expected']}".replace("'", '"')
+        case _:
+            return detail["msg"].removeprefix("Value error, ")
