@@ -93,8 +93,8 @@ def test_no_token_is_no_token(nothing: str | None) -> None:
 
 
 FORGERIES: dict[str, Callable[[], str]] = {
-    "the algorithm none, unsigned": lambda: jwt.encode(
-        CLAIMS, None, algorithm="none", headers={"typ": "pass+jwt", "kid": key_id(SECRET)}
+    "the algorithm none, unsigned": lambda: (
+        signed(header(alg="none"), CLAIMS).rpartition(".")[0] + "."
     ),
     "the algorithm none over a good signature": lambda: signed(header(alg="none"), CLAIMS),
     "the algorithm NONE in capitals": lambda: signed(header(alg="NONE"), CLAIMS),

@@ -1,0 +1,270 @@
+"""Every row of the decision table, and what the visitor holds after the store's answer."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.decision import (
+    Arrive,
+    Decision,
+    EnterByShare,
+    EnterWithoutStore,
+    Forward,
+    Gone,
+    Granted,
+    KeepWaiting,
+    Mode,
+    Placed,
+    Poll,
+    Refuse,
+    RoomView,
+    StampWithoutStore,
+    conclude,
+    decide,
+    pass_of,
+    renewed,
+    ticket_of,
+)
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+
+ROOM = RoomName("default")
+RULES = Rules.of(RoomConfig())
+OPEN_ON_LOSS = replace(RULES, on_store_loss="open")
+VISITOR = VisitorId("A" * 22)
+NOW_S = 1_700_000_000.0
+ARRIVAL_US = 1_699_999_990_000_000
+TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
+FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S)
+USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S - 60)
+UNPROVEN = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=RULES, now_s=NOW_S - 19.9)
+UNPROVEN_LATE = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=RULES, now_s=NOW_S - 20)
+POLL = Poll(VISITOR, ARRIVAL_US)
+
+
+def view(
+    *,
+    mode: Mode = Mode.AUTO,
+    watermark_us: int = ARRIVAL_US - 1,
+    store_up: bool = True,
+    revoked: frozenset[VisitorId] = frozenset(),
+) -> RoomView:
+    return RoomView(mode, watermark_us, revoked, store_up)
+
+
+UP, DOWN = view(), view(store_up=False)
+RELEASED, RELEASED_DOWN = (view(watermark_us=ARRIVAL_US, store_up=up) for up in (True, False))
+OPEN, OPEN_DOWN = (view(mode=Mode.OPEN, store_up=up) for up in (True, False))
+HELD, HELD_DOWN = (view(mode=Mode.HOLD, store_up=up) for up in (True, False))
+
+TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
+    ("a pass is forwarded", FRESH, UP, RULES, Forward(FRESH, renew=False)),
+    ("a pass needs no store", FRESH, DOWN, RULES, Forward(FRESH, renew=False)),
+    ("a used pass is renewed", USED, UP, RULES, Forward(USED, renew=True)),
+    ("a used pass is renewed without the store", USED, DOWN, RULES, Forward(USED, renew=True)),
+    ("a pass counts while the line is held", FRESH, HELD, RULES, Forward(FRESH, renew=False)),
+    ("an unproven pass proves itself", UNPROVEN, UP, RULES, Forward(UNPROVEN, renew=True)),
+    ("a late unproven pass asks for its slot", UNPROVEN_LATE, UP, RULES, POLL),
+    (
+        "a late unproven pass counts without the store",
+        UNPROVEN_LATE,
+        DOWN,
+        RULES,
+        Forward(UNPROVEN_LATE, renew=True),
+    ),
+    ("a ticket polls", TICKET, UP, RULES, POLL),
+    ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
+    ("a ticket polls in an open room, to be counted", TICKET, OPEN, RULES, POLL),
+    (
+        "a released ticket enters without the store",
+        TICKET,
+        RELEASED_DOWN,
+        RULES,
+        EnterWithoutStore(TICKET),
+    ),
+    (
+        "a ticket above the watermark waits without the store",
+        TICKET,
+        DOWN,
+        RULES,
+        KeepWaiting(TICKET),
+    ),
+    ("on_store_loss does not favour tickets", TICKET, DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
+    (
+        "a ticket enters an open room without the store",
+        TICKET,
+        OPEN_DOWN,
+        RULES,
+        EnterWithoutStore(TICKET),
+    ),
+    ("a newcomer arrives", None, UP, RULES, Arrive()),
+    ("a newcomer arrives in an open room", None, OPEN, RULES, Arrive()),
+    ("a newcomer arrives in a held room", None, HELD, RULES, Arrive()),
+    ("a newcomer is stamped without the store", None, DOWN, RULES, StampWithoutStore()),
+    ("a newcomer may take a share without the store", None, DOWN, OPEN_ON_LOSS, EnterByShare()),
+    (
+        "a newcomer enters an open room without the store",
+        None,
+        OPEN_DOWN,
+        RULES,
+        EnterWithoutStore(None),
+    ),
+    ("a newcomer is stamped in a held room", None, HELD_DOWN, OPEN_ON_LOSS, StampWithoutStore()),
+    ("the watermark lets no newcomer in", None, RELEASED_DOWN, RULES, StampWithoutStore()),
+]
+
+
+@pytest.mark.parametrize(
+    ("token", "room", "rules", "decision"),
+    [row[1:] for row in TABLE],
+    ids=[row[0] for row in TABLE],
+)
+def test_the_decision_table(
+    token: Token | None, room: RoomView, rules: Rules, decision: Decision
+) -> None:
+    assert decide(token, room, rules=rules, now_s=NOW_S) == decision
+
+
+EVERY_TOKEN: list[Token] = [FRESH, USED, UNPROVEN, UNPROVEN_LATE, TICKET]
+EVERY_VIEW = [
+    view(mode=mode, watermark_us=watermark_us, store_up=store_up)
+    for mode in Mode
+    for watermark_us in (ARRIVAL_US - 1, ARRIVAL_US)
+    for store_up in (True, False)
+]
+
+
+@pytest.mark.parametrize("room", EVERY_VIEW)
+@pytest.mark.parametrize("token", EVERY_TOKEN)
+def test_the_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) -> None:
+    revoked = replace(room, revoked={VISITOR: NOW_S})
+    assert decide(token, revoked, rules=RULES, now_s=NOW_S) == decide(
+        None, room, rules=RULES, now_s=NOW_S
+    )
+
+
+@pytest.mark.parametrize("room", EVERY_VIEW)
+@pytest.mark.parametrize("pass_", [FRESH, UNPROVEN])
+def test_an_expired_pass_is_refused_whoever_forgot_to_look(pass_: Pass, room: RoomView) -> None:
+    decision = decide(pass_, room, rules=RULES, now_s=pass_.expires_at_s)
+    assert decision == Refuse("expired pass")
+
+
+@pytest.mark.parametrize("token", [None, TICKET])
+@pytest.mark.parametrize("rules", [RULES, OPEN_ON_LOSS])
+def test_with_the_store_nobody_without_a_pass_is_let_in_unasked(
+    token: Token | None, rules: Rules
+) -> None:
+    for room in (each for each in EVERY_VIEW if each.store_up):
+        assert isinstance(decide(token, room, rules=rules, now_s=NOW_S), Arrive | Poll)
+
+
+def test_an_unknown_mode_lets_nobody_in() -> None:
+    unknown: Any = "shut"
+    with pytest.raises(AssertionError):
+        decide(None, view(mode=unknown, store_up=False), rules=OPEN_ON_LOSS, now_s=NOW_S)
+
+
+# What the visitor goes on with
+
+
+def test_one_who_is_gone_goes_on_with_nothing() -> None:
+    for held in (None, *EVERY_TOKEN):
+        assert conclude(VISITOR, Gone(), held, rules=RULES, now_s=NOW_S) is None
+
+
+def test_a_newcomer_who_waits_gets_a_ticket_at_their_arrival() -> None:
+    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), None, rules=RULES, now_s=NOW_S)
+    assert token == Ticket(ROOM, VISITOR, ARRIVAL_US, NOW_S, NOW_S + 630)
+
+
+@pytest.mark.parametrize(("age_s", "kept"), [(0, True), (29.9, True), (30, False), (600, False)])
+def test_a_ticket_is_renewed_only_after_its_renewal_time(age_s: float, *, kept: bool) -> None:
+    now_s = NOW_S + age_s
+    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), TICKET, rules=RULES, now_s=now_s)
+    assert (token is TICKET) is kept
+    assert token == (
+        TICKET if kept else ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=now_s)
+    )
+
+
+def test_a_ticket_follows_the_place_the_store_names() -> None:
+    token = conclude(VISITOR, Placed(ARRIVAL_US + 5, 7), TICKET, rules=RULES, now_s=NOW_S)
+    assert isinstance(token, Ticket)
+    assert token.arrival_us == ARRIVAL_US + 5
+
+
+def test_the_pass_of_one_whose_slot_went_to_another_becomes_a_ticket() -> None:
+    token = conclude(VISITOR, Placed(ARRIVAL_US, 0), UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
+    assert token == TICKET
+
+
+def test_a_claimed_ticket_becomes_a_pass() -> None:
+    granted = Granted(ARRIVAL_US, proven=True)
+    assert conclude(VISITOR, granted, TICKET, rules=RULES, now_s=NOW_S) == FRESH
+
+
+def test_one_let_through_at_once_has_yet_to_prove_they_keep_cookies() -> None:
+    token = conclude(VISITOR, Granted(ARRIVAL_US, proven=False), None, rules=RULES, now_s=NOW_S)
+    assert isinstance(token, Pass)
+    assert not token.proven
+
+
+def test_a_pass_that_came_back_is_proven_and_keeps_its_end() -> None:
+    granted = Granted(ARRIVAL_US, proven=True)
+    token = conclude(VISITOR, granted, UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
+    assert token == replace(
+        UNPROVEN_LATE, proven=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
+    )
+
+
+def test_an_absence_of_keep_place_is_forgiven_from_any_poll_on() -> None:
+    held = TICKET
+    last_poll_s = NOW_S + RULES.ticket_renewal_s - 0.001
+    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), held, rules=RULES, now_s=last_poll_s)
+    assert isinstance(token, Ticket)
+    assert token.expires_at_s >= last_poll_s + RULES.keep_place_s
+
+
+@given(
+    uses_s=st.lists(st.floats(0, 3600), min_size=1, max_size=50),
+    session_s=st.floats(1, 3600),
+    limit_s=st.floats(1, 7200),
+)
+def test_a_pass_slides_with_use_and_never_past_its_end(
+    uses_s: list[float], session_s: float, limit_s: float
+) -> None:
+    rules = replace(RULES, session_s=min(session_s, limit_s), session_limit_s=limit_s)
+    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=rules, now_s=NOW_S)
+    ends_at_s, now_s = pass_.ends_at_s, NOW_S
+    assert ends_at_s == NOW_S + limit_s
+    for pause_s in uses_s:
+        now_s += pause_s
+        decision = decide(pass_, UP, rules=rules, now_s=now_s)
+        if now_s >= pass_.expires_at_s:
+            assert isinstance(decision, Refuse)
+            return
+        pass_ = renewed(pass_, rules=rules, now_s=now_s)
+        assert pass_.proven
+        assert pass_.ends_at_s == ends_at_s
+        assert pass_.expires_at_s == min(now_s + rules.pass_life_s, ends_at_s)
+
+
+@given(pauses_s=st.lists(st.floats(0, 1800), min_size=1, max_size=40))
+def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
+    pauses_s: list[float],
+) -> None:
+    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S)
+    now_s = NOW_S
+    for pause_s in pauses_s:
+        now_s += pause_s
+        if now_s >= pass_.ends_at_s:
+            return
+        decision = decide(pass_, UP, rules=RULES, now_s=now_s)
+        assert isinstance(decision, Forward)
+        if decision.renew:
+            pass_ = renewed(pass_, rules=RULES, now_s=now_s)

@@ -1,0 +1,98 @@
+"""The derived spans agree with each other whatever the operator configures."""
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gatekeeper.config import RoomConfig
+from gatekeeper.policy.rules import REFRESH_CEILING_S, Rules
+
+SPAN_S = st.floats(0.001, 1_000_000)
+
+
+@st.composite
+def any_rules(draw: st.DrawFn) -> Rules:
+    session_s, session_limit_s = draw(SPAN_S), draw(SPAN_S)
+    assume(session_s <= session_limit_s)
+    return Rules.of(
+        RoomConfig.model_construct(
+            **RoomConfig().model_dump()
+            | {
+                "session": session_s,
+                "session_limit": session_limit_s,
+                "claim_within": draw(SPAN_S),
+                "prove_within": draw(SPAN_S),
+                "abandon_after": draw(SPAN_S),
+                "keep_place": draw(SPAN_S),
+            }
+        )
+    )
+
+
+def test_rules_are_what_the_room_is_configured_to() -> None:
+    room = RoomConfig()
+    rules = Rules.of(room)
+    assert (rules.room, rules.rate_per_minute) == (room.name, room.rate)
+    for field in fields(Rules):
+        if field.name not in {"room", "rate_per_minute"}:
+            assert getattr(rules, field.name) == getattr(room, field.name.removesuffix("_s"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value_s"),
+    [
+        ("pass_renewal_s", 60),
+        ("ticket_renewal_s", 30),
+        ("pass_life_s", 1860),
+        ("ticket_life_s", 630),
+        ("unproven_slot_s", 25),
+        ("revoked_for_s", 14400),
+        ("spent_for_s", 0),  # the ticket has expired long before the session it bought
+        ("refresh_ceiling_s", 30),
+    ],
+)
+def test_the_spans_derived_from_the_defaults(name: str, value_s: float) -> None:
+    assert getattr(Rules.of(RoomConfig()), name) == value_s
+
+
+@given(any_rules())
+def test_a_pass_lives_for_session_after_any_use(rules: Rules) -> None:
+    assert 0 < rules.pass_renewal_s < rules.session_s
+    assert rules.pass_life_s - rules.pass_renewal_s >= rules.session_s * (1 - 1e-9)
+
+
+@given(any_rules())
+def test_a_ticket_lives_for_keep_place_after_any_poll(rules: Rules) -> None:
+    assert 0 < rules.ticket_renewal_s < rules.keep_place_s
+    assert rules.ticket_life_s - rules.ticket_renewal_s >= rules.keep_place_s * (1 - 1e-9)
+
+
+@given(any_rules())
+def test_no_token_outlives_the_memory_of_its_revocation(rules: Rules) -> None:
+    assert rules.revoked_for_s >= rules.session_limit_s
+    assert rules.revoked_for_s >= rules.ticket_life_s
+
+
+@given(any_rules())
+def test_a_ticket_that_could_outlive_its_session_is_remembered_as_spent(rules: Rules) -> None:
+    # The ticket was issued when it was spent at the latest, and the slot lasts for the session.
+    assert rules.session_s + rules.spent_for_s >= rules.ticket_life_s
+
+
+@given(any_rules())
+def test_an_unproven_slot_lasts_longer_than_the_gate_relies_on_it(rules: Rules) -> None:
+    assert rules.unproven_slot_s <= rules.pass_life_s
+    assert rules.unproven_slot_s > rules.prove_within_s or (
+        rules.unproven_slot_s == rules.pass_life_s
+    )
+
+
+@given(any_rules())
+def test_three_polls_fit_in_abandon_after_unless_it_is_shorter_than_three_seconds(
+    rules: Rules,
+) -> None:
+    assert 1 <= rules.refresh_ceiling_s <= REFRESH_CEILING_S
+    if rules.abandon_after_s >= 3:
+        assert 3 * rules.refresh_ceiling_s <= rules.abandon_after_s * (1 + 1e-9)
