@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
+
+_LINGER_NOT = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
 
 
 class ClientStalled(ConnectionError):
@@ -57,5 +61,12 @@ class Downstream:
             drain.cancel()
 
     def abort(self) -> None:
-        """Break the connection, so that what was sent cannot pass for a whole answer."""
-        self.transport.abort()
+        """Break the connection, so that what was sent cannot pass for a whole answer.
+
+        Closing alone would look like the end of an answer that ends with the connection; with
+        nothing to linger for, TCP resets it.
+        """
+        if not self.transport.is_closing():
+            socket_ = self.transport.get_extra_info("socket")
+            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            self.transport.abort()

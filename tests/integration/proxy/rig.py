@@ -282,7 +282,7 @@ async def running_gate(
     config = OriginConfig.model_validate({"url": origin_url, **origin})
     gate = Gate(Forwarder(config, max_idle=max_idle))
     loop = asyncio.get_running_loop()
-    server = web.Server(gate.handle, **SERVER_OPTIONS)
+    server = web.Server(gate.handle, **{**SERVER_OPTIONS, "lingering_time": 0.2})
     listener = await loop.create_server(server, "127.0.0.1", 0)
     gate.port = listener.sockets[0].getsockname()[1]
     try:

@@ -30,7 +30,17 @@ async def test_every_method_reaches_the_origin(method: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["//a", "/%2F", "/%zz", "/a/../b/./c", "/?", "/a?", "/a?b=%00&c=%C3%A9", "/;a=b", "/'\"<>{}|\\^`[]"],
+    [
+        "//a",
+        "/%2F",
+        "/%zz",
+        "/a/../b/./c",
+        "/?",
+        "/a?",
+        "/a?b=%00&c=%C3%A9",
+        "/;a=b",
+        "/'\"<>{}|\\^`[]",
+    ],
 )
 async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
     request = get().replace(b"GET /", b"GET " + target.encode())

@@ -1,0 +1,330 @@
+"""Bodies flow as they come, at the pace of the slower side, and are never gathered."""
+
+import asyncio
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.integration.proxy.rig import (
+    OK,
+    PATIENCE_S,
+    Gate,
+    Origin,
+    Script,
+    Wire,
+    get,
+    running_gate,
+    running_origin,
+)
+
+MIB = 1 << 20
+BIG_MIB = 100
+# What client, gate and origin of a test, all in this process, may hold of it at any time.
+MOST_HELD_MIB = 8
+# More than the kernel's buffers and ours hold together on the way from the origin to the client.
+MORE_THAN_BUFFERS = 64 * MIB
+
+
+@contextmanager
+def little_held() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < MOST_HELD_MIB * MIB
+    finally:
+        tracemalloc.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LENGTH = b"Content-Length: %d\r\n\r\n" % (BIG_MIB * MIB)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_a_download_of_a_hundred_megabytes_passes_without_growing(framing: bytes) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n" + framing)
+            for _ in range(BIG_MIB):
+                piece = b"x" * MIB
+                wire.send(chunk(piece) if framing is CHUNKED else piece)
+                await wire.flush()
+            if framing is CHUNKED:
+                wire.send(b"0\r\n\r\n")
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        received = 0
+        wanted = BIG_MIB * (MIB if framing is LENGTH else len(chunk(b"x" * MIB)))
+        with little_held():
+            while received < wanted:
+                received += len(await wire.some())
+        wire.close()
+
+
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_an_upload_of_a_hundred_megabytes_passes_without_growing(framing: bytes) -> None:
+    received = 0
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            nonlocal received
+            await wire.head()
+            tail = b""
+            while received < BIG_MIB * MIB or (framing is CHUNKED and tail != b"0\r\n\r\n"):
+                data = await wire.some()
+                received += len(data)
+                tail = (tail + data)[-5:]
+            wire.send(OK)
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(b"POST / HTTP/1.1\r\nHost: shop.example\r\n" + framing)
+        with little_held():
+            for _ in range(BIG_MIB):
+                piece = b"x" * MIB
+                wire.send(chunk(piece) if framing is CHUNKED else piece)
+                await wire.flush()
+            if framing is CHUNKED:
+                wire.send(b"0\r\n\r\n")
+            assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert received >= BIG_MIB * MIB
+
+
+async def test_a_client_that_does_not_read_stops_the_origin() -> None:
+    sent = 0
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            nonlocal sent
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MORE_THAN_BUFFERS)
+            while sent < MORE_THAN_BUFFERS:
+                wire.send(b"x" * MIB)
+                await wire.writer.drain()
+                sent += MIB
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        held = await stuck_at(lambda: sent)
+        assert held < MORE_THAN_BUFFERS
+        assert len(await wire.exactly(MORE_THAN_BUFFERS)) == MORE_THAN_BUFFERS
+        wire.close()
+
+
+async def test_an_origin_that_does_not_read_stops_the_client() -> None:
+    goes_on = asyncio.Event()
+    read = 0
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            nonlocal read
+            await wire.head()
+            await goes_on.wait()
+            while read < MORE_THAN_BUFFERS:
+                read += len(await wire.some())
+            wire.send(OK)
+
+        return script
+
+    sent = 0
+
+    async def upload(wire: Wire) -> None:
+        nonlocal sent
+        while sent < MORE_THAN_BUFFERS:
+            wire.send(b"x" * MIB)
+            await wire.writer.drain()
+            sent += MIB
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", f"Content-Length: {MORE_THAN_BUFFERS}", method="PUT"))
+        uploading = asyncio.create_task(upload(wire))
+        assert await stuck_at(lambda: sent) < MORE_THAN_BUFFERS
+        goes_on.set()
+        assert (await wire.message()).body == b"ok"
+        await uploading
+        wire.close()
+    assert read == MORE_THAN_BUFFERS
+
+
+async def stuck_at(progress: Callable[[], int]) -> int:
+    """The value at which a counter stops, told by a quarter of a second without change."""
+    loop = asyncio.get_running_loop()
+    value, since_s = progress(), loop.time()
+    async with asyncio.timeout(PATIENCE_S):
+        while loop.time() - since_s < 0.25:
+            await asyncio.sleep(0.01)
+            if progress() != value:
+                value, since_s = progress(), loop.time()
+    return value
+
+
+async def test_an_event_reaches_the_client_before_the_next_is_sent() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n"
+            )
+            for turn in range(5):
+                wire.send(chunk(b"data: %d\n\n" % turn))
+                await read[turn].wait()
+            wire.send(b"0\r\n\r\n")
+
+        return script
+
+    read = [asyncio.Event() for _ in range(5)]
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        for turn in range(5):
+            event = chunk(b"data: %d\n\n" % turn)
+            assert await wire.exactly(len(event)) == event
+            read[turn].set()
+        assert await wire.exactly(5) == b"0\r\n\r\n"
+        wire.close()
+
+
+async def test_an_answer_may_come_before_the_upload_is_whole() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            wire.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            await wire.gone()
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 1000000", method="POST") + b"beginning")
+        answer = await wire.message()
+        assert (answer.status, answer.body) == (413, b"big")
+        assert answer.one("Connection") == b"close"
+        await wire.gone()
+        wire.close()
+        await until(lambda: origin.wires[0].reader.at_eof())
+    assert gate.relayed[0].cut is None
+
+
+async def test_an_answer_and_an_upload_may_run_side_by_side() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(10):
+                wire.send(chunk(await wire.exactly(4)))
+            wire.send(b"0\r\n\r\n")
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 40", method="POST"))
+        await wire.head()
+        for turn in range(10):
+            wire.send(b"%04d" % turn)
+            assert await wire.exactly(9) == b"4\r\n%04d\r\n" % turn
+        assert await wire.exactly(5) == b"0\r\n\r\n"
+        wire.close()
+
+
+async def test_a_client_that_leaves_ends_the_work_at_the_origin() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            if len(origin.requests) == 1:
+                await wire.gone()
+                origin_was_left.set()
+            else:
+                wire.send(OK)
+
+        return script
+
+    origin_was_left = asyncio.Event()
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        await left_by_its_client(gate, origin)
+        async with asyncio.timeout(PATIENCE_S):
+            await origin_was_left.wait()
+        assert (await gate.ask(get())).body == b"ok"
+    assert gate.cancelled.is_set()
+    assert gate.errors == []
+    assert origin.connections == 2
+
+
+async def left_by_its_client(gate: Gate, origin: Origin) -> None:
+    wire = await gate.connect()
+    wire.send(get())
+    await until(lambda: len(origin.requests) == 1)
+    wire.close()
+
+
+async def test_a_client_that_leaves_during_the_answer_ends_the_work_at_the_origin() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    wire.send(b"x" * 1000)
+                    await wire.writer.drain()
+                    await asyncio.sleep(0.001)
+
+        return script
+
+    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        wire.abort()
+        await until(lambda: origin.wires[0].writer.is_closing())
+    assert gate.cancelled.is_set()
+    assert gate.errors == []
+
+
+async def test_a_client_that_stops_reading_for_good_is_cut_off() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                wire.send(b"x" * MIB)
+                await wire.writer.drain()
+
+        return script
+
+    async with running_origin(script_of) as origin:
+        async with running_gate(origin.url, read_timeout="200ms") as gate:
+            wire = await gate.connect()
+            wire.send(get())
+            await wire.head()
+            await until(lambda: len(gate.relayed) == 1)
+            assert isinstance(gate.relayed[0].cut, ConnectionError)
+            with pytest.raises(ConnectionError):
+                await wire.rest()
+            wire.close()
