@@ -5,8 +5,8 @@ another error. Durations become float seconds, rates float admissions per minute
 """
 
 import ipaddress
+import os
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, NewType
 
 from pydantic import AfterValidator, BeforeValidator
@@ -162,13 +162,15 @@ def _path_prefix(value: object) -> str:
 
 
 def _file(path: str) -> str:
-    if path and not Path(path).is_file():
+    if path and not os.path.isfile(
+        path
+    ):  # it never raises, as Path.is_file does (too long, EACCES)
         raise ValueError(f"no such file: {path!r}")
     return path
 
 
 def _folder(path: str) -> str:
-    if path and not Path(path).is_dir():
+    if path and not os.path.isdir(path):
         raise ValueError(f"no such directory: {path!r}")
     return path
 
