@@ -75,6 +75,12 @@ class Worker:
         self._server: Server | None = None
         self._listener: asyncio.Server | None = None
 
+    @property
+    def port(self) -> int:
+        """Where it listens, also when the plan left the choice to the system."""
+        assert self._listener is not None
+        return int(self._listener.sockets[0].getsockname()[1])
+
     async def start(self) -> None:
         """Serve. Raises StartError, ConfigError or StoreError; what was begun is undone."""
         async with AsyncExitStack() as stack:

@@ -69,12 +69,15 @@ class LiveRoom:
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
     async def close(self) -> None:
-        if self._pacer is not None:
-            self._pacer.cancel()
-            await asyncio.gather(self._pacer, return_exceptions=True)
+        await self._stop_pacing()
         if self._background:
             await asyncio.wait(self._background)
         await self.queue.close()
+
+    async def _stop_pacing(self) -> None:
+        if self._pacer is not None:
+            self._pacer.cancel()
+            await asyncio.gather(self._pacer, return_exceptions=True)
 
     # What the gate asks. None: the store did not answer; decide again without it.
 

@@ -1,0 +1,204 @@
+"""Gates, origins and visitors for tests that go through real sockets.
+
+Rules: a gate here is the real worker with everything in it, in this process unless a test must
+kill it; a visitor is an HTTP client with a cookie jar, who may ask any replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+
+from gatekeeper.config import Config, RoomName, load_config
+from gatekeeper.room.live import LiveRoom
+from gatekeeper.worker import Plan, Worker
+
+SECRET = b"a secret of the tests, longer than 32 bytes"
+TIMEOUT = aiohttp.ClientTimeout(total=15)
+HTML = {"Accept": "text/html"}
+
+
+@dataclass
+class Origin:
+    """A real origin that remembers what it was asked."""
+
+    url: str = ""
+    requests: list[web.Request] = field(default_factory=list)
+    _runner: web.AppRunner | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls) -> AsyncIterator[Origin]:
+        origin = cls()
+        app = web.Application(client_max_size=2**30)
+        app.router.add_route("*", "/{rest:.*}", origin._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        origin.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield origin
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        if request.path == "/ws":
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            async for message in socket:
+                await socket.send_str(f"echo {message.data}")
+            return socket
+        if request.path == "/done":
+            return web.Response(text="done", headers={"Gatekeeper-Command": "revoke"})
+        body = await request.read()
+        return web.json_response(
+            {
+                "path": request.raw_path,
+                "method": request.method,
+                "visitor": request.headers.get("X-Gatekeeper-Visitor"),
+                "room": request.headers.get("X-Gatekeeper-Room"),
+                "length": len(body),
+            }
+        )
+
+
+def config_of(toml: str, *, folder: Path) -> Config:
+    """A checked configuration from the text of a file; nothing of the environment."""
+    path = folder / "gatekeeper.toml"
+    path.write_text(toml)
+    return load_config(path, environ={})
+
+
+@dataclass
+class Gate:
+    """One running replica."""
+
+    worker: Worker
+    url: str
+
+    def room(self, name: str) -> LiveRoom:
+        return self.worker.rooms[RoomName(name)]
+
+
+@asynccontextmanager
+async def running_gate(
+    toml: str,
+    *,
+    store_url: str,
+    events_url: str = "off",
+    origin_url: str,
+    secrets: tuple[bytes, ...] = (SECRET,),
+) -> AsyncIterator[Gate]:
+    """A replica in this process, on a port of its own. `toml` needs no [origin] or [tokens]."""
+    with TemporaryDirectory() as folder:
+        text = f'[origin]\nurl = "{origin_url}"\n{toml}'
+        config = config_of(text, folder=Path(folder))
+        worker = Worker(Plan(config, store_url, events_url, secrets, "127.0.0.1", 0))
+        await worker.start()
+        scheme = "https" if config.server.tls else "http"
+        try:
+            yield Gate(worker, f"{scheme}://127.0.0.1:{worker.port}")
+        finally:
+            await worker.close()
+
+
+class Visitor:
+    """A browser: keeps its cookies whichever replica it talks to."""
+
+    def __init__(self, *gates: Gate | str) -> None:
+        self.urls = [gate if isinstance(gate, str) else gate.url for gate in gates]
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=TIMEOUT
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def get(
+        self, path: str = "/", *, at: int = 0, html: bool = True, **options: Any
+    ) -> tuple[int, str]:
+        """Status and text of a page, as a navigation unless told otherwise."""
+        headers = {**(HTML if html else {}), **options.pop("headers", {})}
+        async with self.session.get(self.urls[at] + path, headers=headers, **options) as response:
+            return response.status, await response.text()
+
+    async def status(self, *, at: int = 0, room: str | None = None) -> dict[str, Any]:
+        """The JSON of `GET /.gatekeeper/status`: one heartbeat."""
+        query = f"?room={room}" if room else ""
+        async with self.session.get(f"{self.urls[at]}/.gatekeeper/status{query}") as response:
+            assert response.status == 200
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def until_admitted(self, *, timeout_s: float = 15, room: str | None = None) -> None:
+        """Poll every 50 ms, replica after replica, until admitted."""
+        async with asyncio.timeout(timeout_s):
+            turn = 0
+            while (await self.status(at=turn % len(self.urls), room=room))["state"] != "admitted":
+                turn += 1
+                await asyncio.sleep(0.05)
+
+
+class GateProcess:
+    """`gatekeeper serve` as a process of its own, for tests that kill, stop or configure it."""
+
+    def __init__(self, toml: str, *arguments: str, **environment: str) -> None:
+        self._folder = TemporaryDirectory(prefix="gk-")
+        self.folder = Path(self._folder.name)
+        self.file = self.folder / "gatekeeper.toml"
+        self.file.write_text(toml)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gatekeeper.cli", "serve", "-c", str(self.file), *arguments],
+            env={**os.environ, "GATEKEEPER_STATE_DIR": str(self.folder / "state"), **environment},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / "errors").open("wb"),
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._folder.cleanup()
+
+    def ready_lines(self) -> list[str]:
+        """The two lines it says once it serves; fewer when it ended instead."""
+        return list(self._lines(2))
+
+    def _lines(self, count: int) -> Iterator[str]:
+        assert self.process.stdout is not None
+        for _ in range(count):
+            line = self.process.stdout.readline()
+            if not line:
+                return
+            yield line.strip()
+
+    def errors(self) -> str:
+        return (self.folder / "errors").read_text()
