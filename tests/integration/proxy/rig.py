@@ -293,6 +293,25 @@ async def running_gate(
         await gate.forwarder.close()
 
 
+@asynccontextmanager
+async def proxying(
+    script_of: Callable[[Origin], Script], *, max_idle: int = 256, **config: Any
+) -> AsyncIterator[tuple[Origin, Gate]]:
+    """An origin that runs this script, and a gate in front of it."""
+    async with (
+        running_origin(script_of) as origin,
+        running_gate(origin.url, max_idle=max_idle, **config) as gate,
+    ):
+        yield origin, gate
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the other side of a socket does, which no event tells."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 def get(path: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
     """A request without a body."""
     lines = [f"{method} {path} HTTP/{version}", "Host: shop.example", *fields, "", ""]

@@ -2,18 +2,22 @@
 
 import pytest
 
-from tests.integration.proxy.rig import Message, answering, get, running_gate, running_origin
+from tests.integration.proxy.rig import (
+    Message,
+    answering,
+    get,
+    proxying,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 async def seen_by_the_origin(
-    *fields: str, trusted: tuple[str, ...] = (), **origin: object
+    *fields: str, trusted: tuple[str, ...] = (), preserve_host: bool = True
 ) -> Message:
-    async with running_origin(answering(OK)) as server:
-        async with running_gate(server.url, **origin) as gate:
-            gate.trusted = trusted
-            assert (await gate.ask(get("/", *fields))).status == 200
+    async with proxying(answering(OK), preserve_host=preserve_host) as (server, gate):
+        gate.trusted = trusted
+        assert (await gate.ask(get("/", *fields))).status == 200
     return server.requests[0]
 
 
@@ -125,7 +129,7 @@ async def test_hop_by_hop_fields_and_those_connection_names_stay_behind() -> Non
 
 async def test_connection_cannot_name_away_what_the_gate_says_or_what_frames_the_message() -> None:
     fields = "Host, Content-Length, X-Gatekeeper-Visitor, X-Gatekeeper-Room, X-Forwarded-For"
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         request = get("/", f"Connection: {fields}", "Content-Length: 5", method="POST") + b"hello"
         assert (await gate.ask(request)).status == 200
     seen = origin.requests[0]
@@ -142,6 +146,6 @@ async def test_hop_by_hop_fields_of_the_answer_stay_behind() -> None:
         b"Keep-Alive: timeout=5\r\nProxy-Connection: x\r\nUpgrade: h2\r\nX-Kept: 1\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(head)) as (_, gate):
         answer = await gate.ask(get())
     assert answer.head == b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"

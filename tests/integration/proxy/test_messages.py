@@ -10,8 +10,7 @@ from tests.integration.proxy.rig import (
     answering,
     get,
     post,
-    running_gate,
-    running_origin,
+    proxying,
 )
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -22,7 +21,7 @@ CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 
 @pytest.mark.parametrize("method", METHODS + EXTENSION_METHODS)
 async def test_every_method_reaches_the_origin(method: str) -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         answer = await gate.ask(get("/x", method=method), bodiless=method == "HEAD")
     assert answer.status == 200
     assert origin.requests[0].first_line == f"{method} /x HTTP/1.1".encode()
@@ -44,7 +43,7 @@ async def test_every_method_reaches_the_origin(method: str) -> None:
 )
 async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
     request = get().replace(b"GET /", b"GET " + target.encode())
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(request)
     assert origin.requests[0].first_line == b"GET %b HTTP/1.1" % target.encode()
 
@@ -63,13 +62,13 @@ async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
 async def test_an_absolute_target_at_this_host_goes_on_in_origin_form(
     target: str, method: str, seen: str
 ) -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(get(target, method=method))
     assert origin.requests[0].first_line == f"{method} {seen} HTTP/1.1".encode()
 
 
 async def test_a_body_of_known_length_reaches_the_origin() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         answer = await gate.ask(post(b"a=1&b=2"))
     assert answer.body == b"ok"
     assert origin.requests[0].one("Content-Length") == b"7"
@@ -77,7 +76,7 @@ async def test_a_body_of_known_length_reaches_the_origin() -> None:
 
 
 async def test_a_compressed_body_reaches_the_origin_as_it_is() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(post(b"\x1f\x8bnot gzip at all", "Content-Encoding: gzip"))
     assert origin.requests[0].body == b"\x1f\x8bnot gzip at all"
     assert origin.requests[0].one("Content-Encoding") == b"gzip"
@@ -87,7 +86,7 @@ async def test_a_compressed_body_reaches_the_origin_as_it_is() -> None:
     "body", [b"0\r\n\r\n", b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n"]
 )
 async def test_a_chunked_body_reaches_the_origin_chunked(body: bytes) -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(CHUNKED_POST + body)
     assert origin.requests[0].one("Transfer-Encoding") == b"chunked"
     assert origin.requests[0].one("Content-Length") is None
@@ -105,7 +104,7 @@ async def test_a_body_that_comes_in_pieces_goes_on_in_pieces() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 6", method="PUT"))
         for piece in (b"one", b"two"):
@@ -121,14 +120,14 @@ async def test_an_answer_keeps_its_own_fields_and_gets_none_of_ours() -> None:
         b"content-TYPE:text/plain\r\nX-Odd:  spaced \xff \r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(head)) as (_, gate):
         answer = await gate.ask(get())
     assert answer.head == head
 
 
 async def test_an_answer_without_a_reason_passes() -> None:
     origin_answer = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
-    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(origin_answer)) as (_, gate):
         answer = await gate.ask(get())
     assert answer.first_line == b"HTTP/1.1 200 "
 
@@ -136,7 +135,7 @@ async def test_an_answer_without_a_reason_passes() -> None:
 @pytest.mark.parametrize("framing", ["Content-Length: 1234", "Transfer-Encoding: chunked"])
 async def test_an_answer_to_head_has_no_body_whatever_it_says(framing: str) -> None:
     head = f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode()
-    async with running_origin(answering(head, OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get(method="HEAD"))
         answer = await wire.message(bodiless=True)
@@ -156,7 +155,7 @@ async def test_an_answer_to_head_has_no_body_whatever_it_says(framing: str) -> N
     ],
 )
 async def test_204_and_304_have_no_body(head: bytes) -> None:
-    async with running_origin(answering(head, OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get())
         assert (await wire.message()).head == head
@@ -168,13 +167,16 @@ async def test_204_and_304_have_no_body(head: bytes) -> None:
 
 async def test_a_204_loses_the_length_it_must_not_have() -> None:
     head = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
-    async with running_origin(answering(head)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(head)) as (_, gate):
         assert (await gate.ask(get())).head == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 async def test_a_range_passes_both_ways() -> None:
-    part = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\nContent-Length: 3\r\n\r\ncde"
-    async with running_origin(answering(part)) as origin, running_gate(origin.url) as gate:
+    part = (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\n"
+        b"Content-Length: 3\r\n\r\ncde"
+    )
+    async with proxying(answering(part)) as (origin, gate):
         answer = await gate.ask(get("/", "Range: bytes=2-4"))
     assert origin.requests[0].one("Range") == b"bytes=2-4"
     assert (answer.status, answer.body) == (206, b"cde")
@@ -186,7 +188,7 @@ async def test_chunks_extensions_and_trailers_reach_the_client_as_they_came() ->
     origin_answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nTrailer: X-Sum, X-More\r\n\r\n" + chunks
     )
-    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(origin_answer)) as (origin, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "TE: trailers, deflate;q=0.5", "Connection: TE"))
@@ -207,7 +209,7 @@ async def test_an_answer_that_ends_with_the_connection_gets_chunks_with_an_end()
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get())
@@ -223,7 +225,7 @@ async def test_an_old_client_gets_a_chunked_answer_without_the_chunks() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
         b"3\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
     )
-    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(origin_answer)) as (origin, gate):
         answer = await gate.ask(get("/", "Connection: keep-alive", "TE: trailers", version="1.0"))
     assert answer.body == b"abcde"
     assert answer.one("Connection") == b"close"
@@ -233,7 +235,7 @@ async def test_an_old_client_gets_a_chunked_answer_without_the_chunks() -> None:
 
 
 async def test_an_old_client_that_asks_for_it_keeps_its_connection() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (_, gate):
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "Connection: keep-alive", version="1.0"))
@@ -247,14 +249,14 @@ async def test_an_old_client_that_asks_for_it_keeps_its_connection() -> None:
 
 
 async def test_an_old_client_without_host_reaches_the_origin_by_its_own_name() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(b"GET / HTTP/1.0\r\n\r\n")
     assert origin.requests[0].one("Host") == f"127.0.0.1:{origin.port}".encode()
     assert origin.requests[0].one("X-Forwarded-Host") is None
 
 
 async def test_a_client_that_asks_to_close_is_told_so_and_closed() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Connection: close"))
         answer = await wire.message()
@@ -273,7 +275,7 @@ async def test_pipelined_requests_get_their_answers_in_order() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         wire.send(b"".join(get(f"/{turn}") for turn in range(40)))
         for turn in range(40):
@@ -285,16 +287,15 @@ async def test_pipelined_requests_get_their_answers_in_order() -> None:
 @pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints"])
 async def test_interim_answers_reach_a_client_of_http_1_1_only(interim: str) -> None:
     hint = f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n".encode()
-    async with running_origin(answering(hint + hint + OK)) as origin:
-        async with running_gate(origin.url) as gate:
-            wire = await gate.connect()
-            wire.send(get())
-            for _ in range(2):
-                head = (await wire.head()).head
-                assert head == f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\n\r\n".encode()
-            assert (await wire.message()).body == b"ok"
-            wire.close()
-            assert (await gate.ask(get(version="1.0"))).status == 200
+    async with proxying(answering(hint + hint + OK)) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        for _ in range(2):
+            head = (await wire.head()).head
+            assert head == f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\n\r\n".encode()
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+        assert (await gate.ask(get(version="1.0"))).status == 200
 
 
 def continuing(origin: Origin) -> Script:
@@ -314,7 +315,7 @@ def continuing(origin: Origin) -> Script:
 
 
 async def test_it_is_the_origin_that_says_continue() -> None:
-    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+    async with proxying(continuing) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 5", "Expect: 100-continue", method="POST"))
         assert (await wire.head()).head == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -326,7 +327,7 @@ async def test_it_is_the_origin_that_says_continue() -> None:
 
 
 async def test_a_refusal_instead_of_continue_ends_the_connection_with_the_body_unsent() -> None:
-    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+    async with proxying(continuing) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/refuse", "Content-Length: 5", "Expect: 100-continue", method="POST"))
         answer = await wire.message()
@@ -344,7 +345,7 @@ async def test_a_refusal_instead_of_continue_ends_the_connection_with_the_body_u
 
 async def test_the_expectation_of_an_old_client_is_ignored() -> None:
     request = get("/", "Content-Length: 2", "Expect: 100-continue", method="POST", version="1.0")
-    async with running_origin(continuing) as origin, running_gate(origin.url) as gate:
+    async with proxying(continuing) as (origin, gate):
         assert (await gate.ask(request + b"ab")).status == 200
     assert origin.requests[0].one("Expect") is None
 
@@ -360,7 +361,7 @@ async def test_fields_of_the_gate_are_added_and_its_command_is_kept_back() -> No
         b"HTTP/1.1 103 Early Hints\r\n\r\n"
         b"HTTP/1.1 201 Created\r\nGatekeeper-Command: revoke\r\nContent-Length: 0\r\n\r\n"
     )
-    async with running_origin(answering(origin_answer)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(origin_answer)) as (_, gate):
         gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
         gate.on_head = on_head
         wire = await gate.connect()

@@ -8,8 +8,7 @@ from tests.integration.proxy.rig import (
     Wire,
     answering,
     get,
-    running_gate,
-    running_origin,
+    proxying,
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -89,7 +88,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 async def test_it_is_refused_and_never_forwarded(what: str) -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(REFUSED[what])
         answer = await wire.message()
@@ -100,7 +99,7 @@ async def test_it_is_refused_and_never_forwarded(what: str) -> None:
 
 
 async def test_an_expectation_other_than_100_continue_is_417() -> None:
-    async with running_origin(answering(OK)) as origin, running_gate(origin.url) as gate:
+    async with proxying(answering(OK)) as (origin, gate):
         assert (await gate.ask(get("/", "Expect: miracles"))).status == 417
     assert origin.requests == []
 
@@ -117,13 +116,12 @@ async def test_a_body_that_becomes_malformed_never_looks_whole_to_the_origin() -
 
         return script
 
-    async with running_origin(script_of) as origin:
-        async with running_gate(origin.url, read_timeout="100ms") as gate:
-            wire = await gate.connect()
-            wire.send(CHUNKED_POST + b"5\r\nhello\r\n")
-            assert (await wire.head()).status == 102
-            wire.send(b"nonsense\r\n")
-            assert (await wire.message()).status == 408
-            await wire.gone()
-            await origin.wires[0].gone()
-            wire.close()
+    async with proxying(script_of, read_timeout="100ms") as (origin, gate):
+        wire = await gate.connect()
+        wire.send(CHUNKED_POST + b"5\r\nhello\r\n")
+        assert (await wire.head()).status == 102
+        wire.send(b"nonsense\r\n")
+        assert (await wire.message()).status == 408
+        await wire.gone()
+        await origin.wires[0].gone()
+        wire.close()

@@ -15,8 +15,8 @@ from tests.integration.proxy.rig import (
     Script,
     Wire,
     get,
-    running_gate,
-    running_origin,
+    proxying,
+    until,
 )
 
 MIB = 1 << 20
@@ -35,12 +35,6 @@ def little_held() -> Iterator[None]:
         assert tracemalloc.get_traced_memory()[1] < MOST_HELD_MIB * MIB
     finally:
         tracemalloc.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def chunk(data: bytes) -> bytes:
@@ -66,7 +60,7 @@ async def test_a_download_of_a_hundred_megabytes_passes_without_growing(framing:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
@@ -95,7 +89,7 @@ async def test_an_upload_of_a_hundred_megabytes_passes_without_growing(framing: 
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(b"POST / HTTP/1.1\r\nHost: shop.example\r\n" + framing)
         with little_held():
@@ -125,7 +119,7 @@ async def test_a_client_that_does_not_read_stops_the_origin() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
@@ -159,7 +153,7 @@ async def test_an_origin_that_does_not_read_stops_the_client() -> None:
             await wire.writer.drain()
             sent += MIB
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", f"Content-Length: {MORE_THAN_BUFFERS}", method="PUT"))
         uploading = asyncio.create_task(upload(wire))
@@ -199,7 +193,7 @@ async def test_an_event_reaches_the_client_before_the_next_is_sent() -> None:
         return script
 
     read = [asyncio.Event() for _ in range(5)]
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
@@ -220,7 +214,7 @@ async def test_an_answer_may_come_before_the_upload_is_whole() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 1000000", method="POST") + b"beginning")
         answer = await wire.message()
@@ -243,7 +237,7 @@ async def test_an_answer_and_an_upload_may_run_side_by_side() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 40", method="POST"))
         await wire.head()
@@ -267,7 +261,7 @@ async def test_a_client_that_leaves_ends_the_work_at_the_origin() -> None:
         return script
 
     origin_was_left = asyncio.Event()
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (origin, gate):
         await left_by_its_client(gate, origin)
         async with asyncio.timeout(PATIENCE_S):
             await origin_was_left.wait()
@@ -297,7 +291,7 @@ async def test_a_client_that_leaves_during_the_answer_ends_the_work_at_the_origi
 
         return script
 
-    async with running_origin(script_of) as origin, running_gate(origin.url) as gate:
+    async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
@@ -318,13 +312,12 @@ async def test_a_client_that_stops_reading_for_good_is_cut_off() -> None:
 
         return script
 
-    async with running_origin(script_of) as origin:
-        async with running_gate(origin.url, read_timeout="200ms") as gate:
-            wire = await gate.connect()
-            wire.send(get())
-            await wire.head()
-            await until(lambda: len(gate.relayed) == 1)
-            assert isinstance(gate.relayed[0].cut, ConnectionError)
-            with pytest.raises(ConnectionError):
-                await wire.rest()
-            wire.close()
+    async with proxying(script_of, read_timeout="200ms") as (_, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        await until(lambda: len(gate.relayed) == 1)
+        assert isinstance(gate.relayed[0].cut, ConnectionError)
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()

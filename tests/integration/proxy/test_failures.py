@@ -1,0 +1,291 @@
+"""When the origin fails: an error while one can still be told, a broken connection after that."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout, OriginUnreachable
+from tests.integration.proxy.rig import (
+    OK,
+    Gate,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    get,
+    post,
+    proxying,
+    running_gate,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def failed_with(gate: Gate, kind: type[OriginError]) -> None:
+    assert [type(error) for error in gate.errors if isinstance(error, kind)]
+    assert gate.relayed == []
+
+
+async def test_an_origin_that_does_not_listen_is_unreachable() -> None:
+    async with running_gate(f"http://127.0.0.1:{free_port()}") as gate:
+        assert (await gate.ask(get())).status == 502
+    failed_with(gate, OriginUnreachable)
+
+
+async def test_an_origin_whose_name_is_unknown_is_unreachable() -> None:
+    async with running_gate("http://nowhere.invalid:80") as gate:
+        assert (await gate.ask(get())).status == 502
+    failed_with(gate, OriginUnreachable)
+
+
+async def test_connecting_ends_at_its_time_out() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        queued = [socket.socket() for _ in range(4)]  # they fill the backlog
+        for waiting in queued:
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        url = f"http://127.0.0.1:{address[1]}"
+        async with running_gate(url, connect_timeout="100ms") as gate:
+            assert (await gate.ask(get())).status == 504
+        for waiting in queued:
+            waiting.close()
+    failed_with(gate, OriginTimeout)
+
+
+def silent_after(*pieces: bytes) -> Callable[[Origin], Script]:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            for piece in pieces:
+                wire.send(piece)
+            await wire.gone()
+
+        return script
+
+    return script_of
+
+
+@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_silence_before_the_head_ends_at_its_time_out(piece: bytes) -> None:
+    async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
+        answer = await gate.ask(get(version="1.0"))
+        assert answer.status == 504
+    failed_with(gate, OriginTimeout)
+
+
+async def test_silence_in_the_body_breaks_the_clients_connection() -> None:
+    piece = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
+    async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        assert await wire.exactly(3) == b"abc"
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()
+    assert isinstance(gate.relayed[0].cut, OriginTimeout)
+
+
+async def test_an_origin_that_says_something_in_time_may_take_longer_than_the_time_out() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+            for _ in range(8):
+                await asyncio.sleep(0.05)
+                wire.send(b"x")
+
+        return script
+
+    async with proxying(script_of, read_timeout="200ms") as (_, gate):
+        assert (await gate.ask(get())).body == b"xxxxxxxx"
+
+
+async def test_a_client_that_uploads_slowly_is_no_silence_of_the_origin() -> None:
+    async with proxying(answering(OK), read_timeout="200ms") as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 8", method="POST"))
+        for _ in range(8):
+            await asyncio.sleep(0.05)
+            wire.send(b"x")
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+
+
+async def test_a_client_whose_upload_stops_is_told_408() -> None:
+    async with proxying(answering(OK), read_timeout="100ms") as (origin, gate):
+        assert (await gate.ask(get("/", "Content-Length: 8", method="POST"))).status == 408
+    assert origin.requests == []
+
+
+CUT = {
+    "a short length": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    "a cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+    "cut trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n",
+}
+
+
+@pytest.mark.parametrize("what", CUT)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_cut_answer_never_looks_whole(what: str, version: str) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(CUT[what])
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get(version=version))
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()
+    assert isinstance(gate.relayed[0].cut, OriginProtocolError)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_answer_that_ends_with_a_reset_is_cut(version: str) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+            await relayed.wait()
+            linger_not = b"\x01\0\0\0\0\0\0\0"
+            sock = wire.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+            wire.abort()
+
+        return script
+
+    relayed = asyncio.Event()
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get(version=version))
+        await wire.head()
+        await wire.exactly(3)
+        relayed.set()
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()
+    assert isinstance(gate.relayed[0].cut, OriginProtocolError)
+
+
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"3\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"\r\n",
+        b"-1\r\n",
+    ],
+)
+async def test_malformed_chunks_right_after_the_head_are_an_error(chunks: bytes) -> None:
+    async with proxying(answering(CHUNKED_HEAD + chunks)) as (_, gate):
+        assert (await gate.ask(get())).status == 502
+    failed_with(gate, OriginProtocolError)
+
+
+async def test_malformed_chunks_later_break_the_clients_connection() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(CHUNKED_HEAD)
+            await head_is_read.wait()
+            wire.send(b"3\r\nabc\n")
+            await wire.gone()
+
+        return script
+
+    head_is_read = asyncio.Event()
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.head()
+        head_is_read.set()
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()
+    assert isinstance(gate.relayed[0].cut, OriginProtocolError)
+
+
+MALFORMED = {
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200\r\n\r\n",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "a status beyond 599": b"HTTP/1.1 600 OK\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\r\n\r\n",
+    "a folded field": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+    "whitespace before a colon": b"HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+    "NUL": b"HTTP/1.1 200 OK\r\nX: \0\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR": b"HTTP/1.1 200 OK\r\nX: a\rY: b\r\nContent-Length: 0\r\n\r\n",
+    "an empty line first": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 0, 0\r\n\r\n",
+    "a signed length": b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx",
+    "a length and a coding": CHUNKED_HEAD[:-2] + b"Content-Length: 5\r\n\r\n0\r\n\r\n",
+    "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    "two codings": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": CHUNKED_HEAD[:-2] + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a coding in HTTP/1.0": CHUNKED_HEAD.replace(b"/1.1", b"/1.0") + b"0\r\n\r\n",
+    "a switch nobody asked for": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n",
+    "a head without end": b"HTTP/1.1 200 OK\r\n" + b"X: aaaaaaaaaaaaaa\r\n" * 4096,
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+async def test_a_malformed_answer_is_an_error_and_costs_the_connection(what: str) -> None:
+    async with proxying(answering(MALFORMED[what])) as (origin, gate):
+        assert (await gate.ask(get())).status == 502
+        assert (await gate.ask(get())).status == 502
+    failed_with(gate, OriginProtocolError)
+    assert origin.connections == 2
+
+
+async def test_an_identity_coding_is_no_coding() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall"
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(head)
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        assert (await gate.ask(get())).body == b"all"
+
+
+async def test_a_head_of_the_largest_size_passes() -> None:
+    filling = b"".join(b"X-%04d: %b\r\n" % (turn, b"a" * 90) for turn in range(600))
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + filling + b"\r\n"
+    async with proxying(answering(head)) as (_, gate):
+        assert (await gate.ask(get())).head == head
+
+
+async def test_what_on_head_raises_reaches_the_gate_before_the_client() -> None:
+    class Odd(OriginError):
+        pass
+
+    def on_head(_status: int, _command: str | None) -> tuple[tuple[bytes, bytes], ...]:
+        raise Odd("odd")
+
+    async with proxying(answering(OK)) as (_, gate):
+        gate.on_head = on_head
+        assert (await gate.ask(post(b"x"))).status == 502
+    assert isinstance(gate.errors[0], Odd)

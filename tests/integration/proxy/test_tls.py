@@ -1,0 +1,98 @@
+"""An origin over TLS is called by its name and must prove it."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gatekeeper.config import OriginConfig
+from gatekeeper.errors import OriginUnreachable, StartError
+from gatekeeper.proxy import Forwarder
+from tests.integration.proxy.rig import OK, answering, get, running_gate, running_origin
+
+
+def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_ca(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+async def test_an_origin_with_a_trusted_certificate_is_reached(
+    authority: trustme.CA, tls_ca: str
+) -> None:
+    names: list[str | None] = []
+    context = server_context(authority, "localhost")
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with running_origin(answering(OK), tls=context) as origin:
+        url = f"https://localhost:{origin.port}"
+        async with running_gate(url, tls_ca=tls_ca) as gate:
+            wire = await gate.connect()
+            for _ in range(3):
+                wire.send(get())
+                assert (await wire.message()).body == b"ok"
+            wire.close()
+    assert names == ["localhost"]
+    assert origin.connections == 1
+    assert origin.requests[0].one("Host") == b"shop.example"
+
+
+async def test_an_origin_under_an_address_is_verified_by_it(
+    authority: trustme.CA, tls_ca: str
+) -> None:
+    context = server_context(authority, "127.0.0.1")
+    async with running_origin(answering(OK), tls=context) as origin:
+        async with running_gate(origin.url, tls_ca=tls_ca) as gate:
+            assert (await gate.ask(get())).body == b"ok"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_origin_that_cannot_prove_its_name_is_unreachable(
+    authority: trustme.CA, tls_ca: str, *, trusted: bool
+) -> None:
+    name = "elsewhere.example" if trusted else "127.0.0.1"
+    async with running_origin(answering(OK), tls=server_context(authority, name)) as origin:
+        async with running_gate(origin.url, tls_ca=tls_ca if trusted else "") as gate:
+            assert (await gate.ask(get())).status == 502
+    assert isinstance(gate.errors[0], OriginUnreachable)
+    assert origin.requests == []
+
+
+async def test_an_origin_that_speaks_no_tls_is_unreachable() -> None:
+    async with running_origin(answering(OK)) as origin:
+        async with running_gate(origin.url.replace("http:", "https:")) as gate:
+            assert (await gate.ask(get())).status == 502
+    assert isinstance(gate.errors[0], OriginUnreachable)
+
+
+async def test_a_big_body_passes_through_tls(authority: trustme.CA, tls_ca: str) -> None:
+    body = bytes(range(256)) * 40_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    context = server_context(authority, "127.0.0.1")
+    async with running_origin(answering(answer), tls=context) as origin:
+        async with running_gate(origin.url, tls_ca=tls_ca) as gate:
+            assert (await gate.ask(get())).body == body
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_certificates_that_cannot_be_read_are_told_at_the_start(
+    tmp_path: Path, content: str | None
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    origin = OriginConfig.model_validate({"url": "https://shop.example"})
+    with pytest.raises(StartError, match="ca.pem"):
+        Forwarder(origin.model_copy(update={"tls_ca": str(path)}))

@@ -1,0 +1,234 @@
+"""A WebSocket is a tunnel: bytes both ways, until either side or the session ends."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gatekeeper.errors import OriginProtocolError
+from tests.integration.proxy.rig import (
+    OK,
+    PATIENCE_S,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    get,
+    proxying,
+    running_gate,
+    until,
+)
+
+MIB = 1 << 20
+ASK = (
+    "Connection: keep-alive, Upgrade",
+    "Upgrade: WebSocket",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+
+def echoing(origin: Origin) -> Script:
+    async def script(wire: Wire) -> None:
+        await origin.request(wire)
+        wire.send(SWITCH)
+        while data := await wire.some():
+            wire.send(data)
+            await wire.flush()
+
+    return script
+
+
+async def test_a_websocket_client_and_server_talk_through_the_gate() -> None:
+    async def serve(request: web.BaseRequest) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("chat",))
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(f"{socket.ws_protocol}: {message.data}")
+        return socket
+
+    server = web.Server(serve)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with running_gate(f"http://127.0.0.1:{port}") as gate:
+        async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+            url = f"http://127.0.0.1:{gate.port}/socket"
+            async with session.ws_connect(url, protocols=("other", "chat")) as socket:
+                assert socket.protocol == "chat"
+                for turn in range(3):
+                    await socket.send_str(f"hello {turn}")
+                    assert await socket.receive_str() == f"chat: hello {turn}"
+            assert socket.close_code == 1000
+        await until(lambda: gate.cancelled.is_set() or bool(gate.relayed))
+    listener.close()
+    await server.shutdown()
+
+
+async def test_both_sides_are_told_of_the_switch() -> None:
+    async with proxying(echoing) as (origin, gate):
+        gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
+        wire = await gate.connect()
+        wire.send(get("/socket", *ASK))
+        answer = await wire.head()
+        wire.close()
+    request = origin.requests[0]
+    assert request.one("Upgrade") == b"websocket"
+    assert request.one("Connection") == b"Upgrade"
+    assert request.one("Sec-WebSocket-Key") == b"dGhlIHNhbXBsZSBub25jZQ=="
+    assert answer.first_line == b"HTTP/1.1 101 Switching Protocols"
+    assert answer.one("Upgrade") == b"websocket"
+    assert answer.one("Connection") == b"Upgrade"
+    assert answer.one("Sec-WebSocket-Accept") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert answer.one("Set-Cookie") == b"gatekeeper=new"
+
+
+async def test_bytes_that_come_with_the_switch_are_not_lost() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            assert not wire.reader.at_eof()
+            wire.send(SWITCH + b"early from the origin")
+            assert await wire.exactly(21) == b"early from the client"
+            wire.send(b".")
+            await wire.gone()
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK) + b"early from the client")
+        await wire.head()
+        assert await wire.exactly(22) == b"early from the origin."
+        wire.close()
+
+
+async def test_much_passes_both_ways_at_once() -> None:
+    async def pour(wire: Wire) -> None:
+        for _ in range(16):
+            wire.send(b"x" * MIB)
+            await wire.flush()
+
+    async with proxying(echoing) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        pouring = asyncio.create_task(pour(wire))
+        assert await wire.exactly(16 * MIB) == b"x" * (16 * MIB)
+        await pouring
+        wire.close()
+
+
+async def test_the_origins_end_is_the_clients() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(SWITCH + b"bye")
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        assert await wire.rest() == b"bye"
+        wire.close()
+    assert gate.relayed[0].status == 101
+
+
+async def test_the_clients_end_is_the_origins_and_its_last_words_arrive() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(SWITCH)
+            heard.set_result(await wire.rest())
+
+        return script
+
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        wire.send(b"bye")
+        wire.close()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await heard == b"bye"
+
+
+async def test_the_end_of_the_session_is_the_end_of_the_tunnel() -> None:
+    async with proxying(echoing) as (origin, gate):
+        gate.session_end = asyncio.get_running_loop().create_future()
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        wire.send(b"ping")
+        assert await wire.exactly(4) == b"ping"
+        gate.session_end.set_result(None)
+        assert await wire.rest() == b""
+        await until(lambda: origin.wires[0].reader.at_eof())
+        wire.close()
+
+
+async def test_a_tunnel_whose_session_ended_before_it_began_ends_at_once() -> None:
+    async with proxying(echoing) as (_, gate):
+        gate.session_end = asyncio.get_running_loop().create_future()
+        gate.session_end.set_result(None)
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        assert await wire.rest() == b""
+        wire.close()
+
+
+async def test_a_quiet_tunnel_outlives_the_read_time_out() -> None:
+    async with proxying(echoing, read_timeout="50ms") as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        await asyncio.sleep(0.2)
+        wire.send(b"ping")
+        assert await wire.exactly(4) == b"ping"
+        wire.close()
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"426 Upgrade Required"])
+async def test_an_origin_that_does_not_switch_answers_as_ever(status: bytes) -> None:
+    refusal = b"HTTP/1.1 %b\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno" % status
+    async with proxying(answering(refusal, OK)) as (origin, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        answer = await wire.message()
+        assert (answer.status, answer.body) == (int(status[:3]), b"no")
+        assert answer.one("Connection") is answer.one("Upgrade") is None
+        wire.send(get("/next"))
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert origin.connections == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get("/", "Connection: Upgrade", "Upgrade: h2c"),
+        get("/", "Upgrade: websocket"),
+        get("/", *ASK, version="1.0"),
+        get("/", *ASK, method="PUT"),
+        get("/", *ASK, "Content-Length: 2") + b"ab",
+    ],
+    ids=["h2c", "no Connection", "HTTP/1.0", "PUT", "a body"],
+)
+async def test_no_other_upgrade_is_asked_of_the_origin(request_: bytes) -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        assert (await gate.ask(request_)).body == b"ok"
+    assert origin.requests[0].one("Upgrade") is origin.requests[0].one("Connection") is None
+
+
+async def test_a_switch_to_another_protocol_is_an_error() -> None:
+    async with proxying(answering(SWITCH.replace(b"websocket", b"h2c"))) as (_, gate):
+        assert (await gate.ask(get("/", *ASK))).status == 502
+    assert isinstance(gate.errors[0], OriginProtocolError)
