@@ -9,7 +9,16 @@ import trustme
 from gatekeeper.config import OriginConfig
 from gatekeeper.errors import OriginUnreachable, StartError
 from gatekeeper.proxy import Forwarder
-from tests.integration.proxy.rig import OK, answering, get, running_gate, running_origin
+from tests.integration.proxy.rig import (
+    OK,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    get,
+    running_gate,
+    running_origin,
+)
 
 
 def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
@@ -53,9 +62,11 @@ async def test_an_origin_under_an_address_is_verified_by_it(
     authority: trustme.CA, tls_ca: str
 ) -> None:
     context = server_context(authority, "127.0.0.1")
-    async with running_origin(answering(OK), tls=context) as origin:
-        async with running_gate(origin.url, tls_ca=tls_ca) as gate:
-            assert (await gate.ask(get())).body == b"ok"
+    async with (
+        running_origin(answering(OK), tls=context) as origin,
+        running_gate(origin.url, tls_ca=tls_ca) as gate,
+    ):
+        assert (await gate.ask(get())).body == b"ok"
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -63,17 +74,28 @@ async def test_an_origin_that_cannot_prove_its_name_is_unreachable(
     authority: trustme.CA, tls_ca: str, *, trusted: bool
 ) -> None:
     name = "elsewhere.example" if trusted else "127.0.0.1"
-    async with running_origin(answering(OK), tls=server_context(authority, name)) as origin:
-        async with running_gate(origin.url, tls_ca=tls_ca if trusted else "") as gate:
-            assert (await gate.ask(get())).status == 502
+    async with (
+        running_origin(answering(OK), tls=server_context(authority, name)) as origin,
+        running_gate(origin.url, tls_ca=tls_ca if trusted else "") as gate,
+    ):
+        assert (await gate.ask(get())).status == 502
     assert isinstance(gate.errors[0], OriginUnreachable)
     assert origin.requests == []
 
 
 async def test_an_origin_that_speaks_no_tls_is_unreachable() -> None:
-    async with running_origin(answering(OK)) as origin:
-        async with running_gate(origin.url.replace("http:", "https:")) as gate:
-            assert (await gate.ask(get())).status == 502
+    def script_of(_: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await wire.some()
+            wire.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        return script
+
+    async with (
+        running_origin(script_of) as origin,
+        running_gate(origin.url.replace("http:", "https:")) as gate,
+    ):
+        assert (await gate.ask(get())).status == 502
     assert isinstance(gate.errors[0], OriginUnreachable)
 
 
@@ -81,9 +103,11 @@ async def test_a_big_body_passes_through_tls(authority: trustme.CA, tls_ca: str)
     body = bytes(range(256)) * 40_000
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     context = server_context(authority, "127.0.0.1")
-    async with running_origin(answering(answer), tls=context) as origin:
-        async with running_gate(origin.url, tls_ca=tls_ca) as gate:
-            assert (await gate.ask(get())).body == body
+    async with (
+        running_origin(answering(answer), tls=context) as origin,
+        running_gate(origin.url, tls_ca=tls_ca) as gate,
+    ):
+        assert (await gate.ask(get())).body == body
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
@@ -94,5 +118,5 @@ async def test_certificates_that_cannot_be_read_are_told_at_the_start(
     if content is not None:
         path.write_text(content)
     origin = OriginConfig.model_validate({"url": "https://shop.example"})
-    with pytest.raises(StartError, match="ca.pem"):
+    with pytest.raises(StartError, match=r"ca\.pem"):
         Forwarder(origin.model_copy(update={"tls_ca": str(path)}))
