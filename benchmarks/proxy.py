@@ -1,0 +1,228 @@
+"""What forwarding costs, side by side: Gatekeeper and the proxies people know.
+
+    make bench-proxy            every case, about six minutes
+    python benchmarks/proxy.py --quick
+
+Every contender runs as one worker on core 0, the load and the origin on core 1, in turn, round
+after round; figures are medians over the rounds, and what counts is the CPU time per request.
+Writes the section `bench-proxy` of `benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import contenders
+import load
+from contenders import SECRET, Running
+from report import table, write_section
+
+from gatekeeper.config import DEFAULT_ROOM
+from gatekeeper.policy.tokens import Keyring, Pass, Tokens, new_visitor_id
+
+USER_AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36"
+)
+BROWSER = [
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: de-DE,de;q=0.9,en;q=0.8",
+    "Cache-Control: max-age=0",
+    'Sec-Ch-Ua: "Chromium";v="140", "Not=A?Brand";v="24"',
+    "Sec-Ch-Ua-Mobile: ?0",
+    'Sec-Ch-Ua-Platform: "Linux"',
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Sec-Fetch-User: ?1",
+    "Upgrade-Insecure-Requests: 1",
+    f"User-Agent: {USER_AGENT}",
+]
+THREE_COOKIES = f"session={'6f1d2c3b' * 4}; theme=dark; _ga=GA1.1.1234567890.1700000000"
+
+
+@dataclass(frozen=True)
+class Case:
+    title: str
+    path: str
+    browser: bool
+    connections: int
+    more: tuple[str, ...] = ()
+
+
+CASES = (
+    Case("1 KB, minimal headers", "/1k", browser=False, connections=64),
+    Case("1 KB, a browser's headers and three cookies", "/1k", browser=True, connections=64),
+    Case("100 KB, a browser's headers", "/100k", browser=True, connections=64),
+    Case(
+        "1 KB, a new connection per request",
+        "/1k",
+        browser=True,
+        connections=64,
+        more=("Connection: close",),
+    ),
+)
+STREAM = Case("10 MB", "/10m", browser=True, connections=8)
+STREAM_GB = 10_485_760 / 1e9
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=3)
+    options.add_argument("--quick", action="store_true", help="one short round, nothing written")
+    options.add_argument("--only", help="contenders whose name contains one of these, by comma")
+    chosen = options.parse_args()
+    rounds, seconds = (1, 2) if chosen.quick else (chosen.rounds, chosen.seconds)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        origin = contenders.start_origin(folder)
+        stack.callback(origin.stop)
+        proxies = []
+        for start in contenders.ALL:
+            if chosen.only and not any(w in start.__name__ for w in chosen.only.split(",")):
+                continue
+            proxies.append(start(origin.url.removeprefix("http://"), folder))
+            stack.callback(proxies[-1].stop)
+        text = "\n\n".join(
+            [_versions(rounds, seconds)]
+            + [_case(case, proxies, rounds=rounds, seconds=seconds) for case in CASES]
+            + [_stream(proxies, rounds=rounds, seconds=seconds)]
+            + [_latency(origin, proxies, rounds=rounds, seconds=seconds, folder=folder)]
+        )
+    print(text)
+    if not chosen.quick and not chosen.only:
+        write_section("bench-proxy", text)
+
+
+def _headers(case: Case) -> list[str]:
+    """The case's headers; the cookies hold a pass in any case, since it is verified."""
+    cookie = f"gatekeeper={_pass()}"
+    if case.browser:
+        return [*BROWSER, f"Cookie: {THREE_COOKIES}; {cookie}", *case.more]
+    return [f"Cookie: {cookie}", *case.more]
+
+
+def _pass() -> str:
+    now_s = time.time()
+    return Tokens(Keyring([SECRET.encode()]), DEFAULT_ROOM).mint(
+        Pass(
+            room=DEFAULT_ROOM,
+            visitor=new_visitor_id(),
+            arrival_us=int(now_s * 1e6),
+            issued_at_s=now_s + 3600,  # never due for renewal while the benchmark runs
+            expires_at_s=now_s + 7200,
+            ends_at_s=now_s + 7200,
+        )
+    )
+
+
+def _runs(
+    case: Case, proxies: list[Running], *, rounds: int, seconds: int
+) -> dict[str, list[load.Cost]]:
+    costs: dict[str, list[load.Cost]] = {proxy.name: [] for proxy in proxies}
+    headers = _headers(case)
+    for number in range(rounds + 1):
+        for proxy in proxies:
+            # The first round warms up pools, caches and the allocator.
+            length_s = seconds if number else 1
+            cost = load.wrk(
+                proxy, case.path, headers=headers, connections=case.connections, seconds=length_s
+            )
+            if number:
+                costs[proxy.name].append(cost)
+    return costs
+
+
+def _case(case: Case, proxies: list[Running], *, rounds: int, seconds: int) -> str:
+    costs = _runs(case, proxies, rounds=rounds, seconds=seconds)
+    cpu = {name: [c.cpu_us_per_request for c in runs] for name, runs in costs.items()}
+    rate = {name: statistics.median(c.requests_per_s for c in runs) for name, runs in costs.items()}
+    rows = [
+        [name, _spread(cpu[name]), _ratio(cpu["Gatekeeper"], cpu[name]), f"{rate[name]:,.0f}"]
+        for name in cpu
+    ]
+    head = ["", "CPU µs per request", "Gatekeeper's as a ratio", "requests/s"]
+    return f"### {case.title}\n\n{table(head, rows)}"
+
+
+def _stream(proxies: list[Running], *, rounds: int, seconds: int) -> str:
+    costs = _runs(STREAM, proxies, rounds=rounds, seconds=seconds)
+    cpu = {n: [c.cpu_s / (c.requests * STREAM_GB) for c in runs] for n, runs in costs.items()}
+    rows = [[name, _spread(cpu[name]), _ratio(cpu["Gatekeeper"], cpu[name])] for name in cpu]
+    head = ["", "CPU seconds per GB", "Gatekeeper's as a ratio"]
+    return f"### 10 MB streams, 8 at a time\n\n{table(head, rows)}"
+
+
+def _latency(
+    origin: Running, proxies: list[Running], *, rounds: int, seconds: int, folder: Path
+) -> str:
+    headers = _headers(CASES[1])
+    one: dict[str, list[dict[int, float]]] = {}
+    fixed: dict[str, list[dict[int, float]]] = {}
+    for _ in range(rounds):
+        for target in (origin, *proxies):
+            url = target.url + "/1k"
+            one.setdefault(target.name, []).append(
+                load.latency_one_connection_us(url, headers=headers, seconds=seconds)
+            )
+            fixed.setdefault(target.name, []).append(
+                load.latency_fixed_rate_us(
+                    url, headers=headers, rate_per_s=1000, seconds=seconds, folder=folder
+                )
+            )
+
+    def added(runs: dict[str, list[dict[int, float]]], name: str, percent: int) -> str:
+        median = statistics.median(run[percent] for run in runs[name])
+        return f"{median - statistics.median(run[percent] for run in runs['origin']):.0f}"
+
+    rows = [
+        [proxy.name, *(added(runs, proxy.name, p) for runs in (one, fixed) for p in (50, 99))]
+        for proxy in proxies
+    ]
+    head = ["", "1 connection: p50", "p99", "1,000 requests/s: p50", "p99"]
+    return f"### Added latency, µs over asking the origin directly\n\n{table(head, rows)}"
+
+
+def _spread(values: list[float]) -> str:
+    digits = 3 if statistics.median(values) < 5 else 1
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    """The median of the ratios round by round, so that a slow moment hits both."""
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
+
+
+def _versions(rounds: int, seconds: int) -> str:
+    commands = {
+        "nginx": ["nginx", "-v"],
+        "HAProxy": ["haproxy", "-v"],
+        "Caddy": [contenders._program("caddy"), "version"],  # noqa: SLF001
+    }
+    said = []
+    for name, command in commands.items():
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said.append(f"{name} `{(done.stdout + done.stderr).splitlines()[0].strip()}`")
+    said.append(f"aiohttp {version('aiohttp')}, httptools {version('httptools')}")
+    return (
+        f"`make bench-proxy`: {rounds} rounds of {seconds} s each, 64 connections, medians with "
+        "the lowest and highest round; a ratio below 1 means that Gatekeeper costs less. "
+        "Gatekeeper verifies the pass in the cookie (cached by its bytes), and its figure holds "
+        "all its processes: supervisor, worker, store and events. "
+        f"Versions: {'; '.join(said)}."
+    )
+
+
+if __name__ == "__main__":
+    main()

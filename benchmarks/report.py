@@ -1,0 +1,27 @@
+"""Writes what a benchmark measured into its own section of `benchmarks/README.md`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+README = Path(__file__).with_name("README.md")
+
+
+def write_section(name: str, text: str) -> None:
+    """Replace the text between the markers of section `name`; append the section if it is new."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    whole = README.read_text("utf-8") if README.exists() else "# Benchmarks\n"
+    section = f"{begin}\n\n{text}\n\n{end}"
+    if begin in whole:
+        before, _, rest = whole.partition(begin)
+        whole = before + section + rest.partition(end)[2]
+    else:
+        whole = f"{whole.rstrip()}\n\n{section}\n"
+    README.write_text(whole, "utf-8")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, the first column to the left and the rest to the right."""
+    lines = [" | ".join(head), " | ".join(["---", *["---:"] * (len(head) - 1)])]
+    lines += [" | ".join(row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
