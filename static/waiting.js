@@ -258,6 +258,9 @@
   byId("still").hidden = true;
   byId("stay").hidden = false;
   byId("stay").addEventListener("click", stay);
+  byId("leave").addEventListener("toggle", () => {
+    if (byId("leave").open) byId("leave").scrollIntoView({ block: "nearest" });
+  });
   document.querySelector("#leave form").addEventListener("submit", leave);
   document.addEventListener("visibilitychange", askNow);
   addEventListener("online", askNow);

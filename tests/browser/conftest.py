@@ -1,0 +1,81 @@
+"""A real Chromium for tests of what people see.
+
+Rules: one browser a session, one fresh context a test. What the console calls an error, and every
+script error or violated Content-Security-Policy, fails the test that caused it. A missing browser
+is an error and never a skip.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.browser.fake_gate import FakeGate
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_STEP_TIMEOUT_MS = 10_000
+
+NewPage = Callable[..., Awaitable[Page]]
+
+
+def _chromium() -> str:
+    for name in _BROWSERS:
+        if path := shutil.which(name):
+            return path
+    pytest.fail(f"browser tests need a Chromium on PATH, one of: {', '.join(_BROWSERS)}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=_chromium(), args=_ARGS, timeout=60_000
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
+    """Makes a page in a context of its own; keywords are those of `Browser.new_context`."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        # Chromium logs every answer from 400 up; a waiting answer is a 503 on purpose.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    async def make(**options: Any) -> Page:
+        context = await browser.new_context(**{"locale": "en-US", "timezone_id": "UTC"} | options)
+        context.set_default_timeout(_STEP_TIMEOUT_MS)
+        contexts.append(context)
+        page = await context.new_page()
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield make
+    for context in contexts:
+        await context.close()
+    assert complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def gate() -> AsyncIterator[FakeGate]:
+    async with FakeGate() as gate:
+        yield gate
