@@ -4,10 +4,11 @@
 --       2 seen     ZSET visitor -> deadline by which to be seen again
 --       3 active   ZSET visitor -> expiry of the slot
 --       4 revoked  ZSET visitor -> when no token of theirs can be valid any more
---       5 replicas ZSET replica -> when it last called
---       6 state    HASH
+--       5 spent    ZSET visitor -> when the ticket that bought their slot has surely expired
+--       6 replicas ZSET replica -> when it last called
+--       7 state    HASH
 --
--- A visitor is in at most one of queue, active and revoked. In `seen` as well: expected to ask
+-- A visitor is in at most one of queue, active, spent and revoked. In `seen` as well: expected to ask
 -- again (waiting), to claim (released) or to come back with the cookie (let through at once). In
 -- active alone: admitted and proven.
 --
@@ -16,10 +17,18 @@
 -- of floats, and every score stays below 2^53. The bucket's level counts billionths of an
 -- admission, so that flooring it at every call loses nothing that matters.
 
-local QUEUE, SEEN, ACTIVE, REVOKED, REPLICAS, STATE =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local QUEUE, SEEN, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local UNIT = 1e9
 local unpack_ = table.unpack or unpack
+
+-- Arguments are read by this before the first write: what a script wrote stays when it fails.
+-- Lua 5.1 takes 'nan' and 'inf' for numbers, and neither ever leaves a bucket it got into.
+local function number(text)
+  local n = tonumber(text)
+  if not n or n - n ~= 0 then error('not a number') end
+  return n
+end
 
 local function fmt(n) return string.format('%.0f', n) end
 
@@ -88,7 +97,8 @@ end
 local function whole(level) return math.floor(level / UNIT) end
 
 -- End the slots whose pass or claim window ended, at most `most`; returns how many.
--- `spent_us` > 0: remember that these visitors used their ticket, for so long.
+-- `spent_us` > 0: remember that these visitors used their ticket, for so long. That is no
+-- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
   local ended = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, most)
   for i = 1, #ended do
@@ -97,7 +107,7 @@ local function expire_slots(s, most, spent_us)
     if redis.call('ZREM', SEEN, visitor) == 1 then
       s.abandoned = s.abandoned + 1
     elseif spent_us > 0 then
-      redis.call('ZADD', REVOKED, fmt(now + spent_us), visitor)
+      redis.call('ZADD', SPENT, fmt(now + spent_us), visitor)
     end
   end
   return #ended

@@ -8,9 +8,9 @@
 -- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
 -- at any time: what one took is gone for the others.
 
-local replica, burst, max_active = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local claim_us, spent_us = tonumber(ARGV[4]), tonumber(ARGV[5])
-local most_released, most_swept = tonumber(ARGV[6]), tonumber(ARGV[7])
+local replica, burst, max_active = ARGV[1], number(ARGV[2]), number(ARGV[3])
+local claim_us, spent_us = number(ARGV[4]), number(ARGV[5])
+local most_released, most_swept = number(ARGV[6]), number(ARGV[7])
 local REPLICA_FORGOTTEN_AFTER = 5000000
 
 local s = load_state()
@@ -19,6 +19,7 @@ refill(s, burst)
 if replica ~= '' then redis.call('ZADD', REPLICAS, fmt(now), replica) end
 redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
 redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
+redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
 local swept = expire_slots(s, most_swept, spent_us)
 local unseen = redis.call('ZRANGEBYSCORE', SEEN, '-inf', fmt(now), 'LIMIT', 0, most_swept)
@@ -39,20 +40,20 @@ if now >= s.recovering_until then
   end
 end
 
-local released = 0
-while released < due do
-  local wanted = due - released
-  if wanted > 100 then wanted = 100 end
-  local heads = redis.call('ZRANGE', QUEUE, 0, wanted - 1, 'WITHSCORES')
+-- Ghosts at the head that the sweep has not come to are passed over, at most `most_swept`, too:
+-- a flood of them must not make one call block the store for all.
+local released, passed_over = 0, 0
+while released < due and passed_over < most_swept do
+  local heads = redis.call('ZRANGE', QUEUE, 0, 99, 'WITHSCORES')
   if #heads == 0 then break end
   for i = 1, #heads, 2 do
+    if released >= due then break end
     local visitor, arrival = heads[i], tonumber(heads[i + 1])
     redis.call('ZREM', QUEUE, visitor)
     if (score(SEEN, visitor) or 0) <= now then
-      -- The sweep was cut short before it came to this one.
       redis.call('ZREM', SEEN, visitor)
       s.abandoned = s.abandoned + 1
-      swept = swept + 1
+      passed_over = passed_over + 1
     else
       redis.call('ZADD', SEEN, fmt(now + claim_us), visitor)
       redis.call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
@@ -67,7 +68,7 @@ if s.mode == 'auto' then
   s.grants = s.grants - (released - by_rate)
 end
 s.released = s.released + released
-save_state(s, released > 0 or swept > 0)
+save_state(s, released > 0 or swept + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
 return reply

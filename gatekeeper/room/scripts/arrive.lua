@@ -10,8 +10,8 @@
 -- nobody waits, within rate, burst, grants and max_active. A visitor who is known already gets
 -- what they have: no second place, no second slot.
 
-local burst, max_active = tonumber(ARGV[1]), tonumber(ARGV[2])
-local place_us, slot_us, spent_us = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local burst, max_active = number(ARGV[1]), number(ARGV[2])
+local place_us, slot_us, spent_us = number(ARGV[3]), number(ARGV[4]), number(ARGV[5])
 
 local s = load_state()
 if not s then return { 'empty' } end

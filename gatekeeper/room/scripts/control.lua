@@ -7,17 +7,17 @@
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. The change
 -- outlives every replica. Not idempotent for 'allow': its caller must not retry.
 
-local burst, word, value = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local burst, word, value = number(ARGV[1]), ARGV[2], ARGV[3]
 
 local s = load_state()
 if not s then return { 'empty' } end
 if word == 'look' then return reply_with(s) end
 refill(s, burst)
 if word == 'allow' then
-  s.grants = s.grants + tonumber(value)
+  s.grants = s.grants + number(value)
 elseif word == 'rate' then
   s.rate = value
-  if tonumber(value) <= 0 then s.level = 0 end
+  if number(value) <= 0 then s.level = 0 end
 elseif word == 'mode' and (value == 'auto' or value == 'hold' or value == 'open') then
   s.mode = value
 else

@@ -11,8 +11,8 @@
 -- A rate set at run time outlives restarts until the configured rate itself is changed.
 -- Calling it twice changes nothing.
 
-local configured, burst, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local epoch, version = tonumber(ARGV[4]), tonumber(ARGV[5])
+local configured, burst, window = ARGV[1], number(ARGV[2]), number(ARGV[3])
+local epoch, version = number(ARGV[4]), number(ARGV[5])
 local starts = ARGV[15] == '1'
 
 local s = load_state()
@@ -45,10 +45,10 @@ if epoch > 0 and news then
   local known = { watermark = 8, last = 9, arrived = 11, released = 12, admitted = 13,
     abandoned = 14 }
   for field, index in pairs(known) do
-    local value = tonumber(ARGV[index])
+    local value = number(ARGV[index])
     if value > s[field] then s[field] = value end
   end
-  s.grants = tonumber(ARGV[10])
+  s.grants = number(ARGV[10])
   s.level = 0
   if now + window > s.recovering_until then s.recovering_until = now + window end
   changed = true

@@ -10,7 +10,9 @@
 -- everything) comes back to their own place by arrival: to the head if it was released meanwhile.
 -- Polling twice is polling once.
 
-local wait_us, slot_us, window = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
+local arrivals = {}
+for i = 4, #ARGV, 3 do arrivals[i] = number(ARGV[i + 1]) end
 
 local s = load_state()
 if not s then return { 'empty' } end
@@ -18,7 +20,7 @@ local changed = false
 
 local answers = {}
 for i = 4, #ARGV, 3 do
-  local visitor, arrival = ARGV[i], tonumber(ARGV[i + 1])
+  local visitor, arrival = ARGV[i], arrivals[i]
   local code, ahead = '0', 0
   local rank = redis.call('ZRANK', QUEUE, visitor)
   if rank then
@@ -32,13 +34,16 @@ for i = 4, #ARGV, 3 do
       s.admitted = s.admitted + 1
       changed = true
     end
-  elseif (score(REVOKED, visitor) or 0) > now then
+  elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     code = '2'
   else
     -- A ticket from before this store was born: others like it are on their way.
     if arrival < s.epoch and now < s.epoch + window and s.recovering_until < s.epoch + window then
       s.recovering_until = s.epoch + window
     end
+    -- Stamped by a clock that runs ahead, or newer than what the store remembers: nobody who
+    -- arrives from now on comes before them.
+    if arrival > s.last then s.last = arrival end
     redis.call('ZADD', QUEUE, fmt(arrival), visitor)
     redis.call('ZADD', SEEN, fmt(now + wait_us), visitor)
     ahead = redis.call('ZRANK', QUEUE, visitor)

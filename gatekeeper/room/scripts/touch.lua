@@ -7,6 +7,8 @@
 -- Guarantee. Whoever holds a valid pass is counted, also in a store that lost everything. A slot
 -- is never shortened. Touching a revoked visitor brings nothing back.
 
+for i = 1, #ARGV, 2 do number(ARGV[i + 1]) end
+
 local s = load_state()
 if not s then return { 'empty' } end
 local changed = false
@@ -20,6 +22,7 @@ for i = 1, #ARGV, 2 do
     if not held or held < expiry then redis.call('ZADD', ACTIVE, fmt(expiry), visitor) end
     redis.call('ZREM', SEEN, visitor)
     redis.call('ZREM', QUEUE, visitor)
+    redis.call('ZREM', SPENT, visitor)
     if not held then changed = true end
     answers[#answers + 1] = '1'
   end
