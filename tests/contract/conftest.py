@@ -1,0 +1,38 @@
+"""One room on every store that the contract is held to."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.rules import Rules
+from tests.contract.grounds import EmulatedGround, Ground, Open, Replica, ServerGround
+
+
+@pytest.fixture(params=["server", "dragonfly rules"])
+async def ground(request: pytest.FixtureRequest, room_name: RoomName) -> AsyncIterator[Ground]:
+    """An empty store; the server is the tests' own or that of `GATEKEEPER_TEST_STORE_URL`."""
+    if request.param == "dragonfly rules":
+        yield EmulatedGround(room_name)
+        return
+    server = ServerGround(request.getfixturevalue("store_url"), room_name)
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+def open_room(ground: Ground) -> Open:
+    """A replica that joined the room; keywords are keys of the room's configuration.
+
+    The defaults release by hand: a rate of one in ten seconds, and one saved up.
+    """
+
+    async def join(**keys: object) -> Replica:
+        defaults: dict[str, object] = {"name": ground.room, "rate": "6/min", "burst": 1}
+        rules = Rules.of(RoomConfig.model_validate(defaults | keys))
+        replica = Replica(ground, rules, name=secrets.token_hex(4))
+        await replica.queue.join(starting=True)
+        return replica
+
+    return join

@@ -1,0 +1,217 @@
+"""The grounds on which a room is tried: a real server, and DragonflyDB's rules in memory.
+
+Rules: a ground holds one room and speaks of it by short names (`queue`, `state`), so that one test
+serves all. Its time passes when the test says so and no test sleeps: in memory the clock is set; on
+a server, whose clock cannot be, every moment that the room remembers is moved into the past, which
+to the scripts is the same.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from redis.asyncio import Redis
+
+from gatekeeper.config import RoomName
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import Granted, Mode, Placed, Standing
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.queue import Asking, Queue
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import RedisStore, Reply, Script, Store, room_keys
+from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
+
+Contents: TypeAlias = dict[str, dict[str, str | float]]
+
+_MOMENTS = ("filled_at", "recovering_until")  # in the state, besides the scores of `_DEADLINES`
+_DEADLINES = ("seen", "active", "revoked", "spent", "replicas")
+
+
+class Ground(Protocol):
+    """Where one room is kept."""
+
+    room: RoomName
+
+    def connect(self) -> Store:
+        """A connection of one's own, as a replica has it."""
+        ...
+
+    async def read(self) -> Contents:
+        """Everything the store holds of the room, to compare or to write back."""
+        ...
+
+    async def write(self, contents: Contents) -> None:
+        """Hold this and nothing else: `{}` is the loss of everything."""
+        ...
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, or step back when negative."""
+        ...
+
+
+class EmulatedStore:
+    """The store in memory as a room sees one; insists that a reply is flat and all of strings."""
+
+    def __init__(self, rules: DragonflyRules) -> None:
+        self._rules = rules
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        try:
+            reply = self._rules.eval(script.text, list(keys), list(args))
+        except ScriptError as error:
+            raise StoreError(f"the store did not answer {script.name!r}") from error
+        assert isinstance(reply, list)
+        assert all(isinstance(part, str) for part in reply), reply
+        return [str(part).encode() for part in reply]
+
+    async def scores(self, key: str) -> dict[str, float]:
+        return {member: float(score) for member, score in self._rules.data.get(key, {}).items()}
+
+    async def ping(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class EmulatedGround:
+    def __init__(self, room: RoomName) -> None:
+        self.room = room
+        self.rules = DragonflyRules()
+        self._keys = {_short(key): key for key in room_keys(room)}
+
+    def connect(self) -> Store:
+        return EmulatedStore(self.rules)
+
+    async def read(self) -> Contents:
+        return {_short(key): {**value} for key, value in self.rules.data.items()}
+
+    async def write(self, contents: Contents) -> None:
+        self.rules.data = {
+            self._keys[name]: {**value}  # type: ignore[misc]  # as read: all strings or all floats
+            for name, value in contents.items()
+        }
+
+    async def pass_time(self, seconds: float) -> None:
+        self.rules.clock_us += round(seconds * 1_000_000)
+
+
+class ServerGround:
+    """A room on a real DragonflyDB, Valkey or Redis; close it when done."""
+
+    def __init__(self, url: str, room: RoomName) -> None:
+        self.room = room
+        self._url = url
+        self._client = Redis.from_url(url, socket_timeout=10, decode_responses=True)
+        self._keys = {_short(key): key for key in room_keys(room)}
+        self._stores: list[RedisStore] = []
+
+    def connect(self) -> Store:
+        store = RedisStore(self._url, timeout_s=10)
+        self._stores.append(store)
+        return store
+
+    async def read(self) -> Contents:
+        contents: Contents = {}
+        for name, key in self._keys.items():
+            pairs: Any = (
+                (await self._client.hgetall(key)).items()
+                if name == "state"
+                else await self._client.zrange(key, 0, -1, withscores=True)
+            )
+            contents[name] = dict(pairs)
+        return {name: value for name, value in contents.items() if value}
+
+    async def write(self, contents: Contents) -> None:
+        await self._client.delete(*self._keys.values())
+        for name, value in contents.items():
+            mapping: Any = value
+            if name == "state":
+                await self._client.hset(self._keys[name], mapping=mapping)
+            else:
+                await self._client.zadd(self._keys[name], mapping)
+
+    async def pass_time(self, seconds: float) -> None:
+        contents = await self.read()
+        if not contents:
+            return
+        past_us = round(seconds * 1_000_000)
+        for name in contents.keys() & {*_DEADLINES}:
+            contents[name] = {m: float(us) - past_us for m, us in contents[name].items()}
+        state = contents["state"]
+        # A clock that steps back finds the newest arrival in its future.
+        for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):
+            state[moment] = str(int(state[moment]) - past_us)
+        await self.write(contents)
+
+    async def close(self) -> None:
+        await self._client.delete(*self._keys.values())
+        await self._client.aclose()
+        for store in self._stores:
+            await store.close()
+
+
+class Replica:
+    """One replica's queue, and the newest state it heard of; deaf once it is `frozen`."""
+
+    def __init__(self, ground: Ground, rules: Rules, *, name: str) -> None:
+        self.store = ground.connect()
+        self.newest: RoomState | None = None
+        self.frozen = False
+        self.queue = Queue(
+            self.store,
+            rules,
+            replica=name,
+            on_state=self._hear,
+            newest_known=lambda: self.newest,
+        )
+
+    async def allow(self, count: int) -> RoomState:
+        return await self.queue.allow(count)
+
+    async def released(self) -> int:
+        """How many one call of the pacer releases."""
+        _, released = await self.queue.advance()
+        return released
+
+    async def look(self) -> RoomState:
+        return await self.queue.look()
+
+    async def set_mode(self, mode: Mode) -> RoomState:
+        return await self.queue.set_mode(mode)
+
+    def _hear(self, state: RoomState) -> None:
+        if not self.frozen and state.newer_than(self.newest):
+            self.newest = state
+
+
+Answers: TypeAlias = dict[str, Granted | Placed]
+Open: TypeAlias = Callable[..., Awaitable[Replica]]  # a replica joins; keywords are a room's keys
+
+
+async def arrive(replica: Replica, names: Sequence[str]) -> Answers:
+    """All of them within one turn of the event loop, and so in one call up to the batch's limit."""
+    answers = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
+    return dict(zip(names, answers, strict=True))
+
+
+async def poll(replica: Replica, answers: Answers) -> dict[str, Standing]:
+    standings = await asyncio.gather(
+        *[replica.queue.poll(asking(name, each.arrival_us)) for name, each in answers.items()]
+    )
+    return dict(zip(answers, standings, strict=True))
+
+
+def crowd(count: int, *, prefix: str = "v") -> list[str]:
+    return [f"{prefix}{number:04}" for number in range(count)]
+
+
+def entered(answers: dict[str, Granted | Placed] | dict[str, Standing]) -> list[str]:
+    return [name for name, answer in answers.items() if isinstance(answer, Granted)]
+
+
+def asking(name: str, arrival_us: int, *, has_pass: bool = False) -> Asking:
+    return Asking(VisitorId(name), arrival_us, has_pass)
+
+
+def _short(key: str) -> str:
+    return key.rpartition(":")[2]

@@ -1,0 +1,377 @@
+"""Who enters, in which order, and how many: held on every store.
+
+Read with `grounds.py` (where a room is kept, and how its time passes) and `conftest.py`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from gatekeeper.policy.decision import Granted, Mode, Placed, Standing
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
+from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
+
+
+async def at_once(replicas: Sequence[Replica]) -> int:
+    """How many are released when every replica's pacer calls at the same time."""
+    return sum(await asyncio.gather(*[replica.released() for replica in replicas]))
+
+
+# Arrivals
+
+
+async def test_arrivals_are_unique_and_rise_in_the_order_of_one_call(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(100))
+    arrivals = [each.arrival_us for each in answers.values()]
+    assert arrivals == sorted(set(arrivals))
+    assert list(answers.values()) == [
+        Placed(arrival_us, ahead) for ahead, arrival_us in enumerate(arrivals)
+    ]
+
+
+async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_room: Open) -> None:
+    replicas = [await open_room(rate=0) for _ in range(4)]
+    groups = await asyncio.gather(
+        *[arrive(each, crowd(50, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
+    )
+    everyone = sorted(
+        (each for group in groups for each in group.values()), key=lambda each: each.arrival_us
+    )
+    assert len({each.arrival_us for each in everyone}) == 200
+    assert [each.ahead for each in everyone if isinstance(each, Placed)] == list(range(200))
+    for group in groups:
+        arrivals = [each.arrival_us for each in group.values()]
+        assert arrivals == sorted(arrivals)
+
+
+async def test_more_than_a_batch_in_one_turn_finds_a_place_for_each(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(350))
+    assert sorted(each.ahead for each in answers.values() if isinstance(each, Placed)) == [
+        *range(350)
+    ]
+    state = await replica.look()
+    assert (state.queue_length, state.arrived_total) == (350, 350)
+
+
+async def test_an_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    before = await replica.look()
+    answers = await arrive(replica, ["ann"])
+    after = await replica.look()
+    assert before.now_us <= answers["ann"].arrival_us <= after.now_us
+    assert after.last_arrival_us == answers["ann"].arrival_us
+
+
+async def test_an_arrival_of_sixteen_digits_is_kept_to_the_last(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    arrivals = {f"v{number}": 2**53 - 20 + number for number in range(20)}
+    for name, arrival_us in reversed(arrivals.items()):
+        await replica.queue.poll(asking(name, arrival_us))
+    assert (await ground.read())["queue"] == arrivals
+    for ahead, (name, arrival_us) in enumerate(arrivals.items()):
+        standing = await replica.queue.poll(asking(name, arrival_us))
+        assert standing == Placed(arrival_us, ahead)
+    await replica.allow(20)
+    assert await replica.released() == 20
+    assert (await replica.look()).watermark_us == 2**53 - 1
+
+
+async def test_a_newcomer_arrives_behind_everyone_who_has_a_place(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    ahead_us = (await replica.look()).now_us + 60_000_000
+    await replica.queue.poll(asking("stamped by a clock that runs ahead", ahead_us))
+    answers = await arrive(replica, ["ann", "bob"])
+    assert answers == {"ann": Placed(ahead_us + 1, 1), "bob": Placed(ahead_us + 2, 2)}
+
+
+async def test_a_visitor_in_line_who_arrives_again_has_the_same_place(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    first = await arrive(replica, ["ann", "bob"])
+    again = await arrive(replica, ["bob", "ann"])
+    assert again == first
+    state = await replica.look()
+    assert (state.queue_length, state.arrived_total) == (2, 2)
+
+
+async def test_a_visitor_with_a_slot_who_arrives_again_has_the_same_slot(open_room: Open) -> None:
+    replica = await open_room(burst=5)
+    await arrive(replica, ["ann"])
+    assert entered(await arrive(replica, ["ann"])) == ["ann"]
+    state = await replica.look()
+    assert (state.active, state.arrived_total, state.admitted_total) == (1, 1, 1)
+
+
+# Straight through
+
+
+async def test_newcomers_go_straight_through_while_the_bucket_lasts(open_room: Open) -> None:
+    replica = await open_room(burst=3)
+    answers = await arrive(replica, crowd(5))
+    assert entered(answers) == crowd(3)
+    state = await replica.look()
+    assert (state.active, state.queue_length, state.admitted_total) == (3, 2, 3)
+
+
+async def test_one_who_went_straight_through_is_unproven_until_they_come_back(
+    open_room: Open,
+) -> None:
+    replica = await open_room()
+    answers = await arrive(replica, ["ann"])
+    assert answers["ann"] == Granted(answers["ann"].arrival_us, proven=False)
+    again = await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
+    assert again == Granted(answers["ann"].arrival_us, proven=True)
+    assert (await replica.look()).admitted_total == 1
+
+
+async def test_nobody_goes_straight_through_while_others_wait(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=3)
+    await arrive(replica, crowd(4))
+    await ground.pass_time(35)
+    answers = await arrive(replica, ["late"])
+    assert answers["late"] == Placed(answers["late"].arrival_us, 1)
+
+
+async def test_the_bucket_saves_up_no_more_than_burst(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(burst=3)
+    await arrive(replica, crowd(3))
+    await ground.pass_time(100_000)
+    assert len(entered(await arrive(replica, crowd(10, prefix="w")))) == 3
+
+
+async def test_replicas_that_call_at_once_never_exceed_the_bucket(open_room: Open) -> None:
+    replicas = [await open_room(burst=7) for _ in range(5)]
+    groups = await asyncio.gather(
+        *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
+    )
+    everyone = [each for group in groups for each in group.values()]
+    in_order = sorted(everyone, key=lambda each: each.arrival_us)
+    assert [isinstance(each, Granted) for each in in_order] == [True] * 7 + [False] * 93
+
+
+async def test_replicas_that_call_at_once_never_exceed_the_slots(open_room: Open) -> None:
+    replicas = [await open_room(burst=100, max_active=5) for _ in range(5)]
+    groups = await asyncio.gather(
+        *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
+    )
+    inside = [VisitorId(name) for group in groups for name in entered(group)]
+    assert len(inside) == 5
+    assert await at_once(replicas) == 0
+    await replicas[0].queue.leave(inside[:2])
+    assert await at_once(replicas) == 2
+    assert (await replicas[0].look()).active == 5
+
+
+# Releases
+
+
+async def test_releases_follow_the_order_of_arrival(open_room: Open) -> None:
+    replicas = [await open_room(rate=0) for _ in range(5)]
+    answers = await arrive(replicas[0], crowd(50))
+    await replicas[0].allow(20)
+    assert await at_once(replicas) == 20
+    state = await replicas[0].look()
+    assert state.watermark_us == answers["v0019"].arrival_us
+    standings = await poll(replicas[1], answers)
+    assert entered(standings) == crowd(50)[:20]
+    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [*range(30)]
+
+
+async def test_replicas_that_call_at_once_release_what_fell_due_once(
+    ground: Ground, open_room: Open
+) -> None:
+    replicas = [await open_room(burst=10) for _ in range(5)]
+    answers = await arrive(replicas[0], crowd(50))
+    assert len(entered(answers)) == 10
+    assert await at_once(replicas) == 0
+    await ground.pass_time(15)
+    assert await at_once(replicas) == 1
+    await poll(replicas[0], answers)
+    await ground.pass_time(40)
+    assert await at_once(replicas) == 4  # 1.5 and 4.0 fell due, and a half of one is not lost
+    await poll(replicas[0], answers)
+    await ground.pass_time(89)
+    await poll(replicas[0], answers)
+    await ground.pass_time(89)
+    assert await at_once(replicas) == 10  # no more than burst
+
+
+async def test_arrivals_polls_and_releases_at_once_admit_no_more_than_is_due(
+    open_room: Open,
+) -> None:
+    replicas = [await open_room(burst=20, max_active=30) for _ in range(4)]
+    await replicas[0].allow(25)
+
+    async def visit(replica: Replica, name: str) -> Standing:
+        answer = await replica.queue.arrive(VisitorId(name))
+        await replica.released()
+        return await replica.queue.poll(asking(name, answer.arrival_us))
+
+    standings = await asyncio.gather(
+        *[visit(replicas[number % 4], name) for number, name in enumerate(crowd(120))]
+    )
+    await at_once(replicas)
+    state = await replicas[0].look()
+    assert state.active == 30
+    assert state.queue_length == 90
+    assert state.pending_grants == 15  # 20 came from the bucket before any grant was used
+    assert sum(isinstance(each, Granted) for each in standings) <= 30
+
+
+async def test_a_thousand_are_released_in_one_call_and_the_rest_in_the_next(
+    open_room: Open,
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(MOST_RELEASED_PER_CALL + 50))
+    await replica.allow(5000)
+    assert await replica.released() == MOST_RELEASED_PER_CALL
+    assert await replica.released() == 50
+    state = await replica.look()
+    assert state.watermark_us == max(each.arrival_us for each in answers.values())
+    assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
+
+
+async def test_a_slot_is_free_for_the_next_as_soon_as_it_is_given_back(open_room: Open) -> None:
+    replica = await open_room(burst=10, max_active=1)
+    answers = await arrive(replica, ["ann", "bob"])
+    assert await replica.released() == 0
+    await replica.queue.leave([VisitorId("ann")])
+    assert await replica.released() == 1
+    assert entered(await poll(replica, answers)) == ["bob"]
+
+
+# What the operator sets
+
+
+async def test_a_rate_of_zero_lets_in_only_what_is_granted(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0, burst=10)
+    await ground.pass_time(100_000)
+    await replica.allow(2)
+    answers = await arrive(replica, crowd(5))
+    assert entered(answers) == crowd(2)
+    await ground.pass_time(10)
+    assert await replica.released() == 0
+
+
+async def test_grants_add_up_and_are_not_capped_by_burst(open_room: Open) -> None:
+    replica = await open_room(rate=0, burst=1)
+    await arrive(replica, crowd(25))
+    assert (await replica.allow(10)).pending_grants == 10
+    assert (await replica.allow(10)).pending_grants == 20
+    assert await replica.released() == 20
+    assert await replica.released() == 0
+
+
+async def test_what_the_line_does_not_take_yet_stays_granted(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, burst=1)
+    await arrive(replica, crowd(3))
+    await replica.allow(10)
+    assert await replica.released() == 3
+    await ground.pass_time(100_000)
+    assert (await replica.look()).pending_grants == 7
+    assert len(entered(await arrive(replica, crowd(9, prefix="w")))) == 7
+
+
+async def test_grants_do_not_exceed_the_slots(open_room: Open) -> None:
+    replica = await open_room(rate=0, max_active=4)
+    await arrive(replica, crowd(10))
+    await replica.allow(10)
+    assert await replica.released() == 4
+    assert (await replica.look()).pending_grants == 6
+
+
+async def test_a_held_room_releases_nobody_whatever_was_granted(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=5)
+    answers = await arrive(replica, crowd(8))
+    await replica.set_mode(Mode.HOLD)
+    await replica.allow(10)
+    await ground.pass_time(15)
+    assert await replica.released() == 0
+    assert entered(await poll(replica, answers)) == crowd(5)
+    await replica.set_mode(Mode.AUTO)
+    assert await replica.released() == 3
+
+
+async def test_a_held_room_lets_no_newcomer_through(open_room: Open) -> None:
+    replica = await open_room(burst=5)
+    await replica.set_mode(Mode.HOLD)
+    await replica.allow(10)
+    assert entered(await arrive(replica, crowd(5))) == []
+    assert (await replica.look()).pending_grants == 10
+
+
+async def test_an_open_room_releases_everyone_whatever_the_rate_and_the_slots(
+    open_room: Open,
+) -> None:
+    replica = await open_room(rate=0, max_active=1)
+    answers = await arrive(replica, crowd(30))
+    await replica.allow(3)
+    await replica.set_mode(Mode.OPEN)
+    assert await replica.released() == 30
+    assert entered(await poll(replica, answers)) == crowd(30)
+    assert entered(await arrive(replica, ["late"])) == ["late"]
+    assert (await replica.look()).pending_grants == 3  # an open gate costs none
+
+
+async def test_a_room_that_was_open_admits_nobody_above_its_slots_afterwards(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=5, max_active=2)
+    await replica.set_mode(Mode.OPEN)
+    inside = entered(await arrive(replica, crowd(10)))
+    await replica.set_mode(Mode.AUTO)
+    await replica.allow(5)
+    assert entered(await arrive(replica, ["late"])) == []
+    await replica.queue.leave([VisitorId(name) for name in inside[:8]])
+    assert await replica.released() == 0
+    await replica.queue.leave([VisitorId(inside[8])])
+    assert await replica.released() == 1
+
+
+async def test_a_new_rate_keeps_what_fell_due_under_the_old_one(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=10)
+    await arrive(replica, crowd(20))
+    await ground.pass_time(15)
+    state = await replica.queue.set_rate(60)
+    assert state.rate_per_minute == 60
+    await ground.pass_time(1)
+    assert await replica.released() == 2
+
+
+async def test_a_rate_of_zero_takes_back_what_was_saved_up(open_room: Open) -> None:
+    replica = await open_room(burst=10)
+    await replica.queue.set_rate(0)
+    await replica.queue.set_rate(6)
+    assert entered(await arrive(replica, ["ann"])) == []
+
+
+async def test_what_one_replica_sets_every_other_hears_with_its_next_call(open_room: Open) -> None:
+    one, other = await open_room(), await open_room()
+    await one.queue.set_rate(123.25)
+    await one.set_mode(Mode.HOLD)
+    await other.released()
+    assert other.newest is not None
+    assert (other.newest.rate_per_minute, other.newest.mode) == (123.25, Mode.HOLD)
+    assert other.newest.replicas == 1  # the other one has not paced yet
+
+
+async def test_replicas_that_pace_are_counted_and_forgotten_when_they_stop(
+    ground: Ground, open_room: Open
+) -> None:
+    replicas = [await open_room() for _ in range(3)]
+    await at_once(replicas)
+    assert (await replicas[0].look()).replicas == 3
+    await ground.pass_time(6)
+    await replicas[0].released()
+    assert (await replicas[0].look()).replicas == 1

@@ -1,0 +1,424 @@
+"""Who is there, who is gone, and who comes back: held on every store."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple
+
+import pytest
+
+from gatekeeper.policy.decision import Gone, Granted, Mode, Placed
+from gatekeeper.policy.tokens import VisitorId
+from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
+
+ANN, BOB, CAT = VisitorId("ann"), VisitorId("bob"), VisitorId("cat")
+SOON_US = 60_000_000
+
+
+async def enter(replica: Replica, name: str) -> int:
+    """Arrive, be released, claim: the arrival of one who is inside with a ticket's help."""
+    answer = (await arrive(replica, [name]))[name]
+    assert isinstance(answer, Placed)
+    await replica.allow(1)
+    assert await replica.released() == 1
+    assert await replica.queue.poll(asking(name, answer.arrival_us)) == Granted(
+        answer.arrival_us, proven=True
+    )
+    return answer.arrival_us
+
+
+# Ghosts
+
+
+async def test_a_newcomer_who_never_asks_again_is_swept_after_prove_within(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, prove_within="20s")
+    await arrive(replica, ["ann"])
+    await ground.pass_time(15)
+    await replica.released()
+    assert (await replica.look()).queue_length == 1
+    await ground.pass_time(5.1)
+    await replica.released()
+    state = await replica.look()
+    assert (state.queue_length, state.abandoned_total) == (0, 1)
+
+
+async def test_one_who_asks_is_kept_for_abandon_after_from_the_last_time(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, abandon_after="90s")
+    answers = await arrive(replica, ["ann"])
+    for _ in range(3):
+        await poll(replica, answers)
+        await ground.pass_time(80)
+        await replica.released()
+        assert (await replica.look()).queue_length == 1
+    await ground.pass_time(10.1)
+    await replica.released()
+    assert (await replica.look()).queue_length == 0
+
+
+async def test_nobody_is_released_after_their_deadline(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0, max_active=1)
+    answers = await arrive(replica, ["ann", "bob"])
+    await ground.pass_time(15)
+    await poll(replica, {"bob": answers["bob"]})
+    await ground.pass_time(15)
+    await replica.allow(1)
+    assert await replica.released() == 1
+    assert (await ground.read())["active"].keys() == {"bob"}
+
+
+async def test_many_ghosts_at_the_head_do_not_make_one_call_long(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    await arrive(replica, crowd(3500))
+    await ground.pass_time(21)
+    there = await arrive(replica, ["ann"])
+    await replica.allow(1)
+    assert await replica.released() == 0
+    left = (await replica.look()).queue_length
+    assert 1000 < left < 2600
+    assert [await replica.released() for _ in range(2)].count(1) == 1
+    assert entered(await poll(replica, there)) == ["ann"]
+    assert (await replica.look()).abandoned_total == 3500
+
+
+async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, max_active=1, claim_within="30s")
+    answers = await arrive(replica, ["ann", "bob"])
+    await replica.allow(2)
+    assert await replica.released() == 1
+    await poll(replica, {"bob": answers["bob"]})
+    await ground.pass_time(29)
+    assert await replica.released() == 0
+    await ground.pass_time(1.1)
+    assert await replica.released() == 1
+    state = await replica.look()
+    assert (state.active, state.abandoned_total, state.released_total) == (1, 1, 2)
+    assert (await ground.read())["active"].keys() == {"bob"}
+
+
+async def test_a_claimed_slot_does_not_end_with_the_claim_window(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, claim_within="30s", session="10m")
+    await enter(replica, "ann")
+    await ground.pass_time(500)
+    await replica.released()
+    state = await replica.look()
+    assert (state.active, state.admitted_total, state.abandoned_total) == (1, 1, 0)
+
+
+async def test_the_slot_of_a_newcomer_who_keeps_no_cookie_is_free_for_the_next(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=10, max_active=1, prove_within="20s")
+    assert entered(await arrive(replica, ["ann"])) == ["ann"]
+    await ground.pass_time(24)
+    assert entered(await arrive(replica, ["bob"])) == []
+    await replica.queue.leave([BOB])
+    await ground.pass_time(1.1)
+    assert entered(await arrive(replica, ["cat"])) == ["cat"]
+    assert (await replica.look()).active == 1
+
+
+@pytest.mark.parametrize("proof", ["poll", "touch"])
+async def test_a_newcomer_who_came_back_keeps_the_slot(
+    ground: Ground, open_room: Open, proof: str
+) -> None:
+    replica = await open_room(burst=10, max_active=1, session="10m")
+    answers = await arrive(replica, ["ann"])
+    if proof == "poll":
+        await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
+    else:
+        until_us = (await replica.look()).now_us + 600_000_000
+        assert await replica.queue.touch(ANN, until_us=until_us)
+    await ground.pass_time(500)
+    await replica.released()
+    assert (await replica.look()).active == 1
+    assert entered(await arrive(replica, ["bob"])) == []
+
+
+async def test_a_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0, session="10m")  # the pass lives for 11 minutes
+    await enter(replica, "ann")
+    await ground.pass_time(655)
+    await replica.released()
+    assert (await replica.look()).active == 1
+    await ground.pass_time(6)
+    await replica.released()
+    state = await replica.look()
+    assert (state.active, state.abandoned_total) == (0, 0)
+
+
+# Returns
+
+
+async def test_one_who_was_away_comes_back_to_their_own_place(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["ann", "bob", "cat"])
+    await ground.pass_time(15)
+    await poll(replica, {"ann": answers["ann"], "cat": answers["cat"]})
+    await ground.pass_time(15)
+    await replica.released()
+    assert (await replica.look()).queue_length == 2
+    assert (await poll(replica, answers))["bob"] == Placed(answers["bob"].arrival_us, 1)
+    assert (await replica.look()).arrived_total == 3
+
+
+async def test_one_who_was_released_while_away_comes_back_to_the_head(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["ann", "bob", "cat", "dan"])
+    await ground.pass_time(15)
+    await poll(replica, {name: answers[name] for name in ("bob", "cat", "dan")})
+    await ground.pass_time(15)
+    await replica.allow(2)
+    assert await replica.released() == 2
+    watermark_us = (await replica.look()).watermark_us
+    assert watermark_us == answers["cat"].arrival_us
+    assert await replica.queue.poll(asking("ann", answers["ann"].arrival_us)) == Placed(
+        answers["ann"].arrival_us, 0
+    )
+    await replica.allow(1)
+    assert await replica.released() == 1
+    assert (await replica.look()).watermark_us == watermark_us
+    assert entered(await poll(replica, answers)) == ["ann", "bob", "cat"]
+
+
+async def test_one_whose_claim_window_ended_waits_again_at_the_head(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, claim_within="30s")
+    answers = await arrive(replica, ["ann", "bob"])
+    await replica.allow(1)
+    await replica.released()
+    await ground.pass_time(15)
+    await poll(replica, {"bob": answers["bob"]})
+    await ground.pass_time(16)
+    await replica.released()
+    assert await poll(replica, answers) == {
+        "ann": Placed(answers["ann"].arrival_us, 0),
+        "bob": Placed(answers["bob"].arrival_us, 1),
+    }
+
+
+async def test_a_late_unproven_pass_waits_at_its_arrival_when_the_slot_is_gone(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(max_active=1)
+    answers = await arrive(replica, ["ann", "bob"])
+    assert entered(answers) == ["ann"]
+    await ground.pass_time(19)
+    await poll(replica, {"bob": answers["bob"]})
+    await ground.pass_time(7)
+    await replica.allow(1)
+    assert await replica.released() == 1
+    ann_us = answers["ann"].arrival_us
+    assert await replica.queue.poll(asking("ann", ann_us, has_pass=True)) == Placed(ann_us, 0)
+    assert entered(await poll(replica, {"bob": answers["bob"]})) == ["bob"]
+
+
+# Leaving
+
+
+async def test_leaving_says_what_was_given_back(open_room: Open) -> None:
+    replica = await open_room()
+    await arrive(replica, ["ann", "bob"])
+    state, left = await replica.queue.leave([ANN, BOB, CAT])
+    assert left == ["slot", "place", "nothing"]
+    assert (state.active, state.queue_length, state.revocations) == (0, 0, 3)
+
+
+async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(session_limit="1h")
+    answers = await arrive(replica, ["ann", "bob"])
+    await replica.queue.leave([ANN, BOB])
+    for _ in range(2):
+        for name, answer in answers.items():
+            for has_pass in (True, False):
+                question = asking(name, answer.arrival_us, has_pass=has_pass)
+                assert await replica.queue.poll(question) == Gone()
+            until_us = (await replica.look()).now_us + SOON_US
+            assert not await replica.queue.touch(VisitorId(name), until_us=until_us)
+        await ground.pass_time(1700)
+        await replica.released()
+        assert (await replica.queue.revoked()).keys() == {ANN, BOB}
+    state = await replica.look()
+    assert (state.active, state.queue_length) == (0, 0)
+
+
+async def test_a_revocation_is_forgotten_when_no_token_can_be_valid(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(session_limit="1h")
+    await replica.queue.leave([ANN])
+    await ground.pass_time(3599)
+    await replica.released()
+    assert (await replica.queue.revoked()).keys() == {ANN}
+    await ground.pass_time(1.1)
+    await replica.released()
+    assert await replica.queue.revoked() == {}
+
+
+# Spent tickets
+
+
+async def test_a_ticket_is_honoured_once_also_when_the_session_was_shorter_than_keep_place(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, session="60s", keep_place="10m")
+    arrival_us = await enter(replica, "ann")
+    await ground.pass_time(66.1)
+    await replica.released()
+    assert (await replica.look()).active == 0
+    assert await replica.queue.poll(asking("ann", arrival_us)) == Gone()
+    await ground.pass_time(600)
+    await replica.released()
+    assert await replica.queue.poll(asking("ann", arrival_us)) == Gone()
+    assert (await replica.look()).queue_length == 0
+
+
+async def test_a_newcomers_call_that_ends_a_slot_remembers_the_ticket_as_well(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, max_active=1, session="60s", keep_place="10m")
+    arrival_us = await enter(replica, "ann")
+    await ground.pass_time(66.1)
+    await replica.allow(1)
+    assert entered(await arrive(replica, ["bob"])) == ["bob"]
+    assert await replica.queue.poll(asking("ann", arrival_us)) == Gone()
+
+
+async def test_nothing_is_remembered_of_a_ticket_that_has_expired_for_sure(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, session="30m", keep_place="10m")
+    await enter(replica, "ann")
+    await ground.pass_time(3600)
+    await replica.released()
+    assert (await ground.read()).keys() <= {"state", "replicas"}
+
+
+async def test_the_memory_of_spent_tickets_ends_with_them(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0, session="60s", keep_place="10m")
+    await enter(replica, "ann")
+    await ground.pass_time(66.1)
+    await replica.released()
+    await ground.pass_time(661)
+    await replica.released()
+    assert (await ground.read()).keys() <= {"state", "replicas"}
+
+
+async def test_a_valid_pass_has_its_slot_also_when_the_store_missed_its_use(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, session="60s", keep_place="10m")
+    await enter(replica, "ann")
+    await ground.pass_time(66.1)  # used and renewed meanwhile, while the store was out of reach
+    await replica.released()
+    until_us = (await replica.look()).now_us + SOON_US
+    assert await replica.queue.touch(ANN, until_us=until_us)
+    assert (await replica.look()).active == 1
+    assert ANN not in await replica.queue.revoked()
+
+
+async def test_a_spent_ticket_is_no_revocation(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0, session="60s", keep_place="10m")
+    await enter(replica, "ann")
+    await ground.pass_time(66.1)
+    await replica.released()
+    assert await replica.queue.revoked() == {}
+    state, _ = await replica.queue.leave([ANN])
+    assert state.revocations == 1
+    assert (await replica.queue.revoked()).keys() == {ANN}
+
+
+# Touch
+
+
+async def test_touching_lengthens_a_slot_and_never_shortens_it(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    await enter(replica, "ann")
+    far_us = (await replica.look()).now_us + 3_600_000_000
+    for until_us in (far_us, far_us - SOON_US, far_us):
+        assert await replica.queue.touch(ANN, until_us=until_us)
+        assert (await ground.read())["active"] == {ANN: far_us}
+
+
+async def test_a_pass_counts_in_a_store_that_never_heard_of_it(open_room: Open) -> None:
+    replica = await open_room(max_active=1)
+    until_us = (await replica.look()).now_us + SOON_US
+    assert await replica.queue.touch(ANN, until_us=until_us)
+    assert (await replica.look()).active == 1
+    assert entered(await arrive(replica, ["bob"])) == []
+
+
+async def test_one_who_entered_without_the_store_leaves_the_line(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    await arrive(replica, ["ann", "bob"])
+    until_us = (await replica.look()).now_us + SOON_US
+    assert await replica.queue.touch(ANN, until_us=until_us)
+    state = await replica.look()
+    assert (state.queue_length, state.active) == (1, 1)
+
+
+# Twice is once
+
+Doing = Callable[[Replica, int], Awaitable[object]]
+
+DOINGS: dict[str, Doing] = {
+    "a newcomer arrives": lambda r, _: r.queue.arrive(VisitorId("new")),
+    "one in line arrives": lambda r, _: r.queue.arrive(BOB),
+    "one inside arrives": lambda r, _: r.queue.arrive(ANN),
+    "one in line polls": lambda r, us: r.queue.poll(asking("bob", us + 1)),
+    "one released claims": lambda r, us: r.queue.poll(asking("ann", us)),
+    "one with a pass polls": lambda r, us: r.queue.poll(asking("ann", us, has_pass=True)),
+    "one who was away returns": lambda r, us: r.queue.poll(asking("away", us - 1)),
+    "one inside is touched": lambda r, us: r.queue.touch(ANN, until_us=us + SOON_US),
+    "one in line is touched": lambda r, us: r.queue.touch(BOB, until_us=us + SOON_US),
+    "one in line leaves": lambda r, _: r.queue.leave([BOB]),
+    "one inside leaves": lambda r, _: r.queue.leave([ANN]),
+    "one unknown leaves": lambda r, _: r.queue.leave([CAT]),
+    "the pacer calls": lambda r, _: r.queue.advance(),
+    "a rate is set": lambda r, _: r.queue.set_rate(77),
+    "a mode is set": lambda r, _: r.queue.set_mode(Mode.OPEN),
+    "a replica joins": lambda r, _: r.queue.join(starting=True),
+    "somebody looks": lambda r, _: r.queue.look(),
+}
+
+
+async def summary(ground: Ground, replica: Replica) -> object:
+    """All but the times, which go on between two calls, and the version."""
+    state = astuple(await replica.look())
+    contents = await ground.read()
+    members = {name: set(value) for name, value in contents.items() if name != "state"}
+    return state[2:11], state[12:15], members
+
+
+@pytest.mark.parametrize("doing", DOINGS)
+async def test_a_call_that_ran_twice_ran_once(ground: Ground, open_room: Open, doing: str) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["ann", "bob"])
+    await replica.allow(1)
+    await replica.released()
+    await replica.allow(2)
+    arrival_us = answers["ann"].arrival_us
+    await DOINGS[doing](replica, arrival_us)
+    once = await summary(ground, replica)
+    await DOINGS[doing](replica, arrival_us)
+    assert await summary(ground, replica) == once
+
+
+async def test_only_a_grant_counts_every_time(open_room: Open) -> None:
+    replica = await open_room()
+    await replica.allow(2)
+    assert (await replica.allow(2)).pending_grants == 4

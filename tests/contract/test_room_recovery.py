@@ -1,0 +1,455 @@
+"""What becomes of a room whose store was emptied, rolled back, filled up or told nonsense."""
+
+import asyncio
+import re
+from dataclasses import replace
+from importlib.resources import files
+from itertools import pairwise, permutations
+from typing import Literal
+
+import pytest
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import RedisStore, load_script, room_keys
+from tests.contract.grounds import (
+    Contents,
+    EmulatedGround,
+    Ground,
+    Open,
+    Replica,
+    arrive,
+    asking,
+    crowd,
+    entered,
+    poll,
+)
+from tests.servers import StoreServer
+
+ANN = VisitorId("ann")
+WINDOW_S = 40  # beyond the recovery window of these rooms: 30 s of longest refresh and a quarter
+TOTALS = (
+    "watermark_us",
+    "last_arrival_us",
+    "arrived_total",
+    "released_total",
+    "admitted_total",
+    "abandoned_total",
+)
+
+
+async def lose_everything(ground: Ground, *replicas: Replica) -> None:
+    """From now on these replicas know what they knew, and the store nothing."""
+    for replica in replicas:
+        replica.frozen = True
+    await ground.write({})
+    await ground.pass_time(1)
+
+
+def fell(before: RoomState, after: RoomState) -> list[str]:
+    return [name for name in TOTALS if getattr(after, name) < getattr(before, name)]
+
+
+# The store comes back empty
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_their_order(
+    ground: Ground, open_room: Open, order: tuple[int, int, int]
+) -> None:
+    replicas = [await open_room(rate=0) for _ in range(3)]
+    for replica in replicas:  # each of them hears less than the next
+        answers = await arrive(replica, crowd(5, prefix=f"at-{id(replica)}-"))
+        await replica.allow(2)
+        await replica.released()
+        await poll(replica, answers)
+        await replica.queue.set_rate(100 + replica.newest.version if replica.newest else 0)
+        await replica.allow(7)
+    await replicas[2].set_mode(Mode.HOLD)
+    known = [replica.newest for replica in replicas]
+    newest = known[2]
+    assert newest is not None
+    await lose_everything(ground, *replicas)
+    heard: list[RoomState] = []
+    for at in order:
+        heard.append(await replicas[at].queue.join())
+        best = known[at]
+        assert best is not None
+        assert fell(best, heard[-1]) == []
+    assert [fell(one, next_) for one, next_ in pairwise(heard)] == [[], []]
+    state = heard[-1]
+    assert state.epoch > newest.epoch
+    assert (state.mode, state.rate_per_minute) == (Mode.HOLD, newest.rate_per_minute)
+    assert state.pending_grants == newest.pending_grants
+    assert [getattr(state, name) for name in TOTALS] == [getattr(newest, name) for name in TOTALS]
+
+
+async def test_a_replica_that_knows_nothing_does_not_hide_what_the_others_know(
+    ground: Ground, open_room: Open
+) -> None:
+    old = await open_room(rate=0)
+    await old.queue.set_rate(99)
+    await old.set_mode(Mode.HOLD)
+    await lose_everything(ground, old)
+    fresh = await open_room(rate=0)
+    assert (await fresh.look()).mode is Mode.AUTO
+    state = await old.queue.join()
+    assert (state.mode, state.rate_per_minute) == (Mode.HOLD, 99)
+    assert state.recovering_until_us > state.now_us
+
+
+async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["ann", "bob"])
+    await replica.queue.set_rate(99)
+    await lose_everything(ground, replica)
+    assert (await replica.look()).rate_per_minute == 99
+    await lose_everything(ground)
+    assert await poll(replica, answers) == {
+        name: Placed(each.arrival_us, ahead) for ahead, (name, each) in enumerate(answers.items())
+    }
+
+
+async def test_nobody_is_released_until_those_who_wait_had_time_to_return(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="600/min", burst=10, prove_within="20s")
+    await replica.queue.set_rate(0)
+    answers = await arrive(replica, crowd(30))
+    await replica.queue.set_rate(600)
+    await replica.allow(5)
+    await lose_everything(ground, replica)
+    state = await replica.queue.join()
+    assert state.recovering_until_us - state.now_us >= 20_000_000
+    assert entered(await arrive(replica, ["a newcomer"])) == []
+    assert entered(await poll(replica, answers)) == []
+    await ground.pass_time(19)
+    assert await replica.released() == 0
+    await replica.set_mode(Mode.OPEN)
+    assert await replica.released() == 0
+    await replica.set_mode(Mode.AUTO)
+    await ground.pass_time(WINDOW_S)
+    assert await replica.released() == 15
+
+
+async def test_those_who_return_have_their_own_order_and_newcomers_come_behind(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(30))
+    await lose_everything(ground, replica)
+    newcomers = await arrive(replica, ["new"])
+    for name in reversed(answers):
+        await poll(replica, {name: answers[name]})
+    standings = await poll(replica, answers | newcomers)
+    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [*range(31)]
+    await ground.pass_time(WINDOW_S)
+    await poll(replica, answers | newcomers)
+    await replica.allow(30)
+    assert await replica.released() == 30
+    assert (await ground.read())["queue"].keys() == {"new"}
+
+
+async def test_an_old_ticket_holds_an_empty_store_that_nobody_remembers(
+    ground: Ground, open_room: Open
+) -> None:
+    answers = await arrive(await open_room(rate=0), ["ann", "bob"])
+    await lose_everything(ground)
+    replica = await open_room(rate="600/min", burst=10)
+    assert (await replica.look()).recovering_until_us == 0
+    assert await poll(replica, {"bob": answers["bob"]}) == {
+        "bob": Placed(answers["bob"].arrival_us, 0)
+    }
+    assert await replica.released() == 0
+    await poll(replica, {"ann": answers["ann"]})
+    await ground.pass_time(WINDOW_S)
+    await poll(replica, answers)
+    assert await replica.released() == 2
+
+
+async def test_joining_again_writes_back_nothing_that_was_set_since(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, other = await open_room(rate=0), await open_room(rate=0)
+    await replica.allow(5)
+    await lose_everything(ground, replica)
+    await replica.queue.join()
+    await other.queue.set_rate(55)
+    await other.allow(3)
+    before = await ground.read()
+    state = await replica.queue.join()
+    assert (state.rate_per_minute, state.pending_grants) == (55, 8)
+    assert await ground.read() == before
+
+
+async def test_a_rollback_to_an_older_snapshot_is_noticed_and_made_good(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(10))
+    snapshot = await ground.read()
+    await replica.allow(4)
+    await replica.released()
+    await replica.queue.set_rate(33)
+    newest = replica.newest
+    assert newest is not None
+    await ground.write(snapshot)
+    state, _ = await replica.queue.advance()
+    assert state.knows_less_than(newest)
+    state = await replica.queue.join()
+    assert not state.knows_less_than(newest)
+    assert fell(newest, state) == []
+    assert (state.rate_per_minute, state.epoch) == (33, newest.epoch)
+    assert state.recovering_until_us > state.now_us
+    assert await replica.released() == 0
+    assert len(entered(await poll(replica, answers))) == 0
+
+
+async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(3))
+    known = replica.newest
+    assert known is not None
+    replica.newest = replace(  # what it would know had the lost store's clock run an hour ahead
+        known,
+        epoch=known.epoch + 3_600_000_000,
+        last_arrival_us=known.last_arrival_us + 3_600_000_000,
+    )
+    await lose_everything(ground, replica)
+    late = await arrive(replica, ["late"])
+    assert late["late"].arrival_us == known.last_arrival_us + 3_600_000_001
+    standings = await poll(replica, answers | late)
+    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [0, 1, 2, 3]
+
+
+async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    ahead_us = (await replica.look()).now_us + 3_600_000_000
+    await lose_everything(ground, replica)
+    await replica.queue.poll(asking("ann", ahead_us))
+    assert await arrive(replica, ["bob"]) == {"bob": Placed(ahead_us + 1, 1)}
+
+
+# Restarts
+
+
+async def test_a_rate_set_at_run_time_outlives_a_restart_with_the_same_configuration(
+    open_room: Open,
+) -> None:
+    replica = await open_room(rate="6/min")
+    await replica.queue.set_rate(77)
+    restarted = await open_room(rate="6/min")
+    assert (await restarted.look()).rate_per_minute == 77
+
+
+async def test_a_rate_set_at_run_time_yields_to_a_changed_configuration(open_room: Open) -> None:
+    replica = await open_room(rate="6/min")
+    await replica.queue.set_rate(77)
+    await open_room(rate="12/min")
+    assert (await replica.look()).rate_per_minute == 12
+    await replica.queue.set_rate(88)
+    restarted = await open_room(rate="12/min")
+    assert (await restarted.look()).rate_per_minute == 88
+
+
+async def test_a_restart_restores_nothing_to_the_bucket(open_room: Open) -> None:
+    replica = await open_room(burst=5)
+    assert len(entered(await arrive(replica, crowd(5)))) == 5
+    restarted = await open_room(burst=5)
+    assert entered(await arrive(restarted, ["late"])) == []
+
+
+async def test_the_same_rate_in_other_words_is_the_same_rate(open_room: Open) -> None:
+    replica = await open_room(rate="60/min")
+    await replica.queue.set_rate(77)
+    restarted = await open_room(rate="1/s")
+    assert (await restarted.look()).rate_per_minute == 77
+
+
+# The store's clock
+
+
+async def test_a_clock_that_steps_back_admits_nobody_twice_and_keeps_the_order(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(burst=5)
+    answers = await arrive(replica, crowd(8))
+    before = await replica.look()
+    await ground.pass_time(-30)
+    answers |= await arrive(replica, ["late"])
+    arrivals = [each.arrival_us for each in answers.values()]
+    assert arrivals == sorted(set(arrivals))
+    assert await replica.released() == 0
+    state = await replica.look()
+    assert fell(before, state) == []
+    await ground.pass_time(30)
+    assert await replica.released() == 0
+    await ground.pass_time(11)
+    assert await replica.released() == 1
+
+
+# A full store, and nonsense
+
+
+async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> None:
+    ground = EmulatedGround(room_name)
+    replica = Replica(ground, Rules.of(RoomConfig(name=room_name, rate=0.0)), name="only")
+    await replica.queue.join(starting=True)
+    await replica.allow(1)
+    answers = await arrive(replica, ["ann", "bob", "cat"])
+    await replica.allow(1)
+    until_us = ground.rules.clock_us + 3_600_000_000
+    before = await ground.read()
+    ground.rules.is_full = True
+    for call in (
+        replica.queue.arrive(VisitorId("dan")),
+        replica.queue.poll(asking("ann", answers["ann"].arrival_us)),
+        replica.queue.poll(asking("bob", answers["bob"].arrival_us)),
+        replica.queue.poll(asking("eve", 1)),
+        replica.queue.advance(),
+        replica.queue.leave([ANN]),
+        replica.queue.leave([VisitorId("bob")]),
+        replica.queue.touch(ANN, until_us=until_us),
+        replica.queue.allow(1),
+        replica.queue.set_mode(Mode.OPEN),
+    ):
+        with pytest.raises(StoreError):
+            await call
+    assert await ground.read() == before
+    ground.rules.is_full = False
+    assert await replica.released() == 1
+    assert entered(await poll(replica, answers)) == ["ann", "bob"]
+
+
+GOOD_JOIN = ["60", "1", "1", "0", "0", "auto", "0", *["0"] * 7, "1"]
+KNOWN = ["60", "1", "1", "9007199254740000", "9", "hold", "0", "5", "5"]
+BAD_CALLS: dict[str, list[str]] = {
+    "join": ["60", "x", "1", "0", "0", "auto", "0", *["0"] * 7, "1"],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "0"],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "0"],
+    "arrive": ["1", "0", "20000000", "x", "0", "dan"],
+    "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
+    "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
+    "poll": ["90000000", "1", "1", "ann", "1", "t", "bob", "x", "t"],
+    "poll, a life": ["90000000", "inf", "1", "ann", "1", "t"],
+    "poll, cut short": ["90000000", "1", "1", "bob", "1", "t", "ann"],
+    "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
+    "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
+    "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
+    "leave": ["x", "ann", "bob"],
+    "touch": ["ann", "9007199254740000", "bob", "x"],
+    "touch, cut short": ["ann", "9007199254740000", "bob"],
+    "control, grants": ["1", "allow", "x"],
+    "control, endless grants": ["1", "allow", "inf"],
+    "control, a rate": ["1", "rate", "fast"],
+    "control, a rate that is no number": ["1", "rate", "nan"],
+    "control, an endless rate": ["1", "rate", "inf"],
+    "control, a mode": ["1", "mode", "ajar"],
+    "control, a word": ["1", "close", ""],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad_call", BAD_CALLS)
+async def test_a_bad_argument_is_an_error_and_leaves_the_store_untouched(
+    ground: Ground, open_room: Open, bad_call: str
+) -> None:
+    replica = await open_room()
+    await arrive(replica, ["ann", "bob"])
+    before: Contents = await ground.read()
+    script = load_script(re.split(r"\W", bad_call)[0])
+    with pytest.raises(StoreError):
+        await replica.store.run(script, room_keys(ground.room), BAD_CALLS[bad_call])
+    assert await ground.read() == before
+
+
+# The connection
+
+
+async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    store = RedisStore(private_store.url, timeout_s=0.3)
+    keys, script = room_keys(room_name), load_script("leave")
+    try:
+        await store.run(load_script("join"), keys, GOOD_JOIN)
+        private_store.pause()
+        results = await asyncio.gather(
+            *[store.run(script, keys, ["1000000", "late"]) for _ in range(12)],
+            return_exceptions=True,
+        )
+        assert all(isinstance(each, StoreError) for each in results)
+        private_store.resume()
+        for _ in range(12):
+            assert (await store.run(script, keys, ["1000000", "a", "b"]))[17:] == [b"2", b"2"]
+            assert len(await store.run(load_script("control"), keys, ["1", "look", ""])) == 17
+    finally:
+        await store.close()
+
+
+async def test_a_store_that_forgot_its_scripts_is_sent_them_again(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    store = RedisStore(private_store.url, timeout_s=5)
+    keys = room_keys(room_name)
+    try:
+        for _ in range(2):
+            reply = await store.run(load_script("control"), keys, ["1", "look", ""])
+            assert reply == [b"empty"]
+            # The loop runs meanwhile, and so sees the end of the idle connections.
+            await asyncio.to_thread(private_store.restart, empty=True)
+    finally:
+        await store.close()
+
+
+# The scripts as text; what they do is tried above, under rules that refuse what these name
+
+SCRIPTS: tuple[Literal["join", "arrive", "poll", "advance", "control", "leave", "touch"], ...] = (
+    "join", "arrive", "poll", "advance", "control", "leave", "touch",
+)  # fmt: skip
+
+
+def test_every_script_of_the_package_is_held_to_the_contract() -> None:
+    folder = files("gatekeeper.room") / "scripts"
+    names = {
+        each.name.removesuffix(".lua") for each in folder.iterdir() if each.name[-4:] == ".lua"
+    }
+    assert names == {"_room", *SCRIPTS}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_names_only_declared_keys_and_no_word_that_a_store_lacks(name: str) -> None:
+    text = load_script(name).text
+    code = re.sub(r"--[^\n]*", "", text)
+    assert "#!" not in text
+    assert not re.search(r"\b(tostring|cjson|cmsgpack|struct|bit)\b", code)
+    assert not re.search(r"'(GT|LT)'", code)
+    commands = re.findall(r"redis\.call\('(\w+)'(?:,\s*([^,)]+))?", code)
+    assert {key for command, key in commands if command != "TIME"} <= {
+        "QUEUE", "SEEN", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "key",
+    }  # fmt: skip
+    assert len(commands) == code.count("redis.call(")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_scripts_head_says_its_arguments_its_reply_and_its_guarantee(name: str) -> None:
+    text = ((files("gatekeeper.room") / "scripts") / f"{name}.lua").read_text()
+    head = text[: text.index("\nlocal ")] if "\nlocal " in text else text
+    assert text.startswith(f"-- {name}: ")
+    for word in ("ARGV", "Reply", "Guarantee."):
+        assert f"-- {word}" in head
+
+
+def test_the_keys_of_a_room_have_one_hash_tag_of_its_own() -> None:
+    keys = room_keys(RoomName("checkout"))
+    assert len(set(keys)) == len(keys)
+    assert all(key.startswith("gk:{checkout}:") for key in keys)
