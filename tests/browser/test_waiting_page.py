@@ -6,7 +6,6 @@ The clock of the page stands still until a test moves it, so nothing here waits 
 import math
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,20 +14,19 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.fake_gate import VIEW, FakeGate, waiting
+from tests.browser.stage import go_away, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
 REFRESH_S = VIEW.refresh_seconds
 ENOUGH_S = REFRESH_S * 1.2  # the longest time to the next question
 PHONE = {"width": 320, "height": 640}
 
 Visit = Callable[..., Awaitable[Page]]
 
-# Lets a test hide the tab, and notes how long the page means to wait before it asks again. The
-# one other timer is the time-out of a question, which is 10 s exactly.
+# Notes how long the page means to wait before it asks again. The one other timer is the time-out
+# of a question, which is 10 s exactly.
 WATCH = """
-Object.defineProperty(document, "hidden", { get: () => window.away === true });
 const silences = [];
 const wait = window.setTimeout;
 window.setTimeout = (callback, delay) => {
@@ -45,8 +43,7 @@ async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
 
     async def open_(path: str = "/tickets?day=1", *, script: str = "", **options: Any) -> Page:
         page = await new_page(**options)
-        await page.clock.install(time=NOW)
-        await page.clock.pause_at(NOW)
+        await set_stage(page)
         await page.add_init_script(WATCH + script)
         await page.goto(gate.url + path)
         return page
@@ -71,13 +68,6 @@ async def silences_s(page: Page, *, count: int) -> list[float]:
         "data-silences", re.compile(rf"^\S+( \S+){{{count - 1}}}$")
     )
     return [float(part) for part in (await root.get_attribute("data-silences") or "").split()]
-
-
-async def go_away(page: Page, *, away: bool) -> None:
-    await page.evaluate(
-        "away => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }",
-        away,
-    )
 
 
 def position(page: Page) -> Locator:

@@ -1,0 +1,24 @@
+"""What a test does to a page's surroundings: its clock stands still, its tab can be hidden."""
+
+from datetime import UTC, datetime, timedelta
+
+from playwright.async_api import Page
+
+NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
+
+
+async def set_stage(page: Page) -> None:
+    """Stops the page's clock at `NOW`; call it before the page goes anywhere."""
+    await page.clock.install(time=NOW - timedelta(minutes=1))  # a clock is only stopped ahead
+    await page.clock.pause_at(NOW)
+    await page.add_init_script(
+        "Object.defineProperty(document, 'hidden', { get: () => window.away === true });"
+    )
+
+
+async def go_away(page: Page, *, away: bool) -> None:
+    """Hides the page's tab, or brings it back."""
+    await page.evaluate(
+        "away => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }",
+        away,
+    )
