@@ -58,7 +58,8 @@ class Answer:
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The comma-separated, lower-case members of a field that is `for_us`."""
-        return tokens(self.for_us.get(name, ()))
+        values = self.for_us.get(name)
+        return tokens(values) if values else []
 
     @property
     def persistent(self) -> bool:
@@ -69,7 +70,7 @@ class Answer:
         return self.http11 and b"close" not in self.tokens(b"connection")
 
 
-def tokens(values: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
+def tokens(values: list[bytes]) -> list[bytes]:
     """The members of a list-valued field, lower-case, empty ones left out."""
     return [
         token for value in values for part in value.split(b",") if (token := part.strip().lower())

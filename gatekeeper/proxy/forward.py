@@ -174,7 +174,8 @@ class _Exchange:
         early = connection.deliver_to(deliver)
         client.begin(head + body.take(early) if early else head)
         try:
-            await self._flow(body)
+            if not body.complete or client.slow:
+                await self._flow(body)
         except (GatekeeperError, ConnectionError) as error:
             relayed.keep_alive, relayed.cut = False, error
             client.abort()

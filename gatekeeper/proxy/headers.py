@@ -42,8 +42,8 @@ _OURS = frozenset(
     }
 )
 _NOT_PASSED = _HOP_BY_HOP | _OURS | {b"host"}
-# `Connection` cannot name away what frames and routes the message.
-_NOT_NAMEABLE = frozenset({b"content-length", b"host"})
+# `Connection` cannot name away what frames the message.
+_NOT_NAMEABLE = frozenset({b"content-length"})
 _HARMLESS_OPTIONS = frozenset({b"close", b"keep-alive"})
 _NO_CONTENT = 204
 
@@ -76,7 +76,11 @@ def request_head(
     client_host = client.host.encode("ascii")
     http11_client = request.version == HttpVersion11
     options = _connection_options(request)
-    not_passed = _NOT_PASSED.union(options) - _NOT_NAMEABLE | {b"host"} if options else _NOT_PASSED
+    not_passed = _NOT_PASSED
+    if not http11_client:
+        not_passed |= {b"expect"}  # RFC 9110 section 10.1.1
+    if not _HARMLESS_OPTIONS.issuperset(options):
+        not_passed = (not_passed | set(options)) - _NOT_NAMEABLE
     parts = [
         b"%b %b HTTP/1.1\r\nHost: %b"
         % (
@@ -86,15 +90,14 @@ def request_head(
         )
     ]
     for name, value in request.raw_headers:
-        lower = name.lower()
-        if lower in not_passed or (b"_" in lower and lower.replace(b"_", b"-") in _OURS):
+        canonical = _canonical(name)
+        if canonical in not_passed:
             continue
-        if lower == b"cookie":
-            cookie = _without(value, crossing.strip_cookies)
-            if cookie:
-                parts.append(b"%b: %b" % (name, cookie))
-        elif lower != b"expect" or http11_client:  # RFC 9110 section 10.1.1
-            parts.append(b"%b: %b" % (name, value))
+        if canonical == b"cookie":
+            value = _without(value, crossing.strip_cookies)
+            if not value:
+                continue
+        parts.append(name + b": " + value)
     if "Transfer-Encoding" in request.headers:
         parts.append(b"Transfer-Encoding: chunked")
     if wants_upgrade(request):
@@ -152,20 +155,15 @@ def switching_head(answer: Answer, *, added: Fields) -> bytes:
 
 
 def _end_to_end(answer: Answer) -> list[bytes]:
-    dropped = {
-        option for option in answer.tokens(b"connection") if option not in _HARMLESS_OPTIONS
-    } - _NOT_NAMEABLE
+    dropped = set(answer.tokens(b"connection")) - _NOT_NAMEABLE
     if answer.status == _NO_CONTENT or answer.status < 200:  # RFC 9110 section 8.6
         dropped.add(b"content-length")
-    if not dropped:
-        return [line for _, line in answer.fields]
     return [line for name, line in answer.fields if name not in dropped]
 
 
 def _connection_options(request: BaseRequest) -> list[bytes]:
-    if "Connection" not in request.headers:
-        return []
-    return tokens([value for name, value in request.raw_headers if name.lower() == b"connection"])
+    values = request.headers.getall("Connection", ())
+    return tokens([value.encode("utf-8", "surrogateescape") for value in values])
 
 
 def _accepts_trailers(request: BaseRequest) -> bool:
@@ -198,6 +196,14 @@ def _without(cookie: bytes, names: frozenset[str]) -> bytes:
     crumbs = cookie.split(b";")
     kept = [crumb for crumb in crumbs if crumb.partition(b"=")[0].strip() not in stripped]
     return cookie if len(kept) == len(crumbs) else b";".join(kept).strip()
+
+
+@lru_cache(maxsize=1024)  # clients use few names; a hostile one only misses
+def _canonical(name: bytes) -> bytes:
+    """The lower-case name; our own name for one that a CGI-like origin reads as ours."""
+    lower = name.lower()
+    dashed = lower.replace(b"_", b"-")
+    return dashed if dashed in _OURS else lower
 
 
 @lru_cache(maxsize=256)
