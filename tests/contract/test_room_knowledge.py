@@ -1,0 +1,102 @@
+"""What a live replica knows outlives the store, whoever speaks to the store first."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.config import RoomConfig
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.live import LiveRoom
+from tests.contract.grounds import Ground
+
+Join = Callable[[str], LiveRoom]
+
+
+@pytest.fixture
+def live(ground: Ground) -> Join:
+    """A replica whose pacer beats when the test says so."""
+    rules = Rules.of(RoomConfig.model_validate({"name": ground.room, "rate": 0}))
+    return lambda name: LiveRoom(ground.connect(), NoEvents(), rules, replica=name)
+
+
+async def two_of_whom_the_first_knows_more(live: Join) -> tuple[LiveRoom, LiveRoom]:
+    first, second = live("first"), live("second")
+    for room in (first, second):
+        await room.queue.join(starting=True)
+    for number in range(3):
+        await first.queue.arrive(VisitorId(f"visitor {number}"))
+    await first.queue.allow(2)
+    await second._beat()
+    await first._beat()
+    await first.queue.set_rate(77)
+    return first, second
+
+
+async def lose_everything(ground: Ground) -> None:
+    await ground.write({})
+    await ground.pass_time(1)
+
+
+async def test_the_replica_that_knows_most_writes_back_most_when_it_is_first(
+    ground: Ground, live: Join
+) -> None:
+    first, second = await two_of_whom_the_first_knows_more(live)
+    known = first.view.state
+    assert known is not None
+    await lose_everything(ground)
+    await first._beat()
+    await second._beat()
+    state = await second.queue.look()
+    assert (state.rate_per_minute, state.watermark_us) == (77, known.watermark_us)
+    assert state.arrived_total == 3
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="hearing of the newborn store replaces what the replica would have written back",
+)
+async def test_the_replica_that_knows_most_writes_it_back_after_another_was_first(
+    ground: Ground, live: Join
+) -> None:
+    first, second = await two_of_whom_the_first_knows_more(live)
+    await lose_everything(ground)
+    await second._beat()
+    await first._beat()
+    assert (await second.queue.look()).rate_per_minute == 77
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="hearing of the newborn store replaces what the replica would have written back",
+)
+async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_new_store(
+    ground: Ground, live: Join
+) -> None:
+    first, second = await two_of_whom_the_first_knows_more(live)
+    await lose_everything(ground)
+    await second._beat()
+    assert second.view.state is not None
+    first.hear_state(replace(second.view.state), delay_s=0)
+    await first._beat()
+    assert (await second.queue.look()).rate_per_minute == 77
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="a rollback is looked for at a beat only, when the version may have caught up",
+)
+async def test_a_rollback_is_noticed_by_whichever_call_comes_first(
+    ground: Ground, live: Join
+) -> None:
+    room = live("only")
+    await room.queue.join(starting=True)
+    snapshot = await ground.read()
+    await room.queue.set_rate(77)
+    await ground.write(snapshot)
+    for number in range(3):
+        await room.arrive(VisitorId(f"visitor {number}"))
+    await room._beat()
+    assert (await room.queue.look()).rate_per_minute == 77
