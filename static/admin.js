@@ -159,7 +159,7 @@
     set("queue", whole.format(room.queue_length), "");
     set("wait", ...newcomerWait(room));
     set("active", whole.format(room.active), room.max_active ? "of " + whole.format(room.max_active) : "");
-    set("rate", fine.format(room.rate_per_minute), "per minute");
+    set("rate", fine.format(room.rate_per_minute), "/min");
     card.find("[data-totals]").textContent =
       "In all: " + whole.format(room.arrived_total) + " lined up, " +
       whole.format(room.released_total) + " were released, " +

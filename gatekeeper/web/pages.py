@@ -9,6 +9,7 @@ No page needs inline script or style or anything from elsewhere, and `csp` holds
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from gzip import compress
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from jinja2 import (
     StrictUndefined,
     TemplateSyntaxError,
 )
+from markupsafe import Markup
 
 from gatekeeper.errors import ConfigError
 from gatekeeper.web.assets import Asset, Assets, built_in
@@ -100,7 +102,8 @@ class Pages:
         return self._render(
             "waiting.html",
             view=view,
-            state=_state(view),
+            state=(state := _state(view)),
+            when=partial(_when, state),
             wait=wait_range(view.eta_seconds),
             rate_per_hour=view.rate_per_minute * 60,
             reload_seconds=max(view.refresh_seconds, _MIN_RELOAD_S),
@@ -186,6 +189,13 @@ def _state(view: WaitingView) -> Literal["waiting", "held", "reconnecting"]:
     if view.position is None:
         return "reconnecting"
     return "held" if view.rate_per_minute == 0 else "waiting"
+
+
+@lru_cache(maxsize=256)
+def _when(state: str, states: str) -> Markup:
+    """Attributes of an element shown in `states`. A macro for it took two thirds of a rendering."""
+    hidden = "" if state in states.split() else " hidden"
+    return Markup('data-when="{}"{}').format(states, hidden)
 
 
 def _is_path(path: str) -> bool:

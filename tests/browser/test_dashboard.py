@@ -56,7 +56,7 @@ async def test_each_second_brings_the_newest_numbers(gate: FakeGate, visit: Visi
     await second(page)
     await expect(fact(page, "queue")).to_have_text("1,200")
     await expect(fact(page, "active")).to_have_text("320 of 400")
-    await expect(fact(page, "rate")).to_have_text("600 per minute")
+    await expect(fact(page, "rate")).to_have_text("600 /min")
     await expect(fact(page, "wait")).to_have_text("2 minutes")
     await expect(page.get_by_text("In all: 9,000 lined up")).to_be_visible()
 
