@@ -365,6 +365,8 @@ async def test_leaving_takes_two_steps_and_ends_the_asking(gate: FakeGate, visit
     await leave.click()
     await expect(page.get_by_role("heading")).to_have_text(re.compile("You have left the line"))
     await expect(position(page)).to_be_hidden()
+    await go_away(page, away=True)
+    await go_away(page, away=False)
     await pass_time(page, 600)
     assert gate.left == ["default"]
     assert gate.asked == 0
