@@ -35,6 +35,7 @@ from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
+from gatekeeper.proxy.express import Lane
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.store import RedisStore
@@ -42,6 +43,7 @@ from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.entrance import Entrance
+from gatekeeper.web.express import ExpressAdmission
 from gatekeeper.web.gate import Gate
 from gatekeeper.web.pages import Pages
 
@@ -73,6 +75,7 @@ class Worker:
         self.rooms: dict[RoomName, LiveRoom] = {}
         self._tls = _TlsFiles.of(plan.config)
         self._server: Server | None = None
+        self._lane: Lane | None = None
         self._listener: asyncio.Server | None = None
 
     @property
@@ -116,34 +119,57 @@ class Worker:
         stack.push_async_callback(forwarder.close)
         answers = Answers(pages)
         router = Router(config.rooms)
+        own_cookies = all_cookie_names(config.tokens.cookie, entrances)
+        trusted = [ip_network(network) for network in config.server.trusted_proxies]
+        self._lane = Lane(
+            forwarder.pool,
+            admit=ExpressAdmission(
+                router=router,
+                entrances=entrances,
+                credentials=credentials,
+                origin=config.origin,
+                own_cookies=own_cookies,
+                trusted=trusted,
+                tls=config.server.tls,
+            ),
+            handler=self._new_handler,
+            idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
+            client_timeout_s=config.origin.read_timeout,
+        )
         gate = Gate(
             router=router,
             entrances=entrances,
             credentials=credentials,
             forwarder=forwarder,
+            failures=self._lane.failures,
             answers=answers,
             endpoints=Endpoints(
                 router=router, entrances=entrances, credentials=credentials, answers=answers
             ),
-            own_cookies=all_cookie_names(config.tokens.cookie, entrances),
-            trusted=[ip_network(network) for network in config.server.trusted_proxies],
+            own_cookies=own_cookies,
+            trusted=trusted,
             tls=config.server.tls,
         )
         self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
-        await self._listen(stack, self._server)
-        counting = asyncio.create_task(self._count(self._server), name="count connections")
+        await self._listen(stack, self._lane)
+        counting = asyncio.create_task(self._count(), name="count")
+        stack.callback(metrics.forwarded.flush)
         stack.callback(counting.cancel)
+
+    def _new_handler(self) -> asyncio.Protocol:
+        assert self._server is not None
+        return self._server()
 
     def _look(self) -> None:
         """News may have been missed: let every pacer ask the store now."""
         for room in self.rooms.values():
             room.wake()
 
-    async def _listen(self, stack: AsyncExitStack, server: Server) -> None:
+    async def _listen(self, stack: AsyncExitStack, lane: Lane) -> None:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                server,
+                lane,
                 self._plan.host,
                 self._plan.port,
                 reuse_port=True,  # each worker accepts for itself, the kernel divides
@@ -157,15 +183,19 @@ class Worker:
 
     async def _drain(self) -> None:
         """Accept no more, let requests under way finish, then close what is left."""
-        if self._listener is None or self._server is None:
+        if self._listener is None or self._server is None or self._lane is None:
             return
         self._listener.close()
         self._server.pre_shutdown()
-        await self._server.shutdown(self._plan.config.server.shutdown_timeout)
+        limit_s = self._plan.config.server.shutdown_timeout
+        await asyncio.gather(self._server.shutdown(limit_s), self._lane.close(limit_s))
 
-    async def _count(self, server: Server) -> None:
+    async def _count(self) -> None:
+        assert self._server is not None
+        assert self._lane is not None
         while True:
-            metrics.connections.set(len(server.connections))
+            metrics.connections.set(len(self._server.connections) + len(self._lane.connections))
+            metrics.forwarded.flush()
             await asyncio.sleep(_COUNT_EVERY_S)
 
     def reload_tls(self) -> None:

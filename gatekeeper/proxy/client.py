@@ -7,7 +7,7 @@ the first address that is not ours may be made up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -22,15 +22,32 @@ Network = IPv4Network | IPv6Network
 
 def client_of(request: BaseRequest, *, trusted: Sequence[Network], tls: bool) -> Client:
     """The client of a request that `check_request` passed; `tls` tells of our own listener."""
-    peer = _address(request.remote or "")
+    return client_behind(
+        request.remote or "",
+        request.headers.get("Host", ""),
+        lambda name: request.headers.getall(name, ()),
+        trusted=trusted,
+        tls=tls,
+    )
+
+
+def client_behind(
+    remote: str,
+    host: str,
+    values: Callable[[str], Sequence[str]],
+    *,
+    trusted: Sequence[Network],
+    tls: bool,
+) -> Client:
+    """The client of a request from `remote` for `host`; `values` looks up a field by its name."""
+    peer, address = _peer(remote)
     scheme = "https" if tls else "http"
-    host = request.headers.get("Host", "")
     if peer is None or not _within(peer, trusted):
-        return Client("unknown" if peer is None else str(peer), scheme, host)
-    forwarded_scheme = _last(request, "X-Forwarded-Proto").lower()
-    forwarded_host = _last(request, "X-Forwarded-Host")
+        return Client(address, scheme, host)
+    forwarded_scheme = _last(values("X-Forwarded-Proto")).lower()
+    forwarded_host = _last(values("X-Forwarded-Host"))
     return Client(
-        address=str(_behind(peer, _members(request, "X-Forwarded-For"), trusted)),
+        address=str(_behind(peer, _members(values("X-Forwarded-For")), trusted)),
         scheme=forwarded_scheme if forwarded_scheme in {"http", "https"} else scheme,
         host=forwarded_host if HOST.fullmatch(forwarded_host) else host,
     )
@@ -50,6 +67,12 @@ def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Addre
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # the same peers come again and again
+def _peer(remote: str) -> tuple[Address | None, str]:
+    peer = _address(remote)
+    return peer, "unknown" if peer is None else str(peer)
+
+
 def _address(text: str) -> Address | None:
     """An address, also as `1.2.3.4:5678`, `[::1]:5678` or `::ffff:1.2.3.4`."""
     if text.startswith("["):
@@ -68,15 +91,10 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def _members(request: BaseRequest, name: str) -> list[str]:
-    return [
-        member.strip()
-        for value in request.headers.getall(name, ())
-        for member in value.split(",")
-        if member.strip()
-    ]
+def _members(values: Sequence[str]) -> list[str]:
+    return [member.strip() for value in values for member in value.split(",") if member.strip()]
 
 
-def _last(request: BaseRequest, name: str) -> str:
-    members = _members(request, name)
+def _last(values: Sequence[str]) -> str:
+    members = _members(values)
     return members[-1] if members else ""

@@ -61,12 +61,16 @@ class Downstream:
             drain.cancel()
 
     def abort(self) -> None:
-        """Break the connection, so that what was sent cannot pass for a whole answer.
+        reset(self.transport)
 
-        Closing alone would look like the end of an answer that ends with the connection; with
-        nothing to linger for, TCP resets it.
-        """
-        if not self.transport.is_closing():
-            socket_ = self.transport.get_extra_info("socket")
-            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-            self.transport.abort()
+
+def reset(transport: asyncio.Transport) -> None:
+    """Break a client's connection, so that what was sent cannot pass for a whole answer.
+
+    Closing alone would look like the end of an answer that ends with the connection; with nothing
+    to linger for, TCP resets it.
+    """
+    if not transport.is_closing():
+        socket_ = transport.get_extra_info("socket")
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        transport.abort()

@@ -43,7 +43,7 @@ class Forwarder:
     """Forwards to one origin over a pool of connections."""
 
     def __init__(self, origin: OriginConfig, *, max_idle: int = 256) -> None:
-        self._pool = OriginPool(origin, max_idle=max_idle)
+        self.pool = self._pool = OriginPool(origin, max_idle=max_idle)
         self._origin_host = authority_of(origin)
         self._preserve_host = origin.preserve_host
         self._timeout_s = origin.read_timeout

@@ -16,6 +16,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper.proxy.answer import Answer, tokens
 from gatekeeper.proxy.crossing import Crossing, Fields
 from gatekeeper.proxy.framing import Body
+from gatekeeper.proxy.plain import PlainRequest
 
 _HOP_BY_HOP = frozenset(
     {
@@ -104,19 +105,47 @@ def request_head(
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket")
     elif http11_client and _accepts_trailers(request):
         parts.append(b"Connection: TE\r\nTE: trailers")
-    if client_host:
-        parts.append(b"X-Forwarded-Host: " + client_host)
-    parts.append(
-        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-        b"X-Gatekeeper-Visitor: %b\r\nX-Gatekeeper-Room: %b\r\n\r\n"
-        % (
-            client.address.encode("ascii"),
-            client.scheme.encode("ascii"),
-            crossing.visitor.encode("ascii"),
-            crossing.room.encode("ascii"),
-        )
-    )
+    parts.append(_introduction(crossing))
     return b"\r\n".join(parts)
+
+
+def plain_head(
+    request: PlainRequest, crossing: Crossing, *, origin_host: bytes, preserve_host: bool
+) -> bytes:
+    """The same as `request_head`, for a plain request."""
+    parts = [
+        b"%b %b HTTP/1.1\r\nHost: %b"
+        % (
+            request.method.encode("ascii"),
+            request.target,
+            crossing.client.host.encode("ascii") if preserve_host else origin_host,
+        ),
+        *request.fields,
+    ]
+    if request.cookie is not None:
+        cookie = _without(request.cookie, crossing.strip_cookies)
+        if cookie:
+            parts.insert(request.cookie_at + 1, b"%b: %b" % (request.cookie_name, cookie))
+    parts.append(_introduction(crossing))
+    return b"\r\n".join(parts)
+
+
+def _introduction(crossing: Crossing) -> bytes:
+    """Who is coming, as the gate knows it, and the end of the head."""
+    client = crossing.client
+    said = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+        client.address.encode("ascii"),
+        client.scheme.encode("ascii"),
+    )
+    if client.host:
+        said = b"X-Forwarded-Host: %b\r\n%b" % (client.host.encode("ascii"), said)
+    if not crossing.visitor:  # the request fell in no room
+        return said + b"\r\n"
+    return b"%bX-Gatekeeper-Visitor: %b\r\nX-Gatekeeper-Room: %b\r\n\r\n" % (
+        said,
+        crossing.visitor.encode("ascii"),
+        crossing.room.encode("ascii"),
+    )
 
 
 def response_head(

@@ -41,7 +41,7 @@ class OriginPool:
 
     async def acquire(self, *, max_idle_s: float) -> OriginConnection:
         """A connection idle for at most `max_idle_s`, or a new one."""
-        connection = self._warm(max_idle_s) or await self._connect()
+        connection = self.warm(max_idle_s) or await self.connect()
         connection.begin()
         return connection
 
@@ -65,7 +65,8 @@ class OriginPool:
             connection.abort()
         self._idle.clear()
 
-    def _warm(self, max_idle_s: float) -> OriginConnection | None:
+    def warm(self, max_idle_s: float) -> OriginConnection | None:
+        """A connection idle for at most `max_idle_s`, if there is one; the caller begins it."""
         now_s = asyncio.get_running_loop().time()
         while self._idle:
             connection, since_s = self._idle.popitem()
@@ -76,7 +77,8 @@ class OriginPool:
                 return connection
         return None
 
-    async def _connect(self) -> OriginConnection:
+    async def connect(self) -> OriginConnection:
+        """A new connection; the caller begins it."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):

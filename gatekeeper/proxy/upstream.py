@@ -48,6 +48,7 @@ class OriginConnection(asyncio.Protocol):
         self._writing_paused = False
         self._reading_paused = False
         self.on_writable: Callable[[], None] | None = None
+        self.on_wake: Callable[[], None] | None = None  # instead of a task in `changed`
         self.requests = 0
         self.answered = False  # a byte of the current answer arrived
         self.reusable = False  # the current exchange left nothing behind
@@ -68,7 +69,7 @@ class OriginConnection(asyncio.Protocol):
     def rest(self) -> bool:
         """End an exchange; whether the connection may take another."""
         self._busy = False
-        self._deliver = self.on_writable = None
+        self._deliver = self.on_writable = self.on_wake = None
         self.resume_reading()
         return self.reusable and not self._buffer and not self.closing
 
@@ -104,7 +105,9 @@ class OriginConnection(asyncio.Protocol):
             raise self._failure
 
     def wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
+        if self.on_wake is not None:
+            self.on_wake()
+        elif self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     def fail(self, failure: GatekeeperError) -> None:
@@ -123,6 +126,10 @@ class OriginConnection(asyncio.Protocol):
             self._quiet_since_s = self._loop.time()
 
     # Flow control and the end
+
+    @property
+    def failure(self) -> GatekeeperError | None:
+        return self._failure
 
     @property
     def writing_paused(self) -> bool:

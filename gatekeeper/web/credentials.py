@@ -8,7 +8,8 @@ this is done for every request; a value that is not a token is left to `Tokens.r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiohttp.web import BaseRequest
@@ -18,7 +19,7 @@ from gatekeeper.policy.tokens import Token, Tokens
 
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 _HOST_PREFIX = "__Host-"
-_MOST_CANDIDATES = 4  # a cookie may come twice (another path or domain); do not verify a flood
+_MOST_CANDIDATES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,28 @@ class Credentials:
         self._tokens = tokens
         self._plain = cookie_name(cookie, room)
         self._secure = _HOST_PREFIX + self._plain
+        self._plain_pattern = _value_of(self._plain)
+        self._secure_pattern = _value_of(self._secure)
 
     def read(self, request: BaseRequest, *, secure: bool, now_s: float) -> Held:
         header = request.headers.get(QUEUE_TOKEN)
         if header is not None:
             return Held(self._tokens.read(header, now_s=now_s), by_header=True)
-        name = self._secure if secure else self._plain
-        for value in _cookie_values(request, name):
-            token = self._tokens.read(value, now_s=now_s)
+        for cookies in request.headers.getall("Cookie", ()):
+            token = self.read_cookie(cookies, secure=secure, now_s=now_s)
             if token is not None:
                 return Held(token, by_header=False)
         return Held(None, by_header=False)
+
+    def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
+        """The first valid token in the value of a `Cookie` field. A name may come twice there,
+        for another path or domain; a flood of them is not verified."""
+        pattern = self._secure_pattern if secure else self._plain_pattern
+        for value in pattern.findall(cookies)[:_MOST_CANDIDATES]:
+            token = self._tokens.read(value, now_s=now_s)
+            if token is not None:
+                return token
+        return None
 
     def mint(self, token: Token) -> str:
         return self._tokens.mint(token)
@@ -76,13 +88,6 @@ def all_cookie_names(cookie: str, rooms: Iterable[RoomName]) -> frozenset[str]:
     return frozenset(plain | {_HOST_PREFIX + name for name in plain})
 
 
-def _cookie_values(request: BaseRequest, name: str) -> Iterator[str]:
-    wanted = f"{name}="
-    candidates = 0
-    for header in request.headers.getall("Cookie", ()):
-        for pair in header.split(";"):
-            if pair.lstrip().startswith(wanted):
-                yield pair.strip()[len(wanted) :].strip('"')
-                candidates += 1
-                if candidates == _MOST_CANDIDATES:
-                    return
+def _value_of(name: str) -> re.Pattern[str]:
+    """Finds the values of the cookie `name`, with or without quotes."""
+    return re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}="?([A-Za-z0-9_.-]+)')

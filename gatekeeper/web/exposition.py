@@ -6,17 +6,27 @@ the living. Figures of a room come from the store's state, so every gate reports
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from gatekeeper.config import RoomName
+from gatekeeper.metrics import ForwardedTally
 from gatekeeper.policy.decision import Mode
 from gatekeeper.room.state import RoomState
+
+_ANSWERS, _ANSWER_SECONDS = "gatekeeper_origin_answers", "gatekeeper_origin_answer_seconds"
 
 _GAUGES = {
     "queue_length": "Visitors waiting.",
@@ -62,9 +72,37 @@ class _Rooms(Collector):
         yield modes
 
 
+class _Workers(Collector):
+    """The workers' files, with the tallied answers of the origin as the histogram they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = MultiProcessCollector(CollectorRegistry(), path=str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        counts: dict[float, float] = {}
+        sum_s = 0.0
+        for metric in self._files.collect():  # type: ignore[no-untyped-call]
+            if metric.name == _ANSWERS:
+                counts = {float(sample.labels["le"]): sample.value for sample in metric.samples}
+            elif metric.name == _ANSWER_SECONDS:
+                sum_s = sum(sample.value for sample in metric.samples)
+            else:
+                yield metric
+        cumulative, so_far = [], 0.0
+        for bound_s in (*ForwardedTally.BOUNDS_S, math.inf):
+            so_far += counts.get(bound_s, 0.0)
+            cumulative.append((floatToGoString(bound_s), so_far))  # type: ignore[no-untyped-call]
+        yield HistogramMetricFamily(
+            "gatekeeper_origin_seconds",
+            "From the request to the head of the origin's answer.",
+            buckets=cumulative,
+            sum_value=sum_s,
+        )
+
+
 def exposition(folder: Path, states: Sequence[RoomState], names: Sequence[RoomName]) -> bytes:
     """The text format, version 0.0.4, of the workers' files in `folder` and of the rooms."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    registry.register(_Workers(folder))
     registry.register(_Rooms(states, names))
     return generate_latest(registry)

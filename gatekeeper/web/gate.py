@@ -8,7 +8,7 @@ not admitted is answered without reading its body. Whatever fails here refuses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import assert_never
 
@@ -17,11 +17,11 @@ from aiohttp.web import BaseRequest, Response
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
-from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
+from gatekeeper.errors import BadRequest, GatekeeperError, OriginError, OriginTimeout
 from gatekeeper.policy.routing import Router
-from gatekeeper.policy.tokens import Pass
+from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
-from gatekeeper.proxy.crossing import OnHead
+from gatekeeper.proxy.crossing import Fields, OnHead
 from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.web.answers import SAFE_METHODS, Answers, waiting
 from gatekeeper.web.credentials import Credentials
@@ -43,6 +43,7 @@ class Gate:
         entrances: Mapping[RoomName, Entrance],
         credentials: Mapping[RoomName, Credentials],
         forwarder: Forwarder,
+        failures: MutableMapping[asyncio.BaseTransport, GatekeeperError],
         answers: Answers,
         endpoints: Endpoints,
         own_cookies: frozenset[str],
@@ -53,6 +54,7 @@ class Gate:
         self._entrances = entrances
         self._credentials = credentials
         self._forwarder = forwarder
+        self._failures = failures
         self._answers = answers
         self._endpoints = endpoints
         self._own_cookies = own_cookies
@@ -132,11 +134,8 @@ class Gate:
             response_headers=_as_bytes(headers),
         )
 
-        def on_head(_status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:
-            if command != _REVOKE:
-                return ()
-            entrance.room.leave_soon(pass_.visitor)
-            return _as_bytes(visit.headers(None))
+        def on_head(_status: int, command: str | None) -> Fields:
+            return obey(command, visit, pass_.visitor) if command is not None else ()
 
         end = entrance.session_end(pass_) if wants_upgrade(request) else None
         try:
@@ -159,6 +158,8 @@ class Gate:
         headers: tuple[tuple[str, str], ...],
     ) -> Response | Relayed:
         try:
+            if self._failures:
+                self._raise_failure(request)
             relayed = await self._forwarder.forward(
                 request, crossing, session_end=end, on_head=on_head
             )
@@ -175,9 +176,23 @@ class Gate:
                 retry=request.method in SAFE_METHODS,
                 close=request.body_exists,
             )
-        metrics.requests.labels(crossing.room, "forwarded").inc()
-        metrics.origin_seconds.observe(relayed.origin_seconds)
+        metrics.forwarded.count(crossing.room, relayed.origin_seconds)
         return relayed
+
+    def _raise_failure(self, request: BaseRequest) -> None:
+        """Raise what the origin did to this request when the express lane asked it."""
+        if request.transport is not None:
+            failure = self._failures.pop(request.transport, None)
+            if failure is not None:
+                raise failure
+
+
+def obey(command: str, visit: Visit, visitor: VisitorId) -> Fields:
+    """Do what the origin commands for this visitor; the fields that its answer gets for it."""
+    if command != _REVOKE:
+        return ()
+    visit.entrance.room.leave_soon(visitor)
+    return _as_bytes(visit.headers(None))
 
 
 def _path(request: BaseRequest) -> str:

@@ -1,0 +1,395 @@
+"""The express lane: plain requests of admitted visitors, from socket to socket.
+
+Theory of operation. Every client connection begins here. Each head is looked at: if it is plain
+(`plain`) and the gate lets it pass on sight (`Admit`), it goes to an idle connection of the pool,
+and the answer comes back from within the event loop's callbacks: no task, no future, no object
+per header. The first request that is anything else takes its connection to aiohttp, bytes and
+all, for good: there the same rules are applied at leisure, and everything that can go wrong is
+answered. So this lane never speaks a word of its own to a client.
+
+Rules. A hand-over happens between requests only: nothing of an answer was sent, nothing is on its
+way. A failure before the head of an answer hands over as well, with the failure in `failures`, so
+that the gate answers it without asking the origin again; a failure after it breaks the
+connection. A client that leaves ends the exchange; one that is slow pauses the origin.
+
+    head ──plain, on sight──▶ origin ──▶ answer ──▶ next head
+      └──anything else──▶ aiohttp
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from time import perf_counter
+from typing import Protocol, cast
+from weakref import WeakKeyDictionary
+
+from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
+from gatekeeper.proxy.answer import MAX_HEAD_BYTES, body_of, parse_answer
+from gatekeeper.proxy.crossing import Fields
+from gatekeeper.proxy.downstream import reset
+from gatekeeper.proxy.framing import Body
+from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, PlainRequest, parse_plain
+from gatekeeper.proxy.pool import MAX_IDLE_S, OriginPool
+from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
+
+_HEAD_END = b"\r\n\r\n"
+_FIRST_FINAL = 200
+
+
+class Passage(Protocol):
+    """A request that may pass."""
+
+    head: bytes  # for the origin
+
+    def command(self, command: str) -> Fields:
+        """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
+        ...
+
+    def answered(self, origin_seconds: float) -> None:
+        """The head of the answer came, so long after the request."""
+        ...
+
+
+Failures = WeakKeyDictionary[asyncio.BaseTransport, GatekeeperError]
+# The gate's look at a plain request, given the peer's address: None takes it to aiohttp.
+Admit = Callable[[PlainRequest, str], Passage | None]
+
+
+class Lane:
+    """What all connections of one listener share; `lane()` makes the protocol of a new one."""
+
+    def __init__(
+        self,
+        pool: OriginPool,
+        *,
+        admit: Admit,
+        handler: Callable[[], asyncio.Protocol],
+        idle_timeout_s: float,
+        client_timeout_s: float,
+    ) -> None:
+        self.pool = pool
+        self.admit = admit
+        self.handler = handler
+        self.idle_timeout_s = idle_timeout_s
+        self.client_timeout_s = client_timeout_s
+        self.connections: set[ClientConnection] = set()
+        self._left: asyncio.Future[None] | None = None
+        self.closing = False
+        # What the origin did to the request that a connection was handed over with.
+        self.failures: WeakKeyDictionary[asyncio.BaseTransport, GatekeeperError] = (
+            WeakKeyDictionary()
+        )
+
+    def __call__(self) -> ClientConnection:
+        return ClientConnection(self)
+
+    async def close(self, limit_s: float) -> None:
+        """Close what is between requests now, the others when their answer is through, and after
+        `limit_s` what is left."""
+        self.closing = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.connections:
+                    self._left = asyncio.get_running_loop().create_future()
+                    await self._left
+        for connection in list(self.connections):
+            connection.abort()
+
+    def forget(self, connection: ClientConnection) -> None:
+        self.connections.discard(connection)
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
+
+
+class _State(Enum):
+    HEAD = auto()  # waiting for a request
+    CONNECTING = auto()
+    ANSWER = auto()  # waiting for the head of the answer
+    BODY = auto()
+    GONE = auto()  # closed, or handed over
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's connection while it is in the lane."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._peer = ""
+        self._state = _State.HEAD
+        self._received = b""  # from the client, not yet sent on
+        self._request: PlainRequest
+        self._passage: Passage
+        self._head = b""  # the request's bytes as they came, for a hand-over
+        self._origin: OriginConnection | None = None
+        self._answer = b""  # of the origin, until its head is whole
+        self._body: Body
+        self._connecting: asyncio.Task[None] | None = None
+        self._keep_alive = True
+        self._slow = False
+        self._began_s = 0.0
+        self._last_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+
+    # The client's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._lane.connections.add(self)
+        self._last_s = self._loop.time()
+        self._timer = self._loop.call_later(self._lane.idle_timeout_s, self._look_at_the_clock)
+
+    def data_received(self, data: bytes) -> None:
+        self._received = self._received + data if self._received else data
+        if self._state is _State.HEAD:
+            self._next()
+        elif len(self._received) > MAX_PLAIN_BYTES:
+            self._transport.pause_reading()  # pipelined; the answer under way comes first
+
+    def _next(self) -> None:
+        """Begin with the next request if its head is here."""
+        end = self._received.find(_HEAD_END, 0, MAX_PLAIN_BYTES)
+        if end < 0:
+            if len(self._received) >= MAX_PLAIN_BYTES:
+                self._hand_over(self._received)
+            return
+        end += len(_HEAD_END)
+        head, rest = self._received[:end], self._received[end:]
+        request = parse_plain(head)
+        passage = self._lane.admit(request, self._peer) if request is not None else None
+        if request is None or passage is None:
+            self._hand_over(self._received)
+            return
+        self._received = rest
+        self._request, self._passage, self._head = request, passage, head
+        self._keep_alive = request.keep_alive
+        self._began_s = perf_counter()
+        origin = self._lane.pool.warm(MAX_IDLE_S)
+        if origin is not None:
+            self._send(origin)
+        else:
+            self._connect()
+
+    def eof_received(self) -> bool:
+        # A client that sent its request and then closed its half still gets the answer; what is
+        # not whole by now never will be.
+        if self._state in {_State.HEAD, _State.GONE}:
+            return False
+        self._keep_alive = False
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._leave()
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        self._unread_bytes = self._transport.get_write_buffer_size()
+        if self._origin is not None:
+            self._origin.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        if self._origin is None:
+            return
+        self._origin.resume_reading()
+        if self._state is _State.BODY and self._body.complete:
+            self._finish()
+
+    # The origin's side
+
+    def _connect(self) -> None:
+        self._state = _State.CONNECTING
+        self._connecting = self._loop.create_task(self._connected(), name="connect to the origin")
+
+    async def _connected(self) -> None:
+        try:
+            origin = await self._lane.pool.connect()
+        except OriginError as error:
+            self._fail(error)
+            return
+        finally:
+            self._connecting = None
+        if self._state is not _State.CONNECTING:
+            self._lane.pool.release(origin)
+            return
+        self._send(origin)
+
+    def _send(self, origin: OriginConnection) -> None:
+        self._origin = origin
+        self._state = _State.ANSWER
+        origin.begin()
+        origin.on_wake = self._woken
+        origin.deliver_to(self._from_origin)
+        origin.write(self._passage.head)
+
+    def _from_origin(self, data: bytes) -> None:
+        if self._state is _State.BODY:
+            data = self._body.take(data)
+            if data:
+                self._transport.write(data)
+            if self._body.complete and not self._slow:
+                self._finish()
+            return
+        self._answer += data
+        while self._state is _State.ANSWER:
+            end = self._answer.find(_HEAD_END, 0, MAX_HEAD_BYTES)
+            if end < 0:
+                if len(self._answer) >= MAX_HEAD_BYTES:
+                    raise OriginProtocolError("the origin sent a head that is too long")
+                return
+            end += len(_HEAD_END)
+            head, self._answer = self._answer[:end], self._answer[end:]
+            self._take_head(head)
+
+    def _take_head(self, head: bytes) -> None:
+        """A head of the answer; the final one goes to the client with what there is of the body."""
+        answer = parse_answer(head)
+        if answer.status < _FIRST_FINAL:
+            if answer.status == 101:  # we asked for no upgrade
+                raise OriginProtocolError("the origin switched protocols unasked")
+            self._transport.write(interim_head(answer))
+            return
+        body = body_of(answer, method=self._request.method, http11_client=True)
+        self._keep_alive &= not body.until_close and not self._lane.closing
+        command = answer.command
+        head = response_head(
+            answer,
+            body,
+            http11_client=True,
+            keep_alive=self._keep_alive,
+            added=self._passage.command(command) if command is not None else (),
+        )
+        self._passage.answered(perf_counter() - self._began_s)
+        early, self._answer = self._answer, b""
+        if early:
+            early = body.take(early)  # before the first byte is sent: this may still fail well
+        self._state, self._body = _State.BODY, body
+        assert self._origin is not None
+        self._origin.reusable = answer.persistent
+        self._transport.write(head + early)
+        if body.complete and not self._slow:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The answer is through: make both connections ready for the next."""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            origin.reusable &= not self._body.surplus
+            self._lane.pool.release(origin)
+        self._state = _State.HEAD
+        self._last_s = self._loop.time()
+        if not self._keep_alive or self._lane.closing:
+            self._leave()
+            self._transport.close()
+            return
+        if self._received:
+            self._transport.resume_reading()
+            self._next()
+
+    def _woken(self) -> None:
+        """The origin's connection failed or ended."""
+        origin = self._origin
+        if origin is None:
+            return
+        if origin.failure is not None:
+            self._fail(origin.failure)
+        elif origin.ended and self._state is _State.ANSWER:
+            if origin.requests > 1 and not origin.answered:
+                # RFC 9110 section 9.2.2: it closed while our request was on its way.
+                self._release()
+                self._connect()
+            else:
+                self._fail(OriginClosed("the origin closed without an answer"))
+        elif origin.ended and self._state is _State.BODY and not self._body.complete:
+            self._end_body(origin)
+
+    def _end_body(self, origin: OriginConnection) -> None:
+        if origin.broken is not None:
+            self._fail(OriginProtocolError("the origin's connection broke"))
+            return
+        try:
+            self._transport.write(self._body.end())
+        except OriginProtocolError as error:
+            self._fail(error)
+        else:
+            if not self._slow:
+                self._finish()
+
+    # The end
+
+    def _fail(self, error: GatekeeperError) -> None:
+        self._release()
+        if self._state is _State.BODY:
+            self._leave()
+            reset(self._transport)
+        elif self._state is not _State.GONE:
+            self._lane.failures[self._transport] = error
+            self._hand_over(self._head + self._received)
+
+    def _hand_over(self, data: bytes) -> None:
+        """This connection is aiohttp's from here on, beginning with `data`."""
+        self._leave()
+        handler = self._lane.handler()
+        self._transport.set_protocol(handler)
+        handler.connection_made(self._transport)
+        self._transport.resume_reading()
+        handler.data_received(data)
+
+    def _release(self) -> None:
+        """Give the origin's connection back, in the middle of an exchange: it is closed."""
+        origin, self._origin = self._origin, None
+        if origin is not None:
+            origin.reusable = False
+            self._lane.pool.release(origin)
+
+    def _leave(self) -> None:
+        self._state = _State.GONE
+        self._received = b""
+        self._lane.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._release()
+
+    def abort(self) -> None:
+        self._leave()
+        reset(self._transport)
+
+    def close_if_idle(self) -> None:
+        if self._state is _State.HEAD:
+            self._leave()
+            self._transport.close()
+
+    def _look_at_the_clock(self) -> None:
+        """Close a connection that idles, or whose client takes nothing of its answer."""
+        lane, now_s = self._lane, self._loop.time()
+        limit_s = lane.idle_timeout_s
+        if self._slow:
+            limit_s = lane.client_timeout_s
+            unread = self._transport.get_write_buffer_size()
+            if unread < self._unread_bytes:
+                self._last_s = now_s
+            self._unread_bytes = unread
+        elif self._state is not _State.HEAD:
+            self._last_s = now_s  # the origin's own watchdog is on it
+        left_s = limit_s - (now_s - self._last_s)
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look_at_the_clock)
+            return
+        self._timer = None
+        if self._state is _State.HEAD:
+            self.close_if_idle()
+        else:
+            self.abort()
