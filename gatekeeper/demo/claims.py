@@ -1,0 +1,86 @@
+"""What a token says of itself, read without its key, and what a liar would make of it.
+
+Rules. No I/O. Nothing here can tell a genuine token from a forged one, which is the point: only
+the gate can, and it must refuse every one that `forgeries` makes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+TICKET, PASS = "ticket+jwt", "pass+jwt"
+_AN_HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The unverified content of a token."""
+
+    kind: str
+    visitor: str
+    arrival_us: int
+
+
+def claims_of(raw: str) -> Claims | None:
+    """The claims of `raw`, or None when it is no token of a gate."""
+    parts = raw.split(".")
+    if len(parts) != 3:
+        return None
+    header, payload = _json_of(parts[0]), _json_of(parts[1])
+    kind, visitor, arrival_us = header.get("typ"), payload.get("sub"), payload.get("arr")
+    if kind not in {TICKET, PASS} or not isinstance(visitor, str) or type(arrival_us) is not int:
+        return None
+    return Claims(kind, visitor, arrival_us)
+
+
+def forgeries(ticket: str, other: str) -> Iterator[str]:
+    """Lies about the holder of `ticket`, for ever: earlier, signed anew, unsigned, taken for a
+    pass, with the content of `other` (someone else's genuine ticket), and cut short."""
+    header, payload, signature = ticket.split(".")
+    said, claimed = _json_of(header), _json_of(payload)
+    earlier = _text_of(claimed | {"arr": int(claimed.get("arr", 0)) - _AN_HOUR_S * 1_000_000})
+    unsigned = _text_of({"typ": said.get("typ"), "alg": "none"})
+    as_pass = _text_of(said | {"typ": PASS})
+    until = claimed.get("exp", 0) + _AN_HOUR_S
+    admitted = _text_of(claimed | {"exp": until, "end": until})
+    content_of_other = ".".join(other.split(".")[:2])
+    return cycle(
+        (
+            f"{header}.{earlier}.{signature}",
+            _signed(f"{header}.{earlier}"),
+            f"{unsigned}.{earlier}.",
+            f"{as_pass}.{payload}.{signature}",
+            _signed(f"{as_pass}.{admitted}"),
+            f"{content_of_other}.{signature}",
+            ticket[:-8],
+        )
+    )
+
+
+def _signed(content: str) -> str:
+    signature = hmac.digest(b"a key that is not the gate's key", content.encode(), hashlib.sha256)
+    return f"{content}.{_base64url(signature)}"
+
+
+def _json_of(part: str) -> dict[str, Any]:
+    try:
+        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text_of(value: dict[str, Any]) -> str:
+    return _base64url(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,173 @@
+"""A crowd of real HTTP visitors against any gate, and a verdict on what they saw.
+
+Rules. No task per visitor: a heap of due times, and as many workers as there are connections, so
+that one process holds tens of thousands. When the crowd itself cannot keep up, that is measured
+(`crowd_late_s`) and never blamed on the gate. Every wait has a time-out, and the whole run ends by
+itself: when everybody is done, when its time is up, or when the gate has been silent for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from heapq import heappop, heappush
+from random import Random
+
+from gatekeeper.demo.claims import TICKET, forgeries
+from gatekeeper.demo.plan import CrowdPlan
+from gatekeeper.demo.profile import arrival_times_s
+from gatekeeper.demo.verdict import Verdict, verdict_of
+from gatekeeper.demo.visitor import LIES, Ask, Kind, Visitor, hear, new_visitor
+from gatekeeper.demo.watch import Watch
+from gatekeeper.demo.wire import Answer, Token, Wire
+from gatekeeper.demo.witness import Progress, Witness
+
+_BEAT_S = 0.02  # how often due times are looked at
+_PROGRESS_EVERY_S = 0.5
+_SAMPLE_EVERY_S = 1.0
+
+OnProgress = Callable[[Progress], None]
+
+
+async def run_crowd(plan: CrowdPlan, *, on_progress: OnProgress) -> Verdict:
+    """Send the crowd and judge. Raises GatekeeperError when no gate answers at the start."""
+    async with AsyncExitStack() as stack:
+        wire = await stack.enter_async_context(Wire(plan))
+        await wire.greet()
+        watch = await stack.enter_async_context(Watch(plan)) if plan.admin_url else None
+        return await Crowd(plan, wire, watch, on_progress).run()
+
+
+class Crowd:
+    """One run."""
+
+    def __init__(
+        self, plan: CrowdPlan, wire: Wire, watch: Watch | None, on_progress: OnProgress
+    ) -> None:
+        self._plan = plan
+        self._wire = wire
+        self._watch = watch
+        self._on_progress = on_progress
+        # Who comes and when is drawn apart from how they pace, which depends on the answers.
+        self._people = Random(plan.seed)  # noqa: S311  the same crowd again, not a secret
+        self._pace = Random(plan.seed)  # noqa: S311
+        self._witness = Witness()
+        self._heap: list[Visitor] = []
+        self._due: asyncio.Queue[Visitor] = asyncio.Queue(maxsize=plan.connections)
+        self._under_way = 0
+        self._other_ticket = ""
+        self._began_s = asyncio.get_running_loop().time()
+
+    async def run(self) -> Verdict:
+        problems: list[str] = []
+        if self._watch is not None:
+            await self._sample(self._watch)  # the count before anybody came
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._show(), name="progress")]
+            if self._watch is not None:
+                beside.append(group.create_task(self._keep_sampling(self._watch), name="operator"))
+            for number in range(self._plan.connections):
+                beside.append(group.create_task(self._work(), name=f"crowd {number}"))
+            problems += await self._dispatch()
+            for task in beside:
+                task.cancel()
+        if self._watch is not None and not self._witness.samples:
+            problems.append(self._watch.problem or "the operator's listener was never asked")
+        now_s = self._now_s()
+        self._on_progress(self._witness.progress(now_s=now_s))
+        return verdict_of(self._witness, self._plan, problems=problems, elapsed_s=now_s)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_s
+
+    async def _dispatch(self) -> list[str]:
+        """Hand out who is due, until the end; say what was wrong with it, if anything."""
+        plan = self._plan
+        coming = self._newcomers()
+        newcomer = next(coming, None)
+        while newcomer is not None or self._heap or self._under_way:
+            now_s = self._now_s()
+            if now_s >= plan.duration_s:
+                return []
+            if self._witness.failures and now_s - self._witness.last_success_s > plan.give_up_s:
+                return [f"the gate has not answered for {plan.give_up_s:g} s"]
+            while newcomer is not None and newcomer.due_s <= now_s:
+                heappush(self._heap, newcomer)
+                newcomer = next(coming, None)
+            while self._heap and self._heap[0].due_s <= now_s and not self._due.full():
+                self._under_way += 1
+                self._due.put_nowait(heappop(self._heap))
+            await asyncio.sleep(_BEAT_S if not self._due.full() else _BEAT_S / 10)
+        return []
+
+    def _newcomers(self) -> Iterator[Visitor]:
+        for number, at_s in enumerate(arrival_times_s(self._plan, self._people)):
+            visitor = new_visitor(number, self._plan, self._people)
+            visitor.due_s = at_s
+            yield visitor
+
+    async def _work(self) -> None:
+        while True:
+            visitor = await self._due.get()
+            again_s = await self._serve(visitor)
+            self._under_way -= 1
+            if again_s is not None:
+                visitor.due_s = self._now_s() + again_s
+                heappush(self._heap, visitor)
+
+    async def _serve(self, visitor: Visitor) -> float | None:
+        """One request of one visitor, and what comes of it."""
+        witness, before = self._witness, visitor.stage
+        sent = self._token_to_send(visitor)
+        began_s = self._now_s()
+        witness.asks(visitor, now_s=began_s)
+        answer = await self._request(visitor, sent)
+        witness.heard(visitor, answer, sent=sent, began_s=began_s, now_s=self._now_s())
+        again_s = hear(visitor, answer, plan=self._plan, random=self._pace)
+        witness.moved(before, visitor.stage)
+        self._prepare_lies(visitor, answer)
+        return again_s
+
+    def _token_to_send(self, visitor: Visitor) -> Token | None:
+        if visitor.next in LIES and visitor.lies and visitor.token:
+            return Token(next(visitor.lies), visitor.token.cookie)
+        return visitor.token
+
+    async def _request(self, visitor: Visitor, token: Token | None) -> Answer:
+        wire, paths = self._wire, self._plan.paths
+        path = paths[visitor.visits % len(paths)]
+        if visitor.next is Ask.ARRIVE or token is None:
+            return await (wire.navigate(path) if visitor.browser else wire.enqueue())
+        match visitor.next:
+            case Ask.VISIT | Ask.LIE_TO_SITE:
+                return await wire.visit(path, token)
+            case Ask.LEAVE:
+                return await wire.leave(token)
+            case Ask.POLL | Ask.LIE_TO_STATUS | Ask.REPLAY:
+                return await wire.poll(token)
+
+    def _prepare_lies(self, visitor: Visitor, answer: Answer) -> None:
+        """Liars use each other's tickets too, so the last one seen is remembered."""
+        if answer.token is None or answer.claims is None or answer.claims.kind != TICKET:
+            return
+        if visitor.kind is Kind.JUMPER and visitor.lies is None and self._other_ticket:
+            visitor.lies = forgeries(answer.token.raw, self._other_ticket)
+        self._other_ticket = answer.token.raw
+
+    async def _show(self) -> None:
+        while True:
+            self._on_progress(self._witness.progress(now_s=self._now_s()))
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+
+    async def _keep_sampling(self, watch: Watch) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+            await self._sample(watch)
+
+    async def _sample(self, watch: Watch) -> None:
+        began_s, (certain, _) = self._now_s(), self._witness.direct()
+        figures = await watch.figures()
+        if figures is not None:
+            now_s = self._now_s()
+            self._witness.sample(figures, began_s=began_s, direct_certain=certain, now_s=now_s)

@@ -1,0 +1,113 @@
+"""Tells people how a run goes and how it ended. On a terminal the figures stand still and change;
+elsewhere there is a plain line every few seconds, for logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from gatekeeper.demo.verdict import Verdict
+from gatekeeper.demo.witness import Progress
+
+_LINE_EVERY_S = 5.0
+_MARKS = {True: "held", False: "BROKEN", None: "not judged"}
+
+Render = Callable[[Progress], RenderableType]
+
+
+class LiveReport:
+    """Shows each `Progress` it is called with, on `stream`; a context."""
+
+    def __init__(self, stream: TextIO, *, render: Render | None = None) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._render = render or figures
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._last_line_s = -_LINE_EVERY_S
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        if self._console.is_terminal:
+            self._live.update(self._render(progress), refresh=True)
+        elif progress.elapsed_s - self._last_line_s >= _LINE_EVERY_S:
+            self._last_line_s = progress.elapsed_s
+            self._console.print(line(progress), soft_wrap=True, markup=False)
+
+
+def line(progress: Progress) -> str:
+    """One line for a log."""
+    return (
+        f"{progress.elapsed_s:.0f} s: {progress.arrived} arrived, {progress.waiting} waiting, "
+        f"{progress.admitted} admitted at {progress.rate_per_minute:.0f}/min, "
+        f"{progress.inversions} out of order, {progress.failed} failed, "
+        f"{progress.requests_per_s:.0f} requests/s"
+    )
+
+
+def figures(progress: Progress) -> Table:
+    """The same as a table for a terminal."""
+    table = Table.grid(padding=(0, 3))
+    table.add_column(justify="right", style="bold", min_width=8)
+    table.add_column(style="dim")
+    for value, text in (
+        (f"{progress.arrived:,}", "arrived"),
+        (f"{progress.waiting:,}", "waiting"),
+        (f"{progress.admitted:,}", "admitted"),
+        (f"{progress.rate_per_minute:,.0f}", f"a minute, of {progress.told_rate_per_minute:g}"),
+        (f"{progress.inversions:,}", "answers out of order"),
+        (f"{progress.failed:,}", "requests failed"),
+        (f"{progress.requests_per_s:,.0f}", "requests a second"),
+        (f"{progress.elapsed_s:,.0f}", "seconds"),
+    ):
+        table.add_row(value, text)
+    return table
+
+
+def text_of(verdict: Verdict) -> str:
+    """The verdict for people."""
+    told = verdict.figures
+    lines = [f"{_MARKS[each.held]:>10}  {each.name}: {each.detail}" for each in verdict.promises]
+    lines += [f"{'PROBLEM':>10}  {problem}" for problem in verdict.problems]
+    lines.append("")
+    lines.append(
+        f"{told['arrived']} arrived, {told['admitted']} admitted ({told['admitted_at_once']} at "
+        f"once), {told['still_waiting']} still waiting after {told['elapsed_s']:.1f} s"
+    )
+    if wait := told["wait_s"]:
+        lines.append(f"waits: median {wait['p50']:.1f} s, 99 % within {wait['p99']:.1f} s")
+    if error := told["eta_error_s"]:
+        lines.append(
+            f"first estimate: median {error['p50']:+.1f} s off, "
+            f"from {error['min']:+.1f} to {error['max']:+.1f} s"
+        )
+    lines.append(
+        f"{told['requests']} requests at {told['requests_per_s']:.0f}/s; the crowd itself was "
+        f"{_lateness(told['crowd_late_s'])}"
+    )
+    if told["failures"]:
+        failures = ", ".join(f"{count} × {name}" for name, count in told["failures"].items())
+        lines.append(f"failed: {failures}")
+    lines.append("ok: every promise that was tested held" if verdict.ok else "NOT OK")
+    return "\n".join(lines)
+
+
+def _lateness(late_s: dict[str, float] | None) -> str:
+    if late_s is None:
+        return "too small to measure"
+    return f"at most {late_s['p99'] * 1000:.0f} ms late in 99 %"

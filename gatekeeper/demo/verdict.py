@@ -1,0 +1,219 @@
+"""The verdict on a run: each promise held, broken or not judged, and the figures behind it.
+
+A run is `ok` when no promise was broken and nothing kept the crowd from judging.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gatekeeper.demo.judge import most_above_limit, most_above_rate, most_certain_in
+from gatekeeper.demo.plan import CrowdPlan
+from gatekeeper.demo.witness import Point, Witness
+
+_WINDOW_S = 60.0
+_WINDOWS_S = (5.0, 15.0, _WINDOW_S, 300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """`held` is None when this run could not show it either way."""
+
+    name: str
+    held: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    promises: tuple[Promise, ...]
+    problems: tuple[str, ...]
+    figures: dict[str, Any]
+    curve: tuple[Point, ...]
+    rate_per_minute: float
+    burst: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems and all(each.held is not False for each in self.promises)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "promises": [asdict(each) for each in self.promises],
+            "problems": list(self.problems),
+            "figures": self.figures,
+        }
+
+
+def verdict_of(
+    witness: Witness, plan: CrowdPlan, *, problems: Sequence[str], elapsed_s: float
+) -> Verdict:
+    """Judge a run that is over."""
+    rate = _rate_per_minute(witness, plan)
+    found = list(problems)
+    if witness.arrived == 0:
+        found.append("nobody arrived")
+    if witness.unreadable:
+        found.append(f"{witness.unreadable} visitors were given no token that says when they came")
+    return Verdict(
+        promises=(
+            _order(witness),
+            _rate(witness, plan, rate_per_minute=rate),
+            _max_active(witness),
+            _places(witness),
+            _inside(witness),
+            _lies(witness),
+        ),
+        problems=tuple(found),
+        figures=_figures(witness, rate_per_minute=rate, elapsed_s=elapsed_s),
+        curve=tuple(witness.curve),
+        rate_per_minute=rate,
+        burst=plan.burst,
+    )
+
+
+def _rate_per_minute(witness: Witness, plan: CrowdPlan) -> float:
+    """What the plan says; else the highest that the gate itself told anyone."""
+    if plan.rate_per_minute is not None:
+        return plan.rate_per_minute
+    told = [sample.rate_per_minute for sample in witness.samples]
+    return max([witness.told_rate_per_minute, *told])
+
+
+def _order(witness: Witness) -> Promise:
+    order, name = witness.order, "first come, first served"
+    if order.inversions:
+        worst = order.examples[0]
+        early_s = (worst.admitted_arrival_us - worst.waiting_arrival_us) / 1e6
+        return Promise(
+            name,
+            False,
+            f"{order.inversions} answers told {order.overtaken} visitors to wait after someone "
+            f"who came later was in; the first by {early_s:.3f} s",
+        )
+    if not order.answers_judged or not witness.admitted:
+        return Promise(name, None, "nobody waited while others were let in")
+    return Promise(name, True, f"no inversion in {order.answers_judged} answers that said to wait")
+
+
+def _rate(witness: Witness, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
+    name = "never above rate and burst"
+    allowed = plan.burst + plan.granted
+    above = most_above_rate(witness.samples, rate_per_minute=rate_per_minute)
+    if above is not None:
+        return Promise(
+            name,
+            above <= allowed,
+            f"at most {max(above, 0):.1f} above {rate_per_minute:g}/min × time in any span, "
+            f"{allowed} allowed, by the gate's own count",
+        )
+    if not witness.admitted:
+        return Promise(name, None, "nobody was admitted")
+    found = [
+        (window_s, most, int(rate_per_minute * window_s / 60 + allowed))
+        for window_s in _WINDOWS_S
+        for most in [_most_in(witness, window_s)]
+    ]
+    # The window to show is the one that came closest to its limit, or went beyond it most.
+    window_s, most, limit = max(found, key=lambda each: each[1] - each[2])
+    return Promise(
+        name, most <= limit, f"at most {most} for sure within {window_s:g} s, {limit} allowed"
+    )
+
+
+def _most_in(witness: Witness, window_s: float) -> int:
+    return most_certain_in(
+        window_s, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
+    )
+
+
+def _max_active(witness: Witness) -> Promise:
+    name = "never more than max_active inside"
+    above = most_above_limit(witness.samples)
+    if above is None:
+        why = "there is no limit" if witness.samples else "needs the operator's listener"
+        return Promise(name, None, why)
+    limit = witness.samples[-1].max_active
+    return Promise(name, above <= 0, f"at most {limit + above} inside, {limit} allowed")
+
+
+def _places(witness: Witness) -> Promise:
+    lost, moved = witness.places_lost, witness.places_moved
+    name = "nobody who stays loses the place"
+    if not witness.order.answers_judged:
+        return Promise(name, None, "nobody waited")
+    if lost or moved:
+        return Promise(name, False, f"{lost} lost it, {moved} were given another")
+    return Promise(name, True, "every place was kept")
+
+
+def _inside(witness: Witness) -> Promise:
+    name = "whoever is in stays in"
+    if not witness.visits and not witness.turned_back:
+        return Promise(name, None, "nobody went in")
+    if witness.turned_back:
+        return Promise(name, False, f"{witness.turned_back} admitted visitors were told to wait")
+    return Promise(name, True, f"{witness.visits} requests of admitted visitors got through")
+
+
+def _lies(witness: Witness) -> Promise:
+    lies, name = witness.lies, "no forged, swapped or spent token counts"
+    if not lies.told:
+        return Promise(name, None, "nobody tried")
+    if lies.believed:
+        return Promise(name, False, f"{lies.believed} of {lies.told}: {lies.examples[0]}")
+    return Promise(name, True, f"{lies.told} refused")
+
+
+def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> dict[str, Any]:
+    released = (
+        witness.samples[-1].released_total - witness.samples[0].released_total
+        if witness.samples
+        else None
+    )
+    return {
+        "elapsed_s": round(elapsed_s, 3),
+        "arrived": witness.arrived,
+        "admitted": witness.admitted,
+        "admitted_at_once": witness.admitted_at_once,
+        "still_waiting": witness.waiting,
+        "kinds": dict(sorted(witness.kinds.items())),
+        "requests": witness.requests,
+        "requests_per_s": round(witness.requests / max(elapsed_s, 1e-9), 1),
+        "failures": dict(witness.failures.most_common()),
+        "rate_per_minute": rate_per_minute,
+        "most_admitted_in_60_s": _most_in(witness, _WINDOW_S),
+        "released": released,
+        "most_inside": max((each.active for each in witness.samples), default=None),
+        "wait_s": _spread(witness.waits_s),
+        "eta_error_s": _spread(witness.eta_errors_s),
+        "eta_error_share": _spread(
+            [
+                error / max(told, 1.0)
+                for error, told in zip(witness.eta_errors_s, witness.eta_told_s, strict=True)
+            ]
+        ),
+        "answers_judged": witness.order.answers_judged,
+        "answers_excused": witness.order.answers_excused,
+        "inversions": witness.order.inversions,
+        "lies": witness.lies.told,
+        "crowd_late_s": _spread(witness.late_s),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Median, 99th percentile and ends; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        "min": round(ordered[0], 3),
+        "p50": round(statistics.median(ordered), 3),
+        "p99": round(ordered[round(last * 0.99)], 3),
+        "max": round(ordered[-1], 3),
+    }
