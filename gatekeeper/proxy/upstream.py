@@ -190,8 +190,11 @@ class OriginConnection(asyncio.Protocol):
         self._wake_all()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.ended:
+            # TCP ends with `eof_received` before this, and so does TLS, if it was closed and not
+            # just cut off by someone on the way (RFC 9112 section 9.8; uvloop tells them apart).
+            self.broken = exc or ConnectionAbortedError("cut off")
         self.ended = True
-        self.broken = self.broken or exc
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._on_lost(self)

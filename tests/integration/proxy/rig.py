@@ -125,6 +125,9 @@ class Wire:
                 line = await self.reader.readuntil(b"\r\n")
                 message.raw_body += line
 
+    def fileno(self) -> int:
+        return int(self.writer.get_extra_info("socket").fileno())
+
     def close(self) -> None:
         self.writer.close()
 

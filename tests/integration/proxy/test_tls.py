@@ -1,5 +1,8 @@
 """An origin over TLS is called by its name and must prove it."""
 
+import asyncio
+import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -108,6 +111,44 @@ async def test_a_big_body_passes_through_tls(authority: trustme.CA, tls_ca: str)
         running_gate(origin.url, tls_ca=tls_ca) as gate,
     ):
         assert (await gate.ask(get())).body == body
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_answer_that_ends_with_tls_is_whole_only_if_the_origin_said_so(
+    authority: trustme.CA, tls_ca: str, *, version: str, told: bool
+) -> None:
+    """Anyone on the way can close TCP; the closing alert of TLS is the origin's (RFC 9112 9.8)."""
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\nall")
+            await read.wait()
+            if not told:
+                with socket.socket(fileno=os.dup(wire.fileno())) as below_tls:
+                    below_tls.shutdown(socket.SHUT_WR)
+                await wire.gone()
+
+        return script
+
+    read = asyncio.Event()
+    context = server_context(authority, "127.0.0.1")
+    async with (
+        running_origin(script_of, tls=context) as origin,
+        running_gate(origin.url, tls_ca=tls_ca) as gate,
+    ):
+        wire = await gate.connect()
+        wire.send(get("/", "Connection: close", version=version))
+        await wire.head()
+        await wire.exactly(len(b"all" if version == "1.0" else b"3\r\nall\r\n"))
+        read.set()
+        if told:
+            assert await wire.rest() == (b"" if version == "1.0" else b"0\r\n\r\n")
+        else:
+            with pytest.raises(ConnectionError):
+                await wire.rest()
+        wire.close()
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
