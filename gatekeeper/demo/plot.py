@@ -109,7 +109,7 @@ def _legend() -> Iterable[str]:
 def _round_up(count: int) -> int:
     """The next number that divides well into ticks."""
     step = 10 ** max(int(math.log10(count)), 0) / 2
-    return max(math.ceil(count / step) * step, _TICKS).__int__()
+    return max(int(math.ceil(count / step) * step), _TICKS)
 
 
 def _time(at_s: float) -> str:

@@ -22,7 +22,7 @@ async def simulate(plan: CrowdPlan, *, as_json: bool = False, plot: Path | None 
     when no gate answers, or when the picture cannot be written.
     """
     if plot is not None:
-        _write(plot, "")  # better told now than after the run
+        _write(plot, "", mode="a")  # better told now than after the run
     with LiveReport(sys.stderr) as report:
         verdict = await run_crowd(plan, on_progress=report)
     told = json.dumps(verdict.to_json(), indent=2) if as_json else text_of(verdict)
@@ -32,8 +32,9 @@ async def simulate(plan: CrowdPlan, *, as_json: bool = False, plot: Path | None 
     return _HELD if verdict.ok else _BROKEN
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, mode: str = "w") -> None:
     try:
-        path.write_text(text)
+        with path.open(mode) as file:
+            file.write(text)
     except OSError as error:
         raise GatekeeperError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,220 @@
+"""`gatekeeper demo`: the sample shop, a gate in front of it, and a crowd that is already in line.
+
+Rules. Everything lives in one process group and in a temporary folder, on loopback only, and all
+of it ends with Ctrl-C. The gate is the real one with its embedded servers and two workers, only
+its rate is small, so that whoever opens the address sees the line move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gatekeeper.config import load_config
+from gatekeeper.demo.crowd import run_crowd
+from gatekeeper.demo.origin import start_origin
+from gatekeeper.demo.plan import CrowdPlan, Shares
+from gatekeeper.demo.report import LiveReport
+from gatekeeper.demo.witness import Progress
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.logs import set_up_logging
+from gatekeeper.supervisor import Serving, serve
+
+_HOST = "127.0.0.1"
+_PORT, _ADMIN_PORT = 8080, 8081
+_RATE, _BURST = "30/min", 3
+_TRICKLE_PER_S = 0.48  # a little below the rate, so that the line lasts and does not grow for ever
+_A_DAY_S = 86400.0
+_MOST_LATER = 100_000
+_WARNING = 30
+
+
+@dataclass(slots=True)
+class _Last:
+    """The latest figures, for the closing line."""
+
+    progress: Progress | None = None
+
+
+async def demo(*, port: int | None, visitors: int) -> int:
+    """Run until SIGINT or SIGTERM; the exit status. Raises StartError, as for a port in use."""
+    set_up_logging(process="demo", level=_WARNING)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-"))
+        stack.enter_context(_state_folder(folder))
+        origin = await start_origin()
+        stack.push_async_callback(origin.stop)
+        ended = asyncio.Event()
+        serving, gate = await _gate(origin.url, port=port, ended=ended)
+        try:
+            _say(_welcome(serving))
+            last = await _crowd_until(gate, serving, visitors=visitors)
+        finally:
+            ended.set()
+            await gate
+    if last.progress is not None:
+        _say(_goodbye(last.progress))
+    return 0
+
+
+async def _gate(
+    origin_url: str, *, port: int | None, ended: asyncio.Event
+) -> tuple[Serving, asyncio.Task[None]]:
+    """A gate that serves, and the task that it runs in until `ended`."""
+    public = port if port is not None else _free_or_any(_PORT)
+    overrides = {
+        "server.listen": f"{_HOST}:{public}",
+        "server.workers": "2",
+        "server.shutdown_timeout": "2s",
+        "admin.listen": f"{_HOST}:{_free_or_any(_ADMIN_PORT)}",
+        "origin.url": origin_url,
+        "admission.rate": _RATE,
+        "admission.burst": str(_BURST),
+    }
+    config = load_config(None, environ={}, overrides=overrides)
+    ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
+    gate = asyncio.create_task(
+        serve(config, on_ready=ready.set_result, ended=ended), name="demo gate"
+    )
+    try:
+        # Every step of a start has a time-out of its own.
+        either: set[asyncio.Future[Any]] = {ready, gate}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        ended.set()
+        await gate
+        raise
+    if not ready.done():
+        await gate  # raises what kept it from starting
+        raise GatekeeperError("the gate ended before it served")
+    return ready.result(), gate
+
+
+async def _crowd_until(gate: asyncio.Task[None], serving: Serving, *, visitors: int) -> _Last:
+    """Send people until the gate ends, which it does on SIGINT; show how it goes."""
+    last = _Last()
+    plan = CrowdPlan(
+        url=serving.url,
+        admin_url=serving.admin_url,
+        visitors=visitors + _MOST_LATER,
+        at_once=visitors,
+        arrivals_per_s=_TRICKLE_PER_S,
+        shares=Shares(leavers=0.04, returners=0.04, ghosts=0.04, refreshers=0.04, jumpers=0.04),
+        paths=("/", "/api/stock"),
+        duration_s=_A_DAY_S,
+        connections=16,
+        seed=7,
+    )
+    with LiveReport(sys.stdout, render=_figures) as report:
+
+        def show(progress: Progress) -> None:
+            last.progress = progress
+            report(progress)
+
+        crowd = asyncio.create_task(run_crowd(plan, on_progress=show), name="demo crowd")
+        try:
+            await asyncio.wait({gate, crowd}, return_when=asyncio.FIRST_COMPLETED)
+            if not gate.done():
+                crowd.result()
+                await gate  # the crowd's day is over; the gate stays open
+        finally:
+            crowd.cancel()
+            await asyncio.wait({crowd})
+    return last
+
+
+def _welcome(serving: Serving) -> str:
+    return (
+        f"\n  The shop           {serving.url}   open it: you are in line\n"
+        f"  The dashboard      {serving.admin_url}\n"
+        f"  Let 10 more in     {_allow_command(serving, 10)}\n"
+        f"  The rate is {_RATE}; Ctrl-C ends everything.\n"
+    )
+
+
+def _allow_command(serving: Serving, count: int) -> str:
+    """What to type in another terminal so that it reaches this gate."""
+    listen = serving.admin_url.partition("://")[2]
+    command = f"gatekeeper allow {count}"
+    return (
+        command if _configured_admin() == listen else f"GATEKEEPER_ADMIN__LISTEN={listen} {command}"
+    )
+
+
+def _configured_admin() -> str | None:
+    """Where the command line looks for a gate when it is told nothing."""
+    file = Path("gatekeeper.toml")
+    try:
+        return load_config(file if file.is_file() else None).admin.listen
+    except GatekeeperError:
+        return None
+
+
+def _figures(progress: Progress) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="bold", min_width=7)
+    table.add_column()
+    for value, text in _rows(progress).items():
+        table.add_row(str(text), Text(value, style="dim"))
+    return Group(table, Text())
+
+
+def _rows(progress: Progress) -> Mapping[str, int]:
+    room = progress.room
+    return {
+        "in line": room.queue_length if room else progress.waiting,
+        "in the shop": room.active if room else 0,
+        "let in from the line": room.released_total if room else progress.admitted,
+        "simulated visitors so far": progress.arrived,
+        "answers out of order": progress.inversions,
+    }
+
+
+def _goodbye(progress: Progress) -> str:
+    return (
+        f"The shop is closed. {progress.arrived} simulated visitors came, {progress.admitted} were "
+        f"let in, {progress.inversions} times out of order."
+    )
+
+
+def _free_or_any(port: int) -> int:
+    """`port` if nothing listens there, else 0, which takes any that is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+            probe.listen()
+        except OSError:
+            return 0
+    return port
+
+
+@contextmanager
+def _state_folder(folder: str) -> Iterator[None]:
+    """Keep the demo's key and data out of the state folder of the user's own gate."""
+    name = "GATEKEEPER_STATE_DIR"
+    before = os.environ.get(name)
+    os.environ[name] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  this is a command line
