@@ -182,8 +182,9 @@ class Answers:
         response.headers.extend(headers)
         return response
 
-    def left(self, request: BaseRequest, *, headers: Headers) -> Response:
-        return self.page(request, self._pages.left(), status=200, headers=headers)
+    def left(self, request: BaseRequest, *, path: str, headers: Headers) -> Response:
+        """For those who left without script; `path` leads back to the line."""
+        return self.page(request, self._pages.left(path=path), status=200, headers=headers)
 
     def asset(self, request: BaseRequest, name: str) -> Response | None:
         """A file of the pages, under its hashed name, to be kept for good."""

@@ -125,7 +125,7 @@ class Endpoints:
             await visit.entrance.room.leave([visit.held.token.visitor])
         headers = visit.headers(None)
         if "text/html" in request.headers.get("Accept", ""):
-            return self._answers.left(request, headers=headers)
+            return self._answers.left(request, path=visit.entrance.config.path, headers=headers)
         return self._answers.json(_NONE, headers=headers)
 
     def _nothing(self, visit: Visit) -> Response:
