@@ -9,7 +9,8 @@ import struct
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
-_LINGER_NOT = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
+_LINGER = struct.pack("ii", 0, 0)  # struct linger: as ever
+_LINGER_NOT = struct.pack("ii", 1, 0)  # on, for 0 seconds: TCP resets when the socket closes
 
 
 class ClientStalled(ConnectionError):
@@ -63,6 +64,13 @@ class Downstream:
     def abort(self) -> None:
         reset(self.transport)
 
+    def reset_when_closed(self, armed: bool) -> None:
+        """For an answer that ends with the connection: until it is whole, any end is a reset.
+
+        Whoever closes, be it the server that shuts down or the kernel of a process that dies.
+        """
+        _set_linger(self.transport, _LINGER_NOT if armed else _LINGER)
+
 
 def reset(transport: asyncio.Transport) -> None:
     """Break a client's connection, so that what was sent cannot pass for a whole answer.
@@ -70,7 +78,11 @@ def reset(transport: asyncio.Transport) -> None:
     Closing alone would look like the end of an answer that ends with the connection; with nothing
     to linger for, TCP resets it.
     """
+    _set_linger(transport, _LINGER_NOT)
+    transport.abort()
+
+
+def _set_linger(transport: asyncio.Transport, linger: bytes) -> None:
     if not transport.is_closing():
         socket_ = transport.get_extra_info("socket")
-        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-        transport.abort()
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

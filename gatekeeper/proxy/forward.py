@@ -172,7 +172,10 @@ class _Exchange:
                 connection.wake()
 
         early = connection.deliver_to(deliver)
-        client.begin(head + body.take(early) if early else head)
+        first = head + body.take(early) if early else head
+        if body.until_close:
+            client.reset_when_closed(True)
+        client.begin(first)
         try:
             if not body.complete or client.slow:
                 await self._flow(body)
@@ -182,6 +185,8 @@ class _Exchange:
         except asyncio.CancelledError:
             client.abort()
             raise
+        if body.until_close and body.complete:
+            client.reset_when_closed(False)
         connection.reusable = answer.persistent and body.complete and not body.surplus
 
     async def _flow(self, body: Body) -> None:

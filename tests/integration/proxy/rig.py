@@ -315,6 +315,18 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def stuck_at(progress: Callable[[], int]) -> int:
+    """The value at which a counter stops, told by a quarter of a second without change."""
+    loop = asyncio.get_running_loop()
+    value, since_s = progress(), loop.time()
+    async with asyncio.timeout(PATIENCE_S):
+        while loop.time() - since_s < 0.25:
+            await asyncio.sleep(0.01)
+            if progress() != value:
+                value, since_s = progress(), loop.time()
+    return value
+
+
 def get(path: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
     """A request without a body."""
     lines = [f"{method} {path} HTTP/{version}", "Host: shop.example", *fields, "", ""]

@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -14,8 +14,12 @@ from tests.integration.proxy.rig import (
     Origin,
     Script,
     Wire,
+    answering,
     get,
     proxying,
+    running_gate,
+    running_origin,
+    stuck_at,
     until,
 )
 
@@ -165,16 +169,16 @@ async def test_an_origin_that_does_not_read_stops_the_client() -> None:
     assert read == MORE_THAN_BUFFERS
 
 
-async def stuck_at(progress: Callable[[], int]) -> int:
-    """The value at which a counter stops, told by a quarter of a second without change."""
-    loop = asyncio.get_running_loop()
-    value, since_s = progress(), loop.time()
-    async with asyncio.timeout(PATIENCE_S):
-        while loop.time() - since_s < 0.25:
-            await asyncio.sleep(0.01)
-            if progress() != value:
-                value, since_s = progress(), loop.time()
-    return value
+async def test_a_client_that_asks_and_asks_but_does_not_read_is_not_answered_for_ever() -> None:
+    body = b"x" * (MIB // 4)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with proxying(answering(answer)) as (origin, gate):
+        wire = await gate.connect()
+        wire.send(get() * 256)
+        assert await stuck_at(lambda: len(origin.requests)) < 256
+        for _ in range(256):
+            assert (await wire.message()).body == body
+        wire.close()
 
 
 async def test_an_event_reaches_the_client_before_the_next_is_sent() -> None:
@@ -318,6 +322,26 @@ async def test_a_client_that_stops_reading_for_good_is_cut_off() -> None:
         await wire.head()
         await until(lambda: len(gate.relayed) == 1)
         assert isinstance(gate.relayed[0].cut, ConnectionError)
+        with pytest.raises(ConnectionError):
+            await wire.rest()
+        wire.close()
+
+
+async def test_an_answer_cut_by_the_end_of_the_gate_does_not_look_whole() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\n\r\nbeginning")
+            await wire.gone()
+
+        return script
+
+    async with running_origin(script_of) as origin:
+        async with running_gate(origin.url) as gate:
+            wire = await gate.connect()
+            wire.send(get(version="1.0"))
+            await wire.head()
+            await wire.exactly(len(b"beginning"))
         with pytest.raises(ConnectionError):
             await wire.rest()
         wire.close()

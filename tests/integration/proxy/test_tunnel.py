@@ -17,10 +17,12 @@ from tests.integration.proxy.rig import (
     get,
     proxying,
     running_gate,
+    stuck_at,
     until,
 )
 
 MIB = 1 << 20
+MUCH = 64 * MIB  # more than all buffers on the way hold
 ASK = (
     "Connection: keep-alive, Upgrade",
     "Upgrade: WebSocket",
@@ -121,6 +123,65 @@ async def test_much_passes_both_ways_at_once() -> None:
         assert await wire.exactly(16 * MIB) == b"x" * (16 * MIB)
         await pouring
         wire.close()
+
+
+async def test_a_client_that_does_not_read_stops_the_origin() -> None:
+    sent = 0
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            nonlocal sent
+            await origin.request(wire)
+            wire.send(SWITCH)
+            while sent < MUCH:
+                wire.send(b"x" * MIB)
+                await wire.writer.drain()
+                sent += MIB
+            await wire.gone()
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        assert await stuck_at(lambda: sent) < MUCH
+        assert len(await wire.exactly(MUCH)) == MUCH
+        wire.close()
+
+
+async def test_an_origin_that_does_not_read_stops_the_client_and_still_gets_all() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(SWITCH)
+            await goes_on.wait()
+            heard.set_result(len(await wire.rest()))
+
+        return script
+
+    sent = 0
+
+    async def pour(wire: Wire) -> None:
+        nonlocal sent
+        while sent < MUCH:
+            wire.send(b"x" * MIB)
+            await wire.writer.drain()
+            sent += MIB
+        wire.close()
+
+    goes_on = asyncio.Event()
+    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", *ASK))
+        await wire.head()
+        pouring = asyncio.create_task(pour(wire))
+        assert await stuck_at(lambda: sent) < MUCH
+        goes_on.set()
+        await pouring
+        async with asyncio.timeout(PATIENCE_S):
+            assert await heard == MUCH
 
 
 async def test_the_origins_end_is_the_clients() -> None:
