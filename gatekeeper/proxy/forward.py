@@ -182,9 +182,6 @@ class _Exchange:
         except (GatekeeperError, ConnectionError) as error:
             relayed.keep_alive, relayed.cut = False, error
             client.abort()
-        except asyncio.CancelledError:
-            client.abort()
-            raise
         if body.until_close and body.complete:
             client.reset_when_closed(False)
         connection.reusable = answer.persistent and body.complete and not body.surplus
