@@ -133,6 +133,35 @@ def most_certain_in(window_s: float, *, began_s: Sequence[float], ended_s: Seque
     return most
 
 
+def most_certain_above_rate(
+    rate_per_minute: float, *, began_s: Sequence[float], ended_s: Sequence[float]
+) -> float:
+    """The most admissions above `rate × t` that fell into one span t for sure, of any length.
+
+    A span that counts begins with one admission's `began_s` and ends with another's `ended_s`. In
+    the order of their ends, each admission adds one to every span that began no later than it. A
+    tree over the beginnings keeps the best of them: a node knows how many admissions it holds, and
+    the most of `rate × beginning + admissions from there on` among its own beginnings.
+    """
+    rate_per_s = rate_per_minute / 60
+    beginnings = sorted(set(began_s))
+    size = 1 << max(len(beginnings) - 1, 0).bit_length()
+    held = [0] * (2 * size)
+    best = [-math.inf] * (2 * size)
+    most = -math.inf
+    for ended, began in sorted(zip(ended_s, began_s, strict=True)):
+        node = size + bisect_left(beginnings, began)
+        held[node] += 1
+        best[node] = rate_per_s * began + held[node]
+        while node > 1:
+            node //= 2
+            left, right = 2 * node, 2 * node + 1
+            held[node] = held[left] + held[right]
+            best[node] = max(best[right], best[left] + held[right])
+        most = max(most, best[1] - rate_per_s * ended)
+    return most
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What the operator's listener said, in an answer that began and ended then.

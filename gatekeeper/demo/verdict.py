@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gatekeeper.demo.judge import most_above_limit, most_above_rate, most_certain_in
+from gatekeeper.demo.judge import (
+    most_above_limit,
+    most_above_rate,
+    most_certain_above_rate,
+    most_certain_in,
+)
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.witness import Point, Witness
 
 _WINDOW_S = 60.0
-_WINDOWS_S = (5.0, 15.0, _WINDOW_S, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +107,19 @@ def _order(witness: Witness) -> Promise:
 def _rate(witness: Witness, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
     name = "never above rate and burst"
     allowed = plan.burst + plan.granted
-    above = most_above_rate(witness.samples, rate_per_minute=rate_per_minute)
-    if above is not None:
-        return Promise(
-            name,
-            above <= allowed,
-            f"at most {max(above, 0):.1f} above {rate_per_minute:g}/min × time in any span, "
-            f"{allowed} allowed, by the gate's own count",
+    above, by = most_above_rate(witness.samples, rate_per_minute=rate_per_minute), "own count"
+    if above is None:
+        if not witness.admitted:
+            return Promise(name, None, "nobody was admitted")
+        by = "answers"
+        above = most_certain_above_rate(
+            rate_per_minute, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
         )
-    if not witness.admitted:
-        return Promise(name, None, "nobody was admitted")
-    found = [
-        (window_s, most, int(rate_per_minute * window_s / 60 + allowed))
-        for window_s in _WINDOWS_S
-        for most in [_most_in(witness, window_s)]
-    ]
-    # The window to show is the one that came closest to its limit, or went beyond it most.
-    window_s, most, limit = max(found, key=lambda each: each[1] - each[2])
     return Promise(
-        name, most <= limit, f"at most {most} for sure within {window_s:g} s, {limit} allowed"
+        name,
+        above <= allowed,
+        f"at most {max(above, 0):.1f} above {rate_per_minute:g}/min × time in any span, "
+        f"{allowed} allowed, by the gate's {by}",
     )
 
 
