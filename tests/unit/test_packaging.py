@@ -1,0 +1,137 @@
+"""The wheel and the source archive hold what the program reads, and the wheel finds it.
+
+Rules: built by the real backend, offline, from the work tree; nothing is written into the tree.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_TIMEOUT_S = 60
+_DEPLOYED = (".gitignore", "gatekeeper.toml", "haproxy.cfg")
+
+# Run from the wheel: renders every template with every asset, and reads a script.
+_LOOK = """
+import gatekeeper
+from gatekeeper.room.store import load_script
+from gatekeeper.web.pages import Pages
+
+print(gatekeeper.__file__)
+print(Pages().asset_url("waiting.css"))
+print(len(load_script("advance").text) > 1000)
+"""
+
+
+def _build(kind: str, folder: Path) -> Path:
+    """The archive of `kind` ("wheel" or "sdist") that hatchling makes of this tree."""
+    _run([sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(folder)])
+    [archive] = folder.iterdir()
+    return archive
+
+
+def _run(command: list[str], *, cwd: Path = ROOT, python_path: str | None = None) -> str:
+    environ = dict(os.environ)
+    if python_path is not None:
+        environ["PYTHONPATH"] = python_path
+    done = subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+def _names(folder: Path, pattern: str) -> set[str]:
+    found = {path.name for path in folder.glob(pattern)}
+    assert found, f"nothing in {folder} to compare with"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern", "packed_in"),
+    [
+        ("templates", "*.html", "gatekeeper/assets/templates"),
+        ("static", "*.*", "gatekeeper/assets/static"),
+        ("gatekeeper/room/scripts", "*.lua", "gatekeeper/room/scripts"),
+        ("gatekeeper", "py.typed", "gatekeeper"),
+    ],
+)
+def test_the_wheel_holds_every_file_that_the_program_reads(
+    wheel: Path, folder: str, pattern: str, packed_in: str
+) -> None:
+    with ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    assert {f"{packed_in}/{name}" for name in _names(ROOT / folder, pattern)} <= packed
+
+
+def test_the_wheel_holds_every_module_and_no_tests(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.endswith(".py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gatekeeper").rglob("*.py")}
+    assert packed == modules
+
+
+def test_the_wheel_names_its_command_licence_and_dependencies(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with ZipFile(wheel) as archive:
+        [info] = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        entries = archive.read(f"{info}/entry_points.txt").decode()
+        metadata = archive.read(f"{info}/METADATA").decode()
+        assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert "gatekeeper = gatekeeper.cli:main" in entries
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Requires-Dist: aiohttp" in metadata
+    assert "hypothesis" not in metadata
+
+
+def test_a_program_from_the_wheel_finds_its_pages_assets_and_scripts(
+    wheel: Path, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    said = _run([sys.executable, "-c", _LOOK], cwd=tmp_path, python_path=str(site))
+    where, url, script_found = said.splitlines()
+    assert Path(where).is_relative_to(site)
+    assert re.fullmatch(r"/\.gatekeeper/static/waiting\.[0-9a-f]{12}\.css", url)
+    assert script_found == "True"
+
+
+def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    command = [sys.executable, "-m", "gatekeeper.cli"]
+    said = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
+    assert wheel.name.split("-")[1] in said
+    assert "fine: " in _run([*command, "check"], cwd=tmp_path, python_path=str(site))
+
+
+def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"}
+    needed |= {"gatekeeper.toml", "compose.yaml", "Dockerfile", "docs/configuration.md"}
+    needed |= {f"templates/{name}" for name in _names(ROOT / "templates", "*.html")}
+    needed |= {f"static/{name}" for name in _names(ROOT / "static", "*.*")}
+    needed |= {"tests/conftest.py", "tests/testdata/compose/compose-spec.json"}
+    assert needed <= names
+    # Who deploys from this tree keeps secrets in that folder.
+    beside_secrets = {name for name in names if name.startswith("deploy/")}
+    assert beside_secrets == {f"deploy/{name}" for name in _DEPLOYED}
