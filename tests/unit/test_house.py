@@ -1,0 +1,239 @@
+"""The house around the code: what the documents say is so, and the rules of the tree are kept.
+
+Rules: what is checked is what stands in git. A document that names a test, a command, a key or a
+file names one that exists.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from gatekeeper import __version__
+from gatekeeper import metrics as _metrics  # noqa: F401  registers what is to be documented
+from gatekeeper.cli import app
+from gatekeeper.config import AdminConfig, Config, RoomConfig, load_config
+from gatekeeper.web.exposition import exposition
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+_TIMEOUT_S = 60
+_MOST_LINES = 400
+# Longer than that, each for one idea that would read worse in two files.
+_LONG = {"gatekeeper/config.py": 420}
+
+# In pieces, so that this file does not hold what it looks for.
+_OF_ONE_MACHINE = re.compile(
+    "|".join(["/wo" + "rk/", "/ro" + r"ot/", "/ho" + r"me/(?!gatekeeper)\w", "/Us" + r"ers/\w"])
+)
+_REGISTRIES = re.compile(
+    "|".join(
+        [
+            "pypi" + r"\.org",
+            "python" + r"hosted\.",
+            "npm" + r"js\.",
+            "debian" + r"\.org",
+            "crates" + r"\.io",
+        ]
+    )
+)
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=_TIMEOUT_S, check=True
+    )
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# The tree.
+
+
+def test_imports_run_one_way() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 kept, 0 broken" in done.stdout
+
+
+def test_no_file_knows_the_machine_it_was_written_on() -> None:
+    assert [_name(path) for path in _tracked() if _OF_ONE_MACHINE.search(_text(path))] == []
+
+
+def test_no_file_names_where_packages_come_from() -> None:
+    assert [_name(path) for path in _tracked() if _REGISTRIES.search(_text(path))] == []
+
+
+def test_a_module_holds_one_idea() -> None:
+    lengths = {
+        _name(path): len(_text(path).splitlines())
+        for path in _tracked()
+        if _name(path).startswith("gatekeeper/") and path.suffix in {".py", ".lua"}
+    }
+    assert lengths
+    too_long = {name: n for name, n in lengths.items() if n > _LONG.get(name, _MOST_LINES)}
+    assert too_long == {}
+    assert {name for name in _LONG if lengths[name] <= _MOST_LINES} == set()
+
+
+def test_ci_runs_the_tests_as_the_readme_says() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert "set -euo pipefail" in lines
+    assert "make test" in lines
+    assert "make test" in (ROOT / "README.md").read_text()
+
+
+# What the documents say.
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_a_link_leads_somewhere(document: Path) -> None:
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", _without_code(_text(document))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (document.parent / path).resolve() if path else document
+        if not found.exists() or (anchor and anchor not in _anchors(found)):
+            dead.append(target)
+    assert dead == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_a_test_that_a_document_names_exists(document: Path) -> None:
+    defined = {
+        name
+        for path in _tracked()
+        if path.name.startswith("test_") and path.suffix == ".py"
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
+    }
+    named = set(re.findall(r"\btest_[a-z0-9_]+\b(?!\.py)", _text(document)))
+    assert named - defined == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_a_file_that_a_document_names_exists(document: Path) -> None:
+    named = set(
+        re.findall(
+            r"`((?:gatekeeper|tests|templates|static|deploy|docs|benchmarks)/[\w./-]*)`",
+            _text(document),
+        )
+    )
+    made_by_the_reader = {"deploy/secret", "deploy/gatekeeper.env"}
+    missing = {name for name in named - made_by_the_reader if not (ROOT / name).exists()}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_a_command_that_a_document_gives_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = _code(_text(document))
+    asked = set(re.findall(r"(?:^|`)make ([a-z]+)", shown, re.MULTILINE))
+    assert asked <= targets
+    commands = set(
+        re.findall(r"(?:^|`|\brun |\$\(|exec gatekeeper )gatekeeper ([a-z]+)", shown, re.MULTILINE)
+    )
+    assert commands <= app.commands.keys()
+
+
+def test_the_readme_lists_every_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in app.commands if f"`gatekeeper {name}" not in readme] == []
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_metric_is_documented(tmp_path: Path) -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    own = {m.name for m in REGISTRY.collect() if m.name.startswith("gatekeeper_")}
+    # Written in pieces by the workers, put together by the exposition.
+    own -= {"gatekeeper_origin_answers", "gatekeeper_origin_answer_seconds"}
+    text = exposition(tmp_path, [], []).decode()
+    shown = {n.removesuffix("_total") for n in re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
+    assert len(shown) > 5
+    assert [name for name in sorted(own | shown) if f"`{name}" not in operations] == []
+
+
+# docs/configuration.md: for every section one table of keys, each with its default in TOML.
+
+
+def _documented() -> Iterator[tuple[str, str, str]]:
+    """Section, key and default of every row."""
+    section = ""
+    for line in (ROOT / "docs" / "configuration.md").read_text().splitlines():
+        if heading := re.fullmatch(r"## `\[+(\w+)\]+`.*", line):
+            section = heading[1]
+        elif row := re.match(r"\| `(\w+)` \| `([^|]*)` \|", line):
+            yield section, row[1], row[2]
+
+
+def test_every_key_is_documented_in_its_section_and_no_other() -> None:
+    documented = {(section, key) for section, key, _ in _documented()}
+    room = set(RoomConfig.model_fields) - {"name", "host", "path"}
+    waiting = {"status", "title"}
+    there_are = {
+        (section, key)
+        for section, field in Config.model_fields.items()
+        if section != "rooms"
+        for key in _fields(field.annotation)
+    }
+    there_are |= {("waiting", key) for key in waiting}
+    there_are |= {("admission", key) for key in room - waiting}
+    there_are |= {("room", key) for key in ("name", "host", "path")}
+    assert documented == there_are
+
+
+def test_every_documented_default_is_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "gatekeeper.toml"
+    sections: dict[str, list[str]] = {}
+    for section, key, default in _documented():
+        if section != "room":
+            tomllib.loads(f"{key} = {default}")  # each for itself, to name the one that is none
+            sections.setdefault(section, []).append(f"{key} = {default}")
+    text = "\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items())
+    file.write_text(text)
+    assert load_config(file, environ={}) == load_config(environ={})
+
+
+def _fields(model: object) -> set[str]:
+    assert isinstance(model, type(AdminConfig))
+    return set(model.model_fields)
+
+
+def _code(markdown: str) -> str:
+    """Fenced blocks without their comments, and inline code still in its backticks."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^ {4}(\S.*)$", markdown, re.MULTILINE)
+    return "\n".join([*fenced, *indented, *re.findall(r"`[^`\n]+`", markdown)])
+
+
+def _without_code(markdown: str) -> str:
+    return re.sub(r"^```.*?^```|`[^`\n]+`", "", markdown, flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as they are made from their words."""
+    headings = re.findall(r"^#+ (.+)$", _text(document), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.strip().replace(" ", "-") for heading in plain}
