@@ -1,0 +1,102 @@
+"""`gatekeeper demo` as a process: everything in it works, and nothing is left behind."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+TIMEOUT = aiohttp.ClientTimeout(total=10)
+HTML = {"Accept": "text/html"}
+
+# The ports it would rather have are taken, so that it has to find others, and tests never meet.
+DEMO = """
+import sys, uvloop
+from gatekeeper.demo import show
+show._PORT, show._ADMIN_PORT = {public}, {admin}
+sys.exit(uvloop.run(show.demo(port=None, visitors=10)))
+"""
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@asynccontextmanager
+async def running_demo(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """The process, and the addresses it says: the shop, the dashboard."""
+    with taken_port() as public, taken_port() as admin:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", DEMO.format(public=public, admin=admin)),
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        said = ""
+        try:
+            async with asyncio.timeout(40):
+                while "Ctrl-C" not in said:
+                    line = (await process.stdout.readline()).decode()
+                    assert line, f"it ended: {said}"
+                    said += line
+            urls = re.findall(r"http://127\.0\.0\.1:\d+", said)
+            assert f"GATEKEEPER_ADMIN__LISTEN={urls[1].removeprefix('http://')}" in said
+            yield process, urls
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_whoever_opens_it_stands_in_line_and_one_signal_ends_it_all(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with (
+        running_demo(tmp_path) as (process, (shop, dashboard)),
+        aiohttp.ClientSession(timeout=TIMEOUT) as session,
+    ):
+        assert await _people_in_line(session, dashboard) >= 5
+        async with session.get(shop, headers=HTML) as page:
+            assert page.status == 503
+            assert "You are in line" in await page.text()
+        async with session.get(dashboard) as page:
+            assert page.status == 200
+
+        process.send_signal(number)
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            rest = (await process.stdout.read()).decode()
+            assert await process.wait() == 0
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(shop)
+
+    assert "The shop is closed" in rest
+    assert files_in(tmp_path) == []
+
+
+async def _people_in_line(session: aiohttp.ClientSession, dashboard: str) -> int:
+    """How long the line is once the crowd has come."""
+    async with asyncio.timeout(15):
+        while True:
+            async with session.get(f"{dashboard}/admin/status") as answer:
+                (room,) = (await answer.json())["rooms"]
+            if room["arrived_total"] >= 10:
+                return int(room["queue_length"])
+            await asyncio.sleep(0.1)
