@@ -7,7 +7,8 @@ event loop's callback, with no task in between. The one task that runs the excha
 keep up. State is looked at before sleeping, so no wake-up is lost.
 
 Rules: an answer that nobody asked for ends the connection. A silence longer than `read_timeout`
-fails the exchange, but never while it is the client that keeps us waiting (`excused`).
+fails the exchange, but never while it is the client that keeps us waiting (`excused`, or a pause
+of reading).
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ class OriginConnection(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self._reading_paused and not self._transport.is_closing():
             self._reading_paused = False
+            self._quiet_since_s = self._loop.time()
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -226,7 +228,7 @@ class OriginConnection(asyncio.Protocol):
         self._watchdog = None
         if not self._busy:
             return
-        if self._excuses or self._takes_what_it_gets():
+        if self._excuses or self._reading_paused or self._takes_what_it_gets():
             self._quiet_since_s = self._loop.time()
         left_s = self._read_timeout_s - (self._loop.time() - self._quiet_since_s)
         if left_s <= 0:
