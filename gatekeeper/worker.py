@@ -18,6 +18,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -36,6 +37,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
 from gatekeeper.proxy.express import Lane
+from gatekeeper.proxy.server import Handler
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.store import RedisStore
@@ -66,10 +68,14 @@ class Plan:
 
 
 class Worker:
-    """One replica in this process. `start`, then `close`."""
+    """One replica in this process. `start`, then `close`.
 
-    def __init__(self, plan: Plan) -> None:
+    Without `express`, every request goes the long way; only tests ask for that.
+    """
+
+    def __init__(self, plan: Plan, *, express: bool = True) -> None:
         self._plan = plan
+        self._express = express
         self._stack = AsyncExitStack()
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.rooms: dict[RoomName, LiveRoom] = {}
@@ -141,7 +147,6 @@ class Worker:
             entrances=entrances,
             credentials=credentials,
             forwarder=forwarder,
-            failures=self._lane.failures,
             answers=answers,
             endpoints=Endpoints(
                 router=router, entrances=entrances, credentials=credentials, answers=answers
@@ -151,25 +156,27 @@ class Worker:
             tls=config.server.tls,
         )
         self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
-        await self._listen(stack, self._lane)
+        await self._listen(stack, self._lane if self._express else self._new_handler)
         counting = asyncio.create_task(self._count(), name="count")
         stack.callback(metrics.forwarded.flush)
         stack.callback(counting.cancel)
 
-    def _new_handler(self) -> asyncio.Protocol:
+    def _new_handler(self) -> Handler:
         assert self._server is not None
-        return self._server()
+        return Handler(self._server)
 
     def _look(self) -> None:
         """News may have been missed: let every pacer ask the store now."""
         for room in self.rooms.values():
             room.wake()
 
-    async def _listen(self, stack: AsyncExitStack, lane: Lane) -> None:
+    async def _listen(
+        self, stack: AsyncExitStack, protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                lane,
+                protocol,
                 self._plan.host,
                 self._plan.port,
                 reuse_port=True,  # each worker accepts for itself, the kernel divides

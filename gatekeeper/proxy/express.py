@@ -8,9 +8,12 @@ all, for good: there the same rules are applied at leisure, and everything that 
 answered. So this lane never speaks a word of its own to a client.
 
 Rules. A hand-over happens between requests only: nothing of an answer was sent, nothing is on its
-way. A failure before the head of an answer hands over as well, with the failure in `failures`, so
+way. A failure before the head of an answer hands over as well, with the failure in the handler, so
 that the gate answers it without asking the origin again; a failure after it breaks the
-connection. A client that leaves ends the exchange; one that is slow pauses the origin.
+connection. A client that leaves ends the exchange, and one that closes its half has left; one
+that is slow pauses the origin, and one that reads nothing at all is dropped. What a connection
+holds is bounded: one head of a request and one read, one head of an answer, and what the
+transport buffers before it says stop.
 
     head ──plain, on sight──▶ origin ──▶ answer ──▶ next head
       └──anything else──▶ aiohttp
@@ -24,7 +27,6 @@ from contextlib import suppress
 from enum import Enum, auto
 from time import perf_counter
 from typing import Protocol, cast
-from weakref import WeakKeyDictionary
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.answer import MAX_HEAD_BYTES, body_of, parse_answer
@@ -32,8 +34,9 @@ from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
-from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, PlainRequest, parse_plain
+from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, PlainRequest, may_be_plain, parse_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S, OriginPool
+from gatekeeper.proxy.server import Handler
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
 
 _HEAD_END = b"\r\n\r\n"
@@ -54,7 +57,6 @@ class Passage(Protocol):
         ...
 
 
-Failures = WeakKeyDictionary[asyncio.BaseTransport, GatekeeperError]
 # The gate's look at a plain request, given the peer's address: None takes it to aiohttp.
 Admit = Callable[[PlainRequest, str], Passage | None]
 
@@ -67,7 +69,7 @@ class Lane:
         pool: OriginPool,
         *,
         admit: Admit,
-        handler: Callable[[], asyncio.Protocol],
+        handler: Callable[[], Handler],
         idle_timeout_s: float,
         client_timeout_s: float,
     ) -> None:
@@ -79,10 +81,6 @@ class Lane:
         self.connections: set[ClientConnection] = set()
         self._left: asyncio.Future[None] | None = None
         self.closing = False
-        # What the origin did to the request that a connection was handed over with.
-        self.failures: WeakKeyDictionary[asyncio.BaseTransport, GatekeeperError] = (
-            WeakKeyDictionary()
-        )
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self)
@@ -116,7 +114,32 @@ class _State(Enum):
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client's connection while it is in the lane."""
+    """One client's connection while it is in the lane.
+
+    Between requests it holds no part of one: most of its life it idles.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_began_s",
+        "_body",
+        "_connecting",
+        "_head",
+        "_keep_alive",
+        "_lane",
+        "_last_s",
+        "_loop",
+        "_method",
+        "_origin",
+        "_passage",
+        "_peer",
+        "_received",
+        "_slow",
+        "_state",
+        "_timer",
+        "_transport",
+        "_unread_bytes",
+    )
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -125,12 +148,12 @@ class ClientConnection(asyncio.Protocol):
         self._peer = ""
         self._state = _State.HEAD
         self._received = b""  # from the client, not yet sent on
-        self._request: PlainRequest
-        self._passage: Passage
+        self._method = ""
+        self._passage: Passage | None = None
         self._head = b""  # the request's bytes as they came, for a hand-over
         self._origin: OriginConnection | None = None
         self._answer = b""  # of the origin, until its head is whole
-        self._body: Body
+        self._body: Body | None = None  # from the head of the answer on
         self._connecting: asyncio.Task[None] | None = None
         self._keep_alive = True
         self._slow = False
@@ -148,19 +171,22 @@ class ClientConnection(asyncio.Protocol):
         self._lane.connections.add(self)
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(self._lane.idle_timeout_s, self._look_at_the_clock)
+        if self._lane.closing:  # accepted just before the listener closed
+            self.close_if_idle()
 
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data
         if self._state is _State.HEAD:
             self._next()
-        elif len(self._received) > MAX_PLAIN_BYTES:
+        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not _State.GONE:
             self._transport.pause_reading()  # pipelined; the answer under way comes first
 
     def _next(self) -> None:
         """Begin with the next request if its head is here."""
         end = self._received.find(_HEAD_END, 0, MAX_PLAIN_BYTES)
         if end < 0:
-            if len(self._received) >= MAX_PLAIN_BYTES:
+            # What is malformed already is refused at once, without waiting for its end.
+            if len(self._received) >= MAX_PLAIN_BYTES or not may_be_plain(self._received):
                 self._hand_over(self._received)
             return
         end += len(_HEAD_END)
@@ -171,7 +197,7 @@ class ClientConnection(asyncio.Protocol):
             self._hand_over(self._received)
             return
         self._received = rest
-        self._request, self._passage, self._head = request, passage, head
+        self._method, self._passage, self._head = request.method, passage, head
         self._keep_alive = request.keep_alive
         self._began_s = perf_counter()
         origin = self._lane.pool.warm(MAX_IDLE_S)
@@ -180,19 +206,12 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._connect()
 
-    def eof_received(self) -> bool:
-        # A client that sent its request and then closed its half still gets the answer; what is
-        # not whole by now never will be.
-        if self._state in {_State.HEAD, _State.GONE}:
-            return False
-        self._keep_alive = False
-        return True
-
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._leave()
 
     def pause_writing(self) -> None:
         self._slow = True
+        self._last_s = self._loop.time()
         self._unread_bytes = self._transport.get_write_buffer_size()
         if self._origin is not None:
             self._origin.pause_reading()
@@ -202,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
         if self._origin is None:
             return
         self._origin.resume_reading()
-        if self._state is _State.BODY and self._body.complete:
+        if self._body is not None and self._body.complete:
             self._finish()
 
     # The origin's side
@@ -212,32 +231,35 @@ class ClientConnection(asyncio.Protocol):
         self._connecting = self._loop.create_task(self._connected(), name="connect to the origin")
 
     async def _connected(self) -> None:
+        """Cancelled by a client that leaves: whoever gets past the await still has a client."""
         try:
             origin = await self._lane.pool.connect()
         except OriginError as error:
-            self._fail(error)
-            return
-        finally:
             self._connecting = None
-        if self._state is not _State.CONNECTING:
-            self._lane.pool.release(origin)
-            return
-        self._send(origin)
+            self._fail(error)
+        else:
+            self._connecting = None
+            self._send(origin)
 
     def _send(self, origin: OriginConnection) -> None:
+        assert self._passage is not None
         self._origin = origin
         self._state = _State.ANSWER
         origin.begin()
         origin.on_wake = self._woken
         origin.deliver_to(self._from_origin)
+        if origin.ended:  # it closed as soon as it had accepted, and will not say so again
+            self._woken()
+            return
         origin.write(self._passage.head)
 
     def _from_origin(self, data: bytes) -> None:
-        if self._state is _State.BODY:
-            data = self._body.take(data)
+        body = self._body
+        if body is not None:
+            data = body.take(data)
             if data:
                 self._transport.write(data)
-            if self._body.complete and not self._slow:
+            if body.complete and not self._slow:
                 self._finish()
             return
         self._answer += data
@@ -259,7 +281,12 @@ class ClientConnection(asyncio.Protocol):
                 raise OriginProtocolError("the origin switched protocols unasked")
             self._transport.write(interim_head(answer))
             return
-        body = body_of(answer, method=self._request.method, http11_client=True)
+        body = body_of(answer, method=self._method, http11_client=True)
+        early, self._answer = self._answer, b""
+        if early:
+            early = body.take(early)  # while nothing is counted or sent: this may still fail well
+        assert self._origin is not None
+        assert self._passage is not None
         self._keep_alive &= not body.until_close and not self._lane.closing
         command = answer.command
         head = response_head(
@@ -270,11 +297,7 @@ class ClientConnection(asyncio.Protocol):
             added=self._passage.command(command) if command is not None else (),
         )
         self._passage.answered(perf_counter() - self._began_s)
-        early, self._answer = self._answer, b""
-        if early:
-            early = body.take(early)  # before the first byte is sent: this may still fail well
         self._state, self._body = _State.BODY, body
-        assert self._origin is not None
         self._origin.reusable = answer.persistent
         self._transport.write(head + early)
         if body.complete and not self._slow:
@@ -283,16 +306,16 @@ class ClientConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """The answer is through: make both connections ready for the next."""
         origin, self._origin = self._origin, None
-        if origin is not None:
-            origin.reusable &= not self._body.surplus
+        body, self._body = self._body, None
+        if origin is not None and body is not None:
+            origin.reusable &= not body.surplus
             self._lane.pool.release(origin)
         self._state = _State.HEAD
+        self._passage, self._head = None, b""
         self._last_s = self._loop.time()
         if not self._keep_alive or self._lane.closing:
-            self._leave()
-            self._transport.close()
-            return
-        if self._received:
+            self._close()
+        elif self._received:
             self._transport.resume_reading()
             self._next()
 
@@ -310,15 +333,16 @@ class ClientConnection(asyncio.Protocol):
                 self._connect()
             else:
                 self._fail(OriginClosed("the origin closed without an answer"))
-        elif origin.ended and self._state is _State.BODY and not self._body.complete:
-            self._end_body(origin)
+        elif origin.ended and self._body is not None and not self._body.complete:
+            self._end(self._body, origin)
 
-    def _end_body(self, origin: OriginConnection) -> None:
+    def _end(self, body: Body, origin: OriginConnection) -> None:
+        """The origin closed: the end of this body, or a failure of it."""
         if origin.broken is not None:
             self._fail(OriginProtocolError("the origin's connection broke"))
             return
         try:
-            self._transport.write(self._body.end())
+            self._transport.write(body.end())
         except OriginProtocolError as error:
             self._fail(error)
         else:
@@ -330,18 +354,19 @@ class ClientConnection(asyncio.Protocol):
     def _fail(self, error: GatekeeperError) -> None:
         self._release()
         if self._state is _State.BODY:
-            self._leave()
-            reset(self._transport)
+            self.abort()
         elif self._state is not _State.GONE:
-            self._lane.failures[self._transport] = error
-            self._hand_over(self._head + self._received)
+            self._hand_over(self._head + self._received, failure=error)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _hand_over(self, data: bytes, *, failure: GatekeeperError | None = None) -> None:
         """This connection is aiohttp's from here on, beginning with `data`."""
         self._leave()
         handler = self._lane.handler()
+        handler.failure = failure
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
+        if self._slow:  # of interim answers; aiohttp will be told when that is over
+            handler.pause_writing()
         self._transport.resume_reading()
         handler.data_received(data)
 
@@ -354,7 +379,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._state = _State.GONE
-        self._received = b""
+        self._received = self._head = b""
+        self._passage = self._body = None
         self._lane.forget(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -369,8 +395,15 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         if self._state is _State.HEAD:
-            self._leave()
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close when the client has taken what is written, or has had long enough to."""
+        self._leave()
+        transport = self._transport
+        transport.close()
+        if transport.get_write_buffer_size():
+            self._loop.call_later(self._lane.client_timeout_s, transport.abort)
 
     def _look_at_the_clock(self) -> None:
         """Close a connection that idles, or whose client takes nothing of its answer."""

@@ -21,6 +21,12 @@ _HEAD = re.compile(
     rb"(GET|HEAD) (/[!\x22\x24-\x7e]*+) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^`|~0-9A-Za-z-]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)++)\r\n"
 )
+# The same of a head whose end has not come: lines end in CRLF, the first as the first must.
+_BEGUN = re.compile(
+    rb"(?:GET|HEAD) /[^\r\n]*+"
+    rb"(?:\r|(?<= HTTP/1\.1)\r\n(?:[^\r\n]++\r\n)*+[^\r\n]*+\r?)?"
+)
+_BEGINNINGS = (b"GET /", b"HEAD /")
 _HOST = re.compile(HOST.pattern.encode())
 _MOST_FIELDS = 100
 
@@ -65,6 +71,13 @@ class PlainRequest:
         """The values of an X-Forwarded field, in the order they came."""
         wanted = name.lower().encode("ascii")
         return [value.decode("latin-1") for name_, value in self.forwarded if name_ == wanted]
+
+
+def may_be_plain(begun: bytes) -> bool:
+    """Whether this beginning of a head can become a plain one; lenient, but for its lines."""
+    if _BEGUN.fullmatch(begun) is not None:
+        return True
+    return any(beginning.startswith(begun) for beginning in _BEGINNINGS)
 
 
 def parse_plain(head: bytes) -> PlainRequest | None:

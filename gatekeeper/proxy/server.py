@@ -1,11 +1,17 @@
 """What the proxy relies on in `aiohttp.web.Server`, which parses the client's side.
 
-Server(handler, **SERVER_OPTIONS)
+Rules: a connection that the express lane hands over may bring the failure of the request it is
+handed over with. It belongs to that request and ends with it, and with the connection.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
+
+from aiohttp.web import BaseRequest, RequestHandler, Server
+
+from gatekeeper.errors import GatekeeperError
 
 SERVER_OPTIONS: Final[dict[str, Any]] = {
     # A client that leaves cancels the handler, and with it the work at the origin.
@@ -25,3 +31,23 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
     # that may stand in front, so that it is they who close an idle connection.
     "keepalive_timeout": 75.0,
 }
+
+
+class Handler(RequestHandler):
+    """aiohttp's side of one connection."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, server: Server) -> None:
+        options = {k: v for k, v in SERVER_OPTIONS.items() if k != "handler_cancellation"}
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self.failure: GatekeeperError | None = None
+
+
+def take_failure(request: BaseRequest) -> GatekeeperError | None:
+    """What the origin did to this very request when the express lane asked it."""
+    handler = request.protocol
+    if not isinstance(handler, Handler):
+        return None
+    failure, handler.failure = handler.failure, None
+    return failure

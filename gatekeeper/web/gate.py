@@ -8,7 +8,7 @@ not admitted is answered without reading its body. Whatever fails here refuses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import assert_never
 
@@ -17,12 +17,13 @@ from aiohttp.web import BaseRequest, Response
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
-from gatekeeper.errors import BadRequest, GatekeeperError, OriginError, OriginTimeout
+from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
 from gatekeeper.proxy.crossing import Fields, OnHead
 from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.proxy.server import take_failure
 from gatekeeper.web.answers import SAFE_METHODS, Answers, waiting
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
@@ -43,7 +44,6 @@ class Gate:
         entrances: Mapping[RoomName, Entrance],
         credentials: Mapping[RoomName, Credentials],
         forwarder: Forwarder,
-        failures: MutableMapping[asyncio.BaseTransport, GatekeeperError],
         answers: Answers,
         endpoints: Endpoints,
         own_cookies: frozenset[str],
@@ -54,7 +54,6 @@ class Gate:
         self._entrances = entrances
         self._credentials = credentials
         self._forwarder = forwarder
-        self._failures = failures
         self._answers = answers
         self._endpoints = endpoints
         self._own_cookies = own_cookies
@@ -71,6 +70,8 @@ class Gate:
             return self._answers.problem(request, error.public, status=error.status, close=True)
         except Exception:
             log.exception("request_failed")
+        finally:
+            take_failure(request)  # one that was not asked for: it is not the next request's
         metrics.requests.labels("", "failed").inc()
         return self._answers.problem(request, "Something went wrong here.", status=500, close=True)
 
@@ -158,8 +159,9 @@ class Gate:
         headers: tuple[tuple[str, str], ...],
     ) -> Response | Relayed:
         try:
-            if self._failures:
-                self._raise_failure(request)
+            failure = take_failure(request)
+            if failure is not None:
+                raise failure
             relayed = await self._forwarder.forward(
                 request, crossing, session_end=end, on_head=on_head
             )
@@ -178,13 +180,6 @@ class Gate:
             )
         metrics.forwarded.count(crossing.room, relayed.origin_seconds)
         return relayed
-
-    def _raise_failure(self, request: BaseRequest) -> None:
-        """Raise what the origin did to this request when the express lane asked it."""
-        if request.transport is not None:
-            failure = self._failures.pop(request.transport, None)
-            if failure is not None:
-                raise failure
 
 
 def obey(command: str, visit: Visit, visitor: VisitorId) -> Fields:
