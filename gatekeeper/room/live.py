@@ -1,9 +1,11 @@
 """A room as one replica lives in it: the queue, what is known of it, and the pacer.
 
 Rules. The store's failure is noticed here and nowhere else: it becomes `view.store_up = False`,
-which the decision takes as an input, and a `None` to whoever asked. The pacer calls the store at
-every beat, so a replica that hears no events is right within a beat. There is no leader: each
-replica's call releases what is due at that instant and finds nothing left if another was first.
+which the decision takes as an input, and a `None` to whoever asked. From then on only the pacer
+calls, so that no time-outs pile up, and the store is up again when it has been given all that it
+missed. The pacer calls at every beat, so a replica that hears no events is right within a beat.
+There is no leader: each replica's call releases what is due at that instant and finds nothing left
+if another was first.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from gatekeeper.room.batch import BATCH_LIMIT
 from gatekeeper.room.events import Events
 from gatekeeper.room.queue import Asking, Left, Queue
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import Store
+from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.view import View
 
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
 _BEAT_JITTER = 0.1
-_MOST_STAMPED = 200_000  # visitors remembered through an outage of the store; 30 MB
+_LEAST_PAUSE_S = 0.02  # however often the pacer is woken
+_MOST_MISSED = 200_000  # visitors of each kind remembered through an outage of the store; 30 MB
+_PORTION = 8 * BATCH_LIMIT  # what is sent at once of what the store missed
+_SAY_AGAIN_AFTER_S = 60.0
 
 log = structlog.get_logger()
 
@@ -40,32 +45,49 @@ log = structlog.get_logger()
 class LiveRoom:
     """One room on one replica. Start with `start`, end with `close`."""
 
-    def __init__(self, store: Store, events: Events, rules: Rules, *, replica: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        rules: Rules,
+        *,
+        replica: str,
+        view: View | None = None,
+    ) -> None:
         self.rules = rules
-        self.view = View()
+        self.view = View() if view is None else view
         self._events = events
         self.queue = Queue(
             store,
             rules,
             replica=replica,
             on_state=self.view.hear_store,
-            newest_known=lambda: self.view.state,
+            newest_known=lambda: self.view.vouched,
+            on_loss=self._tell_again,
         )
         self._share = LocalBucket(rules)
-        self._stamped: deque[Asking] = deque(maxlen=_MOST_STAMPED)
         self._last_stamp_us = 0
         self._wake = asyncio.Event()
         self._pacer: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._published_version = (0, 0)
         self._published_at_s = 0.0
-        self._unsent_revocations: set[VisitorId] = set()
+        self._regained_at_s = 0.0
+        self._said_full_at_s = float("-inf")
+        # What the store missed.
+        self._stamped: deque[Asking] = deque(maxlen=_MOST_MISSED)
+        self._touched: dict[VisitorId, int] = {}
+        self._revoked: set[VisitorId] = set()
         self.on_revoked: Callable[[Sequence[VisitorId]], None] = lambda _visitors: None
 
     async def start(self) -> None:
-        """Join the room and begin to pace. Raises StoreError when the store does not answer."""
+        """Join the room, learn all there is to know, and begin to pace.
+
+        Raises StoreError when the store does not answer.
+        """
         await self.queue.join(starting=True)
         await self._events.listen(self.rules.room, self)
+        await self._beat()
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
     async def close(self) -> None:
@@ -103,12 +125,15 @@ class LiveRoom:
         until_s = self.view.now_s() + self.rules.revoked_for_s
         self.view.revoke(visitors, until_s=until_s, count=0)
         self.on_revoked(visitors)
+        self._revoked.update(visitors)
+        if not self.view.store_up:
+            return None
         try:
             state, left = await self.queue.leave(visitors)
         except StoreError as error:
-            self._unsent_revocations.update(visitors)
             self._lost(error)
             return None
+        self._revoked.difference_update(visitors)
         self.view.revoke(visitors, until_s=until_s, count=state.revocations)
         await self._events.publish_revoked(self.rules.room, visitors, count=state.revocations)
         self._wake.set()
@@ -116,7 +141,11 @@ class LiveRoom:
 
     def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:
         """Tell the store in the background that this slot lasts; nobody waits for it."""
-        self._run_soon(self._touch(visitor, until_us=round(until_s * 1_000_000)))
+        until_us = round(until_s * 1_000_000)
+        if self.view.store_up:
+            self._run_soon(self._touch(visitor, until_us=until_us))
+        else:
+            self._remember_touch(visitor, until_us=until_us)
 
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self._leave(visitor))
@@ -131,11 +160,15 @@ class LiveRoom:
         """An arrival by the store's clock as last estimated, microseconds; ranked when it is
         back."""
         self._last_stamp_us = max(self._last_stamp_us + 1, round(self.view.now_s() * 1_000_000))
-        self._stamped.append(Asking(visitor, self._last_stamp_us, has_pass=False))
+        asking = Asking(visitor, self._last_stamp_us, has_pass=False, by_proxy=True)
+        self._stamped.append(asking)
         return self._last_stamp_us
 
     def take_share(self) -> bool:
-        """Whether this replica's own share of the rate has an admission left."""
+        """Whether this replica's own share of the rate has an admission left. There is none while
+        the store answers, though not to this visitor: then the whole rate is spent there."""
+        if self.view.store_up:
+            return False
         state = self.view.state
         return self._share.take(
             now_s=self.view.now_s(),
@@ -151,8 +184,11 @@ class LiveRoom:
         if held is None or state.watermark_us > held.watermark_us:
             lag_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
             metrics.watermark_lag_seconds.labels(self.rules.room).observe(lag_s)
-        self.view.hear_replica(state)
-        if held is None or (state.mode, state.pending_grants) != (held.mode, held.pending_grants):
+        news = held is None or (state.mode, state.pending_grants) != (
+            held.mode,
+            held.pending_grants,
+        )
+        if not self.view.hear_replica(state) or news:
             self.wake()
 
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
@@ -164,40 +200,63 @@ class LiveRoom:
 
     async def _pace(self) -> None:
         while True:
+            self._wake.clear()
             try:
                 await self._beat()
             except StoreError as error:
                 self._lost(error)
-            state = self.view.state
-            pause_s = beat_s(
-                rate_per_minute=state.rate_per_minute if state else 0,
-                burst=self.rules.burst,
-                waiting=state.queue_length + state.pending_grants if state else 1,
-            )
-            self._wake.clear()
+            except Exception:
+                # A pacer that ended would hold this replica's visitors for ever.
+                log.exception("beat_failed", room=self.rules.room)
+            await asyncio.sleep(_LEAST_PAUSE_S)
             try:
-                async with asyncio.timeout(pause_s * random.uniform(1 - _BEAT_JITTER, 1)):  # noqa: S311
+                async with asyncio.timeout(self._pause_s() - _LEAST_PAUSE_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
+    def _pause_s(self) -> float:
+        state = self.view.state
+        someone_waits = 0 if state and self.view.store_up else 1
+        pause_s = beat_s(
+            rate_per_minute=state.rate_per_minute if state else 0,
+            burst=self.rules.burst,
+            waiting=(state.queue_length + state.pending_grants if state else 0) + someone_waits,
+        )
+        return pause_s * random.uniform(1 - _BEAT_JITTER, 1)  # noqa: S311
+
     async def _beat(self) -> None:
-        held, was_up = self.view.state, self.view.store_up
-        state, _ = await self.queue.advance()
-        if state.knows_less_than(held):
-            log.warning("store_forgot", room=self.rules.room)
-            state = await self.queue.join()
-            self._unsent_revocations.update(self.view.revoked())
-        if not was_up:
+        held = self.view.state
+        await self.queue.advance()
+        self.view.settle(held)
+        await self._give_what_was_missed()
+        if not self.view.store_up:
             log.info("store_back", room=self.rules.room)
-        await self._send_what_the_store_missed()
-        if self.view.missed_revocations():
-            self.view.revoke_all_of(await self.queue.revoked(), count=state.revocations)
-            self.on_revoked(tuple(self.view.revoked()))
+            self.view.regain_store()
+            self._regained_at_s = self.view.now_s()
+        state = self.view.vouched
+        if state is None:
+            return
+        await self._learn_revocations(state.revocations)
         self.view.forget_expired()
         metrics.store_up.labels(self.rules.room).set(1)
         metrics.events_up.set(self._events.connected())
         await self._publish(state)
+
+    async def _learn_revocations(self, count: int) -> None:
+        """Read from the store's list what no event told us of; all of it when that explains too
+        little (the store forgot, or replicas with other time spans write to it)."""
+        view = self.view
+        missing = count - view.revocations_known
+        if missing == 0:
+            return
+        for since_us in (view.revoked_through_us, 0.0):
+            listed = await self.queue.revoked(since_us=since_us)
+            news = [visitor for visitor in listed if visitor not in view.revoked()]
+            learned = view.revoke_as_listed(listed, count=count)
+            self.on_revoked(news)
+            if 0 < missing <= learned:
+                return
 
     async def _publish(self, state: RoomState) -> None:
         now_s = self.view.now_s()
@@ -208,33 +267,81 @@ class LiveRoom:
         self._published_version, self._published_at_s = version, now_s
         await self._events.publish_state(self.rules.room, state)
 
-    async def _send_what_the_store_missed(self) -> None:
-        """Those stamped and those revoked while it was away, in portions; lost ones stay ours."""
-        while self._stamped:
-            portion = [self._stamped[i] for i in range(min(len(self._stamped), BATCH_LIMIT))]
+    # What the store missed: told when it is back, kept until it took it.
+
+    async def _give_what_was_missed(self) -> None:
+        """As much as there was when this began, since more may come all the while."""
+        try:
+            await self._give_stamped(len(self._stamped))
+            await self._give_touched()
+            await self._give_revoked()
+        except StoreFull as error:
+            self._lost(error)
+
+    async def _give_stamped(self, count: int) -> None:
+        while count > 0:
+            portion = list(islice(self._stamped, min(count, _PORTION)))
             await asyncio.gather(*map(self.queue.poll, portion))
             for _ in portion:
                 self._stamped.popleft()
-        while self._unsent_revocations:
-            visitors = list(islice(self._unsent_revocations, BATCH_LIMIT))
+            count -= _PORTION
+
+    async def _give_touched(self) -> None:
+        while self._touched:
+            portion = dict(islice(self._touched.items(), _PORTION))
+            await asyncio.gather(
+                *(self._touch_now(visitor, until_us=us) for visitor, us in portion.items())
+            )
+            for visitor, us in portion.items():
+                if self._touched.get(visitor) == us:
+                    del self._touched[visitor]
+
+    async def _give_revoked(self) -> None:
+        while self._revoked:
+            visitors = list(islice(self._revoked, BATCH_LIMIT))
             state, _ = await self.queue.leave(visitors)
-            self._unsent_revocations.difference_update(visitors)
+            self._revoked.difference_update(visitors)
             await self._events.publish_revoked(self.rules.room, visitors, count=state.revocations)
+
+    def _tell_again(self) -> None:
+        """The store forgot something, and may have forgotten any of the revocations."""
+        log.warning("store_forgot", room=self.rules.room)
+        self._revoked.update(self.view.revoked())
+        self._wake.set()
+
+    def _remember_touch(self, visitor: VisitorId, *, until_us: int) -> None:
+        if len(self._touched) < _MOST_MISSED or visitor in self._touched:
+            self._touched[visitor] = max(until_us, self._touched.get(visitor, 0))
 
     # Behind the scenes.
 
     def _lost(self, error: StoreError) -> None:
-        if self.view.store_up:
-            log.warning("store_lost", room=self.rules.room, error=error.public)
+        now_s = self.view.now_s()
+        if isinstance(error, StoreFull):
+            # No loss: it still paces and removes. What it did not take is kept here or in tokens.
+            if now_s - self._said_full_at_s > _SAY_AGAIN_AFTER_S:
+                self._said_full_at_s = now_s
+                log.error("store_full", room=self.rules.room)
+            return
+        if not self.view.store_up:
+            return
+        log.warning("store_lost", room=self.rules.room, error=error.public)
         self.view.lose_store()
+        self._share = LocalBucket(self.rules)  # what the last outage left was spent in between
         metrics.store_up.labels(self.rules.room).set(0)
+        if now_s - self._regained_at_s > _PUBLISH_AT_LEAST_EVERY_S:
+            self._wake.set()  # one slow call is no outage: ask again at once, but not for ever
 
     async def _touch(self, visitor: VisitorId, *, until_us: int) -> None:
         try:
-            if not await self.queue.touch(visitor, until_us=until_us):
-                self.hear_revoked([visitor], count=0)
+            await self._touch_now(visitor, until_us=until_us)
         except StoreError as error:
+            self._remember_touch(visitor, until_us=until_us)
             self._lost(error)
+
+    async def _touch_now(self, visitor: VisitorId, *, until_us: int) -> None:
+        if not await self.queue.touch(visitor, until_us=until_us):
+            self.hear_revoked([visitor], count=0)
 
     async def _leave(self, visitor: VisitorId) -> None:
         await self.leave([visitor])

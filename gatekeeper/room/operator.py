@@ -28,7 +28,7 @@ class Operator:
             rules,
             replica="",
             on_state=self._view.hear_store,
-            newest_known=lambda: self._view.state,
+            newest_known=lambda: self._view.vouched,
         )
 
     async def status(self) -> RoomState:

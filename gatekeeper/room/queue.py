@@ -2,14 +2,15 @@
 
 Rules. Every operation is one script, so it happens wholly or not at all, on the store's clock.
 arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's
-state, which goes to `on_state`. An empty store is joined (what this replica knows is written
-back) and the call made once more. Everything raises `StoreError` and nothing else.
+state, which goes to `on_state`. A store that is empty or knows less than before the call is joined
+(what this replica knows is written back, then `on_loss` hears of it), an empty one called once
+more. Everything raises `StoreError` and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gatekeeper.errors import StoreError
@@ -23,6 +24,7 @@ from gatekeeper.room.store import Script, Store, load_script, room_keys
 
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
+_LISTED_PER_CALL = 1000
 
 _ARRIVE = load_script("arrive")
 _POLL = load_script("poll")
@@ -35,11 +37,16 @@ _JOIN = load_script("join")
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One visitor's poll: the arrival by their token, and whether that token is a pass."""
+    """One visitor's poll: the arrival by their token, and whether that token is a pass.
+
+    `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place
+    and claims nothing, for the visitor may never come back.
+    """
 
     visitor: VisitorId
     arrival_us: int
     has_pass: bool
+    by_proxy: bool = False
 
 
 Left = Literal["slot", "place", "nothing"]
@@ -56,12 +63,14 @@ class Queue:
         replica: str,
         on_state: Callable[[RoomState], None],
         newest_known: Callable[[], RoomState | None],
+        on_loss: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._rules = rules
         self._replica = replica
         self._on_state = on_state
         self._newest_known = newest_known
+        self._on_loss = on_loss
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
@@ -96,7 +105,9 @@ class Queue:
 
     async def leave(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Left]]:
         """Give back places and slots; their tokens are honoured no more."""
-        state, rest = await self._run(_LEAVE, _us(self._rules.revoked_for_s), *visitors)
+        state, rest = await self._run(
+            _LEAVE, _us(self._rules.revoked_for_s), *visitors, changes=True
+        )
         meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]
 
@@ -114,14 +125,26 @@ class Queue:
         """The state as it is now, changing nothing."""
         return await self._control("look", "")
 
-    async def revoked(self) -> dict[VisitorId, float]:
-        """All whose tokens are not honoured, and until when, microseconds."""
-        scores = await self._store.scores(self._keys[3])
-        return {VisitorId(visitor): until_us for visitor, until_us in scores.items()}
+    async def revoked(self, *, since_us: float = 0) -> dict[VisitorId, float]:
+        """Those whose tokens are not honoured, and until when, microseconds: all, or those revoked
+        since the one with that score. In portions, so that no call holds up the store."""
+        found: dict[VisitorId, float] = {}
+        most = _LISTED_PER_CALL
+        while True:
+            portion = await self._store.scores(self._keys[3], since=since_us, most=most)
+            found.update((VisitorId(visitor), until_us) for visitor, until_us in portion.items())
+            if len(portion) < most:
+                return found
+            last_us = max(portion.values())
+            if last_us == since_us:
+                most *= 2  # all of one moment
+            since_us = last_us
 
     async def join(self, *, starting: bool = False) -> RoomState:
         """Make the room in an empty store, and write back what only this replica still knows."""
-        known = self._newest_known()
+        return await self._join(self._newest_known(), starting=starting)
+
+    async def _join(self, known: RoomState | None, *, starting: bool = False) -> RoomState:
         window_s = self._recovery_window_s(known)
         arguments = [_rate(self._rules.rate_per_minute), str(self._rules.burst), _us(window_s)]
         if known is None:
@@ -160,6 +183,7 @@ class Queue:
             _us(rules.unproven_slot_s),
             _us(rules.spent_for_s),
             *visitors,
+            changes=True,
         )
         return [
             Granted(int(arrival), proven=False)
@@ -171,7 +195,8 @@ class Queue:
     async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
         arguments: list[str] = []
         for asking in batch:
-            arguments += (asking.visitor, str(asking.arrival_us), "p" if asking.has_pass else "t")
+            kind = "s" if asking.by_proxy else "p" if asking.has_pass else "t"
+            arguments += (asking.visitor, str(asking.arrival_us), kind)
         rules = self._rules
         _, rest = await self._run(
             _POLL,
@@ -193,17 +218,35 @@ class Queue:
         return [code == b"1" for code in rest]
 
     async def _control(self, word: str, value: str) -> RoomState:
-        state, _ = await self._run(_CONTROL, str(self._rules.burst), word, value)
+        state, _ = await self._run(
+            _CONTROL, str(self._rules.burst), word, value, changes=word != "look"
+        )
         return state
 
-    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, list[bytes]]:
+    async def _run(
+        self, script: Script, *arguments: str, changes: bool = False
+    ) -> tuple[RoomState, list[bytes]]:
+        """`changes`: this script always makes a new version."""
+        known = self._newest_known()
         reply = await self._store.run(script, self._keys, arguments)
         if reply[0] == b"empty":
-            await self.join()
+            await self._restore(known)
+            known = self._newest_known()
             reply = await self._store.run(script, self._keys, arguments)
         state, rest = self._parsed(reply)
-        self._on_state(state)
+        if not state.knows_less_than(known, changed=changes):
+            self._on_state(state)
+        elif known is not None and self._newest_known() is known:
+            # Else another call has restored it meanwhile.
+            if state.epoch == known.epoch:  # what the store made up since is no newer
+                known = replace(known, version=max(known.version, state.version + 1))
+            await self._restore(known)
         return state, rest
+
+    async def _restore(self, known: RoomState | None) -> None:
+        """Write back what only this replica may know."""
+        await self._join(known)
+        self._on_loss()
 
     def _parsed(self, reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
         try:

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
@@ -29,6 +29,12 @@ from gatekeeper.errors import StoreError
 Reply = list[bytes]
 
 _CONNECTIONS = 8  # per replica; calls are batched, so a few are busy at a time
+# uvloop answers a write to a connection that was just reset with RuntimeError.
+_FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
+
+
+class StoreFull(StoreError):
+    """The store is at `maxmemory`: it answers, removes, and takes nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,8 @@ class Store(Protocol):
         """The script's reply as a flat list of bytes; raises StoreError."""
         ...
 
-    async def scores(self, key: str) -> dict[str, float]:
-        """A whole ZSET, member to score; raises StoreError."""
+    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
+        """Of a ZSET the first `most` members with at least that score; raises StoreError."""
         ...
 
     async def ping(self) -> None:
@@ -96,27 +102,36 @@ class RedisStore:
                     reply = await self._redis.evalsha(script.sha, len(keys), *keys, *args)
                 except NoScriptError:
                     reply = await self._redis.eval(script.text, len(keys), *keys, *args)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             metrics.store_errors.labels(script.name).inc()
-            raise StoreError(f"the store did not answer {script.name!r}") from error
+            raise _translated(error, script.name) from error
         metrics.store_seconds.labels(script.name).observe(time.perf_counter() - began_s)
         return reply  # type: ignore[no-any-return]
 
-    async def scores(self, key: str) -> dict[str, float]:
+    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                pairs: Any = await self._redis.zrange(key, 0, -1, withscores=True)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreError("the store did not answer 'zrange'") from error
+                pairs: Any = await self._redis.zrangebyscore(
+                    key, since, "+inf", start=0, num=most, withscores=True
+                )
+        except _FAILURES as error:
+            raise _translated(error, "zrangebyscore") from error
         return {member.decode(): float(score) for member, score in pairs}
 
     async def ping(self) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._redis.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+        except _FAILURES as error:
             raise StoreError("the store does not answer") from error
 
     async def close(self) -> None:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+
+def _translated(error: Exception, operation: str) -> StoreError:
+    # Before the first write of a script the server says OOM, inside it quotes its own error.
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
+        return StoreFull("the store is full")
+    return StoreError(f"the store did not answer {operation!r}")

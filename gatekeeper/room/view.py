@@ -1,9 +1,11 @@
 """What this replica knows of one room: the newest state, whether the store answers, who is
 revoked, and the store's clock.
 
-Rules. States only get newer and the watermark only rises, whatever order they arrive in. Time is
-the store's: its last word plus what a monotonic clock measured since, so a replica whose own
-clock is wrong agrees with all others; before the first word it is this machine's clock.
+Rules. The store's own word is kept apart from hearsay: what another replica published counts for
+decisions until the store is next asked, is never written back to a store, and of another epoch it
+is not believed at all. Both only get newer, and the watermark only rises. Time is the store's: its
+last word plus what a monotonic clock measured since, so a replica whose own clock is wrong agrees
+with all others; before the first word it is this machine's clock.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import itemgetter
 
 from gatekeeper.policy.decision import Mode, RoomView
 from gatekeeper.policy.tokens import VisitorId
@@ -31,9 +34,11 @@ class View:
         self._monotonic_s = monotonic_s
         self._offset_s = wall_s() - monotonic_s()
         self._revoked: dict[VisitorId, float] = {}
-        self.state: RoomState | None = None
+        self.state: RoomState | None = None  # the newest, whoever said it
+        self.vouched: RoomState | None = None  # the newest that the store itself said
         self.store_up = False
         self.revocations_known = 0
+        self.revoked_through_us = 0.0  # up to this score the store's list has been read
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
 
     def now_s(self) -> float:
@@ -43,23 +48,36 @@ class View:
     def hear_store(self, state: RoomState) -> None:
         """A state from the store itself, just now."""
         self._offset_s = state.now_us / 1_000_000 - self._monotonic_s()
-        self.store_up = True
-        self._take(state)
+        if self.vouched is not None and state.watermark_us < self.vouched.watermark_us:
+            # A store that forgot: its other news counts, its watermark does not.
+            state = replace(state, watermark_us=self.vouched.watermark_us)
+        if state.newer_than(self.vouched):
+            self.vouched = state
+        if state.newer_than(self.state):
+            self.state = state
+        self._decide_with(self.state)
 
-    def hear_replica(self, state: RoomState) -> None:
-        """A state that another replica published; says nothing about our way to the store."""
-        self._take(state)
+    def hear_replica(self, state: RoomState) -> bool:
+        """A state that another replica published. False: not believed, the store must be asked."""
+        if self.vouched is None or self.state is None or state.epoch != self.vouched.epoch:
+            return False
+        if state.newer_than(self.state) and state.watermark_us >= self.state.watermark_us:
+            self.state = state
+            self._decide_with(state)
+        return True
+
+    def settle(self, held: RoomState | None) -> None:
+        """The store has answered since `held` was heard: what it did not confirm was never so."""
+        if self.state is held and self.state is not self.vouched:
+            self.state = self.vouched
+            self._decide_with(self.state)
+
+    def regain_store(self) -> None:
+        self.store_up = True
+        self._decide_with(self.state)
 
     def lose_store(self) -> None:
         self.store_up = False
-        self._decide_with(self.state)
-
-    def _take(self, state: RoomState) -> None:
-        if self.state is not None and state.watermark_us < self.state.watermark_us:
-            # A store that forgot: its other news counts, its watermark does not.
-            state = replace(state, watermark_us=self.state.watermark_us)
-        if state.newer_than(self.state):
-            self.state = state
         self._decide_with(self.state)
 
     def _decide_with(self, state: RoomState | None) -> None:
@@ -78,19 +96,28 @@ class View:
         if count - len(visitors) <= self.revocations_known:
             self.revocations_known = max(self.revocations_known, count)
 
-    def revoke_all_of(self, scores_us: Mapping[VisitorId, float], *, count: int) -> None:
-        """The store's whole list as it stood when `count` were counted; what we know stays."""
-        self._revoked.update({visitor: us / 1_000_000 for visitor, us in scores_us.items()})
-        self.revocations_known = count
+    def revoke_as_listed(self, scores_us: Mapping[VisitorId, float], *, count: int) -> int:
+        """What the store lists, as it stood when `count` were counted or later; what we know stays.
 
-    def missed_revocations(self) -> bool:
-        return self.state is not None and self.state.revocations != self.revocations_known
+        Returns how many of them are later than what was read before.
+        """
+        through_us = self.revoked_through_us
+        for visitor, us in sorted(scores_us.items(), key=itemgetter(1)):
+            self._revoked[visitor] = us / 1_000_000
+            self.revoked_through_us = max(self.revoked_through_us, us)
+        self.revocations_known = count
+        return sum(us > through_us for us in scores_us.values())
 
     def revoked(self) -> Mapping[VisitorId, float]:
         """Visitor to the second after which no token of theirs can be valid."""
         return self._revoked
 
     def forget_expired(self) -> None:
+        """Oldest first, up to the first that still counts, since a look at all of them at every
+        beat would cost more than the beat. Who was revoked out of order is forgotten later."""
         now_s = self.now_s()
-        for visitor in [v for v, until_s in self._revoked.items() if until_s <= now_s]:
+        while self._revoked:
+            visitor, until_s = next(iter(self._revoked.items()))
+            if until_s > now_s:
+                return
             del self._revoked[visitor]

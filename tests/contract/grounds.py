@@ -8,6 +8,7 @@ to the scripts is the same.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
 from redis.asyncio import Redis
@@ -65,8 +66,10 @@ class EmulatedStore:
         assert all(isinstance(part, str) for part in reply), reply
         return [str(part).encode() for part in reply]
 
-    async def scores(self, key: str) -> dict[str, float]:
-        return {member: float(score) for member, score in self._rules.data.get(key, {}).items()}
+    async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
+        scores = self._rules.data.get(key, {}).items()
+        found = [(member, float(score)) for member, score in scores if float(score) >= since]
+        return dict(sorted(found, key=itemgetter(1))[:most])
 
     async def ping(self) -> None: ...
 

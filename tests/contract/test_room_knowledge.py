@@ -54,10 +54,6 @@ async def test_the_replica_that_knows_most_writes_back_most_when_it_is_first(
     assert state.arrived_total == 3
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="hearing of the newborn store replaces what the replica would have written back",
-)
 async def test_the_replica_that_knows_most_writes_it_back_after_another_was_first(
     ground: Ground, live: Join
 ) -> None:
@@ -68,10 +64,6 @@ async def test_the_replica_that_knows_most_writes_it_back_after_another_was_firs
     assert (await second.queue.look()).rate_per_minute == 77
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="hearing of the newborn store replaces what the replica would have written back",
-)
 async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_new_store(
     ground: Ground, live: Join
 ) -> None:
@@ -84,10 +76,6 @@ async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_
     assert (await second.queue.look()).rate_per_minute == 77
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a rollback is looked for at a beat only, when the version may have caught up",
-)
 async def test_a_rollback_is_noticed_by_whichever_call_comes_first(
     ground: Ground, live: Join
 ) -> None:
