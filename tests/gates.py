@@ -7,6 +7,7 @@ kill it; a visitor is an HTTP client with a cookie jar, who may ask any replica.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -20,8 +21,11 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDictProxy
+from yarl import URL
 
 from gatekeeper.config import Config, RoomName, load_config
+from gatekeeper.policy.tokens import Keyring, Token, Tokens
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.worker import Plan, Worker
 
@@ -32,11 +36,11 @@ HTML = {"Accept": "text/html"}
 
 @dataclass
 class Origin:
-    """A real origin that remembers what it was asked."""
+    """A real origin that remembers what it was asked. `/slow` answers once `go` is set."""
 
     url: str = ""
     requests: list[web.Request] = field(default_factory=list)
-    _runner: web.AppRunner | None = None
+    go: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
@@ -62,6 +66,8 @@ class Origin:
             async for message in socket:
                 await socket.send_str(f"echo {message.data}")
             return socket
+        if request.path == "/slow":
+            await self.go.wait()
         if request.path == "/done":
             return web.Response(text="done", headers={"Gatekeeper-Command": "revoke"})
         body = await request.read()
@@ -83,6 +89,17 @@ def config_of(toml: str, *, folder: Path) -> Config:
     return load_config(path, environ={})
 
 
+def room(name: str, **keys: str | int) -> str:
+    """The table of one room in a configuration file."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(["[[room]]", f'name = "{name}"', *lines, ""])
+
+
+def minted(token: Token, *, secret: bytes = SECRET) -> str:
+    """The token as a gate with `secret` signs it."""
+    return Tokens(Keyring([secret]), token.room).mint(token)
+
+
 @dataclass
 class Gate:
     """One running replica."""
@@ -92,6 +109,15 @@ class Gate:
 
     def room(self, name: str) -> LiveRoom:
         return self.worker.rooms[RoomName(name)]
+
+    async def allow(self, room: str, count: int) -> None:
+        """Grant admissions as the operator does, and let this replica release them."""
+        await self.room(room).queue.allow(count)
+        await self.room(room).queue.advance()
+
+    def now_s(self) -> float:
+        """The store's clock as this replica knows it."""
+        return next(iter(self.worker.rooms.values())).view.now_s()
 
 
 @asynccontextmanager
@@ -116,6 +142,25 @@ async def running_gate(
             await worker.close()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A response read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.headers["Content-Type"].startswith("application/json"), self.text
+        answer: dict[str, Any] = json.loads(self.body)
+        return answer
+
+
 class Visitor:
     """A browser: keeps its cookies whichever replica it talks to."""
 
@@ -138,6 +183,20 @@ class Visitor:
         headers = {**(HTML if html else {}), **options.pop("headers", {})}
         async with self.session.get(self.urls[at] + path, headers=headers, **options) as response:
             return response.status, await response.text()
+
+    async def ask(self, method: str, path: str = "/", *, at: int = 0, **options: Any) -> Answer:
+        """The whole answer to any request, made as an app makes it: nothing accepts HTML."""
+        async with self.session.request(
+            method, self.urls[at] + path, allow_redirects=False, **options
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    def cookies(self) -> dict[str, str]:
+        return {cookie.key: cookie.value for cookie in self.session.cookie_jar}
+
+    def take_cookie(self, name: str, value: str) -> None:
+        """Hold this cookie from now on, instead of any other of that name."""
+        self.session.cookie_jar.update_cookies({name: value}, URL(self.urls[0]))
 
     async def status(self, *, at: int = 0, room: str | None = None) -> dict[str, Any]:
         """The JSON of `GET /.gatekeeper/status`: one heartbeat."""

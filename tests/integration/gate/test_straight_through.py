@@ -4,16 +4,8 @@ import pytest
 from aiohttp import CookieJar
 
 from gatekeeper.config import RoomName
-from tests.gates import Origin, Visitor, running_gate
+from tests.gates import Origin, Visitor, room, running_gate
 from tests.servers import StoreServer, eventually
-
-
-def room(name: RoomName, **keys: object) -> str:
-    lines = "\n".join(
-        f"{key} = {value if isinstance(value, int) else repr(value).replace(chr(39), chr(34))}"
-        for key, value in keys.items()
-    )
-    return f'[[room]]\nname = "{name}"\n{lines}\n'
 
 
 async def test_a_newcomer_is_forwarded_at_once_and_carries_a_pass(
