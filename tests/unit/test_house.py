@@ -26,7 +26,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _TIMEOUT_S = 60
 _MOST_LINES = 400
 # Longer than that, each for one idea that would read worse in two files.
-_LONG = {"gatekeeper/config.py": 420}
+_LONG = {"gatekeeper/config.py": 420, "gatekeeper/proxy/express.py": 460}
 
 # In pieces, so that this file does not hold what it looks for.
 _OF_ONE_MACHINE = re.compile(
