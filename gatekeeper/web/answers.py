@@ -24,7 +24,8 @@ from gatekeeper.web.pages import Page, Pages, WaitingView
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
 Headers = Iterable[tuple[str, str]]
 
-_OURS = {
+_SERVER = {"Server": "gatekeeper"}  # else aiohttp tells its version to everybody
+_OURS = _SERVER | {
     "Cache-Control": "no-store",
     "X-Robots-Tag": "noindex",
     "X-Content-Type-Options": "nosniff",
@@ -194,7 +195,8 @@ class Answers:
         gzipped = _accepts_gzip(request)
         response = Response(
             body=asset.gzip if gzipped else asset.body,
-            headers={
+            headers=_SERVER
+            | {
                 "Content-Type": asset.content_type,
                 "Cache-Control": "public, max-age=31536000, immutable",
                 "X-Content-Type-Options": "nosniff",

@@ -25,6 +25,7 @@ from gatekeeper.web.entrance import Enter, Entrance, Stay
 PREFIX = "/.gatekeeper/"
 _NONE = {"state": "none"}
 _ASSETS = "static/"
+_READ, _WRITE = ("GET", "HEAD"), ("POST",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +63,45 @@ class Endpoints:
         self._credentials = credentials
         self._answers = answers
         self._visits = {
-            "status": ("GET", self._status),
-            "enqueue": ("POST", self._enqueue),
-            "leave": ("POST", self._leave),
+            "status": (_READ, self._status),
+            "enqueue": (_WRITE, self._enqueue),
+            "leave": (_WRITE, self._leave),
         }
 
     async def answer(self, request: BaseRequest, path: str, client: Client) -> Response:
         rest, _, query = path.removeprefix(PREFIX).partition("?")
         metrics.requests.labels("", "own").inc()
-        if rest.startswith(_ASSETS) and request.method in {"GET", "HEAD"}:
+        if rest == "health":
+            return self._wrong_method(request, _READ) or self._answers.json({"status": "ok"})
+        if rest.startswith(_ASSETS):
             asset = self._answers.asset(request, rest.removeprefix(_ASSETS))
-            return asset if asset is not None else self._not_found(request)
-        if rest == "health" and request.method in {"GET", "HEAD"}:
-            return self._answers.json({"status": "ok"})
+            if asset is None:
+                return self._not_found(request)
+            return self._wrong_method(request, _READ) or asset
         if rest not in self._visits:
             return self._not_found(request)
-        method, endpoint = self._visits[rest]
-        if request.method != method:
-            return self._answers.problem(
-                request, f"Use {method} here.", status=405, headers=[("Allow", method)], close=True
-            )
+        methods, endpoint = self._visits[rest]
+        if (refused := self._wrong_method(request, methods)) is not None:
+            return refused
         visit = self._visit(request, query, client)
         if visit is None:
-            return self._answers.problem(request, "There is no such room.", status=404, close=True)
+            return self._not_found(request, "There is no such room.")
         return await endpoint(request, visit)
 
-    def _not_found(self, request: BaseRequest) -> Response:
+    def _wrong_method(self, request: BaseRequest, methods: tuple[str, ...]) -> Response | None:
+        """The answer to a request that is none of `methods`, else None."""
+        if request.method in methods:
+            return None
         return self._answers.problem(
-            request, "There is nothing here.", status=404, close=request.body_exists
+            request,
+            f"Use {methods[0]} here.",
+            status=405,
+            headers=[("Allow", ", ".join(methods))],
+            close=request.body_exists,
         )
+
+    def _not_found(self, request: BaseRequest, message: str = "There is nothing here.") -> Response:
+        return self._answers.problem(request, message, status=404, close=request.body_exists)
 
     def _visit(self, request: BaseRequest, query: str, client: Client) -> Visit | None:
         asked = parse_qs(query).get("room")
@@ -115,15 +126,20 @@ class Endpoints:
         outcome = await visit.entrance.admit(held)
         if not isinstance(outcome, Enter | Stay):
             return self._nothing(visit)
-        token, _ = _token(outcome)
+        token, changed = _token(outcome)
         known = held is not None and held.visitor == token.visitor
         body = _json(visit, outcome) | {"token": visit.credentials.mint(token)}
-        return self._answers.json(body, status=200 if known else 201)
+        # A newcomer has the token in the body alone: an app gets no cookie that it never asked for.
+        headers = visit.headers(token) if changed and held is not None else ()
+        return self._answers.json(body, status=200 if known else 201, headers=headers)
 
     async def _leave(self, request: BaseRequest, visit: Visit) -> Response:
+        headers: tuple[tuple[str, str], ...] = ()
+        # Without a token nothing is taken back: a form on another site comes without the cookie
+        # (SameSite=Lax), and could otherwise take it from a visitor who waits.
         if visit.held.token is not None:
             await visit.entrance.room.leave([visit.held.token.visitor])
-        headers = visit.headers(None)
+            headers = visit.headers(None)
         if "text/html" in request.headers.get("Accept", ""):
             return self._answers.left(request, path=visit.entrance.config.path, headers=headers)
         return self._answers.json(_NONE, headers=headers)

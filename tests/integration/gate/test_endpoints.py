@@ -1,0 +1,353 @@
+"""What apps and the waiting page ask under `/.gatekeeper/`."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from gatekeeper.config import RoomName
+from tests.gates import HTML, Origin, Visitor, room, running_gate
+
+TOKEN = "X-Queue-Token"
+WAITING = {
+    "state",
+    "room",
+    "position",
+    "ahead",
+    "queue_length",
+    "eta_seconds",
+    "rate_per_minute",
+    "refresh_seconds",
+    "arrived_at",
+}
+
+
+async def test_status_says_each_state_in_just_its_fields(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        answer = await visitor.ask("GET", "/.gatekeeper/status")
+        assert answer.json == {"state": "none"}
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Server"] == "gatekeeper"
+        assert "Set-Cookie" not in answer.headers
+
+        await visitor.get()
+        waiting = await visitor.status()
+        assert set(waiting) == WAITING
+        assert waiting["state"] == "waiting"
+        assert waiting["room"] == room_name
+        assert (waiting["position"], waiting["ahead"], waiting["queue_length"]) == (1, 0, 1)
+        assert waiting["eta_seconds"] is None  # nobody knows when the operator lets people in
+        assert waiting["rate_per_minute"] == 0
+        assert waiting["refresh_seconds"] >= 1
+        arrived_at = datetime.fromisoformat(waiting["arrived_at"])
+        assert abs((datetime.now(UTC) - arrived_at).total_seconds()) < 5
+
+        await gate.allow(room_name, 1)
+        answer = await visitor.ask("GET", "/.gatekeeper/status")
+        assert set(answer.json) == {"state", "expires_at"}
+        assert answer.json["state"] == "admitted"
+        assert "Set-Cookie" in answer.headers
+        left_s = datetime.fromisoformat(answer.json["expires_at"]).timestamp() - gate.now_s()
+        assert 1800 <= left_s <= 1862
+        assert origin.requests == []
+
+
+async def test_an_app_without_cookies_waits_and_enters_by_its_token(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as app,
+    ):
+        answer = await app.ask("POST", "/.gatekeeper/enqueue")
+        assert answer.status == 201
+        assert set(answer.json) == WAITING | {"token"}
+        ticket = {TOKEN: answer.json["token"]}
+
+        again = await app.ask("POST", "/.gatekeeper/enqueue", headers=ticket)
+        assert again.status == 200
+        assert (again.json["position"], again.json["queue_length"]) == (1, 1)
+
+        waiting = await app.ask("GET", "/.gatekeeper/status", headers=ticket)
+        assert waiting.json["position"] == 1
+        assert TOKEN not in waiting.headers  # nothing was renewed
+
+        early = await app.ask("POST", "/api", headers=ticket, data=b"early")
+        assert early.status == 503
+        assert early.json["position"] == 1
+
+        await gate.allow(room_name, 1)
+        entered = await app.ask("POST", "/api", headers=ticket, data=b"payload")
+        assert entered.status == 200
+        assert entered.json["length"] == 7
+        pass_ = {TOKEN: entered.headers[TOKEN]}
+        assert pass_ != ticket
+
+        for method, path in (("GET", "/a"), ("DELETE", "/b"), ("POST", "/c")):
+            assert (await app.ask(method, path, headers=pass_)).status == 200
+        answer = await app.ask("POST", "/.gatekeeper/enqueue", headers=pass_)
+        assert answer.status == 200
+        assert answer.json["state"] == "admitted"
+
+        assert app.cookies() == {}
+        assert all(TOKEN not in request.headers for request in origin.requests)
+
+
+async def test_an_app_that_finds_nobody_waiting_gets_its_pass_at_once(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as app,
+    ):
+        answer = await app.ask("POST", "/.gatekeeper/enqueue")
+        assert answer.status == 201
+        assert set(answer.json) == {"state", "expires_at", "token"}
+        entered = await app.ask("GET", "/api", headers={TOKEN: answer.json["token"]})
+        assert entered.status == 200
+        assert (await gate.room(room_name).queue.look()).queue_length == 0
+
+
+async def test_a_token_that_enqueue_renews_comes_back_in_the_header_too(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as app,
+    ):
+        token = (await app.ask("POST", "/.gatekeeper/enqueue")).json["token"]
+        await gate.allow(room_name, 1)
+        answer = await app.ask("POST", "/.gatekeeper/enqueue", headers={TOKEN: token})
+        assert answer.json["state"] == "admitted"
+        assert answer.headers[TOKEN] == answer.json["token"] != token
+
+
+async def test_leaving_the_line_moves_up_those_behind(store_url: str, room_name: RoomName) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as first,
+        Visitor(gate) as second,
+    ):
+        await first.get()
+        await second.get()
+        answer = await first.ask("POST", "/.gatekeeper/leave")
+        assert answer.json == {"state": "none"}
+        assert first.cookies() == {}
+        assert (await second.status())["position"] == 1
+        assert (await first.status()) == {"state": "none"}
+
+
+async def test_a_ticket_that_was_given_back_counts_no_more(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        await visitor.get()
+        [(name, ticket)] = visitor.cookies().items()
+        await visitor.ask("POST", "/.gatekeeper/leave")
+        await gate.allow(room_name, 1)
+        visitor.take_cookie(name, ticket)
+        answer = await visitor.ask("GET", "/.gatekeeper/status")
+        assert answer.json == {"state": "none"}
+        assert visitor.cookies() == {}
+
+
+async def test_leaving_from_inside_lets_the_next_in_at_once(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            room(room_name, rate="60000/min", burst=100, max_active=1),
+            store_url=store_url,
+            origin_url=origin.url,
+        ) as gate,
+        Visitor(gate) as inside,
+        Visitor(gate) as outside,
+    ):
+        assert (await inside.get())[0] == 200
+        assert (await outside.get())[0] == 503
+        assert (await inside.ask("POST", "/.gatekeeper/leave")).status == 200
+        await outside.until_admitted(timeout_s=3)
+        assert (await outside.get())[0] == 200
+        assert (await inside.get())[0] == 503
+
+
+async def test_leaving_by_a_form_answers_a_page_with_the_way_back(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            room(room_name, rate="0", path="/shop/"), store_url=store_url, origin_url=origin.url
+        ) as gate,
+        Visitor(gate) as visitor,
+    ):
+        await visitor.get("/shop/")
+        answer = await visitor.ask(
+            "POST", f"/.gatekeeper/leave?room={room_name}", data={}, headers=HTML
+        )
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert "Content-Security-Policy" in answer.headers
+        assert 'href="/shop/"' in answer.text
+        assert visitor.cookies() == {}
+
+
+async def test_whoever_has_no_token_with_them_loses_none_by_leaving(
+    store_url: str, room_name: RoomName
+) -> None:
+    """A form on another site sends no cookie along (SameSite=Lax), and must not take it away."""
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        for headers in (HTML, {"Accept": "*/*"}):
+            answer = await visitor.ask("POST", "/.gatekeeper/leave", data={}, headers=headers)
+            assert answer.status == 200
+            assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["", "nothing", "status/", "static/", "static/none.css", "static/..%2fstatus", "admin"]
+)
+async def test_anything_else_under_the_prefix_is_not_found_and_never_forwarded(
+    store_url: str, room_name: RoomName, path: str
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        await visitor.get()  # inside, so that the origin would answer
+        del origin.requests[:]
+        for method in ("GET", "POST", "DELETE"):
+            answer = await visitor.ask(
+                method, "/.gatekeeper/" + path, headers={"Accept": "application/json"}
+            )
+            assert answer.status == 404
+            assert "error" in answer.json
+        assert (await visitor.ask("GET", "/.gatekeeper/" + path, headers=HTML)).status == 404
+        assert origin.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "wrong"),
+    [
+        ("status", "GET, HEAD", "POST"),
+        ("health", "GET, HEAD", "POST"),
+        ("enqueue", "POST", "GET"),
+        ("leave", "POST", "GET"),
+        ("leave", "POST", "DELETE"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(
+    store_url: str, room_name: RoomName, path: str, allowed: str, wrong: str
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        answer = await visitor.ask(wrong, f"/.gatekeeper/{path}")
+        assert answer.status == 405
+        assert answer.headers["Allow"] == allowed
+        assert "error" in answer.json
+        assert origin.requests == []
+
+
+async def test_the_pages_assets_are_kept_for_good(store_url: str, room_name: RoomName) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        _, page = await visitor.get()
+        paths = sorted(set(re.findall(r'"(/\.gatekeeper/static/[^"]+)"', page)))
+        types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+        assert {path.rpartition(".")[2] for path in paths} == set(types)
+        for path in paths:
+            plain = await visitor.ask("GET", path, headers={"Accept-Encoding": "identity"})
+            packed = await visitor.ask("GET", path, headers={"Accept-Encoding": "gzip"})
+            head = await visitor.ask("HEAD", path)
+            for answer in (plain, packed, head):
+                assert answer.status == 200
+                assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert answer.headers["Vary"] == "Accept-Encoding"
+                kind = answer.headers["Content-Type"].partition(";")[0]
+                assert kind == types[path.rpartition(".")[2]]
+            assert "Content-Encoding" not in plain.headers
+            assert packed.headers["Content-Encoding"] == "gzip"
+            assert packed.body == plain.body  # read through the client's own gzip
+            wrong = await visitor.ask("POST", path)
+            assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_health_is_well_without_any_token(store_url: str, room_name: RoomName) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
+        Visitor(gate) as visitor,
+    ):
+        answer = await visitor.ask("GET", "/.gatekeeper/health")
+        assert (answer.status, answer.json) == (200, {"status": "ok"})
+        assert (await visitor.ask("HEAD", "/.gatekeeper/health")).status == 200
+        assert visitor.cookies() == {}
+
+
+async def test_a_room_can_be_named_and_an_unknown_one_is_not_found(
+    store_url: str, room_name: RoomName
+) -> None:
+    side = f"{room_name}-side"
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            room(room_name) + room(side, rate="0", path="/side/"),
+            store_url=store_url,
+            origin_url=origin.url,
+        ) as gate,
+        Visitor(gate) as visitor,
+    ):
+        in_main = await visitor.ask("POST", "/.gatekeeper/enqueue")
+        assert in_main.json["state"] == "admitted"
+        in_side = await visitor.ask("POST", f"/.gatekeeper/enqueue?room={side}")
+        assert in_side.json["room"] == side
+        token = {TOKEN: in_side.json["token"]}
+        asked = await visitor.ask("GET", f"/.gatekeeper/status?room={side}", headers=token)
+        assert asked.json["position"] == 1
+        elsewhere = await visitor.ask("GET", "/.gatekeeper/status", headers=token)
+        assert elsewhere.json == {"state": "none"}
+        for path in ("status", "enqueue", "leave"):
+            method = "GET" if path == "status" else "POST"
+            unknown = await visitor.ask(method, f"/.gatekeeper/{path}?room=nowhere")
+            assert unknown.status == 404
+            assert "error" in unknown.json
+
+
+async def test_where_the_front_page_is_in_no_room_the_room_must_be_named(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            room(room_name, rate="0", path="/checkout/"), store_url=store_url, origin_url=origin.url
+        ) as gate,
+        Visitor(gate) as visitor,
+    ):
+        assert (await visitor.ask("GET", "/.gatekeeper/status")).status == 404
+        assert (await visitor.status(room=room_name)) == {"state": "none"}
