@@ -195,7 +195,8 @@ class Worker:
         self._listener.close()
         self._server.pre_shutdown()
         limit_s = self._plan.config.server.shutdown_timeout
-        await asyncio.gather(self._server.shutdown(limit_s), self._lane.close(limit_s))
+        # aiohttp takes its limit twice: for handlers to end, and again for them to be cancelled.
+        await asyncio.gather(self._server.shutdown(limit_s / 2), self._lane.close(limit_s))
 
     async def _count(self) -> None:
         assert self._server is not None

@@ -1,0 +1,145 @@
+"""A real browser comes to a real origin through the gate, waits in line, and is let in."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import cycle
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from gatekeeper.config import RoomName
+from gatekeeper.demo.origin import start_origin
+from gatekeeper.policy.decision import Mode
+from tests.browser.conftest import NewPage
+from tests.gates import TIMEOUT, Gate, running_gate
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
+
+_ENTER_MS = 30_000
+
+
+@asynccontextmanager
+async def two_replicas(
+    room: RoomName, rate: str, *, store_url: str, events_url: str
+) -> AsyncIterator[tuple[Gate, Gate]]:
+    """Two gates that share a line, in front of the sample shop. Nobody gets in by the burst."""
+    # The shop's page holds an event stream open, which a gate that ends waits for.
+    toml = f'[server]\nshutdown_timeout = "500ms"\n[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n'
+    shop = await start_origin()
+    try:
+        async with (
+            running_gate(
+                toml, store_url=store_url, events_url=events_url, origin_url=shop.url
+            ) as one,
+            running_gate(
+                toml, store_url=store_url, events_url=events_url, origin_url=shop.url
+            ) as other,
+        ):
+            yield one, other
+    finally:
+        await shop.stop()
+
+
+async def spread_over(page: Page, *gates: Gate) -> list[str]:
+    """From now on each request of the page goes to the next replica; returns who was asked."""
+    ports = cycle([urlsplit(gate.url).netloc for gate in gates])
+    asked: list[str] = []
+
+    async def to_the_next(route: Route) -> None:
+        netloc = next(ports)
+        asked.append(netloc)
+        await route.continue_(url=urlsplit(route.request.url)._replace(netloc=netloc).geturl())
+
+    await page.route("**/*", to_the_next)
+    return asked
+
+
+async def line_up(gate: Gate, count: int) -> list[str]:
+    """`count` visitors join the line as apps do; their tokens, in order of arrival."""
+    tokens = []
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        for _ in range(count):
+            async with session.post(f"{gate.url}/.gatekeeper/enqueue") as response:
+                tokens.append((await response.json())["token"])
+    return tokens
+
+
+async def poll(gate: Gate, token: str) -> str:
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT, headers={"X-Queue-Token": token}) as session,
+        session.get(f"{gate.url}/.gatekeeper/status") as response,
+    ):
+        state: str = (await response.json())["state"]
+        return state
+
+
+async def test_a_visitor_sees_the_position_fall_and_enters_by_themselves_at_any_replica(
+    store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(
+        room_name, "60/min", store_url=store_url, events_url=events_url
+    ) as gates:
+        ahead = await line_up(gates[0], 5)  # the first of them takes the burst
+        page = await new_page()
+        asked = await spread_over(page, *gates)
+        response = await page.goto(gates[0].url + "/?ticket=yes#top")
+        assert response is not None
+        assert response.status == 503
+        position = page.locator("#position")
+        first = int(await position.inner_text())
+        assert 2 <= first <= 5
+        await expect(position).not_to_have_text(str(first), timeout=_ENTER_MS)
+        assert int(await position.inner_text()) < first
+        assert urlsplit(page.url).query == "ticket=yes"  # the address asked for
+        await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
+        await expect(page.locator("h1").first).to_be_visible()
+        assert urlsplit(page.url).query == "ticket=yes"
+        assert len(set(asked)) == 2
+        assert [await poll(gates[1], token) for token in ahead] == ["admitted"] * 5
+
+
+async def test_two_tabs_share_one_place(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(room_name, "1/h", store_url=store_url, events_url="off") as gates:
+        await line_up(gates[0], 3)
+        page = await new_page()
+        await page.goto(gates[0].url)
+        place = await page.locator("#position").inner_text()
+        other = await page.context.new_page()
+        await other.goto(gates[1].url + "/elsewhere")
+        assert await other.locator("#position").inner_text() == place
+        state = await gates[0].room(room_name).queue.look()
+        assert state.queue_length == 3
+
+
+async def test_the_line_can_be_held_and_opened_while_someone_watches(
+    store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(
+        room_name, "10/min", store_url=store_url, events_url=events_url
+    ) as gates:
+        await line_up(gates[0], 3)
+        page = await new_page()
+        await page.goto(gates[0].url)
+        html = page.locator("html")
+        await expect(html).to_have_attribute("data-state", "waiting")
+        await gates[1].room(room_name).queue.set_mode(Mode.HOLD)
+        await expect(html).to_have_attribute("data-state", "held", timeout=_ENTER_MS)
+        await gates[1].room(room_name).queue.set_mode(Mode.OPEN)
+        await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
+
+
+async def test_without_script_the_page_reloads_itself_until_it_is_the_shop(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(room_name, "10/min", store_url=store_url, events_url="off") as gates:
+        await line_up(gates[0], 2)
+        page = await new_page(java_script_enabled=False)
+        await page.goto(gates[0].url)
+        assert await page.locator("#position").inner_text() == "2"
+        await gates[1].room(room_name).queue.set_mode(Mode.OPEN)
+        await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
