@@ -38,10 +38,12 @@ class Downstream:
         aiohttp sends no error page of its own after a handler that failed, once bytes are counted.
         """
         self._writer.output_size += len(data)
-        self.transport.write(data)
+        self.write(data)
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        # A client that just left has not cancelled us yet; uvloop raises for what is closed.
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     @property
     def slow(self) -> bool:

@@ -75,7 +75,9 @@ class OriginConnection(asyncio.Protocol):
         return self.reusable and not self._buffer and not self.closing
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        # Whoever reads the answer is told of the end; uvloop raises for what is closed.
+        if not self.closing:
+            self._transport.write(data)
 
     async def next_head(self) -> Answer:
         """The next head, interim ones too."""
@@ -219,7 +221,8 @@ class OriginConnection(asyncio.Protocol):
 
     def _takes_what_it_gets(self) -> bool:
         """Whether an upload that has to wait for the origin progressed since it was last asked."""
-        unsent = self._transport.get_write_buffer_size() if self._writing_paused else 0
+        waits = self._writing_paused and not self.closing
+        unsent = self._transport.get_write_buffer_size() if waits else 0
         progressed = unsent < self._unsent_bytes
         self._unsent_bytes = unsent
         return progressed

@@ -64,7 +64,8 @@ class Wire:
         self.writer = writer
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        if not self.writer.is_closing():  # uvloop raises for what the gate closed
+            self.writer.write(data)
 
     async def flush(self) -> None:
         async with asyncio.timeout(PATIENCE_S):

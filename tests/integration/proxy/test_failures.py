@@ -128,6 +128,30 @@ async def test_a_client_whose_upload_stops_is_told_408() -> None:
     assert origin.requests == []
 
 
+async def test_an_origin_that_vanishes_during_an_upload_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            await wire.exactly(1000)
+            wire.abort()
+
+        return script
+
+    async with proxying(script_of) as (_, gate):
+        wire = await gate.connect()
+        wire.send(get("/", "Content-Length: 100000", method="POST"))
+        for _ in range(10):
+            wire.send(b"x" * 1000)
+            await asyncio.sleep(0)
+        assert (await wire.message()).status == 502
+        wire.close()
+    assert len(gate.errors) == 1
+    assert isinstance(gate.errors[0], OriginProtocolError)
+    assert caplog.records == []
+
+
 CUT = {
     "a short length": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
     "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
