@@ -60,7 +60,7 @@ async def demo(*, port: int | None, visitors: int) -> int:
         serving, gate = await _gate(origin.url, port=port, ended=ended)
         try:
             _say(_welcome(serving))
-            last = await _crowd_until(gate, serving, visitors=visitors)
+            last = await _crowd_until(ended, gate, serving, visitors=visitors)
         finally:
             ended.set()
             await gate
@@ -102,8 +102,10 @@ async def _gate(
     return ready.result(), gate
 
 
-async def _crowd_until(gate: asyncio.Task[None], serving: Serving, *, visitors: int) -> _Last:
-    """Send people until the gate ends, which it does on SIGINT; show how it goes."""
+async def _crowd_until(
+    ended: asyncio.Event, gate: asyncio.Task[None], serving: Serving, *, visitors: int
+) -> _Last:
+    """Send people until `ended`, which a signal sets, or the gate ends by itself."""
     last = _Last()
     plan = CrowdPlan(
         url=serving.url,
@@ -124,14 +126,17 @@ async def _crowd_until(gate: asyncio.Task[None], serving: Serving, *, visitors: 
             report(progress)
 
         crowd = asyncio.create_task(run_crowd(plan, on_progress=show), name="demo crowd")
+        end = asyncio.create_task(ended.wait(), name="demo end")
         try:
-            await asyncio.wait({gate, crowd}, return_when=asyncio.FIRST_COMPLETED)
-            if not gate.done():
-                crowd.result()
-                await gate  # the crowd's day is over; the gate stays open
+            tasks: set[asyncio.Task[Any]] = {gate, end, crowd}
+            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if done == {crowd}:
+                crowd.result()  # its day is over; the gate stays open
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             crowd.cancel()
-            await asyncio.wait({crowd})
+            end.cancel()
+            await asyncio.wait({crowd, end})
     return last
 
 
