@@ -132,11 +132,12 @@ class Gate:
             visitor=pass_.visitor,
             client=client,
             strip_cookies=self._own_cookies,
-            response_headers=_as_bytes(headers),
         )
 
         def on_head(_status: int, command: str | None) -> Fields:
-            return obey(command, visit, pass_.visitor) if command is not None else ()
+            if command == _REVOKE:  # whoever goes is handed no new pass on the way out
+                return obey(command, visit, pass_.visitor)
+            return _as_bytes(headers)
 
         end = entrance.session_end(pass_) if wants_upgrade(request) else None
         try:
