@@ -49,7 +49,8 @@ def client_behind(
     return Client(
         address=str(_behind(peer, _members(values("X-Forwarded-For")), trusted)),
         scheme=forwarded_scheme if forwarded_scheme in {"http", "https"} else scheme,
-        host=forwarded_host if HOST.fullmatch(forwarded_host) else host,
+        host=host,
+        forwarded_host=forwarded_host if HOST.fullmatch(forwarded_host) else "",
     )
 
 

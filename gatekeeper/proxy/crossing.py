@@ -16,11 +16,17 @@ OnHead = Callable[[int, str | None], Fields]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asked, by the rules of `client_of`; `host` is the Host that they used, "" if none."""
+    """Who asked, by the rules of `client_of`.
+
+    `host` is the Host of the request itself, "" if none: it routes, and goes on as Host.
+    `forwarded_host` is what a trusted proxy says the visitor used; it is only passed on, since
+    many a proxy passes a visitor's own on, who could choose their room with it.
+    """
 
     address: str
     scheme: str
     host: str
+    forwarded_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

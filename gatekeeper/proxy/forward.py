@@ -31,6 +31,7 @@ from gatekeeper.proxy.headers import (
     wants_upgrade,
 )
 from gatekeeper.proxy.pool import FRESH_IDLE_S, MAX_IDLE_S, OriginPool, authority_of
+from gatekeeper.proxy.server import ends_connection
 from gatekeeper.proxy.tunnel import Tunnel
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
 
@@ -123,7 +124,9 @@ class _Exchange:
                 status=answer.status,
                 command=answer.command,
                 origin_seconds=origin_seconds,
-                keep_alive=whole and self._request.keep_alive,
+                keep_alive=whole
+                and self._request.keep_alive
+                and not ends_connection(self._request),
             )
             if answer.status == _SWITCHING_PROTOCOLS:
                 await self._switch(answer, relayed)

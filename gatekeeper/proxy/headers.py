@@ -137,8 +137,9 @@ def _introduction(crossing: Crossing) -> bytes:
         client.address.encode("ascii"),
         client.scheme.encode("ascii"),
     )
-    if client.host:
-        said = b"X-Forwarded-Host: %b\r\n%b" % (client.host.encode("ascii"), said)
+    host = client.forwarded_host or client.host
+    if host:
+        said = b"X-Forwarded-Host: %b\r\n%b" % (host.encode("ascii"), said)
     if not crossing.visitor:  # the request fell in no room
         return said + b"\r\n"
     return b"%bX-Gatekeeper-Visitor: %b\r\nX-Gatekeeper-Room: %b\r\n\r\n" % (

@@ -1,7 +1,8 @@
 """What the proxy relies on in `aiohttp.web.Server`, which parses the client's side.
 
-Rules: a connection that the express lane hands over may bring the failure of the request it is
-handed over with. It belongs to that request and ends with it, and with the connection.
+Rules: nothing follows a chunked request on its connection; `ends_connection` says why. A
+connection that the express lane hands over may bring the failure of the request it is handed over
+with, which belongs to that request, and ends with it or with the connection.
 """
 
 from __future__ import annotations
@@ -42,6 +43,16 @@ class Handler(RequestHandler):
         options = {k: v for k, v in SERVER_OPTIONS.items() if k != "handler_cancellation"}
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.failure: GatekeeperError | None = None
+
+
+def ends_connection(request: BaseRequest) -> bool:
+    """Whether no other request may follow this one on its connection.
+
+    aiohttp's C parser (3.14.5) keeps the last trailer of a chunked request and takes it for the
+    first field of the next. Behind a proxy that shares its connections, that one is of another
+    visitor, and the field may be a cookie: RFC 9110 section 6.5.1 forbids this very merge.
+    """
+    return "Transfer-Encoding" in request.headers
 
 
 def take_failure(request: BaseRequest) -> GatekeeperError | None:

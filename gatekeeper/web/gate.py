@@ -8,6 +8,7 @@ not admitted is answered without reading its body. Whatever fails here refuses.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import assert_never
@@ -23,13 +24,14 @@ from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
 from gatekeeper.proxy.crossing import Fields, OnHead
 from gatekeeper.proxy.headers import wants_upgrade
-from gatekeeper.proxy.server import take_failure
+from gatekeeper.proxy.server import ends_connection, take_failure
 from gatekeeper.web.answers import SAFE_METHODS, Answers, waiting
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
 from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
 
 _REVOKE = "revoke"  # the one Gatekeeper-Command
+_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 
 log = structlog.get_logger()
 
@@ -62,6 +64,12 @@ class Gate:
 
     async def handle(self, request: BaseRequest) -> Response | Relayed:
         """Answer one request; never raises but for cancellation."""
+        answer = await self._answer(request)
+        if ends_connection(request) and isinstance(answer, Response):
+            answer.force_close()
+        return answer
+
+    async def _answer(self, request: BaseRequest) -> Response | Relayed:
         try:
             check_request(request)
             return await self._handle(request)
@@ -192,13 +200,14 @@ def obey(command: str, visit: Visit, visitor: VisitorId) -> Fields:
 
 
 def _path(request: BaseRequest) -> str:
-    """The path of the request target, also of one in absolute-form; with its query."""
+    """The path and query of the request target, as the origin will see them."""
     target = request.raw_path
-    if target.startswith("/") or "://" not in target:
+    authority = _AUTHORITY.match(target)
+    if authority is None:
         return target
-    rest = target.partition("://")[2]
-    slash = rest.find("/")
-    return rest[slash:] if slash >= 0 else "/"
+    # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
+    rest = target[authority.end() :]
+    return rest if rest.startswith("/") else "/" + rest
 
 
 def _as_bytes(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
