@@ -26,21 +26,14 @@ if not s then
   changed = true
 end
 
-local news
-if epoch == s.epoch then
-  news = version > s.version
-elseif epoch > s.epoch then
-  news = true
-else
-  news = epoch > s.origin_epoch or (epoch == s.origin_epoch and version > s.origin_version)
-end
-if epoch > 0 and news then
-  if epoch < s.epoch then
-    s.origin_epoch, s.origin_version = epoch, version
-  else
-    s.epoch = epoch
-    if version > s.version then s.version = version end
-  end
+-- The store forgot, if the replica knows of a later state than the store's own: it was rolled back,
+-- or born on a clock that is behind. Then a new epoch begins, so that the states before and after
+-- are told apart and replicas that know still more are heard as well.
+local forgot = epoch > s.epoch or (epoch == s.epoch and version > s.version)
+local news = epoch > s.origin_epoch or (epoch == s.origin_epoch and version > s.origin_version)
+if forgot then s.epoch = math.max(now, epoch + 1) end
+if epoch > 0 and news and epoch < s.epoch then
+  s.origin_epoch, s.origin_version = epoch, version
   s.mode, s.rate = ARGV[6], ARGV[7]
   local known = { watermark = 8, last = 9, arrived = 11, released = 12, admitted = 13,
     abandoned = 14 }

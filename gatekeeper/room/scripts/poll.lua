@@ -37,8 +37,10 @@ for i = 4, #ARGV, 3 do
   elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     code = '2'
   else
-    -- A ticket from before this store was born: others like it are on their way.
-    if arrival < s.epoch and now < s.epoch + window and s.recovering_until < s.epoch + window then
+    -- A ticket from before this store was born: others like it are on their way. (An epoch in the
+    -- future is no birth but a clock that is behind; join has seen to the recovery.)
+    if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
+      and s.recovering_until < s.epoch + window then
       s.recovering_until = s.epoch + window
     end
     -- Stamped by a clock that runs ahead, or newer than what the store remembers: nobody who
