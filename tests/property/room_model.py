@@ -1,0 +1,279 @@
+"""A room in plain Python: what the scripts should do, said a second time and another way.
+
+Rules: every visitor stands in one of five ways, and time never steps back behind the last look at
+the bucket. No limits of size are modelled, for the machine's rooms stay below all of them. The
+bucket counts billionths in whole numbers: exact for rates that divide a microsecond evenly.
+"""
+
+from dataclasses import dataclass, field
+
+from gatekeeper.policy.decision import Gone, Granted, Mode, Placed, Standing
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.queue import Asking, Left
+from gatekeeper.room.state import RoomState
+
+UNIT = 10**9
+
+
+@dataclass(slots=True)
+class Waiting:
+    arrival_us: int
+    deadline_us: int
+
+
+@dataclass(slots=True)
+class Inside:
+    until_us: int
+    claimed: bool
+
+
+@dataclass(slots=True)
+class Spent:
+    until_us: int
+
+
+@dataclass(slots=True)
+class Revoked:
+    until_us: int
+
+
+Standpoint = Waiting | Inside | Spent | Revoked  # or, without an entry, unknown
+
+
+@dataclass(slots=True)
+class Totals:
+    arrived: int = 0
+    released: int = 0
+    admitted: int = 0
+    abandoned: int = 0
+    revocations: int = 0
+
+
+@dataclass(slots=True)
+class RoomModel:
+    rules: Rules
+    clock_us: int
+    epoch: int = 0
+    origin: tuple[int, int] = (0, 0)
+    mode: Mode = Mode.AUTO
+    rate: int = 0
+    configured_rate: int = 0
+    level: int = 0
+    filled_at_us: int = 0
+    grants: int = 0
+    watermark_us: int = 0
+    last_us: int = 0
+    recovering_until_us: int = 0
+    totals: Totals = field(default_factory=Totals)
+    people: dict[VisitorId, Standpoint] = field(default_factory=dict)
+
+    @property
+    def now_us(self) -> int:
+        return max(self.clock_us, self.filled_at_us)
+
+    def line(self) -> list[tuple[int, VisitorId]]:
+        """Those who wait, first come first; of one arrival by name."""
+        return sorted(
+            (each.arrival_us, name)
+            for name, each in self.people.items()
+            if isinstance(each, Waiting)
+        )
+
+    def inside(self) -> list[VisitorId]:
+        return [name for name, each in self.people.items() if isinstance(each, Inside)]
+
+    # The seven operations
+
+    def join(
+        self, known: RoomState | None, *, version: int, starting: bool, window_us: int
+    ) -> None:
+        """`version` is the store's own, of which the model knows nothing else."""
+        configured = round(self.rules.rate_per_minute)
+        if not self.epoch:
+            self.epoch = self.filled_at_us = self.clock_us
+            self.rate = self.configured_rate = configured
+            self.level = self.rules.burst * UNIT if configured else 0
+        knowledge = (known.epoch, known.version) if known is not None else (0, 0)
+        if knowledge > (self.epoch, version):
+            self.epoch = max(self.now_us, knowledge[0] + 1)
+        if known is not None and self.origin < knowledge < (self.epoch, 0):
+            self.origin = knowledge
+            self.mode, self.rate = known.mode, round(known.rate_per_minute)
+            self.grants, self.level = known.pending_grants, 0
+            self.watermark_us = max(self.watermark_us, known.watermark_us)
+            self.last_us = max(self.last_us, known.last_arrival_us)
+            totals = self.totals
+            totals.arrived = max(totals.arrived, known.arrived_total)
+            totals.released = max(totals.released, known.released_total)
+            totals.admitted = max(totals.admitted, known.admitted_total)
+            totals.abandoned = max(totals.abandoned, known.abandoned_total)
+            self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
+        if starting and self.configured_rate != configured:
+            self._refill()
+            self.rate = self.configured_rate = configured
+
+    def arrive(self, names: list[VisitorId]) -> list[Granted | Placed]:
+        self._refill()
+        due = self._due() if not self.line() else 0
+        if due and self._free() < len(names):
+            self._end_slots()
+        free = self._free() if self.mode is not Mode.OPEN else len(names)
+        answers: list[Granted | Placed] = []
+        for name in names:
+            match self.people.get(name):
+                case Waiting(arrival_us=arrival_us):
+                    answers.append(Placed(arrival_us, self._ahead(name)))
+                    continue
+                case Inside():
+                    answers.append(Granted(self.last_us, proven=False))
+                    continue
+            self.last_us = max(self.last_us + 1, self.now_us)
+            self.totals.arrived += 1
+            if due > 0 and free > 0 and not self.line():
+                due, free = due - 1, free - 1
+                self._pay(1)
+                self.totals.admitted += 1
+                until_us = self.now_us + _us(self.rules.unproven_slot_s)
+                self.people[name] = Inside(until_us, claimed=False)
+                answers.append(Granted(self.last_us, proven=False))
+            else:
+                deadline_us = self.now_us + _us(self.rules.prove_within_s)
+                self.people[name] = Waiting(self.last_us, deadline_us)
+                answers.append(Placed(self.last_us, self._ahead(name)))
+        return answers
+
+    def poll(self, batch: list[Asking], *, window_us: int) -> list[Standing]:
+        return [self._poll(asking, window_us=window_us) for asking in batch]
+
+    def _poll(self, asking: Asking, *, window_us: int) -> Standing:
+        name, now_us = asking.visitor, self.now_us
+        deadline_us = now_us + _us(self.rules.abandon_after_s)
+        match self.people.get(name):
+            case Waiting() as waiting:
+                waiting.deadline_us = deadline_us
+                return Placed(asking.arrival_us, self._ahead(name))
+            case Inside() as inside:
+                self.totals.admitted += not inside.claimed and not asking.has_pass
+                inside.claimed = True
+                inside.until_us = now_us + _us(self.rules.pass_life_s)
+                return Granted(asking.arrival_us, proven=True)
+            case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
+                return Gone()
+        born_until_us = self.epoch + window_us
+        if asking.arrival_us < self.epoch <= now_us < born_until_us:
+            self.recovering_until_us = max(self.recovering_until_us, born_until_us)
+        self.last_us = max(self.last_us, asking.arrival_us)
+        self.people[name] = Waiting(asking.arrival_us, deadline_us)
+        return Placed(asking.arrival_us, self._ahead(name))
+
+    def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
+        answers = []
+        for name, until_us in batch:
+            standpoint = self.people.get(name)
+            if isinstance(standpoint, Revoked) and standpoint.until_us > self.now_us:
+                answers.append(False)
+                continue
+            if isinstance(standpoint, Inside):
+                until_us = max(until_us, standpoint.until_us)
+            self.people[name] = Inside(until_us, claimed=True)
+            answers.append(True)
+        return answers
+
+    def leave(self, names: list[VisitorId]) -> list[Left]:
+        answers: list[Left] = []
+        for name in names:
+            standpoint = self.people.get(name)
+            self.totals.revocations += not isinstance(standpoint, Revoked)
+            self.totals.abandoned += isinstance(standpoint, Waiting)
+            self.people[name] = Revoked(self.now_us + _us(self.rules.revoked_for_s))
+            answers.append(
+                "slot"
+                if isinstance(standpoint, Inside)
+                else "place"
+                if isinstance(standpoint, Waiting)
+                else "nothing"
+            )
+        return answers
+
+    def advance(self) -> list[VisitorId]:
+        """Those who are released, in order."""
+        self._refill()
+        self._end_slots()
+        for name, each in list(self.people.items()):
+            match each:
+                case Spent(until_us=end_us) | Revoked(until_us=end_us) if end_us <= self.now_us:
+                    del self.people[name]
+                case Waiting(deadline_us=end_us) if end_us <= self.now_us:
+                    del self.people[name]
+                    self.totals.abandoned += 1
+        line, due = self.line(), self._due()
+        if self.mode is not Mode.OPEN:
+            due = min(due, self._free())
+        released = line[:due]
+        for arrival_us, name in released:
+            until_us = self.now_us + _us(self.rules.claim_within_s)
+            self.people[name] = Inside(until_us, claimed=False)
+            self.watermark_us = max(self.watermark_us, arrival_us)
+        self._pay(len(released))
+        self.totals.released += len(released)
+        return [name for _, name in released]
+
+    def allow(self, count: int) -> None:
+        self._refill()
+        self.grants += count
+
+    def set_rate(self, rate: int) -> None:
+        self._refill()
+        self.rate = rate
+        if not rate:
+            self.level = 0
+
+    def set_mode(self, mode: Mode) -> None:
+        self._refill()
+        self.mode = mode
+
+    # Underneath
+
+    def _ahead(self, name: VisitorId) -> int:
+        return [each for _, each in self.line()].index(name)
+
+    def _refill(self) -> None:
+        elapsed_us = self.now_us - self.filled_at_us
+        self.filled_at_us = self.now_us
+        self.level = min(self.level + elapsed_us * self.rate * 1000 // 60, self.rules.burst * UNIT)
+        if not self.rate:
+            self.level = 0
+
+    def _due(self) -> int:
+        if self.now_us < self.recovering_until_us or self.mode is Mode.HOLD:
+            return 0
+        return 10**9 if self.mode is Mode.OPEN else self.level // UNIT + self.grants
+
+    def _pay(self, count: int) -> None:
+        if self.mode is not Mode.AUTO:
+            return
+        by_rate = min(count, self.level // UNIT)
+        self.level -= by_rate * UNIT
+        self.grants -= count - by_rate
+
+    def _free(self) -> int:
+        if not self.rules.max_active:
+            return 10**9
+        return max(self.rules.max_active - len(self.inside()), 0)
+
+    def _end_slots(self) -> None:
+        for name in self.inside():
+            inside = self.people[name]
+            assert isinstance(inside, Inside)
+            if inside.until_us > self.now_us:
+                continue
+            del self.people[name]
+            if not inside.claimed:
+                self.totals.abandoned += 1
+            elif self.rules.spent_for_s:
+                self.people[name] = Spent(self.now_us + _us(self.rules.spent_for_s))
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,0 +1,502 @@
+"""A whole room under any course of events: visitors, operators, replicas, clocks and losses.
+
+Every call goes to the real scripts, under DragonflyDB's rules, and to the model of `room_model.py`,
+which must give the same answer and hold the same people in the same places. Beyond that the machine
+keeps promises of its own account: who came first goes first, no more than falls due in any span of
+time, nobody is lost, no ticket is honoured twice, the watermark never falls.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.decision import (
+    Arrive,
+    Forward,
+    Gone,
+    Granted,
+    Mode,
+    Poll,
+    RoomView,
+    Standing,
+    conclude,
+    decide,
+    renewed,
+)
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.room.queue import Asking
+from gatekeeper.room.state import RoomState
+from tests.contract.grounds import EmulatedGround, Replica
+from tests.property.room_model import UNIT, Inside, Revoked, RoomModel, Spent, Waiting
+
+T = TypeVar("T")
+
+ROOM = RoomName("machine")
+REPLICAS = st.integers(0, 2)
+RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
+PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
+WHO = st.integers(0, 10_000)  # picks one of those there are
+
+
+@dataclass(slots=True)
+class Visitor:
+    """One browser, with the token it goes on with and the last ticket it ever had."""
+
+    name: VisitorId
+    token: Token | None
+    ticket: Ticket | None = None
+    has_left: bool = False
+    has_claimed: bool = False
+    is_over: bool = False  # the pass expired, and the pacer has looked since
+
+
+@dataclass(slots=True)
+class Admissions:
+    """What was let in by the rate, moment by moment, beside what had fallen due until then."""
+
+    fell_due: int = 0
+    log: list[tuple[int, int]] | None = None  # (fallen due in all, let in just now)
+
+    def let_in(self, count: int, *, burst: int) -> None:
+        self.log = [*(self.log or []), (self.fell_due, count)]
+        let_in = 0
+        for fell_due, at_once in reversed(self.log):
+            let_in += at_once
+            assert let_in * UNIT <= burst * UNIT + self.fell_due - fell_due
+
+
+class RoomMachine(RuleBasedStateMachine):
+    @initialize(
+        rate=RATES,
+        burst=st.sampled_from([1, 3, 10]),
+        max_active=st.sampled_from([0, 2, 5]),
+        session_s=st.sampled_from([30.0, 1000.0]),
+        keep_place_s=st.sampled_from([60.0, 600.0]),
+    )
+    def open(
+        self, rate: int, burst: int, max_active: int, session_s: float, keep_place_s: float
+    ) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.promised = replace(
+            Rules.of(RoomConfig(name=ROOM)),
+            rate_per_minute=float(rate),
+            burst=burst,
+            max_active=max_active,
+            session_s=session_s,
+            keep_place_s=keep_place_s,
+            claim_within_s=20.0,
+            prove_within_s=10.0,
+            abandon_after_s=30.0,
+        )
+        self.ground = EmulatedGround(ROOM)
+        self.model = RoomModel(self.promised, self.ground.rules.clock_us)
+        self.visitors: list[Visitor] = []
+        self.arrived = 0
+        self.admissions = Admissions()
+        self.due_until_us = self.model.now_us
+        self.watermarks = [0, 0, 0]
+        self.replicas = [Replica(self.ground, self.promised, name=str(at)) for at in range(3)]
+        self.out_of_touch = [True, True, True]
+        self.latest: tuple[str, Any] | None = None
+        for at in range(3):
+            self.join(at, starting=True)
+
+    # Calls, each made of the scripts and of the model
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def replica(self, at: int) -> Replica:
+        """That replica, after it has noticed that the store forgot."""
+        if self.out_of_touch[at]:
+            self.join(at)
+        return self.replicas[at]
+
+    def join(self, at: int, *, starting: bool = False) -> None:
+        replica = self.replicas[at]
+        known = replica.newest
+        stored = self.ground.rules.data.get(f"gk:{{{ROOM}}}:state", {})
+        version, window_us = int(stored.get("version", 0)), self.window_us(replica)
+        was_born = bool(self.model.epoch)
+        before = (self.model.grants, self.model.level)
+        self.run(replica.queue.join(starting=starting))
+        self.model.join(known, version=version, starting=starting, window_us=window_us)
+        self.out_of_touch[at] = False
+        if not was_born or before != (self.model.grants, self.model.level):
+            self.admissions = Admissions()
+            self.due_until_us = self.model.now_us
+        self.hear(at)
+
+    def window_us(self, replica: Replica) -> int:
+        return round(replica.queue._recovery_window_s(replica.newest) * 1_000_000)
+
+    def hear(self, at: int) -> None:
+        """The watermark never falls for anybody."""
+        state = self.replicas[at].newest
+        assert state is not None
+        assert state.watermark_us >= self.watermarks[at]
+        self.watermarks[at] = state.watermark_us
+
+    def call_arrive(self, at: int, names: list[VisitorId]) -> list[Any]:
+        replica, grants = self.replica(at), self.model.grants
+        self.let_fall_due()
+
+        async def arrive() -> list[Any]:
+            return await asyncio.gather(*map(replica.queue.arrive, names))
+
+        admitted, waiting = self.model.totals.admitted, bool(self.model.line())
+        answers = self.run(arrive())
+        assert answers == self.model.arrive(names)
+        admitted = self.model.totals.admitted - admitted
+        assert not (waiting and admitted)
+        self.check_admissions(admitted, grants_before=grants)
+        self.hear(at)
+        return answers
+
+    def call_poll(self, at: int, batch: list[Asking]) -> list[Standing]:
+        replica = self.replica(at)
+
+        async def poll() -> list[Standing]:
+            return await asyncio.gather(*map(replica.queue.poll, batch))
+
+        window_us = self.window_us(replica)
+        standings = self.run(poll())
+        assert standings == self.model.poll(batch, window_us=window_us)
+        self.hear(at)
+        return standings
+
+    def call_touch(self, at: int, batch: list[tuple[VisitorId, int]]) -> None:
+        replica = self.replica(at)
+
+        async def touch() -> list[bool]:
+            return await asyncio.gather(
+                *[replica.queue.touch(name, until_us=until_us) for name, until_us in batch]
+            )
+
+        assert self.run(touch()) == self.model.touch(batch)
+
+    def call_leave(self, at: int, names: list[VisitorId]) -> None:
+        _, left = self.run(self.replica(at).queue.leave(names))
+        assert left == self.model.leave(names)
+
+    def call_advance(self, at: int, _: object = None) -> int:
+        replica, grants = self.replica(at), self.model.grants
+        self.let_fall_due()
+        _, count = self.run(replica.queue.advance())
+        present = self.model.line()
+        released = self.model.advance()
+        assert count == len(released)
+        arrivals = {name: arrival_us for arrival_us, name in present}
+        if released:
+            last_us = max(arrivals[name] for name in released)
+            assert all(arrival_us >= last_us for arrival_us, _ in self.model.line())
+        if released and self.model.mode is Mode.AUTO and self.promised.max_active:
+            assert len(self.model.inside()) <= self.promised.max_active
+        self.check_admissions(count, grants_before=grants)
+        for visitor in self.visitors:
+            if isinstance(visitor.token, Pass) and visitor.token.expires_at_s <= self.now_s:
+                visitor.is_over = True
+        self.hear(at)
+        return count
+
+    def all_in_touch(self) -> None:
+        """A replica's older knowledge still replaces what an operator sets after a loss, so the
+        operators of this machine wait until every replica has spoken."""
+        for at in range(3):
+            self.replica(at)
+
+    def call_allow(self, at: int, count: int) -> None:
+        self.all_in_touch()
+        self.run(self.replica(at).queue.allow(count))
+        self.model.allow(count)
+
+    def call_set_rate(self, at: int, rate: int) -> None:
+        self.all_in_touch()
+        self.let_fall_due()
+        self.run(self.replicas[at].queue.set_rate(rate))
+        self.model.set_rate(rate)
+
+    def call_set_mode(self, at: int, mode: Mode) -> None:
+        self.all_in_touch()
+        self.run(self.replica(at).queue.set_mode(mode))
+        self.model.set_mode(mode)
+
+    def call(self, kind: str, at: int, argument: Any) -> Any:
+        self.latest = (kind, argument)
+        return getattr(self, f"call_{kind}")(at, argument)
+
+    # What the machine keeps account of
+
+    @property
+    def now_s(self) -> float:
+        return self.model.now_us / 1_000_000
+
+    def let_fall_due(self) -> None:
+        elapsed_us = self.model.now_us - self.due_until_us
+        self.due_until_us = self.model.now_us
+        self.admissions.fell_due += elapsed_us * self.model.rate * 1000 // 60
+
+    def check_admissions(self, count: int, *, grants_before: int) -> None:
+        if self.model.mode is Mode.HOLD:
+            assert count == 0
+        if self.model.mode is Mode.AUTO and count:
+            by_grant = grants_before - self.model.grants
+            assert 0 <= by_grant <= count
+            self.admissions.let_in(count - by_grant, burst=self.promised.burst)
+
+    def goes_on_with(self, visitor: Visitor, standing: Standing, held: Token | None) -> None:
+        token = conclude(visitor.name, standing, held, rules=self.promised, now_s=self.now_s)
+        visitor.token = token
+        if isinstance(token, Ticket):
+            visitor.ticket, visitor.is_over = token, False
+        elif isinstance(token, Pass):
+            visitor.has_claimed, visitor.is_over = True, False
+
+    # Visitors
+
+    @rule(at=REPLICAS, count=st.integers(1, 6))
+    def newcomers(self, at: int, count: int) -> None:
+        names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
+        self.arrived += count
+        answers = self.call("arrive", at, names)
+        arrivals = [answer.arrival_us for answer in answers]
+        assert arrivals == sorted(set(arrivals))
+        for name, answer in zip(names, answers, strict=True):
+            self.visitors.append(Visitor(name, None))
+            self.goes_on_with(self.visitors[-1], answer, None)
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=8))
+    def ask(self, at: int, who: list[int]) -> None:
+        """Requests of visitors, as the gate handles them."""
+        for visitor in self.some(who):
+            self.request(at, visitor)
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS)
+    def everybody_asks(self, at: int) -> None:
+        for visitor in self.visitors:
+            self.request(at, visitor)
+
+    def request(self, at: int, visitor: Visitor) -> None:
+        token = visitor.token
+        if token is None or token.expires_at_s <= self.now_s:
+            return
+        self.replica(at)
+        view = RoomView(self.model.mode, self.model.watermark_us, frozenset(), store_up=True)
+        match decide(token, view, rules=self.promised, now_s=self.now_s):
+            case Forward(pass_=pass_, renew=True):
+                visitor.token = renewed(pass_, rules=self.promised, now_s=self.now_s)
+                until_us = round(visitor.token.expires_at_s * 1_000_000)
+                self.call("touch", at, [(visitor.name, until_us)])
+            case Forward():
+                pass
+            case Poll(visitor=name, arrival_us=arrival_us):
+                asking = Asking(name, arrival_us, has_pass=isinstance(token, Pass))
+                [standing] = self.call("poll", at, [asking])
+                if isinstance(standing, Gone):
+                    assert visitor.has_left or visitor.has_claimed, "lost"
+                if visitor.has_left:
+                    assert standing == Gone()
+                self.goes_on_with(visitor, standing, token)
+            case decision:
+                assert isinstance(decision, Arrive), decision
+
+    @precondition(lambda self: any(each.ticket for each in self.visitors))
+    @rule(at=REPLICAS, who=WHO)
+    def an_old_ticket_is_shown_again(self, at: int, who: int) -> None:
+        visitors = [each for each in self.visitors if each.ticket and each.has_claimed]
+        if not visitors:
+            return
+        visitor = visitors[who % len(visitors)]
+        ticket = visitor.ticket
+        assert ticket is not None
+        if ticket.expires_at_s <= self.now_s:
+            return
+        asking = Asking(visitor.name, ticket.arrival_us, has_pass=False)
+        [standing] = self.call("poll", at, [asking])
+        if visitor.is_over or visitor.has_left:
+            assert standing == Gone(), "honoured twice"
+        if isinstance(standing, Granted):
+            self.goes_on_with(visitor, standing, ticket)
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=3))
+    def leave(self, at: int, who: list[int]) -> None:
+        leaving = self.some(who)
+        self.call("leave", at, [each.name for each in leaving])
+        for visitor in leaving:
+            visitor.has_left = True
+
+    def some(self, who: list[int]) -> list[Visitor]:
+        return list(
+            {at: self.visitors[at] for at in (each % len(self.visitors) for each in who)}.values()
+        )
+
+    # Replicas, operators, time
+
+    @rule(ats=st.lists(REPLICAS, min_size=1, max_size=4))
+    def pace(self, ats: list[int]) -> None:
+        counts = [self.call("advance", at, None) for at in ats]
+        if self.model.mode is Mode.AUTO:
+            assert not any(counts[1:]), "due once, released twice"
+
+    @rule(at=REPLICAS, count=st.sampled_from([1, 2, 20]))
+    def allow(self, at: int, count: int) -> None:
+        self.call_allow(at, count)
+
+    @rule(at=REPLICAS, rate=RATES)
+    def set_rate(self, at: int, rate: int) -> None:
+        self.call("set_rate", at, rate)
+
+    @rule(at=REPLICAS, mode=st.sampled_from([Mode.AUTO, Mode.AUTO, Mode.HOLD, Mode.OPEN]))
+    def set_mode(self, at: int, mode: Mode) -> None:
+        self.call("set_mode", at, mode)
+
+    @rule(passing_ms=PASSING_MS)
+    def time_passes(self, passing_ms: int) -> None:
+        if passing_ms > 0:
+            self.run(self.ground.pass_time(passing_ms / 1000))
+        else:
+            self.ground.rules.clock_us += passing_ms * 1000
+        self.model.clock_us = self.ground.rules.clock_us
+
+    @precondition(lambda self: self.latest)
+    @rule(at=REPLICAS)
+    def the_latest_call_comes_again(self, at: int) -> None:
+        kind, argument = cast(tuple[str, Any], self.latest)
+        if kind == "arrive":  # nobody is told of an arrival before it was answered, so none left
+            known = (Spent, Revoked)
+            argument = [n for n in argument if not isinstance(self.model.people.get(n), known)]
+        if argument or kind == "advance":
+            getattr(self, f"call_{kind}")(at, argument)
+
+    @rule(at=REPLICAS)
+    def a_replica_restarts(self, at: int) -> None:
+        self.replicas[at] = Replica(self.ground, self.promised, name=str(at))
+        self.out_of_touch[at] = False
+        self.watermarks[at] = 0
+        self.join(at, starting=True)
+
+    @rule(order=st.permutations(range(3)), again=st.booleans())
+    def the_store_loses_everything(self, order: list[int], again: bool) -> None:
+        """The replicas come back one by one, and send again who left, as the live room does."""
+        newest = max(
+            (each.newest for each in self.replicas if each.newest),
+            key=lambda state: (state.epoch, state.version),
+        )
+        self.ground.rules.data.clear()
+        # Two losses while the clock is behind could give two births one epoch.
+        behind_ms = max(newest.epoch - self.ground.rules.clock_us, 0) // 1000
+        self.time_passes(behind_ms + 1)
+        self.model = RoomModel(self.promised, self.ground.rules.clock_us)
+        self.out_of_touch = [True, True, True]
+        for at in order if again else order[:1]:
+            self.join(at)
+        left = [each.name for each in self.visitors if each.has_left]
+        if left:
+            self.call_leave(order[0], left)
+        for visitor in self.visitors:
+            visitor.is_over = False
+        if again:
+            self.check_written_back(newest)
+
+    def check_written_back(self, newest: RoomState) -> None:
+        model, totals = self.model, self.model.totals
+        assert (model.mode, model.rate) == (newest.mode, round(newest.rate_per_minute))
+        assert model.grants == newest.pending_grants
+        assert model.watermark_us >= newest.watermark_us
+        assert model.last_us >= newest.last_arrival_us
+        assert totals.arrived >= newest.arrived_total
+        assert totals.released >= newest.released_total
+        assert totals.admitted >= newest.admitted_total
+        assert totals.abandoned >= newest.abandoned_total
+        assert model.now_us < model.recovering_until_us
+
+    # What holds after every step
+
+    @invariant()
+    def the_store_holds_what_the_model_holds(self) -> None:
+        model = self.model
+        data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
+        waiting = {n: w for n, w in model.people.items() if isinstance(w, Waiting)}
+        inside = {n: i for n, i in model.people.items() if isinstance(i, Inside)}
+        assert data.get("queue", {}) == {n: w.arrival_us for n, w in waiting.items()}
+        assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
+        assert data.get("seen", {}) == {n: w.deadline_us for n, w in waiting.items()} | {
+            n: i.until_us for n, i in inside.items() if not i.claimed
+        }
+        for name, kind in (("spent", Spent), ("revoked", Revoked)):
+            held = {n: e.until_us for n, e in model.people.items() if isinstance(e, kind)}
+            stored = cast(dict[VisitorId, float], data.get(name, {}))
+            assert _still(held, model.now_us) == _still(stored, model.now_us)
+        state, totals = data["state"], model.totals
+        numbers = {
+            "epoch": model.epoch,
+            "level": model.level,
+            "filled_at": model.filled_at_us,
+            "grants": model.grants,
+            "watermark": model.watermark_us,
+            "last": model.last_us,
+            "recovering_until": model.recovering_until_us,
+            "arrived": totals.arrived,
+            "released": totals.released,
+            "admitted": totals.admitted,
+            "abandoned": totals.abandoned,
+            "revocations": totals.revocations,
+        }
+        stored_numbers = {name: int(state[name]) for name in numbers}
+        assert stored_numbers == numbers, stored_numbers.items() ^ numbers.items()
+        assert (state["mode"], float(state["rate"])) == (model.mode, model.rate)
+
+    def teardown(self) -> None:
+        """In the end everybody who kept asking gets in."""
+        if not hasattr(self, "loop"):
+            return
+        try:
+            self.let_everybody_in()
+        finally:
+            self.loop.close()
+
+    def let_everybody_in(self) -> None:
+        self.call("set_mode", 0, Mode.AUTO)
+        self.call("set_rate", 0, 600)
+        self.time_passes(3000)
+        for _ in range(30 + len(self.visitors)):  # a burst of one lets in one at a time
+            there = [
+                each
+                for each in self.visitors
+                if isinstance(each.token, Ticket) and each.token.expires_at_s > self.now_s
+            ]
+            for visitor in there:
+                self.request(1, visitor)
+            self.call("leave", 2, [VisitorId(name) for name in self.model.inside()])
+            if not any(isinstance(each.token, Ticket) for each in there):
+                return
+            self.call("advance", 0, None)
+            self.time_passes(5000)
+        raise AssertionError(f"somebody waits for ever: {self.model}")
+
+
+def _still(scores: dict[VisitorId, T], now_us: int) -> dict[VisitorId, T]:
+    return {name: until for name, until in scores.items() if cast(float, until) > now_us}
+
+
+def test_any_course_of_events_leaves_the_room_as_promised() -> None:
+    run_state_machine_as_test(
+        RoomMachine, settings=settings(max_examples=100, stateful_step_count=40)
+    )
