@@ -128,7 +128,7 @@ def _react(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random)
         case Ask.VISIT:
             return _go_on(visitor, answer, plan=plan, random=random)
         case Ask.LEAVE:
-            return _after_leaving(visitor, random)
+            return _after_leaving(visitor, plan=plan, random=random)
         case Ask.REPLAY:
             return None
 
@@ -150,7 +150,7 @@ def _stand(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random)
         visitor.stage, visitor.next = Stage.INSIDE, Ask.VISIT
         if plan.visit_requests == 0:
             return _end_visit(visitor, plan=plan, random=random)
-        return random.uniform(0.1, 1.0)
+        return _a_moment_s(plan, random)
     arrived = visitor.next is Ask.ARRIVE
     visitor.stage, visitor.next, visitor.told_s = Stage.WAITING, Ask.POLL, answer.refresh_s
     told_s = answer.refresh_s * random.uniform(*_JITTER)
@@ -186,11 +186,16 @@ def _end_visit(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | 
     if visitor.kind is not Kind.JUMPER and random.random() < plan.stayers:
         return None  # idles until the pass ends by itself
     visitor.next = Ask.LEAVE
-    return random.uniform(0.1, 1.0)
+    return _a_moment_s(plan, random)
 
 
-def _after_leaving(visitor: Visitor, random: Random) -> float | None:
+def _after_leaving(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | None:
     if visitor.ticket is None:
         return None
     visitor.stage, visitor.next, visitor.token = Stage.GONE, Ask.REPLAY, visitor.ticket
-    return random.uniform(0.5, 2.0)
+    return _a_moment_s(plan, random)
+
+
+def _a_moment_s(plan: CrowdPlan, random: Random) -> float:
+    """Between one thing and the next; short when the whole visit is."""
+    return random.uniform(0.1, 1.0) * min(plan.visit_s, 1.0)
