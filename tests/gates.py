@@ -41,22 +41,28 @@ class Origin:
     url: str = ""
     requests: list[web.Request] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+    _runner: web.AppRunner | None = None
 
     @classmethod
     @asynccontextmanager
-    async def running(cls) -> AsyncIterator[Origin]:
+    async def running(cls, *, port: int = 0) -> AsyncIterator[Origin]:
         origin = cls()
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{rest:.*}", origin._answer)
-        runner = web.AppRunner(app, access_log=None)
+        origin._runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         origin.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield origin
         finally:
-            await runner.cleanup()
+            await origin.stop()
+
+    async def stop(self) -> None:
+        """Close all connections and listen no more; twice does no harm."""
+        assert self._runner is not None
+        await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)

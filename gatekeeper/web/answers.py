@@ -21,7 +21,6 @@ from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.pages import Page, Pages, WaitingView
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
 Headers = Iterable[tuple[str, str]]
 
 _SERVER = {"Server": "gatekeeper"}  # else aiohttp tells its version to everybody

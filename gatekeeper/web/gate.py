@@ -23,13 +23,16 @@ from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
 from gatekeeper.proxy.crossing import Fields, OnHead
+from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.proxy.server import ends_connection, take_failure
-from gatekeeper.web.answers import SAFE_METHODS, Answers, waiting
+from gatekeeper.web.answers import Answers, waiting
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
 from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
 
+_ORIGIN_AWAY = "The site behind this page does not answer just now."
+_PLACE_KEPT = " Your place is kept."
 _REVOKE = "revoke"  # the one Gatekeeper-Command
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 
@@ -63,7 +66,7 @@ class Gate:
         self._tls = tls
 
     async def handle(self, request: BaseRequest) -> Response | Relayed:
-        """Answer one request; never raises but for cancellation."""
+        """Answer one request; raises only when its answer broke off, or it was cancelled."""
         answer = await self._answer(request)
         if ends_connection(request) and isinstance(answer, Response):
             answer.force_close()
@@ -76,8 +79,15 @@ class Gate:
         except BadRequest as error:
             metrics.requests.labels("", "bad_request").inc()
             return self._answers.problem(request, error.public, status=error.status, close=True)
-        except Exception:
-            log.exception("request_failed")
+        except Exception as error:
+            if not isinstance(error, ConnectionError):  # else the client left, or takes no more
+                log.exception("request_failed")
+            if request.writer.output_size > 0:
+                # An answer has begun, perhaps in another protocol: no word of ours may follow it.
+                metrics.requests.labels("", "cut").inc()
+                if request.transport is not None:
+                    reset(request.transport)
+                raise
         finally:
             take_failure(request)  # one that was not asked for: it is not the next request's
         metrics.requests.labels("", "failed").inc()
@@ -181,10 +191,10 @@ class Gate:
             log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
             return self._answers.problem(
                 request,
-                "The site behind this page does not answer just now. Your place is kept.",
+                _ORIGIN_AWAY + _PLACE_KEPT if crossing.room else _ORIGIN_AWAY,
                 status=504 if timed_out else 502,
                 headers=headers,
-                retry=request.method in SAFE_METHODS,
+                retry=True,
                 close=request.body_exists,
             )
         metrics.forwarded.count(crossing.room, relayed.origin_seconds)
