@@ -1,0 +1,129 @@
+"""The table, continued: answers of origins that keep the rules, and of those that do not."""
+
+from tests.conformance.cases import CHUNKED, GET, OK, SEEN, Case, Says, answers, fails, head
+from tests.conformance.rig import asked, seen
+
+CHUNKS = b"2;ext=1\r\nok\r\n001\r\n!\r\n0\r\n\r\n"
+WITH_TRAILERS = b"3\r\nabc\r\n0\r\nT: 1\r\nt-2:\xff\r\n\r\n"
+HINTS = head(b"Link: </a.css>; rel=preload", line=b"HTTP/1.1 103 Early Hints")
+NO_BODY = head(line=b"HTTP/1.1 204 No Content")
+
+
+def head_only(said: bytes, back: bytes | None = None) -> Case:
+    back = said if back is None else back
+    return Case(asked(b"HEAD /"), seen(b"HEAD /"), (Says(said),), back)
+
+
+GOOD = {
+    "a length": answers(OK),
+    "no bytes": answers(head(b"Content-Length: 0")),
+    "a length and space around it": answers(head(b"content-LENGTH:  2\t") + b"ok"),
+    "a megabyte": answers(head(b"Content-Length: 1048576") + b"0123456789abcdef" * 65536),
+    "chunks": answers(head(CHUNKED, b"X: 1") + CHUNKS, head(b"X: 1", CHUNKED) + CHUNKS),
+    "chunks and trailers": answers(
+        head(b"Trailer: T", CHUNKED) + WITH_TRAILERS, head(CHUNKED, b"Trailer: T") + WITH_TRAILERS
+    ),
+    "a body until the end": answers(
+        head(b"X: 1") + b"body", head(b"X: 1", CHUNKED) + b"4\r\nbody\r\n0\r\n\r\n", then="close"
+    ),
+    "an empty body until the end": answers(
+        head(b"X: 1"), head(b"X: 1", CHUNKED) + b"0\r\n\r\n", then="close"
+    ),
+    "HTTP/1.0 and a length": answers(
+        head(b"Content-Length: 2", line=b"HTTP/1.0 200 OK") + b"ok", OK, then="close"
+    ),
+    "HTTP/1.0 until the end": answers(
+        head(line=b"HTTP/1.0 200 OK") + b"ok", head(CHUNKED) + b"2\r\nok\r\n0\r\n\r\n", then="close"
+    ),
+    "204": answers(NO_BODY),
+    "204 with a length": answers(
+        head(b"Content-Length: 0", line=b"HTTP/1.1 204 No Content"), NO_BODY
+    ),
+    "304 with the length of what is not sent": answers(
+        head(b"Content-Length: 10", b'ETag: "x"', line=b"HTTP/1.1 304 Not Modified")
+    ),
+    "304 that says chunked": answers(
+        head(CHUNKED, line=b"HTTP/1.1 304 Not Modified"), head(line=b"HTTP/1.1 304 Not Modified")
+    ),
+    "HEAD with a length": head_only(head(b"Content-Length: 10")),
+    "HEAD that says chunked": head_only(head(CHUNKED), head()),
+    "HEAD without either": head_only(head(b"X: 1")),
+    "hints, twice": answers(HINTS + HINTS + OK),
+    "102 and 103": answers(head(line=b"HTTP/1.1 102 Processing") + HINTS + OK),
+    "an unasked 100": answers(head(line=b"HTTP/1.1 100 Continue") + OK),
+    "no reason": answers(head(b"Content-Length: 2", line=b"HTTP/1.1 200 ") + b"ok"),
+    "a reason of odd bytes": answers(
+        head(b"Content-Length: 2", line=b"HTTP/1.1 299 \xfc \t!") + b"ok"
+    ),
+    "a status nobody knows": answers(head(b"Content-Length: 2", line=b"HTTP/1.1 599 Odd") + b"ok"),
+    "several cookies, odd spelling": answers(
+        head(b"set-COOKIE:a=1", b"Set-Cookie: b=2", b"X:\t\xff ", b"Content-Length: 2") + b"ok"
+    ),
+    "what concerns the connection": answers(
+        head(
+            b"Connection: x-hop, Keep-Alive",
+            b"X-Hop: 1",
+            b"Keep-Alive: timeout=5",
+            b"Content-Length: 2",
+        )
+        + b"ok",
+        OK,
+    ),
+    "Connection: close": answers(
+        head(b"Connection: close", b"Content-Length: 2") + b"ok", OK, then="close"
+    ),
+    "more than its length": answers(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", OK),
+    "more than its chunks": answers(head(CHUNKED) + CHUNKS + b"evil", head(CHUNKED) + CHUNKS),
+    "a body for a 204": answers(NO_BODY + b"evil", NO_BODY),
+    "a body for a HEAD": head_only(OK, head(b"Content-Length: 2")),
+}
+
+BAD = {
+    "nothing": fails(b"", then="close"),
+    "a reset": fails(b"", then="reset"),
+    "half a head": fails(b"HTTP/1.1 200 OK\r\nContent-", then="close"),
+    "no HTTP": fails(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    "HTTP/2": fails(head(b"Content-Length: 2", line=b"HTTP/2.0 200 OK") + b"ok"),
+    "a status of two digits": fails(head(b"Content-Length: 2", line=b"HTTP/1.1 20 OK") + b"ok"),
+    "a status below 100": fails(head(b"Content-Length: 2", line=b"HTTP/1.1 099 OK") + b"ok"),
+    "bare LF": fails(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", then="close"),
+    "bare LF in a field": fails(head(b"X: a\nContent-Length: 2") + b"ok"),
+    "bare CR in a field": fails(head(b"X: a\rb", b"Content-Length: 2") + b"ok"),
+    "a folded field": fails(head(b"X: a", b" b", b"Content-Length: 2") + b"ok"),
+    "space before a colon": fails(head(b"Content-Length : 2") + b"ok"),
+    "no colon": fails(head(b"X", b"Content-Length: 2") + b"ok"),
+    "NUL": fails(head(b"X: a\0b", b"Content-Length: 2") + b"ok"),
+    "a length and chunks": fails(head(b"Content-Length: 2", CHUNKED) + CHUNKS),
+    "two lengths": fails(head(b"Content-Length: 2", b"Content-Length: 2") + b"ok"),
+    "a list of lengths": fails(head(b"Content-Length: 2, 2") + b"ok"),
+    "a signed length": fails(head(b"Content-Length: +2") + b"ok"),
+    "a hexadecimal length": fails(head(b"Content-Length: 0x2") + b"ok"),
+    "an empty length": fails(head(b"Content-Length:") + b"ok"),
+    "another coding": fails(head(b"Transfer-Encoding: gzip, chunked") + CHUNKS),
+    "chunked twice": fails(head(CHUNKED, CHUNKED) + CHUNKS),
+    "chunks in HTTP/1.0": fails(head(CHUNKED, line=b"HTTP/1.0 200 OK") + CHUNKS),
+    "a switch that nobody asked for": fails(
+        head(b"Upgrade: websocket", b"Connection: Upgrade", line=b"HTTP/1.1 101 Switching")
+    ),
+    "a head of 64 KiB": fails(head(*[b"X: " + b"a" * 1000] * 66)),
+    "hints and then nothing": Case(
+        GET, SEEN, (Says(HINTS, "close"),), HINTS + b"HTTP/1.1 502 Bad Gateway\r\n", "answered"
+    ),
+}
+
+CHUNKED_HEAD = head(CHUNKED)
+# Broken after the head was with the client: what came is passed on, and the connection is broken.
+CUT = {
+    "less than its length": (head(b"Content-Length: 5"), b"123", "close"),
+    "less than its length, and a reset": (head(b"Content-Length: 5"), b"123", "reset"),
+    "no last chunk": (CHUNKED_HEAD, b"2\r\nok\r\n", "close"),
+    "half a chunk": (CHUNKED_HEAD, b"5\r\nok", "close"),
+    "half the trailers": (CHUNKED_HEAD, b"0\r\nT: 1\r\n", "close"),
+    "a body until the end that is reset": (head(b"X: 1"), b"body", "reset"),
+    "a chunk size that is no number": (CHUNKED_HEAD, b"2\r\nok\r\nzz\r\n", "stay"),
+    "a chunk size with a sign": (CHUNKED_HEAD, b"2\r\nok\r\n-1\r\n", "stay"),
+    "a chunk size beyond 64 bits": (CHUNKED_HEAD, b"2\r\nok\r\n10000000000000001\r\n", "stay"),
+    "a chunk longer than its size": (CHUNKED_HEAD, b"2\r\nok!\r\n", "stay"),
+    "bare LF after a chunk size": (CHUNKED_HEAD, b"2\r\nok\r\n1\n!\r\n", "stay"),
+    "a folded trailer": (CHUNKED_HEAD, b"0\r\nT: 1\r\n 2\r\n\r\n", "stay"),
+}
