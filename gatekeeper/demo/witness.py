@@ -235,15 +235,15 @@ class Witness:
             )
         )
 
-    def progress(self, *, now_s: float) -> Progress:
-        """The state now; also adds to the curve."""
+    def progress(self, *, now_s: float, last: bool = False) -> Progress:
+        """The state now; also adds to the curve, and to its very end when it is the `last`."""
         self._recent.append((now_s, self.admitted, self.requests))
         while now_s - self._recent[0][0] > _RATE_SPAN_S:
             self._recent.popleft()
         began_s, admitted, _ = self._recent[0]
         span_s = max(now_s - began_s, 1.0)
         earlier = next((each for each in self._recent if now_s - each[0] <= 5), self._recent[0])
-        if not self.curve or now_s - self.curve[-1].at_s >= self._curve_step_s:
+        if last or not self.curve or now_s - self.curve[-1].at_s >= self._curve_step_s:
             self.curve.append(Point(now_s, self.arrived, self.waiting, self.admitted))
             if len(self.curve) > _MOST_POINTS:
                 del self.curve[1::2]
