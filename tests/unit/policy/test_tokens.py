@@ -1,7 +1,6 @@
 """A token is read or it is None; nothing that was not signed by us is read, and nothing raises."""
 
 import base64
-import hashlib
 import hmac
 import json
 import math
@@ -55,13 +54,15 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def signed(header: object, payload: object, *, secret: bytes = SECRET) -> str:
+def signed(
+    header: object, payload: object, *, secret: bytes = SECRET, digest: str = "sha256"
+) -> str:
     """A token signed by hand, so that any header and any payload can be tried."""
     parts = [
         base64url(part if isinstance(part, bytes) else json.dumps(part).encode())
         for part in (header, payload)
     ]
-    signature = hmac.digest(secret, ".".join(parts).encode(), hashlib.sha256)
+    signature = hmac.digest(secret, ".".join(parts).encode(), digest)
     return ".".join([*parts, base64url(signature)])
 
 
@@ -98,13 +99,8 @@ FORGERIES: dict[str, Callable[[], str]] = {
     ),
     "the algorithm none over a good signature": lambda: signed(header(alg="none"), CLAIMS),
     "the algorithm NONE in capitals": lambda: signed(header(alg="NONE"), CLAIMS),
-    "HS512 with the right key": lambda: jwt.encode(
-        CLAIMS,
-        SECRET + b" and more, for HS512 asks for sixty-four",
-        algorithm="HS512",
-        headers={"typ": "pass+jwt", "kid": key_id(SECRET)},
-    ),
-    "HS384 in the header": lambda: signed(header(alg="HS384"), CLAIMS),
+    "HS512 with the right key": lambda: signed(header(alg="HS512"), CLAIMS, digest="sha512"),
+    "HS384 with the right key": lambda: signed(header(alg="HS384"), CLAIMS, digest="sha384"),
     "RS256 in the header, signed with the secret": lambda: signed(header(alg="RS256"), CLAIMS),
     "ES256 in the header": lambda: signed(header(alg="ES256"), CLAIMS),
     "a public key brought along": lambda: signed(
