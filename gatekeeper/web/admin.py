@@ -12,13 +12,14 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gatekeeper.config import DEFAULT_ROOM, RoomName, parse_rate_per_minute
-from gatekeeper.errors import StoreError
+from gatekeeper.errors import BadRequest, StoreError
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.operator import Operator
@@ -28,10 +29,12 @@ from gatekeeper.web.pages import Pages
 STATIC_PREFIX = "/static/"
 _OPEN_TO_ALL = ("/healthz", "/readyz", STATIC_PREFIX)
 _MOST_GRANTED_AT_ONCE = 1_000_000
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
 log = structlog.get_logger()
 
+Value = TypeVar("Value")
 Ready = Callable[[], Awaitable[list[str]]]
 
 
@@ -58,7 +61,7 @@ class Admin:
         self._exposition = exposition
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard, self._errors])
+        app = web.Application(middlewares=[self._errors, self._guard])
         app.add_routes(
             [
                 web.get("/", self._dashboard),
@@ -84,7 +87,7 @@ class Admin:
         if self._token:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not hmac.compare_digest(
-                given.strip().encode(), self._token
+                given.strip().encode("utf-8", "surrogateescape"), self._token
             ):
                 return _error(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
         elif not _from_here(request):
@@ -96,17 +99,21 @@ class Admin:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            return _error(error.status, error.reason.lower())
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            return _error(error.status, error.reason.lower(), allow)
+        except BadRequest as error:
+            return _error(error.status, error.public)
         except StoreError as error:
             return _error(503, error.public)
-        except ValueError as error:
-            return _error(400, str(error))
+        except Exception:
+            log.exception("admin_failed")
+            return _error(500, "something went wrong here")
 
     # Controls.
 
     async def _allow(self, request: web.Request) -> web.Response:
         operator = self._operator(request)
-        count = _count(request.query.get("n", ""))
+        count = _value(request, "n", _count)
         state = await operator.allow(count)
         log.info("allowed", room=operator.rules.room, count=count, by=request.remote)
         return web.json_response(
@@ -119,27 +126,22 @@ class Admin:
 
     async def _rate(self, request: web.Request) -> web.Response:
         operator = self._operator(request)
-        rate = parse_rate_per_minute(request.query.get("rate", ""))
+        rate = _value(request, "rate", parse_rate_per_minute)
         state = await operator.set_rate(rate)
         log.info("rate_set", room=operator.rules.room, rate_per_minute=rate, by=request.remote)
         return web.json_response({"rooms": [_room(operator, state)]})
 
     async def _mode(self, request: web.Request) -> web.Response:
         operator = self._operator(request)
-        try:
-            mode = Mode(request.query.get("mode", ""))
-        except ValueError:
-            raise ValueError("mode: expected auto, hold or open") from None
+        mode = _value(request, "mode", _mode)
         state = await operator.set_mode(mode)
         log.info("mode_set", room=operator.rules.room, mode=mode, by=request.remote)
         return web.json_response({"rooms": [_room(operator, state)]})
 
     async def _revoke(self, request: web.Request) -> web.Response:
         operator = self._operator(request)
-        visitor = request.query.get("visitor", "")
-        if not _VISITOR.fullmatch(visitor):
-            raise ValueError("visitor: expected an id of 22 characters")
-        held = await operator.revoke(VisitorId(visitor))
+        visitor = _value(request, "visitor", _visitor)
+        held = await operator.revoke(visitor)
         log.info("revoked", room=operator.rules.room, visitor=visitor, by=request.remote)
         return web.json_response({"room": operator.rules.room, "visitor": visitor, "held": held})
 
@@ -205,7 +207,7 @@ class Admin:
     def _operator(self, request: web.Request) -> Operator:
         name = RoomName(request.query.get("room", DEFAULT_ROOM))
         if name not in self._operators:
-            raise ValueError(f"room: expected one of {', '.join(self._operators)}")
+            raise BadRequest(f"room: expected one of {', '.join(self._operators)}")
         return self._operators[name]
 
 
@@ -225,10 +227,31 @@ def _room(operator: Operator, state: RoomState) -> dict[str, object]:
     }
 
 
+def _value(request: web.Request, name: str, parse: Callable[[str], Value]) -> Value:
+    """What the query says for `name`, parsed; raises BadRequest with what was expected."""
+    try:
+        return parse(request.query.get(name, ""))
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from error
+
+
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= _MOST_GRANTED_AT_ONCE:
-        raise ValueError(f"n: expected a whole number from 1 to {_MOST_GRANTED_AT_ONCE}")
+    if not _DIGITS.fullmatch(text) or not 0 < int(text) <= _MOST_GRANTED_AT_ONCE:
+        raise ValueError(f"expected a whole number from 1 to {_MOST_GRANTED_AT_ONCE}")
     return int(text)
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise ValueError("expected auto, hold or open") from None
+
+
+def _visitor(text: str) -> VisitorId:
+    if not _VISITOR.fullmatch(text):
+        raise ValueError("expected an id of 22 characters")
+    return VisitorId(text)
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -1,0 +1,366 @@
+"""The operator's listener, asked over HTTP: controls, refusals and what is to be seen."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admin import Admin
+from gatekeeper.web.pages import Pages
+from tests.gates import Answer, Visitor, room, running_gate
+from tests.servers import StoreServer
+
+CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
+
+
+@asynccontextmanager
+async def running_admin(
+    store_url: str,
+    *rooms: str,
+    token: str = "",
+    problems: Callable[[], list[str]] = list,
+) -> AsyncIterator[Visitor]:
+    """The listener in this process, and someone who asks it."""
+    store = RedisStore(store_url, timeout_s=1)
+    operators = {
+        RoomName(name): Operator(
+            store, NoEvents(), Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=7))
+        )
+        for name in rooms
+    }
+
+    async def ready() -> list[str]:
+        return problems()
+
+    admin = Admin(
+        operators,
+        token=token,
+        pages=Pages(asset_prefix="/static/"),
+        ready=ready,
+        exposition=lambda _states, _names: b"",
+    )
+    runner = web.AppRunner(admin.application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with Visitor(f"http://127.0.0.1:{runner.addresses[0][1]}") as operator:
+        try:
+            yield operator
+        finally:
+            await runner.cleanup()
+            for each in operators.values():
+                await each.close()
+            await store.close()
+
+
+async def status(
+    operator: Visitor, name: str, *, headers: dict[str, str] | None = None
+) -> dict[str, object]:
+    answer = await operator.ask("GET", f"/admin/status?room={name}", headers=headers)
+    assert answer.status == 200
+    [only] = answer.json["rooms"]
+    assert isinstance(only, dict)
+    return only
+
+
+# Controls.
+
+
+async def test_what_is_allowed_adds_up_and_stays_pending(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        first = await operator.ask("POST", f"/admin/allow?n=10&room={room_name}")
+        assert first.json == {"room": room_name, "granted": 10, "pending": 10}
+        second = await operator.ask("POST", f"/admin/allow?n=10&room={room_name}")
+        assert second.json == {"room": room_name, "granted": 10, "pending": 20}
+
+
+async def test_those_who_wait_take_what_is_allowed_at_once(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with (
+        running_gate(
+            room(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
+        ) as gate,
+        Visitor(gate) as first,
+        Visitor(gate) as second,
+        running_admin(store_url, room_name) as operator,
+    ):
+        await first.get()
+        await second.get()
+        answer = await operator.ask("POST", f"/admin/allow?n=5&room={room_name}")
+        assert answer.json == {"room": room_name, "granted": 5, "pending": 3}
+        assert (await first.status())["state"] == "admitted"
+        assert (await second.status())["state"] == "admitted"
+
+
+async def test_rate_and_mode_are_set_and_shown(store_url: str, room_name: RoomName) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        answer = await operator.ask("POST", f"/admin/rate?rate=8/s&room={room_name}")
+        assert answer.json["rooms"][0]["rate_per_minute"] == 480
+        answer = await operator.ask("POST", f"/admin/mode?mode=hold&room={room_name}")
+        assert answer.json["rooms"][0]["mode"] == "hold"
+        shown = await status(operator, room_name)
+        assert (shown["rate_per_minute"], shown["mode"]) == (480, "hold")
+
+
+async def test_status_shows_every_room_in_just_its_fields(
+    store_url: str, room_name: RoomName
+) -> None:
+    side = f"{room_name}-side"
+    async with running_admin(store_url, room_name, side) as operator:
+        answer = await operator.ask("GET", "/admin/status")
+        assert [each["room"] for each in answer.json["rooms"]] == [room_name, side]
+        for each in answer.json["rooms"]:
+            assert set(each) == {
+                "room",
+                "mode",
+                "rate_per_minute",
+                "queue_length",
+                "active",
+                "max_active",
+                "watermark",
+                "arrived_total",
+                "released_total",
+                "admitted_total",
+                "abandoned_total",
+            }
+            assert each["max_active"] == 7
+        assert (await status(operator, side))["room"] == side
+
+
+async def test_a_revoked_visitor_loses_their_place(store_url: str, room_name: RoomName) -> None:
+    async with (
+        running_gate(
+            room(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
+        ) as gate,
+        running_admin(store_url, room_name) as operator,
+    ):
+        visitor = new_visitor_id()
+        await gate.room(room_name).queue.arrive(visitor)
+        path = f"/admin/revoke?room={room_name}&visitor={visitor}"
+        answer = await operator.ask("POST", path)
+        assert answer.json == {"room": room_name, "visitor": visitor, "held": "place"}
+        assert (await operator.ask("POST", path)).json["held"] == "nothing"
+        assert (await status(operator, room_name))["queue_length"] == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "allow",
+        "allow?n=",
+        "allow?n=0",
+        "allow?n=-3",
+        "allow?n=1.5",
+        "allow?n=ten",
+        "allow?n=1000001",
+        "allow?n=" + "9" * 5000,
+        "allow?n=٣",
+        "rate",
+        "rate?rate=",
+        "rate?rate=fast",
+        "rate?rate=-1/s",
+        "rate?rate=nan/s",
+        "rate?rate=1e9/s",
+        "rate?rate=" + "9" * 400 + "/s",
+        "mode",
+        "mode?mode=",
+        "mode?mode=AUTO",
+        "mode?mode=closed",
+        "revoke",
+        "revoke?visitor=",
+        "revoke?visitor=*",
+        "revoke?visitor=" + "A" * 21,
+        "revoke?visitor=" + "A" * 23,
+    ],
+)
+async def test_a_bad_value_is_named_and_changes_nothing(
+    store_url: str, room_name: RoomName, target: str
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        before = await status(operator, room_name)
+        separator = "&" if "?" in target else "?"
+        answer = await operator.ask("POST", f"/admin/{target}{separator}room={room_name}")
+        assert answer.status == 400
+        assert set(answer.json) == {"error"}
+        named = {"allow": "n", "rate": "rate", "mode": "mode", "revoke": "visitor"}
+        assert answer.json["error"].startswith(named[target.partition("?")[0]] + ": ")
+        assert await status(operator, room_name) == before
+
+
+async def test_an_unknown_room_is_named_with_those_that_are(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        for target in CONTROLS:
+            answer = await operator.ask("POST", f"{target}&room=nowhere")
+            assert answer.status == 400
+            assert room_name in answer.json["error"]
+        assert (await operator.ask("GET", "/admin/status?room=nowhere")).status == 400
+        assert (await operator.ask("POST", "/admin/allow?n=1")).status == 400  # no room "default"
+
+
+async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name: RoomName) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        before = await status(operator, room_name)
+        for target in CONTROLS:
+            answer = await operator.ask("GET", f"{target}&room={room_name}")
+            assert answer.status == 405
+            assert answer.headers["Allow"] == "POST"
+            assert set(answer.json) == {"error"}
+        answer = await operator.ask("POST", "/admin/nothing")
+        assert (answer.status, set(answer.json)) == (404, {"error"})
+        assert await status(operator, room_name) == before
+
+
+# Who may.
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic c2VzYW1l", "sesame"],
+)
+async def test_without_the_token_nothing_is_done_or_told(
+    store_url: str, room_name: RoomName, authorization: str | None
+) -> None:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
+        before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
+        headers = {} if authorization is None else {"Authorization": authorization}
+        for target in CONTROLS:
+            answer = await operator.ask("POST", f"{target}&room={room_name}", headers=headers)
+            assert answer.status == 401
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        for target in ("/admin/status", "/metrics"):
+            assert (await operator.ask("GET", target, headers=headers)).status == 401
+        after = await status(operator, room_name, headers={"authorization": "bearer sesame"})
+        assert after == before
+
+
+async def test_bytes_that_are_no_text_are_no_bearer_token(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name, token="sesame") as operator, asyncio.timeout(5):
+        port = URL(operator.urls[0]).port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /admin/status HTTP/1.1\r\nHost: gate.example\r\n"
+            b"Authorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n"
+        )
+        assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+
+
+async def test_health_and_the_dashboards_files_ask_for_no_token(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
+        for target in ("/healthz", "/readyz", "/"):
+            assert (await operator.ask("GET", target)).status == 200
+
+
+FROM_ELSEWHERE = [
+    {"Host": "rebound.example:8081"},
+    {"Host": "localhost.example.com"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE, ids=str)
+async def test_without_a_token_no_other_site_reaches_the_controls(
+    store_url: str, room_name: RoomName, headers: dict[str, str]
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        before = await status(operator, room_name)
+        for target in CONTROLS:
+            answer = await operator.ask("POST", f"{target}&room={room_name}", headers=headers)
+            assert answer.status == 403
+        assert (await operator.ask("GET", "/metrics", headers=headers)).status == 403
+        assert await status(operator, room_name) == before
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Host": "localhost:8081"}, {"Host": "[::1]"}, {"Host": "127.0.0.1"}], ids=str
+)
+async def test_a_program_on_this_machine_needs_no_token(
+    store_url: str, room_name: RoomName, headers: dict[str, str]
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        await status(operator, room_name, headers=headers)
+
+
+async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        headers = {"Origin": operator.urls[0], "Sec-Fetch-Site": "same-origin"}
+        answer = await operator.ask("POST", f"/admin/allow?n=1&room={room_name}", headers=headers)
+        assert answer.status == 200
+
+
+async def test_with_a_token_the_address_does_not_matter(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
+        headers = {"Host": "gate.example", "Authorization": "Bearer sesame"}
+        await status(operator, room_name, headers=headers)
+
+
+# What is to be seen.
+
+
+async def test_readiness_gives_its_reasons(store_url: str, room_name: RoomName) -> None:
+    problems: list[str] = []
+    async with running_admin(store_url, room_name, problems=lambda: problems) as operator:
+        answer = await operator.ask("GET", "/readyz")
+        assert (answer.status, answer.json) == (200, {"status": "ready"})
+        problems.append("worker 1 is down")
+        answer = await operator.ask("GET", "/readyz")
+        assert answer.status == 503
+        assert answer.json == {"status": "not ready", "problems": ["worker 1 is down"]}
+        assert (await operator.ask("GET", "/healthz")).json == {"status": "ok"}
+
+
+async def test_the_dashboard_stands_under_its_own_strict_policy(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        answer = await operator.ask("GET", "/")
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["Cache-Control"] == "no-store"
+        path = answer.text.partition('src="/static/')[2].partition('"')[0]
+        asset = await operator.ask("GET", f"/static/{path}")
+        assert asset.status == 200
+        assert "immutable" in asset.headers["Cache-Control"]
+        assert (await operator.ask("GET", "/static/nothing.js")).status == 404
+
+
+async def test_with_the_store_away_the_controls_say_so(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with running_admin(private_store.url, room_name) as operator:
+        await status(operator, room_name)
+        private_store.kill()
+        answers: list[Answer] = [
+            await operator.ask("GET", "/admin/status"),
+            await operator.ask("POST", f"/admin/allow?n=1&room={room_name}"),
+        ]
+        for answer in answers:
+            assert answer.status == 503
+            assert set(answer.json) == {"error"}
+        assert (await operator.ask("GET", "/metrics")).status == 200
+        assert (await operator.ask("GET", "/healthz")).status == 200
