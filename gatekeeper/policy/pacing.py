@@ -18,15 +18,17 @@ def eta_s(ahead: int, *, rate_per_minute: float) -> int | None:
     return math.ceil((ahead + 1) * 60 / rate_per_minute)
 
 
-def refresh_s(eta: int | None, *, rules: Rules) -> int:
+def refresh_s(eta: int | None, *, rules: Rules, newcomer: bool = False) -> int:
     """When to ask again, whole seconds: soon near the front, rarely far back.
 
     A sixth of the expected wait: after each answer the visitor's knowledge is at most that stale,
-    and an hour's wait costs about 150 polls instead of 720 at a fixed 5 s.
+    and an hour's wait costs about 150 polls instead of 720 at a fixed 5 s. A newcomer is told to
+    come back well within `prove_within`, which sweeps those who do not.
     """
+    ceiling_s = min(rules.refresh_ceiling_s, rules.prove_within_s / 2 if newcomer else math.inf)
     if eta is None:
-        return max(1, int(min(10.0, rules.refresh_ceiling_s)))
-    return max(1, int(min(max(REFRESH_FLOOR_S * 2, eta / 6), rules.refresh_ceiling_s)))
+        return max(1, int(min(10.0, ceiling_s)))
+    return max(1, int(min(max(REFRESH_FLOOR_S * 2, eta / 6), ceiling_s)))
 
 
 def beat_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:

@@ -31,6 +31,7 @@ _OURS = _SERVER | {
     "Referrer-Policy": "same-origin",
 }
 _RETRY_AFTER_ORIGIN_S = 5
+_ISSUED_ON_ARRIVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ def waiting(
     """The visitor's place by the store's answer, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
+    # The ticket that was issued on arrival: its holder may not have shown it yet.
+    newcomer = ticket.issued_at_s - ticket.arrival_us / 1_000_000 < _ISSUED_ON_ARRIVAL_S
     return Waiting(
         room=rules.room,
         position=placed.ahead + 1 if placed else None,
@@ -64,7 +67,7 @@ def waiting(
         queue_length=max(state.queue_length, placed.ahead + 1) if state and placed else None,
         eta_seconds=eta,
         rate_per_minute=rate,
-        refresh_seconds=refresh_s(eta, rules=rules),
+        refresh_seconds=refresh_s(eta, rules=rules, newcomer=newcomer),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
     )
 

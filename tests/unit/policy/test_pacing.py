@@ -149,3 +149,11 @@ def test_all_shares_together_stay_within_the_rooms_rate_and_one_a_replica(
             for _ in range(burst + 1):
                 taken += bucket.take(now_s=now_s, rate_per_minute=rate, replicas=replicas)
     assert taken <= rate / 60 * now_s + 1e-6
+
+
+def test_a_newcomer_is_told_to_come_back_well_before_being_swept() -> None:
+    rules = Rules.of(RoomConfig(prove_within="20s"))  # type: ignore[arg-type]
+    far_back = refresh_s(36_000, rules=rules)
+    assert far_back > rules.prove_within_s
+    assert refresh_s(36_000, rules=rules, newcomer=True) * 1.15 < rules.prove_within_s
+    assert refresh_s(None, rules=rules, newcomer=True) * 1.15 < rules.prove_within_s
