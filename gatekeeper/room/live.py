@@ -227,9 +227,9 @@ class LiveRoom:
 
     async def _beat(self) -> None:
         held = self.view.state
+        await self._give_what_was_missed()
         await self.queue.advance()
         self.view.settle(held)
-        await self._give_what_was_missed()
         if not self.view.store_up:
             log.info("store_back", room=self.rules.room)
             self.view.regain_store()
@@ -272,9 +272,9 @@ class LiveRoom:
     async def _give_what_was_missed(self) -> None:
         """As much as there was when this began, since more may come all the while."""
         try:
-            await self._give_stamped(len(self._stamped))
-            await self._give_touched()
             await self._give_revoked()
+            await self._give_touched()
+            await self._give_stamped(len(self._stamped))
         except StoreFull as error:
             self._lost(error)
 

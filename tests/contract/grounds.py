@@ -95,7 +95,11 @@ class EmulatedGround:
         }
 
     async def pass_time(self, seconds: float) -> None:
-        self.rules.clock_us += round(seconds * 1_000_000)
+        passed_us = round(seconds * 1_000_000)
+        self.rules.clock_us += passed_us
+        state = self.rules.data.get(self._keys["state"])
+        if state:  # a pacer was there all the while
+            state["attended_at"] = str(int(state["attended_at"]) + passed_us)  # type: ignore[assignment]
 
 
 class ServerGround:

@@ -1,7 +1,7 @@
 -- Shared by every script of the room: loaded in front of each, so one EVALSHA carries both.
 --
 -- KEYS  1 queue    ZSET visitor -> arrival, microseconds
---       2 seen     ZSET visitor -> deadline by which to be seen again
+--       2 seen     ZSET visitor -> deadline by which to be seen again, on the clock `present`
 --       3 active   ZSET visitor -> expiry of the slot
 --       4 revoked  ZSET visitor -> when no token of theirs can be valid any more
 --       5 spent    ZSET visitor -> when the ticket that bought their slot has surely expired
@@ -41,12 +41,20 @@ end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
+-- No pacer sleeps for so long. When none has called for longer, the store or every replica was away
+-- and nobody could be seen: `present`, the clock of `seen`, stood still. And replicas may hold
+-- visitors whom they stamped meanwhile and who come before all newcomers, so that for RETURN, in
+-- which every replica calls, nobody is let in.
+local LONGEST_PAUSE, RETURN = 3000000, 2000000
+local present = now
+
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
-  'origin_epoch', 'origin_version', 'configured_rate' }
+  'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended' }
 
 -- The state as a table of numbers (mode and the rates stay strings), or nil in an empty store.
-local function load_state()
+-- `starts`: for a replica that starts, which has stamped nobody.
+local function load_state(starts)
   local raw = redis.call('HMGET', STATE, unpack_(FIELDS))
   if not raw[1] then return nil end
   local s = {}
@@ -60,6 +68,12 @@ local function load_state()
   end
   -- The store's clock may have stepped back behind what it once told: time never does.
   if now < s.filled_at then now = s.filled_at end
+  local pause = now - s.attended_at
+  if pause > LONGEST_PAUSE then
+    s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
+    if not starts and s.recovering_until < now + RETURN then s.recovering_until = now + RETURN end
+  end
+  present = now - s.unattended
   return s
 end
 

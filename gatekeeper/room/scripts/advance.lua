@@ -16,19 +16,24 @@ local REPLICA_FORGOTTEN_AFTER = 5000000
 local s = load_state()
 if not s then return { 'empty' } end
 refill(s, burst)
-if replica ~= '' then redis.call('ZADD', REPLICAS, fmt(now), replica) end
+-- Removals first: at maxmemory they still work, and make room.
 redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
 redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
 local swept = expire_slots(s, most_swept, spent_us)
-local unseen = redis.call('ZRANGEBYSCORE', SEEN, '-inf', fmt(now), 'LIMIT', 0, most_swept)
+local unseen = redis.call('ZRANGEBYSCORE', SEEN, '-inf', fmt(present), 'LIMIT', 0, most_swept)
 for i = 1, #unseen do
   redis.call('ZREM', SEEN, unseen[i])
   if redis.call('ZREM', QUEUE, unseen[i]) == 1 or redis.call('ZREM', ACTIVE, unseen[i]) == 1 then
     s.abandoned = s.abandoned + 1
     swept = swept + 1
   end
+end
+
+if replica ~= '' then
+  redis.call('ZADD', REPLICAS, fmt(now), replica)
+  s.attended_at = now
 end
 
 local due = 0
@@ -50,12 +55,12 @@ while released < due and passed_over < most_swept do
     if released >= due then break end
     local visitor, arrival = heads[i], tonumber(heads[i + 1])
     redis.call('ZREM', QUEUE, visitor)
-    if (score(SEEN, visitor) or 0) <= now then
+    if (score(SEEN, visitor) or 0) <= present then
       redis.call('ZREM', SEEN, visitor)
       s.abandoned = s.abandoned + 1
       passed_over = passed_over + 1
     else
-      redis.call('ZADD', SEEN, fmt(now + claim_us), visitor)
+      redis.call('ZADD', SEEN, fmt(present + claim_us), visitor)
       redis.call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
       if arrival > s.watermark then s.watermark = arrival end
       released = released + 1

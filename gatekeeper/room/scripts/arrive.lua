@@ -55,13 +55,13 @@ for i = 6, #ARGV do
       end
       s.admitted = s.admitted + 1
       redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-      redis.call('ZADD', SEEN, fmt(now + slot_us), visitor)
+      redis.call('ZADD', SEEN, fmt(present + slot_us), visitor)
       answers[#answers + 1] = '1'
       answers[#answers + 1] = fmt(s.last)
       answers[#answers + 1] = '0'
     else
       redis.call('ZADD', QUEUE, fmt(s.last), visitor)
-      redis.call('ZADD', SEEN, fmt(now + place_us), visitor)
+      redis.call('ZADD', SEEN, fmt(present + place_us), visitor)
       answers[#answers + 1] = '0'
       answers[#answers + 1] = fmt(s.last)
       answers[#answers + 1] = fmt(waiting)

@@ -15,13 +15,13 @@ local configured, burst, window = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local epoch, version = number(ARGV[4]), number(ARGV[5])
 local starts = ARGV[15] == '1'
 
-local s = load_state()
+local s = load_state(starts)
 local changed = false
 if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
-    configured_rate = configured }
+    configured_rate = configured, attended_at = now, unattended = 0 }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end
@@ -52,5 +52,5 @@ if starts and s.configured_rate ~= configured then
   s.rate, s.configured_rate = configured, configured
   changed = true
 end
-if changed then save_state(s, true) end
+if changed or s.was_unattended then save_state(s, changed) end
 return reply_with(s)

@@ -1,7 +1,8 @@
 -- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
 --
 -- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window
---       4… visitor, arrival by their token, 't' or 'p' (a ticket, a pass), visitor, …
+--       4… visitor, arrival by their token, 't' or 'p' (a ticket, a pass) or 's' (a replica asks
+--       for one it stamped: a place, but neither heartbeat nor claim), visitor, …
 -- Reply the state, then three strings a visitor: '1' admitted, '0' waiting or '2' gone (left,
 --       revoked, ticket spent), arrival, people ahead; 'empty' when the store holds no state.
 --
@@ -24,15 +25,17 @@ for i = 4, #ARGV, 3 do
   local code, ahead = '0', 0
   local rank = redis.call('ZRANK', QUEUE, visitor)
   if rank then
-    redis.call('ZADD', SEEN, fmt(now + wait_us), visitor)
+    if ARGV[i + 2] ~= 's' then redis.call('ZADD', SEEN, fmt(present + wait_us), visitor) end
     ahead = rank
   elseif score(ACTIVE, visitor) then
     code = '1'
-    redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-    -- One who comes with a pass was counted when they were let through on arrival.
-    if redis.call('ZREM', SEEN, visitor) == 1 and ARGV[i + 2] == 't' then
-      s.admitted = s.admitted + 1
-      changed = true
+    if ARGV[i + 2] ~= 's' then
+      redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
+      -- One who comes with a pass was counted when they were let through on arrival.
+      if redis.call('ZREM', SEEN, visitor) == 1 and ARGV[i + 2] == 't' then
+        s.admitted = s.admitted + 1
+        changed = true
+      end
     end
   elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     code = '2'
@@ -47,7 +50,7 @@ for i = 4, #ARGV, 3 do
     -- arrives from now on comes before them.
     if arrival > s.last then s.last = arrival end
     redis.call('ZADD', QUEUE, fmt(arrival), visitor)
-    redis.call('ZADD', SEEN, fmt(now + wait_us), visitor)
+    redis.call('ZADD', SEEN, fmt(present + wait_us), visitor)
     ahead = redis.call('ZRANK', QUEUE, visitor)
     changed = true
   end
@@ -55,7 +58,7 @@ for i = 4, #ARGV, 3 do
   answers[#answers + 1] = fmt(arrival)
   answers[#answers + 1] = fmt(ahead)
 end
-if changed then save_state(s, true) end
+if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #answers do reply[#reply + 1] = answers[i] end
 return reply

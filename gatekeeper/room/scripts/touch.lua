@@ -27,7 +27,7 @@ for i = 1, #ARGV, 2 do
     answers[#answers + 1] = '1'
   end
 end
-if changed then save_state(s, true) end
+if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #answers do reply[#reply + 1] = answers[i] end
 return reply
