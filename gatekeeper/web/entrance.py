@@ -146,7 +146,7 @@ class Entrance:
                 if ticket is None:
                     return self._enter_unasked()
                 granted = Granted(ticket.arrival_us, proven=True)
-                return self._concluded(ticket.visitor, granted, ticket)
+                return self._told_later(self._concluded(ticket.visitor, granted, ticket))
             case EnterByShare():
                 return self._enter_unasked() if self.room.take_share() else self._stamp()
             case StampWithoutStore():
@@ -172,7 +172,7 @@ class Entrance:
         self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
         return Enter(fresh, changed=True)
 
-    def _enter_unasked(self) -> Enter:
+    def _enter_unasked(self) -> Outcome:
         now_s = self.now_s()
         fresh = pass_of(
             new_visitor_id(),
@@ -181,7 +181,13 @@ class Entrance:
             rules=self.room.rules,
             now_s=now_s,
         )
-        return Enter(fresh, changed=True)
+        return self._told_later(Enter(fresh, changed=True))
+
+    def _told_later(self, outcome: Outcome) -> Outcome:
+        """The store has to count whoever entered without it."""
+        if isinstance(outcome, Enter):
+            self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
+        return outcome
 
     def _stamp(self) -> Stay:
         visitor = new_visitor_id()
