@@ -1,0 +1,384 @@
+"""The store is killed or paused: passes pass, places are kept, and nobody's order is lost."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.tokens import Ticket
+from gatekeeper.room.live import LiveRoom
+from tests.gates import Origin, Visitor, room, running_gate
+from tests.integration.replicas.rig import (
+    Person,
+    Replica,
+    ask,
+    config,
+    line_up,
+    running_operator,
+    running_replica,
+    those_in,
+)
+from tests.servers import StoreServer, eventually
+
+NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
+QUICK = {"abandon_after": "3s", "prove_within": "1s"}  # tells everybody to ask again within 1 s
+
+Loss = Callable[[StoreServer], None]
+LOSSES = {"killed": StoreServer.kill, "paused": StoreServer.pause}
+
+
+@pytest.fixture(params=LOSSES)
+def lose(request: pytest.FixtureRequest) -> Loss:
+    return LOSSES[request.param]
+
+
+def bring_back(store: StoreServer) -> None:
+    """With all it held; a killed one had a second and more to write it down."""
+    if store._process is None:
+        store.start()
+    else:
+        store.resume()
+
+
+async def lost(*replicas: Replica) -> None:
+    await eventually(lambda: not any(each.store_up for each in replicas), what="the loss")
+
+
+async def back(*replicas: Replica) -> None:
+    await eventually(lambda: all(each.store_up for each in replicas), what="the return")
+
+
+# The table, cell by cell, over HTTP
+
+
+async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
+    private_store: StoreServer, room_name: RoomName, lose: Loss
+) -> None:
+    toml = room(room_name, rate="0", **QUICK) + '[store]\ntimeout = "300ms"\n'
+    async with (
+        Origin.running() as origin,
+        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
+        Visitor(gate) as admitted,
+        Visitor(gate) as waiting,
+        Visitor(gate) as new,
+    ):
+        await admitted.get()
+        await gate.allow(room_name, 1)
+        await admitted.until_admitted()
+        await waiting.get()
+        before = await waiting.status()
+        assert before["position"] == 1
+        await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
+        lose(private_store)
+        status, _ = await admitted.get("/still-here")
+        assert status == 200
+        during = await waiting.status()
+        assert (during["state"], during["position"], during["eta_seconds"]) == (
+            "waiting",
+            None,
+            None,
+        )
+        assert during["arrived_at"] == before["arrived_at"]
+        status, page = await waiting.get()
+        assert status == 503
+        assert 'data-position=""' in page
+        status, _ = await new.get()
+        assert status == 503
+        assert (await new.status())["position"] is None
+        bring_back(private_store)
+        await eventually(lambda: gate.room(room_name).view.store_up)
+        assert (await waiting.status())["position"] == 1
+        assert (await new.status())["position"] == 2
+        assert len(origin.requests) == 1
+
+
+async def test_one_who_was_released_enters_without_the_store_and_the_next_does_not(
+    private_store: StoreServer, room_name: RoomName, lose: Loss
+) -> None:
+    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+        people = await line_up(3, replica)
+        async with running_operator(
+            config(room_name, **NOBODY), store_url=private_store.url
+        ) as operator:
+            await operator.allow(2)
+        await eventually(lambda: replica.state.watermark_us == people[1].arrival_us)
+        lose(private_store)
+        await ask(people, replica)
+        assert those_in(people) == [0, 1]
+
+
+async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {**NOBODY, "max_active": 1, "claim_within": "1s"}
+    async with (
+        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+    ):
+        people = await line_up(2, replica)
+        await operator.allow(2)
+        await eventually(lambda: replica.state.watermark_us == people[0].arrival_us)
+        private_store.pause()
+        await ask(people, replica)
+        assert those_in(people) == [0]
+        await asyncio.sleep(4)  # the claim window ends meanwhile
+        private_store.resume()
+        await back(replica)
+        await ask(people, replica)
+        assert those_in(people) == [0]
+        state = await operator.status()
+        assert (state.active, state.queue_length) == (1, 1)
+
+
+async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(
+    private_store: StoreServer, room_name: RoomName, lose: Loss
+) -> None:
+    keys = {"rate": "600/min", "burst": 10, **QUICK}
+    async with (
+        running_replica(config(room_name, **keys), store_url=private_store.url) as first,
+        running_replica(config(room_name, **keys), store_url=private_store.url) as second,
+        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+    ):
+        await asyncio.sleep(1.1)
+        lose(private_store)
+        await Person().ask(first)
+        await Person().ask(second)
+        await lost(first, second)
+        held = []
+        for turn in range(40):
+            held.append(Person())
+            await held[-1].ask((first, second)[turn % 2])
+            await asyncio.sleep(0.005)  # the replicas' clocks agree to within a call's way back
+        assert all(person.waits and person.position is None for person in held)
+        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(held))
+        await asyncio.sleep(3)
+        bring_back(private_store)
+        await back(first)  # the other may still hold people it stamped
+        newcomers = await line_up(10, first)
+        assert those_in(newcomers) == []
+        await back(first, second)
+        # nobody who was held has asked since: their replicas spoke for them
+        assert (await operator.status()).queue_length == 52
+        entered: list[int] = []
+        async with asyncio.timeout(20):
+            while len(entered) < 50:
+                await ask([*held, *newcomers], first, second)
+                entered += [at for at in those_in([*held, *newcomers]) if at not in entered]
+                await asyncio.sleep(0.05)
+        assert max(entered[:30]) < 40
+        assert sorted(entered[:40]) == [*range(40)]
+
+
+async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
+    private_store: StoreServer, room_name: RoomName, lose: Loss
+) -> None:
+    keys = {"rate": "600/min", "burst": 6, "on_store_loss": "open", **QUICK}
+    url = private_store.url
+    async with (
+        running_replica(config(room_name, **keys), store_url=url) as first,
+        running_replica(config(room_name, **keys), store_url=url) as second,
+        running_replica(config(room_name, **keys), store_url=url) as third,
+    ):
+        replicas = (first, second, third)
+        await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
+        await ask([Person() for _ in range(30)], first)  # the bucket is empty, and some wait
+        for _ in range(2):  # what the first loss left over is no credit for the second
+            began_s = time.monotonic()
+            lose(private_store)
+            await ask([Person() for _ in range(3)], *replicas)
+            await lost(*replicas)
+            let_in = 0
+            while time.monotonic() - began_s < 2.5:
+                crowd = [Person() for _ in range(60)]
+                await ask(crowd, *replicas)
+                let_in += len(those_in(crowd))
+                await asyncio.sleep(0.02)
+            passed_s = time.monotonic() - began_s
+            assert passed_s * 10 * 0.5 < let_in <= passed_s * 10
+            bring_back(private_store)
+            await back(*replicas)
+            await asyncio.sleep(1)
+
+
+# Longer than anything is kept
+
+
+async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {**NOBODY, **QUICK}
+    async with (
+        running_replica(config(room_name, **keys), store_url=private_store.url) as first,
+        running_replica(config(room_name, **keys), store_url=private_store.url) as second,
+        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+    ):
+        people = await line_up(300, first, second)
+        await ask(people, first, second)
+        private_store.pause()
+        await asyncio.sleep(6)  # twice `abandon_after`, six times `prove_within`
+        private_store.resume()
+        await back(first, second)
+        state = await operator.allow(100)
+        assert state.abandoned_total == 0
+        await ask(reversed(people), first, second)  # the last ask first
+        await eventually(lambda: first.state.released_total == 100)
+        await ask(people, first, second)
+        assert those_in(people) == [*range(100)]
+        assert [person.position for person in people[100:]] == [*range(1, 201)]
+        state = await operator.status()
+        assert (state.abandoned_total, state.arrived_total) == (0, 300)
+
+
+async def test_one_who_left_while_the_store_was_away_is_swept_once_they_had_time_to_return(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {**NOBODY, **QUICK}
+    async with running_replica(config(room_name, **keys), store_url=private_store.url) as replica:
+        gone, *people = await line_up(3, replica)
+        await ask([gone, *people], replica)
+        private_store.pause()
+        await asyncio.sleep(4)
+        private_store.resume()
+        await back(replica)
+
+        async with asyncio.timeout(6):
+            while replica.state.queue_length != 2:
+                await asyncio.sleep(0.1)
+                await ask(people, replica)
+        await ask(people, replica)
+        assert [person.position for person in people] == [1, 2]
+        assert gone.waits
+        await gone.ask(replica)
+        assert gone.position == 1  # and keeps the place for as long as the ticket lasts
+
+
+async def test_a_store_that_was_paused_for_half_a_minute_finds_the_line_as_it_was(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {**NOBODY, "abandon_after": "12s", "prove_within": "5s"}
+    async with (
+        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+    ):
+        people = await line_up(200, replica)
+        await ask(people, replica)
+        private_store.pause()
+        for _ in range(10):
+            await asyncio.sleep(3)
+            await ask(people, replica)
+            assert all(person.waits and person.position is None for person in people)
+        private_store.resume()
+        await back(replica)
+        await operator.allow(50)
+        await eventually(lambda: replica.state.released_total == 50)
+        await ask(people, replica)
+        assert those_in(people) == [*range(50)]
+        assert [person.position for person in people[50:]] == [*range(1, 151)]
+
+
+async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_starts_again(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {**NOBODY, **QUICK}
+    async with running_replica(config(room_name, **keys), store_url=private_store.url) as replica:
+        people = await line_up(50, replica)
+        await ask(people, replica)
+    await asyncio.sleep(5)
+    async with (
+        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+    ):
+        await operator.allow(20)
+        await ask(reversed(people), replica)
+        await ask(people, replica)
+        assert those_in(people) == [*range(20)]
+        assert (await operator.status()).abandoned_total == 0
+
+
+async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with running_replica(config(room_name), store_url=private_store.url):
+        pass
+    await asyncio.sleep(4)
+    async with running_replica(config(room_name), store_url=private_store.url) as replica:
+        newcomer = Person()
+        await newcomer.ask(replica)
+        assert newcomer.is_in
+
+
+# Slow rather than dead
+
+
+async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name: RoomName) -> None:
+    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+        [person] = await line_up(1, replica)
+        private_store.pause()
+        await lost(replica)
+        private_store.resume()
+        began_s = time.monotonic()
+        await back(replica)
+        assert time.monotonic() - began_s < 0.6  # a pause of the pacer and a time-out
+        await person.ask(replica)
+        assert person.position == 1
+
+
+async def test_while_the_store_is_away_only_the_pacer_calls_it(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+        people = await line_up(500, replica)
+        private_store.pause()
+        await lost(replica)
+        began_s = time.monotonic()
+        for _ in range(20):
+            await ask(people, replica)
+            await replica.live.leave([people.pop().token.visitor])  # type: ignore[union-attr]
+        assert time.monotonic() - began_s < 1
+        assert _tasks(replica.live) == 0
+
+
+def _tasks(live: LiveRoom) -> int:
+    queue = live.queue
+    batches = (queue._arrivals, queue._polls, queue._touches)
+    return len(live._background) + sum(len(each._tasks) for each in batches)
+
+
+async def test_requests_under_way_when_the_store_stops_are_answered_within_its_time_out(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+        people = await line_up(2000, replica)
+        private_store.pause()
+        began_s = time.monotonic()
+        await ask([*people, *(Person() for _ in range(500))], replica)
+        assert time.monotonic() - began_s < 1.5
+        assert all(isinstance(person.token, Ticket) for person in people)
+        await eventually(lambda: _tasks(replica.live) == 0)
+
+
+async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
+    private_store: StoreServer, room_name: RoomName, lose: Loss
+) -> None:
+    async with (
+        running_replica(config(room_name, **NOBODY), store_url=private_store.url) as first,
+        running_replica(config(room_name, **NOBODY), store_url=private_store.url) as second,
+    ):
+        people = await line_up(5, first)
+        await asyncio.sleep(1.1)
+        lose(private_store)
+        await Person().ask(first)
+        await lost(first)
+        visitors = [person.token.visitor for person in people[:2] if person.token]
+        assert await first.live.leave(visitors) is None
+        assert all(visitor in first.live.view.decisive.revoked for visitor in visitors)
+        bring_back(private_store)
+        await back(first, second)
+        await eventually(
+            lambda: all(visitor in second.live.view.decisive.revoked for visitor in visitors)
+        )
+        await ask(people[2:], second)
+        assert [person.position for person in people[2:]] == [1, 2, 3]
