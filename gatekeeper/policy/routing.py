@@ -2,26 +2,42 @@
 
 Rules. No I/O. A request that falls in no room is not gated: the caller gets `None` and must name
 that case. A path is matched as it came *and* as an origin could understand it (percent-decoded,
-`//` and dot segments resolved), and the longest match of both wins: nobody walks around a room by
-spelling its path differently. What is forwarded stays byte for byte.
+dot segments resolved): nobody walks around a room by spelling its path differently. One that could
+be read into two rooms is AMBIGUOUS, and refused: the laxer room must not open the stricter one.
+What is forwarded stays byte for byte.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from posixpath import normpath
+from typing import Final
 from urllib.parse import unquote
 
 from gatekeeper.config import RoomConfig, RoomName
 
 _PLAIN = re.compile(r"(/[A-Za-z0-9_~-]+)*/?")  # has one reading only
+_SLASHES = re.compile(r"/{2,}")
 _DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice
 
 
+class Ambiguous(Enum):
+    """Could be read into two rooms."""
+
+    AMBIGUOUS = "ambiguous"
+
+
+AMBIGUOUS: Final = Ambiguous.AMBIGUOUS
+
+
 def path_readings(path: str) -> Iterator[str]:
-    """The path as it came, without its query, and as an origin could read it."""
-    reading = path.partition("?")[0].partition("#")[0]
+    """The path as it came, without its query, and as an origin could read it.
+
+    That `//` is `/` is no second reading: sloppy links have it, and no origin tells them apart.
+    """
+    reading = _SLASHES.sub("/", path.partition("?")[0].partition("#")[0])
     yield reading
     if _PLAIN.fullmatch(reading):
         return
@@ -47,16 +63,20 @@ class Router:
         if len(self._rooms) == 1 and self._rooms[0][:2] == (None, "/"):
             self._only = self._rooms[0][2]
 
-    def room_of(self, host: str, path: str) -> RoomName | None:
+    def room_of(self, host: str, path: str) -> RoomName | Ambiguous | None:
         """The room for this host (with or without a port) and path; None: not gated."""
         if self._only is not None:
             return self._only
         labels = _labels(_without_port(host))
-        readings = tuple(path_readings(path))
+        readings = dict.fromkeys(path_readings(path))
+        rooms = {self._match(labels, reading) for reading in readings} - {None}
+        if len(rooms) > 1:
+            return AMBIGUOUS
+        return rooms.pop() if rooms else None
+
+    def _match(self, labels: tuple[str, ...] | None, path: str) -> RoomName | None:
         for pattern, prefix, name in self._rooms:
-            if _host_matches(pattern, labels) and any(
-                _path_matches(prefix, reading) for reading in readings
-            ):
+            if _host_matches(pattern, labels) and _path_matches(prefix, path):
                 return name
         return None
 

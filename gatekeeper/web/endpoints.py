@@ -15,7 +15,7 @@ from aiohttp.web import BaseRequest, Response
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
-from gatekeeper.policy.routing import Router
+from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Token
 from gatekeeper.proxy import Client
 from gatekeeper.web.answers import Answers, admitted_json, waiting
@@ -106,7 +106,7 @@ class Endpoints:
     def _visit(self, request: BaseRequest, query: str, client: Client) -> Visit | None:
         asked = parse_qs(query).get("room")
         name = RoomName(asked[0]) if asked else self._router.room_of(client.host, "/")
-        if name is None or name not in self._entrances:
+        if name is None or name is AMBIGUOUS or name not in self._entrances:
             return None
         entrance, credentials = self._entrances[name], self._credentials[name]
         secure = client.scheme == "https"

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 from gatekeeper import metrics
 from gatekeeper.config import OriginConfig, RoomName
 from gatekeeper.policy.decision import Forward, decide
-from gatekeeper.policy.routing import Router
+from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.proxy import Client, Crossing
 from gatekeeper.proxy.client import client_behind
@@ -83,6 +83,8 @@ class ExpressAdmission:
             tls=self._tls,
         )
         room = self._router.room_of(client.host, request.target.decode("ascii"))
+        if room is AMBIGUOUS:
+            return None
         if room is None:
             return Forwarded(self._head(request, client, "", ""), "", None, None)
         entrance, credentials = self._entrances[room], self._credentials[room]

@@ -19,7 +19,7 @@ from aiohttp.web import BaseRequest, Response
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
-from gatekeeper.policy.routing import Router
+from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
 from gatekeeper.proxy.crossing import Fields, OnHead
@@ -99,6 +99,8 @@ class Gate:
         if path.startswith(PREFIX):
             return await self._endpoints.answer(request, path, client)
         name = self._router.room_of(client.host, path)
+        if name is AMBIGUOUS:
+            raise BadRequest("this path can be read in two ways")
         if name is None:
             return await self._forward_ungated(request, client)
         entrance, credentials = self._entrances[name], self._credentials[name]
