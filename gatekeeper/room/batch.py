@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from gatekeeper.errors import StoreError
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -53,6 +55,7 @@ class Batcher(Generic[Item, Answer]):
     async def _run(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._send([item for item, _ in batch])
+            _check(answers, of=len(batch))
         except BaseException as error:
             for _, future in batch:
                 if future.done():
@@ -64,7 +67,7 @@ class Batcher(Generic[Item, Answer]):
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in zip(batch, answers, strict=False):
             if not future.done():
                 future.set_result(answer)
 
@@ -72,3 +75,8 @@ class Batcher(Generic[Item, Answer]):
         """Wait for what is on its way; the sender has its own time-out."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _check(answers: Sequence[object], *, of: int) -> None:
+    if len(answers) != of:
+        raise StoreError("the store answered for some and not for others")
