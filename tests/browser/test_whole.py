@@ -27,7 +27,8 @@ async def two_replicas(
 ) -> AsyncIterator[tuple[Gate, Gate]]:
     """Two gates that share a line, in front of the sample shop. Nobody gets in by the burst."""
     # The shop's page holds an event stream open, which a gate that ends waits for.
-    toml = f'[server]\nshutdown_timeout = "500ms"\n[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n'
+    toml = '[server]\nshutdown_timeout = "500ms"\n'
+    toml += f'[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n'
     shop = await start_origin()
     try:
         async with (
