@@ -114,19 +114,32 @@ class Supervisor:
             port=port,
         )
         count = config.server.workers
-        for _ in range(_cores() if count == "auto" else count):
-            worker = _WorkerProcess(plan, metrics_folder)
-            self._stack.push_async_callback(worker.end)
-            self._workers.append(worker)
-        await asyncio.gather(*(worker.start() for worker in self._workers))
+        count = _cores() if count == "auto" else count
+        self._workers = [_WorkerProcess(plan, metrics_folder) for _ in range(count)]
+        self._stack.push_async_callback(self._end_workers)
+        await self._start_workers()
         admin_url = await self._start_admin(store, pages, metrics_folder)
         scheme = "https" if config.server.tls else "http"
         self.serving = Serving(f"{scheme}://{_reachable(host)}:{port}", admin_url, self._pids)
 
+    async def _start_workers(self) -> None:
+        """All at once; the first that fails stops the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.start())
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            raise first from first.__cause__
+
+    async def _end_workers(self) -> None:
+        await asyncio.gather(*(worker.end() for worker in self._workers))
+
     def reload(self) -> None:
         log.info("reloading")
         for worker in self._workers:
-            worker.signal(signal.SIGHUP)
+            if worker.serving:  # one that starts reads the files anyway, and would die of it
+                worker.signal(signal.SIGHUP)
 
     def _pids(self) -> list[int]:
         return [worker.pid for worker in self._workers if worker.pid]
@@ -230,16 +243,19 @@ class _WorkerProcess:
         self._watch = asyncio.create_task(self._keep(), name=f"worker {self.number}")
 
     async def _spawn(self) -> None:
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "gatekeeper.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics_folder)},
-            start_new_session=True,  # Ctrl-C is for the supervisor, which ends workers in order
-        )
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "gatekeeper.worker",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics_folder)},
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends workers in order
+            )
+        except OSError as error:  # no memory, too many processes: perhaps not for ever
+            raise StartError(f"worker {self.number} cannot start: {error.strerror}") from error
         assert process.stdin is not None
         assert process.stdout is not None
         plan = pickle.dumps(self._plan)
@@ -313,8 +329,8 @@ class _Keeper:
             await asyncio.sleep(_RESTART_PAUSE_S[0])
             try:
                 self._server = await self._start()
-            except StartError as error:
-                log.error("embedded_server_not_started", error=error.public)  # noqa: TRY400
+            except (StartError, OSError) as error:
+                log.error("embedded_server_not_started", error=str(error))  # noqa: TRY400
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
 
     async def end(self) -> None:
@@ -340,12 +356,14 @@ def _secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
     if tokens.secrets:
         return tuple(secret.encode() for secret in tokens.secrets)
     path = Path(tokens.secret_file) if tokens.secret_file else folder / _SECRET_NAME
-    if not tokens.secret_file and not path.exists():
-        fresh = secrets.token_urlsafe(48)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(fresh + "\n")
-    lines = [line.strip().encode() for line in path.read_text().splitlines() if line.strip()]
+    try:
+        if not tokens.secret_file and not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(48) + "\n")
+        lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
     if not lines or any(len(line) < MIN_SECRET_BYTES for line in lines):
         raise ConfigError(
             [f"every line needs at least {MIN_SECRET_BYTES} bytes; `gatekeeper secret` makes one"],

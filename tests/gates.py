@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from gatekeeper.room.live import LiveRoom
 from gatekeeper.worker import Plan, Worker
 
 SECRET = b"a secret of the tests, longer than 32 bytes"
+_GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
 TIMEOUT = aiohttp.ClientTimeout(total=15)
 HTML = {"Accept": "text/html"}
 
@@ -222,21 +224,30 @@ class Visitor:
 
 
 class GateProcess:
-    """`gatekeeper serve` as a process of its own, for tests that kill, stop or configure it."""
+    """`gatekeeper serve` as a process of its own, for tests that kill, stop or configure it.
 
-    def __init__(self, toml: str, *arguments: str, **environment: str) -> None:
+    With `state` it goes on with what another gate left in that folder.
+    """
+
+    def __init__(
+        self, toml: str, *arguments: str, state: Path | None = None, **environment: str
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="gk-")
         self.folder = Path(self._folder.name)
+        self.state = state or self.folder / "state"
         self.file = self.folder / "gatekeeper.toml"
         self.file.write_text(toml)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gatekeeper.cli", "serve", "-c", str(self.file), *arguments],
-            env={**os.environ, "GATEKEEPER_STATE_DIR": str(self.folder / "state"), **environment},
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=(self.folder / "errors").open("wb"),
-            text=True,
-        )
+        self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
+        self.url = self.admin_url = ""
+        with (self.folder / "errors").open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*_GATEKEEPER, "serve", "-c", str(self.file), *arguments],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -265,5 +276,78 @@ class GateProcess:
                 return
             yield line.strip()
 
+    async def serving(self) -> Self:
+        """Wait until it serves; `url` and `admin_url` are set from then on."""
+        lines = await asyncio.wait_for(asyncio.to_thread(self.ready_lines), 30)
+        assert len(lines) == 2, self.errors()
+        self.url = re.sub(r".* at (\S+) in front of .*", r"\1", lines[0])
+        self.admin_url = lines[1].rpartition(" ")[2]
+        return self
+
+    async def end(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 20) -> int:
+        """Send the signal; the exit code, negative for a signal that ended it."""
+        self.process.send_signal(number)
+        return await self.ended(timeout_s=timeout_s)
+
+    async def ended(self, *, timeout_s: float = 20) -> int:
+        return await asyncio.to_thread(self.process.wait, timeout_s)
+
     def errors(self) -> str:
         return (self.folder / "errors").read_text()
+
+    def logs(self) -> list[dict[str, Any]]:
+        """The lines of the log; fails when one of them is not JSON."""
+        return [json.loads(line) for line in self.errors().splitlines()]
+
+    def pids(self) -> dict[int, str]:
+        """The living processes that it started, with their command lines."""
+        return descendants(self.process.pid)
+
+    def workers(self) -> list[int]:
+        return [pid for pid, command in self.pids().items() if "gatekeeper.worker" in command]
+
+    async def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`gatekeeper …` against this gate."""
+        listen = self.admin_url.removeprefix("http://")
+        environment = self.environment | {"GATEKEEPER_ADMIN__LISTEN": listen}
+        return await gatekeeper(*words, folder=self.folder, environment=environment)
+
+
+async def gatekeeper(
+    *words: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end in `folder`."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [*_GATEKEEPER, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The living processes below `pid`, with their command lines."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    alive = {int(row[0]): (int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")}
+    found: dict[int, str] = {}
+    parents = {pid}
+    while parents:
+        children = {child for child, (parent, _) in alive.items() if parent in parents}
+        found |= {child: alive[child][1] for child in children}
+        parents = children
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that nobody has buried yet does not."""
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.strip() != "" and not listed.stdout.startswith("Z")

@@ -1,0 +1,92 @@
+"""A gate as a process: it says when it serves, and leaves nothing behind."""
+
+import asyncio
+import re
+import signal
+
+import pytest
+
+from gatekeeper import __version__
+from tests.gates import GateProcess, Origin, Visitor, is_alive
+from tests.integration.ops.settings import NOBODY, settings
+from tests.servers import eventually
+
+
+async def test_two_lines_say_where_it_serves() -> None:
+    with GateProcess(settings()) as gate:
+        first, second = await asyncio.to_thread(gate.ready_lines)
+        pattern = rf"gatekeeper {re.escape(__version__)} at http://127\.0\.0\.1:\d+ in front of "
+        assert re.fullmatch(pattern + re.escape(NOBODY), first)
+        assert re.fullmatch(r"dashboard at http://127\.0\.0\.1:\d+", second)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_all_it_started_after_what_is_under_way(
+    number: signal.Signals,
+) -> None:
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url)) as gate:
+            await gate.serving()
+            started = gate.pids()
+            for program in ("gatekeeper.worker", "valkey", "nats-server"):
+                assert any(program in command for command in started.values()), started
+            async with Visitor(gate.url) as visitor:
+                await visitor.get()
+                slow = asyncio.create_task(visitor.get("/slow"))
+                await eventually(lambda: len(origin.requests) == 2)
+                gate.process.send_signal(number)
+                await eventually(lambda: "ending" in gate.errors())
+                origin.go.set()
+                status, text = await slow
+                assert (status, '"/slow"' in text) == (200, True)
+            assert await gate.ended() == 0
+            assert not [pid for pid in started if is_alive(pid)]
+
+
+async def test_killing_the_supervisor_ends_workers_and_servers_too() -> None:
+    with GateProcess(settings()) as gate:
+        await gate.serving()
+        started = gate.pids()
+        assert await gate.end(signal.SIGKILL) == -signal.SIGKILL
+        await eventually(lambda: not [pid for pid in started if is_alive(pid)], 10)
+
+
+async def test_workers_end_together_and_not_one_after_another() -> None:
+    """Each of them holds a request that never ends, and is given a second and a half."""
+    toml = settings(server='workers = 3\nshutdown_timeout = "1500ms"').replace(
+        'shutdown_timeout = "10s"\n', ""
+    )
+    async with Origin.running() as origin:
+        with GateProcess(toml.replace(NOBODY, origin.url)) as gate:
+            await gate.serving()
+            visitors = [Visitor(gate.url) for _ in range(9)]
+            held = [asyncio.create_task(visitor.get("/slow")) for visitor in visitors]
+            await eventually(lambda: len(origin.requests) == len(visitors))
+            began_s = asyncio.get_running_loop().time()
+            assert await gate.end() == 0
+            took_s = asyncio.get_running_loop().time() - began_s
+            for task in held:
+                task.cancel()
+            await asyncio.gather(*held, return_exceptions=True)
+            for visitor in visitors:
+                await visitor.session.close()
+        assert 1.5 <= took_s < 3
+
+
+async def test_a_second_gate_goes_on_where_the_first_one_ended() -> None:
+    with GateProcess(settings()) as first:
+        await first.serving()
+        assert (await first.command("rate", "30/min")).returncode == 0
+        assert (await first.command("mode", "hold")).returncode == 0
+        async with Visitor(first.url) as visitor:
+            assert (await visitor.get())[0] == 503
+            cookies = visitor.cookies()
+        assert await first.end() == 0
+        with GateProcess(settings(), state=first.state) as second:
+            await second.serving()
+            shown = (await second.command("status")).stdout
+            assert "hold" in shown
+            assert "30/min" in shown
+            async with Visitor(second.url) as visitor:
+                visitor.take_cookie("gatekeeper", cookies["gatekeeper"])
+                assert (await visitor.status())["position"] == 1
