@@ -1,8 +1,8 @@
 """What the proxy relies on in `aiohttp.web.Server`, which parses the client's side.
 
-Rules: nothing follows a chunked request on its connection; `ends_connection` says why. A
-connection that the express lane hands over may bring the failure of the request it is handed over
-with, which belongs to that request, and ends with it or with the connection.
+Rules: nothing follows some requests on their connection; `ends_connection` says why. A connection
+that the express lane hands over may bring the failure of the request it is handed over with, which
+belongs to that request, and ends with it or with the connection.
 """
 
 from __future__ import annotations
@@ -48,11 +48,16 @@ class Handler(RequestHandler):
 def ends_connection(request: BaseRequest) -> bool:
     """Whether no other request may follow this one on its connection.
 
-    aiohttp's C parser (3.14.5) keeps the last trailer of a chunked request and takes it for the
-    first field of the next. Behind a proxy that shares its connections, that one is of another
-    visitor, and the field may be a cookie: RFC 9110 section 6.5.1 forbids this very merge.
+    aiohttp's C parser (3.14.5) loses its place in two cases. It keeps the last trailer of a chunked
+    request and takes it for the first field of the next: behind a proxy that shares its
+    connections, that one is of another visitor, and the field may be a cookie (RFC 9110 section
+    6.5.1 forbids this very merge). And it drops what came in one read with a request for an
+    upgrade that it does not know, so that the middle of the next one looks like a beginning.
     """
-    return "Transfer-Encoding" in request.headers
+    if "Transfer-Encoding" in request.headers:
+        return True
+    upgrade = request.headers.get("Upgrade")
+    return upgrade is not None and not (upgrade.isascii() and upgrade.lower() == "websocket")
 
 
 def take_failure(request: BaseRequest) -> GatekeeperError | None:
