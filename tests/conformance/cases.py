@@ -108,12 +108,14 @@ REQUESTS = {
     "TE: trailers": passes(
         b"GET /", b"TE: trailers", b"Connection: TE", goes_on=(b"Connection: TE\r\nTE: trailers",)
     ),
-    "an upgrade to HTTP/2, which is left out": passes(
-        b"GET /",
-        b"Connection: Upgrade, HTTP2-Settings",
-        b"Upgrade: h2c",
-        b"HTTP2-Settings: AA",
-        goes_on=(),
+    "an upgrade to HTTP/2, which is left out": Case(
+        asked(
+            b"GET /", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: A"
+        ),
+        SEEN,
+        (Says(OK),),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        "close",
     ),
     "a GET with an empty body": passes(
         b"GET /", b"Content-Length: 0", goes_on=(b"Content-Length: 0",)
@@ -191,5 +193,7 @@ LAST = {
     "behind a chunked one": asked(b"POST /", CHUNKED, body=b"0\r\nT: 1\r\n\r\n") + asked(b"GET /2"),
     "malformed, behind a plain one": GET + b"GET /2 HTTP/1.1\r\nno field\r\n\r\n",
     "malformed, behind another": POST + b"GET /2 HTTP/1.1\r\nno field\r\n\r\n",
+    "behind an upgrade to HTTP/2": asked(b"GET /", b"Connection: Upgrade", b"Upgrade: h2c")
+    + asked(b"GET /2"),
     "behind HTTP/1.0": asked(b"GET / HTTP/1.0") + asked(b"GET /2"),
 }

@@ -1,0 +1,205 @@
+"""No two readings: what the gate forwards, nginx and aiohttp read as the gate did."""
+
+import asyncio
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from aiohttp import web
+
+from tests.conformance.rig import VISITOR, asked, running_worker
+from tests.conformance.smuggling_cases import REFUSED, UNDERSTOOD
+from tests.integration.proxy.rig import Wire
+from tests.servers import eventually
+
+_START_S = 10.0
+_QUIET_S = 1.0
+
+_NGINX = """
+daemon off;
+pid {folder}/pid;
+error_log {folder}/errors;
+worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+    log_format seen '$request_method $request_uri $http_x_gatekeeper_visitor';
+    access_log {folder}/seen seen;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    keepalive_timeout 60s;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ return 200 "$request_uri"; }}
+    }}
+}}
+"""
+
+
+@dataclass
+class Understanding:
+    """What an origin made of the bytes it got: a line per request, `METHOD target visitor`."""
+
+    url: str
+    seen: Callable[[], list[str]]
+
+
+@pytest.fixture(scope="module")
+def nginx() -> Iterator[Understanding]:
+    binary = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin")
+    if binary is None:
+        raise RuntimeError("these tests need nginx (Debian: apt-get install nginx)")
+    with TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as free:
+        folder, port = Path(name), free.getsockname()[1]
+        free.close()
+        (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port))
+        process = subprocess.Popen(
+            [binary, "-p", name, "-e", f"{name}/errors", "-c", f"{name}/nginx.conf"]
+        )
+        try:
+            _until_it_listens(port, process)
+            log = folder / "seen"
+            yield Understanding(
+                f"http://127.0.0.1:{port}", lambda: log.read_text("latin-1").splitlines()
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(_START_S)
+
+
+def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError("nginx did not start")
+
+
+@asynccontextmanager
+async def aiohttp_origin() -> AsyncIterator[Understanding]:
+    seen: list[str] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        visitor = request.headers.get("X-Gatekeeper-Visitor", "-")
+        seen.append(f"{request.method} {request.raw_path} {visitor}")
+        return web.Response(text=request.raw_path)
+
+    server = web.Server(handle, access_log=None)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    try:
+        yield Understanding(
+            f"http://127.0.0.1:{port}",
+            # What its parser refused is counted, and handled by no handler of ours.
+            lambda: [*seen, *["refused"] * (server.requests_count - len(seen))],
+        )
+    finally:
+        listener.close()
+        await server.shutdown(1)
+
+
+Standing = Callable[[], AbstractAsyncContextManager[Understanding]]
+
+
+@pytest.fixture(params=["nginx", "aiohttp"])
+def origin(request: pytest.FixtureRequest) -> Standing:
+    if request.param == "aiohttp":
+        return aiohttp_origin
+    running: Understanding = request.getfixturevalue("nginx")
+
+    @asynccontextmanager
+    async def shared() -> AsyncIterator[Understanding]:
+        before = len(running.seen())
+        yield Understanding(running.url, lambda: running.seen()[before:])
+
+    return shared
+
+
+@dataclass
+class Heard:
+    """What the client of one connection got back."""
+
+    data: bytes = b""
+    closed: bool = False
+    statuses: list[int] = field(default_factory=list)
+
+
+async def sent(port: int, data: bytes, *, until: bytes) -> Heard:
+    """Send all at once, and listen until the connection ends, `until` comes, or all is quiet."""
+    heard = Heard()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    wire = Wire(reader, writer)
+    wire.send(data)
+    try:
+        while not heard.data.endswith(until):
+            async with asyncio.timeout(_QUIET_S):
+                piece = await reader.read(1 << 16)
+            if not piece:
+                heard.closed = True
+                break
+            heard.data += piece
+    except ConnectionError:
+        heard.closed = True
+    except TimeoutError:
+        pass
+    finally:
+        wire.abort()
+    heard.statuses = [int(s) for s in re.findall(rb"HTTP/1\.[01] (\d{3}) ", heard.data)]
+    return heard
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_could_be_read_in_two_ways_ends_the_connection_and_reaches_no_origin(
+    name: str, origin: Standing, store_url: str
+) -> None:
+    nonce = f"/follow-{secrets.token_hex(4)}"
+    async with (
+        origin() as understanding,
+        running_worker(understanding.url, store_url=store_url, express=True) as worker,
+    ):
+        data = REFUSED[name] + asked(b"GET " + nonce.encode())
+        heard = await sent(worker.port, data, until=nonce.encode())
+        assert heard.closed
+        assert len(heard.statuses) == 1
+        assert heard.statuses[0] in {400, 408, 417, 431}
+        assert understanding.seen() == []
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+async def test_what_is_forwarded_is_one_request_for_both(
+    name: str, origin: Standing, store_url: str
+) -> None:
+    nonce = f"/follow-{secrets.token_hex(4)}"
+    async with (
+        origin() as understanding,
+        running_worker(understanding.url, store_url=store_url, express=True) as worker,
+    ):
+        data = UNDERSTOOD[name] + asked(b"GET " + nonce.encode())
+        heard = await sent(worker.port, data, until=nonce.encode())
+        answered = len(heard.statuses)
+        assert answered in ({1, 2} if heard.closed else {2})
+        await eventually(lambda: len(understanding.seen()) >= answered)
+        seen = understanding.seen()
+        assert len(seen) == answered
+        assert all(line.endswith(f" {VISITOR}") for line in seen)
+        assert not any("smuggled" in line for line in seen)
+        if answered == 2:
+            assert seen[1] == f"GET {nonce} {VISITOR}"
+            assert heard.data.endswith(nonce.encode())
