@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -46,6 +47,18 @@ events_up = Gauge(
     "Whether the event bus is connected (1 or 0).",
     multiprocess_mode="livemin",
 )
+
+
+def declare(rooms: Iterable[str]) -> None:
+    """Begin every series at 0: it is there before its first event, which `rate()` then sees."""
+    for room in rooms:
+        for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
+            requests.labels(room, outcome)
+        watermark_lag_seconds.labels(room)
+    for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):
+        requests.labels("", outcome)
+    for kind in ("unreachable", "timeout"):
+        origin_errors.labels(kind)
 
 
 class ForwardedTally:

@@ -108,6 +108,7 @@ class Worker:
         if plan.events_url != "off":
             events = NatsEvents(plan.events_url, replica=self.replica, on_reconnect=self._look)
         stack.push_async_callback(events.close)
+        metrics.declare(room.name for room in config.rooms)
         keyring = Keyring(plan.secrets)
         entrances: dict[RoomName, Entrance] = {}
         credentials: dict[RoomName, Credentials] = {}

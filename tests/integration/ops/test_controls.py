@@ -1,0 +1,153 @@
+"""The command line against a gate that runs, and what its listener shows of it."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+
+ROOMS = """
+[[room]]
+name = "default"
+rate = "0"
+
+[[room]]
+name = "side"
+path = "/side/"
+rate = "60/min"
+"""
+FAMILIES = {
+    "gatekeeper_requests": "counter",
+    "gatekeeper_arrived": "counter",
+    "gatekeeper_released": "counter",
+    "gatekeeper_admitted": "counter",
+    "gatekeeper_abandoned": "counter",
+    "gatekeeper_queue_length": "gauge",
+    "gatekeeper_active": "gauge",
+    "gatekeeper_rate_per_minute": "gauge",
+    "gatekeeper_mode": "gauge",
+    "gatekeeper_watermark_seconds": "gauge",
+    "gatekeeper_store_seconds": "histogram",
+    "gatekeeper_origin_seconds": "histogram",
+    "gatekeeper_watermark_lag_seconds": "histogram",
+    "gatekeeper_event_delay_seconds": "histogram",
+    "gatekeeper_store_up": "gauge",
+    "gatekeeper_events_up": "gauge",
+}
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """Its connections stay open, and nothing answers."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_the_commands_do_what_they_say() -> None:
+    with GateProcess(settings(more=ROOMS)) as gate:
+        await gate.serving()
+
+        allowed = await gate.command("allow", "10")
+        assert (allowed.returncode, allowed.stderr) == (0, "")
+        assert allowed.stdout == "default: 10 granted, 10 pending\n"
+        allowed = await gate.command("allow", "10")
+        assert allowed.stdout == "default: 10 granted, 20 pending\n"
+
+        rate = await gate.command("rate", "8/s", "--room", "side")
+        assert rate.stdout.startswith("side: auto, 480/min, 0 in line")
+        mode = await gate.command("mode", "hold", "--room", "side")
+        assert mode.stdout.startswith("side: hold, 480/min, 0 in line")
+
+        shown = await gate.command("status")
+        assert [line.partition(":")[0] for line in shown.stdout.splitlines()] == ["default", "side"]
+        rooms = json.loads((await gate.command("status", "--json")).stdout)["rooms"]
+        assert [(each["room"], each["mode"]) for each in rooms] == [
+            ("default", "auto"),
+            ("side", "hold"),
+        ]
+
+        for words in (("rate", "fast"), ("allow", "3", "--room", "nowhere"), ("rate", "-1/s")):
+            wrong = await gate.command(*words)
+            assert (wrong.returncode, wrong.stdout) == (2, "")
+            assert len(wrong.stderr.splitlines()) == 1
+
+
+async def test_with_a_token_the_commands_need_it() -> None:
+    toml = settings(more=ROOMS).replace("[admin]\n", '[admin]\ntoken = "sesame"\n')
+    with GateProcess(toml, GATEKEEPER_ADMIN__TOKEN="open sesame") as gate:
+        await gate.serving()
+        assert (await gate.command("status")).returncode == 0
+        gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "close sesame"
+        refused = await gate.command("allow", "3")
+        assert refused.returncode == 1
+        assert refused.stderr == "gatekeeper: the gate refused: a bearer token is needed\n"
+
+
+async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url, server="workers = 2", more=ROOMS)) as gate:
+            await gate.serving()
+            async with Visitor(gate.admin_url) as operator:
+                answer = await operator.ask("GET", "/metrics")
+                assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+                families = {
+                    family.name: family for family in text_string_to_metric_families(answer.text)
+                }
+                assert {name: families[name].type for name in FAMILIES} == FAMILIES
+                assert all(family.documentation for family in families.values())
+
+                for _ in range(3):  # each may reach another worker
+                    async with Visitor(gate.url) as inside, Visitor(gate.url) as outside:
+                        assert (await inside.get("/side/"))[0] == 200
+                        assert (await inside.get("/side/"))[0] == 200
+                        assert (await outside.get("/"))[0] == 503
+
+                async def counted() -> bool:
+                    samples = {
+                        (sample.name, *sorted(sample.labels.values())): sample.value
+                        for family in text_string_to_metric_families(
+                            (await operator.ask("GET", "/metrics")).text
+                        )
+                        for sample in family.samples
+                    }
+                    return (
+                        samples["gatekeeper_requests_total", "default", "waiting"] == 3
+                        and samples.get(("gatekeeper_requests_total", "forwarded", "side")) == 6
+                        and samples["gatekeeper_origin_seconds_count",] == 6
+                        and samples["gatekeeper_queue_length", "default"] == 3
+                        and samples["gatekeeper_arrived_total", "default"] == 3
+                        and samples["gatekeeper_active", "side"] == 3
+                        and samples["gatekeeper_store_up", "side"] == 1
+                        and samples["gatekeeper_events_up",] == 1
+                    )
+
+                async with asyncio.timeout(10):
+                    while True:
+                        if await counted():
+                            break
+                        await asyncio.sleep(0.1)
+
+
+async def test_health_and_readiness_are_told_apart() -> None:
+    with GateProcess(settings()) as gate:
+        await gate.serving()
+        [store] = [pid for pid, command in gate.pids().items() if "valkey" in command]
+        async with Visitor(gate.admin_url) as operator:
+            ready = await operator.ask("GET", "/readyz")
+            assert (ready.status, ready.json) == (200, {"status": "ready"})
+            with paused(store):
+                unready = await operator.ask("GET", "/readyz")
+                assert unready.status == 503
+                assert unready.json["problems"] == ["the store does not answer"]
+                assert (await operator.ask("GET", "/healthz")).status == 200
+            ready = await operator.ask("GET", "/readyz")
+            assert ready.status == 200

@@ -1,0 +1,201 @@
+"""What keeps a gate from starting is said in one readable line, and nothing is left running."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.gates import GateProcess, gatekeeper
+from tests.integration.ops.settings import settings
+from tests.servers import EventsServer, StoreServer
+
+USAGE, FAILURE = 2, 1
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+async def refused(toml: str, *arguments: str, code: int) -> str:
+    """The one line that a gate says which does not start."""
+    with GateProcess(toml, *arguments) as gate:
+        assert await gate.ended() == code, gate.errors()
+        assert gate.ready_lines() == []
+        said = [line for line in gate.errors().splitlines() if not line.startswith("{")]
+        assert len(said) == 1, gate.errors()
+        assert said[0].startswith("gatekeeper: ")
+        assert "Traceback" not in gate.errors()
+        return said[0]
+
+
+async def test_a_port_in_use_is_named() -> None:
+    with taken_port() as port:
+        line = await refused(settings(), "--listen", f"127.0.0.1:{port}", code=FAILURE)
+        assert f"cannot listen on 127.0.0.1:{port}" in line
+        assert "server.listen" in line
+
+
+async def test_an_admin_port_in_use_is_named() -> None:
+    with taken_port() as port:
+        toml = settings().replace(
+            '[admin]\nlisten = "127.0.0.1:0"', f'[admin]\nlisten = "127.0.0.1:{port}"'
+        )
+        line = await refused(toml, code=FAILURE)
+        assert f"cannot listen on 127.0.0.1:{port}" in line
+        assert "admin.listen" in line
+
+
+async def test_a_store_out_of_reach_is_named_without_its_password() -> None:
+    more = """
+[store]
+url = "redis://user:open-sesame@127.0.0.1:9/0"
+[events]
+url = "off"
+[tokens]
+secrets = ["a secret of the tests, longer than 32 bytes"]
+"""
+    line = await refused(settings(more=more), code=FAILURE)
+    assert "the store at redis://127.0.0.1:9/0 does not answer" in line
+    assert "sesame" not in line
+
+
+async def test_a_shared_store_without_a_secret_is_a_mistake() -> None:
+    line = await refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), code=USAGE)
+    assert "tokens: a shared store needs a shared secret" in line
+
+
+async def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "waiting.html").write_text("<p>\n{% if %}\n</p>")
+    line = await refused(settings(server=f'templates = "{tmp_path}"'), code=USAGE)
+    assert "waiting.html:2: " in line
+
+
+async def test_a_wrong_key_is_named_with_its_path() -> None:
+    line = await refused(settings(more='[admission]\nrate = "fast"'), code=USAGE)
+    assert "admission.rate: expected a rate" in line
+
+
+async def test_a_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("short\n")
+    more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
+    line = await refused(settings(more=more), code=USAGE)
+    assert f"{tmp_path}/secret: every line needs at least 32 bytes" in line
+
+
+async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    with GateProcess(settings(), state=tmp_path) as gate:
+        assert await gate.ended() == USAGE
+        [said] = [line for line in gate.errors().splitlines() if not line.startswith("{")]
+        assert said == f"gatekeeper: {tmp_path}/secret: Is a directory"
+
+
+async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("-----BEGIN NOTHING-----\n")
+    server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\nworkers = 2'
+    line = await refused(settings(server=server), code=FAILURE)
+    assert f"cannot use the certificate {tmp_path}/cert.pem" in line
+
+
+async def test_a_state_folder_in_use_is_named(tmp_path: Path) -> None:
+    with GateProcess(settings(), state=tmp_path) as gate:
+        await gate.serving()
+        with GateProcess(settings(), state=tmp_path) as second:
+            assert await second.ended() == FAILURE
+            [said] = second.errors().splitlines()
+            assert f"already runs its private store in {tmp_path}/store" in said
+        assert (await gate.command("status")).returncode == 0
+
+
+async def test_a_shared_store_and_events_need_no_servers_of_ones_own(
+    private_store: StoreServer, private_events: EventsServer
+) -> None:
+    more = f"""
+[store]
+url = "{private_store.url}"
+[events]
+url = "{private_events.url}"
+[tokens]
+secrets = ["a secret of the tests, longer than 32 bytes"]
+"""
+    with GateProcess(settings(more=more)) as gate:
+        await gate.serving()
+        assert set(gate.pids()) == set(gate.workers())
+
+
+# The command line, without any gate.
+
+
+async def test_check_finds_what_is_fine_and_what_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text('[admission]\nrate = "60/min"')
+    fine = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    assert (fine.returncode, fine.stderr) == (0, "")
+    assert "default at 60/min" in fine.stdout
+
+    file.write_text("[admission]\nrate = 5\nbrust = 3\n[nothing]\n")
+    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (USAGE, "")
+    assert len(wrong.stderr.splitlines()) == 3
+    assert all(line.startswith(f"gatekeeper: {file}: ") for line in wrong.stderr.splitlines())
+
+    (tmp_path / "left.html").write_text("{{ nobody.knows }}")
+    file.write_text(f'[server]\ntemplates = "{tmp_path}"')
+    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    assert wrong.returncode == USAGE
+    assert "left.html" in wrong.stderr
+
+
+async def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    missing = await gatekeeper("check", "-c", "nothing.toml", folder=tmp_path)
+    assert missing.returncode == USAGE
+    assert missing.stderr == "gatekeeper: nothing.toml: No such file or directory\n"
+
+
+async def test_the_file_in_this_folder_counts_without_being_named(tmp_path: Path) -> None:
+    (tmp_path / "gatekeeper.toml").write_text('[admission]\nrate = "7/min"')
+    assert "7/min" in (await gatekeeper("check", folder=tmp_path)).stdout
+
+
+async def test_a_secret_is_long_and_never_the_same(tmp_path: Path) -> None:
+    first = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
+    second = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
+    assert len(first) == len(second) == 64
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nothing",),
+        ("allow",),
+        ("allow", "0"),
+        ("allow", "many"),
+        ("mode", "closed"),
+        ("rate",),
+        ("status", "--nothing"),
+    ],
+)
+async def test_wrong_usage_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    wrong = await gatekeeper(*words, folder=tmp_path)
+    assert wrong.returncode == USAGE
+    assert len(wrong.stderr.splitlines()) == 1
+    assert wrong.stderr.startswith("gatekeeper: ")
+
+
+async def test_where_no_gate_answers_is_told(tmp_path: Path) -> None:
+    with taken_port() as port:
+        pass
+    (tmp_path / "gatekeeper.toml").write_text(f'[admin]\nlisten = "127.0.0.1:{port}"')
+    for words in (("status",), ("allow", "3"), ("rate", "1/s"), ("mode", "hold")):
+        alone = await gatekeeper(*words, folder=tmp_path)
+        assert alone.returncode == FAILURE
+        assert len(alone.stderr.splitlines()) == 1
+        assert f"no gate answers at 127.0.0.1:{port}" in alone.stderr
