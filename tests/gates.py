@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -172,10 +173,12 @@ class Answer:
 class Visitor:
     """A browser: keeps its cookies whichever replica it talks to."""
 
-    def __init__(self, *gates: Gate | str) -> None:
+    def __init__(self, *gates: Gate | str, tls: ssl.SSLContext | None = None) -> None:
         self.urls = [gate if isinstance(gate, str) else gate.url for gate in gates]
         self.session = aiohttp.ClientSession(
-            cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=TIMEOUT
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            connector=aiohttp.TCPConnector(ssl=tls or True),
+            timeout=TIMEOUT,
         )
 
     async def __aenter__(self) -> Self:

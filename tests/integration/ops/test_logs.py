@@ -1,0 +1,55 @@
+"""The log: JSON lines on standard error, with nothing in them that opens a door."""
+
+import asyncio
+
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.servers import eventually
+
+SECRET = "a secret of the tests, longer than 32 bytes"
+
+
+async def test_no_token_cookie_secret_or_query_is_ever_logged() -> None:
+    more = f"""
+[admission]
+rate = "60/min"
+burst = 1
+[tokens]
+secrets = ["{SECRET}"]
+"""
+    toml = settings(more=more).replace("[admin]\n", '[admin]\ntoken = "open-sesame"\n')
+    async with Origin.running() as origin:
+        with GateProcess(toml.replace("http://127.0.0.1:9", origin.url)) as gate:
+            await gate.serving()
+            bearer = {"Authorization": "Bearer open-sesame"}
+            async with (
+                Visitor(gate.url) as inside,
+                Visitor(gate.url) as waiting,
+                Visitor(gate.admin_url) as operator,
+            ):
+                assert (await inside.get("/?card=4711"))[0] == 200
+                assert (await waiting.get("/?card=4711"))[0] == 503
+                token = (await inside.ask("POST", "/.gatekeeper/enqueue")).json["token"]
+                tokens = [*inside.cookies().values(), *waiting.cookies().values(), token]
+                await waiting.ask("GET", headers={"X-Queue-Token": token + "x"})
+                for target in ("allow?n=3", "rate?rate=1/s", "mode?mode=hold", "mode?mode=x"):
+                    await operator.ask("POST", f"/admin/{target}", headers=bearer)
+                await origin.stop()
+                assert (await inside.get("/?card=4711"))[0] == 502
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", int(gate.url.rpartition(":")[2])
+                )
+                writer.write(f"GET / HTTP/1.1\r\nCookie: gatekeeper={token}\r\n\r\n".encode())
+                assert b" 400 " in await reader.readline()
+                writer.close()
+            await eventually(lambda: "origin_failed" in gate.errors())
+            assert await gate.end() == 0
+            log = gate.errors()
+            events = {line["event"] for line in gate.logs()}
+            assert {"allowed", "rate_set", "mode_set", "origin_failed", "ending"} <= events
+            assert all({"level", "process", "timestamp"} <= line.keys() for line in gate.logs())
+            assert len(tokens) >= 3
+            for secret in (*tokens, SECRET, "open-sesame", "4711", "nats://"):
+                assert secret not in log
+                # Nor the part of a token that says who it is for.
+                assert secret.partition(".")[2] == "" or secret.split(".")[1] not in log

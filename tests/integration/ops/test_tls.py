@@ -1,0 +1,81 @@
+"""TLS at the public listener, and certificates replaced while it serves."""
+
+import asyncio
+import signal
+import ssl
+from pathlib import Path
+
+import trustme
+
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.servers import eventually
+
+
+def write_pair(folder: Path, authority: trustme.CA, name: str) -> None:
+    leaf = authority.issue_cert(name, "127.0.0.1")
+    leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+
+
+def server_keys(folder: Path) -> str:
+    return f'tls_cert = "{folder}/cert.pem"\ntls_key = "{folder}/key.pem"'
+
+
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def served_names(url: str, context: ssl.SSLContext) -> set[str]:
+    """The names in the certificate that a new connection is shown."""
+    port = int(url.rpartition(":")[2])
+    async with asyncio.timeout(5):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        certificate = writer.get_extra_info("peercert")
+        writer.close()
+    return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
+
+
+async def test_behind_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    write_pair(tmp_path, authority, "one.test")
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url, server=server_keys(tmp_path))) as gate:
+            await gate.serving()
+            assert gate.url.startswith("https://127.0.0.1:")
+            async with Visitor(gate.url, tls=trusting(authority)) as visitor:
+                answer = await visitor.ask("GET", "/a")
+                assert answer.status == 200
+                [cookie] = answer.headers.getall("Set-Cookie")
+                assert cookie.startswith("__Host-gatekeeper=")
+                assert "; Secure" in cookie
+                assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
+
+
+async def test_a_new_pair_is_served_after_a_hang_up_and_a_broken_one_never(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    context = trusting(authority)
+    write_pair(tmp_path, authority, "one.test")
+    with GateProcess(settings(server=server_keys(tmp_path) + "\nworkers = 2")) as gate:
+        await gate.serving()
+        assert await served_names(gate.url, context) == {"one.test"}
+
+        write_pair(tmp_path, authority, "two.test")
+        assert await served_names(gate.url, context) == {"one.test"}
+        gate.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: gate.errors().count("tls_reloaded") == 2)
+        for _ in range(4):
+            assert await served_names(gate.url, context) == {"two.test"}
+
+        key = (tmp_path / "key.pem").read_bytes()
+        write_pair(tmp_path, authority, "three.test")
+        (tmp_path / "key.pem").write_bytes(key)  # of the second certificate
+        gate.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: gate.errors().count("tls_not_reloaded") == 2)
+        for _ in range(4):
+            assert await served_names(gate.url, context) == {"two.test"}
+        assert await gate.end() == 0

@@ -1,0 +1,103 @@
+"""Several workers behind one port, and what happens when one of them dies."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.servers import eventually
+
+
+async def test_workers_share_one_port_and_one_line() -> None:
+    more = '[admission]\nrate = "0"'
+    with GateProcess(settings(server="workers = 2", more=more)) as gate:
+        await gate.serving()
+        workers = gate.workers()
+        assert len(workers) == 2
+        visitors = [Visitor(gate.url) for _ in range(12)]
+        try:
+            for visitor in visitors:
+                assert (await visitor.get())[0] == 503
+            # Each status goes over a new connection, so to any of the two.
+            positions = []
+            for visitor in visitors:
+                answer = await visitor.ask(
+                    "GET", "/.gatekeeper/status", headers={"Connection": "close"}
+                )
+                positions.append(answer.json["position"])
+            assert positions == list(range(1, 13))
+        finally:
+            for visitor in visitors:
+                await visitor.session.close()
+
+
+async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
+    more = '[admission]\nrate = "60/min"\nburst = 1'
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url, more=more)) as gate:
+            await gate.serving()
+            [worker] = gate.workers()
+            async with (
+                Visitor(gate.url) as inside,
+                Visitor(gate.url) as waiting,
+                Visitor(gate.admin_url) as operator,
+            ):
+                assert (await inside.get())[0] == 200
+                assert (await inside.get())[0] == 200
+                assert (await gate.command("mode", "hold")).returncode == 0
+                assert (await waiting.get())[0] == 503
+                os.kill(worker, signal.SIGKILL)
+                await eventually(lambda: "worker_died" in gate.errors())
+                unready = await operator.ask("GET", "/readyz")
+                assert (unready.status, unready.json["problems"]) == (503, ["worker 1 is down"])
+                async with asyncio.timeout(15):
+                    while True:
+                        if (await operator.ask("GET", "/readyz")).status == 200:
+                            break
+                        await asyncio.sleep(0.1)
+                assert len(gate.workers()) == 1
+                assert worker not in gate.workers()
+                assert (await inside.get())[0] == 200
+                assert (await waiting.status())["position"] == 1
+
+
+async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() -> None:
+    more = '[admission]\nrate = "0"\n[store]\ntimeout = "500ms"'
+    with GateProcess(settings(more=more)) as gate:
+        await gate.serving()
+        servers = [pid for pid, command in gate.pids().items() if pid not in gate.workers()]
+        assert len(servers) == 2
+        async with Visitor(gate.url) as first, Visitor(gate.url) as second:
+            await first.get()
+            for pid in servers:
+                os.kill(pid, signal.SIGKILL)
+            await eventually(
+                lambda: gate.errors().count("embedded_server_died") == 2 and len(gate.pids()) == 3
+            )
+            async with asyncio.timeout(15):
+                while True:
+                    if (await first.status()).get("position") == 1:
+                        break
+                    await asyncio.sleep(0.1)
+            await second.get()
+            assert (await second.status())["position"] == 2
+
+
+async def test_auto_is_a_worker_for_each_core() -> None:
+    with GateProcess(settings(server='workers = "auto"')) as gate:
+        await gate.serving()
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        assert len(gate.workers()) == cores
+
+
+async def test_a_hang_up_before_tls_disturbs_nobody() -> None:
+    with GateProcess(settings()) as gate:
+        await gate.serving()
+        before = gate.workers()
+        gate.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: "reloading" in gate.errors())
+        async with Visitor(gate.url) as visitor:
+            assert (await visitor.ask("GET", "/.gatekeeper/health")).status == 200
+        assert gate.workers() == before
