@@ -78,6 +78,7 @@ class LiveRoom:
         self._stamped: deque[Asking] = deque(maxlen=_MOST_MISSED)
         self._touched: dict[VisitorId, int] = {}
         self._revoked: set[VisitorId] = set()
+        self._told_again_in = 0  # the epoch
         self.on_revoked: Callable[[Sequence[VisitorId]], None] = lambda _visitors: None
 
     async def start(self) -> None:
@@ -305,6 +306,10 @@ class LiveRoom:
 
     def _tell_again(self) -> None:
         """The store forgot something, and may have forgotten any of the revocations."""
+        epoch = self.view.vouched.epoch if self.view.vouched else 0
+        if epoch == self._told_again_in:  # to another call that found the same
+            return
+        self._told_again_in = epoch
         log.warning("store_forgot", room=self.rules.room)
         self._revoked.update(self.view.revoked())
         self._wake.set()

@@ -1,10 +1,15 @@
 """A room as its operator sees it: the state, and the controls.
 
 Rules. An operator is no replica: no pacer, no visitors. Every change is made in the store, then
-told to the replicas, so it holds whether or not anyone heard. Raises StoreError.
+told to the replicas, so it holds whether or not anyone heard. In a store that just lost everything
+a change waits until the replicas, which know more, have written back theirs: else it would be
+undone. Raises StoreError.
 """
 
 from __future__ import annotations
+
+import asyncio
+import time
 
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules
@@ -14,6 +19,8 @@ from gatekeeper.room.queue import Left, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store
 from gatekeeper.room.view import View
+
+_REPLICAS_NEED_S = 2.0  # each calls the store within its pacer's longest pause, and a time-out
 
 
 class Operator:
@@ -29,21 +36,26 @@ class Operator:
             replica="",
             on_state=self._view.hear_store,
             newest_known=lambda: self._view.vouched,
+            on_loss=self._wait_for_replicas,
         )
+        self._change_after_s = 0.0  # of the monotonic clock
 
     async def status(self) -> RoomState:
         return await self._queue.look()
 
     async def allow(self, count: int) -> RoomState:
         """Grant `count` admissions and let the line take them; the state after that."""
+        await self._replicas_were_first()
         await self._queue.allow(count)
         state, _ = await self._queue.advance()
         return await self._told(state)
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
+        await self._replicas_were_first()
         return await self._told(await self._queue.set_rate(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
+        await self._replicas_were_first()
         return await self._told(await self._queue.set_mode(mode))
 
     async def revoke(self, visitor: VisitorId) -> Left:
@@ -51,6 +63,13 @@ class Operator:
         state, left = await self._queue.leave([visitor])
         await self._events.publish_revoked(self.rules.room, [visitor], count=state.revocations)
         return left[0]
+
+    async def _replicas_were_first(self) -> None:
+        await self._queue.look()
+        await asyncio.sleep(self._change_after_s - time.monotonic())
+
+    def _wait_for_replicas(self) -> None:
+        self._change_after_s = time.monotonic() + _REPLICAS_NEED_S
 
     async def _told(self, state: RoomState) -> RoomState:
         await self._events.publish_state(self.rules.room, state)
