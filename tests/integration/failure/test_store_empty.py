@@ -1,0 +1,317 @@
+"""The store comes back empty, or older than it was: all others together still hold the line."""
+
+import asyncio
+from itertools import pairwise
+
+import redis
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.decision import Mode
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.store import room_keys
+from tests.gates import Origin, Visitor, room, running_gate
+from tests.integration.replicas.rig import (
+    Person,
+    Replica,
+    ask,
+    config,
+    line_up,
+    running_operator,
+    running_replica,
+    those_in,
+)
+from tests.servers import StoreServer, eventually
+
+NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
+QUICK: dict[str, object] = {"abandon_after": "3s", "prove_within": "1s"}
+RECOVERY_S = 1.3  # of these: 1 s to prove, and a quarter beyond the 1 s told to everybody
+
+
+async def recovered(*replicas: Replica) -> None:
+    """Until the store may release again, by its own clock."""
+    for replica in replicas:
+        await eventually(
+            lambda replica=replica: (  # type: ignore[misc]
+                replica.state.recovering_until_us < replica.live.view.now_s() * 1e6
+            )
+        )
+
+
+async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_place(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    url = private_store.url
+    async with (
+        running_replica(keys, store_url=url, store_timeout_s=5) as first,
+        running_replica(keys, store_url=url, store_timeout_s=5) as second,
+        running_replica(keys, store_url=url, store_timeout_s=5) as third,
+        running_operator(keys, store_url=url) as operator,
+    ):
+        replicas = (first, second, third)
+        people = await line_up(1000, *replicas)
+        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(people))
+
+        async def admit(count: int) -> None:
+            let_in = len(those_in(people))
+            await operator.allow(count)
+            await eventually(lambda: first.state.watermark_us >= people[let_in].arrival_us)
+            for _ in range(2):
+                await ask(reversed(people), *replicas)
+            assert those_in(people) == [*range(let_in + count)]
+
+        for _ in range(4):
+            await admit(100)
+        watermark_us = first.state.watermark_us
+
+        private_store.flush()
+        granting = asyncio.create_task(operator.allow(100))
+        for _ in range(3):  # the last ask first, before it is known who waits at all
+            await ask(reversed(people[350:]), *replicas)
+        assert those_in(people) == [*range(400)]
+        assert [person.position for person in people[400:]] == [*range(1, 601)]
+        newcomers = await line_up(5, *replicas)
+        assert [person.position for person in newcomers] == [*range(601, 606)]
+        assert all(each.state.watermark_us >= watermark_us for each in replicas)
+
+        await ask([*people, *newcomers], *replicas)
+        await recovered(first)
+        await granting
+        await eventually(lambda: first.state.watermark_us == people[499].arrival_us)
+        await ask([*newcomers, *reversed(people)], *replicas)
+        assert those_in(people) == [*range(500)]
+        for _ in range(5):
+            await admit(100)
+        state = await operator.status()
+        assert (state.arrived_total, state.released_total, state.admitted_total) == (
+            1005,
+            1000,
+            1000,
+        )
+        assert (state.queue_length, state.abandoned_total) == (5, 0)
+
+
+async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_first(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    toml = room(room_name, rate="0", prove_within="1s", abandon_after="3s")
+    async with (
+        Origin.running() as origin,
+        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
+        Visitor(gate) as admitted,
+        Visitor(gate) as waiting,
+        Visitor(gate) as new,
+    ):
+        await admitted.get()
+        await gate.allow(room_name, 1)
+        await admitted.until_admitted()
+        await waiting.get()
+        before = await waiting.status()
+        private_store.flush()
+        await new.get()
+        status, _ = await admitted.get()
+        assert status == 200
+        assert (await waiting.status())["arrived_at"] == before["arrived_at"]
+        assert (await waiting.status())["position"] == 1
+        assert (await new.status())["position"] == 2
+        await gate.allow(room_name, 1)
+        await waiting.until_admitted()
+        assert (await new.status())["position"] == 1
+
+
+async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate="600/min", burst=10, **QUICK)
+    async with running_replica(keys, store_url=private_store.url) as replica:
+        people = await line_up(60, replica)
+        await eventually(lambda: replica.state.released_total >= 5)
+        await ask(people, replica)
+        waiting = [person for person in people if person.waits]
+        private_store.flush()
+        newcomer = Person()
+        await newcomer.ask(replica)
+        assert newcomer.waits
+        released = replica.state.released_total
+        await waiting[-1].ask(replica)
+        await asyncio.sleep(RECOVERY_S * 0.6)
+        assert replica.state.released_total == released
+        await ask(reversed(waiting), replica)
+        assert those_in(waiting) == []
+        async with asyncio.timeout(20):
+            while any(person.waits for person in waiting):
+                await ask([newcomer, *waiting], replica)
+                if newcomer.is_in:
+                    assert those_in(waiting)[-1] == len(waiting) - 1
+                await asyncio.sleep(0.02)
+
+
+async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_replica_holds(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    url = private_store.url
+    async with (
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
+        running_operator(keys, store_url=url) as operator,
+    ):
+        await operator.set_rate(120)
+        await operator.set_mode(Mode.HOLD)
+        await operator.allow(7)
+        known = await second.live.queue.look()
+        await first.live._stop_pacing()  # this one knows less, and is the first to come
+        private_store.flush()
+        await Person().ask(first)
+        async with running_replica(keys, store_url=url):  # and this one knows nothing
+            pass
+        await eventually(lambda: second.state.epoch != known.epoch)
+        state = await operator.status()
+        assert (state.mode, state.rate_per_minute) == (Mode.HOLD, 120)
+        assert state.pending_grants == 7
+        assert state.epoch > known.epoch
+
+
+async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    url = private_store.url
+    async with (
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
+        running_operator(keys, store_url=url) as operator,
+    ):
+        people = await line_up(12, first)
+        await operator.allow(5)
+        await eventually(lambda: first.state.released_total == 5)
+        await ask(people, first)
+        gone = [people[at].token for at in (1, 2, 7)]
+        visitors = [token.visitor for token in gone if token is not None]
+        for visitor in visitors:
+            await operator.revoke(visitor)
+        await eventually(lambda: visitors[-1] in second.live.view.decisive.revoked)
+        private_store.flush()
+        await Person().ask(second)
+        async with running_operator(keys, store_url=url) as fresh:
+            await until(fresh, revocations=3)
+        async with running_replica(keys, store_url=url) as third:
+            for replica in (first, second, third):
+                assert all(visitor in replica.live.view.decisive.revoked for visitor in visitors)
+                for token in gone:
+                    assert await replica.entrance.standing(token) is None
+
+
+async def test_passes_in_use_hold_their_slots_again_after_a_flush(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0, burst=1, max_active=5, session="2s", **QUICK)
+    async with (
+        running_replica(keys, store_url=private_store.url) as replica,
+        running_operator(keys, store_url=private_store.url) as operator,
+    ):
+        people = await line_up(8, replica)
+        await operator.allow(8)
+        await eventually(lambda: replica.state.released_total == 5)
+        await ask(people, replica)
+        private_store.flush()
+        for _ in range(12):
+            await asyncio.sleep(0.25)
+            await ask(people, replica)
+            assert len(those_in(people)) == 5
+
+
+async def test_what_a_restart_lost_is_written_back(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    async with (
+        running_replica(keys, store_url=private_store.url) as replica,
+        running_operator(keys, store_url=private_store.url) as operator,
+    ):
+        people = await line_up(30, replica)
+        before = _dump(private_store, room_name)
+        await operator.set_rate(0.5)
+        await operator.allow(10)
+        await eventually(lambda: replica.state.released_total == 10)
+        private_store.flush()
+        _load(private_store, before)  # as a store that did not write its last second down
+        await eventually(lambda: replica.state.released_total == 10)
+        await until(operator, rate_per_minute=0.5, released_total=10)
+        await ask(people, replica)
+        await operator.allow(10)
+        await asyncio.sleep(RECOVERY_S / 2)
+        await ask(people, replica)
+        await recovered(replica)
+        await eventually(lambda: replica.state.released_total == 20)
+        await ask(people, replica)
+        # Ten were released and had not claimed when the store forgot that; they come first again.
+        assert those_in(people) == [*range(10)]
+
+
+async def test_a_store_emptied_again_and_again_keeps_the_order(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    async with (
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
+        running_operator(keys, store_url=private_store.url) as operator,
+    ):
+        people = await line_up(100, first, second)
+        for _ in range(5):
+            private_store.flush()
+            await ask(reversed(people), first, second)
+            await asyncio.sleep(0.3)
+        await ask(people, first, second)
+        assert [person.position for person in people] == [*range(1, 101)]
+        await asyncio.to_thread(private_store.restart, empty=True)
+        await eventually(lambda: first.store_up and second.store_up)
+        await ask(reversed(people), first, second)
+        await recovered(first, second)
+        await ask(people, first, second)
+        await operator.allow(50)
+        await eventually(lambda: first.state.released_total == 50)
+        await ask(people, first, second)
+        assert those_in(people) == [*range(50)]
+
+
+async def until(operator: Operator, **expected: float) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            state = await operator.status()
+            if all(getattr(state, name) == value for name, value in expected.items()):
+                return
+            await asyncio.sleep(0.02)
+
+
+def _dump(store: StoreServer, room: RoomName) -> dict[str, bytes]:
+    with redis.Redis.from_url(store.url, socket_timeout=5) as client:
+        dumps = {key: client.dump(key) for key in room_keys(room)}
+    return {key: value for key, value in dumps.items() if isinstance(value, bytes)}
+
+
+def _load(store: StoreServer, dumps: dict[str, bytes]) -> None:
+    with redis.Redis.from_url(store.url, socket_timeout=5) as client:
+        client.flushall()
+        for key, value in dumps.items():
+            client.restore(key, 0, value)
+
+
+async def test_after_a_flush_no_more_than_the_rate_is_let_in(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate="600/min", burst=5, **QUICK)
+    async with running_replica(keys, store_url=private_store.url) as replica:
+        people = await line_up(40, replica)
+        began_s = replica.live.view.now_s()
+        flushed = False
+        for _ in range(150):
+            await ask(people, replica)
+            passed_s = replica.live.view.now_s() - began_s
+            assert len(those_in(people)) <= 5 + passed_s * 10 + 1
+            if passed_s > 1 and not flushed:
+                private_store.flush()
+                flushed = True
+            await asyncio.sleep(0.02)
+        assert flushed
