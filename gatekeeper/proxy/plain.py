@@ -38,6 +38,7 @@ _NOT_PLAIN = frozenset(
         b"keep-alive",
         b"proxy-authorization",
         b"proxy-connection",
+        b"sec-websocket-key1",  # of a draft that aiohttp refuses
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -49,7 +50,19 @@ _NOT_PLAIN = frozenset(
 _DROPPED = frozenset({b"forwarded", b"x-gatekeeper-room", b"x-gatekeeper-visitor"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 _ONCE = frozenset({b"connection", b"cookie", b"host"})
-_LOOKED_AT = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE
+# They go on, and twice they are an error to aiohttp (RFC 9110 section 5.3).
+_SINGLE = frozenset(
+    {
+        b"content-location",
+        b"content-range",
+        b"content-type",
+        b"etag",
+        b"max-forwards",
+        b"server",
+        b"user-agent",
+    }
+)
+_LOOKED_AT = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE | _SINGLE
 _CONNECTION_OPTIONS = {b"": True, b"keep-alive": True, b"close": False}
 
 
@@ -101,6 +114,9 @@ def parse_plain(head: bytes) -> PlainRequest | None:
             fields.append(line)
         elif name in _NOT_PLAIN or name in once:
             return None
+        elif name in _SINGLE:
+            once[name] = value
+            fields.append(line)
         elif name in _ONCE:
             once[name] = value
             if name == b"cookie":
