@@ -20,8 +20,8 @@ class Says:
 class Case:
     """One connection of a client.
 
-    `back` is all it gets, or the status of the gate's own answer, which ends the connection.
-    `end` tells whether the connection serves on ("stay"), is closed ("close"), or broken ("cut").
+    `back` is all it gets, or what it begins with ("answered"), or the status of the gate's own
+    answer. `end` tells whether the connection serves on ("stay") or is closed ("close").
     """
 
     sent: bytes

@@ -4,8 +4,6 @@ import pytest
 
 from gatekeeper.proxy import SERVER_OPTIONS
 
-pytest.register_assert_rewrite("tests.conformance.playing")
-
 
 @pytest.fixture(params=[True, False], ids=["lane", "long way"])
 def express(request: pytest.FixtureRequest) -> bool:

@@ -57,29 +57,28 @@ async def play(stage: Stage, part: Part, case: Case, *, cuts: tuple[int, ...] = 
     sending = asyncio.create_task(_send(wire, case.sent, cuts))
     try:
         if isinstance(case.back, int):
-            assert (await received(wire, 13)) == b"HTTP/1.1 %d " % case.back
+            _same(await received(wire, 13), b"HTTP/1.1 %d " % case.back)
         else:
-            assert await received(wire, len(case.back)) == case.back
-            match case.end:
-                case "stay":
-                    await sending
-                    wire.send(_LAST)
-                    assert await received(wire, len(_LAST_BACK) + 1) == _LAST_BACK
-                    assert part.heard == case.seen + _SEEN_LAST
-                    return
-                case "cut":
-                    await assert_cut(wire)
-                case "refused":
-                    await wire.gone()
-                case "answered":
-                    pass
-                case _:
-                    assert await wire.rest() == b""
+            _same(await received(wire, len(case.back)), case.back)
+        match case.end:
+            case "stay" if not isinstance(case.back, int):
+                await sending
+                wire.send(_LAST)
+                _same(await received(wire, len(_LAST_BACK) + 1), _LAST_BACK)
+                _same(part.heard, case.seen + _SEEN_LAST)
+                return
+            case "close":
+                _same(await wire.rest(), b"")
         await sending
-        assert part.heard == case.seen
+        _same(part.heard, case.seen)
     finally:
         sending.cancel()
         wire.abort()
+
+
+def _same(got: bytes, expected: bytes) -> None:
+    """For other folders' tests too, in which pytest explains no assertion of this file."""
+    assert got == expected, f"got {got!r} in the place of {expected!r}"
 
 
 async def _send(wire: Wire, data: bytes, cuts: tuple[int, ...]) -> None:

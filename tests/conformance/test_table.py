@@ -2,22 +2,12 @@
 
 import pytest
 
-from tests.conformance.answer_cases import BAD, CUT, GOOD
-from tests.conformance.cases import GET, LAST, PIPELINES, REQUESTS, Case
+from tests.conformance.answer_cases import CUT
+from tests.conformance.cases import GET, LAST
 from tests.conformance.playing import Part, assert_cut, play, reset
 from tests.conformance.rig import received, running_stage
+from tests.conformance.table import TABLE
 from tests.integration.proxy.rig import Origin, Script, Wire
-
-TABLE: dict[str, Case] = {
-    f"{chapter}: {name}": case
-    for chapter, cases in {
-        "request": REQUESTS,
-        "pipeline": PIPELINES,
-        "answer": GOOD,
-        "broken answer": BAD,
-    }.items()
-    for name, case in cases.items()
-}
 
 
 @pytest.mark.parametrize("name", TABLE)

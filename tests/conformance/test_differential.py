@@ -1,0 +1,102 @@
+"""What is plain crosses both paths alike: the same bytes to the origin, and the same bytes back."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+
+from gatekeeper.proxy.plain import parse_plain
+from tests.conformance.cases import Case, Says
+from tests.conformance.playing import Part
+from tests.conformance.rig import Stage, cookie_of, running_stage, send_in_pieces
+from tests.property.heads import names, plain_heads, values
+
+_COOKIE = f"a=1; {cookie_of()}; b=2"
+
+statuses = st.sampled_from(
+    ["200 OK", "200 ", "204 No Content", "304 Not Modified", "404", "599 \xe4"]
+)
+fields = st.lists(
+    st.one_of(
+        st.tuples(names, values),
+        st.sampled_from(
+            [
+                ("Set-Cookie", "a=1"),
+                ("Connection", "close"),
+                ("Connection", "X-Hop"),
+                ("X-Hop", "1"),
+                ("Keep-Alive", "timeout=5"),
+                ("Trailer", "T"),
+            ]
+        ),
+    ),
+    max_size=6,
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    lines = [f"HTTP/1.1 {draw(statuses)}"] + [f"{n}: {v}" for n, v in draw(fields)]
+    body = draw(st.binary(max_size=40))
+    if draw(st.booleans()):
+        lines.append(f"Content-Length: {len(body)}")
+    else:
+        lines.append("Transfer-Encoding: chunked")
+        body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\nT: 1\r\n\r\n"
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * draw(st.integers(0, 2))
+    return interim + "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class Both:
+    """A gate with the lane and one without; no dataclass, for Hypothesis would print it."""
+
+    def __init__(self, lane: Stage, long_way: Stage, parts: tuple[Part, Part]) -> None:
+        self.stages = (lane, long_way)
+        self.parts = parts
+
+
+@pytest.fixture
+async def both(store_url: str) -> AsyncIterator[Both]:
+    parts = (Part(), Part())
+    async with (
+        running_stage(parts[0].script_of, store_url=store_url, express=True) as lane,
+        running_stage(parts[1].script_of, store_url=store_url, express=False) as long_way,
+    ):
+        yield Both(lane, long_way, parts)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    head=plain_heads(cookie=_COOKIE), said=answers(), cuts=st.sets(st.integers(1, 500), max_size=4)
+)
+async def test_both_paths_send_and_answer_the_same(
+    both: Both, head: bytes, said: bytes, cuts: set[int]
+) -> None:
+    plain = parse_plain(head)
+    assume(plain is not None and _COOKIE.encode() in head)
+    if plain is not None and plain.keep_alive:
+        head = head[:-2].replace(b"Connection: keep-alive\r\n", b"") + b"Connection: close\r\n\r\n"
+    assert parse_plain(head) is not None
+    # A body for a request or a status that has none: what comes late is nobody's answer.
+    bodiless = head.startswith(b"HEAD") or any(code in said for code in (b" 204 ", b" 304 "))
+    if bodiless:
+        said = said[: _end_of_head(said)]
+    event(f"bodiless: {bodiless}")
+    case = Case(head, b"", (Says(said),), b"")
+    crossed = []
+    for stage, part in zip(both.stages, both.parts, strict=True):
+        part.begin(case)
+        wire = await stage.connect()
+        await send_in_pieces(wire, head, tuple(cuts))
+        crossed.append((part, await wire.rest()))
+        wire.close()
+    (lane, lane_back), (long_way, long_way_back) = crossed
+    assert lane.heard == long_way.heard != b""
+    assert lane_back == long_way_back != b""
+
+
+def _end_of_head(said: bytes) -> int:
+    """The end of the final head in `said`."""
+    start = said.rindex(b"HTTP/1.1 ")
+    return said.index(b"\r\n\r\n", start) + 4
