@@ -241,8 +241,9 @@ class _TlsFiles:
     def load(self) -> None:
         """Raises StartError. A pair that does not fit is found before it is put to use."""
         try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.cert, self.key)
-            self.context.load_cert_chain(self.cert, self.key)
+            for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
+                # With a password, if a wrong one, OpenSSL does not stop to ask for it.
+                context.load_cert_chain(self.cert, self.key, password="")
         except (OSError, ssl.SSLError) as error:
             raise StartError(f"cannot use the certificate {self.cert}: {error}") from error
 

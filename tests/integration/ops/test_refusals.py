@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.gates import GateProcess, gatekeeper
 from tests.integration.ops.settings import settings
@@ -199,3 +202,19 @@ async def test_where_no_gate_answers_is_told(tmp_path: Path) -> None:
         assert alone.returncode == FAILURE
         assert len(alone.stderr.splitlines()) == 1
         assert f"no gate answers at 127.0.0.1:{port}" in alone.stderr
+
+
+async def test_a_key_under_a_password_is_named_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"sesame"),
+        )
+    )
+    leaf = trustme.CA().issue_cert("one.test")
+    (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
+    server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"'
+    line = await refused(settings(server=server), code=FAILURE)
+    assert f"cannot use the certificate {tmp_path}/cert.pem" in line
