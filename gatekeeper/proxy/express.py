@@ -34,7 +34,7 @@ from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
-from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, PlainRequest, may_be_plain, parse_plain
+from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S, OriginPool
 from gatekeeper.proxy.server import Handler
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
@@ -47,6 +47,8 @@ class Passage(Protocol):
     """A request that may pass."""
 
     head: bytes  # for the origin
+    method: str
+    keep_alive: bool  # the client's connection may stay open
 
     def command(self, command: str) -> Fields:
         """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
@@ -57,8 +59,9 @@ class Passage(Protocol):
         ...
 
 
-# The gate's look at a plain request, given the peer's address: None takes it to aiohttp.
-Admit = Callable[[PlainRequest, str], Passage | None]
+# The gate's look at a whole head, given the peer's address: None, for one that is not plain or may
+# not pass on sight, takes it to aiohttp.
+Admit = Callable[[bytes, str], Passage | None]
 
 
 class Lane:
@@ -129,7 +132,6 @@ class ClientConnection(asyncio.Protocol):
         "_lane",
         "_last_s",
         "_loop",
-        "_method",
         "_origin",
         "_passage",
         "_peer",
@@ -148,7 +150,6 @@ class ClientConnection(asyncio.Protocol):
         self._peer = ""
         self._state = _State.HEAD
         self._received = b""  # from the client, not yet sent on
-        self._method = ""
         self._passage: Passage | None = None
         self._head = b""  # the request's bytes as they came, for a hand-over
         self._origin: OriginConnection | None = None
@@ -191,14 +192,13 @@ class ClientConnection(asyncio.Protocol):
             return
         end += len(_HEAD_END)
         head, rest = self._received[:end], self._received[end:]
-        request = parse_plain(head)
-        passage = self._lane.admit(request, self._peer) if request is not None else None
-        if request is None or passage is None:
+        passage = self._lane.admit(head, self._peer)
+        if passage is None:
             self._hand_over(self._received)
             return
         self._received = rest
-        self._method, self._passage, self._head = request.method, passage, head
-        self._keep_alive = request.keep_alive
+        self._passage, self._head = passage, head
+        self._keep_alive = passage.keep_alive
         self._began_s = perf_counter()
         origin = self._lane.pool.warm(MAX_IDLE_S)
         if origin is not None:
@@ -281,12 +281,12 @@ class ClientConnection(asyncio.Protocol):
                 raise OriginProtocolError("the origin switched protocols unasked")
             self._transport.write(interim_head(answer))
             return
-        body = body_of(answer, method=self._method, http11_client=True)
+        assert self._origin is not None
+        assert self._passage is not None
+        body = body_of(answer, method=self._passage.method, http11_client=True)
         early, self._answer = self._answer, b""
         if early:
             early = body.take(early)  # while nothing is counted or sent: this may still fail well
-        assert self._origin is not None
-        assert self._passage is not None
         self._keep_alive &= not body.until_close and not self._lane.closing
         command = answer.command
         head = response_head(

@@ -51,13 +51,22 @@ class Credentials:
         return Held(None, by_header=False)
 
     def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
-        """The first valid token in the value of a `Cookie` field. A name may come twice there,
-        for another path or domain; a flood of them is not verified."""
+        """The first valid token in the value of a `Cookie` field."""
+        found = self.find(cookies, secure=secure, now_s=now_s)
+        return None if found is None else found[1]
+
+    def read_value(self, value: str, *, now_s: float) -> Token | None:
+        """The token that a cookie's value is, while it is valid."""
+        return self._tokens.read(value, now_s=now_s)
+
+    def find(self, cookies: str, *, secure: bool, now_s: float) -> tuple[str, Token] | None:
+        """The value and the token of `read_cookie`. A name may come twice there, for another path
+        or domain; a flood of them is not verified."""
         pattern = self._secure_pattern if secure else self._plain_pattern
         for value in pattern.findall(cookies)[:_MOST_CANDIDATES]:
             token = self._tokens.read(value, now_s=now_s)
             if token is not None:
-                return token
+                return value, token
         return None
 
     def mint(self, token: Token) -> str:

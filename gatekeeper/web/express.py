@@ -3,6 +3,10 @@
 Rules. No await and no trip. Only what the whole gate would forward just so, without a word to the
 visitor: a proven pass that is not yet due for renewal, or a path that falls in no room. Everything
 else returns None and takes the long way, where the same decision is made again in full.
+
+A browser says the same fields again and again and changes the path. So what a block of fields
+came to is kept by its very bytes, once its visitor was let through; what can change from request
+to request (the path's room, the token's validity, the decision) is looked at each time.
 """
 
 from __future__ import annotations
@@ -15,13 +19,12 @@ from gatekeeper import metrics
 from gatekeeper.config import OriginConfig, RoomName
 from gatekeeper.policy.decision import Forward, decide
 from gatekeeper.policy.routing import AMBIGUOUS, Router
-from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.proxy import Client, Crossing
+from gatekeeper.policy.tokens import Token
+from gatekeeper.proxy import Crossing
 from gatekeeper.proxy.client import client_behind
 from gatekeeper.proxy.crossing import Fields
-from gatekeeper.proxy.express import Passage
 from gatekeeper.proxy.headers import plain_head
-from gatekeeper.proxy.plain import PlainRequest
+from gatekeeper.proxy.plain import REQUEST_LINE, parse_plain
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.endpoints import PREFIX, Visit
@@ -29,6 +32,20 @@ from gatekeeper.web.entrance import Entrance
 from gatekeeper.web.gate import obey
 
 _PREFIX = PREFIX.encode()
+_MOST_KNOWN = 8192  # blocks, of about 2.5 KB with what is kept of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a block of fields came to, for the peer that sent it."""
+
+    peer: str
+    host: str
+    room: RoomName | None
+    token: str  # the value of the cookie that holds the pass
+    secure: bool
+    keep_alive: bool
+    rest: bytes  # of the origin's head, after the request line
 
 
 @dataclass(slots=True)
@@ -36,14 +53,15 @@ class Forwarded:
     """A plain request that passes (a `Passage`)."""
 
     head: bytes
+    method: str
+    keep_alive: bool
     room: str
     visit: Visit | None
-    visitor: VisitorId | None
 
     def command(self, command: str) -> Fields:
-        if self.visit is None or self.visitor is None:
+        if self.visit is None or self.visit.held.token is None:
             return ()
-        return obey(command, self.visit, self.visitor)
+        return obey(command, self.visit, self.visit.held.token.visitor)
 
     def answered(self, origin_seconds: float) -> None:
         metrics.forwarded.count(self.room, origin_seconds)
@@ -71,9 +89,35 @@ class ExpressAdmission:
         self._own_cookies = own_cookies
         self._trusted = trusted
         self._tls = tls
+        self._known: dict[bytes, _Known] = {}
 
-    def __call__(self, request: PlainRequest, peer: str) -> Passage | None:
-        if request.target.startswith(_PREFIX):
+    def __call__(self, head: bytes, peer: str) -> Forwarded | None:
+        end = head.find(b"\r\n") + 2
+        line, block = head[:end], head[end:]
+        known = self._known.get(block)
+        if known is None or known.peer != peer:
+            return self._look(head, block, peer)
+        match = REQUEST_LINE.fullmatch(line)
+        if match is None or match[2].startswith(_PREFIX):
+            return None
+        if known.room != self._router.room_of(known.host, match[2].decode("ascii")):
+            return self._look(head, block, peer)
+        visit = None
+        if known.room is not None:
+            token = self._credentials[known.room].read_value(
+                known.token, now_s=self._entrances[known.room].now_s()
+            )
+            visit = self._visit(known.room, token, secure=known.secure)
+            if visit is None:
+                del self._known[block]
+                return None
+        method = "GET" if match[1] == b"GET" else "HEAD"
+        return Forwarded(line + known.rest, method, known.keep_alive, known.room or "", visit)
+
+    def _look(self, head: bytes, block: bytes, peer: str) -> Forwarded | None:
+        """Read the whole head, decide, and keep what came out if the request may pass."""
+        request = parse_plain(head)
+        if request is None or request.target.startswith(_PREFIX):
             return None
         client = client_behind(
             peer,
@@ -82,33 +126,44 @@ class ExpressAdmission:
             trusted=self._trusted,
             tls=self._tls,
         )
+        secure = client.scheme == "https"
         room = self._router.room_of(client.host, request.target.decode("ascii"))
         if room is AMBIGUOUS:
             return None
-        if room is None:
-            return Forwarded(self._head(request, client, "", ""), "", None, None)
-        entrance, credentials = self._entrances[room], self._credentials[room]
-        secure, now_s = client.scheme == "https", entrance.now_s()
-        if request.cookie is None:
-            return None
-        token = credentials.read_cookie(
-            request.cookie.decode("latin-1"), secure=secure, now_s=now_s
+        value, visit, visitor = "", None, ""
+        if room is not None:
+            cookies = (request.cookie or b"").decode("latin-1")
+            now_s = self._entrances[room].now_s()
+            found = self._credentials[room].find(cookies, secure=secure, now_s=now_s)
+            if found is None:
+                return None
+            value, token = found
+            visit, visitor = self._visit(room, token, secure=secure), token.visitor
+            if visit is None:
+                return None
+        crossing = Crossing(
+            room=room or "", visitor=visitor, client=client, strip_cookies=self._own_cookies
         )
-        view, rules = entrance.room.view.decisive, entrance.room.rules
-        decision = decide(token, view, rules=rules, now_s=now_s)
+        origin_head = plain_head(
+            request, crossing, origin_host=self._origin_host, preserve_host=self._preserve_host
+        )
+        rest = origin_head[len(head) - len(block) :]  # the request line is the client's own
+        known = _Known(peer, client.host, room, value, secure, request.keep_alive, rest)
+        if len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[block] = known
+        return Forwarded(origin_head, request.method, request.keep_alive, room or "", visit)
+
+    def _visit(self, room: RoomName, token: Token | None, *, secure: bool) -> Visit | None:
+        """The visit of one who may pass without a word; None: not on sight."""
+        entrance = self._entrances[room]
+        decision = decide(
+            token,
+            entrance.room.view.decisive,
+            rules=entrance.room.rules,
+            now_s=entrance.now_s(),
+        )
         if not isinstance(decision, Forward) or decision.renew:
             return None
-        visitor = decision.pass_.visitor
-        visit = Visit(entrance, credentials, Held(token, by_header=False), secure)
-        return Forwarded(self._head(request, client, room, visitor), room, visit, visitor)
-
-    def _head(self, request: PlainRequest, client: Client, room: str, visitor: str) -> bytes:
-        crossing = Crossing(
-            room=room, visitor=visitor, client=client, strip_cookies=self._own_cookies
-        )
-        return plain_head(
-            request,
-            crossing,
-            origin_host=self._origin_host,
-            preserve_host=self._preserve_host,
-        )
+        held = Held(token, by_header=False)
+        return Visit(entrance, self._credentials[room], held, secure)
