@@ -1,0 +1,216 @@
+"""The lane where it is easily forgotten: behind TLS, on another loop, at the end."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gatekeeper.proxy import SERVER_OPTIONS
+from tests.conformance.cases import GET, OK, PIPELINES, POST
+from tests.conformance.playing import Part, play
+from tests.conformance.rig import asked, received, running_stage
+from tests.conformance.table import TABLE
+from tests.integration.proxy.rig import Origin, Script, Wire, answering, until
+
+# On a connection that served before, the request is sent once more (RFC 9110 section 9.2.2).
+_REPEATED = {"broken answer: nothing", "broken answer: a reset"}
+_NAMES = [name for name in TABLE if name not in _REPEATED]
+
+
+@dataclass(frozen=True)
+class Tls:
+    toml: str
+    client: ssl.SSLContext
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(tmp_path / "cert", append=True)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return Tls(f'[server]\ntls_cert = "{tmp_path}/cert"\ntls_key = "{tmp_path}/key"', client)
+
+
+def over_tls(data: bytes) -> bytes:
+    """Behind TLS the cookie has its prefix, and the origin hears of https."""
+    return data.replace(b"Cookie: ", b"Cookie: __Host-").replace(
+        b"Proto: http\r", b"Proto: https\r"
+    )
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+async def test_pipelines_cross_tls_the_same(
+    name: str, express: bool, store_url: str, tls: Tls
+) -> None:
+    case = PIPELINES[name]
+    part = Part()
+    async with running_stage(
+        part.script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+    ) as stage:
+        part.begin(case)
+        wire = await stage.connect()
+        wire.send(over_tls(case.sent))
+        if isinstance(case.back, int):
+            assert await received(wire, 13) == b"HTTP/1.1 %d " % case.back
+        else:
+            assert await received(wire, len(case.back)) == case.back
+        assert part.heard.startswith(over_tls(case.seen))
+
+
+async def test_a_failure_is_handed_over_behind_tls(express: bool, store_url: str, tls: Tls) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"nonsense\r\n\r\n")
+
+        return script
+
+    async with running_stage(
+        script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+    ) as stage:
+        wire = await stage.connect()
+        for _ in range(2):
+            wire.send(over_tls(GET))
+            assert (await wire.message()).status == 502
+        assert len(stage.origin.requests) == 2
+
+
+async def test_a_cut_answer_does_not_look_whole_behind_tls(
+    express: bool, store_url: str, tls: Tls
+) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal")
+
+        return script
+
+    async with running_stage(
+        script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(over_tls(GET))
+        await wire.head()
+        # Whether its end is clean or not: what came is short of what was said.
+        try:
+            assert len(await wire.rest()) < 5
+        except (ConnectionError, ssl.SSLError):
+            await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
+
+
+@pytest.mark.parametrize("express_", [True, False], ids=["lane", "long way"])
+def test_the_whole_table_holds_on_asyncios_own_loop(express_: bool, store_url: str) -> None:
+    async def all_of_it() -> None:
+        part = Part()
+        async with running_stage(part.script_of, store_url=store_url, express=express_) as stage:
+            for name in _NAMES:
+                await play(stage, part, TABLE[name])
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(all_of_it())
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_dropped(
+    express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.1)
+    body = b"x" * 2**20
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (100 * len(body)))
+            while True:
+                wire.send(body)
+                await wire.flush()
+
+        return script
+
+    async with running_stage(
+        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "200ms"'
+    ) as stage:
+        wire = await stage.connect()
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        wire.send(GET)
+        await until(lambda: stage.origin.requests != [])
+        await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
+        await until(lambda: stage.origin.wires[0].reader.at_eof() or _broken(stage.origin.wires[0]))
+
+
+def _broken(wire: Wire) -> bool:
+    return wire.writer.transport.is_closing()
+
+
+async def test_the_end_waits_for_the_answer_under_way_and_for_nothing_else(
+    express: bool, store_url: str
+) -> None:
+    asked_, release = asyncio.Event(), asyncio.Event()
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            asked_.set()
+            await release.wait()
+            wire.send(OK)
+            await wire.gone()
+
+        return script
+
+    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+        idle, half, busy = [await stage.connect() for _ in range(3)]
+        half.send(GET[:30])
+        busy.send(GET)
+        async with asyncio.timeout(5):
+            await asked_.wait()
+            closing = asyncio.create_task(stage.worker.close())
+            assert await idle.rest() == b""
+            assert await half.rest() == b""
+            assert not closing.done()
+            release.set()
+            assert (await busy.rest()).endswith(b"\r\n\r\nok")
+            await closing
+
+
+async def test_a_client_that_leaves_while_the_gate_connects_leaves_nothing_behind(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting, ended = asyncio.Event(), asyncio.Event()
+
+    async def never() -> None:
+        connecting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with running_stage(answering(OK), store_url=store_url, express=True) as stage:
+        assert stage.worker._lane is not None
+        monkeypatch.setattr(stage.worker._lane.pool, "connect", never)
+        wire = await stage.connect()
+        wire.send(GET)
+        async with asyncio.timeout(5):
+            await connecting.wait()
+            wire.abort()
+            await ended.wait()
+        await until(lambda: stage.in_the_lane == 0)
+
+
+async def test_a_connection_is_handed_over_whole_and_stays_with_aiohttp(store_url: str) -> None:
+    async with running_stage(answering(OK), store_url=store_url, express=True) as stage:
+        wire = await stage.connect()
+        wire.send(GET)
+        assert await received(wire, len(OK)) == OK
+        assert (stage.in_the_lane, stage.on_the_long_way) == (1, 0)
+        wire.send(POST + GET)
+        assert await received(wire, 2 * len(OK)) == OK * 2
+        assert (stage.in_the_lane, stage.on_the_long_way) == (0, 1)
+        wire.send(asked(b"GET /", b"Connection: close"))
+        assert (await wire.rest()).endswith(b"ok")
+        await until(lambda: stage.on_the_long_way == 0)
