@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports clean
+.PHONY: demo test check format lint types imports bench-proxy clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -32,6 +32,10 @@ types: $(READY)
 
 imports: $(READY)
 	$(BIN)/lint-imports
+
+bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy and ClientSession
+	benchmarks/install-peers $(BIN)
+	$(BIN)/python benchmarks/proxy.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
