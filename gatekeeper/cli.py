@@ -148,14 +148,11 @@ def simulate(
 @app.command()
 @_config
 def check(config: Path | None) -> None:
-    """Check the configuration and the templates; name every problem."""
-    from gatekeeper.web.pages import Pages
+    """Check the configuration, the templates, the certificate and the secrets; name problems."""
+    from gatekeeper.supervisor import check_files
 
     loaded = _load(config)
-    Pages(
-        templates=Path(loaded.server.templates) if loaded.server.templates else None,
-        static=Path(loaded.server.static) if loaded.server.static else None,
-    )
+    check_files(loaded)
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     _say(f"fine: {loaded.origin.url} behind {loaded.server.listen}; {rooms}")
 

@@ -38,7 +38,7 @@ from gatekeeper.values import MIN_SECRET_BYTES, split_listen
 from gatekeeper.web.admin import STATIC_PREFIX, Admin
 from gatekeeper.web.exposition import exposition
 from gatekeeper.web.pages import Pages
-from gatekeeper.worker import Plan
+from gatekeeper.worker import Plan, TlsFiles
 
 _WORKER_START_TIMEOUT_S = 20.0
 _WORKER_END_MARGIN_S = 5.0
@@ -91,9 +91,10 @@ class Supervisor:
 
     async def start(self) -> None:
         config = self._config
-        pages = _pages(config)  # a broken template stops the start here
+        pages = check_files(config)
         folder = state_folder()
         host, port = self._reserve_port()
+        admin_socket = self._bind(config.admin.listen, key="admin.listen")
         await self._start_servers(folder)
         store = RedisStore(self._store_url, timeout_s=config.store.timeout)
         self._stack.push_async_callback(store.close)
@@ -118,7 +119,7 @@ class Supervisor:
         self._workers = [_WorkerProcess(plan, metrics_folder) for _ in range(count)]
         self._stack.push_async_callback(self._end_workers)
         await self._start_workers()
-        admin_url = await self._start_admin(store, pages, metrics_folder)
+        admin_url = await self._start_admin(admin_socket, store, pages, metrics_folder)
         scheme = "https" if config.server.tls else "http"
         self.serving = Serving(f"{scheme}://{_reachable(host)}:{port}", admin_url, self._pids)
 
@@ -146,25 +147,27 @@ class Supervisor:
 
     def _reserve_port(self) -> tuple[str, int]:
         """Find out now, in one line, whether the port is free; hold it against others."""
-        host, port = split_listen(self._config.server.listen)
+        listen = self._config.server.listen
+        with self._bind(listen, key="server.listen") as probe:
+            port = int(probe.getsockname()[1])
+        # Bound but not listening: it takes no connections, and no other program the port.
+        host, _, _ = listen.rpartition(":")
+        self._bind(f"{host}:{port}", key="server.listen", shared=True)
+        return split_listen(listen)[0], port
+
+    def _bind(self, listen: str, *, key: str, shared: bool = False) -> socket.socket:
+        """A socket at that address which does not listen yet. `shared`: workers bind it too."""
+        host, port = split_listen(listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        option = socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        self._stack.callback(bound.close)
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-                probe.listen()
-                port = probe.getsockname()[1]
-            # Bound but not listening: it takes no connections, and no other program the port.
-            holder = socket.socket(family, socket.SOCK_STREAM)
-            self._stack.callback(holder.close)
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind((host, port))
+            bound.bind((host, port))
         except OSError as error:
-            raise StartError(
-                f"cannot listen on {self._config.server.listen}: {error.strerror}; end what "
-                "uses that port, or set server.listen"
-            ) from error
-        return host, port
+            raise _cannot_listen(listen, error, key=key) from error
+        return bound
 
     async def _start_servers(self, folder: Path) -> None:
         if self._store_url == "embedded":
@@ -177,7 +180,9 @@ class Supervisor:
         self._stack.push_async_callback(keeper.end)
         return await keeper.start()
 
-    async def _start_admin(self, store: RedisStore, pages: Pages, metrics_folder: Path) -> str:
+    async def _start_admin(
+        self, bound: socket.socket, store: RedisStore, pages: Pages, metrics_folder: Path
+    ) -> str:
         config = self._config
         events: Events = NoEvents()
         if self._events_url != "off":
@@ -207,17 +212,12 @@ class Supervisor:
         runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=2)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        host, port = split_listen(config.admin.listen)
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            await web.SockSite(runner, bound).start()
         except OSError as error:
-            raise StartError(
-                f"cannot listen on {config.admin.listen}: {error.strerror}; end what uses that "
-                "port, or set admin.listen"
-            ) from error
-        bound = runner.addresses[0][1]
-        return f"http://{_reachable(host)}:{bound}"
+            raise _cannot_listen(config.admin.listen, error, key="admin.listen") from error
+        host, _ = split_listen(config.admin.listen)
+        return f"http://{_reachable(host)}:{bound.getsockname()[1]}"
 
 
 class _WorkerProcess:
@@ -341,8 +341,12 @@ class _Keeper:
             await self._server.stop()
 
 
-def _pages(config: Config) -> Pages:
+def check_files(config: Config) -> Pages:
+    """The pages, after a look at every file that would keep a gate from starting."""
     server = config.server
+    TlsFiles.of(config)
+    if config.tokens.secret_file:
+        _read_secrets(Path(config.tokens.secret_file))
     return Pages(
         templates=Path(server.templates) if server.templates else None,
         static=Path(server.static) if server.static else None,
@@ -355,12 +359,19 @@ def _secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
     tokens = config.tokens
     if tokens.secrets:
         return tuple(secret.encode() for secret in tokens.secrets)
-    path = Path(tokens.secret_file) if tokens.secret_file else folder / _SECRET_NAME
+    if tokens.secret_file:
+        return _read_secrets(Path(tokens.secret_file))
+    path = folder / _SECRET_NAME
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+    return _read_secrets(path)
+
+
+def _read_secrets(path: Path) -> tuple[bytes, ...]:
+    """One secret a line. Raises ConfigError."""
     try:
-        if not tokens.secret_file and not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48) + "\n")
         lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
@@ -370,6 +381,12 @@ def _secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
             source=str(path),
         )
     return tuple(lines)
+
+
+def _cannot_listen(listen: str, error: OSError, *, key: str) -> StartError:
+    return StartError(
+        f"cannot listen on {listen}: {error.strerror}; end what uses that port, or set {key}"
+    )
 
 
 def _cores() -> int:

@@ -79,7 +79,7 @@ class Worker:
         self._stack = AsyncExitStack()
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.rooms: dict[RoomName, LiveRoom] = {}
-        self._tls = _TlsFiles.of(plan.config)
+        self._tls = TlsFiles.of(plan.config)
         self._server: Server | None = None
         self._lane: Lane | None = None
         self._listener: asyncio.Server | None = None
@@ -223,13 +223,15 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class _TlsFiles:
+class TlsFiles:
+    """A certificate and its key, and the context that serves with them."""
+
     cert: str
     key: str
     context: ssl.SSLContext
 
     @classmethod
-    def of(cls, config: Config) -> _TlsFiles | None:
+    def of(cls, config: Config) -> TlsFiles | None:
         if not config.server.tls:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -212,7 +212,7 @@ class Entrance:
             left_s = pass_.ends_at_s - self.now_s()
             if future.done():
                 return
-            if left_s <= 0:
+            if left_s <= 0 or pass_.visitor in room.view.decisive.revoked:
                 future.set_result(None)
                 return
             until_s = min(self.now_s() + rules.pass_life_s, pass_.ends_at_s)

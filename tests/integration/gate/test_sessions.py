@@ -12,6 +12,7 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
+from gatekeeper.web.entrance import Entrance
 from tests.gates import Gate, Origin, Visitor, minted, room, running_gate
 from tests.integration.gate.passes import SESSION_LIMIT_S, SESSION_S, pass_issued, token_in
 from tests.servers import eventually
@@ -309,3 +310,13 @@ async def test_a_newcomer_finds_no_websocket_but_the_line(
         assert answer.status == 503
         assert answer.json["state"] == "waiting"
         assert origin.requests == []
+
+
+async def test_a_session_that_ended_while_its_tunnel_was_made_ends_the_tunnel(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with closed_room(store_url, room_name) as (gate, _visitor, _origin):
+        held = pass_issued(gate, room_name)
+        await gate.room(room_name).leave([held.visitor])
+        [config] = gate.worker._plan.config.rooms
+        assert Entrance(gate.room(room_name), config).session_end(held).done()
