@@ -4,8 +4,14 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
-from tests.gates import GateProcess, Origin, Visitor
+import pytest
+
+from gatekeeper import children
+from gatekeeper.config import RoomName
+from gatekeeper.worker import Plan
+from tests.gates import SECRET, GateProcess, Origin, Visitor, config_of, room
 from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
@@ -101,3 +107,30 @@ async def test_a_hang_up_before_tls_disturbs_nobody() -> None:
         async with Visitor(gate.url) as visitor:
             assert (await visitor.ask("GET", "/.gatekeeper/health")).status == 200
         assert gate.workers() == before
+
+
+async def test_a_worker_that_served_for_long_is_replaced_without_delay(
+    store_url: str, room_name: RoomName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses_s: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(delay_s: float) -> None:
+        pauses_s.append(delay_s)
+        await sleep(0)
+
+    monkeypatch.setattr(children, "_HEALTHY_AFTER_S", 0.0)
+    monkeypatch.setattr("gatekeeper.children.asyncio.sleep", noted)
+    config = config_of(room(room_name), folder=tmp_path)
+    plan = Plan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
+    worker = children.WorkerProcess(plan, tmp_path)
+    await worker.start()
+    try:
+        first = worker.pid
+        worker.signal(signal.SIGKILL)
+        async with asyncio.timeout(15):
+            while worker.pid == first or not worker.serving:
+                await sleep(0.05)
+    finally:
+        await worker.end()
+    assert pauses_s == [0.1]
