@@ -1,5 +1,7 @@
 """Those who wait: first come, first served, and the page at the very address asked for."""
 
+import asyncio
+import json
 import re
 
 import pytest
@@ -226,3 +228,43 @@ async def test_with_a_rate_the_estimate_and_the_interval_follow_from_it(
         assert answer["queue_length"] == 2
         assert answer["rate_per_minute"] == 6
         assert answer["eta_seconds"] == 20
+
+
+async def test_nobody_who_waits_is_asked_for_their_body(
+    store_url: str, room_name: RoomName
+) -> None:
+    """RFC 9110 section 10.1.1: whoever expects 100 may be answered at once instead."""
+    async with (
+        Origin.running() as origin,
+        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
+        asyncio.timeout(5),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
+        writer.write(
+            b"POST /upload HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nConnection: close\r\n" in b"\r\n" + head
+        writer.close()
+        assert origin.requests == []
+
+
+async def test_two_tabs_that_claim_one_place_at_two_replicas_share_one_slot(
+    store_url: str, room_name: RoomName
+) -> None:
+    toml = room(room_name, **NOBODY)
+    async with (
+        Origin.running() as origin,
+        running_gate(toml, store_url=store_url, origin_url=origin.url) as first,
+        running_gate(toml, store_url=store_url, origin_url=origin.url) as second,
+        Visitor(first, second) as visitor,
+    ):
+        await visitor.get()
+        await first.allow(room_name, 2)
+        answers = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
+        assert [status for status, _ in answers] == [200] * 6
+        assert len({json.loads(text)["visitor"] for _, text in answers}) == 1
+        state = await first.room(room_name).queue.look()
+        assert (state.active, state.admitted_total, state.pending_grants) == (1, 1, 1)
