@@ -1,0 +1,68 @@
+"""Under load, with an origin that comes and goes: no answer to the wrong one, and nothing left."""
+
+import asyncio
+
+import pytest
+
+from tests.conformance.rig import cookie_of, running_worker
+from tests.integration.load.crowd import NonceOrigin, Tally, client
+from tests.integration.proxy.rig import until
+
+_CLIENTS = 200
+_LEG_S = 1.0
+
+
+@pytest.mark.parametrize("express", [True, False], ids=["lane", "long way"])
+async def test_every_answer_is_for_its_request_while_the_origin_restarts(
+    express: bool, store_url: str
+) -> None:
+    tally, stop = Tally(), asyncio.Event()
+    async with (
+        NonceOrigin.running() as origin,
+        running_worker(
+            f"http://127.0.0.1:{origin.port}", store_url=store_url, express=express
+        ) as worker,
+    ):
+        assert worker._lane is not None
+        assert worker._server is not None
+        lane, server = worker._lane, worker._server
+        before = asyncio.all_tasks()
+        crowd = [
+            asyncio.create_task(client(worker.port, cookie=cookie_of(), tally=tally, until=stop))
+            for _ in range(_CLIENTS)
+        ]
+        for _ in range(2):
+            await asyncio.sleep(_LEG_S)  # the load runs
+            await origin.restart()
+        await asyncio.sleep(_LEG_S)
+        stop.set()
+        await asyncio.gather(*crowd)
+        await until(lambda: not lane.connections and not server.connections)
+        await until(lambda: asyncio.all_tasks() <= before)
+        # What is still open to the origin is idle in the pool, and no more than it may keep.
+        await until(lambda: len(origin.connections) == len(lane.pool._idle))
+        assert len(lane.pool._idle) <= 256
+    assert tally.faults == []
+    assert tally.right > _CLIENTS * 5
+    assert tally.refused + tally.cut > 0
+
+
+async def test_no_more_connections_to_the_origin_than_requests_under_way(store_url: str) -> None:
+    async with (
+        NonceOrigin.running() as origin,
+        running_worker(
+            f"http://127.0.0.1:{origin.port}", store_url=store_url, express=True
+        ) as worker,
+    ):
+        tally, stop = Tally(), asyncio.Event()
+        for _ in range(100):
+            stop.clear()
+            crowd = asyncio.create_task(
+                client(worker.port, cookie=cookie_of(), tally=tally, until=stop)
+            )
+            seen = tally.right
+            await until(lambda seen=seen: tally.right > seen)  # type: ignore[misc]
+            stop.set()
+            await crowd
+        assert tally.faults == []
+        assert len(origin.connections) == 1
