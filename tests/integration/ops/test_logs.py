@@ -1,6 +1,8 @@
 """The log: JSON lines on standard error, with nothing in them that opens a door."""
 
 import asyncio
+import socket
+import struct
 
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
@@ -53,3 +55,43 @@ secrets = ["{SECRET}"]
                 assert secret not in log
                 # Nor the part of a token that says who it is for.
                 assert secret.partition(".")[2] == "" or secret.split(".")[1] not in log
+
+
+async def test_clients_that_come_and_go_as_they_like_are_no_events() -> None:
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url)) as gate:
+            await gate.serving()
+            before = len(gate.logs())
+            port = int(gate.url.rpartition(":")[2])
+            async with Visitor(gate.url) as visitor:
+                assert (await visitor.get())[0] == 200
+                assert (await visitor.get())[0] == 200
+                [(name, value)] = visitor.cookies().items()
+                cookie = f"Cookie: {name}={value}\r\n"
+                upgrade = (
+                    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+                )
+                half = "Content-Length: 9\r\n\r\nhalf"
+                for head, arrives in (
+                    ("", 0),
+                    ("GET", 0),
+                    ("\x16\x03\x01\x02\x00\x01", 0),  # TLS where there is none
+                    (f"GET /slow HTTP/1.1\r\nHost: a\r\n{cookie}\r\n", 1),
+                    ("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", 1),
+                    (f"POST /slow HTTP/1.1\r\nHost: a\r\n{cookie}{half}", 1),
+                    (f"GET /ws HTTP/1.1\r\nHost: a\r\n{cookie}{upgrade}\r\n", 1),
+                    (f"POST /.gatekeeper/leave HTTP/1.1\r\nHost: a\r\n{half}", 0),
+                ):
+                    expected = len(origin.requests) + arrives
+                    with socket.create_connection(("127.0.0.1", port)) as client:
+                        client.sendall(head.encode("latin-1"))
+                        await eventually(lambda count=expected: len(origin.requests) == count)  # type: ignore[misc]
+                        client.setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                        )
+                origin.go.set()
+                assert (await visitor.get())[0] == 200
+            assert await gate.end() == 0
+            events = {line["event"] for line in gate.logs()[before:]}
+            assert events - {"events_lost"} == {"ending"}
