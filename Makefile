@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports bench-proxy clean
+.PHONY: demo test check format lint types imports bench-proxy bench-soak fuzz clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -36,6 +36,14 @@ imports: $(READY)
 bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy and ClientSession
 	benchmarks/install-peers $(BIN)
 	$(BIN)/python benchmarks/proxy.py $(ARGS)
+
+bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with origin restarts
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+SECONDS ?= 60
+fuzz: $(READY)  ## coverage-guided, each target in turn: make fuzz SECONDS=60
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris>=3,<4'
+	for target in plain answer chunks token; do $(BIN)/python -m tests.fuzz.fuzz $$target $(SECONDS) || exit 1; done
 
 clean:
 	rm -rf $(VENV) artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
