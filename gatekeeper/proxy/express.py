@@ -208,6 +208,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._leave()
+        self._lane.forget(self)
 
     def pause_writing(self) -> None:
         self._slow = True
@@ -361,6 +362,7 @@ class ClientConnection(asyncio.Protocol):
     def _hand_over(self, data: bytes, *, failure: GatekeeperError | None = None) -> None:
         """This connection is aiohttp's from here on, beginning with `data`."""
         self._leave()
+        self._lane.forget(self)
         handler = self._lane.handler()
         handler.failure = failure
         self._transport.set_protocol(handler)
@@ -381,7 +383,6 @@ class ClientConnection(asyncio.Protocol):
         self._state = _State.GONE
         self._received = self._head = b""
         self._passage = self._body = None
-        self._lane.forget(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -400,10 +401,12 @@ class ClientConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close when the client has taken what is written, or has had long enough to."""
         self._leave()
-        transport = self._transport
-        transport.close()
-        if transport.get_write_buffer_size():
-            self._loop.call_later(self._lane.client_timeout_s, transport.abort)
+        self._transport.close()
+        if not self._transport.get_write_buffer_size():
+            self._lane.forget(self)
+        else:  # the end of the worker waits for this one
+            limit_s = self._lane.client_timeout_s
+            self._timer = self._loop.call_later(limit_s, self._transport.abort)
 
     def _look_at_the_clock(self) -> None:
         """Close a connection that idles, or whose client takes nothing of its answer."""

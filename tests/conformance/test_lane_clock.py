@@ -217,8 +217,18 @@ async def test_a_connection_closed_with_bytes_unread_is_not_kept_for_ever(scene:
     scene.client.unread = 1
     scene.connection.close_if_idle()
     assert scene.end() == "closed"
+    assert scene.connection in scene.lane.connections  # the end of the worker waits for it
     scene.clock.advance(CLIENT_S)
     assert scene.end() == "aborted"
+    scene.connection.connection_lost(None)
+    assert not scene.lane.connections
+
+
+async def test_a_connection_that_is_gone_leaves_no_timer(scene: Scene) -> None:
+    scene.client.unread = 1
+    scene.connection.close_if_idle()
+    scene.connection.connection_lost(None)
+    assert all(timer.cancelled for timer in scene.clock.timers)
 
 
 async def test_a_client_may_pipeline_only_so_much_before_it_has_to_wait(scene: Scene) -> None:
