@@ -2,13 +2,14 @@
 
 Rules. At most once is enough, since the truth stays in the store and every replica's pacer asks
 it anyway: nothing is queued for a server that is away, nothing is retried, nothing blocks. A
-message that is not ours is dropped and counted. With `off` there are no events at all.
+message that is not ours, or larger than ours can be, is dropped. With `off` there are no events.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -25,7 +26,11 @@ from gatekeeper.room.state import RoomState, parse_json
 _CONNECT_TIMEOUT_S = 2
 _RECONNECT_WAIT_S = 1
 _PING_INTERVAL_S = 5
+_PUBLISH_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
+_MOST_BYTES = 32_768  # ours have 500, and 3,000 with a batch of revocations
+_MOST_PENDING = 1_000
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
 log = structlog.get_logger()
 
@@ -91,7 +96,9 @@ class NatsEvents:
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
+        self._subscribed: set[RoomName] = set()
         self._connecting: asyncio.Task[None] | None = None
+        self._closing = False
 
     def connected(self) -> bool:
         return self._client.is_connected
@@ -108,34 +115,49 @@ class NatsEvents:
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
 
     async def _connect(self) -> None:
-        while True:
+        while not self._closing:
+            self._client, self._subscribed = Client(), set()
             try:
-                await self._client.connect(
-                    self._url,
-                    name=f"gatekeeper {self._replica}",
-                    connect_timeout=_CONNECT_TIMEOUT_S,
-                    reconnect_time_wait=_RECONNECT_WAIT_S,
-                    max_reconnect_attempts=-1,
-                    ping_interval=_PING_INTERVAL_S,
-                    max_outstanding_pings=2,
-                    allow_reconnect=True,
-                    no_echo=True,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                )
-                for room in self._listeners:
-                    await self._subscribe(room)
+                await self._open()
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("events_unreachable", error=str(error) or type(error).__name__)
+                await self._close_client()
                 await asyncio.sleep(_RECONNECT_WAIT_S)
             else:
-                self._on_reconnect()
-                return
+                break
+        self._connecting = None
+        self._on_reconnect()
+
+    async def _open(self) -> None:
+        await self._client.connect(
+            self._url,
+            name=f"gatekeeper {self._replica}",
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            reconnect_time_wait=_RECONNECT_WAIT_S,
+            max_reconnect_attempts=-1,
+            ping_interval=_PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            allow_reconnect=True,
+            no_echo=True,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+        )
+        for room in tuple(self._listeners):
+            await self._subscribe(room)
 
     async def _subscribe(self, room: RoomName) -> None:
-        await self._client.subscribe(f"gatekeeper.{room}.state", cb=self._on_state)
-        await self._client.subscribe(f"gatekeeper.{room}.revoked", cb=self._on_revoked)
+        if room in self._subscribed:
+            return
+        self._subscribed.add(room)
+        for subject, hear in (("state", self._on_state), ("revoked", self._on_revoked)):
+            await self._client.subscribe(
+                f"gatekeeper.{room}.{subject}",
+                cb=hear,
+                pending_msgs_limit=_MOST_PENDING,
+                pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
+            )
 
     async def publish_state(self, room: RoomName, state: RoomState) -> None:
         body = state.to_json(sent_at=self._wall_s(), replica=self._replica)
@@ -151,33 +173,28 @@ class NatsEvents:
         if not self.connected():
             return
         try:
-            await asyncio.wait_for(self._client.publish(subject, body), timeout=1)
+            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                await self._client.publish(subject, body)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("event_not_published", subject=subject, error=str(error))
 
     async def _on_state(self, message: Msg) -> None:
-        listener = self._listeners.get(_room_of(message.subject))
         try:
-            state, more = parse_json(message.data)
+            state, more = parse_json(_of_our_size(message.data))
             sent_at = more.get("sent_at")
             delay_s = self._wall_s() - sent_at if isinstance(sent_at, int | float) else 0.0
-        except (ValueError, TypeError) as error:
-            log.warning("event_not_understood", subject=message.subject, error=str(error))
+        except (ValueError, TypeError, RecursionError) as error:
+            _not_understood(message, error)
             return
-        if listener is not None:
-            listener.hear_state(state, delay_s=max(delay_s, 0.0))
+        self._listeners[_room_of(message.subject)].hear_state(state, delay_s=max(delay_s, 0.0))
 
     async def _on_revoked(self, message: Msg) -> None:
-        listener = self._listeners.get(_room_of(message.subject))
         try:
-            raw = json.loads(message.data)
-            visitors = [VisitorId(str(visitor)) for visitor in raw["visitors"]]
-            count = int(raw["revocations"])
-        except (ValueError, TypeError, KeyError) as error:
-            log.warning("event_not_understood", subject=message.subject, error=str(error))
+            visitors, count = _parse_revoked(_of_our_size(message.data))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            _not_understood(message, error)
             return
-        if listener is not None:
-            listener.hear_revoked(visitors, count=count)
+        self._listeners[_room_of(message.subject)].hear_revoked(visitors, count=count)
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("events_error", error=str(error) or type(error).__name__)
@@ -189,15 +206,44 @@ class NatsEvents:
         log.info("events_back")
         self._on_reconnect()
 
+    async def _on_closed(self) -> None:
+        """Given up by the client: the server said that it will not have us. Ask again later."""
+        if not self._closing:
+            self.connect()
+
     async def close(self) -> None:
+        self._closing = True
         if self._connecting is not None:
             self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+            # Not for ever: its own wait_for (until Python 3.12) may swallow the cancellation.
+            await asyncio.wait({self._connecting}, timeout=_CLOSE_TIMEOUT_S)
+        await self._close_client()
+
+    async def _close_client(self) -> None:
         try:
-            await asyncio.wait_for(self._client.close(), timeout=_CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._client.close()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.debug("events_close", error=str(error))
 
 
 def _room_of(subject: str) -> RoomName:
     return RoomName(subject.split(".")[1])
+
+
+def _of_our_size(data: bytes) -> bytes:
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"{len(data)} bytes are too many")
+    return data
+
+
+def _parse_revoked(data: bytes) -> tuple[list[VisitorId], int]:
+    raw = json.loads(data)
+    visitors, count = raw["visitors"], raw["revocations"]
+    if type(count) is not int or not all(map(_VISITOR.fullmatch, visitors)):
+        raise ValueError("expected visitors and a count")
+    return [VisitorId(visitor) for visitor in visitors], count
+
+
+def _not_understood(message: Msg, error: Exception) -> None:
+    log.warning("event_not_understood", subject=message.subject, error=str(error))

@@ -69,6 +69,7 @@ class LiveRoom:
         self._last_stamp_us = 0
         self._wake = asyncio.Event()
         self._pacer: asyncio.Task[None] | None = None
+        self._stopping = False
         self._background: set[asyncio.Task[None]] = set()
         self._published_version = (0, 0)
         self._published_at_s = 0.0
@@ -98,6 +99,7 @@ class LiveRoom:
         await self.queue.close()
 
     async def _stop_pacing(self) -> None:
+        self._stopping = True
         if self._pacer is not None:
             self._pacer.cancel()
             await asyncio.gather(self._pacer, return_exceptions=True)
@@ -200,7 +202,7 @@ class LiveRoom:
     # The pacer.
 
     async def _pace(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 await self._beat()

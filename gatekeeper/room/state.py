@@ -84,11 +84,17 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     try:
         known = {name: raw.pop(name) for name in RoomState.__dataclass_fields__}
         known["mode"] = _mode(str(known["mode"]).encode())
-        if not all(isinstance(v, int | float) for k, v in known.items() if k != "mode"):
+        if not all(_is_number(name, value) for name, value in known.items() if name != "mode"):
             raise ValueError("expected numbers")
         return RoomState(**known), raw
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
+
+
+def _is_number(name: str, value: object) -> bool:
+    """Whole, but for the rate; and small enough for a double to hold it, as the scripts need."""
+    kinds = (int, float) if name == "rate_per_minute" else (int,)
+    return type(value) in kinds and 0 <= value < 2**53  # type: ignore[operator]  # no bool, no NaN
 
 
 def _mode(raw: bytes) -> Mode:
