@@ -1,0 +1,318 @@
+"""NATS is killed, paused or told nonsense: the store alone keeps the replicas right."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import nats
+import pytest
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.state import RoomState
+from tests.gates import Origin, Visitor, room, running_gate
+from tests.integration.replicas.rig import (
+    Person,
+    Replica,
+    ask,
+    config,
+    line_up,
+    running_operator,
+    running_replica,
+    those_in,
+)
+from tests.servers import EventsServer, StoreServer, eventually
+
+BEAT_S = 0.25  # of a pacer while somebody waits and nothing is due
+TWO_BEATS_S = 2 * BEAT_S + 0.15  # and a slow machine
+LOSSES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
+
+
+@pytest.fixture
+def nobody(room_name: RoomName) -> RoomConfig:
+    """A room that lets in only what is granted."""
+    return config(room_name, rate=0, burst=1)
+
+
+@pytest.fixture(params=LOSSES)
+def lose(request: pytest.FixtureRequest) -> Callable[[EventsServer], None]:
+    return LOSSES[request.param]
+
+
+async def test_the_waiting_are_admitted_within_a_beat_and_newcomers_come_as_ever(
+    store_url: str,
+    private_events: EventsServer,
+    room_name: RoomName,
+    lose: Callable[[EventsServer], None],
+) -> None:
+    toml = room(room_name, rate="0")
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            toml, origin_url=origin.url, store_url=store_url, events_url=private_events.url
+        ) as first,
+        running_gate(
+            toml, origin_url=origin.url, store_url=store_url, events_url=private_events.url
+        ) as second,
+        Visitor(first, second) as admitted,
+        Visitor(second, first) as waiting,
+        Visitor(second, first) as new,
+    ):
+        await admitted.get()
+        await first.allow(room_name, 1)
+        await admitted.until_admitted()
+        await waiting.get()
+        lose(private_events)
+        status, _ = await admitted.get(at=1)
+        assert status == 200
+        await first.room(room_name).queue.allow(1)
+        began_s = time.monotonic()
+        await waiting.until_admitted(timeout_s=5)
+        assert time.monotonic() - began_s < TWO_BEATS_S
+        status, _ = await new.get()
+        assert status == 503
+        assert (await new.status(at=1))["position"] == 1
+        await first.room(room_name).queue.set_mode(Mode.OPEN)
+        await new.until_admitted(timeout_s=5)
+        async with Visitor(second) as another:
+            status, _ = await another.get()
+            assert status == 200
+
+
+async def test_a_replica_that_hears_no_events_is_right_within_two_beats(
+    store_url: str,
+    private_events: EventsServer,
+    nobody: RoomConfig,
+    lose: Callable[[EventsServer], None],
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+        running_operator(nobody, store_url=store_url, events_url=private_events.url) as operator,
+    ):
+        people = await line_up(10, first)
+        await eventually(lambda: first.events.connected() and second.events.connected())
+        lose(private_events)
+        await eventually(lambda: second.state.queue_length == 10)  # and so it no longer idles
+        for rate_per_minute in (0.7, 0.8):
+            await operator.allow(3)
+            state = await operator.set_rate(rate_per_minute)
+            began_s = time.monotonic()
+            await eventually(lambda: _same(second, state))  # noqa: B023
+            assert time.monotonic() - began_s < TWO_BEATS_S
+        visitor = people[5].token
+        assert visitor is not None
+        await operator.revoke(visitor.visitor)
+        began_s = time.monotonic()
+        await eventually(lambda: visitor.visitor in second.live.view.decisive.revoked)
+        assert time.monotonic() - began_s < TWO_BEATS_S
+
+
+async def test_with_events_off_all_the_same_comes_from_the_store(
+    store_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url) as first,
+        running_replica(nobody, store_url=store_url) as second,
+        running_operator(nobody, store_url=store_url) as operator,
+    ):
+        people = await line_up(20, first, second)
+        await operator.allow(5)
+        visitor = people[7].token
+        assert visitor is not None
+        await operator.revoke(visitor.visitor)
+        state = await operator.set_rate(0.9)
+        await eventually(lambda: _same(first, state) and _same(second, state), timeout_s=1)
+        await eventually(lambda: visitor.visitor in first.live.view.decisive.revoked)
+        await ask([*people[:7], *people[8:]], second, first)
+        assert those_in(people) == [*range(5)]
+
+
+async def test_events_come_again_after_a_restart_of_nats(
+    store_url: str, private_events: EventsServer, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+    ):
+        await eventually(lambda: first.events.connected() and second.events.connected())
+        private_events.kill()
+        await eventually(lambda: not (first.events.connected() or second.events.connected()))
+        await asyncio.to_thread(private_events.start)
+        await eventually(lambda: first.events.connected() and second.events.connected(), 10)
+        await second.live._stop_pacing()
+        [person] = await line_up(1, first)
+        await first.live.queue.allow(1)
+        await eventually(lambda: second.state.watermark_us == person.arrival_us)
+
+
+async def test_a_replica_starts_without_nats_and_finds_it_later(
+    store_url: str, private_events: EventsServer, nobody: RoomConfig
+) -> None:
+    private_events.kill()
+    async with (
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+    ):
+        [person] = await line_up(1, first)
+        assert person.position == 1
+        await asyncio.to_thread(private_events.start)
+        await eventually(lambda: first.events.connected() and second.events.connected(), 10)
+        await second.live._stop_pacing()
+        await first.live.queue.set_rate(33)
+        await eventually(lambda: second.state.rate_per_minute == 33)
+
+
+async def test_a_paused_nats_does_not_slow_the_pacer_down(
+    store_url: str, private_events: EventsServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate="1200/min", burst=1)
+    async with running_replica(keys, store_url=store_url, events_url=private_events.url) as replica:
+        people = await line_up(60, replica)
+        await eventually(replica.events.connected)
+        private_events.pause()
+        released = replica.state.released_total
+        began_s = time.monotonic()
+        await asyncio.sleep(2)
+        await ask(people, replica)
+        passed_s = time.monotonic() - began_s
+        assert replica.state.released_total - released >= 20 * passed_s * 0.7
+
+
+# What is heard there and cannot be so
+
+NONSENSE = [
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[" * 20_000,
+    b'{"epoch": 1}',
+    b'{"visitors": "abc", "revocations": 1}',
+    b'{"visitors": [1, null], "revocations": 1}',
+    b'{"visitors": [], "revocations": "1"}',
+    b'{"visitors": {}, "revocations": 1e400}',
+    b"1" * 500_000,
+    json.dumps({"visitors": ["x" * 22] * 30_000, "revocations": 30_000}).encode(),
+]
+
+
+async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
+    store_url: str, events_url: str, nobody: RoomConfig
+) -> None:
+    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+        people = await line_up(3, replica)
+        await eventually(replica.events.connected)
+        await replica.live._stop_pacing()
+        held = replica.state
+        bad = [
+            replace(held, version=held.version + 1, watermark_us=2**60),
+            replace(held, version=held.version + 1, rate_per_minute=float("nan")),
+            replace(held, version=held.version + 1, queue_length=-1),
+            replace(held, version=True),
+        ]
+        good = replace(held, version=held.version + 1, mode=Mode.HOLD)
+        await publish(
+            events_url, nobody.name, *NONSENSE, *(_body(state) for state in bad), _body(good)
+        )
+        await eventually(lambda: replica.state.version == good.version)
+        assert replica.state == good
+        assert set(replica.live.view.revoked()) <= {"x" * 22}
+        await ask(people, replica)
+        assert [person.position for person in people] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("epoch", [-1, 0, 1])
+async def test_a_forged_state_is_forgotten_within_a_beat_and_never_reaches_the_store(
+    private_store: StoreServer, events_url: str, nobody: RoomConfig, epoch: int
+) -> None:
+    url = private_store.url
+    async with (
+        running_replica(nobody, store_url=url, events_url=events_url) as first,
+        running_replica(nobody, store_url=url) as second,
+    ):
+        people = await line_up(20, first)
+        await eventually(first.events.connected)
+        true = first.state
+        forged = replace(
+            true,
+            epoch=true.epoch + epoch,
+            version=2**52,
+            mode=Mode.OPEN,
+            watermark_us=2**52,
+            rate_per_minute=1e9,
+            pending_grants=1000,
+        )
+        for _ in range(20):
+            await publish(events_url, nobody.name, *[_body(forged)] * 50)
+            await ask([*people, Person()], first)
+        assert those_in(people) == []
+        await asyncio.sleep(TWO_BEATS_S)
+        for replica in (first, second):
+            assert replica.state.mode is Mode.AUTO
+            assert replica.state.watermark_us == 0
+            assert replica.state.rate_per_minute == 0
+            assert replica.state.version < 2**20
+        private_store.kill()
+        await ask([*people, Person()], first, second)
+        assert those_in(people) == []
+
+
+async def test_a_flood_of_events_does_not_make_a_flood_of_calls(
+    private_store: StoreServer, events_url: str, nobody: RoomConfig
+) -> None:
+    async with running_replica(
+        nobody, store_url=private_store.url, events_url=events_url
+    ) as replica:
+        await eventually(replica.events.connected)
+        strange = [_body(replace(replica.state, epoch=7, pending_grants=n)) for n in range(100)]
+        before = private_store.commands()["evalsha"]
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 1:
+            await publish(events_url, nobody.name, *strange)
+        passed_s = time.monotonic() - began_s
+        assert private_store.commands()["evalsha"] - before <= 55 * passed_s
+        assert replica.store_up
+
+
+async def test_a_replica_that_was_told_of_false_revocations_of_its_own_room_hears_true_ones(
+    store_url: str, events_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url, events_url=events_url) as replica,
+        running_operator(nobody, store_url=store_url, events_url=events_url) as operator,
+    ):
+        await eventually(replica.events.connected)
+        false = {"visitors": [new_visitor_id()], "revocations": 2**40}
+        await publish(events_url, nobody.name, json.dumps(false).encode(), subject="revoked")
+        true = new_visitor_id()
+        await operator.revoke(true)
+        await eventually(lambda: true in replica.live.view.decisive.revoked)
+        await eventually(lambda: replica.live.view.revocations_known == 1)
+
+
+def _same(replica: Replica, state: RoomState) -> bool:
+    known = replica.state
+    return (known.watermark_us, known.mode, known.rate_per_minute) == (
+        state.watermark_us,
+        state.mode,
+        state.rate_per_minute,
+    )
+
+
+def _body(state: RoomState) -> bytes:
+    return json.dumps(asdict(state)).encode()
+
+
+async def publish(url: str, room: RoomName, *bodies: bytes, subject: str = "state") -> None:
+    client = await nats.connect(url, connect_timeout=5)
+    try:
+        for body in bodies:
+            await client.publish(f"gatekeeper.{room}.{subject}", body)
+        await client.flush(timeout=5)
+    finally:
+        await client.close()
