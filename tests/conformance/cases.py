@@ -117,6 +117,7 @@ REQUESTS = {
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         "close",
     ),
+    "an upgrade that Connection does not name": passes(b"GET /", b"Upgrade: websocket", goes_on=()),
     "a GET with an empty body": passes(
         b"GET /", b"Content-Length: 0", goes_on=(b"Content-Length: 0",)
     ),

@@ -1,7 +1,10 @@
 """Connections of clients and to the origin: how many, how long, and who ends them."""
 
+import pytest
+
 from gatekeeper.policy.tokens import VisitorId
 from tests.conformance.cases import GET, OK
+from tests.conformance.playing import Part, play
 from tests.conformance.rig import (
     COOKIE,
     ROOM,
@@ -11,6 +14,7 @@ from tests.conformance.rig import (
     received,
     running_stage,
 )
+from tests.conformance.table import TABLE
 from tests.integration.proxy.rig import Origin, Script, Wire, answering
 
 
@@ -60,6 +64,18 @@ async def test_a_stale_connection_is_replaced_without_a_word_to_the_client(
         for request in (GET, GET):
             wire.send(request)
             assert await received(wire, len(OK)) == OK
+        assert stage.origin.connections == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["more than its length", "more than its chunks", "a body for a 204"]
+)
+async def test_an_origin_that_says_too_much_is_not_heard_on_that_connection_again(
+    name: str, express: bool, store_url: str
+) -> None:
+    part = Part()
+    async with running_stage(part.script_of, store_url=store_url, express=express) as stage:
+        await play(stage, part, TABLE[f"answer: {name}"])
         assert stage.origin.connections == 2
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from gatekeeper.errors import OriginError, OriginTimeout
+from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout
 from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.express import ClientConnection, Lane
 from gatekeeper.proxy.plain import MAX_PLAIN_BYTES
@@ -238,7 +238,9 @@ async def test_a_client_may_pipeline_only_so_much_before_it_has_to_wait(scene: S
     scene.connection.data_received(b"x" * MAX_PLAIN_BYTES)
     assert not scene.client_may_send()
     answers = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    for _ in range(12):
+    scene.origin.data_received(answers)
+    assert scene.client_may_send()  # a head is gone: there is room for more
+    for _ in range(11):
         scene.origin.data_received(answers)
     assert scene.client.written == answers * 12
     assert scene.client_may_send()
@@ -269,6 +271,13 @@ async def test_a_silent_origin_is_handed_over_as_a_time_out(scene: Scene) -> Non
     assert isinstance(scene.aiohttp.failure, OriginTimeout)
     assert scene.aiohttp.taken == GET + GET[:10]
     assert scene.client.protocol is scene.aiohttp
+
+
+async def test_an_origin_that_ended_before_it_was_asked_is_no_silence(scene: Scene) -> None:
+    scene.origin.eof_received()
+    scene.connection.data_received(GET)
+    assert isinstance(scene.aiohttp.failure, OriginProtocolError)
+    assert scene.upstream.written == b""
 
 
 async def test_what_is_no_beginning_of_a_plain_head_is_handed_over_at_once(scene: Scene) -> None:
