@@ -234,6 +234,7 @@ class LiveRoom:
         await self.queue.advance()
         self.view.settle(held)
         if not self.view.store_up:
+            await self._give_what_was_missed()  # also what was missed since this beat began
             log.info("store_back", room=self.rules.room)
             self.view.regain_store()
             self._regained_at_s = self.view.now_s()
@@ -273,21 +274,22 @@ class LiveRoom:
     # What the store missed: told when it is back, kept until it took it.
 
     async def _give_what_was_missed(self) -> None:
-        """As much as there was when this began, since more may come all the while."""
         try:
             await self._give_revoked()
             await self._give_touched()
-            await self._give_stamped(len(self._stamped))
+            await self._give_stamped()
         except StoreFull as error:
             self._lost(error)
 
-    async def _give_stamped(self, count: int) -> None:
-        while count > 0:
-            portion = list(islice(self._stamped, min(count, _PORTION)))
+    async def _give_stamped(self) -> None:
+        """Until none is left; more may come meanwhile, but not for ever."""
+        for _ in range(0, _MOST_MISSED, _PORTION):
+            portion = list(islice(self._stamped, _PORTION))
+            if not portion:
+                return
             await asyncio.gather(*map(self.queue.poll, portion))
             for _ in portion:
                 self._stamped.popleft()
-            count -= _PORTION
 
     async def _give_touched(self) -> None:
         while self._touched:
