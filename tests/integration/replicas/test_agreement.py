@@ -1,0 +1,197 @@
+"""Replicas agree: one that starts late, one whose clock is wrong, all of them once restarted."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.tokens import VisitorId, new_visitor_id
+from tests.integration.replicas.rig import (
+    Person,
+    ask,
+    config,
+    line_up,
+    running_operator,
+    running_replica,
+    those_in,
+)
+from tests.servers import StoreServer, eventually
+
+MINUTES_S = 60.0
+
+
+@pytest.fixture
+def nobody(room_name: RoomName) -> RoomConfig:
+    """A room that lets in only what is granted."""
+    return config(room_name, rate=0, burst=1)
+
+
+async def test_a_replica_that_starts_late_is_right_at_once(
+    store_url: str, events_url: str, nobody: RoomConfig
+) -> None:
+    urls = (store_url, events_url)
+    async with (
+        running_replica(nobody, store_url=urls[0], events_url=urls[1]) as first,
+        running_operator(nobody, store_url=urls[0], events_url=urls[1]) as operator,
+    ):
+        people = await line_up(10, first)
+        await operator.set_rate(0.25)
+        await operator.allow(3)
+        for person in people[8:]:
+            assert person.token is not None
+            await operator.revoke(person.token.visitor)
+        await operator.set_mode(Mode.HOLD)
+        await eventually(lambda: first.state.mode is Mode.HOLD)
+        async with running_replica(nobody, store_url=urls[0], events_url=urls[1]) as late:
+            assert late.store_up
+            view = late.live.view.decisive
+            assert (view.mode, view.watermark_us) == (Mode.HOLD, people[2].arrival_us)
+            assert late.state.rate_per_minute == 0.25
+            assert all(p.token and p.token.visitor in view.revoked for p in people[8:])
+            await ask(people[:8], late)
+            assert those_in(people) == [0, 1, 2]
+            assert [person.position for person in people[3:8]] == [1, 2, 3, 4, 5]
+
+
+async def test_two_replicas_whose_clocks_are_minutes_off_agree(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0, burst=1, session="2s", keep_place="10m")
+    url = private_store.url
+    async with (
+        running_replica(keys, store_url=url, clock_error_s=7 * MINUTES_S) as ahead,
+        running_replica(keys, store_url=url, clock_error_s=-9 * MINUTES_S) as behind,
+        running_operator(keys, store_url=url) as operator,
+    ):
+        people = [Person() for _ in range(20)]
+        for turn, person in enumerate(people):
+            await person.ask((ahead, behind)[turn % 2])
+        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(people))
+        assert abs(ahead.live.view.now_s() - behind.live.view.now_s()) < 0.1
+        await operator.allow(5)
+        await ask(reversed(people), ahead, behind)
+        await ask(people, behind, ahead)
+        assert those_in(people) == [*range(5)]
+        for _ in range(8):  # longer than a session: each renews what the other gave
+            await asyncio.sleep(0.4)
+            await ask(people, ahead, behind)
+            await ask(people, behind, ahead)
+            assert those_in(people) == [*range(5)]
+        await asyncio.sleep(2.5)  # now nobody used it
+        passes = [person.token for person in people[:5]]
+        assert all(token and token.expires_at_s < ahead.live.view.now_s() for token in passes)
+
+        private_store.pause()
+        await ask(people[5:], ahead, behind)
+        stamped = [Person() for _ in range(10)]
+        for turn, person in enumerate(stamped):
+            await person.ask((ahead, behind)[turn % 2])
+            await asyncio.sleep(0.005)
+        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(stamped))
+        assert people[-1].arrival_us < stamped[0].arrival_us
+        private_store.resume()
+        await eventually(lambda: ahead.store_up and behind.store_up)
+        await ask(stamped, behind, ahead)
+        assert [person.position for person in stamped] == [*range(16, 26)]
+
+
+async def test_what_was_set_at_run_time_outlives_every_replica(
+    store_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url) as first,
+        running_operator(nobody, store_url=store_url) as operator,
+    ):
+        people = await line_up(4, first)
+        await operator.set_rate(0.5)
+        await operator.set_mode(Mode.HOLD)
+        await operator.allow(2)
+    async with running_replica(nobody, store_url=store_url) as again:
+        assert (again.state.mode, again.state.rate_per_minute) == (Mode.HOLD, 0.5)
+        assert again.state.pending_grants == 2
+        await ask(people, again)
+        assert [person.position for person in people] == [1, 2, 3, 4]
+        async with running_operator(nobody, store_url=store_url) as operator:
+            await operator.set_mode(Mode.AUTO)
+        await eventually(lambda: again.state.released_total == 2)
+        await ask(people, again)
+        assert those_in(people) == [0, 1]
+
+
+async def test_a_revocation_reaches_other_replicas_by_event_before_they_ask(
+    store_url: str, events_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url, events_url=events_url) as first,
+        running_replica(nobody, store_url=store_url, events_url=events_url) as second,
+    ):
+        await eventually(lambda: first.events.connected() and second.events.connected())
+        await second.live._stop_pacing()
+        [person] = await line_up(1, first)
+        await first.live.queue.allow(1)
+        await eventually(lambda: first.state.released_total == 1)
+        await person.ask(first)
+        pass_ = person.token
+        assert pass_ is not None
+        assert person.is_in
+        await first.live.leave([pass_.visitor])
+        await eventually(lambda: pass_.visitor in second.live.view.decisive.revoked)
+        assert await second.entrance.standing(pass_) is None
+
+
+async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_that_starts(
+    store_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url) as first,
+        running_replica(nobody, store_url=store_url) as second,
+    ):
+        gone: list[VisitorId] = []
+        for _ in range(3):
+            gone += (batch := [new_visitor_id() for _ in range(2500)])
+            for start in range(0, len(batch), 500):
+                assert await first.live.leave(batch[start : start + 500]) is not None
+            await eventually(lambda: second.live.view.revocations_known == len(gone))  # noqa: B023
+            assert second.live.view.revoked().keys() == set(gone)
+        async with running_replica(nobody, store_url=store_url) as late:
+            assert late.live.view.revoked().keys() == set(gone)
+
+
+async def test_news_of_revocations_costs_what_is_new_and_not_what_is_known(
+    private_store: StoreServer, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=private_store.url) as first,
+        running_replica(nobody, store_url=private_store.url) as second,
+    ):
+        many = [new_visitor_id() for _ in range(4000)]
+        for start in range(0, len(many), 500):
+            await first.live.leave(many[start : start + 500])
+        await eventually(lambda: second.live.view.revocations_known == len(many))
+        before = private_store.commands()["zrangebyscore"]
+        for _ in range(5):
+            visitor = new_visitor_id()
+            await first.live.leave([visitor])
+            await eventually(lambda: visitor in second.live.view.decisive.revoked)  # noqa: B023
+        scripts = private_store.commands()
+        reads = scripts["zrangebyscore"] - before
+        # An `advance` reads two of its own; a list read from its start would take five each time.
+        assert reads <= 2 * scripts["evalsha"]
+        assert second.live.view.revocations_known == 4005
+
+
+async def test_a_replica_closes_at_any_moment_of_a_beat(
+    store_url: str, events_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate="600/min", burst=1)
+    for turns in range(40):
+        async with asyncio.timeout(10):
+            async with running_replica(keys, store_url=store_url, events_url=events_url) as replica:
+                await eventually(replica.events.connected)
+                await replica.live.queue.set_rate(600 + turns)  # something to publish
+                await asyncio.sleep(0.03)  # until the pacer can be woken
+                replica.live.wake()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
