@@ -17,7 +17,7 @@ demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 	$(BIN)/gatekeeper demo
 
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: format lint types imports test  ## what CI runs
 

@@ -8,7 +8,9 @@ kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_
 import asyncio
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -71,6 +73,13 @@ def private_events() -> Iterator[EventsServer]:
     """A running NATS that this test may kill, pause and restart."""
     with EventsServer() as server:
         yield server
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A temporary folder whose path leaves room for a socket's name; pytest's own can be long."""
+    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -316,7 +316,10 @@ def _socket_path(home: Path) -> Path:
     status = short.lstat()
     if short.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise StartError(f"{short} is not private to this user: remove it, or shorten {home}")
-    return short / "store.sock"
+    address = short / "store.sock"
+    if len(os.fsencode(address)) > _MAX_SOCKET_PATH_BYTES:
+        raise StartError(f"{address} is too long for a socket: set TMPDIR to a shorter path")
+    return address
 
 
 def _last_address(home: Path) -> tuple[int, str]:

@@ -145,9 +145,9 @@ async def test_a_folder_too_long_for_a_socket_gets_a_short_private_one(tmp_path:
 
 
 async def test_a_short_folder_that_others_may_enter_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(short_folder))
     folder = tmp_path / ("long" * 30)
     server = await start_store(folder)
     await server.stop()

@@ -66,10 +66,10 @@ def files_in(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_whoever_opens_it_stands_in_line_and_one_signal_ends_it_all(
-    tmp_path: Path, number: signal.Signals
+    short_folder: Path, number: signal.Signals
 ) -> None:
     async with (
-        running_demo(tmp_path) as (process, (shop, dashboard)),
+        running_demo(short_folder) as (process, (shop, dashboard)),
         aiohttp.ClientSession(timeout=TIMEOUT) as session,
     ):
         assert await _people_in_line(session, dashboard) >= 5
@@ -88,7 +88,7 @@ async def test_whoever_opens_it_stands_in_line_and_one_signal_ends_it_all(
             await session.get(shop)
 
     assert "The shop is closed" in rest
-    assert files_in(tmp_path) == []
+    assert files_in(short_folder) == []
 
 
 async def _people_in_line(session: aiohttp.ClientSession, dashboard: str) -> int:
