@@ -4,8 +4,8 @@ revoked, and the store's clock.
 Rules. The store's own word is kept apart from hearsay: what another replica published counts for
 decisions until the store is next asked, is never written back to a store, and of another epoch it
 is not believed at all. Both only get newer, and the watermark only rises. Time is the store's: its
-last word plus what a monotonic clock measured since, so a replica whose own clock is wrong agrees
-with all others; before the first word it is this machine's clock.
+word plus what a monotonic clock measured since, so a replica whose own clock is wrong agrees with
+all others; before the first word it is this machine's clock.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from operator import itemgetter
 from gatekeeper.policy.decision import Mode, RoomView
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
+
+_DRIFT = 0.001  # NTP turns a clock by half of that at most
+_LATEST_S = 5.0  # no answer is that late
 
 NO_STORE_YET = RoomView(mode=Mode.AUTO, watermark_us=0, revoked=frozenset(), store_up=False)
 
@@ -33,6 +36,7 @@ class View:
     ) -> None:
         self._monotonic_s = monotonic_s
         self._offset_s = wall_s() - monotonic_s()
+        self._heard_at_s = monotonic_s()
         self._revoked: dict[VisitorId, float] = {}
         self.state: RoomState | None = None  # the newest, whoever said it
         self.vouched: RoomState | None = None  # the newest that the store itself said
@@ -47,7 +51,7 @@ class View:
 
     def hear_store(self, state: RoomState) -> None:
         """A state from the store itself, just now."""
-        self._offset_s = state.now_us / 1_000_000 - self._monotonic_s()
+        self._set_clock(state.now_us / 1_000_000)
         if self.vouched is not None and state.watermark_us < self.vouched.watermark_us:
             # A store that forgot: its other news counts, its watermark does not.
             state = replace(state, watermark_us=self.vouched.watermark_us)
@@ -56,6 +60,19 @@ class View:
         if state.newer_than(self.state):
             self.state = state
         self._decide_with(self.state)
+
+    def _set_clock(self, store_s: float) -> None:
+        """Believe the answer that was least late: each is as old as its way here, none is early.
+
+        What is believed gives way at the rate at which clocks may drift apart, and at once to a
+        clock that was set back.
+        """
+        heard_at_s = self._monotonic_s()
+        offset_s = store_s - heard_at_s
+        kept_s = self._offset_s - (heard_at_s - self._heard_at_s) * _DRIFT
+        if self.vouched is None or not offset_s < kept_s < offset_s + _LATEST_S:
+            kept_s = offset_s
+        self._offset_s, self._heard_at_s = kept_s, heard_at_s
 
     def hear_replica(self, state: RoomState) -> bool:
         """A state that another replica published. False: not believed, the store must be asked."""

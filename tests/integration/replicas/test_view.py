@@ -1,0 +1,129 @@
+"""What one replica believes: the store's clock by its least late answer, hearsay for a moment."""
+
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.policy.decision import Mode
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.view import View
+
+START_S = 1_700_000_000.0
+STATE = RoomState(
+    epoch=1,
+    version=1,
+    mode=Mode.AUTO,
+    rate_per_minute=60,
+    watermark_us=100,
+    last_arrival_us=200,
+    pending_grants=0,
+    arrived_total=0,
+    released_total=0,
+    admitted_total=0,
+    abandoned_total=0,
+    recovering_until_us=0,
+    revocations=0,
+    queue_length=0,
+    active=0,
+    replicas=1,
+    now_us=round(START_S * 1_000_000),
+)
+
+
+class Clock:
+    """A monotonic clock that the test sets."""
+
+    now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def view(clock: Clock) -> View:
+    """One whose own clock is an hour off."""
+    return View(monotonic_s=clock, wall_s=lambda: START_S + 3600)
+
+
+def hear(view: View, clock: Clock, *, store_s: float, late_s: float = 0.0) -> None:
+    clock.now_s = 50 + store_s + late_s
+    view.hear_store(replace(STATE, now_us=round((START_S + store_s) * 1_000_000)))
+
+
+def error_s(view: View, clock: Clock) -> float:
+    return view.now_s() - (START_S + clock.now_s - 50)
+
+
+def test_the_first_word_of_the_store_sets_the_clock(view: View, clock: Clock) -> None:
+    hear(view, clock, store_s=0)
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_late_answer_does_not_set_the_clock_back(view: View, clock: Clock) -> None:
+    hear(view, clock, store_s=0, late_s=0.001)
+    hear(view, clock, store_s=1, late_s=0.9)
+    assert error_s(view, clock) == pytest.approx(-0.001, abs=0.002)
+
+
+def test_an_answer_that_is_less_late_is_believed_at_once(view: View, clock: Clock) -> None:
+    hear(view, clock, store_s=0, late_s=0.9)
+    hear(view, clock, store_s=1, late_s=0.001)
+    assert error_s(view, clock) == pytest.approx(-0.001, abs=1e-5)
+
+
+def test_a_clock_that_runs_slower_is_followed(view: View, clock: Clock) -> None:
+    for second in range(1000):
+        clock.now_s = 50 + second
+        view.hear_store(replace(STATE, now_us=round((START_S + second * 0.9995) * 1_000_000)))
+    assert view.now_s() == pytest.approx(START_S + 999 * 0.9995, abs=0.01)
+
+
+def test_a_clock_that_was_set_back_is_followed_at_once(view: View, clock: Clock) -> None:
+    hear(view, clock, store_s=60)
+    hear(view, clock, store_s=0, late_s=61)
+    assert view.now_s() == pytest.approx(START_S)
+
+
+def test_nobody_is_believed_before_the_store(view: View) -> None:
+    assert not view.hear_replica(STATE)
+    assert view.state is None
+
+
+def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(view: View) -> None:
+    view.hear_store(STATE)
+    heard = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
+    assert view.hear_replica(heard)
+    assert (view.decisive.watermark_us, view.decisive.mode) == (300, Mode.HOLD)
+    held = view.state
+    view.hear_store(replace(STATE, version=2))
+    assert view.vouched == replace(STATE, version=2)
+    view.settle(held)
+    assert (view.decisive.watermark_us, view.decisive.mode) == (100, Mode.AUTO)
+
+
+def test_hearsay_that_came_while_the_store_was_asked_stays(view: View) -> None:
+    view.hear_store(STATE)
+    held = view.state
+    view.hear_replica(replace(STATE, version=3, watermark_us=150))
+    view.hear_store(replace(STATE, version=2))
+    view.settle(held)
+    assert view.decisive.watermark_us == 150
+
+
+def test_hearsay_never_lowers_the_watermark(view: View) -> None:
+    view.hear_store(STATE)
+    view.hear_replica(replace(STATE, version=9, watermark_us=0))
+    assert view.decisive.watermark_us == 100
+
+
+def test_a_store_that_forgot_does_not_lower_the_watermark(view: View) -> None:
+    view.hear_store(STATE)
+    view.hear_store(replace(STATE, epoch=2, version=0, watermark_us=0, rate_per_minute=7))
+    assert view.decisive.watermark_us == 100
+    assert view.state is not None
+    assert view.state.rate_per_minute == 7
