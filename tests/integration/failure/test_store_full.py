@@ -1,0 +1,144 @@
+"""The store is at `maxmemory`: it removes, takes nothing more, and lets nobody in beyond the rate."""
+
+import asyncio
+from typing import cast
+
+import pytest
+import redis
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.tokens import Ticket, new_visitor_id
+from tests.gates import Origin, Visitor, room, running_gate
+from tests.integration.replicas.rig import (
+    Person,
+    ask,
+    config,
+    line_up,
+    running_replica,
+    those_in,
+)
+from tests.servers import StoreServer, eventually
+
+QUICK: dict[str, object] = {"abandon_after": "3s", "prove_within": "2s"}
+
+
+def fill(store: StoreServer) -> None:
+    """No more memory than is in use now."""
+    with redis.Redis.from_url(store.url, socket_timeout=5) as client:
+        used = cast(dict[str, int], client.info("memory"))["used_memory"]
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", max(used // 2, 1))
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("one", "more")
+
+
+def empty_out(store: StoreServer) -> None:
+    """Memory enough again."""
+    with redis.Redis.from_url(store.url, socket_timeout=5) as client:
+        client.config_set("maxmemory", 0)
+
+
+async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0, burst=1)
+    async with (
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
+    ):
+        people = await line_up(10, first, second)
+        await first.live.queue.allow(4)
+        await eventually(lambda: first.state.released_total == 4)
+        await ask(people[:2], first)
+        assert those_in(people) == [0, 1]
+        fill(private_store)
+        newcomers = [Person() for _ in range(20)]
+        for _ in range(3):
+            await ask([*people, *newcomers], first, second)
+            await asyncio.sleep(0.3)
+        assert those_in(people) == [0, 1, 2, 3]  # released before, and entered by the watermark
+        assert all(person.waits and person.position is None for person in people[4:])
+        assert all(isinstance(person.token, Ticket) for person in newcomers)
+        assert first.store_up
+        assert second.store_up
+        empty_out(private_store)
+        await eventually(lambda: first.state.queue_length == 26)
+        await ask([*people, *newcomers], first, second)
+        assert [person.position for person in people[4:]] == [*range(1, 7)]
+        assert sorted(person.position or 0 for person in newcomers) == [*range(7, 27)]
+        assert first.state.released_total == 4
+
+
+@pytest.mark.parametrize("on_store_loss", ["hold", "open"])
+async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
+    private_store: StoreServer, room_name: RoomName, on_store_loss: str
+) -> None:
+    keys = config(room_name, rate="600/min", burst=5, on_store_loss=on_store_loss, **QUICK)
+    async with (
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
+    ):
+        people = await line_up(60, first, second)
+        began_s = first.live.view.now_s()
+        fill(private_store)
+        async with asyncio.timeout(30):
+            while (passed_s := first.live.view.now_s() - began_s) < 3:
+                people += [Person() for _ in range(10)]
+                await ask(people, first, second)
+                assert len(those_in(people)) <= 5 + 10 * passed_s + 1
+                await asyncio.sleep(0.05)
+        empty_out(private_store)
+        await eventually(lambda: first.state.queue_length > 100)
+        state = first.state
+        assert state.active <= state.admitted_total + state.released_total
+
+
+async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0, burst=1)
+    async with running_replica(keys, store_url=private_store.url) as replica:
+        people = await line_up(3, replica)
+        fill(private_store)
+        gone = people[0].token
+        assert gone is not None
+        await replica.live.leave([gone.visitor])
+        assert await replica.entrance.standing(gone) is None
+        empty_out(private_store)
+        await eventually(lambda: replica.state.revocations == 1)
+        await ask(people[1:], replica)
+        assert [person.position for person in people[1:]] == [1, 2]
+
+
+async def test_ghosts_are_swept_from_a_full_store_and_make_room(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0, burst=1, **QUICK)
+    async with running_replica(keys, store_url=private_store.url) as replica:
+        await line_up(500, replica)
+        fill(private_store)
+        await eventually(lambda: replica.state.queue_length == 0)
+        assert replica.state.abandoned_total == 500
+
+
+async def test_a_full_store_is_said_once_and_a_page_is_served_all_the_same(
+    private_store: StoreServer, room_name: RoomName, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = room(room_name, rate="0")
+    async with (
+        Origin.running() as origin,
+        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
+    ):
+        fill(private_store)
+        for _ in range(20):
+            async with Visitor(gate) as visitor:
+                status, page = await visitor.get()
+                assert status == 503
+                assert "<html" in page
+                assert (await visitor.status())["state"] == "waiting"
+        await gate.room(room_name).leave([new_visitor_id()])
+        await asyncio.sleep(1)
+    said = capsys.readouterr().out
+    assert said.count("store_full") == 1
+    assert "store_lost" not in said
+    assert "failed" not in said
