@@ -1,4 +1,4 @@
-"""The store is at `maxmemory`: it removes, takes nothing more, and lets nobody in beyond the rate."""
+"""The store is at `maxmemory`: it removes, takes no more, and lets in no more than is due."""
 
 import asyncio
 from typing import cast
