@@ -86,7 +86,8 @@ def nginx(origin: str, folder: Path) -> Running:
                 listen 127.0.0.1:{port} backlog=4096;
                 location / {{
                     proxy_pass http://origin; proxy_http_version 1.1;
-                    proxy_buffering off;
+                    proxy_buffering on; proxy_buffer_size 64k; proxy_buffers 16 64k;
+                    proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;
                     proxy_set_header Connection ""; proxy_set_header Host $http_host;
                     proxy_set_header X-Forwarded-For $remote_addr;
                     proxy_set_header X-Forwarded-Proto $scheme;
