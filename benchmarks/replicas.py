@@ -1,0 +1,192 @@
+"""How soon every replica knows of a release: from the store's clock to the replica's watermark.
+
+    make bench-replicas         ten replicas, with NATS and without, about 50 seconds
+
+A real store and NATS, five processes of two replicas each, a line that moves at 500 a minute and
+whichever pacer comes first. A release happens at the `now` of the script that made it; a replica
+knows of it when its watermark reaches it, by event or by its own pacer's call. All on one machine,
+so both are read from one clock. Writes the section `bench-replicas` of `benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from report import table, write_section
+
+from gatekeeper.config import RoomConfig
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.embedded import start_events, start_store
+from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import RedisStore
+from gatekeeper.room.view import View
+
+PROCESSES, REPLICAS_EACH = 5, 2
+RATE = "500/min"
+WAITING = 600
+WARM_UP_S = 1.0
+END_S = 15.0  # for the processes to start and to end, beyond the time measured
+
+
+def room_of(name: str) -> RoomConfig:
+    """Who waits here is kept without asking, so that nothing but releases is measured."""
+    return RoomConfig.model_validate({"name": name, "rate": RATE, "prove_within": "10m"})
+
+
+class WatchedView(View):
+    """Notes when the watermark rose, and what the store's clock said in the state that told it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[int, int, int]] = []  # watermark, known at, told at
+
+    def hear_store(self, state: RoomState) -> None:
+        super().hear_store(state)
+        self._note(state)
+
+    def hear_replica(self, state: RoomState) -> bool:
+        believed = super().hear_replica(state)
+        self._note(state)
+        return believed
+
+    def _note(self, told: RoomState) -> None:
+        known_us = self.decisive.watermark_us
+        if known_us == told.watermark_us and (not self.noted or known_us > self.noted[-1][0]):
+            self.noted.append((known_us, time.time_ns() // 1000, told.now_us))
+
+
+async def pace(store_url: str, events_url: str, room: RoomConfig, *, seconds: float) -> None:
+    """One process of the benchmark: its replicas' notes go to standard output."""
+    views = [WatchedView() for _ in range(REPLICAS_EACH)]
+    rooms: list[LiveRoom] = []
+    opened: list[tuple[RedisStore, Events]] = []
+    for number, view in enumerate(views):
+        store = RedisStore(store_url, timeout_s=5)
+        events: Events = NoEvents()
+        if events_url != "off":
+            events = NatsEvents(events_url, replica=str(number))
+        live = LiveRoom(store, events, Rules.of(room), replica=f"{id(view)}", view=view)
+        await live.start()
+        rooms.append(live)
+        opened.append((store, events))
+    await asyncio.sleep(seconds)
+    for live in rooms:
+        await live.close()
+    for store, events in opened:
+        await events.close()
+        await store.close()
+    print(json.dumps([view.noted for view in views]))
+
+
+@dataclass(frozen=True)
+class Delays:
+    releases: int
+    us: list[int]  # sorted, one for each release and replica
+
+    def at(self, share: float) -> str:
+        """The delay that this share of them does not exceed, milliseconds."""
+        return f"{self.us[math.ceil(share * len(self.us)) - 1] / 1000:.1f} ms"
+
+
+def delays(replicas: list[list[tuple[int, int, int]]], *, since_us: int) -> Delays:
+    released_us: dict[int, int] = {}
+    for noted in replicas:
+        for watermark, _, told_us in noted:
+            released_us[watermark] = min(released_us.get(watermark, told_us), told_us)
+    heard_by_all = min(noted[-1][0] for noted in replicas)
+    counted = {w: us for w, us in released_us.items() if us >= since_us and w <= heard_by_all}
+    found = [
+        max(next(known for reached, known, _ in noted if reached >= watermark) - us, 0)
+        for watermark, us in counted.items()
+        for noted in replicas
+    ]
+    return Delays(len(counted), sorted(found))
+
+
+async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
+    name = "with-nats" if events_url != "off" else "without-nats"
+    room = room_of(name)
+    store = RedisStore(store_url, timeout_s=5)
+    crowd = LiveRoom(store, NoEvents(), Rules.of(room), replica="crowd")
+    await crowd.queue.join(starting=True)
+    await asyncio.gather(*(crowd.queue.arrive(new_visitor_id()) for _ in range(WAITING)))
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            __file__,
+            *("--pace", store_url, events_url, name),
+            *("--seconds", str(seconds)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for _ in range(PROCESSES)
+    ]
+    since_us = round((time.time() + WARM_UP_S) * 1_000_000)
+    try:
+        async with asyncio.timeout(seconds + END_S):
+            outputs = await asyncio.gather(*(process.communicate() for process in processes))
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+        await store.close()
+    replicas = [noted for out, _ in outputs for noted in json.loads(out.splitlines()[-1]) if noted]
+    if len(replicas) != PROCESSES * REPLICAS_EACH:
+        raise SystemExit("not every replica heard of a release")
+    return delays(replicas, since_us=since_us)
+
+
+async def benchmark(*, seconds: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
+        store = await start_store(Path(folder))
+        events = await start_events(Path(folder))
+        try:
+            found = {
+                "NATS": await measure(store.url, events.url, seconds=seconds),
+                'the store alone (`events.url = "off"`)': await measure(
+                    store.url, "off", seconds=seconds
+                ),
+            }
+        finally:
+            await events.stop()
+            await store.stop()
+    rows = [
+        [how, str(each.releases), each.at(0.5), each.at(0.99), each.at(1)]
+        for how, each in found.items()
+    ]
+    text = f"""\
+`make bench-replicas`: {PROCESSES * REPLICAS_EACH} replicas in {PROCESSES} processes, a line of \
+{WAITING} that moves at {RATE}, {seconds:g} s each. From a release in the store to each replica's \
+knowing of the watermark, all on one machine. A visitor whose release a replica has not heard of \
+is let in all the same, since their own poll asks the store.
+
+{table(["told by", "releases", "p50", "p99", "max"], rows)}"""
+    print(text)
+    write_section("bench-replicas", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--pace", nargs=3, metavar=("STORE", "EVENTS", "ROOM"))
+    arguments = parser.parse_args()
+    if arguments.pace:
+        store_url, events_url, name = arguments.pace
+        uvloop.run(pace(store_url, events_url, room_of(name), seconds=arguments.seconds))
+    else:
+        uvloop.run(benchmark(seconds=arguments.seconds))
+
+
+if __name__ == "__main__":
+    main()
