@@ -321,7 +321,7 @@ async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name:
         private_store.resume()
         began_s = time.monotonic()
         await back(replica)
-        assert time.monotonic() - began_s < 0.6  # a pause of the pacer and a time-out
+        assert time.monotonic() - began_s < 1  # a pause of the pacer and a time-out
         await person.ask(replica)
         assert person.position == 1
 
