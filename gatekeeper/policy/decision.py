@@ -37,6 +37,7 @@ class RoomView:
     watermark_us: int
     revoked: Container[VisitorId]
     store_up: bool
+    born_s: float = 0.0  # when the store began anew, if it did: it knows of no older pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
         return Refuse("expired pass")
     age_s = now_s - pass_.issued_at_s
     if pass_.proven:
-        return Forward(pass_, renew=age_s >= rules.pass_renewal_s)
+        is_unknown = pass_.issued_at_s < view.born_s
+        return Forward(pass_, renew=is_unknown or age_s >= rules.pass_renewal_s)
     # Until `prove_within` the store surely holds the slot. Later it may have gone to another
     # visitor, and only the store can say so; with the store away the pass itself counts.
     if age_s < rules.prove_within_s or not view.store_up:

@@ -37,6 +37,7 @@ class View:
         self._monotonic_s = monotonic_s
         self._offset_s = wall_s() - monotonic_s()
         self._heard_at_s = monotonic_s()
+        self._born_s = 0.0
         self._revoked: dict[VisitorId, float] = {}
         self.state: RoomState | None = None  # the newest, whoever said it
         self.vouched: RoomState | None = None  # the newest that the store itself said
@@ -55,6 +56,9 @@ class View:
         if self.vouched is not None and state.watermark_us < self.vouched.watermark_us:
             # A store that forgot: its other news counts, its watermark does not.
             state = replace(state, watermark_us=self.vouched.watermark_us)
+        if self.vouched is not None and state.epoch != self.vouched.epoch:
+            # Not in the future, where the epoch of a clock that was set back may be.
+            self._born_s = min(state.epoch / 1_000_000, self.now_s())
         if state.newer_than(self.vouched):
             self.vouched = state
         if state.newer_than(self.state):
@@ -100,9 +104,9 @@ class View:
     def _decide_with(self, state: RoomState | None) -> None:
         mode = state.mode if state else Mode.AUTO
         watermark_us = state.watermark_us if state else 0
-        now = self.decisive
-        if (now.mode, now.watermark_us, now.store_up) != (mode, watermark_us, self.store_up):
-            self.decisive = RoomView(mode, watermark_us, self._revoked, self.store_up)
+        decisive = RoomView(mode, watermark_us, self._revoked, self.store_up, self._born_s)
+        if decisive != self.decisive:
+            self.decisive = decisive
 
     # Revocations: a set that all replicas grow alike, counted so that a lost message is noticed.
 

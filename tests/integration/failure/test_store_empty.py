@@ -198,10 +198,10 @@ async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
                     assert await replica.entrance.standing(token) is None
 
 
-async def test_passes_in_use_hold_their_slots_again_after_a_flush(
+async def test_passes_in_use_hold_their_slots_again_before_anyone_is_released(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1, max_active=5, session="2s", **QUICK)
+    keys = config(room_name, rate=0, burst=1, max_active=5, **QUICK)
     async with (
         running_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
@@ -210,11 +210,17 @@ async def test_passes_in_use_hold_their_slots_again_after_a_flush(
         await operator.allow(8)
         await eventually(lambda: replica.state.released_total == 5)
         await ask(people, replica)
+        assert those_in(people) == [*range(5)]
         private_store.flush()
-        for _ in range(12):
-            await asyncio.sleep(0.25)
+        await eventually(lambda: replica.state.recovering_until_us > 0)
+        await ask(people, replica)
+        await until(operator, active=5)
+        await recovered(replica)
+        for _ in range(4):
             await ask(people, replica)
-            assert len(those_in(people)) == 5
+            await asyncio.sleep(0.25)
+        assert those_in(people) == [*range(5)]
+        assert [person.position for person in people[5:]] == [1, 2, 3]
 
 
 async def test_what_a_restart_lost_is_written_back(

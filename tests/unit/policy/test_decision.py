@@ -67,6 +67,20 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a used pass is renewed", USED, UP, RULES, Forward(USED, renew=True)),
     ("a used pass is renewed without the store", USED, DOWN, RULES, Forward(USED, renew=True)),
     ("a pass counts while the line is held", FRESH, HELD, RULES, Forward(FRESH, renew=False)),
+    (
+        "a pass from before the store's loss is renewed, to be counted",
+        FRESH,
+        replace(UP, born_s=FRESH.issued_at_s + 0.001),
+        RULES,
+        Forward(FRESH, renew=True),
+    ),
+    (
+        "a pass from after the store's loss is forwarded",
+        FRESH,
+        replace(UP, born_s=FRESH.issued_at_s),
+        RULES,
+        Forward(FRESH, renew=False),
+    ),
     ("an unproven pass proves itself", UNPROVEN, UP, RULES, Forward(UNPROVEN, renew=True)),
     ("a late unproven pass asks for its slot", UNPROVEN_LATE, UP, RULES, POLL),
     (
