@@ -10,6 +10,7 @@ import pytest
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.queue import Asking
 from tests.gates import Origin, Visitor, room, running_gate
 from tests.integration.replicas.rig import (
     Person,
@@ -382,3 +383,21 @@ async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
         )
         await ask(people[2:], second)
         assert [person.position for person in people[2:]] == [1, 2, 3]
+
+
+async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
+    store_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, claim_within="1s")
+    async with running_replica(keys, store_url=store_url) as replica:
+        [person] = await line_up(1, replica)
+        token = person.token
+        assert token is not None
+        queue = replica.live.queue
+        await queue.allow(1)
+        await eventually(lambda: replica.state.released_total == 1)
+        stamped = Asking(token.visitor, token.arrival_us, has_pass=False, by_proxy=True)
+        await queue.poll(stamped)
+        assert (replica.state.active, replica.state.admitted_total) == (1, 0)
+        await eventually(lambda: replica.state.active == 0, what="the end of the claim window")
+        assert replica.state.abandoned_total == 1
