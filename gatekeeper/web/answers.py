@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-
-from aiohttp.web import BaseRequest, Response
 
 from gatekeeper.policy.decision import Placed
 from gatekeeper.policy.pacing import eta_s, refresh_s
@@ -20,16 +18,19 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.pages import Page, Pages, WaitingView
+from gatekeeper.web.reply import Asked, Reply
 
 Headers = Iterable[tuple[str, str]]
 
-_SERVER = {"Server": "gatekeeper"}  # else aiohttp tells its version to everybody
-_OURS = _SERVER | {
-    "Cache-Control": "no-store",
-    "X-Robots-Tag": "noindex",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
+_SERVER = (("Server", "gatekeeper"),)  # else aiohttp tells its version to everybody
+_OURS = (
+    *_SERVER,
+    ("Cache-Control", "no-store"),
+    ("X-Robots-Tag", "noindex"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+)
+_GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
 _ISSUED_ON_ARRIVAL_S = 1.0
 
@@ -81,36 +82,25 @@ def rfc3339(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def is_navigation(request: BaseRequest) -> bool:
-    """Whether a person will look at the answer: a safe method that accepts HTML."""
-    if request.method not in {"GET", "HEAD"}:
-        return False
-    return any(
-        kind.partition(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}
-        for value in request.headers.getall("Accept", ())
-        for kind in value.split(",")
-    )
-
-
 class Answers:
-    """Builds the gate's own responses from the pages."""
+    """Builds the gate's own replies from the pages."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
     def waiting(
         self,
-        request: BaseRequest,
+        asked: Asked,
         place: Waiting,
         *,
         title: str,
         status: int,
         keep_place_s: float,
         headers: Headers,
-    ) -> Response:
+    ) -> Reply:
         """The waiting page, or its JSON, under the room's waiting status."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
-        if not is_navigation(request):
+        if not asked.is_navigation:
             return self.json(place.json, status=status, headers=more)
         view = WaitingView(
             title=title,
@@ -124,95 +114,68 @@ class Answers:
             arrived_at=place.arrived_at,
             keep_place_minutes=max(int(keep_place_s // 60), 1),
         )
-        return self.page(request, self._pages.waiting(view), status=status, headers=more)
+        return self.page(asked, self._pages.waiting(view), status=status, headers=more)
 
     def problem(
         self,
-        request: BaseRequest,
+        asked: Asked,
         message: str,
         *,
         status: int,
         headers: Headers = (),
         retry: bool = False,
         close: bool = False,
-    ) -> Response:
+    ) -> Reply:
         """An error in words: a page for a navigation, else `{"error": …}`."""
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
-        if is_navigation(request):
+        if asked.is_navigation:
             page = self._pages.problem(
                 status=status,
                 title=HTTPStatus(status).phrase,
                 message=message,
                 retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
             )
-            response = self.page(request, page, status=status, headers=more)
+            reply = self.page(asked, page, status=status, headers=more)
         else:
-            response = self.json({"error": message}, status=status, headers=more)
-        if close:
-            response.force_close()
-        return response
+            reply = self.json({"error": message}, status=status, headers=more)
+        return replace(reply, close=close)
 
     def json(
         self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()
-    ) -> Response:
-        response = Response(
-            body=json.dumps(body).encode(),
-            status=status,
-            headers=_OURS,
-            content_type="application/json",
-        )
-        response.headers.extend(headers)
-        return response
+    ) -> Reply:
+        own = (*_OURS, ("Content-Type", "application/json"), *headers)
+        return Reply(status, own, json.dumps(body).encode())
 
-    def page(
-        self, request: BaseRequest, page: Page, *, status: int, headers: Headers = ()
-    ) -> Response:
-        gzipped = _accepts_gzip(request)
-        response = Response(
-            body=page.gzip if gzipped else page.body,
-            status=status,
-            headers=_OURS
-            | {
-                "Content-Type": page.content_type,
-                "Content-Security-Policy": self._pages.csp,
-                "Vary": "Accept, Accept-Encoding, Cookie",
-            },
+    def page(self, asked: Asked, page: Page, *, status: int, headers: Headers = ()) -> Reply:
+        gzipped = asked.accepts_gzip
+        own = (
+            *_OURS,
+            ("Content-Type", page.content_type),
+            ("Content-Security-Policy", self._pages.csp),
+            ("Vary", "Accept, Accept-Encoding, Cookie"),
+            *(_GZIPPED if gzipped else ()),
+            *headers,
         )
-        if gzipped:
-            response.headers["Content-Encoding"] = "gzip"
-        response.headers.extend(headers)
-        return response
+        return Reply(status, own, page.gzip if gzipped else page.body)
 
-    def left(self, request: BaseRequest, *, path: str, headers: Headers) -> Response:
+    def left(self, asked: Asked, *, path: str, headers: Headers) -> Reply:
         """For those who left without script; `path` leads back to the line."""
-        return self.page(request, self._pages.left(path=path), status=200, headers=headers)
+        return self.page(asked, self._pages.left(path=path), status=200, headers=headers)
 
-    def asset(self, request: BaseRequest, name: str) -> Response | None:
+    def asset(self, asked: Asked, name: str) -> Reply | None:
         """A file of the pages, under its hashed name, to be kept for good."""
         asset = self._pages.asset(name)
         if asset is None:
             return None
-        gzipped = _accepts_gzip(request)
-        response = Response(
-            body=asset.gzip if gzipped else asset.body,
-            headers=_SERVER
-            | {
-                "Content-Type": asset.content_type,
-                "Cache-Control": "public, max-age=31536000, immutable",
-                "X-Content-Type-Options": "nosniff",
-                "Vary": "Accept-Encoding",
-            },
+        gzipped = asked.accepts_gzip
+        own = (
+            *_SERVER,
+            ("Content-Type", asset.content_type),
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Vary", "Accept-Encoding"),
+            *(_GZIPPED if gzipped else ()),
         )
-        if gzipped:
-            response.headers["Content-Encoding"] = "gzip"
-        return response
-
-
-def _accepts_gzip(request: BaseRequest) -> bool:
-    for coding in request.headers.get("Accept-Encoding", "").split(","):
-        name, _, quality = coding.partition(";")
-        if name.strip().lower() == "gzip":
-            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+        return Reply(200, own, asset.gzip if gzipped else asset.body)

@@ -12,12 +12,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aiohttp.web import BaseRequest
-
 from gatekeeper.config import DEFAULT_ROOM, RoomName
 from gatekeeper.policy.tokens import Token, Tokens
+from gatekeeper.web.reply import QUEUE_TOKEN, Asked
 
-QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 _HOST_PREFIX = "__Host-"
 _MOST_CANDIDATES = 4
 
@@ -40,11 +38,10 @@ class Credentials:
         self._plain_pattern = _value_of(self._plain)
         self._secure_pattern = _value_of(self._secure)
 
-    def read(self, request: BaseRequest, *, secure: bool, now_s: float) -> Held:
-        header = request.headers.get(QUEUE_TOKEN)
-        if header is not None:
-            return Held(self._tokens.read(header, now_s=now_s), by_header=True)
-        for cookies in request.headers.getall("Cookie", ()):
+    def read(self, asked: Asked, *, secure: bool, now_s: float) -> Held:
+        if asked.queue_token is not None:
+            return Held(self._tokens.read(asked.queue_token, now_s=now_s), by_header=True)
+        for cookies in asked.cookies:
             token = self.read_cookie(cookies, secure=secure, now_s=now_s)
             if token is not None:
                 return Held(token, by_header=False)

@@ -8,10 +8,8 @@ the status is the heartbeat, and the claim once released.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
-
-from aiohttp.web import BaseRequest, Response
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
@@ -21,6 +19,7 @@ from gatekeeper.proxy import Client
 from gatekeeper.web.answers import Answers, admitted_json, waiting
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.entrance import Enter, Entrance, Stay
+from gatekeeper.web.reply import Asked, Reply
 
 PREFIX = "/.gatekeeper/"
 _NONE = {"state": "none"}
@@ -47,6 +46,21 @@ class Visit:
         )
 
 
+def stay_reply(answers: Answers, asked: Asked, *, visit: Visit, stay: Stay) -> Reply:
+    """The answer to a request of one who waits, whatever its path: the page, or its JSON."""
+    room, config = visit.entrance.room, visit.entrance.config
+    metrics.requests.labels(config.name, "waiting").inc()
+    reply = answers.waiting(
+        asked,
+        waiting(stay.ticket, stay.placed, room.view.state, rules=room.rules),
+        title=config.title,
+        status=config.status,
+        keep_place_s=config.keep_place,
+        headers=visit.headers(stay.ticket) if stay.changed else (),
+    )
+    return replace(reply, close=asked.has_body)  # nobody will read the body
+
+
 class Endpoints:
     """Answers everything under the prefix."""
 
@@ -68,52 +82,52 @@ class Endpoints:
             "leave": (_WRITE, self._leave),
         }
 
-    async def answer(self, request: BaseRequest, path: str, client: Client) -> Response:
+    async def answer(self, asked: Asked, path: str, client: Client) -> Reply:
         rest, _, query = path.removeprefix(PREFIX).partition("?")
         metrics.requests.labels("", "own").inc()
         if rest == "health":
-            return self._wrong_method(request, _READ) or self._answers.json({"status": "ok"})
+            return self._wrong_method(asked, _READ) or self._answers.json({"status": "ok"})
         if rest.startswith(_ASSETS):
-            asset = self._answers.asset(request, rest.removeprefix(_ASSETS))
+            asset = self._answers.asset(asked, rest.removeprefix(_ASSETS))
             if asset is None:
-                return self._not_found(request)
-            return self._wrong_method(request, _READ) or asset
+                return self._not_found(asked)
+            return self._wrong_method(asked, _READ) or asset
         if rest not in self._visits:
-            return self._not_found(request)
+            return self._not_found(asked)
         methods, endpoint = self._visits[rest]
-        if (refused := self._wrong_method(request, methods)) is not None:
+        if (refused := self._wrong_method(asked, methods)) is not None:
             return refused
-        visit = self._visit(request, query, client)
+        visit = self._visit(asked, query, client)
         if visit is None:
-            return self._not_found(request, "There is no such room.")
-        return await endpoint(request, visit)
+            return self._not_found(asked, "There is no such room.")
+        return await endpoint(asked, visit)
 
-    def _wrong_method(self, request: BaseRequest, methods: tuple[str, ...]) -> Response | None:
+    def _wrong_method(self, asked: Asked, methods: tuple[str, ...]) -> Reply | None:
         """The answer to a request that is none of `methods`, else None."""
-        if request.method in methods:
+        if asked.method in methods:
             return None
         return self._answers.problem(
-            request,
+            asked,
             f"Use {methods[0]} here.",
             status=405,
             headers=[("Allow", ", ".join(methods))],
-            close=request.body_exists,
+            close=asked.has_body,
         )
 
-    def _not_found(self, request: BaseRequest, message: str = "There is nothing here.") -> Response:
-        return self._answers.problem(request, message, status=404, close=request.body_exists)
+    def _not_found(self, asked: Asked, message: str = "There is nothing here.") -> Reply:
+        return self._answers.problem(asked, message, status=404, close=asked.has_body)
 
-    def _visit(self, request: BaseRequest, query: str, client: Client) -> Visit | None:
-        asked = parse_qs(query).get("room")
-        name = RoomName(asked[0]) if asked else self._router.room_of(client.host, "/")
+    def _visit(self, asked: Asked, query: str, client: Client) -> Visit | None:
+        named = parse_qs(query).get("room") if query else None
+        name = RoomName(named[0]) if named else self._router.room_of(client.host, "/")
         if name is None or name is AMBIGUOUS or name not in self._entrances:
             return None
         entrance, credentials = self._entrances[name], self._credentials[name]
         secure = client.scheme == "https"
-        held = credentials.read(request, secure=secure, now_s=entrance.now_s())
+        held = credentials.read(asked, secure=secure, now_s=entrance.now_s())
         return Visit(entrance, credentials, held, secure)
 
-    async def _status(self, _request: BaseRequest, visit: Visit) -> Response:
+    async def _status(self, _asked: Asked, visit: Visit) -> Reply:
         outcome = await visit.entrance.standing(visit.held.token)
         if outcome is None:
             return self._nothing(visit)
@@ -121,7 +135,7 @@ class Endpoints:
         headers = visit.headers(token) if changed else ()
         return self._answers.json(_json(visit, outcome), headers=headers)
 
-    async def _enqueue(self, _request: BaseRequest, visit: Visit) -> Response:
+    async def _enqueue(self, _asked: Asked, visit: Visit) -> Reply:
         held = visit.held.token
         outcome = await visit.entrance.admit(held)
         if not isinstance(outcome, Enter | Stay):
@@ -133,18 +147,18 @@ class Endpoints:
         headers = visit.headers(token) if changed and held is not None else ()
         return self._answers.json(body, status=200 if known else 201, headers=headers)
 
-    async def _leave(self, request: BaseRequest, visit: Visit) -> Response:
+    async def _leave(self, asked: Asked, visit: Visit) -> Reply:
         headers: tuple[tuple[str, str], ...] = ()
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a visitor who waits.
         if visit.held.token is not None:
             await visit.entrance.room.leave([visit.held.token.visitor])
             headers = visit.headers(None)
-        if "text/html" in request.headers.get("Accept", ""):
-            return self._answers.left(request, path=visit.entrance.config.path, headers=headers)
+        if asked.accepts("text/html"):
+            return self._answers.left(asked, path=visit.entrance.config.path, headers=headers)
         return self._answers.json(_NONE, headers=headers)
 
-    def _nothing(self, visit: Visit) -> Response:
+    def _nothing(self, visit: Visit) -> Reply:
         """No place and no pass; a token that counts no more is taken back."""
         headers = visit.headers(None) if visit.held.token is not None else ()
         return self._answers.json(_NONE, headers=headers)

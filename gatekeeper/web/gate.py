@@ -26,10 +26,11 @@ from gatekeeper.proxy.crossing import Fields, OnHead
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.proxy.server import ends_connection, take_failure
-from gatekeeper.web.answers import Answers, waiting
+from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials
-from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
+from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit, stay_reply
 from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
+from gatekeeper.web.reply import Reply, asked_of, response_of
 
 _ORIGIN_AWAY = "The site behind this page does not answer just now."
 _PLACE_KEPT = " Your place is kept."
@@ -68,17 +69,22 @@ class Gate:
     async def handle(self, request: BaseRequest) -> Response | Relayed:
         """Answer one request; raises only when its answer broke off, or it was cancelled."""
         answer = await self._answer(request)
-        if ends_connection(request) and isinstance(answer, Response):
-            answer.force_close()
-        return answer
+        if not isinstance(answer, Reply):
+            return answer
+        response = response_of(answer)
+        if ends_connection(request):
+            response.force_close()
+        return response
 
-    async def _answer(self, request: BaseRequest) -> Response | Relayed:
+    async def _answer(self, request: BaseRequest) -> Reply | Relayed:
         try:
             check_request(request)
             return await self._handle(request)
         except BadRequest as error:
             metrics.requests.labels("", "bad_request").inc()
-            return self._answers.problem(request, error.public, status=error.status, close=True)
+            return self._answers.problem(
+                asked_of(request), error.public, status=error.status, close=True
+            )
         except Exception as error:
             if not isinstance(error, ConnectionError):  # else the client left, or takes no more
                 log.exception("request_failed")
@@ -91,13 +97,15 @@ class Gate:
         finally:
             take_failure(request)  # one that was not asked for: it is not the next request's
         metrics.requests.labels("", "failed").inc()
-        return self._answers.problem(request, "Something went wrong here.", status=500, close=True)
+        return self._answers.problem(
+            asked_of(request), "Something went wrong here.", status=500, close=True
+        )
 
-    async def _handle(self, request: BaseRequest) -> Response | Relayed:
+    async def _handle(self, request: BaseRequest) -> Reply | Relayed:
         client = client_of(request, trusted=self._trusted, tls=self._tls)
         path = _path(request)
         if path.startswith(PREFIX):
-            return await self._endpoints.answer(request, path, client)
+            return await self._endpoints.answer(asked_of(request), path, client)
         name = self._router.room_of(client.host, path)
         if name is AMBIGUOUS:
             raise BadRequest("this path can be read in two ways")
@@ -105,7 +113,8 @@ class Gate:
             return await self._forward_ungated(request, client)
         entrance, credentials = self._entrances[name], self._credentials[name]
         secure = client.scheme == "https"
-        held = credentials.read(request, secure=secure, now_s=entrance.now_s())
+        asked = asked_of(request)
+        held = credentials.read(asked, secure=secure, now_s=entrance.now_s())
         outcome = await entrance.admit(held.token)
         visit = Visit(entrance, credentials, held, secure)
         match outcome:
@@ -113,29 +122,14 @@ class Gate:
                 headers = visit.headers(pass_) if changed else ()
                 return await self._forward(request, client, visit, pass_, headers)
             case Stay():
-                return self._stay(request, visit, outcome)
+                return stay_reply(self._answers, asked, visit=visit, stay=outcome)
             case Turned(reason=reason):
                 metrics.requests.labels(name, "refused").inc()
                 return self._answers.problem(
-                    request, reason, status=403, headers=visit.headers(None), close=True
+                    asked, reason, status=403, headers=visit.headers(None), close=True
                 )
             case _:
                 assert_never(outcome)
-
-    def _stay(self, request: BaseRequest, visit: Visit, stay: Stay) -> Response:
-        room, config = visit.entrance.room, visit.entrance.config
-        metrics.requests.labels(config.name, "waiting").inc()
-        response = self._answers.waiting(
-            request,
-            waiting(stay.ticket, stay.placed, room.view.state, rules=room.rules),
-            title=config.title,
-            status=config.status,
-            keep_place_s=config.keep_place,
-            headers=visit.headers(stay.ticket) if stay.changed else (),
-        )
-        if request.body_exists:
-            response.force_close()  # nobody will read the body
-        return response
 
     async def _forward(
         self,
@@ -144,7 +138,7 @@ class Gate:
         visit: Visit,
         pass_: Pass,
         headers: tuple[tuple[str, str], ...],
-    ) -> Response | Relayed:
+    ) -> Reply | Relayed:
         entrance = visit.entrance
         room = entrance.config.name
         crossing = Crossing(
@@ -166,7 +160,7 @@ class Gate:
             if end is not None:
                 end.cancel()
 
-    async def _forward_ungated(self, request: BaseRequest, client: Client) -> Response | Relayed:
+    async def _forward_ungated(self, request: BaseRequest, client: Client) -> Reply | Relayed:
         """A request that falls in no room: the operator named the rooms, the rest is free."""
         crossing = Crossing(room="", visitor="", client=client, strip_cookies=self._own_cookies)
         return await self._relay(request, crossing, None, None, ())
@@ -178,7 +172,7 @@ class Gate:
         on_head: OnHead | None,
         end: asyncio.Future[None] | None,
         headers: tuple[tuple[str, str], ...],
-    ) -> Response | Relayed:
+    ) -> Reply | Relayed:
         try:
             failure = take_failure(request)
             if failure is not None:
@@ -192,7 +186,7 @@ class Gate:
             metrics.requests.labels(crossing.room, "origin_failed").inc()
             log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
             return self._answers.problem(
-                request,
+                asked_of(request),
                 _ORIGIN_AWAY + _PLACE_KEPT if crossing.room else _ORIGIN_AWAY,
                 status=504 if timed_out else 502,
                 headers=headers,
