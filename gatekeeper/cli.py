@@ -22,7 +22,8 @@ from gatekeeper import __version__
 from gatekeeper.admin_client import AdminClient
 from gatekeeper.config import Config, load_config
 from gatekeeper.errors import ConfigError, GatekeeperError
-from gatekeeper.values import parse_rate_per_minute
+from gatekeeper.policy.decision import Mode
+from gatekeeper.values import parse_message, parse_rate_per_minute
 
 _DEFAULT_FILE = Path("gatekeeper.toml")
 
@@ -184,12 +185,29 @@ def rate(rate: str, room: str, config: Path | None) -> None:
 
 
 @app.command()
-@click.argument("mode", type=click.Choice(["auto", "hold", "open"]))
+@click.argument("mode", type=click.Choice([each.value for each in Mode]))
 @_room
 @_config
 def mode(mode: str, room: str, config: Path | None) -> None:
-    """Admit by rate (auto), nobody (hold) or everybody (open)."""
+    """Admit by rate (auto), nobody (hold) or everybody (open); ended: nobody, and pages say so."""
     answer = _admin(config).post("/admin/mode", mode=mode, room=room)
+    _say(_line(answer["rooms"][0]))
+
+
+def _parsed_message(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        return parse_message(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@app.command()
+@click.argument("text", callback=_parsed_message)
+@_room
+@_config
+def message(text: str, room: str, config: Path | None) -> None:
+    """Tell all who wait TEXT, one line of at most 500 characters; "" takes it back."""
+    answer = _admin(config).post("/admin/message", text=text, room=room)
     _say(_line(answer["rooms"][0]))
 
 
@@ -219,10 +237,12 @@ def _admin(config: Path | None) -> AdminClient:
 
 def _line(room: dict[str, Any]) -> str:
     limit = f" of {room['max_active']}" if room["max_active"] else ""
+    message = f"; told: {room['message']}" if room["message"] else ""
     return (
         f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
         f"{room['queue_length']} in line, {room['active']}{limit} inside, "
         f"{room['released_total']} released, {room['abandoned_total']} left"
+        f"{message}"
     )
 
 

@@ -7,6 +7,7 @@ another error. Durations become float seconds, rates float admissions per minute
 import ipaddress
 import os
 import re
+import unicodedata
 from typing import Annotated, Any, Literal, NewType
 
 from pydantic import AfterValidator, BeforeValidator
@@ -24,6 +25,7 @@ _MAX_RATE_PER_MINUTE = 60_000_000.0
 _MIN_DURATION_S = 0.001
 _MAX_DURATION_S = 366 * 86400.0
 _MAX_WORKERS = 1024
+_MAX_MESSAGE_CHARACTERS = 500
 
 
 def parse_duration_s(value: object) -> float:
@@ -56,6 +58,17 @@ def parse_rate_per_minute(value: object) -> float:
     if rate > _MAX_RATE_PER_MINUTE:
         raise ValueError("a rate above 1000000/s is surely a mistake")
     return rate
+
+
+def parse_message(value: object) -> str:
+    """One line of text for all who wait, with no space around it; "" is none."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str) or len(text) > _MAX_MESSAGE_CHARACTERS:
+        raise ValueError(f"expected a text of at most {_MAX_MESSAGE_CHARACTERS} characters")
+    # Controls, halves of characters, and what ends a line.
+    if any(unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"} for each in text):
+        raise ValueError("expected one line, without control characters")
+    return text
 
 
 def split_listen(listen: str) -> tuple[str, int]:

@@ -27,6 +27,7 @@ class Mode(StrEnum):
     AUTO = "auto"  # by rate, burst and slots
     HOLD = "hold"  # nobody is released, whatever was granted
     OPEN = "open"  # everybody passes
+    ENDED = "ended"  # nobody is released, as in HOLD, and pages say that it is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
     match view.mode:
         case Mode.OPEN:
             return EnterWithoutStore(None)
-        case Mode.HOLD:
+        case Mode.HOLD | Mode.ENDED:
             return StampWithoutStore()
         case Mode.AUTO:
             return EnterByShare() if rules.on_store_loss == "open" else StampWithoutStore()

@@ -58,6 +58,11 @@ class Operator:
         await self._replicas_were_first()
         return await self._told(await self._queue.set_mode(mode))
 
+    async def set_message(self, message: str) -> RoomState:
+        """Tell all who wait, as `parse_message` returned it; "" takes it back."""
+        await self._replicas_were_first()
+        return await self._told(await self._queue.set_message(message))
+
     async def revoke(self, visitor: VisitorId) -> Left:
         """End a visitor's session or take their place, everywhere."""
         state, left = await self._queue.leave([visitor])

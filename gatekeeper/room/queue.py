@@ -121,6 +121,10 @@ class Queue:
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self._control("mode", mode.value)
 
+    async def set_message(self, message: str) -> RoomState:
+        """What the operator tells all who wait, as `parse_message` returned it; "" is nothing."""
+        return await self._control("message", message)
+
     async def look(self) -> RoomState:
         """The state as it is now, changing nothing."""
         return await self._control("look", "")
@@ -148,7 +152,7 @@ class Queue:
         window_s = self._recovery_window_s(known)
         arguments = [_rate(self._rules.rate_per_minute), str(self._rules.burst), _us(window_s)]
         if known is None:
-            arguments += ["0", "0", Mode.AUTO.value, "0", *["0"] * 7]
+            arguments += ["0", "0", Mode.AUTO.value, "0", *["0"] * 7, ""]
         else:
             arguments += [
                 str(known.epoch),
@@ -162,6 +166,7 @@ class Queue:
                 str(known.released_total),
                 str(known.admitted_total),
                 str(known.abandoned_total),
+                known.message,
             ]
         arguments.append("1" if starting else "0")
         reply = await self._store.run(_JOIN, self._keys, arguments)

@@ -11,18 +11,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from gatekeeper.policy.decision import Mode
+from gatekeeper.values import parse_message
 
-_FIELDS_IN_REPLY = 17
+_FIELDS_IN_REPLY = 18
+_TEXTS = ("mode", "message")
 
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """Everything a replica knows of a room. Times and arrivals in microseconds of the store."""
+    """Everything a replica knows of a room. Times and arrivals in microseconds of the store.
+
+    `message` is what the operator tells all who wait, one line; "" is nothing.
+    """
 
     epoch: int
     version: int
     mode: Mode
     rate_per_minute: float
+    message: str
     watermark_us: int
     last_arrival_us: int
     pending_grants: int
@@ -54,8 +60,8 @@ class RoomState:
 
     @property
     def effective_rate_per_minute(self) -> float:
-        """What the line can expect: nothing while it is held."""
-        return 0.0 if self.mode is Mode.HOLD else self.rate_per_minute
+        """What the line can expect: nothing while nobody is released."""
+        return 0.0 if self.mode in {Mode.HOLD, Mode.ENDED} else self.rate_per_minute
 
     def to_json(self, **more: object) -> bytes:
         return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
@@ -69,22 +75,28 @@ def parse_reply(reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
     head, rest = reply[:_FIELDS_IN_REPLY], list(reply[_FIELDS_IN_REPLY:])
     if len(head) < _FIELDS_IN_REPLY:
         raise ValueError("the store's answer is too short")
-    epoch, version, mode, rate, *counts = head
-    return RoomState(int(epoch), int(version), _mode(mode), float(rate), *map(int, counts)), rest
+    epoch, version, mode, rate, message, *counts = head
+    state = RoomState(
+        int(epoch), int(version), _mode(mode), float(rate), message.decode(), *map(int, counts)
+    )
+    return state, rest
 
 
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and what else the message carries.
 
-    Raises ValueError when it is not one. Unknown fields are left to a newer release.
+    Raises ValueError when it is not one. Unknown fields are left to a newer release, and one
+    before this knows of no message.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
         raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
     try:
+        raw.setdefault("message", "")
         known = {name: raw.pop(name) for name in RoomState.__dataclass_fields__}
+        known["message"] = parse_message(known["message"])
         known["mode"] = _mode(str(known["mode"]).encode())
-        if not all(_is_number(name, value) for name, value in known.items() if name != "mode"):
+        if not all(_is_number(name, value) for name, value in known.items() if name not in _TEXTS):
             raise ValueError("expected numbers")
         return RoomState(**known), raw
     except KeyError as error:

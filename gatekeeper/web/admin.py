@@ -24,6 +24,7 @@ from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
+from gatekeeper.values import parse_message
 from gatekeeper.web.pages import Pages
 
 STATIC_PREFIX = "/static/"
@@ -73,6 +74,7 @@ class Admin:
                 web.post("/admin/allow", self._allow),
                 web.post("/admin/rate", self._rate),
                 web.post("/admin/mode", self._mode),
+                web.post("/admin/message", self._message),
                 web.post("/admin/revoke", self._revoke),
             ]
         )
@@ -136,6 +138,13 @@ class Admin:
         mode = _value(request, "mode", _mode)
         state = await operator.set_mode(mode)
         log.info("mode_set", room=operator.rules.room, mode=mode, by=request.remote)
+        return web.json_response({"rooms": [_room(operator, state)]})
+
+    async def _message(self, request: web.Request) -> web.Response:
+        operator = self._operator(request)
+        message = _value(request, "text", parse_message)
+        state = await operator.set_message(message)
+        log.info("message_set", room=operator.rules.room, message=message, by=request.remote)
         return web.json_response({"rooms": [_room(operator, state)]})
 
     async def _revoke(self, request: web.Request) -> web.Response:
@@ -216,6 +225,7 @@ def _room(operator: Operator, state: RoomState) -> dict[str, object]:
         "room": operator.rules.room,
         "mode": state.mode.value,
         "rate_per_minute": state.rate_per_minute,
+        "message": state.message,
         "queue_length": state.queue_length,
         "active": state.active,
         "max_active": operator.rules.max_active,
@@ -230,7 +240,9 @@ def _room(operator: Operator, state: RoomState) -> dict[str, object]:
 def _value(request: web.Request, name: str, parse: Callable[[str], Value]) -> Value:
     """What the query says for `name`, parsed; raises BadRequest with what was expected."""
     try:
-        return parse(request.query.get(name, ""))
+        return parse(request.query[name])
+    except KeyError:
+        raise BadRequest(f"{name}: missing") from None
     except ValueError as error:
         raise BadRequest(f"{name}: {error}") from error
 
@@ -245,7 +257,7 @@ def _mode(text: str) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        raise ValueError("expected auto, hold or open") from None
+        raise ValueError("expected auto, hold, open or ended") from None
 
 
 def _visitor(text: str) -> VisitorId:

@@ -6,6 +6,8 @@ Read with `grounds.py` (where a room is kept, and how its time passes) and `conf
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from gatekeeper.policy.decision import Granted, Mode, Placed, Standing
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
@@ -287,12 +289,16 @@ async def test_grants_do_not_exceed_the_slots(open_room: Open) -> None:
     assert (await replica.look()).pending_grants == 6
 
 
-async def test_a_held_room_releases_nobody_whatever_was_granted(
-    ground: Ground, open_room: Open
+SHUT = pytest.mark.parametrize("shut", [Mode.HOLD, Mode.ENDED])
+
+
+@SHUT
+async def test_a_held_or_ended_room_releases_nobody_whatever_was_granted(
+    ground: Ground, open_room: Open, shut: Mode
 ) -> None:
     replica = await open_room(burst=5)
     answers = await arrive(replica, crowd(8))
-    await replica.set_mode(Mode.HOLD)
+    await replica.set_mode(shut)
     await replica.allow(10)
     await ground.pass_time(15)
     assert await replica.released() == 0
@@ -301,9 +307,10 @@ async def test_a_held_room_releases_nobody_whatever_was_granted(
     assert await replica.released() == 3
 
 
-async def test_a_held_room_lets_no_newcomer_through(open_room: Open) -> None:
+@SHUT
+async def test_a_held_or_ended_room_lets_no_newcomer_through(open_room: Open, shut: Mode) -> None:
     replica = await open_room(burst=5)
-    await replica.set_mode(Mode.HOLD)
+    await replica.set_mode(shut)
     await replica.allow(10)
     assert entered(await arrive(replica, crowd(5))) == []
     assert (await replica.look()).pending_grants == 10
@@ -364,6 +371,21 @@ async def test_what_one_replica_sets_every_other_hears_with_its_next_call(open_r
     assert other.newest is not None
     assert (other.newest.rate_per_minute, other.newest.mode) == (123.25, Mode.HOLD)
     assert other.newest.replicas == 1  # the other one has not paced yet
+
+
+async def test_a_message_is_kept_with_the_room_until_it_is_taken_back(
+    ground: Ground, open_room: Open
+) -> None:
+    one, other = await open_room(), await open_room()
+    assert (await one.look()).message == ""
+    state = await one.queue.set_message("Türen um 12 – doors at noon 🎟")
+    assert other.newest is not None
+    assert state.version > other.newest.version  # so that every replica believes it
+    await arrive(other, ["ann"])
+    await other.released()
+    assert other.newest.message == "Türen um 12 – doors at noon 🎟"
+    await one.queue.set_message("")
+    assert (await other.look()).message == ""
 
 
 async def test_replicas_that_pace_are_counted_and_forgotten_when_they_stop(

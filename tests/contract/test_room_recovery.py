@@ -70,6 +70,7 @@ async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_
         await replica.queue.set_rate(100 + replica.newest.version if replica.newest else 0)
         await replica.allow(7)
     await replicas[2].set_mode(Mode.HOLD)
+    await replicas[2].queue.set_message("Doors at noon. – Türen um 12 🎟")
     known = [replica.newest for replica in replicas]
     newest = known[2]
     assert newest is not None
@@ -84,6 +85,7 @@ async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_
     state = heard[-1]
     assert state.epoch > newest.epoch
     assert (state.mode, state.rate_per_minute) == (Mode.HOLD, newest.rate_per_minute)
+    assert state.message == newest.message == "Doors at noon. – Türen um 12 🎟"
     assert state.pending_grants == newest.pending_grants
     assert [getattr(state, name) for name in TOTALS] == [getattr(newest, name) for name in TOTALS]
 
@@ -362,12 +364,12 @@ async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> Non
     assert entered(await poll(replica, answers)) == ["ann", "bob"]
 
 
-GOOD_JOIN = ["60", "1", "1", "0", "0", "auto", "0", *["0"] * 7, "1"]
+GOOD_JOIN = ["60", "1", "1", "0", "0", "auto", "0", *["0"] * 7, "", "1"]
 KNOWN = ["60", "1", "1", "9007199254740000", "9", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
-    "join": ["60", "x", "1", "0", "0", "auto", "0", *["0"] * 7, "1"],
-    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "0"],
-    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "0"],
+    "join": ["60", "x", "1", "0", "0", "auto", "0", *["0"] * 7, "", "1"],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0"],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0"],
     "arrive": ["1", "0", "20000000", "x", "0", "dan"],
     "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
     "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
@@ -386,6 +388,7 @@ BAD_CALLS: dict[str, list[str]] = {
     "control, a rate that is no number": ["1", "rate", "nan"],
     "control, an endless rate": ["1", "rate", "inf"],
     "control, a mode": ["1", "mode", "ajar"],
+    "control, a message cut short": ["1", "message"],
     "control, a word": ["1", "close", ""],
 }  # fmt: skip
 
@@ -421,8 +424,8 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         assert all(isinstance(each, StoreError) for each in results)
         private_store.resume()
         for _ in range(12):
-            assert (await store.run(script, keys, ["1000000", "a", "b"]))[17:] == [b"2", b"2"]
-            assert len(await store.run(load_script("control"), keys, ["1", "look", ""])) == 17
+            assert (await store.run(script, keys, ["1000000", "a", "b"]))[18:] == [b"2", b"2"]
+            assert len(await store.run(load_script("control"), keys, ["1", "look", ""])) == 18
     finally:
         await store.close()
 

@@ -57,6 +57,7 @@ class RoomModel:
     epoch: int = 0
     origin: tuple[int, int] = (0, 0)
     mode: Mode = Mode.AUTO
+    message: str = ""
     rate: int = 0
     configured_rate: int = 0
     level: int = 0
@@ -100,6 +101,7 @@ class RoomModel:
         if known is not None and self.origin < knowledge < (self.epoch, 0):
             self.origin = knowledge
             self.mode, self.rate = known.mode, round(known.rate_per_minute)
+            self.message = known.message
             self.grants, self.level = known.pending_grants, 0
             self.watermark_us = max(self.watermark_us, known.watermark_us)
             self.last_us = max(self.last_us, known.last_arrival_us)
@@ -233,6 +235,10 @@ class RoomModel:
         self._refill()
         self.mode = mode
 
+    def set_message(self, message: str) -> None:
+        self._refill()
+        self.message = message
+
     # Underneath
 
     def _ahead(self, name: VisitorId) -> int:
@@ -246,7 +252,7 @@ class RoomModel:
             self.level = 0
 
     def _due(self) -> int:
-        if self.now_us < self.recovering_until_us or self.mode is Mode.HOLD:
+        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
             return 0
         return 10**9 if self.mode is Mode.OPEN else self.level // UNIT + self.grants
 

@@ -235,6 +235,11 @@ class RoomMachine(RuleBasedStateMachine):
         self.run(self.replica(at).queue.set_mode(mode))
         self.model.set_mode(mode)
 
+    def call_set_message(self, at: int, message: str) -> None:
+        self.all_in_touch()
+        self.run(self.replica(at).queue.set_message(message))
+        self.model.set_message(message)
+
     def call(self, kind: str, at: int, argument: Any) -> Any:
         self.latest = (kind, argument)
         return getattr(self, f"call_{kind}")(at, argument)
@@ -251,7 +256,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.admissions.fell_due += elapsed_us * self.model.rate * 1000 // 60
 
     def check_admissions(self, count: int, *, grants_before: int) -> None:
-        if self.model.mode is Mode.HOLD:
+        if self.model.mode in {Mode.HOLD, Mode.ENDED}:
             assert count == 0
         if self.model.mode is Mode.AUTO and count:
             by_grant = grants_before - self.model.grants
@@ -363,9 +368,13 @@ class RoomMachine(RuleBasedStateMachine):
     def set_rate(self, at: int, rate: int) -> None:
         self.call("set_rate", at, rate)
 
-    @rule(at=REPLICAS, mode=st.sampled_from([Mode.AUTO, Mode.AUTO, Mode.HOLD, Mode.OPEN]))
+    @rule(at=REPLICAS, mode=st.sampled_from([Mode.AUTO, Mode.AUTO, *Mode]))
     def set_mode(self, at: int, mode: Mode) -> None:
         self.call("set_mode", at, mode)
+
+    @rule(at=REPLICAS, message=st.sampled_from(["", "Doors at noon.", "0", "Türen um 12"]))
+    def set_message(self, at: int, message: str) -> None:
+        self.call("set_message", at, message)
 
     @rule(passing_ms=PASSING_MS)
     def time_passes(self, passing_ms: int) -> None:
@@ -418,6 +427,7 @@ class RoomMachine(RuleBasedStateMachine):
     def check_written_back(self, newest: RoomState) -> None:
         model, totals = self.model, self.model.totals
         assert (model.mode, model.rate) == (newest.mode, round(newest.rate_per_minute))
+        assert model.message == newest.message
         assert model.grants == newest.pending_grants
         assert model.watermark_us >= newest.watermark_us
         assert model.last_us >= newest.last_arrival_us
@@ -462,6 +472,7 @@ class RoomMachine(RuleBasedStateMachine):
         stored_numbers = {name: int(state[name]) for name in numbers}
         assert stored_numbers == numbers, stored_numbers.items() ^ numbers.items()
         assert (state["mode"], float(state["rate"])) == (model.mode, model.rate)
+        assert state["message"] == model.message
 
     def teardown(self) -> None:
         """In the end everybody who kept asking gets in."""

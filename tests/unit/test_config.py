@@ -280,6 +280,20 @@ def test_what_is_no_rate_is_refused(text: object) -> None:
         parse_rate_per_minute(text)
 
 
+@pytest.mark.parametrize("text", ["", "Doors at noon.", "Türen um 12 – 🎟", "x" * 500, "שלום"])
+def test_a_message_is_one_line_of_any_script(text: str) -> None:
+    assert values.parse_message(f"  {text}\n") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 501, "two\nlines", "a\rb", "a\0b", "a\x1b[2J", "a\x85b", "a\u2028b", "a\ud800", None, 7],
+)
+def test_what_is_no_message_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        values.parse_message(text)
+
+
 anything = st.one_of(
     st.none(),
     st.booleans(),

@@ -50,9 +50,10 @@ local present = now
 
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
-  'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended' }
+  'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message' }
+local TEXTS = { mode = true, rate = true, configured_rate = true, message = true }
 
--- The state as a table of numbers (mode and the rates stay strings), or nil in an empty store.
+-- The state as a table of numbers and of TEXTS, or nil in an empty store.
 -- `starts`: for a replica that starts, which has stamped nobody.
 local function load_state(starts)
   local raw = redis.call('HMGET', STATE, unpack_(FIELDS))
@@ -60,7 +61,7 @@ local function load_state(starts)
   local s = {}
   for i = 1, #FIELDS do
     local field, value = FIELDS[i], raw[i]
-    if field == 'mode' or field == 'rate' or field == 'configured_rate' then
+    if TEXTS[field] then
       s[field] = value or ''
     else
       s[field] = tonumber(value or '0') or 0
@@ -137,7 +138,7 @@ end
 
 -- Every reply begins with the state as the replicas know it.
 local function reply_with(s)
-  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, fmt(s.watermark), fmt(s.last),
+  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, fmt(s.watermark), fmt(s.last),
     fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
     fmt(s.recovering_until), fmt(s.revocations), fmt(redis.call('ZCARD', QUEUE)),
     fmt(redis.call('ZCARD', ACTIVE)), fmt(redis.call('ZCARD', REPLICAS)), fmt(now) }

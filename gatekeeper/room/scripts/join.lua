@@ -3,7 +3,7 @@
 -- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds
 --       4 epoch and 5 version of the newest state this replica holds (0 0: holds none), then that
 --       state: 6 mode  7 rate  8 watermark  9 last arrival  10 grants  11 arrived  12 released
---       13 admitted  14 abandoned  15 '1' when this call is a replica's start
+--       13 admitted  14 abandoned  15 message   16 '1' when this call is a replica's start
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back, the newest
@@ -13,7 +13,7 @@
 
 local configured, burst, window = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local epoch, version = number(ARGV[4]), number(ARGV[5])
-local starts = ARGV[15] == '1'
+local starts = ARGV[16] == '1'
 
 local s = load_state(starts)
 local changed = false
@@ -21,7 +21,7 @@ if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
-    configured_rate = configured, attended_at = now, unattended = 0 }
+    configured_rate = configured, attended_at = now, unattended = 0, message = '' }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end
@@ -34,7 +34,7 @@ local news = epoch > s.origin_epoch or (epoch == s.origin_epoch and version > s.
 if forgot then s.epoch = math.max(now, epoch + 1) end
 if epoch > 0 and news and epoch < s.epoch then
   s.origin_epoch, s.origin_version = epoch, version
-  s.mode, s.rate = ARGV[6], ARGV[7]
+  s.mode, s.rate, s.message = ARGV[6], ARGV[7], ARGV[15]
   local known = { watermark = 8, last = 9, arrived = 11, released = 12, admitted = 13,
     abandoned = 14 }
   for field, index in pairs(known) do

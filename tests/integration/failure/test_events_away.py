@@ -201,6 +201,22 @@ NONSENSE = [
 ]
 
 
+async def test_a_replica_of_the_release_before_tells_of_no_message(
+    store_url: str, events_url: str, nobody: RoomConfig
+) -> None:
+    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+        await eventually(replica.events.connected)
+        await replica.live._stop_pacing()
+        newer = replace(replica.state, version=replica.state.version + 1)
+        fields = json.loads(_body(newer))
+        del fields["message"]
+        long = {**fields, "version": newer.version + 5, "message": "x" * 501}
+        await publish(
+            events_url, nobody.name, *(json.dumps(each).encode() for each in (long, fields))
+        )
+        await eventually(lambda: replica.state == newer)
+
+
 async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
@@ -214,6 +230,7 @@ async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
             replace(held, version=held.version + 1, rate_per_minute=float("nan")),
             replace(held, version=held.version + 1, queue_length=-1),
             replace(held, version=True),
+            replace(held, version=held.version + 1, message="two\nlines"),
         ]
         good = replace(held, version=held.version + 1, mode=Mode.HOLD)
         await publish(

@@ -114,6 +114,28 @@ async def test_rate_and_mode_are_set_and_shown(store_url: str, room_name: RoomNa
         assert (shown["rate_per_minute"], shown["mode"]) == (480, "hold")
 
 
+async def test_an_ended_room_and_a_message_are_set_shown_and_taken_back(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        answer = await operator.ask("POST", f"/admin/mode?mode=ended&room={room_name}")
+        assert answer.json["rooms"][0]["mode"] == "ended"
+        answer = await operator.ask(
+            "POST", f"/admin/message?text=Sold%20out.%20%F0%9F%8E%9F&room={room_name}"
+        )
+        assert answer.json["rooms"][0]["message"] == "Sold out. 🎟"
+        for bad in ("text=two%0Alines", f"text={'x' * 501}", "text=%00", ""):
+            refused = await operator.ask("POST", f"/admin/message?{bad}&room={room_name}")
+            assert refused.status == 400
+            assert refused.json["error"].startswith("text: ")
+        shown = await status(operator, room_name)
+        assert (shown["mode"], shown["message"]) == ("ended", "Sold out. 🎟")
+        answer = await operator.ask("POST", f"/admin/message?text=&room={room_name}")
+        assert answer.json["rooms"][0]["message"] == ""
+        answer = await operator.ask("POST", f"/admin/mode?mode=auto&room={room_name}")
+        assert answer.json["rooms"][0]["mode"] == "auto"
+
+
 async def test_status_shows_every_room_in_just_its_fields(
     store_url: str, room_name: RoomName
 ) -> None:
@@ -126,6 +148,7 @@ async def test_status_shows_every_room_in_just_its_fields(
                 "room",
                 "mode",
                 "rate_per_minute",
+                "message",
                 "queue_length",
                 "active",
                 "max_active",

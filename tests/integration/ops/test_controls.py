@@ -67,15 +67,29 @@ async def test_the_commands_do_what_they_say() -> None:
         mode = await gate.command("mode", "hold", "--room", "side")
         assert mode.stdout.startswith("side: hold, 480/min, 0 in line")
 
+        told = await gate.command("message", "Doors at noon.", "--room", "side")
+        assert told.stdout.endswith("; told: Doors at noon.\n")
+        ended = await gate.command("mode", "ended", "--room", "default")
+        assert ended.stdout.startswith("default: ended, 0/min")
+        assert (await gate.command("mode", "auto")).returncode == 0
+
         shown = await gate.command("status")
         assert [line.partition(":")[0] for line in shown.stdout.splitlines()] == ["default", "side"]
+        assert "Doors at noon." in shown.stdout
+        cleared = await gate.command("message", "", "--room", "side")
+        assert "Doors at noon." not in cleared.stdout
         rooms = json.loads((await gate.command("status", "--json")).stdout)["rooms"]
         assert [(each["room"], each["mode"]) for each in rooms] == [
             ("default", "auto"),
             ("side", "hold"),
         ]
 
-        for words in (("rate", "fast"), ("allow", "3", "--room", "nowhere"), ("rate", "-1/s")):
+        for words in (
+            ("rate", "fast"),
+            ("allow", "3", "--room", "nowhere"),
+            ("rate", "-1/s"),
+            ("message", "two\nlines"),
+        ):
             wrong = await gate.command(*words)
             assert (wrong.returncode, wrong.stdout) == (2, "")
             assert len(wrong.stderr.splitlines()) == 1

@@ -13,6 +13,7 @@ STATE = RoomState(
     epoch=1,
     version=1,
     mode=Mode.AUTO,
+    message="",
     rate_per_minute=60,
     watermark_us=100,
     last_arrival_us=200,

@@ -60,6 +60,7 @@ UP, DOWN = view(), view(store_up=False)
 RELEASED, RELEASED_DOWN = (view(watermark_us=ARRIVAL_US, store_up=up) for up in (True, False))
 OPEN, OPEN_DOWN = (view(mode=Mode.OPEN, store_up=up) for up in (True, False))
 HELD, HELD_DOWN = (view(mode=Mode.HOLD, store_up=up) for up in (True, False))
+ENDED, ENDED_DOWN = (view(mode=Mode.ENDED, store_up=up) for up in (True, False))
 
 TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a pass is forwarded", FRESH, UP, RULES, Forward(FRESH, renew=False)),
@@ -118,6 +119,7 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a newcomer arrives", None, UP, RULES, Arrive()),
     ("a newcomer arrives in an open room", None, OPEN, RULES, Arrive()),
     ("a newcomer arrives in a held room", None, HELD, RULES, Arrive()),
+    ("a newcomer arrives in an ended room", None, ENDED, RULES, Arrive()),
     ("a newcomer is stamped without the store", None, DOWN, RULES, StampWithoutStore()),
     ("a newcomer may take a share without the store", None, DOWN, OPEN_ON_LOSS, EnterByShare()),
     (
@@ -128,6 +130,8 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         EnterWithoutStore(None),
     ),
     ("a newcomer is stamped in a held room", None, HELD_DOWN, OPEN_ON_LOSS, StampWithoutStore()),
+    ("a newcomer is stamped in an ended room", None, ENDED_DOWN, OPEN_ON_LOSS, StampWithoutStore()),
+    ("a ticket waits in an ended room", TICKET, ENDED_DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
     ("the watermark lets no newcomer in", None, RELEASED_DOWN, RULES, StampWithoutStore()),
 ]
 
