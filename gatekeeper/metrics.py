@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
 _FINE_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _COARSE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_PATIENT_S = (
+    1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600,
+    900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
+)  # fmt: skip
+_SERVER_ERRORS = (500, 502, 503, 504)
+_FIRST_SERVER_ERROR, _STATUSES_END = 500, 600
 
 requests = Counter("gatekeeper_requests", "Requests by what became of them.", ["room", "outcome"])
 connections = Gauge(
@@ -23,6 +29,11 @@ connections = Gauge(
 )
 tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
 origin_errors = Counter("gatekeeper_origin_errors", "Requests the origin failed.", ["kind"])
+origin_server_errors = Counter(
+    "gatekeeper_origin_server_errors",
+    "Answers of the origin with a status of 500 or more.",
+    ["status"],
+)
 store_seconds = Histogram(
     "gatekeeper_store_seconds", "One call to the store.", ["operation"], buckets=_FINE_S
 )
@@ -55,48 +66,98 @@ def declare(rooms: Iterable[str]) -> None:
         for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
+        waits.declare(room)
     for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):
         requests.labels("", outcome)
     for kind in ("unreachable", "timeout"):
         origin_errors.labels(kind)
+    origin_seconds.declare()
+    for status in _SERVER_ERRORS:
+        origin_server_errors.labels(str(status))
+
+
+class Tally:
+    """A histogram that costs an addition to observe.
+
+    Writing its multiprocess values took a tenth of a request's time. So they are added up here and
+    written by `flush`, about once a second, into two counters; `web.exposition` makes the histogram
+    of them that `name` is.
+    """
+
+    BUCKETS, SUM = "_tally", "_tally_sum"
+
+    def __init__(
+        self, name: str, text: str, *, labels: Sequence[str], bounds_s: Sequence[float]
+    ) -> None:
+        self.bounds_s = (*bounds_s, math.inf)
+        self._buckets = Counter(name + self.BUCKETS, text, [*labels, "le"])
+        self._sums = Counter(name + self.SUM, text, labels)
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums_s: dict[tuple[str, ...], float] = {}
+
+    def declare(self, *labels: str) -> None:
+        for bound_s in self.bounds_s:
+            self._buckets.labels(*labels, str(bound_s))
+
+    def observe(self, seconds: float, *labels: str) -> None:
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * len(self.bounds_s)
+        counts[bisect_left(self.bounds_s, seconds)] += 1
+        self._sums_s[labels] = self._sums_s.get(labels, 0.0) + seconds
+
+    def flush(self) -> None:
+        for labels, counts in self._counts.items():
+            for bound_s, count in zip(self.bounds_s, counts, strict=True):
+                if count:
+                    self._buckets.labels(*labels, str(bound_s)).inc(count)
+        for labels, sum_s in self._sums_s.items():
+            sums = self._sums.labels(*labels) if labels else self._sums
+            sums.inc(sum_s)
+        self._counts.clear()
+        self._sums_s.clear()
 
 
 class ForwardedTally:
-    """Requests forwarded and the time to the head of their answers, by bucket.
-
-    Writing two multiprocess values for each request took a tenth of its time. So they are added
-    up here and written by `flush`, about once a second; `web.exposition` makes a histogram of the
-    buckets.
-    """
-
-    BOUNDS_S = _COARSE_S
+    """Requests forwarded, by room, with what the origin answered and how soon."""
 
     def __init__(self) -> None:
-        self._by_room: dict[str, int]
-        self._buckets: list[int]
-        self._sum_s: float
-        self._clear()
+        self._by_room: dict[str, int] = {}
+        self._server_errors: dict[int, int] = {}
 
-    def _clear(self) -> None:
-        self._by_room = {}
-        self._buckets = [0] * (len(self.BOUNDS_S) + 1)
-        self._sum_s = 0.0
-
-    def count(self, room: str, origin_seconds: float) -> None:
+    def count(self, room: str, status: int, *, seconds: float) -> None:
         self._by_room[room] = self._by_room.get(room, 0) + 1
-        self._buckets[bisect_left(self.BOUNDS_S, origin_seconds)] += 1
-        self._sum_s += origin_seconds
+        if status >= _FIRST_SERVER_ERROR:
+            self._server_errors[status] = self._server_errors.get(status, 0) + 1
+        origin_seconds.observe(seconds)
 
     def flush(self) -> None:
         for room, count in self._by_room.items():
             requests.labels(room, "forwarded").inc(count)
-        for bound_s, count in zip((*self.BOUNDS_S, math.inf), self._buckets, strict=True):
-            if count:
-                origin_answers.labels(str(bound_s)).inc(count)
-        origin_answer_seconds.inc(self._sum_s)
-        self._clear()
+        for status, count in self._server_errors.items():
+            # An origin may say 999; a label may not be whatever it says.
+            known = str(status) if status < _STATUSES_END else "other"
+            origin_server_errors.labels(known).inc(count)
+        self._by_room.clear()
+        self._server_errors.clear()
 
 
-origin_answers = Counter("gatekeeper_origin_answers", "Answers, by bucket of time.", ["le"])
-origin_answer_seconds = Counter("gatekeeper_origin_answer_seconds", "Their times, added up.")
+origin_seconds = Tally(
+    "gatekeeper_origin_seconds",
+    "From the request to the head of the origin's answer.",
+    labels=(),
+    bounds_s=_COARSE_S,
+)
+waits = Tally(
+    "gatekeeper_wait_seconds",
+    "From arrival to admission.",
+    labels=("room",),
+    bounds_s=_PATIENT_S,
+)
 forwarded = ForwardedTally()
+
+
+def flush() -> None:
+    """Write what was added up; about once a second, and at the end."""
+    for tally in (forwarded, origin_seconds, waits):
+        tally.flush()

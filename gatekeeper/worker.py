@@ -159,7 +159,7 @@ class Worker:
         self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._lane if self._express else self._new_handler)
         counting = asyncio.create_task(self._count(), name="count")
-        stack.callback(metrics.forwarded.flush)
+        stack.callback(metrics.flush)
         stack.callback(counting.cancel)
 
     def _new_handler(self) -> Handler:
@@ -204,7 +204,7 @@ class Worker:
         assert self._lane is not None
         while True:
             metrics.connections.set(len(self._server.connections) + len(self._lane.connections))
-            metrics.forwarded.flush()
+            metrics.flush()
             await asyncio.sleep(_COUNT_EVERY_S)
 
     def reload_tls(self) -> None:

@@ -54,7 +54,7 @@ class Passage(Protocol):
         """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
         ...
 
-    def answered(self, origin_seconds: float) -> None:
+    def answered(self, status: int, origin_seconds: float) -> None:
         """The head of the answer came, so long after the request."""
         ...
 
@@ -297,7 +297,7 @@ class ClientConnection(asyncio.Protocol):
             keep_alive=self._keep_alive,
             added=self._passage.command(command) if command is not None else (),
         )
-        self._passage.answered(perf_counter() - self._began_s)
+        self._passage.answered(answer.status, perf_counter() - self._began_s)
         self._state, self._body = _State.BODY, body
         self._origin.reusable = answer.persistent
         self._transport.write(head + early)

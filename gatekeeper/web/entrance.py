@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from gatekeeper import metrics
 from gatekeeper.config import RoomConfig
 from gatekeeper.policy.decision import (
     Arrive,
@@ -128,6 +129,8 @@ class Entrance:
         token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
         match token:
             case Pass():
+                if not isinstance(held, Pass):
+                    self._count_wait(standing)
                 return Enter(token, changed=token is not held)
             case Ticket():
                 placed = standing if isinstance(standing, Placed) else None
@@ -136,6 +139,11 @@ class Entrance:
                 return Turned("this place is gone")
             case _:
                 assert_never(token)
+
+    def _count_wait(self, standing: Standing) -> None:
+        if isinstance(standing, Granted):
+            waited_s = self.now_s() - standing.arrival_us / 1_000_000
+            metrics.waits.observe(max(waited_s, 0.0), self.config.name)
 
     def _without_store(self, decision: Decision) -> Outcome:
         rules, now_s = self.room.rules, self.now_s()

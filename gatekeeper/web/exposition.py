@@ -6,8 +6,7 @@ the living. Figures of a room come from the store's state, so every gate reports
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,14 +18,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from gatekeeper.config import RoomName
-from gatekeeper.metrics import ForwardedTally
+from gatekeeper.metrics import Tally
 from gatekeeper.policy.decision import Mode
 from gatekeeper.room.state import RoomState
-
-_ANSWERS, _ANSWER_SECONDS = "gatekeeper_origin_answers", "gatekeeper_origin_answer_seconds"
 
 _GAUGES = {
     "queue_length": "Visitors waiting.",
@@ -73,31 +71,55 @@ class _Rooms(Collector):
 
 
 class _Workers(Collector):
-    """The workers' files, with the tallied answers of the origin as the histogram they are."""
+    """The workers' files, with each tally as the histogram it is."""
 
     def __init__(self, folder: Path) -> None:
         self._files = MultiProcessCollector(CollectorRegistry(), path=str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterator[Metric]:
-        counts: dict[float, float] = {}
-        sum_s = 0.0
-        for metric in self._files.collect():  # type: ignore[no-untyped-call]
-            if metric.name == _ANSWERS:
-                counts = {float(sample.labels["le"]): sample.value for sample in metric.samples}
-            elif metric.name == _ANSWER_SECONDS:
-                sum_s = sum(sample.value for sample in metric.samples)
-            else:
-                yield metric
-        cumulative, so_far = [], 0.0
-        for bound_s in (*ForwardedTally.BOUNDS_S, math.inf):
-            so_far += counts.get(bound_s, 0.0)
+        yield from with_tallies(self._files.collect())  # type: ignore[no-untyped-call]
+
+
+def with_tallies(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    """The metrics as they are, but for the two counters of each tally: they become a histogram."""
+    counts: dict[str, Metric] = {}
+    sums: dict[str, Metric] = {}
+    for metric in metrics:
+        if metric.name.endswith(Tally.SUM):
+            sums[metric.name.removesuffix(Tally.SUM)] = metric
+        elif metric.name.endswith(Tally.BUCKETS):
+            counts[metric.name.removesuffix(Tally.BUCKETS)] = metric
+        else:
+            yield metric
+    for name, metric in counts.items():
+        yield _histogram(name, metric, sums.get(name))
+
+
+def _histogram(name: str, counts: Metric, sums: Metric | None) -> HistogramMetricFamily:
+    by_labels: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
+    for sample in _totals(counts):
+        labels = tuple(sorted(item for item in sample.labels.items() if item[0] != "le"))
+        by_labels.setdefault(labels, {})[float(sample.labels["le"])] = sample.value
+    sum_s = {
+        tuple(sorted(sample.labels.items())): sample.value
+        for sample in (_totals(sums) if sums is not None else ())
+    }
+    names = [label for label, _ in next(iter(by_labels), ())]
+    family = HistogramMetricFamily(name, counts.documentation, labels=names)
+    for labels, buckets in by_labels.items():
+        so_far, cumulative = 0.0, []
+        for bound_s, count in sorted(buckets.items()):
+            so_far += count
             cumulative.append((floatToGoString(bound_s), so_far))  # type: ignore[no-untyped-call]
-        yield HistogramMetricFamily(
-            "gatekeeper_origin_seconds",
-            "From the request to the head of the origin's answer.",
-            buckets=cumulative,
-            sum_value=sum_s,
+        family.add_metric(
+            [value for _, value in labels], buckets=cumulative, sum_value=sum_s.get(labels, 0.0)
         )
+    return family
+
+
+def _totals(counter: Metric) -> Iterator[Sample]:
+    """Without the times at which they began."""
+    return (sample for sample in counter.samples if sample.name.endswith("_total"))
 
 
 def exposition(folder: Path, states: Sequence[RoomState], names: Sequence[RoomName]) -> bytes:

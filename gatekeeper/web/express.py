@@ -66,8 +66,8 @@ class Forwarded:
             return ()
         return obey(command, self.visit, self.visit.held.token.visitor)
 
-    def answered(self, origin_seconds: float) -> None:
-        metrics.forwarded.count(self.room, origin_seconds)
+    def answered(self, status: int, origin_seconds: float) -> None:
+        metrics.forwarded.count(self.room, status, seconds=origin_seconds)
 
 
 class ExpressAdmission:

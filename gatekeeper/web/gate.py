@@ -193,7 +193,7 @@ class Gate:
                 retry=True,
                 close=request.body_exists,
             )
-        metrics.forwarded.count(crossing.room, relayed.origin_seconds)
+        metrics.forwarded.count(crossing.room, relayed.status, seconds=relayed.origin_seconds)
         return relayed
 
 

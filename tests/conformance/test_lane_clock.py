@@ -119,7 +119,7 @@ class Pass:
     def command(self, _: str) -> Fields:
         return ()
 
-    def answered(self, origin_seconds: float) -> None:
+    def answered(self, status: int, origin_seconds: float) -> None:
         """Nothing to count."""
 
 

@@ -35,6 +35,8 @@ FAMILIES = {
     "gatekeeper_watermark_seconds": "gauge",
     "gatekeeper_store_seconds": "histogram",
     "gatekeeper_origin_seconds": "histogram",
+    "gatekeeper_origin_server_errors": "counter",
+    "gatekeeper_wait_seconds": "histogram",
     "gatekeeper_watermark_lag_seconds": "histogram",
     "gatekeeper_event_delay_seconds": "histogram",
     "gatekeeper_store_up": "gauge",
@@ -137,6 +139,8 @@ async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
                         samples["gatekeeper_requests_total", "default", "waiting"] == 3
                         and samples.get(("gatekeeper_requests_total", "forwarded", "side")) == 6
                         and samples["gatekeeper_origin_seconds_count",] == 6
+                        and samples["gatekeeper_wait_seconds_bucket", "1.0", "side"] == 3
+                        and samples["gatekeeper_wait_seconds_count", "default"] == 0
                         and samples["gatekeeper_queue_length", "default"] == 3
                         and samples["gatekeeper_arrived_total", "default"] == 3
                         and samples["gatekeeper_active", "side"] == 3

@@ -1,0 +1,54 @@
+"""What workers count in pieces comes out as the histograms they are."""
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import Metric
+
+from gatekeeper.metrics import Tally
+from gatekeeper.web.exposition import with_tallies
+
+
+def collected(tally: Tally) -> list[Metric]:
+    registry = CollectorRegistry()
+    for counter in (tally._buckets, tally._sums):
+        registry.register(counter)
+    return list(with_tallies(registry.collect()))
+
+
+def samples(metric: Metric) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name.removeprefix(metric.name), *sample.labels.values()): sample.value
+        for sample in metric.samples
+    }
+
+
+def test_a_tally_is_a_histogram_of_each_label_once_it_is_flushed() -> None:
+    tally = Tally("test_tally_seconds", "Spans.", labels=("room",), bounds_s=(1, 10))
+    tally.declare("sale")
+    tally.declare("other")
+    for seconds in (0.5, 1.0, 4.0, 40.0):
+        tally.observe(seconds, "sale")
+    [before] = collected(tally)
+    assert samples(before)["_count", "sale"] == 0
+    tally.flush()
+    tally.flush()
+    [metric] = collected(tally)
+    assert (metric.type, metric.documentation) == ("histogram", "Spans.")
+    assert samples(metric) == {
+        ("_bucket", "sale", "1.0"): 2,
+        ("_bucket", "sale", "10.0"): 3,
+        ("_bucket", "sale", "+Inf"): 4,
+        ("_count", "sale"): 4,
+        ("_sum", "sale"): 45.5,
+        ("_bucket", "other", "1.0"): 0,
+        ("_bucket", "other", "10.0"): 0,
+        ("_bucket", "other", "+Inf"): 0,
+        ("_count", "other"): 0,
+        ("_sum", "other"): 0,
+    }
+
+
+def test_what_is_no_tally_stays_as_it_is() -> None:
+    registry = CollectorRegistry()
+    Counter("test_plain", "Plain.", registry=registry).inc(3)
+    [metric] = with_tallies(registry.collect())
+    assert (metric.name, metric.samples[0].value) == ("test_plain", 3)
