@@ -29,12 +29,14 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.embedded import start_events, start_store
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import View
 
 PROCESSES, REPLICAS_EACH = 5, 2
 RATE = "500/min"
+SECRET = b"known to the replicas of this benchmark"
 WAITING = 600
 WARM_UP_S = 1.0
 END_S = 15.0  # for the processes to start and to end, beyond the time measured
@@ -56,8 +58,8 @@ class WatchedView(View):
         super().hear_store(state)
         self._note(state)
 
-    def hear_replica(self, state: RoomState) -> bool:
-        believed = super().hear_replica(state)
+    def hear_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
+        believed = super().hear_replica(state, sent_at_s=sent_at_s)
         self._note(state)
         return believed
 
@@ -76,7 +78,7 @@ async def pace(store_url: str, events_url: str, room: RoomConfig, *, seconds: fl
         store = RedisStore(store_url, timeout_s=5)
         events: Events = NoEvents()
         if events_url != "off":
-            events = NatsEvents(events_url, replica=str(number))
+            events = NatsEvents(events_url, replica=str(number), seal=Seal([SECRET]))
         live = LiveRoom(store, events, Rules.of(room), replica=f"{id(view)}", view=view)
         await live.start()
         rooms.append(live)

@@ -29,6 +29,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.room.embedded import EmbeddedServer, start_events, start_store, state_folder
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.operator import Operator
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
 from gatekeeper.values import MIN_SECRET_BYTES, split_listen
 from gatekeeper.web.admin import STATIC_PREFIX, Admin
@@ -111,7 +112,9 @@ class Supervisor:
         self._workers = [WorkerProcess(plan, metrics_folder) for _ in range(count)]
         self._stack.push_async_callback(self._end_workers)
         await self._start_workers()
-        admin_url = await self._start_admin(admin_socket, store, pages, metrics_folder)
+        admin_url = await self._start_admin(
+            admin_socket, store, pages, metrics_folder, seal=Seal(plan.secrets)
+        )
         scheme = "https" if config.server.tls else "http"
         self.serving = Serving(f"{scheme}://{_reachable(host)}:{port}", admin_url, self._pids)
 
@@ -173,12 +176,18 @@ class Supervisor:
         return await keeper.start()
 
     async def _start_admin(
-        self, bound: socket.socket, store: RedisStore, pages: Pages, metrics_folder: Path
+        self,
+        bound: socket.socket,
+        store: RedisStore,
+        pages: Pages,
+        metrics_folder: Path,
+        *,
+        seal: Seal,
     ) -> str:
         config = self._config
         events: Events = NoEvents()
         if self._events_url != "off":
-            events = NatsEvents(self._events_url, replica="operator")
+            events = NatsEvents(self._events_url, replica="operator", seal=seal)
             events.connect()
         self._stack.push_async_callback(events.close)
         operators: dict[RoomName, Operator] = {}

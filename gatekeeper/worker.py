@@ -40,6 +40,7 @@ from gatekeeper.proxy.express import Lane
 from gatekeeper.proxy.server import Handler
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials, all_cookie_names
@@ -106,7 +107,12 @@ class Worker:
         stack.push_async_callback(store.close)
         events: Events = NoEvents()
         if plan.events_url != "off":
-            events = NatsEvents(plan.events_url, replica=self.replica, on_reconnect=self._look)
+            events = NatsEvents(
+                plan.events_url,
+                replica=self.replica,
+                seal=Seal(plan.secrets),
+                on_reconnect=self._look,
+            )
         stack.push_async_callback(events.close)
         metrics.declare(room.name for room in config.rooms)
         keyring = Keyring(plan.secrets)

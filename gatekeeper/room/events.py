@@ -2,7 +2,9 @@
 
 Rules. At most once is enough, since the truth stays in the store and every replica's pacer asks
 it anyway: nothing is queued for a server that is away, nothing is retried, nothing blocks. A
-message that is not ours, or larger than ours can be, is dropped. With `off` there are no events.
+message that is not sealed by one of us, or larger than ours can be, is dropped. Releases differ
+while they are rolled out: a field that one does not know is left alone, one that is missing has
+its default. Times are of the store's clock. With `off` there are no events.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import nats
@@ -21,6 +23,7 @@ from nats.aio.msg import Msg
 
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.state import RoomState, parse_json
 
 _CONNECT_TIMEOUT_S = 2
@@ -28,8 +31,9 @@ _RECONNECT_WAIT_S = 1
 _PING_INTERVAL_S = 5
 _PUBLISH_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
-_MOST_BYTES = 32_768  # ours have 500, and 3,000 with a batch of revocations
+_MOST_BYTES = 32_768  # ours have 600, and 3,000 with a batch of revocations
 _MOST_PENDING = 1_000
+_SAY_AGAIN_AFTER_S = 60.0  # that something was not understood: anyone can send any number of it
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
 log = structlog.get_logger()
@@ -38,7 +42,7 @@ log = structlog.get_logger()
 class Listener(Protocol):
     """A room as the events see it."""
 
-    def hear_state(self, state: RoomState, *, delay_s: float) -> None: ...
+    def hear_state(self, state: RoomState, *, sent_at_s: float) -> None: ...
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
 
 
@@ -48,7 +52,9 @@ class Events(Protocol):
     def connect(self) -> None: ...
     def connected(self) -> bool: ...
     async def listen(self, room: RoomName, listener: Listener) -> None: ...
-    async def publish_state(self, room: RoomName, state: RoomState) -> None: ...
+    async def publish_state(
+        self, room: RoomName, state: RoomState, *, sent_at_s: float
+    ) -> None: ...
     async def publish_revoked(
         self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
     ) -> None: ...
@@ -67,7 +73,7 @@ class NoEvents:
     async def listen(self, room: RoomName, listener: Listener) -> None:
         pass
 
-    async def publish_state(self, room: RoomName, state: RoomState) -> None:
+    async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
         pass
 
     async def publish_revoked(
@@ -87,18 +93,19 @@ class NatsEvents:
         url: str,
         *,
         replica: str,
-        wall_s: Callable[[], float] = time.time,
+        seal: Seal,
         on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
         self._replica = replica
-        self._wall_s = wall_s
+        self._seal = seal
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
         self._subscribed: set[RoomName] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._closing = False
+        self._said_at_s = float("-inf")
 
     def connected(self) -> bool:
         return self._client.is_connected
@@ -107,7 +114,8 @@ class NatsEvents:
         self._listeners[room] = listener
         self.connect()
         if self.connected():
-            await self._subscribe(room)
+            with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
+                await self._subscribe(room)
 
     def connect(self) -> None:
         """Begin to connect, for one who only speaks."""
@@ -119,7 +127,7 @@ class NatsEvents:
             self._client, self._subscribed = Client(), set()
             try:
                 await self._open()
-            except (nats.errors.Error, OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it was: for ever again
                 log.warning("events_unreachable", error=str(error) or type(error).__name__)
                 await self._close_client()
                 await asyncio.sleep(_RECONNECT_WAIT_S)
@@ -159,8 +167,8 @@ class NatsEvents:
                 pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
             )
 
-    async def publish_state(self, room: RoomName, state: RoomState) -> None:
-        body = state.to_json(sent_at=self._wall_s(), replica=self._replica)
+    async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
+        body = state.to_json(sent_at=sent_at_s, replica=self._replica)
         await self._publish(f"gatekeeper.{room}.state", body)
 
     async def publish_revoked(
@@ -174,27 +182,37 @@ class NatsEvents:
             return
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._client.publish(subject, body)
+                await self._client.publish(subject, self._seal.close(subject, body))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("event_not_published", subject=subject, error=str(error))
 
     async def _on_state(self, message: Msg) -> None:
         try:
-            state, more = parse_json(_of_our_size(message.data))
-            sent_at = more.get("sent_at")
-            delay_s = self._wall_s() - sent_at if isinstance(sent_at, int | float) else 0.0
+            state, more = parse_json(self._opened(message))
+            sent_at_s = _time(more.get("sent_at"))
         except (ValueError, TypeError, RecursionError) as error:
-            _not_understood(message, error)
+            self._not_understood(message, error)
             return
-        self._listeners[_room_of(message.subject)].hear_state(state, delay_s=max(delay_s, 0.0))
+        self._listeners[_room_of(message.subject)].hear_state(state, sent_at_s=sent_at_s)
 
     async def _on_revoked(self, message: Msg) -> None:
         try:
-            visitors, count = _parse_revoked(_of_our_size(message.data))
+            visitors, count = _parse_revoked(self._opened(message))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            _not_understood(message, error)
+            self._not_understood(message, error)
             return
         self._listeners[_room_of(message.subject)].hear_revoked(visitors, count=count)
+
+    def _opened(self, message: Msg) -> bytes:
+        if len(message.data) > _MOST_BYTES:
+            raise ValueError(f"{len(message.data)} bytes are too many")
+        return self._seal.open(message.subject, message.data)
+
+    def _not_understood(self, message: Msg, error: Exception) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._said_at_s >= _SAY_AGAIN_AFTER_S:
+            self._said_at_s = now_s
+            log.warning("event_not_understood", subject=message.subject, error=str(error))
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("events_error", error=str(error) or type(error).__name__)
@@ -231,10 +249,10 @@ def _room_of(subject: str) -> RoomName:
     return RoomName(subject.split(".")[1])
 
 
-def _of_our_size(data: bytes) -> bytes:
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"{len(data)} bytes are too many")
-    return data
+def _time(value: object) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 2**53:  # type: ignore[operator]
+        raise ValueError("expected a time")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _parse_revoked(data: bytes) -> tuple[list[VisitorId], int]:
@@ -243,7 +261,3 @@ def _parse_revoked(data: bytes) -> tuple[list[VisitorId], int]:
     if type(count) is not int or not all(map(_VISITOR.fullmatch, visitors)):
         raise ValueError("expected visitors and a count")
     return [VisitorId(visitor) for visitor in visitors], count
-
-
-def _not_understood(message: Msg, error: Exception) -> None:
-    log.warning("event_not_understood", subject=message.subject, error=str(error))

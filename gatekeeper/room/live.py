@@ -181,9 +181,9 @@ class LiveRoom:
 
     # Events (the Listener protocol).
 
-    def hear_state(self, state: RoomState, *, delay_s: float) -> None:
-        metrics.event_delay_seconds.observe(delay_s)
+    def hear_state(self, state: RoomState, *, sent_at_s: float) -> None:
         held = self.view.state
+        metrics.event_delay_seconds.observe(max(self.view.now_s() - sent_at_s, 0.0))
         if held is None or state.watermark_us > held.watermark_us:
             lag_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
             metrics.watermark_lag_seconds.labels(self.rules.room).observe(lag_s)
@@ -191,7 +191,7 @@ class LiveRoom:
             held.mode,
             held.pending_grants,
         )
-        if not self.view.hear_replica(state) or news:
+        if not self.view.hear_replica(state, sent_at_s=sent_at_s) or news:
             self.wake()
 
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
@@ -269,7 +269,7 @@ class LiveRoom:
         if version == self._published_version and quiet_s < _PUBLISH_AT_LEAST_EVERY_S:
             return
         self._published_version, self._published_at_s = version, now_s
-        await self._events.publish_state(self.rules.room, state)
+        await self._events.publish_state(self.rules.room, state, sent_at_s=now_s)
 
     # What the store missed: told when it is back, kept until it took it.
 

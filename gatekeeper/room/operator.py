@@ -77,7 +77,8 @@ class Operator:
         self._change_after_s = time.monotonic() + _REPLICAS_NEED_S
 
     async def _told(self, state: RoomState) -> RoomState:
-        await self._events.publish_state(self.rules.room, state)
+        room, now_s = self.rules.room, self._view.now_s()
+        await self._events.publish_state(room, state, sent_at_s=now_s)
         return state
 
     async def close(self) -> None:

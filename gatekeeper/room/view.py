@@ -5,7 +5,8 @@ Rules. The store's own word is kept apart from hearsay: what another replica pub
 decisions until the store is next asked, is never written back to a store, and of another epoch it
 is not believed at all. Both only get newer, and the watermark only rises. Time is the store's: its
 word plus what a monotonic clock measured since, so a replica whose own clock is wrong agrees with
-all others; before the first word it is this machine's clock.
+all others. One that starts while the store is away believes the others, their time too; with
+nobody to hear it has only this machine's clock.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class View:
 
     def hear_store(self, state: RoomState) -> None:
         """A state from the store itself, just now."""
-        self._set_clock(state.now_us / 1_000_000)
+        self._set_clock(state.now_us / 1_000_000, is_first=self.vouched is None)
         if self.vouched is not None and state.watermark_us < self.vouched.watermark_us:
             # A store that forgot: its other news counts, its watermark does not.
             state = replace(state, watermark_us=self.vouched.watermark_us)
@@ -65,7 +66,7 @@ class View:
             self.state = state
         self._decide_with(self.state)
 
-    def _set_clock(self, store_s: float) -> None:
+    def _set_clock(self, store_s: float, *, is_first: bool) -> None:
         """Believe the answer that was least late: each is as old as its way here, none is early.
 
         What is believed gives way at the rate at which clocks may drift apart, and at once to a
@@ -74,15 +75,18 @@ class View:
         heard_at_s = self._monotonic_s()
         offset_s = store_s - heard_at_s
         kept_s = self._offset_s - (heard_at_s - self._heard_at_s) * _DRIFT
-        if self.vouched is None or not offset_s < kept_s < offset_s + _LATEST_S:
+        if is_first or not offset_s < kept_s < offset_s + _LATEST_S:
             kept_s = offset_s
         self._offset_s, self._heard_at_s = kept_s, heard_at_s
 
-    def hear_replica(self, state: RoomState) -> bool:
+    def hear_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
         """A state that another replica published. False: not believed, the store must be asked."""
-        if self.vouched is None or self.state is None or state.epoch != self.vouched.epoch:
+        if self.vouched is None:
+            self._set_clock(sent_at_s, is_first=self.state is None)
+        elif state.epoch != self.vouched.epoch:
             return False
-        if state.newer_than(self.state) and state.watermark_us >= self.state.watermark_us:
+        held_us = self.state.watermark_us if self.state else 0
+        if state.newer_than(self.state) and state.watermark_us >= held_us:
             self.state = state
             self._decide_with(state)
         return True

@@ -71,7 +71,7 @@ async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_
     await lose_everything(ground)
     await second._beat()
     assert second.view.state is not None
-    first.hear_state(replace(second.view.state), delay_s=0)
+    first.hear_state(replace(second.view.state), sent_at_s=second.view.now_s())
     await first._beat()
     assert (await second.queue.look()).rate_per_minute == 77
 

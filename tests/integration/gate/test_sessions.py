@@ -11,9 +11,10 @@ from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.operator import Operator
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.entrance import Entrance
-from tests.gates import Gate, Origin, Visitor, minted, room, running_gate
+from tests.gates import SECRET, Gate, Origin, Visitor, minted, room, running_gate
 from tests.integration.gate.passes import SESSION_LIMIT_S, SESSION_S, pass_issued, token_in
 from tests.servers import eventually
 
@@ -245,7 +246,7 @@ async def operator_of(
     gate: Gate, name: RoomName, *, store_url: str, events_url: str
 ) -> AsyncIterator[Operator]:
     store = RedisStore(store_url, timeout_s=1)
-    events = NatsEvents(events_url, replica="operator")
+    events = NatsEvents(events_url, replica="operator", seal=Seal([SECRET]))
     events.connect()
     await eventually(events.connected)
     operator = Operator(store, events, gate.room(name).rules)

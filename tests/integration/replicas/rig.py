@@ -18,10 +18,12 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.operator import Operator
+from gatekeeper.room.seal import Seal
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import View
 from gatekeeper.web.entrance import Enter, Entrance, Stay
+from tests.gates import SECRET
 
 STORE_TIMEOUT_S = 0.3
 
@@ -57,6 +59,7 @@ async def running_replica(
     events_url: str = "off",
     clock_error_s: float = 0.0,
     store_timeout_s: float = STORE_TIMEOUT_S,
+    secrets_: Sequence[bytes] = (SECRET,),
 ) -> AsyncIterator[Replica]:
     """A replica that joined the room.
 
@@ -64,11 +67,13 @@ async def running_replica(
     """
     name = secrets.token_hex(4)
     store = RedisStore(store_url, timeout_s=store_timeout_s)
-    wall_s = _wrong(time.time, by_s=clock_error_s)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica=name, wall_s=wall_s)
-    view = View(monotonic_s=_wrong(time.monotonic, by_s=-clock_error_s), wall_s=wall_s)
+        events = NatsEvents(events_url, replica=name, seal=Seal(secrets_))
+    view = View(
+        monotonic_s=_wrong(time.monotonic, by_s=-clock_error_s),
+        wall_s=_wrong(time.time, by_s=clock_error_s),
+    )
     live = LiveRoom(store, events, Rules.of(room), replica=name, view=view)
     try:
         await live.start()
@@ -86,7 +91,7 @@ async def running_operator(
     store = RedisStore(store_url, timeout_s=5)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica="operator")
+        events = NatsEvents(events_url, replica="operator", seal=Seal([SECRET]))
         events.connect()
     operator = Operator(store, events, Rules.of(room))
     try:

@@ -90,15 +90,40 @@ def test_a_clock_that_was_set_back_is_followed_at_once(view: View, clock: Clock)
     assert view.now_s() == pytest.approx(START_S)
 
 
-def test_nobody_is_believed_before_the_store(view: View) -> None:
-    assert not view.hear_replica(STATE)
-    assert view.state is None
+def test_before_the_first_word_of_the_store_the_others_are_believed_their_time_too(
+    view: View, clock: Clock
+) -> None:
+    heard = replace(STATE, mode=Mode.HOLD)
+    assert view.hear_replica(heard, sent_at_s=START_S)
+    assert (view.state, view.vouched, view.decisive.mode) == (heard, None, Mode.HOLD)
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+    clock.now_s = 51.9
+    assert view.hear_replica(heard, sent_at_s=START_S + 1)  # 0.9 s late
+    assert error_s(view, clock) == pytest.approx(0, abs=0.002)
+
+
+def test_the_stores_first_word_counts_more_than_all_that_was_heard(
+    view: View, clock: Clock
+) -> None:
+    view.hear_replica(replace(STATE, epoch=9, mode=Mode.HOLD), sent_at_s=START_S + 60)
+    held = view.state
+    hear(view, clock, store_s=0)
+    view.settle(held)
+    assert view.state == view.vouched == STATE
+    assert view.decisive.mode is Mode.AUTO
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_heard_of_another_epoch_has_the_store_asked(view: View) -> None:
+    view.hear_store(STATE)
+    assert not view.hear_replica(replace(STATE, epoch=9), sent_at_s=START_S)
+    assert view.state == STATE
 
 
 def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(view: View) -> None:
     view.hear_store(STATE)
     heard = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
-    assert view.hear_replica(heard)
+    assert view.hear_replica(heard, sent_at_s=START_S)
     assert (view.decisive.watermark_us, view.decisive.mode) == (300, Mode.HOLD)
     held = view.state
     view.hear_store(replace(STATE, version=2))
@@ -110,7 +135,7 @@ def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(view:
 def test_hearsay_that_came_while_the_store_was_asked_stays(view: View) -> None:
     view.hear_store(STATE)
     held = view.state
-    view.hear_replica(replace(STATE, version=3, watermark_us=150))
+    view.hear_replica(replace(STATE, version=3, watermark_us=150), sent_at_s=START_S)
     view.hear_store(replace(STATE, version=2))
     view.settle(held)
     assert view.decisive.watermark_us == 150
@@ -118,7 +143,7 @@ def test_hearsay_that_came_while_the_store_was_asked_stays(view: View) -> None:
 
 def test_hearsay_never_lowers_the_watermark(view: View) -> None:
     view.hear_store(STATE)
-    view.hear_replica(replace(STATE, version=9, watermark_us=0))
+    view.hear_replica(replace(STATE, version=9, watermark_us=0), sent_at_s=START_S)
     assert view.decisive.watermark_us == 100
 
 
