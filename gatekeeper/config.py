@@ -2,49 +2,43 @@
 
 Rules: an unknown key is an error; all problems are reported at once, each with its path and what
 was expected; an environment variable `GATEKEEPER_SECTION__KEY` overrides the file, a command-line
-flag overrides both. Field names are the keys of the file. Every duration is a float of seconds,
-every rate a float of admissions per minute.
+flag overrides both. `gatekeeper.sections` has the keys.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.values import (
-    CookieName,
-    Duration,
-    EventsUrl,
-    File,
-    Folder,
-    HostPattern,
-    Listen,
-    Network,
-    OriginUrl,
-    PathPrefix,
-    RatePerMinute,
-    Room,
-    RoomName,
-    Secret,
-    StoreUrl,
-    Workers,
-    is_loopback,
-    parse_duration_s,
-    parse_rate_per_minute,
-    split_listen,
+from gatekeeper.sections import (
+    ADMISSION_KEYS,
+    DEFAULT_ROOM,
+    WAITING_KEYS,
+    AdminConfig,
+    AdminToken,
+    Config,
+    EventsConfig,
+    OriginConfig,
+    RoomConfig,
+    RoomKeys,
+    Section,
+    ServerConfig,
+    StoreConfig,
+    TokensConfig,
 )
+from gatekeeper.values import RoomName, parse_duration_s, parse_rate_per_minute, split_listen
 
 __all__ = [
     "DEFAULT_ROOM",
     "AdminConfig",
+    "AdminToken",
     "Config",
     "EventsConfig",
     "OriginConfig",
@@ -58,124 +52,6 @@ __all__ = [
     "parse_rate_per_minute",
     "split_listen",
 ]
-
-DEFAULT_ROOM = RoomName("default")
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Keys of one section that are right each for itself and wrong together."""
-
-    keys: tuple[str, ...]
-    problem: str
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    def conflicts(self) -> Iterator[Conflict]:
-        """What is wrong between keys; reported under the last of them."""
-        yield from ()
-
-
-class ServerConfig(_Section):
-    listen: Listen = "0.0.0.0:8080"
-    workers: Workers = 1
-    trusted_proxies: tuple[Network, ...] = Field(default=(), strict=False)
-    tls_cert: File = ""
-    tls_key: File = ""
-    shutdown_timeout: Duration = 30.0
-    templates: Folder = ""  # its files stand in for the built-in templates
-    static: Folder = ""  # its files stand in for the built-in assets
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if bool(self.tls_cert) != bool(self.tls_key):
-            yield Conflict(("tls_cert", "tls_key"), "tls_cert and tls_key go together")
-
-    @property
-    def tls(self) -> bool:
-        return bool(self.tls_cert)
-
-
-class OriginConfig(_Section):
-    url: OriginUrl = "http://127.0.0.1:9000"
-    preserve_host: bool = True
-    connect_timeout: Duration = 5.0
-    read_timeout: Duration = 60.0
-    tls_ca: File = ""  # a file of certificates to trust besides the system's
-
-
-class _RoomKeys(_Section):
-    """The keys of [admission] and [waiting], which every [[room]] may set for itself."""
-
-    rate: RatePerMinute = 500.0
-    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    max_active: Annotated[int, Field(ge=0, le=100_000_000)] = 0
-    session: Duration = 1800.0
-    session_limit: Duration = 14400.0
-    claim_within: Duration = 120.0
-    prove_within: Duration = 20.0
-    abandon_after: Duration = 90.0
-    keep_place: Duration = 600.0
-    on_store_loss: Literal["hold", "open"] = "hold"
-    status: Literal[200, 202, 429, 503] = 503
-    title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
-
-
-_WAITING_KEYS = frozenset({"status", "title"})
-_ADMISSION_KEYS = frozenset(_RoomKeys.model_fields) - _WAITING_KEYS
-
-
-class RoomConfig(_RoomKeys):
-    """One room with every key filled in; durations in seconds, `rate` per minute."""
-
-    name: Room = DEFAULT_ROOM
-    host: HostPattern | None = None
-    path: PathPrefix = "/"
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.session > self.session_limit:
-            problem = f"must not be shorter than session ({self.session:g}s)"
-            yield Conflict(("session", "session_limit"), problem)
-
-
-class StoreConfig(_Section):
-    url: StoreUrl = Field(default="embedded", repr=False)  # it may hold a password
-    timeout: Duration = 1.0
-
-
-class EventsConfig(_Section):
-    url: EventsUrl = Field(default="embedded", repr=False)  # it may hold a password
-
-
-class TokensConfig(_Section):
-    secret_file: File = ""
-    secrets: tuple[Secret, ...] = Field(default=(), strict=False, repr=False)
-    cookie: CookieName = "gatekeeper"
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if self.secret_file and self.secrets:
-            yield Conflict(("secret_file", "secrets"), "set secret_file or secrets, not both")
-
-
-class AdminConfig(_Section):
-    listen: Listen = "127.0.0.1:8081"
-    token: str = Field(default="", repr=False)
-
-    def conflicts(self) -> Iterator[Conflict]:
-        if not self.token and not is_loopback(split_listen(self.listen)[0]):
-            problem = f"required as soon as it listens beyond loopback ({self.listen})"
-            yield Conflict(("listen", "token"), problem)
-
-
-class Config(_Section):
-    server: ServerConfig = ServerConfig()
-    origin: OriginConfig = OriginConfig()
-    rooms: tuple[RoomConfig, ...] = (RoomConfig(),)
-    store: StoreConfig = StoreConfig()
-    events: EventsConfig = EventsConfig()
-    tokens: TokensConfig = TokensConfig()
-    admin: AdminConfig = AdminConfig()
 
 
 def load_config(
@@ -209,7 +85,7 @@ def load_config(
 
 
 _ENV_PREFIX = "GATEKEEPER_"
-_SECTIONS: dict[str, type[_Section]] = {
+_SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "origin": OriginConfig,
     "store": StoreConfig,
@@ -217,7 +93,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "tokens": TokensConfig,
     "admin": AdminConfig,
 }
-_TABLES: dict[str, type[_Section]] = _SECTIONS | {"admission": _RoomKeys, "waiting": _RoomKeys}
+_TABLES: dict[str, type[Section]] = _SECTIONS | {"admission": RoomKeys, "waiting": RoomKeys}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -270,7 +146,7 @@ def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
 
 def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     """The configuration, or None when there is any problem."""
-    checked: dict[str, _Section] = {}
+    checked: dict[str, Section] = {}
     for name in raw.keys() - _TABLES.keys() - {"room"}:
         problems.append(f"{name}: unknown section")
     for name, model in _SECTIONS.items():
@@ -297,7 +173,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
     defaults: dict[str, Any] = {}
     unknown: set[str] = set()
-    for section, keys in (("admission", _ADMISSION_KEYS), ("waiting", _WAITING_KEYS)):
+    for section, keys in (("admission", ADMISSION_KEYS), ("waiting", WAITING_KEYS)):
         table = raw.get(section, {})
         if not isinstance(table, dict):
             problems.append(f"{section}: expected a table")
@@ -305,7 +181,7 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
         problems.extend(f"{section}.{key}: unknown key" for key in table.keys() - keys)
         known = {key: value for key, value in table.items() if key in keys}
         # A default that is wrong is reported once, here, and not again for every room.
-        wrong = _wrong_keys(_RoomKeys, known, path=section, problems=problems)
+        wrong = _wrong_keys(RoomKeys, known, path=section, problems=problems)
         defaults |= {key: known[key] for key in known.keys() - wrong}
         unknown |= wrong
     tables = raw.get("room", [])
@@ -341,13 +217,13 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
 
 
 def _validated(
-    model: type[_Section],
+    model: type[Section],
     raw: object,
     *,
     path: str,
     problems: list[str],
     unknown: Set[str] = frozenset(),
-) -> _Section | None:
+) -> Section | None:
     """The section, or None; problems of single keys do not hide those between other keys.
 
     `unknown` are keys whose value is not known, since it was wrong where it was set.
@@ -363,7 +239,7 @@ def _validated(
 
 
 def _wrong_keys(
-    model: type[_Section], raw: dict[str, Any], *, path: str, problems: list[str]
+    model: type[Section], raw: dict[str, Any], *, path: str, problems: list[str]
 ) -> set[str]:
     """The keys of `raw` that are wrong each for itself, their problems added to `problems`."""
     try:
@@ -387,6 +263,8 @@ def _message(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "extra_forbidden":
             return "unknown key"
+        case "missing":
+            return "missing"
         case "bool_type":
             return "expected true or false"
         case "int_type":

@@ -187,6 +187,12 @@ def _folder(path: str) -> str:
     return path
 
 
+def _token_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.@-]{1,63}", name):
+        raise ValueError("expected up to 63 letters, digits, -, _, . or @")
+    return name
+
+
 def _secret(secret: str) -> str:
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError(
@@ -207,6 +213,7 @@ Room = Annotated[RoomName, BeforeValidator(_room_name)]
 CookieName = Annotated[str, BeforeValidator(_cookie_name)]
 HostPattern = Annotated[str, BeforeValidator(_host_pattern)]
 PathPrefix = Annotated[str, BeforeValidator(_path_prefix)]
+TokenName = Annotated[str, AfterValidator(_token_name)]
 Secret = Annotated[str, AfterValidator(_secret)]
 File = Annotated[str, AfterValidator(_file)]
 Folder = Annotated[str, AfterValidator(_folder)]

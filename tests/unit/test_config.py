@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gatekeeper import values
 from gatekeeper.config import (
+    AdminToken,
     Config,
     RoomConfig,
     load_config,
@@ -85,7 +86,9 @@ def test_the_example_file_shows_every_key_there_is() -> None:
     }
     sections = [getattr(Config(), name) for name in Config.model_fields if name != "rooms"]
     keys = {key for section in [*sections, RoomConfig()] for key in type(section).model_fields}
-    assert shown >= keys
+    keys |= set(AdminToken.model_fields)
+    assert "# [[admin.tokens]]" in text
+    assert shown >= keys - {"tokens"}
     assert {key for key in shown if key.isidentifier()} <= keys
 
 
@@ -96,7 +99,7 @@ def test_what_the_example_file_offers_is_accepted_once_it_is_filled_in(tmp_path:
     for name in ("my-templates", "my-static"):
         (tmp_path / name).mkdir()
     lines = [
-        line.removeprefix("# ") if " = " in line or line == "# [[room]]" else line
+        line.removeprefix("# ") if " = " in line or line.startswith("# [[") else line
         for line in text.splitlines()
         if "secret_file = " not in line
     ]
@@ -108,6 +111,7 @@ def test_what_the_example_file_offers_is_accepted_once_it_is_filled_in(tmp_path:
     config = load_config(path, environ={})
     assert config.server.tls
     assert config.admin.token == SECRET
+    assert [(token.name, token.role) for token in config.admin.tokens] == [("maria", "read")]
     assert [room.name for room in config.rooms] == ["checkout"]
     assert config.rooms[0].host == "shop.example.com"
 
