@@ -86,7 +86,7 @@ _share = click.FloatRange(0, 1)
 
 
 @app.command()
-@click.argument("url")
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option("--visitors", default=100, show_default=True, help="How many come in all.")
 @click.option(
     "--profile",

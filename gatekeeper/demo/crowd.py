@@ -1,9 +1,10 @@
 """A crowd of real HTTP visitors against any gate, and a verdict on what they saw.
 
-Rules. No task per visitor: a heap of due times, and as many workers as there are connections, so
-that one process holds tens of thousands. When the crowd itself cannot keep up, that is measured
-(`crowd_late_s`) and never blamed on the gate. Every wait has a time-out, and the whole run ends by
-itself: when everybody is done, when its time is up, or when the gate has been silent for too long.
+Rules. No task per visitor and none per request: a heap of due times, and connections that call
+back, so that one process holds tens of thousands. Each request goes to any of the addresses, as
+through a balancer. When the crowd itself cannot keep up, that is measured (`crowd_late_s`) and
+never blamed on the gate. Every wait has a time-out, and the run ends by itself: when everybody is
+done, when its time is up, or when the gate has been silent for too long.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from contextlib import AsyncExitStack
 from heapq import heappop, heappush
 from random import Random
 
+from gatekeeper.demo.channel import Reply
 from gatekeeper.demo.claims import TICKET, forgeries
+from gatekeeper.demo.meaning import Answer, Token, meaning
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.profile import arrival_times_s
 from gatekeeper.demo.verdict import Verdict, verdict_of
 from gatekeeper.demo.visitor import LIES, Ask, Kind, Visitor, hear, new_visitor
 from gatekeeper.demo.watch import Watch
-from gatekeeper.demo.wire import Answer, Token, Wire
+from gatekeeper.demo.wire import Wire
 from gatekeeper.demo.witness import Progress, Witness
 
-_BEAT_S = 0.02  # how often due times are looked at
+_BEAT_S = 0.01  # how often due times are looked at
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
 
@@ -54,7 +57,6 @@ class Crowd:
         self._pace = Random(plan.seed)  # noqa: S311
         self._witness = Witness()
         self._heap: list[Visitor] = []
-        self._due: asyncio.Queue[Visitor] = asyncio.Queue(maxsize=plan.connections)
         self._under_way = 0
         self._other_ticket = ""
         self._began_s = asyncio.get_running_loop().time()
@@ -67,8 +69,6 @@ class Crowd:
             beside = [group.create_task(self._show(), name="progress")]
             if self._watch is not None:
                 beside.append(group.create_task(self._keep_sampling(self._watch), name="operator"))
-            for number in range(self._plan.connections):
-                beside.append(group.create_task(self._work(), name=f"crowd {number}"))
             problems += await self._dispatch()
             for task in beside:
                 task.cancel()
@@ -95,10 +95,11 @@ class Crowd:
             while newcomer is not None and newcomer.due_s <= now_s:
                 heappush(self._heap, newcomer)
                 newcomer = next(coming, None)
-            while self._heap and self._heap[0].due_s <= now_s and not self._due.full():
+            while self._heap and self._heap[0].due_s <= now_s:
                 self._under_way += 1
-                self._due.put_nowait(heappop(self._heap))
-            await asyncio.sleep(_BEAT_S if not self._due.full() else _BEAT_S / 10)
+                at = self._pace.randrange(self._wire.addresses)
+                self._wire.ask(_Request(self, heappop(self._heap), at), at=at)
+            await asyncio.sleep(_BEAT_S)
         return []
 
     def _newcomers(self) -> Iterator[Visitor]:
@@ -107,45 +108,51 @@ class Crowd:
             visitor.due_s = at_s
             yield visitor
 
-    async def _work(self) -> None:
-        while True:
-            visitor = await self._due.get()
-            again_s = await self._serve(visitor)
-            self._under_way -= 1
-            if again_s is not None:
-                visitor.due_s = self._now_s() + again_s
-                heappush(self._heap, visitor)
+    # One request of one visitor.
 
-    async def _serve(self, visitor: Visitor) -> float | None:
-        """One request of one visitor, and what comes of it."""
-        witness, before = self._witness, visitor.stage
-        sent = self._token_to_send(visitor)
-        began_s = self._now_s()
-        witness.asks(visitor, now_s=began_s)
-        answer = await self._request(visitor, sent)
-        witness.heard(visitor, answer, sent=sent, began_s=began_s, now_s=self._now_s())
+    def put(self, request: _Request) -> bytes:
+        """It is sent now."""
+        visitor = request.visitor
+        request.began_s = now_s = self._now_s()
+        request.sent = sent = self._token_to_send(visitor)
+        self._witness.asks(visitor, now_s=now_s)
+        data, request.own = self._bytes_of(visitor, sent, at=request.at)
+        return data
+
+    def answered(self, request: _Request, reply: Reply | str) -> None:
+        """What comes of it."""
+        witness, visitor = self._witness, request.visitor
+        before, now_s = visitor.stage, self._now_s()
+        answer = meaning(reply, own=request.own)
+        witness.heard(visitor, answer, sent=request.sent, began_s=request.began_s, now_s=now_s)
         again_s = hear(visitor, answer, plan=self._plan, random=self._pace)
         witness.moved(before, visitor.stage)
         self._prepare_lies(visitor, answer)
-        return again_s
+        self._under_way -= 1
+        if again_s is not None:
+            visitor.due_s = now_s + again_s
+            heappush(self._heap, visitor)
 
     def _token_to_send(self, visitor: Visitor) -> Token | None:
         if visitor.next in LIES and visitor.lies and visitor.token:
             return Token(next(visitor.lies), visitor.token.cookie)
         return visitor.token
 
-    async def _request(self, visitor: Visitor, token: Token | None) -> Answer:
+    def _bytes_of(self, visitor: Visitor, token: Token | None, *, at: int) -> tuple[bytes, bool]:
+        """The request, and whether it asks the gate itself."""
         wire, paths = self._wire, self._plan.paths
         path = paths[visitor.visits % len(paths)]
         if visitor.next is Ask.ARRIVE or token is None:
-            return await (wire.navigate(path) if visitor.browser else wire.enqueue())
+            if visitor.browser:
+                return wire.navigate(path, at=at), False
+            return wire.enqueue(at=at), True
         match visitor.next:
             case Ask.VISIT | Ask.LIE_TO_SITE:
-                return await wire.visit(path, token)
+                return wire.visit(path, token, at=at), False
             case Ask.LEAVE:
-                return await wire.leave(token)
+                return wire.leave(token, at=at), True
             case Ask.POLL | Ask.LIE_TO_STATUS | Ask.REPLAY:
-                return await wire.poll(token)
+                return wire.poll(token, at=at), True
 
     def _prepare_lies(self, visitor: Visitor, answer: Answer) -> None:
         """Liars use each other's tickets too, so the last one seen is remembered."""
@@ -171,3 +178,23 @@ class Crowd:
         if figures is not None:
             now_s = self._now_s()
             self._witness.sample(figures, began_s=began_s, direct_certain=certain, now_s=now_s)
+
+
+class _Request:
+    """A question of a visitor at one of the addresses."""
+
+    __slots__ = ("_crowd", "at", "began_s", "own", "sent", "visitor")
+
+    def __init__(self, crowd: Crowd, visitor: Visitor, at: int) -> None:
+        self._crowd = crowd
+        self.visitor = visitor
+        self.at = at
+        self.sent: Token | None = None
+        self.own = True
+        self.began_s = 0.0
+
+    def put(self) -> bytes:
+        return self._crowd.put(self)
+
+    def answered(self, reply: Reply | str) -> None:
+        self._crowd.answered(self, reply)

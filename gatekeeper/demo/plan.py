@@ -37,9 +37,12 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class CrowdPlan:
-    """A crowd against the gate at `url`. Raises ConfigError that names every problem."""
+    """A crowd against the gate at `urls`, each that of a replica or of a balancer before them.
 
-    url: str
+    Raises ConfigError that names every problem.
+    """
+
+    urls: tuple[str, ...]
     visitors: int = 100
     profile: Profile = Profile.CONSTANT
     at_once: int = 0  # of the visitors, how many come in the first instant
@@ -77,10 +80,12 @@ class CrowdPlan:
 
 
 def _addresses(plan: CrowdPlan) -> list[str]:
-    problems = []
-    for name, url in (("url", plan.url), ("admin_url", plan.admin_url)):
+    problems = [] if plan.urls else ["urls: expected one or more"]
+    for name, url in (*(("url", url) for url in plan.urls), ("admin_url", plan.admin_url)):
         if url is not None and not _is_http(url):
-            problems.append(f'{name}: expected an address such as "http://127.0.0.1:8080"')
+            problems.append(
+                f'{name}: expected an address such as "http://127.0.0.1:8080", not "{url}"'
+            )
     if not plan.paths or not all(path.startswith("/") for path in plan.paths):
         problems.append("paths: expected one or more, each beginning with /")
     return problems

@@ -108,7 +108,7 @@ async def _crowd_until(
     """Send people until `ended`, which a signal sets, or the gate ends by itself."""
     last = _Last()
     plan = CrowdPlan(
-        url=serving.url,
+        urls=(serving.url,),
         admin_url=serving.admin_url,
         visitors=visitors + _MOST_LATER,
         at_once=visitors,

@@ -13,8 +13,8 @@ from enum import Enum, StrEnum, auto
 from random import Random
 
 from gatekeeper.demo.judge import Place
+from gatekeeper.demo.meaning import Answer, Said, Token
 from gatekeeper.demo.plan import CrowdPlan
-from gatekeeper.demo.wire import Answer, Said, Token
 
 _JITTER = (0.85, 1.15)  # as the waiting page does
 _PAGE_FIRST_POLL_S = 2.0  # likewise: the first poll shows that the cookie is kept

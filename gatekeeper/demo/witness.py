@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from gatekeeper.demo.claims import Claims, claims_of
 from gatekeeper.demo.judge import Order, Place, Sample
+from gatekeeper.demo.meaning import Answer, Said, Token
 from gatekeeper.demo.visitor import Ask, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
-from gatekeeper.demo.wire import Answer, Said, Token
 
 _RATE_SPAN_S = 30.0
 _MOST_POINTS = 1200  # of the curve; beyond that every second one goes

@@ -10,6 +10,7 @@ import base64
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Cheats:
     tells_no_claims: bool = False
     fails: bool = False
     hides_positions: bool = False
+    one_replica_knows_no_pass: bool = False
 
 
 @dataclass
@@ -58,6 +60,8 @@ class FakeGate:
     line: list[Person] = field(default_factory=list)
     released_total: int = 0
     active: int = 0
+    asked_at: Counter[int] = field(default_factory=Counter)
+    _runner: web.AppRunner | None = None
     _numbers: Iterator[int] = field(default_factory=count)
     _level: float = 0.0
     _filled_s: float = 0.0
@@ -76,7 +80,7 @@ class FakeGate:
             ]
         )
         self._level, self._filled_s = self.burst, time.monotonic()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
@@ -84,6 +88,17 @@ class FakeGate:
             yield self
         finally:
             await runner.cleanup()
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[str]:
+        """A second address of the same gate."""
+        assert self._runner is not None
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{self._runner.addresses[1][1]}"
+        finally:
+            await site.stop()
 
     # The line.
 
@@ -169,6 +184,7 @@ class FakeGate:
         return web.json_response(self._standing(person) | {"token": token}, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:
+        self.asked_at[request.url.port or 0] += 1
         self._release()
         person = self._known(request)
         if person is None or (self.cheats.forgets_the_fifth and person.number == 5):
@@ -189,6 +205,10 @@ class FakeGate:
 
     async def _site(self, request: web.Request) -> web.Response:
         person = self._known(request)
+        first = self.asked_at and request.url.port == min(self.asked_at)
+        if self.cheats.one_replica_knows_no_pass and person and person.admitted and first:
+            waiting = {"state": "waiting", "position": 1, "refresh_seconds": 1}
+            return web.json_response(waiting, status=503)
         headers = {}
         if person is None:
             person, token = self._arrive()

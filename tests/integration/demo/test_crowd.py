@@ -25,7 +25,7 @@ LIES = "no forged, swapped or spent token counts"
 
 def plan_for(gate: FakeGate) -> CrowdPlan:
     return CrowdPlan(
-        gate.url,
+        (gate.url,),
         visitors=40,
         at_once=30,
         arrivals_per_s=20,
@@ -159,8 +159,8 @@ async def test_an_operators_listener_that_is_away_is_a_problem() -> None:
 
 
 async def test_no_gate_is_one_readable_line() -> None:
-    with pytest.raises(GatekeeperError, match=r"no gate answers at http://127.0.0.1:1; "):
-        await run_crowd(CrowdPlan("http://127.0.0.1:1"), on_progress=lambda _: None)
+    with pytest.raises(GatekeeperError, match=r"no gate answers at http://127.0.0.1:1 \("):
+        await run_crowd(CrowdPlan(("http://127.0.0.1:1",)), on_progress=lambda _: None)
 
 
 async def test_a_run_ends_when_its_time_is_up() -> None:
@@ -169,6 +169,32 @@ async def test_a_run_ends_when_its_time_is_up() -> None:
 
     assert verdict.figures["elapsed_s"] < 3
     assert verdict.figures["still_waiting"] > 0
+
+
+async def test_visitors_go_from_replica_to_replica() -> None:
+    async with FakeGate().running() as gate, gate.another() as second:
+        verdict = await judged(gate, replace(plan_for(gate), urls=(gate.url, second)))
+
+    assert verdict.ok, verdict
+    assert verdict.figures["admitted"] == 40
+    assert min(gate.asked_at.values()) > 40
+
+
+async def test_a_pass_that_one_replica_does_not_know_is_found_out() -> None:
+    cheats = Cheats(one_replica_knows_no_pass=True)
+    async with FakeGate(cheats=cheats).running() as gate, gate.another() as second:
+        verdict = await judged(gate, replace(plan_for(gate), urls=(gate.url, second)))
+
+    assert broken(verdict) == [INSIDE]
+
+
+async def test_an_address_where_no_gate_is_is_named_before_anybody_comes() -> None:
+    async with FakeGate().running() as gate:
+        plan = replace(plan_for(gate), urls=(gate.url, "http://127.0.0.1:1"))
+        with pytest.raises(GatekeeperError, match=r"127\.0\.0\.1:1 "):
+            await judged(gate, plan)
+
+    assert gate.people == {}
 
 
 async def test_progress_is_told_while_it_runs() -> None:
@@ -239,6 +265,6 @@ async def test_the_picture_is_svg_with_a_curve(tmp_path: Path) -> None:
 
 
 async def test_a_picture_that_cannot_be_written_is_said_before_the_run(tmp_path: Path) -> None:
-    plan = CrowdPlan("http://127.0.0.1:1")
+    plan = CrowdPlan(("http://127.0.0.1:1",))
     with pytest.raises(GatekeeperError, match="cannot write"):
         await simulate(plan, plot=tmp_path / "nowhere" / "run.svg")

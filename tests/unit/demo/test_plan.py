@@ -13,9 +13,10 @@ URL = "http://127.0.0.1:8080"
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"url": "127.0.0.1:8080"}, "url"),
-        ({"url": "ftp://example.com"}, "url"),
-        ({"url": "http://example.com:port"}, "url"),
+        ({"urls": ()}, "urls"),
+        ({"urls": (URL, "127.0.0.1:8080")}, "127.0.0.1:8080"),
+        ({"urls": ("ftp://example.com",)}, "url"),
+        ({"urls": ("http://example.com:port",)}, "url"),
         ({"admin_url": "somewhere"}, "admin_url"),
         ({"visitors": 0}, "visitors"),
         ({"visitors": 10, "at_once": 11}, "at_once"),
@@ -33,7 +34,7 @@ URL = "http://127.0.0.1:8080"
 )
 def test_what_is_wrong_is_named(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError) as error:
-        CrowdPlan(**{"url": URL, **wrong})
+        CrowdPlan(**{"urls": (URL,), **wrong})
 
     assert len(error.value.problems) == 1
     assert named in error.value.problems[0]
@@ -41,14 +42,14 @@ def test_what_is_wrong_is_named(wrong: dict[str, Any], named: str) -> None:
 
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        CrowdPlan("nowhere", visitors=0, browsers=2, burst=0)
+        CrowdPlan(("nowhere",), visitors=0, browsers=2, burst=0)
 
     assert len(error.value.problems) == 4
 
 
 def test_a_peak_does_not_matter_to_a_constant_profile() -> None:
-    assert CrowdPlan(URL, arrivals_per_s=500, peak_per_s=200).arrivals_per_s == 500
+    assert CrowdPlan((URL,), arrivals_per_s=500, peak_per_s=200).arrivals_per_s == 500
 
 
 def test_the_operators_token_is_not_shown() -> None:
-    assert "hush" not in repr(CrowdPlan(URL, admin_token="hush"))
+    assert "hush" not in repr(CrowdPlan((URL,), admin_token="hush"))

@@ -29,7 +29,7 @@ PROGRESS = Progress(
 
 @pytest.fixture
 def empty() -> Verdict:
-    return verdict_of(Witness(), CrowdPlan("http://127.0.0.1:1"), problems=[], elapsed_s=1)
+    return verdict_of(Witness(), CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=1)
 
 
 def test_a_log_gets_a_plain_line_every_few_seconds() -> None:

@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
+from gatekeeper.demo.meaning import Answer, Said, Token
 from gatekeeper.demo.plan import CrowdPlan, Shares
 from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor, hear, new_visitor
-from gatekeeper.demo.wire import Answer, Said, Token
 
-PLAN = CrowdPlan("http://127.0.0.1:8080", visit_requests=2, away_s=40, stayers=0)
+PLAN = CrowdPlan(("http://127.0.0.1:8080",), visit_requests=2, away_s=40, stayers=0)
 TOKEN = Token("a.b.c")
 WAIT = Answer(Said.WAITING, token=TOKEN, position=3, refresh_s=10)
 IN = Answer(Said.ADMITTED, token=TOKEN)
@@ -125,7 +125,7 @@ def test_an_answer_makes_earlier_failures_forgotten() -> None:
 
 def test_kinds_come_by_their_shares() -> None:
     shares = Shares(leavers=0.1, returners=0.2, ghosts=0.3, refreshers=0.1, jumpers=0.1)
-    plan = CrowdPlan("http://127.0.0.1:8080", shares=shares)
+    plan = CrowdPlan(("http://127.0.0.1:8080",), shares=shares)
     random = Random(1)
     kinds = [new_visitor(number, plan, random).kind for number in range(5000)]
 
