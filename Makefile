@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports bench-proxy bench-soak bench-replicas fuzz clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-replicas fuzz clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -32,6 +32,9 @@ types: $(READY)
 
 imports: $(READY)
 	$(BIN)/lint-imports
+
+messages: $(READY)  ## today's words of the pages into every catalogue, for translators
+	$(BIN)/python -m tests.messages
 
 bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy and ClientSession
 	benchmarks/install-peers $(BIN)

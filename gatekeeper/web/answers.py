@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-from gatekeeper.policy.decision import Placed
+from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.pacing import eta_s, refresh_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
-from gatekeeper.web.pages import Page, Pages, WaitingView
+from gatekeeper.web.languages import preferred
+from gatekeeper.web.pages import Page, Pages, Reason, WaitingView
 from gatekeeper.web.reply import Asked, Reply
 
 Headers = Iterable[tuple[str, str]]
@@ -47,6 +48,8 @@ class Waiting:
     rate_per_minute: float
     refresh_seconds: int
     arrived_at: str
+    reason: Reason
+    message: str | None
 
     @property
     def json(self) -> dict[str, object]:
@@ -70,7 +73,20 @@ def waiting(
         rate_per_minute=rate,
         refresh_seconds=refresh_s(eta, rules=rules, newcomer=newcomer),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
+        reason=_reason(placed, state, rules=rules),
+        message=(state.message or None) if state else None,
     )
+
+
+def _reason(placed: Placed | None, state: RoomState | None, *, rules: Rules) -> Reason:
+    """Why the visitor waits, by what holds the line up longest."""
+    if placed is None or state is None:
+        return "reconnecting"
+    if state.mode is Mode.ENDED:
+        return "ended"
+    if state.effective_rate_per_minute == 0:
+        return "held"
+    return "full" if 0 < rules.max_active <= state.active else "line"
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:
@@ -113,6 +129,9 @@ class Answers:
             refresh_seconds=place.refresh_seconds,
             arrived_at=place.arrived_at,
             keep_place_minutes=max(int(keep_place_s // 60), 1),
+            reason=place.reason,
+            message=place.message or "",
+            lang=preferred(asked.accept_language).code,
         )
         return self.page(asked, self._pages.waiting(view), status=status, headers=more)
 
@@ -136,6 +155,7 @@ class Answers:
                 title=HTTPStatus(status).phrase,
                 message=message,
                 retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
+                lang=preferred(asked.accept_language).code,
             )
             reply = self.page(asked, page, status=status, headers=more)
         else:
@@ -154,7 +174,8 @@ class Answers:
             *_OURS,
             ("Content-Type", page.content_type),
             ("Content-Security-Policy", self._pages.csp),
-            ("Vary", "Accept, Accept-Encoding, Cookie"),
+            ("Content-Language", page.language),
+            ("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie"),
             *(_GZIPPED if gzipped else ()),
             *headers,
         )
@@ -162,7 +183,8 @@ class Answers:
 
     def left(self, asked: Asked, *, path: str, headers: Headers) -> Reply:
         """For those who left without script; `path` leads back to the line."""
-        return self.page(asked, self._pages.left(path=path), status=200, headers=headers)
+        page = self._pages.left(path=path, lang=preferred(asked.accept_language).code)
+        return self.page(asked, page, status=200, headers=headers)
 
     def asset(self, asked: Asked, name: str) -> Reply | None:
         """A file of the pages, under its hashed name, to be kept for good."""

@@ -2,7 +2,7 @@
 
 Rules: no I/O after the start and no clock. Every template is compiled and rendered with sample
 data when `Pages` is made, so that a user's broken template stops the start and never a visitor.
-Templates hold all the words and this module only the numbers, so a translation is a template.
+Templates hold all the words, catalogues their translations, and this module only the numbers.
 No page needs inline script or style or anything from elsewhere, and `csp` holds them to that.
 """
 
@@ -14,20 +14,19 @@ from gzip import compress
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import (
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    PrefixLoader,
-    StrictUndefined,
-    TemplateSyntaxError,
-)
+from jinja2 import TemplateSyntaxError
 from markupsafe import Markup
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.web.assets import Asset, Assets, built_in
+from gatekeeper.web.assets import Asset, Assets
+from gatekeeper.web.languages import SOURCE, Language, language
+from gatekeeper.web.templates import Templates
 
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
+DEFAULT_TITLE = "You are in line"  # said in the visitor's language; an operator's own is not
+
+# Why one waits. `full`: nobody enters until somebody inside leaves. `reconnecting`: nobody knows.
+Reason = Literal["line", "held", "full", "ended", "reconnecting"]
 
 # Trusted Types make a slip into innerHTML an error in the browser, not a hole.
 _POLICY = (
@@ -54,11 +53,15 @@ class WaitingView:
     refresh_seconds: int
     arrived_at: str  # RFC 3339, UTC
     keep_place_minutes: int
+    reason: Reason = "line"
+    message: str = ""  # the operator's live word to all who wait; "" is none
+    lang: str = SOURCE
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     body: bytes
+    language: str = SOURCE
     content_type: str = "text/html; charset=utf-8"
 
     @property
@@ -69,18 +72,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A wait as people say it: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`."""
+    """A wait as people say it: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
+
+    `text` says the range in a language: "2–4 minutes".
+    """
 
     unit: Literal["soon", "minute", "hour", "long", "unknown"]
-    low: str = ""
-    high: str = ""
+    low: float = 0
+    high: float = 0
+    text: str = ""
 
 
 class Pages:
-    """All pages and assets. `templates` and `static` override the built-in files one by one.
-
-    An overriding template may build on the one it replaces: `{% extends "builtin/waiting.html" %}`.
-    """
+    """All pages and assets. `templates` and `static` override the built-in files one by one."""
 
     # An origin may frame its own pages, so the waiting page may stand in such a frame too.
     csp = _POLICY + "frame-ancestors 'self'"
@@ -94,39 +98,57 @@ class Pages:
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
     ) -> None:
         self._assets = Assets(overrides=static, prefix=asset_prefix)
-        self._environment = _environment(templates, asset_url=self.asset_url)
+        self._templates = Templates(templates, asset_url=self.asset_url)
         self._check(source=str(templates) if templates else "templates")
 
     def waiting(self, view: WaitingView) -> Page:
         """The page of one who waits; it goes out with the room's waiting status and `no-store`."""
+        words = language(view.lang)
+        wait = wait_range(view.eta_seconds)
+        if wait.high:
+            wait = replace(wait, text=words.span(wait.unit, wait.low, wait.high))
+        if view.title == DEFAULT_TITLE:
+            view = replace(view, title=words.words(DEFAULT_TITLE))
         return self._render(
             "waiting.html",
+            words,
             view=view,
             state=(state := _state(view)),
             when=partial(_when, state),
-            wait=wait_range(view.eta_seconds),
+            wait=wait,
             rate_per_hour=view.rate_per_minute * 60,
             reload_seconds=max(view.refresh_seconds, _MIN_RELOAD_S),
+            since=words.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
         )
 
-    def problem(self, *, status: int, title: str, message: str, retry_after_s: int | None) -> Page:
+    def problem(
+        self,
+        *,
+        status: int,
+        title: str,
+        message: str,
+        retry_after_s: int | None,
+        lang: str = SOURCE,
+    ) -> Page:
         """What went wrong, in words. With `retry_after_s` the page asks again by itself then, so
         pass None when the request was not a safe one (RFC 9110 section 9.2.1)."""
+        words = language(lang)
         return self._render(
             "problem.html",
+            words,
             status=status,
-            title=title,
-            message=message,
+            title=words.words(title),
+            message=words.words(message),
             retry_after_s=retry_after_s,
         )
 
-    def left(self, *, path: str = "/") -> Page:
+    def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
         """The answer to a leave without script; `path` is where on this site to line up again."""
-        return self._render("left.html", path=path if _is_path(path) else "/")
+        return self._render("left.html", language(lang), path=path if _is_path(path) else "/")
 
     def dashboard(self) -> Page:
         """The operator's page; it goes out with `dashboard_csp`."""
-        return self._render("dashboard.html")
+        return self._render("dashboard.html", language(SOURCE))
 
     def asset(self, name: str) -> Asset | None:
         """The file served as `name` (with its hash), to be cached for good."""
@@ -136,8 +158,9 @@ class Pages:
         """`waiting.css` → `/.gatekeeper/static/waiting.<hash>.css`; `KeyError` if there is none."""
         return self._assets.url(name)
 
-    def _render(self, template: str, **values: object) -> Page:
-        return Page(self._environment.get_template(template).render(values).encode())
+    def _render(self, template: str, language: Language, **values: object) -> Page:
+        body = self._templates.render(template, language, values)
+        return Page(body.encode(), language=language.code)
 
     def _check(self, *, source: str) -> None:
         samples: tuple[tuple[str, Callable[[], Page]], ...] = (
@@ -182,12 +205,14 @@ def wait_range(eta_seconds: int | None) -> Wait:
 def _stepped(unit: Literal["minute", "hour"], low: float, high: float, *, step: float) -> Wait:
     first = max(math.floor(low / step) * step, step)
     last = max(math.ceil(high / step) * step, first + step)
-    return Wait(unit, f"{first:g}", f"{last:g}")
+    return Wait(unit, first, last)
 
 
-def _state(view: WaitingView) -> Literal["waiting", "held", "reconnecting"]:
+def _state(view: WaitingView) -> Literal["waiting", "held", "full", "ended", "reconnecting"]:
     if view.position is None:
         return "reconnecting"
+    if view.reason != "line":
+        return view.reason
     return "held" if view.rate_per_minute == 0 else "waiting"
 
 
@@ -203,24 +228,8 @@ def _is_path(path: str) -> bool:
     return path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
 
 
-def _environment(templates: Path | None, *, asset_url: Callable[[str], str]) -> Environment:
-    shipped = FileSystemLoader(built_in("templates"))
-    loaders = [shipped, PrefixLoader({"builtin": shipped})]
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(templates), *loaders] if templates else loaders),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["asset_url"] = asset_url
-    environment.filters["number"] = lambda number: f"{number:,.0f}"
-    return environment
-
-
 _SAMPLE = WaitingView(
-    title="You are in line",
+    title=DEFAULT_TITLE,
     room="default",
     position=1284,
     ahead=1283,

@@ -19,6 +19,8 @@ WAITING = {
     "rate_per_minute",
     "refresh_seconds",
     "arrived_at",
+    "reason",
+    "message",
 }
 
 

@@ -156,15 +156,15 @@ def test_where_no_place_is_kept_the_page_says_so(pages: Pages) -> None:
         (None, Wait("unknown")),
         (0, Wait("soon")),
         (48, Wait("soon")),
-        (49, Wait("minute", "1", "2")),
-        (154, Wait("minute", "2", "4")),
-        (720, Wait("minute", "9", "15")),
-        (721, Wait("minute", "5", "20")),
-        (1800, Wait("minute", "20", "40")),
-        (4320, Wait("minute", "55", "90")),
-        (4321, Wait("hour", "0.5", "2")),
-        (3 * 3600, Wait("hour", "2", "4")),
-        (10 * 3600, Wait("hour", "8", "13")),
+        (49, Wait("minute", 1, 2)),
+        (154, Wait("minute", 2, 4)),
+        (720, Wait("minute", 9, 15)),
+        (721, Wait("minute", 5, 20)),
+        (1800, Wait("minute", 20, 40)),
+        (4320, Wait("minute", 55, 90)),
+        (4321, Wait("hour", 0.5, 2)),
+        (3 * 3600, Wait("hour", 2, 4)),
+        (10 * 3600, Wait("hour", 8, 13)),
         (20 * 3600, Wait("long")),
     ],
 )
@@ -176,9 +176,9 @@ def test_every_range_holds_its_estimate() -> None:
     for eta_seconds in range(49, 19 * 3600, 7):
         wait = wait_range(eta_seconds)
         unit_s = {"minute": 60, "hour": 3600}[wait.unit]
-        assert float(wait.low) * unit_s <= max(eta_seconds, unit_s)
-        assert eta_seconds <= float(wait.high) * unit_s
-        assert float(wait.low) < float(wait.high)
+        assert wait.low * unit_s <= max(eta_seconds, unit_s)
+        assert eta_seconds <= wait.high * unit_s
+        assert wait.low < wait.high
 
 
 # --- notices ---

@@ -1,0 +1,84 @@
+"""The templates, the operator's own in place of the built-in ones, once for every language.
+
+Rules: no I/O after the start, and every template is compiled once, whatever the languages. A
+template finds its language in `lang`, `dir` and `intl`, and its words by `_`, `ngettext` and
+`{% trans %}`; what has no translation is said in English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import CodeType
+
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+)
+from jinja2.bccache import Bucket, BytecodeCache
+
+from gatekeeper.web.assets import built_in
+from gatekeeper.web.languages import Language, languages
+
+
+class Templates:
+    """Renders a template by its name; files in `overrides` stand in for the built-in ones.
+
+    An overriding template may build on the one it replaces: `{% extends "builtin/waiting.html" %}`.
+    """
+
+    def __init__(self, overrides: Path | None, *, asset_url: Callable[[str], str]) -> None:
+        shipped = FileSystemLoader(built_in("templates"))
+        loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
+        if overrides is not None:
+            loaders.insert(0, FileSystemLoader(overrides))
+        compiled = _CompiledOnce()
+        self._environments: dict[str, Environment] = {}
+        for language in languages().values():
+            environment = _environment(language, ChoiceLoader(loaders), compiled)
+            environment.globals["asset_url"] = asset_url
+            self._environments[language.code] = environment
+
+    def render(self, name: str, language: Language, values: Mapping[str, object]) -> str:
+        return self._environments[language.code].get_template(name).render(values)
+
+
+def _environment(language: Language, loader: BaseLoader, compiled: BytecodeCache) -> Environment:
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        bytecode_cache=compiled,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        optimized=False,  # else a filter of a constant would be that of the first language for all
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
+        language.words, language.translations.ngettext, newstyle=True
+    )
+    environment.globals |= {
+        "lang": language.code,
+        "dir": language.direction,
+        "intl": language.intl,
+    }
+    environment.filters["number"] = language.number
+    return environment
+
+
+class _CompiledOnce(BytecodeCache):
+    """What one language's environment compiled, for those of the others."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get(bucket.key)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key] = bucket.code

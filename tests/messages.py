@@ -1,0 +1,70 @@
+"""The words of the pages, and the catalogues that translate them: `make messages`.
+
+Rules: what the pages say is found in their templates, and in `web` where `N_` marks it. An update
+keeps every translation whose English stands as it was, drops the others, and writes nothing that
+changes by itself (no dates, no line numbers).
+"""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+from gatekeeper.web.languages import DOMAIN, LOCALE_FOLDER
+
+_ROOT = Path(__file__).parents[1]
+_HEADERS = ("Language", "Plural-Forms", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")
+
+
+def catalogue_files() -> list[Path]:
+    return sorted(LOCALE_FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))
+
+
+def read(path: Path) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file, locale=path.parts[-3], abort_invalid=True)
+
+
+def words() -> Catalog:
+    """Everything that the pages may say, in English."""
+    found = Catalog()
+    for folder, kinds in (
+        ("templates", [("**.html", "jinja2")]),
+        ("gatekeeper/web", [("**.py", "python")]),
+    ):
+        for _, _, message, comments, context in extract_from_dir(
+            _ROOT / folder,
+            method_map=kinds,
+            options_map={"**.html": {"trimmed": "true", "silent": "false"}},
+            keywords=DEFAULT_KEYWORDS | {"N_": None},
+        ):
+            found.add(message, auto_comments=comments, context=context)
+    return found
+
+
+def updated(path: Path) -> bytes:
+    """The catalogue at `path`, with the words of today."""
+    catalogue = read(path)
+    catalogue.update(words(), no_fuzzy_matching=True)
+    catalogue.obsolete.clear()
+    return "\n".join(_lines(catalogue)).encode()
+
+
+def _lines(catalogue: Catalog) -> Iterator[str]:
+    written = BytesIO()
+    write_po(written, catalogue, width=0, no_location=True)
+    head, _, rest = written.getvalue().decode().partition("\n\n")
+    yield 'msgid ""'
+    yield 'msgstr ""'
+    for name in _HEADERS:
+        yield from (line for line in head.splitlines() if line.startswith(f'"{name}: '))
+    yield ""
+    yield rest.rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    for file in catalogue_files():
+        file.write_bytes(updated(file))

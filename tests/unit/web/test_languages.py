@@ -1,0 +1,93 @@
+"""Which language a visitor reads, and how numbers are written in it."""
+
+import pytest
+
+from gatekeeper.web.languages import language, languages, preferred
+
+
+@pytest.mark.parametrize(
+    ("accept_language", "code"),
+    [
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT", "de"),
+        ("de-Latn-DE-1996", "de"),
+        ("de-x-goethe", "de"),
+        ("DE", "de"),
+        ("xx", "en"),
+        ("xx, nl", "nl"),
+        ("*", "en"),
+        ("fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5", "fr"),
+        ("en;q=0.5, de;q=0.9", "de"),
+        ("en;q=0.5,de;q=0.5", "en"),
+        ("de;q=0, pl;q=0.1", "pl"),
+        ("de ; q=0.2 , it ; Q=0.3", "it"),
+        ("de;q=x, it", "it"),
+        ("de;q=1.1, it;q=0.1", "it"),
+        ("de;q=nan, it;q=0.1", "it"),
+        ("pt", "pt-BR"),
+        ("pt-PT", "pt-BR"),
+        ("zh", "zh-Hans"),
+        ("zh-CN", "zh-Hans"),
+        ("zh-SG", "zh-Hans"),
+        ("zh-TW", "zh-Hant"),
+        ("zh-HK", "zh-Hant"),
+        ("zh-Hant-HK", "zh-Hant"),
+        ("zh-Hans-TW", "zh-Hans"),
+        ("iw", "he"),
+        ("he-IL", "he"),
+        ("de-", "de"),
+        ("-de", "en"),
+        (";q=1", "en"),
+        (",,, ,ja", "ja"),
+        ("xx," * 1000 + "de", "en"),
+    ],
+)
+def test_the_best_language_is_found_by_weight_and_by_shortening_each_range(
+    accept_language: str, code: str
+) -> None:
+    assert preferred(accept_language).code == code
+
+
+def test_at_least_ten_languages_are_read_besides_english() -> None:
+    assert len(languages()) > 10
+    assert {each.direction for each in languages().values()} == {"ltr", "rtl"}
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [("en", "1,234,567"), ("de", "1.234.567"), ("fr", "1\u202f234\u202f567"), ("ja", "1,234,567")],
+)
+def test_thousands_are_grouped_as_the_language_does(code: str, number: str) -> None:
+    assert language(code).number(1_234_567) == number
+
+
+@pytest.mark.parametrize(
+    ("code", "unit", "low", "high", "said"),
+    [
+        ("en", "minute", 2, 4, "2–4 minutes"),
+        ("en", "hour", 0.5, 2, "0.5–2 hours"),
+        ("de", "hour", 0.5, 1.5, "0,5–1,5 Stunden"),
+        ("fr", "hour", 1, 1.5, "1–1,5 heure"),
+        ("pl", "minute", 3, 5, "3–5 minut"),
+        ("pl", "minute", 2, 4, "2–4 minuty"),
+        ("ru", "minute", 20, 25, "20–25 минут"),
+        ("he", "hour", 1, 2, "1–2 שעות"),
+        ("ar", "minute", 1, 2, "1–2 دقائق"),
+        ("ja", "minute", 3, 5, "3–5 分"),
+    ],
+)
+def test_a_span_of_time_takes_the_form_that_its_end_asks_for(
+    code: str, unit: str, low: float, high: float, said: str
+) -> None:
+    assert language(code).span(unit, low, high).replace("\xa0", " ") == said
+
+
+def test_every_language_says_every_span_with_both_its_numbers() -> None:
+    for each in languages().values():
+        for unit in ("minute", "hour"):
+            for low, high in ((1, 2), (2, 3), (1, 1.5), (5, 20)):
+                said = each.span(unit, low, high)
+                assert f"{each.number(low)}–{each.number(high)}" in said
+                assert len(said) > len(f"{each.number(low)}–{each.number(high)}")
+                assert "duration" not in said
