@@ -3,33 +3,43 @@
    Rules: asking is the heartbeat that keeps the place. A waiting answer may come with 503, so the
    JSON is judged by its `state` at any status. All words are in the page; this brings numbers.
    The language is that of 2017, since a script an old phone cannot read would leave it stranded:
-   no heartbeat, and no <noscript> either. */
+   no heartbeat, and no <noscript> either. What may be missing is asked for before it is used. */
 (() => {
   "use strict";
 
   const MAX_BACKOFF_S = 60;   // below any sane abandon_after
-  const HIDDEN_S = 20;        // browsers stretch hidden timers to a minute at worst
+  const HIDDEN_S = 20;        // browsers stretch hidden timers to a minute at worst, so that a
+  const MAX_HIDDEN_S = 45;    // place is still claimed within two
   const FIRST_POLL_S = 2;     // the first answer proves that the cookie is kept
   const TIMEOUT_S = 10;
+  const OLD_PLACE_MS = 12 * 3600 * 1000;
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
+  const IN_LINE = { line: "waiting", held: "held", full: "full", ended: "ended" };
 
   const root = document.documentElement;
   const data = root.dataset;
   const byId = (id) => document.getElementById(id);
-  const numbers = new Intl.NumberFormat(root.lang);
+  const locale = data.intl || root.lang;   // with the digits that the server writes
+  const numbers = new Intl.NumberFormat(locale, { useGrouping: true });
+  // Times as in the visitor's region, where that has the language of the page.
+  const region = (navigator.languages || []).find((name) => name.split("-")[0] === root.lang.split("-")[0]);
+  const clock = new Intl.DateTimeFormat(region || locale, { hour: "numeric", minute: "2-digit" });
 
   let timer = 0;
   let asking = null;          // the AbortController of the request under way
   let over = false;           // admitted, lost or left: nothing more to ask
   let failures = 0;
   let refreshS = Number(data.refresh) || 5;
+  let arrivedAt = data.arrived;
+  let heardAt = Date.now();
   let announced = Infinity;   // the position last spoken
 
   // --- asking -----------------------------------------------------------------------------------
 
   function intervalS() {
     if (failures > 0) return refreshS * Math.pow(2, failures);
-    return document.hidden ? Math.max(refreshS, HIDDEN_S) : refreshS;
+    if (!document.hidden) return refreshS;
+    return Math.max(refreshS, Math.min(Math.max(refreshS * 2, HIDDEN_S), MAX_HIDDEN_S));
   }
 
   function askIn(seconds) {
@@ -75,53 +85,86 @@
     }
     failures = 0;
     known[answer.state](answer);
+    heardAt = Date.now();
+    beat();
   }
 
   // --- what an answer does ----------------------------------------------------------------------
 
   function takePlace(place) {
     refreshS = Math.max(1, Number(place.refresh_seconds) || refreshS);
+    arrivedAt = place.arrived_at;
     forget("lost");
+    showMessage(place.message || "");
     if (place.position === null) {
       show("reconnecting");
       return;
     }
+    const state = stateOf(place);
+    const still = state === "held" || state === "ended";
     byId("position").textContent = numbers.format(place.position);
-    document.querySelector(".place").hidden = false;
     byId("ahead").textContent = place.ahead === null ? "–" : numbers.format(place.ahead);
     byId("wait").textContent = waitWords(place.eta_seconds, byId("wait").dataset);
-    byId("rate").textContent = rateWords(place.rate_per_minute, byId("rate").dataset);
-    showProgress(place.position, place.arrived_at);
-    show(place.rate_per_minute === 0 ? "held" : "waiting");
-    document.title = numbers.format(place.position) + " · " + data.title;
+    byId("turn").textContent = turnWords(place.eta_seconds);
+    byId("rate").textContent = rateWords(still ? 0 : place.rate_per_minute, byId("rate").dataset);
+    showProgress(place.position);
+    showInTab(place.position);
+    show(state);
     announcePlace(place.position);
   }
 
+  function stateOf(place) {
+    if (place.reason !== "line" && IN_LINE.hasOwnProperty(place.reason)) return IN_LINE[place.reason];
+    return place.rate_per_minute === 0 ? "held" : "waiting";
+  }
+
   function enter() {
-    reloadAs("admitted", "enter", { most: 3, delayS: 0 });
+    forget("place");
+    const turn = new CustomEvent("turn", { detail: { delayS: 0 } });
+    reloadAs("admitted", "enter", { most: 3, delayS: () => {
+      document.dispatchEvent(turn);   // static/options.js may ask for time to be heard
+      return turn.detail.delayS;
+    } });
   }
 
   function lineUpAgain() {
-    reloadAs("lost", "cookies", { most: 1, delayS: 2 + 3 * Math.random() });
+    if (recall("left") === arrivedAt) {
+      end("elsewhere");
+      return;
+    }
+    reloadAs(whyLost(heardAt), "cookies", { most: 1, delayS: () => 2 + 3 * Math.random() });
+  }
+
+  /* The place is kept for so long after a last word; who was silent for less was not away. */
+  function whyLost(lastHeardAt) {
+    return Date.now() - lastHeardAt > Math.max(data.keepMinutes, 1) * 60000 ? "away" : "cleared";
   }
 
   /* Reloads, unless that was just tried: then the visitor presses the button of state `instead`. */
   function reloadAs(state, instead, { most, delayS }) {
-    over = true;
+    const name = instead === "enter" ? "admitted" : "lost";
     const now = Date.now();
-    const recent = (recall(state) || []).filter((time) => now - time < 60000);
-    const kept = remember(state, recent.concat(now));
+    const recent = (recall(name) || []).filter((time) => now - time < 60000);
+    const kept = remember(name, recent.concat(now));
     if (recent.length >= most || (!kept && cameByReload())) {
-      show(instead);
+      end(instead);
       return;
     }
-    show(state);
-    setTimeout(() => location.reload(), delayS * 1000);
+    end(state);
+    timer = setTimeout(() => location.reload(), delayS() * 1000);
   }
 
   function cameByReload() {
     const entry = performance.getEntriesByType("navigation")[0];
     return !entry || entry.type === "reload";
+  }
+
+  function end(state) {
+    over = true;
+    clearTimeout(timer);
+    if (asking) asking.abort();
+    show(state);
+    showInTab(null);
   }
 
   // --- showing ----------------------------------------------------------------------------------
@@ -133,15 +176,26 @@
     document.querySelectorAll("[data-when]").forEach((element) => {
       element.hidden = !element.dataset.when.split(" ").includes(state);
     });
-    const heading = document.querySelector("h1 > :not([hidden])").textContent;
-    if (state !== "waiting") {
-      if (over) document.title = heading;
-      say(heading + ". " + document.querySelector(".lead > :not([hidden])").textContent);
-    }
+    if (state !== "waiting") say(heading() + ". " + shown(".lead"));
+  }
+
+  /* One beat of the dot for each answer: the page lives, and nothing blinks while one reads. */
+  function beat() {
+    const dot = document.querySelector(".live > :not([hidden])");
+    if (!dot.animate || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    dot.animate([{ opacity: 1 }, { opacity: .25 }, { opacity: 1 }], { duration: 900, pseudoElement: "::before" });
+  }
+
+  function shown(selector) {
+    return document.querySelector(selector + " > :not([hidden])").textContent;
+  }
+
+  function heading() {
+    return shown("h1");
   }
 
   function say(words) {
-    byId("live").textContent = words;
+    if (byId("options").elements.aloud.checked) byId("live").textContent = words;
   }
 
   /* Speaks the first place, then at a few steps only: a number each second is noise. */
@@ -152,15 +206,44 @@
     say(data.say.replace("#", numbers.format(position)));
   }
 
-  /* Counts from the first position this tab saw. Others may rightly come in before us (they kept
+  /* A new element for each message: one that grew would move, and a new one only appears. */
+  function showMessage(words) {
+    const old = byId("message");
+    if (old.lastElementChild.textContent === words) return;
+    const message = old.cloneNode(true);
+    message.lastElementChild.textContent = words;
+    message.hidden = words === "";
+    old.replaceWith(message);
+    if (words) say(message.firstElementChild.textContent + ": " + words);
+  }
+
+  /* The title and the icon tell the position to those who look at other tabs. */
+  function showInTab(position) {
+    const label = position === null ? "" : numbers.format(position) + " · ";
+    document.title = label + (position === null ? heading() : data.title);
+    const mark = position !== null ? short(position) : data.state === "admitted" ? "✓" : "!";
+    const size = [0, 22, 20, 16, 13][mark.length];
+    document.querySelector("link[rel=icon]").href = "data:image/svg+xml," + encodeURIComponent(
+      '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="' +
+      (position !== null || data.state === "admitted" ? "#17684f" : "#8f4410") +
+      '"/><text x="16" y="' + (16 + size * .36) + '" text-anchor="middle" fill="#fff" font-family="system-ui,sans-serif" font-weight="700" font-size="' +
+      size + '">' + mark + "</text></svg>");
+  }
+
+  function short(position) {
+    if (position < 1000) return String(position);
+    return position < 1e6 ? Math.floor(position / 1000) + "k" : Math.floor(position / 1e6) + "m";
+  }
+
+  /* Counts from the first position this browser saw. Others may rightly come in before us (they kept
      their place), so the position can rise; the bar then stands still. */
-  function showProgress(position, arrivedAt) {
-    let seen = recall("progress");
+  function showProgress(position) {
+    let seen = recall("place");
     if (!seen || seen.arrivedAt !== arrivedAt) seen = { arrivedAt, first: position, best: 0 };
-    seen.best = Math.max(seen.best, 1 - position / (seen.first + 1));
-    remember("progress", seen);
-    byId("progress").value = Math.max(byId("progress").value, seen.best);
-    document.querySelector(".way").hidden = false;
+    seen.best = Math.max(seen.best, byId("progress").value, 1 - position / (seen.first + 1));
+    seen.heardAt = Date.now();
+    remember("place", seen);
+    byId("progress").value = seen.best;
   }
 
   /* The same ranges as wait_range in gatekeeper/web/pages.py. */
@@ -178,11 +261,20 @@
     const first = Math.max(Math.floor(low / step) * step, step);
     const last = Math.max(Math.ceil(high / step) * step, first + step);
     try {
-      const format = new Intl.NumberFormat(root.lang, { style: "unit", unit, unitDisplay: "long" });
+      const format = new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" });
       return format.formatRange(first, last);
     } catch (error) {
       return first + "–" + last + " " + unit + "s";
     }
+  }
+
+  /* The same range by the clock on the wall: early times rounded down, late ones up. */
+  function turnWords(etaSeconds) {
+    if (etaSeconds === null || etaSeconds > 64800) return "–";
+    const step = (etaSeconds <= 720 ? 1 : etaSeconds <= 4320 ? 5 : 15) * 60000;
+    const first = new Date(Math.floor((Date.now() + etaSeconds * 800) / step) * step);
+    const last = new Date(Math.ceil((Date.now() + etaSeconds * 1250) / step) * step);
+    return clock.formatRange ? clock.formatRange(first, last) : clock.format(last);
   }
 
   function rateWords(perMinute, words) {
@@ -205,10 +297,9 @@
         headers: { Accept: "application/json" },
       });
       if (!response.ok) throw new Error(response.status);
-      over = true;   // else the next heartbeat would ask for a place again
-      clearTimeout(timer);
-      if (asking) asking.abort();
-      show("left");
+      remember("left", arrivedAt);   // other tabs hear of it
+      forget("place");
+      end("left");
       document.querySelector("h1").focus();
     } catch (error) {
       byId("failed").hidden = false;
@@ -216,18 +307,29 @@
     button.disabled = false;
   }
 
+  function hearOtherTabs(event) {
+    if (event.key === key("left") && JSON.parse(event.newValue) === arrivedAt && !over) {
+      end("elsewhere");
+    }
+  }
+
   function stay() {
     byId("leave").open = false;
     byId("leave").querySelector("summary").focus();
   }
 
-  // --- this tab's memory, which the browser may refuse ---------------------------------------------
+  // --- what the browser remembers, or refuses to ---------------------------------------------------
 
-  const key = (name) => "gatekeeper:" + data.room + ":" + name;
+  function key(name) {
+    return "gatekeeper:" + data.room + ":" + name;
+  }
+
+  const ofThisTab = (name) => name === "admitted" || name === "lost";
+  const storage = (name) => (ofThisTab(name) ? sessionStorage : localStorage);
 
   function recall(name) {
     try {
-      return JSON.parse(sessionStorage.getItem(key(name)));
+      return JSON.parse(storage(name).getItem(key(name)));
     } catch (error) {
       return null;
     }
@@ -235,7 +337,7 @@
 
   function remember(name, value) {
     try {
-      sessionStorage.setItem(key(name), JSON.stringify(value));
+      storage(name).setItem(key(name), JSON.stringify(value));
       return true;
     } catch (error) {
       return false;
@@ -244,7 +346,7 @@
 
   function forget(name) {
     try {
-      sessionStorage.removeItem(key(name));
+      storage(name).removeItem(key(name));
     } catch (error) {
       // Then nothing was remembered either.
     }
@@ -252,11 +354,17 @@
 
   // --- start ------------------------------------------------------------------------------------
 
+  /* Tells who had another place before what became of it. */
+  function compareWithBefore() {
+    const before = recall("place");
+    if (!before || before.arrivedAt === arrivedAt) return;
+    if (recall("left") === before.arrivedAt || Date.now() - before.heardAt > OLD_PLACE_MS) return;
+    byId("new-" + whyLost(before.heardAt)).hidden = false;
+  }
+
   const since = byId("since");
-  since.textContent = new Date(since.dateTime)
-    .toLocaleTimeString([], { hour: "numeric", minute: "2-digit" });
+  since.textContent = clock.format(new Date(since.dateTime));
   byId("still").hidden = true;
-  byId("stay").hidden = false;
   byId("stay").addEventListener("click", stay);
   byId("leave").addEventListener("toggle", () => {
     if (byId("leave").open) byId("leave").scrollIntoView({ block: "nearest" });
@@ -265,6 +373,12 @@
   document.addEventListener("visibilitychange", askNow);
   addEventListener("online", askNow);
   addEventListener("pageshow", (event) => { if (event.persisted) askNow(); });
-  if (data.position) showProgress(Number(data.position), data.arrived);
+  addEventListener("storage", hearOtherTabs);
+  compareWithBefore();
+  if (data.position) {
+    byId("turn").textContent = turnWords(data.eta ? Number(data.eta) : null);
+    showProgress(Number(data.position));
+    showInTab(Number(data.position));
+  }
   askIn(Math.min(refreshS, FIRST_POLL_S));
 })();

@@ -30,9 +30,9 @@ Reason = Literal["line", "held", "full", "ended", "reconnecting"]
 
 # Trusted Types make a slip into innerHTML an error in the browser, not a hole.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'; "
-    "trusted-types 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; "
 )
 # Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
 # It must stay well below `prove_within`, which is 20 s.

@@ -1,0 +1,24 @@
+/* Loads a page that tells of a problem again, ever more rarely: an origin that comes back should
+   not meet everybody who waits for it in one second. */
+(() => {
+  "use strict";
+
+  const MAX_S = 60;
+  const KEY = "gatekeeper:tries";
+  const FORGET_MS = 300000;   // tries of an earlier trouble do not slow down this one
+
+  function tries() {
+    try {
+      const seen = JSON.parse(sessionStorage.getItem(KEY));
+      const count = seen && Date.now() - seen.at < FORGET_MS ? seen.count + 1 : 0;
+      sessionStorage.setItem(KEY, JSON.stringify({ at: Date.now(), count }));
+      return count;
+    } catch (error) {
+      return 2;
+    }
+  }
+
+  const seconds = Math.min(document.documentElement.dataset.retry * Math.pow(1.5, tries()), MAX_S);
+  setTimeout(() => location.reload(), seconds * (0.85 + 0.3 * Math.random()) * 1000);
+  addEventListener("online", () => location.reload());
+})();
