@@ -134,6 +134,9 @@ class Worker:
         router = Router(config.rooms)
         own_cookies = all_cookie_names(config.tokens.cookie, entrances)
         trusted = [ip_network(network) for network in config.server.trusted_proxies]
+        endpoints = Endpoints(
+            router=router, entrances=entrances, credentials=credentials, answers=answers
+        )
         self._lane = Lane(
             forwarder.pool,
             admit=ExpressAdmission(
@@ -141,6 +144,8 @@ class Worker:
                 entrances=entrances,
                 credentials=credentials,
                 origin=config.origin,
+                endpoints=endpoints,
+                answers=answers,
                 own_cookies=own_cookies,
                 trusted=trusted,
                 tls=config.server.tls,
@@ -155,9 +160,7 @@ class Worker:
             credentials=credentials,
             forwarder=forwarder,
             answers=answers,
-            endpoints=Endpoints(
-                router=router, entrances=entrances, credentials=credentials, answers=answers
-            ),
+            endpoints=endpoints,
             own_cookies=own_cookies,
             trusted=trusted,
             tls=config.server.tls,

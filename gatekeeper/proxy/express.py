@@ -5,7 +5,8 @@ Theory of operation. Every client connection begins here. Each head is looked at
 and the answer comes back from within the event loop's callbacks: no task, no future, no object
 per header. The first request that is anything else takes its connection to aiohttp, bytes and
 all, for good: there the same rules are applied at leisure, and everything that can go wrong is
-answered. So this lane never speaks a word of its own to a client.
+answered. What the gate answers itself (`passage.Own`) is handed to this lane whole, so it never
+speaks a word of its own to a client.
 
 Rules. A hand-over happens between requests only: nothing of an answer was sent, nothing is on its
 way. A failure before the head of an answer hands over as well, with the failure in the handler, so
@@ -16,6 +17,7 @@ holds is bounded: one head of a request and one read, one head of an answer, and
 transport buffers before it says stop.
 
     head ──plain, on sight──▶ origin ──▶ answer ──▶ next head
+      ├──plain, the gate's own──▶ its words ──▶ next head
       └──anything else──▶ aiohttp
 """
 
@@ -26,14 +28,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from time import perf_counter
-from typing import Protocol, cast
+from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.answer import MAX_HEAD_BYTES, body_of, parse_answer
-from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.passage import Admit, HandOver, Own, Passage, Said, Words
 from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S, OriginPool
 from gatekeeper.proxy.server import Handler
@@ -41,27 +43,7 @@ from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
 
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
-
-
-class Passage(Protocol):
-    """A request that may pass."""
-
-    head: bytes  # for the origin
-    method: str
-    keep_alive: bool  # the client's connection may stay open
-
-    def command(self, command: str) -> Fields:
-        """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
-        ...
-
-    def answered(self, status: int, origin_seconds: float) -> None:
-        """The head of the answer came, so long after the request."""
-        ...
-
-
-# The gate's look at a whole head, given the peer's address: None, for one that is not plain or may
-# not pass on sight, takes it to aiohttp.
-Admit = Callable[[bytes, str], Passage | None]
+_CLOSE = b"Connection: close\r\n\r\n"
 
 
 class Lane:
@@ -113,6 +95,8 @@ class _State(Enum):
     CONNECTING = auto()
     ANSWER = auto()  # waiting for the head of the answer
     BODY = auto()
+    OWN = auto()  # waiting for the gate's own words
+    SAID = auto()  # they are said; the client has yet to take them
     GONE = auto()  # closed, or handed over
 
 
@@ -197,14 +181,36 @@ class ClientConnection(asyncio.Protocol):
             self._hand_over(self._received)
             return
         self._received = rest
-        self._passage, self._head = passage, head
+        self._head = head
         self._keep_alive = passage.keep_alive
+        if isinstance(passage, Own):
+            self._state = _State.OWN
+            passage.begin(self._said)
+            return
+        self._passage = passage
         self._began_s = perf_counter()
         origin = self._lane.pool.warm(MAX_IDLE_S)
         if origin is not None:
             self._send(origin)
         else:
             self._connect()
+
+    def _said(self, words: Words) -> None:
+        """The gate has words for a request of its own; whoever asked may have left."""
+        if self._state is not _State.OWN:
+            return
+        match words:
+            case HandOver(known=known):
+                self._hand_over(self._head + self._received, known=known)
+            case Said(head=head, body=body, close=close):
+                self._keep_alive &= not (close or self._lane.closing)
+                end = b"\r\n" if self._keep_alive else _CLOSE
+                self._transport.write(head + end + body)
+                self._state = _State.SAID
+                if not self._slow:
+                    self._finish()
+            case _:
+                assert_never(words)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._leave()
@@ -219,10 +225,9 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._slow = False
-        if self._origin is None:
-            return
-        self._origin.resume_reading()
-        if self._body is not None and self._body.complete:
+        if self._origin is not None:
+            self._origin.resume_reading()
+        if self._state is _State.SAID or (self._body is not None and self._body.complete):
             self._finish()
 
     # The origin's side
@@ -318,6 +323,13 @@ class ClientConnection(asyncio.Protocol):
             self._close()
         elif self._received:
             self._transport.resume_reading()
+            if origin is not None:
+                self._next()
+            else:  # in a turn of its own: a row of requests that are answered at once is no stack
+                self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._state is _State.HEAD and self._received:
             self._next()
 
     def _woken(self) -> None:
@@ -359,12 +371,14 @@ class ClientConnection(asyncio.Protocol):
         elif self._state is not _State.GONE:
             self._hand_over(self._head + self._received, failure=error)
 
-    def _hand_over(self, data: bytes, *, failure: GatekeeperError | None = None) -> None:
+    def _hand_over(
+        self, data: bytes, *, failure: GatekeeperError | None = None, known: object = None
+    ) -> None:
         """This connection is aiohttp's from here on, beginning with `data`."""
         self._leave()
         self._lane.forget(self)
         handler = self._lane.handler()
-        handler.failure = failure
+        handler.failure, handler.known = failure, known
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
         if self._slow:  # of interim answers; aiohttp will be told when that is over

@@ -1,8 +1,8 @@
 """What the proxy relies on in `aiohttp.web.Server`, which parses the client's side.
 
 Rules: nothing follows some requests on their connection; `ends_connection` says why. A connection
-that the express lane hands over may bring the failure of the request it is handed over with, which
-belongs to that request, and ends with it or with the connection.
+that the express lane hands over may bring the failure of the request it is handed over with, or
+what is known of it already. Both belong to that request, and end with it or with the connection.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
 class Handler(RequestHandler):
     """aiohttp's side of one connection."""
 
-    __slots__ = ("failure",)
+    __slots__ = ("failure", "known")
 
     def __init__(self, server: Server) -> None:
         options = {k: v for k, v in SERVER_OPTIONS.items() if k != "handler_cancellation"}
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.failure: GatekeeperError | None = None
+        self.known: object = None
 
 
 def ends_connection(request: BaseRequest) -> bool:
@@ -67,3 +68,12 @@ def take_failure(request: BaseRequest) -> GatekeeperError | None:
         return None
     failure, handler.failure = handler.failure, None
     return failure
+
+
+def take_known(request: BaseRequest) -> object:
+    """What the express lane found out about this very request before it handed it over."""
+    handler = request.protocol
+    if not isinstance(handler, Handler):
+        return None
+    known, handler.known = handler.known, None
+    return known

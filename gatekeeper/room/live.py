@@ -15,7 +15,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -38,6 +38,8 @@ _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
 _MOST_MISSED = 200_000  # visitors of each kind remembered through an outage of the store; 30 MB
 _PORTION = 8 * BATCH_LIMIT  # what is sent at once of what the store missed
 _SAY_AGAIN_AFTER_S = 60.0
+
+_Answer = TypeVar("_Answer")
 
 log = structlog.get_logger()
 
@@ -104,21 +106,23 @@ class LiveRoom:
             self._pacer.cancel()
             await asyncio.gather(self._pacer, return_exceptions=True)
 
-    # What the gate asks. None: the store did not answer; decide again without it.
+    # What the gate asks. `then` gets None when the store did not answer: decide again without it.
 
-    async def arrive(self, visitor: VisitorId) -> Granted | Placed | None:
-        try:
-            return await self.queue.arrive(visitor)
-        except StoreError as error:
-            self._lost(error)
-            return None
+    def arrive_soon(
+        self, visitor: VisitorId, then: Callable[[Granted | Placed | BaseException | None], None]
+    ) -> None:
+        self.queue.arrive_soon(visitor, lambda standing: then(self._answered(standing)))
 
-    async def poll(self, asking: Asking) -> Standing | None:
-        try:
-            return await self.queue.poll(asking)
-        except StoreError as error:
-            self._lost(error)
-            return None
+    def poll_soon(
+        self, asking: Asking, then: Callable[[Standing | BaseException | None], None]
+    ) -> None:
+        self.queue.poll_soon(asking, lambda standing: then(self._answered(standing)))
+
+    def _answered(self, standing: _Answer | BaseException) -> _Answer | BaseException | None:
+        if not isinstance(standing, StoreError):
+            return standing
+        self._lost(standing)
+        return None
 
     async def leave(self, visitors: Sequence[VisitorId]) -> list[Left] | None:
         """Places and slots given back; the visitors' tokens count nowhere any more.

@@ -84,6 +84,16 @@ class Queue:
         """The heartbeat of one who waits, and the claim of one who was released."""
         return await self._polls.ask(asking)
 
+    def arrive_soon(
+        self, visitor: VisitorId, then: Callable[[Granted | Placed | BaseException], None]
+    ) -> None:
+        """`arrive`, with the answer or the error for `then`."""
+        self._arrivals.ask_soon(visitor, then)
+
+    def poll_soon(self, asking: Asking, then: Callable[[Standing | BaseException], None]) -> None:
+        """`poll`, with the answer or the error for `then`."""
+        self._polls.ask_soon(asking, then)
+
     async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
         """Their slot lasts until then; False when they were revoked."""
         return await self._touches.ask((visitor, until_us))

@@ -84,6 +84,22 @@ class Endpoints:
 
     async def answer(self, asked: Asked, path: str, client: Client) -> Reply:
         rest, _, query = path.removeprefix(PREFIX).partition("?")
+        reply = self.at_once(asked, rest)
+        if reply is not None:
+            return reply
+        metrics.requests.labels("", "own").inc()
+        methods, endpoint = self._visits[rest]
+        if (refused := self._wrong_method(asked, methods)) is not None:
+            return refused
+        visit = self.visit(asked, query, client)
+        if visit is None:
+            return self._not_found(asked, "There is no such room.")
+        return await endpoint(asked, visit)
+
+    def at_once(self, asked: Asked, rest: str) -> Reply | None:
+        """The answer to a request for `rest` of the prefix that concerns no visit, else None."""
+        if rest in self._visits:
+            return None
         metrics.requests.labels("", "own").inc()
         if rest == "health":
             return self._wrong_method(asked, _READ) or self._answers.json({"status": "ok"})
@@ -92,15 +108,7 @@ class Endpoints:
             if asset is None:
                 return self._not_found(asked)
             return self._wrong_method(asked, _READ) or asset
-        if rest not in self._visits:
-            return self._not_found(asked)
-        methods, endpoint = self._visits[rest]
-        if (refused := self._wrong_method(asked, methods)) is not None:
-            return refused
-        visit = self._visit(asked, query, client)
-        if visit is None:
-            return self._not_found(asked, "There is no such room.")
-        return await endpoint(asked, visit)
+        return self._not_found(asked)
 
     def _wrong_method(self, asked: Asked, methods: tuple[str, ...]) -> Reply | None:
         """The answer to a request that is none of `methods`, else None."""
@@ -117,7 +125,7 @@ class Endpoints:
     def _not_found(self, asked: Asked, message: str = "There is nothing here.") -> Reply:
         return self._answers.problem(asked, message, status=404, close=asked.has_body)
 
-    def _visit(self, asked: Asked, query: str, client: Client) -> Visit | None:
+    def visit(self, asked: Asked, query: str, client: Client) -> Visit | None:
         named = parse_qs(query).get("room") if query else None
         name = RoomName(named[0]) if named else self._router.room_of(client.host, "/")
         if name is None or name is AMBIGUOUS or name not in self._entrances:
@@ -129,6 +137,10 @@ class Endpoints:
 
     async def _status(self, _asked: Asked, visit: Visit) -> Reply:
         outcome = await visit.entrance.standing(visit.held.token)
+        return self.status_reply(visit, outcome)
+
+    def status_reply(self, visit: Visit, outcome: Enter | Stay | None) -> Reply:
+        """What the holder of a token is told of where they stand."""
         if outcome is None:
             return self._nothing(visit)
         token, changed = _token(outcome)

@@ -8,7 +8,7 @@ decided again with that as a fact. The outcome is one of three: `Enter`, `Stay`,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -35,6 +35,7 @@ from gatekeeper.policy.decision import (
     ticket_of,
 )
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
+from gatekeeper.room.batch import settle
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.queue import Asking
 
@@ -64,6 +65,9 @@ class Turned:
 
 
 Outcome = Enter | Stay | Turned
+Then = Callable[[Outcome | BaseException], None]
+
+_GONE = Turned("this place is gone")
 
 
 class Entrance:
@@ -80,50 +84,67 @@ class Entrance:
 
     async def standing(self, held: Token | None) -> Enter | Stay | None:
         """Where the holder of a token stands; None when it counts no more. Nobody arrives."""
-        if held is None or held.visitor in self.room.view.decisive.revoked:
-            return None
-        outcome = await self.admit(held, newcomers=False)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.standing_soon(held, lambda outcome: settle(future, outcome))
+        outcome = await future
         return None if isinstance(outcome, Turned) else outcome
+
+    def standing_soon(self, held: Token | None, then: Then) -> None:
+        """`standing`, with `Turned` for a token that counts no more."""
+        if held is None or held.visitor in self.room.view.decisive.revoked:
+            then(_GONE)
+        else:
+            self.admit_soon(held, then, newcomers=False)
 
     async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
         """What becomes of a request that came with `held`.
 
         Without `newcomers`, one whose token counts no more is turned away, not put in line.
         """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.admit_soon(held, lambda outcome: settle(future, outcome), newcomers=newcomers)
+        return await future
+
+    def admit_soon(self, held: Token | None, then: Then, *, newcomers: bool = True) -> None:
+        """`admit`: calls `then` once, now or when the store answered, also with what failed."""
         room = self.room
         decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
-        # The way nearly every request goes: no await, no trip.
-        if isinstance(decision, Forward):
-            return self._forward(decision)
-        outcome = await self._with_store(decision, held, newcomers=newcomers)
-        if outcome is not None:
-            return outcome
-        view = replace(room.view.decisive, store_up=False)
-        decision = decide(held, view, rules=room.rules, now_s=self.now_s())
-        return self._without_store(decision)
-
-    async def _with_store(
-        self, decision: Decision, held: Token | None, *, newcomers: bool
-    ) -> Outcome | None:
-        """The outcome when the store answers what the decision asks of it, else None."""
         match decision:
             case Arrive():
-                return await self._arrive()
+                self._arrive(then)
             case Poll(visitor=visitor, arrival_us=arrival_us):
-                asking = Asking(visitor, arrival_us, has_pass=isinstance(held, Pass))
-                standing = await self.room.poll(asking)
-                if standing is None:
-                    return None
-                if isinstance(standing, Gone):
-                    return await self._arrive() if newcomers else Turned("this place is gone")
-                return self._concluded(visitor, standing, held)
-            case _:
-                return self._without_store(decision)
 
-    async def _arrive(self) -> Outcome | None:
+                def polled(standing: Standing | BaseException | None) -> None:
+                    if not isinstance(standing, Gone):
+                        then(self._after(standing, visitor, held))
+                    elif newcomers:
+                        self._arrive(then)
+                    else:
+                        then(_GONE)
+
+                has_pass = isinstance(held, Pass)
+                room.poll_soon(Asking(visitor, arrival_us, has_pass=has_pass), polled)
+            case _:
+                then(self._without_store(decision))
+
+    def _arrive(self, then: Then) -> None:
         visitor = new_visitor_id()
-        standing = await self.room.arrive(visitor)
-        return None if standing is None else self._concluded(visitor, standing, None)
+        self.room.arrive_soon(visitor, lambda said: then(self._after(said, visitor, None)))
+
+    def _after(
+        self, standing: Standing | BaseException | None, visitor: VisitorId, held: Token | None
+    ) -> Outcome | BaseException:
+        """What the store's answer comes to; without one the same request is decided again."""
+        if isinstance(standing, BaseException):
+            return standing
+        try:
+            if standing is not None:
+                return self._concluded(visitor, standing, held)
+            view = replace(self.room.view.decisive, store_up=False)
+            decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
+            return self._without_store(decision)
+        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
+            return error
 
     def _concluded(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
         token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
@@ -136,7 +157,7 @@ class Entrance:
                 placed = standing if isinstance(standing, Placed) else None
                 return Stay(token, placed, changed=token is not held)
             case None:
-                return Turned("this place is gone")
+                return _GONE
             case _:
                 assert_never(token)
 

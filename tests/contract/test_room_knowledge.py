@@ -85,6 +85,6 @@ async def test_a_rollback_is_noticed_by_whichever_call_comes_first(
     await room.queue.set_rate(77)
     await ground.write(snapshot)
     for number in range(3):
-        await room.arrive(VisitorId(f"visitor {number}"))
+        await room.queue.arrive(VisitorId(f"visitor {number}"))
     await room._beat()
     assert (await room.queue.look()).rate_per_minute == 77

@@ -1,0 +1,69 @@
+"""What can become of a plain request on the express lane: the lane's words for it.
+
+Rules: the lane decides nothing and knows no answers. A passage goes to the origin; what is the
+gate's own is answered by it, at once or when it knows more, and the lane only sends what it is
+handed. What cannot be said in these few words goes to aiohttp after all, together with what was
+found out already, so that nothing is asked of the store twice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatekeeper.proxy.crossing import Fields
+
+
+class Passage(Protocol):
+    """A request that may pass."""
+
+    head: bytes  # for the origin
+    method: str
+    keep_alive: bool  # the client's connection may stay open
+
+    def command(self, command: str) -> Fields:
+        """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
+        ...
+
+    def answered(self, status: int, origin_seconds: float) -> None:
+        """The head of the answer came, so long after the request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A whole answer. The lane ends the head, since it knows whether the connection stays open."""
+
+    head: bytes  # the lines from the status line on, each with its CRLF; not the empty one
+    body: bytes
+    close: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """For aiohttp, and the gate behind it, which finds `known` in the handler."""
+
+    known: object = None
+
+
+Words = Said | HandOver
+
+
+class Own(ABC):
+    """A plain request that does not go to the origin."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive  # the client's connection may stay open
+
+    @abstractmethod
+    def begin(self, then: Callable[[Words], None]) -> None:
+        """Call `then` once, now or later. It does no harm when the client has left by then."""
+
+
+# The gate's look at a whole head, given the peer's address: a passage goes to the origin, what is
+# the gate's own is asked for its words, and None, for one that is not plain, takes it to aiohttp.
+Admit = Callable[[bytes, str], Passage | Own | None]

@@ -1,0 +1,168 @@
+"""What the gate answers itself is the same from the lane as from aiohttp, byte for byte.
+
+Nobody is let in here, so both gates tell of one and the same line. What differs by nature is
+masked: the date, and a newcomer's token, number and time.
+"""
+
+import gzip
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
+from gatekeeper.web.pages import PUBLIC_ASSET_PREFIX, Pages
+from tests.conformance.rig import ROOM, Stage, running_stage
+from tests.gates import SECRET
+from tests.integration.proxy.rig import answering, until
+from tests.servers import StoreServer
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NOW_S = time.time()
+TICKET = Ticket(ROOM, VisitorId("B" * 22), round(NOW_S * 1e6), NOW_S + 60, NOW_S + 600)
+PASS = Pass(ROOM, VisitorId("C" * 22), round(NOW_S * 1e6), NOW_S + 60, NOW_S + 600, NOW_S + 600)
+STATUS = b"GET /.gatekeeper/status?room=" + ROOM.encode()
+HTML = b"Accept: text/html,application/xhtml+xml;q=0.9"
+GZIP = b"Accept-Encoding: gzip, deflate, br"
+PATH = Pages().asset_url("waiting.css").encode()
+
+
+def holding(token: Token) -> bytes:
+    return f"Cookie: a=b; gatekeeper-{ROOM}={Tokens(Keyring([SECRET]), ROOM).mint(token)}".encode()
+
+
+def get(line: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join([line + b" HTTP/1.1", b"Host: shop.example", *fields, b"", b""])
+
+
+WAITS = holding(TICKET)
+CASES = {
+    "the status of one who waits": get(STATUS, WAITS),
+    "the status, asked by a browser": get(STATUS, b"Accept: application/json", GZIP, WAITS),
+    "the status of the room on this host": get(b"GET /.gatekeeper/status", WAITS),
+    "the status of one whose ticket is due": get(
+        STATUS, holding(replace(TICKET, issued_at_s=NOW_S - 100))
+    ),
+    "the status of one whose ticket is over": get(
+        STATUS, holding(replace(TICKET, expires_at_s=NOW_S - 1))
+    ),
+    "the status of one inside": get(STATUS, holding(PASS)),
+    "the status of nobody": get(STATUS),
+    "the status of a forger": get(STATUS, WAITS[:-3] + b"abc"),
+    "the status of another room": get(b"GET /.gatekeeper/status?room=nowhere", WAITS),
+    "the status by header": get(STATUS, b"X-Queue-Token: " + WAITS.rpartition(b"=")[2]),
+    "the head of the status": get(b"HEAD" + STATUS[3:], WAITS),
+    "the page of one who waits": get(b"GET /page?a=b", HTML, GZIP, WAITS),
+    "the page, uncompressed": get(b"GET /", HTML, WAITS),
+    "the page in two fields": get(b"GET /", b"Accept: a/b", HTML, b"accept-encoding: gzip", WAITS),
+    "the page in a language": get(b"GET /", HTML, b"Accept-Language: de-DE,de;q=0.9", WAITS),
+    "the page of a newcomer": get(b"GET /page", HTML, GZIP),
+    "the page of one with another's cookie": get(b"GET /page", HTML, b"Cookie: a=b"),
+    "no page": get(b"GET /page", b"Accept: application/json", WAITS),
+    "no page for a newcomer": get(b"GET /page"),
+    "an asset": get(b"GET " + PATH),
+    "an asset, compressed": get(b"GET " + PATH, GZIP),
+    "no asset": get(b"GET " + PUBLIC_ASSET_PREFIX.encode() + b"none.css", HTML),
+    "health": get(b"GET /.gatekeeper/health"),
+    "nothing": get(b"GET /.gatekeeper/nothing"),
+    "nothing, for a person": get(b"GET /.gatekeeper/nothing", HTML),
+    "nothing but the prefix": get(b"GET /.gatekeeper/"),
+}
+_LONG_WAY = {"the head of the status", "the status by header", "the status of another room"}
+LAST = get(b"GET /.gatekeeper/health", b"Connection: close")
+
+
+@pytest.fixture
+async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
+    """The lane, and the long way."""
+
+    def stage(*, express: bool) -> AbstractAsyncContextManager[Stage]:
+        toml = '[admission]\nrate = 0\nprove_within = "10m"'
+        return running_stage(answering(OK), store_url=store_url, express=express, toml=toml)
+
+    async with stage(express=True) as lane, stage(express=False) as long_way:
+        yield lane, long_way
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_lane_says_what_the_long_way_says(name: str, stages: tuple[Stage, Stage]) -> None:
+    for sent in (CASES[name] + LAST, CASES[name].replace(b"\r\n", b"\r\nConnection: close\r\n", 1)):
+        lane, long_way = [masked(await answers(stage, sent)) for stage in stages]
+        assert lane == long_way
+        assert len(lane) > 100
+
+
+async def test_it_is_the_lane_that_answers(stages: tuple[Stage, Stage]) -> None:
+    lane, _ = stages
+    wire = await lane.connect()
+    for name in CASES.keys() - _LONG_WAY:
+        wire.send(CASES[name])
+        await wire.message()
+        assert (lane.in_the_lane, lane.on_the_long_way) == (1, 0), name
+
+
+async def test_a_row_of_requests_in_one_piece_is_answered_in_order(
+    stages: tuple[Stage, Stage],
+) -> None:
+    lane, _ = stages
+    wire = await lane.connect()
+    health = CASES["health"]
+    wire.send(b"".join([CASES["the status of one who waits"], health * 2000, LAST]))
+    rest = await wire.rest()
+    assert rest.index(b'"waiting"') < rest.index(b'"ok"')
+    assert rest.count(b'{"status": "ok"}') == 2001
+
+
+async def test_who_leaves_while_the_store_is_asked_leaves_nothing_behind(
+    stages: tuple[Stage, Stage],
+) -> None:
+    lane, _ = stages
+    wires = [await lane.connect() for _ in range(20)]
+    for wire in wires:
+        wire.send(CASES["the status of one who waits"])
+        wire.abort()
+    await until(lambda: lane.in_the_lane == 0)
+
+
+async def test_one_who_is_let_in_is_handed_over_with_what_the_store_said(
+    private_store: StoreServer,
+) -> None:
+    """A newcomer is asked about once: not again by the long way, as somebody else."""
+
+    async with running_stage(
+        answering(OK),
+        store_url=private_store.url,
+        express=True,
+        toml='[admission]\nrate = "60000/min"',
+    ) as stage:
+        room = next(iter(stage.worker.rooms.values()))
+        before = (await room.queue.look()).arrived_total
+        wire = await stage.connect()
+        wire.send(get(b"GET /", b"Connection: close"))
+        answer = await wire.rest()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"Set-Cookie: gatekeeper-" in answer
+        assert (await room.queue.look()).arrived_total == before + 1
+
+
+async def answers(stage: Stage, sent: bytes) -> bytes:
+    wire = await stage.connect()
+    wire.send(sent)
+    return await wire.rest()
+
+
+def masked(answer: bytes) -> bytes:
+    for body in re.findall(rb"\x1f\x8b.*?(?=HTTP/1.1 200|$)", answer, re.DOTALL):
+        answer = answer.replace(body, gzip.decompress(body))
+    newcomer = b"Set-Cookie" in answer and b"Max-Age=0" not in answer
+    for pattern in (
+        rb"\r\nDate: [^\r]*",
+        rb"=eyJ[A-Za-z0-9_.-]+",
+        rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d\d:\d\d UTC",
+        *([rb"\b[\d,]+\b"] if newcomer else []),
+    ):
+        answer = re.sub(pattern, b"#", answer)
+    return answer
