@@ -3,7 +3,8 @@
 Rules: no I/O after the start and no clock. Every template is compiled and rendered with sample
 data when `Pages` is made, so that a user's broken template stops the start and never a visitor.
 Templates hold all the words, catalogues their translations, and this module only the numbers.
-No page needs inline script or style or anything from elsewhere, and `csp` holds them to that.
+A public page carries its style and script, named by their hashes in `csp`: one request is enough.
+No page needs any other inline code or anything from elsewhere, and `csp` holds them to that.
 """
 
 import math
@@ -30,10 +31,13 @@ Reason = Literal["line", "held", "full", "ended", "reconnecting"]
 
 # Trusted Types make a slip into innerHTML an error in the browser, not a hole.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'; "
+    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
 )
+# What the public pages carry, so that one request is enough; by 'self' a template may link to more.
+_SCRIPTS = ("waiting.js", "options.js", "problem.js")
+_STYLES = ("waiting.css",)
 # Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
 # It must stay well below `prove_within`, which is 20 s.
 _MIN_RELOAD_S = 10
@@ -86,9 +90,7 @@ class Wait:
 class Pages:
     """All pages and assets. `templates` and `static` override the built-in files one by one."""
 
-    # An origin may frame its own pages, so the waiting page may stand in such a frame too.
-    csp = _POLICY + "frame-ancestors 'self'"
-    dashboard_csp = _POLICY + "frame-ancestors 'none'"
+    dashboard_csp = _POLICY.format(scripts="", styles="", frames="'none'")
 
     def __init__(
         self,
@@ -98,7 +100,15 @@ class Pages:
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
     ) -> None:
         self._assets = Assets(overrides=static, prefix=asset_prefix)
-        self._templates = Templates(templates, asset_url=self.asset_url)
+        self._templates = Templates(
+            templates, asset_url=self.asset_url, asset_text=self._assets.text
+        )
+        # An origin may frame its own pages, so the waiting page may stand in such a frame too.
+        self.csp = _POLICY.format(
+            scripts=" " + self._assets.sources(*_SCRIPTS),
+            styles=" " + self._assets.sources(*_STYLES),
+            frames="'self'",
+        )
         self._check(source=str(templates) if templates else "templates")
 
     def waiting(self, view: WaitingView) -> Page:
