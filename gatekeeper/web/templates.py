@@ -8,6 +8,7 @@ template finds its language in `lang`, `dir` and `intl`, and its words by `_`, `
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import CodeType
 
@@ -20,10 +21,10 @@ from jinja2 import (
     StrictUndefined,
 )
 from jinja2.bccache import Bucket, BytecodeCache
-from markupsafe import Markup
 
 from gatekeeper.web.assets import built_in
 from gatekeeper.web.languages import Language, languages
+from gatekeeper.web.slots import Slot
 
 
 class Templates:
@@ -32,13 +33,7 @@ class Templates:
     An overriding template may build on the one it replaces: `{% extends "builtin/waiting.html" %}`.
     """
 
-    def __init__(
-        self,
-        overrides: Path | None,
-        *,
-        asset_url: Callable[[str], str],
-        asset_text: Callable[[str], str],
-    ) -> None:
+    def __init__(self, overrides: Path | None, *, asset_url: Callable[[str], str]) -> None:
         shipped = FileSystemLoader(built_in("templates"))
         loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
         if overrides is not None:
@@ -47,10 +42,7 @@ class Templates:
         self._environments: dict[str, Environment] = {}
         for language in languages().values():
             environment = _environment(language, ChoiceLoader(loaders), compiled)
-            environment.globals |= {
-                "asset_url": asset_url,
-                "asset_text": lambda name: Markup(asset_text(name)),  # noqa: S704  our own file
-            }
+            environment.globals["asset_url"] = asset_url
             self._environments[language.code] = environment
 
     def render(self, name: str, language: Language, values: Mapping[str, object]) -> str:
@@ -70,15 +62,25 @@ def _environment(language: Language, loader: BaseLoader, compiled: BytecodeCache
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
-        language.words, language.translations.ngettext, newstyle=True
+        language.words, partial(_counted, language), newstyle=True
     )
     environment.globals |= {
         "lang": language.code,
         "dir": language.direction,
         "intl": language.intl,
     }
-    environment.filters["number"] = language.number
+    environment.filters["number"] = partial(_number, language)
     return environment
+
+
+def _counted(language: Language, singular: str, plural: str, number: int | Slot) -> str:
+    if isinstance(number, Slot):
+        number = number.counted(language.plural)
+    return language.translations.ngettext(singular, plural, number)
+
+
+def _number(language: Language, number: float | Slot) -> str:
+    return number.formatted if isinstance(number, Slot) else language.number(number)
 
 
 class _CompiledOnce(BytecodeCache):

@@ -1,10 +1,8 @@
 """The operator's listener, asked over HTTP: controls, refusals and what is to be seen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from aiohttp import web
@@ -16,7 +14,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard
+from gatekeeper.web.admin import Admin
 from gatekeeper.web.pages import Pages
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer
@@ -24,14 +22,11 @@ from tests.servers import StoreServer
 CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
 
 
-SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
-
-
 @asynccontextmanager
 async def running_admin(
     store_url: str,
     *rooms: str,
-    credentials: Sequence[Credential] = (),
+    token: str = "",
     problems: Callable[[], list[str]] = list,
 ) -> AsyncIterator[Visitor]:
     """The listener in this process, and someone who asks it."""
@@ -46,12 +41,9 @@ async def running_admin(
     async def ready() -> list[str]:
         return problems()
 
-    folder = TemporaryDirectory()
-    audit = AuditLog(Path(folder.name))
     admin = Admin(
         operators,
-        guard=Guard(credentials, audit=audit),
-        audit=audit,
+        token=token,
         pages=Pages(asset_prefix="/static/"),
         ready=ready,
         exposition=lambda _states, _names: b"",
@@ -68,7 +60,6 @@ async def running_admin(
             for each in operators.values():
                 await each.close()
             await store.close()
-            folder.cleanup()
 
 
 async def status(
@@ -266,7 +257,7 @@ async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name:
 async def test_without_the_token_nothing_is_done_or_told(
     store_url: str, room_name: RoomName, authorization: str | None
 ) -> None:
-    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
         before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
         headers = {} if authorization is None else {"Authorization": authorization}
         for target in CONTROLS:
@@ -282,10 +273,7 @@ async def test_without_the_token_nothing_is_done_or_told(
 async def test_bytes_that_are_no_text_are_no_bearer_token(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with (
-        running_admin(store_url, room_name, credentials=SESAME) as operator,
-        asyncio.timeout(5),
-    ):
+    async with running_admin(store_url, room_name, token="sesame") as operator, asyncio.timeout(5):
         port = URL(operator.urls[0]).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
@@ -299,7 +287,7 @@ async def test_bytes_that_are_no_text_are_no_bearer_token(
 async def test_health_and_the_dashboards_files_ask_for_no_token(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
         for target in ("/healthz", "/readyz", "/"):
             assert (await operator.ask("GET", target)).status == 200
 
@@ -347,7 +335,7 @@ async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> 
 async def test_with_a_token_the_address_does_not_matter(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
+    async with running_admin(store_url, room_name, token="sesame") as operator:
         headers = {"Host": "gate.example", "Authorization": "Bearer sesame"}
         await status(operator, room_name, headers=headers)
 
