@@ -22,6 +22,7 @@ from gatekeeper import __version__
 from gatekeeper.admin_client import AdminClient
 from gatekeeper.config import Config, load_config
 from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.keys import admin_secrets
 from gatekeeper.policy.decision import Mode
 from gatekeeper.values import parse_message, parse_rate_per_minute
 
@@ -230,9 +231,50 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
         time.sleep(1)
 
 
+@app.command()
+@click.argument("visitor")
+@_room
+@_config
+def revoke(visitor: str, room: str, config: Path | None) -> None:
+    """End the session of VISITOR, or take back their place: the id that the origin is told."""
+    answer = _admin(config).post("/admin/revoke", visitor=visitor, room=room)
+    held = {"slot": "a slot", "place": "a place in line"}.get(answer["held"], "nothing")
+    _say(f"{room}: {visitor} held {held}")
+
+
+@app.command()
+@click.option("--limit", default=20, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help="One object a line, as the file has them.")
+@_config
+def audit(limit: int, as_json: bool, config: Path | None) -> None:
+    """Show who changed what, the newest last."""
+    answer = _admin(config).get(f"/admin/audit?limit={limit}")
+    for entry in reversed(answer["entries"]):
+        _say(json.dumps(entry, ensure_ascii=False) if as_json else _audit_line(entry))
+
+
 def _admin(config: Path | None) -> AdminClient:
     loaded = _load(config)
-    return AdminClient(loaded.admin.listen, token=loaded.admin.token)
+    return AdminClient(loaded.admin.listen, token=_own_token(loaded))
+
+
+def _own_token(config: Config) -> str:
+    """`admin.token`, else the first of the file, those first that may change something."""
+    secrets = zip(config.admin.tokens, admin_secrets(config), strict=True)
+    by_role = {token.role: secret.decode() for token, secret in reversed(list(secrets))}
+    return config.admin.token or by_role.get("full") or by_role.get("read", "")
+
+
+def _audit_line(entry: dict[str, Any]) -> str:
+    change = "".join(
+        f" {word} {entry[key]!r}" for key, word in (("from", "from"), ("to", "to")) if key in entry
+    )
+    more = "".join(f" ({entry[key]})" for key in ("visitor", "note") if key in entry)
+    outcome = "" if entry["outcome"] == "done" else f": {entry['outcome']}"
+    return (
+        f"{entry['at']} {entry['who']} at {entry['address']}: {entry['what']}"
+        f" {entry.get('room', '')}{change}{outcome}{more}"
+    )
 
 
 def _line(room: dict[str, Any]) -> str:

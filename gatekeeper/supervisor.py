@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import socket
 import tempfile
@@ -20,24 +19,19 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from aiohttp import web
 
 from gatekeeper.children import KeptServer, WorkerProcess
-from gatekeeper.config import Config, RoomName
-from gatekeeper.errors import ConfigError, StartError, StoreError
-from gatekeeper.policy.rules import Rules
+from gatekeeper.config import Config
+from gatekeeper.control import Control, Folders, cannot_listen
+from gatekeeper.errors import StartError, StoreError
+from gatekeeper.keys import admin_secrets, read_secrets, signing_secrets
 from gatekeeper.room.embedded import EmbeddedServer, start_events, start_store, state_folder
-from gatekeeper.room.events import Events, NatsEvents, NoEvents
-from gatekeeper.room.operator import Operator
 from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
-from gatekeeper.values import MIN_SECRET_BYTES, split_listen
-from gatekeeper.web.admin import STATIC_PREFIX, Admin
-from gatekeeper.web.exposition import exposition
+from gatekeeper.values import split_listen
+from gatekeeper.web.admin import STATIC_PREFIX
 from gatekeeper.web.pages import Pages
 from gatekeeper.worker import Plan, TlsFiles
-
-_SECRET_NAME = "secret"  # noqa: S105  a file's name
 
 log = structlog.get_logger()
 
@@ -103,7 +97,7 @@ class Supervisor:
             config=config,
             store_url=self._store_url,
             events_url=self._events_url,
-            secrets=_secrets(config, folder),
+            secrets=signing_secrets(config, folder),
             host=host,
             port=port,
         )
@@ -113,7 +107,11 @@ class Supervisor:
         self._stack.push_async_callback(self._end_workers)
         await self._start_workers()
         admin_url = await self._start_admin(
-            admin_socket, store, pages, metrics_folder, seal=Seal(plan.secrets)
+            admin_socket,
+            store,
+            pages=pages,
+            folders=Folders(state=folder, metrics=metrics_folder),
+            seal=Seal(plan.secrets),
         )
         scheme = "https" if config.server.tls else "http"
         self.serving = Serving(f"{scheme}://{_reachable(host)}:{port}", admin_url, self._pids)
@@ -161,7 +159,7 @@ class Supervisor:
         try:
             bound.bind((host, port))
         except OSError as error:
-            raise _cannot_listen(listen, error, key=key) from error
+            raise cannot_listen(listen, error, key=key) from error
         return bound
 
     async def _start_servers(self, folder: Path) -> None:
@@ -176,48 +174,11 @@ class Supervisor:
         return await keeper.start()
 
     async def _start_admin(
-        self,
-        bound: socket.socket,
-        store: RedisStore,
-        pages: Pages,
-        metrics_folder: Path,
-        *,
-        seal: Seal,
+        self, bound: socket.socket, store: RedisStore, *, pages: Pages, folders: Folders, seal: Seal
     ) -> str:
-        config = self._config
-        events: Events = NoEvents()
-        if self._events_url != "off":
-            events = NatsEvents(self._events_url, replica="operator", seal=seal)
-            events.connect()
-        self._stack.push_async_callback(events.close)
-        operators: dict[RoomName, Operator] = {}
-        for room in config.rooms:
-            operators[room.name] = operator = Operator(store, events, Rules.of(room))
-            self._stack.push_async_callback(operator.close)
-
-        async def ready() -> list[str]:
-            problems = [f"worker {w.number} is down" for w in self._workers if not w.serving]
-            try:
-                await store.ping()
-            except StoreError as error:
-                problems.append(error.public)
-            return problems
-
-        admin = Admin(
-            operators,
-            token=config.admin.token,
-            pages=pages,
-            ready=ready,
-            exposition=partial(exposition, metrics_folder),
-        )
-        runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=2)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        try:
-            await web.SockSite(runner, bound).start()
-        except OSError as error:
-            raise _cannot_listen(config.admin.listen, error, key="admin.listen") from error
-        host, _ = split_listen(config.admin.listen)
+        control = Control(self._config, workers=self._workers, pages=pages, folders=folders)
+        await control.start(self._stack, bound, store=store, events_url=self._events_url, seal=seal)
+        host, _ = split_listen(self._config.admin.listen)
         return f"http://{_reachable(host)}:{bound.getsockname()[1]}"
 
 
@@ -226,46 +187,12 @@ def check_files(config: Config) -> Pages:
     server = config.server
     TlsFiles.of(config)
     if config.tokens.secret_file:
-        _read_secrets(Path(config.tokens.secret_file))
+        read_secrets(Path(config.tokens.secret_file))
+    admin_secrets(config)
     return Pages(
         templates=Path(server.templates) if server.templates else None,
         static=Path(server.static) if server.static else None,
         asset_prefix=STATIC_PREFIX,
-    )
-
-
-def _secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
-    """The configured secrets, or the key that this state folder keeps; made when it has none."""
-    tokens = config.tokens
-    if tokens.secrets:
-        return tuple(secret.encode() for secret in tokens.secrets)
-    if tokens.secret_file:
-        return _read_secrets(Path(tokens.secret_file))
-    path = folder / _SECRET_NAME
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
-    return _read_secrets(path)
-
-
-def _read_secrets(path: Path) -> tuple[bytes, ...]:
-    """One secret a line. Raises ConfigError."""
-    try:
-        lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
-    except OSError as error:
-        raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
-    if not lines or any(len(line) < MIN_SECRET_BYTES for line in lines):
-        raise ConfigError(
-            [f"every line needs at least {MIN_SECRET_BYTES} bytes; `gatekeeper secret` makes one"],
-            source=str(path),
-        )
-    return tuple(lines)
-
-
-def _cannot_listen(listen: str, error: OSError, *, key: str) -> StartError:
-    return StartError(
-        f"cannot listen on {listen}: {error.strerror}; end what uses that port, or set {key}"
     )
 
 

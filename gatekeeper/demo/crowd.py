@@ -56,7 +56,7 @@ class Crowd:
         self._people = Random(plan.seed)  # noqa: S311  the same crowd again, not a secret
         self._pace = Random(plan.seed)  # noqa: S311
         self._witness = Witness()
-        self._heap: list[Visitor] = []
+        self._heap: list[tuple[float, int, Visitor]] = []  # when due, and the number breaks ties
         self._under_way = 0
         self._other_ticket = ""
         self._began_s = asyncio.get_running_loop().time()
@@ -93,12 +93,10 @@ class Crowd:
             if self._witness.failures and now_s - self._witness.last_success_s > plan.give_up_s:
                 return [f"the gate has not answered for {plan.give_up_s:g} s"]
             while newcomer is not None and newcomer.due_s <= now_s:
-                heappush(self._heap, newcomer)
+                self._ask(newcomer)
                 newcomer = next(coming, None)
-            while self._heap and self._heap[0].due_s <= now_s:
-                self._under_way += 1
-                at = self._pace.randrange(self._wire.addresses)
-                self._wire.ask(_Request(self, heappop(self._heap), at), at=at)
+            while self._heap and self._heap[0][0] <= now_s:
+                self._ask(heappop(self._heap)[2])
             await asyncio.sleep(_BEAT_S)
         return []
 
@@ -109,6 +107,11 @@ class Crowd:
             yield visitor
 
     # One request of one visitor.
+
+    def _ask(self, visitor: Visitor) -> None:
+        self._under_way += 1
+        at = self._pace.randrange(self._wire.addresses)
+        self._wire.ask(_Request(self, visitor, at), at=at)
 
     def put(self, request: _Request) -> bytes:
         """It is sent now."""
@@ -131,7 +134,7 @@ class Crowd:
         self._under_way -= 1
         if again_s is not None:
             visitor.due_s = now_s + again_s
-            heappush(self._heap, visitor)
+            heappush(self._heap, (visitor.due_s, visitor.number, visitor))
 
     def _token_to_send(self, visitor: Visitor) -> Token | None:
         if visitor.next in LIES and visitor.lies and visitor.token:

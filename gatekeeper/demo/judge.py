@@ -199,6 +199,26 @@ def most_above_rate(samples: Sequence[Sample], *, rate_per_minute: float) -> flo
     return most
 
 
+def most_counted_in(window_s: float, samples: Sequence[Sample]) -> int | None:
+    """The most admissions in any span of `window_s` by the gate's own count; None without a span.
+
+    Between two samples there were at least as many as their totals differ by. A span that surely
+    holds them begins with the first sample's beginning and ends with the last one's end.
+    """
+    released, most = 0, None
+    began_s: list[float] = []
+    least: list[int] = []
+    for sample in samples:
+        released = max(released, sample.released_total)
+        first = bisect_left(began_s, sample.ended_s - window_s)
+        if first < len(began_s):
+            counted = released + sample.direct_certain - least[first]
+            most = counted if most is None else max(most, counted)
+        began_s.append(sample.began_s)
+        least.append(released + sample.direct_possible)
+    return most
+
+
 def most_above_limit(samples: Sequence[Sample]) -> int | None:
     """The most people above `max_active` in any sample; None when there is no such limit."""
     return max(

@@ -96,6 +96,11 @@ def text_of(verdict: Verdict) -> str:
             f"first estimate: median {error['p50']:+.1f} s off, "
             f"from {error['min']:+.1f} to {error['max']:+.1f} s"
         )
+    if polls := told["polls_per_visitor"]:
+        lines.append(
+            f"asked: {polls['mean']:.1f} times by each who waited, "
+            f"{polls['at_a_fixed_5_s']:.1f} times at a fixed 5 s"
+        )
     lines.append(
         f"{told['requests']} requests at {told['requests_per_s']:.0f}/s; the crowd itself was "
         f"{_lateness(told['crowd_late_s'])}"

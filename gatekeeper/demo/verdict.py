@@ -5,6 +5,7 @@ A run is `ok` when no promise was broken and nothing kept the crowd from judging
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +16,13 @@ from gatekeeper.demo.judge import (
     most_above_rate,
     most_certain_above_rate,
     most_certain_in,
+    most_counted_in,
 )
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.witness import Point, Witness
 
 _WINDOW_S = 60.0
+_FIXED_INTERVAL_S = 5.0  # what a page without any policy asks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +110,37 @@ def _order(witness: Witness) -> Promise:
 def _rate(witness: Witness, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
     name = "never above rate and burst"
     allowed = plan.burst + plan.granted
-    above, by = most_above_rate(witness.samples, rate_per_minute=rate_per_minute), "own count"
-    if above is None:
-        if not witness.admitted:
-            return Promise(name, None, "nobody was admitted")
-        by = "answers"
-        above = most_certain_above_rate(
-            rate_per_minute, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
-        )
+    if not witness.admitted and len(witness.samples) < 2:
+        return Promise(name, None, "nobody was admitted")
+    above, counted = _above_rate(witness, rate_per_minute=rate_per_minute)
+    in_a_minute, most = _most_in_a_minute(witness), math.floor(rate_per_minute) + allowed
+    by = "own count and its answers" if counted else "answers"
     return Promise(
         name,
-        above <= allowed,
-        f"at most {max(above, 0):.1f} above {rate_per_minute:g}/min × time in any span, "
-        f"{allowed} allowed, by the gate's {by}",
+        above <= allowed and in_a_minute <= most,
+        f"at most {in_a_minute} in any minute, {most} allowed; in any span at most "
+        f"{max(above, 0):.1f} above {rate_per_minute:g}/min × time, {allowed} allowed; "
+        f"by the gate's {by}",
     )
 
 
-def _most_in(witness: Witness, window_s: float) -> int:
-    return most_certain_in(
-        window_s, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
+def _above_rate(witness: Witness, *, rate_per_minute: float) -> tuple[float, bool]:
+    """The most that either kind of evidence proves, and whether the gate's own count is there.
+
+    Its count is the finer one, and its answers show what a wrong count would hide.
+    """
+    counted = most_above_rate(witness.samples, rate_per_minute=rate_per_minute)
+    told = most_certain_above_rate(
+        rate_per_minute, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
     )
+    return max(told, -math.inf if counted is None else counted), counted is not None
+
+
+def _most_in_a_minute(witness: Witness) -> int:
+    told = most_certain_in(
+        _WINDOW_S, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
+    )
+    return max(told, most_counted_in(_WINDOW_S, witness.samples) or 0)
 
 
 def _max_active(witness: Witness) -> Promise:
@@ -184,7 +198,7 @@ def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> d
         "requests_per_s": round(witness.requests / max(elapsed_s, 1e-9), 1),
         "failures": dict(witness.failures.most_common()),
         "rate_per_minute": rate_per_minute,
-        "most_admitted_in_60_s": _most_in(witness, _WINDOW_S),
+        "most_admitted_in_60_s": _most_in_a_minute(witness),
         "released": released,
         "most_inside": max((each.active for each in witness.samples), default=None),
         "wait_s": _spread(witness.waits_s),
@@ -195,11 +209,23 @@ def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> d
                 for error, told in zip(witness.eta_errors_s, witness.eta_told_s, strict=True)
             ]
         ),
+        "polls_per_visitor": _polls(witness),
         "answers_judged": witness.order.answers_judged,
         "answers_excused": witness.order.answers_excused,
         "inversions": witness.order.inversions,
         "lies": witness.lies.told,
         "crowd_late_s": _spread(witness.late_s),
+    }
+
+
+def _polls(witness: Witness) -> dict[str, float] | None:
+    """How often those who waited had to ask, and how often a fixed interval would have had them."""
+    if not witness.polls:
+        return None
+    fixed = sum(math.ceil(wait_s / _FIXED_INTERVAL_S) for wait_s in witness.polled_s)
+    return {
+        "mean": round(statistics.fmean(witness.polls), 2),
+        "at_a_fixed_5_s": round(fixed / len(witness.polls), 2),
     }
 
 

@@ -71,14 +71,12 @@ class Visitor:
     due_s: float = 0.0
     told_s: float = 0.0
     arrived_s: float = 0.0
-    eta_s: float | None = None
+    eta_s: float | None = None  # as first told …
+    expected_s: float = 0.0  # … and the instant that it meant
     admitted: bool = False
     polls: int = 0
     visits: int = 0
     failures: int = 0
-
-    def __lt__(self, other: Visitor) -> bool:
-        return (self.due_s, self.number) < (other.due_s, other.number)
 
 
 def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from gatekeeper.demo.claims import Claims, claims_of
 from gatekeeper.demo.judge import Order, Place, Sample
 from gatekeeper.demo.meaning import Answer, Said, Token
-from gatekeeper.demo.visitor import Ask, Stage, Visitor
+from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
 
 _RATE_SPAN_S = 30.0
@@ -85,6 +85,8 @@ class Witness:
         self.told_rate_per_minute = 0.0
         self.waits_s = array("d")
         self.eta_errors_s = array("d")  # how much later than first told, of those who were told
+        self.polls = array("l")  # how often each who was let in from the line had to ask
+        self.polled_s = array("d")  # … in how long
         self.eta_told_s = array("d")
         self.late_s = array("d")  # a sample of how late the crowd itself asked
         self.admitted_began_s = array("d")
@@ -172,8 +174,9 @@ class Witness:
     def _waits(self, visitor: Visitor, answer: Answer, *, now_s: float) -> None:
         known = answer.position is not None
         self.order.waits(visitor.place, now_s=now_s, refresh_s=answer.refresh_s, known=known)
-        if visitor.eta_s is None:
+        if visitor.eta_s is None and answer.eta_s is not None:
             visitor.eta_s = answer.eta_s
+            visitor.expected_s = now_s + answer.eta_s
 
     def _enters(self, visitor: Visitor, *, now_s: float) -> None:
         if visitor.admitted:
@@ -188,7 +191,10 @@ class Witness:
         self.waits_s.append(wait_s)
         if visitor.eta_s is not None:
             self.eta_told_s.append(visitor.eta_s)
-            self.eta_errors_s.append(wait_s - visitor.eta_s)
+            self.eta_errors_s.append(now_s - visitor.expected_s)
+        if visitor.next is Ask.POLL and visitor.kind is not Kind.REFRESHER:
+            self.polls.append(visitor.polls + 1)
+            self.polled_s.append(wait_s)
 
     def _visits(self, visitor: Visitor, answer: Answer, *, began_s: float, now_s: float) -> None:
         silence_s = began_s - (visitor.place.heard_s or began_s)

@@ -173,7 +173,7 @@ class Answers:
         own = (
             *_OURS,
             ("Content-Type", page.content_type),
-            ("Content-Security-Policy", self._pages.csp),
+            ("Content-Security-Policy", page.csp),
             ("Content-Language", page.language),
             ("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie"),
             *(_GZIPPED if gzipped else ()),

@@ -1,4 +1,4 @@
-"""The files that pages link to, read once and named by their content.
+"""The files that pages link to or carry, read once and named by their content.
 
 Rules: everything is in memory after the start, so a request never touches the disk and a name can
 never leave its folder. A served name carries a hash of the content, so it may be cached for good
@@ -8,6 +8,8 @@ for built-in files one by one, and may add its own.
 
 import hashlib
 import mimetypes
+import re
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from gzip import compress
@@ -22,6 +24,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
+_ENDS_ITS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,20 @@ class Assets:
     def url(self, name: str) -> str:
         """The address of the file `name`; raise `KeyError` if there is none."""
         return self._prefix + self._served_names[name]
+
+    def text(self, name: str) -> str:
+        """What the file `name` says, to stand inside a page; raise `KeyError` if there is none."""
+        text = self._by_served_name[self._served_names[name]].body.decode()
+        # The browser reads (and hashes) a page with its line ends made one kind.
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if _ENDS_ITS_ELEMENT.search(text):
+            raise ConfigError(["it would end the element that it stands in"], source=name)
+        return text
+
+    def sources(self, *names: str) -> str:
+        """What a Content-Security-Policy calls these files where a page carries their text."""
+        digests = (hashlib.sha256(self.text(name).encode()).digest() for name in names)
+        return " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in digests)
 
 
 def built_in(folder: str) -> Path:

@@ -24,6 +24,7 @@ class Content(Protocol):
 @dataclass(frozen=True, slots=True)
 class Page:
     _content: Content
+    csp: str
     language: str = SOURCE
     content_type: str = "text/html; charset=utf-8"
 

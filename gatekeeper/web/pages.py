@@ -4,7 +4,8 @@ Rules: no I/O after the start and no clock. Every template is compiled and rende
 data, in every language, when `Pages` is made, so that a user's broken template stops the start;
 should it break on real data all the same, the built-in page serves and the log says so once.
 Templates hold all the words, catalogues their translations, and this module only the numbers.
-No page needs inline script or style or anything from elsewhere, and `csp` holds them to that.
+A public page carries its style and script, named by their hashes in `csp`: one request is enough.
+No page needs any other inline code or anything from elsewhere, and `csp` holds them to that.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
 
 # Trusted Types make a slip into innerHTML an error in the browser, not a hole.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'; "
+    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; "
+    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
 )
-_WAITING = "waiting.html"
+# What the public pages carry, so that one request is enough; by 'self' a template may link to more.
+_SCRIPTS = ("waiting.js", "options.js", "problem.js")
+_STYLES = ("waiting.css",)
+_WAITING, _DASHBOARD = "waiting.html", "dashboard.html"
 
 log = structlog.get_logger()
 
@@ -44,9 +48,7 @@ log = structlog.get_logger()
 class Pages:
     """All pages and assets. `templates` and `static` override the built-in files one by one."""
 
-    # An origin may frame its own pages, so the waiting page may stand in such a frame too.
-    csp = _POLICY + "frame-ancestors 'self'"
-    dashboard_csp = _POLICY + "frame-ancestors 'none'"
+    dashboard_csp = _POLICY.format(scripts="", styles="", frames="'none'")
 
     def __init__(
         self,
@@ -56,8 +58,16 @@ class Pages:
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
     ) -> None:
         self._assets = Assets(overrides=static, prefix=asset_prefix)
-        self._templates = Templates(templates, asset_url=self.asset_url)
-        self._waiting = WaitingPage(WaitingTemplate(self._templates, name=_WAITING))
+        self._templates = Templates(
+            templates, asset_url=self.asset_url, asset_text=self._assets.text
+        )
+        # An origin may frame its own pages, so the waiting page may stand in such a frame too.
+        self.csp = _POLICY.format(
+            scripts=" " + self._assets.sources(*_SCRIPTS),
+            styles=" " + self._assets.sources(*_STYLES),
+            frames="'self'",
+        )
+        self._waiting = WaitingPage(WaitingTemplate(self._templates, name=_WAITING, csp=self.csp))
         self._failed: set[str] = set()  # templates that broke on real data
         self._built_in: Pages | None = None
         self._check(source=str(templates) if templates else "templates")
@@ -98,7 +108,7 @@ class Pages:
 
     def dashboard(self) -> Page:
         """The operator's page; it goes out with `dashboard_csp`."""
-        return self._render("dashboard.html", language(SOURCE))
+        return self._render(_DASHBOARD, language(SOURCE))
 
     def asset(self, name: str) -> Asset | None:
         """The file served as `name` (with its hash), to be cached for good."""
@@ -117,7 +127,8 @@ class Pages:
         except Exception as error:  # noqa: BLE001  as above
             built_in = self._instead_of(template, error)
             return built_in._render(template, words, **values)  # noqa: SLF001  of the same class
-        return Page(Rendered(body.encode()), words.code)
+        csp = self.dashboard_csp if template == _DASHBOARD else self.csp
+        return Page(Rendered(body.encode()), csp, words.code)
 
     def _instead_of(self, template: str, error: Exception) -> Pages:
         """The built-in pages, since the operator's `template` failed."""
@@ -160,7 +171,7 @@ class Pages:
                     ),
                 )
             yield "left.html", partial(self.left, lang=lang)
-        yield "dashboard.html", self.dashboard
+        yield _DASHBOARD, self.dashboard
         yield _WAITING, self._waiting.try_out
 
 

@@ -21,6 +21,7 @@ from jinja2 import (
     StrictUndefined,
 )
 from jinja2.bccache import Bucket, BytecodeCache
+from markupsafe import Markup
 
 from gatekeeper.web.assets import built_in
 from gatekeeper.web.languages import Language, languages
@@ -33,7 +34,13 @@ class Templates:
     An overriding template may build on the one it replaces: `{% extends "builtin/waiting.html" %}`.
     """
 
-    def __init__(self, overrides: Path | None, *, asset_url: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        overrides: Path | None,
+        *,
+        asset_url: Callable[[str], str],
+        asset_text: Callable[[str], str],
+    ) -> None:
         shipped = FileSystemLoader(built_in("templates"))
         loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
         if overrides is not None:
@@ -42,7 +49,10 @@ class Templates:
         self._environments: dict[str, Environment] = {}
         for language in languages().values():
             environment = _environment(language, ChoiceLoader(loaders), compiled)
-            environment.globals["asset_url"] = asset_url
+            environment.globals |= {
+                "asset_url": asset_url,
+                "asset_text": lambda name: Markup(asset_text(name)),  # noqa: S704  our own file
+            }
             self._environments[language.code] = environment
 
     def render(self, name: str, language: Language, values: Mapping[str, object]) -> str:

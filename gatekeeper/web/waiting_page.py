@@ -38,6 +38,7 @@ class Form(Protocol):
     """A template of whatever kind."""
 
     name: str
+    csp: str
 
     def values(self, view: WaitingView, words: Language) -> Values:
         """What is the visitor's own."""
@@ -79,13 +80,13 @@ class WaitingPage:
             except Exception as error:  # noqa: BLE001  a template may raise anything
                 self._render_for_each(repr(error))
                 return self.rendered(view)
-        return Page(Filled(composed, values, words), words.code)
+        return Page(Filled(composed, values, words), self._form.csp, words.code)
 
     def rendered(self, view: WaitingView) -> Page:
         """The same, without composing."""
         words = language(view.lang)
         text = self._form.render(view, words, self._form.values(view, words))
-        return Page(Rendered(text.encode()), words.code)
+        return Page(Rendered(text.encode()), self._form.csp, words.code)
 
     def try_out(self) -> None:
         """See that composed pages are what the template renders, in all states and places."""
@@ -101,9 +102,10 @@ class WaitingPage:
 class WaitingTemplate:
     """A form of our own: a Jinja template."""
 
-    def __init__(self, templates: Templates, *, name: str) -> None:
+    def __init__(self, templates: Templates, *, name: str, csp: str) -> None:
         self._templates = templates
         self.name = name
+        self.csp = csp
 
     def values(self, view: WaitingView, words: Language) -> Values:
         wait = wait_range(view.eta_seconds)

@@ -9,15 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatekeeper.web.assets import Assets
 from gatekeeper.web.compose import Composed
 from gatekeeper.web.languages import languages
-from gatekeeper.web.pages import Pages, WaitingView
+from gatekeeper.web.pages import WaitingView
 from gatekeeper.web.samples import STATES
 from gatekeeper.web.templates import Templates
 from gatekeeper.web.waiting_page import WaitingPage, WaitingTemplate
 
-PAGES = Pages()
-PAGE = WaitingPage(WaitingTemplate(Templates(None, asset_url=PAGES.asset_url), name="waiting.html"))
+ASSETS = Assets(overrides=None, prefix="/")
+
+
+def page_by(folder: Path | None) -> WaitingPage:
+    templates = Templates(folder, asset_url=ASSETS.url, asset_text=ASSETS.text)
+    return WaitingPage(WaitingTemplate(templates, name="waiting.html", csp=""))
+
+
+PAGE = page_by(None)
 
 numbers = st.one_of(st.integers(0, 130), st.integers(0, 3_000_000))
 
@@ -88,9 +96,7 @@ def test_any_pieces_with_anything_between_them_make_one_gzip(
 def page_of(folder: Path, text: str) -> WaitingPage:
     text = f"{{% if view.position is not none %}}{text}{{% endif %}}"
     (folder / "waiting.html").write_text(text)
-    page = WaitingPage(
-        WaitingTemplate(Templates(folder, asset_url=PAGES.asset_url), name="waiting.html")
-    )
+    page = page_by(folder)
     page.try_out()
     return page
 

@@ -37,6 +37,7 @@ class Cheats:
     fails: bool = False
     hides_positions: bool = False
     one_replica_knows_no_pass: bool = False
+    counts_nobody: bool = False
 
 
 @dataclass
@@ -232,7 +233,7 @@ class FakeGate:
             "queue_length": len(self.line),
             "active": self.active,
             "max_active": self.max_active,
-            "released_total": self.released_total,
+            "released_total": 0 if self.cheats.counts_nobody else self.released_total,
         }
         return web.json_response({"rooms": [room]})
 

@@ -70,6 +70,9 @@ async def test_everybody_patient_gets_in() -> None:
 
     assert verdict.ok, verdict
     assert verdict.figures["admitted"] == 40
+    assert verdict.figures["polls_per_visitor"]["mean"] > 1
+    assert verdict.figures["polls_per_visitor"]["at_a_fixed_5_s"] == 1  # nobody waited for longer
+    assert verdict.figures["eta_error_s"]["p50"] == pytest.approx(0, abs=1)
     assert promise(verdict, LIES).held is None
     assert promise(verdict, ACTIVE).held is None
 
@@ -114,6 +117,14 @@ async def test_the_operators_count_shows_a_rate_that_polls_are_too_coarse_to_sho
 
     assert broken(verdict) == [RATE]
     assert "own count" in promise(verdict, RATE).detail
+
+
+async def test_a_gate_that_counts_too_few_is_found_out_by_its_answers() -> None:
+    cheats = Cheats(times_faster_than_told=4, counts_nobody=True)
+    async with FakeGate(cheats=cheats).running() as gate:
+        verdict = await judged(gate, replace(plan_for(gate), admin_url=gate.url))
+
+    assert broken(verdict) == [RATE]
 
 
 async def test_one_too_many_inside_is_found_out() -> None:

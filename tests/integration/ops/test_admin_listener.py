@@ -1,8 +1,10 @@
 """The operator's listener, asked over HTTP: controls, refusals and what is to be seen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from aiohttp import web
@@ -14,7 +16,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin
+from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard
 from gatekeeper.web.pages import Pages
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer
@@ -22,11 +24,14 @@ from tests.servers import StoreServer
 CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
 
 
+SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
+
+
 @asynccontextmanager
 async def running_admin(
     store_url: str,
     *rooms: str,
-    token: str = "",
+    credentials: Sequence[Credential] = (),
     problems: Callable[[], list[str]] = list,
 ) -> AsyncIterator[Visitor]:
     """The listener in this process, and someone who asks it."""
@@ -41,9 +46,12 @@ async def running_admin(
     async def ready() -> list[str]:
         return problems()
 
+    folder = TemporaryDirectory()
+    audit = AuditLog(Path(folder.name))
     admin = Admin(
         operators,
-        token=token,
+        guard=Guard(credentials, audit=audit),
+        audit=audit,
         pages=Pages(asset_prefix="/static/"),
         ready=ready,
         exposition=lambda _states, _names: b"",
@@ -60,6 +68,7 @@ async def running_admin(
             for each in operators.values():
                 await each.close()
             await store.close()
+            folder.cleanup()
 
 
 async def status(
@@ -257,7 +266,7 @@ async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name:
 async def test_without_the_token_nothing_is_done_or_told(
     store_url: str, room_name: RoomName, authorization: str | None
 ) -> None:
-    async with running_admin(store_url, room_name, token="sesame") as operator:
+    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
         headers = {} if authorization is None else {"Authorization": authorization}
         for target in CONTROLS:
@@ -273,7 +282,10 @@ async def test_without_the_token_nothing_is_done_or_told(
 async def test_bytes_that_are_no_text_are_no_bearer_token(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with running_admin(store_url, room_name, token="sesame") as operator, asyncio.timeout(5):
+    async with (
+        running_admin(store_url, room_name, credentials=SESAME) as operator,
+        asyncio.timeout(5),
+    ):
         port = URL(operator.urls[0]).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(
@@ -287,7 +299,7 @@ async def test_bytes_that_are_no_text_are_no_bearer_token(
 async def test_health_and_the_dashboards_files_ask_for_no_token(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with running_admin(store_url, room_name, token="sesame") as operator:
+    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         for target in ("/healthz", "/readyz", "/"):
             assert (await operator.ask("GET", target)).status == 200
 
@@ -335,7 +347,7 @@ async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> 
 async def test_with_a_token_the_address_does_not_matter(
     store_url: str, room_name: RoomName
 ) -> None:
-    async with running_admin(store_url, room_name, token="sesame") as operator:
+    async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         headers = {"Host": "gate.example", "Authorization": "Bearer sesame"}
         await status(operator, room_name, headers=headers)
 

@@ -1,7 +1,7 @@
 """The judge finds every broken promise that the evidence proves, and no other."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
@@ -16,6 +16,7 @@ from gatekeeper.demo.judge import (
     most_above_rate,
     most_certain_above_rate,
     most_certain_in,
+    most_counted_in,
 )
 
 REFRESH_S = 10.0
@@ -278,6 +279,40 @@ def test_a_store_that_forgot_its_totals_and_was_told_them_again_released_nobody(
 
 def test_a_single_sample_proves_no_rate() -> None:
     assert most_above_rate([sample(0, 500)], rate_per_minute=60) is None
+    assert most_counted_in(60, [sample(0, 500)]) is None
+
+
+def test_the_fullest_minute_is_found_by_the_gates_own_count() -> None:
+    samples = [sample(at_s, released) for at_s, released in ((0, 5), (30, 6), (50, 40), (90, 70))]
+
+    assert most_counted_in(60, samples) == 64  # from 30 to 90
+    assert most_counted_in(59, samples) == 35  # from 0 to 50
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(0, 5)), min_size=2),
+    st.integers(1, 30),
+)
+def test_the_fullest_counted_span_is_found_as_by_trying_all(
+    steps: list[tuple[int, int, int]], window_s: int
+) -> None:
+    samples: list[Sample] = []
+    at_s = released = 0
+    for pause_s, length_s, more in steps:
+        at_s, released = at_s + pause_s, released + more
+        samples.append(replace(sample(at_s, released), ended_s=at_s + length_s))
+        at_s += length_s
+
+    expected = max(
+        (
+            later.released_total - earlier.released_total
+            for number, later in enumerate(samples)
+            for earlier in samples[:number]
+            if later.ended_s - earlier.began_s <= window_s
+        ),
+        default=None,
+    )
+    assert most_counted_in(window_s, samples) == expected
 
 
 def test_one_too_many_inside_is_seen() -> None:

@@ -1,8 +1,10 @@
 """The pages as bytes: what they say, what they must never contain, and how heavy they are."""
 
 import re
+from base64 import b64encode
 from dataclasses import replace
 from gzip import decompress
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,6 +28,7 @@ VIEW = WaitingView(
 KIB = 1024
 VOID = {"meta", "link", "input", "img", "path", "circle", "br"}
 PAGE_NAMES = ["waiting", "held", "reconnecting", "problem", "left", "dashboard"]
+HIDING = {"head", "template", "script"}
 
 
 class Reader(HTMLParser):
@@ -35,13 +38,14 @@ class Reader(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.code: dict[str, list[str]] = {"script": [], "style": []}
         self._open: list[tuple[str, bool]] = []  # and whether it hides what is in it
         self.feed(page.body.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
-            self._open.append((tag, "hidden" in dict(attrs) or tag in {"head", "template"}))
+            self._open.append((tag, "hidden" in dict(attrs) or tag in HIDING))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -50,6 +54,8 @@ class Reader(HTMLParser):
         assert self._open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1][0] in self.code:
+            self.code[self._open[-1][0]].append(data)
         if not any(hides for _, hides in self._open):
             self.text += data
 
@@ -235,27 +241,55 @@ def test_a_hostile_message_stays_text(pages: Pages) -> None:
     assert Reader(page).text.count(HOSTILE) == 2
 
 
-def test_no_page_has_inline_script_or_style_or_anything_from_elsewhere(any_page: Page) -> None:
-    for tag, attributes in Reader(any_page).tags:
-        assert tag != "style"
-        assert tag != "script" or attributes.get("src")
+def test_no_page_has_code_without_a_hash_in_the_policy_or_anything_from_elsewhere(
+    any_page: Page, pages: Pages
+) -> None:
+    reader = Reader(any_page)
+    for kind, codes in reader.code.items():
+        for code in codes:
+            assert source_of(code) in directives(pages.csp)[f"{kind}-src"]
+    for _, attributes in reader.tags:
         for name, value in attributes.items():
             assert name != "style"
             assert not name.startswith("on")
             if name in {"src", "href", "action"}:
                 assert value is not None
-                assert not re.match(r"[a-z]+:|//", value)
+                assert not re.match(r"(?!data:image/svg\+xml,)[a-z]+:|//", value)
 
 
-@pytest.mark.parametrize("policy", [Pages.csp, Pages.dashboard_csp])
-def test_the_policy_starts_from_nothing_and_allows_no_inline_code(policy: str) -> None:
-    directives = dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
-    assert directives["default-src"] == "'none'"
-    assert directives["script-src"] == directives["style-src"] == "'self'"
-    assert directives["base-uri"] == "'none'"
-    assert directives["form-action"] == "'self'"
-    assert "frame-ancestors" in directives
-    assert "unsafe" not in policy
+def source_of(code: str) -> str:
+    return f"'sha256-{b64encode(sha256(code.encode()).digest()).decode()}'"
+
+
+def directives(policy: str) -> dict[str, str]:
+    return dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
+
+
+def test_the_policies_start_from_nothing_and_allow_only_code_that_they_name(pages: Pages) -> None:
+    for policy in (pages.csp, pages.dashboard_csp):
+        allowed = directives(policy)
+        assert allowed["default-src"] == allowed["base-uri"] == "'none'"
+        for kind in ("script-src", "style-src"):
+            own, *hashes = allowed[kind].split()
+            assert own == "'self'"
+            assert all(each.startswith("'sha256-") for each in hashes)
+        assert allowed["form-action"] == "'self'"
+        assert "frame-ancestors" in allowed
+        assert "unsafe" not in policy
+    assert directives(pages.dashboard_csp)["script-src"] == "'self'"
+
+
+def test_an_own_style_is_carried_and_named_like_the_built_in_one(tmp_path: Path) -> None:
+    own = Pages(static=write(tmp_path, "waiting.css", "h1 { color: red }\r\n"))
+    [style] = Reader(own.waiting(VIEW)).code["style"]
+    assert style == "h1 { color: red }\n"
+    assert source_of(style) in own.csp
+
+
+@pytest.mark.parametrize("text", ["/* </style> */", "/* </SCRIPT */", "/* <!-- */"])
+def test_a_style_that_would_end_its_element_stops_the_start(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"waiting\.css"):
+        Pages(static=write(tmp_path, "waiting.css", text))
 
 
 def test_no_page_is_indexed_and_all_fit_a_phone(any_page: Page) -> None:
@@ -276,14 +310,8 @@ def test_every_page_has_a_heading_a_language_a_title_and_a_main_landmark(any_pag
 # --- weight ---
 
 
-def test_page_style_and_script_together_weigh_less_than_15_kib(pages: Pages) -> None:
-    page = pages.waiting(VIEW)
-    weight = len(page.gzip)
-    for name in ("waiting.css", "waiting.js", "favicon.svg"):
-        asset = pages.asset(pages.asset_url(name).rpartition("/")[2])
-        assert asset is not None
-        weight += len(asset.gzip)
-    assert weight < 15 * KIB
+def test_the_one_request_of_a_visitor_weighs_less_than_15_kib(pages: Pages) -> None:
+    assert len(pages.waiting(VIEW).gzip) < 15 * KIB
 
 
 def test_the_gzip_of_a_page_is_the_page(pages: Pages) -> None:
@@ -400,8 +428,8 @@ def test_a_template_that_breaks_on_real_data_is_replaced_by_the_built_in_one(
         reader = Reader(pages.waiting(replace(VIEW, position=777)))
         assert "777" in reader.words
         assert pages.left(path="/x").body == Pages().left(path="/x").body
-    for link in reader.attributes("link"):  # of the built-in files, which are still served
-        assert link["href"] is not None
-        assert pages.asset(link["href"].rpartition("/")[2]) is not None
+    # Its style is the built-in one, and its own policy allows that.
+    [style] = reader.code["style"]
+    assert source_of(style) in pages.waiting(replace(VIEW, position=777)).csp
     assert pages.waiting(VIEW).body == b"own"
     assert capsys.readouterr().out.count("template_failed") == 2

@@ -1,0 +1,142 @@
+"""A gate of many replicas for benchmarks: each `gatekeeper serve` by itself, on one real store and
+one real NATS, in front of an origin that costs next to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from gatekeeper.room.embedded import start_events, start_store
+from tests.gates import SECRET, GateProcess
+from tests.integration.load.processes import memory_bytes, workers_of
+
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A running gate."""
+
+    gates: Sequence[GateProcess]
+    store_url: str
+    store_pid: int
+    events_pid: int
+
+    @property
+    def urls(self) -> list[str]:
+        return [gate.url for gate in self.gates]
+
+    @property
+    def admin_url(self) -> str:
+        return self.gates[0].admin_url
+
+    def workers(self) -> list[int]:
+        return [pid for gate in self.gates for pid in workers_of(gate.process.pid)]
+
+    def worker_memory_bytes(self) -> int:
+        """The memory of the worker that has most of it for itself alone."""
+        return max(memory_bytes(pid) for pid in self.workers())
+
+    async def admin(self, method: str, path: str) -> dict[str, Any]:
+        """What the operator's listener of the first replica answers."""
+        request = urllib.request.Request(self.admin_url + path, method=method)
+
+        def ask() -> Any:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)
+
+        return cast(dict[str, Any], await asyncio.to_thread(ask))
+
+    async def room(self) -> dict[str, Any]:
+        told = await self.admin("GET", "/admin/status")
+        return cast(dict[str, Any], told["rooms"][0])
+
+
+@asynccontextmanager
+async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
+    """`admission`: the lines of that table of the configuration."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-")))
+        store = await start_store(folder)
+        stack.push_async_callback(store.stop)
+        events = await start_events(folder)
+        stack.push_async_callback(events.stop)
+        loop = asyncio.get_running_loop()
+        origin = await loop.create_server(_Origin, "127.0.0.1", 0)
+        stack.callback(origin.close)
+        origin_port = origin.sockets[0].getsockname()[1]
+        gates = [
+            stack.enter_context(
+                GateProcess(
+                    _toml(
+                        origin_port,
+                        store_url=store.url,
+                        events_url=events.url,
+                        admission=admission,
+                    )
+                )
+            )
+            for _ in range(replicas)
+        ]
+        await asyncio.gather(*(gate.serving() for gate in gates))
+        yield Rig(gates, store.url, store.pid, events.pid)
+
+
+def cpu_s(*pids: int) -> float:
+    """The processor time that these processes have had, seconds."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS_PER_S
+
+
+class _Origin(asyncio.Protocol):
+    """Answers every request alike; those of the gate have no bodies and are not pipelined."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._last = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        data = self._last + data
+        self._last = data[-3:]
+        self._transport.write(_ANSWER * data.count(b"\r\n\r\n"))
+
+
+def _toml(origin_port: int, *, store_url: str, events_url: str, admission: str) -> str:
+    return f"""
+[server]
+listen = "127.0.0.1:{free_port()}"
+workers = 1
+[origin]
+url = "http://127.0.0.1:{origin_port}"
+[store]
+url = "{store_url}"
+[events]
+url = "{events_url}"
+[tokens]
+secrets = ["{SECRET.decode()}"]
+[admin]
+listen = "127.0.0.1:{free_port()}"
+[admission]
+{admission}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -1,0 +1,116 @@
+"""Wires the operator's listener of one process group.
+
+Rules. It runs in the supervisor, which is no replica: it sees visitors in figures only, and when
+it dies the workers go with it. What is started here is undone by the caller's stack.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+
+from aiohttp import web
+
+from gatekeeper.children import WorkerProcess
+from gatekeeper.config import Config, RoomName
+from gatekeeper.errors import StartError, StoreError
+from gatekeeper.keys import admin_secrets
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.seal import Seal
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard
+from gatekeeper.web.exposition import exposition
+from gatekeeper.web.pages import Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where this process group keeps what lasts, and what its workers count."""
+
+    state: Path
+    metrics: Path
+
+
+class Control:
+    """The admin listener and what it stands on."""
+
+    def __init__(
+        self, config: Config, *, workers: Sequence[WorkerProcess], pages: Pages, folders: Folders
+    ) -> None:
+        self._config = config
+        self._workers = workers
+        self._pages = pages
+        self._folders = folders
+
+    async def start(
+        self,
+        stack: AsyncExitStack,
+        bound: socket.socket,
+        *,
+        store: RedisStore,
+        events_url: str,
+        seal: Seal,
+    ) -> None:
+        """Serve on `bound`. Raises StartError."""
+        config = self._config
+        events: Events = NoEvents()
+        if events_url != "off":
+            events = NatsEvents(events_url, replica="operator", seal=seal)
+            events.connect()
+        stack.push_async_callback(events.close)
+        operators: dict[RoomName, Operator] = {}
+        for room in config.rooms:
+            operators[room.name] = operator = Operator(store, events, Rules.of(room))
+            stack.push_async_callback(operator.close)
+        audit = AuditLog(self._folders.state)
+        admin = Admin(
+            operators,
+            guard=Guard(
+                credentials(config),
+                audit=audit,
+                trusted=[ip_network(network) for network in config.server.trusted_proxies],
+            ),
+            audit=audit,
+            pages=self._pages,
+            ready=partial(self._ready, store),
+            exposition=partial(exposition, self._folders.metrics),
+        )
+        runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=2)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        try:
+            await web.SockSite(runner, bound).start()
+        except OSError as error:
+            raise cannot_listen(config.admin.listen, error, key="admin.listen") from error
+
+    async def _ready(self, store: RedisStore) -> list[str]:
+        problems = [f"worker {w.number} is down" for w in self._workers if not w.serving]
+        try:
+            await store.ping()
+        except StoreError as error:
+            problems.append(error.public)
+        return problems
+
+
+def credentials(config: Config) -> list[Credential]:
+    """Who may ask, of the configuration. Raises ConfigError when a file cannot be read."""
+    found = [
+        Credential.of(token.name, token.role, secret=secret)
+        for token, secret in zip(config.admin.tokens, admin_secrets(config), strict=True)
+    ]
+    if config.admin.token:
+        found.insert(0, Credential.of("admin", "full", secret=config.admin.token.encode()))
+    return found
+
+
+def cannot_listen(listen: str, error: OSError, *, key: str) -> StartError:
+    return StartError(
+        f"cannot listen on {listen}: {error.strerror}; end what uses that port, or set {key}"
+    )
