@@ -1,8 +1,8 @@
 """The parent process: embedded servers, workers, and the admin listener.
 
 Rules. Whatever is started here ends here, in the reverse order: workers first, so that requests
-under way still find their store. Nothing is served before everything it needs answers, and what
-does not is named in one line. SIGHUP goes on to the workers.
+under way still find their store. What keeps a gate from serving is named in one line; a shared
+store that is away does not. SIGHUP goes on to the workers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gatekeeper.errors import StartError, StoreError
 from gatekeeper.keys import admin_secrets, read_secrets, signing_secrets
 from gatekeeper.room.embedded import EmbeddedServer, start_events, start_store, state_folder
 from gatekeeper.room.seal import Seal
-from gatekeeper.room.store import RedisStore
+from gatekeeper.room.store import RedisStore, StoreRefused
 from gatekeeper.values import split_listen
 from gatekeeper.web.admin import STATIC_PREFIX
 from gatekeeper.web.pages import Pages
@@ -85,13 +85,7 @@ class Supervisor:
         await self._start_servers(folder)
         store = RedisStore(self._store_url, timeout_s=config.store.timeout)
         self._stack.push_async_callback(store.close)
-        try:
-            await store.ping()
-        except StoreError as error:
-            raise StartError(
-                f"the store at {_without_password(self._store_url)} does not answer: start it, or "
-                'set store.url ("embedded" brings its own)'
-            ) from error
+        await self._greet(store)
         metrics_folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory("gatekeeper")))
         plan = Plan(
             config=config,
@@ -115,6 +109,17 @@ class Supervisor:
         )
         scheme = "https" if config.server.tls else "http"
         self.serving = Serving(f"{scheme}://{_reachable(host)}:{port}", admin_url, self._pids)
+
+    async def _greet(self, store: RedisStore) -> None:
+        """A store that is away may come; one that refuses needs another address or password."""
+        address = _without_password(self._store_url)
+        try:
+            await store.ping()
+        except StoreRefused as error:
+            raise StartError(f"{error.public}: the one at {address}; see store.url") from error
+        except StoreError:
+            said = "does not answer: serving passes, and newcomers wait until it does"
+            log.warning("store_away", store=address, why=said)
 
     async def _start_workers(self) -> None:
         """All at once; the first that fails stops the others."""

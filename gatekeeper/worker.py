@@ -30,7 +30,7 @@ from aiohttp.web import Server
 
 from gatekeeper import metrics
 from gatekeeper.config import Config, RoomName
-from gatekeeper.errors import GatekeeperError, StartError, StoreError
+from gatekeeper.errors import GatekeeperError, StartError
 from gatekeeper.logs import set_up_logging
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
@@ -92,7 +92,7 @@ class Worker:
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Serve. Raises StartError, ConfigError or StoreError; what was begun is undone."""
+        """Serve. Raises StartError or ConfigError; what was begun is undone."""
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -121,13 +121,15 @@ class Worker:
         for room_config in config.rooms:
             name = room_config.name
             room = LiveRoom(store, events, Rules.of(room_config), replica=self.replica)
-            await room.start()
             stack.push_async_callback(room.close)
             self.rooms[name] = room
             entrances[name] = Entrance(room, room_config)
             credentials[name] = Credentials(
                 Tokens(keyring, name), cookie=config.tokens.cookie, room=name
             )
+        async with asyncio.TaskGroup() as group:  # at once: a store that is away costs a time-out
+            for room in self.rooms.values():
+                group.create_task(room.start())
         forwarder = Forwarder(config.origin)
         stack.push_async_callback(forwarder.close)
         answers = Answers(pages)
@@ -291,7 +293,7 @@ def main() -> int:
     set_up_logging(process=f"worker {os.getpid()}")
     try:
         uvloop.run(serve(plan))
-    except (GatekeeperError, StoreError) as error:
+    except GatekeeperError as error:
         print(json.dumps({"failed": error.public}), flush=True)  # noqa: T201  for the supervisor
         return 1
     return 0

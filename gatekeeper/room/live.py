@@ -3,18 +3,17 @@
 Rules. The store's failure is noticed here and nowhere else: it becomes `view.store_up = False`,
 which the decision takes as an input, and a `None` to whoever asked. From then on only the pacer
 calls, so that no time-outs pile up, and the store is up again when it has been given all that it
-missed. The pacer calls at every beat, so a replica that hears no events is right within a beat.
-There is no leader: each replica's call releases what is due at that instant and finds nothing left
-if another was first.
+missed. A replica that starts meanwhile joins when it is back; until then it knows what the others
+tell of the newest state they hold. The pacer calls at every beat, so a replica that hears no events
+is right within a beat. There is no leader: each replica's call releases what is due at that instant
+and finds nothing left if another was first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -25,8 +24,8 @@ from gatekeeper.policy.decision import Granted, Placed, Standing
 from gatekeeper.policy.pacing import LocalBucket, beat_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.batch import BATCH_LIMIT
 from gatekeeper.room.events import Events
+from gatekeeper.room.missed import Missed
 from gatekeeper.room.queue import Asking, Left, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store, StoreFull
@@ -35,8 +34,6 @@ from gatekeeper.room.view import View
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
 _BEAT_JITTER = 0.1
 _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
-_MOST_MISSED = 200_000  # visitors of each kind remembered through an outage of the store; 30 MB
-_PORTION = 8 * BATCH_LIMIT  # what is sent at once of what the store missed
 _SAY_AGAIN_AFTER_S = 60.0
 
 _Answer = TypeVar("_Answer")
@@ -77,21 +74,22 @@ class LiveRoom:
         self._published_at_s = 0.0
         self._regained_at_s = 0.0
         self._said_full_at_s = float("-inf")
-        # What the store missed.
-        self._stamped: deque[Asking] = deque(maxlen=_MOST_MISSED)
-        self._touched: dict[VisitorId, int] = {}
-        self._revoked: set[VisitorId] = set()
+        self._missed = Missed(
+            self.queue, on_revoked=self._tell_revoked, on_refused=self._refused_elsewhere
+        )
+        self._has_joined = self._is_late = False
         self._told_again_in = 0  # the epoch
         self.on_revoked: Callable[[Sequence[VisitorId]], None] = lambda _visitors: None
 
     async def start(self) -> None:
-        """Join the room, learn all there is to know, and begin to pace.
-
-        Raises StoreError when the store does not answer.
-        """
-        await self.queue.join(starting=True)
+        """Join the room, learn all there is to know, and begin to pace."""
         await self._events.listen(self.rules.room, self)
-        await self._beat()
+        try:
+            await self._beat()
+        except StoreError as error:
+            self._is_late = True
+            log.warning("store_away", room=self.rules.room, error=error.public)
+            metrics.store_up.labels(self.rules.room).set(0)
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
     async def close(self) -> None:
@@ -129,10 +127,8 @@ class LiveRoom:
 
         They stop counting here at once, also when the store is away (then None).
         """
-        until_s = self.view.now_s() + self.rules.revoked_for_s
-        self.view.revoke(visitors, until_s=until_s, count=0)
-        self.on_revoked(visitors)
-        self._revoked.update(visitors)
+        self.hear_revoked(visitors, count=0)
+        self._missed.revoked(visitors)
         if not self.view.store_up:
             return None
         try:
@@ -140,11 +136,22 @@ class LiveRoom:
         except StoreError as error:
             self._lost(error)
             return None
-        self._revoked.difference_update(visitors)
-        self.view.revoke(visitors, until_s=until_s, count=state.revocations)
-        await self._events.publish_revoked(self.rules.room, visitors, count=state.revocations)
+        self._missed.took_revoked(visitors)
+        await self._tell_revoked(visitors, state.revocations)
         self._wake.set()
         return left
+
+    async def leave_line(self, visitor: VisitorId) -> None:
+        """One who came with a ticket gives back the place. That the store alone remembers."""
+        if self.view.store_up:
+            try:
+                _, [left] = await self.queue.leave([visitor], with_tickets=True)
+            except StoreError as error:
+                self._lost(error)
+            else:
+                if left != "slot":
+                    return
+        await self.leave([visitor])  # they may hold a pass, which every replica honours by itself
 
     def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:
         """Tell the store in the background that this slot lasts; nobody waits for it."""
@@ -152,7 +159,7 @@ class LiveRoom:
         if self.view.store_up:
             self._run_soon(self._touch(visitor, until_us=until_us))
         else:
-            self._remember_touch(visitor, until_us=until_us)
+            self._missed.touched(visitor, until_us=until_us)
 
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self._leave(visitor))
@@ -167,20 +174,23 @@ class LiveRoom:
         """An arrival by the store's clock as last estimated, microseconds; ranked when it is
         back."""
         self._last_stamp_us = max(self._last_stamp_us + 1, round(self.view.now_s() * 1_000_000))
-        asking = Asking(visitor, self._last_stamp_us, has_pass=False, by_proxy=True)
-        self._stamped.append(asking)
+        self._missed.stamped(visitor, arrival_us=self._last_stamp_us)
         return self._last_stamp_us
 
     def take_share(self) -> bool:
-        """Whether this replica's own share of the rate has an admission left. There is none while
-        the store answers, though not to this visitor: then the whole rate is spent there."""
-        if self.view.store_up:
-            return False
+        """Whether this replica's own share of the rate has an admission left.
+
+        There is none while the store answers, though not to this visitor: then the whole rate is
+        spent there. And none for a replica that has heard of no state: it knows neither the mode
+        nor how many share the rate.
+        """
         state = self.view.state
+        if self.view.store_up or state is None:
+            return False
         return self._share.take(
             now_s=self.view.now_s(),
-            rate_per_minute=state.rate_per_minute if state else self.rules.rate_per_minute,
-            replicas=state.replicas if state else 1,
+            rate_per_minute=state.rate_per_minute,
+            replicas=state.replicas,
         )
 
     # Events (the Listener protocol).
@@ -212,6 +222,7 @@ class LiveRoom:
                 await self._beat()
             except StoreError as error:
                 self._lost(error)
+                await self._publish()  # for those who start meanwhile
             except Exception:
                 # A pacer that ended would hold this replica's visitors for ever.
                 log.exception("beat_failed", room=self.rules.room)
@@ -234,6 +245,8 @@ class LiveRoom:
 
     async def _beat(self) -> None:
         held = self.view.state
+        if not self._has_joined:
+            await self._join()
         await self._give_what_was_missed()
         await self.queue.advance()
         self.view.settle(held)
@@ -242,14 +255,24 @@ class LiveRoom:
             log.info("store_back", room=self.rules.room)
             self.view.regain_store()
             self._regained_at_s = self.view.now_s()
-        state = self.view.vouched
-        if state is None:
-            return
-        await self._learn_revocations(state.revocations)
+        if self.view.vouched is not None:
+            await self._learn_revocations(self.view.vouched.revocations)
         self.view.forget_expired()
         metrics.store_up.labels(self.rules.room).set(1)
         metrics.events_up.set(self._events.connected())
-        await self._publish(state)
+        await self._publish()
+
+    async def _join(self) -> None:
+        if self._is_late:  # no mere start: it has stamped visitors, as others may have
+            await self.queue.join()
+        await self.queue.join(starting=True)
+        self._has_joined = True
+
+    async def _give_what_was_missed(self) -> None:
+        try:
+            await self._missed.give()
+        except StoreFull as error:
+            self._lost(error)
 
     async def _learn_revocations(self, count: int) -> None:
         """Read from the store's list what no event told us of; all of it when that explains too
@@ -266,8 +289,11 @@ class LiveRoom:
             if 0 < missing <= learned:
                 return
 
-    async def _publish(self, state: RoomState) -> None:
-        now_s = self.view.now_s()
+    async def _publish(self) -> None:
+        """The newest that the store said: when there is news, and once a second."""
+        state, now_s = self.view.vouched, self.view.now_s()
+        if state is None:
+            return
         version = (state.epoch, state.version)
         quiet_s = now_s - self._published_at_s
         if version == self._published_version and quiet_s < _PUBLISH_AT_LEAST_EVERY_S:
@@ -275,42 +301,16 @@ class LiveRoom:
         self._published_version, self._published_at_s = version, now_s
         await self._events.publish_state(self.rules.room, state, sent_at_s=now_s)
 
-    # What the store missed: told when it is back, kept until it took it.
+    # Revocations.
 
-    async def _give_what_was_missed(self) -> None:
-        try:
-            await self._give_revoked()
-            await self._give_touched()
-            await self._give_stamped()
-        except StoreFull as error:
-            self._lost(error)
+    async def _tell_revoked(self, visitors: Sequence[VisitorId], count: int) -> None:
+        """The store took these revocations, which makes so many in all."""
+        until_s = self.view.now_s() + self.rules.revoked_for_s
+        self.view.revoke(visitors, until_s=until_s, count=count)
+        await self._events.publish_revoked(self.rules.room, visitors, count=count)
 
-    async def _give_stamped(self) -> None:
-        """Until none is left; more may come meanwhile, but not for ever."""
-        for _ in range(0, _MOST_MISSED, _PORTION):
-            portion = list(islice(self._stamped, _PORTION))
-            if not portion:
-                return
-            await asyncio.gather(*map(self.queue.poll, portion))
-            for _ in portion:
-                self._stamped.popleft()
-
-    async def _give_touched(self) -> None:
-        while self._touched:
-            portion = dict(islice(self._touched.items(), _PORTION))
-            await asyncio.gather(
-                *(self._touch_now(visitor, until_us=us) for visitor, us in portion.items())
-            )
-            for visitor, us in portion.items():
-                if self._touched.get(visitor) == us:
-                    del self._touched[visitor]
-
-    async def _give_revoked(self) -> None:
-        while self._revoked:
-            visitors = list(islice(self._revoked, BATCH_LIMIT))
-            state, _ = await self.queue.leave(visitors)
-            self._revoked.difference_update(visitors)
-            await self._events.publish_revoked(self.rules.room, visitors, count=state.revocations)
+    def _refused_elsewhere(self, visitor: VisitorId) -> None:
+        self.hear_revoked([visitor], count=0)
 
     def _tell_again(self) -> None:
         """The store forgot something, and may have forgotten any of the revocations."""
@@ -319,12 +319,8 @@ class LiveRoom:
             return
         self._told_again_in = epoch
         log.warning("store_forgot", room=self.rules.room)
-        self._revoked.update(self.view.revoked())
+        self._missed.revoked(self.view.revoked())
         self._wake.set()
-
-    def _remember_touch(self, visitor: VisitorId, *, until_us: int) -> None:
-        if len(self._touched) < _MOST_MISSED or visitor in self._touched:
-            self._touched[visitor] = max(until_us, self._touched.get(visitor, 0))
 
     # Behind the scenes.
 
@@ -347,14 +343,13 @@ class LiveRoom:
 
     async def _touch(self, visitor: VisitorId, *, until_us: int) -> None:
         try:
-            await self._touch_now(visitor, until_us=until_us)
+            holds = await self.queue.touch(visitor, until_us=until_us)
         except StoreError as error:
-            self._remember_touch(visitor, until_us=until_us)
+            self._missed.touched(visitor, until_us=until_us)
             self._lost(error)
-
-    async def _touch_now(self, visitor: VisitorId, *, until_us: int) -> None:
-        if not await self.queue.touch(visitor, until_us=until_us):
-            self.hear_revoked([visitor], count=0)
+        else:
+            if not holds:
+                self._refused_elsewhere(visitor)
 
     async def _leave(self, visitor: VisitorId) -> None:
         await self.leave([visitor])

@@ -113,10 +113,17 @@ class Queue:
         )
         return state, int(rest[0])
 
-    async def leave(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Left]]:
-        """Give back places and slots; their tokens are honoured no more."""
+    async def leave(
+        self, visitors: Sequence[VisitorId], *, with_tickets: bool = False
+    ) -> tuple[RoomState, list[Left]]:
+        """Give back places and slots; their tokens are honoured no more.
+
+        `with_tickets`: that is what they came with, so those who hold no slot hold no pass.
+        """
+        rules = self._rules
+        ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
         state, rest = await self._run(
-            _LEAVE, _us(self._rules.revoked_for_s), *visitors, changes=True
+            _LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors, changes=True
         )
         meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]

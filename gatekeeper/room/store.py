@@ -20,7 +20,14 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
@@ -35,6 +42,10 @@ _FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 class StoreFull(StoreError):
     """The store is at `maxmemory`: it answers, removes, and takes nothing more."""
+
+
+class StoreRefused(StoreError):
+    """It answers, and not as a store would that will have us: a password, another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,8 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._redis.ping()
+        except (AuthenticationError, ResponseError, InvalidResponse) as error:
+            raise StoreRefused(f"the store refuses: {error}") from error
         except _FAILURES as error:
             raise StoreError("the store does not answer") from error
 

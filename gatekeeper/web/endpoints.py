@@ -164,7 +164,7 @@ class Endpoints:
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a visitor who waits.
         if visit.held.token is not None:
-            await visit.entrance.room.leave([visit.held.token.visitor])
+            await visit.entrance.leave(visit.held.token)
             headers = visit.headers(None)
         if asked.accepts("text/html"):
             return self._answers.left(asked, path=visit.entrance.config.path, headers=headers)

@@ -127,6 +127,13 @@ class Entrance:
             case _:
                 then(self._without_store(decision))
 
+    async def leave(self, held: Token) -> None:
+        """The holder gives back the place or the slot."""
+        if isinstance(held, Ticket):
+            await self.room.leave_line(held.visitor)
+        else:
+            await self.room.leave([held.visitor])
+
     def _arrive(self, then: Then) -> None:
         visitor = new_visitor_id()
         self.room.arrive_soon(visitor, lambda said: then(self._after(said, visitor, None)))

@@ -9,7 +9,7 @@ from gatekeeper.policy.decision import Gone, Granted, Mode, Placed
 from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
 
-ANN, BOB, CAT = VisitorId("ann"), VisitorId("bob"), VisitorId("cat")
+ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
 SOON_US = 60_000_000
 
 
@@ -265,6 +265,37 @@ async def test_a_revocation_is_forgotten_when_no_token_can_be_valid(
     await ground.pass_time(1.1)
     await replica.released()
     assert await replica.queue.revoked() == {}
+
+
+async def test_one_who_leaves_the_line_has_spent_the_ticket_and_is_no_revocation(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(keep_place="10m")
+    answers = await arrive(replica, ["ann", "bob", "cat"])
+    state, left = await replica.queue.leave([BOB, CAT, DAN], with_tickets=True)
+    assert left == ["place", "place", "nothing"]
+    assert (state.revocations, state.queue_length, state.abandoned_total) == (0, 0, 2)
+    await ground.pass_time(600)
+    await replica.released()
+    assert await poll(replica, {"bob": answers["bob"]}) == {"bob": Gone()}
+    assert (await ground.read()).keys() & {"revoked", "queue"} == set()
+    await ground.pass_time(31)  # by now the ticket has expired
+    await replica.released()
+    assert "spent" not in await ground.read()
+
+
+async def test_one_who_leaves_with_a_ticket_and_holds_a_slot_is_revoked(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room()
+    answers = await arrive(replica, ["ann"])
+    state, left = await replica.queue.leave([ANN], with_tickets=True)
+    assert (left, state.revocations, state.active) == (["slot"], 1, 0)
+    question = asking("ann", answers["ann"].arrival_us, has_pass=True)
+    assert await replica.queue.poll(question) == Gone()
+    state, left = await replica.queue.leave([ANN], with_tickets=True)
+    assert (left, state.revocations) == (["nothing"], 1)
+    assert (await ground.read()).keys() & {"revoked", "spent"} == {"revoked"}
 
 
 # Spent tickets

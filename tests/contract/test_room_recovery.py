@@ -379,7 +379,8 @@ BAD_CALLS: dict[str, list[str]] = {
     "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
     "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
     "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
-    "leave": ["x", "ann", "bob"],
+    "leave": ["x", "0", "ann", "bob"],
+    "leave, a ticket's life": ["1", "nan", "ann", "bob"],
     "touch": ["ann", "9007199254740000", "bob", "x"],
     "touch, cut short": ["ann", "9007199254740000", "bob"],
     "control, grants": ["1", "allow", "x"],
@@ -418,13 +419,13 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         await store.run(load_script("join"), keys, GOOD_JOIN)
         private_store.pause()
         results = await asyncio.gather(
-            *[store.run(script, keys, ["1000000", "late"]) for _ in range(12)],
+            *[store.run(script, keys, ["1000000", "0", "late"]) for _ in range(12)],
             return_exceptions=True,
         )
         assert all(isinstance(each, StoreError) for each in results)
         private_store.resume()
         for _ in range(12):
-            assert (await store.run(script, keys, ["1000000", "a", "b"]))[18:] == [b"2", b"2"]
+            assert (await store.run(script, keys, ["1000000", "0", "a", "b"]))[18:] == [b"2", b"2"]
             assert len(await store.run(load_script("control"), keys, ["1", "look", ""])) == 18
     finally:
         await store.close()

@@ -182,20 +182,26 @@ class RoomModel:
             answers.append(True)
         return answers
 
-    def leave(self, names: list[VisitorId]) -> list[Left]:
+    def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[Left]:
         answers: list[Left] = []
         for name in names:
             standpoint = self.people.get(name)
-            self.totals.revocations += not isinstance(standpoint, Revoked)
             self.totals.abandoned += isinstance(standpoint, Waiting)
-            self.people[name] = Revoked(self.now_us + _us(self.rules.revoked_for_s))
-            answers.append(
-                "slot"
-                if isinstance(standpoint, Inside)
-                else "place"
-                if isinstance(standpoint, Waiting)
-                else "nothing"
-            )
+            match standpoint:
+                case Inside():
+                    answers.append("slot")
+                case Waiting():
+                    answers.append("place")
+                case _:
+                    answers.append("nothing")
+            if not with_tickets or isinstance(standpoint, Inside):
+                self.totals.revocations += not isinstance(standpoint, Revoked)
+                self.people[name] = Revoked(self.now_us + _us(self.rules.revoked_for_s))
+            elif not isinstance(standpoint, Revoked) or standpoint.until_us <= self.now_us:
+                until_us = self.now_us + _us(self.rules.ticket_life_s)
+                if isinstance(standpoint, Spent):
+                    until_us = max(until_us, standpoint.until_us)
+                self.people[name] = Spent(until_us)
         return answers
 
     def advance(self) -> list[VisitorId]:

@@ -60,6 +60,7 @@ class Visitor:
     token: Token | None
     ticket: Ticket | None = None
     has_left: bool = False
+    is_revoked: bool = False  # left and held a slot, or came with a pass: replicas remember that
     has_claimed: bool = False
     is_over: bool = False  # the pass expired, and the pacer has looked since
 
@@ -189,9 +190,11 @@ class RoomMachine(RuleBasedStateMachine):
 
         assert self.run(touch()) == self.model.touch(batch)
 
-    def call_leave(self, at: int, names: list[VisitorId]) -> None:
-        _, left = self.run(self.replica(at).queue.leave(names))
-        assert left == self.model.leave(names)
+    def call_leave(self, at: int, leaving: tuple[list[VisitorId], bool]) -> None:
+        names, with_tickets = leaving
+        queue = self.replica(at).queue
+        _, left = self.run(queue.leave(names, with_tickets=with_tickets))
+        assert left == self.model.leave(names, with_tickets=with_tickets)
 
     def call_advance(self, at: int, _: object = None) -> int:
         replica, grants = self.replica(at), self.model.grants
@@ -343,9 +346,13 @@ class RoomMachine(RuleBasedStateMachine):
     @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=3))
     def leave(self, at: int, who: list[int]) -> None:
         leaving = self.some(who)
-        self.call("leave", at, [each.name for each in leaving])
-        for visitor in leaving:
-            visitor.has_left = True
+        for with_tickets in (True, False):
+            some = [each for each in leaving if isinstance(each.token, Ticket) is with_tickets]
+            if some:
+                self.call("leave", at, ([each.name for each in some], with_tickets))
+            for visitor in some:
+                visitor.has_left = True
+                visitor.is_revoked = isinstance(self.model.people[visitor.name], Revoked)
 
     def some(self, who: list[int]) -> list[Visitor]:
         return list(
@@ -416,11 +423,11 @@ class RoomMachine(RuleBasedStateMachine):
         self.out_of_touch = [True, True, True]
         for at in order if again else order[:1]:
             self.join(at)
-        left = [each.name for each in self.visitors if each.has_left]
+        left = [each.name for each in self.visitors if each.is_revoked]
         if left:
-            self.call_leave(order[0], left)
+            self.call_leave(order[0], (left, False))
         for visitor in self.visitors:
-            visitor.is_over = False
+            visitor.is_over, visitor.has_left = False, visitor.is_revoked
         if again:
             self.check_written_back(newest)
 
@@ -495,7 +502,7 @@ class RoomMachine(RuleBasedStateMachine):
             ]
             for visitor in there:
                 self.request(1, visitor)
-            self.call("leave", 2, [VisitorId(name) for name in self.model.inside()])
+            self.call("leave", 2, (self.model.inside(), False))
             if not any(isinstance(each.token, Ticket) for each in there):
                 return
             self.call("advance", 0, None)

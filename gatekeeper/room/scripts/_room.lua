@@ -4,7 +4,8 @@
 --       2 seen     ZSET visitor -> deadline by which to be seen again, on the clock `present`
 --       3 active   ZSET visitor -> expiry of the slot
 --       4 revoked  ZSET visitor -> when no token of theirs can be valid any more
---       5 spent    ZSET visitor -> when the ticket that bought their slot has surely expired
+--       5 spent    ZSET visitor -> when the ticket that bought their slot, or with which they left,
+--                  has surely expired
 --       6 replicas ZSET replica -> when it last called
 --       7 state    HASH
 --

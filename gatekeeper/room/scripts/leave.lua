@@ -1,28 +1,37 @@
 -- leave: visitors give back their place or slot, or have it taken.
 --
--- ARGV  1 how long their tokens could still be valid, microseconds   2… visitors
+-- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 how long a ticket, when
+--       they came with one; 0: they may hold a pass   3… visitors
 -- Reply the state, then a string a visitor: '1' held a slot, '0' a place, '2' neither; 'empty'
 --       when the store holds no state.
 --
--- Guarantee. From now on no token of theirs is honoured, and the slot is free at once.
+-- Guarantee. From now on no token of theirs is honoured, and the slot is free at once. Who came
+-- with a ticket and holds no slot has spent it, and is no revocation: tickets are honoured by the
+-- store alone, so nobody else has to remember those who come and go.
 
-local valid_us = number(ARGV[1])
+local pass_us, ticket_us = number(ARGV[1]), number(ARGV[2])
 
 local s = load_state()
 if not s then return { 'empty' } end
 local answers = {}
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local visitor = ARGV[i]
   -- First what a full store refuses: no slot is given back whose pass would still count.
-  if redis.call('ZADD', REVOKED, fmt(now + valid_us), visitor) == 1 then
-    s.revocations = s.revocations + 1
+  local waited = ticket_us > 0 and not score(ACTIVE, visitor)
+  if not waited then
+    if redis.call('ZADD', REVOKED, fmt(now + pass_us), visitor) == 1 then
+      s.revocations = s.revocations + 1
+    end
+    redis.call('ZREM', SPENT, visitor)
+  elseif (score(REVOKED, visitor) or 0) <= now then
+    local spent = math.max(score(SPENT, visitor) or 0, now + ticket_us)
+    redis.call('ZADD', SPENT, fmt(spent), visitor)
   end
-  local waited = redis.call('ZREM', QUEUE, visitor)
-  local held = redis.call('ZREM', ACTIVE, visitor)
+  local place = redis.call('ZREM', QUEUE, visitor)
+  local slot = redis.call('ZREM', ACTIVE, visitor)
   redis.call('ZREM', SEEN, visitor)
-  redis.call('ZREM', SPENT, visitor)
-  if waited == 1 then s.abandoned = s.abandoned + 1 end
-  answers[#answers + 1] = (held == 1 and '1') or (waited == 1 and '0') or '2'
+  if place == 1 then s.abandoned = s.abandoned + 1 end
+  answers[#answers + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end
 save_state(s, true)
 local reply = reply_with(s)

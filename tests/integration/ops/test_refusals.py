@@ -54,20 +54,6 @@ async def test_an_admin_port_in_use_is_named() -> None:
         assert "admin.listen" in line
 
 
-async def test_a_store_out_of_reach_is_named_without_its_password() -> None:
-    more = """
-[store]
-url = "redis://user:open-sesame@127.0.0.1:9/0"
-[events]
-url = "off"
-[tokens]
-secrets = ["a secret of the tests, longer than 32 bytes"]
-"""
-    line = await refused(settings(more=more), code=FAILURE)
-    assert "the store at redis://127.0.0.1:9/0 does not answer" in line
-    assert "sesame" not in line
-
-
 async def test_a_shared_store_without_a_secret_is_a_mistake() -> None:
     line = await refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), code=USAGE)
     assert "tokens: a shared store needs a shared secret" in line

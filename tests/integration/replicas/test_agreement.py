@@ -141,6 +141,26 @@ async def test_a_revocation_reaches_other_replicas_by_event_before_they_ask(
         assert await second.entrance.standing(pass_) is None
 
 
+async def test_those_who_come_and_leave_the_line_are_no_burden_to_replicas(
+    store_url: str, nobody: RoomConfig
+) -> None:
+    async with (
+        running_replica(nobody, store_url=store_url) as first,
+        running_replica(nobody, store_url=store_url) as second,
+    ):
+        people = await line_up(50, first)
+        for person in people[:40]:
+            assert person.token is not None
+            await first.entrance.leave(person.token)
+        await eventually(lambda: second.state.queue_length == 10)
+        for replica in (first, second):
+            assert replica.state.revocations == 0
+            assert not replica.live.view.revoked()
+            assert await replica.entrance.standing(people[0].token) is None
+        await ask(people[40:], second)
+        assert [person.position for person in people[40:]] == [*range(1, 11)]
+
+
 async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_that_starts(
     store_url: str, nobody: RoomConfig
 ) -> None:

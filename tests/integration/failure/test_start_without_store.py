@@ -1,0 +1,166 @@
+"""A replica starts while the store is away: it serves who is in, holds who is new, joins later."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.decision import Mode
+from tests.gates import SECRET, GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.integration.replicas.rig import (
+    Person,
+    ask,
+    config,
+    line_up,
+    running_operator,
+    running_replica,
+    those_in,
+)
+from tests.servers import StoreServer, eventually
+
+MINUTES_S = 60.0
+
+
+async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_when_it_is_back(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    room = config(room_name, rate="0", on_store_loss="open")
+    async with (
+        running_replica(room, store_url=private_store.url) as first,
+        running_operator(room, store_url=private_store.url) as operator,
+    ):
+        people = await line_up(3, first)
+        await operator.allow(1)
+        await ask(people, first)
+        private_store.pause()
+        async with running_replica(room, store_url=private_store.url) as late:
+            assert not late.store_up
+            newcomer = Person()
+            await ask([*people, newcomer], late)
+            assert those_in([*people, newcomer]) == [0]
+            assert [person.waits for person in [*people, newcomer]] == [False, True, True, True]
+            private_store.resume()
+            await eventually(lambda: late.store_up and first.store_up)
+            await ask([*people, newcomer], late)
+            assert [person.position for person in [*people, newcomer]] == [None, 1, 2, 3]
+            assert (await operator.status()).replicas == 2
+
+
+async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    private_store.kill()
+    room = config(room_name, rate="60/min", prove_within="1s", abandon_after="3s")
+    async with running_replica(room, store_url=private_store.url) as late:
+        newcomer = Person()
+        await newcomer.ask(late)
+        assert newcomer.waits
+        await asyncio.to_thread(private_store.start)
+        await eventually(lambda: late.store_up)
+        assert late.state.rate_per_minute == 60
+        async with asyncio.timeout(10):
+            while not newcomer.is_in:
+                await newcomer.ask(late)
+                await asyncio.sleep(0.05)
+
+
+async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_operator_set(
+    private_store: StoreServer, events_url: str, room_name: RoomName
+) -> None:
+    room = config(room_name, rate="600/min", on_store_loss="open")
+    url = private_store.url
+    async with (
+        running_replica(room, store_url=url, events_url=events_url) as first,
+        running_operator(room, store_url=url, events_url=events_url) as operator,
+    ):
+        people = await line_up(3, first)
+        await operator.set_rate(0)
+        people += await line_up(1, first)
+        await operator.allow(1)
+        await eventually(lambda: first.state.released_total == 1)
+        await operator.set_mode(Mode.HOLD)
+        await eventually(lambda: first.state.mode is Mode.HOLD and first.events.connected())
+        private_store.pause()
+        async with running_replica(
+            room, store_url=url, events_url=events_url, clock_error_s=-7 * MINUTES_S
+        ) as late:
+            await eventually(lambda: late.live.view.state)
+            assert not late.store_up
+            assert late.live.view.vouched is None
+            assert late.live.view.decisive.mode is Mode.HOLD
+            assert late.live.view.now_s() == pytest.approx(first.live.view.now_s(), abs=1)
+            newcomer = Person()
+            await ask([*people, newcomer], late)
+            assert those_in([*people, newcomer]) == [0, 1, 2, 3]  # the last by the watermark
+            private_store.resume()
+            await eventually(lambda: late.store_up and first.store_up)
+            await newcomer.ask(late)
+            assert newcomer.position == 1
+
+
+@asynccontextmanager
+async def one_answer(line: bytes) -> AsyncIterator[str]:
+    """A server that says this to everyone, whatever they ask."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(line)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://:open-sesame@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+
+
+def shared(store_url: str) -> str:
+    return (
+        f'[store]\nurl = "{store_url}"\ntimeout = "300ms"\n[events]\nurl = "off"\n'
+        f'[tokens]\nsecrets = ["{SECRET.decode()}"]\n'
+    )
+
+
+async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
+    private_store: StoreServer,
+) -> None:
+    async with Origin.running() as origin:
+        toml = settings(origin.url, more=shared(private_store.url))
+        with GateProcess(toml) as gate:
+            await gate.serving()
+            async with Visitor(gate.url) as admitted:
+                status, _ = await admitted.get()
+                assert status == 200
+                cookies = admitted.cookies()
+        await asyncio.to_thread(private_store.pause)
+        with GateProcess(toml) as gate:
+            await gate.serving()
+            assert any(line["event"] == "store_away" for line in gate.logs())
+            async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:
+                for name, value in cookies.items():
+                    admitted.take_cookie(name, value)
+                status, _ = await admitted.get()
+                assert status == 200
+                status, _ = await new.get()
+                assert status == 503
+                unready = await Visitor(gate.admin_url).ask("GET", "/readyz")
+                assert (unready.status, unready.json["problems"]) == (
+                    503,
+                    ["the store does not answer"],
+                )
+                await asyncio.to_thread(private_store.resume)
+                await new.until_admitted()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"-NOAUTH Authentication required.\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
+)
+async def test_a_store_that_refuses_ends_the_start_in_one_line(answer: bytes) -> None:
+    async with one_answer(answer) as url:
+        with GateProcess(settings(more=shared(url))) as gate:
+            assert await gate.ended() == 1
+            [line] = gate.errors().splitlines()
+            assert "the store refuses" in line
+            assert "store.url" in line
+            assert "sesame" not in line
