@@ -33,6 +33,7 @@
   let arrivedAt = data.arrived;
   let heardAt = Date.now();
   let announced = Infinity;   // the position last spoken
+  let toSay = [];
 
   // --- asking -----------------------------------------------------------------------------------
 
@@ -102,10 +103,11 @@
     }
     const state = stateOf(place);
     const still = state === "held" || state === "ended";
+    const etaSeconds = still ? null : place.eta_seconds;
     byId("position").textContent = numbers.format(place.position);
     byId("ahead").textContent = place.ahead === null ? "–" : numbers.format(place.ahead);
-    byId("wait").textContent = waitWords(place.eta_seconds, byId("wait").dataset);
-    byId("turn").textContent = turnWords(place.eta_seconds);
+    byId("wait").textContent = waitWords(etaSeconds, byId("wait").dataset);
+    byId("turn").textContent = turnWords(etaSeconds);
     byId("rate").textContent = rateWords(still ? 0 : place.rate_per_minute, byId("rate").dataset);
     showProgress(place.position);
     showInTab(place.position);
@@ -194,8 +196,13 @@
     return shown("h1");
   }
 
+  /* What an answer brings is said in one: a screen reader drops what is soon said over. */
   function say(words) {
-    if (byId("options").elements.aloud.checked) byId("live").textContent = words;
+    if (toSay.push(words) > 1) return;
+    Promise.resolve().then(() => {
+      if (byId("options").elements.aloud.checked) byId("live").textContent = toSay.join(" ");
+      toSay = [];
+    });
   }
 
   /* Speaks the first place, then at a few steps only: a number each second is noise. */

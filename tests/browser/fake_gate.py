@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from gatekeeper.web.languages import preferred
 from gatekeeper.web.pages import Page, Pages, WaitingView
 
 ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
@@ -35,6 +36,7 @@ class FakeGate:
         self.status: dict[str, Any] | None = None  # None: no JSON, an answer of something in front
         self.status_code = 503
         self.open = False
+        self.problem = 0  # the status of an origin that does not answer
         self.asked = 0
         self.loaded = 0
         self.left: list[str] = []
@@ -101,11 +103,23 @@ class FakeGate:
             return web.json_response({"state": "none"})
         return _page_response(self.pages.left(), csp=self.pages.csp)
 
-    async def _anything(self, _: web.Request) -> web.Response:
+    async def _anything(self, request: web.Request) -> web.Response:
         self.loaded += 1
+        lang = preferred(request.headers.get("Accept-Language", "")).code
+        if self.problem:
+            page = self.pages.problem(
+                status=self.problem,
+                title="Bad Gateway",
+                message="The site behind this page does not answer just now. Your place is kept.",
+                retry_after_s=5,
+                lang=lang,
+            )
+            return _page_response(page, csp=self.pages.csp, status=self.problem)
         if self.open:
             return web.Response(text=ORIGIN_PAGE, content_type="text/html")
-        return _page_response(self.pages.waiting(self.view), csp=self.pages.csp, status=503)
+        return _page_response(
+            self.pages.waiting(replace(self.view, lang=lang)), csp=self.pages.csp, status=503
+        )
 
     async def _dashboard(self, _: web.Request) -> web.Response:
         return _page_response(self.dashboard_pages.dashboard(), csp=Pages.dashboard_csp)
@@ -143,6 +157,8 @@ def waiting(view: WaitingView) -> dict[str, Any]:
         "rate_per_minute": view.rate_per_minute,
         "refresh_seconds": view.refresh_seconds,
         "arrived_at": view.arrived_at,
+        "reason": view.reason,
+        "message": view.message or None,
     }
 
 

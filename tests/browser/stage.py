@@ -9,6 +9,7 @@ NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
 
 async def set_stage(page: Page) -> None:
     """Stops the page's clock at `NOW`; call it before the page goes anywhere."""
+    await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")
     await page.clock.install(time=NOW - timedelta(minutes=1))  # a clock is only stopped ahead
     await page.clock.pause_at(NOW)
     await page.add_init_script(

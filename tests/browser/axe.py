@@ -1,0 +1,29 @@
+"""axe-core against the page as it stands: WCAG 2.2 at levels A and AA, and its best practices."""
+
+from importlib.resources import files
+from typing import Any
+
+from playwright.async_api import Page
+
+_SCRIPT = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+# An evaluation, not a script element: the page's policy lets no other script in. axe gives way to
+# the browser by timers, which stand still on a stage.
+_RUN = """
+async () => {
+    const stopped = window.setTimeout;
+    window.setTimeout = window.realTimeout || stopped;
+    const { violations } = await axe.run(document, {
+        resultTypes: ["violations"], rules: { "target-size": { enabled: true } },
+    });
+    window.setTimeout = stopped;
+    return violations.map(({ id, help, nodes }) => [id, help, nodes.map(({ html }) => html)]);
+}
+"""
+
+
+async def complaints(page: Page) -> list[Any]:
+    """What axe finds wrong: each with its rule and the elements."""
+    if not await page.evaluate("() => 'axe' in window"):
+        await page.evaluate(_SCRIPT)
+    found: list[Any] = await page.evaluate(_RUN)
+    return found
