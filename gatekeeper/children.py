@@ -38,6 +38,7 @@ class WorkerProcess:
     def __init__(self, plan: Plan, metrics_folder: Path) -> None:
         self.number = next(self._numbers)
         self.serving = False
+        self.replica = ""
         self._plan = plan
         self._metrics_folder = metrics_folder
         self._process: asyncio.subprocess.Process | None = None
@@ -79,6 +80,7 @@ class WorkerProcess:
         if "serving" not in said:
             await process.wait()
             raise StartError(said.get("failed", f"worker {self.number} ended while starting"))
+        self.replica = said["serving"]
         self.serving = True
 
     async def _keep(self) -> None:

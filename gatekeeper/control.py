@@ -22,10 +22,12 @@ from gatekeeper.errors import StartError, StoreError
 from gatekeeper.keys import admin_secrets
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.figures import Figures
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard
+from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
+from gatekeeper.web.admin.counted import figures_of
 from gatekeeper.web.exposition import exposition
 from gatekeeper.web.pages import Pages
 
@@ -70,8 +72,13 @@ class Control:
             operators[room.name] = operator = Operator(store, events, Rules.of(room))
             stack.push_async_callback(operator.close)
         audit = AuditLog(self._folders.state)
+        watch = Watch(list(operators.values()), events, own=self._figures, down=self._down)
+        await watch.start()
+        stack.push_async_callback(watch.close)
         admin = Admin(
             operators,
+            watch=watch,
+            events_on=events_url != "off",
             guard=Guard(
                 credentials(config),
                 audit=audit,
@@ -89,6 +96,16 @@ class Control:
             await web.SockSite(runner, bound).start()
         except OSError as error:
             raise cannot_listen(config.admin.listen, error, key="admin.listen") from error
+
+    def _figures(self) -> list[Figures]:
+        return [
+            figures_of(self._folders.metrics, replica=worker.replica, pid=worker.pid)
+            for worker in self._workers
+            if worker.serving and worker.pid is not None
+        ]
+
+    def _down(self) -> int:
+        return sum(not worker.serving for worker in self._workers)
 
     async def _ready(self, store: RedisStore) -> list[str]:
         problems = [f"worker {w.number} is down" for w in self._workers if not w.serving]

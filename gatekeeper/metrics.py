@@ -27,6 +27,11 @@ requests = Counter("gatekeeper_requests", "Requests by what became of them.", ["
 connections = Gauge(
     "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
 )
+beat = Gauge(
+    "gatekeeper_worker_beat_seconds",
+    "When this worker last lived, seconds since the epoch, by pid.",
+    multiprocess_mode="liveall",
+)
 tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
 origin_errors = Counter("gatekeeper_origin_errors", "Requests the origin failed.", ["kind"])
 origin_server_errors = Counter(

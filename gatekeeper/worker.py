@@ -216,6 +216,7 @@ class Worker:
         while True:
             metrics.connections.set(len(self._server.connections) + len(self._lane.connections))
             metrics.flush()
+            metrics.beat.set_to_current_time()
             await asyncio.sleep(_COUNT_EVERY_S)
 
     def reload_tls(self) -> None:

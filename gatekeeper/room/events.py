@@ -1,4 +1,5 @@
-"""News between replicas over core NATS: absolute states and revocations.
+"""News between replicas over core NATS: absolute states and revocations, and for the operators
+of all process groups what their replicas counted.
 
 Rules. At most once is enough, since the truth stays in the store and every replica's pacer asks
 it anyway: nothing is queued for a server that is away, nothing is retried, nothing blocks. A
@@ -12,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import nats
 import structlog
@@ -23,6 +24,7 @@ from nats.aio.msg import Msg
 
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.figures import Figures, parse_figures
 from gatekeeper.room.seal import Seal
 from gatekeeper.room.state import RoomState, parse_json
 
@@ -34,6 +36,7 @@ _CLOSE_TIMEOUT_S = 2
 _MOST_BYTES = 32_768  # ours have 600, and 3,000 with a batch of revocations
 _MOST_PENDING = 1_000
 _SAY_AGAIN_AFTER_S = 60.0  # that something was not understood: anyone can send any number of it
+_FIGURES = "gatekeeper.figures"  # no room's: theirs have three parts
 _VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
 log = structlog.get_logger()
@@ -58,6 +61,8 @@ class Events(Protocol):
     async def publish_revoked(
         self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
     ) -> None: ...
+    async def listen_figures(self, hear: Callable[[Figures], None]) -> None: ...
+    async def publish_figures(self, figures: Figures) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -81,6 +86,12 @@ class NoEvents:
     ) -> None:
         pass
 
+    async def listen_figures(self, hear: Callable[[Figures], None]) -> None:
+        pass
+
+    async def publish_figures(self, figures: Figures) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
@@ -102,7 +113,8 @@ class NatsEvents:
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
-        self._subscribed: set[RoomName] = set()
+        self._hear_figures: Callable[[Figures], None] | None = None
+        self._subscribed: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._closing = False
         self._said_at_s = float("-inf")
@@ -116,6 +128,14 @@ class NatsEvents:
         if self.connected():
             with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
                 await self._subscribe(room)
+
+    async def listen_figures(self, hear: Callable[[Figures], None]) -> None:
+        """Hear what replicas of other process groups counted."""
+        self._hear_figures = hear
+        self.connect()
+        if self.connected():
+            with suppress(nats.errors.Error):
+                await self._subscribe_figures()
 
     def connect(self) -> None:
         """Begin to connect, for one who only speaks."""
@@ -154,18 +174,28 @@ class NatsEvents:
         )
         for room in tuple(self._listeners):
             await self._subscribe(room)
+        if self._hear_figures is not None:
+            await self._subscribe_figures()
 
     async def _subscribe(self, room: RoomName) -> None:
         if room in self._subscribed:
             return
         self._subscribed.add(room)
         for subject, hear in (("state", self._on_state), ("revoked", self._on_revoked)):
-            await self._client.subscribe(
-                f"gatekeeper.{room}.{subject}",
-                cb=hear,
-                pending_msgs_limit=_MOST_PENDING,
-                pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
-            )
+            await self._hear(f"gatekeeper.{room}.{subject}", hear)
+
+    async def _subscribe_figures(self) -> None:
+        if _FIGURES not in self._subscribed:
+            self._subscribed.add(_FIGURES)
+            await self._hear(_FIGURES, self._on_figures)
+
+    async def _hear(self, subject: str, hear: Callable[[Msg], Coroutine[Any, Any, None]]) -> None:
+        await self._client.subscribe(
+            subject,
+            cb=hear,
+            pending_msgs_limit=_MOST_PENDING,
+            pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
+        )
 
     async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
         body = state.to_json(sent_at=sent_at_s, replica=self._replica)
@@ -176,6 +206,9 @@ class NatsEvents:
     ) -> None:
         body = json.dumps({"visitors": list(visitors), "revocations": count}).encode()
         await self._publish(f"gatekeeper.{room}.revoked", body)
+
+    async def publish_figures(self, figures: Figures) -> None:
+        await self._publish(_FIGURES, figures.to_json())
 
     async def _publish(self, subject: str, body: bytes) -> None:
         if not self.connected():
@@ -202,6 +235,15 @@ class NatsEvents:
             self._not_understood(message, error)
             return
         self._listeners[_room_of(message.subject)].hear_revoked(visitors, count=count)
+
+    async def _on_figures(self, message: Msg) -> None:
+        try:
+            figures = parse_figures(self._opened(message))
+        except (ValueError, TypeError, RecursionError) as error:
+            self._not_understood(message, error)
+            return
+        if self._hear_figures is not None:
+            self._hear_figures(figures)
 
     def _opened(self, message: Msg) -> bytes:
         if len(message.data) > _MOST_BYTES:

@@ -3,5 +3,6 @@
 from gatekeeper.web.admin.audit import AuditLog
 from gatekeeper.web.admin.guard import Credential, Guard
 from gatekeeper.web.admin.listener import STATIC_PREFIX, Admin
+from gatekeeper.web.admin.watch import Watch
 
-__all__ = ["STATIC_PREFIX", "Admin", "AuditLog", "Credential", "Guard"]
+__all__ = ["STATIC_PREFIX", "Admin", "AuditLog", "Credential", "Guard", "Watch"]

@@ -19,7 +19,9 @@ from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin.audit import MOST_SHOWN, AuditLog
 from gatekeeper.web.admin.controls import Controls
 from gatekeeper.web.admin.guard import Guard, Refused
+from gatekeeper.web.admin.overview import Overview
 from gatekeeper.web.admin.rooms import Rooms, room_json
+from gatekeeper.web.admin.watch import Watch
 from gatekeeper.web.pages import Pages
 
 STATIC_PREFIX = "/static/"
@@ -43,6 +45,8 @@ class Admin:
         *,
         guard: Guard,
         audit: AuditLog,
+        watch: Watch,
+        events_on: bool,
         pages: Pages,
         ready: Ready,
         exposition: Callable[[list[RoomState], list[RoomName]], bytes],
@@ -50,6 +54,7 @@ class Admin:
         self._rooms = Rooms(operators)
         self._guard = guard
         self._audit = audit
+        self._overview = Overview(self._rooms, watch, audit=audit, events_on=events_on)
         self._controls = Controls(self._rooms, audit=audit, guard=guard)
         self._pages = pages
         self._ready = ready
@@ -65,6 +70,7 @@ class Admin:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/status", self._status),
+                web.get("/admin/overview", self._overview.answer),
                 web.get("/admin/audit", self._audited),
                 *self._controls.routes(),
             ]

@@ -16,7 +16,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard
+from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
 from gatekeeper.web.pages import Pages
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer
@@ -27,21 +27,21 @@ CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
 SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
 
 
+def rules_of(name: str) -> Rules:
+    return Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=7))
+
+
 @asynccontextmanager
 async def running_admin(
     store_url: str,
     *rooms: str,
     credentials: Sequence[Credential] = (),
+    watch: Watch | None = None,
     problems: Callable[[], list[str]] = list,
 ) -> AsyncIterator[Visitor]:
     """The listener in this process, and someone who asks it."""
     store = RedisStore(store_url, timeout_s=1)
-    operators = {
-        RoomName(name): Operator(
-            store, NoEvents(), Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=7))
-        )
-        for name in rooms
-    }
+    operators = {RoomName(name): Operator(store, NoEvents(), rules_of(name)) for name in rooms}
 
     async def ready() -> list[str]:
         return problems()
@@ -52,6 +52,8 @@ async def running_admin(
         operators,
         guard=Guard(credentials, audit=audit),
         audit=audit,
+        watch=watch or Watch(list(operators.values()), NoEvents(), own=list),
+        events_on=False,
         pages=Pages(asset_prefix="/static/"),
         ready=ready,
         exposition=lambda _states, _names: b"",

@@ -1,0 +1,133 @@
+"""What the control room is told: by one process group of itself, and of the others."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from gatekeeper.config import RoomName
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admin.watch import Watch
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.integration.ops.test_admin_listener import rules_of, running_admin
+from tests.servers import StoreServer
+
+SECRET = "a secret of the tests, longer than 32 bytes"
+
+
+async def overview(operator: Visitor, after: float = 0) -> dict[str, Any]:
+    answer = await operator.ask("GET", f"/admin/overview?after={after}")
+    assert answer.status == 200
+    return answer.json
+
+
+def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
+    """The configuration of a gate that shares everything with another."""
+    more = f"""
+[store]
+url = "{store_url}"
+[events]
+url = "{events_url}"
+[tokens]
+secrets = ["{SECRET}"]
+[[room]]
+name = "{name}"
+rate = "0"
+[[room]]
+name = "{name}-open"
+path = "/open/"
+rate = "1000/s"
+burst = 1000
+"""
+    return settings(origin_url, more=more)
+
+
+async def until(operator: Visitor, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first overview in which something is seen."""
+    async with asyncio.timeout(20):
+        while True:
+            told = await overview(operator)
+            if seen(told):
+                return told
+            await asyncio.sleep(0.1)
+
+
+def busy(told: dict[str, Any]) -> int:
+    """How many rows of replicas, that of all among them, admitted somebody."""
+    at = told["replica_fields"].index("admitted")
+    return sum(bool(row[at]) for row in told["now"]["replicas"].values()) if told["now"] else 0
+
+
+def is_silent(told: dict[str, Any]) -> bool:
+    return any("1 of 2 replicas is silent" in each["text"] for each in told["situation"])
+
+
+async def test_each_process_group_sees_the_replicas_of_all_and_which_are_silent(
+    store_url: str, events_url: str, room_name: RoomName
+) -> None:
+    async with Origin.running() as origin:
+        toml = shared(origin.url, room_name, store_url=store_url, events_url=events_url)
+        with GateProcess(toml) as one, GateProcess(toml) as other:
+            await asyncio.gather(one.serving(), other.serving())
+            async with Visitor(one.admin_url) as here, Visitor(other.url) as visitor:
+                for path in ("/", "/open/", "/open/", "/open/"):
+                    await visitor.get(path)
+                told = await until(here, lambda told: len(told["replicas"]) == 2 == busy(told))
+                assert sorted(each["own"] for each in told["replicas"]) == [False, True]
+                assert [each["room"] for each in told["rooms"]] == [room_name, f"{room_name}-open"]
+                row = told["now"]["rooms"][room_name]
+                room = dict(zip(told["room_fields"], row, strict=True))
+                assert (room["queue"], room["limit"]) == (1, 0)
+                [worker] = other.workers()
+                os.kill(worker, signal.SIGSTOP)
+                await until(here, is_silent)
+                os.kill(worker, signal.SIGCONT)
+                assert await other.end() == 0
+                told = await until(here, lambda told: len(told["replicas"]) == 1)
+                assert not is_silent(told)
+
+
+async def test_a_page_opened_late_sees_the_past_and_one_that_slept_what_it_missed(
+    store_url: str, room_name: RoomName
+) -> None:
+    now_s = 1_000_000.0
+    watch = Watch([], NoEvents(), own=list, wall_s=lambda: now_s, monotonic_s=lambda: now_s)
+    async with running_admin(store_url, room_name, watch=watch) as admin:
+        for _ in range(4_000):  # more than an hour, in seconds
+            await watch.look()
+            now_s += 1
+        told = await overview(admin)
+        assert len(told["samples"]) == told["kept_s"] / told["every_s"] == 720
+        times = [each["at"] for each in told["samples"]]
+        assert times[-1] - times[0] == 719 * 5
+        missed = (await overview(admin, after=times[-3]))["samples"]
+        assert [each["at"] for each in missed] == times[-2:]
+        for bad in ("x", "-1", "nan", "inf", ""):
+            assert (await admin.ask("GET", f"/admin/overview?after={bad}")).status == 400
+
+
+async def test_a_store_that_is_away_is_the_first_thing_told_and_the_last_figures_stay(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    store = RedisStore(private_store.url, timeout_s=1)
+    operator = Operator(store, NoEvents(), rules_of(room_name))
+    watch = Watch([operator], NoEvents(), own=list)
+    async with running_admin(private_store.url, room_name, watch=watch) as admin:
+        assert (await overview(admin))["situation"] == []  # nothing was looked at yet
+        await watch.look()
+        private_store.kill()
+        await watch.look()
+        told = await overview(admin)
+        assert told["situation"][0]["text"].startswith("The store has been away for 0 s")
+        assert told["now"]["rooms"] == {}
+        assert told["rooms"][0]["room"] == room_name
+        private_store.restart()
+        await watch.look()
+        told = await overview(admin)
+        assert told["situation"][0]["text"] == "Nobody waits, 0 of 7 inside."
+    await operator.close()
+    await store.close()
