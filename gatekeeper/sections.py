@@ -28,6 +28,7 @@ from gatekeeper.values import (
     RoomName,
     Secret,
     StoreUrl,
+    TemplateName,
     TokenName,
     Workers,
     is_loopback,
@@ -95,9 +96,11 @@ class RoomKeys(Section):
     on_store_loss: Literal["hold", "open"] = "hold"
     status: Literal[200, 202, 429, 503] = 503
     title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
+    template: TemplateName = "waiting.html"  # of server.templates, or built in
+    json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
 
 
-WAITING_KEYS = frozenset({"status", "title"})
+WAITING_KEYS = frozenset({"status", "title", "template", "json_format"})
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 
 

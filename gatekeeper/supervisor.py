@@ -189,16 +189,11 @@ class Supervisor:
 
 def check_files(config: Config) -> Pages:
     """The pages, after a look at every file that would keep a gate from starting."""
-    server = config.server
     TlsFiles.of(config)
     if config.tokens.secret_file:
         read_secrets(Path(config.tokens.secret_file))
     admin_secrets(config)
-    return Pages(
-        templates=Path(server.templates) if server.templates else None,
-        static=Path(server.static) if server.static else None,
-        asset_prefix=STATIC_PREFIX,
-    )
+    return Pages.of(config, asset_prefix=STATIC_PREFIX)
 
 
 def _cores() -> int:

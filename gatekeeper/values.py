@@ -193,6 +193,13 @@ def _token_name(name: str) -> str:
     return name
 
 
+def _template_name(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"[\w-][\w.-]*\.(html|mustache)", text):
+        raise ValueError('expected a file such as "waiting.html" or "waiting.mustache"')
+    return text
+
+
 def _secret(secret: str) -> str:
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError(
@@ -214,6 +221,7 @@ CookieName = Annotated[str, BeforeValidator(_cookie_name)]
 HostPattern = Annotated[str, BeforeValidator(_host_pattern)]
 PathPrefix = Annotated[str, BeforeValidator(_path_prefix)]
 TokenName = Annotated[str, AfterValidator(_token_name)]
+TemplateName = Annotated[str, BeforeValidator(_template_name)]
 Secret = Annotated[str, AfterValidator(_secret)]
 File = Annotated[str, AfterValidator(_file)]
 Folder = Annotated[str, AfterValidator(_folder)]

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 
 import structlog
 import uvloop
@@ -99,10 +98,7 @@ class Worker:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         plan, config = self._plan, self._plan.config
-        pages = Pages(
-            templates=Path(config.server.templates) if config.server.templates else None,
-            static=Path(config.server.static) if config.server.static else None,
-        )
+        pages = Pages.of(config)
         store = RedisStore(plan.store_url, timeout_s=config.store.timeout)
         stack.push_async_callback(store.close)
         events: Events = NoEvents()

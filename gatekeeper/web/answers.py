@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
+from gatekeeper.config import RoomConfig
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.pacing import eta_s, refresh_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
+from gatekeeper.web.cloudflare import waiting_room
 from gatekeeper.web.languages import preferred
 from gatekeeper.web.pages import Page, Pages, Reason, WaitingView
 from gatekeeper.web.reply import Asked, Reply
@@ -109,17 +111,16 @@ class Answers:
         asked: Asked,
         place: Waiting,
         *,
-        title: str,
-        status: int,
-        keep_place_s: float,
+        room: RoomConfig,
+        now_s: float,
         headers: Headers,
     ) -> Reply:
         """The waiting page, or its JSON, under the room's waiting status."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
-        if not asked.is_navigation:
-            return self.json(place.json, status=status, headers=more)
+        if not asked.is_navigation and room.json_format == "gatekeeper":
+            return self.json(place.json, status=room.status, headers=more)
         view = WaitingView(
-            title=title,
+            title=room.title,
             room=place.room,
             position=place.position,
             ahead=place.ahead,
@@ -128,12 +129,19 @@ class Answers:
             rate_per_minute=place.rate_per_minute,
             refresh_seconds=place.refresh_seconds,
             arrived_at=place.arrived_at,
-            keep_place_minutes=max(int(keep_place_s // 60), 1),
+            keep_place_minutes=max(int(room.keep_place // 60), 1),
             reason=place.reason,
             message=place.message or "",
             lang=preferred(asked.accept_language).code,
+            now_s=now_s,
         )
-        return self.page(asked, self._pages.waiting(view), status=status, headers=more)
+        if not asked.is_navigation:
+            told = {"cfWaitingRoom": waiting_room(view)}
+            return self.json(told, status=room.status, headers=more)
+        page = self._pages.waiting(view, room.template)
+        if page.reloads:
+            more.append(("Refresh", str(view.reload_seconds)))
+        return self.page(asked, page, status=room.status, headers=more)
 
     def problem(
         self,
@@ -174,7 +182,7 @@ class Answers:
             *_OURS,
             ("Content-Type", page.content_type),
             ("Content-Security-Policy", page.csp),
-            ("Content-Language", page.language),
+            *((("Content-Language", page.language),) if page.language else ()),
             ("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie"),
             *(_GZIPPED if gzipped else ()),
             *headers,

@@ -53,9 +53,8 @@ def stay_reply(answers: Answers, asked: Asked, *, visit: Visit, stay: Stay) -> R
     reply = answers.waiting(
         asked,
         waiting(stay.ticket, stay.placed, room.view.state, rules=room.rules),
-        title=config.title,
-        status=config.status,
-        keep_place_s=config.keep_place,
+        room=config,
+        now_s=visit.entrance.now_s(),
         headers=visit.headers(stay.ticket) if stay.changed else (),
     )
     return replace(reply, close=asked.has_body)  # nobody will read the body

@@ -25,7 +25,8 @@ class Content(Protocol):
 class Page:
     _content: Content
     csp: str
-    language: str = SOURCE
+    language: str = SOURCE  # "": nobody knows
+    reloads: bool = False  # it is to be told to, by `Refresh`
     content_type: str = "text/html; charset=utf-8"
 
     @property

@@ -10,7 +10,7 @@ No page needs any other inline code or anything from elsewhere, and `csp` holds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,20 @@ from pathlib import Path
 import structlog
 from jinja2 import TemplateSyntaxError
 
+from gatekeeper.config import Config
 from gatekeeper.errors import ConfigError
 from gatekeeper.web.assets import Asset, Assets
 from gatekeeper.web.languages import SOURCE, Language, language, languages
+from gatekeeper.web.mustache import SUFFIX, MustachePage
 from gatekeeper.web.page import Page, Rendered
 from gatekeeper.web.samples import STATES
 from gatekeeper.web.templates import Templates
 from gatekeeper.web.views import DEFAULT_TITLE, Reason, Wait, WaitingView, wait_range
-from gatekeeper.web.waiting_page import WaitingPage, WaitingTemplate
+from gatekeeper.web.waiting_page import Form, WaitingPage, WaitingTemplate
 
 __all__ = ["DEFAULT_TITLE", "Page", "Pages", "Reason", "Wait", "WaitingView", "wait_range"]
 
+WAITING = "waiting.html"
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
 
 # Trusted Types make a slip into innerHTML an error in the browser, not a hole.
@@ -40,7 +43,7 @@ _POLICY = (
 # What the public pages carry, so that one request is enough; by 'self' a template may link to more.
 _SCRIPTS = ("waiting.js", "options.js", "problem.js")
 _STYLES = ("waiting.css",)
-_WAITING, _DASHBOARD = "waiting.html", "dashboard.html"
+_DASHBOARD = "dashboard.html"
 
 log = structlog.get_logger()
 
@@ -56,7 +59,9 @@ class Pages:
         templates: Path | None = None,
         static: Path | None = None,
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
+        waiting: Iterable[str] = (WAITING,),
     ) -> None:
+        """`waiting` are the names of templates for those who wait; the built-in one always is."""
         self._assets = Assets(overrides=static, prefix=asset_prefix)
         self._templates = Templates(
             templates, asset_url=self.asset_url, asset_text=self._assets.text
@@ -67,19 +72,34 @@ class Pages:
             styles=" " + self._assets.sources(*_STYLES),
             frames="'self'",
         )
-        self._waiting = WaitingPage(WaitingTemplate(self._templates, name=_WAITING, csp=self.csp))
+        self._waiting = {
+            name: WaitingPage(self._form(name, templates)) for name in {WAITING, *waiting}
+        }
         self._failed: set[str] = set()  # templates that broke on real data
         self._built_in: Pages | None = None
         self._check(source=str(templates) if templates else "templates")
         if templates is not None:
             self._built_in = Pages(asset_prefix=asset_prefix)
 
-    def waiting(self, view: WaitingView) -> Page:
+    @classmethod
+    def of(cls, config: Config, *, asset_prefix: str = PUBLIC_ASSET_PREFIX) -> Pages:
+        server = config.server
+        return cls(
+            templates=Path(server.templates) if server.templates else None,
+            static=Path(server.static) if server.static else None,
+            asset_prefix=asset_prefix,
+            waiting=[room.template for room in config.rooms],
+        )
+
+    def waiting(self, view: WaitingView, template: str = WAITING) -> Page:
         """The page of one who waits; it goes out with the room's waiting status and `no-store`."""
         try:
-            return self._waiting.page(view)
+            return self._waiting[template].page(view)
         except Exception as error:  # noqa: BLE001  a template may raise anything
-            return self._instead_of(_WAITING, error).waiting(view)
+            return self._instead_of(template, error).waiting(view)
+
+    def waiting_page(self, template: str = WAITING) -> WaitingPage:
+        return self._waiting[template]
 
     def problem(
         self,
@@ -121,6 +141,13 @@ class Pages:
         """`waiting.css` → `/.gatekeeper/static/waiting.<hash>.css`; `KeyError` if there is none."""
         return self._assets.url(name)
 
+    def _form(self, name: str, folder: Path | None) -> Form:
+        if not name.endswith(SUFFIX):
+            return WaitingTemplate(self._templates, name=name, csp=self.csp)
+        if folder is None:
+            raise ConfigError([f"{name} stands in no folder"], source="server.templates")
+        return MustachePage(folder / name)
+
     def _render(self, template: str, words: Language, **values: object) -> Page:
         try:
             body = self._templates.render(template, words, values)
@@ -153,11 +180,10 @@ class Pages:
 
     def _samples(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Every page in every language, by the name of its template, and English in every state."""
-        for view in STATES.values():
-            yield _WAITING, partial(self._waiting.rendered, view)
         for lang in (each.code for each in languages().values()):
-            view = replace(STATES["waiting"], lang=lang)
-            yield _WAITING, partial(self._waiting.rendered, view)
+            for name, page in self._waiting.items():
+                for view in STATES.values() if lang == SOURCE else [STATES["waiting"]]:
+                    yield name, partial(page.rendered, replace(view, lang=lang))
             for retry_after_s in (5, None):
                 yield (
                     "problem.html",
@@ -172,7 +198,8 @@ class Pages:
                 )
             yield "left.html", partial(self.left, lang=lang)
         yield _DASHBOARD, self.dashboard
-        yield _WAITING, self._waiting.try_out
+        for name, page in self._waiting.items():
+            yield name, page.try_out
 
 
 def _is_path(path: str) -> bool:

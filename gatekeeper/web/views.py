@@ -15,6 +15,10 @@ DEFAULT_TITLE = "You are in line"  # said in the visitor's language; an operator
 
 # Why one waits. `full`: nobody enters until somebody inside leaves. `reconnecting`: nobody knows.
 Reason = Literal["line", "held", "full", "ended", "reconnecting"]
+# Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
+# It must stay well below `prove_within`, which is 20 s.
+_MIN_RELOAD_S = 10
+
 State = Literal["waiting", "held", "full", "ended", "reconnecting"]
 
 
@@ -35,6 +39,12 @@ class WaitingView:
     reason: Reason = "line"
     message: str = ""  # the operator's live word to all who wait; "" is none
     lang: str = SOURCE
+    now_s: float = 0.0  # since the epoch, when it was asked for
+
+    @property
+    def reload_seconds(self) -> int:
+        """When a page without script asks again."""
+        return max(self.refresh_seconds, _MIN_RELOAD_S)
 
     @property
     def state(self) -> State:

@@ -17,15 +17,12 @@ from markupsafe import Markup
 
 from gatekeeper.web.compose import Composer
 from gatekeeper.web.languages import Language, language
-from gatekeeper.web.page import Filled, Page, Rendered
+from gatekeeper.web.page import Content, Filled, Page, Rendered
 from gatekeeper.web.samples import PLACES, STATES
 from gatekeeper.web.slots import Slot, Value, Values, has_mark
 from gatekeeper.web.templates import Templates
 from gatekeeper.web.views import DEFAULT_TITLE, WaitingView, wait_range
 
-# Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
-# It must stay well below `prove_within`, which is 20 s.
-_MIN_RELOAD_S = 10
 _OF_VIEW = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
 _OF_WAIT = ("low", "high", "text")
 
@@ -39,6 +36,7 @@ class Form(Protocol):
 
     name: str
     csp: str
+    reloads: bool  # by a field of the answer, whatever the page does itself
 
     def values(self, view: WaitingView, words: Language) -> Values:
         """What is the visitor's own."""
@@ -57,6 +55,7 @@ class WaitingPage:
     def __init__(self, form: Form) -> None:
         self._form = form
         self._composer = Composer()
+        self._speaks = True
         self.composes = True
 
     @property
@@ -80,16 +79,24 @@ class WaitingPage:
             except Exception as error:  # noqa: BLE001  a template may raise anything
                 self._render_for_each(repr(error))
                 return self.rendered(view)
-        return Page(Filled(composed, values, words), self._form.csp, words.code)
+        return self._page(Filled(composed, values, words), words)
 
     def rendered(self, view: WaitingView) -> Page:
         """The same, without composing."""
         words = language(view.lang)
         text = self._form.render(view, words, self._form.values(view, words))
-        return Page(Rendered(text.encode()), self._form.csp, words.code)
+        return self._page(Rendered(text.encode()), words)
+
+    def _page(self, content: Content, words: Language) -> Page:
+        form = self._form
+        return Page(content, form.csp, words.code if self._speaks else "", reloads=form.reloads)
 
     def try_out(self) -> None:
-        """See that composed pages are what the template renders, in all states and places."""
+        """See that composed pages are what the template renders, in all states and places, and
+        whether it says anything in the language of whoever reads it."""
+        view = STATES["waiting"]
+        in_others = {self.rendered(replace(view, lang=code)).body for code in ("en", "de", "ja")}
+        self._speaks = len(in_others) > 1
         for view in (*STATES.values(), *PLACES):
             if self.composes and self.page(view).body != self.rendered(view).body:
                 self._render_for_each("it prints other than it is given")
@@ -101,6 +108,8 @@ class WaitingPage:
 
 class WaitingTemplate:
     """A form of our own: a Jinja template."""
+
+    reloads = False
 
     def __init__(self, templates: Templates, *, name: str, csp: str) -> None:
         self._templates = templates
@@ -119,7 +128,7 @@ class WaitingTemplate:
             "low": wait.low,
             "high": wait.high,
             "text": words.span(wait.unit, wait.low, wait.high) if wait.high else "",
-            "reload_seconds": max(view.refresh_seconds, _MIN_RELOAD_S),
+            "reload_seconds": view.reload_seconds,
             "since": words.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
         }
 

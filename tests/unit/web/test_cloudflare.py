@@ -1,0 +1,193 @@
+"""What Cloudflare Waiting Room's users built on: its JSON, and its variables in their own pages."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gatekeeper.config import RoomConfig
+from gatekeeper.errors import ConfigError
+from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.rules import Rules
+from gatekeeper.web.answers import Answers, waiting
+from gatekeeper.web.cloudflare import waiting_room
+from gatekeeper.web.pages import Pages
+from gatekeeper.web.reply import Asked, Reply
+from gatekeeper.web.samples import PLACES, STATES
+from tests.unit.web.states import TICKET, state
+
+VIEW = replace(STATES["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)
+
+# As its documentation shows it for a room whose queueing method is "fifo", with no event active.
+DOCUMENTED = {
+    "inWaitingRoom": True,
+    "waitTimeKnown": True,
+    "waitTime": 10,
+    "waitTime25Percentile": 0,
+    "waitTime50Percentile": 0,
+    "waitTime75Percentile": 0,
+    "waitTimeFormatted": "10 minutes",
+    "queueIsFull": False,
+    "queueAll": False,
+    "lastUpdated": "2020-08-03T23:46:00.000Z",
+    "refreshIntervalSeconds": 20,
+    "queueingMethod": "fifo",
+    "isFIFOQueue": True,
+    "isRandomQueue": False,
+    "isPassthroughQueue": False,
+    "isRejectQueue": False,
+    "isEventActive": False,
+    "isEventPrequeueing": False,
+    "timeUntilEventStart": 0,
+    "timeUntilEventStartFormatted": "unavailable",
+    "timeUntilEventEnd": 0,
+    "timeUntilEventEndFormatted": "unavailable",
+    "shuffleAtEventStart": False,
+}
+
+# Of the template that its documentation gives to begin with.
+CUSTOM = """<!doctype html><title>Queue</title><style>h2 { color: teal }</style>
+<h2 id="time-remaining"><noscript>
+{{#waitTimeKnown}}Your estimated wait time is {{waitTimeFormatted}}...{{/waitTimeKnown}}
+{{^waitTimeKnown}}{{#queueIsFull}}The estimated wait time is greater than a day.{{/queueIsFull}}
+{{^queueIsFull}}Your estimated wait time is unavailable.{{/queueIsFull}}{{/waitTimeKnown}}
+</noscript></h2>
+<p>{{waitTimeHours}} h {{waitTimeHourMinutes}} min, {{lastUpdated}}, {{refreshIntervalSeconds}}</p>
+<script>var waitTime = {{waitTime}}; var waitTimeKnown = {{waitTimeKnown}};</script>
+{{{turnstile}}}{{#queueAll}}Nobody enters.{{/queueAll}}"""
+
+
+def folder(path: Path, text: str = CUSTOM) -> Path:
+    (path / "queue.mustache").write_text(text)
+    return path
+
+
+def pages(path: Path) -> Pages:
+    return Pages(templates=path, waiting=["queue.mustache"])
+
+
+# The JSON.
+
+
+def test_the_json_is_the_documented_one_in_names_types_and_values() -> None:
+    told = waiting_room(VIEW)
+    assert {name: told[name] for name in DOCUMENTED} == DOCUMENTED
+    assert {name: type(told[name]) for name in DOCUMENTED} == {
+        name: type(value) for name, value in DOCUMENTED.items()
+    }
+    assert told.keys() - DOCUMENTED.keys() == {"turnstile", "infiniteQueue"}
+
+
+@pytest.mark.parametrize(
+    ("eta_seconds", "minutes", "formatted"),
+    [
+        (0, 1, "1 minute"),
+        (60, 1, "1 minute"),
+        (61, 2, "2 minutes"),
+        (3600, 60, "1 hour"),
+        (7500, 125, "2 hours 5 minutes"),
+    ],
+)
+def test_the_wait_is_told_in_whole_minutes_and_in_english(
+    eta_seconds: int, minutes: int, formatted: str
+) -> None:
+    told = waiting_room(replace(VIEW, eta_seconds=eta_seconds, lang="de"))
+    assert (told["waitTime"], told["waitTimeFormatted"]) == (minutes, formatted)
+
+
+def test_a_wait_that_nobody_knows_is_unavailable() -> None:
+    told = waiting_room(replace(VIEW, eta_seconds=None))
+    assert told["waitTimeKnown"] is False
+    assert told["waitTime"] == 0
+    assert told["waitTimeFormatted"] == "unavailable"
+
+
+@pytest.mark.parametrize("name", ["held", "ended"])
+def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
+    assert waiting_room(STATES[name])["queueAll"] is True  # type: ignore[index]
+
+
+def answer(asked: Asked, path: Path | None = None, **keys: object) -> Reply:
+    room = RoomConfig.model_validate({"max_active": 10} | keys)
+    placed = Placed(10**15, ahead=1283)
+    place = waiting(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
+    answers = Answers(Pages() if path is None else pages(path))
+    return answers.waiting(asked, place, room=room, now_s=1596498360.0, headers=())
+
+
+def test_an_app_gets_that_json_where_its_room_asks_for_it_and_ours_elsewhere() -> None:
+    asked = Asked("GET", accept="application/json")
+    reply = answer(asked, json_format="cloudflare", status=202)
+    assert reply.status == 202
+    assert b'{"cfWaitingRoom": {"inWaitingRoom": true, ' in reply.body
+    assert dict(reply.headers)["Content-Type"] == "application/json"
+    assert b'"state": "waiting"' in answer(asked).body
+
+
+# Pages.
+
+
+def test_a_page_made_for_cloudflare_reads_as_it_did_there(tmp_path: Path) -> None:
+    body = pages(folder(tmp_path)).waiting(VIEW, "queue.mustache").body.decode()
+    assert "Your estimated wait time is 10 minutes..." in body
+    assert "greater than a day" not in body
+    assert "unavailable" not in body
+    assert "<p>0 h 10 min, 2020-08-03T23:46:00.000Z, 20</p>" in body
+    assert "var waitTime = 10; var waitTimeKnown = true;" in body
+    assert "Nobody enters." not in body
+    held = pages(tmp_path).waiting(STATES["held"], "queue.mustache").body.decode()
+    assert "Your estimated wait time is unavailable." in held
+    assert "var waitTime = 0; var waitTimeKnown = false;" in held
+    assert "Nobody enters." in held
+
+
+def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
+    made = pages(folder(tmp_path))
+    for view in (*STATES.values(), *PLACES):
+        page = made.waiting(view, "queue.mustache")
+        assert gzip.decompress(page.gzip) == page.body
+        assert page.body == made.waiting_page("queue.mustache").rendered(view).body
+    assert made.waiting_page("queue.mustache").composes
+
+
+def test_it_is_told_to_come_again_and_may_carry_scripts_of_its_own(tmp_path: Path) -> None:
+    asked = Asked("GET", accept="text/html", accept_language="de")
+    headers = dict(answer(asked, folder(tmp_path), template="queue.mustache").headers)
+    assert 10 <= int(headers["Refresh"]) <= 30
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"
+    assert "Content-Language" not in headers  # which it is in, only its author knows
+    own = dict(answer(asked).headers)
+    assert "Refresh" not in own
+    assert own["Content-Language"] == "de"
+
+
+def test_what_a_visitor_or_operator_says_stays_text(tmp_path: Path) -> None:
+    made = pages(folder(tmp_path, "{{message}}"))
+    page = made.waiting(replace(VIEW, message="<script>"), "queue.mustache")
+    assert page.body == b"&lt;script&gt;"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{{#waitTimeKnown}}", "never closed"),
+        ("{{/waitTimeKnown}}", "not opened"),
+        ("{{#a}}{{^b}}{{/a}}{{/b}}", 'last open tag is "b"'),
+        ("{{waitTime", "unclosed tag"),
+    ],
+)
+def test_a_broken_page_stops_the_start(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pages(folder(tmp_path, text))
+    assert problem in caught.value.problems[0]
+    assert caught.value.source.endswith("queue.mustache")
+
+
+def test_a_page_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        pages(tmp_path)
+    with pytest.raises(ConfigError, match=r"server\.templates"):
+        Pages(waiting=["queue.mustache"])
+    with pytest.raises(ConfigError, match=r"nowhere\.html"):
+        Pages(waiting=["nowhere.html"])
