@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-replicas fuzz clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line fuzz clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -43,8 +43,8 @@ bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy, En
 bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with origin restarts
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
-bench-replicas: $(READY)  ## how soon ten replicas know of a release, with NATS and without
-	$(BIN)/python benchmarks/replicas.py $(ARGS)
+bench-line: $(READY)  ## 40,000 in line before ten replicas: order, rate, news of a release, polling
+	$(BIN)/python -m benchmarks.line $(ARGS)
 
 SECONDS ?= 60
 fuzz: $(READY)  ## coverage-guided, each target in turn: make fuzz SECONDS=60

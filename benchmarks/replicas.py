@@ -1,11 +1,11 @@
 """How soon every replica knows of a release: from the store's clock to the replica's watermark.
 
-    make bench-replicas         ten replicas, with NATS and without, about 50 seconds
+    python -m benchmarks.replicas      by itself; it is a part of `make bench-line`
 
-A real store and NATS, five processes of two replicas each, a line that moves at 500 a minute and
+A real store and NATS, ten replicas in as many processes, a line that moves at 500 a minute and
 whichever pacer comes first. A release happens at the `now` of the script that made it; a replica
 knows of it when its watermark reaches it, by event or by its own pacer's call. All on one machine,
-so both are read from one clock. Writes the section `bench-replicas` of `benchmarks/README.md`.
+so both are read from one clock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -21,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
-from report import table, write_section
 
+from benchmarks.report import table
 from gatekeeper.config import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
@@ -34,12 +35,12 @@ from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import View
 
-PROCESSES, REPLICAS_EACH = 5, 2
+REPLICAS = 10
 RATE = "500/min"
 SECRET = b"known to the replicas of this benchmark"
 WAITING = 600
 WARM_UP_S = 1.0
-END_S = 15.0  # for the processes to start and to end, beyond the time measured
+START_AND_END_S = 45.0
 
 
 def room_of(name: str) -> RoomConfig:
@@ -69,27 +70,21 @@ class WatchedView(View):
             self.noted.append((known_us, time.time_ns() // 1000, told.now_us))
 
 
-async def pace(store_url: str, events_url: str, room: RoomConfig, *, seconds: float) -> None:
-    """One process of the benchmark: its replicas' notes go to standard output."""
-    views = [WatchedView() for _ in range(REPLICAS_EACH)]
-    rooms: list[LiveRoom] = []
-    opened: list[tuple[RedisStore, Events]] = []
-    for number, view in enumerate(views):
-        store = RedisStore(store_url, timeout_s=5)
-        events: Events = NoEvents()
-        if events_url != "off":
-            events = NatsEvents(events_url, replica=str(number), seal=Seal([SECRET]))
-        live = LiveRoom(store, events, Rules.of(room), replica=f"{id(view)}", view=view)
-        await live.start()
-        rooms.append(live)
-        opened.append((store, events))
-    await asyncio.sleep(seconds)
-    for live in rooms:
-        await live.close()
-    for store, events in opened:
-        await events.close()
-        await store.close()
-    print(json.dumps([view.noted for view in views]))
+async def pace(store_url: str, events_url: str, room: RoomConfig) -> None:
+    """One replica, until its input ends: says that it paces, and then what it noted."""
+    store = RedisStore(store_url, timeout_s=5)
+    events: Events = NoEvents()
+    if events_url != "off":
+        events = NatsEvents(events_url, replica=f"{os.getpid()}", seal=Seal([SECRET]))
+    view = WatchedView()
+    live = LiveRoom(store, events, Rules.of(room), replica=f"{os.getpid()}", view=view)
+    await live.start()
+    print("pacing", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await live.close()
+    await events.close()
+    await store.close()
+    print(json.dumps(view.noted))
 
 
 @dataclass(frozen=True)
@@ -97,9 +92,12 @@ class Delays:
     releases: int
     us: list[int]  # sorted, one for each release and replica
 
+    def at_s(self, share: float) -> float:
+        """The delay that this share of them does not exceed."""
+        return self.us[math.ceil(share * len(self.us)) - 1] / 1_000_000
+
     def at(self, share: float) -> str:
-        """The delay that this share of them does not exceed, milliseconds."""
-        return f"{self.us[math.ceil(share * len(self.us)) - 1] / 1000:.1f} ms"
+        return f"{self.at_s(share) * 1000:.1f} ms"
 
 
 def delays(replicas: list[list[tuple[int, int, int]]], *, since_us: int) -> Delays:
@@ -127,55 +125,64 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable,
-            __file__,
+            "-m",
+            "benchmarks.replicas",
             *("--pace", store_url, events_url, name),
-            *("--seconds", str(seconds)),
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        for _ in range(PROCESSES)
+        for _ in range(REPLICAS)
     ]
-    since_us = round((time.time() + WARM_UP_S) * 1_000_000)
     try:
-        async with asyncio.timeout(seconds + END_S):
-            outputs = await asyncio.gather(*(process.communicate() for process in processes))
+        async with asyncio.timeout(seconds + START_AND_END_S):
+            for process in processes:
+                assert process.stdout is not None
+                await process.stdout.readline()
+            # Who starts last knows late of what was released before; that is no delay of the news.
+            await asyncio.sleep(WARM_UP_S)
+            since_us = time.time_ns() // 1000
+            await asyncio.sleep(seconds)
+            outputs = await asyncio.gather(*(process.communicate(b"") for process in processes))
     finally:
         for process in processes:
             if process.returncode is None:
                 process.kill()
         await store.close()
-    replicas = [noted for out, _ in outputs for noted in json.loads(out.splitlines()[-1]) if noted]
-    if len(replicas) != PROCESSES * REPLICAS_EACH:
+    replicas = [noted for out, _ in outputs if (noted := json.loads(out.splitlines()[-1]))]
+    if len(replicas) != REPLICAS:
         raise SystemExit("not every replica heard of a release")
     return delays(replicas, since_us=since_us)
 
 
-async def benchmark(*, seconds: float) -> None:
+async def measured(*, seconds: float) -> dict[str, Delays]:
+    """The delays, by who tells of a release."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         store = await start_store(Path(folder))
         events = await start_events(Path(folder))
         try:
-            found = {
+            return {
                 "NATS": await measure(store.url, events.url, seconds=seconds),
                 'the store alone (`events.url = "off"`)': await measure(
-                    store.url, "off", seconds=seconds
+                    store.url, "off", seconds=seconds / 2
                 ),
             }
         finally:
             await events.stop()
             await store.stop()
+
+
+def text_of(found: dict[str, Delays]) -> str:
     rows = [
         [how, str(each.releases), each.at(0.5), each.at(0.99), each.at(1)]
         for how, each in found.items()
     ]
-    text = f"""\
-`make bench-replicas`: {PROCESSES * REPLICAS_EACH} replicas in {PROCESSES} processes, a line of \
-{WAITING} that moves at {RATE}, {seconds:g} s each. From a release in the store to each replica's \
-knowing of the watermark, all on one machine. A visitor whose release a replica has not heard of \
-is let in all the same, since their own poll asks the store.
+    return f"""\
+{REPLICAS} replicas in as many processes, a line that moves at {RATE}. From the instant of a \
+release in the store to each replica's knowing of the watermark, all on one machine, with nothing \
+else to do. A visitor whose release a replica has not heard of is let in all the same, since their \
+own poll asks the store.
 
 {table(["told by", "releases", "p50", "p99", "max"], rows)}"""
-    print(text)
-    write_section("bench-replicas", text)
 
 
 def main() -> None:
@@ -185,9 +192,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.pace:
         store_url, events_url, name = arguments.pace
-        uvloop.run(pace(store_url, events_url, room_of(name), seconds=arguments.seconds))
+        uvloop.run(pace(store_url, events_url, room_of(name)))
     else:
-        uvloop.run(benchmark(seconds=arguments.seconds))
+        print(text_of(uvloop.run(measured(seconds=arguments.seconds))))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,12 @@ def cpu_s(*pids: int) -> float:
     return ticks / _TICKS_PER_S
 
 
+def peak_memory_bytes(pid: int) -> int:
+    """The most memory that the process has had resident."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 class _Origin(asyncio.Protocol):
     """Answers every request alike; those of the gate have no bodies and are not pipelined."""
 

@@ -21,10 +21,11 @@ import uvloop
 from gatekeeper import __version__
 from gatekeeper.admin_client import AdminClient
 from gatekeeper.config import Config, load_config
+from gatekeeper.demo.command import simulate
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.keys import admin_secrets
 from gatekeeper.policy.decision import Mode
-from gatekeeper.values import parse_message, parse_rate_per_minute
+from gatekeeper.values import parse_message
 
 _DEFAULT_FILE = Path("gatekeeper.toml")
 
@@ -83,68 +84,7 @@ def demo(port: int | None, visitors: int) -> None:
     sys.exit(uvloop.run(show(port=port, visitors=visitors)))
 
 
-_share = click.FloatRange(0, 1)
-
-
-@app.command()
-@click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@click.option("--visitors", default=100, show_default=True, help="How many come in all.")
-@click.option(
-    "--profile",
-    type=click.Choice(["constant", "ramp", "flash"]),
-    default="constant",
-    show_default=True,
-    help="How they come.",
-)
-@click.option("--at-once", default=0, help="How many of them come in the first instant.")
-@click.option("--arrivals", "arrivals_per_s", default=10.0, show_default=True, help="Per second.")
-@click.option("--peak", "peak_per_s", default=200.0, show_default=True, help="Per second.")
-@click.option("--ramp", "ramp_s", default=30.0, show_default=True, help="Seconds to the peak.")
-@click.option("--duration", "duration_s", default=300.0, show_default=True, help="Seconds at most.")
-@click.option("--leavers", type=_share, default=0.0, help="Share that leaves the line.")
-@click.option("--returners", type=_share, default=0.0, help="Share that goes silent and returns.")
-@click.option("--ghosts", type=_share, default=0.0, help="Share that never shows its token.")
-@click.option("--refreshers", type=_share, default=0.0, help="Share that asks wildly.")
-@click.option("--jumpers", type=_share, default=0.0, help="Share that tries false tokens.")
-@click.option("--rate", "rate_text", help="The promised rate; else as the gate tells it.")
-@click.option("--burst", default=10, show_default=True, help="The promised burst.")
-@click.option("--room", default="default", show_default=True, help="Which room.")
-@click.option("--seed", default=1, show_default=True, help="The same seed, the same crowd.")
-@click.option("--connections", default=64, show_default=True, help="How many carry them all.")
-@click.option("--admin", "admin_url", help="URL of the admin listener, which counts exactly.")
-@click.option("--admin-token", default="", envvar="GATEKEEPER_ADMIN__TOKEN", help="Its token.")
-@click.option("--json", "as_json", is_flag=True, help="The verdict for machines.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw an SVG here.")
-def simulate(
-    profile: str,
-    leavers: float,
-    returners: float,
-    ghosts: float,
-    refreshers: float,
-    jumpers: float,
-    rate_text: str | None,
-    as_json: bool,
-    plot: Path | None,
-    **numbers: Any,
-) -> None:
-    """Send a crowd of real HTTP visitors to the gate at URL, and judge order and rate.
-
-    Exit status 0 when every promise was kept, 1 when one was broken.
-    """
-    from gatekeeper.demo.plan import CrowdPlan, Profile, Shares
-    from gatekeeper.demo.simulate import simulate as run
-
-    try:
-        rate_per_minute = parse_rate_per_minute(rate_text) if rate_text is not None else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--rate") from error
-    plan = CrowdPlan(
-        profile=Profile(profile),
-        shares=Shares(leavers, returners, ghosts, refreshers, jumpers),
-        rate_per_minute=rate_per_minute,
-        **numbers,
-    )
-    sys.exit(uvloop.run(run(plan, as_json=as_json, plot=plot)))
+app.add_command(simulate)
 
 
 @app.command()

@@ -199,6 +199,9 @@ def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> d
         "failures": dict(witness.failures.most_common()),
         "rate_per_minute": rate_per_minute,
         "most_admitted_in_60_s": _most_in_a_minute(witness),
+        "most_above_rate": round(_above_rate(witness, rate_per_minute=rate_per_minute)[0], 2)
+        if witness.admitted
+        else None,
         "released": released,
         "most_inside": max((each.active for each in witness.samples), default=None),
         "wait_s": _spread(witness.waits_s),

@@ -84,7 +84,7 @@ class Witness:
         self.visits = 0
         self.told_rate_per_minute = 0.0
         self.waits_s = array("d")
-        self.eta_errors_s = array("d")  # how much later than first told, of those who were told
+        self.eta_errors_s = array("d")  # how much later than first told, of those who stayed
         self.polls = array("l")  # how often each who was let in from the line had to ask
         self.polled_s = array("d")  # … in how long
         self.eta_told_s = array("d")
@@ -189,7 +189,7 @@ class Witness:
         visitor.place.heard_s = now_s
         wait_s = now_s - visitor.arrived_s
         self.waits_s.append(wait_s)
-        if visitor.eta_s is not None:
+        if visitor.eta_s is not None and visitor.kind is not Kind.RETURNER:
             self.eta_told_s.append(visitor.eta_s)
             self.eta_errors_s.append(now_s - visitor.expected_s)
         if visitor.next is Ask.POLL and visitor.kind is not Kind.REFRESHER:
