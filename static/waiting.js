@@ -74,7 +74,9 @@
   }
 
   function askNow() {
-    if (!document.hidden) ask();
+    if (document.hidden) return;
+    if (data.state === "admitted") location.reload();   // it only waited to be seen
+    else ask();
   }
 
   function take(answer) {
@@ -253,7 +255,7 @@
     byId("progress").value = seen.best;
   }
 
-  /* The same ranges as wait_range in gatekeeper/web/pages.py. */
+  /* The same ranges in the same words as Python's: wait_range and Language.span. */
   function waitWords(etaSeconds, words) {
     if (etaSeconds === null) return words.unknown;
     const low = etaSeconds * 0.8 / 60;
@@ -267,12 +269,18 @@
   function rangeWords(unit, low, high, step) {
     const first = Math.max(Math.floor(low / step) * step, step);
     const last = Math.max(Math.ceil(high / step) * step, first + step);
+    const span = numbers.format(first) + "–" + numbers.format(last);
     try {
       const format = new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" });
-      return format.formatRange(first, last);
+      // A dual names its number in the word alone: take the form of a few then.
+      for (const number of [last, 3, 100]) {
+        const text = format.format(number);
+        if (text.includes(numbers.format(number))) return text.replace(numbers.format(number), span);
+      }
     } catch (error) {
-      return first + "–" + last + " " + unit + "s";
+      // Units came to Safari in 2021.
     }
+    return span + (unit === "hour" ? " h" : " min");
   }
 
   /* The same range by the clock on the wall: early times rounded down, late ones up. */

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from gatekeeper.web.languages import language, languages
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
 from tests.browser.fake_gate import FakeGate
-from tests.browser.stage import set_stage
+from tests.browser.stage import ask, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,12 +27,17 @@ LOOKS: dict[str, dict[str, Any]] = {
     "arabic": {"viewport": {"width": 390, "height": 844}, "locale": "ar"},
 }
 
+SMALL = {"width": 320, "height": 640}
+PLACES: tuple[dict[str, Any], ...] = (
+    {"reason": "line", "eta_seconds": 4000},
+    {"reason": "line", "eta_seconds": 30, "message": WORD},
+    {"reason": "held", "eta_seconds": None, "rate_per_minute": 0.0, "message": LONG},
+    {"reason": "full", "eta_seconds": 90000, "rate_per_minute": 0.25},
+    {"reason": "ended", "eta_seconds": None, "rate_per_minute": 0.0, "message": ""},
+)
+STATE_OF = {"line": "waiting", "held": "held", "full": "full", "ended": "ended"}
+
 Arrange = Callable[[FakeGate, Page], Awaitable[None]]
-
-
-async def ask(page: Page) -> None:
-    async with page.expect_response("**/.gatekeeper/status?*"):
-        await page.clock.run_for(5000)
 
 
 def waits(**place: Any) -> Arrange:
@@ -119,17 +125,80 @@ STATES: dict[str, Arrange] = {
 }
 
 
+THE_LONGEST = ("waiting", "ended", "cookies", "waiting-anew", "leaving", "problem")
+
+
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("state", STATES)
 async def test_every_state_passes_axe_fits_its_window_and_is_kept_as_a_picture(
-    look: str, state: str, gate: FakeGate, new_page: NewPage
+    look: str, new_page: NewPage
 ) -> None:
     page = await new_page(**LOOKS[look])
     await set_stage(page)
-    await STATES[state](gate, page)
-    shown = state.partition("-")[0].replace("leaving", "waiting")
-    await expect(page.locator("html")).to_have_attribute("data-state", shown)
-    await page.screenshot(path=PICTURES / look / f"{state}.png", animations="disabled")
-    assert await complaints(page) == []
-    width = await page.evaluate("document.documentElement.scrollWidth")
-    assert width <= LOOKS[look]["viewport"]["width"]
+    in_english = "locale" not in LOOKS[look]
+    for state in STATES if in_english else THE_LONGEST:
+        async with FakeGate() as gate:  # another origin, and so a browser that remembers nothing
+            await STATES[state](gate, page)
+            shown = state.partition("-")[0].replace("leaving", "waiting")
+            await expect(page.locator("html")).to_have_attribute("data-state", shown)
+            await page.screenshot(path=PICTURES / look / f"{state}.png", animations="disabled")
+            if in_english:
+                assert await complaints(page) == [], state
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width <= LOOKS[look]["viewport"]["width"], state
+
+
+@pytest.mark.parametrize("lang", sorted({each.code for each in languages().values()}))
+async def test_every_language_fits_a_small_phone_and_says_all_it_has_to_say(
+    lang: str, gate: FakeGate, new_page: NewPage
+) -> None:
+    gate.wait_at(12_345, eta_seconds=4000)
+    page = await new_page(viewport=SMALL, locale=lang)
+    await set_stage(page)
+    await page.goto(gate.url)
+    root = page.locator("html")
+    await expect(root).to_have_attribute("lang", lang)
+    await expect(root).to_have_attribute("dir", language(lang).direction)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= SMALL["width"]
+    assert await page.evaluate(EMPTY) == []
+    told = await page.locator("#position, #wait, #rate, #ahead").all_inner_texts()
+    gate.wait_at(12_345, eta_seconds=4000, message="hello")  # what changes once it was asked
+    await ask(page)
+    await expect(page.locator("#message")).to_be_visible()
+    assert await page.locator("#position, #wait, #rate, #ahead").all_inner_texts() == told
+
+
+# What should say something and says nothing.
+EMPTY = """
+() => [...document.querySelectorAll("main :is(p, h1, dt, dd, label, button, summary, a), title")]
+    .filter((each) => !each.matches("[role=status]") && !each.textContent.trim())
+    .map((each) => each.outerHTML)
+"""
+
+
+async def test_nothing_moves_but_by_the_hand_of_the_visitor(
+    gate: FakeGate, new_page: NewPage
+) -> None:
+    page = await new_page(viewport=SMALL)
+    await set_stage(page)
+    await page.add_init_script(SHIFTS)
+    for place in PLACES:
+        gate.wait_at(800, **place)
+        if page.url == "about:blank":
+            await page.goto(gate.url)
+        await ask(page)
+        await expect(page.locator("html")).to_have_attribute(
+            "data-state", STATE_OF[place["reason"]]
+        )
+        await page.evaluate("() => new Promise((done) => window.realTimeout(done, 100))")
+    gate.status = None
+    await ask(page)
+    await expect(page.locator("html")).to_have_attribute("data-state", "reconnecting")
+    assert await page.evaluate("window.shifts") == []
+
+
+SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => list.getEntries().forEach((each) => window.shifts.push(
+    [each.value, each.sources.map(({ node }) => node && (node.id || node.nodeName))]
+))).observe({ type: "layout-shift", buffered: true });
+"""

@@ -3,7 +3,6 @@
 The clock of the page stands still until a test moves it, so nothing here waits for time to pass.
 """
 
-import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,13 +12,11 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.fake_gate import VIEW, FakeGate, waiting
-from tests.browser.stage import go_away, set_stage
+from tests.browser.fake_gate import FakeGate, waiting
+from tests.browser.stage import ENOUGH_S, REFRESH_S, ask, go_away, pass_time, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-REFRESH_S = VIEW.refresh_seconds
-ENOUGH_S = REFRESH_S * 1.2  # the longest time to the next question
 PHONE = {"width": 320, "height": 640}
 
 Visit = Callable[..., Awaitable[Page]]
@@ -49,16 +46,6 @@ async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
         return page
 
     return open_
-
-
-async def pass_time(page: Page, seconds: float) -> None:
-    await page.clock.run_for(math.ceil(seconds * 1000))
-
-
-async def ask(page: Page, *, within_s: float = ENOUGH_S) -> None:
-    """Lets time pass until the page has asked for its place once more."""
-    async with page.expect_response("**/.gatekeeper/status?*"):
-        await pass_time(page, within_s)
 
 
 async def silences_s(page: Page, *, count: int) -> list[float]:
@@ -485,49 +472,6 @@ async def test_the_keyboard_reaches_the_way_out_and_the_focus_is_seen(visit: Vis
     await expect(page.get_by_role("button", name="Yes, leave")).to_be_visible()
     outline = await page.locator("summary").evaluate("it => getComputedStyle(it).outlineWidth")
     assert outline == "3px"
-
-
-CONTRASTS = """
-() => {
-    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-    const luminance = (colour) => {
-        canvas.fillStyle = colour;
-        canvas.fillRect(0, 0, 1, 1);
-        const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
-            .map((part) => part / 255)
-            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-    };
-    const ground = (element) => {
-        const colour = getComputedStyle(element).backgroundColor;
-        return colour !== "rgba(0, 0, 0, 0)" ? colour : ground(element.parentElement);
-    };
-    return [...document.querySelectorAll("main *")]
-        .filter((element) => element.checkVisibility() && element.innerText
-            && [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-        .map((element) => {
-            const pair = [luminance(getComputedStyle(element).color), luminance(ground(element))];
-            const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-            return [element.innerText, ratio];
-        });
-}
-"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", ["waiting", "reconnecting"])
-async def test_every_word_has_the_contrast_of_wcag_aa_in_both_schemes(
-    scheme: str, state: str, gate: FakeGate, visit: Visit
-) -> None:
-    page = await visit(color_scheme=scheme)
-    await page.get_by_text("Leave the line").click()
-    if state == "reconnecting":
-        gate.status = None
-        await ask(page)
-        await expect(told(page, "Reconnecting, your place is kept")).to_be_visible()
-    contrasts = await page.evaluate(CONTRASTS)
-    assert len(contrasts) > 12
-    assert [(words, ratio) for words, ratio in contrasts if ratio < 4.5] == []
 
 
 async def test_the_dark_scheme_is_dark(visit: Visit) -> None:
