@@ -19,6 +19,7 @@ from gatekeeper.proxy import Client
 from gatekeeper.web.answers import Answers, admitted_json, waiting
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.entrance import Enter, Entrance, Stay
+from gatekeeper.web.languages import N_
 from gatekeeper.web.reply import Asked, Reply
 
 PREFIX = "/.gatekeeper/"
@@ -121,7 +122,7 @@ class Endpoints:
             close=asked.has_body,
         )
 
-    def _not_found(self, asked: Asked, message: str = "There is nothing here.") -> Reply:
+    def _not_found(self, asked: Asked, message: str = N_("There is nothing here.")) -> Reply:
         return self._answers.problem(asked, message, status=404, close=asked.has_body)
 
     def visit(self, asked: Asked, query: str, client: Client) -> Visit | None:

@@ -30,10 +30,12 @@ from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit, stay_reply
 from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
+from gatekeeper.web.languages import N_
 from gatekeeper.web.reply import Reply, asked_of, response_of
 
-_ORIGIN_AWAY = "The site behind this page does not answer just now."
-_PLACE_KEPT = " Your place is kept."
+_ORIGIN_AWAY = N_("The site behind this page does not answer just now.")
+_ORIGIN_AWAY_IN_LINE = N_("The site behind this page does not answer just now. Your place is kept.")
+_FAILED = N_("Something went wrong here.")
 _REVOKE = "revoke"  # the one Gatekeeper-Command
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 
@@ -98,9 +100,7 @@ class Gate:
         finally:
             take_failure(request)  # one that was not asked for: it is not the next request's
         metrics.requests.labels("", "failed").inc()
-        return self._answers.problem(
-            asked_of(request), "Something went wrong here.", status=500, close=True
-        )
+        return self._answers.problem(asked_of(request), _FAILED, status=500, close=True)
 
     async def _handle(self, request: BaseRequest, known: object) -> Reply | Relayed:
         """`known`: the outcome, when the express lane asked for it already."""
@@ -191,7 +191,7 @@ class Gate:
             log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
             return self._answers.problem(
                 asked_of(request),
-                _ORIGIN_AWAY + _PLACE_KEPT if crossing.room else _ORIGIN_AWAY,
+                _ORIGIN_AWAY_IN_LINE if crossing.room else _ORIGIN_AWAY,
                 status=504 if timed_out else 502,
                 headers=headers,
                 retry=True,

@@ -96,6 +96,11 @@ class Language:
         return format_skeleton("Hm", time(hours, minutes), locale=self.locale)
 
 
+def N_(message: str) -> str:  # noqa: N802  as gettext's users know it
+    """Marks a message that is translated where it is shown."""
+    return message
+
+
 @cache
 def languages() -> Mapping[str, Language]:
     """All of them by their code in lower case; English is always there."""

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gatekeeper.web.languages import SOURCE
+from gatekeeper.web.languages import N_, SOURCE
 
-DEFAULT_TITLE = "You are in line"  # said in the visitor's language; an operator's own is not
+DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
 
 # Why one waits. `full`: nobody enters until somebody inside leaves. `reconnecting`: nobody knows.
 Reason = Literal["line", "held", "full", "ended", "reconnecting"]

@@ -26,6 +26,7 @@ from gatekeeper.web.pages import Pages
 print(gatekeeper.__file__)
 print(Pages().asset_url("waiting.css"))
 print(len(load_script("advance").text) > 1000)
+print(Pages().left(lang="de").body.decode().count("Warteschlange") > 1)
 """
 
 
@@ -58,7 +59,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _names(folder: Path, pattern: str) -> set[str]:
-    found = {path.name for path in folder.glob(pattern)}
+    found = {path.relative_to(folder).as_posix() for path in folder.glob(pattern)}
     assert found, f"nothing in {folder} to compare with"
     return found
 
@@ -70,6 +71,7 @@ def _names(folder: Path, pattern: str) -> set[str]:
         ("static", "*.*", "gatekeeper/assets/static"),
         ("gatekeeper/room/scripts", "*.lua", "gatekeeper/room/scripts"),
         ("gatekeeper", "py.typed", "gatekeeper"),
+        ("gatekeeper/locale", "*/LC_MESSAGES/gatekeeper.po", "gatekeeper/locale"),
     ],
 )
 def test_the_wheel_holds_every_file_that_the_program_reads(
@@ -107,10 +109,10 @@ def test_a_program_from_the_wheel_finds_its_pages_assets_and_scripts(
     with ZipFile(wheel) as archive:
         archive.extractall(site)
     said = _run([sys.executable, "-c", _LOOK], cwd=tmp_path, python_path=str(site))
-    where, url, script_found = said.splitlines()
+    where, url, script_found, german = said.splitlines()
     assert Path(where).is_relative_to(site)
     assert re.fullmatch(r"/\.gatekeeper/static/waiting\.[0-9a-f]{12}\.css", url)
-    assert script_found == "True"
+    assert script_found == german == "True"
 
 
 def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -130,6 +132,10 @@ def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) ->
     needed |= {"gatekeeper.toml", "compose.yaml", "Dockerfile", "docs/configuration.md"}
     needed |= {f"templates/{name}" for name in _names(ROOT / "templates", "*.html")}
     needed |= {f"static/{name}" for name in _names(ROOT / "static", "*.*")}
+    needed |= {
+        f"gatekeeper/locale/{name}"
+        for name in _names(ROOT / "gatekeeper/locale", "*/LC_MESSAGES/gatekeeper.po")
+    }
     needed |= {"tests/conftest.py", "tests/testdata/compose/compose-spec.json"}
     assert needed <= names
     # Who deploys from this tree keeps secrets in that folder.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.errors import ConfigError
+from gatekeeper.web.languages import languages
 from gatekeeper.web.pages import Page, Pages, Wait, WaitingView, wait_range
 
 VIEW = WaitingView(
@@ -140,6 +141,37 @@ def test_an_unknown_place_is_kept_and_shows_no_number(pages: Pages) -> None:
     assert "Reconnecting, your place is kept" in words
     assert "None" not in words
     assert "Your place in line –" in words
+
+
+def test_the_page_speaks_the_language_of_the_visitor_and_runs_its_way(pages: Pages) -> None:
+    for lang, direction, said in (
+        ("de", "ltr", ("Sie stehen in der Warteschlange", "1.284", "2–4 Minuten", "10 Minuten")),
+        ("he", "rtl", ("מקומך בתור נשמר", "1,284", "10 דקות")),
+        ("ru", "ltr", ("1\xa0284", "2–4 минуты", "500 в минуту")),
+    ):
+        page = pages.waiting(replace(VIEW, lang=lang))
+        reader = Reader(page)
+        html = reader.attributes("html")[0]
+        assert (html["lang"], html["dir"], page.language) == (lang, direction, lang)
+        text = reader.text.replace("\u202f", " ")
+        for each in said:
+            assert each in text.replace("\xa0", " ") or each in text
+
+
+def test_a_title_of_the_operators_own_is_said_as_it_stands(pages: Pages) -> None:
+    page = pages.waiting(replace(VIEW, title="Not in line", lang="de"))
+    assert "Not in line" in Reader(page).words
+
+
+def test_a_problem_is_told_in_the_language_of_whoever_has_it(pages: Pages) -> None:
+    page = pages.problem(
+        status=502,
+        title="Bad Gateway",
+        message="The site behind this page does not answer just now. Your place is kept.",
+        retry_after_s=5,
+        lang="fr",
+    )
+    assert "Votre place est gardée." in Reader(page).words
 
 
 def test_a_slow_line_is_told_per_hour(pages: Pages) -> None:
@@ -311,7 +343,8 @@ def test_every_page_has_a_heading_a_language_a_title_and_a_main_landmark(any_pag
 
 
 def test_the_one_request_of_a_visitor_weighs_less_than_15_kib(pages: Pages) -> None:
-    assert len(pages.waiting(VIEW).gzip) < 15 * KIB
+    for each in languages().values():
+        assert len(pages.waiting(replace(VIEW, lang=each.code)).gzip) < 15 * KIB
 
 
 def test_the_gzip_of_a_page_is_the_page(pages: Pages) -> None:
