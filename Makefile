@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line fuzz clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll fuzz clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -45,6 +45,9 @@ bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with or
 
 bench-line: $(READY)  ## 40,000 in line before ten replicas: order, rate, news of a release, polling
 	$(BIN)/python -m benchmarks.line $(ARGS)
+
+bench-poll: $(READY)  ## what a poll and an arrival cost beside the gate most would write first
+	$(BIN)/python benchmarks/poll.py $(ARGS)
 
 SECONDS ?= 60
 fuzz: $(READY)  ## coverage-guided, each target in turn: make fuzz SECONDS=60

@@ -1,0 +1,301 @@
+"""What a poll and an arrival cost, side by side: Gatekeeper and the gate most would write first.
+
+    make bench-poll             about two minutes
+    python benchmarks/poll.py --quick
+
+Both serve one line of 70,000 in the same store, in turn, round after round, each as one process
+on core 0; the load, the store and nobody else are on core 1. Each request is another visitor's.
+What counts is the CPU time per request, the store's told apart. Writes the section `bench-poll` of
+`benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import contenders
+from contenders import LOAD_CORE, SECRET, Running
+from report import table, write_section
+
+from gatekeeper.config import RoomConfig, load_config
+from gatekeeper.policy.decision import Placed
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
+from gatekeeper.room.embedded import launched, store_command
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.store import RedisStore
+
+WAITING = 70_000  # more than the tokens that a gate keeps as verified
+CONNECTIONS = 64
+TARGETS = {"poll": 0.20, "arrival": 0.25}
+_RUN_MARGIN_S = 30
+_START_S = 15.0
+
+# A line that stands still while it is measured: whoever is released or swept costs something else.
+ROOM = """
+[admission]
+rate = "1/h"
+burst = 1
+prove_within = "1h"
+abandon_after = "2h"
+[waiting]
+status = 200
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    title: str
+    target: float
+    path: str
+    headers: tuple[str, ...]
+    issued_ago_s: float | None  # of the tickets that visitors bring; None: newcomers
+
+
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36",
+    "Accept-Language: de-DE,de;q=0.9,en;q=0.8",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Sec-Fetch-Site: same-origin",
+)
+ASKS = ("Accept: application/json", "Sec-Fetch-Mode: cors", *BROWSER)
+NAVIGATES = (
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Sec-Fetch-Mode: navigate",
+    *BROWSER,
+)
+STATUS = "/.gatekeeper/status"
+CASES = (
+    Case("Poll, the ticket seen lately", TARGETS["poll"], STATUS, ASKS, issued_ago_s=0),
+    Case("Poll, the ticket due for renewal", TARGETS["poll"], STATUS, ASKS, issued_ago_s=60),
+    Case("Arrival, with its page", TARGETS["arrival"], "/tickets", NAVIGATES, issued_ago_s=None),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    requests: int
+    gate_us: float
+    store_us: float
+    per_s: float
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--seconds", type=int, default=2)
+    options.add_argument("--quick", action="store_true", help="short rounds, nothing written")
+    options.add_argument("--hold", action="store_true", help="serve, and wait for a profiler")
+    chosen = options.parse_args()
+    rounds, seconds = (2, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
+    with tempfile.TemporaryDirectory(prefix="gk-") as name, ExitStack() as stack:
+        folder = Path(name)
+        store = start_store(folder)
+        stack.callback(store.stop)
+        config = folder / "gatekeeper.toml"
+        port, admin = contenders.free_port(), contenders.free_port()
+        config.write_text(f"""
+[server]
+listen = "127.0.0.1:{port}"
+[store]
+url = "{store.url}"
+[tokens]
+secrets = ["{SECRET}"]
+[admin]
+listen = "127.0.0.1:{admin}"
+{ROOM}""")
+        line = asyncio.run(fill(store.url, load_config(config, environ={}).rooms[0]))
+        serve = [sys.executable, "-m", "gatekeeper.cli", "serve", "-c", str(config)]
+        state = {"GATEKEEPER_STATE_DIR": str(folder / "state")}
+        gate = contenders._start("Gatekeeper", serve, port, folder, environment=state)  # noqa: SLF001
+        stack.callback(gate.stop)
+        port = contenders.free_port()
+        script = Path(__file__).with_name("naive_gate.py")
+        command = [sys.executable, str(script), store.url, str(config), str(port)]
+        naive = contenders._start("the naive form", command, port, folder)  # noqa: SLF001
+        stack.callback(naive.stop)
+        if chosen.hold:
+            print(gate.url, naive.url)
+        parts = [_intro(rounds, seconds, page_bytes(gate), page_bytes(naive))]
+        for case in CASES:
+            load = lua_of(case, line, folder)
+            costs = measure(case, load, (gate, naive), store, rounds=rounds, seconds=seconds)
+            parts.append(_section(case, costs, gate.name, naive.name))
+        text = "\n\n".join(parts)
+    print(text)
+    if not chosen.quick:
+        write_section("bench-poll", text)
+
+
+def start_store(folder: Path) -> Running:
+    """A store on the core of the load."""
+    address = folder / "store.sock"
+    with (folder / "store.log").open("wb") as log:
+        process = subprocess.Popen(
+            launched(store_command(address)),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
+        )
+    deadline = time.monotonic() + _START_S
+    while not address.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit((folder / "store.log").read_text()[-2000:])
+        time.sleep(0.02)
+    return Running("store", f"unix://{address}", process)
+
+
+async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
+    """A line of `WAITING`, as visitors with their arrivals."""
+    store = RedisStore(url, timeout_s=5)
+    state: list[object] = []
+    queue = Queue(
+        store, Rules.of(room), replica="fill", on_state=state.append, newest_known=lambda: None
+    )
+    await queue.join(starting=True)
+    line: list[tuple[VisitorId, int]] = []
+    while len(line) < WAITING:
+        visitors = [new_visitor_id() for _ in range(1000)]
+        standings = await asyncio.gather(*map(queue.arrive, visitors))
+        line += [
+            (visitor, standing.arrival_us)
+            for visitor, standing in zip(visitors, standings, strict=True)
+            if isinstance(standing, Placed)
+        ]
+    await store.close()
+    return line
+
+
+def lua_of(case: Case, line: list[tuple[VisitorId, int]], folder: Path) -> Path:
+    """A script for wrk: every request in the name of the next visitor."""
+    fields = "".join(f"headers[{name!r}] = {value!r}\n" for name, value in _pairs(case.headers))
+    script = folder / "load.lua"
+    if case.issued_ago_s is None:
+        script.write_text(f"local headers = {{}}\n{fields}wrk.headers = headers\n")
+        return script
+    now_s = time.time() - case.issued_ago_s
+    tokens = Tokens(Keyring([SECRET.encode()]), RoomConfig().name)
+    minted = folder / "tokens"
+    with minted.open("w") as file:
+        for visitor, arrival_us in line:
+            ticket = Ticket(RoomConfig().name, visitor, arrival_us, now_s, now_s + 3600)
+            file.write(tokens.mint(ticket) + "\n")
+    # Tickets seen lately are few enough to be known by their bytes, as those of one interval are.
+    most = 20_000 if case.issued_ago_s == 0 else WAITING
+    script.write_text(f"""
+local tokens, next_ = {{}}, 0
+for token in io.lines({str(minted)!r}) do
+  if #tokens == {most} then break end
+  tokens[#tokens + 1] = token
+end
+local headers = {{}}
+{fields}
+request = function()
+  next_ = next_ % #tokens + 1
+  headers['Cookie'] = 'gatekeeper=' .. tokens[next_]
+  return wrk.format('GET', {case.path!r}, headers)
+end
+""")
+    return script
+
+
+def measure(
+    case: Case,
+    script: Path,
+    gates: tuple[Running, ...],
+    store: Running,
+    *,
+    rounds: int,
+    seconds: int,
+) -> dict[str, list[Cost]]:
+    costs: dict[str, list[Cost]] = {gate.name: [] for gate in gates}
+    for number in range(rounds + 1):
+        for gate in gates:
+            # The first round warms up, and shows every ticket once.
+            cost = run(gate, store, case, script, seconds=seconds)
+            if number:
+                costs[gate.name].append(cost)
+    return costs
+
+
+def run(gate: Running, store: Running, case: Case, script: Path, *, seconds: int) -> Cost:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+    before = gate.cpu_s(), store.cpu_s()
+    output = subprocess.run(
+        [*command, "-s", str(script), gate.url + case.path],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=seconds + _RUN_MARGIN_S,
+        preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
+    ).stdout
+    gate_s, store_s = gate.cpu_s() - before[0], store.cpu_s() - before[1]
+    done = re.search(r"(\d+) requests in ([\d.]+)s", output)
+    if done is None or "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"{gate.name} failed under load:\n{output}")
+    count = int(done[1])
+    return Cost(count, gate_s * 1e6 / count, store_s * 1e6 / count, count / float(done[2]))
+
+
+def page_bytes(gate: Running) -> int:
+    """How long the compressed page is; ends the program if it is none."""
+    headers = dict(_pairs(NAVIGATES)) | {"Accept-Encoding": "gzip"}
+    with urllib.request.urlopen(urllib.request.Request(gate.url, headers=headers)) as answer:
+        body = answer.read()
+    if b"<html" not in gzip.decompress(body):
+        raise SystemExit(f"{gate.name} serves no page")
+    return len(body)
+
+
+def _section(case: Case, costs: dict[str, list[Cost]], ours: str, naive: str) -> str:
+    gate = {name: [cost.gate_us for cost in runs] for name, runs in costs.items()}
+    rows = [
+        [
+            name,
+            _spread(gate[name]),
+            f"{statistics.median(a / b for a, b in zip(gate[name], gate[naive], strict=True)):.2f}",
+            _spread([cost.store_us for cost in runs]),
+            f"{statistics.median(cost.per_s for cost in runs):,.0f}",
+        ]
+        for name, runs in costs.items()
+    ]
+    assert rows[0][0] == ours
+    head = ["", "CPU µs per request", "as a ratio", "the store's µs", "requests/s"]
+    return f"### {case.title} (target: {case.target:.2f})\n\n{table(head, rows)}"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _pairs(headers: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (header.partition(": ") for header in headers)]
+
+
+def _intro(rounds: int, seconds: int, ours: int, naive: int) -> str:
+    return (
+        f"`make bench-poll`: a line of {WAITING:,} in one store, {rounds} rounds of {seconds} s for "
+        f"each in turn, {CONNECTIONS} connections, every request another visitor's; medians with "
+        "the lowest and highest round, the ratio taken round by round. The naive form is an aiohttp "
+        "application on uvloop: one EVALSHA per request through redis-py, PyJWT, and a JSON or a "
+        "template rendered and compressed. Gatekeeper's figure holds its supervisor, worker, "
+        f"admin listener and events. The compressed page has {ours:,} bytes (naive: {naive:,})."
+    )
+
+
+if __name__ == "__main__":
+    main()
