@@ -2,9 +2,10 @@
 
 python naive_gate.py STORE_URL ROOM_TOML PORT
 
-It does the work of the real one's polls and arrivals, with the same scripts, tokens and page: each
-request is a task, an EVALSHA of its own through redis-py, a token by PyJWT, and a JSON or a template
-rendered and compressed. Its template holds nothing but the numbers that differ, which flatters it.
+It does the work of the real one's polls and arrivals, with the same scripts, tokens and page. Each
+request is a task, an EVALSHA of its own through redis-py, a token by PyJWT, and a JSON or a
+template rendered and compressed. That template holds no expressions but the numbers that differ,
+which flatters it.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ def _template(pages: Pages) -> jinja2.Template:
     )
     page = pages.waiting(view).body.decode()
     for number, name in ((POSITION, "position"), (AHEAD, "ahead"), (LENGTH, "queue_length")):
-        page = page.replace(f"{number:,}", "{{ '{:,}'.format(%s) }}" % name)
-        page = page.replace(str(number), "{{ %s }}" % name)
+        page = page.replace(f"{number:,}", "{{ '{:,}'.format(" + name + ") }}")
+        page = page.replace(str(number), "{{ " + name + " }}")
     page = page.replace(ARRIVED, "{{ arrived_at }}")
     assert "{{ position }}" in page or "format(position)" in page
     return jinja2.Environment(autoescape=True).from_string(page)

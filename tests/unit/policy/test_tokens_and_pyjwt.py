@@ -1,0 +1,120 @@
+"""Our few lines of HS256 mint what PyJWT mints, and take what PyJWT takes."""
+
+import base64
+import hmac
+import json
+from dataclasses import replace
+from typing import Any
+
+import jwt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId, key_id
+from tests.unit.policy.test_tokens import JSON, PASS, ROOM, SECRET, TICKET, base64url, spelled
+
+OTHER = b"another secret of at least thirty-two bytes"
+KEYS = {key_id(secret): secret for secret in (SECRET, OTHER)}
+KEYRING = Keyring([SECRET, OTHER])
+HEADERS = {
+    spelled({"alg": "HS256", "kid": kid, "typ": kind}): key
+    for kid, key in KEYS.items()
+    for kind in ("ticket+jwt", "pass+jwt")
+}
+# Against the store's clock, which the caller has; what we never mint counts for nothing.
+LEFT_TO_US: Any = {
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+    "verify_sub": False,
+    "verify_jti": False,
+    "strict_aud": True,
+}
+
+
+def as_pyjwt_reads(raw: str) -> tuple[str, dict[str, Any]] | None:
+    """By the library, with the two rules of ours that are stricter: one spelling of the header
+    and of the signature."""
+    try:
+        key = KEYS.get(jwt.get_unverified_header(raw).get("kid", ""))
+        if key is None:
+            return None
+        token = jwt.decode_complete(
+            raw, key, algorithms=["HS256"], audience=ROOM, options=LEFT_TO_US
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    if not raw.endswith("." + base64url(token["signature"])):
+        return None
+    if raw.partition(".")[0] not in {base64url(header.encode()) for header in HEADERS}:
+        return None
+    return token["header"]["typ"], token["payload"]
+
+
+def same(raw: str) -> bool:
+    """Whether it is a token, by both."""
+    ours, theirs = KEYRING.verify(raw, audience=ROOM), as_pyjwt_reads(raw)
+    # By what they say: NaN is never equal to itself.
+    assert repr(ours) == repr(theirs), raw
+    return ours is not None
+
+
+def signed(header: bytes, payload: bytes, key: bytes) -> str:
+    text = f"{base64url(header)}.{base64url(payload)}"
+    return f"{text}.{base64url(hmac.digest(key, text.encode(), 'sha256'))}"
+
+
+times = st.floats(0, 2**53 - 1) | st.integers(0, 2**53 - 1)
+visitors = st.text("ABCxyz019-_", min_size=22, max_size=22).map(VisitorId)
+tickets = st.builds(Ticket, st.just(ROOM), visitors, st.integers(0, 2**53 - 1), times, times)
+passes = st.builds(
+    Pass, st.just(ROOM), visitors, st.integers(0, 2**53 - 1), times, times, times, st.booleans()
+)
+
+
+@given(tickets | passes)
+def test_the_same_is_minted(token: Token) -> None:
+    raw = Tokens(KEYRING, ROOM).mint(token)
+    found = as_pyjwt_reads(raw)
+    assert found is not None
+    kind, claims = found
+    headers = {"typ": kind, "kid": key_id(SECRET)}
+    assert raw == jwt.encode(claims, SECRET, algorithm="HS256", headers=headers)
+    assert same(raw)
+
+
+@given(
+    st.sampled_from(sorted(HEADERS)) | st.text(max_size=40),
+    JSON | st.dictionaries(st.sampled_from(["aud", "sub", "arr", "exp"]), JSON | st.just(ROOM)),
+    st.sampled_from([SECRET, OTHER, b""]),
+)
+def test_the_same_claims_are_taken(header: str, claims: object, key: bytes) -> None:
+    same(signed(header.encode("utf-8", "replace"), json.dumps(claims).encode(), key))
+
+
+@given(st.sampled_from(sorted(HEADERS)), st.binary(max_size=60))
+def test_the_same_hostile_payloads_are_none(header: str, payload: bytes) -> None:
+    same(signed(header.encode(), payload, HEADERS[header]))
+
+
+@given(
+    st.sampled_from([TICKET, PASS, replace(PASS, proven=False)]),
+    st.integers(0, 400),
+    st.integers(0, 3),
+    st.text(max_size=3) | st.sampled_from([".", "=", "==", "+", "/", "-", "_", " ", "\n", "\0"]),
+)
+def test_the_same_edits_are_none(token: Token, at: int, cut: int, put: str) -> None:
+    raw = Tokens(KEYRING, ROOM).mint(token)
+    edited = raw[:at] + put + raw[at + cut :]
+    assert same(edited) == (edited == raw)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_the_same_shapes_are_none(parts: list[bytes]) -> None:
+    assert not same(".".join(base64.urlsafe_b64encode(part).decode() for part in parts))
+
+
+def test_a_token_is_taken_by_both_and_another_rooms_by_neither() -> None:
+    assert same(Tokens(KEYRING, ROOM).mint(TICKET))
+    assert not same(Tokens(Keyring([b"x" * 32]), ROOM).mint(TICKET))
+    assert same(Tokens(Keyring([OTHER]), ROOM).mint(PASS))
