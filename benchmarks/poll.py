@@ -287,14 +287,13 @@ def _pairs(headers: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _intro(rounds: int, seconds: int, ours: int, naive: int) -> str:
-    return (
-        f"`make bench-poll`: a line of {WAITING:,} in one store, {rounds} rounds of {seconds} s "
-        f"for each in turn, {CONNECTIONS} connections, every request another visitor's; medians "
-        "with the lowest and highest round, the ratio taken round by round. The naive form is an "
-        "aiohttp application on uvloop: one EVALSHA per request through redis-py, PyJWT, and a JSON or a "
-        "template rendered and compressed. Gatekeeper's figure holds its supervisor, worker, "
-        f"admin listener and events. The compressed page has {ours:,} bytes (naive: {naive:,})."
-    )
+    return f"""\
+`make bench-poll`: a line of {WAITING:,} in one store, {rounds} rounds of {seconds} s for each in \
+turn, {CONNECTIONS} connections, every request another visitor's; medians with the lowest and \
+highest round, the ratio taken round by round. The naive form is an aiohttp application on uvloop: \
+one EVALSHA per request through redis-py, PyJWT, and a JSON or a template rendered and compressed. \
+Gatekeeper's figure holds its supervisor, worker, admin listener and events. The compressed page \
+has {ours:,} bytes (naive: {naive:,})."""
 
 
 if __name__ == "__main__":

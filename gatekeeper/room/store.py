@@ -1,9 +1,10 @@
 """The connection to the store and the running of scripts on it.
 
-Rules. Every call has a time-out and is tried once: redis-py's own retries are off, since a call
-that timed out may have run. One boundary translates errors: out come replies or `StoreError`.
-Scripts go by EVALSHA, with EVAL when the server does not have them (a restart, a fail-over);
-never in MULTI, and with every key in KEYS, as DragonflyDB demands.
+Rules. One connection for all: calls are pipelined as they come, so those of one turn of the event
+loop leave together; it is opened anew when needed. Every call has a time-out and is tried once,
+since a call that timed out may have run. One boundary translates errors: out come replies or
+`StoreError`. Scripts go by EVALSHA, with EVAL when the server does not have them (a restart, a
+fail-over); never in MULTI, and with every key in KEYS, as DragonflyDB demands.
 """
 
 from __future__ import annotations
@@ -16,28 +17,18 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
-from redis.asyncio.connection import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    InvalidResponse,
-    NoScriptError,
-    OutOfMemoryError,
-    RedisError,
-    ResponseError,
-)
+import hiredis
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.errors import StoreError
+from gatekeeper.room.wire import Address, Wire
 
 Reply = list[bytes]
 
-_CONNECTIONS = 8  # per replica; calls are batched, so a few are busy at a time
+_FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
 # uvloop answers a write to a connection that was just reset with RuntimeError.
-_FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
+_FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 
 
 class StoreFull(StoreError):
@@ -93,58 +84,78 @@ class RedisStore:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-        )
-        self._redis = Redis(connection_pool=pool)
+        self._address = Address(url)
+        self._wire: Wire | None = None
+        self._opening = asyncio.Lock()
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
         began_s = time.perf_counter()
+        rest = (str(len(keys)), *keys, *args)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                try:
-                    reply = await self._redis.evalsha(script.sha, len(keys), *keys, *args)
-                except NoScriptError:
-                    reply = await self._redis.eval(script.text, len(keys), *keys, *args)
+            try:
+                reply = await self._call("EVALSHA", script.sha, *rest)
+            except hiredis.ReplyError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+                reply = await self._call("EVAL", script.text, *rest)
         except _FAILURES as error:
             metrics.store_errors.labels(script.name).inc()
             raise _translated(error, script.name) from error
         metrics.store_seconds.labels(script.name).observe(time.perf_counter() - began_s)
-        return reply  # type: ignore[no-any-return]
+        return _listed(reply)
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
+        limit = ("LIMIT", "0", str(most))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                pairs: Any = await self._redis.zrangebyscore(
-                    key, since, "+inf", start=0, num=most, withscores=True
-                )
+            flat = await self._call("ZRANGEBYSCORE", key, repr(since), "+inf", "WITHSCORES", *limit)
         except _FAILURES as error:
             raise _translated(error, "zrangebyscore") from error
+        flat = _listed(flat)
+        pairs = zip(flat[::2], flat[1::2], strict=True)
         return {member.decode(): float(score) for member, score in pairs}
 
     async def ping(self) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._redis.ping()
-        except (AuthenticationError, ResponseError, InvalidResponse) as error:
+            await self._call("PING")
+        except hiredis.HiredisError as error:
+            if str(error).startswith(_FOR_NOW):
+                raise StoreError("the store is not ready yet") from error
             raise StoreRefused(f"the store refuses: {error}") from error
         except _FAILURES as error:
             raise StoreError("the store does not answer") from error
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        if self._wire is not None:
+            self._wire.break_off()
+
+    async def _call(self, *command: str) -> Any:
+        wire = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                wire = await self._opened()
+                return await wire.call(*command)
+        except TimeoutError:
+            if wire is not None:  # what was sent may still run, and its reply is nobody's now
+                wire.break_off()
+            raise
+
+    async def _opened(self) -> Wire:
+        if self._wire is not None and self._wire.is_open:
+            return self._wire
+        async with self._opening:
+            if self._wire is None or not self._wire.is_open:  # else another caller was first
+                self._wire = await self._address.open()
+            return self._wire
+
+
+def _listed(reply: Any) -> Reply:
+    if not isinstance(reply, list):
+        raise StoreError("the store gave an answer that is not ours")
+    return reply
 
 
 def _translated(error: Exception, operation: str) -> StoreError:
     # Before the first write of a script the server says OOM, inside it quotes its own error.
-    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error):
+    if "OOM command not allowed" in str(error):
         return StoreFull("the store is full")
     return StoreError(f"the store did not answer {operation!r}")

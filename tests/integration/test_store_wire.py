@@ -1,0 +1,204 @@
+"""The connection to the store: by any address, broken, late, and never with another's reply."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis
+import trustme
+
+from gatekeeper.errors import StoreError
+from gatekeeper.room.store import RedisStore, Script, StoreRefused
+from tests.servers import StoreServer, eventually
+
+ECHO = Script("echo", "return { ARGV[1] }", "d1f7dd9e5bb8ebb0ae8d1b8fcd9a4d4b14a0dd5c")
+
+
+async def echo(store: RedisStore, word: str) -> str:
+    [reply] = await store.run(ECHO, [], [word])
+    return reply.decode()
+
+
+@asynccontextmanager
+async def connected(url: str, *, timeout_s: float = 5) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, timeout_s=timeout_s)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def admin(server: StoreServer) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
+
+
+@asynccontextmanager
+async def in_front(
+    server: StoreServer, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
+    """A port before the store's socket, and the connections made to it."""
+    clients: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        path = server.url.removeprefix("unix://")
+        store_reader, store_writer = await asyncio.open_unix_connection(path)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pump(reader, store_writer))
+                group.create_task(pump(store_reader, writer))
+        finally:
+            store_writer.close()
+            writer.close()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(2**16):
+                writer.write(data)
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield listener.sockets[0].getsockname()[1], clients
+    finally:
+        listener.close()
+
+
+async def test_a_password_opens_the_store_and_a_wrong_one_does_not(
+    private_store: StoreServer,
+) -> None:
+    path = private_store.url.removeprefix("unix://")
+    with admin(private_store) as client:
+        client.config_set("requirepass", "pass word")
+        client.execute_command("ACL", "SETUSER", "gate", "on", ">of its own", "~*", "+@all")
+    for login in (":pass%20word", "gate:of%20its%20own"):
+        async with connected(f"unix://{login}@{path}") as store:
+            assert await echo(store, "in") == "in"
+    for login in ("", ":wrong@", "nobody:pass%20word@"):
+        async with connected(f"unix://{login}{path}") as store:
+            with pytest.raises(StoreError):
+                await echo(store, "out")
+            with pytest.raises(StoreRefused):
+                await store.ping()
+
+
+async def test_a_database_is_chosen_by_its_number(private_store: StoreServer) -> None:
+    write = Script("write", "redis.call('SET', KEYS[1], 'x'); return {}", "0" * 40)
+    async with in_front(private_store) as (port, _):
+        async with connected(f"redis://127.0.0.1:{port}/3") as store:
+            await store.run(write, ["k"], [])
+        async with connected(f"redis://127.0.0.1:{port}") as store:
+            await store.run(write, ["other"], [])
+    async with connected(f"{private_store.url}?db=3") as store:
+        await store.run(write, ["third"], [])
+    with admin(private_store) as client:
+        assert client.keys() == [b"other"]
+        client.select(3)
+        assert sorted(client.keys()) == [b"k", b"third"]
+
+
+async def test_a_store_behind_tls_is_known_by_its_certificate(
+    private_store: StoreServer, tmp_path: Path
+) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca")
+    stranger.cert_pem.write_to_path(tmp_path / "stranger")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    async with in_front(private_store, tls=context) as (port, _):
+        url = f"rediss://localhost:{port}?ssl_ca_certs={tmp_path}"
+        async with connected(f"{url}/ca") as store:
+            assert await echo(store, "in") == "in"
+            await asyncio.gather(*(echo(store, "x" * 100_000) for _ in range(20)))
+        async with connected(f"{url}/stranger") as store:
+            with pytest.raises(StoreError):
+                await echo(store, "out")
+
+
+async def test_many_at_once_get_each_their_own_reply(store_url: str) -> None:
+    async with connected(store_url) as store:
+        words = [str(number) * (number % 50) for number in range(2000)]
+        assert await asyncio.gather(*(echo(store, word) for word in words)) == words
+
+
+async def test_who_gives_up_leaves_the_others_their_replies(private_store: StoreServer) -> None:
+    async with connected(private_store.url) as store:
+        await echo(store, "warm")
+        private_store.pause()
+        asking = [asyncio.create_task(echo(store, str(number))) for number in range(20)]
+        await asyncio.sleep(0)
+        for task in asking[::2]:
+            task.cancel()
+        await asyncio.sleep(0)
+        private_store.resume()
+        kept = await asyncio.gather(*asking[1::2])
+        assert kept == [str(number) for number in range(1, 20, 2)]
+
+
+async def test_a_reply_that_comes_too_late_is_nobodys(private_store: StoreServer) -> None:
+    async with connected(private_store.url, timeout_s=0.2) as store:
+        await echo(store, "warm")
+        private_store.pause()
+        with pytest.raises(StoreError):
+            await echo(store, "late")
+        private_store.resume()
+        assert [await echo(store, str(number)) for number in range(5)] == list("01234")
+
+
+async def test_a_connection_that_breaks_fails_those_who_wait_and_nobody_later(
+    private_store: StoreServer,
+) -> None:
+    async with (
+        in_front(private_store) as (port, clients),
+        connected(f"redis://127.0.0.1:{port}") as store,
+    ):
+        await echo(store, "warm")
+        private_store.pause()
+        asking = [asyncio.create_task(echo(store, "x")) for _ in range(3)]
+        await asyncio.sleep(0)
+        clients[0].transport.abort()
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(result) for result in results] == [StoreError] * 3
+        private_store.resume()
+        assert await asyncio.gather(*(echo(store, word) for word in "abc")) == ["a", "b", "c"]
+        assert len(clients) == 2
+
+
+async def test_a_store_that_forgot_the_scripts_is_told_again(private_store: StoreServer) -> None:
+    async with connected(private_store.url) as store:
+        assert await echo(store, "one") == "one"
+        with admin(private_store) as client:
+            client.script_flush()
+        assert await echo(store, "two") == "two"
+        private_store.restart()
+        await eventually(lambda: store._wire is not None and not store._wire.is_open)
+        assert await echo(store, "three") == "three"
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n+OK\r\n", b""])
+async def test_what_is_no_store_is_refused(words: bytes) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(words + words)
+        writer.close()
+
+    listener = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with connected(f"redis://127.0.0.1:{port}") as store:
+        with pytest.raises(StoreError):
+            await store.scores("k", since=0, most=1)
+        if words.startswith(b"HTTP"):
+            with pytest.raises(StoreRefused):
+                await store.ping()
+    listener.close()
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere/store.sock"])
+async def test_a_store_that_is_not_there_is_an_error(url: str) -> None:
+    async with connected(url) as store:
+        with pytest.raises(StoreError):
+            await store.ping()
