@@ -100,6 +100,34 @@ def check(config: Path | None) -> None:
 
 
 @app.command()
+@_config
+@_room
+@click.option("--state", default="waiting", show_default=True, help="Or held, full, ended, …")
+@click.option("--position", default="1284", show_default=True, help="The place in line.")
+@click.option("--lang", default="en", show_default=True, help="Such as de, pt-BR, zh-Hant.")
+@click.option("--message", default="", help="What the operator says to all.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="A file; else standard output."
+)
+@click.option(
+    "--listen",
+    "port",
+    is_flag=False,
+    flag_value=0,
+    type=click.IntRange(0, 65535),
+    metavar="[PORT]",
+    help="Serve it on 127.0.0.1 instead; ?state= and &lang= show the others.",
+)
+def preview(
+    config: Path | None, room: str, out: Path | None, port: int | None, **wanted: str
+) -> None:
+    """Render the page of those who wait, in any state, as this configuration makes it."""
+    from gatekeeper.web.preview import preview as show
+
+    show(_load(config), room=room, wanted=wanted, out=out, port=port, say=_say)
+
+
+@app.command()
 def secret() -> None:
     """Make a secret for [tokens], 384 random bits."""
     _say(random_secrets.token_urlsafe(48))

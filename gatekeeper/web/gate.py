@@ -34,7 +34,7 @@ from gatekeeper.web.languages import N_
 from gatekeeper.web.reply import Reply, asked_of, response_of
 
 _ORIGIN_AWAY = N_("The site behind this page does not answer just now.")
-_ORIGIN_AWAY_IN_LINE = N_("The site behind this page does not answer just now. Your place is kept.")
+ORIGIN_AWAY_IN_LINE = N_("The site behind this page does not answer just now. Your place is kept.")
 _FAILED = N_("Something went wrong here.")
 _REVOKE = "revoke"  # the one Gatekeeper-Command
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
@@ -191,7 +191,7 @@ class Gate:
             log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
             return self._answers.problem(
                 asked_of(request),
-                _ORIGIN_AWAY_IN_LINE if crossing.room else _ORIGIN_AWAY,
+                ORIGIN_AWAY_IN_LINE if crossing.room else _ORIGIN_AWAY,
                 status=504 if timed_out else 502,
                 headers=headers,
                 retry=True,

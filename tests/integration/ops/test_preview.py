@@ -1,0 +1,81 @@
+"""`gatekeeper preview`: the pages of a configuration, before anyone has to wait."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gatekeeper.config import Config
+from gatekeeper.web.preview import Preview, Wanted
+from tests.gates import gatekeeper
+
+
+async def test_any_state_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
+    said = await gatekeeper(
+        "preview", "--state", "held", "--position", "1234", "--lang", "de-AT", folder=tmp_path
+    )
+    assert said.stderr == ""
+    assert '<html lang="de" dir="ltr" data-state="held"' in said.stdout
+    assert '<strong id="position">1.234</strong>' in said.stdout
+    written = await gatekeeper("preview", "--state", "left", "--out", "left.html", folder=tmp_path)
+    assert (written.returncode, written.stdout) == (0, "")
+    assert "You have left the line" in (tmp_path / "left.html").read_text()
+
+
+async def test_it_shows_the_templates_and_the_rooms_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ view.title }}: {{ view.position }}, {{ view.message }}")
+    (tmp_path / "queue.mustache").write_text("{{title}}: {{waitTimeFormatted}}")
+    (tmp_path / "gatekeeper.toml").write_text(
+        '[server]\ntemplates = "."\n'
+        '[[room]]\nname = "shop"\ntemplate = "own.html"\ntitle = "Shop"\n'
+        '[[room]]\nname = "club"\npath = "/club/"\ntemplate = "queue.mustache"\n'
+        'title = "Club"\nrate = "60/min"\n'
+    )
+    own = await gatekeeper(
+        "preview", "--room", "shop", "--position", "3", "--message", "<Hi>", folder=tmp_path
+    )
+    assert own.stdout == "Shop: 3, &lt;Hi&gt;\n"
+    club = await gatekeeper("preview", "--room", "club", "--position", "90", folder=tmp_path)
+    assert club.stdout == "Club: 2 minutes\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--state", "nowhere"], "state: expected one of waiting, held, full, ended, "),
+        (["--position", "0"], "position: expected a number from 1"),
+        (["--room", "attic"], "room: expected one of default"),
+    ],
+)
+async def test_what_there_is_not_is_said_in_one_line(
+    tmp_path: Path, words: list[str], problem: str
+) -> None:
+    said = await gatekeeper("preview", *words, folder=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"gatekeeper: preview: {problem}")
+
+
+async def test_served_it_shows_every_state_and_answers_the_pages_script() -> None:
+    config = Config()
+    preview = Preview(config, config.rooms[0])
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(preview.serve(Wanted(), 0, on_ready=url.set_result))
+    async with aiohttp.ClientSession() as session:
+        address = await asyncio.wait_for(url, timeout=10)
+        assert address.startswith("http://127.0.0.1:")
+        for state in ("waiting", "held", "full", "ended", "reconnecting", "problem", "left"):
+            async with session.get(f"{address}?state={state}&lang=he") as answer:
+                assert answer.status == 200
+                assert answer.headers["Content-Language"] == "he"
+                assert f'data-state="{state}"' in await answer.text()
+        await (await session.get(f"{address}?state=ended&position=7")).read()
+        async with session.get(f"{address}.gatekeeper/status?room=default") as answer:
+            told = await answer.json()
+        assert (told["state"], told["reason"], told["position"]) == ("waiting", "ended", 7)
+        async with session.get(f"{address}?state=nowhere") as answer:
+            assert answer.status == 400
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
