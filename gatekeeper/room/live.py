@@ -63,6 +63,7 @@ class LiveRoom:
             on_state=self.view.hear_store,
             newest_known=lambda: self.view.vouched,
             on_loss=self._tell_again,
+            on_backlog=self.wake,
         )
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0

@@ -64,6 +64,7 @@ class Queue:
         on_state: Callable[[RoomState], None],
         newest_known: Callable[[], RoomState | None],
         on_loss: Callable[[], None] = lambda: None,
+        on_backlog: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -71,6 +72,7 @@ class Queue:
         self._on_state = on_state
         self._newest_known = newest_known
         self._on_loss = on_loss
+        self._on_backlog = on_backlog
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
@@ -99,7 +101,8 @@ class Queue:
         return await self._touches.ask((visitor, until_us))
 
     async def advance(self) -> tuple[RoomState, int]:
-        """Sweep, release what is due, and say how many were released."""
+        """Sweep, release what is due, and say how many were released. `on_backlog` hears when
+        more is due than one call may do without holding up the store."""
         rules = self._rules
         state, rest = await self._run(
             _ADVANCE,
@@ -111,7 +114,10 @@ class Queue:
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
         )
-        return state, int(rest[0])
+        released, is_behind = rest
+        if is_behind == b"1":
+            self._on_backlog()
+        return state, int(released)
 
     async def leave(
         self, visitors: Sequence[VisitorId], *, with_tickets: bool = False
@@ -209,27 +215,27 @@ class Queue:
         )
         return [
             Granted(int(arrival), proven=False)
-            if code == b"1"
+            if ahead == b"in"
             else Placed(int(arrival), int(ahead))
-            for code, arrival, ahead in zip(*[iter(rest)] * 3, strict=True)
+            for arrival, ahead in zip(*[iter(rest)] * 2, strict=True)
         ]
 
     async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
-        arguments: list[str] = []
+        kinds, arguments = "", list[str]()
         for asking in batch:
-            kind = "s" if asking.by_proxy else "p" if asking.has_pass else "t"
-            arguments += (asking.visitor, str(asking.arrival_us), kind)
+            kinds += "s" if asking.by_proxy else "p" if asking.has_pass else "t"
+            arguments += (asking.visitor, str(asking.arrival_us))
         rules = self._rules
         _, rest = await self._run(
             _POLL,
             _us(rules.abandon_after_s),
             _us(rules.pass_life_s),
             _us(self._recovery_window_s(self._newest_known())),
+            kinds,
             *arguments,
         )
         return [
-            _standing(code, int(arrival), int(ahead))
-            for code, arrival, ahead in zip(*[iter(rest)] * 3, strict=True)
+            _standing(answer, asking.arrival_us) for answer, asking in zip(rest, batch, strict=True)
         ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int]]) -> list[bool]:
@@ -282,14 +288,14 @@ class Queue:
         return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
 
 
-def _standing(code: bytes, arrival_us: int, ahead: int) -> Standing:
-    match code:
-        case b"1":
+def _standing(answer: bytes, arrival_us: int) -> Standing:
+    match answer:
+        case b"in":
             return Granted(arrival_us, proven=True)
-        case b"0":
-            return Placed(arrival_us, ahead)
-        case _:
+        case b"gone":
             return Gone()
+        case ahead:
+            return Placed(arrival_us, int(ahead))
 
 
 def _us(seconds: float) -> str:

@@ -57,7 +57,7 @@ def load_script(name: str) -> Script:
 
 def room_keys(room: RoomName) -> list[str]:
     """The keys of a room in the order of `_room.lua`, all of one hash tag, hence of one slot."""
-    names = ("queue", "seen", "active", "revoked", "spent", "replicas", "state")
+    names = ("queue", "deadlines", "active", "revoked", "spent", "replicas", "state")
     return [f"gk:{{{room}}}:{name}" for name in names]
 
 

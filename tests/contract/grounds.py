@@ -25,8 +25,10 @@ from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
-_MOMENTS = ("filled_at", "recovering_until")  # in the state, besides the scores of `_DEADLINES`
-_DEADLINES = ("seen", "active", "revoked", "spent", "replicas")
+# In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
+_MOMENTS = ("filled_at", "recovering_until", "walked_at")
+_TIMED = ("active", "revoked", "spent", "replicas")
+_HASHES = ("deadlines", "state")
 
 
 class Ground(Protocol):
@@ -122,7 +124,7 @@ class ServerGround:
         for name, key in self._keys.items():
             pairs: Any = (
                 (await self._client.hgetall(key)).items()
-                if name == "state"
+                if name in _HASHES
                 else await self._client.zrange(key, 0, -1, withscores=True)
             )
             contents[name] = dict(pairs)
@@ -131,8 +133,10 @@ class ServerGround:
     async def write(self, contents: Contents) -> None:
         await self._client.delete(*self._keys.values())
         for name, value in contents.items():
+            if not value:
+                continue
             mapping: Any = value
-            if name == "state":
+            if name in _HASHES:
                 await self._client.hset(self._keys[name], mapping=mapping)
             else:
                 await self._client.zadd(self._keys[name], mapping)
@@ -142,8 +146,10 @@ class ServerGround:
         if not contents:
             return
         past_us = round(seconds * 1_000_000)
-        for name in contents.keys() & {*_DEADLINES}:
+        for name in contents.keys() & {*_TIMED}:
             contents[name] = {m: float(us) - past_us for m, us in contents[name].items()}
+        deadlines = contents.get("deadlines", {})
+        contents["deadlines"] = {m: str(float(t) - seconds * 10) for m, t in deadlines.items()}
         state = contents["state"]
         # A clock that steps back finds the newest arrival in its future.
         for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):

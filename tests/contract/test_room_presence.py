@@ -1,13 +1,26 @@
 """Who is there, who is gone, and who comes back: held on every store."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Gone, Granted, Mode, Placed
+from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
+from tests.contract.grounds import (
+    EmulatedGround,
+    Ground,
+    Open,
+    Replica,
+    arrive,
+    asking,
+    crowd,
+    entered,
+    poll,
+)
 
 ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
 SOON_US = 60_000_000
@@ -82,6 +95,56 @@ async def test_many_ghosts_at_the_head_do_not_make_one_call_long(
     assert [await replica.released() for _ in range(2)].count(1) == 1
     assert entered(await poll(replica, there)) == ["ann"]
     assert (await replica.look()).abandoned_total == 3500
+
+
+async def test_a_backlog_of_ghosts_is_swept_in_portions_and_told_until_it_is_gone(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    await arrive(replica, crowd(2500))
+    await ground.pass_time(21)
+    told: list[int] = []
+    replica.queue._on_backlog = lambda: told.append(1)
+    swept = []
+    for _ in range(3):
+        before = replica.newest.abandoned_total if replica.newest else 0
+        await replica.released()
+        swept.append((await replica.look()).abandoned_total - before)
+    assert (swept, len(told)) == ([1000, 1000, 500], 2)
+
+
+async def test_ghosts_behind_many_who_are_there_are_swept_within_a_lap(
+    ground: Ground, open_room: Open
+) -> None:
+    patient = await open_room(rate=0, prove_within="10m")
+    hasty = await open_room(rate=0, prove_within="20s")
+    answers = await arrive(patient, crowd(2400))
+    await arrive(hasty, crowd(100, prefix="ghost"))
+    await ground.pass_time(21)
+    for _ in range(3):
+        await patient.released()
+    state = await patient.look()
+    assert (state.queue_length, state.abandoned_total) == (2400, 100)
+    assert await poll(patient, {"v2399": answers["v2399"]}) == {"v2399": answers["v2399"]}
+
+
+async def test_ghosts_are_found_in_a_store_so_full_that_it_cannot_note_how_far_one_looked(
+    room_name: RoomName,
+) -> None:
+    ground = EmulatedGround(room_name)
+    rules = Rules.of(RoomConfig.model_validate({"name": room_name, "rate": 0}))
+    replica = Replica(ground, replace(rules, prove_within_s=600), name="patient")
+    hasty = Replica(ground, rules, name="hasty")
+    await replica.queue.join(starting=True)
+    await arrive(replica, crowd(1200))
+    await arrive(hasty, crowd(300, prefix="ghost"))
+    await ground.pass_time(21)
+    ground.rules.is_full = True
+    for _ in range(20):
+        await ground.pass_time(0.137)
+        with pytest.raises(StoreError):
+            await replica.released()
+    assert set((await ground.read())["queue"]) == {*crowd(1200)}
 
 
 async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(

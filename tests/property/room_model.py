@@ -212,7 +212,7 @@ class RoomModel:
             match each:
                 case Spent(until_us=end_us) | Revoked(until_us=end_us) if end_us <= self.now_us:
                     del self.people[name]
-                case Waiting(deadline_us=end_us) if end_us <= self.now_us:
+                case Waiting(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
                     del self.people[name]
                     self.totals.abandoned += 1
         line, due = self.line(), self._due()
@@ -285,6 +285,11 @@ class RoomModel:
                 self.totals.abandoned += 1
             elif self.rules.spent_for_s:
                 self.people[name] = Spent(self.now_us + _us(self.rules.spent_for_s))
+
+
+def _tenth_after(us: int) -> int:
+    """Deadlines are kept in tenths of a second, never early."""
+    return -(-us // 100_000) * 100_000
 
 
 def _us(seconds: float) -> int:

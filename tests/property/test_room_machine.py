@@ -454,9 +454,10 @@ class RoomMachine(RuleBasedStateMachine):
         inside = {n: i for n, i in model.people.items() if isinstance(i, Inside)}
         assert data.get("queue", {}) == {n: w.arrival_us for n, w in waiting.items()}
         assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
-        assert data.get("seen", {}) == {n: w.deadline_us for n, w in waiting.items()} | {
+        expected_us = {n: w.deadline_us for n, w in waiting.items()} | {
             n: i.until_us for n, i in inside.items() if not i.claimed
         }
+        assert data.get("deadlines", {}) == {n: str(_tenths(us)) for n, us in expected_us.items()}
         for name, kind in (("spent", Spent), ("revoked", Revoked)):
             held = {n: e.until_us for n, e in model.people.items() if isinstance(e, kind)}
             stored = cast(dict[VisitorId, float], data.get(name, {}))
@@ -508,6 +509,10 @@ class RoomMachine(RuleBasedStateMachine):
             self.call("advance", 0, None)
             self.time_passes(5000)
         raise AssertionError(f"somebody waits for ever: {self.model}")
+
+
+def _tenths(us: int) -> int:
+    return -(-us // 100_000)
 
 
 def _still(scores: dict[VisitorId, T], now_us: int) -> dict[VisitorId, T]:

@@ -1,24 +1,28 @@
 -- Shared by every script of the room: loaded in front of each, so one EVALSHA carries both.
 --
--- KEYS  1 queue    ZSET visitor -> arrival, microseconds
---       2 seen     ZSET visitor -> deadline by which to be seen again, on the clock `present`
---       3 active   ZSET visitor -> expiry of the slot
---       4 revoked  ZSET visitor -> when no token of theirs can be valid any more
---       5 spent    ZSET visitor -> when the ticket that bought their slot, or with which they left,
---                  has surely expired
---       6 replicas ZSET replica -> when it last called
---       7 state    HASH
+-- KEYS  1 queue     ZSET visitor -> arrival, microseconds
+--       2 deadlines HASH visitor -> by when to be seen again, in tenths of a second of `present`
+--       3 active    ZSET visitor -> expiry of the slot
+--       4 revoked   ZSET visitor -> when no token of theirs can be valid any more
+--       5 spent     ZSET visitor -> when the ticket that bought their slot, or with which they
+--                   left, has surely expired
+--       6 replicas  ZSET replica -> when it last called
+--       7 state     HASH
 --
--- A visitor is in at most one of queue, active, spent and revoked. In `seen` as well: expected to ask
--- again (waiting), to claim (released) or to come back with the cookie (let through at once). In
--- active alone: admitted and proven.
+-- A visitor is in at most one of queue, active, spent and revoked. With a deadline as well: expected
+-- to ask again (waiting), to claim (released) or to come back with the cookie (let through at once).
+-- In active without one: admitted and proven. In the queue without one: as if it had passed.
+--
+-- Cost. With a million waiting every look into a set misses the processor's caches, and each command
+-- costs about as much again. So commands take many visitors at a time wherever they can, and a
+-- heartbeat is one field of a hash: moving a member of a ZSET by its deadline cost three times that.
 --
 -- Numbers. DragonflyDB runs Lua 5.4 and hands scores as numbers, Redis and Valkey run 5.1 and hand
 -- strings. So what comes in goes through tonumber, what goes out through fmt, products are made
 -- of floats, and every score stays below 2^53. The bucket's level counts billionths of an
 -- admission, so that flooring it at every call loses nothing that matters.
 
-local QUEUE, SEEN, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
+local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local UNIT = 1e9
 local unpack_ = table.unpack or unpack
@@ -43,7 +47,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 -- No pacer sleeps for so long. When none has called for longer, the store or every replica was away
--- and nobody could be seen: `present`, the clock of `seen`, stood still. And replicas may hold
+-- and nobody could be seen: `present`, the clock of the deadlines, stood still. And replicas may hold
 -- visitors whom they stamped meanwhile and who come before all newcomers, so that for RETURN, in
 -- which every replica calls, nobody is let in.
 local LONGEST_PAUSE, RETURN = 3000000, 2000000
@@ -51,8 +55,11 @@ local present = now
 
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
-  'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message' }
+  'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
+  'walked', 'walked_at' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true }
+
+local stored = {}
 
 -- The state as a table of numbers and of TEXTS, or nil in an empty store.
 -- `starts`: for a replica that starts, which has stamped nobody.
@@ -67,6 +74,7 @@ local function load_state(starts)
     else
       s[field] = tonumber(value or '0') or 0
     end
+    if value then stored[field] = s[field] end
   end
   -- The store's clock may have stepped back behind what it once told: time never does.
   if now < s.filled_at then now = s.filled_at end
@@ -79,18 +87,39 @@ local function load_state(starts)
   return s
 end
 
--- Write the whole state back; `changed` says that the others should hear of it.
+-- Write back what is not as it was stored; `changed` says that the others should hear of it.
 local function save_state(s, changed)
   if changed then s.version = s.version + 1 end
   local flat = {}
   for i = 1, #FIELDS do
     local field = FIELDS[i]
     local value = s[field]
-    flat[#flat + 1] = field
-    if type(value) == 'number' then value = fmt(value) end
-    flat[#flat + 1] = value
+    if value ~= stored[field] then
+      flat[#flat + 1] = field
+      if not TEXTS[field] then value = fmt(value) end
+      flat[#flat + 1] = value
+    end
   end
-  redis.call('HSET', STATE, unpack_(flat))
+  if #flat > 0 then redis.call('HSET', STATE, unpack_(flat)) end
+end
+
+-- A deadline as it is stored, and whether one that was read has passed.
+local function tenths(us) return fmt(math.ceil(us / 100000)) end
+
+local function has_passed(deadline)
+  return (tonumber(deadline or 0) or 0) * 100000 <= present
+end
+
+-- Add `first`, `second` to a flat list of pairs, as variadic commands take them.
+local function add_pair(pairs_, first, second)
+  pairs_[#pairs_ + 1] = first
+  pairs_[#pairs_ + 1] = second
+end
+
+-- One command for a whole list of members or pairs, which may be empty; its reply, or 0.
+local function for_all(command, key, list)
+  if #list == 0 then return 0 end
+  return redis.call(command, key, unpack_(list))
 end
 
 local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
@@ -116,16 +145,24 @@ local function whole(level) return math.floor(level / UNIT) end
 -- `spent_us` > 0: remember that these visitors used their ticket, for so long. That is no
 -- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
-  local ended = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, most)
+  local ended = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
+  if #ended == 0 then return 0 end
+  local deadlines = redis.call('HMGET', DEADLINES, unpack_(ended))
+  local unclaimed, claimed, spent = {}, {}, {}
   for i = 1, #ended do
-    local visitor = ended[i]
-    redis.call('ZREM', ACTIVE, visitor)
-    if redis.call('ZREM', SEEN, visitor) == 1 then
-      s.abandoned = s.abandoned + 1
-    elseif spent_us > 0 then
-      redis.call('ZADD', SPENT, fmt(now + spent_us), visitor)
+    if deadlines[i] then
+      unclaimed[#unclaimed + 1] = ended[i]
+    else
+      claimed[#claimed + 1] = ended[i]
+      add_pair(spent, fmt(now + spent_us), ended[i])
     end
   end
+  for_all('HDEL', DEADLINES, unclaimed)
+  for_all('ZREM', ACTIVE, unclaimed)
+  s.abandoned = s.abandoned + #unclaimed
+  -- Last what a full store refuses.
+  if spent_us > 0 then for_all('ZADD', SPENT, spent) end
+  for_all('ZREM', ACTIVE, claimed)
   return #ended
 end
 

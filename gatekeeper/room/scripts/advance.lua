@@ -2,39 +2,70 @@
 --
 -- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
 --       5 how long a spent ticket is remembered   6 most releases   7 most swept
--- Reply the state, then how many were released; 'empty' when the store holds no state.
+-- Reply the state, then how many were released, then '1' when one call could not do all that is
+--       due, else '0'; 'empty' when the store holds no state.
 --
 -- Guarantee. Releases strictly by arrival, never beyond rate, burst, grants and slots, and never
 -- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
--- at any time: what one took is gone for the others.
+-- at any time: what one took is gone for the others. However many ghosts there are, one call looks
+-- at no more than `most` of each kind.
 
 local replica, burst, max_active = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local claim_us, spent_us = number(ARGV[4]), number(ARGV[5])
 local most_released, most_swept = number(ARGV[6]), number(ARGV[7])
 local REPLICA_FORGOTTEN_AFTER = 5000000
+-- All replicas together look at the whole line once in LAP, at every call at least at LEAST.
+local LAP, LEAST = 20000000, 100
+local CHUNK = 100
 
 local s = load_state()
 if not s then return { 'empty' } end
 refill(s, burst)
+local is_full = false
+if replica ~= '' then
+  local said = redis.pcall('ZADD', REPLICAS, fmt(now), replica)
+  is_full = type(said) == 'table' and said.err ~= nil
+  s.attended_at = now
+end
 -- Removals first: at maxmemory they still work, and make room.
 redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
 redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
-local swept = expire_slots(s, most_swept, spent_us)
-local unseen = redis.call('ZRANGEBYSCORE', SEEN, '-inf', fmt(present), 'LIMIT', 0, most_swept)
-for i = 1, #unseen do
-  redis.call('ZREM', SEEN, unseen[i])
-  if redis.call('ZREM', QUEUE, unseen[i]) == 1 or redis.call('ZREM', ACTIVE, unseen[i]) == 1 then
-    s.abandoned = s.abandoned + 1
-    swept = swept + 1
+-- Walk on along the line, at the pace at which a lap takes LAP. Returns how many were swept, and
+-- whether more are due than one call may look at. A full store does not keep how far we came, so
+-- there the clock says where to look.
+local function walk()
+  local waiting = redis.call('ZCARD', QUEUE)
+  local owed = math.min(now - s.walked_at, LAP) / LAP * waiting
+  local stretch = math.floor(math.min(math.max(owed, LEAST), most_swept))
+  local from = s.walked
+  if waiting <= stretch or from >= waiting then
+    from = 0
+  elseif is_full then
+    from = math.floor(now / 1000) % waiting
   end
+  local looked = redis.call('ZRANGE', QUEUE, fmt(from), fmt(from + stretch - 1))
+  local absent = {}
+  if #looked > 0 then
+    local deadlines = redis.call('HMGET', DEADLINES, unpack_(looked))
+    for i = 1, #looked do
+      if has_passed(deadlines[i]) then absent[#absent + 1] = looked[i] end
+    end
+    for_all('HDEL', DEADLINES, absent)
+    for_all('ZREM', QUEUE, absent)
+  end
+  s.abandoned = s.abandoned + #absent
+  s.walked = from + #looked - #absent
+  s.walked_at = now
+  local behind = owed - #looked
+  if behind > 0 then s.walked_at = now - math.floor(behind / (waiting - #absent) * LAP) end
+  return #absent, owed > most_swept
 end
 
-if replica ~= '' then
-  redis.call('ZADD', REPLICAS, fmt(now), replica)
-  s.attended_at = now
-end
+local swept, is_behind = walk()
+local ended = expire_slots(s, most_swept, spent_us)
+is_behind = is_behind or ended == most_swept
 
 local due = 0
 if now >= s.recovering_until then
@@ -45,35 +76,47 @@ if now >= s.recovering_until then
   end
 end
 
--- Ghosts at the head that the sweep has not come to are passed over, at most `most_swept`, too:
+-- Ghosts at the head that the walk has not come to are passed over, at most `most_swept`, too:
 -- a flood of them must not make one call block the store for all.
 local released, passed_over = 0, 0
+local claim_until, slot_until = tenths(present + claim_us), fmt(now + claim_us)
 while released < due and passed_over < most_swept do
-  local heads = redis.call('ZRANGE', QUEUE, 0, 99, 'WITHSCORES')
+  local heads = redis.call('ZRANGE', QUEUE, 0, CHUNK - 1, 'WITHSCORES')
   if #heads == 0 then break end
-  for i = 1, #heads, 2 do
+  local visitors = {}
+  for i = 1, #heads, 2 do visitors[#visitors + 1] = heads[i] end
+  local deadlines = redis.call('HMGET', DEADLINES, unpack_(visitors))
+  local ghosts, slots, claims, taken = {}, {}, {}, 0
+  for i = 1, #visitors do
     if released >= due then break end
-    local visitor, arrival = heads[i], tonumber(heads[i + 1])
-    redis.call('ZREM', QUEUE, visitor)
-    if (score(SEEN, visitor) or 0) <= present then
-      redis.call('ZREM', SEEN, visitor)
-      s.abandoned = s.abandoned + 1
-      passed_over = passed_over + 1
+    taken = i
+    if has_passed(deadlines[i]) then
+      ghosts[#ghosts + 1] = visitors[i]
     else
-      redis.call('ZADD', SEEN, fmt(present + claim_us), visitor)
-      redis.call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
+      add_pair(slots, slot_until, visitors[i])
+      add_pair(claims, visitors[i], claim_until)
+      local arrival = tonumber(heads[2 * i])
       if arrival > s.watermark then s.watermark = arrival end
       released = released + 1
     end
   end
+  for_all('ZADD', ACTIVE, slots)
+  for_all('HSET', DEADLINES, claims)
+  for_all('HDEL', DEADLINES, ghosts)
+  redis.call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
+  s.abandoned = s.abandoned + #ghosts
+  passed_over = passed_over + #ghosts
 end
+is_behind = is_behind or passed_over >= most_swept or released >= most_released
+s.walked = math.max(s.walked - released - passed_over, 0)
 if s.mode == 'auto' then
   local by_rate = math.min(released, whole(s.level))
   s.level = s.level - by_rate * UNIT
   s.grants = s.grants - (released - by_rate)
 end
 s.released = s.released + released
-save_state(s, released > 0 or swept + passed_over > 0)
+save_state(s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
+reply[#reply + 1] = is_behind and '1' or '0'
 return reply

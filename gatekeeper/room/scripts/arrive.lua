@@ -3,8 +3,8 @@
 -- ARGV  1 burst   2 max_active (0: no limit)   3 prove_within, microseconds: a place is held so
 --       long until the newcomer asks again   4 the same for a slot   5 how long a spent ticket is
 --       remembered   6… visitors
--- Reply the state, then three strings a visitor: '1' slot or '0' place, arrival, people ahead;
---       'empty' when the store holds no state (join, then call again).
+-- Reply the state, then two strings a visitor: arrival, and people ahead of one who has a place or
+--       'in' for one who has a slot; 'empty' when the store holds no state (join, then call again).
 --
 -- Guarantee. Arrivals are unique and rise in the order of the calls. A slot is given only while
 -- nobody waits, within rate, burst, grants and max_active. A visitor who is known already gets
@@ -33,42 +33,45 @@ if due > 0 then
   if s.mode == 'open' then free = #ARGV end
 end
 
+local arrivals = redis.call('ZMSCORE', QUEUE, unpack_(ARGV, 6))
+local slots = redis.call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
+local given, places, entered, deadlines = {}, {}, {}, {}
+local place_until, slot_until = tenths(present + place_us), tenths(present + slot_us)
 local answers = {}
 for i = 6, #ARGV do
   local visitor = ARGV[i]
-  local arrival = score(QUEUE, visitor)
-  if arrival then
-    answers[#answers + 1] = '0'
-    answers[#answers + 1] = fmt(arrival)
-    answers[#answers + 1] = fmt(redis.call('ZRANK', QUEUE, visitor))
-  elseif score(ACTIVE, visitor) then
-    answers[#answers + 1] = '1'
-    answers[#answers + 1] = fmt(s.last)
-    answers[#answers + 1] = '0'
+  local known = given[visitor]
+  if known then  -- twice in this batch
+    add_pair(answers, known[1], known[2])
+  elseif arrivals[i - 5] then
+    add_pair(answers, fmt(tonumber(arrivals[i - 5])), fmt(redis.call('ZRANK', QUEUE, visitor)))
+  elseif slots[i - 5] then
+    add_pair(answers, fmt(s.last), 'in')
   else
     s.last = math.max(s.last + 1, now)
     s.arrived = s.arrived + 1
+    local arrival, answer = fmt(s.last), 'in'
     if due > 0 and free > 0 and waiting == 0 then
       due, free = due - 1, free - 1
       if s.mode == 'auto' then
         if whole(s.level) > 0 then s.level = s.level - UNIT else s.grants = s.grants - 1 end
       end
       s.admitted = s.admitted + 1
-      redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-      redis.call('ZADD', SEEN, fmt(present + slot_us), visitor)
-      answers[#answers + 1] = '1'
-      answers[#answers + 1] = fmt(s.last)
-      answers[#answers + 1] = '0'
+      add_pair(entered, fmt(now + slot_us), visitor)
+      add_pair(deadlines, visitor, slot_until)
     else
-      redis.call('ZADD', QUEUE, fmt(s.last), visitor)
-      redis.call('ZADD', SEEN, fmt(present + place_us), visitor)
-      answers[#answers + 1] = '0'
-      answers[#answers + 1] = fmt(s.last)
-      answers[#answers + 1] = fmt(waiting)
+      answer = fmt(waiting)
       waiting = waiting + 1
+      add_pair(places, arrival, visitor)
+      add_pair(deadlines, visitor, place_until)
     end
+    given[visitor] = { arrival, answer }
+    add_pair(answers, arrival, answer)
   end
 end
+for_all('ZADD', ACTIVE, entered)
+for_all('ZADD', QUEUE, places)
+for_all('HSET', DEADLINES, deadlines)
 save_state(s, true)
 local reply = reply_with(s)
 for i = 1, #answers do reply[#reply + 1] = answers[i] end

@@ -21,7 +21,8 @@ if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
-    configured_rate = configured, attended_at = now, unattended = 0, message = '' }
+    configured_rate = configured, attended_at = now, unattended = 0, message = '',
+    walked = 0, walked_at = now }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end

@@ -29,7 +29,7 @@ for i = 3, #ARGV do
   end
   local place = redis.call('ZREM', QUEUE, visitor)
   local slot = redis.call('ZREM', ACTIVE, visitor)
-  redis.call('ZREM', SEEN, visitor)
+  redis.call('HDEL', DEADLINES, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
   answers[#answers + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end

@@ -1,10 +1,11 @@
 -- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
 --
 -- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window
---       4… visitor, arrival by their token, 't' or 'p' (a ticket, a pass) or 's' (a replica asks
---       for one it stamped: a place, but neither heartbeat nor claim), visitor, …
--- Reply the state, then three strings a visitor: '1' admitted, '0' waiting or '2' gone (left,
---       revoked, ticket spent), arrival, people ahead; 'empty' when the store holds no state.
+--       4 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a replica asks for
+--       one it stamped: a place, but neither heartbeat nor claim)
+--       5… visitor, arrival by their token, visitor, …
+-- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
+--       admitted, 'gone' (left, revoked, ticket spent); 'empty' when the store holds no state.
 --
 -- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
@@ -12,33 +13,36 @@
 -- Polling twice is polling once.
 
 local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local arrivals = {}
-for i = 4, #ARGV, 3 do arrivals[i] = number(ARGV[i + 1]) end
+local kinds, arrivals = ARGV[4], {}
+for i = 5, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
+if #kinds ~= #arrivals then error('a letter for each visitor') end
+local STAMPED, TICKET = string.byte('st', 1, 2)
 
 local s = load_state()
 if not s then return { 'empty' } end
 local changed = false
+local deadline, heartbeats = tenths(present + wait_us), {}
 
 local answers = {}
-for i = 4, #ARGV, 3 do
-  local visitor, arrival = ARGV[i], arrivals[i]
-  local code, ahead = '0', 0
-  local rank = redis.call('ZRANK', QUEUE, visitor)
-  if rank then
-    if ARGV[i + 2] ~= 's' then redis.call('ZADD', SEEN, fmt(present + wait_us), visitor) end
-    ahead = rank
+for at = 1, #arrivals do
+  local visitor, arrival, kind = ARGV[2 * at + 3], arrivals[at], string.byte(kinds, at)
+  local answer
+  local ahead = redis.call('ZRANK', QUEUE, visitor)
+  if ahead then
+    if kind ~= STAMPED then add_pair(heartbeats, visitor, deadline) end
+    answer = fmt(ahead)
   elseif score(ACTIVE, visitor) then
-    code = '1'
-    if ARGV[i + 2] ~= 's' then
+    answer = 'in'
+    if kind ~= STAMPED then
       redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
       -- One who comes with a pass was counted when they were let through on arrival.
-      if redis.call('ZREM', SEEN, visitor) == 1 and ARGV[i + 2] == 't' then
+      if redis.call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET then
         s.admitted = s.admitted + 1
         changed = true
       end
     end
   elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
-    code = '2'
+    answer = 'gone'
   else
     -- A ticket from before this store was born: others like it are on their way. (An epoch in the
     -- future is no birth but a clock that is behind; join has seen to the recovery.)
@@ -50,14 +54,13 @@ for i = 4, #ARGV, 3 do
     -- arrives from now on comes before them.
     if arrival > s.last then s.last = arrival end
     redis.call('ZADD', QUEUE, fmt(arrival), visitor)
-    redis.call('ZADD', SEEN, fmt(present + wait_us), visitor)
-    ahead = redis.call('ZRANK', QUEUE, visitor)
+    add_pair(heartbeats, visitor, deadline)
+    answer = fmt(redis.call('ZRANK', QUEUE, visitor))
     changed = true
   end
-  answers[#answers + 1] = code
-  answers[#answers + 1] = fmt(arrival)
-  answers[#answers + 1] = fmt(ahead)
+  answers[at] = answer
 end
+for_all('HSET', DEADLINES, heartbeats)
 if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #answers do reply[#reply + 1] = answers[i] end

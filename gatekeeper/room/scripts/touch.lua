@@ -20,7 +20,7 @@ for i = 1, #ARGV, 2 do
   else
     local held = score(ACTIVE, visitor)
     if not held or held < expiry then redis.call('ZADD', ACTIVE, fmt(expiry), visitor) end
-    redis.call('ZREM', SEEN, visitor)
+    redis.call('HDEL', DEADLINES, visitor)
     redis.call('ZREM', QUEUE, visitor)
     redis.call('ZREM', SPENT, visitor)
     if not held then changed = true end
