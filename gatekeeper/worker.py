@@ -35,7 +35,7 @@ from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
-from gatekeeper.proxy.express import Lane
+from gatekeeper.proxy.lane import Lane
 from gatekeeper.proxy.server import Handler
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
@@ -137,7 +137,7 @@ class Worker:
         )
         self._lane = Lane(
             forwarder.pool,
-            admit=ExpressAdmission(
+            admission=ExpressAdmission(
                 router=router,
                 entrances=entrances,
                 credentials=credentials,

@@ -21,7 +21,7 @@ from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from gatekeeper.errors import OriginProtocolError
-from gatekeeper.proxy.answer import MAX_HEAD_BYTES, Answer, body_of, parse_answer
+from gatekeeper.proxy.answer import Answer, body_of, read_answer
 from gatekeeper.proxy.framing import Body
 
 _MOST_BODY_BYTES = 256 * 1024
@@ -156,14 +156,11 @@ class Channel(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         while self._body is None:
             data = self._buffer + data
-            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
-            if end < 0:
-                if len(data) >= MAX_HEAD_BYTES:
-                    raise OriginProtocolError("the head is too long")
+            head = read_answer(data)
+            if head is None:
                 self._buffer = data
                 return
-            head = parse_answer(data[: end + 4])
-            self._buffer, data = b"", data[end + 4 :]
+            self._buffer, data = b"", data[head.size :]
             if head.status >= 200:  # else an interim one, and more comes
                 self._head = head
                 self._body = body_of(head, method="GET", http11_client=False)

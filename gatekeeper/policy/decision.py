@@ -120,6 +120,17 @@ def decide(token: Token | None, view: RoomView, *, rules: Rules, now_s: float) -
             assert_never(token)
 
 
+def passes_in_silence(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> bool:
+    """Whether `decide` says: Forward, and do not renew. Asked of every request inside."""
+    return (
+        pass_.proven
+        and now_s < pass_.expires_at_s
+        and now_s - pass_.issued_at_s < rules.pass_renewal_s
+        and pass_.issued_at_s >= view.born_s
+        and pass_.visitor not in view.revoked
+    )
+
+
 def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
     if now_s >= pass_.expires_at_s:
         return Refuse("expired pass")

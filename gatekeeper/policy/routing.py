@@ -59,14 +59,14 @@ class Router:
             for room in sorted(rooms, key=_specificity, reverse=True)
         ]
         # The common case, one room for everything, needs no look at host or path.
-        self._only: RoomName | None = None
+        self.only: RoomName | None = None
         if len(self._rooms) == 1 and self._rooms[0][:2] == (None, "/"):
-            self._only = self._rooms[0][2]
+            self.only = self._rooms[0][2]
 
     def room_of(self, host: str, path: str) -> RoomName | Ambiguous | None:
         """The room for this host (with or without a port) and path; None: not gated."""
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         labels = _labels(_without_port(host))
         readings = dict.fromkeys(path_readings(path))
         rooms = {self._match(labels, reading) for reading in readings} - {None}

@@ -1,14 +1,16 @@
 """The head of the origin's answer: read strictly, and the framing of the body it announces.
 
 Rules: pure. One regular expression accepts a whole head or none of it: lines end in CRLF, names
-are tokens, values hold no control characters, nothing is folded (RFC 9112 section 5). Lines are
-kept as they came, so that what is passed on is the origin's own bytes.
+are tokens, values hold no control characters, nothing is folded (RFC 9112 section 5). What is
+passed on is the origin's own bytes: the few lines that are not are found by a second expression,
+and cut out.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy.framing import Body, ChunkedBody, CloseDelimitedBody, LengthBody
@@ -17,38 +19,40 @@ MAX_HEAD_BYTES = 64 * 1024
 
 # Possessive quantifiers: the match is linear in the size of the head, whatever it holds.
 _HEAD = re.compile(
-    rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)"
-    rb"\r\n"
+    rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?"
+    rb"((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*+)"
+    rb"\r\n\r\n"
 )
-_DIGITS = re.compile(rb"[0-9]{1,18}")
+_MOST_DIGITS = 18  # what every 64-bit parser reads alike
 
-# What concerns this connection alone (RFC 9110 section 7.6.1), and what is said to the gate.
-_FOR_US = frozenset(
-    {
-        b"connection",
-        b"gatekeeper-command",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
+# In lines made lower-case: what concerns this connection alone (RFC 9110 section 7.6.1), what is
+# said to the gate, and the length, which is looked at and passed on.
+_FOR_US = re.compile(
+    rb"\r\n(connection|content-length|gatekeeper-command|keep-alive|proxy-connection|te|trailer"
+    rb"|transfer-encoding|upgrade):([^\r]*+)"
 )
+_CONNECTION, _LENGTH = b"connection", b"content-length"
+# `Connection` cannot name away what frames the message, and names nothing by these.
+_NAME_NO_FIELD = frozenset({b"close", b"keep-alive", _LENGTH})
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes three times as long to make, for every answer
 class Answer:
-    """A response head; `fields` are the lines to pass on, each with its lower-case name."""
+    """A response head, `size` bytes long."""
 
     status: int
     reason: bytes
     http11: bool
-    fields: list[tuple[bytes, bytes]]
-    for_us: dict[bytes, list[bytes]]  # values of the fields that are not passed on as they are
+    lines: bytes  # those to pass on as they came, each with the CRLF before it
+    for_us: dict[bytes, tuple[bytes, ...]]  # values of the other fields, and of Content-Length
+    size: int
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The lines to pass on, each with its lower-case name."""
+        return [(line.partition(b":")[0].lower(), line) for line in self.lines.split(b"\r\n")[1:]]
 
     @property
     def command(self) -> str | None:
@@ -56,10 +60,10 @@ class Answer:
         values = self.for_us.get(b"gatekeeper-command")
         return values[0].decode("latin-1") if values else None
 
-    def tokens(self, name: bytes) -> list[bytes]:
+    def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated, lower-case members of a field that is `for_us`."""
         values = self.for_us.get(name)
-        return tokens(values) if values else []
+        return tokens(values) if values else ()
 
     @property
     def persistent(self) -> bool:
@@ -67,34 +71,58 @@ class Answer:
 
         A 1.0 origin that asks for keep-alive is not trusted with it.
         """
-        return self.http11 and b"close" not in self.tokens(b"connection")
+        return self.http11 and b"close" not in self.tokens(_CONNECTION)
 
 
-def tokens(values: list[bytes]) -> list[bytes]:
+@lru_cache(maxsize=256)  # servers and browsers have a handful
+def tokens(values: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """The members of a list-valued field, lower-case, empty ones left out."""
-    return [
-        token for value in values for part in value.split(b",") if (token := part.strip().lower())
-    ]
+    members = (part.strip().lower() for value in values for part in value.split(b","))
+    return tuple(member for member in members if member)
 
 
-def parse_answer(head: bytes) -> Answer:
-    """Read a head, from the status line to the empty line; else `OriginProtocolError`."""
-    match = _HEAD.fullmatch(head)
+def read_answer(data: bytes) -> Answer | None:
+    """The head that `data` begins with, None while its end is not there; else
+    `OriginProtocolError`."""
+    match = _HEAD.match(data)
     if match is None:
-        raise OriginProtocolError("the origin sent a malformed head")
-    minor, status, reason, block = match.groups()
-    fields: list[tuple[bytes, bytes]] = []
-    for_us: dict[bytes, list[bytes]] = {}
-    for line in block.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in _FOR_US:
-            for_us.setdefault(name, []).append(value.strip())
-            continue
-        if name == b"content-length":
-            for_us.setdefault(name, []).append(value.strip())
-        fields.append((name, line))
-    return Answer(int(status), reason or b"", minor == b"1", fields, for_us)
+        if data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) >= 0:
+            raise OriginProtocolError("the origin sent a malformed head")
+        if len(data) >= MAX_HEAD_BYTES:
+            raise OriginProtocolError("the origin sent a head that is too long")
+        return None
+    size = match.end()
+    if size > MAX_HEAD_BYTES:
+        raise OriginProtocolError("the origin sent a head that is too long")
+    minor, status, reason, lines = match.groups()
+    for_us: dict[bytes, tuple[bytes, ...]] = {}
+    kept, at = b"", 0
+    for found in _FOR_US.finditer(lines.lower()):
+        name = found[1]
+        start, end = found.span()
+        value = lines[found.start(2) : end].strip()
+        for_us[name] = (*for_us[name], value) if name in for_us else (value,)
+        if name != _LENGTH:
+            kept += lines[at:start]
+            at = end
+    kept += lines[at:]
+    dropped = _named(for_us[_CONNECTION]) if _CONNECTION in for_us else frozenset()
+    if status == b"204" or status < b"200":  # RFC 9110 section 8.6
+        dropped |= {_LENGTH}
+    if dropped:
+        kept = _without(kept, dropped)
+    return Answer(int(status), reason or b"", minor == b"1", kept, for_us, size)
+
+
+@lru_cache(maxsize=256)
+def _named(connection: tuple[bytes, ...]) -> frozenset[bytes]:
+    """The fields that `Connection` names."""
+    return frozenset(tokens(connection)) - _NAME_NO_FIELD
+
+
+def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
+    kept = lines.split(b"\r\n")[1:]
+    return b"".join(b"\r\n" + line for line in kept if line.partition(b":")[0].lower() not in names)
 
 
 def body_of(answer: Answer, *, method: str, http11_client: bool) -> Body:
@@ -110,8 +138,8 @@ def body_of(answer: Answer, *, method: str, http11_client: bool) -> Body:
     if method == "HEAD" or answer.status in {_NO_CONTENT, _NOT_MODIFIED}:
         return LengthBody(0)
     # 4. chunked, and nothing besides; HTTP/1.0 has no codings
-    if codings and codings != [b"identity"]:
-        if codings != [b"chunked"] or not answer.http11:
+    if codings and codings != (b"identity",):
+        if codings != (b"chunked",) or not answer.http11:
             raise OriginProtocolError("the origin sent a Transfer-Encoding other than chunked")
         return ChunkedBody(decode=not http11_client)
     # 5. and 6. a length
@@ -121,7 +149,8 @@ def body_of(answer: Answer, *, method: str, http11_client: bool) -> Body:
     return CloseDelimitedBody(chunked=http11_client)
 
 
-def _length(values: list[bytes]) -> int:
-    if len(values) > 1 or _DIGITS.fullmatch(values[0]) is None:
+def _length(values: tuple[bytes, ...]) -> int:
+    # `isdigit` of bytes means 0 to 9.
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > _MOST_DIGITS:
         raise OriginProtocolError("the origin sent an invalid Content-Length")
     return int(values[0])

@@ -1,12 +1,12 @@
 """The express lane: plain requests of admitted visitors, from socket to socket.
 
 Theory of operation. Every client connection begins here. Each head is looked at: if it is plain
-(`plain`) and the gate lets it pass on sight (`Admit`), it goes to an idle connection of the pool,
-and the answer comes back from within the event loop's callbacks: no task, no future, no object
-per header. The first request that is anything else takes its connection to aiohttp, bytes and
-all, for good: there the same rules are applied at leisure, and everything that can go wrong is
-answered. What the gate answers itself (`passage.Own`) is handed to this lane whole, so it never
-speaks a word of its own to a client.
+(`plain`) and the gate lets it pass on sight (`passage.Admission`), it goes to an idle connection
+of the pool, and the answer comes back from within the event loop's callbacks: no task, no future,
+no object per header. The first request that is anything else takes its connection to aiohttp,
+bytes and all, for good: there the same rules are applied at leisure, and everything that can go
+wrong is answered. What the gate answers itself (`passage.Own`) is handed to this lane whole, so it
+never speaks a word of its own to a client.
 
 Rules. A hand-over happens between requests only: nothing of an answer was sent, nothing is on its
 way. A failure before the head of an answer hands over as well, with the failure in the handler, so
@@ -19,75 +19,35 @@ transport buffers before it says stop.
     head ──plain, on sight──▶ origin ──▶ answer ──▶ next head
       ├──plain, the gate's own──▶ its words ──▶ next head
       └──anything else──▶ aiohttp
+
+Nearly every request is two calls: `data_received` with a whole head, whose fields the gate knows,
+and `_from_origin` with a whole answer. What is done there is done for each of them; what can be
+done once, or seldom, is done elsewhere. `benchmarks/README.md` says what that came to.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum, auto
 from time import perf_counter
-from typing import assert_never, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
-from gatekeeper.proxy.answer import MAX_HEAD_BYTES, body_of, parse_answer
+from gatekeeper.proxy.answer import body_of, read_answer
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
-from gatekeeper.proxy.passage import Admit, HandOver, Own, Passage, Said, Words
+from gatekeeper.proxy.passage import HandOver, Own, Passage, Said, Words
 from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain
-from gatekeeper.proxy.pool import MAX_IDLE_S, OriginPool
-from gatekeeper.proxy.server import Handler
+from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
+
+if TYPE_CHECKING:
+    from gatekeeper.proxy.lane import Lane
 
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
 _CLOSE = b"Connection: close\r\n\r\n"
-
-
-class Lane:
-    """What all connections of one listener share; `lane()` makes the protocol of a new one."""
-
-    def __init__(
-        self,
-        pool: OriginPool,
-        *,
-        admit: Admit,
-        handler: Callable[[], Handler],
-        idle_timeout_s: float,
-        client_timeout_s: float,
-    ) -> None:
-        self.pool = pool
-        self.admit = admit
-        self.handler = handler
-        self.idle_timeout_s = idle_timeout_s
-        self.client_timeout_s = client_timeout_s
-        self.connections: set[ClientConnection] = set()
-        self._left: asyncio.Future[None] | None = None
-        self.closing = False
-
-    def __call__(self) -> ClientConnection:
-        return ClientConnection(self)
-
-    async def close(self, limit_s: float) -> None:
-        """Close what is between requests now, the others when their answer is through, and after
-        `limit_s` what is left."""
-        self.closing = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                while self.connections:
-                    self._left = asyncio.get_running_loop().create_future()
-                    await self._left
-        for connection in list(self.connections):
-            connection.abort()
-
-    def forget(self, connection: ClientConnection) -> None:
-        self.connections.discard(connection)
-        if self._left is not None and not self._left.done():
-            self._left.set_result(None)
 
 
 class _State(Enum):
@@ -98,6 +58,10 @@ class _State(Enum):
     OWN = auto()  # waiting for the gate's own words
     SAID = auto()  # they are said; the client has yet to take them
     GONE = auto()  # closed, or handed over
+
+
+# A name of the module is found several times sooner than a member of an Enum.
+_HEAD, _CONNECTING, _ANSWER, _BODY, _OWN, _SAID, _GONE = _State
 
 
 class ClientConnection(asyncio.Protocol):
@@ -132,7 +96,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._peer = ""
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._received = b""  # from the client, not yet sent on
         self._passage: Passage | None = None
         self._head = b""  # the request's bytes as they came, for a hand-over
@@ -160,10 +124,15 @@ class ClientConnection(asyncio.Protocol):
             self.close_if_idle()
 
     def data_received(self, data: bytes) -> None:
-        self._received = self._received + data if self._received else data
-        if self._state is _State.HEAD:
+        if self._state is _HEAD and not self._received:
+            passage = self._lane.admission.recall(data, self._peer)
+            if passage is not None:
+                self._pass(passage, data)
+                return
+        self._received += data
+        if self._state is _HEAD:
             self._next()
-        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not _State.GONE:
+        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not _GONE:
             self._transport.pause_reading()  # pipelined; the answer under way comes first
 
     def _next(self) -> None:
@@ -176,18 +145,24 @@ class ClientConnection(asyncio.Protocol):
             return
         end += len(_HEAD_END)
         head, rest = self._received[:end], self._received[end:]
-        passage = self._lane.admit(head, self._peer)
+        admission = self._lane.admission
+        passage = admission.recall(head, self._peer) or admission.look(head, self._peer)
         if passage is None:
             self._hand_over(self._received)
             return
         self._received = rest
+        if not isinstance(passage, Own):
+            self._pass(passage, head)
+            return
         self._head = head
         self._keep_alive = passage.keep_alive
-        if isinstance(passage, Own):
-            self._state = _State.OWN
-            passage.begin(self._said)
-            return
-        self._passage = passage
+        self._state = _OWN
+        passage.begin(self._said)
+
+    def _pass(self, passage: Passage, head: bytes) -> None:
+        """This request goes to the origin."""
+        self._passage, self._head = passage, head
+        self._keep_alive = passage.keep_alive
         self._began_s = perf_counter()
         origin = self._lane.pool.warm(MAX_IDLE_S)
         if origin is not None:
@@ -197,7 +172,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _said(self, words: Words) -> None:
         """The gate has words for a request of its own; whoever asked may have left."""
-        if self._state is not _State.OWN:
+        if self._state is not _OWN:
             return
         match words:
             case HandOver(known=known):
@@ -206,7 +181,7 @@ class ClientConnection(asyncio.Protocol):
                 self._keep_alive &= not (close or self._lane.closing)
                 end = b"\r\n" if self._keep_alive else _CLOSE
                 self._transport.write(head + end + body)
-                self._state = _State.SAID
+                self._state = _SAID
                 if not self._slow:
                     self._finish()
             case _:
@@ -227,13 +202,13 @@ class ClientConnection(asyncio.Protocol):
         self._slow = False
         if self._origin is not None:
             self._origin.resume_reading()
-        if self._state is _State.SAID or (self._body is not None and self._body.complete):
+        if self._state is _SAID or (self._body is not None and self._body.complete):
             self._finish()
 
     # The origin's side
 
     def _connect(self) -> None:
-        self._state = _State.CONNECTING
+        self._state = _CONNECTING
         self._connecting = self._loop.create_task(self._connected(), name="connect to the origin")
 
     async def _connected(self) -> None:
@@ -250,73 +225,69 @@ class ClientConnection(asyncio.Protocol):
     def _send(self, origin: OriginConnection) -> None:
         assert self._passage is not None
         self._origin = origin
-        self._state = _State.ANSWER
-        origin.begin()
-        origin.on_wake = self._woken
-        origin.deliver_to(self._from_origin)
+        self._state = _ANSWER
+        origin.begin(deliver=self._from_origin, on_wake=self._woken)
         if origin.ended:  # it closed as soon as it had accepted, and will not say so again
             self._woken()
             return
-        origin.write(self._passage.head)
+        head = self._head
+        origin.write(head[: head.find(b"\n") + 1] + self._passage.rest)
 
     def _from_origin(self, data: bytes) -> None:
         body = self._body
-        if body is not None:
-            data = body.take(data)
-            if data:
-                self._transport.write(data)
-            if body.complete and not self._slow:
-                self._finish()
-            return
-        self._answer += data
-        while self._state is _State.ANSWER:
-            end = self._answer.find(_HEAD_END, 0, MAX_HEAD_BYTES)
-            if end < 0:
-                if len(self._answer) >= MAX_HEAD_BYTES:
-                    raise OriginProtocolError("the origin sent a head that is too long")
+        if body is None:
+            data = self._take_head(self._answer + data)
+            body = self._body
+            if body is None:  # the head is not whole
                 return
-            end += len(_HEAD_END)
-            head, self._answer = self._answer[:end], self._answer[end:]
-            self._take_head(head)
+        else:
+            data = body.take(data)
+        if data:
+            self._transport.write(data)
+        if body.complete and not self._slow:
+            self._finish()
 
-    def _take_head(self, head: bytes) -> None:
-        """A head of the answer; the final one goes to the client with what there is of the body."""
-        answer = parse_answer(head)
-        if answer.status < _FIRST_FINAL:
+    def _take_head(self, data: bytes) -> bytes:
+        """Read the head of the answer; what of it, and of the body, is for the client by now."""
+        while (answer := read_answer(data)) is None or answer.status < _FIRST_FINAL:
+            if answer is None:
+                self._answer = data
+                return b""
             if answer.status == 101:  # we asked for no upgrade
                 raise OriginProtocolError("the origin switched protocols unasked")
             self._transport.write(interim_head(answer))
-            return
-        assert self._origin is not None
-        assert self._passage is not None
-        body = body_of(answer, method=self._passage.method, http11_client=True)
-        early, self._answer = self._answer, b""
-        if early:
-            early = body.take(early)  # while nothing is counted or sent: this may still fail well
-        self._keep_alive &= not body.until_close and not self._lane.closing
+            data = data[answer.size :]
+        passage, origin = self._passage, self._origin
+        assert passage is not None
+        assert origin is not None
+        method = "HEAD" if self._head.startswith(b"HEAD ") else "GET"
+        body = body_of(answer, method=method, http11_client=True)
+        # Before anything is counted or sent: up to here it may fail well.
+        early = body.take(data[answer.size :]) if len(data) > answer.size else b""
+        if body.until_close or self._lane.closing:
+            self._keep_alive = False
         command = answer.command
         head = response_head(
             answer,
             body,
             http11_client=True,
             keep_alive=self._keep_alive,
-            added=self._passage.command(command) if command is not None else (),
+            added=passage.command(command) if command is not None else (),
         )
-        self._passage.answered(answer.status, perf_counter() - self._began_s)
-        self._state, self._body = _State.BODY, body
-        self._origin.reusable = answer.persistent
-        self._transport.write(head + early)
-        if body.complete and not self._slow:
-            self._finish()
+        passage.answered(answer.status, seconds=perf_counter() - self._began_s)
+        self._state, self._body, self._answer = _BODY, body, b""
+        origin.reusable = answer.persistent
+        return head + early
 
     def _finish(self) -> None:
         """The answer is through: make both connections ready for the next."""
         origin, self._origin = self._origin, None
         body, self._body = self._body, None
         if origin is not None and body is not None:
-            origin.reusable &= not body.surplus
+            if body.surplus:
+                origin.reusable = False
             self._lane.pool.release(origin)
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._passage, self._head = None, b""
         self._last_s = self._loop.time()
         if not self._keep_alive or self._lane.closing:
@@ -329,7 +300,7 @@ class ClientConnection(asyncio.Protocol):
                 self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if self._state is _State.HEAD and self._received:
+        if self._state is _HEAD and self._received:
             self._next()
 
     def _woken(self) -> None:
@@ -339,7 +310,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if origin.failure is not None:
             self._fail(origin.failure)
-        elif origin.ended and self._state is _State.ANSWER:
+        elif origin.ended and self._state is _ANSWER:
             if origin.requests > 1 and not origin.answered:
                 # RFC 9110 section 9.2.2: it closed while our request was on its way.
                 self._release()
@@ -366,9 +337,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _fail(self, error: GatekeeperError) -> None:
         self._release()
-        if self._state is _State.BODY:
+        if self._state is _BODY:
             self.abort()
-        elif self._state is not _State.GONE:
+        elif self._state is not _GONE:
             self._hand_over(self._head + self._received, failure=error)
 
     def _hand_over(
@@ -394,7 +365,7 @@ class ClientConnection(asyncio.Protocol):
             self._lane.pool.release(origin)
 
     def _leave(self) -> None:
-        self._state = _State.GONE
+        self._state = _GONE
         self._received = self._head = b""
         self._passage = self._body = None
         if self._timer is not None:
@@ -409,7 +380,7 @@ class ClientConnection(asyncio.Protocol):
         reset(self._transport)
 
     def close_if_idle(self) -> None:
-        if self._state is _State.HEAD:
+        if self._state is _HEAD:
             self._close()
 
     def _close(self) -> None:
@@ -432,14 +403,14 @@ class ClientConnection(asyncio.Protocol):
             if unread < self._unread_bytes:
                 self._last_s = now_s
             self._unread_bytes = unread
-        elif self._state is not _State.HEAD:
+        elif self._state is not _HEAD:
             self._last_s = now_s  # the origin's own watchdog is on it
         left_s = limit_s - (now_s - self._last_s)
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look_at_the_clock)
             return
         self._timer = None
-        if self._state is _State.HEAD:
+        if self._state is _HEAD:
             self.close_if_idle()
         else:
             self.abort()

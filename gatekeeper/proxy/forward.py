@@ -205,7 +205,7 @@ class _Exchange:
                 await connection.changed()
 
     async def _switch(self, answer: Answer, relayed: Relayed) -> None:
-        if not wants_upgrade(self._request) or answer.tokens(b"upgrade") != [b"websocket"]:
+        if not wants_upgrade(self._request) or answer.tokens(b"upgrade") != (b"websocket",):
             raise OriginProtocolError("the origin switched to a protocol nobody asked for")
         relayed.keep_alive = False
         head = switching_head(answer, added=self._added(answer))

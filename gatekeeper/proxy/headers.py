@@ -46,7 +46,6 @@ _NOT_PASSED = _HOP_BY_HOP | _OURS | {b"host"}
 # `Connection` cannot name away what frames the message.
 _NOT_NAMEABLE = frozenset({b"content-length"})
 _HARMLESS_OPTIONS = frozenset({b"close", b"keep-alive"})
-_NO_CONTENT = 204
 
 
 def wants_upgrade(request: BaseRequest) -> bool:
@@ -153,47 +152,39 @@ def response_head(
     answer: Answer, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
 ) -> bytes:
     """The head of a final answer for the client; the framing is ours, the rest the origin's."""
-    parts = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *_end_to_end(answer)]
-    parts += [b"%b: %b" % field for field in added]
+    lines = answer.lines
+    if added:
+        lines += b"".join([b"\r\n%b: %b" % field for field in added])
     if body.chunked:
-        parts.append(b"Transfer-Encoding: chunked")
-        parts += [b"Trailer: " + value for value in answer.for_us.get(b"trailer", ())]
+        lines += b"\r\nTransfer-Encoding: chunked"
+        for value in answer.for_us.get(b"trailer", ()):
+            lines += b"\r\nTrailer: " + value
     if not keep_alive:
-        parts.append(b"Connection: close")
+        lines += b"\r\nConnection: close"
     elif not http11_client:
-        parts.append(b"Connection: keep-alive")
-    parts.append(b"\r\n")
-    return b"\r\n".join(parts)
+        lines += b"\r\nConnection: keep-alive"
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, lines)
 
 
 def interim_head(answer: Answer) -> bytes:
     """A 1xx answer for a client of HTTP/1.1."""
-    parts = [b"HTTP/1.1 %d %b" % (answer.status, answer.reason), *_end_to_end(answer), b"\r\n"]
-    return b"\r\n".join(parts)
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, answer.lines)
 
 
 def switching_head(answer: Answer, *, added: Fields) -> bytes:
     """A 101 for the client, which ends HTTP on its connection."""
     parts = [
         b"HTTP/1.1 101 %b" % answer.reason,
-        b"Connection: Upgrade\r\nUpgrade: websocket",
-        *_end_to_end(answer),
+        b"Connection: Upgrade\r\nUpgrade: websocket%b" % answer.lines,
         *[b"%b: %b" % field for field in added],
         b"\r\n",
     ]
     return b"\r\n".join(parts)
 
 
-def _end_to_end(answer: Answer) -> list[bytes]:
-    dropped = set(answer.tokens(b"connection")) - _NOT_NAMEABLE
-    if answer.status == _NO_CONTENT or answer.status < 200:  # RFC 9110 section 8.6
-        dropped.add(b"content-length")
-    return [line for name, line in answer.fields if name not in dropped]
-
-
-def _connection_options(request: BaseRequest) -> list[bytes]:
+def _connection_options(request: BaseRequest) -> tuple[bytes, ...]:
     values = request.headers.getall("Connection", ())
-    return tokens([value.encode("utf-8", "surrogateescape") for value in values])
+    return tokens(tuple(value.encode("utf-8", "surrogateescape") for value in values))
 
 
 def _accepts_trailers(request: BaseRequest) -> bool:

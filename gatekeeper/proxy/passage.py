@@ -17,17 +17,23 @@ from gatekeeper.proxy.crossing import Fields
 
 
 class Passage(Protocol):
-    """A request that may pass."""
+    """What a request with certain fields came to: it may pass. The same for all that say them."""
 
-    head: bytes  # for the origin
-    method: str
-    keep_alive: bool  # the client's connection may stay open
+    @property
+    def rest(self) -> bytes:
+        """Of the head for the origin: all that follows the request line."""
+        ...
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client's connection may stay open."""
+        ...
 
     def command(self, command: str) -> Fields:
         """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
         ...
 
-    def answered(self, status: int, origin_seconds: float) -> None:
+    def answered(self, status: int, *, seconds: float) -> None:
         """The head of the answer came, so long after the request."""
         ...
 
@@ -64,6 +70,17 @@ class Own(ABC):
         """Call `then` once, now or later. It does no harm when the client has left by then."""
 
 
-# The gate's look at a whole head, given the peer's address: a passage goes to the origin, what is
-# the gate's own is asked for its words, and None, for one that is not plain, takes it to aiohttp.
-Admit = Callable[[bytes, str], Passage | Own | None]
+class Admission(Protocol):
+    """The gate's look at requests, given the address of their peer."""
+
+    def recall(self, data: bytes, peer: str) -> Passage | None:
+        """The passage, if `data` is one whole head and the gate knows what its fields come to.
+
+        This is asked first, and answers nearly always: None is no refusal.
+        """
+        ...
+
+    def look(self, head: bytes, peer: str) -> Passage | Own | None:
+        """A passage goes to the origin, what is the gate's own is asked for its words, and None,
+        for a head that is not plain, takes the connection to aiohttp."""
+        ...

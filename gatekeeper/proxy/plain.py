@@ -17,9 +17,9 @@ from gatekeeper.proxy.check import HOST
 MAX_PLAIN_BYTES = 8190  # aiohttp's limit of one line; a browser's whole head has about 1 KB
 
 # Possessive quantifiers: linear, whatever it holds. A request target has no "#".
-REQUEST_LINE = re.compile(rb"(GET|HEAD) (/[!\x22\x24-\x7e]*+) HTTP/1\.1\r\n")
+METHOD, TARGET = rb"(GET|HEAD)", rb"(/[!\x22\x24-\x7e]*+)"
 _HEAD = re.compile(
-    REQUEST_LINE.pattern
+    rb"%b %b HTTP/1\.1\r\n" % (METHOD, TARGET)
     + rb"((?:[!#$%&'*+.^`|~0-9A-Za-z-]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)++)\r\n"
 )
 # The same of a head whose end has not come: lines end in CRLF, the first as the first must.

@@ -26,9 +26,13 @@ def authority_of(origin: OriginConfig) -> bytes:
 
 
 class OriginPool:
-    """Connections to the one origin; as many as there are requests, `max_idle` kept open."""
+    """Connections to the one origin; as many as there are requests, `max_idle` kept open.
+
+    One that ends leaves at once (`OriginConnection` tells), so what is idle can be used.
+    """
 
     def __init__(self, origin: OriginConfig, *, max_idle: int) -> None:
+        self._loop = asyncio.get_running_loop()
         url = URL(origin.url)
         self._host, self._port = url.raw_host or "", url.port or 0
         self._tls = _tls_context(origin.tls_ca) if url.scheme == "https" else None
@@ -51,10 +55,9 @@ class OriginPool:
             if not connection.closing:
                 connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        self._idle[connection] = loop.time()
+        self._idle[connection] = self._loop.time()
         if self._sweep is None:
-            self._sweep = loop.call_later(MAX_IDLE_S, self._close_stale)
+            self._sweep = self._loop.call_later(MAX_IDLE_S, self._close_stale)
 
     def close(self) -> None:
         """Close what is idle; what is still in use closes when released."""
@@ -67,22 +70,19 @@ class OriginPool:
 
     def warm(self, max_idle_s: float) -> OriginConnection | None:
         """A connection idle for at most `max_idle_s`, if there is one; the caller begins it."""
-        now_s = asyncio.get_running_loop().time()
-        while self._idle:
-            connection, since_s = self._idle.popitem()
-            if now_s - since_s >= max_idle_s:
-                self._idle[connection] = since_s
-                return None
-            if not connection.closing:
-                return connection
+        if not self._idle:
+            return None
+        connection, since_s = self._idle.popitem()
+        if self._loop.time() - since_s < max_idle_s:
+            return connection
+        self._idle[connection] = since_s
         return None
 
     async def connect(self) -> OriginConnection:
         """A new connection; the caller begins it."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await loop.create_connection(
+                _, connection = await self._loop.create_connection(
                     self._new_connection, self._host, self._port, ssl=self._tls
                 )
         except TimeoutError as error:
@@ -95,14 +95,14 @@ class OriginPool:
         return OriginConnection(read_timeout_s=self._read_timeout_s, on_lost=self._forget)
 
     def _forget(self, connection: OriginConnection) -> None:
+        """It ends; told by itself, and more than once."""
         self._idle.pop(connection, None)
 
     def _close_stale(self) -> None:
-        loop = asyncio.get_running_loop()
         self._sweep = None
         for connection, since_s in list(self._idle.items()):
-            if loop.time() - since_s < MAX_IDLE_S:
-                self._sweep = loop.call_later(MAX_IDLE_S, self._close_stale)
+            if self._loop.time() - since_s < MAX_IDLE_S:
+                self._sweep = self._loop.call_later(MAX_IDLE_S, self._close_stale)
                 return
             del self._idle[connection]
             connection.abort()

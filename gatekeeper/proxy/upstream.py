@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from gatekeeper.errors import GatekeeperError, OriginProtocolError, OriginTimeout
-from gatekeeper.proxy.answer import MAX_HEAD_BYTES, Answer, parse_answer
+from gatekeeper.proxy.answer import Answer, read_answer
 
 _FAREWELL_S = 5.0  # how long a closing connection may take to send what it still holds
 
@@ -58,9 +58,15 @@ class OriginConnection(asyncio.Protocol):
 
     # One exchange
 
-    def begin(self) -> None:
-        """Take the next request."""
+    def begin(
+        self,
+        *,
+        deliver: Callable[[bytes], None] | None = None,
+        on_wake: Callable[[], None] | None = None,
+    ) -> None:
+        """Take the next request; of its answer `deliver` gets all bytes, from the head on."""
         self._busy = True
+        self._deliver, self.on_wake = deliver, on_wake
         self.requests += 1
         self.answered = self.reusable = False
         self._quiet_since_s = self._loop.time()
@@ -71,7 +77,8 @@ class OriginConnection(asyncio.Protocol):
         """End an exchange; whether the connection may take another."""
         self._busy = False
         self._deliver = self.on_writable = self.on_wake = None
-        self.resume_reading()
+        if self._reading_paused:
+            self.resume_reading()
         return self.reusable and not self._buffer and not self.closing
 
     def write(self, data: bytes) -> None:
@@ -81,14 +88,12 @@ class OriginConnection(asyncio.Protocol):
 
     async def next_head(self) -> Answer:
         """The next head, interim ones too."""
-        while (at := self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
-            if len(self._buffer) >= MAX_HEAD_BYTES:
-                raise OriginProtocolError("the origin sent a head that is too long")
+        while (answer := read_answer(self._buffer)) is None:
             if self.ended:
                 raise OriginClosed("the origin closed without an answer") from self.broken
             await self.changed()
-        head, self._buffer = self._buffer[: at + 4], self._buffer[at + 4 :]
-        return parse_answer(head)
+        self._buffer = self._buffer[answer.size :]
+        return answer
 
     def deliver_to(self, deliver: Callable[[bytes], None]) -> bytes:
         """From now on hand all bytes to `deliver`; returns those that came already."""
@@ -167,6 +172,7 @@ class OriginConnection(asyncio.Protocol):
         self._loop.call_later(_FAREWELL_S, self._transport.abort)
 
     def abort(self) -> None:
+        self._on_lost(self)
         self._transport.abort()
 
     # asyncio.Protocol
@@ -176,21 +182,21 @@ class OriginConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since_s = self._loop.time()
-        if not self._busy:
-            self.abort()
-            return
         self.answered = True
-        if self._deliver is None:
+        if self._deliver is not None:
+            try:
+                self._deliver(data)
+            except OriginProtocolError as error:
+                self.fail(error)
+        elif self._busy:
             self._buffer += data
             self.wake()
-            return
-        try:
-            self._deliver(data)
-        except OriginProtocolError as error:
-            self.fail(error)
+        else:
+            self.abort()
 
     def eof_received(self) -> None:
         self.ended = True
+        self._on_lost(self)
         self._wake_all()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -31,6 +31,7 @@ from gatekeeper.policy.decision import (
     conclude,
     decide,
     pass_of,
+    passes_in_silence,
     renewed,
     ticket_of,
 )
@@ -78,6 +79,12 @@ class Entrance:
         self.config = config
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
+
+    def lets_pass(self, pass_: Pass) -> bool:
+        """Whether `admit` would let this in without a word to the visitor or the store."""
+        room = self.room
+        view = room.view
+        return passes_in_silence(pass_, view.decisive, rules=room.rules, now_s=view.now_s())
 
     def now_s(self) -> float:
         return self.room.view.now_s()

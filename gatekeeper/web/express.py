@@ -7,26 +7,27 @@ takes the long way, where the same decision is made again in full.
 
 A browser says the same fields again and again and changes the path. So what a block of fields
 came to is kept by its very bytes, once its visitor was let through; what can change from request
-to request (the path's room, the token's validity, the decision) is looked at each time.
+to request (the path's room, the pass's validity, the decision) is looked at each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
 from gatekeeper import metrics
 from gatekeeper.config import OriginConfig, RoomName
-from gatekeeper.policy.decision import Forward, decide
 from gatekeeper.policy.routing import AMBIGUOUS, Router
-from gatekeeper.policy.tokens import Pass, Token
+from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import Client, Crossing
 from gatekeeper.proxy.client import client_behind
 from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.passage import Own
-from gatekeeper.proxy.plain import REQUEST_LINE, PlainRequest, parse_plain
+from gatekeeper.proxy.plain import METHOD, TARGET, PlainRequest, parse_plain
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials, Held
@@ -36,6 +37,7 @@ from gatekeeper.web.gate import obey
 from gatekeeper.web.own import AtOnce, Status, Waiting, asked_plainly
 
 _PREFIX = PREFIX.encode()
+_LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARGET))
 # What is kept of a block is about as long again. A browser's has about 1 KB; one visitor who says
 # new fields with each request can fill this, but not past 50 MB.
 _MOST_KNOWN = 8192
@@ -43,35 +45,24 @@ _MOST_KNOWN_BYTES = 3072
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What a block of fields came to, for the peer that sent it."""
+class Forwarded:
+    """What a block of fields came to, for the peer that sent it (a `Passage`)."""
 
     peer: str
     host: str
     room: RoomName | None
-    token: str  # the value of the cookie that holds the pass
-    secure: bool
-    keep_alive: bool
-    rest: bytes  # of the origin's head, after the request line
-
-
-@dataclass(slots=True)
-class Forwarded:
-    """A plain request that passes (a `Passage`)."""
-
-    head: bytes
-    method: str
-    keep_alive: bool
-    room: str
     visit: Visit | None
+    passes: Callable[[], bool]  # whether the gate would still let it in without a word
+    rest: bytes
+    keep_alive: bool
 
     def command(self, command: str) -> Fields:
         if self.visit is None or self.visit.held.token is None:
             return ()
         return obey(command, self.visit, self.visit.held.token.visitor)
 
-    def answered(self, status: int, origin_seconds: float) -> None:
-        metrics.forwarded.count(self.room, status, seconds=origin_seconds)
+    def answered(self, status: int, *, seconds: float) -> None:
+        metrics.forwarded.count(self.room or "", status, seconds=seconds)
 
 
 class ExpressAdmission:
@@ -100,34 +91,22 @@ class ExpressAdmission:
         self._own_cookies = own_cookies
         self._trusted = trusted
         self._tls = tls
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, Forwarded] = {}
 
-    def __call__(self, head: bytes, peer: str) -> Forwarded | Own | None:
-        end = head.find(b"\r\n") + 2
-        line, block = head[:end], head[end:]
+    def recall(self, data: bytes, peer: str) -> Forwarded | None:
+        """A block that is known ends with the empty line and holds no other: what is before it,
+        if it is one request line, makes it one whole head."""
+        line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
-        if known is None or known.peer != peer:
-            return self._look(head, block, peer)
-        match = REQUEST_LINE.fullmatch(line)
-        if match is None:
+        if known is None or known.peer != peer or _LINE.fullmatch(line) is None:
             return None
-        if match[2].startswith(_PREFIX):
-            return self._look(head, block, peer)
-        if known.room != self._router.room_of(known.host, match[2].decode("ascii")):
-            return self._look(head, block, peer)
-        visit = None
-        if known.room is not None:
-            token = self._credentials[known.room].read_value(
-                known.token, now_s=self._entrances[known.room].now_s()
-            )
-            visit = self._visit(known.room, token, secure=known.secure)
-            if visit is None:
-                del self._known[block]
+        if self._router.only is None:
+            target = line.split(b" ")[1].decode("ascii")
+            if known.room != self._router.room_of(known.host, target):
                 return None
-        method = "GET" if match[1] == b"GET" else "HEAD"
-        return Forwarded(line + known.rest, method, known.keep_alive, known.room or "", visit)
+        return known if known.passes() else None
 
-    def _look(self, head: bytes, block: bytes, peer: str) -> Forwarded | Own | None:
+    def look(self, head: bytes, peer: str) -> Forwarded | Own | None:
         """Read the whole head, decide, and keep what came out if the request may pass."""
         request = parse_plain(head)
         if request is None:
@@ -145,29 +124,38 @@ class ExpressAdmission:
         room = self._router.room_of(client.host, request.target.decode("ascii"))
         if room is AMBIGUOUS:
             return None
-        value, visit, visitor = "", None, ""
+        visit, visitor, passes = None, "", _ungated
         if room is not None:
+            entrance, credentials = self._entrances[room], self._credentials[room]
             cookies = (request.cookie or b"").decode("latin-1")
-            now_s = self._entrances[room].now_s()
-            found = self._credentials[room].find(cookies, secure=secure, now_s=now_s)
-            value, token = ("", None) if found is None else found
-            visit = self._visit(room, token, secure=secure)
-            if token is None or visit is None:
-                return self._unadmitted(head, request, room, token=token, secure=secure)
-            visitor = token.visitor
+            token = credentials.read_cookie(cookies, secure=secure, now_s=entrance.now_s())
+            visit = Visit(entrance, credentials, Held(token, by_header=False), secure)
+            if not isinstance(token, Pass):
+                return self._unadmitted(head, request, visit)
+            if not entrance.lets_pass(token):
+                return None
+            visitor, passes = token.visitor, partial(entrance.lets_pass, token)
         crossing = Crossing(
             room=room or "", visitor=visitor, client=client, strip_cookies=self._own_cookies
         )
         origin_head = plain_head(
             request, crossing, origin_host=self._origin_host, preserve_host=self._preserve_host
         )
-        rest = origin_head[len(head) - len(block) :]  # the request line is the client's own
-        known = _Known(peer, client.host, room, value, secure, request.keep_alive, rest)
+        block = head.partition(b"\r\n")[2]
+        forwarded = Forwarded(
+            peer=peer,
+            host=client.host,
+            room=room,
+            visit=visit,
+            passes=passes,
+            rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
+            keep_alive=request.keep_alive,
+        )
         if len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-            self._known[block] = known
-        return Forwarded(origin_head, request.method, request.keep_alive, room or "", visit)
+            self._known[block] = forwarded
+        return forwarded
 
     def _own(self, head: bytes, request: PlainRequest, client: Client) -> Own | None:
         """A request under the prefix, if it can be answered without aiohttp."""
@@ -183,33 +171,14 @@ class ExpressAdmission:
         reply = self._endpoints.at_once(asked, rest)
         return None if reply is None else AtOnce(reply, keep_alive=request.keep_alive)
 
-    def _unadmitted(
-        self,
-        head: bytes,
-        request: PlainRequest,
-        room: RoomName,
-        *,
-        token: Token | None,
-        secure: bool,
-    ) -> Own | None:
+    def _unadmitted(self, head: bytes, request: PlainRequest, visit: Visit) -> Own | None:
         """A request of one who holds no pass, and so may have to wait."""
-        if request.method != "GET" or isinstance(token, Pass):
+        if request.method != "GET":
             return None
-        held = Held(token, by_header=False)
-        visit = Visit(self._entrances[room], self._credentials[room], held, secure)
         asked = asked_plainly(head, request)
         return Waiting(self._answers, asked, visit, keep_alive=request.keep_alive)
 
-    def _visit(self, room: RoomName, token: Token | None, *, secure: bool) -> Visit | None:
-        """The visit of one who may pass without a word; None: not on sight."""
-        entrance = self._entrances[room]
-        decision = decide(
-            token,
-            entrance.room.view.decisive,
-            rules=entrance.room.rules,
-            now_s=entrance.now_s(),
-        )
-        if not isinstance(decision, Forward) or decision.renew:
-            return None
-        held = Held(token, by_header=False)
-        return Visit(entrance, self._credentials[room], held, secure)
+
+def _ungated() -> bool:
+    """What falls in no room passes."""
+    return True

@@ -11,7 +11,7 @@ from typing import Final
 from gatekeeper.config import RoomName
 from gatekeeper.errors import OriginProtocolError
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens
-from gatekeeper.proxy.answer import body_of, parse_answer
+from gatekeeper.proxy.answer import body_of, read_answer
 from gatekeeper.proxy.framing import ChunkedBody
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain, parse_plain
@@ -40,7 +40,9 @@ def plain_head(data: bytes) -> bool:
 def answer_head(data: bytes) -> bool:
     """An answer's head, and the framing it announces: read, or OriginProtocolError."""
     try:
-        answer = parse_answer(data)
+        answer = read_answer(data)
+        if answer is None:
+            return False
         if answer.status < 200:
             head = interim_head(answer)
         else:
@@ -51,7 +53,10 @@ def answer_head(data: bytes) -> bool:
     # What the client gets is one head, which says what it said.
     assert head.count(b"\r\n\r\n") == 1
     assert head.endswith(b"\r\n\r\n")
-    assert parse_answer(head).status == answer.status
+    again = read_answer(head)
+    assert again is not None
+    assert again.status == answer.status
+    assert again.size == len(head)
     return True
 
 

@@ -26,6 +26,7 @@ from gatekeeper.policy.decision import (
     conclude,
     decide,
     pass_of,
+    passes_in_silence,
     renewed,
     ticket_of,
 )
@@ -286,3 +287,31 @@ def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
         assert isinstance(decision, Forward)
         if decision.renew:
             pass_ = renewed(pass_, rules=RULES, now_s=now_s)
+
+
+@given(
+    st.builds(
+        Pass,
+        room=st.just(ROOM),
+        visitor=st.sampled_from([VISITOR, VisitorId("B" * 22)]),
+        arrival_us=st.just(ARRIVAL_US),
+        issued_at_s=st.integers(-200, 5).map(lambda ago_s: NOW_S + ago_s),
+        expires_at_s=st.integers(-5, 5000).map(lambda left_s: NOW_S + left_s),
+        ends_at_s=st.just(NOW_S + 5000),
+        proven=st.booleans(),
+    ),
+    st.builds(
+        RoomView,
+        mode=st.sampled_from(Mode),
+        watermark_us=st.just(ARRIVAL_US),
+        revoked=st.sampled_from([frozenset(), frozenset({VISITOR})]),
+        store_up=st.booleans(),
+        born_s=st.sampled_from([0.0, NOW_S - 30, NOW_S]),
+    ),
+)
+def test_who_passes_in_silence_is_whom_the_decision_forwards_unchanged(
+    pass_: Pass, view: RoomView
+) -> None:
+    decision = decide(pass_, view, rules=RULES, now_s=NOW_S)
+    silent = passes_in_silence(pass_, view, rules=RULES, now_s=NOW_S)
+    assert silent is (decision == Forward(pass_, renew=False))
