@@ -9,9 +9,9 @@
 --       6 replicas  ZSET replica -> when it last called
 --       7 state     HASH
 --
--- A visitor is in at most one of queue, active, spent and revoked. With a deadline as well: expected
--- to ask again (waiting), to claim (released) or to come back with the cookie (let through at once).
--- In active without one: admitted and proven. In the queue without one: as if it had passed.
+-- A visitor is in at most one of queue, active, spent and revoked. In the queue without a deadline is
+-- as if it had passed. In active with one, whatever it says: expected to claim (released) or to come
+-- back with the cookie (let through at once). In active without one: admitted and proven.
 --
 -- Cost. With a million waiting every look into a set misses the processor's caches, and each command
 -- costs about as much again. So commands take many visitors at a time wherever they can, and a

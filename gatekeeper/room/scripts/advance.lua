@@ -32,13 +32,21 @@ redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFT
 redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
--- Walk on along the line, at the pace at which a lap takes LAP. Returns how many were swept, and
--- whether more are due than one call may look at. A full store does not keep how far we came, so
--- there the clock says where to look.
+-- How many are to be released by this call.
+local function count_due()
+  if now < s.recovering_until then return 0 end
+  if s.mode == 'open' then return most_released end
+  if s.mode ~= 'auto' then return 0 end
+  return math.min(whole(s.level) + s.grants, free_slots(max_active), most_released)
+end
+
+-- Walk on along the line, at the pace at which a lap takes LAP, and not so far where many are to be
+-- released. Returns how many were swept, and whether more are due than one call may look at. A full
+-- store does not keep how far we came, so there the clock says where to look.
 local function walk()
   local waiting = redis.call('ZCARD', QUEUE)
   local owed = math.min(now - s.walked_at, LAP) / LAP * waiting
-  local stretch = math.floor(math.min(math.max(owed, LEAST), most_swept))
+  local stretch = math.floor(math.max(math.min(owed, most_swept - count_due()), LEAST))
   local from = s.walked
   if waiting <= stretch or from >= waiting then
     from = 0
@@ -67,26 +75,19 @@ local swept, is_behind = walk()
 local ended = expire_slots(s, most_swept, spent_us)
 is_behind = is_behind or ended == most_swept
 
-local due = 0
-if now >= s.recovering_until then
-  if s.mode == 'auto' then
-    due = math.min(whole(s.level) + s.grants, free_slots(max_active), most_released)
-  elseif s.mode == 'open' then
-    due = most_released
-  end
-end
+local due = count_due()
 
 -- Ghosts at the head that the walk has not come to are passed over, at most `most_swept`, too:
 -- a flood of them must not make one call block the store for all.
 local released, passed_over = 0, 0
-local claim_until, slot_until = tenths(present + claim_us), fmt(now + claim_us)
+local slot_until = fmt(now + claim_us)
 while released < due and passed_over < most_swept do
   local heads = redis.call('ZRANGE', QUEUE, 0, CHUNK - 1, 'WITHSCORES')
   if #heads == 0 then break end
   local visitors = {}
   for i = 1, #heads, 2 do visitors[#visitors + 1] = heads[i] end
   local deadlines = redis.call('HMGET', DEADLINES, unpack_(visitors))
-  local ghosts, slots, claims, taken = {}, {}, {}, 0
+  local ghosts, slots, taken = {}, {}, 0
   for i = 1, #visitors do
     if released >= due then break end
     taken = i
@@ -94,14 +95,12 @@ while released < due and passed_over < most_swept do
       ghosts[#ghosts + 1] = visitors[i]
     else
       add_pair(slots, slot_until, visitors[i])
-      add_pair(claims, visitors[i], claim_until)
       local arrival = tonumber(heads[2 * i])
       if arrival > s.watermark then s.watermark = arrival end
       released = released + 1
     end
   end
   for_all('ZADD', ACTIVE, slots)
-  for_all('HSET', DEADLINES, claims)
   for_all('HDEL', DEADLINES, ghosts)
   redis.call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #ghosts
