@@ -6,7 +6,9 @@ calls, so that no time-outs pile up, and the store is up again when it has been 
 missed. A replica that starts meanwhile joins when it is back; until then it knows what the others
 tell of the newest state they hold. The pacer calls at every beat, so a replica that hears no events
 is right within a beat. There is no leader: each replica's call releases what is due at that instant
-and finds nothing left if another was first.
+and finds nothing left if another was first. But who hears of another's call leaves the next to it,
+for as long as it goes on and for a second at most, so that a beat costs one call and one message
+whatever the number of replicas.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -21,7 +24,7 @@ import structlog
 from gatekeeper import metrics
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Granted, Placed, Standing
-from gatekeeper.policy.pacing import LocalBucket, beat_s
+from gatekeeper.policy.pacing import IDLE_BEAT_S, LocalBucket, beat_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
@@ -33,6 +36,7 @@ from gatekeeper.room.view import View
 
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
 _BEAT_JITTER = 0.1
+_STEP_IN_JITTER = 0.5  # who heard another steps in one and a half to two beats after its last
 _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
 _SAY_AGAIN_AFTER_S = 60.0
 
@@ -71,8 +75,9 @@ class LiveRoom:
         self._pacer: asyncio.Task[None] | None = None
         self._stopping = False
         self._background: set[asyncio.Task[None]] = set()
-        self._published_version = (0, 0)
-        self._published_at_s = 0.0
+        self._told_version = (0, 0)  # on the bus, by whomever
+        self._told_at_s = 0.0
+        self._others_paced_at_s = 0.0
         self._regained_at_s = 0.0
         self._said_full_at_s = float("-inf")
         self._missed = Missed(
@@ -206,8 +211,19 @@ class LiveRoom:
             held.mode,
             held.pending_grants,
         )
-        if not self.view.hear_replica(state, sent_at_s=sent_at_s) or news:
+        believed = self.view.hear_replica(state, sent_at_s=sent_at_s)
+        if believed:
+            self._leave_it_to(state)
+        if not believed or news:
             self.wake()
+
+    def _leave_it_to(self, state: RoomState) -> None:
+        """Another called the store just now, and told all replicas: neither is to be done again."""
+        now_s = asyncio.get_running_loop().time()
+        ago_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
+        self._others_paced_at_s = max(self._others_paced_at_s, now_s - ago_s)
+        if (version := (state.epoch, state.version)) >= self._told_version:
+            self._told_version, self._told_at_s = version, now_s
 
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         until_s = self.view.now_s() + self.rules.revoked_for_s
@@ -227,22 +243,35 @@ class LiveRoom:
             except Exception:
                 # A pacer that ended would hold this replica's visitors for ever.
                 log.exception("beat_failed", room=self.rules.room)
-            await asyncio.sleep(_LEAST_PAUSE_S)
-            try:
-                async with asyncio.timeout(self._pause_s() - _LEAST_PAUSE_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._pause()
 
-    def _pause_s(self) -> float:
+    async def _pause(self) -> None:
+        """Until the next call is this replica's: a beat after its last, or somewhat more after one
+        that another told of, so that one call a beat serves all; or at once when woken."""
+        loop = asyncio.get_running_loop()
+        own_at_s, ease = loop.time(), random.random()  # noqa: S311
+        await asyncio.sleep(_LEAST_PAUSE_S)
+        while not self._wake.is_set():
+            pause_s, others_at_s = self._beat_s(), self._others_paced_at_s
+            due_s = own_at_s + pause_s * (1 - _BEAT_JITTER * ease)
+            if others_at_s > own_at_s and self.view.store_up:
+                at_latest_s = own_at_s + IDLE_BEAT_S * (1 - _BEAT_JITTER * ease)
+                due_s = min(others_at_s + pause_s * (2 - _STEP_IN_JITTER * ease), at_latest_s)
+            left_s = due_s - loop.time()
+            if left_s <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+
+    def _beat_s(self) -> float:
         state = self.view.state
         someone_waits = 0 if state and self.view.store_up else 1
-        pause_s = beat_s(
-            rate_per_minute=state.rate_per_minute if state else 0,
+        return beat_s(
+            rate_per_minute=state.effective_rate_per_minute if state else 0,
             burst=self.rules.burst,
             waiting=(state.queue_length + state.pending_grants if state else 0) + someone_waits,
         )
-        return pause_s * random.uniform(1 - _BEAT_JITTER, 1)  # noqa: S311
 
     async def _beat(self) -> None:
         held = self.view.state
@@ -291,15 +320,15 @@ class LiveRoom:
                 return
 
     async def _publish(self) -> None:
-        """The newest that the store said: when there is news, and once a second."""
+        """The newest that the store said: when it is news to all, and once a second."""
         state, now_s = self.view.vouched, self.view.now_s()
         if state is None:
             return
         version = (state.epoch, state.version)
-        quiet_s = now_s - self._published_at_s
-        if version == self._published_version and quiet_s < _PUBLISH_AT_LEAST_EVERY_S:
+        at_s = asyncio.get_running_loop().time()
+        if version == self._told_version and at_s - self._told_at_s < _PUBLISH_AT_LEAST_EVERY_S:
             return
-        self._published_version, self._published_at_s = version, now_s
+        self._told_version, self._told_at_s = version, at_s
         await self._events.publish_state(self.rules.room, state, sent_at_s=now_s)
 
     # Revocations.
