@@ -15,20 +15,22 @@ from gatekeeper.demo.origin import start_origin
 from gatekeeper.policy.decision import Mode
 from tests.browser.conftest import NewPage
 from tests.gates import TIMEOUT, Gate, running_gate
+from tests.servers import StoreServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
 _ENTER_MS = 30_000
+_ASKS_EACH_SECOND = 'abandon_after = "3s"\nprove_within = "2s"\n'
 
 
 @asynccontextmanager
 async def two_replicas(
-    room: RoomName, rate: str, *, store_url: str, events_url: str
+    room: RoomName, rate: str, *, store_url: str, events_url: str, keys: str = ""
 ) -> AsyncIterator[tuple[Gate, Gate]]:
     """Two gates that share a line, in front of the sample shop. Nobody gets in by the burst."""
     # The shop's page holds an event stream open, which a gate that ends waits for.
     toml = '[server]\nshutdown_timeout = "500ms"\n'
-    toml += f'[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n'
+    toml += f'[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n{keys}'
     shop = await start_origin()
     try:
         async with (
@@ -115,6 +117,58 @@ async def test_two_tabs_share_one_place(
         assert await other.locator("#position").inner_text() == place
         state = await gates[0].room(room_name).queue.look()
         assert state.queue_length == 3
+
+
+async def test_a_browser_that_was_closed_comes_back_to_its_place(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(room_name, "1/h", store_url=store_url, events_url="off") as gates:
+        await line_up(gates[0], 3)
+        page = await new_page()
+        await page.goto(gates[0].url)
+        place = await page.locator("#position").inner_text()
+        kept = await page.context.storage_state()
+        await page.context.close()
+        await line_up(gates[0], 2)
+        again = await new_page(storage_state=kept)
+        await again.goto(gates[1].url)
+        assert await again.locator("#position").inner_text() == place
+
+
+async def test_a_word_from_the_organisers_is_read_by_those_who_wait_and_those_who_come(
+    store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(
+        room_name, "1/h", store_url=store_url, events_url=events_url, keys=_ASKS_EACH_SECOND
+    ) as gates:
+        await line_up(gates[0], 1)
+        page = await new_page()
+        await page.goto(gates[0].url)
+        await gates[1].room(room_name).queue.set_message("Hall <B> opens at nine.")
+        await expect(page.get_by_text("Hall <B> opens at nine.").first).to_be_visible()
+        late = await new_page(locale="ar", java_script_enabled=False)
+        await late.goto(gates[0].url)
+        await expect(late.get_by_text("Hall <B> opens at nine.")).to_be_visible()
+
+
+async def test_a_store_that_is_lost_is_told_and_one_that_comes_back_has_kept_the_place(
+    private_store: StoreServer, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with two_replicas(
+        room_name, "1/h", store_url=private_store.url, events_url="off", keys=_ASKS_EACH_SECOND
+    ) as gates:
+        await line_up(gates[0], 3)
+        page = await new_page()
+        await page.goto(gates[0].url)
+        arrived = await page.locator("#since").get_attribute("datetime")
+        html = page.locator("html")
+        private_store.pause()
+        await expect(html).to_have_attribute("data-state", "reconnecting", timeout=_ENTER_MS)
+        await expect(page.locator("#position")).to_have_text(re.compile("[123]"))
+        private_store.resume()
+        await expect(html).to_have_attribute("data-state", "waiting", timeout=_ENTER_MS)
+        await page.reload()
+        await expect(page.locator("#since")).to_have_attribute("datetime", arrived or "")
 
 
 async def test_the_line_can_be_held_and_opened_while_someone_watches(
