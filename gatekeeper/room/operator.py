@@ -2,8 +2,8 @@
 
 Rules. An operator is no replica: no pacer, no visitors. Every change is made in the store, then
 told to the replicas, so it holds whether or not anyone heard. In a store that just lost everything
-a change waits until the replicas, which know more, have written back theirs: else it would be
-undone. Raises StoreError.
+a grant waits until the replicas, which may know of others, have written them back. Raises
+StoreError.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Operator:
             newest_known=lambda: self._view.vouched,
             on_loss=self._wait_for_replicas,
         )
-        self._change_after_s = 0.0  # of the monotonic clock
+        self._grant_after_s = 0.0  # of the monotonic clock
 
     async def status(self) -> RoomState:
         return await self._queue.look()
@@ -51,16 +51,13 @@ class Operator:
         return await self._told(state)
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        await self._replicas_were_first()
         return await self._told(await self._queue.set_rate(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
-        await self._replicas_were_first()
         return await self._told(await self._queue.set_mode(mode))
 
     async def set_message(self, message: str) -> RoomState:
         """Tell all who wait, as `parse_message` returned it; "" takes it back."""
-        await self._replicas_were_first()
         return await self._told(await self._queue.set_message(message))
 
     async def revoke(self, visitor: VisitorId) -> Left:
@@ -71,10 +68,10 @@ class Operator:
 
     async def _replicas_were_first(self) -> None:
         await self._queue.look()
-        await asyncio.sleep(self._change_after_s - time.monotonic())
+        await asyncio.sleep(self._grant_after_s - time.monotonic())
 
     def _wait_for_replicas(self) -> None:
-        self._change_after_s = time.monotonic() + _REPLICAS_NEED_S
+        self._grant_after_s = time.monotonic() + _REPLICAS_NEED_S
 
     async def _told(self, state: RoomState) -> RoomState:
         room, now_s = self.rules.room, self._view.now_s()

@@ -2,15 +2,15 @@
 
 Rules. Every operation is one script, so it happens wholly or not at all, on the store's clock.
 arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's
-state, which goes to `on_state`. A store that is empty or knows less than before the call is joined
-(what this replica knows is written back, then `on_loss` hears of it), an empty one called once
-more. Everything raises `StoreError` and nothing else.
+state, which goes to `on_state`, and every call says what this replica knows: a store that is empty
+or knows less does nothing until it was joined (what this replica knows is written back, then
+`on_loss` hears of it) and is called again. Everything raises `StoreError` and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from gatekeeper.errors import StoreError
@@ -25,6 +25,7 @@ from gatekeeper.room.store import Script, Store, load_script, room_keys
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
+_MOST_TRIES = 4  # of a call that finds a store which forgot
 
 _ARRIVE = load_script("arrive")
 _POLL = load_script("poll")
@@ -128,9 +129,7 @@ class Queue:
         """
         rules = self._rules
         ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
-        state, rest = await self._run(
-            _LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors, changes=True
-        )
+        state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
         meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]
 
@@ -173,13 +172,15 @@ class Queue:
 
     async def _join(self, known: RoomState | None, *, starting: bool = False) -> RoomState:
         window_s = self._recovery_window_s(known)
-        arguments = [_rate(self._rules.rate_per_minute), str(self._rules.burst), _us(window_s)]
-        if known is None:
-            arguments += ["0", "0", Mode.AUTO.value, "0", *["0"] * 7, ""]
-        else:
+        arguments = [
+            *_known(known),
+            _rate(self._rules.rate_per_minute),
+            str(self._rules.burst),
+            _us(window_s),
+            "start" if starting else "",
+        ]
+        if known is not None:
             arguments += [
-                str(known.epoch),
-                str(known.version),
                 known.mode.value,
                 _rate(known.rate_per_minute),
                 str(known.watermark_us),
@@ -191,7 +192,6 @@ class Queue:
                 str(known.abandoned_total),
                 known.message,
             ]
-        arguments.append("1" if starting else "0")
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
         self._on_state(state)
@@ -211,7 +211,6 @@ class Queue:
             _us(rules.unproven_slot_s),
             _us(rules.spent_for_s),
             *visitors,
-            changes=True,
         )
         return [
             Granted(int(arrival), proven=False)
@@ -246,35 +245,21 @@ class Queue:
         return [code == b"1" for code in rest]
 
     async def _control(self, word: str, value: str) -> RoomState:
-        state, _ = await self._run(
-            _CONTROL, str(self._rules.burst), word, value, changes=word != "look"
-        )
+        state, _ = await self._run(_CONTROL, str(self._rules.burst), word, value)
         return state
 
-    async def _run(
-        self, script: Script, *arguments: str, changes: bool = False
-    ) -> tuple[RoomState, list[bytes]]:
-        """`changes`: this script always makes a new version."""
-        known = self._newest_known()
-        reply = await self._store.run(script, self._keys, arguments)
-        if reply[0] == b"empty":
-            await self._restore(known)
+    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, list[bytes]]:
+        for _ in range(_MOST_TRIES):
             known = self._newest_known()
-            reply = await self._store.run(script, self._keys, arguments)
-        state, rest = self._parsed(reply)
-        if not state.knows_less_than(known, changed=changes):
-            self._on_state(state)
-        elif known is not None and self._newest_known() is known:
-            # Else another call has restored it meanwhile.
-            if state.epoch == known.epoch:  # what the store made up since is no newer
-                known = replace(known, version=max(known.version, state.version + 1))
-            await self._restore(known)
-        return state, rest
-
-    async def _restore(self, known: RoomState | None) -> None:
-        """Write back what only this replica may know."""
-        await self._join(known)
-        self._on_loss()
+            reply = await self._store.run(script, self._keys, (*_known(known), *arguments))
+            if reply[0] != b"behind":
+                state, rest = self._parsed(reply)
+                self._on_state(state)
+                return state, rest
+            if self._newest_known() is known:  # else another call has written it back meanwhile
+                await self._join(known)
+                self._on_loss()
+        raise StoreError("the store forgets again and again")
 
     def _parsed(self, reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
         try:
@@ -296,6 +281,11 @@ def _standing(answer: bytes, arrival_us: int) -> Standing:
             return Gone()
         case ahead:
             return Placed(arrival_us, int(ahead))
+
+
+def _known(state: RoomState | None) -> tuple[str, str]:
+    """What every call begins with, for a store that forgot to notice it before it acts."""
+    return ("0", "0") if state is None else (str(state.epoch), str(state.version))
 
 
 def _us(seconds: float) -> str:

@@ -50,14 +50,6 @@ class RoomState:
             other.now_us,
         )
 
-    def knows_less_than(self, other: RoomState | None, *, changed: bool = False) -> bool:
-        """Whether the store that said this forgot what `other` says, which was known before it was
-        asked: it was emptied or rolled back. Clocks aside: the same epoch with a lower version
-        (after a change: with no higher one), or another epoch."""
-        if other is None:
-            return False
-        return self.epoch != other.epoch or self.version < other.version + changed
-
     @property
     def effective_rate_per_minute(self) -> float:
         """What the line can expect: nothing while nobody is released."""

@@ -164,12 +164,11 @@ class ServerGround:
 
 
 class Replica:
-    """One replica's queue, and the newest state it heard of; deaf once it is `frozen`."""
+    """One replica's queue, and the newest state it heard of."""
 
     def __init__(self, ground: Ground, rules: Rules, *, name: str) -> None:
         self.store = ground.connect()
         self.newest: RoomState | None = None
-        self.frozen = False
         self.queue = Queue(
             self.store,
             rules,
@@ -193,7 +192,7 @@ class Replica:
         return await self.queue.set_mode(mode)
 
     def _hear(self, state: RoomState) -> None:
-        if not self.frozen and state.newer_than(self.newest):
+        if state.newer_than(self.newest):
             self.newest = state
 
 

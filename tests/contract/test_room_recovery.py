@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise, permutations
@@ -42,10 +43,8 @@ TOTALS = (
 )
 
 
-async def lose_everything(ground: Ground, *replicas: Replica) -> None:
-    """From now on these replicas know what they knew, and the store nothing."""
-    for replica in replicas:
-        replica.frozen = True
+async def lose_everything(ground: Ground) -> None:
+    """From now on the store knows nothing, and the replicas what they knew."""
     await ground.write({})
     await ground.pass_time(1)
 
@@ -74,7 +73,7 @@ async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_
     known = [replica.newest for replica in replicas]
     newest = known[2]
     assert newest is not None
-    await lose_everything(ground, *replicas)
+    await lose_everything(ground)
     heard: list[RoomState] = []
     for at in order:
         heard.append(await replicas[at].queue.join())
@@ -96,7 +95,7 @@ async def test_a_replica_that_knows_nothing_does_not_hide_what_the_others_know(
     old = await open_room(rate=0)
     await old.queue.set_rate(99)
     await old.set_mode(Mode.HOLD)
-    await lose_everything(ground, old)
+    await lose_everything(ground)
     fresh = await open_room(rate=0)
     assert (await fresh.look()).mode is Mode.AUTO
     state = await old.queue.join()
@@ -110,7 +109,7 @@ async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
     replica = await open_room(rate=0)
     answers = await arrive(replica, ["ann", "bob"])
     await replica.queue.set_rate(99)
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     assert (await replica.look()).rate_per_minute == 99
     await lose_everything(ground)
     assert await poll(replica, answers) == {
@@ -126,7 +125,7 @@ async def test_nobody_is_released_until_those_who_wait_had_time_to_return(
     answers = await arrive(replica, crowd(30))
     await replica.queue.set_rate(600)
     await replica.allow(5)
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     state = await replica.queue.join()
     assert state.recovering_until_us - state.now_us >= 20_000_000
     assert entered(await arrive(replica, ["a newcomer"])) == []
@@ -145,7 +144,7 @@ async def test_those_who_return_have_their_own_order_and_newcomers_come_behind(
 ) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(30))
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     newcomers = await arrive(replica, ["new"])
     for name in reversed(answers):
         await poll(replica, {name: answers[name]})
@@ -180,7 +179,7 @@ async def test_joining_again_writes_back_nothing_that_was_set_since(
 ) -> None:
     replica, other = await open_room(rate=0), await open_room(rate=0)
     await replica.allow(5)
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     await replica.queue.join()
     await other.queue.set_rate(55)
     await other.allow(3)
@@ -202,9 +201,8 @@ async def test_a_rollback_to_an_older_snapshot_is_noticed_and_made_good(
     newest = replica.newest
     assert newest is not None
     await ground.write(snapshot)
-    state, _ = await replica.queue.advance()
-    assert state.knows_less_than(newest)
-    state = await replica.queue.join()
+    state, released = await replica.queue.advance()
+    assert released == 0  # of those granted then, who were released already
     assert state.newer_than(newest)
     assert fell(newest, state) == []
     assert state.rate_per_minute == 33
@@ -221,11 +219,81 @@ async def test_after_a_rollback_the_newest_of_several_replicas_wins_whatever_the
     snapshot = await ground.read()
     for rate, replica in enumerate(replicas, start=50):  # each knows one state more than the last
         await replica.queue.set_rate(rate)
-        replica.frozen = True
     await ground.write(snapshot)
     for at in order:
         await replicas[at].queue.join()
     assert (await replicas[0].look()).rate_per_minute == 52
+
+
+async def test_what_was_given_out_before_a_rollback_is_not_given_out_again(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, other = await open_room(burst=3), await open_room(burst=3)
+    snapshot = await ground.read()
+    await replica.allow(2)
+    before = await arrive(replica, crowd(6))
+    assert len(entered(before)) == 5  # by three saved up and two granted
+    await other.look()
+    await ground.write(snapshot)
+    late = await arrive(other, ["late"])
+    assert entered(late) == []
+    assert late["late"].arrival_us > max(each.arrival_us for each in before.values())
+    assert await replica.released() == 0
+
+
+SET: dict[
+    str, tuple[Callable[[Replica], Awaitable[RoomState]], Callable[[RoomState], bool]]
+] = {
+    "rate": (lambda r: r.queue.set_rate(77), lambda s: s.rate_per_minute == 77),
+    "mode": (lambda r: r.set_mode(Mode.HOLD), lambda s: s.mode is Mode.HOLD),
+    "message": (lambda r: r.queue.set_message("wait"), lambda s: s.message == "wait"),
+    "grants": (lambda r: r.allow(3), lambda s: s.pending_grants == 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SET)
+async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_before(
+    ground: Ground, open_room: Open, what: str
+) -> None:
+    set_it, is_set = SET[what]
+    replica, late = await open_room(rate=0), await open_room(rate=0)
+    answers = await arrive(late, crowd(3))
+    await late.allow(2)
+    await late.released()
+    await late.queue.set_rate(5)
+    await late.set_mode(Mode.ENDED)
+    await late.queue.set_message("over")
+    await lose_everything(ground)
+    await set_it(replica)
+    state = await late.look()
+    assert is_set(state)
+    assert state.watermark_us == answers["v0001"].arrival_us
+    told = (state.rate_per_minute, state.mode, state.message)
+    assert sum(a == b for a, b in zip(told, (5, Mode.ENDED, "over"), strict=True)) >= 2
+    await lose_everything(ground)
+    assert is_set(await late.look())
+
+
+async def test_two_losses_that_began_from_one_state_are_told_apart(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, late = await open_room(), await open_room()
+    ahead = 3_600_000_000  # how far the clock of the lost store was
+    for each in (replica, late):
+        known = each.newest
+        assert known is not None
+        each.newest = replace(known, epoch=known.epoch + ahead)
+    await lose_everything(ground)
+    await replica.queue.set_rate(77)
+    first = replica.newest
+    assert first is not None
+    await lose_everything(ground)
+    await ground.pass_time(0.25)
+    for _ in range(9):
+        await late.allow(1)
+    assert late.newest is not None
+    assert late.newest.epoch != first.epoch
+    assert (await replica.look()).rate_per_minute == 77
 
 
 async def test_an_empty_store_whose_clock_is_behind_does_not_wait_until_it_has_caught_up(
@@ -236,7 +304,7 @@ async def test_an_empty_store_whose_clock_is_behind_does_not_wait_until_it_has_c
     known = replica.newest
     assert known is not None
     replica.newest = replace(known, epoch=known.epoch + 3_600_000_000)
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     await poll(replica, answers)
     await ground.pass_time(WINDOW_S)
     await poll(replica, answers)
@@ -256,7 +324,7 @@ async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
         epoch=known.epoch + 3_600_000_000,
         last_arrival_us=known.last_arrival_us + 3_600_000_000,
     )
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     late = await arrive(replica, ["late"])
     assert late["late"].arrival_us == known.last_arrival_us + 3_600_000_001
     standings = await poll(replica, answers | late)
@@ -268,7 +336,7 @@ async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered
 ) -> None:
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 3_600_000_000
-    await lose_everything(ground, replica)
+    await lose_everything(ground)
     await replica.queue.poll(asking("ann", ahead_us))
     assert await arrive(replica, ["bob"]) == {"bob": Placed(ahead_us + 1, 1)}
 
@@ -364,34 +432,41 @@ async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> Non
     assert entered(await poll(replica, answers)) == ["ann", "bob"]
 
 
-GOOD_JOIN = ["60", "1", "1", "0", "0", "auto", "0", *["0"] * 7, "", "1"]
-KNOWN = ["60", "1", "1", "9007199254740000", "9", "hold", "0", "5", "5"]
+KNOWS_NOTHING = ["0", "0"]
+GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "1", "start"]
+LOOK = [*KNOWS_NOTHING, "1", "look", ""]
+KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
-    "join": ["60", "x", "1", "0", "0", "auto", "0", *["0"] * 7, "", "1"],
-    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0"],
-    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0"],
-    "arrive": ["1", "0", "20000000", "x", "0", "dan"],
-    "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
-    "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
-    "poll": ["90000000", "1", "1", "tt", "ann", "1", "bob", "x"],
-    "poll, a life": ["90000000", "inf", "1", "t", "ann", "1"],
-    "poll, cut short": ["90000000", "1", "1", "tt", "bob", "1", "ann"],
-    "poll, a letter missing": ["90000000", "1", "1", "t", "bob", "1", "ann", "1"],
-    "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
-    "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
-    "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
-    "leave": ["x", "0", "ann", "bob"],
-    "leave, a ticket's life": ["1", "nan", "ann", "bob"],
-    "touch": ["ann", "9007199254740000", "bob", "x"],
-    "touch, cut short": ["ann", "9007199254740000", "bob"],
-    "control, grants": ["1", "allow", "x"],
-    "control, endless grants": ["1", "allow", "inf"],
-    "control, a rate": ["1", "rate", "fast"],
-    "control, a rate that is no number": ["1", "rate", "nan"],
-    "control, an endless rate": ["1", "rate", "inf"],
-    "control, a mode": ["1", "mode", "ajar"],
-    "control, a message cut short": ["1", "message"],
-    "control, a word": ["1", "close", ""],
+    "join": [*KNOWS_NOTHING, "60", "x", "1", "start"],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", ""],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", ""],
+    "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
+    "control, knowing a strange version": ["1", "x", "1", "look", ""],
+} | {
+    name: [*KNOWS_NOTHING, *arguments] for name, arguments in {
+        "arrive": ["1", "0", "20000000", "x", "0", "dan"],
+        "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
+        "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
+        "poll": ["90000000", "1", "1", "tt", "ann", "1", "bob", "x"],
+        "poll, a life": ["90000000", "inf", "1", "t", "ann", "1"],
+        "poll, cut short": ["90000000", "1", "1", "tt", "bob", "1", "ann"],
+        "poll, a letter missing": ["90000000", "1", "1", "t", "bob", "1", "ann", "1"],
+        "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
+        "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
+        "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
+        "leave": ["x", "0", "ann", "bob"],
+        "leave, a ticket's life": ["1", "nan", "ann", "bob"],
+        "touch": ["ann", "9007199254740000", "bob", "x"],
+        "touch, cut short": ["ann", "9007199254740000", "bob"],
+        "control, grants": ["1", "allow", "x"],
+        "control, endless grants": ["1", "allow", "inf"],
+        "control, a rate": ["1", "rate", "fast"],
+        "control, a rate that is no number": ["1", "rate", "nan"],
+        "control, an endless rate": ["1", "rate", "inf"],
+        "control, a mode": ["1", "mode", "ajar"],
+        "control, a message cut short": ["1", "message"],
+        "control, a word": ["1", "close", ""],
+    }.items()
 }  # fmt: skip
 
 
@@ -420,14 +495,15 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         await store.run(load_script("join"), keys, GOOD_JOIN)
         private_store.pause()
         results = await asyncio.gather(
-            *[store.run(script, keys, ["1000000", "0", "late"]) for _ in range(12)],
+            *[store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "late"]) for _ in range(12)],
             return_exceptions=True,
         )
         assert all(isinstance(each, StoreError) for each in results)
         private_store.resume()
         for _ in range(12):
-            assert (await store.run(script, keys, ["1000000", "0", "a", "b"]))[18:] == [b"2", b"2"]
-            assert len(await store.run(load_script("control"), keys, ["1", "look", ""])) == 18
+            reply = await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "a", "b"])
+            assert reply[18:] == [b"2", b"2"]
+            assert len(await store.run(load_script("control"), keys, LOOK)) == 18
     finally:
         await store.close()
 
@@ -439,8 +515,8 @@ async def test_a_store_that_forgot_its_scripts_is_sent_them_again(
     keys = room_keys(room_name)
     try:
         for _ in range(2):
-            reply = await store.run(load_script("control"), keys, ["1", "look", ""])
-            assert reply == [b"empty"]
+            reply = await store.run(load_script("control"), keys, LOOK)
+            assert reply == [b"behind"]
             # The loop runs meanwhile, and so sees the end of the idle connections.
             await asyncio.to_thread(private_store.restart, empty=True)
     finally:

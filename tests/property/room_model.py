@@ -67,6 +67,7 @@ class RoomModel:
     last_us: int = 0
     recovering_until_us: int = 0
     totals: Totals = field(default_factory=Totals)
+    said: dict[str, int] = field(default_factory=dict)  # by an operator: in which epoch last
     people: dict[VisitorId, Standpoint] = field(default_factory=dict)
 
     @property
@@ -97,12 +98,17 @@ class RoomModel:
             self.level = self.rules.burst * UNIT if configured else 0
         knowledge = (known.epoch, known.version) if known is not None else (0, 0)
         if knowledge > (self.epoch, version):
-            self.epoch = max(self.now_us, knowledge[0] + 1)
+            self.epoch = max(self.now_us, knowledge[0] + 1 + self.now_us % 1_000_000)
         if known is not None and self.origin < knowledge < (self.epoch, 0):
             self.origin = knowledge
-            self.mode, self.rate = known.mode, round(known.rate_per_minute)
-            self.message = known.message
-            self.grants, self.level = known.pending_grants, 0
+            if not self._has_said("mode"):
+                self.mode = known.mode
+            if not self._has_said("rate"):
+                self.rate = round(known.rate_per_minute)
+            if not self._has_said("message"):
+                self.message = known.message
+            granted = self.grants if self._has_said("allow") else 0
+            self.grants, self.level = max(known.pending_grants, granted), 0
             self.watermark_us = max(self.watermark_us, known.watermark_us)
             self.last_us = max(self.last_us, known.last_arrival_us)
             totals = self.totals
@@ -114,6 +120,7 @@ class RoomModel:
         if starting and self.configured_rate != configured:
             self._refill()
             self.rate = self.configured_rate = configured
+            self.said["rate"] = self.epoch
 
     def arrive(self, names: list[VisitorId]) -> list[Granted | Placed]:
         self._refill()
@@ -230,22 +237,29 @@ class RoomModel:
     def allow(self, count: int) -> None:
         self._refill()
         self.grants += count
+        self.said["allow"] = self.epoch
 
     def set_rate(self, rate: int) -> None:
         self._refill()
         self.rate = rate
+        self.said["rate"] = self.epoch
         if not rate:
             self.level = 0
 
     def set_mode(self, mode: Mode) -> None:
         self._refill()
         self.mode = mode
+        self.said["mode"] = self.epoch
 
     def set_message(self, message: str) -> None:
         self._refill()
         self.message = message
+        self.said["message"] = self.epoch
 
     # Underneath
+
+    def _has_said(self, word: str) -> bool:
+        return self.said.get(word) == self.epoch
 
     def _ahead(self, name: VisitorId) -> int:
         return [each for _, each in self.line()].index(name)

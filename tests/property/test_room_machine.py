@@ -8,6 +8,7 @@ time, nobody is lost, no ticket is honoured twice, the watermark never falls.
 
 import asyncio
 from collections.abc import Coroutine
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -46,6 +47,7 @@ from tests.property.room_model import UNIT, Inside, Revoked, RoomModel, Spent, W
 T = TypeVar("T")
 
 ROOM = RoomName("machine")
+_STATE = f"gk:{{{ROOM}}}:state"
 REPLICAS = st.integers(0, 2)
 RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
 PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
@@ -113,6 +115,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.replicas = [Replica(self.ground, self.promised, name=str(at)) for at in range(3)]
         self.out_of_touch = [True, True, True]
         self.latest: tuple[str, Any] | None = None
+        self.copy: tuple[dict[str, Any], RoomModel] | None = None
         for at in range(3):
             self.join(at, starting=True)
 
@@ -130,7 +133,7 @@ class RoomMachine(RuleBasedStateMachine):
     def join(self, at: int, *, starting: bool = False) -> None:
         replica = self.replicas[at]
         known = replica.newest
-        stored = self.ground.rules.data.get(f"gk:{{{ROOM}}}:state", {})
+        stored = self.ground.rules.data.get(_STATE, {})
         version, window_us = int(stored.get("version", 0)), self.window_us(replica)
         was_born = bool(self.model.epoch)
         before = (self.model.grants, self.model.level)
@@ -216,30 +219,20 @@ class RoomMachine(RuleBasedStateMachine):
         self.hear(at)
         return count
 
-    def all_in_touch(self) -> None:
-        """A replica's older knowledge still replaces what an operator sets after a loss, so the
-        operators of this machine wait until every replica has spoken."""
-        for at in range(3):
-            self.replica(at)
-
     def call_allow(self, at: int, count: int) -> None:
-        self.all_in_touch()
         self.run(self.replica(at).queue.allow(count))
         self.model.allow(count)
 
     def call_set_rate(self, at: int, rate: int) -> None:
-        self.all_in_touch()
         self.let_fall_due()
-        self.run(self.replicas[at].queue.set_rate(rate))
+        self.run(self.replica(at).queue.set_rate(rate))
         self.model.set_rate(rate)
 
     def call_set_mode(self, at: int, mode: Mode) -> None:
-        self.all_in_touch()
         self.run(self.replica(at).queue.set_mode(mode))
         self.model.set_mode(mode)
 
     def call_set_message(self, at: int, message: str) -> None:
-        self.all_in_touch()
         self.run(self.replica(at).queue.set_message(message))
         self.model.set_message(message)
 
@@ -410,26 +403,53 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(order=st.permutations(range(3)), again=st.booleans())
     def the_store_loses_everything(self, order: list[int], again: bool) -> None:
-        """The replicas come back one by one, and send again who left, as the live room does."""
-        newest = max(
-            (each.newest for each in self.replicas if each.newest),
-            key=lambda state: (state.epoch, state.version),
-        )
+        """The replicas come back one by one."""
+        newest = self.newest_known()
         self.ground.rules.data.clear()
         # Two losses while the clock is behind could give two births one epoch.
         behind_ms = max(newest.epoch - self.ground.rules.clock_us, 0) // 1000
         self.time_passes(behind_ms + 1)
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
+        self.come_back(order if again else order[:1])
+        if again:
+            self.check_written_back(newest)
+
+    @rule()
+    def the_store_is_copied(self) -> None:
+        self.copy = (deepcopy(self.ground.rules.data), deepcopy(self.model))
+
+    @precondition(lambda self: self.copy)
+    @rule(order=st.permutations(range(3)))
+    def the_store_falls_back_to_the_copy(self, order: list[int]) -> None:
+        """Whoever knows most is first: what those knew who knew less would be taken for newer."""
+        newest = self.newest_known()
+        assert self.copy
+        data, model = deepcopy(self.copy)
+        data[_STATE]["attended_at"] = str(self.ground.rules.clock_us)  # a pacer was there
+        self.ground.rules.data, self.model = data, model
+        model.clock_us = self.ground.rules.clock_us
+        is_older = (model.epoch, int(data[_STATE]["version"])) < (newest.epoch, newest.version)
+        order.sort(key=lambda at: self.replicas[at].newest is not newest)
+        self.come_back(order)
+        if is_older:
+            self.check_written_back(newest)
+
+    def newest_known(self) -> RoomState:
+        return max(
+            (each.newest for each in self.replicas if each.newest),
+            key=lambda state: (state.epoch, state.version),
+        )
+
+    def come_back(self, order: list[int]) -> None:
+        """Replicas find that the store forgot, and send again who left, as the live room does."""
         self.out_of_touch = [True, True, True]
-        for at in order if again else order[:1]:
+        for at in order:
             self.join(at)
         left = [each.name for each in self.visitors if each.is_revoked]
         if left:
             self.call_leave(order[0], (left, False))
         for visitor in self.visitors:
             visitor.is_over, visitor.has_left = False, visitor.is_revoked
-        if again:
-            self.check_written_back(newest)
 
     def check_written_back(self, newest: RoomState) -> None:
         model, totals = self.model, self.model.totals

@@ -9,6 +9,9 @@
 --       6 replicas  ZSET replica -> when it last called
 --       7 state     HASH
 --
+-- ARGV  begins with the epoch and the version of the newest state that the caller knows this store to
+--       have said (0 0: it knows none). They are taken off here, and the scripts count from there.
+--
 -- A visitor is in at most one of queue, active, spent and revoked. In the queue without a deadline is
 -- as if it had passed. In active with one, whatever it says: expected to claim (released) or to come
 -- back with the cookie (let through at once). In active without one: admitted and proven.
@@ -35,6 +38,8 @@ local function number(text)
   return n
 end
 
+local known_epoch, known_version = number(table.remove(ARGV, 1)), number(table.remove(ARGV, 1))
+
 local function fmt(n) return string.format('%.0f', n) end
 
 local function score(key, member)
@@ -56,14 +61,16 @@ local present = now
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
-  'walked', 'walked_at' }
-local TEXTS = { mode = true, rate = true, configured_rate = true, message = true }
+  'walked', 'walked_at', 'said' }
+local TEXTS = { mode = true, rate = true, configured_rate = true, message = true, said = true }
 
 local stored = {}
 
--- The state as a table of numbers and of TEXTS, or nil in an empty store.
--- `starts`: for a replica that starts, which has stamped nobody.
-local function load_state(starts)
+-- The state as a table of numbers and of TEXTS, or nil in a store that is empty or knows less than
+-- its caller: it was emptied, rolled back, or failed over to a copy that lagged. What it would give
+-- out now, it may have given out before. To `join` alone it shows itself as it is: '' joins, 'start'
+-- is a replica that starts and so has stamped nobody.
+local function load_state(joins)
   local raw = redis.call('HMGET', STATE, unpack_(FIELDS))
   if not raw[1] then return nil end
   local s = {}
@@ -76,12 +83,16 @@ local function load_state(starts)
     end
     if value then stored[field] = s[field] end
   end
+  if not joins and known_epoch > 0
+    and (s.epoch ~= known_epoch or s.version < known_version) then
+    return nil
+  end
   -- The store's clock may have stepped back behind what it once told: time never does.
   if now < s.filled_at then now = s.filled_at end
   local pause = now - s.attended_at
   if pause > LONGEST_PAUSE then
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
-    if not starts and s.recovering_until < now + RETURN then s.recovering_until = now + RETURN end
+    if joins ~= 'start' and s.recovering_until < now + RETURN then s.recovering_until = now + RETURN end
   end
   present = now - s.unattended
   return s
@@ -120,6 +131,17 @@ end
 local function for_all(command, key, list)
   if #list == 0 then return 0 end
   return redis.call(command, key, unpack_(list))
+end
+
+-- What an operator has set since the epoch began is newer than all that replicas knew before it.
+local function has_said(s, word)
+  return string.find(s.said, fmt(s.epoch) .. word .. ' ', 1, true) ~= nil
+end
+
+local function say(s, word)
+  if has_said(s, word) then return end
+  if not string.find(s.said, fmt(s.epoch), 1, true) then s.said = '' end
+  s.said = s.said .. fmt(s.epoch) .. word .. ' '
 end
 
 local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end

@@ -3,7 +3,7 @@
 -- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
 --       5 how long a spent ticket is remembered   6 most releases   7 most swept
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
---       due, else '0'; 'empty' when the store holds no state.
+--       due, else '0'; 'behind' when the store knows less than the caller.
 --
 -- Guarantee. Releases strictly by arrival, never beyond rate, burst, grants and slots, and never
 -- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
@@ -19,7 +19,7 @@ local LAP, LEAST = 20000000, 100
 local CHUNK = 100
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 refill(s, burst)
 local is_full = false
 if replica ~= '' then

@@ -4,7 +4,8 @@
 --       long until the newcomer asks again   4 the same for a slot   5 how long a spent ticket is
 --       remembered   6… visitors
 -- Reply the state, then two strings a visitor: arrival, and people ahead of one who has a place or
---       'in' for one who has a slot; 'empty' when the store holds no state (join, then call again).
+--       'in' for one who has a slot; 'behind' when the store knows less than the caller (join, then
+--       call again).
 --
 -- Guarantee. Arrivals are unique and rise in the order of the calls. A slot is given only while
 -- nobody waits, within rate, burst, grants and max_active. A visitor who is known already gets
@@ -14,7 +15,7 @@ local burst, max_active = number(ARGV[1]), number(ARGV[2])
 local place_us, slot_us, spent_us = number(ARGV[3]), number(ARGV[4]), number(ARGV[5])
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 refill(s, burst)
 
 local waiting = redis.call('ZCARD', QUEUE)

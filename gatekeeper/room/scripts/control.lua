@@ -3,7 +3,7 @@
 --
 -- ARGV  1 burst   2 'allow' and 3 how many, 'rate' and 3 per minute, 'mode' and 3 the mode,
 --       'message' and 3 the text ('': none), or 'look' and 3 ''
--- Reply the state; 'empty' when the store holds no state, an error on any other word.
+-- Reply the state; 'behind' when the store knows less than the caller, an error on any other word.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
 -- be taken back: 'ended' releases nobody, as 'hold', and takes no place away. The change
@@ -14,7 +14,7 @@ local burst, word, value = number(ARGV[1]), ARGV[2], ARGV[3]
 local MODES = { auto = true, hold = true, open = true, ended = true }
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 if word == 'look' then return reply_with(s) end
 refill(s, burst)
 if word == 'allow' then
@@ -29,5 +29,6 @@ elseif word == 'message' and value then
 else
   return redis.error_reply('ERR unknown control')
 end
+say(s, word)
 save_state(s, true)
 return reply_with(s)

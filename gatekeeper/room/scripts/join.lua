@@ -1,27 +1,25 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
--- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds
---       4 epoch and 5 version of the newest state this replica holds (0 0: holds none), then that
---       state: 6 mode  7 rate  8 watermark  9 last arrival  10 grants  11 arrived  12 released
---       13 admitted  14 abandoned  15 message   16 '1' when this call is a replica's start
+-- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds   4 'start' when
+--       this call is a replica's start, else ''   then the state that the caller knows, if it does:
+--       5 mode  6 rate  7 watermark  8 last arrival  9 grants  10 arrived  11 released  12 admitted
+--       13 abandoned  14 message
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back, the newest
--- wins, and watermark and totals never fall. While the recovery window runs nobody is released.
--- A rate set at run time outlives restarts until the configured rate itself is changed.
--- Calling it twice changes nothing.
+-- wins, but for what an operator has set since; watermark and totals never fall. While the recovery
+-- window runs nobody is released. A rate set at run time outlives restarts until the configured
+-- rate itself is changed. Calling it twice changes nothing.
 
-local configured, burst, window = ARGV[1], number(ARGV[2]), number(ARGV[3])
-local epoch, version = number(ARGV[4]), number(ARGV[5])
-local starts = ARGV[16] == '1'
+local configured, burst, window, kind = ARGV[1], number(ARGV[2]), number(ARGV[3]), ARGV[4]
 
-local s = load_state(starts)
+local s = load_state(kind)
 local changed = false
 if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
-    configured_rate = configured, attended_at = now, unattended = 0, message = '',
+    configured_rate = configured, attended_at = now, unattended = 0, message = '', said = '',
     walked = 0, walked_at = now }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
@@ -29,28 +27,35 @@ end
 
 -- The store forgot, if the replica knows of a later state than the store's own: it was rolled back,
 -- or born on a clock that is behind. Then a new epoch begins, so that the states before and after
--- are told apart and replicas that know still more are heard as well.
-local forgot = epoch > s.epoch or (epoch == s.epoch and version > s.version)
-local news = epoch > s.origin_epoch or (epoch == s.origin_epoch and version > s.origin_version)
-if forgot then s.epoch = math.max(now, epoch + 1) end
-if epoch > 0 and news and epoch < s.epoch then
-  s.origin_epoch, s.origin_version = epoch, version
-  s.mode, s.rate, s.message = ARGV[6], ARGV[7], ARGV[15]
-  local known = { watermark = 8, last = 9, arrived = 11, released = 12, admitted = 13,
-    abandoned = 14 }
+-- are told apart and replicas that know still more are heard as well. (One of its own, also when
+-- another such loss began from the same state: hence the fraction of a second.)
+local function newer_than(epoch, version)
+  return known_epoch > epoch or (known_epoch == epoch and known_version > version)
+end
+local news = newer_than(s.origin_epoch, s.origin_version)
+if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
+if known_epoch > 0 and news and known_epoch < s.epoch then
+  s.origin_epoch, s.origin_version = known_epoch, known_version
+  if not has_said(s, 'mode') then s.mode = ARGV[5] end
+  if not has_said(s, 'rate') then s.rate = ARGV[6] end
+  if not has_said(s, 'message') then s.message = ARGV[14] end
+  local grants = number(ARGV[9])
+  s.grants = has_said(s, 'allow') and math.max(s.grants, grants) or grants
+  local known = { watermark = 7, last = 8, arrived = 10, released = 11, admitted = 12,
+    abandoned = 13 }
   for field, index in pairs(known) do
     local value = number(ARGV[index])
     if value > s[field] then s[field] = value end
   end
-  s.grants = number(ARGV[10])
   s.level = 0
   if now + window > s.recovering_until then s.recovering_until = now + window end
   changed = true
 end
 
-if starts and s.configured_rate ~= configured then
+if kind == 'start' and s.configured_rate ~= configured then
   refill(s, burst)
   s.rate, s.configured_rate = configured, configured
+  say(s, 'rate')
   changed = true
 end
 if changed or s.was_unattended then save_state(s, changed) end

@@ -2,8 +2,8 @@
 --
 -- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 how long a ticket, when
 --       they came with one; 0: they may hold a pass   3… visitors
--- Reply the state, then a string a visitor: '1' held a slot, '0' a place, '2' neither; 'empty'
---       when the store holds no state.
+-- Reply the state, then a string a visitor: '1' held a slot, '0' a place, '2' neither; 'behind'
+--       when the store knows less than the caller.
 --
 -- Guarantee. From now on no token of theirs is honoured, and the slot is free at once. Who came
 -- with a ticket and holds no slot has spent it, and is no revocation: tickets are honoured by the
@@ -12,7 +12,7 @@
 local pass_us, ticket_us = number(ARGV[1]), number(ARGV[2])
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 local answers = {}
 for i = 3, #ARGV do
   local visitor = ARGV[i]

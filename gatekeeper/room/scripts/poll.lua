@@ -5,7 +5,8 @@
 --       one it stamped: a place, but neither heartbeat nor claim)
 --       5… visitor, arrival by their token, visitor, …
 -- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
---       admitted, 'gone' (left, revoked, ticket spent); 'empty' when the store holds no state.
+--       admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows
+--       less than the caller.
 --
 -- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
@@ -19,7 +20,7 @@ if #kinds ~= #arrivals then error('a letter for each visitor') end
 local STAMPED, TICKET = string.byte('st', 1, 2)
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats = tenths(present + wait_us), {}
 

@@ -1,8 +1,8 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
 -- ARGV  visitor, expiry in microseconds, visitor, expiry …
--- Reply the state, then a string a visitor: '1' holds the slot, '2' revoked; 'empty' when the
---       store holds no state.
+-- Reply the state, then a string a visitor: '1' holds the slot, '2' revoked; 'behind' when the
+--       store knows less than the caller.
 --
 -- Guarantee. Whoever holds a valid pass is counted, also in a store that lost everything. A slot
 -- is never shortened. Touching a revoked visitor brings nothing back.
@@ -10,7 +10,7 @@
 for i = 1, #ARGV, 2 do number(ARGV[i + 1]) end
 
 local s = load_state()
-if not s then return { 'empty' } end
+if not s then return { 'behind' } end
 local changed = false
 local answers = {}
 for i = 1, #ARGV, 2 do
