@@ -274,6 +274,22 @@ async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_be
     assert is_set(await late.look())
 
 
+async def test_after_two_losses_the_watermark_is_the_highest_that_anyone_knew(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, late = await open_room(rate=0), await open_room(rate=0)
+    answers = await arrive(late, crowd(3))
+    await late.allow(2)
+    await late.released()
+    await lose_everything(ground)
+    await replica.queue.set_rate(5)
+    await lose_everything(ground)
+    await replica.look()
+    state = await late.look()
+    assert state.watermark_us == answers["v0001"].arrival_us
+    assert (state.rate_per_minute, state.released_total) == (5, 2)
+
+
 async def test_two_losses_that_began_from_one_state_are_told_apart(
     ground: Ground, open_room: Open
 ) -> None:

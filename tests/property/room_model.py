@@ -99,6 +99,14 @@ class RoomModel:
         knowledge = (known.epoch, known.version) if known is not None else (0, 0)
         if knowledge > (self.epoch, version):
             self.epoch = max(self.now_us, knowledge[0] + 1 + self.now_us % 1_000_000)
+        if known is not None and knowledge < (self.epoch, 0):
+            self.watermark_us = max(self.watermark_us, known.watermark_us)
+            self.last_us = max(self.last_us, known.last_arrival_us)
+            totals = self.totals
+            totals.arrived = max(totals.arrived, known.arrived_total)
+            totals.released = max(totals.released, known.released_total)
+            totals.admitted = max(totals.admitted, known.admitted_total)
+            totals.abandoned = max(totals.abandoned, known.abandoned_total)
         if known is not None and self.origin < knowledge < (self.epoch, 0):
             self.origin = knowledge
             if not self._has_said("mode"):
@@ -109,13 +117,6 @@ class RoomModel:
                 self.message = known.message
             granted = self.grants if self._has_said("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
-            self.watermark_us = max(self.watermark_us, known.watermark_us)
-            self.last_us = max(self.last_us, known.last_arrival_us)
-            totals = self.totals
-            totals.arrived = max(totals.arrived, known.arrived_total)
-            totals.released = max(totals.released, known.released_total)
-            totals.admitted = max(totals.admitted, known.admitted_total)
-            totals.abandoned = max(totals.abandoned, known.abandoned_total)
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
         if starting and self.configured_rate != configured:
             self._refill()

@@ -61,7 +61,8 @@ class Visitor:
     name: VisitorId
     token: Token | None
     ticket: Ticket | None = None
-    has_left: bool = False
+    ever_left: bool = False
+    has_left: bool = False  # and the store, or every replica, knows
     is_revoked: bool = False  # left and held a slot, or came with a pass: replicas remember that
     has_claimed: bool = False
     is_over: bool = False  # the pass expired, and the pacer has looked since
@@ -310,7 +311,7 @@ class RoomMachine(RuleBasedStateMachine):
                 asking = Asking(name, arrival_us, has_pass=isinstance(token, Pass))
                 [standing] = self.call("poll", at, [asking])
                 if isinstance(standing, Gone):
-                    assert visitor.has_left or visitor.has_claimed, "lost"
+                    assert visitor.ever_left or visitor.has_claimed, "lost"
                 if visitor.has_left:
                     assert standing == Gone()
                 self.goes_on_with(visitor, standing, token)
@@ -344,7 +345,7 @@ class RoomMachine(RuleBasedStateMachine):
             if some:
                 self.call("leave", at, ([each.name for each in some], with_tickets))
             for visitor in some:
-                visitor.has_left = True
+                visitor.has_left = visitor.ever_left = True
                 visitor.is_revoked = isinstance(self.model.people[visitor.name], Revoked)
 
     def some(self, who: list[int]) -> list[Visitor]:

@@ -6,10 +6,10 @@
 --       13 abandoned  14 message
 -- Reply the state.
 --
--- Guarantee. An empty store is born once. What any replica still knows is written back, the newest
--- wins, but for what an operator has set since; watermark and totals never fall. While the recovery
--- window runs nobody is released. A rate set at run time outlives restarts until the configured
--- rate itself is changed. Calling it twice changes nothing.
+-- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
+-- and totals never fall, of the rest the newest wins, but for what an operator has set since. While
+-- the recovery window runs nobody is released. A rate set at run time outlives restarts until the
+-- configured rate itself is changed. Calling it twice changes nothing.
 
 local configured, burst, window, kind = ARGV[1], number(ARGV[2]), number(ARGV[3]), ARGV[4]
 
@@ -34,22 +34,24 @@ local function newer_than(epoch, version)
 end
 local news = newer_than(s.origin_epoch, s.origin_version)
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
-if known_epoch > 0 and news and known_epoch < s.epoch then
-  s.origin_epoch, s.origin_version = known_epoch, known_version
-  if not has_said(s, 'mode') then s.mode = ARGV[5] end
-  if not has_said(s, 'rate') then s.rate = ARGV[6] end
-  if not has_said(s, 'message') then s.message = ARGV[14] end
-  local grants = number(ARGV[9])
-  s.grants = has_said(s, 'allow') and math.max(s.grants, grants) or grants
+if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 7, last = 8, arrived = 10, released = 11, admitted = 12,
     abandoned = 13 }
   for field, index in pairs(known) do
     local value = number(ARGV[index])
-    if value > s[field] then s[field] = value end
+    if value > s[field] then s[field], changed = value, true end
   end
-  s.level = 0
-  if now + window > s.recovering_until then s.recovering_until = now + window end
-  changed = true
+  local grants = number(ARGV[9])
+  if news then
+    s.origin_epoch, s.origin_version = known_epoch, known_version
+    if not has_said(s, 'mode') then s.mode = ARGV[5] end
+    if not has_said(s, 'rate') then s.rate = ARGV[6] end
+    if not has_said(s, 'message') then s.message = ARGV[14] end
+    s.grants = has_said(s, 'allow') and math.max(s.grants, grants) or grants
+    s.level = 0
+    if now + window > s.recovering_until then s.recovering_until = now + window end
+    changed = true
+  end
 end
 
 if kind == 'start' and s.configured_rate ~= configured then
