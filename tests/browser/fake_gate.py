@@ -1,7 +1,6 @@
 """A gate of a few lines, whose answers a test writes, behind the real pages and assets."""
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import Any, Self
 
@@ -31,7 +30,6 @@ class FakeGate:
 
     def __init__(self) -> None:
         self.pages = Pages()
-        self.dashboard_pages = Pages(asset_prefix="/static/")
         self.view = VIEW
         self.status: dict[str, Any] | None = None  # None: no JSON, an answer of something in front
         self.status_code = 503
@@ -41,9 +39,6 @@ class FakeGate:
         self.loaded = 0
         self.left: list[str] = []
         self.leave_code = 200
-        self.rooms: list[dict[str, Any]] = []
-        self.token = ""
-        self.actions: list[str] = []
         self.url = ""
         self.wait_at(VIEW.position)
 
@@ -64,12 +59,8 @@ class FakeGate:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/.gatekeeper/static/{name}", self._asset)
-        app.router.add_get("/static/{name}", self._dashboard_asset)
         app.router.add_get("/.gatekeeper/status", self._status)
         app.router.add_post("/.gatekeeper/leave", self._leave)
-        app.router.add_get("/admin", self._dashboard)
-        app.router.add_get("/admin/status", self._admin_status)
-        app.router.add_post("/admin/{action}", self._action)
         app.router.add_get("/{path:.*}", self._anything)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
@@ -84,9 +75,6 @@ class FakeGate:
 
     async def _asset(self, request: web.Request) -> web.Response:
         return _asset_response(self.pages, request.match_info["name"])
-
-    async def _dashboard_asset(self, request: web.Request) -> web.Response:
-        return _asset_response(self.dashboard_pages, request.match_info["name"])
 
     async def _status(self, request: web.Request) -> web.Response:
         assert request.query["room"] == self.view.room
@@ -121,30 +109,6 @@ class FakeGate:
             self.pages.waiting(replace(self.view, lang=lang)), csp=self.pages.csp, status=503
         )
 
-    async def _dashboard(self, _: web.Request) -> web.Response:
-        return _page_response(self.dashboard_pages.dashboard(), csp=Pages.dashboard_csp)
-
-    async def _admin_status(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        self._authorize(request)
-        return web.json_response({"rooms": self.rooms})
-
-    async def _action(self, request: web.Request) -> web.Response:
-        self._authorize(request)
-        self.actions.append(f"{request.match_info['action']}?{request.query_string}")
-        if request.query.get("rate") == "fast":
-            error = 'expected a rate such as "500/min" or "8/s", or 0'
-            return web.json_response({"error": error}, status=400)
-        if "mode" in request.query:
-            self.rooms = [room | {"mode": request.query["mode"]} for room in self.rooms]
-        return web.json_response({"room": "default", "granted": 10, "pending": 4})
-
-    def _authorize(self, request: web.Request) -> None:
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            raise web.HTTPUnauthorized(
-                text=json.dumps({"error": "token needed"}), content_type="application/json"
-            )
-
 
 def waiting(view: WaitingView) -> dict[str, Any]:
     return {
@@ -164,23 +128,6 @@ def waiting(view: WaitingView) -> dict[str, Any]:
 
 def admitted() -> dict[str, Any]:
     return {"state": "admitted", "expires_at": "2026-11-23T21:00:00Z"}
-
-
-def room(**changes: Any) -> dict[str, Any]:
-    """One room as `GET /admin/status` tells it."""
-    return {
-        "room": "default",
-        "mode": "auto",
-        "rate_per_minute": 500.0,
-        "queue_length": 1284,
-        "active": 310,
-        "max_active": 0,
-        "watermark": 1_800_000_000_000_000,
-        "arrived_total": 9000,
-        "released_total": 7000,
-        "admitted_total": 6900,
-        "abandoned_total": 716,
-    } | changes
 
 
 def _page_response(page: Page, *, csp: str, status: int = 200) -> web.Response:

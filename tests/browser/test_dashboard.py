@@ -1,47 +1,118 @@
-"""The operator's dashboard in a real Chromium, with a clock that moves only when told."""
+"""The control room in a real Chromium: an hour of a sale as the page shows it.
+
+The clock moves only when told, that of the page by `second`, that of the sale by `Sale.run`.
+"""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
+from gatekeeper.policy.decision import Mode
+from gatekeeper.web.admin import AuditLog, Credential
+from tests.admin import running_admin
 from tests.browser.conftest import NewPage
-from tests.browser.fake_gate import FakeGate, room
+from tests.browser.sale import NOW, SALE, Sale
 from tests.browser.stage import go_away, set_stage
+from tests.servers import StoreServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Visit = Callable[..., Awaitable[Page]]
+Show = Callable[..., Awaitable["Control"]]
+CREDENTIALS = (
+    Credential.of("maria", "full", secret=b"the secret of maria"),
+    Credential.of("otto", "read", secret=b"the secret of otto"),
+)
+
+
+@dataclass
+class Control:
+    """A listener whose watch has seen an hour of the sale."""
+
+    sale: Sale
+    url: str
+    asked: int = 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def quarter() -> Sale:
+    """The sale after its first quarter of an hour; take a copy."""
+    sale = Sale(NOW)
+    await sale.run(900)
+    return sale
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[StoreServer]:
+    with StoreServer() as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
+async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterator[Show]:
+    async with AsyncExitStack() as stack:
+
+        async def show(*credentials: Credential) -> Control:
+            sale = deepcopy(quarter)
+            audit = AuditLog(tmp_path, wall_s=sale.now_s)
+            await sale.write(audit)
+            store.flush()
+            async with running_admin(store.url, "sale", "checkout") as first:
+                await first.ask("GET", "/admin/status")  # else a change waits for replicas
+            running = running_admin(
+                store.url,
+                "sale",
+                "checkout",
+                credentials=credentials,
+                watch=sale.watch,
+                audit=audit,
+                max_active=0,
+            )
+            admin = await stack.enter_async_context(running)
+            return Control(sale, admin.urls[0] + "/")
+
+        yield show
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def control(show: Show) -> Control:
+    return await show()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(new_page: NewPage, control: Control) -> Visit:
     async def open_(**options: Any) -> Page:
         page = await new_page(**options)
+        page.on("request", lambda _: setattr(control, "asked", control.asked + 1))
         await set_stage(page)
-        await page.goto(gate.url + "/admin")
+        await page.goto(control.url)
+        await expect(page.locator("#connection")).to_have_text("Live")
         return page
 
-    gate.rooms = [room()]
     return open_
 
 
 async def second(page: Page) -> None:
     """Lets a second pass, in which the page asks once."""
-    async with page.expect_response("**/admin/status"):
+    async with page.expect_response("**/admin/overview?*"):
         await page.clock.run_for(1000)
 
 
 def fact(page: Page, name: str) -> Locator:
-    return page.locator(f"[data-fact={name}]")
+    return page.locator(f"[data-fact={name}]").first
 
 
 async def points(page: Page, name: str) -> list[tuple[float, float]]:
-    """What a curve goes through: x from 0 (ten minutes ago) to 600 (now), y from 100 up to 0."""
-    drawn = await page.locator(f"path.{name}").first.get_attribute("d") or ""
+    """What a curve goes through: x from 0 (then) to 600 (now), y from 100 up to 0."""
+    drawn = await page.locator(f"path.line.{name}").first.get_attribute("d") or ""
     pairs = re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn)
     return [(float(x), float(y)) for x, y in pairs]
 
@@ -49,196 +120,404 @@ async def points(page: Page, name: str) -> list[tuple[float, float]]:
 # --- what it shows ---
 
 
-async def test_each_second_brings_the_newest_numbers(gate: FakeGate, visit: Visit) -> None:
+async def test_the_first_sentence_says_what_is_going_on(control: Control, visit: Visit) -> None:
     page = await visit()
-    await expect(fact(page, "queue")).to_have_text("1,284")
-    gate.rooms = [room(queue_length=1200, active=320, max_active=400, rate_per_minute=600.0)]
+    headline = page.locator("#headline")
+    await expect(headline).to_have_text("sale: nobody waits, 491 inside.")
+    control.sale.rooms[0].away = control.sale.rooms[1].away = True
+    await control.sale.run(1)
     await second(page)
-    await expect(fact(page, "queue")).to_have_text("1,200")
-    await expect(fact(page, "active")).to_have_text("320 of 400")
-    await expect(fact(page, "rate")).to_have_text("600 /min")
-    await expect(fact(page, "wait")).to_have_text("2 minutes")
-    await expect(page.get_by_text("In all: 9,000 lined up")).to_be_visible()
+    await expect(headline).to_contain_text("The store has been away for 0 s")
+    await expect(page.locator("#situation")).to_have_attribute("data-level", "bad")
+    await expect(page.locator("#also li")).to_have_count(2)
+    await expect(page).to_have_title(re.compile("^⚠ The store has been away"))
+    await expect(fact(page, "active")).to_have_text("491")  # as last known
 
 
-async def test_rooms_come_and_go_and_a_hostile_name_stays_text(
-    gate: FakeGate, visit: Visit
-) -> None:
+async def test_each_second_brings_the_newest_numbers(control: Control, visit: Visit) -> None:
     page = await visit()
-    await expect(page.locator("article")).to_have_count(1)
+    sale = control.sale
+    await expect(fact(page, "admitted")).to_have_text(re.compile(r"^\d+ /min of 480$"))
+    state = sale.rooms[0].state
+    sale.rooms[0].state = replace(state, message="Hall B is full.")
+    sale._totals["queue"] = 1284.0
+    await sale.run(1)
+    await second(page)
+    await expect(fact(page, "queue")).to_have_text(re.compile(r"^1,2\d\d$"))
+    await expect(fact(page, "wait")).to_have_text("2.7 min")
+    await expect(page.get_by_text("All who wait read: “Hall B is full.”")).to_be_visible()
+
+
+async def test_whatever_the_gate_says_stays_text(control: Control, visit: Visit) -> None:
+    page = await visit()
     hostile = "<img src=x onerror=alert(1)>"
-    gate.rooms = [room(), room(room=hostile)]
+    room = control.sale.rooms[0]
+    room.state = replace(room.state, message=hostile)
+    figures = next(iter(control.sale.watch.replicas.values())).figures
+    control.sale.watch.hear(replace(figures, replica=hostile))
+    await control.sale.run(1)
     await second(page)
-    await expect(page.get_by_role("heading", name=hostile)).to_be_visible()
-    gate.rooms = [room(room=hostile)]
-    await second(page)
-    await expect(page.locator("article")).to_have_count(1)
-    await expect(page.get_by_role("heading", name=hostile)).to_be_visible()
+    await expect(page.get_by_role("rowheader", name=hostile)).to_be_visible()
+    await expect(page.locator("[data-told]").first).to_contain_text(hostile)
+    assert await page.locator("img[src=x]").count() == 0
 
 
-async def test_the_curve_shows_people_per_minute_from_the_growing_total(
-    gate: FakeGate, visit: Visit
+async def test_a_page_that_is_opened_late_shows_the_past(control: Control, visit: Visit) -> None:
+    page = await visit()
+    drawn = await points(page, "admitted")
+    assert len(set(drawn)) > 170  # 900 s in samples of 5 s
+    assert drawn[-1][0] == pytest.approx(600, abs=1.5)
+    assert drawn[0][0] == pytest.approx(450, abs=2)
+    await page.get_by_role("button", name="Last 10 minutes").click()
+    later = await points(page, "admitted")
+    assert 118 <= len(set(later)) <= 122
+    assert later[0][0] < 10
+
+
+async def test_a_chart_is_read_with_the_keyboard_and_with_a_finger(visit: Visit) -> None:
+    page = await visit()
+    chart = page.locator("article .chart").first
+    reading = page.locator("article .reading").first
+    await expect(chart).to_have_accessible_name(
+        re.compile(r"^People per minute\. arriving \d+/min")
+    )
+    await chart.focus()
+    await page.keyboard.press("ArrowLeft")
+    await expect(reading).to_contain_text(
+        re.compile(r"07:45:\d\d PM: arriving \d+/min, .* rate 480")
+    )
+    before = await reading.inner_text()
+    await page.keyboard.press("ArrowLeft")
+    assert await reading.inner_text() != before
+    await page.keyboard.press("Escape")
+    await expect(reading).to_have_text("")
+    await chart.locator("svg").click(position={"x": 300, "y": 20})
+    await expect(reading).to_contain_text("entering")
+
+
+async def test_what_operators_did_stands_in_the_charts_and_in_the_log(
+    control: Control, visit: Visit
+) -> None:
+    await control.sale.run(2700)
+    page = await visit()
+    entries = page.locator("#entries li")
+    await expect(entries).to_have_count(8)
+    await expect(entries.nth(0)).to_contain_text(
+        "nobodywas refused: mode (no such token)198.51.100.9"
+    )
+    await expect(entries.nth(6)).to_contain_text("set sale to hold, was auto")
+    marks = await page.locator("path.marks").first.get_attribute("d") or ""
+    assert marks.count("M") == 7
+    assert await page.locator("article").nth(1).locator("path.marks").first.get_attribute("d") == ""
+
+
+async def test_one_replica_is_looked_at_alone_and_a_silent_one_says_so(
+    control: Control, visit: Visit
 ) -> None:
     page = await visit()
-    for passed_s in range(1, 15):
-        gate.rooms = [room(queue_length=1284 - passed_s, admitted_total=6900 + 5 * passed_s)]
-        await second(page)
-        await expect(fact(page, "queue")).to_have_text(f"{1284 - passed_s:,}")
-    x, y = (await points(page, "entered"))[-1]
-    assert x == 600
-    assert y == pytest.approx(100 - 300 / 600 * 100, abs=1)  # 5/s are 300/min; the axis ends at 600
-    await expect(page.locator("[data-chart=flow] .top")).to_have_text("600")
-    await expect(page.get_by_role("img", name=re.compile("now 300 entered"))).to_be_visible()
-
-
-async def test_a_total_that_starts_anew_is_a_gap_and_not_a_fall(
-    gate: FakeGate, visit: Visit
-) -> None:
-    page = await visit()
-    for queue_length, total in ((9, 6900), (8, 6900), (7, 6900), (6, 3), (5, 3)):
-        gate.rooms = [room(queue_length=queue_length, admitted_total=total)]
-        await second(page)
-        await expect(fact(page, "queue")).to_have_text(str(queue_length))
-    assert [y for _, y in await points(page, "entered")] == [100, 100]
-
-
-async def test_what_is_older_than_ten_minutes_is_forgotten(gate: FakeGate, visit: Visit) -> None:
-    page = await visit()
-    for queue_length in range(1, 6):
-        gate.rooms = [room(queue_length=queue_length)]
-        await second(page)
-        await expect(fact(page, "queue")).to_have_text(str(queue_length))
-    assert len(await points(page, "queue")) == 6
-    async with page.expect_response("**/admin/status"):
-        await page.clock.fast_forward(601_000)
-    gate.rooms = [room(queue_length=77)]
+    await expect(page.locator("#replicas tr")).to_have_count(3)
+    everyone = await points(page, "forwarded")
+    await page.get_by_label("Charts of").select_option("gate-3-14-decade")
+    alone = await points(page, "forwarded")
+    assert alone[-1][1] != everyone[-1][1]
+    control.sale.silent = "gate-3-14-decade"
+    await control.sale.run(8)
     await second(page)
-    await expect(fact(page, "queue")).to_have_text("77")
-    assert len(await points(page, "queue")) == 2
+    row = page.get_by_role("row", name=re.compile("gate-3"))
+    await expect(row).to_contain_text("silent for 8 s")
+    await expect(page.locator("#headline")).to_have_text(
+        "1 of 3 replicas is silent: gate-3-14-decade for 8 s."
+    )
 
 
 # --- when it asks ---
 
 
-async def test_nothing_is_asked_while_the_tab_is_hidden(gate: FakeGate, visit: Visit) -> None:
+async def test_nothing_is_asked_while_the_tab_is_hidden_and_what_was_missed_comes_after(
+    control: Control, visit: Visit
+) -> None:
     page = await visit()
-    await expect(fact(page, "queue")).to_have_text("1,284")
+    await expect(fact(page, "queue")).to_have_text("0")
+    before = len(set(await points(page, "admitted")))
     await go_away(page, away=True)
-    asked = gate.asked
+    asked = control.asked
     await page.clock.run_for(60_000)
-    assert gate.asked == asked
-    gate.rooms = [room(queue_length=5)]
+    assert control.asked == asked
+    await control.sale.run(60)
     await go_away(page, away=False)
-    await expect(fact(page, "queue")).to_have_text("5")
-    assert gate.asked == asked + 1
+    await expect(page.locator("#headline")).to_contain_text("inside")
+    await second(page)
+    assert len(set(await points(page, "admitted"))) == before + 12
 
 
-async def test_a_gate_out_of_reach_is_told_and_found_again(gate: FakeGate, visit: Visit) -> None:
+async def test_a_gate_out_of_reach_is_told_and_found_again(visit: Visit) -> None:
     page = await visit()
-    await expect(page.get_by_role("status").first).to_have_text("Live")
+    connection = page.locator("#connection")
+    await expect(connection).to_have_text("Live")
     await page.context.set_offline(True)
     await page.clock.run_for(1000)
-    await expect(page.get_by_text("The gate is out of reach. Trying again …")).to_be_visible()
+    await expect(connection).to_have_text("The gate is out of reach. Trying again …")
     await page.context.set_offline(False)
     await page.clock.run_for(2000)
-    await expect(page.get_by_role("status").first).to_have_text("Live")
+    await expect(connection).to_have_text("Live")
+
+
+async def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(visit: Visit) -> None:
+    page = await visit()
+    connection = page.locator("#connection")
+    await expect(connection).to_have_text("Live")
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await page.route("**/admin/overview?*", hold)
+    async with page.expect_request("**/admin/overview?*"):
+        await page.clock.run_for(1000)
+    await page.clock.run_for(5000)
+    await expect(connection).to_have_text("The gate did not answer in time. Trying again …")
+    await page.unroute("**/admin/overview?*")
+    await page.clock.run_for(2000)
+    await expect(connection).to_have_text("Live")
+
+
+async def test_after_a_sleep_it_does_not_wait_for_what_was_under_way(visit: Visit) -> None:
+    page = await visit()
+    await expect(page.locator("#connection")).to_have_text("Live")
+
+    async def never(route: Route) -> None:
+        pass
+
+    await page.route("**/admin/overview?*", never)
+    async with page.expect_request("**/admin/overview?*"):
+        await page.clock.run_for(1000)
+    await page.unroute("**/admin/overview?*")
+    await page.evaluate("clearTimeout = () => {}; setTimeout = () => 0")  # timers that never fire
+    await page.clock.set_system_time(NOW.replace(hour=22))
+    async with page.expect_response("**/admin/overview?*"):
+        await page.evaluate("window.dispatchEvent(new Event('focus'))")
+
+
+# --- who may ---
 
 
 async def test_a_token_is_asked_for_kept_for_the_tab_and_sent_along(
-    gate: FakeGate, visit: Visit
+    new_page: NewPage, show: Show
 ) -> None:
-    gate.token = "open sesame"
-    page = await visit()
+    control = await show(*CREDENTIALS)
+    page = await new_page()
+    await set_stage(page)
+    await page.goto(control.url)
     await page.get_by_label("Token").fill("wrong")
     await page.get_by_role("button", name="Continue").click()
     await expect(page.get_by_role("alert")).to_have_text("That token was not accepted.")
-    asked = gate.asked
-    await page.clock.run_for(30_000)
-    assert gate.asked == asked
-    await page.get_by_label("Token").fill("open sesame")
+    await page.get_by_label("Token").fill("the secret of maria")
     await page.get_by_role("button", name="Continue").click()
-    await expect(fact(page, "queue")).to_have_text("1,284")
+    await expect(page.locator("#you")).to_have_text("maria")
     await expect(page.get_by_label("Token")).to_be_hidden()
     await page.reload()
-    await expect(fact(page, "queue")).to_have_text("1,284")
+    await expect(page.locator("#you")).to_have_text("maria")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_label("Token")).to_be_focused()
+    await expect(page.locator("#headline")).to_be_hidden()
+
+
+async def test_with_a_token_that_may_only_read_there_is_nothing_to_press(
+    new_page: NewPage, show: Show
+) -> None:
+    control = await show(*CREDENTIALS)
+    page = await new_page()
+    await set_stage(page)
+    await page.goto(control.url)
+    await page.get_by_label("Token").fill("the secret of otto")
+    await page.get_by_role("button", name="Continue").click()
+    await expect(page.locator("#you")).to_have_text("otto · may only read")
+    await expect(fact(page, "queue")).to_be_visible()
+    for name in ("Hold", "Set …", "Allow …", "Tell …", "End …"):
+        await expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
 async def test_without_a_token_in_the_configuration_none_is_asked_for(visit: Visit) -> None:
     page = await visit()
-    await expect(fact(page, "queue")).to_have_text("1,284")
+    await expect(page.locator("#you")).to_have_text("this machine")
     await expect(page.get_by_label("Token")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
 
 
-# --- what it does ---
+# --- what it asks for twice ---
+
+CROWD = {"queue": 1284.0, "inside": 310.0}
 
 
 @pytest.mark.parametrize(
-    ("mode", "button", "confirm"),
-    [("hold", "Hold", "Hold the line"), ("open", "Open", "Open the gate")],
+    ("press", "confirm", "says"),
+    [
+        (
+            "Hold",
+            "Hold the line",
+            (
+                "Nobody is let in until you choose another mode. 1,2xx people in line keep "
+                "their places; 3xx people on the site stay."
+            ),
+        ),
+        (
+            "Open",
+            "Open the gate",
+            (
+                "1,2xx people in line and every newcomer go in at once, whatever the rate; "
+                "3xx people on the site already."
+            ),
+        ),
+        (
+            "End",
+            "End it",
+            (
+                "Nobody is let in, and 1,2xx people in line read that it is over. Their "
+                "places are kept, so another mode takes it back; 3xx people on the site "
+                "stay."
+            ),
+        ),
+        (
+            "Auto",
+            "Go by rate",
+            "People enter at 480 a minute. All 1,2xx in line are in after about 2.x min.",
+        ),
+    ],
+    ids=lambda value: value[:12],
 )
-async def test_what_may_surprise_visitors_is_asked_for_twice(
-    mode: str, button: str, confirm: str, gate: FakeGate, visit: Visit
+async def test_a_mode_is_asked_for_twice_and_told_in_numbers(
+    press: str, confirm: str, says: str, control: Control, visit: Visit
 ) -> None:
+    control.sale._totals |= CROWD
+    await control.sale.run(1)
     page = await visit()
-    await page.get_by_role("button", name=button, exact=True).click()
-    await page.get_by_role("button", name="Cancel").click()
-    await expect(page.get_by_role("button", name=confirm)).to_be_hidden()
-    assert gate.actions == []
-    await page.get_by_role("button", name=button, exact=True).click()
-    await page.get_by_role("button", name=confirm).click()
-    pressed = page.get_by_role("button", name=button, exact=True, pressed=True)
-    await expect(pressed).to_be_visible()
-    assert gate.actions == [f"mode?mode={mode}&room=default"]
-
-
-async def test_auto_is_set_at_once(gate: FakeGate, visit: Visit) -> None:
-    gate.rooms = [room(mode="hold")]
-    page = await visit()
-    await page.get_by_role("button", name="Auto").click()
-    await expect(page.get_by_role("button", name="Auto", pressed=True)).to_be_visible()
-    assert gate.actions == ["mode?mode=auto&room=default"]
-
-
-async def test_more_people_are_let_in_and_the_answer_is_told(gate: FakeGate, visit: Visit) -> None:
-    page = await visit()
-    await page.get_by_label("Let in extra").fill("25")
-    await page.get_by_role("button", name="Allow").click()
-    await expect(page.locator(".outcome")).to_have_text(
-        "Granted 10; 4 of that wait for someone to take them."
+    button = page.get_by_role("button", name=press, exact=True).first
+    await button.click()
+    words = page.locator("#ask-text")
+    await expect(words).to_have_text(re.compile("^" + re.escape(says).replace("x", r"\d") + "$"))
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    posted: list[str] = []
+    page.on(
+        "request", lambda request: posted.append(request.url) if request.method == "POST" else None
     )
-    assert gate.actions == ["allow?n=25&room=default"]
+    await page.keyboard.press("Escape")
+    await expect(button).to_be_focused()
+    assert posted == []
+    await button.click()
+    await page.get_by_role("button", name=confirm, exact=True).click()
+    await expect(page.locator(".outcome").first).to_contain_text("Done: ")
+    mode = {"End": "ended"}.get(press, press.lower())
+    assert [url.partition("/admin/")[2] for url in posted] == [f"mode?mode={mode}&room=sale"]
+    await second(page)
+    entry = page.locator("#entries li").first
+    await expect(entry).to_contain_text(f"this machineset sale to {mode}, was auto127.0.0.1")
 
 
-async def test_a_rate_is_set_and_a_bad_one_is_answered_in_words(
-    gate: FakeGate, visit: Visit
+VISITOR = "AAAAAAAAAAAAAAAAAAAAAA"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "press", "says", "done", "told"),
+    [
+        (
+            "Rate",
+            "8/s",
+            "Set …",
+            "480 a minute are let in instead of 480. All",
+            "Done: the rate is 8/s.",
+            "set the rate of sale to 480/min, was 0",
+        ),
+        (
+            "Rate",
+            "0",
+            "Set …",
+            "0 a minute are let in instead of 480. Only those whom you allow enter.",
+            "Done: the rate is 0.",
+            "set the rate of sale to 0/min, was 0",
+        ),
+        (
+            "Let in extra",
+            "25",
+            "Allow …",
+            "25 people of 1,2",
+            "Done: granted 25; 25 of all granted are not taken yet.",
+            "let 25 extra into sale",
+        ),
+        (
+            "Message to all who wait",
+            "Hall B is open.",
+            "Tell …",
+            "people in line read within seconds: “Hall B is open.”",
+            "Done: they are told.",
+            "told those in sale “Hall B is open.”",
+        ),
+        (
+            "Message to all who wait",
+            "",
+            "Tell …",
+            "people in line read no message any more.",
+            "Done: the message is taken back.",
+            "told those in sale nothing",
+        ),
+        (
+            "End a session",
+            VISITOR,
+            "End …",
+            f"Whatever {VISITOR} holds, inside or in line, ends at once",
+            "Done: they held nothing.",
+            f"ended {VISITOR} in sale, who held nothing",
+        ),
+    ],
+    ids=lambda value: value[:12],
+)
+async def test_every_other_action_is_asked_for_twice_and_told_in_numbers(
+    field: str,
+    value: str,
+    press: str,
+    says: str,
+    done: str,
+    told: str,
+    control: Control,
+    visit: Visit,
 ) -> None:
+    control.sale._totals |= CROWD
+    await control.sale.run(1)
     page = await visit()
-    rate = page.get_by_role("textbox", name="Rate")
+    card = page.locator("article").first
+    await card.get_by_label(field, exact=True).fill(value)
+    await (
+        card.get_by_role("button", name=press, exact=True)
+        .and_(card.locator(f"form:has(:text('{field}')) button"))
+        .click()
+    )
+    await expect(page.locator("#ask-text")).to_contain_text(says)
+    await page.locator("#ask-yes").click()
+    await expect(card.locator(".outcome")).to_have_text(done)
+    await second(page)
+    await expect(page.locator("#entries li").first).to_contain_text(told)
+
+
+async def test_a_rate_that_is_none_is_answered_in_words(visit: Visit) -> None:
+    page = await visit()
+    rate = page.get_by_label("Rate", exact=True).first
     await rate.fill("fast")
     await rate.press("Enter")
     await expect(page.locator(".outcome.error")).to_have_text(
         'expected a rate such as "500/min" or "8/s", or 0'
     )
-    await rate.fill("8/s")
-    await rate.press("Enter")
-    await expect(page.locator(".outcome:not(.error)")).to_have_text("Rate: 8/s.")
-    assert gate.actions == ["rate?rate=fast&room=default", "rate?rate=8/s&room=default"]
+    await expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-# --- for everybody ---
+async def test_what_the_gate_refuses_is_told(control: Control, visit: Visit) -> None:
+    page = await visit()
+    room = control.sale.rooms[0]
+    room.state = replace(room.state, mode=Mode.AUTO)
 
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=503, json={"error": "the store did not answer 'control'"})
 
-async def test_nothing_scrolls_sideways_at_320_pixels(gate: FakeGate, visit: Visit) -> None:
-    gate.rooms = [room(room="a" * 63, queue_length=12_345_678, active=99_999, max_active=100_000)]
-    page = await visit(viewport={"width": 320, "height": 640})
-    await expect(fact(page, "queue")).to_have_text("12,345,678")
-    await page.get_by_role("button", name="Hold", exact=True).click()
-    assert await page.evaluate("document.documentElement.scrollWidth") <= 320
-
-
-async def test_the_dark_scheme_is_dark(visit: Visit) -> None:
-    page = await visit(color_scheme="dark")
-    parts = await page.evaluate(
-        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
-    )
-    assert max(parts) < 64
+    await page.route("**/admin/mode?*", refuse)
+    await page.get_by_role("button", name="Hold", exact=True).first.click()
+    await page.get_by_role("button", name="Hold the line").click()
+    await expect(page.locator(".outcome.error")).to_have_text("the store did not answer 'control'")
+    assert room.rules.room == SALE

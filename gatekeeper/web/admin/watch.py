@@ -14,14 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from gatekeeper.config import RoomName
 from gatekeeper.errors import StoreError
+from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import Events
 from gatekeeper.room.figures import Figures
-from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin.trends import QUANTILES_OVER_S, Reading, sample
 
@@ -33,6 +34,16 @@ _FORGOTTEN_AFTER_S = 900.0
 _MOST_REPLICAS = 200
 
 log = structlog.get_logger()
+
+
+class Watched(Protocol):
+    """A room as it is watched."""
+
+    rules: Rules
+
+    async def status(self) -> RoomState:
+        """Raises StoreError."""
+        ...
 
 
 @dataclass(slots=True)
@@ -55,7 +66,7 @@ class Watch:
 
     def __init__(
         self,
-        operators: Sequence[Operator],
+        operators: Sequence[Watched],
         events: Events,
         *,
         own: Callable[[], Sequence[Figures]],
@@ -179,7 +190,7 @@ class Watch:
                 del self.replicas[name]
 
 
-async def _state(operator: Operator) -> RoomState | None:
+async def _state(operator: Watched) -> RoomState | None:
     try:
         return await operator.status()
     except StoreError:

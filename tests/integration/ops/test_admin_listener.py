@@ -1,76 +1,19 @@
 """The operator's listener, asked over HTTP: controls, refusals and what is to be seen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from aiohttp import web
 from yarl import URL
 
-from gatekeeper.config import RoomConfig, RoomName
-from gatekeeper.policy.rules import Rules
+from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.events import NoEvents
-from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
-from gatekeeper.web.pages import Pages
+from gatekeeper.web.admin import Credential
+from tests.admin import running_admin
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer
 
-CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
-
-
 SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
-
-
-def rules_of(name: str) -> Rules:
-    return Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=7))
-
-
-@asynccontextmanager
-async def running_admin(
-    store_url: str,
-    *rooms: str,
-    credentials: Sequence[Credential] = (),
-    watch: Watch | None = None,
-    problems: Callable[[], list[str]] = list,
-) -> AsyncIterator[Visitor]:
-    """The listener in this process, and someone who asks it."""
-    store = RedisStore(store_url, timeout_s=1)
-    operators = {RoomName(name): Operator(store, NoEvents(), rules_of(name)) for name in rooms}
-
-    async def ready() -> list[str]:
-        return problems()
-
-    folder = TemporaryDirectory()
-    audit = AuditLog(Path(folder.name))
-    admin = Admin(
-        operators,
-        guard=Guard(credentials, audit=audit),
-        audit=audit,
-        watch=watch or Watch(list(operators.values()), NoEvents(), own=list),
-        events_on=False,
-        pages=Pages(asset_prefix="/static/"),
-        ready=ready,
-        exposition=lambda _states, _names: b"",
-    )
-    runner = web.AppRunner(admin.application(), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    async with Visitor(f"http://127.0.0.1:{runner.addresses[0][1]}") as operator:
-        try:
-            yield operator
-        finally:
-            await runner.cleanup()
-            for each in operators.values():
-                await each.close()
-            await store.close()
-            folder.cleanup()
+CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
 
 
 async def status(

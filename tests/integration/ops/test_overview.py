@@ -11,9 +11,9 @@ from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admin.watch import Watch
+from tests.admin import rules_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
-from tests.integration.ops.test_admin_listener import rules_of, running_admin
 from tests.servers import StoreServer
 
 SECRET = "a secret of the tests, longer than 32 bytes"

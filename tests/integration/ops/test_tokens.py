@@ -9,9 +9,9 @@ import pytest_asyncio
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.web.admin import Credential
+from tests.admin import running_admin
 from tests.gates import GateProcess, Visitor
 from tests.integration.ops.settings import settings
-from tests.integration.ops.test_admin_listener import running_admin
 from tests.servers import StoreServer
 
 MARIA = {"Authorization": "Bearer the secret of maria"}

@@ -1,0 +1,80 @@
+"""The operator's listener in the test's own process, on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aiohttp import web
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
+from gatekeeper.web.pages import Pages
+from tests.gates import Visitor
+
+
+@cache
+def _pages() -> Pages:
+    return Pages(asset_prefix="/static/")
+
+
+def rules_of(name: str, *, max_active: int = 7) -> Rules:
+    return Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=max_active))
+
+
+@asynccontextmanager
+async def running_admin(
+    store_url: str,
+    *rooms: str,
+    credentials: Sequence[Credential] = (),
+    watch: Watch | None = None,
+    problems: Callable[[], list[str]] = list,
+    audit: AuditLog | None = None,
+    max_active: int = 7,
+) -> AsyncIterator[Visitor]:
+    """The listener in this process, and someone who asks it. A `watch` is the caller's to run."""
+    store = RedisStore(store_url, timeout_s=1)
+    operators = {
+        RoomName(name): Operator(store, NoEvents(), rules_of(name, max_active=max_active))
+        for name in rooms
+    }
+
+    async def ready() -> list[str]:
+        return problems()
+
+    folder = TemporaryDirectory()
+    audit = audit or AuditLog(Path(folder.name))
+    seeing = watch or Watch(list(operators.values()), NoEvents(), own=list)
+    if watch is None:
+        await seeing.start()
+    admin = Admin(
+        operators,
+        guard=Guard(credentials, audit=audit),
+        audit=audit,
+        watch=seeing,
+        events_on=False,
+        pages=_pages(),
+        ready=ready,
+        exposition=lambda _states, _names: b"",
+    )
+    runner = web.AppRunner(admin.application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with Visitor(f"http://127.0.0.1:{runner.addresses[0][1]}") as operator:
+        try:
+            yield operator
+        finally:
+            await runner.cleanup()
+            await seeing.close()
+            for each in operators.values():
+                await each.close()
+            await store.close()
+            folder.cleanup()

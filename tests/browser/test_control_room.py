@@ -1,0 +1,205 @@
+"""The control room over a whole gate, in a second browser; and left open for a day."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from gatekeeper.web.admin import AuditLog
+from tests.admin import running_admin
+from tests.browser.axe import complaints
+from tests.browser.conftest import NewPage
+from tests.browser.sale import NOW, Sale
+from tests.browser.stage import set_stage
+from tests.gates import GateProcess, Origin
+from tests.integration.ops.settings import settings
+from tests.servers import StoreServer
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
+
+PICTURES = Path(__file__).parents[2] / "artifacts" / "control-room"
+_SOON_MS = 30_000
+MARIA = "the secret of maria, who may do everything"
+GATE = f"""
+[admission]
+rate = "6/min"
+burst = 1
+
+[[admin.tokens]]
+name = "maria"
+role = "full"
+secret = "{MARIA}"
+"""
+
+
+async def press(page: Page, name: str, confirm: str) -> None:
+    await page.get_by_role("button", name=name, exact=True).click()
+    await page.get_by_role("button", name=confirm, exact=True).click()
+    await expect(page.locator(".outcome")).to_contain_text("Done: ")
+
+
+async def test_one_who_waits_sees_the_line_held_a_message_and_the_gate_opened_from_here(
+    new_page: NewPage,
+) -> None:
+    async with Origin.running() as origin:
+        with GateProcess(settings(origin.url, more=GATE)) as gate:
+            await gate.serving()
+            inside, waiting, control = [await new_page() for _ in range(3)]
+            await inside.goto(gate.url)  # takes the burst
+            await waiting.goto(gate.url)
+            state = waiting.locator("html")
+            await expect(state).to_have_attribute("data-state", "waiting")
+
+            await control.goto(gate.admin_url)
+            await control.get_by_label("Token").fill(MARIA)
+            await control.get_by_role("button", name="Continue").click()
+            await expect(control.locator("[data-fact=queue]")).to_have_text("1", timeout=_SOON_MS)
+            await press(control, "Hold", "Hold the line")
+            await expect(control.locator("#headline")).to_have_text(
+                re.compile(r"^Held by maria since \d\d:\d\d [AP]M: 1 waits, nobody is let in\.$")
+            )
+            await expect(state).to_have_attribute("data-state", "held", timeout=_SOON_MS)
+
+            await control.get_by_label("Message to all who wait").fill("Hall B opens soon.")
+            await press(control, "Tell …", "Tell them")
+            told = waiting.get_by_text("Hall B opens soon.", exact=True)
+            await expect(told).to_be_visible(timeout=_SOON_MS)
+
+            await press(control, "Open", "Open the gate")
+            await expect(waiting).not_to_have_title(re.compile("line"), timeout=_SOON_MS)
+            entries = control.locator("#entries li")
+            await expect(entries).to_have_count(3)
+            for index, words in enumerate(("to open, was hold", "“Hall B", "to hold, was auto")):
+                await expect(entries.nth(index)).to_contain_text(words)
+                await expect(entries.nth(index)).to_contain_text("maria")
+            kept = (gate.state / "audit.jsonl").read_text().splitlines()
+            assert [json.loads(line)["what"] for line in kept] == ["mode", "message", "mode"]
+
+
+# --- the hour, as different people see it ---
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hour(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Sale, str]]:
+    sale = Sale(NOW)
+    await sale.run()
+    audit = AuditLog(tmp_path_factory.mktemp("audit"), wall_s=sale.now_s)
+    await sale.write(audit)
+    with StoreServer() as store:
+        async with running_admin(
+            store.url, "sale", "checkout", watch=sale.watch, audit=audit, max_active=0
+        ) as admin:
+            yield sale, admin.urls[0] + "/"
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1440, "height": 1000}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
+    "small": {"viewport": {"width": 320, "height": 640}},
+    "dark": {"viewport": {"width": 1200, "height": 900}, "color_scheme": "dark"},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_it_passes_axe_fits_its_window_and_is_kept_as_a_picture(
+    look: str, hour: tuple[Sale, str], new_page: NewPage
+) -> None:
+    page = await new_page(**LOOKS[look])
+    await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")
+    await set_stage(page)
+    await page.goto(hour[1])
+    await expect(page.locator("#entries li")).to_have_count(8)
+    await page.locator("article .chart").first.focus()
+    await page.keyboard.press("ArrowLeft")
+    width = LOOKS[look]["viewport"]["width"]
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    assert await complaints(page) == []
+    await page.screenshot(path=PICTURES / f"{look}.png", full_page=True)
+    await page.get_by_role("button", name="Hold", exact=True).first.click()
+    assert await complaints(page) == []
+    await page.screenshot(path=PICTURES / f"{look}-asked-twice.png")
+
+
+# A day of answers, one a minute of the gate's time, without a network in between. What they say
+# moves, rooms and replicas come and go.
+_A_DAY = """
+(() => {
+    const real = window.fetch.bind(window);
+    let first = null, minute = 0;
+    window.answered = () => minute;
+    const vary = (rows) => Object.fromEntries(Object.entries(rows).map(([name, row]) =>
+        [name, row.map((value) => typeof value === "number" ? value * (1 + minute % 7) : value)]));
+    window.fetch = async (path, options) => {
+        if (!path.startsWith("/admin/")) return real(path, options);
+        if (path.startsWith("/admin/audit")) {
+            const entries = Array.from({ length: 50 }, (_, i) => ({
+                at: new Date((first.now.at + minute * 60 - i) * 1000).toISOString(), what: "mode",
+                who: "maria", room: "sale", from: "auto", to: "hold", address: "::1",
+                outcome: "done",
+            }));
+            return new Response(JSON.stringify({ entries }));
+        }
+        if (!first) first = await (await real(path, options)).json();
+        minute += 1;
+        const at = first.now.at + minute * 60;
+        const now = { at, rooms: vary(first.now.rooms), replicas: vary(first.now.replicas) };
+        const other = `gate-${minute % 50}`;
+        now.replicas[other] = first.now.replicas[""];
+        const samples = Array.from({ length: 12 }, (_, i) => ({ ...now, at: at - 55 + i * 5 }));
+        return new Response(JSON.stringify({
+            ...first, now, samples, audit_count: Math.floor(minute / 10),
+            rooms: minute % 5 ? first.rooms : first.rooms.slice(0, 1),
+            replicas: [...first.replicas, { replica: other, own: false, quiet_s: minute % 9 }],
+            situation: Array.from({ length: 1 + minute % 4 }, (_, i) => (
+                { level: "warn", text: `${minute} wait ${i}`, since: at })),
+        }));
+    };
+})()
+"""
+_DAY_MINUTES = 1440
+
+
+async def weight(page: Page) -> dict[str, float]:
+    """Nodes, listeners and bytes that are alive after the garbage was collected."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("HeapProfiler.enable")
+    await session.send("HeapProfiler.collectGarbage")
+    await session.send("Performance.enable")
+    metrics = (await session.send("Performance.getMetrics"))["metrics"]
+    await session.detach()
+    return {each["name"]: each["value"] for each in metrics}
+
+
+async def test_a_page_left_open_for_a_day_neither_leaks_nor_stalls(
+    hour: tuple[Sale, str], new_page: NewPage
+) -> None:
+    page = await new_page()
+    await page.add_init_script(_A_DAY)
+    await set_stage(page)
+    await page.goto(hour[1])
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await page.get_by_role("button", name="Last 10 minutes").click()  # so that the day is shorter
+
+    async def until(minutes: int) -> dict[str, float]:
+        while (passed := await page.evaluate("window.answered()")) < minutes:
+            await page.clock.run_for(min(minutes - passed, 60) * 1000)
+        return await weight(page)
+
+    early = await until(140)  # more than the hour that is kept
+    late = await until(140 + _DAY_MINUTES)
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert late["Nodes"] <= early["Nodes"] + 50
+    assert late["JSEventListeners"] <= early["JSEventListeners"] + 10
+    assert late["JSHeapUsedSize"] < early["JSHeapUsedSize"] + 1_000_000
+    assert await page.locator("#replicas tr").count() == 4
+    assert await page.locator("#entries li").count() == 50
+    drawn = await page.locator("path.line.queue").first.get_attribute("d") or ""
+    assert 100 < len(re.findall(r"[ML]", drawn)) <= 122
+    await page.get_by_role("button", name="Last hour").click()
+    drawn = await page.locator("path.line.queue").first.get_attribute("d") or ""
+    assert 700 < len(re.findall(r"[ML]", drawn)) <= 722
