@@ -117,7 +117,8 @@ class Answers:
     ) -> Reply:
         """The waiting page, or its JSON, under the room's waiting status."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
-        if not asked.is_navigation and room.json_format == "gatekeeper":
+        navigation = asked.is_navigation
+        if not navigation and room.json_format == "gatekeeper":
             return self.json(place.json, status=room.status, headers=more)
         view = WaitingView(
             title=room.title,
@@ -135,7 +136,7 @@ class Answers:
             lang=preferred(asked.accept_language).code,
             now_s=now_s,
         )
-        if not asked.is_navigation:
+        if not navigation:
             told = {"cfWaitingRoom": waiting_room(view)}
             return self.json(told, status=room.status, headers=more)
         page = self._pages.waiting(view, room.template)

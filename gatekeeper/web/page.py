@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from gzip import compress
 from typing import Protocol
 
@@ -69,6 +70,11 @@ class Filled:
     def _fill(self, name: str, formatted: bool) -> bytes:
         value = self.values[name]
         if isinstance(value, str):
-            return escape(value).encode()
+            return _escaped(value)
         assert value is not None  # else the template was rendered without a slot for it
         return (self.words.number(value) if formatted else str(value)).encode()
+
+
+@lru_cache(maxsize=4096)  # those who wait share minutes and spans of time
+def _escaped(value: str) -> bytes:
+    return str(escape(value)).encode()
