@@ -32,8 +32,8 @@ from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.queue import Asking, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Script
-from gatekeeper.web.answers import rfc3339
 from gatekeeper.web.pages import Pages, WaitingView
+from gatekeeper.web.place import rfc3339
 
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"
 

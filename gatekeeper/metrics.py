@@ -123,6 +123,22 @@ class Tally:
         self._sums_s.clear()
 
 
+class AnsweredTally:
+    """Requests that the gate answered itself to those who wait, by room and outcome."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def count(self, room: str, outcome: str) -> None:
+        key = (room, outcome)
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def flush(self) -> None:
+        for (room, outcome), count in self._counts.items():
+            requests.labels(room, outcome).inc(count)
+        self._counts.clear()
+
+
 class ForwardedTally:
     """Requests forwarded, by room, with what the origin answered and how soon."""
 
@@ -159,10 +175,11 @@ waits = Tally(
     labels=("room",),
     bounds_s=_PATIENT_S,
 )
+answered = AnsweredTally()
 forwarded = ForwardedTally()
 
 
 def flush() -> None:
     """Write what was added up; about once a second, and at the end."""
-    for tally in (forwarded, origin_seconds, waits):
+    for tally in (answered, forwarded, origin_seconds, waits):
         tally.flush()

@@ -54,6 +54,12 @@ def client_behind(
     )
 
 
+def is_trusted(remote: str, *, trusted: Sequence[Network]) -> bool:
+    """Whether what this peer says of others is believed."""
+    peer, _ = _peer(remote)
+    return peer is not None and _within(peer, trusted)
+
+
 def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Address:
     """The first address from the right that is not a trusted proxy, else the leftmost."""
     nearest = peer

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from http import HTTPStatus
 
 from gatekeeper.config import RoomConfig
-from gatekeeper.policy.decision import Mode, Placed
-from gatekeeper.policy.pacing import eta_s, refresh_s
-from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Pass, Ticket
-from gatekeeper.room.state import RoomState
 from gatekeeper.web.cloudflare import waiting_room
 from gatekeeper.web.languages import preferred
-from gatekeeper.web.pages import Page, Pages, Reason, WaitingView
+from gatekeeper.web.pages import Page, Pages, WaitingView
+from gatekeeper.web.place import Place
 from gatekeeper.web.reply import Asked, Reply
 
 Headers = Iterable[tuple[str, str]]
@@ -33,71 +28,9 @@ _OURS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
 )
+_JSON = (*_OURS, ("Content-Type", "application/json"))
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
-_ISSUED_ON_ARRIVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Where a visitor stands, with what nobody knows as None."""
-
-    room: str
-    position: int | None
-    ahead: int | None
-    queue_length: int | None
-    eta_seconds: int | None
-    rate_per_minute: float
-    refresh_seconds: int
-    arrived_at: str
-    reason: Reason
-    message: str | None
-
-    @property
-    def json(self) -> dict[str, object]:
-        return {"state": "waiting"} | {name: getattr(self, name) for name in self.__slots__}
-
-
-def waiting(
-    ticket: Ticket, placed: Placed | None, state: RoomState | None, *, rules: Rules
-) -> Waiting:
-    """The visitor's place by the store's answer, or what is known without one."""
-    rate = state.effective_rate_per_minute if state else rules.rate_per_minute
-    eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
-    # The ticket that was issued on arrival: its holder may not have shown it yet.
-    newcomer = ticket.issued_at_s - ticket.arrival_us / 1_000_000 < _ISSUED_ON_ARRIVAL_S
-    return Waiting(
-        room=rules.room,
-        position=placed.ahead + 1 if placed else None,
-        ahead=placed.ahead if placed else None,
-        queue_length=max(state.queue_length, placed.ahead + 1) if state and placed else None,
-        eta_seconds=eta,
-        rate_per_minute=rate,
-        refresh_seconds=refresh_s(eta, rules=rules, newcomer=newcomer),
-        arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
-        reason=_reason(placed, state, rules=rules),
-        message=(state.message or None) if state else None,
-    )
-
-
-def _reason(placed: Placed | None, state: RoomState | None, *, rules: Rules) -> Reason:
-    """Why the visitor waits, by what holds the line up longest."""
-    if placed is None or state is None:
-        return "reconnecting"
-    if state.mode is Mode.ENDED:
-        return "ended"
-    if state.effective_rate_per_minute == 0:
-        return "held"
-    return "full" if 0 < rules.max_active <= state.active else "line"
-
-
-def admitted_json(pass_: Pass) -> dict[str, object]:
-    return {"state": "admitted", "expires_at": rfc3339(pass_.expires_at_s)}
-
-
-def rfc3339(at_s: float) -> str:
-    """Seconds since the epoch as an RFC 3339 time in UTC, to the second."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Answers:
@@ -109,7 +42,7 @@ class Answers:
     def waiting(
         self,
         asked: Asked,
-        place: Waiting,
+        place: Place,
         *,
         room: RoomConfig,
         now_s: float,
@@ -119,7 +52,7 @@ class Answers:
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
         navigation = asked.is_navigation
         if not navigation and room.json_format == "gatekeeper":
-            return self.json(place.json, status=room.status, headers=more)
+            return self.place(place, status=room.status, headers=more)
         view = WaitingView(
             title=room.title,
             room=place.room,
@@ -174,8 +107,10 @@ class Answers:
     def json(
         self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()
     ) -> Reply:
-        own = (*_OURS, ("Content-Type", "application/json"), *headers)
-        return Reply(status, own, json.dumps(body).encode())
+        return Reply(status, (*_JSON, *headers), json.dumps(body).encode())
+
+    def place(self, place: Place, *, status: int = 200, headers: Headers = ()) -> Reply:
+        return Reply(status, (*_JSON, *headers), place.encoded())
 
     def page(self, asked: Asked, page: Page, *, status: int, headers: Headers = ()) -> Reply:
         gzipped = asked.accepts_gzip

@@ -7,6 +7,7 @@ the status is the heartbeat, and the claim once released.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
@@ -16,15 +17,17 @@ from gatekeeper.config import RoomName
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Token
 from gatekeeper.proxy import Client
-from gatekeeper.web.answers import Answers, admitted_json, waiting
+from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.entrance import Enter, Entrance, Stay
 from gatekeeper.web.languages import N_
+from gatekeeper.web.place import Place, admitted_json, place_of
 from gatekeeper.web.reply import Asked, Reply
 
 PREFIX = "/.gatekeeper/"
 _NONE = {"state": "none"}
 _ASSETS = "static/"
+_ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
 _READ, _WRITE = ("GET", "HEAD"), ("POST",)
 
 
@@ -36,6 +39,11 @@ class Visit:
     credentials: Credentials
     held: Held
     secure: bool
+
+    def place(self, stay: Stay) -> Place:
+        """Where one who stays stands now."""
+        room = self.entrance.room
+        return place_of(stay.ticket, stay.placed, room.view.state, rules=room.rules)
 
     def headers(self, token: Token | None) -> tuple[tuple[str, str], ...]:
         """The headers that hand `token` to the visitor; None takes back what they hold."""
@@ -49,11 +57,11 @@ class Visit:
 
 def stay_reply(answers: Answers, asked: Asked, *, visit: Visit, stay: Stay) -> Reply:
     """The answer to a request of one who waits, whatever its path: the page, or its JSON."""
-    room, config = visit.entrance.room, visit.entrance.config
-    metrics.requests.labels(config.name, "waiting").inc()
+    config = visit.entrance.config
+    metrics.answered.count(config.name, "waiting")
     reply = answers.waiting(
         asked,
-        waiting(stay.ticket, stay.placed, room.view.state, rules=room.rules),
+        visit.place(stay),
         room=config,
         now_s=visit.entrance.now_s(),
         headers=visit.headers(stay.ticket) if stay.changed else (),
@@ -87,7 +95,7 @@ class Endpoints:
         reply = self.at_once(asked, rest)
         if reply is not None:
             return reply
-        metrics.requests.labels("", "own").inc()
+        metrics.answered.count("", "own")
         methods, endpoint = self._visits[rest]
         if (refused := self._wrong_method(asked, methods)) is not None:
             return refused
@@ -100,7 +108,7 @@ class Endpoints:
         """The answer to a request for `rest` of the prefix that concerns no visit, else None."""
         if rest in self._visits:
             return None
-        metrics.requests.labels("", "own").inc()
+        metrics.answered.count("", "own")
         if rest == "health":
             return self._wrong_method(asked, _READ) or self._answers.json({"status": "ok"})
         if rest.startswith(_ASSETS):
@@ -126,8 +134,8 @@ class Endpoints:
         return self._answers.problem(asked, message, status=404, close=asked.has_body)
 
     def visit(self, asked: Asked, query: str, client: Client) -> Visit | None:
-        named = parse_qs(query).get("room") if query else None
-        name = RoomName(named[0]) if named else self._router.room_of(client.host, "/")
+        named = _room_in(query)
+        name = RoomName(named) if named else self._router.room_of(client.host, "/")
         if name is None or name is AMBIGUOUS or name not in self._entrances:
             return None
         entrance, credentials = self._entrances[name], self._credentials[name]
@@ -145,7 +153,9 @@ class Endpoints:
             return self._nothing(visit)
         token, changed = _token(outcome)
         headers = visit.headers(token) if changed else ()
-        return self._answers.json(_json(visit, outcome), headers=headers)
+        if isinstance(outcome, Stay):
+            return self._answers.place(visit.place(outcome), headers=headers)
+        return self._answers.json(admitted_json(outcome.pass_), headers=headers)
 
     async def _enqueue(self, _asked: Asked, visit: Visit) -> Reply:
         held = visit.held.token
@@ -176,6 +186,13 @@ class Endpoints:
         return self._answers.json(_NONE, headers=headers)
 
 
+def _room_in(query: str) -> str | None:
+    """The first `room` that the query names."""
+    if _ROOM_ALONE.fullmatch(query):  # as our own pages ask
+        return query.removeprefix("room=")
+    return parse_qs(query).get("room", [None])[0] if query else None
+
+
 def _token(outcome: Enter | Stay) -> tuple[Token, bool]:
     if isinstance(outcome, Enter):
         return outcome.pass_, outcome.changed
@@ -185,5 +202,4 @@ def _token(outcome: Enter | Stay) -> tuple[Token, bool]:
 def _json(visit: Visit, outcome: Enter | Stay) -> dict[str, object]:
     if isinstance(outcome, Enter):
         return admitted_json(outcome.pass_)
-    room = visit.entrance.room
-    return waiting(outcome.ticket, outcome.placed, room.view.state, rules=room.rules).json
+    return visit.place(outcome).json

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
@@ -23,7 +23,7 @@ from gatekeeper.config import OriginConfig, RoomName
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import Client, Crossing
-from gatekeeper.proxy.client import client_behind
+from gatekeeper.proxy.client import client_behind, is_trusted
 from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.passage import Own
@@ -35,6 +35,8 @@ from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
 from gatekeeper.web.entrance import Entrance
 from gatekeeper.web.gate import obey
 from gatekeeper.web.own import AtOnce, Status, Waiting, asked_plainly
+from gatekeeper.web.reply import Asked
+from gatekeeper.web.shapes import Shape, Shapes
 
 _PREFIX = PREFIX.encode()
 _LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARGET))
@@ -92,6 +94,7 @@ class ExpressAdmission:
         self._trusted = trusted
         self._tls = tls
         self._known: dict[bytes, Forwarded] = {}
+        self._shapes = Shapes()
 
     def recall(self, data: bytes, peer: str) -> Forwarded | None:
         """A block that is known ends with the empty line and holds no other: what is before it,
@@ -108,6 +111,12 @@ class ExpressAdmission:
 
     def look(self, head: bytes, peer: str) -> Forwarded | Own | None:
         """Read the whole head, decide, and keep what came out if the request may pass."""
+        trusted = self._believes(peer)
+        if (recalled := self._shapes.recall(head, trusted=trusted)) is not None:
+            shape, cookie = recalled
+            asking = shape.visit(cookie)
+            if shape.is_status or not isinstance(asking.held.token, Pass):
+                return self._answering(shape, asking)
         request = parse_plain(head)
         if request is None:
             return None
@@ -119,7 +128,7 @@ class ExpressAdmission:
             tls=self._tls,
         )
         if request.target.startswith(_PREFIX):
-            return self._own(head, request, client)
+            return self._own(head, request, client, trusted=trusted)
         secure = client.scheme == "https"
         room = self._router.room_of(client.host, request.target.decode("ascii"))
         if room is AMBIGUOUS:
@@ -131,7 +140,7 @@ class ExpressAdmission:
             token = credentials.read_cookie(cookies, secure=secure, now_s=entrance.now_s())
             visit = Visit(entrance, credentials, Held(token, by_header=False), secure)
             if not isinstance(token, Pass):
-                return self._unadmitted(head, request, visit)
+                return self._unadmitted(head, request, visit, trusted=trusted)
             if not entrance.lets_pass(token):
                 return None
             visitor, passes = token.visitor, partial(entrance.lets_pass, token)
@@ -157,7 +166,9 @@ class ExpressAdmission:
             self._known[block] = forwarded
         return forwarded
 
-    def _own(self, head: bytes, request: PlainRequest, client: Client) -> Own | None:
+    def _own(
+        self, head: bytes, request: PlainRequest, client: Client, *, trusted: bool
+    ) -> Own | None:
         """A request under the prefix, if it can be answered without aiohttp."""
         if request.method != "GET":
             return None
@@ -167,16 +178,47 @@ class ExpressAdmission:
             visit = self._endpoints.visit(asked, query, client)
             if visit is None:
                 return None
-            return Status(self._endpoints, visit, keep_alive=request.keep_alive)
+            return self._kept(head, request, asked, visit, trusted=trusted, is_status=True)
         reply = self._endpoints.at_once(asked, rest)
         return None if reply is None else AtOnce(reply, keep_alive=request.keep_alive)
 
-    def _unadmitted(self, head: bytes, request: PlainRequest, visit: Visit) -> Own | None:
+    def _unadmitted(
+        self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool
+    ) -> Own | None:
         """A request of one who holds no pass, and so may have to wait."""
         if request.method != "GET":
             return None
         asked = asked_plainly(head, request)
-        return Waiting(self._answers, asked, visit, keep_alive=request.keep_alive)
+        return self._kept(head, request, asked, visit, trusted=trusted, is_status=False)
+
+    def _kept(
+        self,
+        head: bytes,
+        request: PlainRequest,
+        asked: Asked,
+        visit: Visit,
+        *,
+        trusted: bool,
+        is_status: bool,
+    ) -> Own:
+        shape = Shape(
+            asked=replace(asked, cookies=()),
+            entrance=visit.entrance,
+            credentials=visit.credentials,
+            secure=visit.secure,
+            keep_alive=request.keep_alive,
+            is_status=is_status,
+        )
+        self._shapes.keep(head, shape, trusted=trusted)
+        return self._answering(shape, visit)
+
+    def _answering(self, shape: Shape, visit: Visit) -> Own:
+        if shape.is_status:
+            return Status(self._endpoints, visit, keep_alive=shape.keep_alive)
+        return Waiting(self._answers, shape.asked, visit, keep_alive=shape.keep_alive)
+
+    def _believes(self, peer: str) -> bool:
+        return bool(self._trusted) and is_trusted(peer, trusted=self._trusted)
 
 
 def _ungated() -> bool:

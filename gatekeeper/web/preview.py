@@ -19,11 +19,12 @@ from aiohttp import web
 from gatekeeper.config import Config, RoomConfig
 from gatekeeper.errors import ConfigError, StartError
 from gatekeeper.policy.pacing import eta_s
-from gatekeeper.web.answers import Answers, Waiting, rfc3339
+from gatekeeper.web.answers import Answers
 from gatekeeper.web.gate import ORIGIN_AWAY_IN_LINE
 from gatekeeper.web.languages import SOURCE, preferred
 from gatekeeper.web.page import Page
 from gatekeeper.web.pages import PUBLIC_ASSET_PREFIX, Pages
+from gatekeeper.web.place import Place, rfc3339
 from gatekeeper.web.reply import asked_of, response_of
 from gatekeeper.web.samples import STATES
 from gatekeeper.web.views import State, WaitingView
@@ -123,8 +124,8 @@ class Preview:
 
     async def _status(self, _: web.Request) -> web.Response:
         view = self._view
-        told = Waiting(
-            room=view.room,
+        told = Place(
+            room=self._room.name,
             position=view.position,
             ahead=view.ahead,
             queue_length=view.queue_length,

@@ -95,6 +95,31 @@ async def test_the_lane_says_what_the_long_way_says(name: str, stages: tuple[Sta
         assert len(lane) > 100
 
 
+async def test_a_shape_seen_before_says_the_same_of_whoever_speaks(
+    stages: tuple[Stage, Stage],
+) -> None:
+    """The lane knows these heads from the first on, but for their cookies."""
+    speakers = [
+        WAITS,
+        holding(replace(TICKET, visitor=VisitorId("D" * 22), arrival_us=TICKET.arrival_us + 1)),
+        holding(PASS),
+        WAITS + b"abc",
+        b"Cookie: a=b\tc; =; \xff",
+        b"cookie: a=b\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2",
+        WAITS + b"\r\nx-forwarded-for: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2",
+        b"Cookie: a=b\x01c",
+        b"Cookie: " + b"a" * 9000,
+        WAITS + b"\r\nCookie: a=b",
+        b"Cookie:  " + WAITS[8:],
+        b"Cookie: " + WAITS[8:] + b" ",
+    ]
+    for line in (STATUS, b"GET /page"):
+        for speaker in speakers * 2:
+            sent = get(line, HTML, speaker) + LAST
+            lane, long_way = [masked(await answers(stage, sent)) for stage in stages]
+            assert lane == long_way, speaker
+
+
 async def test_it_is_the_lane_that_answers(stages: tuple[Stage, Stage]) -> None:
     lane, _ = stages
     wire = await lane.connect()

@@ -6,7 +6,7 @@ from gatekeeper.config import RoomConfig
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
-from gatekeeper.web.answers import waiting
+from gatekeeper.web.place import place_of
 from tests.unit.web.states import TICKET, state
 
 FULL = Rules.of(RoomConfig(max_active=10))
@@ -31,15 +31,15 @@ PLACED = Placed(10**15, ahead=1283)
 def test_one_is_told_what_holds_the_line_up(
     known: RoomState | None, rules: Rules, reason: str
 ) -> None:
-    told = waiting(TICKET, PLACED, known, rules=rules).json
+    told = place_of(TICKET, PLACED, known, rules=rules).json
     assert told["reason"] == reason
 
 
 def test_a_place_that_nobody_knows_is_being_asked_for() -> None:
-    assert waiting(TICKET, None, state(Mode.AUTO), rules=FULL).json["reason"] == "reconnecting"
+    assert place_of(TICKET, None, state(Mode.AUTO), rules=FULL).json["reason"] == "reconnecting"
 
 
 def test_what_the_operator_says_reaches_all_and_nothing_is_null() -> None:
-    told = waiting(TICKET, PLACED, state(Mode.AUTO, message="Doors at 18:00"), rules=FULL)
+    told = place_of(TICKET, PLACED, state(Mode.AUTO, message="Doors at 18:00"), rules=FULL)
     assert told.json["message"] == "Doors at 18:00"
-    assert waiting(TICKET, PLACED, state(Mode.AUTO), rules=FULL).json["message"] is None
+    assert place_of(TICKET, PLACED, state(Mode.AUTO), rules=FULL).json["message"] is None

@@ -10,9 +10,10 @@ from gatekeeper.config import RoomConfig
 from gatekeeper.errors import ConfigError
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.rules import Rules
-from gatekeeper.web.answers import Answers, waiting
+from gatekeeper.web.answers import Answers
 from gatekeeper.web.cloudflare import waiting_room
 from gatekeeper.web.pages import Pages
+from gatekeeper.web.place import place_of
 from gatekeeper.web.reply import Asked, Reply
 from gatekeeper.web.samples import PLACES, STATES
 from tests.unit.web.states import TICKET, state
@@ -111,7 +112,7 @@ def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
 def answer(asked: Asked, path: Path | None = None, **keys: object) -> Reply:
     room = RoomConfig.model_validate({"max_active": 10} | keys)
     placed = Placed(10**15, ahead=1283)
-    place = waiting(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
+    place = place_of(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
     answers = Answers(Pages() if path is None else pages(path))
     return answers.waiting(asked, place, room=room, now_s=1596498360.0, headers=())
 

@@ -1,0 +1,100 @@
+"""Where a visitor stands, and how that is said in JSON.
+
+Rules: pure. What nobody knows is null. Every poll asks for this, so it is written without a JSON
+encoder; a test holds it to the one of the library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gatekeeper.config import RoomName
+from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.pacing import eta_s, refresh_s
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Pass, Ticket
+from gatekeeper.room.state import RoomState
+from gatekeeper.web.views import Reason
+
+_ISSUED_ON_ARRIVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a visitor stands, with what nobody knows as None."""
+
+    room: RoomName
+    position: int | None
+    ahead: int | None
+    queue_length: int | None
+    eta_seconds: int | None
+    rate_per_minute: float
+    refresh_seconds: int
+    arrived_at: str
+    reason: Reason
+    message: str | None
+
+    @property
+    def json(self) -> dict[str, object]:
+        return {"state": "waiting"} | {name: getattr(self, name) for name in self.__slots__}
+
+    def encoded(self) -> bytes:
+        """`json` as bytes. A room's name and a time need no escapes; a message may."""
+        return (
+            f'{{"state": "waiting", "room": "{self.room}", '
+            f'"position": {_number(self.position)}, "ahead": {_number(self.ahead)}, '
+            f'"queue_length": {_number(self.queue_length)}, '
+            f'"eta_seconds": {_number(self.eta_seconds)}, '
+            f'"rate_per_minute": {self.rate_per_minute!r}, '
+            f'"refresh_seconds": {self.refresh_seconds}, "arrived_at": "{self.arrived_at}", '
+            f'"reason": "{self.reason}", '
+            f'"message": {"null" if self.message is None else json.dumps(self.message)}}}'
+        ).encode()
+
+
+def place_of(
+    ticket: Ticket, placed: Placed | None, state: RoomState | None, *, rules: Rules
+) -> Place:
+    """The visitor's place by the store's answer, or what is known without one."""
+    rate = state.effective_rate_per_minute if state else rules.rate_per_minute
+    eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
+    # The ticket that was issued on arrival: its holder may not have shown it yet.
+    newcomer = ticket.issued_at_s - ticket.arrival_us / 1_000_000 < _ISSUED_ON_ARRIVAL_S
+    return Place(
+        room=rules.room,
+        position=placed.ahead + 1 if placed else None,
+        ahead=placed.ahead if placed else None,
+        queue_length=max(state.queue_length, placed.ahead + 1) if state and placed else None,
+        eta_seconds=eta,
+        rate_per_minute=rate,
+        refresh_seconds=refresh_s(eta, rules=rules, newcomer=newcomer),
+        arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
+        reason=_reason(placed, state, rules=rules),
+        message=(state.message or None) if state else None,
+    )
+
+
+def _reason(placed: Placed | None, state: RoomState | None, *, rules: Rules) -> Reason:
+    """Why the visitor waits, by what holds the line up longest."""
+    if placed is None or state is None:
+        return "reconnecting"
+    if state.mode is Mode.ENDED:
+        return "ended"
+    if state.effective_rate_per_minute == 0:
+        return "held"
+    return "full" if 0 < rules.max_active <= state.active else "line"
+
+
+def admitted_json(pass_: Pass) -> dict[str, object]:
+    return {"state": "admitted", "expires_at": rfc3339(pass_.expires_at_s)}
+
+
+def rfc3339(at_s: float) -> str:
+    """Seconds since the epoch as an RFC 3339 time in UTC, to the second."""
+    return datetime.fromtimestamp(int(at_s), UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def _number(value: int | None) -> int | str:
+    return "null" if value is None else value

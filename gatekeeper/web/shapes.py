@@ -1,0 +1,70 @@
+"""What a head comes to that differs from one seen before only in who speaks.
+
+Rules. Those who wait say the same again and again: between two polls of a browser, and between
+those of one kind, nothing changes but the cookie, and what a proxy adds of their address. So what
+a head without these came to is kept by its bytes. What was cut out is held to the same grammar as
+in `plain`, so that the whole is as plain as the one that was read. The token, its holder and the
+decision are looked at each time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gatekeeper.web.credentials import Credentials, Held
+from gatekeeper.web.endpoints import Visit
+from gatekeeper.web.entrance import Entrance
+from gatekeeper.web.reply import Asked
+
+# Names that stand at the beginning of a line; values as in `plain`, and not empty.
+_VARIES = re.compile(
+    rb"(\r\n(?:[Cc]ookie|[Xx]-[Ff]orwarded-[Ff]or): )"
+    rb"((?![\t ])[\t\x20-\x7e\x80-\xff]++(?<![\t ]))(?=\r\n)"
+)
+_COOKIE_AT = slice(2, 3)  # where the two names differ
+_MOST_SHAPES = 4096
+_MOST_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A plain GET whose answer is the gate's own, for whoever speaks."""
+
+    asked: Asked  # without cookies
+    entrance: Entrance
+    credentials: Credentials
+    secure: bool
+    keep_alive: bool
+    is_status: bool  # else it is for a page of the site
+
+    def visit(self, cookie: bytes) -> Visit:
+        token = self.credentials.read_cookie(
+            cookie.decode("latin-1"), secure=self.secure, now_s=self.entrance.now_s()
+        )
+        held = Held(token, by_header=False)
+        return Visit(self.entrance, self.credentials, held, self.secure)
+
+
+class Shapes:
+    """The shapes seen last, apart for peers that are believed and those that are not."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bool], Shape] = {}
+
+    def recall(self, head: bytes, *, trusted: bool) -> tuple[Shape, bytes] | None:
+        """The shape of `head` and its cookie, if it is known."""
+        cookie = b""
+        for name, value in _VARIES.findall(head):
+            if name[_COOKIE_AT] in b"Cc":
+                cookie = value
+        shape = self._known.get((_VARIES.sub(rb"\1", head), trusted))
+        return None if shape is None else (shape, cookie)
+
+    def keep(self, head: bytes, shape: Shape, *, trusted: bool) -> None:
+        cut = _VARIES.sub(rb"\1", head)
+        if len(cut) > _MOST_BYTES:
+            return
+        if len(self._known) >= _MOST_SHAPES:
+            del self._known[next(iter(self._known))]
+        self._known[cut, trusted] = shape
