@@ -181,7 +181,10 @@ class Shop:
         await answer.prepare(request)
         while not self._closing.is_set():
             left = ",".join(f'"{number}":{copies}' for number, copies in self._stock.items())
-            await answer.write(f"event: stock\ndata: {{{left}}}\n\n".encode())
+            try:
+                await answer.write(f"event: stock\ndata: {{{left}}}\n\n".encode())
+            except ConnectionError:
+                break  # the browser went on, which is no error of ours
             await self._closed_within(_TICK_S)
         return answer
 
