@@ -12,7 +12,7 @@
   const MAX_HIDDEN_S = 45;    // place is still claimed within two
   const FIRST_POLL_S = 2;     // the first answer proves that the cookie is kept
   const TIMEOUT_S = 10;
-  const OLD_PLACE_MS = 12 * 3600 * 1000;
+  const OLD_PLACE_MS = 2 * 3600 * 1000;
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
   const IN_LINE = { line: "waiting", held: "held", full: "full", ended: "ended" };
 
@@ -98,19 +98,18 @@
     refreshS = Math.max(1, Number(place.refresh_seconds) || refreshS);
     arrivedAt = place.arrived_at;
     forget("lost");
-    showMessage(place.message || "");
     if (place.position === null) {
       show("reconnecting");
       return;
     }
+    showMessage(place.message || "");
     const state = stateOf(place);
-    const still = state === "held" || state === "ended";
-    const etaSeconds = still ? null : place.eta_seconds;
+    const etaSeconds = state === "waiting" ? place.eta_seconds : null;
     byId("position").textContent = numbers.format(place.position);
     byId("ahead").textContent = place.ahead === null ? "–" : numbers.format(place.ahead);
     byId("wait").textContent = waitWords(etaSeconds, byId("wait").dataset);
     byId("turn").textContent = turnWords(etaSeconds);
-    byId("rate").textContent = rateWords(still ? 0 : place.rate_per_minute, byId("rate").dataset);
+    byId("rate").textContent = rateWords(state, place.rate_per_minute);
     showProgress(place.position);
     showInTab(place.position);
     show(state);
@@ -292,8 +291,11 @@
     return clock.formatRange ? clock.formatRange(first, last) : clock.format(last);
   }
 
-  function rateWords(perMinute, words) {
-    if (perMinute === 0) return words.held;
+  /* While the room is full people go in as others leave, whatever the rate. */
+  function rateWords(state, perMinute) {
+    const words = byId("rate").dataset;
+    if (state === "full") return words.unknown;
+    if (state !== "waiting" || perMinute === 0) return words.held;
     if (perMinute < 1) return words.hour.replace("#", numbers.format(Math.round(perMinute * 60)));
     return words.minute.replace("#", numbers.format(Math.round(perMinute)));
   }

@@ -160,6 +160,18 @@ async def test_a_line_that_is_held_says_so_and_goes_on(gate: FakeGate, visit: Vi
     await expect(page.locator("#rate")).to_have_text("15 per hour")
 
 
+async def test_a_room_that_is_full_promises_no_time(gate: FakeGate, visit: Visit) -> None:
+    gate.wait_at(800, reason="full")
+    page = await visit()
+    for place in (800, 799):
+        await expect(position(page)).to_have_text(str(place))
+        await expect(page.locator("#wait")).to_have_text("not known yet")
+        await expect(page.locator("#turn")).to_have_text("–")
+        await expect(page.locator("#rate")).to_have_text("not known yet")
+        gate.wait_at(place - 1)
+        await ask(page)
+
+
 @pytest.mark.parametrize(
     "eta_seconds", [None, 0, 48, 49, 154, 720, 721, 4320, 4321, 9000, 36000, 90000]
 )

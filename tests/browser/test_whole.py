@@ -171,23 +171,6 @@ async def test_a_store_that_is_lost_is_told_and_one_that_comes_back_has_kept_the
         await expect(page.locator("#since")).to_have_attribute("datetime", arrived or "")
 
 
-async def test_the_line_can_be_held_and_opened_while_someone_watches(
-    store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
-) -> None:
-    async with two_replicas(
-        room_name, "10/min", store_url=store_url, events_url=events_url
-    ) as gates:
-        await line_up(gates[0], 3)
-        page = await new_page()
-        await page.goto(gates[0].url)
-        html = page.locator("html")
-        await expect(html).to_have_attribute("data-state", "waiting")
-        await gates[1].room(room_name).queue.set_mode(Mode.HOLD)
-        await expect(html).to_have_attribute("data-state", "held", timeout=_ENTER_MS)
-        await gates[1].room(room_name).queue.set_mode(Mode.OPEN)
-        await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
-
-
 async def test_without_script_the_page_reloads_itself_until_it_is_the_shop(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
