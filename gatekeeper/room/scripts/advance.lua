@@ -7,8 +7,8 @@
 --
 -- Guarantee. Releases strictly by arrival, never beyond rate, burst, grants and slots, and never
 -- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
--- at any time: what one took is gone for the others. However many ghosts there are, one call looks
--- at no more than `most` of each kind.
+-- at any time: what one took is gone for the others. However many ghosts there are, one call ends
+-- with about `most swept` of them, and what is left is the next one's.
 
 local replica, burst, max_active = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local claim_us, spent_us = number(ARGV[4]), number(ARGV[5])
@@ -72,41 +72,40 @@ local function walk()
 end
 
 local swept, is_behind = walk()
-local ended = expire_slots(s, most_swept, spent_us)
-is_behind = is_behind or ended == most_swept
+local most_ended = math.max(most_swept - swept, LEAST)
+local ended = expire_slots(s, most_ended, spent_us)
+is_behind = is_behind or ended == most_ended
 
 local due = count_due()
 
--- Ghosts at the head that the walk has not come to are passed over, at most `most_swept`, too:
--- a flood of them must not make one call block the store for all.
+-- Ghosts at the head that the walk has not come to are passed over, and not too many either.
+local most_passed = math.max(most_ended - ended, LEAST)
 local released, passed_over = 0, 0
 local slot_until = fmt(now + claim_us)
-while released < due and passed_over < most_swept do
-  local heads = redis.call('ZRANGE', QUEUE, 0, CHUNK - 1, 'WITHSCORES')
+while released < due and passed_over < most_passed do
+  local heads = redis.call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
-  local visitors = {}
-  for i = 1, #heads, 2 do visitors[#visitors + 1] = heads[i] end
-  local deadlines = redis.call('HMGET', DEADLINES, unpack_(visitors))
-  local ghosts, slots, taken = {}, {}, 0
-  for i = 1, #visitors do
+  local deadlines = redis.call('HMGET', DEADLINES, unpack_(heads))
+  local ghosts, slots, taken, last = {}, {}, 0, nil
+  for i = 1, #heads do
     if released >= due then break end
     taken = i
     if has_passed(deadlines[i]) then
-      ghosts[#ghosts + 1] = visitors[i]
+      ghosts[#ghosts + 1] = heads[i]
     else
-      add_pair(slots, slot_until, visitors[i])
-      local arrival = tonumber(heads[2 * i])
-      if arrival > s.watermark then s.watermark = arrival end
+      last = heads[i]
+      add_pair(slots, slot_until, last)
       released = released + 1
     end
   end
+  if last then s.watermark = math.max(s.watermark, score(QUEUE, last)) end
   for_all('ZADD', ACTIVE, slots)
   for_all('HDEL', DEADLINES, ghosts)
   redis.call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #ghosts
   passed_over = passed_over + #ghosts
 end
-is_behind = is_behind or passed_over >= most_swept or released >= most_released
+is_behind = is_behind or passed_over >= most_passed or released >= most_released
 s.walked = math.max(s.walked - released - passed_over, 0)
 if s.mode == 'auto' then
   local by_rate = math.min(released, whole(s.level))
