@@ -6,7 +6,7 @@ renewed) are derived here and nowhere else, so that store, tokens and pages agre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gatekeeper.config import RoomConfig, RoomName
@@ -33,6 +33,13 @@ class Rules:
     abandon_after_s: float
     keep_place_s: float
     on_store_loss: Literal["hold", "open"]
+    # A pass is renewed by its first use after this long, not by every use. Looked at by every
+    # request, and so no property.
+    pass_renewal_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        renewal_s = min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)
+        object.__setattr__(self, "pass_renewal_s", renewal_s)
 
     @classmethod
     def of(cls, room: RoomConfig) -> Rules:
@@ -49,11 +56,6 @@ class Rules:
             keep_place_s=room.keep_place,
             on_store_loss=room.on_store_loss,
         )
-
-    @property
-    def pass_renewal_s(self) -> float:
-        """A pass is renewed by its first use after this long, not by every use."""
-        return min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)
 
     @property
     def ticket_renewal_s(self) -> float:

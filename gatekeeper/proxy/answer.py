@@ -3,7 +3,7 @@
 Rules: pure. One regular expression accepts a whole head or none of it: lines end in CRLF, names
 are tokens, values hold no control characters, nothing is folded (RFC 9112 section 5). What is
 passed on is the origin's own bytes: the few lines that are not are found by a second expression,
-and cut out.
+and left out.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ _HEAD = re.compile(
     rb"((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*+)"
     rb"\r\n\r\n"
 )
+_MOST_FOR_US = 100  # they are put together one by one
 _MOST_DIGITS = 18  # what every 64-bit parser reads alike
 
-# In lines made lower-case: what concerns this connection alone (RFC 9110 section 7.6.1), what is
-# said to the gate, and the length, which is looked at and passed on.
+# What concerns this connection alone (RFC 9110 section 7.6.1), what is said to the gate, and the
+# length, which is looked at and passed on. Splits lines into what is kept, name, value, and so on.
 _FOR_US = re.compile(
-    rb"\r\n(connection|content-length|gatekeeper-command|keep-alive|proxy-connection|te|trailer"
-    rb"|transfer-encoding|upgrade):([^\r]*+)"
+    rb"\r\n(?=[cgkptu])(connection|content-length|gatekeeper-command|keep-alive|proxy-connection"
+    rb"|te|trailer|transfer-encoding|upgrade):([^\r]*+)",
+    re.IGNORECASE,
 )
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 # `Connection` cannot name away what frames the message, and names nothing by these.
@@ -96,16 +98,17 @@ def read_answer(data: bytes) -> Answer | None:
         raise OriginProtocolError("the origin sent a head that is too long")
     minor, status, reason, lines = match.groups()
     for_us: dict[bytes, tuple[bytes, ...]] = {}
-    kept, at = b"", 0
-    for found in _FOR_US.finditer(lines.lower()):
-        name = found[1]
-        start, end = found.span()
-        value = lines[found.start(2) : end].strip()
+    parts = _FOR_US.split(lines)
+    if len(parts) > 3 * _MOST_FOR_US:
+        raise OriginProtocolError("the origin sent too many fields about the connection")
+    kept = parts[0]
+    for at in range(1, len(parts), 3):
+        name, value = parts[at].lower(), parts[at + 1]
+        if name == _LENGTH:
+            kept += b"\r\n" + parts[at] + b":" + value
+        kept += parts[at + 2]
+        value = value.strip()
         for_us[name] = (*for_us[name], value) if name in for_us else (value,)
-        if name != _LENGTH:
-            kept += lines[at:start]
-            at = end
-    kept += lines[at:]
     dropped = _named(for_us[_CONNECTION]) if _CONNECTION in for_us else frozenset()
     if status == b"204" or status < b"200":  # RFC 9110 section 8.6
         dropped |= {_LENGTH}
@@ -127,7 +130,7 @@ def _without(lines: bytes, names: frozenset[bytes]) -> bytes:
 
 def body_of(answer: Answer, *, method: str, http11_client: bool) -> Body:
     """The body that a final head announces, by the order of RFC 9112 section 6.3."""
-    lengths = answer.for_us.get(b"content-length")
+    lengths = answer.for_us.get(_LENGTH)
     codings = answer.tokens(b"transfer-encoding")
     # Numbered as there: 3. both is an error, though it lets a client choose: that is how answers
     # are smuggled. It comes before 1. because it tells of an origin that is not to be trusted.

@@ -16,6 +16,12 @@ from typing import Protocol
 from gatekeeper.proxy.crossing import Fields
 
 
+class Answered(Protocol):
+    def __call__(self, status: int, /, *, seconds: float) -> None:
+        """The head of the answer came, so long after the request."""
+        ...
+
+
 class Passage(Protocol):
     """What a request with certain fields came to: it may pass. The same for all that say them."""
 
@@ -33,8 +39,9 @@ class Passage(Protocol):
         """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
         ...
 
-    def answered(self, status: int, *, seconds: float) -> None:
-        """The head of the answer came, so long after the request."""
+    @property
+    def answered(self) -> Answered:
+        """To be told that the head of the answer came."""
         ...
 
 

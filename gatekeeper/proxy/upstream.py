@@ -79,11 +79,11 @@ class OriginConnection(asyncio.Protocol):
         self._deliver = self.on_writable = self.on_wake = None
         if self._reading_paused:
             self.resume_reading()
-        return self.reusable and not self._buffer and not self.closing
+        return self.reusable and not (self._buffer or self.ended or self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
         # Whoever reads the answer is told of the end; uvloop raises for what is closed.
-        if not self.closing:
+        if not (self.ended or self._transport.is_closing()):
             self._transport.write(data)
 
     async def next_head(self) -> Answer:

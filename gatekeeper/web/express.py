@@ -26,7 +26,7 @@ from gatekeeper.proxy import Client, Crossing
 from gatekeeper.proxy.client import client_behind, is_trusted
 from gatekeeper.proxy.crossing import Fields
 from gatekeeper.proxy.headers import plain_head
-from gatekeeper.proxy.passage import Own
+from gatekeeper.proxy.passage import Answered, Own
 from gatekeeper.proxy.plain import METHOD, TARGET, PlainRequest, parse_plain
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.web.answers import Answers
@@ -55,6 +55,7 @@ class Forwarded:
     room: RoomName | None
     visit: Visit | None
     passes: Callable[[], bool]  # whether the gate would still let it in without a word
+    answered: Answered
     rest: bytes
     keep_alive: bool
 
@@ -62,9 +63,6 @@ class Forwarded:
         if self.visit is None or self.visit.held.token is None:
             return ()
         return obey(command, self.visit, self.visit.held.token.visitor)
-
-    def answered(self, status: int, *, seconds: float) -> None:
-        metrics.forwarded.count(self.room or "", status, seconds=seconds)
 
 
 class ExpressAdmission:
@@ -157,6 +155,7 @@ class ExpressAdmission:
             room=room,
             visit=visit,
             passes=passes,
+            answered=partial(metrics.forwarded.count, room or ""),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
         )

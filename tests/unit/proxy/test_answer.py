@@ -45,6 +45,12 @@ def test_a_head_is_read_from_where_it_begins_and_only_when_it_is_whole() -> None
     assert all(read_answer(whole[:size]) is None for size in range(len(whole)))
 
 
+def test_a_head_full_of_fields_about_the_connection_is_an_error() -> None:
+    parse_answer(head(*["Keep-Alive: x"] * 99))
+    with pytest.raises(OriginProtocolError, match="too many"):
+        read_answer(head(*["Keep-Alive: x"] * 100))
+
+
 def test_a_head_ends_within_its_limit() -> None:
     frame = len(head("X: "))
     assert parse_answer(head("X: " + "a" * (MAX_HEAD_BYTES - frame))).size == MAX_HEAD_BYTES
