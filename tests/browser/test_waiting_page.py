@@ -470,20 +470,36 @@ async def test_nothing_scrolls_sideways_at_320_pixels(
 async def test_whatever_is_pressed_is_44_pixels_high(visit: Visit) -> None:
     page = await visit(viewport=PHONE)
     await page.get_by_text("Leave the line").click()
-    for target in await page.locator("button:visible, summary:visible, .button:visible").all():
+    for target in await page.locator(
+        "button:visible, summary:visible, .button:visible, label:visible"
+    ).all():
         box = await target.bounding_box()
         assert box is not None
         assert box["height"] >= 44
 
 
-async def test_the_keyboard_reaches_the_way_out_and_the_focus_is_seen(visit: Visit) -> None:
+FOCUSED = """
+() => {
+    const { name, tagName } = document.activeElement;
+    return [name || tagName, getComputedStyle(document.activeElement).outlineWidth];
+}
+"""
+
+
+async def test_the_keyboard_reaches_everything_in_its_order_and_the_focus_is_seen(
+    gate: FakeGate, visit: Visit
+) -> None:
+    gate.wait_at(7, message="Hall B opens at nine.")
     page = await visit()
-    await page.locator("[name=aloud]").focus()
-    await page.keyboard.press("Tab")
+    reached = []
+    for _ in range(6):
+        await page.keyboard.press("Tab")
+        reached.append(await page.evaluate(FOCUSED))
+    names = ["sound", "notice", "awake", "aloud", "SUMMARY", "ASIDE"]
+    assert reached == [[name, "3px"] for name in names]
+    await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("button", name="Yes, leave")).to_be_visible()
-    outline = await page.locator("summary").evaluate("it => getComputedStyle(it).outlineWidth")
-    assert outline == "3px"
 
 
 async def test_the_dark_scheme_is_dark(visit: Visit) -> None:
