@@ -20,6 +20,7 @@ _PATIENT_S = (
     1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600,
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
+OPERATIONS = ("advance", "arrive", "control", "join", "leave", "poll", "touch")  # of the store
 _SERVER_ERRORS = (500, 502, 503, 504)
 _FIRST_SERVER_ERROR, _STATUSES_END = 500, 600
 
@@ -77,6 +78,8 @@ def declare(rooms: Iterable[str]) -> None:
     for kind in ("unreachable", "timeout"):
         origin_errors.labels(kind)
     origin_seconds.declare()
+    for operation in OPERATIONS:
+        store_errors.labels(operation)
     for status in _SERVER_ERRORS:
         origin_server_errors.labels(str(status))
 

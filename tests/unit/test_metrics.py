@@ -1,8 +1,11 @@
 """What workers count in pieces comes out as the histograms they are."""
 
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import Metric
 
+from gatekeeper import metrics
 from gatekeeper.metrics import Tally
 from gatekeeper.web.exposition import with_tallies
 
@@ -52,3 +55,9 @@ def test_what_is_no_tally_stays_as_it_is() -> None:
     Counter("test_plain", "Plain.", registry=registry).inc(3)
     [metric] = with_tallies(registry.collect())
     assert (metric.name, metric.samples[0].value) == ("test_plain", 3)
+
+
+def test_every_operation_of_the_store_begins_at_0() -> None:
+    scripts = Path(metrics.__file__).parent / "room" / "scripts"
+    names = sorted(path.stem for path in scripts.glob("[!_]*.lua"))
+    assert list(metrics.OPERATIONS) == names

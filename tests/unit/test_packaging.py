@@ -15,7 +15,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 60
-_DEPLOYED = (".gitignore", "gatekeeper.toml", "haproxy.cfg")
+_DEPLOYED = (
+    ".gitignore",
+    "gatekeeper.service",
+    "gatekeeper.toml",
+    "grafana-dashboard.json",
+    "haproxy.cfg",
+    "kubernetes.yaml",
+    "prometheus-alerts.yaml",
+)
 
 # Run from the wheel: renders every template with every asset, and reads a script.
 _LOOK = """
