@@ -163,7 +163,7 @@ async def measured(*, seconds: float) -> dict[str, Delays]:
             return {
                 "NATS": await measure(store.url, events.url, seconds=seconds),
                 'the store alone (`events.url = "off"`)': await measure(
-                    store.url, "off", seconds=seconds / 2
+                    store.url, "off", seconds=seconds / 3
                 ),
             }
         finally:

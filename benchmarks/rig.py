@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from tests.gates import SECRET, GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
+_START_AT_ONCE = 2  # more would only keep each other from starting in time
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -75,20 +77,16 @@ async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
         origin = await loop.create_server(_Origin, "127.0.0.1", 0)
         stack.callback(origin.close)
         origin_port = origin.sockets[0].getsockname()[1]
-        gates = [
-            stack.enter_context(
-                GateProcess(
-                    _toml(
-                        origin_port,
-                        store_url=store.url,
-                        events_url=events.url,
-                        admission=admission,
-                    )
-                )
-            )
-            for _ in range(replicas)
-        ]
-        await asyncio.gather(*(gate.serving() for gate in gates))
+        toml = partial(
+            _toml, origin_port, store_url=store.url, events_url=events.url, admission=admission
+        )
+        few = asyncio.Semaphore(_START_AT_ONCE)
+
+        async def start() -> GateProcess:
+            async with few:
+                return await stack.enter_context(GateProcess(toml())).serving()
+
+        gates = await asyncio.gather(*(start() for _ in range(replicas)))
         yield Rig(gates, store.url, store.pid, events.pid)
 
 
