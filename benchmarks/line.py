@@ -19,10 +19,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import uvloop
@@ -42,6 +44,7 @@ PATIENCE = 'prove_within = "1m"'
 # Of the crowd: those who do not simply wait. The refreshers ask up to ten times a second.
 ODD_ONES = {"leavers": 0.02, "returners": 0.02, "ghosts": 0.02, "refreshers": 0.002}
 ODD_ONES |= {"jumpers": 0.02}
+PICTURE = Path(__file__).with_name("line.svg")
 NEWS_S = 12.0
 NEWS_WITHIN_S = 0.010  # in 99 of 100 cases
 _PATIENCE_S = 230.0
@@ -67,13 +70,15 @@ class Sale:
         return told
 
 
-async def sale(visitors: int, *, scale: int) -> Sale:
+async def sale(visitors: int, *, scale: int, plot: Path) -> Sale:
     rate = RATE_PER_MINUTE * scale
     admission = f'rate = "{rate}/min"\nburst = {BURST}\nmax_active = {MOST_INSIDE}\n{PATIENCE}'
     async with running_rig(REPLICAS, admission=admission) as rig:
         await rig.admin("POST", "/admin/mode?mode=hold")
         with tempfile.TemporaryFile("w+") as told:
-            crowd = await _start_crowd(rig, visitors, rate_per_minute=rate, told=told.fileno())
+            crowd = await _start_crowd(
+                rig, visitors, rate_per_minute=rate, told=told.fileno(), plot=plot
+            )
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     return await _watch(rig, crowd, visitors, told=told)
@@ -83,7 +88,7 @@ async def sale(visitors: int, *, scale: int) -> Sale:
 
 
 async def _start_crowd(
-    rig: Rig, visitors: int, *, rate_per_minute: int, told: int
+    rig: Rig, visitors: int, *, rate_per_minute: int, told: int, plot: Path
 ) -> asyncio.subprocess.Process:
     options = {
         "visitors": visitors,
@@ -95,6 +100,7 @@ async def _start_crowd(
         "connections": 8 * REPLICAS,
         "duration": _PATIENCE_S,
         "admin": rig.admin_url,
+        "plot": plot,
     }
     words = [word for name, value in (options | ODD_ONES).items() for word in _option(name, value)]
     return await asyncio.create_subprocess_exec(
@@ -196,17 +202,20 @@ def text_of(found: Sale, *, visitors: int, scale: int) -> str:
     return f"""\
 {visitors:,} visitors of one process, spread over {REPLICAS} replicas and changing replica with \
 every request; {parts}. Time is scaled by {scale}: {RATE_PER_MINUTE} a minute are {rate:,}, and a \
-minute of the sale takes {60 / scale:.1f} s. Nothing else is scaled, neither burst nor deadlines nor \
-polling intervals, so that each second holds {scale} times the releases and claims. Nobody enters until all have come. The crowd, \
-the replicas with their pacers, events and pages, the store and NATS share one machine.
+minute of the sale takes {60 / scale:.1f} s. Nothing else is scaled, neither burst nor deadlines \
+nor polling intervals, so that each second holds {scale} times the releases and claims. Nobody \
+enters until all have come. The crowd, the replicas with their pacers, events and pages, the store \
+and NATS share one machine.
+
+![Arrivals, the line and admissions over time]({PICTURE.name})
 
 {table(["", ""], rows)}"""
 
 
-async def benchmark(visitors: int, *, scale: int) -> tuple[str, list[str]]:
+async def benchmark(visitors: int, *, scale: int, plot: Path) -> tuple[str, list[str]]:
     """The section, and what was broken."""
     news = await replicas.measured(seconds=NEWS_S)
-    sold = await sale(visitors, scale=scale)
+    sold = await sale(visitors, scale=scale, plot=plot)
     asked = await polling.measured()
     problems = broken(sold) + polling.broken(asked)
     if (p99_s := news["NATS"].at_s(0.99)) > NEWS_WITHIN_S:
@@ -231,11 +240,13 @@ def main() -> None:
     options.add_argument("--visitors", type=int, default=VISITORS)
     options.add_argument("--scale", type=int, default=SCALE, help="how many times faster")
     chosen = options.parse_args()
-    text, problems = uvloop.run(benchmark(chosen.visitors, scale=chosen.scale))
+    is_whole = chosen == options.parse_args([])
+    plot = PICTURE if is_whole else Path(os.devnull)
+    text, problems = uvloop.run(benchmark(chosen.visitors, scale=chosen.scale, plot=plot))
     if problems:
         text += "\n\nBroken: " + "; ".join(problems)
     print(text)
-    if chosen == options.parse_args([]):  # the figures that are told are those of the whole
+    if is_whole:  # the figures that are told are those of the whole
         write_section("bench-line", text)
     if problems:
         raise SystemExit("\n".join(problems))

@@ -93,8 +93,8 @@ def text_of(verdict: Verdict) -> str:
         lines.append(f"waits: median {wait['p50']:.1f} s, 99 % within {wait['p99']:.1f} s")
     if error := told["eta_error_s"]:
         lines.append(
-            f"first estimate: median {error['p50']:+.1f} s off, "
-            f"from {error['min']:+.1f} to {error['max']:+.1f} s"
+            f"let in later than first told: median {error['p50']:+.1f} s, 99 % within "
+            f"{error['p99']:+.1f} s, the earliest {error['min']:+.1f} s"
         )
     if polls := told["polls_per_visitor"]:
         lines.append(

@@ -96,7 +96,7 @@ class Witness:
         self.curve: list[Point] = []
         self.last_success_s = 0.0
         self._arriving = 0
-        self._curve_step_s = 1.0
+        self._curve_step_s = 0.5
         self._recent: deque[tuple[float, int, int]] = deque()
 
     # Around each request.
