@@ -91,8 +91,10 @@ app.add_command(simulate)
 @_config
 def check(config: Path | None) -> None:
     """Check the configuration, the templates, the certificate and the secrets; name problems."""
+    from gatekeeper.logs import set_up_logging
     from gatekeeper.supervisor import check_files
 
+    set_up_logging(process="check")
     loaded = _load(config)
     check_files(loaded)
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
@@ -122,8 +124,10 @@ def preview(
     config: Path | None, room: str, out: Path | None, port: int | None, **wanted: str
 ) -> None:
     """Render the page of those who wait, in any state, as this configuration makes it."""
+    from gatekeeper.logs import set_up_logging
     from gatekeeper.web.preview import preview as show
 
+    set_up_logging(process="preview")
     show(_load(config), room=room, wanted=wanted, out=out, port=port, say=_say)
 
 

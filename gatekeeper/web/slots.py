@@ -62,11 +62,11 @@ class Sheet:
         for part in rest:
             mark, closed, piece = part.partition(_CLOSE)
             if not closed or not mark.isdecimal() or int(mark) >= len(self.fills):
-                raise Computed
+                raise Computed("it cuts or changes what it prints")
             wanted.append(int(mark))
             pieces.append(piece)
         if any(_CLOSE in piece for piece in pieces):
-            raise Computed
+            raise Computed("it cuts or changes what it prints")
         return pieces, wanted
 
 
@@ -94,12 +94,12 @@ class Slot:
         """The number itself, for the choice of a plural form and nothing else."""
         self._ask(_form, plural)
         if not isinstance(self._value, int):
-            raise Computed
+            self._refuse()
         return self._value
 
     def _ask(self, do: Callable[[Any, Any], Any], operand: object) -> Any:
         if isinstance(operand, Slot):
-            raise Computed
+            self._refuse()
         question = (self._name, do, operand)
         if question not in self._sheet.questions:
             self._sheet.questions.append(question)
@@ -127,10 +127,13 @@ class Slot:
         return bool(self._ask(operator.ge, other))
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise Computed
+        raise Computed(f"it computes with {self._name}")
 
-    # Those whose TypeError a filter would take for a value that is no number.
+    # Some filters would take a TypeError of these for a value that is no number.
     __int__ = __float__ = __index__ = __hash__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
+    __getitem__ = __len__ = __iter__ = __round__ = __neg__ = __abs__ = _refuse
 
 
 def _form(value: int, plural: Callable[[int], int]) -> int:

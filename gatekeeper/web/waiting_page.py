@@ -77,7 +77,7 @@ class WaitingPage:
             try:
                 composed = self._composer.compose(key, values, render)
             except Exception as error:  # noqa: BLE001  a template may raise anything
-                self._render_for_each(repr(error))
+                self._render_for_each(str(error))
                 return self.rendered(view)
         return self._page(Filled(composed, values, words), words)
 

@@ -37,6 +37,10 @@ async def test_it_shows_the_templates_and_the_rooms_of_the_configuration(tmp_pat
         "preview", "--room", "shop", "--position", "3", "--message", "<Hi>", folder=tmp_path
     )
     assert own.stdout == "Shop: 3, &lt;Hi&gt;\n"
+    (tmp_path / "own.html").write_text("{{ (view.position or 0) + 1 }}")
+    own = await gatekeeper("preview", "--room", "shop", "--position", "3", folder=tmp_path)
+    assert own.stdout == "4\n"
+    assert "it computes with position" in own.stderr
     club = await gatekeeper("preview", "--room", "club", "--position", "90", folder=tmp_path)
     assert club.stdout == "Club: 2 minutes\n"
 

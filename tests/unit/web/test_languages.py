@@ -1,6 +1,8 @@
 """Which language a visitor reads, and how numbers are written in it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatekeeper.web.languages import language, languages, preferred
 
@@ -47,6 +49,11 @@ def test_the_best_language_is_found_by_weight_and_by_shortening_each_range(
     accept_language: str, code: str
 ) -> None:
     assert preferred(accept_language).code == code
+
+
+@given(st.text() | st.text(alphabet="de-*;q=0.1, AT"))
+def test_whatever_is_accepted_some_language_is_preferred(accept_language: str) -> None:
+    assert preferred(accept_language) in languages().values()
 
 
 def test_at_least_ten_languages_are_read_besides_english() -> None:
