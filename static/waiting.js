@@ -231,11 +231,13 @@
     document.title = label + (position === null ? heading() : data.title);
     const mark = position !== null ? short(position) : data.state === "admitted" ? "✓" : "!";
     const size = [0, 22, 20, 16, 13][mark.length];
-    document.querySelector("link[rel=icon]").href = "data:image/svg+xml," + encodeURIComponent(
+    const icon = "data:image/svg+xml," + encodeURIComponent(
       '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="' +
       (position !== null || data.state === "admitted" ? "#17684f" : "#8f4410") +
       '"/><text x="16" y="' + (16 + size * .36) + '" text-anchor="middle" fill="#fff" font-family="system-ui,sans-serif" font-weight="700" font-size="' +
       size + '">' + mark + "</text></svg>");
+    const link = document.querySelector("link[rel=icon]");
+    if (link.getAttribute("href") !== icon) link.href = icon;
   }
 
   function short(position) {

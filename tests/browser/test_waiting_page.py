@@ -399,7 +399,7 @@ async def test_without_script_the_page_reads_well_and_renews_itself(
     await expect(page.locator("noscript p")).to_have_text(
         "The page renews itself every 10 seconds."
     )
-    await expect(page.locator("progress")).to_be_hidden()
+    await expect(page.locator("#progress")).to_be_hidden()
     await expect(page.locator('meta[http-equiv="refresh"]')).to_have_attribute("content", "10")
 
 
