@@ -110,7 +110,7 @@ def test_the_configuration_loads_and_listens_where_probes_and_services_ask(
         for name in ("startupProbe", "readinessProbe", "livenessProbe")
     }
     assert paths == {
-        "startupProbe": ("/readyz", "admin"),
+        "startupProbe": ("/.gatekeeper/health", "http"),
         "readinessProbe": ("/.gatekeeper/health", "http"),
         "livenessProbe": ("/healthz", "admin"),
     }
