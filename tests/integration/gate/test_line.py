@@ -84,6 +84,7 @@ async def test_the_page_stands_at_the_address_asked_for(
         assert {name.strip() for name in answer.headers["Vary"].split(",")} == {
             "Accept",
             "Accept-Encoding",
+            "Accept-Language",
             "Cookie",
         }
         assert list(visitor.cookies()) == [f"gatekeeper-{room_name}"]

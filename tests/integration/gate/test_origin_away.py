@@ -101,7 +101,9 @@ async def test_nobody_is_promised_a_place_where_there_is_none(
     ):
         page = await visitor.ask("GET", "/free", headers=HTML)
         assert page.status == 502
-        assert "place" not in page.text
+        words = page.text.partition("<main>")[2].partition("</main>")[0]
+        assert "does not answer" in words
+        assert "place" not in words
 
 
 async def test_those_who_wait_do_not_notice(store_url: str, room_name: RoomName) -> None:
