@@ -23,7 +23,7 @@ _HEAD = re.compile(
     rb"((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*+)"
     rb"\r\n\r\n"
 )
-_MOST_FOR_US = 100  # they are put together one by one
+_MOST_FOR_US = 1000  # they are put together one by one
 _MOST_DIGITS = 18  # what every 64-bit parser reads alike
 
 # What concerns this connection alone (RFC 9110 section 7.6.1), what is said to the gate, and the

@@ -124,7 +124,7 @@ class ClientConnection(asyncio.Protocol):
             self.close_if_idle()
 
     def data_received(self, data: bytes) -> None:
-        if self._state is _HEAD and not self._received:
+        if self._state is _HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
             passage = self._lane.admission.recall(data, self._peer)
             if passage is not None:
                 self._pass(passage, data)

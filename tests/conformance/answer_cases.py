@@ -69,6 +69,30 @@ GOOD = {
         + b"ok",
         OK,
     ),
+    "a hundred cookies and more": answers(
+        head(*[b"Set-Cookie: c%d=%0100d" % (n, n) for n in range(150)], b"Content-Length: 2")
+        + b"ok"
+    ),
+    "a redirect": answers(
+        head(b"Location: /there", b"Content-Length: 0", line=b"HTTP/1.1 302 Found")
+    ),
+    "205": answers(head(b"Content-Length: 0", line=b"HTTP/1.1 205 Reset Content")),
+    "chunks in capitals and with zeros": answers(
+        head(CHUNKED) + b"000A\r\n0123456789\r\n00\r\n\r\n"
+    ),
+    "a coding in capitals": answers(
+        head(b"TRANSFER-ENCODING: CHUNKED") + CHUNKS, head(CHUNKED) + CHUNKS
+    ),
+    "fields named like those of the connection": answers(
+        head(b"X-Connection: close", b"Te-X: 1", b"Upgrades: a", b"Content-Length: 2") + b"ok"
+    ),
+    "Connection naming the length": answers(
+        head(b"Connection: Content-Length", b"Content-Length: 2") + b"ok", OK
+    ),
+    "hints about the connection": answers(
+        head(b"Connection: X", b"X: 1", b"Link: <a>", line=b"HTTP/1.1 103 Early Hints") + OK,
+        head(b"Link: <a>", line=b"HTTP/1.1 103 Early Hints") + OK,
+    ),
     "Connection: close": answers(
         head(b"Connection: close", b"Content-Length: 2") + b"ok", OK, then="close"
     ),
@@ -106,6 +130,10 @@ BAD = {
         head(b"Upgrade: websocket", b"Connection: Upgrade", line=b"HTTP/1.1 101 Switching")
     ),
     "a head of 64 KiB": fails(head(*[b"X: " + b"a" * 1000] * 66)),
+    "a length with a sign, for HEAD": Case(
+        asked(b"HEAD /"), seen(b"HEAD /"), (Says(head(b"Content-Length: +2")),), 502
+    ),
+    "a thousand fields about the connection": fails(head(*[b"TE: x"] * 1000)),
     "hints and then nothing": Case(
         GET, SEEN, (Says(HINTS, "close"),), HINTS + b"HTTP/1.1 502 Bad Gateway\r\n", "answered"
     ),

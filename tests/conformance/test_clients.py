@@ -6,6 +6,7 @@ import pytest
 
 from gatekeeper.proxy import SERVER_OPTIONS
 from tests.conformance.cases import GET, OK, SEEN
+from tests.conformance.playing import assert_cut
 from tests.conformance.rig import asked, received, running_stage
 from tests.integration.proxy.rig import Origin, Script, Wire, answering, until
 
@@ -123,6 +124,36 @@ async def test_a_client_that_closes_ends_the_exchange(
         await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
 
 
+async def test_an_origin_that_falls_silent_in_the_body_breaks_the_clients_connection(
+    express: bool, store_url: str
+) -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            await wire.gone()
+
+        return script
+
+    async with running_stage(
+        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "100ms"'
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(GET)
+        await wire.head()
+        await assert_cut(wire)
+        assert len(stage.origin.requests) == 1
+
+
+async def test_interim_answers_without_end_are_no_stack(express: bool, store_url: str) -> None:
+    """However many come in one read."""
+    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
+    async with running_stage(answering(hints + OK), store_url=store_url, express=express) as stage:
+        wire = await stage.connect()
+        wire.send(GET)
+        assert await received(wire, len(hints + OK)) == hints + OK
+
+
 async def test_a_client_that_leaves_in_the_body_ends_the_exchange(
     express: bool, store_url: str
 ) -> None:
@@ -220,7 +251,10 @@ async def _drained(wire: Wire, data: bytes) -> None:
     await wire.flush()
 
 
-async def test_heads_beyond_the_limits_are_refused(express: bool, store_url: str) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["new fields", "fields said before"])
+async def test_heads_beyond_the_limits_are_refused(
+    known: bool, express: bool, store_url: str
+) -> None:
     async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
         for request in (
             asked(b"GET /" + b"a" * 9000),
@@ -228,11 +262,14 @@ async def test_heads_beyond_the_limits_are_refused(express: bool, store_url: str
             asked(b"GET /", *[b"X: a"] * 200),
         ):
             wire = await stage.connect()
+            if known:
+                wire.send(GET)
+                assert await received(wire, len(OK)) == OK
             wire.send(request)
             answer = await wire.message()
             assert answer.status in {400, 431}
             await wire.gone()
-        assert stage.origin.requests == []
+        assert len(stage.origin.requests) == (3 if known else 0)
 
 
 async def test_a_head_longer_than_a_plain_one_is_forwarded_the_long_way(
