@@ -56,6 +56,11 @@ def fails(said: bytes, *, status: int = 502, then: str = "stay", end: str = "sta
     return Case(GET, SEEN, (Says(said, then),), status, end)
 
 
+def at_host(host: bytes) -> tuple[bytes, bytes]:
+    """A request for another host, as the client sends it and as the origin sees it."""
+    return GET.replace(b"shop.example", host), SEEN.replace(b"shop.example", host)
+
+
 def head(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> bytes:
     return b"\r\n".join([line, *fields, b"", b""])
 
@@ -134,6 +139,26 @@ REQUESTS = {
     ),
     "absolute-form": Case(
         asked(b"GET http://SHOP.example/a?b"), seen(b"GET /a?b"), (Says(OK),), OK
+    ),
+    "OPTIONS of the whole server": passes(b"OPTIONS *", goes_on=()),
+    "a method nobody knows": passes(b"PURGE /", goes_on=()),
+    "a host that is an address": Case(*at_host(b"[2001:db8::1]:8080"), (Says(OK),), OK),
+    "a host in capitals with a port": Case(*at_host(b"SHOP.example:80"), (Says(OK),), OK),
+    "two cookie fields": Case(
+        asked(b"GET /", b"Cookie: a=1"), seen(b"GET /", b"Cookie: a=1"), (Says(OK),), OK
+    ),
+    "an expectation, which is the origin's to meet": Case(
+        asked(b"POST /", b"Expect: 100-continue", b"Content-Length: 3", body=b"abc"),
+        seen(b"POST /", b"Expect: 100-continue", b"Content-Length: 3", body=b"abc"),
+        (Says(b"HTTP/1.1 100 Continue\r\n\r\n" + OK),),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+    ),
+    "HEAD and Connection: close": Case(
+        asked(b"HEAD /", b"Connection: close"),
+        seen(b"HEAD /"),
+        (Says(OK[:-2]),),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
+        "close",
     ),
     "an empty line before the request": Case(b"\r\n" + GET, SEEN, (Says(OK),), OK),
     "Connection: close": Case(
