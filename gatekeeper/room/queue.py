@@ -191,6 +191,7 @@ class Queue:
                 str(known.admitted_total),
                 str(known.abandoned_total),
                 known.message,
+                str(known.expected),
             ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -230,6 +231,7 @@ class Queue:
             _us(rules.abandon_after_s),
             _us(rules.pass_life_s),
             _us(self._recovery_window_s(self._newest_known())),
+            str(rules.max_active),
             kinds,
             *arguments,
         )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from gatekeeper.policy.decision import Mode
 from gatekeeper.values import parse_message
 
-_FIELDS_IN_REPLY = 18
+_FIELDS_IN_REPLY = 19
 _TEXTS = ("mode", "message")
 
 
@@ -21,7 +21,8 @@ _TEXTS = ("mode", "message")
 class RoomState:
     """Everything a replica knows of a room. Times and arrivals in microseconds of the store.
 
-    `message` is what the operator tells all who wait, one line; "" is nothing.
+    `message` is what the operator tells all who wait, one line; "" is nothing. `expected` are those
+    of the active who have yet to show their token: released, or let through on arrival just now.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class RoomState:
     revocations: int
     queue_length: int
     active: int
+    expected: int
     replicas: int
     now_us: int
 
@@ -78,13 +80,14 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and what else the message carries.
 
     Raises ValueError when it is not one. Unknown fields are left to a newer release, and one
-    before this knows of no message.
+    before this knows of no message and expects nobody.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
         raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
     try:
         raw.setdefault("message", "")
+        raw.setdefault("expected", 0)
         known = {name: raw.pop(name) for name in RoomState.__dataclass_fields__}
         known["message"] = parse_message(known["message"])
         known["mode"] = _mode(str(known["mode"]).encode())

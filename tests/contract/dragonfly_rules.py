@@ -198,6 +198,9 @@ class DragonflyRules:
         self._store(key, value)
         return removed
 
+    def hlen(self, key: str) -> Reply:
+        return len(self._hash(key))
+
     def hincrby(self, key: str, field: str, by: str) -> Reply:
         value = self._hash(key)
         total = _integer(value.get(field, "0"), what="hash value is not an integer") + _integer(by)
@@ -335,6 +338,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Reply], int, int]] = {
     "HSET": (DragonflyRules.hset, 3, _NO_LIMIT),
     "HSETNX": (DragonflyRules.hsetnx, 3, 3),
     "HDEL": (DragonflyRules.hdel, 2, _NO_LIMIT),
+    "HLEN": (DragonflyRules.hlen, 1, 1),
     "HINCRBY": (DragonflyRules.hincrby, 3, 3),
     "HEXISTS": (DragonflyRules.hexists, 2, 2),
     "ZADD": (DragonflyRules.zadd, 3, _NO_LIMIT),

@@ -241,6 +241,7 @@ hash_commands = st.one_of(
     st.tuples(st.just("HMGET"), members, members),
     st.tuples(st.just("HDEL"), members, members),
     st.tuples(st.just("HEXISTS"), members),
+    st.tuples(st.just("HLEN")),
     st.tuples(st.just("HINCRBY"), members, st.sampled_from(["1", "-2"])),
     st.tuples(st.just("DEL")),
 )

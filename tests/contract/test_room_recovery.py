@@ -15,7 +15,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.state import RoomState
+from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import RedisStore, load_script, room_keys
 from tests.contract.grounds import (
     Contents,
@@ -208,7 +208,7 @@ async def test_a_rollback_to_an_older_snapshot_is_noticed_and_made_good(
     assert state.rate_per_minute == 33
     assert state.recovering_until_us > state.now_us
     assert await replica.released() == 0
-    assert len(entered(await poll(replica, answers))) == 0
+    assert entered(await poll(replica, answers)) == crowd(4)  # those, and nobody else
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
@@ -272,6 +272,58 @@ async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_be
     assert sum(a == b for a, b in zip(told, (5, Mode.ENDED, "over"), strict=True)) >= 2
     await lose_everything(ground)
     assert is_set(await late.look())
+
+
+async def test_one_who_was_released_before_a_loss_and_had_not_come_for_it_enters_all_the_same(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="60/min", burst=2, max_active=3)
+    answers = await arrive(replica, crowd(6))
+    assert len(entered(answers)) == 2
+    await ground.pass_time(1)
+    assert await replica.released() == 1  # v0002, which is the third inside
+    await lose_everything(ground)
+    standings = await poll(replica, {name: answers[name] for name in ("v0003", "v0002")})
+    assert entered(standings) == ["v0002"]
+    assert entered(await poll(replica, {"v0002": answers["v0002"]})) == ["v0002"]
+    state = await replica.look()
+    assert (state.active, state.queue_length, state.admitted_total) == (1, 1, 3)
+    await ground.pass_time(WINDOW_S)
+    await poll(replica, {"v0003": answers["v0003"]})
+    assert await replica.released() == 1
+
+
+async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, crowd(6))
+    await replica.allow(4)
+    await replica.released()
+    claimed = {name: answers[name] for name in crowd(1)}
+    assert entered(await poll(replica, claimed)) == crowd(1)
+    assert (await replica.look()).expected == 3
+    await lose_everything(ground)
+    late = await open_room(rate=0)  # knows nothing, and lets nobody in for it
+    assert entered(await poll(late, answers)) == []
+    # Whose ticket was spent is forgotten, so that it may be this one who comes first.
+    assert entered(await poll(replica, answers)) == crowd(3)
+    assert (await replica.look()).expected == 0
+    await lose_everything(ground)
+    assert entered(await poll(replica, answers)) == []
+
+
+async def test_after_a_loss_nobody_gets_a_slot_back_that_is_not_free(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, max_active=2)
+    answers = await arrive(replica, crowd(2))
+    await replica.allow(2)
+    await replica.released()
+    await lose_everything(ground)
+    state = await replica.look()
+    await replica.queue.touch(VisitorId("inside"), until_us=state.now_us + 60_000_000)
+    assert entered(await poll(replica, answers)) == crowd(1)
 
 
 async def test_after_two_losses_the_watermark_is_the_highest_that_anyone_knew(
@@ -454,8 +506,9 @@ LOOK = [*KNOWS_NOTHING, "1", "look", ""]
 KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
     "join": [*KNOWS_NOTHING, "60", "x", "1", "start"],
-    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", ""],
-    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", ""],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0"],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0"],
+    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", ""],
     "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
     "control, knowing a strange version": ["1", "x", "1", "look", ""],
 } | {
@@ -463,10 +516,10 @@ BAD_CALLS: dict[str, list[str]] = {
         "arrive": ["1", "0", "20000000", "x", "0", "dan"],
         "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
         "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
-        "poll": ["90000000", "1", "1", "tt", "ann", "1", "bob", "x"],
-        "poll, a life": ["90000000", "inf", "1", "t", "ann", "1"],
-        "poll, cut short": ["90000000", "1", "1", "tt", "bob", "1", "ann"],
-        "poll, a letter missing": ["90000000", "1", "1", "t", "bob", "1", "ann", "1"],
+        "poll": ["90000000", "1", "1", "0", "tt", "ann", "1", "bob", "x"],
+        "poll, a life": ["90000000", "inf", "1", "0", "t", "ann", "1"],
+        "poll, cut short": ["90000000", "1", "1", "0", "tt", "bob", "1", "ann"],
+        "poll, a letter missing": ["90000000", "1", "1", "0", "t", "bob", "1", "ann", "1"],
         "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
         "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
         "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
@@ -518,8 +571,8 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         private_store.resume()
         for _ in range(12):
             reply = await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "a", "b"])
-            assert reply[18:] == [b"2", b"2"]
-            assert len(await store.run(load_script("control"), keys, LOOK)) == 18
+            assert parse_reply(reply)[1] == [b"2", b"2"]
+            assert parse_reply(await store.run(load_script("control"), keys, LOOK))[1] == []
     finally:
         await store.close()
 

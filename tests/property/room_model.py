@@ -64,6 +64,7 @@ class RoomModel:
     filled_at_us: int = 0
     grants: int = 0
     watermark_us: int = 0
+    claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
     totals: Totals = field(default_factory=Totals)
@@ -117,6 +118,7 @@ class RoomModel:
                 self.message = known.message
             granted = self.grants if self._has_said("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
+            self.claims_until = known.admitted_total + known.expected
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
         if starting and self.configured_rate != configured:
             self._refill()
@@ -159,8 +161,15 @@ class RoomModel:
     def _poll(self, asking: Asking, *, window_us: int) -> Standing:
         name, now_us = asking.visitor, self.now_us
         deadline_us = now_us + _us(self.rules.abandon_after_s)
+        was_released = (
+            not asking.has_pass
+            and not asking.by_proxy
+            and asking.arrival_us <= self.watermark_us
+            and self._claims_left() > 0
+            and self._free() > 0
+        )
         match self.people.get(name):
-            case Waiting() as waiting:
+            case Waiting() as waiting if not was_released:
                 waiting.deadline_us = deadline_us
                 return Placed(asking.arrival_us, self._ahead(name))
             case Inside() as inside:
@@ -170,6 +179,10 @@ class RoomModel:
                 return Granted(asking.arrival_us, proven=True)
             case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
                 return Gone()
+        if was_released:
+            self.people[name] = Inside(now_us + _us(self.rules.pass_life_s), claimed=True)
+            self.totals.admitted += 1
+            return Granted(asking.arrival_us, proven=True)
         born_until_us = self.epoch + window_us
         if asking.arrival_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
@@ -257,7 +270,17 @@ class RoomModel:
         self.message = message
         self.said["message"] = self.epoch
 
+    def expected(self) -> int:
+        inside = (self.people[name] for name in self.inside())
+        unproven = sum(isinstance(each, Inside) and not each.claimed for each in inside)
+        return unproven + self._claims_left()
+
     # Underneath
+
+    def _claims_left(self) -> int:
+        if self.now_us >= self.recovering_until_us:
+            return 0
+        return max(self.claims_until - self.totals.admitted, 0)
 
     def _has_said(self, word: str) -> bool:
         return self.said.get(word) == self.epoch

@@ -203,10 +203,10 @@ class RoomMachine(RuleBasedStateMachine):
     def call_advance(self, at: int, _: object = None) -> int:
         replica, grants = self.replica(at), self.model.grants
         self.let_fall_due()
-        _, count = self.run(replica.queue.advance())
+        state, count = self.run(replica.queue.advance())
         present = self.model.line()
         released = self.model.advance()
-        assert count == len(released)
+        assert (count, state.expected) == (len(released), self.model.expected())
         arrivals = {name: arrival_us for arrival_us, name in present}
         if released:
             last_us = max(arrivals[name] for name in released)
@@ -426,9 +426,9 @@ class RoomMachine(RuleBasedStateMachine):
         newest = self.newest_known()
         assert self.copy
         data, model = deepcopy(self.copy)
-        data[_STATE]["attended_at"] = str(self.ground.rules.clock_us)  # a pacer was there
         self.ground.rules.data, self.model = data, model
         model.clock_us = self.ground.rules.clock_us
+        data[_STATE]["attended_at"] = str(model.now_us)  # a pacer was there
         is_older = (model.epoch, int(data[_STATE]["version"])) < (newest.epoch, newest.version)
         order.sort(key=lambda at: self.replicas[at].newest is not newest)
         self.come_back(order)
@@ -491,6 +491,7 @@ class RoomMachine(RuleBasedStateMachine):
             "watermark": model.watermark_us,
             "last": model.last_us,
             "recovering_until": model.recovering_until_us,
+            "claims_until": model.claims_until,
             "arrived": totals.arrived,
             "released": totals.released,
             "admitted": totals.admitted,

@@ -61,7 +61,7 @@ local present = now
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
-  'walked', 'walked_at', 'said' }
+  'walked', 'walked_at', 'said', 'claims_until' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true, said = true }
 
 local stored = {}
@@ -196,10 +196,17 @@ local function free_slots(max_active)
   return free
 end
 
+-- After a loss: how many may still come for the slot that was theirs before it.
+local function claims_left(s)
+  return now < s.recovering_until and math.max(s.claims_until - s.admitted, 0) or 0
+end
+
 -- Every reply begins with the state as the replicas know it.
 local function reply_with(s)
+  local waiting = redis.call('ZCARD', QUEUE)
+  local expected = math.max(redis.call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
   return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, fmt(s.watermark), fmt(s.last),
     fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
-    fmt(s.recovering_until), fmt(s.revocations), fmt(redis.call('ZCARD', QUEUE)),
-    fmt(redis.call('ZCARD', ACTIVE)), fmt(redis.call('ZCARD', REPLICAS)), fmt(now) }
+    fmt(s.recovering_until), fmt(s.revocations), fmt(waiting), fmt(redis.call('ZCARD', ACTIVE)),
+    fmt(expected), fmt(redis.call('ZCARD', REPLICAS)), fmt(now) }
 end

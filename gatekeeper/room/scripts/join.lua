@@ -3,7 +3,7 @@
 -- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds   4 'start' when
 --       this call is a replica's start, else ''   then the state that the caller knows, if it does:
 --       5 mode  6 rate  7 watermark  8 last arrival  9 grants  10 arrived  11 released  12 admitted
---       13 abandoned  14 message
+--       13 abandoned  14 message  15 how many are expected to come for their slot
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
@@ -20,7 +20,7 @@ if not s then
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
     configured_rate = configured, attended_at = now, unattended = 0, message = '', said = '',
-    walked = 0, walked_at = now }
+    walked = 0, walked_at = now, claims_until = 0 }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end
@@ -49,6 +49,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
     if not has_said(s, 'message') then s.message = ARGV[14] end
     s.grants = has_said(s, 'allow') and math.max(s.grants, grants) or grants
     s.level = 0
+    s.claims_until = number(ARGV[12]) + number(ARGV[15])
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
   end

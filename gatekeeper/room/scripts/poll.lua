@@ -1,9 +1,9 @@
 -- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
 --
--- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window
---       4 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a replica asks for
+-- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 max_active
+--       5 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a replica asks for
 --       one it stamped: a place, but neither heartbeat nor claim)
---       5… visitor, arrival by their token, visitor, …
+--       6… visitor, arrival by their token, visitor, …
 -- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
 --       admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows
 --       less than the caller.
@@ -11,11 +11,13 @@
 -- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
 -- everything) comes back to their own place by arrival: to the head if it was released meanwhile.
+-- While the store recovers from a loss, the watermark says who was released, as it does while the
+-- store is away: they get back the slot that was forgotten, as many of them as had not come for it.
 -- Polling twice is polling once.
 
 local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local kinds, arrivals = ARGV[4], {}
-for i = 5, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
+local max_active, kinds, arrivals = number(ARGV[4]), ARGV[5], {}
+for i = 6, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
 if #kinds ~= #arrivals then error('a letter for each visitor') end
 local STAMPED, TICKET = string.byte('st', 1, 2)
 
@@ -24,12 +26,18 @@ if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats = tenths(present + wait_us), {}
 
+-- Before the loss; of one whom the store knows as waiting, or not at all.
+local function was_released(arrival, kind)
+  return kind == TICKET and arrival <= s.watermark and claims_left(s) > 0
+    and free_slots(max_active) > 0
+end
+
 local answers = {}
 for at = 1, #arrivals do
-  local visitor, arrival, kind = ARGV[2 * at + 3], arrivals[at], string.byte(kinds, at)
+  local visitor, arrival, kind = ARGV[2 * at + 4], arrivals[at], string.byte(kinds, at)
   local answer
   local ahead = redis.call('ZRANK', QUEUE, visitor)
-  if ahead then
+  if ahead and not was_released(arrival, kind) then
     if kind ~= STAMPED then add_pair(heartbeats, visitor, deadline) end
     answer = fmt(ahead)
   elseif score(ACTIVE, visitor) then
@@ -44,6 +52,12 @@ for at = 1, #arrivals do
     end
   elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     answer = 'gone'
+  elseif was_released(arrival, kind) then
+    answer = 'in'
+    redis.call('ZREM', QUEUE, visitor)
+    redis.call('HDEL', DEADLINES, visitor)
+    redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
+    s.admitted, changed = s.admitted + 1, true
   else
     -- A ticket from before this store was born: others like it are on their way. (An epoch in the
     -- future is no birth but a clock that is behind; join has seen to the recovery.)

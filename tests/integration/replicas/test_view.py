@@ -26,6 +26,7 @@ STATE = RoomState(
     revocations=0,
     queue_length=0,
     active=0,
+    expected=0,
     replicas=1,
     now_us=round(START_S * 1_000_000),
 )

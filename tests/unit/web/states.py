@@ -24,6 +24,7 @@ _STATE = RoomState(
     revocations=0,
     queue_length=2000,
     active=3,
+    expected=0,
     replicas=1,
     now_us=0,
 )
