@@ -15,6 +15,7 @@ from gatekeeper.demo.verdict import Verdict
 from gatekeeper.demo.witness import Progress
 
 _LINE_EVERY_S = 5.0
+_MOST_LINES = 20  # of violations
 _MARKS = {True: "held", False: "BROKEN", None: "not judged"}
 
 Render = Callable[[Progress], RenderableType]
@@ -84,6 +85,10 @@ def text_of(verdict: Verdict) -> str:
     told = verdict.figures
     lines = [f"{_MARKS[each.held]:>10}  {each.name}: {each.detail}" for each in verdict.promises]
     lines += [f"{'PROBLEM':>10}  {problem}" for problem in verdict.problems]
+    for each in verdict.violations[:_MOST_LINES]:
+        lines.append(f"{each.at_s:>8.1f} s  visitor {each.visitor} {each.what}")
+    if (more := len(verdict.violations) - _MOST_LINES) > 0:
+        lines.append(f"{'':>10}  and {more} more, at least")
     lines.append("")
     lines.append(
         f"{told['arrived']} arrived, {told['admitted']} admitted ({told['admitted_at_once']} at "

@@ -19,7 +19,7 @@ from gatekeeper.demo.judge import (
     most_counted_in,
 )
 from gatekeeper.demo.plan import CrowdPlan
-from gatekeeper.demo.witness import Point, Witness
+from gatekeeper.demo.witness import Point, Violation, Witness
 
 _WINDOW_S = 60.0
 _FIXED_INTERVAL_S = 5.0  # what a page without any policy asks at
@@ -38,6 +38,7 @@ class Promise:
 class Verdict:
     promises: tuple[Promise, ...]
     problems: tuple[str, ...]
+    violations: tuple[Violation, ...]  # one by one, the first of them
     figures: dict[str, Any]
     curve: tuple[Point, ...]
     rate_per_minute: float
@@ -52,6 +53,7 @@ class Verdict:
             "ok": self.ok,
             "promises": [asdict(each) for each in self.promises],
             "problems": list(self.problems),
+            "violations": [asdict(each) for each in self.violations],
             "figures": self.figures,
         }
 
@@ -76,6 +78,7 @@ def verdict_of(
             _lies(witness),
         ),
         problems=tuple(found),
+        violations=tuple(witness.violations),
         figures=_figures(witness, rate_per_minute=rate, elapsed_s=elapsed_s),
         curve=tuple(witness.curve),
         rate_per_minute=rate,

@@ -17,6 +17,7 @@ from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
 
 _RATE_SPAN_S = 30.0
+_MOST_VIOLATIONS = 200  # written down one by one; all are counted
 _MOST_POINTS = 1200  # of the curve; beyond that every second one goes
 _TRUSTED_SILENCE_S = 10.0  # a pass may end when its holder is silent for long
 
@@ -46,6 +47,15 @@ class Progress:
     told_rate_per_minute: float
     requests_per_s: float
     room: RoomFigures | None
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise broken to one visitor."""
+
+    at_s: float
+    visitor: int
+    what: str
 
 
 @dataclass(slots=True)
@@ -91,6 +101,7 @@ class Witness:
         self.late_s = array("d")  # a sample of how late the crowd itself asked
         self.admitted_began_s = array("d")
         self.admitted_ended_s = array("d")
+        self.violations: list[Violation] = []
         self.samples: list[Sample] = []
         self.room: RoomFigures | None = None
         self.curve: list[Point] = []
@@ -134,12 +145,12 @@ class Witness:
                 self._visits(visitor, answer, began_s=began_s, now_s=now_s)
             case Ask.LIE_TO_STATUS:
                 believed = answer.said in {Said.WAITING, Said.ADMITTED}
-                self.lies.count(believed=believed, what="a forged token had a standing")
+                self._lied(visitor, believed, "a forged token had a standing", now_s=now_s)
             case Ask.LIE_TO_SITE:
-                self._lied_to_site(answer, sent=sent, began_s=began_s)
+                self._lied_to_site(visitor, answer, sent=sent, began_s=began_s, now_s=now_s)
             case Ask.REPLAY:
                 believed = answer.said in {Said.WAITING, Said.ADMITTED}
-                self.lies.count(believed=believed, what="a spent ticket counted again")
+                self._lied(visitor, believed, "a spent ticket counted again", now_s=now_s)
 
     def moved(self, before: Stage, after: Stage) -> None:
         """A visitor went from one stage to another."""
@@ -163,8 +174,11 @@ class Witness:
         place = visitor.place
         if answer.said is Said.NOTHING and place.present:
             self.places_lost += 1
+            self._violated(visitor, "lost the place", now_s=now_s)
         if answer.claims is not None and answer.claims.arrival_us != place.arrival_us:
             self.places_moved += place.present
+            if place.present:
+                self._violated(visitor, "was given another place", now_s=now_s)
             place.arrival_us = answer.claims.arrival_us
         if answer.said is Said.WAITING:
             self._waits(visitor, answer, now_s=now_s)
@@ -172,8 +186,10 @@ class Witness:
             self._enters(visitor, now_s=now_s)
 
     def _waits(self, visitor: Visitor, answer: Answer, *, now_s: float) -> None:
-        known = answer.position is not None
+        known, before = answer.position is not None, self.order.inversions
         self.order.waits(visitor.place, now_s=now_s, refresh_s=answer.refresh_s, known=known)
+        if self.order.inversions > before:
+            self._violated(visitor, "waited while one who came later was in", now_s=now_s)
         if visitor.eta_s is None and answer.eta_s is not None:
             visitor.eta_s = answer.eta_s
             visitor.expected_s = now_s + answer.eta_s
@@ -200,17 +216,29 @@ class Witness:
         silence_s = began_s - (visitor.place.heard_s or began_s)
         if answer.said is Said.WAITING and silence_s < _TRUSTED_SILENCE_S:
             self.turned_back += 1
+            self._violated(visitor, "was in, and told to wait", now_s=now_s)
         self.visits += answer.said is Said.THROUGH
         visitor.place.heard_s = now_s
 
-    def _lied_to_site(self, answer: Answer, *, sent: Token | None, began_s: float) -> None:
+    def _violated(self, visitor: Visitor, what: str, *, now_s: float) -> None:
+        if len(self.violations) < _MOST_VIOLATIONS:
+            self.violations.append(Violation(now_s, visitor.number, what))
+
+    def _lied(self, visitor: Visitor, believed: bool, what: str, *, now_s: float) -> None:
+        self.lies.count(believed=believed, what=what)
+        if believed:
+            self._violated(visitor, what, now_s=now_s)
+
+    def _lied_to_site(
+        self, visitor: Visitor, answer: Answer, *, sent: Token | None, began_s: float, now_s: float
+    ) -> None:
         """A liar is a newcomer, and gets a token of their own; with none the lie was believed."""
         if answer.said is Said.FAILED:
             return
         lie = claims_of(sent.raw) if sent else None
         given = answer.claims
         believed = given is None or (lie is not None and given.visitor == lie.visitor)
-        self.lies.count(believed=believed, what="a forged token passed for one of ours")
+        self._lied(visitor, believed, "a forged token passed for one of ours", now_s=now_s)
         if answer.said is Said.THROUGH and given is not None:
             self._newcomer_entered(given, began_s=began_s)
 

@@ -10,7 +10,7 @@ from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.plot import svg_of
 from gatekeeper.demo.report import LiveReport, text_of
 from gatekeeper.demo.verdict import Promise, Verdict, verdict_of
-from gatekeeper.demo.witness import Point, Progress, Witness
+from gatekeeper.demo.witness import Point, Progress, Violation, Witness
 
 PROGRESS = Progress(
     elapsed_s=0,
@@ -64,6 +64,16 @@ def test_the_text_names_every_promise_and_every_problem(empty: Verdict) -> None:
         assert f"not judged  {promise.name}: {promise.detail}" in text
     assert "PROBLEM  nobody arrived" in text
     assert text.endswith("NOT OK")
+
+
+def test_the_text_names_the_first_violations_one_by_one(empty: Verdict) -> None:
+    violations = tuple(Violation(1.25, number, "lost the place") for number in range(22))
+    text = text_of(replace(empty, violations=violations))
+
+    assert "1.2 s  visitor 0 lost the place" in text
+    assert "visitor 19 lost" in text
+    assert "visitor 20 lost" not in text
+    assert "and 2 more" in text
 
 
 @pytest.mark.parametrize("rate_per_minute", [0, 30, 60_000])
