@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import structlog
@@ -79,16 +79,18 @@ class Pages:
         self._built_in: Pages | None = None
         self._check(source=str(templates) if templates else "templates")
         if templates is not None:
-            self._built_in = Pages(asset_prefix=asset_prefix)
+            self._built_in = _built_in(asset_prefix, frozenset())
 
     @classmethod
     def of(cls, config: Config, *, asset_prefix: str = PUBLIC_ASSET_PREFIX) -> Pages:
-        server = config.server
+        server, waiting = config.server, frozenset(room.template for room in config.rooms)
+        if not server.templates and not server.static:
+            return _built_in(asset_prefix, waiting)
         return cls(
             templates=Path(server.templates) if server.templates else None,
             static=Path(server.static) if server.static else None,
             asset_prefix=asset_prefix,
-            waiting=[room.template for room in config.rooms],
+            waiting=waiting,
         )
 
     def waiting(self, view: WaitingView, template: str = WAITING) -> Page:
@@ -200,6 +202,12 @@ class Pages:
         yield _DASHBOARD, self.dashboard
         for name, page in self._waiting.items():
             yield name, page.try_out
+
+
+@cache
+def _built_in(asset_prefix: str, waiting: frozenset[str]) -> Pages:
+    """The same for all who serve them in this process: no file of theirs ever changes."""
+    return Pages(asset_prefix=asset_prefix, waiting=waiting)
 
 
 def _is_path(path: str) -> bool:
