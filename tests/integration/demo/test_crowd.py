@@ -111,7 +111,7 @@ async def test_a_gate_that_believes_liars_is_found_out(cheats: Cheats) -> None:
 
 
 async def test_the_operators_count_shows_a_rate_that_polls_are_too_coarse_to_show() -> None:
-    async with FakeGate(cheats=Cheats(times_faster_than_told=2)).running() as gate:
+    async with FakeGate(cheats=Cheats(times_faster_than_told=4)).running() as gate:
         plan = replace(plan_for(gate), admin_url=gate.url)
         verdict = await judged(gate, plan)
 

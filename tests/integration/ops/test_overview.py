@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gatekeeper.config import RoomName
@@ -48,16 +48,25 @@ burst = 1000
 
 async def until(operator: Visitor, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The first overview in which something is seen."""
+
+    async def look() -> dict[str, Any] | None:
+        told = await overview(operator)
+        return told if seen(told) else None
+
+    return await found(look)
+
+
+async def found(look: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any]:
+    """The first that `look` finds."""
     async with asyncio.timeout(20):
         while True:
-            told = await overview(operator)
-            if seen(told):
+            if (told := await look()) is not None:
                 return told
             await asyncio.sleep(0.1)
 
 
 def busy(told: dict[str, Any]) -> int:
-    """How many rows of replicas, that of all among them, admitted somebody."""
+    """How many rows of replicas, that of all among them, admitted somebody just now."""
     at = told["replica_fields"].index("admitted")
     return sum(bool(row[at]) for row in told["now"]["replicas"].values()) if told["now"] else 0
 
@@ -74,9 +83,15 @@ async def test_each_process_group_sees_the_replicas_of_all_and_which_are_silent(
         with GateProcess(toml) as one, GateProcess(toml) as other:
             await asyncio.gather(one.serving(), other.serving())
             async with Visitor(one.admin_url) as here, Visitor(other.url) as visitor:
-                for path in ("/", "/open/", "/open/", "/open/"):
-                    await visitor.get(path)
-                told = await until(here, lambda told: len(told["replicas"]) == 2 == busy(told))
+                await visitor.get("/")
+
+                async def come_and_look() -> dict[str, Any] | None:
+                    async with Visitor(other.url) as newcomer:
+                        await newcomer.get("/open/")
+                    told = await overview(here)
+                    return told if len(told["replicas"]) == 2 == busy(told) else None
+
+                told = await found(come_and_look)
                 assert sorted(each["own"] for each in told["replicas"]) == [False, True]
                 assert [each["room"] for each in told["rooms"]] == [room_name, f"{room_name}-open"]
                 row = told["now"]["rooms"][room_name]
