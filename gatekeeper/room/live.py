@@ -131,16 +131,17 @@ class LiveRoom:
     async def leave(self, visitors: Sequence[VisitorId]) -> list[Left] | None:
         """Places and slots given back; the visitors' tokens count nowhere any more.
 
-        They stop counting here at once, also when the store is away (then None).
+        They stop counting everywhere at once, also when the store is away (then None).
         """
         self.hear_revoked(visitors, count=0)
-        self._missed.revoked(visitors)
-        if not self.view.store_up:
-            return None
-        try:
-            state, left = await self.queue.leave(visitors)
-        except StoreError as error:
-            self._lost(error)
+        left: list[Left] | None = None
+        if self.view.store_up:
+            try:
+                state, left = await self.queue.leave(visitors)
+            except StoreError as error:
+                self._lost(error)
+        if left is None:
+            await self._events.publish_revoked(self.rules.room, visitors, count=0)
             return None
         self._missed.took_revoked(visitors)
         await self._tell_revoked(visitors, state.revocations)
@@ -226,6 +227,13 @@ class LiveRoom:
             self._told_version, self._told_at_s = version, now_s
 
     def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
+        """`count` 0: the store does not know yet. All who hear that will tell it, for the one
+        who said so may be gone by then."""
+        if count == 0:
+            self._missed.revoked(visitors)
+        self._revoke(visitors, count=count)
+
+    def _revoke(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         until_s = self.view.now_s() + self.rules.revoked_for_s
         self.view.revoke(visitors, until_s=until_s, count=count)
         self.on_revoked(visitors)
@@ -340,7 +348,7 @@ class LiveRoom:
         await self._events.publish_revoked(self.rules.room, visitors, count=count)
 
     def _refused_elsewhere(self, visitor: VisitorId) -> None:
-        self.hear_revoked([visitor], count=0)
+        self._revoke([visitor], count=0)
 
     def _tell_again(self) -> None:
         """The store forgot something, and may have forgotten any of the revocations."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -133,6 +134,37 @@ async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
         assert those_in(people) == [0]
         state = await operator.status()
         assert (state.active, state.queue_length) == (1, 1)
+
+
+async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when_it_is_back(
+    private_store: StoreServer, events_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, **NOBODY, **QUICK)
+    start = partial(running_replica, store_url=private_store.url, events_url=events_url)
+    async with start(keys) as other:
+        async with (
+            start(keys) as first,
+            running_operator(keys, store_url=private_store.url) as operator,
+        ):
+            people = await line_up(2, first)
+            tickets = [person.token for person in people]
+            await operator.allow(2)
+            await eventually(lambda: other.state.watermark_us == people[1].arrival_us)
+            private_store.pause()
+            await ask(people, first)
+            assert those_in(people) == [0, 1]
+            await first.live.leave([people[0].visitor])
+            await eventually(lambda: people[0].visitor in other.live.view.revoked())
+            again = [Person(ticket) for ticket in tickets]
+            await ask(again, other)
+            assert those_in(again) == [1]
+            assert again[0].token != tickets[0]
+        private_store.resume()  # the first, which was told, is gone
+        await back(other)
+        async with start(keys) as third:
+            again = [Person(ticket) for ticket in tickets]
+            await ask(again, third)
+            assert those_in(again) == [1]
 
 
 async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.decision import Placed
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Pass, Ticket, Token
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.operator import Operator
@@ -116,6 +116,11 @@ class Person:
     @property
     def waits(self) -> bool:
         return isinstance(self.token, Ticket)
+
+    @property
+    def visitor(self) -> VisitorId:
+        assert self.token is not None
+        return self.token.visitor
 
     @property
     def arrival_us(self) -> int:
