@@ -143,7 +143,7 @@ async def _crowd_until(
 def _welcome(serving: Serving) -> str:
     return (
         f"\n  The shop           {serving.url}   open it: you are in line\n"
-        f"  The dashboard      {serving.admin_url}\n"
+        f"  The control room   {serving.admin_url}\n"
         f"  Let 10 more in     {_allow_command(serving, 10)}\n"
         f"  The rate is {_RATE}; Ctrl-C ends everything.\n"
     )

@@ -260,7 +260,8 @@ class NatsEvents:
         log.debug("events_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
-        log.warning("events_lost")
+        if not self._closing:
+            log.warning("events_lost")
 
     async def _on_reconnected(self) -> None:
         log.info("events_back")

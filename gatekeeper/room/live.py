@@ -290,7 +290,8 @@ class LiveRoom:
         self.view.settle(held)
         if not self.view.store_up:
             await self._give_what_was_missed()  # also what was missed since this beat began
-            log.info("store_back", room=self.rules.room)
+            if self._is_late or self._regained_at_s:
+                log.info("store_back", room=self.rules.room)
             self.view.regain_store()
             self._regained_at_s = self.view.now_s()
         if self.view.vouched is not None:
