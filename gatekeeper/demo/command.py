@@ -157,8 +157,8 @@ def simulate(
     With several URLs, those of replicas, each request of a visitor goes to any of them. One process
     holds tens of thousands of visitors. They come back when they are told to, go to the site once
     they are let in, and what they are told is held against what the gate promised: first come,
-    first served; never above rate and burst; never more than max_active inside; nobody loses the
-    place; whoever is in stays in; no false token counts.
+    first served; never above rate and burst; never more than max_active inside; the watermark never
+    falls; nobody loses the place; whoever is in stays in; no false token counts.
 
     Progress goes to standard error, the verdict to standard output. Exit status 0 when every
     promise that could be judged was kept, 1 when one was broken, 2 for a plan that cannot be.

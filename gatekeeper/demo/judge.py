@@ -179,6 +179,7 @@ class Sample:
     rate_per_minute: float
     direct_certain: int
     direct_possible: int
+    watermark_us: int = 0
 
 
 def most_above_rate(samples: Sequence[Sample], *, rate_per_minute: float) -> float | None:
@@ -224,3 +225,14 @@ def most_above_limit(samples: Sequence[Sample]) -> int | None:
     return max(
         (each.active - each.max_active for each in samples if each.max_active > 0), default=None
     )
+
+
+def deepest_fall_us(samples: Sequence[Sample]) -> int | None:
+    """How far the watermark ever stood below where it had been; None without two samples."""
+    if len(samples) < 2:
+        return None
+    highest_us = deepest_us = 0
+    for sample in samples:
+        highest_us = max(highest_us, sample.watermark_us)
+        deepest_us = max(deepest_us, highest_us - sample.watermark_us)
+    return deepest_us

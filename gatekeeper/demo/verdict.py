@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gatekeeper.demo.judge import (
+    deepest_fall_us,
     most_above_limit,
     most_above_rate,
     most_certain_above_rate,
@@ -21,6 +22,7 @@ from gatekeeper.demo.judge import (
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.witness import Point, Violation, Witness
 
+NO_LIE_COUNTS = "no forged, swapped or spent token counts"
 _WINDOW_S = 60.0
 _FIXED_INTERVAL_S = 5.0  # what a page without any policy asks at
 
@@ -73,6 +75,7 @@ def verdict_of(
             _order(witness),
             _rate(witness, plan, rate_per_minute=rate),
             _max_active(witness),
+            _watermark(witness),
             _places(witness),
             _inside(witness),
             _lies(witness),
@@ -156,6 +159,17 @@ def _max_active(witness: Witness) -> Promise:
     return Promise(name, above <= 0, f"at most {limit + above} inside, {limit} allowed")
 
 
+def _watermark(witness: Witness) -> Promise:
+    name = "the watermark never falls"
+    fall_us = deepest_fall_us(witness.samples)
+    if fall_us is None:
+        return Promise(name, None, "needs the operator's listener")
+    looks = f"looked at {len(witness.samples)} times"
+    if fall_us:
+        return Promise(name, False, f"{looks}, it fell by up to {fall_us / 1e6:.3f} s")
+    return Promise(name, True, looks)
+
+
 def _places(witness: Witness) -> Promise:
     lost, moved = witness.places_lost, witness.places_moved
     name = "nobody who stays loses the place"
@@ -176,7 +190,7 @@ def _inside(witness: Witness) -> Promise:
 
 
 def _lies(witness: Witness) -> Promise:
-    lies, name = witness.lies, "no forged, swapped or spent token counts"
+    lies, name = witness.lies, NO_LIE_COUNTS
     if not lies.told:
         return Promise(name, None, "nobody tried")
     if lies.believed:

@@ -21,6 +21,7 @@ class RoomFigures:
     max_active: int
     queue_length: int
     rate_per_minute: float
+    watermark_us: int
 
 
 class Watch:
@@ -58,6 +59,7 @@ class Watch:
                 max_active=int(room["max_active"]),
                 queue_length=int(room["queue_length"]),
                 rate_per_minute=float(room["rate_per_minute"]),
+                watermark_us=int(room["watermark"]),
             )
         except (StopIteration, KeyError, TypeError, ValueError):
             self.problem = f"the operator's listener answers {answer.status} without the figures"

@@ -17,8 +17,11 @@ from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
 
 _RATE_SPAN_S = 30.0
-_MOST_VIOLATIONS = 200  # written down one by one; all are counted
+MOST_VIOLATIONS = 200  # written down one by one; all are counted
 _MOST_POINTS = 1200  # of the curve; beyond that every second one goes
+FORGED_STANDS = "a forged token had a standing"
+FORGED_PASSES = "a forged token passed for one of ours"
+SPENT_COUNTS = "a spent ticket counted again"
 _TRUSTED_SILENCE_S = 10.0  # a pass may end when its holder is silent for long
 
 
@@ -145,12 +148,12 @@ class Witness:
                 self._visits(visitor, answer, began_s=began_s, now_s=now_s)
             case Ask.LIE_TO_STATUS:
                 believed = answer.said in {Said.WAITING, Said.ADMITTED}
-                self._lied(visitor, believed, "a forged token had a standing", now_s=now_s)
+                self._lied(visitor, believed, FORGED_STANDS, now_s=now_s)
             case Ask.LIE_TO_SITE:
                 self._lied_to_site(visitor, answer, sent=sent, began_s=began_s, now_s=now_s)
             case Ask.REPLAY:
                 believed = answer.said in {Said.WAITING, Said.ADMITTED}
-                self._lied(visitor, believed, "a spent ticket counted again", now_s=now_s)
+                self._lied(visitor, believed, SPENT_COUNTS, now_s=now_s)
 
     def moved(self, before: Stage, after: Stage) -> None:
         """A visitor went from one stage to another."""
@@ -221,7 +224,7 @@ class Witness:
         visitor.place.heard_s = now_s
 
     def _violated(self, visitor: Visitor, what: str, *, now_s: float) -> None:
-        if len(self.violations) < _MOST_VIOLATIONS:
+        if len(self.violations) < MOST_VIOLATIONS:
             self.violations.append(Violation(now_s, visitor.number, what))
 
     def _lied(self, visitor: Visitor, believed: bool, what: str, *, now_s: float) -> None:
@@ -238,7 +241,7 @@ class Witness:
         lie = claims_of(sent.raw) if sent else None
         given = answer.claims
         believed = given is None or (lie is not None and given.visitor == lie.visitor)
-        self._lied(visitor, believed, "a forged token passed for one of ours", now_s=now_s)
+        self._lied(visitor, believed, FORGED_PASSES, now_s=now_s)
         if answer.said is Said.THROUGH and given is not None:
             self._newcomer_entered(given, began_s=began_s)
 
@@ -266,6 +269,7 @@ class Witness:
                 rate_per_minute=figures.rate_per_minute,
                 direct_certain=direct_certain,
                 direct_possible=self.direct()[1],
+                watermark_us=figures.watermark_us,
             )
         )
 

@@ -38,6 +38,7 @@ class Cheats:
     hides_positions: bool = False
     one_replica_knows_no_pass: bool = False
     counts_nobody: bool = False
+    forgets_the_watermark: bool = False
 
 
 @dataclass
@@ -60,6 +61,7 @@ class FakeGate:
     people: dict[str, Person] = field(default_factory=dict)
     line: list[Person] = field(default_factory=list)
     released_total: int = 0
+    watermark_us: int = 0
     active: int = 0
     asked_at: Counter[int] = field(default_factory=Counter)
     _runner: web.AppRunner | None = None
@@ -125,7 +127,9 @@ class FakeGate:
         while self.line and self._free():
             self._level -= 1
             self.released_total += 1
-            self._enter(self.line.pop(-1 if self.cheats.releases_backwards else 0))
+            person = self.line.pop(-1 if self.cheats.releases_backwards else 0)
+            self.watermark_us = max(self.watermark_us, person.arrival_us)
+            self._enter(person)
 
     def _free(self) -> bool:
         return self._level >= 1
@@ -227,6 +231,7 @@ class FakeGate:
         return answer
 
     async def _admin(self, _request: web.Request) -> web.Response:
+        forgets = self.cheats.forgets_the_watermark
         room = {
             "room": "default",
             "rate_per_minute": self.rate_per_minute,
@@ -234,6 +239,7 @@ class FakeGate:
             "active": self.active,
             "max_active": self.max_active,
             "released_total": 0 if self.cheats.counts_nobody else self.released_total,
+            "watermark": self.watermark_us if not forgets else int(self.released_total == 0),
         }
         return web.json_response({"rooms": [room]})
 

@@ -18,6 +18,7 @@ from tests.integration.demo.fake_gate import Cheats, FakeGate
 ORDER = "first come, first served"
 RATE = "never above rate and burst"
 ACTIVE = "never more than max_active inside"
+WATERMARK = "the watermark never falls"
 PLACES = "nobody who stays loses the place"
 INSIDE = "whoever is in stays in"
 LIES = "no forged, swapped or spent token counts"
@@ -58,7 +59,7 @@ async def test_an_honest_gate_is_found_to_keep_every_promise() -> None:
         verdict = await judged(gate, plan)
 
     assert verdict.ok, verdict
-    assert [each.held for each in verdict.promises] == [True] * 6
+    assert [each.held for each in verdict.promises] == [True] * 7
     assert verdict.figures["arrived"] == 40
     assert verdict.figures["failures"] == {}
     assert verdict.figures["still_waiting"] == 0
@@ -133,6 +134,13 @@ async def test_one_too_many_inside_is_found_out() -> None:
         verdict = await judged(gate, plan)
 
     assert broken(verdict) == [ACTIVE]
+
+
+async def test_a_watermark_that_falls_is_found_out() -> None:
+    async with FakeGate(cheats=Cheats(forgets_the_watermark=True)).running() as gate:
+        verdict = await judged(gate, replace(plan_for(gate), admin_url=gate.url))
+
+    assert broken(verdict) == [WATERMARK]
 
 
 async def test_what_nobody_can_judge_is_not_called_held() -> None:

@@ -1,0 +1,95 @@
+"""Gates that are broken on purpose: a check that cannot fail is none, and chaos has to find them.
+
+Rules. A fault is a few lines of the gate said wrongly, and the promise which that breaks. The gates
+of such a run are the package copied to a folder, with those lines changed; nothing here changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import gatekeeper
+
+_PACKAGE = Path(gatekeeper.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`instead` of `line`, wherever it stands in `file`; `breaks` begins the promise's name."""
+
+    file: str
+    line: str
+    instead: str
+    breaks: str
+
+
+_SCRIPTS = "room/scripts/"
+FAULTS = {
+    "half again too many fall due": Fault(
+        _SCRIPTS + "_room.lua",
+        "elapsed * rate * 1000 / 60",
+        "elapsed * rate * 1500 / 60",
+        "never above",
+    ),
+    "one slot too many": Fault(
+        _SCRIPTS + "_room.lua",
+        "local free = max_active - ",
+        "local free = 3 + max_active - ",
+        "never more",
+    ),
+    "newcomers do not look at the line": Fault(
+        _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then", "first come"
+    ),
+    "who returns goes to the end": Fault(
+        _SCRIPTS + "poll.lua",
+        "redis.call('ZADD', QUEUE, fmt(arrival), visitor)",
+        "s.last = s.last + 1 redis.call('ZADD', QUEUE, fmt(s.last), visitor)",
+        "first come",
+    ),
+    "a loss is not recovered from": Fault(
+        _SCRIPTS + "advance.lua", "if now < s.recovering_until then", "if false then", "first come"
+    ),
+    "the watermark is forgotten": Fault(
+        _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { ", "the watermark"
+    ),
+    "nobody remembers who left": Fault(
+        "policy/decision.py",
+        "if token is not None and token.visitor in view.revoked:",
+        "if False:",
+        "no forged",
+    ),
+    "any signature will do": Fault(
+        "policy/tokens.py",
+        "if not hmac.compare_digest(",
+        "if False and not hmac.compare_digest(",
+        "no forged",
+    ),
+}
+
+
+@contextmanager
+def package_with(fault: Fault | None) -> Iterator[dict[str, str]]:
+    """The environment in which a process runs the gate with this fault."""
+    if fault is None:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="gk-fault-") as folder:
+        broken = Path(folder) / "gatekeeper"
+        shutil.copytree(_PACKAGE, broken, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("templates", "static"):
+            (Path(folder) / name).symlink_to(_PACKAGE.parent / name)
+        file = broken / fault.file
+        file.write_text(changed(file.read_text("utf-8"), fault), "utf-8")
+        yield {"PYTHONPATH": folder}
+
+
+def changed(text: str, fault: Fault) -> str:
+    """Raises ValueError when the line is not there any more."""
+    if fault.line not in text:
+        raise ValueError(f"{fault.file} has no {fault.line!r}")
+    return text.replace(fault.line, fault.instead)
