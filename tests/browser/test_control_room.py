@@ -165,14 +165,19 @@ _DAY_MINUTES = 1440
 
 
 async def weight(page: Page) -> dict[str, float]:
-    """Nodes, listeners and bytes that are alive after the garbage was collected."""
+    """Nodes, listeners and bytes that are alive after the garbage was collected: in several
+    rounds, for what one frees may hold what only the next can."""
     session = await page.context.new_cdp_session(page)
     await session.send("HeapProfiler.enable")
-    await session.send("HeapProfiler.collectGarbage")
     await session.send("Performance.enable")
-    metrics = (await session.send("Performance.getMetrics"))["metrics"]
+    found: list[dict[str, float]] = []
+    for _ in range(4):
+        await session.send("HeapProfiler.collectGarbage")
+        await page.evaluate("0")
+        metrics = (await session.send("Performance.getMetrics"))["metrics"]
+        found.append({each["name"]: each["value"] for each in metrics})
     await session.detach()
-    return {each["name"]: each["value"] for each in metrics}
+    return min(found, key=lambda each: each["Nodes"])
 
 
 async def test_a_page_left_open_for_a_day_neither_leaks_nor_stalls(
