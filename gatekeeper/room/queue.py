@@ -231,6 +231,7 @@ class Queue:
             _us(rules.abandon_after_s),
             _us(rules.pass_life_s),
             _us(self._recovery_window_s(self._newest_known())),
+            str(rules.burst),
             str(rules.max_active),
             kinds,
             *arguments,

@@ -313,6 +313,30 @@ async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
     assert entered(await poll(replica, answers)) == []
 
 
+async def test_one_who_was_away_uses_up_nothing_of_those_who_were_released_before_a_loss(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="60/min", burst=3, abandon_after="9s", prove_within="9s")
+    await replica.set_mode(Mode.HOLD)
+    answers = await arrive(replica, crowd(6))
+    await ground.pass_time(8)
+    await poll(replica, {name: answers[name] for name in crowd(6)[2:]})
+    await ground.pass_time(2)  # of v0000 and v0001 nobody heard
+    await replica.set_mode(Mode.AUTO)
+    assert await replica.released() == 3
+    await lose_everything(ground)
+    assert entered(await poll(replica, {"v0005": answers["v0005"]})) == []
+    await ground.pass_time(1.01)
+    back = {name: answers[name] for name in crowd(5)}
+    assert entered(await poll(replica, back)) == crowd(4)  # three expected, and one by the rate
+    assert (await replica.look()).released_total == 4
+    await replica.set_mode(Mode.HOLD)
+    await ground.pass_time(1)
+    assert entered(await poll(replica, back)) == crowd(4)
+    await replica.set_mode(Mode.AUTO)
+    assert entered(await poll(replica, back)) == crowd(5)
+
+
 async def test_after_a_loss_nobody_gets_a_slot_back_that_is_not_free(
     ground: Ground, open_room: Open
 ) -> None:
@@ -516,10 +540,10 @@ BAD_CALLS: dict[str, list[str]] = {
         "arrive": ["1", "0", "20000000", "x", "0", "dan"],
         "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
         "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
-        "poll": ["90000000", "1", "1", "0", "tt", "ann", "1", "bob", "x"],
-        "poll, a life": ["90000000", "inf", "1", "0", "t", "ann", "1"],
-        "poll, cut short": ["90000000", "1", "1", "0", "tt", "bob", "1", "ann"],
-        "poll, a letter missing": ["90000000", "1", "1", "0", "t", "bob", "1", "ann", "1"],
+        "poll": ["90000000", "1", "1", "1", "0", "tt", "ann", "1", "bob", "x"],
+        "poll, a life": ["90000000", "inf", "1", "1", "0", "t", "ann", "1"],
+        "poll, cut short": ["90000000", "1", "1", "1", "0", "tt", "bob", "1", "ann"],
+        "poll, a letter missing": ["90000000", "1", "1", "1", "0", "t", "bob", "1", "ann", "1"],
         "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
         "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
         "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],

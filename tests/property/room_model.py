@@ -165,8 +165,9 @@ class RoomModel:
             not asking.has_pass
             and not asking.by_proxy
             and asking.arrival_us <= self.watermark_us
-            and self._claims_left() > 0
+            and now_us < self.recovering_until_us
             and self._free() > 0
+            and (self._claims_left() > 0 or self._falls_due())
         )
         match self.people.get(name):
             case Waiting() as waiting if not was_released:
@@ -181,6 +182,9 @@ class RoomModel:
                 return Gone()
         if was_released:
             self.people[name] = Inside(now_us + _us(self.rules.pass_life_s), claimed=True)
+            if self._claims_left() == 0:
+                self.totals.released += 1
+                self._pay(1)
             self.totals.admitted += 1
             return Granted(asking.arrival_us, proven=True)
         born_until_us = self.epoch + window_us
@@ -294,6 +298,12 @@ class RoomModel:
         self.level = min(self.level + elapsed_us * self.rate * 1000 // 60, self.rules.burst * UNIT)
         if not self.rate:
             self.level = 0
+
+    def _falls_due(self) -> bool:
+        if self.mode is not Mode.AUTO:
+            return False
+        self._refill()
+        return self.level >= UNIT
 
     def _due(self) -> int:
         if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:

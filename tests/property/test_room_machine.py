@@ -179,8 +179,11 @@ class RoomMachine(RuleBasedStateMachine):
             return await asyncio.gather(*map(replica.queue.poll, batch))
 
         window_us = self.window_us(replica)
+        self.let_fall_due()
+        released, grants = self.model.totals.released, self.model.grants
         standings = self.run(poll())
         assert standings == self.model.poll(batch, window_us=window_us)
+        self.check_admissions(self.model.totals.released - released, grants_before=grants)
         self.hear(at)
         return standings
 

@@ -1,9 +1,9 @@
 -- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
 --
--- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 max_active
---       5 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a replica asks for
---       one it stamped: a place, but neither heartbeat nor claim)
---       6… visitor, arrival by their token, visitor, …
+-- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 burst
+--       5 max_active   6 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a
+--       replica asks for one it stamped: a place, but neither heartbeat nor claim)
+--       7… visitor, arrival by their token, visitor, …
 -- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
 --       admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows
 --       less than the caller.
@@ -11,13 +11,13 @@
 -- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
 -- everything) comes back to their own place by arrival: to the head if it was released meanwhile.
--- While the store recovers from a loss, the watermark says who was released, as it does while the
--- store is away: they get back the slot that was forgotten, as many of them as had not come for it.
+-- While the store recovers from a loss, the watermark says who may enter, as it does while the store
+-- is away: as many as were released and had not come, and beyond them as many as fall due meanwhile.
 -- Polling twice is polling once.
 
 local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local max_active, kinds, arrivals = number(ARGV[4]), ARGV[5], {}
-for i = 6, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
+local burst, max_active, kinds, arrivals = number(ARGV[4]), number(ARGV[5]), ARGV[6], {}
+for i = 7, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
 if #kinds ~= #arrivals then error('a letter for each visitor') end
 local STAMPED, TICKET = string.byte('st', 1, 2)
 
@@ -26,15 +26,20 @@ if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats = tenths(present + wait_us), {}
 
--- Before the loss; of one whom the store knows as waiting, or not at all.
+-- Of one whom the store knows as waiting, or not at all. Who was released and who was away just then
+-- nobody can tell apart any more, so those who were away must not use up what is the others'.
 local function was_released(arrival, kind)
-  return kind == TICKET and arrival <= s.watermark and claims_left(s) > 0
-    and free_slots(max_active) > 0
+  if kind ~= TICKET or arrival > s.watermark or now >= s.recovering_until
+    or free_slots(max_active) <= 0 then return false end
+  if claims_left(s) > 0 then return true end
+  if s.mode ~= 'auto' then return false end
+  refill(s, burst)
+  return whole(s.level) > 0
 end
 
 local answers = {}
 for at = 1, #arrivals do
-  local visitor, arrival, kind = ARGV[2 * at + 4], arrivals[at], string.byte(kinds, at)
+  local visitor, arrival, kind = ARGV[2 * at + 5], arrivals[at], string.byte(kinds, at)
   local answer
   local ahead = redis.call('ZRANK', QUEUE, visitor)
   if ahead and not was_released(arrival, kind) then
@@ -57,6 +62,7 @@ for at = 1, #arrivals do
     redis.call('ZREM', QUEUE, visitor)
     redis.call('HDEL', DEADLINES, visitor)
     redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
+    if claims_left(s) <= 0 then s.level, s.released = s.level - UNIT, s.released + 1 end
     s.admitted, changed = s.admitted + 1, true
   else
     -- A ticket from before this store was born: others like it are on their way. (An epoch in the
