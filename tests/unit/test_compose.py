@@ -180,7 +180,7 @@ def test_the_secret_is_a_file_that_git_does_not_see(compose: dict[str, Any]) -> 
 def test_the_balancer_says_itself_who_the_client_is() -> None:
     text = (ROOT / "deploy" / "haproxy.cfg").read_text()
     for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
-        assert f"http-request set-header {name} " in text
+        assert f"http-request set-header {name} " in _section(text, "frontend site")
     assert "timeout tunnel" in text  # WebSocket
     # The balancer closes an idle connection before the gate (75 s) does, and waits longer for an
     # answer than the gate waits for the origin.
@@ -266,6 +266,19 @@ def test_everything_the_build_copies_is_there_and_not_ignored(
     for source in sources:
         assert (ROOT / source).exists()
         assert f"!{source}" in allowed
+
+
+def test_an_operator_is_known_by_address_and_stays_with_one_gatekeeper() -> None:
+    text = (ROOT / "deploy" / "haproxy.cfg").read_text()
+    # The gates believe the balancer: else a client would write its own address into the audit log.
+    assert "http-request set-header X-Forwarded-For " in _section(text, "frontend operator")
+    assert "balance source" in _section(text, "backend operators")  # its hour and its log
+
+
+def _section(haproxy: str, title: str) -> str:
+    match = re.search(rf"^{title}\n((?:(?: .*|#.*)?\n)*)", haproxy, re.MULTILINE)
+    assert match is not None, f"no {title}"
+    return match[1]
 
 
 def _megabytes(text: str) -> float:

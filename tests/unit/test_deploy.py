@@ -87,6 +87,7 @@ def test_what_selects_pods_selects_these(manifests: dict[tuple[str, str], Manife
     assert budget["selector"]["matchLabels"] == labels
     for name in ("gatekeeper", "gatekeeper-admin"):
         assert manifests["Service", name]["spec"]["selector"] == labels
+    assert manifests["Service", "gatekeeper-admin"]["spec"]["sessionAffinity"] == "ClientIP"
 
 
 def test_the_configuration_loads_and_listens_where_probes_and_services_ask(
