@@ -12,12 +12,22 @@ from aiohttp import web
 
 from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.rules import Rules
+from gatekeeper.proxy.client import Network
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
 from gatekeeper.web.pages import Pages
 from tests.gates import Visitor
+
+# One of each `POST` there is, to be followed by `&room=`.
+CONTROLS = [
+    "/admin/allow?n=1",
+    "/admin/rate?rate=1/s",
+    "/admin/mode?mode=hold",
+    "/admin/message?text=hi",
+    "/admin/revoke?visitor=AAAAAAAAAAAAAAAAAAAAAA",
+]
 
 
 @cache
@@ -38,6 +48,7 @@ async def running_admin(
     problems: Callable[[], list[str]] = list,
     audit: AuditLog | None = None,
     max_active: int = 7,
+    trusted: Sequence[Network] = (),
 ) -> AsyncIterator[Visitor]:
     """The listener in this process, and someone who asks it. A `watch` is the caller's to run."""
     store = RedisStore(store_url, timeout_s=1)
@@ -56,7 +67,7 @@ async def running_admin(
         await seeing.start()
     admin = Admin(
         operators,
-        guard=Guard(credentials, audit=audit),
+        guard=Guard(credentials, audit=audit, trusted=trusted),
         audit=audit,
         watch=seeing,
         events_on=False,

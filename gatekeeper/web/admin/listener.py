@@ -75,6 +75,7 @@ class Admin:
                 *self._controls.routes(),
             ]
         )
+        app.on_response_prepare.append(_close_to_others)
         return app
 
     @web.middleware
@@ -144,9 +145,6 @@ class Admin:
             headers={
                 "Content-Type": page.content_type,
                 "Content-Security-Policy": self._pages.dashboard_csp,
-                "Cache-Control": "no-store",
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
             },
         )
 
@@ -159,9 +157,20 @@ class Admin:
             headers={
                 "Content-Type": asset.content_type,
                 "Cache-Control": "public, max-age=31536000, immutable",
-                "X-Content-Type-Options": "nosniff",
             },
         )
+
+
+async def _close_to_others(_request: web.Request, response: web.StreamResponse) -> None:
+    """What is answered here is for the operator alone: not for caches, frames or other sites."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault(
+        "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+    )
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -63,8 +63,7 @@ class Overview:
                 "now": watch.now() if watch.readings else None,
                 "samples": watch.since(after_s),
                 "audit_count": self._audit.count,
-            },
-            headers={"Cache-Control": "no-store"},
+            }
         )
         answer.enable_compression()
         return answer

@@ -8,12 +8,11 @@ from yarl import URL
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.web.admin import Credential
-from tests.admin import running_admin
+from tests.admin import CONTROLS, running_admin
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer
 
 SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
-CONTROLS = ["/admin/allow?n=1", "/admin/rate?rate=1/s", "/admin/mode?mode=hold"]
 
 
 async def status(
@@ -321,12 +320,26 @@ async def test_the_dashboard_stands_under_its_own_strict_policy(
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
-        assert answer.headers["Cache-Control"] == "no-store"
         path = answer.text.partition('src="/static/')[2].partition('"')[0]
         asset = await operator.ask("GET", f"/static/{path}")
         assert asset.status == 200
         assert "immutable" in asset.headers["Cache-Control"]
         assert (await operator.ask("GET", "/static/nothing.js")).status == 404
+
+
+async def test_no_answer_is_for_caches_frames_or_other_sites(
+    store_url: str, room_name: RoomName
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        for target in ("/", "/healthz", "/metrics", "/admin/overview", "/admin/audit", "/nothing"):
+            headers = (await operator.ask("GET", target)).headers
+            assert headers["Cache-Control"] == "no-store"
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert headers["X-Frame-Options"] == "DENY"
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert "Access-Control-Allow-Origin" not in headers
 
 
 async def test_with_the_store_away_the_controls_say_so(

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.web.admin import Credential
-from tests.admin import running_admin
+from gatekeeper.web.admin import AuditLog, Credential, Guard
+from gatekeeper.web.admin.controls import Controls
+from gatekeeper.web.admin.rooms import Rooms
+from tests.admin import CONTROLS, running_admin
 from tests.gates import GateProcess, Visitor
 from tests.integration.ops.settings import settings
 from tests.servers import StoreServer
@@ -39,13 +43,37 @@ async def test_a_token_that_may_only_read_sees_everything_and_changes_nothing(
     operator: Visitor, room_name: RoomName
 ) -> None:
     before = (await operator.ask("GET", "/admin/status", headers=OTTO)).json
-    for target in ("allow?n=1", "rate?rate=1/s", "mode?mode=hold", "message?text=hi", "revoke"):
-        answer = await operator.ask("POST", f"/admin/{target}&room={room_name}", headers=OTTO)
-        assert answer.status == 403
-        assert answer.json == {"error": "the token 'otto' may only read"}
+    for target in CONTROLS:
+        for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
+            answer = await operator.ask(method, f"{target}&room={room_name}", headers=OTTO)
+            assert answer.status == 403
+            assert answer.json == {"error": "the token 'otto' may only read"}
     for target in ("/admin/status", "/admin/audit", "/metrics"):
         assert (await operator.ask("GET", target, headers=OTTO)).status == 200
     assert (await operator.ask("GET", "/admin/status", headers=OTTO)).json == before
+
+
+def test_these_are_all_the_controls_there_are(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path)
+    routes = Controls(Rooms({}), audit=audit, guard=Guard((), audit=audit)).routes()
+    assert {route.path for route in routes} == {target.partition("?")[0] for target in CONTROLS}
+
+
+async def test_behind_a_proxy_the_address_is_the_one_it_tells_and_no_other(
+    store_url: str, room_name: RoomName
+) -> None:
+    told = MARIA | {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    for trusted, address in (
+        ([], "127.0.0.1"),
+        ([ip_network("127.0.0.0/8")], "203.0.113.9"),
+        ([ip_network("127.0.0.0/8"), ip_network("203.0.113.0/24")], "198.51.100.1"),
+    ):
+        async with running_admin(
+            store_url, room_name, credentials=CREDENTIALS, trusted=trusted
+        ) as operator:
+            await operator.ask("POST", f"/admin/mode?mode=hold&room={room_name}", headers=told)
+            [entry] = await entries(operator)
+            assert entry["address"] == address
 
 
 async def test_each_change_is_kept_with_who_from_what_to_what_and_from_where(
