@@ -1,7 +1,9 @@
-"""Gates that are broken on purpose: a check that cannot fail is none, and chaos has to find them.
+"""Gates that are broken on purpose, and gates whose machine's clock is wrong.
 
-Rules. A fault is a few lines of the gate said wrongly, and the promise which that breaks. The gates
-of such a run are the package copied to a folder, with those lines changed; nothing here changes.
+Rules. A check that cannot fail is none, so chaos has to find every fault; a wrong clock is none,
+and must show nowhere. A fault is a few lines of the gate said wrongly, and the promise which that
+breaks. The gates of such a run are the package copied to a folder with those lines changed; nothing
+here changes.
 """
 
 from __future__ import annotations
@@ -72,20 +74,30 @@ FAULTS = {
 }
 
 
+_WRONG_CLOCK = """import time
+time.time = lambda right=time.time: right() + {by_s}
+time.monotonic = lambda right=time.monotonic: right() - {by_s} / 3
+"""
+
+
 @contextmanager
-def package_with(fault: Fault | None) -> Iterator[dict[str, str]]:
-    """The environment in which a process runs the gate with this fault."""
-    if fault is None:
-        yield {}
-        return
-    with TemporaryDirectory(prefix="gk-fault-") as folder:
-        broken = Path(folder) / "gatekeeper"
-        shutil.copytree(_PACKAGE, broken, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("templates", "static"):
-            (Path(folder) / name).symlink_to(_PACKAGE.parent / name)
-        file = broken / fault.file
-        file.write_text(changed(file.read_text("utf-8"), fault), "utf-8")
-        yield {"PYTHONPATH": folder}
+def environment(fault: Fault | None, *, clock_error_s: float) -> Iterator[dict[str, str]]:
+    """In which a process runs the gate with this fault, and takes its own clocks for right."""
+    with TemporaryDirectory(prefix="gk-fault-") as name:
+        folder = Path(name)
+        (folder / "sitecustomize.py").write_text(_WRONG_CLOCK.format(by_s=clock_error_s))
+        if fault is not None:
+            _copy(folder, fault)
+        yield {"PYTHONPATH": name}
+
+
+def _copy(folder: Path, fault: Fault) -> None:
+    broken = folder / "gatekeeper"
+    shutil.copytree(_PACKAGE, broken, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("templates", "static"):
+        (folder / name).symlink_to(_PACKAGE.parent / name)
+    file = broken / fault.file
+    file.write_text(changed(file.read_text("utf-8"), fault), "utf-8")
 
 
 def changed(text: str, fault: Fault) -> str:

@@ -1,9 +1,9 @@
 """One chaos run: real gates on a real store and NATS, a crowd that judges, and what goes wrong.
 
-Rules. Ten minutes of a sale in `seconds`: the deadlines of the room are as much shorter. The crowd
-is the one of `gatekeeper simulate` and knows nothing of the trouble. All is seeded but the machine:
-the same seed brings the same trouble at the same instants, and the same people. Every process here
-was started here and ends here.
+Rules. Ten minutes of a sale in `seconds`: the deadlines of the room are as much shorter. The gates'
+own clocks are minutes apart. The crowd is the one of `gatekeeper simulate` and knows nothing of the
+trouble. All is seeded but the machine: the same seed brings the same trouble at the same instants,
+and the same people. Every process here was started here and ends here.
 
 What may be exceeded. A gate that starts while the store is empty, and is the first to speak to it,
 cannot know what was given out the moment before: one burst for each such loss. And a replica that
@@ -34,7 +34,7 @@ from gatekeeper.demo.witness import (
     SPENT_COUNTS,
     Progress,
 )
-from tests.chaos.faults import Fault, package_with
+from tests.chaos.faults import Fault, environment
 from tests.chaos.schedule import (
     DEAFENING,
     GRANT,
@@ -51,6 +51,7 @@ from tests.servers import EventsServer, StoreServer
 SALE_S = 600.0
 RATE_PER_S, BURST, MOST_INSIDE = 20, 10, 60
 _CROWD_SHARE = 0.4  # of those who could be let in: the rest of the time goes by in trouble
+_CLOCK_ERRORS_S = (7 * 60.0, -9 * 60.0, 0.0)  # of each gate's machine
 _SAY_S = 5.0
 _BACK_WITHIN_S = 1.5  # a time-out and a beat, and a worker started again
 _BELIEVED = {FORGED_PASSES, FORGED_STANDS, SPENT_COUNTS}
@@ -76,10 +77,11 @@ async def run(
 ) -> Result:
     """`workers` of each gate. Raises GatekeeperError when no gate answers at the start."""
     async with AsyncExitStack() as stack:
-        environment = stack.enter_context(package_with(fault))
-        stage = await stack.enter_async_context(
-            _stage(gates, workers=workers, seconds=seconds, environment=environment)
-        )
+        machines = [
+            stack.enter_context(environment(fault, clock_error_s=_CLOCK_ERRORS_S[at % 3]))
+            for at in range(gates)
+        ]
+        stage = await stack.enter_async_context(_stage(machines, workers=workers, seconds=seconds))
         troubles = schedule(seed, seconds=seconds, gates=gates)
         plan = _plan(stage, troubles, seed=seed, seconds=seconds)
         began_s = time.monotonic()
@@ -169,7 +171,7 @@ class _Stage:
     events: EventsServer
     gates: list[GateProcess]
     toml: str
-    environment: dict[str, str]
+    machines: list[dict[str, str]]  # the environment of each gate
     now_s: Callable[[], float] = time.monotonic
     problems: list[str] = field(default_factory=list)
     brought: list[tuple[What, float, float]] = field(default_factory=list)  # and from when to when
@@ -266,7 +268,7 @@ class _Stage:
         self.ended.append(gate.errors())
         gate.__exit__(None, None, None)
         toml = _listening_at(self.toml, gate)
-        self.gates[at] = again = GateProcess(toml, state=None, **self.environment)
+        self.gates[at] = again = GateProcess(toml, state=None, **self.machines[at])
         await again.serving()
 
     async def _operate(self, path: str) -> bool:
@@ -308,7 +310,7 @@ class _Stage:
 
 @asynccontextmanager
 async def _stage(
-    gates: int, *, workers: int, seconds: float, environment: dict[str, str]
+    machines: list[dict[str, str]], *, workers: int, seconds: float
 ) -> AsyncIterator[_Stage]:
     async with AsyncExitStack() as stack:
         store = stack.enter_context(StoreServer())
@@ -317,8 +319,8 @@ async def _stage(
         stack.callback(origin.close)
         port = origin.sockets[0].getsockname()[1]
         toml = _toml(port, store, events, workers=workers, faster=SALE_S / seconds)
-        processes = [GateProcess(toml, state=None, **environment) for _ in range(gates)]
-        stage = _Stage(store, events, processes, toml, environment)
+        processes = [GateProcess(toml, state=None, **machine) for machine in machines]
+        stage = _Stage(store, events, processes, toml, machines)
         stack.callback(stage.close)
         await asyncio.gather(*(gate.serving() for gate in stage.gates))
         yield stage

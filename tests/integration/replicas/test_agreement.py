@@ -1,6 +1,8 @@
 """Replicas agree: one that starts late, one whose clock is wrong, all of them once restarted."""
 
 import asyncio
+import time
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -95,6 +97,29 @@ async def test_two_replicas_whose_clocks_are_minutes_off_agree(
         await eventually(lambda: ahead.store_up and behind.store_up)
         await ask(stamped, behind, ahead)
         assert [person.position for person in stamped] == [*range(16, 26)]
+
+
+async def test_replicas_whose_clocks_are_minutes_off_release_in_order_and_by_the_stores_clock(
+    store_url: str, events_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate="1200/min", burst=5)
+    start = partial(running_replica, keys, store_url=store_url, events_url=events_url)
+    async with (
+        start(clock_error_s=7 * MINUTES_S) as ahead,
+        start(clock_error_s=-9 * MINUTES_S) as behind,
+        start() as right,
+    ):
+        began_s = time.monotonic()
+        people = await line_up(60, ahead, behind, right)
+        before: list[int] = []
+        while len(before) < 60:
+            await ask(people, behind, right, ahead)
+            now = those_in(people)
+            outside = [at for at in range(60) if at not in now]
+            assert not before or not outside or max(before) < min(outside)
+            assert len(now) <= 5 + 20 * (time.monotonic() - began_s)
+            before = now
+            await asyncio.sleep(0.05)
 
 
 async def test_what_was_set_at_run_time_outlives_every_replica(
