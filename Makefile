@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll bench-million fuzz chaos chaos-faults clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -56,6 +56,10 @@ SECONDS ?= 60
 fuzz: $(READY)  ## coverage-guided, each target in turn: make fuzz SECONDS=60
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris>=3,<4'
 	for target in plain answer chunks token; do $(BIN)/python -m tests.fuzz.fuzz $$target $(SECONDS) || exit 1; done
+
+STORE ?=
+contract: $(READY)  ## the scripts on a store of yours: make contract STORE=redis://host:6379
+	$(if $(STORE),GATEKEEPER_TEST_STORE_URL=$(STORE)) $(BIN)/python -m pytest tests/contract tests/integration/test_store_wire.py $(ARGS)
 
 chaos: SECONDS = 120
 chaos: $(READY)  ## ten minutes of a sale in which much goes wrong: make chaos SEED=7
