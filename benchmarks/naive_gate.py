@@ -120,7 +120,7 @@ class Naive:
             "queue_length": self.state.queue_length,
             "eta_seconds": eta,
             "rate_per_minute": rate,
-            "refresh_seconds": refresh_s(eta, rules=self.rules),
+            "refresh_seconds": refresh_s(standing.ahead, rate_per_minute=rate, rules=self.rules),
             "arrived_at": rfc3339(standing.arrival_us / 1e6),
         }
 

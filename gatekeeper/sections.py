@@ -98,9 +98,10 @@ class RoomKeys(Section):
     title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
+    refresh_ceiling: Duration = 30.0
 
 
-WAITING_KEYS = frozenset({"status", "title", "template", "json_format"})
+WAITING_KEYS = frozenset({"status", "title", "template", "json_format", "refresh_ceiling"})
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 
 

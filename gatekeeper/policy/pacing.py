@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
-from gatekeeper.policy.rules import REFRESH_FLOOR_S, Rules
+from gatekeeper.policy.rules import Rules
 
+_SHARE_OF_WAIT = 1 / 3
+_FOR_EACH_AHEAD_S = 0.5
+_UNKNOWN_S = 10.0
+_SPREAD, _SPREAD_STEPS = 0.1, 997
 _BEAT_FLOOR_S = 0.02
 _BEAT_CEILING_S = 0.25
 IDLE_BEAT_S = 1.0  # with nobody waiting: newcomers take their own admissions
@@ -18,17 +22,34 @@ def eta_s(ahead: int, *, rate_per_minute: float) -> int | None:
     return math.ceil((ahead + 1) * 60 / rate_per_minute)
 
 
-def refresh_s(eta: int | None, *, rules: Rules, newcomer: bool = False) -> int:
+def refresh_s(
+    ahead: int | None,
+    *,
+    rate_per_minute: float,
+    rules: Rules,
+    newcomer: bool = False,
+    arrival_us: int = 0,
+) -> int:
     """When to ask again, whole seconds: soon near the front, rarely far back.
 
-    A sixth of the expected wait: after each answer the visitor's knowledge is at most that stale,
-    and an hour's wait costs about 150 polls instead of 720 at a fixed 5 s. A newcomer is told to
-    come back well within `prove_within`, which sweeps those who do not.
+    The smaller of two. A third of the expected wait: whatever the rate, one who is due is asked
+    for in time, also when the line turns out twice as fast. And half a second for each person
+    ahead: at a low rate a few who leave can be the whole wait. So the first four, and all who are
+    within six seconds of their turn, are told 1 and never learn of it later than that.
+
+    Farther back up to a tenth less, by the microsecond of arrival, so that those who were told
+    together do not ask together. A newcomer is told to come back well within `prove_within`, which
+    sweeps those who do not. `ahead` is None when nobody knows it.
     """
-    ceiling_s = min(rules.refresh_ceiling_s, rules.prove_within_s / 2 if newcomer else math.inf)
-    if eta is None:
-        return max(1, int(min(10.0, ceiling_s)))
-    return max(1, int(min(max(REFRESH_FLOOR_S * 2, eta / 6), ceiling_s)))
+    ceiling_s = min(rules.longest_refresh_s, rules.prove_within_s / 2 if newcomer else math.inf)
+    if ahead is None:
+        wanted_s = _UNKNOWN_S
+    else:
+        wanted_s = ahead * _FOR_EACH_AHEAD_S
+        if rate_per_minute > 0:
+            wanted_s = min(wanted_s, (ahead + 1) * 60 / rate_per_minute * _SHARE_OF_WAIT)
+    told_s = int(min(wanted_s, ceiling_s))
+    return max(1, told_s - int(told_s * _SPREAD * (arrival_us % _SPREAD_STEPS) / _SPREAD_STEPS))
 
 
 def beat_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
@@ -49,9 +70,7 @@ def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
 
     At least `prove_within`, and longer than the longest interval that was told to anyone.
     """
-    longest_told_s = refresh_s(
-        eta_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute), rules=rules
-    )
+    longest_told_s = refresh_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
     return max(rules.prove_within_s, longest_told_s * 1.25)
 
 

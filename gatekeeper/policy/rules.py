@@ -14,8 +14,7 @@ from gatekeeper.config import RoomConfig, RoomName
 _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 30.0
 _SLOT_MARGIN_S = 5.0  # the store holds an unproven slot this much longer than the gate relies on
-REFRESH_CEILING_S = 30.0
-REFRESH_FLOOR_S = 1.0
+_REFRESH_FLOOR_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Rules:
     abandon_after_s: float
     keep_place_s: float
     on_store_loss: Literal["hold", "open"]
+    refresh_ceiling_s: float
     # A pass is renewed by its first use after this long, not by every use. Looked at by every
     # request, and so no property.
     pass_renewal_s: float = field(init=False)
@@ -55,6 +55,7 @@ class Rules:
             abandon_after_s=room.abandon_after,
             keep_place_s=room.keep_place,
             on_store_loss=room.on_store_loss,
+            refresh_ceiling_s=room.refresh_ceiling,
         )
 
     @property
@@ -88,6 +89,8 @@ class Rules:
         return self.ticket_life_s if self.ticket_life_s > self.session_s else 0.0
 
     @property
-    def refresh_ceiling_s(self) -> float:
-        """The longest interval told to a waiting visitor: three polls fit in `abandon_after`."""
-        return max(REFRESH_FLOOR_S, min(REFRESH_CEILING_S, self.abandon_after_s / 3))
+    def longest_refresh_s(self) -> float:
+        """The longest interval told to a waiting visitor: three polls fit in `abandon_after`, and
+        in `claim_within`, since one who was released learns of it by asking."""
+        within_s = min(self.abandon_after_s, self.claim_within_s) / 3
+        return max(_REFRESH_FLOOR_S, min(self.refresh_ceiling_s, within_s))

@@ -1,6 +1,7 @@
 """How long people wait, how often they ask, how often the pacer looks."""
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -43,29 +44,171 @@ def test_the_wait_is_the_people_ahead_and_oneself_at_the_rate(
 
 
 @pytest.mark.parametrize(
-    ("eta", "refresh"),
-    [(1, 2), (12, 2), (13, 2), (30, 5), (60, 10), (180, 30), (181, 30), (100_000, 30), (None, 10)],
+    ("ahead", "rate", "refresh"),
+    [
+        (0, 500, 1),
+        (99, 500, 4),
+        (499, 500, 20),
+        (2_000, 500, 30),
+        (100_000, 60_000, 30),
+        (1_000, 60_000, 1),
+        (3, 1, 1),  # a few who leave can be the whole wait
+        (12, 1, 6),
+        (60, 1, 30),
+        (0, 0, 1),
+        (20, 0, 10),
+        (100_000, 0, 30),
+        (None, 500, 10),
+    ],
 )
-def test_one_asks_again_after_a_sixth_of_the_wait(eta: int | None, refresh: int) -> None:
-    assert refresh_s(eta, rules=RULES) == refresh
+def test_one_asks_again_after_a_third_of_the_wait_or_sooner(
+    ahead: int | None, rate: float, refresh: int
+) -> None:
+    assert refresh_s(ahead, rate_per_minute=rate, rules=RULES) == refresh
 
 
-@given(AHEAD, AHEAD, RATE)
+@given(AHEAD, AHEAD, RATE | st.just(0.0))
 def test_one_asks_more_often_toward_the_front(one: int, other: int, rate: float) -> None:
-    near, far = sorted((one, other))
-    eta_near, eta_far = (eta_s(each, rate_per_minute=rate) for each in (near, far))
-    assert eta_near is not None
-    assert eta_far is not None
-    assert eta_near <= eta_far
-    assert refresh_s(eta_near, rules=RULES) <= refresh_s(eta_far, rules=RULES)
+    near, far = (
+        refresh_s(each, rate_per_minute=rate, rules=RULES) for each in sorted((one, other))
+    )
+    assert near <= far
 
 
-@given(st.none() | st.integers(1, 10**9), st.floats(0.001, 100_000))
-def test_one_always_asks_again_in_time_to_be_kept(eta: int | None, abandon_after_s: float) -> None:
-    rules = replace(RULES, abandon_after_s=abandon_after_s)
-    refresh = refresh_s(eta, rules=rules)
-    assert 1 <= refresh <= 30
-    assert refresh * 3 <= abandon_after_s or refresh == 1
+@given(st.none() | AHEAD, RATE | st.just(0.0), st.floats(0.001, 100_000), st.floats(1, 1000))
+def test_one_always_asks_again_in_time_to_be_kept_and_to_claim(
+    ahead: int | None, rate: float, within_s: float, ceiling_s: float
+) -> None:
+    rules = replace(RULES, refresh_ceiling_s=ceiling_s)
+    for bound in (
+        replace(rules, abandon_after_s=within_s),
+        replace(rules, claim_within_s=within_s),
+    ):
+        refresh = refresh_s(ahead, rate_per_minute=rate, rules=bound)
+        assert 1 <= refresh <= ceiling_s
+        assert refresh * 3 <= within_s or refresh == 1
+
+
+@given(st.integers(0, 2**53 - 1), AHEAD, RATE)
+def test_those_who_were_told_together_do_not_ask_together(
+    arrival_us: int, ahead: int, rate: float
+) -> None:
+    longest = refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+    told = refresh_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
+    assert longest * 0.9 - 1 <= told <= longest
+
+
+def test_far_back_the_intervals_are_spread() -> None:
+    told = [
+        refresh_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us) for us in range(10_000)
+    ]
+    assert {told.count(seconds) > 2_000 for seconds in (28, 29, 30)} == {True}
+
+
+# The line in virtual time. The client's own jitter is 15 % either way.
+
+JITTER = st.floats(0.85, 1.15)
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 600),  # after so long
+        st.floats(1, 60_000),  # this is the rate
+        st.integers(0, 100_000) | st.just(0),  # and so many ahead have left
+    ),
+    max_size=8,
+)
+
+
+@dataclass
+class Line:
+    """How many are ahead of one who waits, as the rate changes and others leave."""
+
+    ahead: int
+    rate: float
+    changes: list[tuple[float, float, int]]
+
+    def at(self, time_s: float) -> tuple[float, float]:
+        """People ahead, less than 0 once one is released, and the rate."""
+        ahead, rate = float(self.ahead), self.rate
+        for after_s, next_rate, left in self.changes:
+            if time_s < after_s:
+                break
+            ahead -= after_s * rate / 60
+            if ahead < 0:  # released before the change
+                return ahead - (time_s - after_s), rate
+            time_s -= after_s
+            ahead, rate = max(ahead - left, 0.0), next_rate
+        return ahead - time_s * rate / 60, rate
+
+    def released_s(self) -> float:
+        """When one is released: their own admission has fallen due."""
+        low, high = 0.0, 1e9
+        for _ in range(80):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.at(middle)[0] > -1 else (low, middle)
+        return high
+
+
+@given(AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), CHANGES, st.data())
+def test_whoever_is_near_the_front_learns_of_their_release_within_two_seconds(
+    ahead: int, rate: float, changes: list[tuple[float, float, int]], data: st.DataObject
+) -> None:
+    line = Line(ahead, rate, changes)
+    released_s = line.released_s()
+    # From any moment before the release on: what matters is what one was told last.
+    now_s = released_s - data.draw(st.floats(0, min(released_s, 60)))
+    for _ in range(200):
+        ahead_now, rate_now = line.at(now_s)
+        told_ahead = max(math.floor(ahead_now), 0)
+        told = refresh_s(told_ahead, rate_per_minute=rate_now, rules=RULES)
+        next_s = now_s + told * data.draw(JITTER)
+        if next_s >= released_s:
+            near = told_ahead < 4 or (told_ahead + 1) * 60 / rate_now < 6
+            late_s = next_s - released_s
+            assert not near or late_s <= 2
+            assert late_s <= 30 * 1.15
+            return
+        now_s = next_s
+
+
+@given(
+    AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), st.floats(0.01, 2.5), st.data()
+)
+def test_a_line_up_to_two_and_a_half_times_as_fast_makes_nobody_late(
+    ahead: int, rate: float, factor: float, data: st.DataObject
+) -> None:
+    """The rate changes right after the answer, or as many leave, wherever one stands."""
+    told = refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+    released_in_s = (ahead + 1) * 60 / (rate * factor)
+    assert told * data.draw(JITTER) - released_in_s <= 2
+
+
+@pytest.mark.parametrize("rate", [0, 1, 60, 500, 2_500])
+def test_a_hundred_thousand_in_line_ask_less_than_four_thousand_times_a_second(rate: int) -> None:
+    assert asked_per_s(100_000, rate=rate) < 4_000
+
+
+@pytest.mark.parametrize("rate", [5_000, 20_000, 60_000])
+def test_a_fast_line_asks_a_dozen_times_for_each_who_is_let_in(rate: int) -> None:
+    """Where a hundred thousand are inside within minutes, they cannot be asked for less."""
+    assert asked_per_s(100_000, rate=rate) < 4_000 + 12 * rate / 60
+
+
+def asked_per_s(waiting: int, *, rate: float) -> float:
+    return sum(
+        1 / refresh_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=ahead * 7919)
+        for ahead in range(waiting)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rate", "most"), [(1, 600), (10, 180), (60, 180), (500, 180), (5_000, 180), (60_000, 180)]
+)
+def test_an_hours_wait_costs_a_fourth_of_asking_every_five_seconds(rate: int, most: int) -> None:
+    now_s, asked = 0.0, 0
+    while (ahead := rate * 60 - math.floor(now_s * rate / 60)) > 0:
+        now_s += refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+        asked += 1
+    assert asked <= most
 
 
 @given(RATE | st.just(0.0), st.integers(1, 1_000_000), st.integers(0, 10_000_000))
@@ -89,7 +232,7 @@ def test_an_emptied_store_waits_for_everybody_who_was_told_when_to_ask(
     window_s = recovery_s(waiting, rate_per_minute=rate, rules=RULES)
     assert window_s >= RULES.prove_within_s
     for ahead in {0, waiting // 2, max(waiting - 1, 0)}:
-        assert window_s > refresh_s(eta_s(ahead, rate_per_minute=rate), rules=RULES)
+        assert window_s > refresh_s(ahead, rate_per_minute=rate, rules=RULES)
 
 
 # A replica's own share while the store is away
@@ -153,7 +296,8 @@ def test_all_shares_together_stay_within_the_rooms_rate_and_one_a_replica(
 
 def test_a_newcomer_is_told_to_come_back_well_before_being_swept() -> None:
     rules = Rules.of(RoomConfig(prove_within="20s"))  # type: ignore[arg-type]
-    far_back = refresh_s(36_000, rules=rules)
+    far_back = refresh_s(36_000, rate_per_minute=60, rules=rules)
     assert far_back > rules.prove_within_s
-    assert refresh_s(36_000, rules=rules, newcomer=True) * 1.15 < rules.prove_within_s
-    assert refresh_s(None, rules=rules, newcomer=True) * 1.15 < rules.prove_within_s
+    for ahead in (36_000, None):
+        told = refresh_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
+        assert told * 1.15 < rules.prove_within_s
