@@ -21,6 +21,7 @@ _PATIENT_S = (
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
 OPERATIONS = ("advance", "arrive", "control", "join", "leave", "poll", "touch")  # of the store
+UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of requests the origin did not answer
 _SERVER_ERRORS = (500, 502, 503, 504)
 _FIRST_SERVER_ERROR, _STATUSES_END = 500, 600
 
@@ -29,16 +30,18 @@ connections = Gauge(
     "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
 )
 beat = Gauge(
-    "gatekeeper_worker_beat_seconds",
+    "gatekeeper_worker_beat_timestamp_seconds",
     "When this worker last lived, seconds since the epoch, by pid.",
     multiprocess_mode="liveall",
 )
 tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
-origin_errors = Counter("gatekeeper_origin_errors", "Requests the origin failed.", ["kind"])
+origin_errors = Counter(
+    "gatekeeper_origin_errors", "Requests the origin did not answer.", ["room", "kind"]
+)
 origin_server_errors = Counter(
     "gatekeeper_origin_server_errors",
     "Answers of the origin with a status of 500 or more.",
-    ["status"],
+    ["room", "status"],
 )
 store_seconds = Histogram(
     "gatekeeper_store_seconds", "One call to the store.", ["operation"], buckets=_FINE_S
@@ -68,20 +71,22 @@ events_up = Gauge(
 
 def declare(rooms: Iterable[str]) -> None:
     """Begin every series at 0: it is there before its first event, which `rate()` then sees."""
-    for room in rooms:
+    named = list(rooms)
+    for room in named:
         for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
         waits.declare(room)
     for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):
         requests.labels("", outcome)
-    for kind in ("unreachable", "timeout"):
-        origin_errors.labels(kind)
-    origin_seconds.declare()
+    for room in (*named, ""):
+        origin_seconds.declare(room)
+        for kind in (UNREACHABLE, TIMEOUT):
+            origin_errors.labels(room, kind)
+        for status in _SERVER_ERRORS:
+            origin_server_errors.labels(room, str(status))
     for operation in OPERATIONS:
         store_errors.labels(operation)
-    for status in _SERVER_ERRORS:
-        origin_server_errors.labels(str(status))
 
 
 class Tally:
@@ -120,8 +125,7 @@ class Tally:
                 if count:
                     self._buckets.labels(*labels, str(bound_s)).inc(count)
         for labels, sum_s in self._sums_s.items():
-            sums = self._sums.labels(*labels) if labels else self._sums
-            sums.inc(sum_s)
+            self._sums.labels(*labels).inc(sum_s)
         self._counts.clear()
         self._sums_s.clear()
 
@@ -147,21 +151,22 @@ class ForwardedTally:
 
     def __init__(self) -> None:
         self._by_room: dict[str, int] = {}
-        self._server_errors: dict[int, int] = {}
+        self._server_errors: dict[tuple[str, int], int] = {}
 
     def count(self, room: str, status: int, *, seconds: float) -> None:
         self._by_room[room] = self._by_room.get(room, 0) + 1
         if status >= _FIRST_SERVER_ERROR:
-            self._server_errors[status] = self._server_errors.get(status, 0) + 1
-        origin_seconds.observe(seconds)
+            key = (room, status)
+            self._server_errors[key] = self._server_errors.get(key, 0) + 1
+        origin_seconds.observe(seconds, room)
 
     def flush(self) -> None:
         for room, count in self._by_room.items():
             requests.labels(room, "forwarded").inc(count)
-        for status, count in self._server_errors.items():
+        for (room, status), count in self._server_errors.items():
             # An origin may say 999; a label may not be whatever it says.
             known = str(status) if status < _STATUSES_END else "other"
-            origin_server_errors.labels(known).inc(count)
+            origin_server_errors.labels(room, known).inc(count)
         self._by_room.clear()
         self._server_errors.clear()
 
@@ -169,7 +174,7 @@ class ForwardedTally:
 origin_seconds = Tally(
     "gatekeeper_origin_seconds",
     "From the request to the head of the origin's answer.",
-    labels=(),
+    labels=("room",),
     bounds_s=_COARSE_S,
 )
 waits = Tally(

@@ -227,8 +227,10 @@
     cards.forEach((card, name) => {
       if (names.includes(name)) return;
       card.element.remove();
+      card.option.remove();
       cards.delete(name);
     });
+    byId("of-rooms").hidden = names.length < 2; // of one, they are those of all
     answer.rooms.forEach((room) => {
       if (!cards.has(room.room)) cards.set(room.room, makeCard(room.room));
       const card = cards.get(room.room);
@@ -248,7 +250,9 @@
     const element = byId("room").content.firstElementChild.cloneNode(true);
     const find = (selector) => element.querySelector(selector);
     text(find("[data-name]"), name);
-    const card = { name, element, find, room: null, charts: ROOM_CHARTS.map(makeChart) };
+    const option = new Option(name, "rooms " + name);
+    byId("of-rooms").append(option);
+    const card = { name, element, find, option, room: null, charts: ROOM_CHARTS.map(makeChart) };
     find(".charts").append(...card.charts.map((chart) => chart.figure));
     element.querySelectorAll("[data-mode]").forEach((button) => {
       button.addEventListener("click", () => want(card, "mode", { mode: button.dataset.mode }, button));
@@ -288,8 +292,14 @@
     set("admitted", entering[0], room.mode === "open" ? entering[1] : entering[1] + " of " + fine.format(room.rate_per_minute));
     set("abandoned", ...flow(now.abandoned));
     set("wait", ...newcomerWait(room));
-    if (typeof now.wait_p50 === "number") set("waited", duration(now.wait_p50), "· " + duration(now.wait_p99));
-    else set("waited", "–", "");
+    const quantiles = (name, half, most) => {
+      if (typeof half === "number") set(name, duration(half), "· " + duration(most));
+      else set(name, "–", "");
+    };
+    quantiles("waited", now.wait_p50, now.wait_p99);
+    quantiles("answers", now.origin_p50, now.origin_p99);
+    set("failed", ...(typeof now.failed === "number" ? [number(now.failed), "/s"] : ["–", ""]));
+    card.element.dataset.failing = String(now.failed > 0);
     text(card.find("[data-totals]"), "In all: " + whole.format(room.arrived_total) + " lined up, " +
       whole.format(room.released_total) + " were released, " + whole.format(room.admitted_total) +
       " entered, " + whole.format(room.abandoned_total) + " left or did not come.");
@@ -340,8 +350,8 @@
     const cells = Array.from({ length: 7 }, () => document.createElement("td"));
     element.append(head, ...cells);
     byId("replicas").append(element);
-    const option = new Option(name, name);
-    byId("replica").append(option);
+    const option = new Option(name, "replicas " + name);
+    byId("of-replicas").append(option);
     return { element, cells, option };
   }
 
@@ -350,9 +360,9 @@
   /* When there is a new sample, or other charts are wanted; every few seconds at most. */
   function draw() {
     if (!latest || !latest.now) return;
-    const chosen = byId("replica").value;
+    const [kind, chosen] = byId("of").value.split(" ");
     const last = samples.length ? samples[samples.length - 1].at : 0;
-    const wanted = [last, range, chosen, [...cards.keys()].join(), entries.length && entries[0].at].join(" ");
+    const wanted = [last, range, kind, chosen, [...cards.keys()].join(), entries.length && entries[0].at].join(" ");
     if (wanted === drawnAt) return;
     drawnAt = wanted;
     const until = latest.now.at;
@@ -362,8 +372,7 @@
       const marks = marksOf((entry) => entry.room === card.name);
       card.charts.forEach((chart) => chart.show(shown, until, range, marks));
     });
-    const shown = samples.filter((each) => each.replicas[chosen])
-      .map((each) => [each.at, each.replicas[chosen]]);
+    const shown = samples.filter((each) => each[kind][chosen]).map((each) => [each.at, each[kind][chosen]]);
     siteCharts.forEach((chart) => chart.show(shown, until, range, marksOf(() => true)));
   }
 
@@ -524,7 +533,7 @@
   byId("site").querySelector(".charts").append(...siteCharts.map((chart) => chart.figure));
   byId("sign-in").addEventListener("submit", signIn);
   byId("sign-out").addEventListener("click", () => signOut(null));
-  byId("replica").addEventListener("change", draw);
+  byId("of").addEventListener("change", draw);
   byId("range").addEventListener("click", (event) => {
     if (!event.target.dataset.range) return;
     range = Number(event.target.dataset.range);

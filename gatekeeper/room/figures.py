@@ -8,59 +8,85 @@ only compared with itself: whether it still moves.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-_MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_STATUSES = 200, 1000, 100, 110
+_MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
+
+Buckets = tuple[int, ...]  # not cumulative
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Requests of one room since the start, and what became of them."""
+
+    forwarded: int = 0
+    waiting: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
+    origin: Buckets = ()  # its answers, by bucket of time
+    waits: Buckets = ()  # admissions, by bucket of what they waited
+
+
+_NOTHING = Served()
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts since the start, but for what is open and up now. Buckets are not cumulative."""
+    """Since the start, but for what is open and up now. The room "" is what falls in none."""
 
     replica: str
     beat_s: float
     connections: int
-    forwarded: int
-    waiting: int
-    unreachable: int
-    timeouts: int
-    server_errors: Mapping[str, int]  # by status
-    origin: tuple[int, ...]  # answers, by bucket of time
-    waits: Mapping[str, tuple[int, ...]]  # admissions by room, by bucket of what they waited
+    rooms: Mapping[str, Served]
     store_up: bool
     events_up: bool
     ended: bool = False  # its last word
+
+    def served(self, room: str | None = None) -> Served:
+        """Of one room, or of all together."""
+        if room is not None:
+            return self.rooms.get(room, _NOTHING)
+        every = self.rooms.values()
+        causes = {cause for each in every for cause in each.failures}
+        return Served(
+            forwarded=sum(each.forwarded for each in every),
+            waiting=sum(each.waiting for each in every),
+            failures={c: sum(each.failures.get(c, 0) for each in every) for c in sorted(causes)},
+            origin=added(each.origin for each in every),
+            waits=added(each.waits for each in every),
+        )
 
     def at_its_end(self) -> Figures:
         return replace(self, ended=True)
 
     def to_json(self) -> bytes:
-        waits = {room: counts for room, counts in self.waits.items() if any(counts)}
-        return json.dumps(asdict(self) | {"waits": waits}, separators=(",", ":")).encode()
+        rooms = {name: each for name, each in self.rooms.items() if each != _NOTHING}
+        return json.dumps(asdict(replace(self, rooms=rooms)), separators=(",", ":")).encode()
+
+
+def added(rows: Iterable[Buckets]) -> Buckets:
+    """Bucket by bucket; a row that is shorter has nothing in the rest."""
+    total: list[int] = []
+    for row in rows:
+        total += [0] * (len(row) - len(total))
+        for index, count in enumerate(row):
+            total[index] += count
+    return tuple(total)
 
 
 def parse_figures(data: bytes) -> Figures:
     """Raises ValueError when it is none of ours. Unknown fields are left to a newer release."""
     raw = json.loads(data)
-    if not isinstance(raw, dict):
-        raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
     try:
-        name = raw["replica"]
+        name = _table(raw)["replica"]
         if not isinstance(name, str) or not 0 < len(name) <= _MOST_NAME or not name.isprintable():
             raise ValueError("expected the name of a replica")
         return Figures(
             replica=name,
             beat_s=_number(raw["beat_s"], float),
             connections=_number(raw["connections"]),
-            forwarded=_number(raw["forwarded"]),
-            waiting=_number(raw["waiting"]),
-            unreachable=_number(raw["unreachable"]),
-            timeouts=_number(raw["timeouts"]),
-            server_errors=dict(_counts(raw["server_errors"])),
-            origin=_buckets(raw["origin"]),
-            waits={str(room): _buckets(counts) for room, counts in _table(raw["waits"]).items()},
+            rooms={room: _served(each) for room, each in _table(raw["rooms"]).items()},
             store_up=raw["store_up"] is True,
             events_up=raw["events_up"] is True,
             ended=raw.get("ended") is True,
@@ -69,8 +95,16 @@ def parse_figures(data: bytes) -> Figures:
         raise ValueError(f"{error.args[0]} is missing") from error
 
 
-def _counts(value: object) -> list[tuple[str, int]]:
-    return [(str(key), _number(count)) for key, count in _table(value, most=_MOST_STATUSES).items()]
+def _served(value: object) -> Served:
+    raw = _table(value)
+    failures = _table(raw["failures"], most=_MOST_CAUSES)
+    return Served(
+        forwarded=_number(raw["forwarded"]),
+        waiting=_number(raw["waiting"]),
+        failures={cause: _number(count) for cause, count in failures.items()},
+        origin=_buckets(raw["origin"]),
+        waits=_buckets(raw["waits"]),
+    )
 
 
 def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
@@ -79,7 +113,7 @@ def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
     return value
 
 
-def _buckets(value: object) -> tuple[int, ...]:
+def _buckets(value: object) -> Buckets:
     if not isinstance(value, list) or len(value) > _MOST_BUCKETS:
         raise ValueError("expected a list of counts")
     return tuple(map(_number, value))

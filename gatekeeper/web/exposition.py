@@ -57,7 +57,9 @@ class _Rooms(Collector):
                 counter.add_metric([name], float(getattr(state, f"{field}_total")))
             yield counter
         watermark = GaugeMetricFamily(
-            "gatekeeper_watermark_seconds", "Arrival of the last one released.", labels=["room"]
+            "gatekeeper_watermark_timestamp_seconds",
+            "Arrival of the last one released, seconds since the epoch.",
+            labels=["room"],
         )
         modes = GaugeMetricFamily(
             "gatekeeper_mode", "1 for the mode the room is in.", labels=["room", "mode"]

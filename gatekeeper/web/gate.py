@@ -186,7 +186,8 @@ class Gate:
             )
         except OriginError as error:
             timed_out = isinstance(error, OriginTimeout)
-            metrics.origin_errors.labels("timeout" if timed_out else "unreachable").inc()
+            kind = metrics.TIMEOUT if timed_out else metrics.UNREACHABLE
+            metrics.origin_errors.labels(crossing.room, kind).inc()
             metrics.requests.labels(crossing.room, "origin_failed").inc()
             log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
             return self._answers.problem(

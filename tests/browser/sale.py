@@ -17,7 +17,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.figures import Figures
+from gatekeeper.room.figures import Figures, Served
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin import AuditLog, Watch
 
@@ -63,7 +63,7 @@ class Sale:
 
     def __post_init__(self) -> None:
         self.rooms = [room_of(SALE, 480.0), room_of(CHECKOUT, 60.0)]
-        nothing = Figures("", 1.0, 0, 0, 0, 0, 0, {}, (0,) * len(_ORIGIN), {}, True, True)
+        nothing = Figures("", 1.0, 0, {}, store_up=True, events_up=True)
         self._figures = {name: replace(nothing, replica=name) for name in REPLICAS}
         self.watch = Watch(
             self.rooms, NoEvents(), own=self._own, wall_s=self.now_s, monotonic_s=self.now_s
@@ -137,32 +137,41 @@ class Sale:
                 self._admit(name, entered * share, waited_s)
 
     def _count(self, name: str, share: float, requests: float, *, troubled: bool) -> None:
-        known = self._figures[name]
+        """What the site answered: nine of ten requests are for the sale."""
         queue = self._totals.get("queue", 0.0)
-        asked = requests * share * 0.8
-        failing = asked * 0.12 if troubled else 0.0
-        slow = 0.9 if troubled else 0.04 + 0.03 * requests / 900
-        buckets = list(known.origin)
-        for factor, part in ((0.6, 0.5), (1.0, 0.3), (2.2, 0.17), (6.0, 0.03)):
-            at = next(i for i, bound in enumerate(_ORIGIN) if bound >= slow * factor)
-            buckets[at] = self._grow(f"{name}.{at}", asked * part)
+        rooms: dict[str, Served] = {}
+        for room, part in ((SALE, 0.9), (CHECKOUT, 0.1)):
+            key = f"{name}.{room}"
+            asked = requests * share * 0.8 * part
+            slow = 0.9 if troubled else 0.04 + 0.03 * requests / 900
+            buckets = [0] * len(_ORIGIN)
+            for factor, of_all in ((0.6, 0.5), (1.0, 0.3), (2.2, 0.17), (6.0, 0.03)):
+                at = next(i for i, bound in enumerate(_ORIGIN) if bound >= slow * factor * part)
+                self._grow(f"{key}.{at}", asked * of_all)
+            for at in range(len(_ORIGIN)):
+                buckets[at] = self._grow(f"{key}.{at}", 0)
+            rooms[room] = Served(
+                forwarded=self._grow(f"{key}.forwarded", asked),
+                waiting=self._grow(f"{key}.waiting", queue * share / 8 if room == SALE else 0.0),
+                failures={"502": self._grow(f"{key}.502", asked * 0.12 if troubled else 0.0)},
+                origin=tuple(buckets),
+                waits=self._figures[name].served(room).waits,
+            )
         self._figures[name] = replace(
-            known,
+            self._figures[name],
             beat_s=float(self.second),
             connections=int((requests + queue) * share * 1.1),
-            forwarded=self._grow(f"{name}.forwarded", asked),
-            waiting=self._grow(f"{name}.waiting", queue * share / 8),
-            server_errors={"502": self._grow(f"{name}.502", failing)},
-            origin=tuple(buckets),
+            rooms=rooms,
         )
 
     def _admit(self, name: str, entered: float, waited_s: float) -> None:
-        known = self._figures[name]
-        waits = list(known.waits.get(SALE, (0,) * len(_WAITS)))
+        rooms = self._figures[name].rooms
+        waits = list(rooms[SALE].waits or (0,) * len(_WAITS))
         for factor, part in ((0.8, 0.3), (1.0, 0.6), (1.4, 0.1)):
             at = next(i for i, bound in enumerate(_WAITS) if bound >= waited_s * factor)
             waits[at] = self._grow(f"{name}.wait.{at}", entered * part)
-        self._figures[name] = replace(known, waits={SALE: tuple(waits)})
+        sale = replace(rooms[SALE], waits=tuple(waits))
+        self._figures[name] = replace(self._figures[name], rooms={**rooms, SALE: sale})
 
     async def write(self, audit: AuditLog) -> None:
         """What maria and otto did meanwhile; `audit` tells the time by `self.now_s`."""

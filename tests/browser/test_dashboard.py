@@ -211,15 +211,22 @@ async def test_what_operators_did_stands_in_the_charts_and_in_the_log(
     assert await page.locator("article").nth(1).locator("path.marks").first.get_attribute("d") == ""
 
 
-async def test_one_replica_is_looked_at_alone_and_a_silent_one_says_so(
+async def test_one_replica_or_room_is_looked_at_alone_and_a_silent_replica_says_so(
     control: Control, visit: Visit
 ) -> None:
     page = await visit()
     await expect(page.locator("#replicas tr")).to_have_count(3)
-    everyone = await points(page, "forwarded")
-    await page.get_by_label("Charts of").select_option("gate-3-14-decade")
-    alone = await points(page, "forwarded")
-    assert alone[-1][1] != everyone[-1][1]
+    chart = page.locator("#site .chart").first
+    told = [await chart.get_attribute("aria-label")]
+    for one in ("gate-3-14-decade", "checkout"):
+        await page.get_by_label("Charts of").select_option(one)
+        assert len(await points(page, "forwarded")) > 170
+        told.append(await chart.get_attribute("aria-label"))
+    every, alone, one_room = (
+        int(re.findall(r"forwarded to the site (\d+)", t or "")[0]) for t in told
+    )
+    assert alone == pytest.approx(every * 0.25, rel=0.05)  # as the sale has it
+    assert one_room == pytest.approx(every * 0.1, rel=0.05)
     control.sale.silent = "gate-3-14-decade"
     await control.sale.run(8)
     await second(page)

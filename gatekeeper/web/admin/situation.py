@@ -7,14 +7,17 @@ reader's clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
+from gatekeeper.metrics import TIMEOUT, UNREACHABLE
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules
+from gatekeeper.room.figures import Served
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin.trends import Reading, answered, grown_by, quantile
 
@@ -99,39 +102,56 @@ def _replicas(facts: Facts) -> Iterator[Statement]:
 
 
 def _origin(facts: Facts) -> Iterator[Statement]:
+    """Of the origin as a whole; of a room, where it is worse off than the whole."""
+    whole = _trouble(facts, None)
+    rooms: list[Statement] = []
+    if len(facts.rules) > 1 and (whole is None or whole.level != "bad"):
+        troubled = (_trouble(facts, rules.room) for rules in facts.rules)
+        rooms = [each for each in troubled if each is not None]
+    bad = [each for each in rooms if each.level == "bad"]
+    yield from bad or ([whole] if whole is not None else rooms)
+
+
+def _trouble(facts: Facts, room: RoomName | None) -> Statement | None:
+    """What is wrong with the origin's answers to one room, or to all."""
     readings = facts.readings
     replicas = list(readings[-1].replicas)
-    answers = answered(readings, replicas)
-    causes: dict[str, int] = {}
+    answers = answered(readings, replicas, room)
+    causes: Counter[str] = Counter()
     for name in replicas:
-        lost, late = grown_by(readings, name, lambda f: [f.unreachable, f.timeouts])[:2] or (0, 0)
-        causes["no connection"] = causes.get("no connection", 0) + lost
-        causes["no answer in time"] = causes.get("no answer in time", 0) + late
-        for status in readings[-1].replicas[name].server_errors:
-            grown = grown_by(readings, name, lambda f, s=status: [f.server_errors.get(s, 0)])  # type: ignore[misc]
-            causes[status] = causes.get(status, 0) + grown[0]
-    failed = sum(causes.values())
-    asked = sum(answers) + causes.get("no connection", 0) + causes.get("no answer in time", 0)
+        known = sorted(readings[-1].replicas[name].served(room).failures)
+        grown = grown_by(readings, name, lambda f, k=known: _of_causes(f.served(room), k))  # type: ignore[misc]
+        causes.update(dict(zip(known, grown, strict=False)))
+    failed = causes.total()
+    asked = sum(answers) + causes[UNREACHABLE] + causes[TIMEOUT]
+    where = f"{room}: the" if room is not None else "The"
     if failed >= _FEW_FAILURES and failed >= asked * _WARN_SHARE:
         share = failed / max(asked, 1)
-        yield Statement("bad" if share >= _BAD_SHARE else "warn", _failing(causes, share))
-        return
+        level: Level = "bad" if share >= _BAD_SHARE else "warn"
+        return Statement(level, f"{where} origin {_failing(causes, share)}")
     median_s = quantile(metrics.origin_seconds.bounds_s, answers, 0.5)
     if median_s is not None and median_s > _SLOW_S:
-        yield Statement(
-            "warn", f"The origin is slow: half of its answers take longer than {median_s:.1f} s."
-        )
+        slow = f"{where} origin is slow: half of its answers take longer than {median_s:.1f} s."
+        return Statement("warn", slow)
+    return None
 
 
-def _failing(causes: dict[str, int], share: float) -> str:
+def _of_causes(served: Served, causes: Sequence[str]) -> tuple[int, ...]:
+    return tuple(served.failures.get(cause, 0) for cause in causes)
+
+
+_CAUSES = {UNREACHABLE: "no connection", TIMEOUT: "no answer in time"}
+
+
+def _failing(causes: Mapping[str, int], share: float) -> str:
     percent = f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
-    counted = sorted(((n, cause) for cause, n in causes.items() if n), reverse=True)
+    counted = sorted(((n, _CAUSES.get(cause, cause)) for cause, n in causes.items() if n))[::-1]
     if len(counted) == 1:
         cause = counted[0][1]
         what = f"answers {cause} for" if cause.isdigit() else f"gives {cause} for"
-        return f"The origin {what} {percent} of requests (last minute)."
+        return f"{what} {percent} of requests (last minute)."
     parts = ", ".join(f"{cause} {_n(n)}" for n, cause in counted)
-    return f"The origin fails {percent} of requests (last minute): {parts}."
+    return f"fails {percent} of requests (last minute): {parts}."
 
 
 def _room(facts: Facts, rules: Rules) -> Iterator[Statement]:

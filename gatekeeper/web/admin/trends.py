@@ -7,18 +7,25 @@ are added up as differences, so that one that comes or goes moves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.policy.decision import Mode
-from gatekeeper.room.figures import Figures
+from gatekeeper.room.figures import Buckets, Figures, added
 from gatekeeper.room.state import RoomState
 
 RATE_OVER_S = 10.0
 QUANTILES_OVER_S = 60.0
 
+SITE_FIELDS = (
+    "forwarded",  # per second, like the next two
+    "waiting",
+    "failed",  # no connection, time-outs and answers from 500 up
+    "origin_p50",  # seconds, of the last minute
+    "origin_p99",
+)
 ROOM_FIELDS = (
     "queue",
     "active",
@@ -29,13 +36,10 @@ ROOM_FIELDS = (
     "abandoned",
     "wait_p50",  # seconds, of those admitted in the last minute
     "wait_p99",
+    *SITE_FIELDS,
 )
 REPLICA_FIELDS = (
-    "forwarded",  # per second, like the next two
-    "waiting",
-    "failed",  # no connection, time-outs and answers from 500 up
-    "origin_p50",  # seconds, of the last minute
-    "origin_p99",
+    *SITE_FIELDS,
     "admitted",  # per minute
     "connections",
 )
@@ -59,20 +63,33 @@ def sample(readings: Sequence[Reading], names: Sequence[RoomName]) -> dict[str, 
     replicas = {name: _replica_row(readings, [name]) for name in latest.replicas}
     return {
         "at": round(latest.at_s, 3),
-        "rooms": {name: _room_row(readings, name) for name in names if name in latest.rooms},
+        "rooms": {name: _room_row(readings, name) for name in names},
         "replicas": {ALL: _replica_row(readings, list(latest.replicas)), **replicas},
     }
 
 
 def _room_row(readings: Sequence[Reading], name: RoomName) -> Row:
-    state = readings[-1].rooms[name]
+    replicas = list(readings[-1].replicas)
+    waits = _lately(readings, replicas, lambda f: f.served(name).waits)
+    return [
+        *_line_row(readings, name),
+        quantile(metrics.waits.bounds_s, waits, 0.5),
+        quantile(metrics.waits.bounds_s, waits, 0.99),
+        *_site_row(readings, replicas, room=name),
+    ]
+
+
+def _line_row(readings: Sequence[Reading], name: RoomName) -> Row:
+    """What the store tells of a room; nothing while it is away."""
+    state = readings[-1].rooms.get(name)
+    if state is None:
+        return [None] * 7
     recent = _within(readings, RATE_OVER_S)
 
     def per_minute(total: Callable[[RoomState], int]) -> float | None:
         known = [(each.at_s, total(each.rooms[name])) for each in recent if name in each.rooms]
         return _rate(known, per_s=60)
 
-    waits = waited(readings, name)
     return [
         state.queue_length,
         state.active,
@@ -81,61 +98,66 @@ def _room_row(readings: Sequence[Reading], name: RoomName) -> Row:
         per_minute(lambda state: state.released_total),
         per_minute(lambda state: state.admitted_total),
         per_minute(lambda state: state.abandoned_total),
-        quantile(metrics.waits.bounds_s, waits, 0.5),
-        quantile(metrics.waits.bounds_s, waits, 0.99),
     ]
 
 
 def _replica_row(readings: Sequence[Reading], replicas: Sequence[str]) -> Row:
-    recent = _within(readings, RATE_OVER_S)
-    span_s = recent[-1].at_s - recent[0].at_s
-
-    def per_second(total: Callable[[Figures], int]) -> float | None:
-        if span_s <= 0:
-            return None
-        grown = sum(grown_by(recent, name, lambda f: [total(f)])[0] for name in replicas)
-        return round(grown / span_s, 2)
-
-    origin = answered(readings, replicas)
-    latest = [readings[-1].replicas[name] for name in replicas]
-    admitted = per_second(lambda f: sum(map(sum, f.waits.values())))
+    admitted = _per_second(readings, replicas, lambda f: sum(f.served().waits))
     return [
-        per_second(lambda f: f.forwarded),
-        per_second(lambda f: f.waiting),
-        per_second(lambda f: f.unreachable + f.timeouts + sum(f.server_errors.values())),
-        quantile(metrics.origin_seconds.bounds_s, origin, 0.5),
-        quantile(metrics.origin_seconds.bounds_s, origin, 0.99),
+        *_site_row(readings, replicas, room=None),
         None if admitted is None else round(admitted * 60, 1),
-        sum(figures.connections for figures in latest),
+        sum(readings[-1].replicas[name].connections for name in replicas),
     ]
 
 
-def waited(readings: Sequence[Reading], room: RoomName) -> list[int]:
-    """Those admitted in the last minute, by bucket of what they waited."""
-    recent = _within(readings, QUANTILES_OVER_S)
-    return _added(
-        grown_by(recent, name, lambda f: f.waits.get(room, ())) for name in readings[-1].replicas
-    )
+def _site_row(readings: Sequence[Reading], replicas: Sequence[str], *, room: str | None) -> Row:
+    origin = answered(readings, replicas, room)
+    return [
+        _per_second(readings, replicas, lambda f: f.served(room).forwarded),
+        _per_second(readings, replicas, lambda f: f.served(room).waiting),
+        _per_second(readings, replicas, lambda f: sum(f.served(room).failures.values())),
+        quantile(metrics.origin_seconds.bounds_s, origin, 0.5),
+        quantile(metrics.origin_seconds.bounds_s, origin, 0.99),
+    ]
 
 
-def answered(readings: Sequence[Reading], replicas: Sequence[str]) -> list[int]:
+def answered(
+    readings: Sequence[Reading], replicas: Sequence[str], room: str | None = None
+) -> Buckets:
     """The origin's answers to these replicas in the last minute, by bucket of time."""
+    return _lately(readings, replicas, lambda f: f.served(room).origin)
+
+
+def _lately(
+    readings: Sequence[Reading], replicas: Sequence[str], counts: Callable[[Figures], Buckets]
+) -> Buckets:
     recent = _within(readings, QUANTILES_OVER_S)
-    return _added(grown_by(recent, name, lambda f: f.origin) for name in replicas)
+    return added(grown_by(recent, name, counts) for name in replicas)
+
+
+def _per_second(
+    readings: Sequence[Reading], replicas: Sequence[str], total: Callable[[Figures], int]
+) -> float | None:
+    recent = _within(readings, RATE_OVER_S)
+    span_s = recent[-1].at_s - recent[0].at_s
+    if span_s <= 0:
+        return None
+    grown = sum(grown_by(recent, name, lambda f: (total(f),))[0] for name in replicas)
+    return round(grown / span_s, 2)
 
 
 def grown_by(
-    readings: Sequence[Reading], replica: str, counts: Callable[[Figures], Sequence[int]]
-) -> list[int]:
+    readings: Sequence[Reading], replica: str, counts: Callable[[Figures], Buckets]
+) -> Buckets:
     """By how much each of a replica's counts grew; from 0, where it began in between."""
     seen = [each.replicas[replica] for each in readings if replica in each.replicas]
     if not seen:
-        return [0]
-    new, old = list(counts(seen[-1])), list(counts(seen[0]))
+        return (0,)
+    new, old = counts(seen[-1]), counts(seen[0])
     if len(seen) == 1 and len(readings) > 1:
-        return [0 for _ in new] or [0]  # just met: what it counted before is not of these seconds
-    old += [0] * (len(new) - len(old))
-    return [max(n - o, 0) for n, o in zip(new, old, strict=False)] or [0]
+        return (0,) * max(len(new), 1)  # just met: what it counted before is not of these seconds
+    old += (0,) * (len(new) - len(old))
+    return tuple(max(n - o, 0) for n, o in zip(new, old, strict=False)) or (0,)
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
@@ -166,12 +188,3 @@ def _rate(known: Sequence[tuple[float, int]], *, per_s: float) -> float | None:
     if last < first or last_s <= first_s:
         return None
     return round((last - first) / (last_s - first_s) * per_s, 1)
-
-
-def _added(rows: Iterable[Sequence[int]]) -> list[int]:
-    total: list[int] = []
-    for row in rows:
-        total += [0] * (len(row) - len(total))
-        for index, count in enumerate(row):
-            total[index] += count
-    return total

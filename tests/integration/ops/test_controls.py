@@ -32,7 +32,7 @@ FAMILIES = {
     "gatekeeper_active": "gauge",
     "gatekeeper_rate_per_minute": "gauge",
     "gatekeeper_mode": "gauge",
-    "gatekeeper_watermark_seconds": "gauge",
+    "gatekeeper_watermark_timestamp_seconds": "gauge",
     "gatekeeper_store_seconds": "histogram",
     "gatekeeper_origin_seconds": "histogram",
     "gatekeeper_origin_server_errors": "counter",
@@ -138,7 +138,7 @@ async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
                     return (
                         samples["gatekeeper_requests_total", "default", "waiting"] == 3
                         and samples.get(("gatekeeper_requests_total", "forwarded", "side")) == 6
-                        and samples["gatekeeper_origin_seconds_count",] == 6
+                        and samples["gatekeeper_origin_seconds_count", "side"] == 6
                         and samples["gatekeeper_wait_seconds_bucket", "1.0", "side"] == 3
                         and samples["gatekeeper_wait_seconds_count", "default"] == 0
                         and samples["gatekeeper_queue_length", "default"] == 3

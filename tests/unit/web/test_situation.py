@@ -1,6 +1,7 @@
 """What is going on, in one sentence: the most pressing first."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -125,22 +126,47 @@ def test_the_store_is_away() -> None:
 
 
 def test_an_origin_that_fails_is_told_with_its_share_and_causes() -> None:
-    before = figures("one", origin=answers(1000), server_errors={"502": 50})
-    one_cause = figures("one", origin=answers(2000), server_errors={"502": 170})
+    before = figures("one", origin=answers(1000), failures={"502": 50})
+    one_cause = figures("one", origin=answers(2000), failures={"502": 170})
     [first, _] = statements(facts(MOVING, before=before, after=one_cause))
     assert first == Statement("bad", "The origin answers 502 for 12% of requests (last minute).")
-    several = figures("one", origin=answers(1950), server_errors={"502": 60}, unreachable=50)
+    several = figures("one", origin=answers(1950), failures={"502": 60, "unreachable": 50})
     assert said(facts(MOVING, before=before, after=several))[0] == (
         "The origin fails 6.0% of requests (last minute): no connection 50, 502 10."
     )
-    away = figures("one", origin=answers(1000), server_errors={"502": 50}, unreachable=40)
+    away = figures("one", origin=answers(1000), failures={"502": 50, "unreachable": 40})
     assert said(facts(MOVING, before=before, after=away))[0] == (
         "The origin gives no connection for 100% of requests (last minute)."
     )
 
 
+def test_a_room_whose_part_of_the_site_fails_is_named_when_the_whole_is_well() -> None:
+    def both(*, failing: int, of: int, slow: bool = False) -> Figures:
+        shop = figures("one", origin=answers(10_000)).rooms
+        part = answers(of, bucket=11 if slow else 3)
+        other = figures("one", room="other", origin=part, failures={"500": failing}).rooms
+        return replace(figures("one"), rooms={**shop, **other})
+
+    two: dict[str, Any] = {
+        "rules": [RULES, replace(RULES, room=RoomName("other"))],
+        "states": {SALE: MOVING, RoomName("other"): MOVING},
+    }
+    assert said(facts(MOVING, after=both(failing=40, of=100), **two))[0] == (
+        "other: the origin answers 500 for 40% of requests (last minute)."
+    )
+    assert said(facts(MOVING, after=both(failing=200, of=200), **two))[0] == (
+        "other: the origin answers 500 for 100% of requests (last minute)."
+    )
+    assert said(facts(MOVING, after=both(failing=0, of=100, slow=True), **two))[0] == (
+        "other: the origin is slow: half of its answers take longer than 3.8 s."
+    )
+    assert said(facts(MOVING, after=both(failing=5000, of=10_000), **two))[0] == (
+        "The origin answers 500 for 25% of requests (last minute)."
+    )
+
+
 def test_a_single_failure_is_no_news() -> None:
-    after = figures("one", origin=answers(10), server_errors={"500": 2})
+    after = figures("one", origin=answers(10), failures={"500": 2})
     assert len(said(facts(MOVING, after=after))) == 1
 
 

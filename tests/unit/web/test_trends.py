@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.policy.decision import Mode
-from gatekeeper.room.figures import Figures
+from gatekeeper.room.figures import Figures, Served
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin.trends import (
     ALL,
@@ -47,9 +47,10 @@ WAITS = len(metrics.waits.bounds_s)
 ORIGIN = len(metrics.origin_seconds.bounds_s)
 
 
-def figures(replica: str, **more: object) -> Figures:
-    nothing = Figures(replica, 1.0, 0, 0, 0, 0, 0, {}, (0,) * ORIGIN, {}, True, True)
-    return replace(nothing, **more)  # type: ignore[arg-type]
+def figures(replica: str, *, room: str = SALE, events_up: bool = True, **served: object) -> Figures:
+    """What a replica counted in one room."""
+    of_room = Served(**served)  # type: ignore[arg-type]
+    return Figures(replica, 1.0, 0, {room: of_room}, store_up=True, events_up=events_up)
 
 
 def readings(seconds: int, at: Callable[[int], Reading]) -> list[Reading]:
@@ -83,7 +84,7 @@ def test_a_total_that_fell_is_a_gap_and_so_is_a_room_that_the_store_did_not_tell
 
     assert room(sample(readings(8, at), [SALE]))["arrived"] is None
     away = sample([*readings(8, at), Reading(8.0)], [SALE])
-    assert away["rooms"] == {}
+    assert room(away)["queue"] is None
 
 
 @pytest.mark.parametrize(
@@ -111,9 +112,8 @@ def test_replicas_are_added_up_as_differences_and_coming_or_going_moves_nothing(
 
 def test_failures_are_those_without_an_answer_and_those_from_500_up() -> None:
     def at(second: int) -> Reading:
-        failing = figures(
-            "one", unreachable=second, timeouts=2 * second, server_errors={"502": 3 * second}
-        )
+        causes = {"unreachable": second, "timeout": 2 * second, "502": 3 * second}
+        failing = figures("one", failures=causes)
         return Reading(float(second), {}, {"one": failing})
 
     assert replica(sample(readings(11, at), []))["failed"] == 6
@@ -124,8 +124,8 @@ def test_quantiles_are_of_the_last_minute_and_over_all_replicas() -> None:
         slow, fast = [0] * WAITS, [0] * WAITS
         slow[10] = 5 * min(second, 20)  # long ago
         fast[3] = second
-        both = {"one": figures("one", waits={SALE: tuple(slow)})}
-        both["two"] = figures("two", waits={SALE: tuple(fast)})
+        both = {"one": figures("one", waits=tuple(slow))}
+        both["two"] = figures("two", waits=tuple(fast))
         return Reading(float(second), {SALE: STATE}, both)
 
     shown = room(sample(readings(100, at), [SALE]))
@@ -133,6 +133,26 @@ def test_quantiles_are_of_the_last_minute_and_over_all_replicas() -> None:
     assert low < (shown["wait_p50"] or 0) < high
     assert low < (shown["wait_p99"] or 0) < high
     assert room(sample([at(5)], [SALE]))["wait_p50"] is None
+
+
+def test_a_room_is_told_what_the_site_answers_in_it_at_all_replicas_also_without_the_store() -> (
+    None
+):
+    def at(second: int) -> Reading:
+        slow = tuple(second if bucket == 10 else 0 for bucket in range(ORIGIN))
+        one = figures("one", forwarded=10 * second, origin=slow, failures={"502": second})
+        two = figures("two", forwarded=20 * second, waiting=second)
+        other = figures("three", room="other", forwarded=1000 * second)
+        return Reading(float(second), {}, {each.replica: each for each in (one, two, other)})
+
+    shown = sample(readings(11, at), [SALE, RoomName("idle")])
+    sale = room(shown)
+    assert (sale["forwarded"], sale["waiting"], sale["failed"]) == (30, 1, 1)
+    low, high = metrics.origin_seconds.bounds_s[9:11]
+    assert low < (sale["origin_p50"] or 0) < (sale["origin_p99"] or 0) < high
+    idle = room(shown, "idle")
+    assert (idle["forwarded"], idle["origin_p50"], idle["queue"]) == (0, None, None)
+    assert replica(shown)["forwarded"] == 1030
 
 
 def test_of_no_counts_there_is_no_quantile_and_of_the_last_bucket_its_lower_bound() -> None:
