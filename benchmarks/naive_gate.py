@@ -25,6 +25,7 @@ from aiohttp import web
 from contenders import SECRET
 
 from gatekeeper.config import load_config
+from gatekeeper.pages.pages import Pages, WaitingView
 from gatekeeper.policy.decision import Placed
 from gatekeeper.policy.pacing import eta_s, refresh_s
 from gatekeeper.policy.rules import Rules
@@ -32,7 +33,6 @@ from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.queue import Asking, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Script
-from gatekeeper.web.pages import Pages, WaitingView
 from gatekeeper.web.place import rfc3339
 
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"

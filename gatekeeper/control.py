@@ -20,6 +20,7 @@ from gatekeeper.children import WorkerProcess
 from gatekeeper.config import Config, RoomName
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.keys import admin_secrets
+from gatekeeper.pages.pages import Pages
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.figures import Figures
@@ -29,7 +30,6 @@ from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
 from gatekeeper.web.admin.counted import figures_of
 from gatekeeper.web.exposition import exposition
-from gatekeeper.web.pages import Pages
 
 
 @dataclass(frozen=True, slots=True)

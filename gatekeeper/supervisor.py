@@ -25,12 +25,12 @@ from gatekeeper.config import Config
 from gatekeeper.control import Control, Folders, cannot_listen
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.keys import admin_secrets, read_secrets, signing_secrets
+from gatekeeper.pages.pages import Pages
 from gatekeeper.room.embedded import EmbeddedServer, start_events, start_store, state_folder
 from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore, StoreRefused
 from gatekeeper.values import split_listen
 from gatekeeper.web.admin import STATIC_PREFIX
-from gatekeeper.web.pages import Pages
 from gatekeeper.worker import Plan, TlsFiles
 
 log = structlog.get_logger()

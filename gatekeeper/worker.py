@@ -31,6 +31,7 @@ from gatekeeper import metrics
 from gatekeeper.config import Config, RoomName
 from gatekeeper.errors import GatekeeperError, StartError
 from gatekeeper.logs import set_up_logging
+from gatekeeper.pages.pages import Pages
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
@@ -47,7 +48,6 @@ from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.entrance import Entrance
 from gatekeeper.web.express import ExpressAdmission
 from gatekeeper.web.gate import Gate
-from gatekeeper.web.pages import Pages
 
 _BACKLOG = 4096
 _COUNT_EVERY_S = 1.0

@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from aiohttp import web
 
 from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.pages.pages import Pages
 from gatekeeper.policy.rules import Rules
 from gatekeeper.proxy.client import Network
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
-from gatekeeper.web.pages import Pages
 from tests.gates import Visitor
 
 # One of each `POST` there is, to be followed by `&room=`.

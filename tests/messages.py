@@ -13,7 +13,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
-from gatekeeper.web.languages import DOMAIN, LOCALE_FOLDER
+from gatekeeper.pages.languages import DOMAIN, LOCALE_FOLDER
 
 _ROOT = Path(__file__).parents[1]
 _HEADERS = ("Language", "Plural-Forms", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")
@@ -33,6 +33,7 @@ def words() -> Catalog:
     found = Catalog()
     for folder, kinds in (
         ("templates", [("**.html", "jinja2")]),
+        ("gatekeeper/pages", [("**.py", "python")]),
         ("gatekeeper/web", [("**.py", "python")]),
     ):
         for _, _, message, comments, context in extract_from_dir(

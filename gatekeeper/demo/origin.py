@@ -22,8 +22,8 @@ from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gatekeeper.errors import StartError
+from gatekeeper.pages.assets import built_in
 from gatekeeper.values import split_listen
-from gatekeeper.web.assets import built_in
 
 _CSS_PATH: Final = "/assets/shop.css"
 _CART: Final = "cart"  # the shop's own cookie: what comes and goes beside the gate's

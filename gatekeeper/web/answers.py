@@ -12,9 +12,9 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from gatekeeper.config import RoomConfig
-from gatekeeper.web.cloudflare import waiting_room
-from gatekeeper.web.languages import preferred
-from gatekeeper.web.pages import Page, Pages, WaitingView
+from gatekeeper.pages.cloudflare import waiting_room
+from gatekeeper.pages.languages import preferred
+from gatekeeper.pages.pages import Page, Pages, WaitingView
 from gatekeeper.web.place import Place
 from gatekeeper.web.reply import Asked, Reply
 

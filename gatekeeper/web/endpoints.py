@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
+from gatekeeper.pages.languages import N_
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Token
 from gatekeeper.proxy import Client
 from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.entrance import Enter, Entrance, Stay
-from gatekeeper.web.languages import N_
 from gatekeeper.web.place import Place, admitted_json, place_of
 from gatekeeper.web.reply import Asked, Reply
 

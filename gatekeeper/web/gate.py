@@ -19,6 +19,7 @@ from aiohttp.web import BaseRequest, Response
 from gatekeeper import metrics
 from gatekeeper.config import RoomName
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
+from gatekeeper.pages.languages import N_
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import Client, Crossing, Forwarder, Relayed, check_request, client_of
@@ -30,7 +31,6 @@ from gatekeeper.web.answers import Answers
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit, stay_reply
 from gatekeeper.web.entrance import Enter, Entrance, Stay, Turned
-from gatekeeper.web.languages import N_
 from gatekeeper.web.reply import Reply, asked_of, response_of
 
 _ORIGIN_AWAY = N_("The site behind this page does not answer just now.")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gatekeeper.config import RoomName
+from gatekeeper.pages.views import Reason
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.pacing import eta_s, refresh_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
-from gatekeeper.web.views import Reason
 
 _ISSUED_ON_ARRIVAL_S = 1.0
 

@@ -18,16 +18,16 @@ from aiohttp import web
 
 from gatekeeper.config import Config, RoomConfig
 from gatekeeper.errors import ConfigError, StartError
+from gatekeeper.pages.languages import SOURCE, preferred
+from gatekeeper.pages.page import Page
+from gatekeeper.pages.pages import PUBLIC_ASSET_PREFIX, Pages
+from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.views import State, WaitingView
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.web.answers import Answers
 from gatekeeper.web.gate import ORIGIN_AWAY_IN_LINE
-from gatekeeper.web.languages import SOURCE, preferred
-from gatekeeper.web.page import Page
-from gatekeeper.web.pages import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.web.place import Place, rfc3339
 from gatekeeper.web.reply import asked_of, response_of
-from gatekeeper.web.samples import STATES
-from gatekeeper.web.views import State, WaitingView
 
 SHOWN = (*get_args(State), "problem", "left")
 _ARRIVED_AGO_S = 300.0

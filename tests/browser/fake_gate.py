@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from gatekeeper.web.languages import preferred
-from gatekeeper.web.pages import Page, Pages, WaitingView
+from gatekeeper.pages.languages import preferred
+from gatekeeper.pages.pages import Page, Pages, WaitingView
 
 ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
 

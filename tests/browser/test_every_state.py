@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from gatekeeper.web.languages import language, languages
+from gatekeeper.pages.languages import language, languages
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
 from tests.browser.fake_gate import FakeGate

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from playwright.async_api import expect
 
-from gatekeeper.web.languages import languages
+from gatekeeper.pages.languages import languages
 from tests.browser.conftest import NewPage
 from tests.browser.fake_gate import FakeGate
 from tests.browser.stage import ask, set_stage

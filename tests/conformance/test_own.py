@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from gatekeeper.pages.pages import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
-from gatekeeper.web.pages import PUBLIC_ASSET_PREFIX, Pages
 from tests.conformance.rig import ROOM, Stage, running_stage
 from tests.gates import SECRET
 from tests.integration.proxy.rig import answering, until

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.web.assets import Assets
-from gatekeeper.web.compose import Composed
-from gatekeeper.web.languages import languages
-from gatekeeper.web.pages import WaitingView
-from gatekeeper.web.samples import STATES
-from gatekeeper.web.templates import Templates
-from gatekeeper.web.waiting_page import WaitingPage, WaitingTemplate
+from gatekeeper.pages.assets import Assets
+from gatekeeper.pages.compose import Composed
+from gatekeeper.pages.languages import languages
+from gatekeeper.pages.pages import WaitingView
+from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.templates import Templates
+from gatekeeper.pages.waiting_page import WaitingPage, WaitingTemplate
 
 ASSETS = Assets(overrides=None, prefix="/")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog
 
-from gatekeeper.web.languages import language
+from gatekeeper.pages.languages import language
 from tests.messages import catalogue_files, read
 
 FILES = catalogue_files()

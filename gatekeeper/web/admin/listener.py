@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from gatekeeper.config import RoomName
 from gatekeeper.errors import BadRequest, StoreError
+from gatekeeper.pages.pages import Pages
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.admin.audit import MOST_SHOWN, AuditLog
@@ -22,7 +23,6 @@ from gatekeeper.web.admin.guard import Guard, Refused
 from gatekeeper.web.admin.overview import Overview
 from gatekeeper.web.admin.rooms import Rooms, room_json
 from gatekeeper.web.admin.watch import Watch
-from gatekeeper.web.pages import Pages
 
 STATIC_PREFIX = "/static/"
 _OPEN_TO_ALL = ("/healthz", "/readyz", STATIC_PREFIX)

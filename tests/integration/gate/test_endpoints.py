@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gatekeeper.config import RoomName
-from gatekeeper.web.pages import Pages
+from gatekeeper.pages.pages import Pages
 from tests.gates import HTML, Origin, Visitor, room, running_gate
 
 TOKEN = "X-Queue-Token"

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gatekeeper.web.languages import N_, SOURCE
+from gatekeeper.pages.languages import N_, SOURCE
 
 DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
 

@@ -8,14 +8,14 @@ import pytest
 
 from gatekeeper.config import RoomConfig
 from gatekeeper.errors import ConfigError
+from gatekeeper.pages.cloudflare import waiting_room
+from gatekeeper.pages.pages import Pages
+from gatekeeper.pages.samples import PLACES, STATES
 from gatekeeper.policy.decision import Mode, Placed
 from gatekeeper.policy.rules import Rules
 from gatekeeper.web.answers import Answers
-from gatekeeper.web.cloudflare import waiting_room
-from gatekeeper.web.pages import Pages
 from gatekeeper.web.place import place_of
 from gatekeeper.web.reply import Asked, Reply
-from gatekeeper.web.samples import PLACES, STATES
 from tests.unit.web.states import TICKET, state
 
 VIEW = replace(STATES["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)

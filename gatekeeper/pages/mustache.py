@@ -14,11 +14,11 @@ import chevron
 from chevron.tokenizer import ChevronError, tokenize
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.web.cloudflare import variables
-from gatekeeper.web.languages import Language
-from gatekeeper.web.slots import Values
-from gatekeeper.web.views import WaitingView
-from gatekeeper.web.waiting_page import Shown
+from gatekeeper.pages.cloudflare import variables
+from gatekeeper.pages.languages import Language
+from gatekeeper.pages.slots import Values
+from gatekeeper.pages.views import WaitingView
+from gatekeeper.pages.waiting_page import Shown
 
 SUFFIX = ".mustache"
 

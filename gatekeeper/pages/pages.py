@@ -20,14 +20,14 @@ from jinja2 import TemplateSyntaxError
 
 from gatekeeper.config import Config
 from gatekeeper.errors import ConfigError
-from gatekeeper.web.assets import Asset, Assets
-from gatekeeper.web.languages import SOURCE, Language, language, languages
-from gatekeeper.web.mustache import SUFFIX, MustachePage
-from gatekeeper.web.page import Page, Rendered
-from gatekeeper.web.samples import STATES
-from gatekeeper.web.templates import Templates
-from gatekeeper.web.views import DEFAULT_TITLE, Reason, Wait, WaitingView, wait_range
-from gatekeeper.web.waiting_page import Form, WaitingPage, WaitingTemplate
+from gatekeeper.pages.assets import Asset, Assets
+from gatekeeper.pages.languages import SOURCE, Language, language, languages
+from gatekeeper.pages.mustache import SUFFIX, MustachePage
+from gatekeeper.pages.page import Page, Rendered
+from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.templates import Templates
+from gatekeeper.pages.views import DEFAULT_TITLE, Reason, Wait, WaitingView, wait_range
+from gatekeeper.pages.waiting_page import Form, WaitingPage, WaitingTemplate
 
 __all__ = ["DEFAULT_TITLE", "Page", "Pages", "Reason", "Wait", "WaitingView", "wait_range"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.web.languages import language, languages, preferred
+from gatekeeper.pages.languages import language, languages, preferred
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from markupsafe import escape
 
-from gatekeeper.web.compose import Composed
-from gatekeeper.web.languages import SOURCE, Language
-from gatekeeper.web.slots import Values
+from gatekeeper.pages.compose import Composed
+from gatekeeper.pages.languages import SOURCE, Language
+from gatekeeper.pages.slots import Values
 
 
 class Content(Protocol):

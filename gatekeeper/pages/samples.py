@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gatekeeper.web.views import DEFAULT_TITLE, State, WaitingView
+from gatekeeper.pages.views import DEFAULT_TITLE, State, WaitingView
 
 _WAITING = WaitingView(
     title=DEFAULT_TITLE,

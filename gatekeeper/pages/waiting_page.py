@@ -15,13 +15,13 @@ from typing import Protocol
 import structlog
 from markupsafe import Markup
 
-from gatekeeper.web.compose import Composer
-from gatekeeper.web.languages import Language, language
-from gatekeeper.web.page import Content, Filled, Page, Rendered
-from gatekeeper.web.samples import PLACES, STATES
-from gatekeeper.web.slots import Slot, Value, Values, has_mark
-from gatekeeper.web.templates import Templates
-from gatekeeper.web.views import DEFAULT_TITLE, WaitingView, wait_range
+from gatekeeper.pages.compose import Composer
+from gatekeeper.pages.languages import Language, language
+from gatekeeper.pages.page import Content, Filled, Page, Rendered
+from gatekeeper.pages.samples import PLACES, STATES
+from gatekeeper.pages.slots import Slot, Value, Values, has_mark
+from gatekeeper.pages.templates import Templates
+from gatekeeper.pages.views import DEFAULT_TITLE, WaitingView, wait_range
 
 _OF_VIEW = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
 _OF_WAIT = ("low", "high", "text")

@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gatekeeper.web.slots import Question, Sheet, Slot, Value, Values
+from gatekeeper.pages.slots import Question, Sheet, Slot, Value, Values
 
 _MOST_PAGES = 1024  # about 30 KB each
 # A piece below this is stored, not deflated: it would gain less than the two edges cost.

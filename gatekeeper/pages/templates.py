@@ -23,9 +23,9 @@ from jinja2 import (
 from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
 
-from gatekeeper.web.assets import built_in
-from gatekeeper.web.languages import Language, languages
-from gatekeeper.web.slots import Slot
+from gatekeeper.pages.assets import built_in
+from gatekeeper.pages.languages import Language, languages
+from gatekeeper.pages.slots import Slot
 
 
 class Templates:

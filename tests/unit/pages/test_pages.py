@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.web.languages import languages
-from gatekeeper.web.pages import Page, Pages, Wait, WaitingView, wait_range
+from gatekeeper.pages.languages import languages
+from gatekeeper.pages.pages import Page, Pages, Wait, WaitingView, wait_range
 
 VIEW = WaitingView(
     title="You are in line",
