@@ -63,7 +63,7 @@
   let samples = [];            // { at, rooms, replicas }, from old to new
   let latest = null;           // the newest answer
   let entries = [];            // of the audit log, newest first
-  let auditCount = null;
+  let auditMark = null;
   let range = 3600;
   let drawnAt = "";            // what the charts show: drawn anew only when that changed
   let timer = 0;
@@ -117,7 +117,7 @@
       failures = 0;
       connection("live", "Live");
       show(answer);
-      if (answer.audit_count !== auditCount) await readAudit(answer.audit_count);
+      if (answer.audit_mark !== auditMark) await readAudit(answer.audit_mark);
     } catch (error) {
       if (mine !== turn) return;
       failures += 1;
@@ -277,8 +277,9 @@
       fact.replaceChildren(figure, unit ? " " : "", small);
     };
     const flow = (value) => (value === null || value === undefined ? ["–", ""] : [number(value), "/min"]);
-    card.element.dataset.modeNow = room.mode;
-    text(card.find("[data-mode-words]"), MODES[room.mode] || room.mode);
+    const away = now.queue === null; // of the store: the rest is as last known
+    card.element.dataset.modeNow = away ? "away" : room.mode;
+    text(card.find("[data-mode-words]"), away ? "Store away: as last known" : MODES[room.mode] || room.mode);
     card.element.querySelectorAll("[data-mode]").forEach((button) => {
       const pressed = String(button.dataset.mode === room.mode);
       if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
@@ -291,7 +292,7 @@
     const entering = flow(now.admitted);
     set("admitted", entering[0], room.mode === "open" ? entering[1] : entering[1] + " of " + fine.format(room.rate_per_minute));
     set("abandoned", ...flow(now.abandoned));
-    set("wait", ...newcomerWait(room));
+    set("wait", ...(away ? ["–", ""] : newcomerWait(room)));
     const quantiles = (name, half, most) => {
       if (typeof half === "number") set(name, duration(half), "· " + duration(most));
       else set(name, "–", "");
@@ -383,9 +384,9 @@
 
   // --- the audit log ----------------------------------------------------------------------------
 
-  async function readAudit(count) {
+  async function readAudit(mark) {
     const answer = await call("GET", "/admin/audit?limit=" + ENTRIES);
-    auditCount = count;
+    auditMark = mark;
     entries = answer.entries;
     byId("entries").replaceChildren(...entries.map(entryItem));
     byId("no-entries").hidden = entries.length > 0;

@@ -125,6 +125,32 @@ async def test_it_passes_axe_fits_its_window_and_is_kept_as_a_picture(
     await page.screenshot(path=PICTURES / f"{look}-asked-twice.png")
 
 
+@pytest.mark.parametrize(
+    ("state", "look"), [("empty", "desktop"), ("in-trouble", "desktop"), ("store-lost", "phone")]
+)
+async def test_a_quiet_and_a_bad_moment_read_well_too(
+    state: str, look: str, new_page: NewPage, tmp_path: Path
+) -> None:
+    sale = Sale(NOW)
+    if state != "empty":
+        sale.second = 2520  # the site begins to fail
+        await sale.run(60)
+        sale.silent = "gate-3-14-decade"
+        sale.rooms[0].away = sale.rooms[1].away = state == "store-lost"
+    await sale.run(10)
+    nobody = "redis://127.0.0.1:9"  # the page asks the watch, which has seen all
+    async with running_admin(
+        nobody, "sale", "checkout", watch=sale.watch, audit=AuditLog(tmp_path), max_active=0
+    ) as admin:
+        page = await new_page(**LOOKS[look])
+        await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")
+        await set_stage(page)
+        await page.goto(admin.urls[0] + "/")
+        await expect(page.locator("article")).to_have_count(2)
+        assert await complaints(page) == []
+        await page.screenshot(path=PICTURES / f"{look}-{state}.png", full_page=True)
+
+
 # A day of answers, one a minute of the gate's time, without a network in between. What they say
 # moves, rooms and replicas come and go.
 _A_DAY = """
@@ -152,7 +178,7 @@ _A_DAY = """
         now.replicas[other] = first.now.replicas[""];
         const samples = Array.from({ length: 12 }, (_, i) => ({ ...now, at: at - 55 + i * 5 }));
         return new Response(JSON.stringify({
-            ...first, now, samples, audit_count: Math.floor(minute / 10),
+            ...first, now, samples, audit_mark: `${Math.floor(minute / 10)}`,
             rooms: minute % 5 ? first.rooms : first.rooms.slice(0, 1),
             replicas: [...first.replicas, { replica: other, own: false, quiet_s: minute % 9 }],
             situation: Array.from({ length: 1 + minute % 4 }, (_, i) => (

@@ -38,6 +38,7 @@ class Control:
     """A listener whose watch has seen an hour of the sale."""
 
     sale: Sale
+    audit: AuditLog
     url: str
     asked: int = 0
 
@@ -77,7 +78,7 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
                 max_active=0,
             )
             admin = await stack.enter_async_context(running)
-            return Control(sale, admin.urls[0] + "/")
+            return Control(sale, audit, admin.urls[0] + "/")
 
         yield show
 
@@ -131,7 +132,9 @@ async def test_the_first_sentence_says_what_is_going_on(control: Control, visit:
     await expect(page.locator("#situation")).to_have_attribute("data-level", "bad")
     await expect(page.locator("#also li")).to_have_count(2)
     await expect(page).to_have_title(re.compile("^⚠ The store has been away"))
-    await expect(fact(page, "active")).to_have_text("491")  # as last known
+    await expect(fact(page, "active")).to_have_text("491")
+    await expect(page.locator(".mode").first).to_have_text("Store away: as last known")
+    await expect(fact(page, "wait")).to_have_text("–")
 
 
 async def test_each_second_brings_the_newest_numbers(control: Control, visit: Visit) -> None:
@@ -255,6 +258,24 @@ async def test_nothing_is_asked_while_the_tab_is_hidden_and_what_was_missed_come
     await expect(page.locator("#headline")).to_contain_text("inside")
     await second(page)
     assert len(set(await points(page, "admitted"))) == before + 12
+
+
+async def test_a_gate_that_began_anew_leaves_the_page_its_hour_and_shows_its_own_log(
+    control: Control, visit: Visit, tmp_path: Path
+) -> None:
+    page = await visit()
+    await expect(page.locator("#entries li")).to_have_count(8)
+    before = len(set(await points(page, "admitted")))
+    control.sale.watch.samples.clear()
+    control.sale.watch.readings.clear()
+    anew = AuditLog(tmp_path, wall_s=lambda: 1.0)
+    for _ in range(8):  # as many as before: the number alone would not tell
+        await anew.add("olga", "allow", address="::1", after=1)
+    vars(control.audit).update(vars(anew))
+    await control.sale.run(20)
+    await second(page)
+    await expect(page.locator("#entries li").first).to_contain_text("olga")
+    assert len(set(await points(page, "admitted"))) == before + 3  # of one reading is no rate
 
 
 async def test_a_gate_out_of_reach_is_told_and_found_again(visit: Visit) -> None:

@@ -103,12 +103,18 @@ class AuditLog:
         self._refused_at_s = wall_s()
         self._unwritten = 0
         self._not_told = 0
-        self.count = 0  # of entries since the start; a page asks again when it grew
+        self._began = f"{wall_s():.3f}"
+        self._count = 0  # of entries since then
 
     def newest(self, limit: int = MOST_SHOWN, *, room: str | None = None) -> list[Entry]:
         """The last entries, newest first; with `room` those of that room."""
         found = (entry for entry in reversed(self._entries) if room in (None, entry.room))
         return [entry for entry, _ in zip(found, range(limit), strict=False)]
+
+    @property
+    def mark(self) -> str:
+        """What this log stands at; another one when there is more to read, also after a restart."""
+        return f"{self._began}+{self._count}"
 
     @property
     def unwritten(self) -> int:
@@ -121,7 +127,7 @@ class AuditLog:
         at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = Entry(at, who, what, address, **more)
         self._entries.append(entry)
-        self.count += 1
+        self._count += 1
         log.info("audit", **entry.as_json())
         line = json.dumps(entry.as_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
         async with self._writing:

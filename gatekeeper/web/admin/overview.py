@@ -62,7 +62,7 @@ class Overview:
                 "replica_fields": REPLICA_FIELDS,
                 "now": watch.now() if watch.readings else None,
                 "samples": watch.since(after_s),
-                "audit_count": self._audit.count,
+                "audit_mark": self._audit.mark,
             }
         )
         answer.enable_compression()

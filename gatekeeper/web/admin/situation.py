@@ -59,8 +59,8 @@ def statements(facts: Facts) -> list[Statement]:
     """All there is to say, the most pressing first; never empty."""
     said = [
         *_store(facts),
-        *_replicas(facts),
         *_origin(facts),
+        *_replicas(facts),
         *(each for rules in facts.rules for each in _room(facts, rules)),
     ]
     if facts.unwritten:
@@ -163,6 +163,12 @@ def _room(facts: Facts, rules: Rules) -> Iterator[Statement]:
     by = (f" by {who}" if who else "") + (" since {since}" if since_s else "")
     since = since_s or None
     wait = f"{_n(state.queue_length)} wait" if state.queue_length != 1 else "1 waits"
+    if facts.store_lost_at_s is not None:
+        inside = f"{_n(state.active)} inside"
+        yield Statement(
+            "busy", _say(prefix, f"as last known {state.mode.value}: {wait}, {inside}.")
+        )
+        return
     match state.mode:
         case Mode.HOLD:
             text = f"held{by}: {wait}, nobody is let in."

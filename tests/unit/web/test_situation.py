@@ -118,7 +118,10 @@ def test_the_store_is_away() -> None:
     assert first.text == (
         "The store has been away for 40 s: those inside stay, nobody in line moves, newcomers wait."
     )
-    assert second.level == "busy"
+    assert (second.level, second.text) == (
+        "busy",
+        "As last known auto: 1,204 wait, 310 inside.",
+    )
     opening = [replace(RULES, on_store_loss="open")]
     assert said(facts(MOVING, store_lost_at_s=NOW_S - 40, rules=opening))[0].endswith(
         "a share of newcomers enters sale."
