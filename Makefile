@@ -59,7 +59,7 @@ fuzz: $(READY)  ## coverage-guided, each target in turn: make fuzz SECONDS=60
 
 STORE ?=
 contract: $(READY)  ## the scripts on a store of yours: make contract STORE=redis://host:6379
-	$(if $(STORE),GATEKEEPER_TEST_STORE_URL=$(STORE)) $(BIN)/python -m pytest tests/contract tests/integration/test_store_wire.py $(ARGS)
+	$(if $(STORE),GATEKEEPER_TEST_STORE_URL=$(STORE)) $(BIN)/python -m pytest tests/contract $(ARGS)
 
 chaos: SECONDS = 120
 chaos: $(READY)  ## ten minutes of a sale in which much goes wrong: make chaos SEED=7
