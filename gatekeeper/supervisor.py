@@ -26,7 +26,13 @@ from gatekeeper.control import Control, Folders, cannot_listen
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.keys import admin_secrets, read_secrets, signing_secrets
 from gatekeeper.pages.pages import Pages
-from gatekeeper.room.embedded import EmbeddedServer, start_events, start_store, state_folder
+from gatekeeper.room.embedded import (
+    EmbeddedServer,
+    events_address,
+    start_events,
+    start_store,
+    state_folder,
+)
 from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore, StoreRefused
 from gatekeeper.values import split_listen
@@ -171,7 +177,8 @@ class Supervisor:
         if self._store_url == "embedded":
             self._store_url = await self._keep(partial(start_store, folder), "store")
         if self._events_url == "embedded":
-            self._events_url = await self._keep(partial(start_events, folder), "events")
+            await self._keep(partial(start_events, folder), "events")
+            self._events_url = events_address(folder)
 
     async def _keep(self, start: Callable[[], Awaitable[EmbeddedServer]], name: str) -> str:
         keeper = KeptServer(start, name)

@@ -125,8 +125,8 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
 async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     """Start the private NATS; its URL is `nats://TOKEN@127.0.0.1:PORT`.
 
-    Both stay what they were last time unless another program took the port, so that replicas find
-    the successor of a server that died.
+    Both stay what they were last time unless another program took the port; replicas find the
+    successor of a server that died by `events_address`.
     """
     home = _make_folder(folder / "events")
     port, token = _last_address(home)
@@ -151,6 +151,11 @@ async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer
     server = await _start("events", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
     _write_private(home / "address", server.url)
     return server
+
+
+def events_address(folder: Path) -> str:
+    """The `file:` URL of what says where the private NATS is now."""
+    return (folder / "events" / "address").absolute().as_uri()
 
 
 def store_command(address: Path) -> list[str]:

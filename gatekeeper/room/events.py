@@ -15,7 +15,9 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
 import nats
 import structlog
@@ -97,7 +99,11 @@ class NoEvents:
 
 
 class NatsEvents:
-    """Core NATS by URL; connects in the background and for ever again."""
+    """Core NATS by URL; connects in the background and for ever again.
+
+    A `file:` URL names the file with the address, which is read for each connection: a private
+    server's successor has another when some program took the port meanwhile.
+    """
 
     def __init__(
         self,
@@ -116,8 +122,8 @@ class NatsEvents:
         self._hear_figures: Callable[[Figures], None] | None = None
         self._subscribed: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
-        self._closing = False
-        self._said_at_s = float("-inf")
+        self._closing = self._is_up = self._has_been_up = False
+        self._said_at_s = self._said_unreachable_at_s = float("-inf")
 
     def connected(self) -> bool:
         return self._client.is_connected
@@ -148,24 +154,33 @@ class NatsEvents:
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001  whatever it was: for ever again
-                log.warning("events_unreachable", error=str(error) or type(error).__name__)
+                self._unreachable(error)
                 await self._close_client()
                 await asyncio.sleep(_RECONNECT_WAIT_S)
             else:
                 break
         self._connecting = None
-        self._on_reconnect()
+        self._up()
+
+    def _unreachable(self, error: Exception) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._said_unreachable_at_s >= _SAY_AGAIN_AFTER_S:
+            self._said_unreachable_at_s = now_s
+            log.warning("events_unreachable", error=str(error) or type(error).__name__)
 
     async def _open(self) -> None:
+        url, in_file = self._url, self._url.startswith("file:")
+        if in_file:
+            url = _read(url)
         await self._client.connect(
-            self._url,
+            url,
             name=f"gatekeeper {self._replica}",
             connect_timeout=_CONNECT_TIMEOUT_S,
             reconnect_time_wait=_RECONNECT_WAIT_S,
             max_reconnect_attempts=-1,
             ping_interval=_PING_INTERVAL_S,
             max_outstanding_pings=2,
-            allow_reconnect=True,
+            allow_reconnect=not in_file,  # else it is closed, and opened here
             no_echo=True,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
@@ -260,15 +275,22 @@ class NatsEvents:
         log.debug("events_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
-        if not self._closing:
+        if self._is_up and not self._closing:
             log.warning("events_lost")
+        self._is_up = False
 
     async def _on_reconnected(self) -> None:
-        log.info("events_back")
+        self._up()
+
+    def _up(self) -> None:
+        if self._has_been_up:
+            log.info("events_back")
+        self._is_up = self._has_been_up = True
         self._on_reconnect()
 
     async def _on_closed(self) -> None:
-        """Given up by the client: the server said that it will not have us. Ask again later."""
+        """Given up by the client: the server said that it will not have us, or may come again
+        elsewhere. Ask again later."""
         if not self._closing:
             self.connect()
 
@@ -286,6 +308,10 @@ class NatsEvents:
                 await self._client.close()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.debug("events_close", error=str(error))
+
+
+def _read(url: str) -> str:
+    return Path(unquote(urlsplit(url).path)).read_text("utf-8")
 
 
 def _room_of(subject: str) -> RoomName:

