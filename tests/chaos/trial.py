@@ -50,7 +50,7 @@ from tests.servers import EventsServer, StoreServer
 
 SALE_S = 600.0
 RATE_PER_S, BURST, MOST_INSIDE = 20, 10, 60
-_CROWD_SHARE = 0.4  # of those who could be let in: the rest of the time goes by in trouble
+_CROWD_SHARE = 0.55  # of those who could be let in: the rest of the time goes by in trouble
 _CLOCK_ERRORS_S = (7 * 60.0, -9 * 60.0, 0.0)  # of each gate's machine
 _SAY_S = 5.0
 _BACK_WITHIN_S = 1.5  # a time-out and a beat, and a worker started again
