@@ -67,7 +67,7 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
 
     def ready(serving: Serving) -> None:
         _say(f"gatekeeper {__version__} at {serving.url} in front of {loaded.origin.url}")
-        _say(f"dashboard at {serving.admin_url}")
+        _say(f"control room at {serving.admin_url}")
 
     uvloop.run(run(loaded, on_ready=ready))
 

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 from prometheus_client import REGISTRY
@@ -162,6 +163,19 @@ def test_the_readme_lists_every_command() -> None:
 
 def test_the_changelog_tells_of_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_what_the_readme_says_it_costs_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text().partition("## What it costs")[2]
+    assert "about twice the CPU time of nginx" in readme
+    assert "half of Caddy's" in readme
+    measured = (ROOT / "benchmarks" / "README.md").read_text()
+    rows = re.findall(
+        r"^\| (nginx|Caddy) \| [^|]+ \| ([\d.]+) \| [\d,]+ \|$", measured, re.MULTILINE
+    )
+    ratios = {name: [float(ratio) for n, ratio in rows if n == name] for name, _ in rows}
+    assert 1.4 < median(ratios["nginx"]) < 2.5
+    assert 0.35 < median(ratios["Caddy"]) < 0.7
 
 
 def test_every_metric_is_documented(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ async def test_two_lines_say_where_it_serves() -> None:
         first, second = await asyncio.to_thread(gate.ready_lines)
         pattern = rf"gatekeeper {re.escape(__version__)} at http://127\.0\.0\.1:\d+ in front of "
         assert re.fullmatch(pattern + re.escape(NOBODY), first)
-        assert re.fullmatch(r"dashboard at http://127\.0\.0\.1:\d+", second)
+        assert re.fullmatch(r"control room at http://127\.0\.0\.1:\d+", second)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
