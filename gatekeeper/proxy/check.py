@@ -33,7 +33,9 @@ def check_request(request: BaseRequest) -> None:
             raise BadRequest("Transfer-Encoding is not allowed here")
         if headers["Transfer-Encoding"].lower() != "chunked":
             raise BadRequest("Transfer-Encoding must be chunked")
-    if headers.get("Expect", "100-continue").lower() != "100-continue":
+    # Twice the same or in a list is no other expectation, but some who read it see none.
+    expected = headers.getall("Expect", ())
+    if len(expected) > 1 or any(value.lower() != "100-continue" for value in expected):
         raise BadRequest("the only expectation is 100-continue", status=417)
 
 

@@ -124,9 +124,23 @@ _CHUNKS = {
     "CR after the data": b"5\r\nhello\r",
     "nothing after the data": b"5\r\nhello",
     "two bytes after the data": b"5\r\nhelloXX",
+    "LF CR after the data": b"5\r\nhello\n\r",
     "an empty line more after the data": b"5\r\nhello\r\n\r\n",
     "more data than its size": b"5\r\nhello!!\r\n",
     "less data than its size": b"5\r\nhell\r\n",
+    # Funky Chunks: `TERM` ends the line for one and belongs to the extension for the other, or the
+    # data of a chunk spills over where an end of it is skipped unread.
+    "TERM.EXT": b"1;\n1\r\nX\r\n5a\r\n",
+    "TERM.EXT, bare CR": b"1;\r1\r\nX\r\n5a\r\n",
+    "TERM.EXT, CR and another": b"1;\rX1\r\nX\r\n5a\r\n",
+    "EXT.TERM": b"2;\nxx\r\n5a\r\n",
+    "EXT.TERM, bare CR": b"2;\rxx\r\n5a\r\n",
+    "TERM.SPILL": b"5\r\nhello\n5a\r\n",
+    "TERM.SPILL, bare CR": b"5\r\nhello\r5a\r\n",
+    "SPILL.TERM": b"5\r\nhelloX\n5a\r\n",
+    "SPILL.TERM, any two bytes": b"5\r\nhelloAA5a\r\n",
+    "ONE.TWO": b"2\r\nxx\r5a\r\n",
+    "ZERO.TWO": b"2\r\nxx5a\r\n",
 }
 
 REFUSED = {
@@ -223,17 +237,50 @@ REFUSED = {
     "garbage": b"\xff\xfe\x00\r\n\r\n" + HIDDEN,
     "chunked in HTTP/1.0": asked(b"POST /first HTTP/1.0", CHUNKED, body=LAST_CHUNK + HIDDEN),
     "an obfuscated expectation": post(b"Expect: y 100-continue", length(), body=HIDDEN),
+    "an expectation folded": post(b"Expect:\r\n 100-continue", length(), body=HIDDEN),
+    "an expectation with a line break before": post(
+        b"Expect: \n100-continue", length(), body=HIDDEN
+    ),
+    "an expectation with a tab before the colon": post(
+        b"Expect\t: 100-continue", length(), body=HIDDEN
+    ),
+    "an expectation and another": post(
+        b"Expect: 100-continue", b"Expect: y", length(), body=HIDDEN
+    ),
+    "two equal expectations": post(
+        b"Expect: 100-continue", b"Expect: 100-continue", length(), body=HIDDEN
+    ),
+    "a list of expectations": post(b"Expect: 100-continue, 100-continue", length(), body=HIDDEN),
+    "an empty expectation": post(b"Expect:", length(), body=HIDDEN),
     "TRACE with a body": asked(b"TRACE /first", length(), body=HIDDEN),
 }
 
 UNDERSTOOD = {
     "CL.0": post(length(), body=HIDDEN),
+    "TE.0": chunks(b"%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST_CHUNK),
+    "TE.0 by OPTIONS": asked(
+        b"OPTIONS /first", CHUNKED, body=b"%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST_CHUNK
+    ),
+    "TE.0 by GET": asked(
+        b"GET /first", CHUNKED, body=b"%x\r\n%b\r\n" % (len(HIDDEN), HIDDEN) + LAST_CHUNK
+    ),
+    "0.CL by an expectation": asked(b"GET /first", b"Expect: 100-continue", length(), body=HIDDEN),
+    "an expectation without a body": asked(b"GET /first", b"Expect: 100-continue"),
+    "HTTP/1.0 that keeps its connection": asked(
+        b"POST /first HTTP/1.0", b"Connection: keep-alive", length(), body=HIDDEN
+    ),
+    "an upgrade with a body": post(
+        b"Connection: Upgrade", b"Upgrade: websocket", length(), body=HIDDEN
+    ),
     "GET with a body": asked(b"GET /first", length(), body=HIDDEN),
     "HEAD with a body": asked(b"HEAD /first", length(), body=HIDDEN),
     "OPTIONS with a body": asked(b"OPTIONS /first", length(), body=HIDDEN),
     "DELETE with a body": asked(b"DELETE /first", length(), body=HIDDEN),
     "a length with zeros before it": post(b"Content-Length: 000%d" % len(HIDDEN), body=HIDDEN),
     "a length with space around it": post(length().replace(b": ", b":\t ") + b" \t", body=HIDDEN),
+    "a length that Connection names with others": post(
+        b"Connection: keep-alive, content-length", length(), body=HIDDEN
+    ),
     "a length that Connection names": post(b"Connection: Content-Length", length(), body=HIDDEN),
     "a coding that Connection names": post(
         b"Connection: Transfer-Encoding",
