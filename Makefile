@@ -65,7 +65,7 @@ chaos: SECONDS = 120
 chaos: $(READY)  ## ten minutes of a sale in which much goes wrong: make chaos SEED=7
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) $(ARGS)
 
-chaos-faults: SECONDS = 24
+chaos-faults: SECONDS = 30
 chaos-faults: $(READY)  ## the same on gates broken on purpose: each must be found out
 	$(BIN)/python -m tests.chaos --faults --seconds $(SECONDS) $(ARGS)
 

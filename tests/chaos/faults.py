@@ -30,8 +30,8 @@ class Fault:
 
 _SCRIPTS = "room/scripts/"
 FAULTS = {
-    "half again too many fall due": Fault(
-        _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 1500 / 60"
+    "twice too many fall due": Fault(
+        _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
     ),
     "three slots too many": Fault(
         _SCRIPTS + "_room.lua", "local free = max_active - ", "local free = 3 + max_active - "
