@@ -77,6 +77,7 @@ async def test_one_who_waits_sees_the_line_held_a_message_and_the_gate_opened_fr
             for index, words in enumerate(("to open, was hold", "“Hall B", "to hold, was auto")):
                 await expect(entries.nth(index)).to_contain_text(words)
                 await expect(entries.nth(index)).to_contain_text("maria")
+            assert MARIA not in json.dumps(gate.logs())
             kept = (gate.state / "audit.jsonl").read_text().splitlines()
             assert [json.loads(line)["what"] for line in kept] == ["mode", "message", "mode"]
 

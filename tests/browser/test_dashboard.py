@@ -334,6 +334,8 @@ async def test_a_token_is_asked_for_kept_for_the_tab_and_sent_along(
 ) -> None:
     control = await show(*CREDENTIALS)
     page = await new_page()
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     await set_stage(page)
     await page.goto(control.url)
     await page.get_by_label("Token").fill("wrong")
@@ -345,8 +347,13 @@ async def test_a_token_is_asked_for_kept_for_the_tab_and_sent_along(
     await expect(page.get_by_label("Token")).to_be_hidden()
     await page.reload()
     await expect(page.locator("#you")).to_have_text("maria")
+    assert page.url == control.url
+    assert [url for url in urls if "secret" in url] == []
+    assert "secret of maria" not in await page.content()
+    assert await page.evaluate("localStorage.length + document.cookie.length") == 0
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_label("Token")).to_be_focused()
+    assert await page.evaluate("sessionStorage.length") == 0
     await expect(page.locator("#headline")).to_be_hidden()
 
 
