@@ -99,9 +99,12 @@ class RoomKeys(Section):
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
     refresh_ceiling: Duration = 30.0
+    updates: Literal["poll", "stream"] = "poll"
 
 
-WAITING_KEYS = frozenset({"status", "title", "template", "json_format", "refresh_ceiling"})
+WAITING_KEYS = frozenset(
+    {"status", "title", "template", "json_format", "refresh_ceiling", "updates"}
+)
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 
 

@@ -48,6 +48,7 @@ from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.entrance import Entrance
 from gatekeeper.web.express import ExpressAdmission
 from gatekeeper.web.gate import Gate
+from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
 _COUNT_EVERY_S = 1.0
@@ -82,6 +83,7 @@ class Worker:
         self._tls = TlsFiles.of(plan.config)
         self._server: Server | None = None
         self._lane: Lane | None = None
+        self.streams = Streams({})
         self._listener: asyncio.Server | None = None
 
     @property
@@ -135,6 +137,7 @@ class Worker:
         endpoints = Endpoints(
             router=router, entrances=entrances, credentials=credentials, answers=answers
         )
+        self.streams = Streams(entrances)
         self._lane = Lane(
             forwarder.pool,
             admission=ExpressAdmission(
@@ -144,6 +147,7 @@ class Worker:
                 origin=config.origin,
                 endpoints=endpoints,
                 answers=answers,
+                streams=self.streams,
                 own_cookies=own_cookies,
                 trusted=trusted,
                 tls=config.server.tls,
@@ -202,6 +206,7 @@ class Worker:
             return
         self._listener.close()
         self._server.pre_shutdown()
+        self.streams.close()
         limit_s = self._plan.config.server.shutdown_timeout
         # aiohttp takes its limit twice: for handlers to end, and again for them to be cancelled.
         await asyncio.gather(self._server.shutdown(limit_s / 2), self._lane.close(limit_s))
@@ -210,7 +215,8 @@ class Worker:
         assert self._server is not None
         assert self._lane is not None
         while True:
-            metrics.connections.set(len(self._server.connections) + len(self._lane.connections))
+            on_lane = len(self._lane.connections) + len(self.streams)
+            metrics.connections.set(len(self._server.connections) + on_lane)
             metrics.flush()
             metrics.beat.set_to_current_time()
             await asyncio.sleep(_COUNT_EVERY_S)

@@ -15,6 +15,7 @@ _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 30.0
 _SLOT_MARGIN_S = 5.0  # the store holds an unproven slot this much longer than the gate relies on
 _REFRESH_FLOOR_S = 1.0
+_STREAM_LIFE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Rules:
     keep_place_s: float
     on_store_loss: Literal["hold", "open"]
     refresh_ceiling_s: float
+    updates: Literal["poll", "stream"] = "poll"
     # A pass is renewed by its first use after this long, not by every use. Looked at by every
     # request, and so no property.
     pass_renewal_s: float = field(init=False)
@@ -56,6 +58,7 @@ class Rules:
             keep_place_s=room.keep_place,
             on_store_loss=room.on_store_loss,
             refresh_ceiling_s=room.refresh_ceiling,
+            updates=room.updates,
         )
 
     @property
@@ -69,8 +72,14 @@ class Rules:
 
     @property
     def ticket_life_s(self) -> float:
-        """From issue to expiry, so that an absence of `keep_place_s` is always forgiven."""
-        return self.keep_place_s + self.ticket_renewal_s
+        """From issue to expiry, so that an absence of `keep_place_s` is always forgiven, also after
+        a stream, on which no ticket is renewed."""
+        return self.keep_place_s + self.ticket_renewal_s + self.stream_life_s
+
+    @property
+    def stream_life_s(self) -> float:
+        """The longest that a visitor stays on one stream; 0 where there are none."""
+        return _STREAM_LIFE_S if self.updates == "stream" else 0.0
 
     @property
     def unproven_slot_s(self) -> float:

@@ -37,7 +37,7 @@ from gatekeeper.proxy.answer import body_of, read_answer
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
-from gatekeeper.proxy.passage import HandOver, Own, Passage, Said, Words
+from gatekeeper.proxy.passage import Become, HandOver, Own, Passage, Said, Words
 from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
@@ -184,6 +184,13 @@ class ClientConnection(asyncio.Protocol):
                 self._state = _SAID
                 if not self._slow:
                     self._finish()
+            case Become(head=head, protocol=protocol):
+                self._leave()
+                self._lane.forget(self)
+                self._transport.write(head)
+                self._transport.set_protocol(protocol)
+                protocol.connection_made(self._transport)
+                self._transport.resume_reading()
             case _:
                 assert_never(words)
 

@@ -8,6 +8,7 @@ found out already, so that nothing is asked of the store twice.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,7 +62,15 @@ class HandOver:
     known: object = None
 
 
-Words = Said | HandOver
+@dataclass(frozen=True, slots=True)
+class Become:
+    """From here on the connection is this protocol's, as if it had just been made."""
+
+    head: bytes  # what the client gets first
+    protocol: asyncio.Protocol
+
+
+Words = Said | HandOver | Become
 
 
 class Own(ABC):

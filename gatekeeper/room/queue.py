@@ -41,13 +41,24 @@ class Asking:
     """One visitor's poll: the arrival by their token, and whether that token is a pass.
 
     `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place
-    and claims nothing, for the visitor may never come back.
+    and claims nothing, for the visitor may never come back. `connected`: it speaks for one who is
+    on a stream. That keeps the place, and leaves the claim to the visitor, who must get the pass.
     """
 
     visitor: VisitorId
     arrival_us: int
     has_pass: bool
     by_proxy: bool = False
+    connected: bool = False
+
+    @property
+    def letter(self) -> str:
+        """The script's word for it."""
+        if self.by_proxy:
+            return "s"
+        if self.connected:
+            return "c"
+        return "p" if self.has_pass else "t"
 
 
 Left = Literal["slot", "place", "nothing"]
@@ -223,7 +234,7 @@ class Queue:
     async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
         kinds, arguments = "", list[str]()
         for asking in batch:
-            kinds += "s" if asking.by_proxy else "p" if asking.has_pass else "t"
+            kinds += asking.letter
             arguments += (asking.visitor, str(asking.arrival_us))
         rules = self._rules
         _, rest = await self._run(

@@ -46,6 +46,9 @@ class View:
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
+        self.on_change: Callable[[], None] = lambda: (
+            None
+        )  # of what decides; it does little, at once
 
     def now_s(self) -> float:
         """The store's clock as best known, seconds since the epoch."""
@@ -111,6 +114,7 @@ class View:
         decisive = RoomView(mode, watermark_us, self._revoked, self.store_up, self._born_s)
         if decisive != self.decisive:
             self.decisive = decisive
+            self.on_change()
 
     # Revocations: a set that all replicas grow alike, counted so that a lost message is noticed.
 

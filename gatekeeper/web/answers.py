@@ -112,6 +112,16 @@ class Answers:
     def place(self, place: Place, *, status: int = 200, headers: Headers = ()) -> Reply:
         return Reply(status, (*_JSON, *headers), place.encoded())
 
+    def stream(self, *, headers: Headers) -> Reply:
+        """The head of an event stream. No proxy may keep it back, nor the connection after it."""
+        more = (
+            ("Content-Type", "text/event-stream"),
+            ("X-Accel-Buffering", "no"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+        )
+        return Reply(200, (*_OURS, *more, *headers), b"")
+
     def page(self, asked: Asked, page: Page, *, status: int, headers: Headers = ()) -> Reply:
         gzipped = asked.accepts_gzip
         own = (

@@ -79,6 +79,7 @@ class Entrance:
         self.config = config
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
+        self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def lets_pass(self, pass_: Pass) -> bool:
         """Whether `admit` would let this in without a word to the visitor or the store."""
@@ -134,12 +135,26 @@ class Entrance:
             case _:
                 then(self._without_store(decision))
 
+    def attend_soon(
+        self, ticket: Ticket, then: Callable[[Standing | BaseException | None], None]
+    ) -> None:
+        """Keep the place of one who is connected, and say where they stand, None if nobody knows.
+
+        Who was released is `Granted` and has claimed nothing: that is for their next request.
+        """
+        if not self.room.view.store_up:
+            then(None)
+            return
+        asking = Asking(ticket.visitor, ticket.arrival_us, has_pass=False, connected=True)
+        self.room.poll_soon(asking, then)
+
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""
         if isinstance(held, Ticket):
             await self.room.leave_line(held.visitor)
         else:
             await self.room.leave([held.visitor])
+        self.on_left(held.visitor)
 
     def _arrive(self, then: Then) -> None:
         visitor = new_visitor_id()

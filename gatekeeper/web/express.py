@@ -34,9 +34,10 @@ from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
 from gatekeeper.web.entrance import Entrance
 from gatekeeper.web.gate import obey
-from gatekeeper.web.own import AtOnce, Status, Waiting, asked_plainly
+from gatekeeper.web.own import AtOnce, Status, Streaming, Waiting, asked_plainly
 from gatekeeper.web.reply import Asked
 from gatekeeper.web.shapes import Shape, Shapes
+from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
 _LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARGET))
@@ -77,6 +78,7 @@ class ExpressAdmission:
         origin: OriginConfig,
         endpoints: Endpoints,
         answers: Answers,
+        streams: Streams,
         own_cookies: frozenset[str],
         trusted: Sequence[IPv4Network | IPv6Network],
         tls: bool,
@@ -86,6 +88,7 @@ class ExpressAdmission:
         self._credentials = credentials
         self._endpoints = endpoints
         self._answers = answers
+        self._streams = streams
         self._origin_host = authority_of(origin)
         self._preserve_host = origin.preserve_host
         self._own_cookies = own_cookies
@@ -207,11 +210,16 @@ class ExpressAdmission:
             secure=visit.secure,
             keep_alive=request.keep_alive,
             is_status=is_status,
+            wants_stream=is_status and self._streams.serve(visit.entrance, asked),
         )
         self._shapes.keep(head, shape, trusted=trusted)
         return self._answering(shape, visit)
 
     def _answering(self, shape: Shape, visit: Visit) -> Own:
+        if shape.wants_stream:
+            return Streaming(
+                self._endpoints, self._answers, self._streams, visit, keep_alive=shape.keep_alive
+            )
         if shape.is_status:
             return Status(self._endpoints, visit, keep_alive=shape.keep_alive)
         return Waiting(self._answers, shape.asked, visit, keep_alive=shape.keep_alive)

@@ -18,12 +18,13 @@ from time import time
 import structlog
 
 from gatekeeper import metrics
-from gatekeeper.proxy.passage import HandOver, Own, Said, Words
+from gatekeeper.proxy.passage import Become, HandOver, Own, Said, Words
 from gatekeeper.proxy.plain import PlainRequest
 from gatekeeper.web.answers import Answers
 from gatekeeper.web.endpoints import Endpoints, Visit, stay_reply
 from gatekeeper.web.entrance import Enter, Outcome, Stay, Turned
 from gatekeeper.web.reply import Asked, Reply
+from gatekeeper.web.stream import Streams
 
 log = structlog.get_logger()
 
@@ -49,12 +50,14 @@ def asked_plainly(head: bytes, request: PlainRequest) -> Asked:
 
 def said(reply: Reply) -> Said:
     """The reply as aiohttp would write it."""
+    length = f"Content-Length: {len(reply.body)}\r\n"
+    return Said(_head(reply, length), reply.body, reply.close)
+
+
+def _head(reply: Reply, framing: str = "") -> bytes:
+    """All lines of the head, without the empty one at its end."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
-    head = (
-        f"{_status_line(reply.status)}{lines}"
-        f"Content-Length: {len(reply.body)}\r\nDate: {_date(int(time()))}\r\n"
-    )
-    return Said(head.encode(), reply.body, reply.close)
+    return f"{_status_line(reply.status)}{lines}{framing}Date: {_date(int(time()))}\r\n".encode()
 
 
 @lru_cache(maxsize=64)
@@ -98,9 +101,55 @@ class Status(Own):
                 then(HandOver())
                 return
             standing = None if isinstance(outcome, Turned) else outcome
-            then(_said_or_not(lambda: self._endpoints.status_reply(self._visit, standing)))
+            then(_said_or_not(lambda: said(self._endpoints.status_reply(self._visit, standing))))
 
         self._visit.entrance.standing_soon(self._visit.held.token, told)
+
+
+class Streaming(Own):
+    """`GET status` as a stream of events, for one who waits. Everybody else, and one for whom no
+    stream can be had, gets 204: it tells an EventSource to stop, and the page to poll."""
+
+    __slots__ = ("_answers", "_endpoints", "_streams", "_visit")
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        answers: Answers,
+        streams: Streams,
+        visit: Visit,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        super().__init__(keep_alive=keep_alive)
+        self._endpoints = endpoints
+        self._answers = answers
+        self._streams = streams
+        self._visit = visit
+
+    def begin(self, then: Callable[[Words], None]) -> None:
+        metrics.requests.labels("", "own").inc()
+
+        def told(outcome: Outcome | BaseException) -> None:
+            if isinstance(outcome, BaseException):
+                then(HandOver())
+                return
+            standing = None if isinstance(outcome, Turned) else outcome
+            then(_said_or_not(lambda: self._words(standing)))
+
+        self._visit.entrance.standing_soon(self._visit.held.token, told)
+
+    def _words(self, standing: Enter | Stay | None) -> Words:
+        visit = self._visit
+        if isinstance(standing, Stay):
+            stream = self._streams.open(visit.entrance, standing)
+            if stream is not None:
+                headers = visit.headers(standing.ticket) if standing.changed else ()
+                head = _head(self._answers.stream(headers=headers))
+                return Become(head + b"\r\n" + stream.first, stream)
+        reply = self._endpoints.status_reply(visit, standing)
+        headers = tuple(each for each in reply.headers if each[0] != "Content-Type")
+        return Said(_head(Reply(204, headers, b"")), b"")  # RFC 9110 section 8.6: no length
 
 
 class Waiting(Own):
@@ -120,8 +169,10 @@ class Waiting(Own):
                 case Stay():
                     then(
                         _said_or_not(
-                            lambda: stay_reply(
-                                self._answers, self._asked, visit=self._visit, stay=outcome
+                            lambda: said(
+                                stay_reply(
+                                    self._answers, self._asked, visit=self._visit, stay=outcome
+                                )
                             ),
                             known=outcome,
                         )
@@ -134,10 +185,10 @@ class Waiting(Own):
         self._visit.entrance.admit_soon(self._visit.held.token, told)
 
 
-def _said_or_not(reply: Callable[[], Reply], *, known: object = None) -> Words:
-    """The reply, or aiohttp's handler, which knows what to say of an error of ours."""
+def _said_or_not(words: Callable[[], Words], *, known: object = None) -> Words:
+    """The words, or aiohttp's handler, which knows what to say of an error of ours."""
     try:
-        return said(reply())
+        return words()
     except Exception:
         log.exception("reply_failed")
         return HandOver(known)

@@ -83,9 +83,12 @@ def place_of(
 
 
 def _reason(placed: Placed | None, state: RoomState | None, *, rules: Rules) -> Reason:
-    """Why the visitor waits, by what holds the line up longest."""
-    if placed is None or state is None:
-        return "reconnecting"
+    """Why the visitor waits."""
+    return "reconnecting" if placed is None or state is None else reason_of(state, rules=rules)
+
+
+def reason_of(state: RoomState, *, rules: Rules) -> Reason:
+    """Why those wait who have a place, by what holds the line up longest."""
     if state.mode is Mode.ENDED:
         return "ended"
     if state.effective_rate_per_minute == 0:

@@ -37,6 +37,7 @@ class Shape:
     secure: bool
     keep_alive: bool
     is_status: bool  # else it is for a page of the site
+    wants_stream: bool = False
 
     def visit(self, cookie: bytes) -> Visit:
         token = self.credentials.read_cookie(

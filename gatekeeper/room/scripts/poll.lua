@@ -2,7 +2,8 @@
 --
 -- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 burst
 --       5 max_active   6 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a
---       replica asks for one it stamped: a place, but neither heartbeat nor claim)
+--       replica asks for one it stamped: a place, but neither heartbeat nor claim) or 'c' (it asks
+--       for one who is connected to it: a heartbeat, but no claim)
 --       7… visitor, arrival by their token, visitor, …
 -- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
 --       admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows
@@ -19,7 +20,7 @@ local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3
 local burst, max_active, kinds, arrivals = number(ARGV[4]), number(ARGV[5]), ARGV[6], {}
 for i = 7, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
 if #kinds ~= #arrivals then error('a letter for each visitor') end
-local STAMPED, TICKET = string.byte('st', 1, 2)
+local STAMPED, TICKET, CONNECTED = string.byte('stc', 1, 3)
 
 local s = load_state()
 if not s then return { 'behind' } end
@@ -47,7 +48,7 @@ for at = 1, #arrivals do
     answer = fmt(ahead)
   elseif score(ACTIVE, visitor) then
     answer = 'in'
-    if kind ~= STAMPED then
+    if kind ~= STAMPED and kind ~= CONNECTED then
       redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
       -- One who comes with a pass was counted when they were let through on arrival.
       if redis.call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET then
