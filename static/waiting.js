@@ -12,6 +12,7 @@
   const MAX_HIDDEN_S = 45;    // place is still claimed within two
   const FIRST_POLL_S = 2;     // the first answer proves that the cookie is kept
   const TIMEOUT_S = 10;
+  const QUIET_S = 45;         // a stream that says nothing for so long is asked past
   const OLD_PLACE_MS = 2 * 3600 * 1000;
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
   const IN_LINE = { line: "waiting", held: "held", full: "full", ended: "ended" };
@@ -28,6 +29,7 @@
   let timer = 0;
   let asking = null;          // the AbortController of the request under way
   let over = false;           // admitted, lost or left: nothing more to ask
+  let stream = null;          // the EventSource, where the gate streams
   let failures = 0;
   let refreshS = Number(data.refresh) || 5;
   let arrivedAt = data.arrived;
@@ -39,6 +41,7 @@
 
   function intervalS() {
     if (failures > 0) return refreshS * Math.pow(2, failures);
+    if (stream && stream.readyState === EventSource.OPEN) return QUIET_S;
     if (!document.hidden) return refreshS;
     return Math.max(refreshS, Math.min(Math.max(refreshS * 2, HIDDEN_S), MAX_HIDDEN_S));
   }
@@ -74,9 +77,48 @@
   }
 
   function askNow() {
+    listen();
     if (document.hidden) return;
     if (data.state === "admitted") location.reload();   // it only waited to be seen
     else ask();
+  }
+
+  /* Where the gate streams, each event puts off the next question; so whatever goes wrong with
+     the stream, the page asks as ever. Only a tab that is seen listens: a browser has six
+     connections for a site. Between two places this counts on by how many were released. */
+  function listen() {
+    if (data.updates !== "stream" || !window.EventSource) return;
+    if (document.hidden) {
+      if (!stream) return;
+      stream.close();
+      stream = null;
+      askIn(intervalS());
+      return;
+    }
+    if (stream && stream.readyState !== EventSource.CLOSED) return;
+    const mine = stream = new EventSource(data.status);
+    let place = null;         // the last that was exact
+    const on = (name, then) => mine.addEventListener(name, (event) => {
+      if (mine === stream && !over) then(JSON.parse(event.data));
+    });
+    on("place", (told) => {
+      place = told;
+      take(place);
+      if (!over) askIn(intervalS());
+    });
+    on("room", (told) => {
+      if (!place || place.position === null) return;
+      const released = told.released_total - place.released_total || 0;
+      const ahead = Math.max(place.ahead - Math.max(released, 0), 0);
+      place = Object.assign(place, told, { ahead, position: ahead + 1 });
+      const rate = place.rate_per_minute;
+      place.eta_seconds = rate ? Math.ceil((ahead + 1) * 60 / rate) : null;
+      takePlace(place);
+      askIn(intervalS());
+    });
+    on("admitted", ask);
+    on("gone", ask);
+    mine.onerror = () => { if (mine === stream && !over) askIn(intervalS()); };
   }
 
   function take(answer) {
@@ -166,6 +208,7 @@
     over = true;
     clearTimeout(timer);
     if (asking) asking.abort();
+    if (stream) stream.close();
     show(state);
     showInTab(null);
   }
@@ -400,4 +443,5 @@
     showInTab(Number(data.position));
   }
   askIn(Math.min(refreshS, FIRST_POLL_S));
+  listen();
 })();

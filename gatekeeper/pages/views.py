@@ -39,6 +39,7 @@ class WaitingView:
     reason: Reason = "line"
     message: str = ""  # the operator's live word to all who wait; "" is none
     lang: str = SOURCE
+    updates: Literal["poll", "stream"] = "poll"
     now_s: float = 0.0  # since the epoch, when it was asked for
 
     @property

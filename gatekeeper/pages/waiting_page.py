@@ -141,6 +141,7 @@ class WaitingTemplate:
             view.message,
             view.rate_per_minute,
             view.keep_place_minutes,
+            view.updates,
             wait_range(view.eta_seconds).unit,
             view.position is None,
             view.ahead is None,

@@ -67,6 +67,7 @@ class Answers:
             reason=place.reason,
             message=place.message or "",
             lang=preferred(asked.accept_language).code,
+            updates=room.updates,
             now_s=now_s,
         )
         if not navigation:

@@ -63,6 +63,7 @@ class Preview:
             lang=wanted.lang,
             message=wanted.message,
             keep_place_minutes=max(int(room.keep_place // 60), 1),
+            updates=room.updates,
             arrived_at=rfc3339(now_s - _ARRIVED_AGO_S),
             now_s=now_s,
         )

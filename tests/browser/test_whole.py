@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Request, Route, expect
 
 from gatekeeper.config import RoomName
 from gatekeeper.demo.origin import start_origin
 from gatekeeper.policy.decision import Mode
+from gatekeeper.web import stream
 from tests.browser.conftest import NewPage
 from tests.gates import TIMEOUT, Gate, running_gate
 from tests.servers import StoreServer
@@ -102,6 +103,45 @@ async def test_a_visitor_sees_the_position_fall_and_enters_by_themselves_at_any_
         assert urlsplit(page.url).query == "ticket=yes"
         assert len(set(asked)) == 2
         assert [await poll(gates[1], token) for token in ahead] == ["admitted"] * 5
+
+
+@pytest.mark.parametrize("most", [1, 0], ids=["streamed", "refused"])
+async def test_a_visitor_is_told_by_a_stream_and_asks_where_there_is_none(
+    most: int,
+    store_url: str,
+    events_url: str,
+    room_name: RoomName,
+    new_page: NewPage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "MOST_STREAMS", most)
+    async with two_replicas(
+        room_name,
+        "1/h",
+        store_url=store_url,
+        events_url=events_url,
+        keys='updates = "stream"\n',
+    ) as (here, there):
+        await line_up(here, 3)  # the first of them takes the burst
+        page = await new_page()
+        asked: list[str] = []
+
+        def on_request(request: Request) -> None:
+            if "/.gatekeeper/status" in request.url:
+                asked.append(request.resource_type)
+
+        page.on("request", on_request)
+        await page.goto(here.url)
+        position = page.locator("#position")
+        await expect(position).to_have_text("3")
+        await there.allow(room_name, 1)
+        await expect(position).to_have_text("2", timeout=_ENTER_MS)
+        polls = asked.count("fetch")
+        assert (polls == 0) == (most == 1)
+        await there.allow(room_name, 2)
+        await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
+        assert asked.count("eventsource") == 1
+        assert asked.count("fetch") == 1 or most == 0  # the answer that brought the pass
 
 
 async def test_two_tabs_share_one_place(
