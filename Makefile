@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -48,6 +48,9 @@ bench-line: $(READY)  ## 40,000 in line before ten replicas: order, rate, news o
 
 bench-poll: $(READY)  ## what a poll and an arrival cost beside the gate most would write first
 	$(BIN)/python benchmarks/poll.py $(ARGS)
+
+bench-stream: $(READY)  ## what one who waits costs on an event stream, beside one who polls
+	$(BIN)/python -m benchmarks.streaming $(ARGS)
 
 bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, ghosts
 	$(BIN)/python benchmarks/million.py $(ARGS)

@@ -516,3 +516,25 @@ async def test_only_a_grant_counts_every_time(open_room: Open) -> None:
     replica = await open_room()
     await replica.allow(2)
     assert (await replica.allow(2)).pending_grants == 4
+
+
+# Those who are connected
+
+
+async def test_a_replica_keeps_the_place_of_one_connected_and_leaves_the_claim_to_them(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, prove_within="20s", abandon_after="90s", claim_within="2m")
+    ann = (await arrive(replica, ["ann"]))["ann"]
+    for_ann = replace(asking("ann", ann.arrival_us), connected=True)
+    assert await replica.queue.poll(for_ann) == Placed(ann.arrival_us, ahead=0)
+    await ground.pass_time(80)
+    await replica.released()
+    assert await replica.queue.poll(for_ann) == Placed(ann.arrival_us, ahead=0)
+    await replica.allow(1)
+    assert await replica.released() == 1
+    assert await replica.queue.poll(for_ann) == Granted(ann.arrival_us, proven=True)
+    assert (await replica.look()).expected == 1
+    await ground.pass_time(121)
+    await replica.released()
+    assert (await replica.look()).active == 0  # nobody came for it
