@@ -267,7 +267,7 @@ def _introduction(rounds: int, fewer: int, seconds: int) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = (line.strip() for line in (done.stdout + done.stderr).splitlines())
         line = next(line for line in lines if line)
-        said.append(f"{name} `{line.replace(command[0], '').strip()}`")
+        said.append(f"{name} `{line.replace(command[0] + ' ', '')}`")
     said.append(f"aiohttp {version('aiohttp')} and uvloop {version('uvloop')}")
     optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     built = "with" if optimized else "without"
