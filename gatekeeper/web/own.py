@@ -94,7 +94,7 @@ class Status(Own):
         self._visit = visit
 
     def begin(self, then: Callable[[Words], None]) -> None:
-        metrics.requests.labels("", "own").inc()
+        metrics.answered.count("", "own")
 
         def told(outcome: Outcome | BaseException) -> None:
             if isinstance(outcome, BaseException):
@@ -128,7 +128,7 @@ class Streaming(Own):
         self._visit = visit
 
     def begin(self, then: Callable[[Words], None]) -> None:
-        metrics.requests.labels("", "own").inc()
+        metrics.answered.count("", "own")
 
         def told(outcome: Outcome | BaseException) -> None:
             if isinstance(outcome, BaseException):
