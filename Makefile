@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo test check format lint types imports messages bench-proxy bench-gains bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -39,6 +39,9 @@ messages: $(READY)  ## today's words of the pages into every catalogue, for tran
 bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy, Envoy and ClientSession
 	benchmarks/install-peers $(BIN)
 	$(BIN)/python benchmarks/proxy.py $(ARGS)
+
+bench-gains: $(READY)  ## the forwarding path as it was after each change, side by side
+	$(BIN)/python benchmarks/gains.py $(ARGS)
 
 bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with origin restarts
 	$(BIN)/python -m benchmarks.soak $(ARGS)

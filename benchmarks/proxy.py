@@ -140,7 +140,7 @@ def _pass() -> str:
     )
 
 
-def _runs(
+def runs(
     case: Case, proxies: list[Running], *, rounds: int, seconds: int
 ) -> dict[str, list[load.Cost]]:
     costs: dict[str, list[load.Cost]] = {proxy.name: [] for proxy in proxies}
@@ -158,11 +158,11 @@ def _runs(
 
 
 def _case(case: Case, proxies: list[Running], *, rounds: int, seconds: int) -> str:
-    costs = _runs(case, proxies, rounds=rounds, seconds=seconds)
+    costs = runs(case, proxies, rounds=rounds, seconds=seconds)
     cpu = {name: [c.cpu_us_per_request for c in runs] for name, runs in costs.items()}
     rate = {name: statistics.median(c.requests_per_s for c in runs) for name, runs in costs.items()}
     rows = [
-        [name, _spread(cpu[name]), _ratio(cpu["Gatekeeper"], cpu[name]), f"{rate[name]:,.0f}"]
+        [name, spread(cpu[name]), ratio(cpu["Gatekeeper"], cpu[name]), f"{rate[name]:,.0f}"]
         for name in cpu
     ]
     head = ["", "CPU µs per request", "Gatekeeper's as a ratio", "requests/s"]
@@ -170,9 +170,9 @@ def _case(case: Case, proxies: list[Running], *, rounds: int, seconds: int) -> s
 
 
 def _stream(proxies: list[Running], *, rounds: int, seconds: int) -> str:
-    costs = _runs(STREAM, proxies, rounds=rounds, seconds=seconds)
+    costs = runs(STREAM, proxies, rounds=rounds, seconds=seconds)
     cpu = {n: [c.cpu_s / (c.requests * STREAM_GB) for c in runs] for n, runs in costs.items()}
-    rows = [[name, _spread(cpu[name]), _ratio(cpu["Gatekeeper"], cpu[name])] for name in cpu]
+    rows = [[name, spread(cpu[name]), ratio(cpu["Gatekeeper"], cpu[name])] for name in cpu]
     head = ["", "CPU seconds per GB", "Gatekeeper's as a ratio"]
     return f"### 10 MB streams, 8 at a time\n\n{table(head, rows)}"
 
@@ -195,7 +195,7 @@ def _workers(pair: list[Running], *, rounds: int, seconds: int) -> str:
     rows = [
         [
             gate.name,
-            _spread([c.cpu_us_per_request for c in costs[gate.name]]),
+            spread([c.cpu_us_per_request for c in costs[gate.name]]),
             f"{statistics.median(c.requests_per_s for c in costs[gate.name]):,.0f}",
             f"{statistics.median(c.cpu_s / c.wall_s for c in costs[gate.name]):.2f}",
             f"{statistics.median(shares[gate.name]):.0%}",
@@ -244,13 +244,13 @@ def _latency(
     return f"### Added latency, µs over asking the origin directly\n\n{table(head, rows)}"
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     digits = 3 if statistics.median(values) < 5 else 1
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _ratio(ours: list[float], theirs: list[float]) -> str:
+def ratio(ours: list[float], theirs: list[float]) -> str:
     """The median of the ratios round by round, so that a slow moment hits both."""
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
