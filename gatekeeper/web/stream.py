@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +36,7 @@ from gatekeeper.web.place import place_of, reason_of
 from gatekeeper.web.reply import Asked
 
 EVENT_STREAM = "text/event-stream"
-MOST_STREAMS = 20_000  # of one worker
+MOST_STREAMS = 20_000  # of one worker, and at most half of the files it may open
 _BEAT_S = 1.0
 _EXACT_EVERY_S = 5.0  # at most, however near the front
 _QUIET_S = 15.0  # proxies close what is silent for a minute
@@ -291,6 +292,7 @@ class Streams:
             for name, entrance in entrances.items()
             if entrance.config.updates == "stream"
         }
+        self._most = min(MOST_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._closing = False
 
     def __len__(self) -> int:
@@ -303,7 +305,7 @@ class Streams:
     def open(self, entrance: Entrance, stay: Stay) -> Stream | None:
         """A stream for one who waits, or None: then they poll."""
         room = self._rooms.get(entrance.config.name)
-        if room is None or self._closing or len(self) >= MOST_STREAMS:
+        if room is None or self._closing or len(self) >= self._most:
             return None
         return room.open(stay)
 
