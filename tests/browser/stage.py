@@ -13,11 +13,11 @@ ENOUGH_S = REFRESH_S * 1.2  # the longest time to the next question
 
 
 # An answer that arrived is not yet one that the page took: marks the page until it did.
-ASKING = """
+ASKING = r"""
 const fetched = window.fetch;
 window.fetch = (address, ...rest) => {
     const answer = fetched(address, ...rest);
-    if (!address.includes("/status?")) return answer;
+    if (!/\/(status|overview|audit)\?/.test(address)) return answer;
     const mark = document.documentElement.dataset;
     const done = () => { delete mark.asking; };
     mark.asking = "";

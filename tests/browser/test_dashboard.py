@@ -103,6 +103,7 @@ async def visit(new_page: NewPage, control: Control) -> Visit:
 
 async def second(page: Page) -> None:
     """Lets a second pass, in which the page asks once."""
+    await expect(page.locator("html[data-asking]")).to_have_count(0)
     async with page.expect_response("**/admin/overview?*"):
         await page.clock.run_for(1000)
 
