@@ -17,8 +17,10 @@ from tempfile import TemporaryDirectory
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.conformance.rig import VISITOR, asked, running_worker
+from tests.conformance.rig import VISITOR, asked, running_worker, send_in_pieces
 from tests.conformance.smuggling_cases import REFUSED, UNDERSTOOD
 from tests.integration.proxy.rig import Wire
 from tests.servers import eventually
@@ -27,6 +29,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _START_S = 10.0
 _QUIET_S = 1.0
+_CUTS = st.one_of(
+    st.sets(st.integers(1, 400), max_size=8),
+    st.sets(st.integers(1, 1000), max_size=8),
+    st.just(set(range(1, 1200))),  # a byte at a time
+)
 
 _NGINX = """
 daemon off;
@@ -99,9 +106,9 @@ async def aiohttp_origin() -> AsyncIterator[Understanding]:
     seen: list[str] = []
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        await request.read()
         visitor = request.headers.get("X-Gatekeeper-Visitor", "-")
         seen.append(f"{request.method} {request.raw_path} {visitor}")
+        await request.read()
         return web.Response(text=request.raw_path)
 
     server = web.Server(handle, access_log=None)
@@ -167,12 +174,13 @@ class Heard:
     statuses: list[int] = field(default_factory=list)
 
 
-async def sent(port: int, data: bytes, *, until: bytes) -> Heard:
-    """Send all at once, and listen until the connection ends, `until` comes, or all is quiet."""
+async def sent(port: int, data: bytes, *, until: bytes, cuts: tuple[int, ...] = ()) -> Heard:
+    """Send it, in pieces if so told, and listen until the connection ends, `until` comes, or all is
+    quiet."""
     heard = Heard()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     wire = Wire(reader, writer)
-    sending = asyncio.create_task(_send(wire, data))
+    sending = asyncio.create_task(_send(wire, data, cuts))
     try:
         while not heard.data.endswith(until):
             async with asyncio.timeout(_QUIET_S):
@@ -189,14 +197,13 @@ async def sent(port: int, data: bytes, *, until: bytes) -> Heard:
         sending.cancel()
         wire.abort()
     # Without interim ones.
-    heard.statuses = [int(s) for s in re.findall(rb"HTTP/1\.[01] ([2-5]\d\d) ", heard.data)]
+    heard.statuses = [int(s) for s in re.findall(rb"HTTP/\d\.\d ([2-5]\d\d) ", heard.data)]
     return heard
 
 
-async def _send(wire: Wire, data: bytes) -> None:
+async def _send(wire: Wire, data: bytes, cuts: tuple[int, ...]) -> None:
     with suppress(ConnectionError):  # refused before all of it was sent
-        wire.send(data)
-        await wire.flush()
+        await send_in_pieces(wire, data, cuts)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -216,9 +223,9 @@ async def test_what_is_forwarded_is_one_request_for_both(name: str, ground: Grou
     await _understood(ground, UNDERSTOOD[name])
 
 
-async def _understood(ground: Ground, data: bytes) -> None:
+async def _understood(ground: Ground, data: bytes, cuts: tuple[int, ...] = ()) -> None:
     nonce = _nonce()
-    heard = await sent(ground.port, data + asked(b"GET " + nonce), until=nonce)
+    heard = await sent(ground.port, data + asked(b"GET " + nonce), until=nonce, cuts=cuts)
     answered = len(heard.statuses)
     assert answered in ({1, 2} if heard.closed else {2})
     await eventually(lambda: len(ground.seen()) >= answered)
@@ -229,6 +236,26 @@ async def _understood(ground: Ground, data: bytes) -> None:
     if answered == 2:
         assert seen[1] == f"GET {nonce.decode()} {VISITOR}"
         assert heard.data.endswith(nonce)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([*REFUSED, *UNDERSTOOD]), cuts=_CUTS)
+async def test_however_the_network_cuts_it_nothing_is_smuggled(
+    name: str, cuts: set[int], ground: Ground
+) -> None:
+    """In pieces, the origin may hear the beginning of what turns out to be malformed, and answer
+    it; but no second request, and nothing that follows."""
+    ground.begin()
+    where = tuple(sorted(cuts))
+    if name in UNDERSTOOD:
+        await _understood(ground, UNDERSTOOD[name], where)
+        return
+    nonce = _nonce()
+    heard = await sent(ground.port, REFUSED[name] + asked(b"GET " + nonce), until=nonce, cuts=where)
+    assert heard.closed
+    assert len(heard.statuses) == 1
+    seen = ground.seen()
+    assert seen == [] or (len(seen) == 1 and " /first " in seen[0])
 
 
 def _nonce() -> bytes:
