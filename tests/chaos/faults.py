@@ -30,7 +30,7 @@ class Fault:
 
 _SCRIPTS = "room/scripts/"
 FAULTS = {
-    "twice too many fall due": Fault(
+    "three times as many fall due": Fault(
         _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
     ),
     "three slots too many": Fault(
