@@ -53,6 +53,7 @@ RATE_PER_S, BURST = 20, 10
 MOST_INSIDE = (240, 60)  # of even seeds, so that the rate is what holds people back, and of odd
 _CROWD_SHARE = 0.55  # of those who could be let in: the rest of the time goes by in trouble
 _AT_ONCE = 0.6  # far more than fall due in a moment: a rate that is not held shows at once
+_AT_ONCE_IN_SHORT, _LONG_S = 0.1, 20.0  # which shows no broken rate, and is not asked to
 _CLOCK_ERRORS_S = (7 * 60.0, -9 * 60.0, 0.0)  # of each gate's machine
 _SAY_S = 5.0
 _BACK_WITHIN_S = 1.5  # a time-out and a beat, and a worker started again
@@ -126,13 +127,14 @@ def forgiving(verdict: Verdict, *, deaf: list[tuple[float, float]]) -> Verdict:
 
 def _plan(stage: _Stage, troubles: list[Trouble], *, seed: int, seconds: float) -> CrowdPlan:
     visitors = max(round(RATE_PER_S * seconds * _CROWD_SHARE), 20)
+    at_once = _AT_ONCE if seconds >= _LONG_S else _AT_ONCE_IN_SHORT
     granted = GRANT * sum(trouble.what is What.GRANTED for trouble in troubles)
     losses = sum(trouble.what in LOSSES for trouble in troubles)
     return CrowdPlan(
         urls=tuple(gate.url for gate in stage.gates),
         visitors=visitors,
-        at_once=round(visitors * _AT_ONCE),
-        arrivals_per_s=visitors * (1 - _AT_ONCE) / (seconds * 0.45),
+        at_once=round(visitors * at_once),
+        arrivals_per_s=visitors * (1 - at_once) / (seconds * 0.45),
         shares=Shares(leavers=0.05, returners=0.05, ghosts=0.05, refreshers=0.02, jumpers=0.1),
         seed=seed,
         duration_s=seconds * 1.5 + 10,
