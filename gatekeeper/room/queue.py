@@ -20,7 +20,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batch import Batcher
 from gatekeeper.room.state import RoomState, parse_reply
-from gatekeeper.room.store import Script, Store, load_script, room_keys
+from gatekeeper.room.store import Reply, Script, Store, load_script, room_keys
 
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
@@ -141,7 +141,7 @@ class Queue:
         rules = self._rules
         ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
         state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
-        meaning: dict[bytes, Left] = {b"1": "slot", b"0": "place"}
+        meaning: dict[bytes | int, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]
 
     async def allow(self, count: int) -> RoomState:
@@ -232,10 +232,6 @@ class Queue:
         ]
 
     async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
-        kinds, arguments = "", list[str]()
-        for asking in batch:
-            kinds += asking.letter
-            arguments += (asking.visitor, str(asking.arrival_us))
         rules = self._rules
         _, rest = await self._run(
             _POLL,
@@ -244,8 +240,9 @@ class Queue:
             _us(self._recovery_window_s(self._newest_known())),
             str(rules.burst),
             str(rules.max_active),
-            kinds,
-            *arguments,
+            "".join([asking.letter for asking in batch]),
+            "".join([f"{asking.arrival_us:016d}" for asking in batch]),
+            *[asking.visitor for asking in batch],
         )
         return [
             _standing(answer, asking.arrival_us) for answer, asking in zip(rest, batch, strict=True)
@@ -262,7 +259,7 @@ class Queue:
         state, _ = await self._run(_CONTROL, str(self._rules.burst), word, value)
         return state
 
-    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, list[bytes]]:
+    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, Reply]:
         for _ in range(_MOST_TRIES):
             known = self._newest_known()
             reply = await self._store.run(script, self._keys, (*_known(known), *arguments))
@@ -275,7 +272,7 @@ class Queue:
                 self._on_loss()
         raise StoreError("the store forgets again and again")
 
-    def _parsed(self, reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
+    def _parsed(self, reply: Reply) -> tuple[RoomState, Reply]:
         try:
             return parse_reply(reply)
         except ValueError as error:
@@ -287,14 +284,16 @@ class Queue:
         return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
 
 
-def _standing(answer: bytes, arrival_us: int) -> Standing:
+def _standing(answer: bytes | int, arrival_us: int) -> Standing:
     match answer:
         case b"in":
             return Granted(arrival_us, proven=True)
         case b"gone":
             return Gone()
-        case ahead:
-            return Placed(arrival_us, int(ahead))
+        case int(ahead):
+            return Placed(arrival_us, ahead)
+        case _:
+            raise StoreError("the store gave an answer that is not ours")
 
 
 def _known(state: RoomState | None) -> tuple[str, str]:

@@ -61,19 +61,19 @@ class RoomState:
         return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
 
 
-def parse_reply(reply: Sequence[bytes]) -> tuple[RoomState, list[bytes]]:
+def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | int]]:
     """The state that every script's reply begins with, and what follows it.
 
     Raises ValueError when the reply is not one of ours.
     """
-    head, rest = reply[:_FIELDS_IN_REPLY], list(reply[_FIELDS_IN_REPLY:])
+    head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
     if len(head) < _FIELDS_IN_REPLY:
-        raise ValueError("the store's answer is too short")
+        raise ValueError("the store's answer is not ours")
     epoch, version, mode, rate, message, *counts = head
     state = RoomState(
         int(epoch), int(version), _mode(mode), float(rate), message.decode(), *map(int, counts)
     )
-    return state, rest
+    return state, list(reply[_FIELDS_IN_REPLY:])
 
 
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:

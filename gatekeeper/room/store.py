@@ -24,7 +24,7 @@ from gatekeeper.config import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.room.wire import Address, Wire
 
-Reply = list[bytes]
+Reply = list[bytes | int]
 
 _FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
 # uvloop answers a write to a connection that was just reset with RuntimeError.
@@ -65,7 +65,7 @@ class Store(Protocol):
     """What a room needs of a store."""
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
-        """The script's reply as a flat list of bytes; raises StoreError."""
+        """The script's reply as a flat list; raises StoreError."""
         ...
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
@@ -107,11 +107,12 @@ class RedisStore:
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
         limit = ("LIMIT", "0", str(most))
         try:
-            flat = await self._call("ZRANGEBYSCORE", key, repr(since), "+inf", "WITHSCORES", *limit)
+            reply = await self._call(
+                "ZRANGEBYSCORE", key, repr(since), "+inf", "WITHSCORES", *limit
+            )
         except _FAILURES as error:
             raise _translated(error, "zrangebyscore") from error
-        flat = _listed(flat)
-        pairs = zip(flat[::2], flat[1::2], strict=True)
+        pairs = zip(*[iter(_listed(reply))] * 2, strict=True)
         return {member.decode(): float(score) for member, score in pairs}
 
     async def ping(self) -> None:
@@ -148,7 +149,7 @@ class RedisStore:
             return self._wire
 
 
-def _listed(reply: Any) -> Reply:
+def _listed(reply: Any) -> list[Any]:
     if not isinstance(reply, list):
         raise StoreError("the store gave an answer that is not ours")
     return reply

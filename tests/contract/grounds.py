@@ -54,7 +54,8 @@ class Ground(Protocol):
 
 
 class EmulatedStore:
-    """The store in memory as a room sees one; insists that a reply is flat and all of strings."""
+    """The store in memory as a room sees one; insists that a reply is flat, of strings and
+    whole numbers: a float would reach clients of the two stores differently."""
 
     def __init__(self, rules: DragonflyRules) -> None:
         self._rules = rules
@@ -65,8 +66,8 @@ class EmulatedStore:
         except ScriptError as error:
             raise StoreError(f"the store did not answer {script.name!r}") from error
         assert isinstance(reply, list)
-        assert all(isinstance(part, str) for part in reply), reply
-        return [str(part).encode() for part in reply]
+        assert all(type(part) in {str, int} for part in reply), reply
+        return [part if isinstance(part, int) else str(part).encode() for part in reply]
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
         scores = self._rules.data.get(key, {}).items()

@@ -19,6 +19,7 @@ ECHO = Script("echo", "return { ARGV[1] }", "d1f7dd9e5bb8ebb0ae8d1b8fcd9a4d4b14a
 
 async def echo(store: RedisStore, word: str) -> str:
     [reply] = await store.run(ECHO, [], [word])
+    assert isinstance(reply, bytes)
     return reply.decode()
 
 

@@ -27,6 +27,7 @@
 
 local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local call = redis.call
 local UNIT = 1e9
 local unpack_ = table.unpack or unpack
 
@@ -43,12 +44,12 @@ local known_epoch, known_version = number(table.remove(ARGV, 1)), number(table.r
 local function fmt(n) return string.format('%.0f', n) end
 
 local function score(key, member)
-  local s = redis.call('ZSCORE', key, member)
+  local s = call('ZSCORE', key, member)
   if s then return tonumber(s) end
   return nil
 end
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 -- No pacer sleeps for so long. When none has called for longer, the store or every replica was away
@@ -71,7 +72,7 @@ local stored = {}
 -- out now, it may have given out before. To `join` alone it shows itself as it is: '' joins, 'start'
 -- is a replica that starts and so has stamped nobody.
 local function load_state(joins)
-  local raw = redis.call('HMGET', STATE, unpack_(FIELDS))
+  local raw = call('HMGET', STATE, unpack_(FIELDS))
   if not raw[1] then return nil end
   local s = {}
   for i = 1, #FIELDS do
@@ -111,7 +112,7 @@ local function save_state(s, changed)
       flat[#flat + 1] = value
     end
   end
-  if #flat > 0 then redis.call('HSET', STATE, unpack_(flat)) end
+  if #flat > 0 then call('HSET', STATE, unpack_(flat)) end
 end
 
 -- A deadline as it is stored, and whether one that was read has passed.
@@ -130,7 +131,7 @@ end
 -- One command for a whole list of members or pairs, which may be empty; its reply, or 0.
 local function for_all(command, key, list)
   if #list == 0 then return 0 end
-  return redis.call(command, key, unpack_(list))
+  return call(command, key, unpack_(list))
 end
 
 -- What an operator has set since the epoch began is newer than all that replicas knew before it.
@@ -167,9 +168,9 @@ local function whole(level) return math.floor(level / UNIT) end
 -- `spent_us` > 0: remember that these visitors used their ticket, for so long. That is no
 -- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
-  local ended = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
+  local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
   if #ended == 0 then return 0 end
-  local deadlines = redis.call('HMGET', DEADLINES, unpack_(ended))
+  local deadlines = call('HMGET', DEADLINES, unpack_(ended))
   local unclaimed, claimed, spent = {}, {}, {}
   for i = 1, #ended do
     if deadlines[i] then
@@ -191,7 +192,7 @@ end
 -- How many more may hold a slot; huge when there is no limit.
 local function free_slots(max_active)
   if max_active <= 0 then return 1e15 end
-  local free = max_active - redis.call('ZCARD', ACTIVE)
+  local free = max_active - call('ZCARD', ACTIVE)
   if free < 0 then return 0 end
   return free
 end
@@ -203,10 +204,10 @@ end
 
 -- Every reply begins with the state as the replicas know it.
 local function reply_with(s)
-  local waiting = redis.call('ZCARD', QUEUE)
-  local expected = math.max(redis.call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
+  local waiting = call('ZCARD', QUEUE)
+  local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
   return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, fmt(s.watermark), fmt(s.last),
     fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
-    fmt(s.recovering_until), fmt(s.revocations), fmt(waiting), fmt(redis.call('ZCARD', ACTIVE)),
-    fmt(expected), fmt(redis.call('ZCARD', REPLICAS)), fmt(now) }
+    fmt(s.recovering_until), fmt(s.revocations), fmt(waiting), fmt(call('ZCARD', ACTIVE)),
+    fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(now) }
 end

@@ -28,9 +28,9 @@ if replica ~= '' then
   s.attended_at = now
 end
 -- Removals first: at maxmemory they still work, and make room.
-redis.call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
-redis.call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
-redis.call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
+call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
+call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
+call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
 -- How many are to be released by this call.
 local function count_due()
@@ -44,7 +44,7 @@ end
 -- released. Returns how many were swept, and whether more are due than one call may look at. A full
 -- store does not keep how far we came, so there the clock says where to look.
 local function walk()
-  local waiting = redis.call('ZCARD', QUEUE)
+  local waiting = call('ZCARD', QUEUE)
   local owed = math.min(now - s.walked_at, LAP) / LAP * waiting
   local stretch = math.floor(math.max(math.min(owed, most_swept - count_due()), LEAST))
   local from = s.walked
@@ -53,10 +53,10 @@ local function walk()
   elseif is_full then
     from = math.floor(now / 1000) % waiting
   end
-  local looked = redis.call('ZRANGE', QUEUE, fmt(from), fmt(from + stretch - 1))
+  local looked = call('ZRANGE', QUEUE, fmt(from), fmt(from + stretch - 1))
   local absent = {}
   if #looked > 0 then
-    local deadlines = redis.call('HMGET', DEADLINES, unpack_(looked))
+    local deadlines = call('HMGET', DEADLINES, unpack_(looked))
     for i = 1, #looked do
       if has_passed(deadlines[i]) then absent[#absent + 1] = looked[i] end
     end
@@ -83,9 +83,9 @@ local most_passed = math.max(most_ended - ended, LEAST)
 local released, passed_over = 0, 0
 local slot_until = fmt(now + claim_us)
 while released < due and passed_over < most_passed do
-  local heads = redis.call('ZRANGE', QUEUE, 0, CHUNK - 1)
+  local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
-  local deadlines = redis.call('HMGET', DEADLINES, unpack_(heads))
+  local deadlines = call('HMGET', DEADLINES, unpack_(heads))
   local ghosts, slots, taken, last = {}, {}, 0, nil
   for i = 1, #heads do
     if released >= due then break end
@@ -101,7 +101,7 @@ while released < due and passed_over < most_passed do
   if last then s.watermark = math.max(s.watermark, score(QUEUE, last)) end
   for_all('ZADD', ACTIVE, slots)
   for_all('HDEL', DEADLINES, ghosts)
-  redis.call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
+  call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #ghosts
   passed_over = passed_over + #ghosts
 end

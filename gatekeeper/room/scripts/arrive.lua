@@ -3,9 +3,9 @@
 -- ARGV  1 burst   2 max_active (0: no limit)   3 prove_within, microseconds: a place is held so
 --       long until the newcomer asks again   4 the same for a slot   5 how long a spent ticket is
 --       remembered   6… visitors
--- Reply the state, then two strings a visitor: arrival, and people ahead of one who has a place or
---       'in' for one who has a slot; 'behind' when the store knows less than the caller (join, then
---       call again).
+-- Reply the state, then for each visitor the arrival, and the number of people ahead of one who has
+--       a place or 'in' for one who has a slot; 'behind' when the store knows less than the caller
+--       (join, then call again).
 --
 -- Guarantee. Arrivals are unique and rise in the order of the calls. A slot is given only while
 -- nobody waits, within rate, burst, grants and max_active. A visitor who is known already gets
@@ -18,7 +18,7 @@ local s = load_state()
 if not s then return { 'behind' } end
 refill(s, burst)
 
-local waiting = redis.call('ZCARD', QUEUE)
+local waiting = call('ZCARD', QUEUE)
 local due = 0
 if now >= s.recovering_until and waiting == 0 then
   if s.mode == 'auto' then
@@ -34,8 +34,8 @@ if due > 0 then
   if s.mode == 'open' then free = #ARGV end
 end
 
-local arrivals = redis.call('ZMSCORE', QUEUE, unpack_(ARGV, 6))
-local slots = redis.call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
+local arrivals = call('ZMSCORE', QUEUE, unpack_(ARGV, 6))
+local slots = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
 local given, places, entered, deadlines = {}, {}, {}, {}
 local place_until, slot_until = tenths(present + place_us), tenths(present + slot_us)
 local answers = {}
@@ -45,7 +45,7 @@ for i = 6, #ARGV do
   if known then  -- twice in this batch
     add_pair(answers, known[1], known[2])
   elseif arrivals[i - 5] then
-    add_pair(answers, fmt(tonumber(arrivals[i - 5])), fmt(redis.call('ZRANK', QUEUE, visitor)))
+    add_pair(answers, fmt(tonumber(arrivals[i - 5])), call('ZRANK', QUEUE, visitor))
   elseif slots[i - 5] then
     add_pair(answers, fmt(s.last), 'in')
   else
@@ -61,7 +61,7 @@ for i = 6, #ARGV do
       add_pair(entered, fmt(now + slot_us), visitor)
       add_pair(deadlines, visitor, slot_until)
     else
-      answer = fmt(waiting)
+      answer = waiting
       waiting = waiting + 1
       add_pair(places, arrival, visitor)
       add_pair(deadlines, visitor, place_until)

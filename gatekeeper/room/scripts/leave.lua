@@ -19,17 +19,17 @@ for i = 3, #ARGV do
   -- First what a full store refuses: no slot is given back whose pass would still count.
   local waited = ticket_us > 0 and not score(ACTIVE, visitor)
   if not waited then
-    if redis.call('ZADD', REVOKED, fmt(now + pass_us), visitor) == 1 then
+    if call('ZADD', REVOKED, fmt(now + pass_us), visitor) == 1 then
       s.revocations = s.revocations + 1
     end
-    redis.call('ZREM', SPENT, visitor)
+    call('ZREM', SPENT, visitor)
   elseif (score(REVOKED, visitor) or 0) <= now then
     local spent = math.max(score(SPENT, visitor) or 0, now + ticket_us)
-    redis.call('ZADD', SPENT, fmt(spent), visitor)
+    call('ZADD', SPENT, fmt(spent), visitor)
   end
-  local place = redis.call('ZREM', QUEUE, visitor)
-  local slot = redis.call('ZREM', ACTIVE, visitor)
-  redis.call('HDEL', DEADLINES, visitor)
+  local place = call('ZREM', QUEUE, visitor)
+  local slot = call('ZREM', ACTIVE, visitor)
+  call('HDEL', DEADLINES, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
   answers[#answers + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end

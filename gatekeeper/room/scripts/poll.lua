@@ -4,10 +4,10 @@
 --       5 max_active   6 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a
 --       replica asks for one it stamped: a place, but neither heartbeat nor claim) or 'c' (it asks
 --       for one who is connected to it: a heartbeat, but no claim)
---       7… visitor, arrival by their token, visitor, …
--- Reply the state, then a string a visitor: people ahead of one who waits, 'in' for one who is
---       admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows
---       less than the caller.
+--       7 the arrival of each by their token, in 16 digits, for it is seldom asked for   8… visitors
+-- Reply the state, then for each visitor the number of people ahead of one who waits, 'in' for one
+--       who is admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows less
+--       than the caller.
 --
 -- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
@@ -17,20 +17,25 @@
 -- Polling twice is polling once.
 
 local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local burst, max_active, kinds, arrivals = number(ARGV[4]), number(ARGV[5]), ARGV[6], {}
-for i = 7, #ARGV, 2 do arrivals[#arrivals + 1] = number(ARGV[i + 1]) end
-if #kinds ~= #arrivals then error('a letter for each visitor') end
-local STAMPED, TICKET, CONNECTED = string.byte('stc', 1, 3)
+local burst, max_active, kinds, arrivals = number(ARGV[4]), number(ARGV[5]), ARGV[6], ARGV[7]
+local asking = #ARGV - 7
+if #kinds ~= asking or #arrivals ~= 16 * asking or string.find(arrivals, '%D') then
+  error('a letter and 16 digits for each visitor')
+end
+local byte = string.byte
+local STAMPED, TICKET, CONNECTED = byte('stc', 1, 3)
+
+local function arrival_of(at) return tonumber(string.sub(arrivals, 16 * at - 15, 16 * at)) end
 
 local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
-local deadline, heartbeats = tenths(present + wait_us), {}
+local deadline, heartbeats, beats = tenths(present + wait_us), {}, 0
 
 -- Of one whom the store knows as waiting, or not at all. Who was released and who was away just then
 -- nobody can tell apart any more, so those who were away must not use up what is the others'.
-local function was_released(arrival, kind)
-  if kind ~= TICKET or arrival > s.watermark or now >= s.recovering_until
+local function was_released(at, kind)
+  if now >= s.recovering_until or kind ~= TICKET or arrival_of(at) > s.watermark
     or free_slots(max_active) <= 0 then return false end
   if claims_left(s) > 0 then return true end
   if s.mode ~= 'auto' then return false end
@@ -39,33 +44,36 @@ local function was_released(arrival, kind)
 end
 
 local answers = {}
-for at = 1, #arrivals do
-  local visitor, arrival, kind = ARGV[2 * at + 5], arrivals[at], string.byte(kinds, at)
+for at = 1, asking do
+  local visitor, kind = ARGV[at + 7], byte(kinds, at)
   local answer
-  local ahead = redis.call('ZRANK', QUEUE, visitor)
-  if ahead and not was_released(arrival, kind) then
-    if kind ~= STAMPED then add_pair(heartbeats, visitor, deadline) end
-    answer = fmt(ahead)
+  local ahead = call('ZRANK', QUEUE, visitor)
+  if ahead and not was_released(at, kind) then
+    if kind ~= STAMPED then
+      heartbeats[beats + 1], heartbeats[beats + 2], beats = visitor, deadline, beats + 2
+    end
+    answer = ahead
   elseif score(ACTIVE, visitor) then
     answer = 'in'
     if kind ~= STAMPED and kind ~= CONNECTED then
-      redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
+      call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
       -- One who comes with a pass was counted when they were let through on arrival.
-      if redis.call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET then
+      if call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET then
         s.admitted = s.admitted + 1
         changed = true
       end
     end
   elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     answer = 'gone'
-  elseif was_released(arrival, kind) then
+  elseif was_released(at, kind) then
     answer = 'in'
-    redis.call('ZREM', QUEUE, visitor)
-    redis.call('HDEL', DEADLINES, visitor)
-    redis.call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
+    call('ZREM', QUEUE, visitor)
+    call('HDEL', DEADLINES, visitor)
+    call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
     if claims_left(s) <= 0 then s.level, s.released = s.level - UNIT, s.released + 1 end
     s.admitted, changed = s.admitted + 1, true
   else
+    local arrival = arrival_of(at)
     -- A ticket from before this store was born: others like it are on their way. (An epoch in the
     -- future is no birth but a clock that is behind; join has seen to the recovery.)
     if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
@@ -75,9 +83,9 @@ for at = 1, #arrivals do
     -- Stamped by a clock that runs ahead, or newer than what the store remembers: nobody who
     -- arrives from now on comes before them.
     if arrival > s.last then s.last = arrival end
-    redis.call('ZADD', QUEUE, fmt(arrival), visitor)
+    call('ZADD', QUEUE, fmt(arrival), visitor)
     add_pair(heartbeats, visitor, deadline)
-    answer = fmt(redis.call('ZRANK', QUEUE, visitor))
+    answer = call('ZRANK', QUEUE, visitor)
     changed = true
   end
   answers[at] = answer

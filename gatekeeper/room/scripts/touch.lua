@@ -19,10 +19,10 @@ for i = 1, #ARGV, 2 do
     answers[#answers + 1] = '2'
   else
     local held = score(ACTIVE, visitor)
-    if not held or held < expiry then redis.call('ZADD', ACTIVE, fmt(expiry), visitor) end
-    redis.call('HDEL', DEADLINES, visitor)
-    redis.call('ZREM', QUEUE, visitor)
-    redis.call('ZREM', SPENT, visitor)
+    if not held or held < expiry then call('ZADD', ACTIVE, fmt(expiry), visitor) end
+    call('HDEL', DEADLINES, visitor)
+    call('ZREM', QUEUE, visitor)
+    call('ZREM', SPENT, visitor)
     if not held then changed = true end
     answers[#answers + 1] = '1'
   end
