@@ -98,7 +98,7 @@ class RoomKeys(Section):
     title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
-    refresh_ceiling: Duration = 30.0
+    refresh_ceiling: Duration = 36.0
     updates: Literal["poll", "stream"] = "poll"
 
 

@@ -243,6 +243,7 @@ def conclude(
             if (
                 isinstance(held, Ticket)
                 and held.arrival_us == arrival_us
+                and not held.is_first
                 and now_s - held.issued_at_s < rules.ticket_renewal_s
             ):
                 return held

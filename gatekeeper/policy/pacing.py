@@ -6,7 +6,7 @@ import math
 
 from gatekeeper.policy.rules import Rules
 
-_SHARE_OF_WAIT = 1 / 3
+_SHARE_OF_WAIT = 0.4
 _FOR_EACH_AHEAD_S = 0.5
 _UNKNOWN_S = 10.0
 _SPREAD, _SPREAD_STEPS = 0.1, 997
@@ -32,10 +32,10 @@ def refresh_s(
 ) -> int:
     """When to ask again, whole seconds: soon near the front, rarely far back.
 
-    The smaller of two. A third of the expected wait: whatever the rate, one who is due is asked
+    The smaller of two. Two fifths of the expected wait: whatever the rate, one who is due is asked
     for in time, also when the line turns out twice as fast. And half a second for each person
     ahead: at a low rate a few who leave can be the whole wait. So the first four, and all who are
-    within six seconds of their turn, are told 1 and never learn of it later than that.
+    within five seconds of their turn, are told 1 and never learn of it later than that.
 
     Farther back up to a tenth less, by the microsecond of arrival, so that those who were told
     together do not ask together. A newcomer is told to come back well within `prove_within`, which

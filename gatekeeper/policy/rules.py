@@ -12,9 +12,10 @@ from typing import Literal
 from gatekeeper.config import RoomConfig, RoomName
 
 _PASS_RENEWAL_CEILING_S = 60.0
-_TICKET_RENEWAL_CEILING_S = 30.0
+_TICKET_RENEWAL_CEILING_S = 120.0
 _SLOT_MARGIN_S = 5.0  # the store holds an unproven slot this much longer than the gate relies on
 _REFRESH_FLOOR_S = 1.0
+_SHARE_OF_PATIENCE = 0.4
 _STREAM_LIFE_S = 300.0
 
 
@@ -63,7 +64,7 @@ class Rules:
 
     @property
     def ticket_renewal_s(self) -> float:
-        return min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 10)
+        return min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 5)
 
     @property
     def pass_life_s(self) -> float:
@@ -99,7 +100,8 @@ class Rules:
 
     @property
     def longest_refresh_s(self) -> float:
-        """The longest interval told to a waiting visitor: three polls fit in `abandon_after`, and
-        in `claim_within`, since one who was released learns of it by asking."""
-        within_s = min(self.abandon_after_s, self.claim_within_s) / 3
+        """The longest interval told to a waiting visitor: two polls fit in `abandon_after` with
+        their jitter, so that one may be lost, and in `claim_within`, since one who was released
+        learns of it by asking."""
+        within_s = min(self.abandon_after_s, self.claim_within_s) * _SHARE_OF_PATIENCE
         return max(_REFRESH_FLOOR_S, min(self.refresh_ceiling_s, within_s))

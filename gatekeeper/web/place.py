@@ -19,8 +19,6 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
 
-_ISSUED_ON_ARRIVAL_S = 1.0
-
 
 class Place(NamedTuple):
     """Where a visitor stands, with what nobody knows as None. Made for each poll, in a third of
@@ -61,8 +59,6 @@ def place_of(
     """The visitor's place by the store's answer, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
-    # The ticket that was issued on arrival: its holder may not have shown it yet.
-    newcomer = ticket.issued_at_s - ticket.arrival_us / 1_000_000 < _ISSUED_ON_ARRIVAL_S
     return Place(
         room=rules.room,
         position=placed.ahead + 1 if placed else None,
@@ -74,7 +70,7 @@ def place_of(
             placed.ahead if placed else None,
             rate_per_minute=rate,
             rules=rules,
-            newcomer=newcomer,
+            newcomer=ticket.is_first,
             arrival_us=ticket.arrival_us,
         ),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),

@@ -1,6 +1,5 @@
 """Tokens as the crowd reads and forges them, with the gate's own reader as the judge of lies."""
 
-from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -13,7 +12,7 @@ ROOM = RoomName("default")
 NOW_S = 1_000.0
 TOKENS = Tokens(Keyring([b"a secret of the tests, longer than 32 bytes"]), ROOM)
 MINE = Ticket(ROOM, VisitorId("a" * 22), 2_000_000_000, NOW_S, NOW_S + 600)
-OTHERS = replace(MINE, visitor=VisitorId("b" * 22), arrival_us=1_000_000_000)
+OTHERS = MINE._replace(visitor=VisitorId("b" * 22), arrival_us=1_000_000_000)
 EACH_LIE = 7
 
 

@@ -155,7 +155,7 @@ def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
 def test_it_is_told_to_come_again_and_may_carry_scripts_of_its_own(tmp_path: Path) -> None:
     asked = Asked("GET", accept="text/html", accept_language="de")
     headers = dict(answer(asked, folder(tmp_path), template="queue.mustache").headers)
-    assert 10 <= int(headers["Refresh"]) <= 30
+    assert 10 <= int(headers["Refresh"]) <= 36
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"
     assert "Content-Language" not in headers  # which it is in, only its author knows
     own = dict(answer(asked).headers)

@@ -48,20 +48,21 @@ def test_the_wait_is_the_people_ahead_and_oneself_at_the_rate(
     [
         (0, 500, 1),
         (99, 500, 4),
-        (499, 500, 20),
-        (2_000, 500, 30),
-        (100_000, 60_000, 30),
+        (499, 500, 24),
+        (2_000, 500, 36),
+        (100_000, 60_000, 36),
         (1_000, 60_000, 1),
         (3, 1, 1),  # a few who leave can be the whole wait
         (12, 1, 6),
         (60, 1, 30),
+        (80, 1, 36),
         (0, 0, 1),
         (20, 0, 10),
-        (100_000, 0, 30),
+        (100_000, 0, 36),
         (None, 500, 10),
     ],
 )
-def test_one_asks_again_after_a_third_of_the_wait_or_sooner(
+def test_one_asks_again_after_two_fifths_of_the_wait_or_sooner(
     ahead: int | None, rate: float, refresh: int
 ) -> None:
     assert refresh_s(ahead, rate_per_minute=rate, rules=RULES) == refresh
@@ -86,7 +87,7 @@ def test_one_always_asks_again_in_time_to_be_kept_and_to_claim(
     ):
         refresh = refresh_s(ahead, rate_per_minute=rate, rules=bound)
         assert 1 <= refresh <= ceiling_s
-        assert refresh * 3 <= within_s or refresh == 1
+        assert refresh * 2.5 <= within_s or refresh == 1
 
 
 @given(st.integers(0, 2**53 - 1), AHEAD, RATE)
@@ -102,7 +103,7 @@ def test_far_back_the_intervals_are_spread() -> None:
     told = [
         refresh_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us) for us in range(10_000)
     ]
-    assert {told.count(seconds) > 2_000 for seconds in (28, 29, 30)} == {True}
+    assert {told.count(seconds) > 2_000 for seconds in (34, 35, 36)} == {True}
 
 
 # The line in virtual time. The client's own jitter is 15 % either way.
@@ -162,18 +163,18 @@ def test_whoever_is_near_the_front_learns_of_their_release_within_two_seconds(
         told = refresh_s(told_ahead, rate_per_minute=rate_now, rules=RULES)
         next_s = now_s + told * data.draw(JITTER)
         if next_s >= released_s:
-            near = told_ahead < 4 or (told_ahead + 1) * 60 / rate_now < 6
+            near = told_ahead < 4 or (told_ahead + 1) * 60 / rate_now < 5
             late_s = next_s - released_s
             assert not near or late_s <= 2
-            assert late_s <= 30 * 1.15
+            assert late_s <= 36 * 1.15
             return
         now_s = next_s
 
 
 @given(
-    AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), st.floats(0.01, 2.5), st.data()
+    AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), st.floats(0.01, 2), st.data()
 )
-def test_a_line_up_to_two_and_a_half_times_as_fast_makes_nobody_late(
+def test_a_line_up_to_twice_as_fast_makes_nobody_late(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
     """The rate changes right after the answer, or as many leave, wherever one stands."""
@@ -182,12 +183,12 @@ def test_a_line_up_to_two_and_a_half_times_as_fast_makes_nobody_late(
     assert told * data.draw(JITTER) - released_in_s <= 2
 
 
-@pytest.mark.parametrize("rate", [0, 1, 60, 500, 2_500])
+@pytest.mark.parametrize("rate", [0, 1, 60, 500, 2_500, 6_000])
 def test_a_hundred_thousand_in_line_ask_less_than_four_thousand_times_a_second(rate: int) -> None:
     assert asked_per_s(100_000, rate=rate) < 4_000
 
 
-@pytest.mark.parametrize("rate", [5_000, 20_000, 60_000])
+@pytest.mark.parametrize("rate", [10_000, 20_000, 60_000])
 def test_a_fast_line_asks_a_dozen_times_for_each_who_is_let_in(rate: int) -> None:
     """Where a hundred thousand are inside within minutes, they cannot be asked for less."""
     assert asked_per_s(100_000, rate=rate) < 4_000 + 12 * rate / 60
