@@ -37,8 +37,8 @@ WAIT_S = 3600.0
 FIXED_INTERVAL_S = 5.0
 # The rate at which the last of them waits an hour, and others around it.
 RATES_PER_MINUTE = (500, round(WAITING / 60), 6_000)
-MOST_PER_S = 4_000  # of a line that lasts for most of an hour
-FAST_PER_MINUTE = 2_500  # from here on, some more for each who is let in: they cannot be asked less
+MOST_PER_S = 4_000
+FAST_PER_MINUTE = 6_000  # beyond it, some more for each who is let in: they cannot be asked less
 MOST_FOR_EACH_LET_IN = 12
 LEAST_TIMES_FEWER = 4
 _ASK_AT_ONCE = 50

@@ -10,8 +10,7 @@ or knows less does nothing until it was joined (what this replica knows is writt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Gone, Granted, Mode, Placed, Standing
@@ -36,8 +35,7 @@ _CONTROL = load_script("control")
 _JOIN = load_script("join")
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """One visitor's poll: the arrival by their token, and whether that token is a pass.
 
     `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from http import HTTPStatus
 
 from gatekeeper.config import RoomConfig
@@ -103,7 +102,7 @@ class Answers:
             reply = self.page(asked, page, status=status, headers=more)
         else:
             reply = self.json({"error": message}, status=status, headers=more)
-        return replace(reply, close=close)
+        return reply._replace(close=close)
 
     def json(
         self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()

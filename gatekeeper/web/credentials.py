@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gatekeeper.config import DEFAULT_ROOM, RoomName
 from gatekeeper.policy.tokens import Token, Tokens
@@ -20,8 +20,7 @@ _HOST_PREFIX = "__Host-"
 _MOST_CANDIDATES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """The token a request came with, and whether by header."""
 
     token: Token | None

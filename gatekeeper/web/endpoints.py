@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from gatekeeper import metrics
@@ -31,8 +31,7 @@ _ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
 _READ, _WRITE = ("GET", "HEAD"), ("POST",)
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One request at one room's entrance: what it came with, and how a token goes back."""
 
     entrance: Entrance
@@ -66,7 +65,7 @@ def stay_reply(answers: Answers, asked: Asked, *, visit: Visit, stay: Stay) -> R
         now_s=visit.entrance.now_s(),
         headers=visit.headers(stay.ticket) if stay.changed else (),
     )
-    return replace(reply, close=asked.has_body)  # nobody will read the body
+    return reply._replace(close=asked.has_body)  # nobody will read the body
 
 
 class Endpoints:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config import RoomConfig
@@ -41,16 +41,14 @@ from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.queue import Asking
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(NamedTuple):
     """Admitted. `changed`: the visitor does not hold this very pass yet."""
 
     pass_: Pass
     changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(NamedTuple):
     """In line. `placed` is None when nobody knows the position just now."""
 
     ticket: Ticket

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aiohttp.web import BaseRequest, Response
 from multidict import CIMultiDict
@@ -50,8 +51,7 @@ class Asked:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer of the gate's own. `close`: nothing else may follow on its connection."""
 
     status: int

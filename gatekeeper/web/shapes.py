@@ -55,17 +55,25 @@ class Shapes:
 
     def recall(self, head: bytes, *, trusted: bool) -> tuple[Shape, bytes] | None:
         """The shape of `head` and its cookie, if it is known."""
-        cookie = b""
-        for name, value in _VARIES.findall(head):
-            if name[_COOKIE_AT] in b"Cc":
-                cookie = value
-        shape = self._known.get((_VARIES.sub(rb"\1", head), trusted))
+        cut, cookie = _cut(head)
+        shape = self._known.get((cut, trusted))
         return None if shape is None else (shape, cookie)
 
     def keep(self, head: bytes, shape: Shape, *, trusted: bool) -> None:
-        cut = _VARIES.sub(rb"\1", head)
+        cut, _ = _cut(head)
         if len(cut) > _MOST_BYTES:
             return
         if len(self._known) >= _MOST_SHAPES:
             del self._known[next(iter(self._known))]
         self._known[cut, trusted] = shape
+
+
+def _cut(head: bytes) -> tuple[bytes, bytes]:
+    """The head without what varies, and its last cookie."""
+    parts = _VARIES.split(head)  # what stands before it, a name, a value, and so on
+    cookie = b""
+    for at in range(1, len(parts), 3):
+        if parts[at][_COOKIE_AT] in b"Cc":
+            cookie = parts[at + 1]
+    del parts[2::3]
+    return b"".join(parts), cookie
