@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
@@ -54,8 +54,7 @@ class Arrive:
     """A newcomer: ask the store for a slot or a place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(NamedTuple):
     """Ask the store where this visitor stands: heartbeat, return, or claim."""
 
     visitor: VisitorId
@@ -170,8 +169,7 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 # What the store says of one visitor.
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """In line at `arrival_us` with `ahead` people before them."""
 
     arrival_us: int

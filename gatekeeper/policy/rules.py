@@ -36,13 +36,23 @@ class Rules:
     on_store_loss: Literal["hold", "open"]
     refresh_ceiling_s: float
     updates: Literal["poll", "stream"] = "poll"
-    # A pass is renewed by its first use after this long, not by every use. Looked at by every
-    # request, and so no property.
+    # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
+    ticket_renewal_s: float = field(init=False)
+    # The longest interval told to a waiting visitor: two polls fit in `abandon_after` with their
+    # jitter, so that one may be lost, and in `claim_within`, since one who was released learns of
+    # it by asking.
+    longest_refresh_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        renewal_s = min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)
-        object.__setattr__(self, "pass_renewal_s", renewal_s)
+        """What every request or every poll looks at, and so is no property."""
+        within_s = min(self.abandon_after_s, self.claim_within_s) * _SHARE_OF_PATIENCE
+        for name, value_s in (
+            ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)),
+            ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 5)),
+            ("longest_refresh_s", max(_REFRESH_FLOOR_S, min(self.refresh_ceiling_s, within_s))),
+        ):
+            object.__setattr__(self, name, value_s)
 
     @classmethod
     def of(cls, room: RoomConfig) -> Rules:
@@ -61,10 +71,6 @@ class Rules:
             refresh_ceiling_s=room.refresh_ceiling,
             updates=room.updates,
         )
-
-    @property
-    def ticket_renewal_s(self) -> float:
-        return min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 5)
 
     @property
     def pass_life_s(self) -> float:
@@ -97,11 +103,3 @@ class Rules:
         """How long a visitor whose pass expired must be remembered, so that the ticket it was
         bought with is not honoured twice. 0 when that ticket is sure to have expired first."""
         return self.ticket_life_s if self.ticket_life_s > self.session_s else 0.0
-
-    @property
-    def longest_refresh_s(self) -> float:
-        """The longest interval told to a waiting visitor: two polls fit in `abandon_after` with
-        their jitter, so that one may be lost, and in `claim_within`, since one who was released
-        learns of it by asking."""
-        within_s = min(self.abandon_after_s, self.claim_within_s) * _SHARE_OF_PATIENCE
-        return max(_REFRESH_FLOOR_S, min(self.refresh_ceiling_s, within_s))

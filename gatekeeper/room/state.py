@@ -55,7 +55,8 @@ class RoomState:
     @property
     def effective_rate_per_minute(self) -> float:
         """What the line can expect: nothing while nobody is released."""
-        return 0.0 if self.mode in {Mode.HOLD, Mode.ENDED} else self.rate_per_minute
+        # Not `in`: to hash a mode takes longer than the rest, and every poll asks.
+        return 0.0 if self.mode is Mode.HOLD or self.mode is Mode.ENDED else self.rate_per_minute
 
     def to_json(self, **more: object) -> bytes:
         return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
