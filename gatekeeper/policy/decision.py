@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.policy.tokens import FIRST_TICKET_S, Pass, Ticket, Token, VisitorId
 
 
 class Mode(StrEnum):
@@ -238,13 +238,11 @@ def conclude(
         case Gone():
             return None
         case Placed(arrival_us=arrival_us):
-            if (
-                isinstance(held, Ticket)
-                and held.arrival_us == arrival_us
-                and not held.is_first
-                and now_s - held.issued_at_s < rules.ticket_renewal_s
-            ):
-                return held
+            if isinstance(held, Ticket) and held.arrival_us == arrival_us:
+                # Whoever brings that of their arrival has kept it, and is told so by another.
+                renewal_s = FIRST_TICKET_S if held.is_first else rules.ticket_renewal_s
+                if now_s - held.issued_at_s < renewal_s:
+                    return held
             return ticket_of(visitor, arrival_us=arrival_us, rules=rules, now_s=now_s)
         case Granted(arrival_us=arrival_us, proven=proven):
             if isinstance(held, Pass):

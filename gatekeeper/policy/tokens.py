@@ -40,7 +40,7 @@ _DIGEST: Final = "sha256"
 _BLOCK: Final = 64  # bytes, of SHA-256
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
-_ISSUED_ON_ARRIVAL_S: Final = 1.0
+FIRST_TICKET_S: Final = 1.0  # after the arrival, none is issued sooner but the first
 
 
 class Ticket(NamedTuple):
@@ -55,7 +55,7 @@ class Ticket(NamedTuple):
     @property
     def is_first(self) -> bool:
         """Whether it was issued on arrival: its holder may not have shown it yet."""
-        return self.issued_at_s - self.arrival_us / 1_000_000 < _ISSUED_ON_ARRIVAL_S
+        return self.issued_at_s - self.arrival_us / 1_000_000 < FIRST_TICKET_S
 
 
 class Pass(NamedTuple):
