@@ -40,18 +40,18 @@ local given, places, entered, deadlines = {}, {}, {}, {}
 local place_until, slot_until = tenths(present + place_us), tenths(present + slot_us)
 local answers = {}
 for i = 6, #ARGV do
-  local visitor = ARGV[i]
-  local known = given[visitor]
-  if known then  -- twice in this batch
-    add_pair(answers, known[1], known[2])
+  local visitor, at = ARGV[i], 2 * i - 11
+  local twin, arrival, answer = given[visitor], nil, 'in'
+  if twin then  -- twice in this batch
+    arrival, answer = answers[twin], answers[twin + 1]
   elseif arrivals[i - 5] then
-    add_pair(answers, fmt(tonumber(arrivals[i - 5])), call('ZRANK', QUEUE, visitor))
+    arrival, answer = fmt(tonumber(arrivals[i - 5])), call('ZRANK', QUEUE, visitor)
   elseif slots[i - 5] then
-    add_pair(answers, fmt(s.last), 'in')
+    arrival = fmt(s.last)
   else
     s.last = math.max(s.last + 1, now)
     s.arrived = s.arrived + 1
-    local arrival, answer = fmt(s.last), 'in'
+    arrival = fmt(s.last)
     if due > 0 and free > 0 and waiting == 0 then
       due, free = due - 1, free - 1
       if s.mode == 'auto' then
@@ -66,9 +66,9 @@ for i = 6, #ARGV do
       add_pair(places, arrival, visitor)
       add_pair(deadlines, visitor, place_until)
     end
-    given[visitor] = { arrival, answer }
-    add_pair(answers, arrival, answer)
+    given[visitor] = at
   end
+  answers[at], answers[at + 1] = arrival, answer
 end
 for_all('ZADD', ACTIVE, entered)
 for_all('ZADD', QUEUE, places)
