@@ -85,7 +85,9 @@ class Batcher(Generic[Item, Answer]):
                 )
 
     async def close(self) -> None:
-        """Wait for what is on its way; the sender has its own time-out."""
+        """Wait for what was asked; the sender has its own time-out."""
+        if self._waiting:
+            self._flush()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
