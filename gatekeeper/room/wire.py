@@ -36,9 +36,10 @@ class Wire(asyncio.Protocol):
         """The reply; raises HiredisError for an error of the store or nonsense, else OSError."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the connection is closed")
+        # Either may fail, and whoever waits for a reply to what was not sent would get another's.
+        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        self._transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
         reply = await future
         if isinstance(reply, hiredis.ReplyError):
             raise reply
