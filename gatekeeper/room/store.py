@@ -27,6 +27,8 @@ from gatekeeper.room.wire import Address, Wire
 Reply = list[bytes | int]
 
 _FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
+# A primary that was demoted keeps its connections, and its address may lead to another by now.
+_ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 # uvloop answers a write to a connection that was just reset with RuntimeError.
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 
@@ -137,6 +139,10 @@ class RedisStore:
                 return await wire.call(*command)
         except TimeoutError:
             if wire is not None:  # what was sent may still run, and its reply is nobody's now
+                wire.break_off()
+            raise
+        except hiredis.ReplyError as error:
+            if wire is not None and str(error).startswith(_ELSEWHERE):
                 wire.break_off()
             raise
 

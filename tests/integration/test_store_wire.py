@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,14 +38,16 @@ def admin(server: StoreServer) -> redis.Redis:
 
 @asynccontextmanager
 async def in_front(
-    server: StoreServer, *, tls: ssl.SSLContext | None = None
+    server: StoreServer | Callable[[], StoreServer], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A port before the store's socket, and the connections made to it."""
+    """A port before the store's socket (asked for by each connection), and the connections made
+    to it."""
     clients: list[asyncio.StreamWriter] = []
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         clients.append(writer)
-        path = server.url.removeprefix("unix://")
+        behind = server() if callable(server) else server
+        path = behind.url.removeprefix("unix://")
         store_reader, store_writer = await asyncio.open_unix_connection(path)
         try:
             async with asyncio.TaskGroup() as group:
@@ -178,6 +180,49 @@ async def test_a_store_that_forgot_the_scripts_is_told_again(private_store: Stor
         private_store.restart()
         await eventually(lambda: store._wire is not None and not store._wire.is_open)
         assert await echo(store, "three") == "three"
+
+
+async def test_what_cannot_be_sent_fails_its_caller_and_shifts_nobodys_reply(
+    store_url: str,
+) -> None:
+    async with connected(store_url, timeout_s=2) as store:
+        words = ["one", "half a character: \ud800", "two", "three"]
+        told = await asyncio.gather(*(echo(store, word) for word in words), return_exceptions=True)
+        assert isinstance(told.pop(1), UnicodeEncodeError)
+        assert told == ["one", "two", "three"]
+
+
+async def test_an_error_among_replies_is_its_callers_alone(store_url: str) -> None:
+    broken = Script("broken", "return redis.error_reply('ERR ' .. ARGV[1])", "0" * 40)
+    async with connected(store_url) as store:
+        asking = []
+        for number in range(20):
+            script = broken if number % 3 == 0 else ECHO
+            asking.append(store.run(script, [], [str(number)]))
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        for number, reply in enumerate(told):
+            if number % 3 == 0:
+                assert isinstance(reply, StoreError)
+                assert str(reply.__cause__).startswith(f"ERR {number}")
+            else:
+                assert reply == [str(number).encode()]
+
+
+async def test_a_primary_that_was_demoted_is_looked_for_anew(private_store: StoreServer) -> None:
+    write = Script("write", "redis.call('SET', KEYS[1], 'x'); return {}", "0" * 40)
+    with StoreServer() as primary:
+        servers = [primary, private_store]
+        async with (
+            in_front(lambda: servers[0]) as (port, _),
+            connected(f"redis://127.0.0.1:{port}") as store,
+        ):
+            await store.run(write, ["k"], [])
+            with admin(primary) as client:
+                client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            servers.pop(0)
+            with pytest.raises(StoreError):
+                await store.run(write, ["k"], [])
+            await store.run(write, ["k"], [])
 
 
 @pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n+OK\r\n", b""])
