@@ -234,6 +234,26 @@ async def test_one_who_was_away_comes_back_to_their_own_place(
     assert (await replica.look()).arrived_total == 3
 
 
+async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one_call(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, abandon_after="90s", prove_within="20s")
+    answers = await arrive(replica, crowd(6))
+    await ground.pass_time(15)
+    stayed = {name: answers[name] for name in crowd(6)[3:]}
+    await poll(replica, stayed)
+    await ground.pass_time(10)
+    await replica.released()
+    assert (await replica.look()).queue_length == 3
+    await poll(replica, answers)  # those who were away are asked for first
+    await ground.pass_time(89)
+    await replica.released()
+    assert (await replica.look()).queue_length == 6
+    await ground.pass_time(2)
+    await replica.released()
+    assert (await replica.look()).queue_length == 0
+
+
 async def test_one_who_was_released_while_away_comes_back_to_the_head(
     ground: Ground, open_room: Open
 ) -> None:

@@ -293,6 +293,22 @@ async def test_one_who_was_released_before_a_loss_and_had_not_come_for_it_enters
     assert await replica.released() == 1
 
 
+async def test_one_who_is_connected_and_asks_at_once_after_a_loss_has_come_for_the_slot(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["v0000", "v0001"])
+    await replica.allow(2)
+    await replica.released()
+    await lose_everything(ground)
+    for_others = asking("v0001", answers["v0001"].arrival_us)
+    itself = asking("v0000", answers["v0000"].arrival_us)
+    for_it = itself._replace(connected=True)
+    await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
+    assert (await ground.read()).get("deadlines", {}) == {}
+    assert (await replica.look()).admitted_total == 2
+
+
 async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
     ground: Ground, open_room: Open
 ) -> None:

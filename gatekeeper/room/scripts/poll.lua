@@ -32,6 +32,10 @@ if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats, beats = tenths(present + wait_us), {}, 0
 
+local function beat(visitor)
+  heartbeats[beats + 1], heartbeats[beats + 2], beats = visitor, deadline, beats + 2
+end
+
 -- Of one whom the store knows as waiting, or not at all. Who was released and who was away just then
 -- nobody can tell apart any more, so those who were away must not use up what is the others'.
 local function was_released(at, kind)
@@ -49,9 +53,7 @@ for at = 1, asking do
   local answer
   local ahead = call('ZRANK', QUEUE, visitor)
   if ahead and not was_released(at, kind) then
-    if kind ~= STAMPED then
-      heartbeats[beats + 1], heartbeats[beats + 2], beats = visitor, deadline, beats + 2
-    end
+    if kind ~= STAMPED then beat(visitor) end
     answer = ahead
   elseif score(ACTIVE, visitor) then
     answer = 'in'
@@ -67,6 +69,9 @@ for at = 1, asking do
     answer = 'gone'
   elseif was_released(at, kind) then
     answer = 'in'
+    -- They may be connected besides, and so in this batch twice.
+    for_all('HSET', DEADLINES, heartbeats)
+    heartbeats, beats = {}, 0
     call('ZREM', QUEUE, visitor)
     call('HDEL', DEADLINES, visitor)
     call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
@@ -84,7 +89,7 @@ for at = 1, asking do
     -- arrives from now on comes before them.
     if arrival > s.last then s.last = arrival end
     call('ZADD', QUEUE, fmt(arrival), visitor)
-    add_pair(heartbeats, visitor, deadline)
+    beat(visitor)
     answer = call('ZRANK', QUEUE, visitor)
     changed = true
   end
