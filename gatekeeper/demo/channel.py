@@ -13,6 +13,7 @@ on it is given up. A `GET` that met a connection which was just being closed is 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -250,6 +251,8 @@ class Channels:
             self._fail_one("connecting timed out")
         except ssl.SSLError as error:
             self._fail_one(f"TLS: {error.reason or type(error).__name__}")
+        except socket.gaierror:
+            self._fail_one("unknown host")
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             self._fail_one("connection refused" if refused else type(error).__name__)

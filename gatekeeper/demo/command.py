@@ -11,6 +11,7 @@ from typing import Any
 import click
 import uvloop
 
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.values import parse_rate_per_minute
 
 _EPILOG = """\
@@ -157,11 +158,13 @@ def simulate(
     With several URLs, those of replicas, each request of a visitor goes to any of them. One process
     holds tens of thousands of visitors. They come back when they are told to, go to the site once
     they are let in, and what they are told is held against what the gate promised: first come,
-    first served; never above rate and burst; never more than max_active inside; the watermark never
-    falls; nobody loses the place; whoever is in stays in; no false token counts.
+    first served; in within 2 s of the release when near the front; never above rate and burst;
+    never more than max_active inside; the watermark never falls; nobody loses the place; whoever is
+    in stays in; no false token counts.
 
-    Progress goes to standard error, the verdict to standard output. Exit status 0 when every
-    promise that could be judged was kept, 1 when one was broken, 2 for a plan that cannot be.
+    Progress goes to standard error, the verdict to standard output; Ctrl-C ends the run and tells
+    the verdict so far. Exit status 0 when every promise that could be judged was kept, 1 when one
+    was broken, 2 for a run that could not begin.
     """
     from gatekeeper.demo.plan import CrowdPlan, Profile, Shares
     from gatekeeper.demo.simulate import simulate as run
@@ -176,4 +179,8 @@ def simulate(
         rate_per_minute=rate_per_minute,
         **numbers,
     )
-    sys.exit(uvloop.run(run(plan, as_json=as_json, plot=plot)))
+    try:
+        status = uvloop.run(run(plan, as_json=as_json, plot=plot))
+    except GatekeeperError as error:
+        raise click.UsageError(error.public) from error
+    sys.exit(status)

@@ -26,6 +26,7 @@ from gatekeeper.demo.watch import Watch
 from gatekeeper.demo.wire import Wire
 from gatekeeper.demo.witness import Progress, Witness
 
+_GONE_S = 5.0  # of failures alone at the end: whoever was left went home for it
 _BEAT_S = 0.01  # how often due times are looked at
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
@@ -33,25 +34,36 @@ _SAMPLE_EVERY_S = 1.0
 OnProgress = Callable[[Progress], None]
 
 
-async def run_crowd(plan: CrowdPlan, *, on_progress: OnProgress) -> Verdict:
-    """Send the crowd and judge. Raises GatekeeperError when no gate answers at the start."""
+async def run_crowd(
+    plan: CrowdPlan, *, on_progress: OnProgress, ended: asyncio.Event | None = None
+) -> Verdict:
+    """Send the crowd and judge; what it saw so far once `ended` is set.
+
+    Raises GatekeeperError when no gate answers at the start.
+    """
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(Wire(plan))
         await wire.greet()
         watch = await stack.enter_async_context(Watch(plan)) if plan.admin_url else None
-        return await Crowd(plan, wire, watch, on_progress).run()
+        return await Crowd(plan, wire, watch, on_progress, ended or asyncio.Event()).run()
 
 
 class Crowd:
     """One run."""
 
     def __init__(
-        self, plan: CrowdPlan, wire: Wire, watch: Watch | None, on_progress: OnProgress
+        self,
+        plan: CrowdPlan,
+        wire: Wire,
+        watch: Watch | None,
+        on_progress: OnProgress,
+        ended: asyncio.Event,
     ) -> None:
         self._plan = plan
         self._wire = wire
         self._watch = watch
         self._on_progress = on_progress
+        self._ended = ended
         # Who comes and when is drawn apart from how they pace, which depends on the answers.
         self._people = Random(plan.seed)  # noqa: S311  the same crowd again, not a secret
         self._pace = Random(plan.seed)  # noqa: S311
@@ -88,17 +100,25 @@ class Crowd:
         newcomer = next(coming, None)
         while newcomer is not None or self._heap or self._under_way:
             now_s = self._now_s()
-            if now_s >= plan.duration_s:
+            if now_s >= plan.duration_s or self._ended.is_set():
                 return []
-            if self._witness.failures and now_s - self._witness.last_success_s > plan.give_up_s:
-                return [f"the gate has not answered for {plan.give_up_s:g} s"]
+            if self._silent_s(now_s) > plan.give_up_s:
+                break
             while newcomer is not None and newcomer.due_s <= now_s:
                 self._ask(newcomer)
                 newcomer = next(coming, None)
             while self._heap and self._heap[0][0] <= now_s:
                 self._ask(heappop(self._heap)[2])
             await asyncio.sleep(_BEAT_S)
+        silent_s = self._silent_s(self._now_s())
+        if silent_s > min(_GONE_S, plan.give_up_s):
+            return [f"the gate has not answered for {silent_s:.0f} s"]
         return []
+
+    def _silent_s(self, now_s: float) -> float:
+        """For how long nothing but failures has been heard."""
+        since_s = self._witness.failing_since_s
+        return 0.0 if since_s is None else now_s - since_s
 
     def _newcomers(self) -> Iterator[Visitor]:
         for number, at_s in enumerate(arrival_times_s(self._plan, self._people)):

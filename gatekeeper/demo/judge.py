@@ -39,6 +39,7 @@ class Place:
     asked_s: float = 0.0
     mark_us: int = _NOBODY  # the latest arrival admitted before the request under way began
     overtaken: bool = False
+    near: bool = False  # the front, as told last
 
     @property
     def present(self) -> bool:

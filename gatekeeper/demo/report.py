@@ -101,14 +101,20 @@ def text_of(verdict: Verdict) -> str:
             f"let in later than first told: median {error['p50']:+.1f} s, 99 % within "
             f"{error['p99']:+.1f} s, the earliest {error['min']:+.1f} s"
         )
+    if soon := told["let_in_after_release_s"]:
+        lines.append(
+            f"near the front, let in after the release: median {soon['p50']:.2f} s, 99 % within "
+            f"{soon['p99']:.2f} s, the last {soon['max']:.2f} s"
+        )
     if polls := told["polls_per_visitor"]:
         lines.append(
             f"asked: {polls['mean']:.1f} times by each who waited, "
             f"{polls['at_a_fixed_5_s']:.1f} times at a fixed 5 s"
         )
     lines.append(
-        f"{told['requests']} requests at {told['requests_per_s']:.0f}/s; the crowd itself was "
-        f"{_lateness(told['crowd_late_s'])}"
+        f"{told['requests']} requests at {told['requests_per_s']:.0f}/s, answered "
+        f"{_within(told['answer_s'])}; the crowd asked late by {_within(told['crowd_late_s'])}, "
+        "which waits and delays leave out"
     )
     if told["failures"]:
         failures = ", ".join(f"{count} × {name}" for name, count in told["failures"].items())
@@ -117,7 +123,7 @@ def text_of(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _lateness(late_s: dict[str, float] | None) -> str:
-    if late_s is None:
-        return "too small to measure"
-    return f"at most {late_s['p99'] * 1000:.0f} ms late in 99 %"
+def _within(spread_s: dict[str, float] | None) -> str:
+    if spread_s is None:
+        return "too few to measure"
+    return f"at most {spread_s['p99'] * 1000:.0f} ms in 99 %"

@@ -20,8 +20,10 @@ from gatekeeper.demo.judge import (
     most_counted_in,
 )
 from gatekeeper.demo.plan import CrowdPlan
+from gatekeeper.demo.promptness import WITHIN_S
 from gatekeeper.demo.witness import Point, Violation, Witness
 
+PROMPT = "whoever is near the front is let in within 2 s of the release"
 NO_LIE_COUNTS = "no forged, swapped or spent token counts"
 _WINDOW_S = 60.0
 _FIXED_INTERVAL_S = 5.0  # what a page without any policy asks at
@@ -73,6 +75,7 @@ def verdict_of(
     return Verdict(
         promises=(
             _order(witness),
+            _prompt(witness),
             _rate(witness, plan, rate_per_minute=rate),
             _max_active(witness),
             _watermark(witness),
@@ -111,6 +114,22 @@ def _order(witness: Witness) -> Promise:
     if not order.answers_judged or not witness.admitted:
         return Promise(name, None, "nobody waited while others were let in")
     return Promise(name, True, f"no inversion in {order.answers_judged} answers that said to wait")
+
+
+def _prompt(witness: Witness) -> Promise:
+    name, prompt = PROMPT, witness.promptness
+    if not prompt.proven_s:
+        return Promise(name, None, "nobody near the front waited to be let in")
+    late = sum(each_s > WITHIN_S for each_s in prompt.proven_s)
+    seen = _spread(prompt.delays_s)
+    assert seen is not None
+    return Promise(
+        name,
+        not late,
+        f"{late} of {len(prompt.proven_s)} later than {WITHIN_S:g} s after their release; as they "
+        f"saw it 99 % within {seen['p99']:.2f} s, the last after {seen['max']:.2f} s, of which "
+        f"{max(prompt.proven_s):.2f} s are the gate's for sure",
+    )
 
 
 def _rate(witness: Witness, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
@@ -222,6 +241,9 @@ def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> d
         "released": released,
         "most_inside": max((each.active for each in witness.samples), default=None),
         "wait_s": _spread(witness.waits_s),
+        "near_front": len(witness.promptness.delays_s),
+        "let_in_after_release_s": _spread(witness.promptness.delays_s),
+        "let_in_after_release_by_the_gate_s": _spread(witness.promptness.proven_s),
         "eta_error_s": _spread(witness.eta_errors_s),
         "eta_error_share": _spread(
             [
@@ -234,6 +256,7 @@ def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> d
         "answers_excused": witness.order.answers_excused,
         "inversions": witness.order.inversions,
         "lies": witness.lies.told,
+        "answer_s": _spread(witness.answers_s),
         "crowd_late_s": _spread(witness.late_s),
     }
 

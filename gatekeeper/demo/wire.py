@@ -65,6 +65,8 @@ class Wire:
                 raise GatekeeperError(f"no gate answers at {url} ({reply}); is it running?")
             if (status := reply.head.status) != 200:
                 raise GatekeeperError(f"{url} is no gate: {_PREFIX}health answers {status}")
+            if b'"status"' not in reply.body:
+                raise GatekeeperError(f"{url} is no gate: {_PREFIX}health answers something else")
 
     # What a visitor can ask.
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from gatekeeper.demo.claims import Claims, claims_of
 from gatekeeper.demo.judge import Order, Place, Sample
 from gatekeeper.demo.meaning import Answer, Said, Token
+from gatekeeper.demo.promptness import Promptness, is_near
 from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
 
 _RATE_SPAN_S = 30.0
 MOST_VIOLATIONS = 200  # written down one by one; all are counted
+_SAMPLED = 16  # of so many requests one
 _MOST_POINTS = 1200  # of the curve; beyond that every second one goes
 FORGED_STANDS = "a forged token had a standing"
 FORGED_PASSES = "a forged token passed for one of ours"
@@ -81,6 +83,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.order = Order()
+        self.promptness = Promptness()
         self.lies = Lies()
         self.requests = 0
         self.arrived = 0
@@ -96,20 +99,22 @@ class Witness:
         self.turned_back = 0
         self.visits = 0
         self.told_rate_per_minute = 0.0
-        self.waits_s = array("d")
+        self.waits_s = array("d")  # these two without what the crowd itself was late
         self.eta_errors_s = array("d")  # how much later than first told, of those who stayed
         self.polls = array("l")  # how often each who was let in from the line had to ask
         self.polled_s = array("d")  # … in how long
         self.eta_told_s = array("d")
-        self.late_s = array("d")  # a sample of how late the crowd itself asked
+        self.late_s = array("d")  # a sample of how late the crowd itself asked …
+        self.answers_s = array("d")  # … and of how long the answers took
         self.admitted_began_s = array("d")
         self.admitted_ended_s = array("d")
         self.violations: list[Violation] = []
         self.samples: list[Sample] = []
         self.room: RoomFigures | None = None
         self.curve: list[Point] = []
-        self.last_success_s = 0.0
+        self.failing_since_s: float | None = None  # no request was answered from then on
         self._arriving = 0
+        self._answers = 0
         self._curve_step_s = 0.5
         self._recent: deque[tuple[float, int, int]] = deque()
 
@@ -117,7 +122,7 @@ class Witness:
 
     def asks(self, visitor: Visitor, *, now_s: float) -> None:
         self.requests += 1
-        if self.requests % 16 == 0:
+        if self.requests % _SAMPLED == 0:
             self.late_s.append(max(now_s - visitor.due_s, 0))
         match visitor.next:
             case Ask.ARRIVE:
@@ -133,8 +138,13 @@ class Witness:
         """What was told, before the visitor acts on it; `sent` is the token they came with."""
         if answer.said is Said.FAILED:
             self.failures[answer.failure] += 1
+            if self.failing_since_s is None:
+                self.failing_since_s = began_s
         else:
-            self.last_success_s = now_s
+            self.failing_since_s = None
+            self._answers += 1
+            if self._answers % _SAMPLED == 0:
+                self.answers_s.append(now_s - began_s)
         if answer.rate_per_minute is not None:
             self.told_rate_per_minute = max(self.told_rate_per_minute, answer.rate_per_minute)
         match visitor.next:
@@ -191,6 +201,7 @@ class Witness:
     def _waits(self, visitor: Visitor, answer: Answer, *, now_s: float) -> None:
         known, before = answer.position is not None, self.order.inversions
         self.order.waits(visitor.place, now_s=now_s, refresh_s=answer.refresh_s, known=known)
+        visitor.place.near = is_near(answer.position, rate_per_minute=answer.rate_per_minute)
         if self.order.inversions > before:
             self._violated(visitor, "waited while one who came later was in", now_s=now_s)
         if visitor.eta_s is None and answer.eta_s is not None:
@@ -201,19 +212,33 @@ class Witness:
         if visitor.admitted:
             return
         visitor.admitted = True
-        self.order.admitted(visitor.place)
+        place = visitor.place
+        self.order.admitted(place)
+        self.promptness.passed(place.arrival_us, now_s=now_s)
+        late_s = 0.0
+        if visitor.next is Ask.POLL:
+            late_s = self._late_s(visitor, now_s=now_s)
+            if not visitor.failures:  # else they came back when they thought fit
+                self.promptness.admitted(place, now_s=now_s)
         self.admitted += 1
-        self.admitted_began_s.append(visitor.place.last_waiting_began_s)
+        self.admitted_began_s.append(place.last_waiting_began_s)
         self.admitted_ended_s.append(now_s)
-        visitor.place.heard_s = now_s
-        wait_s = now_s - visitor.arrived_s
+        place.heard_s = now_s
+        wait_s = now_s - visitor.arrived_s - late_s
         self.waits_s.append(wait_s)
         if visitor.eta_s is not None and visitor.kind is not Kind.RETURNER:
             self.eta_told_s.append(visitor.eta_s)
-            self.eta_errors_s.append(now_s - visitor.expected_s)
+            self.eta_errors_s.append(now_s - visitor.expected_s - late_s)
         if visitor.next is Ask.POLL and visitor.kind is not Kind.REFRESHER:
             self.polls.append(visitor.polls + 1)
             self.polled_s.append(wait_s)
+
+    def _late_s(self, visitor: Visitor, *, now_s: float) -> float:
+        """How much sooner they would have been told had they asked in time: not before their
+        release was certain."""
+        late_s = max(visitor.place.asked_s - visitor.due_s, 0)
+        released_s = self.promptness.released_s(visitor.place.arrival_us)
+        return 0.0 if released_s is None else min(late_s, now_s - released_s)
 
     def _visits(self, visitor: Visitor, answer: Answer, *, began_s: float, now_s: float) -> None:
         silence_s = began_s - (visitor.place.heard_s or began_s)
@@ -243,10 +268,11 @@ class Witness:
         believed = given is None or (lie is not None and given.visitor == lie.visitor)
         self._lied(visitor, believed, FORGED_PASSES, now_s=now_s)
         if answer.said is Said.THROUGH and given is not None:
-            self._newcomer_entered(given, began_s=began_s)
+            self._newcomer_entered(given, began_s=began_s, now_s=now_s)
 
-    def _newcomer_entered(self, claims: Claims, *, began_s: float) -> None:
+    def _newcomer_entered(self, claims: Claims, *, began_s: float, now_s: float) -> None:
         self.order.admitted(Place(arrival_us=claims.arrival_us, last_waiting_began_s=began_s))
+        self.promptness.passed(claims.arrival_us, now_s=now_s)
 
     # Beside the requests.
 
@@ -258,6 +284,7 @@ class Witness:
         self, figures: RoomFigures, *, began_s: float, direct_certain: int, now_s: float
     ) -> None:
         self.room = figures
+        self.promptness.passed(figures.watermark_us, now_s=now_s)
         self.samples.append(
             Sample(
                 began_s=began_s,

@@ -39,6 +39,8 @@ class Cheats:
     one_replica_knows_no_pass: bool = False
     counts_nobody: bool = False
     forgets_the_watermark: bool = False
+    asks_back_after_s: float = REFRESH_S
+    lets_in_after_s: float = 0.0  # they are released
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Person:
     number: int
     admitted: bool = False
     gone: bool = False
+    told_from_s: float = 0.0
 
 
 @dataclass
@@ -129,6 +132,7 @@ class FakeGate:
             self.released_total += 1
             person = self.line.pop(-1 if self.cheats.releases_backwards else 0)
             self.watermark_us = max(self.watermark_us, person.arrival_us)
+            person.told_from_s = now_s + self.cheats.lets_in_after_s
             self._enter(person)
 
     def _free(self) -> bool:
@@ -166,15 +170,15 @@ class FakeGate:
         return person
 
     def _standing(self, person: Person) -> dict[str, object]:
-        if person.admitted:
+        if person.admitted and time.monotonic() >= person.told_from_s:
             return {"state": "admitted", "expires_at": "2100-01-01T00:00:00Z"}
-        position = self.line.index(person) + 1
+        position = 1 if person.admitted else self.line.index(person) + 1
         return {
             "state": "waiting",
             "position": None if self.cheats.hides_positions else position,
             "eta_seconds": position * 60 / self.rate_per_minute,
             "rate_per_minute": self.rate_per_minute,
-            "refresh_seconds": REFRESH_S,
+            "refresh_seconds": self.cheats.asks_back_after_s,
         }
 
     # The endpoints.

@@ -16,6 +16,7 @@ from gatekeeper.errors import GatekeeperError
 from tests.integration.demo.fake_gate import Cheats, FakeGate
 
 ORDER = "first come, first served"
+PROMPT = "whoever is near the front is let in within 2 s of the release"
 RATE = "never above rate and burst"
 ACTIVE = "never more than max_active inside"
 WATERMARK = "the watermark never falls"
@@ -59,7 +60,7 @@ async def test_an_honest_gate_is_found_to_keep_every_promise() -> None:
         verdict = await judged(gate, plan)
 
     assert verdict.ok, verdict
-    assert [each.held for each in verdict.promises] == [True] * 7
+    assert [each.held for each in verdict.promises] == [True] * 8
     assert verdict.figures["arrived"] == 40
     assert verdict.figures["failures"] == {}
     assert verdict.figures["still_waiting"] == 0
@@ -74,6 +75,8 @@ async def test_everybody_patient_gets_in() -> None:
     assert verdict.figures["polls_per_visitor"]["mean"] > 1
     assert verdict.figures["polls_per_visitor"]["at_a_fixed_5_s"] == 1  # nobody waited for longer
     assert verdict.figures["eta_error_s"]["p50"] == pytest.approx(0, abs=1)
+    assert promise(verdict, PROMPT).held
+    assert verdict.figures["near_front"] > 20
     assert promise(verdict, LIES).held is None
     assert promise(verdict, ACTIVE).held is None
 
@@ -83,6 +86,7 @@ async def test_everybody_patient_gets_in() -> None:
     [
         (Cheats(every_nth_enters_at_once=10), ORDER),
         (Cheats(releases_backwards=True), ORDER),
+        (Cheats(asks_back_after_s=3.5), PROMPT),
         (Cheats(forgets_the_fifth=True), PLACES),
         (Cheats(moves_everybody=True), PLACES),
         (Cheats(turns_the_admitted_back=True), INSIDE),
@@ -109,6 +113,15 @@ async def test_a_gate_that_believes_liars_is_found_out(cheats: Cheats) -> None:
         verdict = await judged(gate, plan)
 
     assert broken(verdict) == [LIES]
+
+
+async def test_the_operators_watermark_shows_that_all_are_let_in_late() -> None:
+    async with FakeGate(cheats=Cheats(lets_in_after_s=4)).running() as gate:
+        plan = replace(plan_for(gate), visitors=10, at_once=10, admin_url=gate.url)
+        verdict = await judged(gate, plan)
+
+    assert broken(verdict) == [PROMPT]
+    assert verdict.figures["let_in_after_release_s"]["max"] > 2
 
 
 async def test_the_operators_count_shows_a_rate_that_polls_are_too_coarse_to_show() -> None:
