@@ -39,6 +39,7 @@ _BEAT_JITTER = 0.1
 _STEP_IN_JITTER = 0.5  # who heard another steps in one and a half to two beats after its last
 _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
 _SAY_AGAIN_AFTER_S = 60.0
+_MOST_LEFT_UNTOLD = 100_000  # of those who left the line and the store does not know; 25 MB
 
 _Answer = TypeVar("_Answer")
 
@@ -74,7 +75,7 @@ class LiveRoom:
         self._wake = asyncio.Event()
         self._pacer: asyncio.Task[None] | None = None
         self._stopping = False
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[object]] = set()
         self._told_version = (0, 0)  # on the bus, by whomever
         self._told_at_s = 0.0
         self._others_paced_at_s = 0.0
@@ -108,7 +109,7 @@ class LiveRoom:
         self._stopping = True
         if self._pacer is not None:
             self._pacer.cancel()
-            await asyncio.gather(self._pacer, return_exceptions=True)
+            await asyncio.wait([self._pacer])
 
     # What the gate asks. `then` gets None when the store did not answer: decide again without it.
 
@@ -149,16 +150,20 @@ class LiveRoom:
         return left
 
     async def leave_line(self, visitor: VisitorId) -> None:
-        """One who came with a ticket gives back the place. That the store alone remembers."""
+        """One who came with a ticket gives back the place. That the store alone remembers; while
+        it cannot, all replicas, and not without bound, since anyone can arrive and leave. Beyond
+        it a ticket that its holder kept still counts."""
         if self.view.store_up:
             try:
                 _, [left] = await self.queue.leave([visitor], with_tickets=True)
             except StoreError as error:
                 self._lost(error)
             else:
-                if left != "slot":
-                    return
-        await self.leave([visitor])  # they may hold a pass, which every replica honours by itself
+                if left == "slot":  # and perhaps a pass, which every replica honours by itself
+                    await self.leave([visitor])
+                return
+        if len(self.view.revoked()) < _MOST_LEFT_UNTOLD:
+            await self.leave([visitor])
 
     def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:
         """Tell the store in the background that this slot lasts; nobody waits for it."""
@@ -169,7 +174,7 @@ class LiveRoom:
             self._missed.touched(visitor, until_us=until_us)
 
     def leave_soon(self, visitor: VisitorId) -> None:
-        self._run_soon(self._leave(visitor))
+        self._run_soon(self.leave([visitor]))
 
     def wake(self) -> None:
         """Let the pacer look now: something changed that may release people."""
@@ -234,8 +239,9 @@ class LiveRoom:
         self._revoke(visitors, count=count)
 
     def _revoke(self, visitors: Sequence[VisitorId], *, count: int) -> None:
-        until_s = self.view.now_s() + self.rules.revoked_for_s
-        self.view.revoke(visitors, until_s=until_s, count=count)
+        self.view.revoke(
+            visitors, until_s=self.view.now_s() + self.rules.revoked_for_s, count=count
+        )
         self.on_revoked(visitors)
 
     # The pacer.
@@ -390,10 +396,7 @@ class LiveRoom:
             if not holds:
                 self._refused_elsewhere(visitor)
 
-    async def _leave(self, visitor: VisitorId) -> None:
-        await self.leave([visitor])
-
-    def _run_soon(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run_soon(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -1,8 +1,9 @@
 """What the store missed while it was away: given when it is back, kept until it took it.
 
-Rules. Passes that were used, visitors whose tokens count no more, newcomers whom this replica
-stamped: a bounded number of each. Whatever is given may be given twice (a call that timed out may
-have run), and every operation here bears that.
+Rules. Passes that were used, newcomers whom this replica stamped: a bounded number of each.
+Visitors whose tokens count no more: all that the view knows. To be one of them takes a pass or an
+operator, but for a bounded number who left the line (`live`). Whatever is given may be given twice
+(a call that timed out may have run), and every operation here bears that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batch import BATCH_LIMIT
 from gatekeeper.room.queue import Asking, Queue
 
-_MOST = 200_000  # of each kind; together 30 MB
+_MOST = 200_000  # of each of the two; together 30 MB
 _PORTION = 8 * BATCH_LIMIT  # what is sent at once
 
 Tell = Callable[[Sequence[VisitorId], int], Awaitable[None]]

@@ -10,6 +10,7 @@ import pytest
 
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import Ticket
+from gatekeeper.room import live
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.queue import Asking
 from tests.gates import Origin, Visitor, room, running_gate
@@ -165,6 +166,34 @@ async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when
             again = [Person(ticket) for ticket in tickets]
             await ask(again, third)
             assert those_in(again) == [1]
+
+
+async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is_remembered(
+    private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST_LEFT_UNTOLD", 2)
+    keys = config(room_name, **NOBODY)
+    async with (
+        running_replica(keys, store_url=private_store.url) as replica,
+        running_operator(keys, store_url=private_store.url) as operator,
+    ):
+        inside, *waiting = await line_up(6, replica)
+        await operator.allow(1)
+        await eventually(lambda: replica.state.watermark_us == inside.arrival_us)
+        await inside.ask(replica)
+        assert inside.is_in
+        private_store.pause()
+        for person in waiting:
+            assert person.token is not None
+            await replica.entrance.leave(person.token)
+        assert inside.token is not None
+        await replica.entrance.leave(inside.token)
+        known = replica.live.view.revoked()
+        assert [*known] == [waiting[0].visitor, waiting[1].visitor, inside.visitor]
+        private_store.resume()
+        await back(replica)
+        state = await operator.status()
+        assert (state.revocations, state.active, state.queue_length) == (3, 0, 3)
 
 
 async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(
