@@ -58,7 +58,10 @@ def place_of(
 ) -> Place:
     """The visitor's place by the store's answer, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
-    eta = eta_s(placed.ahead, rate_per_minute=rate) if placed else None
+    reason = _reason(placed, state, rules=rules)
+    eta = None
+    if placed and reason != "full":  # there people go in as others leave, whatever the rate
+        eta = eta_s(placed.ahead, rate_per_minute=rate)
     return Place(
         room=rules.room,
         position=placed.ahead + 1 if placed else None,
@@ -74,7 +77,7 @@ def place_of(
             arrival_us=ticket.arrival_us,
         ),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
-        reason=_reason(placed, state, rules=rules),
+        reason=reason,
         message=(state.message or None) if state else None,
     )
 
@@ -90,7 +93,8 @@ def reason_of(state: RoomState, *, rules: Rules) -> Reason:
         return "ended"
     if state.effective_rate_per_minute == 0:
         return "held"
-    return "full" if 0 < rules.max_active <= state.active else "line"
+    is_full = state.mode is Mode.AUTO and 0 < rules.max_active <= state.active
+    return "full" if is_full else "line"
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:

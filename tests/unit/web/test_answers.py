@@ -22,6 +22,7 @@ PLACED = Placed(10**15, ahead=1283)
         (state(Mode.AUTO, active=10), FULL, "full"),
         (state(Mode.AUTO, active=11), FULL, "full"),
         (state(Mode.AUTO, active=10), WITHOUT_LIMIT, "line"),
+        (state(Mode.OPEN, active=10), FULL, "line"),
         (state(Mode.HOLD, active=10), FULL, "held"),
         (state(Mode.AUTO, rate=0.0), FULL, "held"),
         (state(Mode.ENDED, active=10), FULL, "ended"),
@@ -33,6 +34,21 @@ def test_one_is_told_what_holds_the_line_up(
 ) -> None:
     told = place_of(TICKET, PLACED, known, rules=rules).json
     assert told["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("known", "eta_seconds"),
+    [
+        (state(Mode.AUTO, rate=60.0, active=9), 1284),
+        (state(Mode.AUTO, rate=60.0, active=10), None),
+        (state(Mode.OPEN, rate=60.0, active=10), 1284),
+        (state(Mode.HOLD, rate=60.0, active=9), None),
+    ],
+)
+def test_nobody_forecasts_by_the_rate_what_depends_on_when_others_leave(
+    known: RoomState, eta_seconds: int | None
+) -> None:
+    assert place_of(TICKET, PLACED, known, rules=FULL).json["eta_seconds"] == eta_seconds
 
 
 def test_a_place_that_nobody_knows_is_being_asked_for() -> None:
