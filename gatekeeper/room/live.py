@@ -135,19 +135,18 @@ class LiveRoom:
         They stop counting everywhere at once, also when the store is away (then None).
         """
         self.hear_revoked(visitors, count=0)
-        left: list[Left] | None = None
         if self.view.store_up:
             try:
                 state, left = await self.queue.leave(visitors)
             except StoreError as error:
                 self._lost(error)
-        if left is None:
-            await self._events.publish_revoked(self.rules.room, visitors, count=0)
-            return None
-        self._missed.took_revoked(visitors)
-        await self._tell_revoked(visitors, state.revocations)
-        self._wake.set()
-        return left
+            else:
+                self._missed.took_revoked(visitors)
+                await self._tell_revoked(visitors, state.revocations)
+                self._wake.set()
+                return left
+        await self._events.publish_revoked(self.rules.room, visitors, count=0)
+        return None
 
     async def leave_line(self, visitor: VisitorId) -> None:
         """One who came with a ticket gives back the place. That the store alone remembers; while
@@ -239,9 +238,8 @@ class LiveRoom:
         self._revoke(visitors, count=count)
 
     def _revoke(self, visitors: Sequence[VisitorId], *, count: int) -> None:
-        self.view.revoke(
-            visitors, until_s=self.view.now_s() + self.rules.revoked_for_s, count=count
-        )
+        until_s = self.view.now_s() + self.rules.revoked_for_s
+        self.view.revoke(visitors, until_s=until_s, count=count)
         self.on_revoked(visitors)
 
     # The pacer.
