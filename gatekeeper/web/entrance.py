@@ -140,11 +140,16 @@ class Entrance:
 
         Who was released is `Granted` and has claimed nothing: that is for their next request.
         """
-        if not self.room.view.store_up:
-            then(None)
-            return
-        asking = Asking(ticket.visitor, ticket.arrival_us, has_pass=False, connected=True)
-        self.room.poll_soon(asking, then)
+        room = self.room
+        match decide(ticket, room.view.decisive, rules=room.rules, now_s=self.now_s()):
+            case Poll(visitor=visitor, arrival_us=arrival_us):
+                room.poll_soon(Asking(visitor, arrival_us, has_pass=False, connected=True), then)
+            case EnterWithoutStore():
+                then(Granted(ticket.arrival_us, proven=True))
+            case KeepWaiting():
+                then(None)
+            case _:  # revoked
+                then(Gone())
 
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""

@@ -3,17 +3,22 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+import trustme
 
 from gatekeeper.config import RoomName
+from gatekeeper.policy import rules
 from gatekeeper.web import stream
 from tests.gates import Gate, Origin, Visitor, room, running_gate
+from tests.servers import StoreServer, eventually
 
 STREAMED: dict[str, str] = {"rate": "0", "updates": "stream"}  # only what is granted
 PATH = "/.gatekeeper/status"
@@ -27,7 +32,7 @@ async def gate_of(
     async with (
         Origin.running() as origin,
         running_gate(
-            room(name, **STREAMED | keys),
+            room(name, **STREAMED | keys) + '[store]\ntimeout = "300ms"\n',
             store_url=store_url,
             events_url=events_url,
             origin_url=origin.url,
@@ -231,3 +236,119 @@ async def test_a_client_that_takes_nothing_is_dropped(
                 while len(streams):  # each message of 500 letters is news to all
                     number += 1
                     await gate.room(room_name).queue.set_message(f"{number:0500}")
+
+
+async def test_a_revocation_anywhere_ends_the_stream(
+    store_url: str, events_url: str, room_name: RoomName
+) -> None:
+    async with (
+        gate_of(room_name, store_url=store_url, events_url=events_url) as here,
+        gate_of(room_name, store_url=store_url, events_url=events_url) as there,
+        line_of(1, here) as (visitor,),
+        streaming(visitor) as told,
+    ):
+        await told.until("place")
+        [stream_] = here.worker.streams._rooms[room_name].streams
+        await there.room(room_name).leave([stream_.ticket.visitor])
+        await told.until("gone")
+        assert await told.next() is None
+        assert (await visitor.status())["state"] == "none"
+
+
+async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
+    store_url: str, room_name: RoomName
+) -> None:
+    keys = {"abandon_after": "3s", "prove_within": "1s"}  # heartbeats are a second apart
+    async with (
+        gate_of(room_name, store_url=store_url, events_url="off", **keys) as here,
+        gate_of(room_name, store_url=store_url, events_url="off", **keys) as there,
+        line_of(1, here, there) as (visitor,),
+        streaming(visitor) as told,
+    ):
+        await told.until("place")
+        await visitor.ask("POST", "/.gatekeeper/leave", at=1)
+        await told.until("gone")
+        assert await told.next() is None
+
+
+async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_same_place(
+    store_url: str, events_url: str, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "_STREAM_LIFE_S", 1.0)
+    async with (
+        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
+        line_of(2, gate) as (_, second),
+    ):
+        async with streaming(second) as told:
+            while (said := await told.next()) is not None:
+                assert said[0] in {"place", "room"}
+            assert len(told.retries) == 2
+        async with streaming(second) as told:
+            assert (await told.until("place"))["position"] == 2
+
+
+async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_all_keep_it(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {"abandon_after": "3s", "prove_within": "1s"}
+    async with (
+        gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
+        line_of(1, gate) as (visitor,),
+        streaming(visitor) as told,
+    ):
+        await told.until("place", position=1)
+        private_store.pause()
+        await told.until("place", position=None, reason="reconnecting", eta_seconds=None)
+        private_store.resume()
+        await told.until("place", position=1, reason="held")
+
+
+async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    keys = {"abandon_after": "6s", "prove_within": "1s"}
+    async with (
+        gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
+        line_of(1, gate) as (away,),
+    ):
+        live = gate.room(room_name)
+        await eventually(lambda: live.view.state is not None and not live.view.state.queue_length)
+        async with line_of(1, gate) as (there,):
+            await there.status()
+            await gate.allow(room_name, 1)
+            assert (await there.status())["state"] == "admitted"
+        assert (await away.status())["position"] == 1
+        async with streaming(away) as told:
+            await told.until("place", position=1)
+            private_store.pause()
+            await told.until("admitted")
+            assert await told.next() is None
+        assert (await away.status())["state"] == "admitted"
+
+
+async def test_a_stream_is_had_behind_tls(
+    store_url: str, events_url: str, room_name: RoomName, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = f'[server]\ntls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\n'
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with (
+        Origin.running() as origin,
+        running_gate(
+            tls + room(room_name, **STREAMED),
+            store_url=store_url,
+            events_url=events_url,
+            origin_url=origin.url,
+        ) as gate,
+        Visitor(gate, tls=context) as visitor,
+    ):
+        await visitor.get()
+        async with streaming(visitor) as told:
+            await told.until("place", position=1)
+            await gate.allow(room_name, 1)
+            await told.until("admitted")
+            assert await told.next() is None
