@@ -10,6 +10,7 @@ import pytest
 from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
+from gatekeeper.web.entrance import Turned
 from tests.integration.replicas.rig import (
     Person,
     ask,
@@ -120,6 +121,48 @@ async def test_replicas_whose_clocks_are_minutes_off_release_in_order_and_by_the
             assert len(now) <= 5 + 20 * (time.monotonic() - began_s)
             before = now
             await asyncio.sleep(0.05)
+
+
+async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_one_admission(
+    store_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0)
+    async with (
+        running_replica(keys, store_url=store_url) as first,
+        running_replica(keys, store_url=store_url) as second,
+        running_operator(keys, store_url=store_url) as operator,
+    ):
+        ann, _ = await line_up(2, first)
+        await operator.allow(1)
+        await eventually(lambda: second.state.watermark_us == ann.arrival_us)
+        browsers = [Person(ann.token) for _ in range(6)]
+        await ask(browsers, first, second)
+        assert those_in(browsers) == [*range(6)]
+        assert {browser.visitor for browser in browsers} == {ann.visitor}
+        state = await operator.status()
+        assert (state.active, state.admitted_total, state.queue_length) == (1, 1, 1)
+
+
+async def test_one_who_leaves_while_they_ask_elsewhere_has_neither_place_nor_slot_afterwards(
+    store_url: str, room_name: RoomName
+) -> None:
+    keys = config(room_name, rate=0)
+    async with (
+        running_replica(keys, store_url=store_url) as first,
+        running_replica(keys, store_url=store_url) as second,
+        running_operator(keys, store_url=store_url) as operator,
+    ):
+        ann, bob = await line_up(2, first)
+        await operator.allow(1)
+        await eventually(lambda: second.state.watermark_us == ann.arrival_us)
+        for person in (ann, bob):  # one who was released, and one who waits
+            assert person.token is not None
+            old = person.token
+            at_once = [Person(old) for _ in range(4)]
+            await asyncio.gather(ask(at_once, first, second), first.entrance.leave(old))
+            outcome = await second.entrance.admit(old, newcomers=False)
+            assert isinstance(outcome, Turned)
+        assert (await operator.status()).active == 0
 
 
 async def test_what_was_set_at_run_time_outlives_every_replica(
