@@ -1,8 +1,10 @@
 """The store is killed or paused: passes pass, places are kept, and nobody's order is lost."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import pairwise
 
@@ -97,6 +99,41 @@ async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
         assert (await waiting.status())["position"] == 1
         assert (await new.status())["position"] == 2
         assert len(origin.requests) == 1
+
+
+async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothing_behind(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, fault: faults.append(fault))
+    toml = room(room_name, rate="0") + '[store]\ntimeout = "500ms"\n'
+    async with (
+        Origin.running() as origin,
+        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
+        AsyncExitStack() as stack,
+    ):
+        visitors = [await stack.enter_async_context(Visitor(gate)) for _ in range(12)]
+        for visitor in visitors:
+            await visitor.get()
+        for answers_late in (False, True):  # the store does not answer, or when they have left
+            private_store.pause()
+            asking = [
+                asyncio.create_task(visitor.ask(*how))
+                for visitor in visitors
+                for how in (("GET", "/.gatekeeper/status"), ("POST", "/.gatekeeper/enqueue"))
+            ]
+            await asyncio.sleep(0.1)
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            if not answers_late:
+                await eventually(lambda: not gate.room(room_name).view.store_up)
+            private_store.resume()
+            await eventually(lambda: gate.room(room_name).view.store_up)
+        positions = [(await visitor.status())["position"] for visitor in visitors]
+        assert positions == [*range(1, 13)]
+    gc.collect()  # says which exceptions nobody asked for
+    assert faults == []
 
 
 async def test_one_who_was_released_enters_without_the_store_and_the_next_does_not(
