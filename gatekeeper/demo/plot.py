@@ -10,8 +10,11 @@ from gatekeeper.demo.verdict import Verdict
 from gatekeeper.demo.witness import Point
 
 _WIDTH, _HEIGHT = 960, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 72, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 24, 72, 44
 _TICKS = 5
+_MOST_TIMES = 8
+# Between two times on the axis: whole seconds, minutes or hours, whichever are few enough.
+_TIMES_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21_600, 86_400)
 _STYLE = """
 svg { color-scheme: light dark; background: #fff; }
 text { font: 13px system-ui, sans-serif; fill: #3b4540; }
@@ -66,11 +69,20 @@ def _grid(
     x: Callable[[float], float], y: Callable[[float], float], *, end_s: float, top: int
 ) -> Iterable[str]:
     for step in range(_TICKS + 1):
-        count, at_s = top * step / _TICKS, end_s * step / _TICKS
+        count = top * step / _TICKS
         yield (
             f'<path class="grid" d="M{_LEFT} {y(count):.1f}H{_WIDTH - _RIGHT}"/>'
             f'<text x="{_LEFT - 8}" y="{y(count) + 4:.1f}" text-anchor="end">{count:,.0f}</text>'
-            f'<text x="{x(at_s):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">{_time(at_s)}</text>'
+        )
+    turned = f"translate(14 {y(top / 2):.0f}) rotate(-90)"
+    yield f'<text transform="{turned}" text-anchor="middle">people</text>'
+    every_s = next((each for each in _TIMES_S if end_s / each <= _MOST_TIMES), _TIMES_S[-1])
+    for step in range(int(end_s / every_s) + 1):
+        at_s = step * every_s
+        yield (
+            f'<path class="grid" d="M{x(at_s):.1f} {y(0):.1f}v5"/>'
+            f'<text x="{x(at_s):.1f}" y="{_HEIGHT - 18}" text-anchor="middle">'
+            f"{_time(at_s, unit_s=every_s)}</text>"
         )
 
 
@@ -112,7 +124,8 @@ def _round_up(count: int) -> int:
     return max(int(math.ceil(count / step) * step), _TICKS)
 
 
-def _time(at_s: float) -> str:
-    if at_s < 90:
-        return f"{at_s:.0f} s"
-    return f"{at_s / 60:.1f} min" if at_s < 5400 else f"{at_s / 3600:.1f} h"
+def _time(at_s: float, *, unit_s: float) -> str:
+    """In the unit in which all ticks of `unit_s` are whole."""
+    if unit_s < 60:
+        return f"{at_s:g} s"
+    return f"{at_s / 60:g} min" if unit_s < 3600 else f"{at_s / 3600:g} h"
