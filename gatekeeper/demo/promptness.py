@@ -31,6 +31,13 @@ def is_near(position: int | None, *, rate_per_minute: float | None) -> bool:
     return position <= _NEAR_PLACES or position * 60 < _NEAR_S * (rate_per_minute or 0)
 
 
+def lateness_s(place: Place) -> float:
+    """How much later than told the question under way was asked."""
+    if place.heard_s is None:
+        return 0.0
+    return max(place.asked_s - place.heard_s - place.told_s * _JITTER, 0)
+
+
 class Promptness:
     """The delays of a run. Tell it of every proof of a release, and of each who is let in."""
 
@@ -62,8 +69,7 @@ class Promptness:
         released_s = self.released_s(place.arrival_us)
         if released_s is None or place.heard_s is None:
             return
-        late_s = max(place.asked_s - place.heard_s - place.told_s * _JITTER, 0)
-        delay_s = now_s - released_s - late_s
+        delay_s = now_s - released_s - lateness_s(place)
         answers_s = (now_s - place.asked_s) + (place.heard_s - place.last_waiting_began_s)
         self.delays_s.append(max(delay_s, 0))
         self.proven_s.append(max(delay_s - answers_s, 0))

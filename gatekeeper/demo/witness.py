@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from gatekeeper.demo.claims import Claims, claims_of
 from gatekeeper.demo.judge import Order, Place, Sample
 from gatekeeper.demo.meaning import Answer, Said, Token
-from gatekeeper.demo.promptness import Promptness, is_near
+from gatekeeper.demo.promptness import Promptness, is_near, lateness_s
 from gatekeeper.demo.visitor import Ask, Kind, Stage, Visitor
 from gatekeeper.demo.watch import RoomFigures
 
@@ -234,10 +234,11 @@ class Witness:
             self.polled_s.append(wait_s)
 
     def _late_s(self, visitor: Visitor, *, now_s: float) -> float:
-        """How much sooner they would have been told had they asked in time: not before their
-        release was certain."""
-        late_s = max(visitor.place.asked_s - visitor.due_s, 0)
-        released_s = self.promptness.released_s(visitor.place.arrival_us)
+        """How much sooner they would have been told had they asked when they meant to and were
+        told to: not before their release was certain."""
+        place = visitor.place
+        late_s = max(place.asked_s - visitor.due_s, lateness_s(place))
+        released_s = self.promptness.released_s(place.arrival_us)
         return 0.0 if released_s is None else min(late_s, now_s - released_s)
 
     def _visits(self, visitor: Visitor, answer: Answer, *, began_s: float, now_s: float) -> None:
