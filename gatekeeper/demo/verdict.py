@@ -126,9 +126,9 @@ def _prompt(witness: Witness) -> Promise:
     return Promise(
         name,
         not late,
-        f"{late} of {len(prompt.proven_s)} later than {WITHIN_S:g} s after their release; as they "
-        f"saw it 99 % within {seen['p99']:.2f} s, the last after {seen['max']:.2f} s, of which "
-        f"{max(prompt.proven_s):.2f} s are the gate's for sure",
+        f"{late} of {len(prompt.proven_s)} later; as they saw it 99 % within {seen['p99']:.2f} s, "
+        f"the last after {seen['max']:.2f} s; at most {max(prompt.proven_s):.2f} s the gate's for "
+        "sure",
     )
 
 
