@@ -10,8 +10,8 @@ from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.verdict import NO_LIE_COUNTS, Promise, Verdict, verdict_of
 from gatekeeper.demo.witness import FORGED_PASSES, SPENT_COUNTS, Violation, Witness
 from tests.chaos.faults import FAULTS, changed
-from tests.chaos.schedule import QUIET_AFTER, TRACKS, schedule
-from tests.chaos.trial import forgiving, run
+from tests.chaos.schedule import QUIET_AFTER, TRACKS, What, schedule
+from tests.chaos.trial import Brought, Hold, forgiving, run
 
 
 async def test_a_sale_in_which_much_goes_wrong_keeps_every_promise() -> None:
@@ -37,10 +37,15 @@ def test_every_fault_finds_its_line_in_the_gate(name: str) -> None:
     text = (Path(gatekeeper.__file__).parent / fault.file).read_text()
 
     assert changed(text, fault) != text
+    assert fault.breaks in {promise.name for promise in nothing_seen().promises}
+
+
+def nothing_seen() -> Verdict:
+    return verdict_of(Witness(), CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=1)
 
 
 def lied_to(*violations: Violation) -> Verdict:
-    verdict = verdict_of(Witness(), CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=1)
+    verdict = nothing_seen()
     broken = Promise(NO_LIE_COUNTS, False, "so")
     return replace(verdict, promises=(broken,), problems=(), violations=violations)
 
@@ -59,3 +64,26 @@ def test_only_a_spent_ticket_shown_to_one_who_could_not_know_is_forgiven(
     violations: tuple[Violation, ...], is_ok: bool
 ) -> None:
     assert forgiving(lied_to(*violations), deaf=[(4, 7)]).ok is is_ok
+
+
+@pytest.mark.parametrize(
+    ("brought", "is_broken"),
+    [
+        ([], True),
+        ([(What.STORE_PAUSED, 5, 9)], True),
+        ([(What.STORE_FLUSHED, 6, 6)], False),
+        ([(What.STORE_FLUSHED, 2, 2)], True),
+        ([(What.STORE_FLUSHED, 2, 2), (What.WORKER_PAUSED, 3, 5)], False),
+        (
+            [(What.STORE_FLUSHED, 2, 2), (What.STORE_PAUSED, 3, 4), (What.WORKER_PAUSED, 5, 9)],
+            False,
+        ),
+        ([(What.STORE_FLUSHED, 11, 11)], True),
+    ],
+    ids=["no loss", "away", "lost", "made good", "paused", "away, then paused", "lost later"],
+)
+def test_a_count_that_a_loss_had_thrown_back_is_no_release_in_a_hold(
+    brought: list[Brought], is_broken: bool
+) -> None:
+    assert Hold(6, 10, released=10).is_broken(brought) is is_broken
+    assert not Hold(6, 10, released=0).is_broken(brought)

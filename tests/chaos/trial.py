@@ -18,9 +18,10 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import aiohttp
 
@@ -53,14 +54,15 @@ RATE_PER_S, BURST = 20, 10
 MOST_INSIDE = (240, 60)  # of even seeds, so that the rate is what holds people back, and of odd
 _CROWD_SHARE = 0.55  # of those who could be let in: the rest of the time goes by in trouble
 _AT_ONCE = 0.6  # far more than fall due in a moment: a rate that is not held shows at once
-_AT_ONCE_IN_SHORT, _LONG_S = 0.1, 20.0  # which shows no broken rate, and is not asked to
 _CLOCK_ERRORS_S = (7 * 60.0, -9 * 60.0, 0.0)  # of each gate's machine
 _SAY_S = 5.0
 _BACK_WITHIN_S = 1.5  # a time-out and a beat, and a worker started again
+_DELAYING = {*STORE_AWAY, What.WORKER_PAUSED}  # what a replica knows from reaching the store
 _BELIEVED = {FORGED_PASSES, FORGED_STANDS, SPENT_COUNTS}
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
 
 Say = Callable[[str], None]
+Brought = tuple[What, float, float]  # from when to when
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,44 @@ class Result:
     @property
     def ok(self) -> bool:
         return self.verdict.ok and not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How much further the gate's count of releases stood at the end of a hold.
+
+    After a loss each replica writes back what it knows, and the count with it: those who came out
+    of the line before it, and no release. A paused worker does so when it goes on. So what the
+    count says is judged only where no loss could still be made good; that the hold itself survives
+    a loss, always.
+    """
+
+    began_s: float
+    ended_s: float
+    released: int
+
+    @property
+    def told(self) -> str:
+        return f"{self.released} were released while the line was held"
+
+    def is_broken(self, brought: Sequence[Brought]) -> bool:
+        return self.released > 0 and not any(
+            began_s <= self.ended_s and self.began_s <= until_s
+            for began_s, until_s in written_back(brought)
+        )
+
+
+def written_back(brought: Sequence[Brought]) -> Iterator[tuple[float, float]]:
+    """From each loss until every replica has called a store that answers."""
+    delays = sorted((began_s, ended_s) for what, began_s, ended_s in brought if what in _DELAYING)
+    for what, began_s, ended_s in brought:
+        if what not in LOSSES:
+            continue
+        until_s = ended_s + _BACK_WITHIN_S
+        for delayed_s, over_s in delays:
+            if delayed_s <= until_s and over_s >= began_s:
+                until_s = max(until_s, over_s + _BACK_WITHIN_S)
+        yield began_s, until_s
 
 
 async def run(
@@ -138,14 +178,13 @@ def forgiving(verdict: Verdict, *, deaf: list[tuple[float, float]]) -> Verdict:
 
 def _plan(stage: _Stage, troubles: list[Trouble], *, seed: int, seconds: float) -> CrowdPlan:
     visitors = max(round(RATE_PER_S * seconds * _CROWD_SHARE), 20)
-    at_once = _AT_ONCE if seconds >= _LONG_S else _AT_ONCE_IN_SHORT
     granted = GRANT * sum(trouble.what is What.GRANTED for trouble in troubles)
     losses = sum(trouble.what in LOSSES for trouble in troubles)
     return CrowdPlan(
         urls=tuple(gate.url for gate in stage.gates),
         visitors=visitors,
-        at_once=round(visitors * at_once),
-        arrivals_per_s=visitors * (1 - at_once) / (seconds * 0.45),
+        at_once=round(visitors * _AT_ONCE),
+        arrivals_per_s=visitors * (1 - _AT_ONCE) / (seconds * 0.45),
         shares=Shares(leavers=0.05, returners=0.05, ghosts=0.05, refreshers=0.02, jumpers=0.1),
         seed=seed,
         duration_s=seconds * 1.5 + 10,
@@ -191,7 +230,8 @@ class _Stage:
     machines: list[dict[str, str]]  # the environment of each gate
     now_s: Callable[[], float] = time.monotonic
     problems: list[str] = field(default_factory=list)
-    brought: list[tuple[What, float, float]] = field(default_factory=list)  # and from when to when
+    brought: list[Brought] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)  # the logs of those that were killed
     one_at_a_time: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
@@ -252,14 +292,22 @@ class _Stage:
             case What.GRANTED:
                 await self._operate(f"/admin/allow?n={GRANT}")
             case What.HELD:
-                held = await self._operate("/admin/mode?mode=hold")
-                before = await self._released() if held else None
-                await asyncio.sleep(trouble.lasts_s)
-                after = await self._released()
-                if before is not None and after is not None and after > before:
-                    self.problems.append(f"{after - before} were released while the line was held")
+                await self._hold(trouble.lasts_s)
                 while not await self._operate("/admin/mode?mode=auto"):  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
+
+    async def _hold(self, lasts_s: float) -> None:
+        if not await self._operate("/admin/mode?mode=hold"):
+            return
+        asked_s, before = self.now_s(), await self._room()
+        await asyncio.sleep(lasts_s)
+        after = await self._room()
+        if before is None or after is None:
+            return
+        if after["mode"] != "hold":
+            self.problems.append(f"the line was held, and stands on {after['mode']!r}")
+        released = int(after["released_total"]) - int(before["released_total"])
+        self.holds.append(Hold(asked_s, self.now_s(), released))
 
     async def _disturb_a_worker(self, trouble: Trouble) -> None:
         workers = sorted(pid for gate in self.gates for pid in gate.workers())
@@ -300,14 +348,15 @@ class _Stage:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def _released(self) -> int | None:
-        """How many the operator says were ever released; None when nobody says."""
+    async def _room(self) -> dict[str, Any] | None:
+        """The room as the operator sees it; None when nobody says."""
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
                 session.get(self.gates[0].admin_url + "/admin/status") as answer,
             ):
-                return int((await answer.json())["rooms"][0]["released_total"])
+                room: dict[str, Any] = (await answer.json())["rooms"][0]
+                return room if "released_total" in room else None
         except (aiohttp.ClientError, TimeoutError, KeyError):
             return None
 
@@ -321,6 +370,7 @@ class _Stage:
         lines = [line for log in logs for line in log.splitlines()]
         return (
             self.problems
+            + [hold.told for hold in self.holds if hold.is_broken(self.brought)]
             + [line[:2000] for line in lines if '"exception"' in line or "Traceback" in line][:20]
         )
 
