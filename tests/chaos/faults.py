@@ -15,43 +15,56 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gatekeeper
+from gatekeeper.demo.verdict import NO_LIE_COUNTS
 
 _PACKAGE = Path(gatekeeper.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`instead` of `line`, wherever it stands in `file`."""
+    """`instead` of `line`, wherever it stands in `file`, which breaks a promise of the verdict."""
 
+    breaks: str
     file: str
     line: str
     instead: str
 
 
 _SCRIPTS = "room/scripts/"
+_ORDER = "first come, first served"
+_RATE = "never above rate and burst"
+_SLOTS = "never more than max_active inside"
+_WATERMARK = "the watermark never falls"
 FAULTS = {
     "three times as many fall due": Fault(
-        _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
+        _RATE, _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
     ),
     "three slots too many": Fault(
-        _SCRIPTS + "_room.lua", "local free = max_active - ", "local free = 3 + max_active - "
+        _SLOTS,
+        _SCRIPTS + "_room.lua",
+        "local free = max_active - ",
+        "local free = 3 + max_active - ",
     ),
     "newcomers do not look at the line": Fault(
-        _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then"
+        _ORDER, _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then"
     ),
     "who returns goes to the end": Fault(
+        _ORDER,
         _SCRIPTS + "poll.lua",
-        "redis.call('ZADD', QUEUE, fmt(arrival), visitor)",
-        "s.last = s.last + 1 redis.call('ZADD', QUEUE, fmt(s.last), visitor)",
+        "call('ZADD', QUEUE, fmt(arrival), visitor)",
+        "s.last = s.last + 1 call('ZADD', QUEUE, fmt(s.last), visitor)",
     ),
     "a loss is not recovered from": Fault(
-        _SCRIPTS + "advance.lua", "if now < s.recovering_until then", "if false then"
+        _ORDER, _SCRIPTS + "advance.lua", "if now < s.recovering_until then", "if false then"
     ),
     "the watermark is forgotten": Fault(
-        _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
+        _WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
     ),
     "any signature will do": Fault(
-        "policy/tokens.py", "if not hmac.compare_digest(", "if False and not hmac.compare_digest("
+        NO_LIE_COUNTS,
+        "policy/tokens.py",
+        "if not hmac.compare_digest(",
+        "if False and not hmac.compare_digest(",
     ),
 }
 
