@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from gatekeeper.demo.crowd import run_crowd
 from gatekeeper.demo.plan import CrowdPlan, Profile, Shares
@@ -227,6 +229,17 @@ async def test_an_address_where_no_gate_is_is_named_before_anybody_comes() -> No
             await judged(gate, plan)
 
     assert gate.people == {}
+
+
+async def test_a_site_that_answers_everything_is_no_gate() -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="welcome")
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answer)
+    async with TestServer(app) as site:
+        with pytest.raises(GatekeeperError, match="is no gate"):
+            await run_crowd(CrowdPlan((f"http://127.0.0.1:{site.port}",)), on_progress=print)
 
 
 async def test_progress_is_told_while_it_runs() -> None:

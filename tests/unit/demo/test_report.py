@@ -8,8 +8,9 @@ import pytest
 
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.plot import svg_of
+from gatekeeper.demo.promptness import WITHIN_S
 from gatekeeper.demo.report import LiveReport, text_of
-from gatekeeper.demo.verdict import Promise, Verdict, verdict_of
+from gatekeeper.demo.verdict import PROMPT, Promise, Verdict, verdict_of
 from gatekeeper.demo.witness import Point, Progress, Violation, Witness
 
 PROGRESS = Progress(
@@ -57,6 +58,22 @@ def test_one_broken_promise_is_enough(empty: Verdict) -> None:
     assert not replace(empty, problems=(), promises=(held, unknown, broken)).ok
 
 
+@pytest.mark.parametrize(("the_gates_s", "kept"), [(WITHIN_S, True), (WITHIN_S + 0.001, False)])
+def test_one_near_the_front_who_is_in_too_late_is_a_broken_promise(
+    the_gates_s: float, kept: bool
+) -> None:
+    witness = Witness()
+    witness.promptness.delays_s.extend([0.5, 9.0])
+    witness.promptness.proven_s.extend([0.5, the_gates_s])
+    verdict = verdict_of(witness, CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=1)
+
+    promise = next(each for each in verdict.promises if each.name == PROMPT)
+    assert promise.held is kept
+    assert promise.detail.startswith(f"{int(not kept)} of 2 later")
+    assert verdict.figures["let_in_after_release_s"]["max"] == 9
+    assert verdict.figures["let_in_after_release_by_the_gate_s"]["max"] == the_gates_s
+
+
 def test_the_text_names_every_promise_and_every_problem(empty: Verdict) -> None:
     text = text_of(empty)
 
@@ -89,6 +106,25 @@ def test_every_run_makes_a_picture_with_finite_numbers(
     assert ElementTree.fromstring(picture).findtext("{*}title") == "<a run> & more"
     assert "nan" not in picture
     assert "inf" not in picture
+
+
+@pytest.mark.parametrize(
+    ("end_s", "times"),
+    [
+        (3.9, ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s", "3.5 s"]),
+        (78, ["0 s", "10 s", "20 s", "30 s", "40 s", "50 s", "60 s", "70 s"]),
+        (1400, ["0 min", "5 min", "10 min", "15 min", "20 min"]),
+        (5 * 3600, ["0 h", "1 h", "2 h", "3 h", "4 h", "5 h"]),
+    ],
+)
+def test_the_times_below_the_picture_are_round(
+    empty: Verdict, end_s: float, times: list[str]
+) -> None:
+    curve = (Point(0, 0, 0, 0), Point(end_s, 10, 5, 5))
+    picture = ElementTree.fromstring(svg_of(replace(empty, curve=curve), title="run"))
+
+    texts = [each.text or "" for each in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text.endswith((" s", " min", " h"))] == times
 
 
 def test_what_is_above_the_picture_is_cut_at_its_edge(empty: Verdict) -> None:
