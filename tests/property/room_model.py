@@ -164,6 +164,7 @@ class RoomModel:
         was_released = (
             not asking.has_pass
             and not asking.by_proxy
+            and not asking.connected
             and asking.arrival_us <= self.watermark_us
             and now_us < self.recovering_until_us
             and self._free() > 0
@@ -173,6 +174,8 @@ class RoomModel:
             case Waiting() as waiting if not was_released:
                 waiting.deadline_us = deadline_us
                 return Placed(asking.arrival_us, self._ahead(name))
+            case Inside() if asking.connected:
+                return Granted(asking.arrival_us, proven=True)
             case Inside() as inside:
                 self.totals.admitted += not inside.claimed and not asking.has_pass
                 inside.claimed = True

@@ -321,6 +321,27 @@ class RoomMachine(RuleBasedStateMachine):
             case decision:
                 assert isinstance(decision, Arrive), decision
 
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS, who=st.lists(st.tuples(WHO, st.booleans()), min_size=2, max_size=12))
+    def several_ask_in_one_turn(self, at: int, who: list[tuple[int, bool]]) -> None:
+        """Those who wait, by one call; some of them twice, or connected besides."""
+        self.replica(at)
+        asking: list[tuple[Visitor, Ticket, Asking]] = []
+        for each, connected in who:
+            visitor = self.visitors[each % len(self.visitors)]
+            ticket = visitor.token
+            if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
+                one = Asking(visitor.name, ticket.arrival_us, False, connected=connected)
+                asking.append((visitor, ticket, one))
+        if not asking:
+            return
+        standings = self.call("poll", at, [one for _, _, one in asking])
+        for (visitor, ticket, one), standing in zip(asking, standings, strict=True):
+            if isinstance(standing, Gone):
+                assert visitor.ever_left or visitor.has_claimed, "lost"
+            if not one.connected:
+                self.goes_on_with(visitor, standing, ticket)
+
     @precondition(lambda self: any(each.ticket for each in self.visitors))
     @rule(at=REPLICAS, who=WHO)
     def an_old_ticket_is_shown_again(self, at: int, who: int) -> None:
