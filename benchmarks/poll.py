@@ -80,7 +80,7 @@ NAVIGATES = (
 STATUS = "/.gatekeeper/status"
 CASES = (
     Case("Poll, the ticket seen lately", TARGETS["poll"], STATUS, ASKS, issued_ago_s=0),
-    Case("Poll, the ticket due for renewal", TARGETS["poll"], STATUS, ASKS, issued_ago_s=60),
+    Case("Poll, the ticket due for renewal", TARGETS["poll"], STATUS, ASKS, issued_ago_s=180),
     Case("Arrival, with its page", TARGETS["arrival"], "/tickets", NAVIGATES, issued_ago_s=None),
 )
 
