@@ -187,7 +187,7 @@ def _plan(stage: _Stage, troubles: list[Trouble], *, seed: int, seconds: float) 
         arrivals_per_s=visitors * (1 - _AT_ONCE) / (seconds * 0.45),
         shares=Shares(leavers=0.05, returners=0.05, ghosts=0.05, refreshers=0.02, jumpers=0.1),
         seed=seed,
-        duration_s=seconds * 1.5 + 10,
+        duration_s=seconds * 1.5 + 30,  # a busy machine takes long to start a gate again
         rate_per_minute=RATE_PER_S * 60,
         burst=BURST,
         granted=granted + BURST * losses,
