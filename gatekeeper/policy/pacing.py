@@ -39,7 +39,8 @@ def refresh_s(
 
     Farther back up to a tenth less, by the microsecond of arrival, so that those who were told
     together do not ask together. A newcomer is told to come back well within `prove_within`, which
-    sweeps those who do not. `ahead` is None when nobody knows it.
+    sweeps those who do not. `ahead` is None when nobody knows it. The rate of a line that is held
+    is that at which it will move.
     """
     ceiling_s = min(rules.longest_refresh_s, rules.prove_within_s / 2 if newcomer else math.inf)
     if ahead is None:

@@ -58,6 +58,8 @@ def place_of(
 ) -> Place:
     """The visitor's place by the store's answer, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
+    # A line that is held may move at its rate at any moment, and one that is over will not.
+    pace = state.rate_per_minute if state and state.mode is Mode.HOLD else rate
     reason = _reason(placed, state, rules=rules)
     eta = None
     if placed and reason != "full":  # there people go in as others leave, whatever the rate
@@ -71,7 +73,7 @@ def place_of(
         rate_per_minute=rate,
         refresh_seconds=refresh_s(
             placed.ahead if placed else None,
-            rate_per_minute=rate,
+            rate_per_minute=pace,
             rules=rules,
             newcomer=ticket.is_first,
             arrival_us=ticket.arrival_us,

@@ -1,13 +1,17 @@
-"""A place is written as the library writes it."""
+"""Where a visitor stands, when they are to ask again, and how that is written."""
 
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config import RoomName
-from gatekeeper.web.place import Place, rfc3339
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.rules import Rules
+from gatekeeper.web.place import Place, place_of, rfc3339
+from tests.unit.web.states import TICKET, state
 
 numbers = st.none() | st.integers(0, 2**53)
 reasons = st.sampled_from(["line", "held", "full", "ended", "reconnecting"])
@@ -35,3 +39,22 @@ def test_a_place_is_encoded_as_the_library_encodes_it(place: Place) -> None:
 def test_a_time_is_told_to_the_second_in_utc(at_s: float) -> None:
     told = datetime.strptime(rfc3339(at_s), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert told.timestamp() == int(at_s)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate", "asks_within_s"),
+    [
+        (Mode.AUTO, 500, 3),
+        (Mode.OPEN, 500, 3),
+        (Mode.HOLD, 500, 3),  # and will be on time when the line moves again
+        (Mode.HOLD, 0, 25),  # nobody knows how fast
+        (Mode.ENDED, 500, 25),  # it will not
+    ],
+)
+def test_one_in_a_held_line_asks_as_often_as_when_it_moves(
+    mode: Mode, rate: float, asks_within_s: int
+) -> None:
+    rules = Rules.of(RoomConfig())
+    place = place_of(TICKET, Placed(10**15, 50), state(mode, rate=rate), rules=rules)
+    assert asks_within_s - 3 <= place.refresh_seconds <= asks_within_s
+    assert (place.eta_seconds is None) is (mode in {Mode.HOLD, Mode.ENDED})
