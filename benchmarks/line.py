@@ -8,7 +8,9 @@ time scaled: 40,000 at 500 a minute take 80 minutes, so the rate is multiplied a
 as many times less. Nothing else is scaled: burst, beats, deadlines and polling intervals stay as
 they are. So the gate has to do in each second what it otherwise does in many, which
 makes order and rate no easier to keep. The doors are shut (mode `hold`) until everybody came, and
-then open. At last how often people ask (`polling`).
+then open. Then a smaller and slower sale, in which the crowd of one process can be on time: how
+soon those near the front are let in, and how true the estimate was. At last how often people ask
+(`polling`).
 
 Writes the section `bench-line` of `benchmarks/README.md`; the exit status is 1 when a promise was
 broken.
@@ -40,6 +42,7 @@ VISITORS = 40_000
 RATE_PER_MINUTE, BURST = 500, 10
 SCALE = 40
 ARRIVALS_PER_S = 1_000
+ON_TIME_VISITORS, ON_TIME_SCALE = 1_500, 10
 MOST_INSIDE = 40_000
 # The crowd may be late where all of this shares one small machine, and is not to lose places by it.
 PATIENCE = 'prove_within = "1m"'
@@ -168,9 +171,7 @@ def broken(found: Sale) -> list[str]:
 
 
 def text_of(found: Sale, *, visitors: int, scale: int) -> str:
-    told = found.figures
-    wait, error, polls = told["wait_s"], told["eta_error_s"], told["polls_per_visitor"]
-    soon, answer, late = told["let_in_after_release_s"], told["answer_s"], told["crowd_late_s"]
+    told, polls = found.figures, found.figures["polls_per_visitor"]
     rate = RATE_PER_MINUTE * scale
     rows = [
         ["arrived", f"{told['arrived']:,}, {visitors / found.arrived_in_s:,.0f} a second"],
@@ -190,17 +191,6 @@ def text_of(found: Sale, *, visitors: int, scale: int) -> str:
         ["most inside", f"{told['most_inside']:,} of {MOST_INSIDE:,} allowed"],
         ["forged, swapped and spent tokens", f"{told['lies']:,} tried, none honoured"],
         [
-            f"near the front ({told['near_front']:,}), let in after the release",
-            f"p50 {soon['p50']:.2f} s, p99 {soon['p99']:.2f} s, max {soon['max']:.2f} s"
-            if soon
-            else "not judged, the crowd asked too late",
-        ],
-        ["waits", f"p50 {wait['p50']:.1f} s, p99 {wait['p99']:.1f} s"],
-        [
-            "let in later than first told",
-            f"p50 {error['p50']:+.1f} s, p99 {error['p99']:+.1f} s, least {error['min']:+.1f} s",
-        ],
-        [
             "polls by each who waited",
             f"{polls['mean']:.1f}; {polls['at_a_fixed_5_s']:.1f} at a fixed 5 s",
         ],
@@ -210,11 +200,7 @@ def text_of(found: Sale, *, visitors: int, scale: int) -> str:
         ["… of the crowd", f"{found.crowd_us:.0f} µs per request"],
         ["memory of a replica", f"{found.replica_bytes / 2**20:.0f} MiB"],
         ["memory of the crowd, one process", f"{found.crowd_bytes / 2**20:.0f} MiB"],
-        ["answers took", f"p50 {answer['p50'] * 1000:.0f} ms, p99 {answer['p99'] * 1000:.0f} ms"],
-        [
-            "the crowd asked later than told by",
-            f"p50 {late['p50'] * 1000:.0f} ms, p99 {late['p99'] * 1000:.0f} ms",
-        ],
+        *_punctuality(told),
     ]
     parts = ", ".join(f"{share * 100:g} % {name}" for name, share in ODD_ONES.items())
     return f"""\
@@ -232,18 +218,58 @@ certain.
 {table(["", ""], rows)}"""
 
 
+def _punctuality(told: dict[str, Any]) -> list[list[str]]:
+    """How soon and how truly people were told, and how late the crowd itself was."""
+    wait, error, answer = told["wait_s"], told["eta_error_s"], told["answer_s"]
+    soon, late = told["let_in_after_release_s"], told["crowd_late_s"]
+    return [
+        ["waits", f"p50 {wait['p50']:.1f} s, p99 {wait['p99']:.1f} s"],
+        [
+            "let in later than first told",
+            f"p50 {error['p50']:+.1f} s, p99 {error['p99']:+.1f} s, least {error['min']:+.1f} s",
+        ],
+        [
+            f"near the front ({told['near_front']:,}), let in after the release",
+            f"p50 {soon['p50']:.2f} s, p99 {soon['p99']:.2f} s, max {soon['max']:.2f} s"
+            if soon
+            else "not judged, the crowd asked too late",
+        ],
+        ["answers took", f"p50 {answer['p50'] * 1000:.0f} ms, p99 {answer['p99'] * 1000:.0f} ms"],
+        [
+            "the crowd asked later than told by",
+            f"p50 {late['p50'] * 1000:.0f} ms, p99 {late['p99'] * 1000:.0f} ms",
+        ],
+    ]
+
+
+def text_on_time(found: Sale) -> str:
+    told = found.figures
+    order = f"{told['inversions']:,} in {told['answers_judged']:,} answers that said to wait"
+    rows = [["inversions among those present", order], *_punctuality(told)]
+    return f"""\
+{ON_TIME_VISITORS:,} visitors, time scaled by {ON_TIME_SCALE}, all else as above: here the crowd \
+can ask when it is told to.
+
+{table(["", ""], rows)}"""
+
+
 async def benchmark(visitors: int, *, scale: int, plot: Path) -> tuple[str, list[str]]:
     """The section, and what was broken."""
     news = await replicas.measured(seconds=NEWS_S)
     sold = await sale(visitors, scale=scale, plot=plot)
+    on_time = await sale(ON_TIME_VISITORS, scale=ON_TIME_SCALE, plot=Path(os.devnull))
     asked = await polling.measured()
-    problems = broken(sold) + polling.broken(asked)
+    problems = broken(sold) + broken(on_time) + polling.broken(asked)
     if (p99_s := news["NATS"].at_s(0.99)) > NEWS_WITHIN_S:
         problems.append(f"the news of a release took {p99_s * 1000:.1f} ms in 1 of 100 cases")
     text = f"""\
 ### The sale
 
 `make bench-line`: {text_of(sold, visitors=visitors, scale=scale)}
+
+### Near the front
+
+{text_on_time(on_time)}
 
 ### The news of a release
 
