@@ -24,7 +24,7 @@ _MOST_POINTS = 1200  # of the curve; beyond that every second one goes
 FORGED_STANDS = "a forged token had a standing"
 FORGED_PASSES = "a forged token passed for one of ours"
 SPENT_COUNTS = "a spent ticket counted again"
-_TRUSTED_SILENCE_S = 10.0  # a pass may end when its holder is silent for long
+_TRUSTED_SILENCE_S = 4.0  # the slot of a newcomer may end when they are silent for `prove_within`
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,8 @@ class Witness:
             self.turned_back += 1
             self._violated(visitor, "was in, and told to wait", now_s=now_s)
         self.visits += answer.said is Said.THROUGH
-        visitor.place.heard_s = now_s
+        if answer.said is not Said.FAILED:  # else nobody may have heard them
+            visitor.place.heard_s = now_s
 
     def _violated(self, visitor: Visitor, what: str, *, now_s: float) -> None:
         if len(self.violations) < MOST_VIOLATIONS:

@@ -6,11 +6,13 @@ from io import StringIO
 
 import pytest
 
+from gatekeeper.demo.meaning import Answer, Said
 from gatekeeper.demo.plan import CrowdPlan
 from gatekeeper.demo.plot import svg_of
 from gatekeeper.demo.promptness import WITHIN_S
 from gatekeeper.demo.report import LiveReport, text_of
 from gatekeeper.demo.verdict import PROMPT, Promise, Verdict, verdict_of
+from gatekeeper.demo.visitor import Ask, Kind, Visitor
 from gatekeeper.demo.witness import Point, Progress, Violation, Witness
 
 PROGRESS = Progress(
@@ -72,6 +74,20 @@ def test_one_near_the_front_who_is_in_too_late_is_a_broken_promise(
     assert promise.detail.startswith(f"{int(not kept)} of 2 later")
     assert verdict.figures["let_in_after_release_s"]["max"] == 9
     assert verdict.figures["let_in_after_release_by_the_gate_s"]["max"] == the_gates_s
+
+
+@pytest.mark.parametrize(
+    ("second", "is_broken"), [(Said.THROUGH, True), (Said.FAILED, False)], ids=lambda value: value
+)
+def test_one_inside_is_turned_back_if_the_gate_had_heard_them_just_now(
+    second: Said, is_broken: bool
+) -> None:
+    """A newcomer who is let in and then not heard of for long loses the slot, rightly."""
+    witness = Witness()
+    visitor = Visitor(1, Kind.PATIENT, browser=False, act_after=1, next=Ask.VISIT)
+    for at_s, said in ((0, Said.THROUGH), (5, second), (6, Said.WAITING)):
+        witness.heard(visitor, Answer(said), sent=None, began_s=at_s, now_s=at_s + 0.1)
+    assert witness.turned_back == is_broken
 
 
 def test_the_text_names_every_promise_and_every_problem(empty: Verdict) -> None:
