@@ -84,6 +84,8 @@ class Crowd:
             problems += await self._dispatch()
             for task in beside:
                 task.cancel()
+        if self._watch is not None:
+            await self._sample(self._watch)  # … and when all are done, however soon
         if self._watch is not None and not self._witness.samples:
             problems.append(self._watch.problem or "the operator's listener was never asked")
         now_s = self._now_s()
