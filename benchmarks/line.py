@@ -42,7 +42,7 @@ VISITORS = 40_000
 RATE_PER_MINUTE, BURST = 500, 10
 SCALE = 40
 ARRIVALS_PER_S = 1_000
-ON_TIME_VISITORS, ON_TIME_SCALE = 1_500, 10
+ON_TIME_VISITORS, ON_TIME_SCALE = 1_000, 10
 MOST_INSIDE = 40_000
 # The crowd may be late where all of this shares one small machine, and is not to lose places by it.
 PATIENCE = 'prove_within = "1m"'
