@@ -63,7 +63,8 @@ def _find_faults(chosen: argparse.Namespace) -> int:
         for seed in (1, 2):  # one in which slots are short, one in which the rate is
             result = _run(chosen, seed, fault=fault, say=lambda _: None)
             broken = [each.name for each in result.verdict.promises if each.held is False]
-            if found := fault.breaks in broken:
+            broken += result.problems
+            if found := any(fault.breaks in each for each in broken):
                 break
             _say(f"{'':>8}  {name}, seed {seed}: broke {'; '.join(broken) or 'nothing'}")
         missed += not found

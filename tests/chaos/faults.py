@@ -22,7 +22,8 @@ _PACKAGE = Path(gatekeeper.__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`instead` of `line`, wherever it stands in `file`, which breaks a promise of the verdict."""
+    """`instead` of `line`, wherever it stands in `file`, which breaks a promise of the verdict, or
+    that of a hold, which only the operator can see."""
 
     breaks: str
     file: str
@@ -31,6 +32,7 @@ class Fault:
 
 
 _SCRIPTS = "room/scripts/"
+MOVED_WHILE_HELD = "released while the line was held"
 _ORDER = "first come, first served"
 _RATE = "never above rate and burst"
 _SLOTS = "never more than max_active inside"
@@ -56,6 +58,12 @@ FAULTS = {
     ),
     "a loss is not recovered from": Fault(
         _ORDER, _SCRIPTS + "advance.lua", "if now < s.recovering_until then", "if false then"
+    ),
+    "a held line moves on": Fault(
+        MOVED_WHILE_HELD,
+        _SCRIPTS + "advance.lua",
+        "if s.mode ~= 'auto' then return 0 end",
+        "",
     ),
     "the watermark is forgotten": Fault(
         _WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "

@@ -35,7 +35,7 @@ from gatekeeper.demo.witness import (
     SPENT_COUNTS,
     Progress,
 )
-from tests.chaos.faults import Fault, environment
+from tests.chaos.faults import MOVED_WHILE_HELD, Fault, environment
 from tests.chaos.schedule import (
     DEAFENING,
     GRANT,
@@ -93,7 +93,7 @@ class Hold:
 
     @property
     def told(self) -> str:
-        return f"{self.released} were released while the line was held"
+        return f"{self.released} were {MOVED_WHILE_HELD}"
 
     def is_broken(self, brought: Sequence[Brought]) -> bool:
         return self.released > 0 and not any(
