@@ -20,9 +20,9 @@ from tests.integration.replicas.rig import (
     Replica,
     ask,
     config,
+    hasty_replica,
     line_up,
     running_operator,
-    running_replica,
     those_in,
 )
 from tests.servers import EventsServer, StoreServer, eventually
@@ -96,8 +96,8 @@ async def test_a_replica_that_hears_no_events_is_right_within_two_beats(
     lose: Callable[[EventsServer], None],
 ) -> None:
     async with (
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
         running_operator(nobody, store_url=store_url, events_url=private_events.url) as operator,
     ):
         people = await line_up(10, first)
@@ -122,8 +122,8 @@ async def test_with_events_off_all_the_same_comes_from_the_store(
     store_url: str, nobody: RoomConfig
 ) -> None:
     async with (
-        running_replica(nobody, store_url=store_url) as first,
-        running_replica(nobody, store_url=store_url) as second,
+        hasty_replica(nobody, store_url=store_url) as first,
+        hasty_replica(nobody, store_url=store_url) as second,
         running_operator(nobody, store_url=store_url) as operator,
     ):
         people = await line_up(20, first, second)
@@ -142,8 +142,8 @@ async def test_events_come_again_after_a_restart_of_nats(
     store_url: str, private_events: EventsServer, nobody: RoomConfig
 ) -> None:
     async with (
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
     ):
         await eventually(lambda: first.events.connected() and second.events.connected())
         private_events.kill()
@@ -161,8 +161,8 @@ async def test_a_replica_starts_without_nats_and_finds_it_later(
 ) -> None:
     private_events.kill()
     async with (
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
-        running_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as first,
+        hasty_replica(nobody, store_url=store_url, events_url=private_events.url) as second,
     ):
         [person] = await line_up(1, first)
         assert person.position == 1
@@ -177,7 +177,7 @@ async def test_a_paused_nats_does_not_slow_the_pacer_down(
     store_url: str, private_events: EventsServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate="1200/min", burst=10)
-    async with running_replica(keys, store_url=store_url, events_url=private_events.url) as replica:
+    async with hasty_replica(keys, store_url=store_url, events_url=private_events.url) as replica:
         people = await line_up(60, replica)
         await eventually(replica.events.connected)
         private_events.pause()
@@ -211,7 +211,7 @@ NONSENSE = [
 async def test_a_replica_of_the_release_before_tells_of_no_message(
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
-    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+    async with hasty_replica(nobody, store_url=store_url, events_url=events_url) as replica:
         await eventually(replica.events.connected)
         await replica.live._stop_pacing()
         newer = replace(replica.state, version=replica.state.version + 1)
@@ -227,7 +227,7 @@ async def test_a_replica_of_the_release_before_tells_of_no_message(
 async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
-    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+    async with hasty_replica(nobody, store_url=store_url, events_url=events_url) as replica:
         people = await line_up(3, replica)
         await eventually(replica.events.connected)
         await replica.live._stop_pacing()
@@ -262,7 +262,7 @@ SEALS = {
 async def test_what_none_of_us_sealed_for_this_room_is_not_heard(
     store_url: str, events_url: str, nobody: RoomConfig, seal: str
 ) -> None:
-    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+    async with hasty_replica(nobody, store_url=store_url, events_url=events_url) as replica:
         people = await line_up(3, replica)
         await eventually(replica.events.connected)
         await replica.live._stop_pacing()
@@ -284,7 +284,7 @@ async def test_a_replica_that_still_seals_with_the_old_secret_is_heard(
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
     new = b"a newer secret of the tests, longer than 32 bytes"
-    async with running_replica(
+    async with hasty_replica(
         nobody, store_url=store_url, events_url=events_url, secrets_=(new, SECRET)
     ) as replica:
         await eventually(replica.events.connected)
@@ -297,7 +297,7 @@ async def test_a_replica_that_still_seals_with_the_old_secret_is_heard(
 async def test_what_a_newer_release_says_besides_is_left_alone(
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
-    async with running_replica(nobody, store_url=store_url, events_url=events_url) as replica:
+    async with hasty_replica(nobody, store_url=store_url, events_url=events_url) as replica:
         await eventually(replica.events.connected)
         await replica.live._stop_pacing()
         state = replace(replica.state, version=replica.state.version + 1)
@@ -317,8 +317,8 @@ async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reach
 ) -> None:
     url = private_store.url
     async with (
-        running_replica(nobody, store_url=url, events_url=events_url) as first,
-        running_replica(nobody, store_url=url) as second,
+        hasty_replica(nobody, store_url=url, events_url=events_url) as first,
+        hasty_replica(nobody, store_url=url) as second,
     ):
         people = await line_up(20, first)
         await eventually(first.events.connected)
@@ -350,9 +350,7 @@ async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reach
 async def test_a_flood_of_events_does_not_make_a_flood_of_calls(
     private_store: StoreServer, events_url: str, nobody: RoomConfig
 ) -> None:
-    async with running_replica(
-        nobody, store_url=private_store.url, events_url=events_url
-    ) as replica:
+    async with hasty_replica(nobody, store_url=private_store.url, events_url=events_url) as replica:
         await eventually(replica.events.connected)
         strange = [_body(replace(replica.state, epoch=7, pending_grants=n)) for n in range(100)]
         before = private_store.commands()["evalsha"]
@@ -368,7 +366,7 @@ async def test_a_replica_that_was_told_of_false_revocations_of_its_own_room_hear
     store_url: str, events_url: str, nobody: RoomConfig
 ) -> None:
     async with (
-        running_replica(nobody, store_url=store_url, events_url=events_url) as replica,
+        hasty_replica(nobody, store_url=store_url, events_url=events_url) as replica,
         running_operator(nobody, store_url=store_url, events_url=events_url) as operator,
     ):
         await eventually(replica.events.connected)

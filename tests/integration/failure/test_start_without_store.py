@@ -14,9 +14,9 @@ from tests.integration.replicas.rig import (
     Person,
     ask,
     config,
+    hasty_replica,
     line_up,
     running_operator,
-    running_replica,
     those_in,
 )
 from tests.servers import StoreServer, eventually
@@ -29,14 +29,14 @@ async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_wh
 ) -> None:
     room = config(room_name, rate="0", on_store_loss="open")
     async with (
-        running_replica(room, store_url=private_store.url) as first,
+        hasty_replica(room, store_url=private_store.url) as first,
         running_operator(room, store_url=private_store.url) as operator,
     ):
         people = await line_up(3, first)
         await operator.allow(1)
         await ask(people, first)
         private_store.pause()
-        async with running_replica(room, store_url=private_store.url) as late:
+        async with hasty_replica(room, store_url=private_store.url) as late:
             assert not late.store_up
             newcomer = Person()
             await ask([*people, newcomer], late)
@@ -54,7 +54,7 @@ async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
 ) -> None:
     private_store.kill()
     room = config(room_name, rate="60/min", prove_within="1s", abandon_after="3s")
-    async with running_replica(room, store_url=private_store.url) as late:
+    async with hasty_replica(room, store_url=private_store.url) as late:
         newcomer = Person()
         await newcomer.ask(late)
         assert newcomer.waits
@@ -73,7 +73,7 @@ async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_
     room = config(room_name, rate="600/min", on_store_loss="open")
     url = private_store.url
     async with (
-        running_replica(room, store_url=url, events_url=events_url) as first,
+        hasty_replica(room, store_url=url, events_url=events_url) as first,
         running_operator(room, store_url=url, events_url=events_url) as operator,
     ):
         people = await line_up(3, first)
@@ -84,7 +84,7 @@ async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_
         await operator.set_mode(Mode.HOLD)
         await eventually(lambda: first.state.mode is Mode.HOLD and first.events.connected())
         private_store.pause()
-        async with running_replica(
+        async with hasty_replica(
             room, store_url=url, events_url=events_url, clock_error_s=-7 * MINUTES_S
         ) as late:
             await eventually(lambda: late.live.view.state)

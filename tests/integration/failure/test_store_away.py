@@ -22,9 +22,9 @@ from tests.integration.replicas.rig import (
     Replica,
     ask,
     config,
+    hasty_replica,
     line_up,
     running_operator,
-    running_replica,
     those_in,
 )
 from tests.servers import StoreServer, eventually
@@ -139,7 +139,7 @@ async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothin
 async def test_one_who_was_released_enters_without_the_store_and_the_next_does_not(
     private_store: StoreServer, room_name: RoomName, lose: Loss
 ) -> None:
-    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
         people = await line_up(3, replica)
         async with running_operator(
             config(room_name, **NOBODY), store_url=private_store.url
@@ -156,7 +156,7 @@ async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
 ) -> None:
     keys = {**NOBODY, "max_active": 1, "claim_within": "1s"}
     async with (
-        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         people = await line_up(2, replica)
@@ -178,7 +178,7 @@ async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
     keys = config(room_name, **NOBODY, **QUICK)
-    start = partial(running_replica, store_url=private_store.url, events_url=events_url)
+    start = partial(hasty_replica, store_url=private_store.url, events_url=events_url)
     async with start(keys) as other:
         async with (
             start(keys) as first,
@@ -211,7 +211,7 @@ async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is
     monkeypatch.setattr(live, "_MOST_LEFT_UNTOLD", 2)
     keys = config(room_name, **NOBODY)
     async with (
-        running_replica(keys, store_url=private_store.url) as replica,
+        hasty_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         inside, *waiting = await line_up(6, replica)
@@ -238,8 +238,8 @@ async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_late
 ) -> None:
     keys = {"rate": "600/min", "burst": 10, **QUICK}
     async with (
-        running_replica(config(room_name, **keys), store_url=private_store.url) as first,
-        running_replica(config(room_name, **keys), store_url=private_store.url) as second,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as first,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as second,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         await asyncio.sleep(1.1)
@@ -278,9 +278,9 @@ async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
     keys = {"rate": "600/min", "burst": 6, "on_store_loss": "open", **QUICK}
     url = private_store.url
     async with (
-        running_replica(config(room_name, **keys), store_url=url) as first,
-        running_replica(config(room_name, **keys), store_url=url) as second,
-        running_replica(config(room_name, **keys), store_url=url) as third,
+        hasty_replica(config(room_name, **keys), store_url=url) as first,
+        hasty_replica(config(room_name, **keys), store_url=url) as second,
+        hasty_replica(config(room_name, **keys), store_url=url) as third,
     ):
         replicas = (first, second, third)
         await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
@@ -311,8 +311,8 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
 ) -> None:
     keys = {**NOBODY, **QUICK}
     async with (
-        running_replica(config(room_name, **keys), store_url=private_store.url) as first,
-        running_replica(config(room_name, **keys), store_url=private_store.url) as second,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as first,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as second,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         people = await line_up(300, first, second)
@@ -336,7 +336,7 @@ async def test_one_who_left_while_the_store_was_away_is_swept_once_they_had_time
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**NOBODY, **QUICK}
-    async with running_replica(config(room_name, **keys), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica:
         gone, *people = await line_up(3, replica)
         await ask([gone, *people], replica)
         private_store.pause()
@@ -360,7 +360,7 @@ async def test_a_store_that_was_paused_for_half_a_minute_finds_the_line_as_it_wa
 ) -> None:
     keys = {**NOBODY, "abandon_after": "12s", "prove_within": "5s"}
     async with (
-        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         people = await line_up(200, replica)
@@ -383,12 +383,12 @@ async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_star
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**NOBODY, **QUICK}
-    async with running_replica(config(room_name, **keys), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica:
         people = await line_up(50, replica)
         await ask(people, replica)
     await asyncio.sleep(5)
     async with (
-        running_replica(config(room_name, **keys), store_url=private_store.url) as replica,
+        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         await operator.allow(20)
@@ -401,10 +401,10 @@ async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_star
 async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with running_replica(config(room_name), store_url=private_store.url):
+    async with hasty_replica(config(room_name), store_url=private_store.url):
         pass
     await asyncio.sleep(4)
-    async with running_replica(config(room_name), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name), store_url=private_store.url) as replica:
         newcomer = Person()
         await newcomer.ask(replica)
         assert newcomer.is_in
@@ -414,7 +414,7 @@ async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
 
 
 async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name: RoomName) -> None:
-    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
         [person] = await line_up(1, replica)
         private_store.pause()
         await lost(replica)
@@ -429,7 +429,7 @@ async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name:
 async def test_while_the_store_is_away_only_the_pacer_calls_it(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
         people = await line_up(500, replica)
         private_store.pause()
         await lost(replica)
@@ -450,7 +450,7 @@ def _tasks(live: LiveRoom) -> int:
 async def test_requests_under_way_when_the_store_stops_are_answered_within_its_time_out(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with running_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
+    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
         people = await line_up(2000, replica)
         private_store.pause()
         began_s = time.monotonic()
@@ -464,8 +464,8 @@ async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
     private_store: StoreServer, room_name: RoomName, lose: Loss
 ) -> None:
     async with (
-        running_replica(config(room_name, **NOBODY), store_url=private_store.url) as first,
-        running_replica(config(room_name, **NOBODY), store_url=private_store.url) as second,
+        hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as first,
+        hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as second,
     ):
         people = await line_up(5, first)
         await asyncio.sleep(1.1)
@@ -488,7 +488,7 @@ async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
     store_url: str, room_name: RoomName
 ) -> None:
     keys = config(room_name, **NOBODY, claim_within="1s")
-    async with running_replica(keys, store_url=store_url) as replica:
+    async with hasty_replica(keys, store_url=store_url) as replica:
         [person] = await line_up(1, replica)
         token = person.token
         assert token is not None

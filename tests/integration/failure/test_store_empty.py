@@ -15,9 +15,9 @@ from tests.integration.replicas.rig import (
     Replica,
     ask,
     config,
+    hasty_replica,
     line_up,
     running_operator,
-    running_replica,
     those_in,
 )
 from tests.servers import StoreServer, eventually
@@ -39,9 +39,9 @@ async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_
     keys = config(room_name, **NOBODY, abandon_after="9s", prove_within="4s")
     url = private_store.url
     async with (
-        running_replica(keys, store_url=url, store_timeout_s=5) as first,
-        running_replica(keys, store_url=url, store_timeout_s=5) as second,
-        running_replica(keys, store_url=url, store_timeout_s=5) as third,
+        hasty_replica(keys, store_url=url, store_timeout_s=5) as first,
+        hasty_replica(keys, store_url=url, store_timeout_s=5) as second,
+        hasty_replica(keys, store_url=url, store_timeout_s=5) as third,
         running_operator(keys, store_url=url) as operator,
     ):
         replicas = (first, second, third)
@@ -119,7 +119,7 @@ async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate="600/min", burst=10, **QUICK)
-    async with running_replica(keys, store_url=private_store.url) as replica:
+    async with hasty_replica(keys, store_url=private_store.url) as replica:
         people = await line_up(60, replica)
         await eventually(lambda: replica.state.released_total >= 5)
         await ask(people, replica)
@@ -148,8 +148,8 @@ async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_repli
     keys = config(room_name, **NOBODY, **QUICK)
     url = private_store.url
     async with (
-        running_replica(keys, store_url=url) as first,
-        running_replica(keys, store_url=url) as second,
+        hasty_replica(keys, store_url=url) as first,
+        hasty_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
         await operator.set_rate(120)
@@ -159,7 +159,7 @@ async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_repli
         await first.live._stop_pacing()  # this one knows less, and is the first to come
         private_store.flush()
         await Person().ask(first)
-        async with running_replica(keys, store_url=url):  # and this one knows nothing
+        async with hasty_replica(keys, store_url=url):  # and this one knows nothing
             pass
         await eventually(lambda: second.state.epoch != known.epoch)
         state = await operator.status()
@@ -174,8 +174,8 @@ async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
     keys = config(room_name, **NOBODY, **QUICK)
     url = private_store.url
     async with (
-        running_replica(keys, store_url=url) as first,
-        running_replica(keys, store_url=url) as second,
+        hasty_replica(keys, store_url=url) as first,
+        hasty_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
         people = await line_up(12, first)
@@ -191,7 +191,7 @@ async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
         await Person().ask(second)
         async with running_operator(keys, store_url=url) as fresh:
             await until(fresh, revocations=3)
-        async with running_replica(keys, store_url=url) as third:
+        async with hasty_replica(keys, store_url=url) as third:
             for replica in (first, second, third):
                 assert all(visitor in replica.live.view.decisive.revoked for visitor in visitors)
                 for token in gone:
@@ -203,7 +203,7 @@ async def test_passes_in_use_hold_their_slots_again_before_anyone_is_released(
 ) -> None:
     keys = config(room_name, rate=0, burst=1, max_active=5, **QUICK)
     async with (
-        running_replica(keys, store_url=private_store.url) as replica,
+        hasty_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         people = await line_up(8, replica)
@@ -228,7 +228,7 @@ async def test_what_a_restart_lost_is_written_back(
 ) -> None:
     keys = config(room_name, **NOBODY, **QUICK)
     async with (
-        running_replica(keys, store_url=private_store.url) as replica,
+        hasty_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         people = await line_up(30, replica)
@@ -257,8 +257,8 @@ async def test_a_store_emptied_again_and_again_keeps_the_order(
 ) -> None:
     keys = config(room_name, **NOBODY, **QUICK)
     async with (
-        running_replica(keys, store_url=private_store.url) as first,
-        running_replica(keys, store_url=private_store.url) as second,
+        hasty_replica(keys, store_url=private_store.url) as first,
+        hasty_replica(keys, store_url=private_store.url) as second,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         people = await line_up(100, first, second)
@@ -305,7 +305,7 @@ async def test_after_a_flush_no_more_than_the_rate_is_let_in(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate="600/min", burst=5, **QUICK)
-    async with running_replica(keys, store_url=private_store.url) as replica:
+    async with hasty_replica(keys, store_url=private_store.url) as replica:
         people = await line_up(40, replica)
         began_s = replica.live.view.now_s()
         flushed = False

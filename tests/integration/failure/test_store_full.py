@@ -13,8 +13,8 @@ from tests.integration.replicas.rig import (
     Person,
     ask,
     config,
+    hasty_replica,
     line_up,
-    running_replica,
     those_in,
 )
 from tests.servers import StoreServer, eventually
@@ -43,8 +43,8 @@ async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
 ) -> None:
     keys = config(room_name, rate=0, burst=1)
     async with (
-        running_replica(keys, store_url=private_store.url) as first,
-        running_replica(keys, store_url=private_store.url) as second,
+        hasty_replica(keys, store_url=private_store.url) as first,
+        hasty_replica(keys, store_url=private_store.url) as second,
     ):
         people = await line_up(10, first, second)
         await first.live.queue.allow(4)
@@ -75,8 +75,8 @@ async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
 ) -> None:
     keys = config(room_name, rate="600/min", burst=5, on_store_loss=on_store_loss, **QUICK)
     async with (
-        running_replica(keys, store_url=private_store.url) as first,
-        running_replica(keys, store_url=private_store.url) as second,
+        hasty_replica(keys, store_url=private_store.url) as first,
+        hasty_replica(keys, store_url=private_store.url) as second,
     ):
         people = await line_up(60, first, second)
         began_s = first.live.view.now_s()
@@ -97,7 +97,7 @@ async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate=0, burst=1)
-    async with running_replica(keys, store_url=private_store.url) as replica:
+    async with hasty_replica(keys, store_url=private_store.url) as replica:
         people = await line_up(3, replica)
         fill(private_store)
         gone = people[0].token
@@ -114,7 +114,7 @@ async def test_ghosts_are_swept_from_a_full_store_and_make_room(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate=0, burst=1, **QUICK)
-    async with running_replica(keys, store_url=private_store.url) as replica:
+    async with hasty_replica(keys, store_url=private_store.url) as replica:
         await line_up(500, replica)
         fill(private_store)
         await eventually(lambda: replica.state.queue_length == 0)
