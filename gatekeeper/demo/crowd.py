@@ -86,8 +86,8 @@ class Crowd:
                 task.cancel()
         if self._watch is not None:
             await self._sample(self._watch)  # … and when all are done, however soon
-        if self._watch is not None and not self._witness.samples:
-            problems.append(self._watch.problem or "the operator's listener was never asked")
+            if not self._witness.samples:
+                problems.append(self._watch.problem or "the operator's listener was never asked")
         now_s = self._now_s()
         self._on_progress(self._witness.progress(now_s=now_s, last=True))
         return verdict_of(self._witness, self._plan, problems=problems, elapsed_s=now_s)

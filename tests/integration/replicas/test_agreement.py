@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 
@@ -10,9 +12,11 @@ import pytest
 from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
+from gatekeeper.room.operator import Operator
 from gatekeeper.web.entrance import Turned
 from tests.integration.replicas.rig import (
     Person,
+    Replica,
     ask,
     config,
     line_up,
@@ -123,20 +127,28 @@ async def test_replicas_whose_clocks_are_minutes_off_release_in_order_and_by_the
             await asyncio.sleep(0.05)
 
 
-async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_one_admission(
-    store_url: str, room_name: RoomName
-) -> None:
-    keys = config(room_name, rate=0)
+@asynccontextmanager
+async def ann_was_released_and_bob_waits(
+    store_url: str, room: RoomConfig
+) -> AsyncIterator[tuple[list[Replica], Operator, Person, Person]]:
+    """Two replicas that know of it, and the operator who did it."""
     async with (
-        running_replica(keys, store_url=store_url) as first,
-        running_replica(keys, store_url=store_url) as second,
-        running_operator(keys, store_url=store_url) as operator,
+        running_replica(room, store_url=store_url) as first,
+        running_replica(room, store_url=store_url) as second,
+        running_operator(room, store_url=store_url) as operator,
     ):
-        ann, _ = await line_up(2, first)
+        ann, bob = await line_up(2, first)
         await operator.allow(1)
         await eventually(lambda: second.state.watermark_us == ann.arrival_us)
+        yield [first, second], operator, ann, bob
+
+
+async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_one_admission(
+    store_url: str, nobody: RoomConfig
+) -> None:
+    async with ann_was_released_and_bob_waits(store_url, nobody) as (replicas, operator, ann, _):
         browsers = [Person(ann.token) for _ in range(6)]
-        await ask(browsers, first, second)
+        await ask(browsers, *replicas)
         assert those_in(browsers) == [*range(6)]
         assert {browser.visitor for browser in browsers} == {ann.visitor}
         state = await operator.status()
@@ -144,17 +156,10 @@ async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_
 
 
 async def test_one_who_leaves_while_they_ask_elsewhere_has_neither_place_nor_slot_afterwards(
-    store_url: str, room_name: RoomName
+    store_url: str, nobody: RoomConfig
 ) -> None:
-    keys = config(room_name, rate=0)
-    async with (
-        running_replica(keys, store_url=store_url) as first,
-        running_replica(keys, store_url=store_url) as second,
-        running_operator(keys, store_url=store_url) as operator,
-    ):
-        ann, bob = await line_up(2, first)
-        await operator.allow(1)
-        await eventually(lambda: second.state.watermark_us == ann.arrival_us)
+    async with ann_was_released_and_bob_waits(store_url, nobody) as (replicas, operator, ann, bob):
+        first, second = replicas
         for person in (ann, bob):  # one who was released, and one who waits
             assert person.token is not None
             old = person.token
