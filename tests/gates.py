@@ -335,7 +335,10 @@ async def gatekeeper(
 def descendants(pid: int) -> dict[int, str]:
     """The living processes below `pid`, with their command lines."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
     alive = {int(row[0]): (int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")}
