@@ -70,7 +70,7 @@ async def test_workers_end_together_and_not_one_after_another() -> None:
             await asyncio.gather(*held, return_exceptions=True)
             for visitor in visitors:
                 await visitor.session.close()
-        assert 1.5 <= took_s < 3
+        assert 1.5 <= took_s < 3 * 1.5  # which is what one after another would take at least
 
 
 async def test_a_second_gate_goes_on_where_the_first_one_ended() -> None:
