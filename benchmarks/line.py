@@ -87,6 +87,10 @@ async def sale(visitors: int, *, scale: int, plot: Path) -> Sale:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     return await _watch(rig, crowd, visitors, told=told)
+            except TimeoutError:
+                raise SystemExit(
+                    f"the sale was not over after {_PATIENCE_S:g} s: too much for this machine now"
+                ) from None
             finally:
                 with suppress(ProcessLookupError):
                     crowd.kill()
