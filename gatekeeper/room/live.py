@@ -181,10 +181,10 @@ class LiveRoom:
 
     # Without the store.
 
-    def stamp(self, visitor: VisitorId) -> int:
-        """An arrival by the store's clock as last estimated, microseconds; ranked when it is
-        back."""
-        self._last_stamp_us = max(self._last_stamp_us + 1, round(self.view.now_s() * 1_000_000))
+    def stamp(self, visitor: VisitorId, *, came_s: float) -> int:
+        """Their arrival, microseconds, behind all who were released; ranked when it is back."""
+        came_us, released_us = round(came_s * 1_000_000), self.view.decisive.watermark_us
+        self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
         self._missed.stamped(visitor, arrival_us=self._last_stamp_us)
         return self._last_stamp_us
 

@@ -39,8 +39,9 @@ class Asking(NamedTuple):
     """One visitor's poll: the arrival by their token, and whether that token is a pass.
 
     `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place
-    and claims nothing, for the visitor may never come back. `connected`: it speaks for one who is
-    on a stream. That keeps the place, and leaves the claim to the visitor, who must get the pass.
+    of the stamp and claims nothing, for the visitor may never come back. `connected`: it speaks for
+    one who is on a stream. That keeps the place, and leaves the claim to the visitor, who must get
+    the pass.
     """
 
     visitor: VisitorId

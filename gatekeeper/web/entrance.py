@@ -2,7 +2,8 @@
 
 Rules. `decide` says what to do, this asks the store where the decision wants it, and `conclude`
 says which token the visitor goes on with. When the store does not answer, the same request is
-decided again with that as a fact. The outcome is one of three: `Enter`, `Stay`, `Turned`.
+decided again with that as a fact; a newcomer stays who they were, since the store may have heard
+and only its answer be lost. The outcome is one of three: `Enter`, `Stay`, `Turned`.
 """
 
 from __future__ import annotations
@@ -63,6 +64,13 @@ class Turned:
     reason: str
 
 
+class Newcomer(NamedTuple):
+    """One who holds no token yet, and when they came, seconds of the store's clock."""
+
+    visitor: VisitorId
+    came_s: float
+
+
 Outcome = Enter | Stay | Turned
 Then = Callable[[Outcome | BaseException], None]
 
@@ -119,10 +127,11 @@ class Entrance:
             case Arrive():
                 self._arrive(then)
             case Poll(visitor=visitor, arrival_us=arrival_us):
+                assert held is not None
 
                 def polled(standing: Standing | BaseException | None) -> None:
                     if not isinstance(standing, Gone):
-                        then(self._after(standing, visitor, held))
+                        then(self._after(standing, held))
                     elif newcomers:
                         self._arrive(then)
                     else:
@@ -160,21 +169,25 @@ class Entrance:
         self.on_left(held.visitor)
 
     def _arrive(self, then: Then) -> None:
-        visitor = new_visitor_id()
-        self.room.arrive_soon(visitor, lambda said: then(self._after(said, visitor, None)))
+        newcomer = self._newcomer()
+        self.room.arrive_soon(newcomer.visitor, lambda said: then(self._after(said, newcomer)))
+
+    def _newcomer(self) -> Newcomer:
+        return Newcomer(new_visitor_id(), self.now_s())
 
     def _after(
-        self, standing: Standing | BaseException | None, visitor: VisitorId, held: Token | None
+        self, standing: Standing | BaseException | None, who: Token | Newcomer
     ) -> Outcome | BaseException:
         """What the store's answer comes to; without one the same request is decided again."""
         if isinstance(standing, BaseException):
             return standing
+        held, newcomer = (None, who) if isinstance(who, Newcomer) else (who, None)
         try:
             if standing is not None:
-                return self._concluded(visitor, standing, held)
+                return self._concluded(who.visitor, standing, held)
             view = replace(self.room.view.decisive, store_up=False)
             decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
-            return self._without_store(decision)
+            return self._without_store(decision, newcomer)
         except Exception as error:  # noqa: BLE001  whoever asked must hear of it
             return error
 
@@ -198,20 +211,21 @@ class Entrance:
             waited_s = self.now_s() - standing.arrival_us / 1_000_000
             metrics.waits.observe(max(waited_s, 0.0), self.config.name)
 
-    def _without_store(self, decision: Decision) -> Outcome:
+    def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
+        """`newcomer`: the store was asked for them, and nobody knows whether it heard."""
         rules, now_s = self.room.rules, self.now_s()
         match decision:
             case Forward():
                 return self._forward(decision)
             case EnterWithoutStore(ticket=ticket):
                 if ticket is None:
-                    return self._enter_unasked()
+                    return self._enter_unasked(newcomer or self._newcomer())
                 granted = Granted(ticket.arrival_us, proven=True)
                 return self._told_later(self._concluded(ticket.visitor, granted, ticket))
-            case EnterByShare():
-                return self._enter_unasked() if self.room.take_share() else self._stamp()
-            case StampWithoutStore():
-                return self._stamp()
+            case EnterByShare() if self.room.take_share():
+                return self._enter_unasked(newcomer or self._newcomer())
+            case EnterByShare() | StampWithoutStore():
+                return self._stamp(newcomer or self._newcomer())
             case KeepWaiting(ticket=ticket):
                 if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
                     return Stay(ticket, None, changed=False)
@@ -233,14 +247,13 @@ class Entrance:
         self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
         return Enter(fresh, changed=True)
 
-    def _enter_unasked(self) -> Outcome:
-        now_s = self.now_s()
+    def _enter_unasked(self, newcomer: Newcomer) -> Outcome:
         fresh = pass_of(
-            new_visitor_id(),
-            arrival_us=round(now_s * 1_000_000),
+            newcomer.visitor,
+            arrival_us=round(newcomer.came_s * 1_000_000),
             proven=True,
             rules=self.room.rules,
-            now_s=now_s,
+            now_s=self.now_s(),
         )
         return self._told_later(Enter(fresh, changed=True))
 
@@ -250,11 +263,10 @@ class Entrance:
             self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
         return outcome
 
-    def _stamp(self) -> Stay:
-        visitor = new_visitor_id()
+    def _stamp(self, newcomer: Newcomer) -> Stay:
         ticket = ticket_of(
-            visitor,
-            arrival_us=self.room.stamp(visitor),
+            newcomer.visitor,
+            arrival_us=self.room.stamp(newcomer.visitor, came_s=newcomer.came_s),
             rules=self.room.rules,
             now_s=self.now_s(),
         )

@@ -254,6 +254,22 @@ async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one
     assert (await replica.look()).queue_length == 0
 
 
+@pytest.mark.parametrize("by_ms", [-40, 40], ids=["earlier", "later"])
+async def test_one_who_was_stamped_has_the_place_of_the_ticket_and_no_second_one(
+    open_room: Open, by_ms: int
+) -> None:
+    replica = await open_room(rate=0)
+    answers = await arrive(replica, ["ann", "bob"])  # whose answer to ann is lost on the way
+    stamp_us = answers["ann"].arrival_us + by_ms * 1000
+    for_ann = asking("ann", stamp_us)._replace(by_proxy=True)
+    for _ in range(2):
+        assert await replica.queue.poll(for_ann) == Placed(stamp_us, ahead=int(by_ms > 0))
+        assert await replica.queue.poll(asking("ann", stamp_us)) == Placed(stamp_us, by_ms > 0)
+    assert (await arrive(replica, ["ann"]))["ann"] == Placed(stamp_us, ahead=int(by_ms > 0))
+    state = await replica.look()
+    assert (state.queue_length, state.arrived_total) == (2, 2)
+
+
 async def test_one_who_was_released_while_away_comes_back_to_the_head(
     ground: Ground, open_room: Open
 ) -> None:

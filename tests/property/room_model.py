@@ -161,29 +161,33 @@ class RoomModel:
     def _poll(self, asking: Asking, *, window_us: int) -> Standing:
         name, now_us = asking.visitor, self.now_us
         deadline_us = now_us + _us(self.rules.abandon_after_s)
-        was_released = (
-            not asking.has_pass
-            and not asking.by_proxy
-            and not asking.connected
-            and asking.arrival_us <= self.watermark_us
-            and now_us < self.recovering_until_us
-            and self._free() > 0
-            and (self._claims_left() > 0 or self._falls_due())
-        )
+
+        def was_released() -> bool:
+            return (
+                not asking.has_pass
+                and not asking.by_proxy
+                and not asking.connected
+                and asking.arrival_us <= self.watermark_us
+                and now_us < self.recovering_until_us
+                and self._free() > 0
+                and (self._claims_left() > 0 or self._falls_due())
+            )
+
         match self.people.get(name):
-            case Waiting() as waiting if not was_released:
+            case Waiting() as waiting if not asking.by_proxy and not was_released():
                 waiting.deadline_us = deadline_us
                 return Placed(asking.arrival_us, self._ahead(name))
-            case Inside() if asking.connected:
+            case Inside() if asking.connected or asking.by_proxy:
                 return Granted(asking.arrival_us, proven=True)
             case Inside() as inside:
-                self.totals.admitted += not inside.claimed and not asking.has_pass
+                was_reached = not asking.has_pass and asking.arrival_us <= self.watermark_us
+                self.totals.admitted += not inside.claimed and was_reached
                 inside.claimed = True
                 inside.until_us = now_us + _us(self.rules.pass_life_s)
                 return Granted(asking.arrival_us, proven=True)
             case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
                 return Gone()
-        if was_released:
+        if was_released():
             self.people[name] = Inside(now_us + _us(self.rules.pass_life_s), claimed=True)
             if self._claims_left() == 0:
                 self.totals.released += 1

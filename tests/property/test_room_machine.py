@@ -36,6 +36,7 @@ from gatekeeper.policy.decision import (
     conclude,
     decide,
     renewed,
+    ticket_of,
 )
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
@@ -283,6 +284,34 @@ class RoomMachine(RuleBasedStateMachine):
         for name, answer in zip(names, answers, strict=True):
             self.visitors.append(Visitor(name, None))
             self.goes_on_with(self.visitors[-1], answer, None)
+
+    @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
+    def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
+        """The replica stamps them and speaks for them; whether the call has run it cannot know."""
+        names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
+        self.arrived += count
+        self.replica(at)
+        came_us = max(self.model.now_us, self.watermarks[at] + 1)
+        tickets = [
+            ticket_of(name, arrival_us=came_us + number, rules=self.promised, now_s=self.now_s)
+            for number, name in enumerate(names)
+        ]
+        if ran == "before":
+            self.call("arrive", at, names)
+        stamped = [
+            Asking(ticket.visitor, ticket.arrival_us, has_pass=False, by_proxy=True)
+            for ticket in tickets
+        ]
+        self.call("poll", at, stamped)
+        if ran == "after":
+            self.call("arrive", at, names)
+        for ticket in tickets:
+            match self.model.people[ticket.visitor]:
+                case Waiting(arrival_us=arrival_us):
+                    assert arrival_us == ticket.arrival_us, "two places"
+                case standpoint:
+                    assert isinstance(standpoint, Inside)
+            self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
 
     @precondition(lambda self: self.visitors)
     @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=8))

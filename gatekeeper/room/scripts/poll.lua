@@ -2,7 +2,7 @@
 --
 -- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 burst
 --       5 max_active   6 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a
---       replica asks for one it stamped: a place, but neither heartbeat nor claim) or 'c' (it asks
+--       replica asks for one it stamped: the place of their ticket, and no claim) or 'c' (it asks
 --       for one who is connected to it: a heartbeat, but no claim)
 --       7 the arrival of each by their token, in 16 digits, for it is seldom asked for   8… visitors
 -- Reply the state, then for each visitor the number of people ahead of one who waits, 'in' for one
@@ -51,16 +51,18 @@ local answers = {}
 for at = 1, asking do
   local visitor, kind = ARGV[at + 7], byte(kinds, at)
   local answer
-  local ahead = call('ZRANK', QUEUE, visitor)
+  -- One who was stamped may have a place by a call whose answer was lost: theirs is by the ticket.
+  local ahead = kind ~= STAMPED and call('ZRANK', QUEUE, visitor)
   if ahead and not was_released(at, kind) then
-    if kind ~= STAMPED then beat(visitor) end
+    beat(visitor)
     answer = ahead
   elseif score(ACTIVE, visitor) then
     answer = 'in'
     if kind ~= STAMPED and kind ~= CONNECTED then
       call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-      -- One who comes with a pass was counted when they were let through on arrival.
-      if call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET then
+      -- One with a pass, or whom no release has reached, was counted when let through on arrival.
+      if call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET
+        and arrival_of(at) <= s.watermark then
         s.admitted = s.admitted + 1
         changed = true
       end
@@ -96,7 +98,7 @@ for at = 1, asking do
   answers[at] = answer
 end
 for_all('HSET', DEADLINES, heartbeats)
-if changed or s.was_unattended then save_state(s, changed) end
+if changed or s.was_unattended or s.filled_at ~= stored.filled_at then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #answers do reply[#reply + 1] = answers[i] end
 return reply
