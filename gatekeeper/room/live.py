@@ -29,7 +29,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
 from gatekeeper.room.missed import Missed
-from gatekeeper.room.queue import Asking, Left, Queue
+from gatekeeper.room.queue import Asking, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.view import View
@@ -39,7 +39,8 @@ _BEAT_JITTER = 0.1
 _STEP_IN_JITTER = 0.5  # who heard another steps in one and a half to two beats after its last
 _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
 _SAY_AGAIN_AFTER_S = 60.0
-_MOST_LEFT_UNTOLD = 100_000  # of those who left the line and the store does not know; 25 MB
+_MOST_GONE = 1_000_000  # whose tokens count no more; 250 MB
+_MOST_LEFT_UNTOLD = 100_000  # of them, when more leave the line and the store is away
 
 _Answer = TypeVar("_Answer")
 
@@ -129,29 +130,28 @@ class LiveRoom:
         self._lost(standing)
         return None
 
-    async def leave(self, visitors: Sequence[VisitorId]) -> list[Left] | None:
-        """Places and slots given back; the visitors' tokens count nowhere any more.
-
-        They stop counting everywhere at once, also when the store is away (then None).
+    async def leave(self, visitors: Sequence[VisitorId]) -> None:
+        """Places and slots given back; at once the visitors' tokens count nowhere any more. Not
+        without bound, since anyone can enter an open room and leave: then slots end with passes.
         """
+        if len(self.view.revoked()) >= _MOST_GONE:
+            return
         self.hear_revoked(visitors, count=0)
         if self.view.store_up:
             try:
-                state, left = await self.queue.leave(visitors)
+                state, _ = await self.queue.leave(visitors)
             except StoreError as error:
                 self._lost(error)
             else:
                 self._missed.took_revoked(visitors)
                 await self._tell_revoked(visitors, state.revocations)
                 self._wake.set()
-                return left
+                return
         await self._events.publish_revoked(self.rules.room, visitors, count=0)
-        return None
 
     async def leave_line(self, visitor: VisitorId) -> None:
         """One who came with a ticket gives back the place. That the store alone remembers; while
-        it cannot, all replicas, and not without bound, since anyone can arrive and leave. Beyond
-        it a ticket that its holder kept still counts."""
+        it cannot, all replicas, and fewer: beyond that a ticket that its holder kept counts."""
         if self.view.store_up:
             try:
                 _, [left] = await self.queue.leave([visitor], with_tickets=True)

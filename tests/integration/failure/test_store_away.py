@@ -473,7 +473,8 @@ async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
         await Person().ask(first)
         await lost(first)
         visitors = [person.token.visitor for person in people[:2] if person.token]
-        assert await first.live.leave(visitors) is None
+        await first.live.leave(visitors)
+        assert not first.store_up
         assert all(visitor in first.live.view.decisive.revoked for visitor in visitors)
         bring_back(private_store)
         await back(first, second)

@@ -12,6 +12,7 @@ import pytest
 from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
+from gatekeeper.room import live
 from gatekeeper.room.operator import Operator
 from gatekeeper.web.entrance import Turned
 from tests.integration.replicas.rig import (
@@ -245,11 +246,33 @@ async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_t
         for _ in range(3):
             gone += (batch := [new_visitor_id() for _ in range(2500)])
             for start in range(0, len(batch), 500):
-                assert await first.live.leave(batch[start : start + 500]) is not None
+                await first.live.leave(batch[start : start + 500])
             await eventually(lambda: second.live.view.revocations_known == len(gone))  # noqa: B023
             assert second.live.view.revoked().keys() == set(gone)
         async with running_replica(nobody, store_url=store_url) as late:
             assert late.live.view.revoked().keys() == set(gone)
+
+
+async def test_of_those_who_enter_an_open_room_and_leave_a_bounded_number_is_remembered(
+    store_url: str, nobody: RoomConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST_GONE", 2)
+    async with (
+        running_replica(nobody, store_url=store_url) as replica,
+        running_operator(nobody, store_url=store_url) as operator,
+    ):
+        await operator.set_mode(Mode.OPEN)
+        people = await line_up(5, replica)
+        assert those_in(people) == [*range(5)]
+        for person in people[:4]:
+            assert person.token is not None
+            await replica.entrance.leave(person.token)
+        again = [Person(person.token) for person in people]
+        await ask(again, replica)
+        kept = [one.visitor == each.visitor for one, each in zip(again, people, strict=True)]
+        assert kept == [False, False, True, True, True]
+        await operator.revoke(people[4].visitor)
+        assert (await operator.status()).revocations == 3
 
 
 async def test_news_of_revocations_costs_what_is_new_and_not_what_is_known(
