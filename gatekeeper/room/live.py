@@ -182,7 +182,7 @@ class LiveRoom:
     # Without the store.
 
     def stamp(self, visitor: VisitorId, *, came_s: float) -> int:
-        """Their arrival, microseconds, behind all who were released; ranked when it is back."""
+        """Their arrival, microseconds, behind all who were released; the store is told later."""
         came_us, released_us = round(came_s * 1_000_000), self.view.decisive.watermark_us
         self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
         self._missed.stamped(visitor, arrival_us=self._last_stamp_us)

@@ -228,3 +228,15 @@ def asking(name: str, arrival_us: int, *, has_pass: bool = False) -> Asking:
 
 def _short(key: str) -> str:
     return key.rpartition(":")[2]
+
+
+async def enter(replica: Replica, name: str) -> int:
+    """Arrive, be released, claim: the arrival of one who is inside with a ticket's help."""
+    answer = (await arrive(replica, [name]))[name]
+    assert isinstance(answer, Placed)
+    await replica.allow(1)
+    assert await replica.released() == 1
+    assert await replica.queue.poll(asking(name, answer.arrival_us)) == Granted(
+        answer.arrival_us, proven=True
+    )
+    return answer.arrival_us

@@ -36,8 +36,9 @@ local function beat(visitor)
   heartbeats[beats + 1], heartbeats[beats + 2], beats = visitor, deadline, beats + 2
 end
 
--- Of one whom the store knows as waiting, or not at all. Who was released and who was away just then
--- nobody can tell apart any more, so those who were away must not use up what is the others'.
+-- Of one whom the store knows as waiting, or not at all; fills the bucket where it has to look there.
+-- Who was released and who was away just then nobody can tell apart any more, so those who were away
+-- must not use up what is the others'.
 local function was_released(at, kind)
   if now >= s.recovering_until or kind ~= TICKET or arrival_of(at) > s.watermark
     or free_slots(max_active) <= 0 then return false end

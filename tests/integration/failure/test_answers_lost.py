@@ -6,9 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
-from gatekeeper.config import RoomName
+from gatekeeper.config import RoomConfig, RoomName
 from gatekeeper.policy.decision import Mode
+from gatekeeper.room.operator import Operator
 from tests.integration.replicas.rig import (
+    Replica,
     ask,
     config,
     hasty_replica,
@@ -25,7 +27,7 @@ class Way:
 
     def __init__(self, store: StoreServer) -> None:
         self.url = ""
-        self.loses_answers = False
+        self._loses_answers = False
         self._path = URL(store.url).path
         self._open: set[asyncio.Task[None]] = set()
 
@@ -38,6 +40,14 @@ class Way:
             yield way
         await asyncio.gather(*way._open)
 
+    @asynccontextmanager
+    async def losing_answers_to(self, replica: Replica) -> AsyncIterator[None]:
+        """Until the end, and then until that replica has the store again."""
+        self._loses_answers = True
+        yield
+        self._loses_answers = False
+        await eventually(lambda: replica.store_up)
+
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._path)
         for work in (self._carry(reader, back), self._carry(there, writer, answers=True)):
@@ -48,9 +58,22 @@ class Way:
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                if not (answers and self.loses_answers):
+                if not (answers and self._loses_answers):
                     writer.write(data)
         writer.close()
+
+
+@asynccontextmanager
+async def on_the_way(
+    store: StoreServer, room: RoomConfig
+) -> AsyncIterator[tuple[Way, Replica, Operator]]:
+    """A replica at the end of a way to the store, and an operator who is beside it."""
+    async with (
+        Way.to(store) as way,
+        hasty_replica(room, store_url=way.url) as replica,
+        running_operator(room, store_url=store.url) as operator,
+    ):
+        yield way, replica, operator
 
 
 async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
@@ -58,19 +81,15 @@ async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
 ) -> None:
     keys = config(room_name, rate=0, burst=1)
     async with (
-        Way.to(private_store) as way,
-        hasty_replica(keys, store_url=way.url) as first,
+        on_the_way(private_store, keys) as (way, first, operator),
         running_replica(keys, store_url=private_store.url) as second,
-        running_operator(keys, store_url=private_store.url) as operator,
     ):
         people = await line_up(1, first)  # the store has the script from now on
-        way.loses_answers = True
-        people += await line_up(150, first)
-        assert (await operator.status()).queue_length == 151
-        people += await line_up(49, second)
-        people.sort(key=lambda person: person.arrival_us)
-        way.loses_answers = False
-        await eventually(lambda: first.store_up)
+        async with way.losing_answers_to(first):
+            people += await line_up(150, first)
+            assert (await operator.status()).queue_length == 151
+            people += await line_up(49, second)
+            people.sort(key=lambda person: person.arrival_us)
         await ask(people, second)
         assert [person.position for person in people] == [*range(1, 201)]
         await operator.allow(200)
@@ -85,19 +104,13 @@ async def test_a_slot_of_which_nobody_was_told_is_that_of_the_newcomer(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate="60/min", burst=2)
-    async with (
-        Way.to(private_store) as way,
-        hasty_replica(keys, store_url=way.url) as replica,
-        running_operator(keys, store_url=private_store.url) as operator,
-    ):
+    async with on_the_way(private_store, keys) as (way, replica, operator):
         [ann] = await line_up(1, replica)
         assert ann.is_in
-        way.loses_answers = True
-        [bob] = await line_up(1, replica)
-        assert bob.waits
-        assert (await operator.status()).active == 2
-        way.loses_answers = False
-        await eventually(lambda: replica.store_up)
+        async with way.losing_answers_to(replica):
+            [bob] = await line_up(1, replica)
+            assert bob.waits
+            assert (await operator.status()).active == 2
         await bob.ask(replica)
         assert bob.is_in
         state = await operator.status()
@@ -108,19 +121,13 @@ async def test_one_who_enters_an_open_room_unheard_holds_one_slot(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = config(room_name, rate=0, burst=1)
-    async with (
-        Way.to(private_store) as way,
-        hasty_replica(keys, store_url=way.url) as replica,
-        running_operator(keys, store_url=private_store.url) as operator,
-    ):
+    async with on_the_way(private_store, keys) as (way, replica, operator):
         [ann] = await line_up(1, replica)
         await operator.set_mode(Mode.OPEN)
         await eventually(lambda: replica.live.view.decisive.mode is Mode.OPEN)
         await ann.ask(replica)
-        way.loses_answers = True
-        [bob] = await line_up(1, replica)
-        assert bob.is_in
-        way.loses_answers = False
-        await eventually(lambda: replica.store_up)
+        async with way.losing_answers_to(replica):
+            [bob] = await line_up(1, replica)
+            assert bob.is_in
         state = await operator.status()
         assert (state.admitted_total, state.active, state.queue_length) == (2, 2, 0)

@@ -3,23 +3,18 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from itertools import pairwise
-
-import pytest
 
 from gatekeeper.config import RoomName
 from gatekeeper.policy.tokens import Ticket
-from gatekeeper.room import live
 from gatekeeper.room.live import LiveRoom
 from gatekeeper.room.queue import Asking
 from tests.gates import Origin, Visitor, room, running_gate
+from tests.integration.failure.outage import NOBODY, QUICK, Loss, back, bring_back, lost
 from tests.integration.replicas.rig import (
     STORE_TIMEOUT_S,
     Person,
-    Replica,
     ask,
     config,
     hasty_replica,
@@ -28,34 +23,6 @@ from tests.integration.replicas.rig import (
     those_in,
 )
 from tests.servers import StoreServer, eventually
-
-NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
-QUICK = {"abandon_after": "3s", "prove_within": "1s"}  # tells everybody to ask again within 1 s
-
-Loss = Callable[[StoreServer], None]
-LOSSES = {"killed": StoreServer.kill, "paused": StoreServer.pause}
-
-
-@pytest.fixture(params=LOSSES)
-def lose(request: pytest.FixtureRequest) -> Loss:
-    return LOSSES[request.param]
-
-
-def bring_back(store: StoreServer) -> None:
-    """With all it held; a killed one had a second and more to write it down."""
-    if store._process is None:
-        store.start()
-    else:
-        store.resume()
-
-
-async def lost(*replicas: Replica) -> None:
-    await eventually(lambda: not any(each.store_up for each in replicas), what="the loss")
-
-
-async def back(*replicas: Replica) -> None:
-    await eventually(lambda: all(each.store_up for each in replicas), what="the return")
-
 
 # The table, cell by cell, over HTTP
 
@@ -174,65 +141,6 @@ async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
         assert (state.active, state.queue_length) == (1, 1)
 
 
-async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when_it_is_back(
-    private_store: StoreServer, events_url: str, room_name: RoomName
-) -> None:
-    keys = config(room_name, **NOBODY, **QUICK)
-    start = partial(hasty_replica, store_url=private_store.url, events_url=events_url)
-    async with start(keys) as other:
-        async with (
-            start(keys) as first,
-            running_operator(keys, store_url=private_store.url) as operator,
-        ):
-            people = await line_up(2, first)
-            tickets = [person.token for person in people]
-            await operator.allow(2)
-            await eventually(lambda: other.state.watermark_us == people[1].arrival_us)
-            private_store.pause()
-            await ask(people, first)
-            assert those_in(people) == [0, 1]
-            await first.live.leave([people[0].visitor])
-            await eventually(lambda: people[0].visitor in other.live.view.revoked())
-            again = [Person(ticket) for ticket in tickets]
-            await ask(again, other)
-            assert those_in(again) == [1]
-            assert again[0].token != tickets[0]
-        private_store.resume()  # the first, which was told, is gone
-        await back(other)
-        async with start(keys) as third:
-            again = [Person(ticket) for ticket in tickets]
-            await ask(again, third)
-            assert those_in(again) == [1]
-
-
-async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is_remembered(
-    private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live, "_MOST_LEFT_UNTOLD", 2)
-    keys = config(room_name, **NOBODY)
-    async with (
-        hasty_replica(keys, store_url=private_store.url) as replica,
-        running_operator(keys, store_url=private_store.url) as operator,
-    ):
-        inside, *waiting = await line_up(6, replica)
-        await operator.allow(1)
-        await eventually(lambda: replica.state.watermark_us == inside.arrival_us)
-        await inside.ask(replica)
-        assert inside.is_in
-        private_store.pause()
-        for person in waiting:
-            assert person.token is not None
-            await replica.entrance.leave(person.token)
-        assert inside.token is not None
-        await replica.entrance.leave(inside.token)
-        known = replica.live.view.revoked()
-        assert [*known] == [waiting[0].visitor, waiting[1].visitor, inside.visitor]
-        private_store.resume()
-        await back(replica)
-        state = await operator.status()
-        assert (state.revocations, state.active, state.queue_length) == (3, 0, 3)
-
-
 async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(
     private_store: StoreServer, room_name: RoomName, lose: Loss
 ) -> None:
@@ -330,29 +238,6 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
         assert [person.position for person in people[100:]] == [*range(1, 201)]
         state = await operator.status()
         assert (state.abandoned_total, state.arrived_total) == (0, 300)
-
-
-async def test_one_who_left_while_the_store_was_away_is_swept_once_they_had_time_to_return(
-    private_store: StoreServer, room_name: RoomName
-) -> None:
-    keys = {**NOBODY, **QUICK}
-    async with hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica:
-        gone, *people = await line_up(3, replica)
-        await ask([gone, *people], replica)
-        private_store.pause()
-        await asyncio.sleep(4)
-        private_store.resume()
-        await back(replica)
-
-        async with asyncio.timeout(6):
-            while replica.state.queue_length != 2:
-                await asyncio.sleep(0.1)
-                await ask(people, replica)
-        await ask(people, replica)
-        assert [person.position for person in people] == [1, 2]
-        assert gone.waits
-        await gone.ask(replica)
-        assert gone.position == 1  # and keeps the place for as long as the ticket lasts
 
 
 async def test_a_store_that_was_paused_for_long_finds_the_line_as_it_was(
@@ -458,31 +343,6 @@ async def test_requests_under_way_when_the_store_stops_are_answered_within_its_t
         assert time.monotonic() - began_s < 1.5
         assert all(isinstance(person.token, Ticket) for person in people)
         await eventually(lambda: _tasks(replica.live) == 0)
-
-
-async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
-    private_store: StoreServer, room_name: RoomName, lose: Loss
-) -> None:
-    async with (
-        hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as first,
-        hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as second,
-    ):
-        people = await line_up(5, first)
-        await asyncio.sleep(1.1)
-        lose(private_store)
-        await Person().ask(first)
-        await lost(first)
-        visitors = [person.token.visitor for person in people[:2] if person.token]
-        await first.live.leave(visitors)
-        assert not first.store_up
-        assert all(visitor in first.live.view.decisive.revoked for visitor in visitors)
-        bring_back(private_store)
-        await back(first, second)
-        await eventually(
-            lambda: all(visitor in second.live.view.decisive.revoked for visitor in visitors)
-        )
-        await ask(people[2:], second)
-        assert [person.position for person in people[2:]] == [1, 2, 3]
 
 
 async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(

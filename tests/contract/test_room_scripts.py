@@ -1,0 +1,203 @@
+"""What a script refuses, the connection it goes by, and its text: held on every store."""
+
+import asyncio
+import re
+from importlib.resources import files
+from typing import Literal
+
+import pytest
+
+from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.state import parse_reply
+from gatekeeper.room.store import RedisStore, load_script, room_keys
+from tests.contract.grounds import (
+    Contents,
+    EmulatedGround,
+    Ground,
+    Open,
+    Replica,
+    arrive,
+    asking,
+    entered,
+    poll,
+)
+from tests.servers import StoreServer
+
+ANN = VisitorId("ann")
+
+# A full store, and nonsense
+
+
+async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> None:
+    ground = EmulatedGround(room_name)
+    replica = Replica(ground, Rules.of(RoomConfig(name=room_name, rate=0.0)), name="only")
+    await replica.queue.join(starting=True)
+    await replica.allow(1)
+    answers = await arrive(replica, ["ann", "bob", "cat"])
+    await replica.allow(1)
+    until_us = ground.rules.clock_us + 3_600_000_000
+    before = await ground.read()
+    ground.rules.is_full = True
+    for call in (
+        replica.queue.arrive(VisitorId("dan")),
+        replica.queue.poll(asking("ann", answers["ann"].arrival_us)),
+        replica.queue.poll(asking("bob", answers["bob"].arrival_us)),
+        replica.queue.poll(asking("eve", 1)),
+        replica.queue.advance(),
+        replica.queue.leave([ANN]),
+        replica.queue.leave([VisitorId("bob")]),
+        replica.queue.touch(ANN, until_us=until_us),
+        replica.queue.allow(1),
+        replica.queue.set_mode(Mode.OPEN),
+    ):
+        with pytest.raises(StoreError):
+            await call
+    assert await ground.read() == before
+    ground.rules.is_full = False
+    assert await replica.released() == 1
+    assert entered(await poll(replica, answers)) == ["ann", "bob"]
+
+
+KNOWS_NOTHING = ["0", "0"]
+GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "1", "start"]
+LOOK = [*KNOWS_NOTHING, "1", "look", ""]
+DIGITS = "0000000000000001"  # an arrival
+KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "hold", "0", "5", "5"]
+BAD_CALLS: dict[str, list[str]] = {
+    "join": [*KNOWS_NOTHING, "60", "x", "1", "start"],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0"],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0"],
+    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", ""],
+    "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
+    "control, knowing a strange version": ["1", "x", "1", "look", ""],
+} | {
+    name: [*KNOWS_NOTHING, *arguments] for name, arguments in {
+        "arrive": ["1", "0", "20000000", "x", "0", "dan"],
+        "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
+        "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
+        "poll": ["90000000", "1", "1", "1", "0", "tt", DIGITS + "x" * 16, "ann", "bob"],
+        "poll, a life": ["90000000", "inf", "1", "1", "0", "t", DIGITS, "ann"],
+        "poll, cut short": ["90000000", "1", "1", "1", "0", "tt", DIGITS + DIGITS, "bob"],
+        "poll, an arrival missing": ["90000000", "1", "1", "1", "0", "tt", DIGITS, "ann", "bob"],
+        "poll, nobody": ["90000000", "1", "1", "1", "0", "t"],
+        "poll, a letter missing": ["90000000", "1", "1", "1", "0", "t", 2 * DIGITS, "ann", "bob"],
+        "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
+        "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
+        "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
+        "leave": ["x", "0", "ann", "bob"],
+        "leave, a ticket's life": ["1", "nan", "ann", "bob"],
+        "touch": ["ann", "9007199254740000", "bob", "x"],
+        "touch, cut short": ["ann", "9007199254740000", "bob"],
+        "control, grants": ["1", "allow", "x"],
+        "control, endless grants": ["1", "allow", "inf"],
+        "control, a rate": ["1", "rate", "fast"],
+        "control, a rate that is no number": ["1", "rate", "nan"],
+        "control, an endless rate": ["1", "rate", "inf"],
+        "control, a mode": ["1", "mode", "ajar"],
+        "control, a message cut short": ["1", "message"],
+        "control, a word": ["1", "close", ""],
+    }.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad_call", BAD_CALLS)
+async def test_a_bad_argument_is_an_error_and_leaves_the_store_untouched(
+    ground: Ground, open_room: Open, bad_call: str
+) -> None:
+    replica = await open_room()
+    await arrive(replica, ["ann", "bob"])
+    before: Contents = await ground.read()
+    script = load_script(re.split(r"\W", bad_call)[0])
+    with pytest.raises(StoreError):
+        await replica.store.run(script, room_keys(ground.room), BAD_CALLS[bad_call])
+    assert await ground.read() == before
+
+
+# The connection
+
+
+async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    store = RedisStore(private_store.url, timeout_s=0.3)
+    keys, script = room_keys(room_name), load_script("leave")
+    try:
+        await store.run(load_script("join"), keys, GOOD_JOIN)
+        private_store.pause()
+        results = await asyncio.gather(
+            *[store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "late"]) for _ in range(12)],
+            return_exceptions=True,
+        )
+        assert all(isinstance(each, StoreError) for each in results)
+        private_store.resume()
+        for _ in range(12):
+            reply = await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "a", "b"])
+            assert parse_reply(reply)[1] == [b"2", b"2"]
+            assert parse_reply(await store.run(load_script("control"), keys, LOOK))[1] == []
+    finally:
+        await store.close()
+
+
+async def test_a_store_that_forgot_its_scripts_is_sent_them_again(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    store = RedisStore(private_store.url, timeout_s=5)
+    keys = room_keys(room_name)
+    try:
+        for _ in range(2):
+            reply = await store.run(load_script("control"), keys, LOOK)
+            assert reply == [b"behind"]
+            # The loop runs meanwhile, and so sees the end of the idle connections.
+            await asyncio.to_thread(private_store.restart, empty=True)
+    finally:
+        await store.close()
+
+
+# The scripts as text; what they do is tried above, under rules that refuse what these name
+
+SCRIPTS: tuple[Literal["join", "arrive", "poll", "advance", "control", "leave", "touch"], ...] = (
+    "join", "arrive", "poll", "advance", "control", "leave", "touch",
+)  # fmt: skip
+
+
+def test_every_script_of_the_package_is_held_to_the_contract() -> None:
+    folder = files("gatekeeper.room") / "scripts"
+    names = {
+        each.name.removesuffix(".lua") for each in folder.iterdir() if each.name[-4:] == ".lua"
+    }
+    assert names == {"_room", *SCRIPTS}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_names_only_declared_keys_and_no_word_that_a_store_lacks(name: str) -> None:
+    text = load_script(name).text
+    code = re.sub(r"--[^\n]*", "", text)
+    assert "#!" not in text
+    assert not re.search(r"\b(tostring|cjson|cmsgpack|struct|bit)\b", code)
+    assert not re.search(r"'(GT|LT)'", code)
+    calls = r"(?:\bcall|redis\.pcall|for_all)\("
+    commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
+    assert {key for command, key in commands if command != "TIME"} <= {
+        "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "key",
+    }  # fmt: skip
+    # Besides these, `for_all` and the one command in it.
+    assert len(commands) == len(re.findall(calls, code)) - 2
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_scripts_head_says_its_arguments_its_reply_and_its_guarantee(name: str) -> None:
+    text = ((files("gatekeeper.room") / "scripts") / f"{name}.lua").read_text()
+    head = text[: text.index("\nlocal ")] if "\nlocal " in text else text
+    assert text.startswith(f"-- {name}: ")
+    for word in ("ARGV", "Reply", "Guarantee."):
+        assert f"-- {word}" in head
+
+
+def test_the_keys_of_a_room_have_one_hash_tag_of_its_own() -> None:
+    keys = room_keys(RoomName("checkout"))
+    assert len(set(keys)) == len(keys)
+    assert all(key.startswith("gk:{checkout}:") for key in keys)

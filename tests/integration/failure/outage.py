@@ -1,0 +1,30 @@
+"""Stores that go away and come back, for tests of what becomes of people meanwhile."""
+
+from collections.abc import Callable
+
+from tests.integration.replicas.rig import (
+    Replica,
+)
+from tests.servers import StoreServer, eventually
+
+NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
+QUICK = {"abandon_after": "3s", "prove_within": "1s"}  # tells everybody to ask again within 1 s
+
+Loss = Callable[[StoreServer], None]
+LOSSES = {"killed": StoreServer.kill, "paused": StoreServer.pause}
+
+
+def bring_back(store: StoreServer) -> None:
+    """With all it held; a killed one had a second and more to write it down."""
+    if store._process is None:
+        store.start()
+    else:
+        store.resume()
+
+
+async def lost(*replicas: Replica) -> None:
+    await eventually(lambda: not any(each.store_up for each in replicas), what="the loss")
+
+
+async def back(*replicas: Replica) -> None:
+    await eventually(lambda: all(each.store_up for each in replicas), what="the return")
