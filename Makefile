@@ -34,7 +34,7 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 messages: $(READY)  ## today's words of the pages into every catalogue, for translators
-	$(BIN)/python -m tests.messages
+	$(BIN)/python -m tests.catalogues
 
 bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy, Envoy and ClientSession
 	benchmarks/install-peers $(BIN)

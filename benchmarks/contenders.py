@@ -45,7 +45,7 @@ class Running:
         return {
             pid: _cpu_s(pid)
             for pid in pids
-            if b"gatekeeper.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"gatekeeper.process.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
         }
 
     def stop(self) -> None:

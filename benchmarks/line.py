@@ -34,8 +34,8 @@ import uvloop
 from benchmarks import polling, replicas
 from benchmarks.report import table, write_section
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
-from gatekeeper.demo.promptness import WITHIN_S
-from gatekeeper.demo.verdict import PROMPT
+from gatekeeper.simulate.promptness import WITHIN_S
+from gatekeeper.simulate.verdict import PROMPT
 
 REPLICAS = 10
 VISITORS = 40_000
@@ -45,7 +45,7 @@ ARRIVALS_PER_S = 1_000
 ON_TIME_VISITORS, ON_TIME_SCALE = 1_000, 10
 MOST_INSIDE = 40_000
 # The crowd may be late where all of this shares one small machine, and is not to lose places by it.
-PATIENCE = 'prove_within = "1m"'
+PATIENCE = 'confirm_timeout = "1m"'
 # Of the crowd: those who do not simply wait. The refreshers ask up to ten times a second.
 ODD_ONES = {"leavers": 0.02, "returners": 0.02, "ghosts": 0.02, "refreshers": 0.002}
 ODD_ONES |= {"jumpers": 0.02}

@@ -28,15 +28,16 @@ import uvloop
 from redis import Redis
 from report import table, write_section
 
-from gatekeeper.config import RoomConfig, RoomName
-from gatekeeper.policy.decision import Placed
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
-from gatekeeper.room.batch import BATCH_LIMIT
-from gatekeeper.room.embedded import EmbeddedServer, start_store
+from gatekeeper.process.embedded import EmbeddedServer, start_store
+from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.live import LiveRoom
-from gatekeeper.room.queue import Asking, Queue
+from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, room_keys
 
@@ -45,7 +46,12 @@ TURN = 4 * BATCH_LIMIT  # asked for within one turn of the event loop
 POLLS = 200_000
 RELEASED, MOST_RELEASES = 1_000, 200  # 1,000 at a time, of half the line at most
 GHOSTS = 100_000
-PATIENT = {"prove_within": "1h", "abandon_after": "1h", "claim_within": "1h", "keep_place": "2h"}
+PATIENT = {
+    "confirm_timeout": "1h",
+    "heartbeat_timeout": "1h",
+    "claim_timeout": "1h",
+    "place_ttl": "2h",
+}
 MOST_BYTES, MOST_US, MOST_ADVANCE_MS, MOST_STALL_MS = 215, 10, 5, 10
 END_S = 120.0  # for the ghosts to be found
 
@@ -156,9 +162,9 @@ async def poll(room: Room, line: dict[VisitorId, int], *, thread: Thread, bounds
     async def ask(start: int, many: int) -> None:
         asked = sample[start : start + many]
         standings = await asyncio.gather(
-            *(room.queue.poll(Asking(visitors[at], line[visitors[at]], False)) for at in asked)
+            *(room.queue.poll(PollRequest(visitors[at], line[visitors[at]], False)) for at in asked)
         )
-        expected = [Placed(line[visitors[at]], at) for at in asked]
+        expected = [QueuePosition(line[visitors[at]], at) for at in asked]
         bounds.exact("every position is exact", right=list(standings) == expected)
 
     return await in_turns(room, len(sample), ask=ask, thread=thread)
@@ -204,9 +210,11 @@ class Sweep:
     longest_ms: float  # of the store's own count
 
 
-async def sweep(url: str, room: Room, store: Redis, *, bounds: Bounds, witness: Asking) -> Sweep:
+async def sweep(
+    url: str, room: Room, store: Redis, *, bounds: Bounds, witness: PollRequest
+) -> Sweep:
     """As many as `GHOSTS` never come back; a replica's pacer finds them while others ask."""
-    hasty = Room(url, **PATIENT | {"prove_within": "5s"})
+    hasty = Room(url, **PATIENT | {"confirm_timeout": "5s"})
     hasty.newest = room.newest
     for start in range(0, GHOSTS, TURN):
         await hasty.arrive(min(TURN, GHOSTS - start))
@@ -215,7 +223,7 @@ async def sweep(url: str, room: Room, store: Redis, *, bounds: Bounds, witness: 
     store.config_set("slowlog-log-slower-than", 1000)
     store.config_set("slowlog-max-len", 10_000)
     store.slowlog_reset()
-    live = LiveRoom(RedisStore(url, timeout_s=30), NoEvents(), room.rules, replica="pacer")
+    live = RoomReplica(RedisStore(url, timeout_s=30), NoEvents(), room.rules, replica="pacer")
     waits_ms: list[float] = []
     began_s = time.monotonic()
     await live.start()
@@ -279,7 +287,7 @@ async def measure(server: EmbeddedServer, count: int, *, bounds: Bounds) -> str:
     _, forked_ms = await release(room, later, thread=thread, bounds=bounds)
     visitor, arrival_us = list(line.items())[-1]
     swept = await sweep(
-        server.url, room, store, bounds=bounds, witness=Asking(visitor, arrival_us, False)
+        server.url, room, store, bounds=bounds, witness=PollRequest(visitor, arrival_us, False)
     )
     await room.close()
     bounds.at_most("store bytes for each", held, MOST_BYTES, unit="B", timed=False)

@@ -24,16 +24,16 @@ import uvloop
 from aiohttp import web
 from contenders import SECRET
 
-from gatekeeper.config import load_config
-from gatekeeper.pages.pages import Pages, WaitingView
-from gatekeeper.policy.decision import Placed
+from gatekeeper.config.load import load_config
+from gatekeeper.pages.renderer import Pages, WaitingView
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, refresh_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
-from gatekeeper.room.queue import Asking, Queue
+from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Script
-from gatekeeper.web.place import rfc3339
+from gatekeeper.web.waiting_status import rfc3339
 
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"
 
@@ -73,9 +73,9 @@ class Naive:
         claims = jwt.decode(
             request.cookies["gatekeeper"], SECRET, algorithms=["HS256"], audience=self.rules.room
         )
-        asking = Asking(VisitorId(claims["sub"]), claims["arr"], has_pass=False)
+        asking = PollRequest(VisitorId(claims["sub"]), claims["arr"], has_pass=False)
         [standing] = await self.queue._poll([asking])  # noqa: SLF001
-        assert isinstance(standing, Placed)
+        assert isinstance(standing, QueuePosition)
         response = web.json_response(self.place(standing), headers={"Cache-Control": "no-store"})
         if time.time() - claims["iat"] > self.rules.ticket_renewal_s:
             self.hand_out(response, VisitorId(claims["sub"]), standing)
@@ -84,7 +84,7 @@ class Naive:
     async def arrive(self, _request: web.Request) -> web.Response:
         visitor = new_visitor_id()
         [standing] = await self.queue._arrive([visitor])  # noqa: SLF001
-        assert isinstance(standing, Placed)
+        assert isinstance(standing, QueuePosition)
         page = self.template.render(self.place(standing))
         response = web.Response(
             body=gzip.compress(page.encode(), compresslevel=5),
@@ -96,7 +96,7 @@ class Naive:
         self.hand_out(response, visitor, standing)
         return response
 
-    def hand_out(self, response: web.Response, visitor: VisitorId, standing: Placed) -> None:
+    def hand_out(self, response: web.Response, visitor: VisitorId, standing: QueuePosition) -> None:
         now_s = time.time()
         claims = {
             "aud": self.rules.room,
@@ -108,7 +108,7 @@ class Naive:
         token = jwt.encode(claims, SECRET, algorithm="HS256", headers={"typ": "ticket+jwt"})
         response.set_cookie("gatekeeper", token, max_age=600, httponly=True, samesite="Lax")
 
-    def place(self, standing: Placed) -> dict[str, object]:
+    def place(self, standing: QueuePosition) -> dict[str, object]:
         assert self.state is not None
         rate = self.state.effective_rate_per_minute
         eta = eta_s(standing.ahead, rate_per_minute=rate)
@@ -137,7 +137,7 @@ def _template(pages: Pages) -> jinja2.Template:
         rate_per_minute=500.0,
         refresh_seconds=30,
         arrived_at=ARRIVED,
-        keep_place_minutes=10,
+        place_ttl_minutes=10,
     )
     page = pages.waiting(view).body.decode()
     for number, name in ((POSITION, "position"), (AHEAD, "ahead"), (LENGTH, "queue_length")):

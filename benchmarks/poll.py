@@ -30,11 +30,12 @@ import contenders
 from contenders import LOAD_CORE, SECRET, Running
 from report import table, write_section
 
-from gatekeeper.config import RoomConfig, load_config
-from gatekeeper.policy.decision import Placed
+from gatekeeper.config.load import load_config
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
-from gatekeeper.room.embedded import launched, store_command
+from gatekeeper.process.embedded import launched, store_command
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
 
@@ -49,8 +50,8 @@ ROOM = """
 [admission]
 rate = "1/h"
 burst = 1
-prove_within = "1h"
-abandon_after = "2h"
+confirm_timeout = "1h"
+heartbeat_timeout = "2h"
 [waiting]
 status = 200
 """
@@ -174,7 +175,7 @@ async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
         line += [
             (visitor, standing.arrival_us)
             for visitor, standing in zip(visitors, standings, strict=True)
-            if isinstance(standing, Placed)
+            if isinstance(standing, QueuePosition)
         ]
     await store.close()
     return line

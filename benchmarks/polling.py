@@ -23,10 +23,10 @@ import uvloop
 
 from benchmarks.report import table
 from benchmarks.rig import Rig, running_rig
-from gatekeeper.config import DEFAULT_ROOM, RoomConfig
+from gatekeeper.config.schema import DEFAULT_ROOM, RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
-from gatekeeper.room.batch import BATCH_LIMIT
+from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
 from tests.gates import SECRET
@@ -45,8 +45,8 @@ _ASK_AT_ONCE = 50
 _ADMISSION = """\
 rate = "500/min"
 max_active = 1
-prove_within = "1h"
-claim_within = "1h"
+confirm_timeout = "1h"
+claim_timeout = "1h"
 """
 
 
@@ -92,7 +92,7 @@ async def _line_up(rig: Rig) -> list[tuple[VisitorId, int]]:
     """Everyone's id and arrival, in order; the first has the slot and is left out."""
     room = RoomConfig.model_validate(
         {"name": DEFAULT_ROOM, "rate": "500/min", "max_active": 1}
-        | {"prove_within": "1h", "claim_within": "1h"}
+        | {"confirm_timeout": "1h", "claim_timeout": "1h"}
     )
     store = RedisStore(rig.store_url, timeout_s=10)
     queue = Queue(

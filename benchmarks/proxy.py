@@ -28,7 +28,7 @@ import load
 from contenders import SECRET, Running
 from report import table, write_section
 
-from gatekeeper.config import DEFAULT_ROOM
+from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, new_visitor_id
 
 USER_AGENT = (

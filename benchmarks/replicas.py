@@ -24,16 +24,16 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.report import table
-from gatekeeper.config import RoomConfig
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.embedded import start_events, start_store
+from gatekeeper.process.embedded import start_events, start_store
+from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
-from gatekeeper.room.live import LiveRoom
-from gatekeeper.room.seal import Seal
+from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
-from gatekeeper.room.view import View
+from gatekeeper.room.view import ReplicaView
 
 REPLICAS = 10
 RATE = "500/min"
@@ -45,22 +45,22 @@ START_AND_END_S = 45.0
 
 def room_of(name: str) -> RoomConfig:
     """Who waits here is kept without asking, so that nothing but releases is measured."""
-    return RoomConfig.model_validate({"name": name, "rate": RATE, "prove_within": "10m"})
+    return RoomConfig.model_validate({"name": name, "rate": RATE, "confirm_timeout": "10m"})
 
 
-class WatchedView(View):
+class WatchedView(ReplicaView):
     """Notes when the watermark rose, and what the store's clock said in the state that told it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.noted: list[tuple[int, int, int]] = []  # watermark, known at, told at
 
-    def hear_store(self, state: RoomState) -> None:
-        super().hear_store(state)
+    def update_from_store(self, state: RoomState) -> None:
+        super().update_from_store(state)
         self._note(state)
 
-    def hear_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
-        believed = super().hear_replica(state, sent_at_s=sent_at_s)
+    def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
+        believed = super().update_from_replica(state, sent_at_s=sent_at_s)
         self._note(state)
         return believed
 
@@ -75,9 +75,9 @@ async def pace(store_url: str, events_url: str, room: RoomConfig) -> None:
     store = RedisStore(store_url, timeout_s=5)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica=f"{os.getpid()}", seal=Seal([SECRET]))
+        events = NatsEvents(events_url, replica=f"{os.getpid()}", seal=EventSigner([SECRET]))
     view = WatchedView()
-    live = LiveRoom(store, events, Rules.of(room), replica=f"{os.getpid()}", view=view)
+    live = RoomReplica(store, events, Rules.of(room), replica=f"{os.getpid()}", view=view)
     await live.start()
     print("pacing", flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -119,7 +119,7 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
     name = "with-nats" if events_url != "off" else "without-nats"
     room = room_of(name)
     store = RedisStore(store_url, timeout_s=5)
-    crowd = LiveRoom(store, NoEvents(), Rules.of(room), replica="crowd")
+    crowd = RoomReplica(store, NoEvents(), Rules.of(room), replica="crowd")
     await crowd.queue.join(starting=True)
     await asyncio.gather(*(crowd.queue.arrive(new_visitor_id()) for _ in range(WAITING)))
     processes = [

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from gatekeeper.room.embedded import start_events, start_store
+from gatekeeper.process.embedded import start_events, start_store
 from tests.gates import SECRET, GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
 

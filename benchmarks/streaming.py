@@ -32,9 +32,9 @@ _HEAD_END = b"\r\n\r\n"
 _ADMISSION = """\
 rate = "{rate}/min"
 burst = 1
-claim_within = "1h"
-prove_within = "1h"
-abandon_after = "90s"
+claim_timeout = "1h"
+confirm_timeout = "1h"
+heartbeat_timeout = "90s"
 [waiting]
 updates = "{updates}"
 """

@@ -19,13 +19,14 @@ import click
 import uvloop
 
 from gatekeeper import __version__
-from gatekeeper.admin_client import AdminClient
-from gatekeeper.config import Config, load_config
-from gatekeeper.demo.command import simulate
+from gatekeeper.admin.client import AdminClient
+from gatekeeper.config.load import load_config
+from gatekeeper.config.schema import Config
+from gatekeeper.config.secrets import admin_secrets
+from gatekeeper.config.types import parse_message
 from gatekeeper.errors import ConfigError, GatekeeperError
-from gatekeeper.keys import admin_secrets
 from gatekeeper.policy.decision import Mode
-from gatekeeper.values import parse_message
+from gatekeeper.simulate.command import simulate
 
 _DEFAULT_FILE = Path("gatekeeper.toml")
 
@@ -59,8 +60,8 @@ def _load(path: Path | None, **flags: str | None) -> Config:
 def serve(config: Path | None, origin: str | None, rate: str | None, listen: str | None) -> None:
     """Run the gate in front of your site."""
     from gatekeeper.logs import set_up_logging
-    from gatekeeper.supervisor import Serving
-    from gatekeeper.supervisor import serve as run
+    from gatekeeper.process.supervisor import Serving
+    from gatekeeper.process.supervisor import serve as run
 
     loaded = _load(config, origin__url=origin, admission__rate=rate, server__listen=listen)
     set_up_logging(process="supervisor")
@@ -92,7 +93,7 @@ app.add_command(simulate)
 def check(config: Path | None) -> None:
     """Check the configuration, the templates, the certificate and the secrets; name problems."""
     from gatekeeper.logs import set_up_logging
-    from gatekeeper.supervisor import check_files
+    from gatekeeper.process.supervisor import check_files
 
     set_up_logging(process="check")
     loaded = _load(config)

@@ -7,7 +7,7 @@
 (() => {
   "use strict";
 
-  const MAX_BACKOFF_S = 60;   // below any sane abandon_after
+  const MAX_BACKOFF_S = 60;   // below any sane heartbeat_timeout
   const HIDDEN_S = 20;        // browsers stretch hidden timers to a minute at worst, so that a
   const MAX_HIDDEN_S = 45;    // place is still claimed within two
   const FIRST_POLL_S = 2;     // the first answer proves that the cookie is kept

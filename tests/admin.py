@@ -10,14 +10,15 @@ from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
-from gatekeeper.config import RoomConfig, RoomName
-from gatekeeper.pages.pages import Pages
+from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Watch
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.rules import Rules
 from gatekeeper.proxy.client import Network
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin import Admin, AuditLog, Credential, Guard, Watch
 from tests.gates import Visitor
 
 # One of each `POST` there is, to be followed by `&room=`.
@@ -67,7 +68,7 @@ async def running_admin(
         await seeing.start()
     admin = Admin(
         operators,
-        guard=Guard(credentials, audit=audit, trusted=trusted),
+        guard=AdminAuth(credentials, audit=audit, trusted=trusted),
         audit=audit,
         watch=seeing,
         events_on=False,

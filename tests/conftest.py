@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 import uvloop
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.servers import EventsServer, StoreServer
 
 hypothesis.settings.register_profile("dev", deadline=None)

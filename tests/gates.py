@@ -26,10 +26,12 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from gatekeeper.config import Config, RoomName, load_config
+from gatekeeper.config.load import load_config
+from gatekeeper.config.schema import Config
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Keyring, Token, Tokens
-from gatekeeper.room.live import LiveRoom
-from gatekeeper.worker import Plan, Worker
+from gatekeeper.process.worker import Worker, WorkerPlan
+from gatekeeper.room.replica import RoomReplica
 
 SECRET = b"a secret of the tests, longer than 32 bytes"
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
@@ -116,7 +118,7 @@ class Gate:
     worker: Worker
     url: str
 
-    def room(self, name: str) -> LiveRoom:
+    def room(self, name: str) -> RoomReplica:
         return self.worker.rooms[RoomName(name)]
 
     async def allow(self, room: str, count: int) -> None:
@@ -142,7 +144,7 @@ async def running_gate(
     with TemporaryDirectory() as folder:
         text = f'[origin]\nurl = "{origin_url}"\n{toml}'
         config = config_of(text, folder=Path(folder))
-        worker = Worker(Plan(config, store_url, events_url, secrets, "127.0.0.1", 0))
+        worker = Worker(WorkerPlan(config, store_url, events_url, secrets, "127.0.0.1", 0))
         await worker.start()
         scheme = "https" if config.server.tls else "http"
         try:
@@ -307,7 +309,9 @@ class GateProcess:
         return descendants(self.process.pid)
 
     def workers(self) -> list[int]:
-        return [pid for pid, command in self.pids().items() if "gatekeeper.worker" in command]
+        return [
+            pid for pid, command in self.pids().items() if "gatekeeper.process.worker" in command
+        ]
 
     async def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`gatekeeper …` against this gate."""

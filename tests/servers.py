@@ -20,7 +20,7 @@ from typing import Self, TypeVar, cast
 
 import redis
 
-from gatekeeper.room.embedded import events_command, launched, store_command
+from gatekeeper.process.embedded import events_command, launched, store_command
 
 T = TypeVar("T")
 

@@ -22,15 +22,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gatekeeper.config import load_config
-from gatekeeper.demo.crowd import run_crowd
-from gatekeeper.demo.origin import start_origin
-from gatekeeper.demo.plan import CrowdPlan, Shares
-from gatekeeper.demo.report import LiveReport
-from gatekeeper.demo.witness import Progress
+from gatekeeper.config.load import load_config
+from gatekeeper.demo.shop import start_origin
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.logs import set_up_logging
-from gatekeeper.supervisor import Serving, serve
+from gatekeeper.process.supervisor import Serving, serve
+from gatekeeper.simulate.crowd import run_crowd
+from gatekeeper.simulate.observer import Progress
+from gatekeeper.simulate.plan import CrowdPlan, Shares
+from gatekeeper.simulate.summary import LiveReport
 
 _HOST = "127.0.0.1"
 _PORT, _ADMIN_PORT = 8080, 8081

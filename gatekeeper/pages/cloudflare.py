@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from gatekeeper.pages.views import WaitingView
+from gatekeeper.pages.waiting_view import WaitingView
 
 # A line like ours in Cloudflare's terms.
 _CONSTANT: dict[str, object] = {

@@ -17,8 +17,8 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.pages.cloudflare import variables
 from gatekeeper.pages.languages import Language
 from gatekeeper.pages.slots import Values
-from gatekeeper.pages.views import WaitingView
 from gatekeeper.pages.waiting_page import Shown
+from gatekeeper.pages.waiting_view import WaitingView
 
 SUFFIX = ".mustache"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gatekeeper.pages.views import DEFAULT_TITLE, State, WaitingView
+from gatekeeper.pages.waiting_view import DEFAULT_TITLE, State, WaitingView
 
 _WAITING = WaitingView(
     title=DEFAULT_TITLE,
@@ -20,7 +20,7 @@ _WAITING = WaitingView(
     rate_per_minute=500.0,
     refresh_seconds=5,
     arrived_at="2000-01-01T12:00:00Z",
-    keep_place_minutes=10,
+    place_ttl_minutes=10,
 )
 
 # One of each state, by its name.

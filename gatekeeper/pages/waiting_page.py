@@ -15,13 +15,13 @@ from typing import Protocol
 import structlog
 from markupsafe import Markup
 
-from gatekeeper.pages.compose import Composer
+from gatekeeper.pages.composer import Composer
+from gatekeeper.pages.content import Content, Filled, Page, Rendered
 from gatekeeper.pages.languages import Language, language
-from gatekeeper.pages.page import Content, Filled, Page, Rendered
 from gatekeeper.pages.samples import PLACES, STATES
 from gatekeeper.pages.slots import Slot, Value, Values, has_mark
 from gatekeeper.pages.templates import Templates
-from gatekeeper.pages.views import DEFAULT_TITLE, WaitingView, wait_range
+from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView, wait_range
 
 _OF_VIEW = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
 _OF_WAIT = ("low", "high", "text")
@@ -140,7 +140,7 @@ class WaitingTemplate:
             view.room,
             view.message,
             view.rate_per_minute,
-            view.keep_place_minutes,
+            view.place_ttl_minutes,
             view.updates,
             wait_range(view.eta_seconds).unit,
             view.position is None,

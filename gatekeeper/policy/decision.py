@@ -9,7 +9,7 @@ of reach is a fact in `RoomView`, not an exception. Every branch that nothing na
     ticket     up      Poll (the heartbeat, and the claim once released)
     ticket     down    released by the last watermark: EnterWithoutStore, else KeepWaiting
     none       up      Arrive
-    none       down    `on_store_loss`: StampWithoutStore or EnterByShare
+    none       down    `store_failure_mode`: StampWithoutStore or EnterByShare
 """
 
 from __future__ import annotations
@@ -119,10 +119,10 @@ def decide(token: Token | None, view: RoomView, *, rules: Rules, now_s: float) -
             assert_never(token)
 
 
-def passes_in_silence(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> bool:
+def is_forwarded_unchanged(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> bool:
     """Whether `decide` says: Forward, and do not renew. Asked of every request inside."""
     return (
-        pass_.proven
+        pass_.confirmed
         and now_s < pass_.expires_at_s
         and now_s - pass_.issued_at_s < rules.pass_renewal_s
         and pass_.issued_at_s >= view.born_s
@@ -134,12 +134,12 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     if now_s >= pass_.expires_at_s:
         return Refuse("expired pass")
     age_s = now_s - pass_.issued_at_s
-    if pass_.proven:
+    if pass_.confirmed:
         is_unknown = pass_.issued_at_s < view.born_s
         return Forward(pass_, renew=is_unknown or age_s >= rules.pass_renewal_s)
-    # Until `prove_within` the store surely holds the slot. Later it may have gone to another
+    # Until `confirm_timeout` the store surely holds the slot. Later it may have gone to another
     # visitor, and only the store can say so; with the store away the pass itself counts.
-    if age_s < rules.prove_within_s or not view.store_up:
+    if age_s < rules.confirm_timeout_s or not view.store_up:
         return Forward(pass_, renew=True)
     return Poll(pass_.visitor, pass_.arrival_us)
 
@@ -161,7 +161,7 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
         case Mode.HOLD | Mode.ENDED:
             return StampWithoutStore()
         case Mode.AUTO:
-            return EnterByShare() if rules.on_store_loss == "open" else StampWithoutStore()
+            return EnterByShare() if rules.store_failure_mode == "open" else StampWithoutStore()
         case _:
             assert_never(view.mode)
 
@@ -169,7 +169,7 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 # What the store says of one visitor.
 
 
-class Placed(NamedTuple):
+class QueuePosition(NamedTuple):
     """In line at `arrival_us` with `ahead` people before them."""
 
     arrival_us: int
@@ -177,19 +177,19 @@ class Placed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class SlotGrant:
     """Holds a slot; `proven` when they have shown that they keep their token."""
 
     arrival_us: int
-    proven: bool
+    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class VoidToken:
     """Left, was revoked, or spent the ticket: the token counts no more."""
 
 
-Standing = Placed | Granted | Gone
+Standing = QueuePosition | SlotGrant | VoidToken
 
 
 def ticket_of(visitor: VisitorId, *, arrival_us: int, rules: Rules, now_s: float) -> Ticket:
@@ -198,10 +198,10 @@ def ticket_of(visitor: VisitorId, *, arrival_us: int, rules: Rules, now_s: float
 
 
 def pass_of(
-    visitor: VisitorId, *, arrival_us: int, proven: bool, rules: Rules, now_s: float
+    visitor: VisitorId, *, arrival_us: int, confirmed: bool, rules: Rules, now_s: float
 ) -> Pass:
     """A first pass as issued at `now_s`."""
-    ends_at_s = now_s + rules.session_limit_s
+    ends_at_s = now_s + rules.session_absolute_timeout_s
     return Pass(
         room=rules.room,
         visitor=visitor,
@@ -209,7 +209,7 @@ def pass_of(
         issued_at_s=now_s,
         expires_at_s=min(now_s + rules.pass_life_s, ends_at_s),
         ends_at_s=ends_at_s,
-        proven=proven,
+        confirmed=confirmed,
     )
 
 
@@ -222,7 +222,7 @@ def renewed(pass_: Pass, *, rules: Rules, now_s: float) -> Pass:
         issued_at_s=now_s,
         expires_at_s=min(now_s + rules.pass_life_s, pass_.ends_at_s),
         ends_at_s=pass_.ends_at_s,
-        proven=True,
+        confirmed=True,
     )
 
 
@@ -232,21 +232,23 @@ def conclude(
     """The token the visitor goes on with after the store's answer; None: start anew.
 
     `held` is the token they came with. A pass that is claimed again (by a second tab, or late)
-    keeps its end: asking twice never makes a session longer than `session_limit`.
+    keeps its end: asking twice never makes a session longer than `session_absolute_timeout`.
     """
     match standing:
-        case Gone():
+        case VoidToken():
             return None
-        case Placed(arrival_us=arrival_us):
+        case QueuePosition(arrival_us=arrival_us):
             if isinstance(held, Ticket) and held.arrival_us == arrival_us:
                 # Whoever brings that of their arrival has kept it, and is told so by another.
                 renewal_s = FIRST_TICKET_S if held.is_first else rules.ticket_renewal_s
                 if now_s - held.issued_at_s < renewal_s:
                     return held
             return ticket_of(visitor, arrival_us=arrival_us, rules=rules, now_s=now_s)
-        case Granted(arrival_us=arrival_us, proven=proven):
+        case SlotGrant(arrival_us=arrival_us, confirmed=confirmed):
             if isinstance(held, Pass):
                 return renewed(held, rules=rules, now_s=now_s)
-            return pass_of(visitor, arrival_us=arrival_us, proven=proven, rules=rules, now_s=now_s)
+            return pass_of(
+                visitor, arrival_us=arrival_us, confirmed=confirmed, rules=rules, now_s=now_s
+            )
         case _:
             assert_never(standing)

@@ -12,7 +12,7 @@ _UNKNOWN_S = 10.0
 _SPREAD, _SPREAD_STEPS = 0.1, 997
 _BEAT_FLOOR_S = 0.02
 _BEAT_CEILING_S = 0.25
-IDLE_BEAT_S = 1.0  # with nobody waiting: newcomers take their own admissions
+IDLE_TICK_S = 1.0  # with nobody waiting: newcomers take their own admissions
 
 
 def eta_s(ahead: int, *, rate_per_minute: float) -> int | None:
@@ -38,11 +38,13 @@ def refresh_s(
     within five seconds of their turn, are told 1 and never learn of it later than that.
 
     Farther back up to a tenth less, by the microsecond of arrival, so that those who were told
-    together do not ask together. A newcomer is told to come back well within `prove_within`, which
+    together do not ask together. A newcomer is told to come back well within `confirm_timeout`, which
     sweeps those who do not. `ahead` is None when nobody knows it. The rate of a line that is held
     is that at which it will move.
     """
-    ceiling_s = min(rules.longest_refresh_s, rules.prove_within_s / 2 if newcomer else math.inf)
+    ceiling_s = min(
+        rules.longest_poll_interval_s, rules.confirm_timeout_s / 2 if newcomer else math.inf
+    )
     if ahead is None:
         wanted_s = _UNKNOWN_S
     else:
@@ -53,14 +55,14 @@ def refresh_s(
     return max(1, told_s - int(told_s * _SPREAD * (arrival_us % _SPREAD_STEPS) / _SPREAD_STEPS))
 
 
-def beat_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
+def tick_interval_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
     """How long the pacer sleeps between two calls, seconds.
 
     Half the time in which the bucket fills, so that no admission is lost to a full bucket while
     people wait, within bounds that neither burden the store nor keep anyone from their turn.
     """
     if waiting == 0:
-        return IDLE_BEAT_S
+        return IDLE_TICK_S
     if rate_per_minute <= 0:
         return _BEAT_CEILING_S
     return min(_BEAT_CEILING_S, max(_BEAT_FLOOR_S, burst / (rate_per_minute / 60) / 2))
@@ -69,14 +71,14 @@ def beat_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
 def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
     """How long an emptied store releases nobody, so that all who wait can return, seconds.
 
-    At least `prove_within`, and longer than the longest interval that was told to anyone.
+    At least `confirm_timeout`, and longer than the longest interval that was told to anyone.
     """
     longest_told_s = refresh_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
-    return max(rules.prove_within_s, longest_told_s * 1.25)
+    return max(rules.confirm_timeout_s, longest_told_s * 1.25)
 
 
 class LocalBucket:
-    """A token bucket of one replica's own, for `on_store_loss = "open"`.
+    """A token bucket of one replica's own, for `store_failure_mode = "open"`.
 
     Its rate and burst are the room's divided by the replicas last counted, so that all of them
     together stay within what the room allows. It starts empty: the shared bucket may have been

@@ -16,7 +16,8 @@ from posixpath import normpath
 from typing import Final
 from urllib.parse import unquote
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 
 _PLAIN = re.compile(r"(/[A-Za-z0-9_~-]+)*/?")  # has one reading only
 _SLASHES = re.compile(r"/{2,}")

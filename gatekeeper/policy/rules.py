@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 
 _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 120.0
@@ -27,30 +28,30 @@ class Rules:
     rate_per_minute: float
     burst: int
     max_active: int
-    session_s: float
-    session_limit_s: float
-    claim_within_s: float
-    prove_within_s: float
-    abandon_after_s: float
-    keep_place_s: float
-    on_store_loss: Literal["hold", "open"]
-    refresh_ceiling_s: float
+    session_idle_timeout_s: float
+    session_absolute_timeout_s: float
+    claim_timeout_s: float
+    confirm_timeout_s: float
+    heartbeat_timeout_s: float
+    place_ttl_s: float
+    store_failure_mode: Literal["closed", "open"]
+    poll_interval_max_s: float
     updates: Literal["poll", "stream"] = "poll"
     # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
     ticket_renewal_s: float = field(init=False)
-    # The longest interval told to a waiting visitor: two polls fit in `abandon_after` with their
-    # jitter, so that one may be lost, and in `claim_within`, since one who was released learns of
+    # The longest interval told to a waiting visitor: two polls fit in `heartbeat_timeout` with their
+    # jitter, so that one may be lost, and in `claim_timeout`, since one who was released learns of
     # it by asking.
-    longest_refresh_s: float = field(init=False)
+    longest_poll_interval_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         """What every request or every poll looks at, and so is no property."""
-        within_s = min(self.abandon_after_s, self.claim_within_s) * _SHARE_OF_PATIENCE
+        within_s = min(self.heartbeat_timeout_s, self.claim_timeout_s) * _SHARE_OF_PATIENCE
         for name, value_s in (
-            ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_s / 10)),
-            ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.keep_place_s / 5)),
-            ("longest_refresh_s", max(_REFRESH_FLOOR_S, min(self.refresh_ceiling_s, within_s))),
+            ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
+            ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.place_ttl_s / 5)),
+            ("longest_poll_interval_s", max(_REFRESH_FLOOR_S, min(self.poll_interval_max_s, within_s))),
         ):
             object.__setattr__(self, name, value_s)
 
@@ -61,27 +62,27 @@ class Rules:
             rate_per_minute=room.rate,
             burst=room.burst,
             max_active=room.max_active,
-            session_s=room.session,
-            session_limit_s=room.session_limit,
-            claim_within_s=room.claim_within,
-            prove_within_s=room.prove_within,
-            abandon_after_s=room.abandon_after,
-            keep_place_s=room.keep_place,
-            on_store_loss=room.on_store_loss,
-            refresh_ceiling_s=room.refresh_ceiling,
+            session_idle_timeout_s=room.session_idle_timeout,
+            session_absolute_timeout_s=room.session_absolute_timeout,
+            claim_timeout_s=room.claim_timeout,
+            confirm_timeout_s=room.confirm_timeout,
+            heartbeat_timeout_s=room.heartbeat_timeout,
+            place_ttl_s=room.place_ttl,
+            store_failure_mode=room.store_failure_mode,
+            poll_interval_max_s=room.poll_interval_max,
             updates=room.updates,
         )
 
     @property
     def pass_life_s(self) -> float:
         """From issue to expiry, so that `session_s` after the last use is always granted."""
-        return self.session_s + self.pass_renewal_s
+        return self.session_idle_timeout_s + self.pass_renewal_s
 
     @property
     def ticket_life_s(self) -> float:
         """From issue to expiry, so that an absence of `keep_place_s` is always forgiven, also after
         a stream, on which no ticket is renewed."""
-        return self.keep_place_s + self.ticket_renewal_s + self.stream_life_s
+        return self.place_ttl_s + self.ticket_renewal_s + self.stream_life_s
 
     @property
     def stream_life_s(self) -> float:
@@ -89,17 +90,17 @@ class Rules:
         return _STREAM_LIFE_S if self.updates == "stream" else 0.0
 
     @property
-    def unproven_slot_s(self) -> float:
+    def unconfirmed_slot_s(self) -> float:
         """How long the store holds the slot of a newcomer who has shown no cookie yet."""
-        return min(self.prove_within_s + _SLOT_MARGIN_S, self.pass_life_s)
+        return min(self.confirm_timeout_s + _SLOT_MARGIN_S, self.pass_life_s)
 
     @property
     def revoked_for_s(self) -> float:
         """After this long no token of a revoked visitor can be valid."""
-        return max(self.session_limit_s, self.ticket_life_s)
+        return max(self.session_absolute_timeout_s, self.ticket_life_s)
 
     @property
     def spent_for_s(self) -> float:
         """How long a visitor whose pass expired must be remembered, so that the ticket it was
         bought with is not honoured twice. 0 when that ticket is sure to have expired first."""
-        return self.ticket_life_s if self.ticket_life_s > self.session_s else 0.0
+        return self.ticket_life_s if self.ticket_life_s > self.session_idle_timeout_s else 0.0

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, NewType, TypeGuard
 
 import orjson
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 
 VisitorId = NewType("VisitorId", str)
 
@@ -71,7 +71,7 @@ class Pass(NamedTuple):
     issued_at_s: float
     expires_at_s: float
     ends_at_s: float
-    proven: bool = True
+    confirmed: bool = True
 
 
 Token = Ticket | Pass
@@ -180,7 +180,7 @@ class Tokens:
         if isinstance(token, Ticket):
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
-        if not token.proven:
+        if not token.confirmed:
             claims["new"] = True
         return self._keyring.sign(claims, kind=_PASS)
 
@@ -227,7 +227,7 @@ class Tokens:
             issued_at_s=issued_at_s,
             expires_at_s=min(expires_at_s, ends_at_s),
             ends_at_s=ends_at_s,
-            proven=claims.get("new") is not True,
+            confirmed=claims.get("new") is not True,
         )
 
 

@@ -7,19 +7,19 @@ web.gate ─▶ check_request ─▶ client_of ─▶ Forwarder.forward ─▶ R
                                               └─ tunnel: both, after a 101
 """
 
-from gatekeeper.proxy.check import check_request
+from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
 from gatekeeper.proxy.client import client_of
-from gatekeeper.proxy.crossing import Client, Crossing, OnHead, Relayed
-from gatekeeper.proxy.forward import Forwarder
-from gatekeeper.proxy.server import SERVER_OPTIONS
+from gatekeeper.proxy.context import Client, ForwardContext, OnHead, ProxiedResponse
+from gatekeeper.proxy.forwarder import Forwarder
+from gatekeeper.proxy.request_check import check_request
 
 __all__ = [
     "SERVER_OPTIONS",
     "Client",
-    "Crossing",
+    "ForwardContext",
     "Forwarder",
     "OnHead",
-    "Relayed",
+    "ProxiedResponse",
     "check_request",
     "client_of",
 ]

@@ -13,10 +13,10 @@ from functools import lru_cache
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
-from gatekeeper.proxy.answer import Answer, tokens
-from gatekeeper.proxy.crossing import Crossing, Fields
+from gatekeeper.proxy.context import Fields, ForwardContext
+from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.proxy.framing import Body
-from gatekeeper.proxy.plain import PlainRequest
+from gatekeeper.proxy.response import ResponseHead, tokens
 
 _HOP_BY_HOP = frozenset(
     {
@@ -65,7 +65,7 @@ def wants_upgrade(request: BaseRequest) -> bool:
 
 
 def request_head(
-    request: BaseRequest, crossing: Crossing, *, origin_host: bytes, preserve_host: bool
+    request: BaseRequest, crossing: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
     """The head for the origin, from the request line to the empty line.
 
@@ -109,7 +109,7 @@ def request_head(
 
 
 def plain_head(
-    request: PlainRequest, crossing: Crossing, *, origin_host: bytes, preserve_host: bool
+    request: PlainRequest, crossing: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
     """The same as `request_head`, for a plain request."""
     parts = [
@@ -129,7 +129,7 @@ def plain_head(
     return b"\r\n".join(parts)
 
 
-def _introduction(crossing: Crossing) -> bytes:
+def _introduction(crossing: ForwardContext) -> bytes:
     """Who is coming, as the gate knows it, and the end of the head."""
     client = crossing.client
     said = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
@@ -149,7 +149,7 @@ def _introduction(crossing: Crossing) -> bytes:
 
 
 def response_head(
-    answer: Answer, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
+    answer: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
 ) -> bytes:
     """The head of a final answer for the client; the framing is ours, the rest the origin's."""
     lines = answer.lines
@@ -166,12 +166,12 @@ def response_head(
     return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, lines)
 
 
-def interim_head(answer: Answer) -> bytes:
+def interim_head(answer: ResponseHead) -> bytes:
     """A 1xx answer for a client of HTTP/1.1."""
     return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, answer.lines)
 
 
-def switching_head(answer: Answer, *, added: Fields) -> bytes:
+def switching_head(answer: ResponseHead, *, added: Fields) -> bytes:
     """A 101 for the client, which ends HTTP on its connection."""
     parts = [
         b"HTTP/1.1 101 %b" % answer.reason,

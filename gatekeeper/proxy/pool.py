@@ -12,7 +12,7 @@ import ssl
 
 from yarl import URL
 
-from gatekeeper.config import OriginConfig
+from gatekeeper.config.schema import OriginConfig
 from gatekeeper.errors import OriginTimeout, OriginUnreachable, StartError
 from gatekeeper.proxy.upstream import OriginConnection
 

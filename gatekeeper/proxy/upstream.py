@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from gatekeeper.errors import GatekeeperError, OriginProtocolError, OriginTimeout
-from gatekeeper.proxy.answer import Answer, read_answer
+from gatekeeper.proxy.response import ResponseHead, parse_response_head
 
 _FAREWELL_S = 5.0  # how long a closing connection may take to send what it still holds
 
@@ -86,9 +86,9 @@ class OriginConnection(asyncio.Protocol):
         if not (self.ended or self._transport.is_closing()):
             self._transport.write(data)
 
-    async def next_head(self) -> Answer:
+    async def next_head(self) -> ResponseHead:
         """The next head, interim ones too."""
-        while (answer := read_answer(self._buffer)) is None:
+        while (answer := parse_response_head(self._buffer)) is None:
             if self.ended:
                 raise OriginClosed("the origin closed without an answer") from self.broken
             await self.changed()

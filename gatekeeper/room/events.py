@@ -24,11 +24,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.figures import Figures, parse_figures
-from gatekeeper.room.seal import Seal
+from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState, parse_json
+from gatekeeper.room.worker_figures import Figures, parse_figures
 
 _CONNECT_TIMEOUT_S = 2
 _RECONNECT_WAIT_S = 1
@@ -47,8 +47,8 @@ log = structlog.get_logger()
 class Listener(Protocol):
     """A room as the events see it."""
 
-    def hear_state(self, state: RoomState, *, sent_at_s: float) -> None: ...
-    def hear_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
+    def receive_state(self, state: RoomState, *, sent_at_s: float) -> None: ...
+    def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
 
 
 class Events(Protocol):
@@ -110,7 +110,7 @@ class NatsEvents:
         url: str,
         *,
         replica: str,
-        seal: Seal,
+        seal: EventSigner,
         on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
@@ -241,7 +241,7 @@ class NatsEvents:
         except (ValueError, TypeError, RecursionError) as error:
             self._not_understood(message, error)
             return
-        self._listeners[_room_of(message.subject)].hear_state(state, sent_at_s=sent_at_s)
+        self._listeners[_room_of(message.subject)].receive_state(state, sent_at_s=sent_at_s)
 
     async def _on_revoked(self, message: Msg) -> None:
         try:
@@ -249,7 +249,7 @@ class NatsEvents:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._not_understood(message, error)
             return
-        self._listeners[_room_of(message.subject)].hear_revoked(visitors, count=count)
+        self._listeners[_room_of(message.subject)].receive_revoked(visitors, count=count)
 
     async def _on_figures(self, message: Msg) -> None:
         try:

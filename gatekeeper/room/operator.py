@@ -18,7 +18,7 @@ from gatekeeper.room.events import Events
 from gatekeeper.room.queue import Left, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store
-from gatekeeper.room.view import View
+from gatekeeper.room.view import ReplicaView
 
 _REPLICAS_NEED_S = 2.0  # each calls the store within its pacer's longest pause, and a time-out
 
@@ -29,13 +29,13 @@ class Operator:
     def __init__(self, store: Store, events: Events, rules: Rules) -> None:
         self.rules = rules
         self._events = events
-        self._view = View()
+        self._view = ReplicaView()
         self._queue = Queue(
             store,
             rules,
             replica="",
-            on_state=self._view.hear_store,
-            newest_known=lambda: self._view.vouched,
+            on_state=self._view.update_from_store,
+            newest_known=lambda: self._view.store_state,
             on_loss=self._wait_for_replicas,
         )
         self._grant_after_s = 0.0  # of the monotonic clock

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Gone, Granted, Mode, Placed, Standing
+from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.batch import Batcher
+from gatekeeper.room.batching import Batcher
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import Reply, Script, Store, load_script, room_keys
 
@@ -35,7 +35,7 @@ _CONTROL = load_script("control")
 _JOIN = load_script("join")
 
 
-class Asking(NamedTuple):
+class PollRequest(NamedTuple):
     """One visitor's poll: the arrival by their token, and whether that token is a pass.
 
     `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place
@@ -89,21 +89,23 @@ class Queue:
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
-    async def arrive(self, visitor: VisitorId) -> Granted | Placed:
+    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition:
         """A newcomer: a slot if one is due and nobody waits, else the last place."""
         return await self._arrivals.ask(visitor)
 
-    async def poll(self, asking: Asking) -> Standing:
+    async def poll(self, asking: PollRequest) -> Standing:
         """The heartbeat of one who waits, and the claim of one who was released."""
         return await self._polls.ask(asking)
 
     def arrive_soon(
-        self, visitor: VisitorId, then: Callable[[Granted | Placed | BaseException], None]
+        self, visitor: VisitorId, then: Callable[[SlotGrant | QueuePosition | BaseException], None]
     ) -> None:
         """`arrive`, with the answer or the error for `then`."""
         self._arrivals.ask_soon(visitor, then)
 
-    def poll_soon(self, asking: Asking, then: Callable[[Standing | BaseException], None]) -> None:
+    def poll_soon(
+        self, asking: PollRequest, then: Callable[[Standing | BaseException], None]
+    ) -> None:
         """`poll`, with the answer or the error for `then`."""
         self._polls.ask_soon(asking, then)
 
@@ -120,7 +122,7 @@ class Queue:
             self._replica,
             str(rules.burst),
             str(rules.max_active),
-            _us(rules.claim_within_s),
+            _us(rules.claim_timeout_s),
             _us(rules.spent_for_s),
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
@@ -212,29 +214,29 @@ class Queue:
         for batcher in (self._arrivals, self._polls, self._touches):
             await batcher.close()
 
-    async def _arrive(self, visitors: Sequence[VisitorId]) -> list[Granted | Placed]:
+    async def _arrive(self, visitors: Sequence[VisitorId]) -> list[SlotGrant | QueuePosition]:
         rules = self._rules
         _, rest = await self._run(
             _ARRIVE,
             str(rules.burst),
             str(rules.max_active),
-            _us(rules.prove_within_s),
-            _us(rules.unproven_slot_s),
+            _us(rules.confirm_timeout_s),
+            _us(rules.unconfirmed_slot_s),
             _us(rules.spent_for_s),
             *visitors,
         )
         return [
-            Granted(int(arrival), proven=False)
+            SlotGrant(int(arrival), confirmed=False)
             if ahead == b"in"
-            else Placed(int(arrival), int(ahead))
+            else QueuePosition(int(arrival), int(ahead))
             for arrival, ahead in zip(*[iter(rest)] * 2, strict=True)
         ]
 
-    async def _poll(self, batch: Sequence[Asking]) -> list[Standing]:
+    async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
         rules = self._rules
         _, rest = await self._run(
             _POLL,
-            _us(rules.abandon_after_s),
+            _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(self._recovery_window_s(self._newest_known())),
             str(rules.burst),
@@ -286,11 +288,11 @@ class Queue:
 def _standing(answer: bytes | int, arrival_us: int) -> Standing:
     match answer:
         case b"in":
-            return Granted(arrival_us, proven=True)
+            return SlotGrant(arrival_us, confirmed=True)
         case b"gone":
-            return Gone()
+            return VoidToken()
         case int(ahead):
-            return Placed(arrival_us, ahead)
+            return QueuePosition(arrival_us, ahead)
         case _:
             raise StoreError("the store gave an answer that is not ours")
 

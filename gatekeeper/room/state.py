@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from gatekeeper.config.types import parse_message
 from gatekeeper.policy.decision import Mode
-from gatekeeper.values import parse_message
 
 _FIELDS_IN_REPLY = 19
 _TEXTS = ("mode", "message")

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import hiredis
 
 from gatekeeper import metrics
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.room.wire import Address, Wire
+from gatekeeper.room.resp_connection import Address, Wire
 
 Reply = list[bytes | int]
 

@@ -26,7 +26,7 @@ _LATEST_S = 5.0  # no answer is that late
 NO_STORE_YET = RoomView(mode=Mode.AUTO, watermark_us=0, revoked=frozenset(), store_up=False)
 
 
-class View:
+class ReplicaView:
     """The knowledge of one replica about one room."""
 
     def __init__(
@@ -41,7 +41,7 @@ class View:
         self._born_s = 0.0
         self._revoked: dict[VisitorId, float] = {}
         self.state: RoomState | None = None  # the newest, whoever said it
-        self.vouched: RoomState | None = None  # the newest that the store itself said
+        self.store_state: RoomState | None = None  # the newest that the store itself said
         self.store_up = False
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
@@ -54,17 +54,17 @@ class View:
         """The store's clock as best known, seconds since the epoch."""
         return self._monotonic_s() + self._offset_s
 
-    def hear_store(self, state: RoomState) -> None:
+    def update_from_store(self, state: RoomState) -> None:
         """A state from the store itself, just now."""
-        self._set_clock(state.now_us / 1_000_000, is_first=self.vouched is None)
-        if self.vouched is not None and state.watermark_us < self.vouched.watermark_us:
+        self._set_clock(state.now_us / 1_000_000, is_first=self.store_state is None)
+        if self.store_state is not None and state.watermark_us < self.store_state.watermark_us:
             # A store that forgot: its other news counts, its watermark does not.
-            state = replace(state, watermark_us=self.vouched.watermark_us)
-        if self.vouched is not None and state.epoch != self.vouched.epoch:
+            state = replace(state, watermark_us=self.store_state.watermark_us)
+        if self.store_state is not None and state.epoch != self.store_state.epoch:
             # Not in the future, where the epoch of a clock that was set back may be.
             self._born_s = min(state.epoch / 1_000_000, self.now_s())
-        if state.newer_than(self.vouched):
-            self.vouched = state
+        if state.newer_than(self.store_state):
+            self.store_state = state
         if state.newer_than(self.state):
             self.state = state
         self._decide_with(self.state)
@@ -82,11 +82,11 @@ class View:
             kept_s = offset_s
         self._offset_s, self._heard_at_s = kept_s, heard_at_s
 
-    def hear_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
+    def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
         """A state that another replica published. False: not believed, the store must be asked."""
-        if self.vouched is None:
+        if self.store_state is None:
             self._set_clock(sent_at_s, is_first=self.state is None)
-        elif state.epoch != self.vouched.epoch:
+        elif state.epoch != self.store_state.epoch:
             return False
         held_us = self.state.watermark_us if self.state else 0
         if state.newer_than(self.state) and state.watermark_us >= held_us:
@@ -96,8 +96,8 @@ class View:
 
     def settle(self, held: RoomState | None) -> None:
         """The store has answered since `held` was heard: what it did not confirm was never so."""
-        if self.state is held and self.state is not self.vouched:
-            self.state = self.vouched
+        if self.state is held and self.state is not self.store_state:
+            self.state = self.store_state
             self._decide_with(self.state)
 
     def regain_store(self) -> None:

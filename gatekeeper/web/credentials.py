@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gatekeeper.config import DEFAULT_ROOM, RoomName
+from gatekeeper.config.schema import DEFAULT_ROOM
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Token, Tokens
-from gatekeeper.web.reply import QUEUE_TOKEN, Asked
+from gatekeeper.web.message import QUEUE_TOKEN, RequestFacts
 
 _HOST_PREFIX = "__Host-"
 _MOST_CANDIDATES = 4
@@ -37,10 +38,10 @@ class Credentials:
         self._plain_pattern = _value_of(self._plain)
         self._secure_pattern = _value_of(self._secure)
 
-    def read(self, asked: Asked, *, secure: bool, now_s: float) -> Held:
-        if asked.queue_token is not None:
-            return Held(self._tokens.read(asked.queue_token, now_s=now_s), by_header=True)
-        for cookies in asked.cookies:
+    def read(self, facts: RequestFacts, *, secure: bool, now_s: float) -> Held:
+        if facts.queue_token is not None:
+            return Held(self._tokens.read(facts.queue_token, now_s=now_s), by_header=True)
+        for cookies in facts.cookies:
             token = self.read_cookie(cookies, secure=secure, now_s=now_s)
             if token is not None:
                 return Held(token, by_header=False)

@@ -13,16 +13,16 @@ from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from gatekeeper import metrics
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.pages.languages import N_
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Token
 from gatekeeper.proxy import Client
-from gatekeeper.web.answers import Answers
+from gatekeeper.web.admission import Admission, Admit, Wait
 from gatekeeper.web.credentials import Credentials, Held
-from gatekeeper.web.entrance import Enter, Entrance, Stay
-from gatekeeper.web.place import Place, admitted_json, place_of
-from gatekeeper.web.reply import Asked, Reply
+from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.waiting_status import WaitingStatus, admitted_json, waiting_status_of
 
 PREFIX = "/.gatekeeper/"
 _NONE = {"state": "none"}
@@ -34,15 +34,15 @@ _READ, _WRITE = ("GET", "HEAD"), ("POST",)
 class Visit(NamedTuple):
     """One request at one room's entrance: what it came with, and how a token goes back."""
 
-    entrance: Entrance
+    admission: Admission
     credentials: Credentials
     held: Held
     secure: bool
 
-    def place(self, stay: Stay) -> Place:
+    def place(self, stay: Wait) -> WaitingStatus:
         """Where one who stays stands now."""
-        room = self.entrance.room
-        return place_of(stay.ticket, stay.placed, room.view.state, rules=room.rules)
+        room = self.admission.room
+        return waiting_status_of(stay.ticket, stay.placed, room.view.state, rules=room.rules)
 
     def headers(self, token: Token | None) -> tuple[tuple[str, str], ...]:
         """The headers that hand `token` to the visitor; None takes back what they hold."""
@@ -50,22 +50,24 @@ class Visit(NamedTuple):
             token,
             by_header=self.held.by_header,
             secure=self.secure,
-            now_s=self.entrance.now_s(),
+            now_s=self.admission.now_s(),
         )
 
 
-def stay_reply(answers: Answers, asked: Asked, *, visit: Visit, stay: Stay) -> Reply:
+def waiting_response(
+    responses: Responses, facts: RequestFacts, *, visit: Visit, stay: Wait
+) -> GateResponse:
     """The answer to a request of one who waits, whatever its path: the page, or its JSON."""
-    config = visit.entrance.config
+    config = visit.admission.config
     metrics.answered.count(config.name, "waiting")
-    reply = answers.waiting(
-        asked,
+    response = responses.waiting(
+        facts,
         visit.place(stay),
         room=config,
-        now_s=visit.entrance.now_s(),
+        now_s=visit.admission.now_s(),
         headers=visit.headers(stay.ticket) if stay.changed else (),
     )
-    return reply._replace(close=asked.has_body)  # nobody will read the body
+    return response._replace(close=facts.has_body)  # nobody will read the body
 
 
 class Endpoints:
@@ -75,114 +77,116 @@ class Endpoints:
         self,
         *,
         router: Router,
-        entrances: Mapping[RoomName, Entrance],
+        admissions: Mapping[RoomName, Admission],
         credentials: Mapping[RoomName, Credentials],
-        answers: Answers,
+        responses: Responses,
     ) -> None:
         self._router = router
-        self._entrances = entrances
+        self._admissions = admissions
         self._credentials = credentials
-        self._answers = answers
+        self._responses = responses
         self._visits = {
             "status": (_READ, self._status),
             "enqueue": (_WRITE, self._enqueue),
             "leave": (_WRITE, self._leave),
         }
 
-    async def answer(self, asked: Asked, path: str, client: Client) -> Reply:
+    async def answer(self, facts: RequestFacts, path: str, client: Client) -> GateResponse:
         rest, _, query = path.removeprefix(PREFIX).partition("?")
-        reply = self.at_once(asked, rest)
-        if reply is not None:
-            return reply
+        response = self.at_once(facts, rest)
+        if response is not None:
+            return response
         metrics.answered.count("", "own")
         methods, endpoint = self._visits[rest]
-        if (refused := self._wrong_method(asked, methods)) is not None:
+        if (refused := self._wrong_method(facts, methods)) is not None:
             return refused
-        visit = self.visit(asked, query, client)
+        visit = self.visit(facts, query, client)
         if visit is None:
-            return self._not_found(asked, "There is no such room.")
-        return await endpoint(asked, visit)
+            return self._not_found(facts, "There is no such room.")
+        return await endpoint(facts, visit)
 
-    def at_once(self, asked: Asked, rest: str) -> Reply | None:
+    def at_once(self, facts: RequestFacts, rest: str) -> GateResponse | None:
         """The answer to a request for `rest` of the prefix that concerns no visit, else None."""
         if rest in self._visits:
             return None
         metrics.answered.count("", "own")
         if rest == "health":
-            return self._wrong_method(asked, _READ) or self._answers.json({"status": "ok"})
+            return self._wrong_method(facts, _READ) or self._responses.json({"status": "ok"})
         if rest.startswith(_ASSETS):
-            asset = self._answers.asset(asked, rest.removeprefix(_ASSETS))
+            asset = self._responses.asset(facts, rest.removeprefix(_ASSETS))
             if asset is None:
-                return self._not_found(asked)
-            return self._wrong_method(asked, _READ) or asset
-        return self._not_found(asked)
+                return self._not_found(facts)
+            return self._wrong_method(facts, _READ) or asset
+        return self._not_found(facts)
 
-    def _wrong_method(self, asked: Asked, methods: tuple[str, ...]) -> Reply | None:
+    def _wrong_method(self, facts: RequestFacts, methods: tuple[str, ...]) -> GateResponse | None:
         """The answer to a request that is none of `methods`, else None."""
-        if asked.method in methods:
+        if facts.method in methods:
             return None
-        return self._answers.problem(
-            asked,
+        return self._responses.problem(
+            facts,
             f"Use {methods[0]} here.",
             status=405,
             headers=[("Allow", ", ".join(methods))],
-            close=asked.has_body,
+            close=facts.has_body,
         )
 
-    def _not_found(self, asked: Asked, message: str = N_("There is nothing here.")) -> Reply:
-        return self._answers.problem(asked, message, status=404, close=asked.has_body)
+    def _not_found(
+        self, facts: RequestFacts, message: str = N_("There is nothing here.")
+    ) -> GateResponse:
+        return self._responses.problem(facts, message, status=404, close=facts.has_body)
 
-    def visit(self, asked: Asked, query: str, client: Client) -> Visit | None:
+    def visit(self, facts: RequestFacts, query: str, client: Client) -> Visit | None:
         named = _room_in(query)
         name = RoomName(named) if named else self._router.room_of(client.host, "/")
-        if name is None or name is AMBIGUOUS or name not in self._entrances:
+        if name is None or name is AMBIGUOUS or name not in self._admissions:
             return None
-        entrance, credentials = self._entrances[name], self._credentials[name]
+        admission, credentials = self._admissions[name], self._credentials[name]
         secure = client.scheme == "https"
-        held = credentials.read(asked, secure=secure, now_s=entrance.now_s())
-        return Visit(entrance, credentials, held, secure)
+        held = credentials.read(facts, secure=secure, now_s=admission.now_s())
+        return Visit(admission, credentials, held, secure)
 
-    async def _status(self, _asked: Asked, visit: Visit) -> Reply:
-        outcome = await visit.entrance.standing(visit.held.token)
+    async def _status(self, _asked: RequestFacts, visit: Visit) -> GateResponse:
+        outcome = await visit.admission.standing(visit.held.token)
         return self.status_reply(visit, outcome)
 
-    def status_reply(self, visit: Visit, outcome: Enter | Stay | None) -> Reply:
+    def status_reply(self, visit: Visit, outcome: Admit | Wait | None) -> GateResponse:
         """What the holder of a token is told of where they stand."""
         if outcome is None:
             return self._nothing(visit)
         token, changed = _token(outcome)
         headers = visit.headers(token) if changed else ()
-        if isinstance(outcome, Stay):
-            return self._answers.place(visit.place(outcome), headers=headers)
-        return self._answers.json(admitted_json(outcome.pass_), headers=headers)
+        if isinstance(outcome, Wait):
+            return self._responses.place(visit.place(outcome), headers=headers)
+        return self._responses.json(admitted_json(outcome.pass_), headers=headers)
 
-    async def _enqueue(self, _asked: Asked, visit: Visit) -> Reply:
+    async def _enqueue(self, _asked: RequestFacts, visit: Visit) -> GateResponse:
         held = visit.held.token
-        outcome = await visit.entrance.admit(held)
-        if not isinstance(outcome, Enter | Stay):
+        outcome = await visit.admission.admit(held)
+        if not isinstance(outcome, Admit | Wait):
             return self._nothing(visit)
         token, changed = _token(outcome)
         known = held is not None and held.visitor == token.visitor
         body = _json(visit, outcome) | {"token": visit.credentials.mint(token)}
         # A newcomer has the token in the body alone: an app gets no cookie that it never asked for.
         headers = visit.headers(token) if changed and held is not None else ()
-        return self._answers.json(body, status=200 if known else 201, headers=headers)
+        return self._responses.json(body, status=200 if known else 201, headers=headers)
 
-    async def _leave(self, asked: Asked, visit: Visit) -> Reply:
+    async def _leave(self, facts: RequestFacts, visit: Visit) -> GateResponse:
         headers: tuple[tuple[str, str], ...] = ()
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a visitor who waits.
         if visit.held.token is not None:
-            await visit.entrance.leave(visit.held.token)
+            await visit.admission.leave(visit.held.token)
             headers = visit.headers(None)
-        if asked.accepts("text/html"):
-            return self._answers.left(asked, path=visit.entrance.config.path, headers=headers)
-        return self._answers.json(_NONE, headers=headers)
+        if facts.accepts("text/html"):
+            return self._responses.left(facts, path=visit.admission.config.path, headers=headers)
+        return self._responses.json(_NONE, headers=headers)
 
-    def _nothing(self, visit: Visit) -> Reply:
+    def _nothing(self, visit: Visit) -> GateResponse:
         """No place and no pass; a token that counts no more is taken back."""
         headers = visit.headers(None) if visit.held.token is not None else ()
-        return self._answers.json(_NONE, headers=headers)
+        return self._responses.json(_NONE, headers=headers)
 
 
 def _room_in(query: str) -> str | None:
@@ -192,13 +196,13 @@ def _room_in(query: str) -> str | None:
     return parse_qs(query).get("room", [None])[0] if query else None
 
 
-def _token(outcome: Enter | Stay) -> tuple[Token, bool]:
-    if isinstance(outcome, Enter):
+def _token(outcome: Admit | Wait) -> tuple[Token, bool]:
+    if isinstance(outcome, Admit):
         return outcome.pass_, outcome.changed
     return outcome.ticket, outcome.changed
 
 
-def _json(visit: Visit, outcome: Enter | Stay) -> dict[str, object]:
-    if isinstance(outcome, Enter):
+def _json(visit: Visit, outcome: Admit | Wait) -> dict[str, object]:
+    if isinstance(outcome, Admit):
         return admitted_json(outcome.pass_)
     return visit.place(outcome).json

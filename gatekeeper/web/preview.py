@@ -16,18 +16,18 @@ from typing import get_args
 
 from aiohttp import web
 
-from gatekeeper.config import Config, RoomConfig
+from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.errors import ConfigError, StartError
+from gatekeeper.pages.content import Page
 from gatekeeper.pages.languages import SOURCE, preferred
-from gatekeeper.pages.page import Page
-from gatekeeper.pages.pages import PUBLIC_ASSET_PREFIX, Pages
+from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.pages.samples import STATES
-from gatekeeper.pages.views import State, WaitingView
+from gatekeeper.pages.waiting_view import State, WaitingView
 from gatekeeper.policy.pacing import eta_s
-from gatekeeper.web.answers import Answers
-from gatekeeper.web.gate import ORIGIN_AWAY_IN_LINE
-from gatekeeper.web.place import Place, rfc3339
-from gatekeeper.web.reply import asked_of, response_of
+from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
+from gatekeeper.web.message import facts_of_request, response_of
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
 SHOWN = (*get_args(State), "problem", "left")
 _ARRIVED_AGO_S = 300.0
@@ -49,7 +49,7 @@ class Preview:
 
     def __init__(self, config: Config, room: RoomConfig) -> None:
         self._pages = Pages.of(config)
-        self._answers = Answers(self._pages)
+        self._responses = Responses(self._pages)
         self._room = room
         self._view = self.view(Wanted())
 
@@ -62,7 +62,7 @@ class Preview:
             room=room.name,
             lang=wanted.lang,
             message=wanted.message,
-            keep_place_minutes=max(int(room.keep_place // 60), 1),
+            place_ttl_minutes=max(int(room.place_ttl // 60), 1),
             updates=room.updates,
             arrived_at=rfc3339(now_s - _ARRIVED_AGO_S),
             now_s=now_s,
@@ -116,16 +116,16 @@ class Preview:
             return web.json_response({"error": str(error)}, status=400)
         if wanted.state in STATES:
             self._view = self.view(wanted)
-        reply = self._answers.page(asked_of(request), self.page(wanted), status=200)
-        return response_of(reply)
+        response = self._responses.page(facts_of_request(request), self.page(wanted), status=200)
+        return response_of(response)
 
     async def _asset(self, request: web.Request) -> web.Response:
-        reply = self._answers.asset(asked_of(request), request.match_info["name"])
-        return web.Response(status=404) if reply is None else response_of(reply)
+        response = self._responses.asset(facts_of_request(request), request.match_info["name"])
+        return web.Response(status=404) if response is None else response_of(response)
 
     async def _status(self, _: web.Request) -> web.Response:
         view = self._view
-        told = Place(
+        told = WaitingStatus(
             room=self._room.name,
             position=view.position,
             ahead=view.ahead,
@@ -137,7 +137,7 @@ class Preview:
             reason=view.reason,
             message=view.message or None,
         )
-        return response_of(self._answers.json(told.json))
+        return response_of(self._responses.json(told.json))
 
 
 def preview(
@@ -154,16 +154,16 @@ def preview(
     if room not in rooms:
         raise ConfigError([f"room: expected one of {', '.join(rooms)}"], source="preview")
     try:
-        asked = asked_for(wanted, Wanted())
+        facts = asked_for(wanted, Wanted())
     except ValueError as error:
         raise ConfigError([str(error)], source="preview") from error
     shown = Preview(config, rooms[room])
     if port is not None:
-        asyncio.run(shown.serve(asked, port, on_ready=say))
+        asyncio.run(shown.serve(facts, port, on_ready=say))
     elif out is not None:
-        out.write_bytes(shown.page(asked).body)
+        out.write_bytes(shown.page(facts).body)
     else:
-        say(shown.page(asked).body.decode())
+        say(shown.page(facts).body.decode())
 
 
 def asked_for(query: Mapping[str, str], otherwise: Wanted) -> Wanted:

@@ -28,12 +28,12 @@ from typing import assert_never, cast
 
 import structlog
 
-from gatekeeper.config import RoomName
-from gatekeeper.policy.decision import Gone, Granted, Placed, Standing
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.tokens import Ticket, VisitorId
-from gatekeeper.web.entrance import Entrance, Stay
-from gatekeeper.web.place import place_of, reason_of
-from gatekeeper.web.reply import Asked
+from gatekeeper.web.admission import Admission, Wait
+from gatekeeper.web.message import RequestFacts
+from gatekeeper.web.waiting_status import reason_of, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
 MOST_STREAMS = 20_000  # of one worker, and at most half of the files it may open
@@ -118,13 +118,13 @@ class Stream(asyncio.Protocol):
 class Broadcast:
     """The streams of one room on this replica, and the task that speaks to them."""
 
-    def __init__(self, entrance: Entrance) -> None:
-        self.entrance = entrance
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
         self.streams: set[Stream] = set()
-        self._rules = entrance.room.rules
-        self._view = entrance.room.view
+        self._rules = admission.room.rules
+        self._view = admission.room.view
         self._view.on_change = self._wake
-        entrance.on_left = self._look_at
+        admission.on_left = self._look_at
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._told_through_us = 0  # the watermark, when those it passed were last told
@@ -142,7 +142,7 @@ class Broadcast:
             if stream.ticket.visitor == visitor:
                 stream.due_s = 0.0
 
-    def open(self, stay: Stay) -> Stream:
+    def open(self, stay: Wait) -> Stream:
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place(stay.ticket, stay.placed)[0]
         return Stream(self, stay.ticket, first=chunk(first))
 
@@ -150,7 +150,7 @@ class Broadcast:
         now_s = asyncio.get_running_loop().time()
         stream.due_s = now_s
         if not self._is_due(stream.ticket):  # else perhaps released since the place was asked for
-            stream.due_s += self._rules.longest_refresh_s * random.uniform(0.3, 1)  # noqa: S311
+            stream.due_s += self._rules.longest_poll_interval_s * random.uniform(0.3, 1)  # noqa: S311
         stream.ends_s = now_s + self._rules.stream_life_s * random.uniform(0.8, 1)  # noqa: S311
         self.streams.add(stream)
         self._nearest_us = min(self._nearest_us, stream.ticket.arrival_us)
@@ -186,7 +186,7 @@ class Broadcast:
             self._tell_released()
             if loop.time() >= beat_at_s:
                 beat_at_s = loop.time() + _BEAT_S
-                await self._beat()
+                await self._tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(beat_at_s):
                     await self._woken.wait()
@@ -211,7 +211,7 @@ class Broadcast:
                 arrivals.append(arrival_us)
         self._nearest_us = min(arrivals, default=watermark_us)
 
-    async def _beat(self) -> None:
+    async def _tick(self) -> None:
         now_s = asyncio.get_running_loop().time()
         news = self._news(now_s)
         revoked = self._view.decisive.revoked
@@ -252,45 +252,45 @@ class Broadcast:
 
     def _attend(self, stream: Stream, now_s: float) -> None:
         """The heartbeat of one who is connected. Its answer is the next place."""
-        stream.due_s = now_s + self._rules.longest_refresh_s  # should no answer come
+        stream.due_s = now_s + self._rules.longest_poll_interval_s  # should no answer come
 
         def then(standing: Standing | BaseException | None) -> None:
             match standing:
-                case Granted():
+                case SlotGrant():
                     stream.end(_ADMITTED)
-                case Gone():
+                case VoidToken():
                     stream.end(_GONE)
-                case Placed() | None:
-                    said, again_s = self._place(stream.ticket, standing)
+                case QueuePosition() | None:
+                    complete_response, again_s = self._place(stream.ticket, standing)
                     stream.due_s = now_s + again_s
-                    stream.say(chunk(said))
+                    stream.say(chunk(complete_response))
                 case BaseException():
                     stream.end()
                 case _:
                     assert_never(standing)
 
-        self.entrance.attend_soon(stream.ticket, then)
+        self.admission.attend_soon(stream.ticket, then)
 
-    def _place(self, ticket: Ticket, placed: Placed | None) -> tuple[bytes, float]:
+    def _place(self, ticket: Ticket, placed: QueuePosition | None) -> tuple[bytes, float]:
         """A place as an event, and when the next is due."""
         state = self._view.state
-        place = place_of(ticket, placed, state, rules=self._rules)
+        place = waiting_status_of(ticket, placed, state, rules=self._rules)
         released = state.released_total if state else 0
         data = place.encoded()[:-1] + b', "released_total": %d}' % released
         again_s = float(place.refresh_seconds)
         if placed is not None and not self._is_due(ticket):
             again_s = max(again_s, _EXACT_EVERY_S)
-        return event("place", data), min(again_s, self._rules.longest_refresh_s)
+        return event("place", data), min(again_s, self._rules.longest_poll_interval_s)
 
 
 class Streams:
     """All streams of one worker."""
 
-    def __init__(self, entrances: Mapping[RoomName, Entrance]) -> None:
+    def __init__(self, admissions: Mapping[RoomName, Admission]) -> None:
         self._rooms = {
-            name: Broadcast(entrance)
-            for name, entrance in entrances.items()
-            if entrance.config.updates == "stream"
+            name: Broadcast(admission)
+            for name, admission in admissions.items()
+            if admission.config.updates == "stream"
         }
         self._most = min(MOST_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._closing = False
@@ -298,13 +298,13 @@ class Streams:
     def __len__(self) -> int:
         return sum(len(room.streams) for room in self._rooms.values())
 
-    def serve(self, entrance: Entrance, asked: Asked) -> bool:
+    def serve(self, admission: Admission, facts: RequestFacts) -> bool:
         """Whether this asks for a stream, of a room that has them."""
-        return entrance.config.name in self._rooms and asked.accepts(EVENT_STREAM)
+        return admission.config.name in self._rooms and facts.accepts(EVENT_STREAM)
 
-    def open(self, entrance: Entrance, stay: Stay) -> Stream | None:
+    def open(self, admission: Admission, stay: Wait) -> Stream | None:
         """A stream for one who waits, or None: then they poll."""
-        room = self._rooms.get(entrance.config.name)
+        room = self._rooms.get(admission.config.name)
         if room is None or self._closing or len(self) >= self._most:
             return None
         return room.open(stay)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from gatekeeper import metrics
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.admin import AuditLog, Watch
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.figures import Figures, Served
 from gatekeeper.room.state import RoomState
-from gatekeeper.web.admin import AuditLog, Watch
+from gatekeeper.room.worker_figures import Figures, Served
 
 SALE, CHECKOUT = RoomName("sale"), RoomName("checkout")
 REPLICAS = ("gate-1-14-c0ffee", "gate-2-14-facade", "gate-3-14-decade")
@@ -159,7 +160,7 @@ class Sale:
             )
         self._figures[name] = replace(
             self._figures[name],
-            beat_s=float(self.second),
+            heartbeat_s=float(self.second),
             connections=int((requests + queue) * share * 1.1),
             rooms=rooms,
         )

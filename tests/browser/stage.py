@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import Page, expect
 
-from tests.browser.fake_gate import VIEW
+from tests.browser.scripted_gate import VIEW
 
 NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
 REFRESH_S = VIEW.refresh_seconds

@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.fake_gate import FakeGate
+from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import ask, go_away, pass_time, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

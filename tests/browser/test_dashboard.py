@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
+from gatekeeper.admin import AuditLog, Credential
 from gatekeeper.policy.decision import Mode
-from gatekeeper.web.admin import AuditLog, Credential
 from tests.admin import running_admin
 from tests.browser.conftest import NewPage
 from tests.browser.sale import NOW, SALE, Sale

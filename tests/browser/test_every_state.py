@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 from gatekeeper.pages.languages import language, languages
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
-from tests.browser.fake_gate import FakeGate
+from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import ask, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

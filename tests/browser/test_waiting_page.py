@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.fake_gate import FakeGate, waiting
+from tests.browser.scripted_gate import FakeGate, waiting
 from tests.browser.stage import ENOUGH_S, REFRESH_S, ask, go_away, pass_time, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

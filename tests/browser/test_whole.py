@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, Request, Route, expect
 
-from gatekeeper.config import RoomName
-from gatekeeper.demo.origin import start_origin
+from gatekeeper.config.types import RoomName
+from gatekeeper.demo.shop import start_origin
 from gatekeeper.policy.decision import Mode
 from gatekeeper.web import stream
 from tests.browser.conftest import NewPage
@@ -21,7 +21,7 @@ from tests.servers import StoreServer
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
 _ENTER_MS = 30_000
-_ASKS_EACH_SECOND = 'abandon_after = "3s"\nprove_within = "2s"\n'
+_ASKS_EACH_SECOND = 'heartbeat_timeout = "3s"\nprove_within = "2s"\n'
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ import sys
 
 import uvloop
 
-from gatekeeper.demo.report import text_of
 from gatekeeper.errors import GatekeeperError
+from gatekeeper.simulate.summary import text_of
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.schedule import schedule
 from tests.chaos.trial import Result, Say, run

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gatekeeper
-from gatekeeper.demo.verdict import NO_LIE_COUNTS
+from gatekeeper.simulate.verdict import NO_LIE_COUNTS
 
 _PACKAGE = Path(gatekeeper.__file__).parent
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import gatekeeper
-from gatekeeper.demo.plan import CrowdPlan
-from gatekeeper.demo.verdict import NO_LIE_COUNTS, Promise, Verdict, verdict_of
-from gatekeeper.demo.witness import FORGED_PASSES, SPENT_COUNTS, Violation, Witness
+from gatekeeper.simulate.observer import FORGED_PASSES, SPENT_COUNTS, Violation, Witness
+from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.verdict import NO_LIE_COUNTS, Promise, Verdict, verdict_of
 from tests.chaos.faults import FAULTS, MOVED_WHILE_HELD, changed
 from tests.chaos.schedule import QUIET_AFTER, TRACKS, What, schedule
 from tests.chaos.trial import Brought, Hold, forgiving, run

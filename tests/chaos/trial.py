@@ -25,16 +25,16 @@ from typing import Any
 
 import aiohttp
 
-from gatekeeper.demo.crowd import run_crowd
-from gatekeeper.demo.plan import CrowdPlan, Shares
-from gatekeeper.demo.verdict import NO_LIE_COUNTS, PROMPT, Verdict
-from gatekeeper.demo.witness import (
+from gatekeeper.simulate.crowd import run_crowd
+from gatekeeper.simulate.observer import (
     FORGED_PASSES,
     FORGED_STANDS,
     MOST_VIOLATIONS,
     SPENT_COUNTS,
     Progress,
 )
+from gatekeeper.simulate.plan import CrowdPlan, Shares
+from gatekeeper.simulate.verdict import NO_LIE_COUNTS, PROMPT, Verdict
 from tests.chaos.faults import MOVED_WHILE_HELD, Fault, environment
 from tests.chaos.schedule import (
     DEAFENING,
@@ -413,12 +413,12 @@ def _toml(
     most_inside: int,
 ) -> str:
     spans = {
-        "prove_within": max(20 / faster, 5),
-        "abandon_after": max(90 / faster, 9),
-        "claim_within": max(120 / faster, 8),
-        "keep_place": max(600 / faster, 60),
-        "session": max(1800 / faster, 60),
-        "session_limit": max(14400 / faster, 240),
+        "confirm_timeout": max(20 / faster, 5),
+        "heartbeat_timeout": max(90 / faster, 9),
+        "claim_timeout": max(120 / faster, 8),
+        "place_ttl": max(600 / faster, 60),
+        "session_idle_timeout": max(1800 / faster, 60),
+        "session_absolute_timeout": max(14400 / faster, 240),
     }
     admission = "\n".join(f'{name} = "{span_s:.1f}s"' for name, span_s in spans.items())
     return f"""

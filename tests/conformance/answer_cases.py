@@ -1,7 +1,7 @@
 """The table, continued: answers of origins that keep the rules, and of those that do not."""
 
 from tests.conformance.cases import CHUNKED, GET, OK, SEEN, Case, Says, answers, fails, head
-from tests.conformance.rig import asked, seen
+from tests.conformance.gate_pair import asked, seen
 
 CHUNKS = b"2;ext=1\r\nok\r\n001\r\n!\r\n0\r\n\r\n"
 WITH_TRAILERS = b"3\r\nabc\r\n0\r\nT: 1\r\nt-2:\xff\r\n\r\n"

@@ -5,7 +5,7 @@ Rules: every case runs on both paths, and means the same on both, byte for byte.
 
 from dataclasses import dataclass
 
-from tests.conformance.rig import COOKIE, asked, seen
+from tests.conformance.gate_pair import COOKIE, asked, seen
 
 
 @dataclass(frozen=True)

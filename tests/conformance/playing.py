@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.conformance.cases import OK, Case, Says
-from tests.conformance.rig import Stage, asked, received, seen, send_in_pieces
-from tests.integration.proxy.rig import PATIENCE_S, Origin, Script, Wire
+from tests.conformance.gate_pair import Stage, asked, received, seen, send_in_pieces
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire
 
 _LAST = asked(b"GET /last", b"Connection: close")
 _SEEN_LAST = seen(b"GET /last")

@@ -8,7 +8,7 @@ Rules: REFUSED must come back as an error that ends the connection, with nothing
 UNDERSTOOD must be one request for both, and what is hidden in it must stay its body.
 """
 
-from tests.conformance.rig import COOKIE, asked
+from tests.conformance.gate_pair import COOKIE, asked
 
 HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: shop.example\r\n" + COOKIE + b"\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"

@@ -6,9 +6,9 @@ import pytest
 
 from gatekeeper.proxy import SERVER_OPTIONS
 from tests.conformance.cases import GET, OK, SEEN
+from tests.conformance.gate_pair import asked, received, running_stage
 from tests.conformance.playing import assert_cut
-from tests.conformance.rig import asked, received, running_stage
-from tests.integration.proxy.rig import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
 SLOW = {
     "nothing at all": b"",

@@ -4,8 +4,7 @@ import pytest
 
 from gatekeeper.policy.tokens import VisitorId
 from tests.conformance.cases import GET, OK
-from tests.conformance.playing import Part, play
-from tests.conformance.rig import (
+from tests.conformance.gate_pair import (
     COOKIE,
     ROOM,
     VISITOR,
@@ -14,8 +13,9 @@ from tests.conformance.rig import (
     received,
     running_stage,
 )
+from tests.conformance.playing import Part, play
 from tests.conformance.table import TABLE
-from tests.integration.proxy.rig import Origin, Script, Wire, answering
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering
 
 
 async def test_a_hundred_requests_of_one_client_take_one_connection_to_the_origin(
@@ -134,7 +134,7 @@ async def test_a_failure_is_of_its_request_alone_and_not_of_the_next(
         async def script(wire: Wire) -> None:
             await origin.request(wire)
             if origin.connections == 1:
-                stage.worker.rooms[ROOM].hear_revoked([VISITOR], count=1)
+                stage.worker.rooms[ROOM].receive_revoked([VISITOR], count=1)
                 return
             wire.send(OK)
             await wire.gone()

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.proxy.plain import parse_plain
+from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
 from tests.conformance.cases import Case, Says
+from tests.conformance.gate_pair import Stage, cookie_of, running_stage, send_in_pieces
 from tests.conformance.playing import Part
-from tests.conformance.rig import Stage, cookie_of, running_stage, send_in_pieces
 from tests.property.heads import names, plain_heads, values
 
 _COOKIE = f"a=1; {cookie_of()}; b=2"
@@ -73,11 +73,11 @@ async def both(store_url: str) -> AsyncIterator[Both]:
 async def test_both_paths_send_and_answer_the_same(
     both: Both, head: bytes, said: bytes, cuts: set[int]
 ) -> None:
-    plain = parse_plain(head)
+    plain = parse_plain_head(head)
     assume(plain is not None and _COOKIE.encode() in head)
     if plain is not None and plain.keep_alive:
         head = head[:-2].replace(b"Connection: keep-alive\r\n", b"") + b"Connection: close\r\n\r\n"
-    assert parse_plain(head) is not None
+    assert parse_plain_head(head) is not None
     # A body for a request or a status that has none: what comes late is nobody's answer.
     bodiless = head.startswith(b"HEAD") or any(code in said for code in (b" 204 ", b" 304 "))
     if bodiless:

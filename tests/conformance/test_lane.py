@@ -10,10 +10,10 @@ import trustme
 
 from gatekeeper.proxy import SERVER_OPTIONS
 from tests.conformance.cases import GET, OK, PIPELINES, POST
+from tests.conformance.gate_pair import asked, received, running_stage
 from tests.conformance.playing import Part, play
-from tests.conformance.rig import asked, received, running_stage
 from tests.conformance.table import TABLE
-from tests.integration.proxy.rig import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
 # On a connection that served before, the request is sent once more (RFC 9110 section 9.2.2).
 _REPEATED = {"broken answer: nothing", "broken answer: a reset"}

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout
-from gatekeeper.proxy.crossing import Fields
-from gatekeeper.proxy.express import ClientConnection
-from gatekeeper.proxy.lane import Lane
-from gatekeeper.proxy.plain import MAX_PLAIN_BYTES
+from gatekeeper.proxy.context import Fields
+from gatekeeper.proxy.fastpath.client_connection import ClientConnection
+from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES
+from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.upstream import OriginConnection
 
 IDLE_S, CLIENT_S, ORIGIN_S = 75.0, 60.0, 50.0
@@ -146,7 +146,7 @@ class Scene:
         self.origin = OriginConnection(read_timeout_s=ORIGIN_S, on_lost=lambda _: None)
         self.origin._loop = cast(Any, self.clock)
         self.origin.connection_made(cast(Any, self.upstream))
-        self.lane = Lane(
+        self.lane = FastPathServer(
             cast(Any, self),
             admission=cast(Any, Everybody()),
             handler=cast(Any, lambda: self.aiohttp),

@@ -12,11 +12,11 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from gatekeeper.pages.pages import PUBLIC_ASSET_PREFIX, Pages
+from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
-from tests.conformance.rig import ROOM, Stage, running_stage
+from tests.conformance.gate_pair import ROOM, Stage, running_stage
 from tests.gates import SECRET
-from tests.integration.proxy.rig import answering, until
+from tests.integration.proxy.forwarding import answering, until
 from tests.servers import StoreServer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

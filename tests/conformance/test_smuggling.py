@@ -20,9 +20,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.rig import VISITOR, asked, running_worker, send_in_pieces
+from tests.conformance.gate_pair import VISITOR, asked, running_worker, send_in_pieces
 from tests.conformance.smuggling_cases import REFUSED, UNDERSTOOD
-from tests.integration.proxy.rig import Wire
+from tests.integration.proxy.forwarding import Wire
 from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -4,10 +4,10 @@ import pytest
 
 from tests.conformance.answer_cases import CUT
 from tests.conformance.cases import GET, LAST
+from tests.conformance.gate_pair import received, running_stage
 from tests.conformance.playing import Part, assert_cut, play, reset
-from tests.conformance.rig import received, running_stage
 from tests.conformance.table import TABLE
-from tests.integration.proxy.rig import Origin, Script, Wire
+from tests.integration.proxy.forwarding import Origin, Script, Wire
 
 
 @pytest.mark.parametrize("name", TABLE)

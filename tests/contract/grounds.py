@@ -13,12 +13,12 @@ from typing import Any, Protocol, TypeAlias
 
 from redis.asyncio import Redis
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Granted, Mode, Placed, Standing
+from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import Asking, Queue
+from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, Reply, Script, Store, room_keys
 from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
@@ -197,17 +197,17 @@ class Replica:
             self.newest = state
 
 
-Answers: TypeAlias = dict[str, Granted | Placed]
+Responses: TypeAlias = dict[str, SlotGrant | QueuePosition]
 Open: TypeAlias = Callable[..., Awaitable[Replica]]  # a replica joins; keywords are a room's keys
 
 
-async def arrive(replica: Replica, names: Sequence[str]) -> Answers:
+async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
     """All of them within one turn of the event loop, and so in one call up to the batch's limit."""
     answers = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
     return dict(zip(names, answers, strict=True))
 
 
-async def poll(replica: Replica, answers: Answers) -> dict[str, Standing]:
+async def poll(replica: Replica, answers: Responses) -> dict[str, Standing]:
     standings = await asyncio.gather(
         *[replica.queue.poll(asking(name, each.arrival_us)) for name, each in answers.items()]
     )
@@ -218,12 +218,12 @@ def crowd(count: int, *, prefix: str = "v") -> list[str]:
     return [f"{prefix}{number:04}" for number in range(count)]
 
 
-def entered(answers: dict[str, Granted | Placed] | dict[str, Standing]) -> list[str]:
-    return [name for name, answer in answers.items() if isinstance(answer, Granted)]
+def entered(answers: dict[str, SlotGrant | QueuePosition] | dict[str, Standing]) -> list[str]:
+    return [name for name, answer in answers.items() if isinstance(answer, SlotGrant)]
 
 
-def asking(name: str, arrival_us: int, *, has_pass: bool = False) -> Asking:
-    return Asking(VisitorId(name), arrival_us, has_pass)
+def asking(name: str, arrival_us: int, *, has_pass: bool = False) -> PollRequest:
+    return PollRequest(VisitorId(name), arrival_us, has_pass)
 
 
 def _short(key: str) -> str:
@@ -233,10 +233,10 @@ def _short(key: str) -> str:
 async def enter(replica: Replica, name: str) -> int:
     """Arrive, be released, claim: the arrival of one who is inside with a ticket's help."""
     answer = (await arrive(replica, [name]))[name]
-    assert isinstance(answer, Placed)
+    assert isinstance(answer, QueuePosition)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(asking(name, answer.arrival_us)) == Granted(
-        answer.arrival_us, proven=True
+    assert await replica.queue.poll(asking(name, answer.arrival_us)) == SlotGrant(
+        answer.arrival_us, confirmed=True
     )
     return answer.arrival_us

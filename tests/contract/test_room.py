@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gatekeeper.policy.decision import Granted, Mode, Placed, Standing
+from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
 from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
@@ -28,7 +28,7 @@ async def test_arrivals_are_unique_and_rise_in_the_order_of_one_call(open_room: 
     arrivals = [each.arrival_us for each in answers.values()]
     assert arrivals == sorted(set(arrivals))
     assert list(answers.values()) == [
-        Placed(arrival_us, ahead) for ahead, arrival_us in enumerate(arrivals)
+        QueuePosition(arrival_us, ahead) for ahead, arrival_us in enumerate(arrivals)
     ]
 
 
@@ -41,7 +41,7 @@ async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_
         (each for group in groups for each in group.values()), key=lambda each: each.arrival_us
     )
     assert len({each.arrival_us for each in everyone}) == 200
-    assert [each.ahead for each in everyone if isinstance(each, Placed)] == list(range(200))
+    assert [each.ahead for each in everyone if isinstance(each, QueuePosition)] == list(range(200))
     for group in groups:
         arrivals = [each.arrival_us for each in group.values()]
         assert arrivals == sorted(arrivals)
@@ -50,7 +50,7 @@ async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_
 async def test_more_than_a_batch_in_one_turn_finds_a_place_for_each(open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(350))
-    assert sorted(each.ahead for each in answers.values() if isinstance(each, Placed)) == [
+    assert sorted(each.ahead for each in answers.values() if isinstance(each, QueuePosition)) == [
         *range(350)
     ]
     state = await replica.look()
@@ -76,7 +76,7 @@ async def test_an_arrival_of_sixteen_digits_is_kept_to_the_last(
     assert (await ground.read())["queue"] == arrivals
     for ahead, (name, arrival_us) in enumerate(arrivals.items()):
         standing = await replica.queue.poll(asking(name, arrival_us))
-        assert standing == Placed(arrival_us, ahead)
+        assert standing == QueuePosition(arrival_us, ahead)
     await replica.allow(20)
     assert await replica.released() == 20
     assert (await replica.look()).watermark_us == 2**53 - 1
@@ -87,7 +87,7 @@ async def test_a_newcomer_arrives_behind_everyone_who_has_a_place(open_room: Ope
     ahead_us = (await replica.look()).now_us + 60_000_000
     await replica.queue.poll(asking("stamped by a clock that runs ahead", ahead_us))
     answers = await arrive(replica, ["ann", "bob"])
-    assert answers == {"ann": Placed(ahead_us + 1, 1), "bob": Placed(ahead_us + 2, 2)}
+    assert answers == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
 
 
 async def test_a_visitor_in_line_who_arrives_again_has_the_same_place(open_room: Open) -> None:
@@ -123,9 +123,9 @@ async def test_one_who_went_straight_through_is_unproven_until_they_come_back(
 ) -> None:
     replica = await open_room()
     answers = await arrive(replica, ["ann"])
-    assert answers["ann"] == Granted(answers["ann"].arrival_us, proven=False)
+    assert answers["ann"] == SlotGrant(answers["ann"].arrival_us, confirmed=False)
     again = await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
-    assert again == Granted(answers["ann"].arrival_us, proven=True)
+    assert again == SlotGrant(answers["ann"].arrival_us, confirmed=True)
     assert (await replica.look()).admitted_total == 1
 
 
@@ -136,7 +136,7 @@ async def test_nobody_goes_straight_through_while_others_wait(
     await arrive(replica, crowd(4))
     await ground.pass_time(35)
     answers = await arrive(replica, ["late"])
-    assert answers["late"] == Placed(answers["late"].arrival_us, 1)
+    assert answers["late"] == QueuePosition(answers["late"].arrival_us, 1)
 
 
 async def test_the_bucket_saves_up_no_more_than_burst(ground: Ground, open_room: Open) -> None:
@@ -153,7 +153,7 @@ async def test_replicas_that_call_at_once_never_exceed_the_bucket(open_room: Ope
     )
     everyone = [each for group in groups for each in group.values()]
     in_order = sorted(everyone, key=lambda each: each.arrival_us)
-    assert [isinstance(each, Granted) for each in in_order] == [True] * 7 + [False] * 93
+    assert [isinstance(each, SlotGrant) for each in in_order] == [True] * 7 + [False] * 93
 
 
 async def test_replicas_that_call_at_once_never_exceed_the_slots(open_room: Open) -> None:
@@ -181,7 +181,9 @@ async def test_releases_follow_the_order_of_arrival(open_room: Open) -> None:
     assert state.watermark_us == answers["v0019"].arrival_us
     standings = await poll(replicas[1], answers)
     assert entered(standings) == crowd(50)[:20]
-    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [*range(30)]
+    assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
+        *range(30)
+    ]
 
 
 async def test_replicas_that_call_at_once_release_what_fell_due_once(
@@ -222,7 +224,7 @@ async def test_arrivals_polls_and_releases_at_once_admit_no_more_than_is_due(
     assert state.active == 30
     assert state.queue_length == 90
     assert state.pending_grants == 15  # 20 came from the bucket before any grant was used
-    assert sum(isinstance(each, Granted) for each in standings) <= 30
+    assert sum(isinstance(each, SlotGrant) for each in standings) <= 30
 
 
 async def test_a_thousand_are_released_in_one_call_and_the_rest_in_the_next(

@@ -5,32 +5,32 @@ from dataclasses import replace
 
 import pytest
 
-from gatekeeper.config import RoomConfig
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.live import LiveRoom
+from gatekeeper.room.replica import RoomReplica
 from tests.contract.grounds import Ground
 
-Join = Callable[[str], LiveRoom]
+Join = Callable[[str], RoomReplica]
 
 
 @pytest.fixture
 def live(ground: Ground) -> Join:
     """A replica whose pacer beats when the test says so."""
     rules = Rules.of(RoomConfig.model_validate({"name": ground.room, "rate": 0}))
-    return lambda name: LiveRoom(ground.connect(), NoEvents(), rules, replica=name)
+    return lambda name: RoomReplica(ground.connect(), NoEvents(), rules, replica=name)
 
 
-async def two_of_whom_the_first_knows_more(live: Join) -> tuple[LiveRoom, LiveRoom]:
+async def two_of_whom_the_first_knows_more(live: Join) -> tuple[RoomReplica, RoomReplica]:
     first, second = live("first"), live("second")
     for room in (first, second):
         await room.queue.join(starting=True)
     for number in range(3):
         await first.queue.arrive(VisitorId(f"visitor {number}"))
     await first.queue.allow(2)
-    await second._beat()
-    await first._beat()
+    await second._tick()
+    await first._tick()
     await first.queue.set_rate(77)
     return first, second
 
@@ -47,8 +47,8 @@ async def test_the_replica_that_knows_most_writes_back_most_when_it_is_first(
     known = first.view.state
     assert known is not None
     await lose_everything(ground)
-    await first._beat()
-    await second._beat()
+    await first._tick()
+    await second._tick()
     state = await second.queue.look()
     assert (state.rate_per_minute, state.watermark_us) == (77, known.watermark_us)
     assert state.arrived_total == 3
@@ -59,8 +59,8 @@ async def test_the_replica_that_knows_most_writes_it_back_after_another_was_firs
 ) -> None:
     first, second = await two_of_whom_the_first_knows_more(live)
     await lose_everything(ground)
-    await second._beat()
-    await first._beat()
+    await second._tick()
+    await first._tick()
     assert (await second.queue.look()).rate_per_minute == 77
 
 
@@ -69,10 +69,10 @@ async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_
 ) -> None:
     first, second = await two_of_whom_the_first_knows_more(live)
     await lose_everything(ground)
-    await second._beat()
+    await second._tick()
     assert second.view.state is not None
-    first.hear_state(replace(second.view.state), sent_at_s=second.view.now_s())
-    await first._beat()
+    first.receive_state(replace(second.view.state), sent_at_s=second.view.now_s())
+    await first._tick()
     assert (await second.queue.look()).rate_per_minute == 77
 
 
@@ -86,5 +86,5 @@ async def test_a_rollback_is_noticed_by_whichever_call_comes_first(
     await ground.write(snapshot)
     for number in range(3):
         await room.queue.arrive(VisitorId(f"visitor {number}"))
-    await room._beat()
+    await room._tick()
     assert (await room.queue.look()).rate_per_minute == 77

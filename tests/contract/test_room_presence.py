@@ -5,9 +5,10 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Granted, Mode, Placed
+from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import (
@@ -32,7 +33,7 @@ SOON_US = 60_000_000
 async def test_a_newcomer_who_never_asks_again_is_swept_after_prove_within(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, prove_within="20s")
+    replica = await open_room(rate=0, confirm_timeout="20s")
     await arrive(replica, ["ann"])
     await ground.pass_time(15)
     await replica.released()
@@ -46,7 +47,7 @@ async def test_a_newcomer_who_never_asks_again_is_swept_after_prove_within(
 async def test_one_who_asks_is_kept_for_abandon_after_from_the_last_time(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, abandon_after="90s")
+    replica = await open_room(rate=0, heartbeat_timeout="90s")
     answers = await arrive(replica, ["ann"])
     for _ in range(3):
         await poll(replica, answers)
@@ -104,8 +105,8 @@ async def test_a_backlog_of_ghosts_is_swept_in_portions_and_told_until_it_is_gon
 async def test_ghosts_behind_many_who_are_there_are_swept_within_a_lap(
     ground: Ground, open_room: Open
 ) -> None:
-    patient = await open_room(rate=0, prove_within="10m")
-    hasty = await open_room(rate=0, prove_within="20s")
+    patient = await open_room(rate=0, confirm_timeout="10m")
+    hasty = await open_room(rate=0, confirm_timeout="20s")
     answers = await arrive(patient, crowd(2400))
     await arrive(hasty, crowd(100, prefix="ghost"))
     await ground.pass_time(21)
@@ -121,7 +122,7 @@ async def test_ghosts_are_found_in_a_store_so_full_that_it_cannot_note_how_far_o
 ) -> None:
     ground = EmulatedGround(room_name)
     rules = Rules.of(RoomConfig.model_validate({"name": room_name, "rate": 0}))
-    replica = Replica(ground, replace(rules, prove_within_s=600), name="patient")
+    replica = Replica(ground, replace(rules, confirm_timeout_s=600), name="patient")
     hasty = Replica(ground, rules, name="hasty")
     await replica.queue.join(starting=True)
     await arrive(replica, crowd(1200))
@@ -138,7 +139,7 @@ async def test_ghosts_are_found_in_a_store_so_full_that_it_cannot_note_how_far_o
 async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, max_active=1, claim_within="30s")
+    replica = await open_room(rate=0, max_active=1, claim_timeout="30s")
     answers = await arrive(replica, ["ann", "bob"])
     await replica.allow(2)
     assert await replica.released() == 1
@@ -155,7 +156,7 @@ async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(
 async def test_a_claimed_slot_does_not_end_with_the_claim_window(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, claim_within="30s", session="10m")
+    replica = await open_room(rate=0, claim_timeout="30s", session_idle_timeout="10m")
     await enter(replica, "ann")
     await ground.pass_time(500)
     await replica.released()
@@ -166,7 +167,7 @@ async def test_a_claimed_slot_does_not_end_with_the_claim_window(
 async def test_the_slot_of_a_newcomer_who_keeps_no_cookie_is_free_for_the_next(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(burst=10, max_active=1, prove_within="20s")
+    replica = await open_room(burst=10, max_active=1, confirm_timeout="20s")
     assert entered(await arrive(replica, ["ann"])) == ["ann"]
     await ground.pass_time(24)
     assert entered(await arrive(replica, ["bob"])) == []
@@ -180,7 +181,7 @@ async def test_the_slot_of_a_newcomer_who_keeps_no_cookie_is_free_for_the_next(
 async def test_a_newcomer_who_came_back_keeps_the_slot(
     ground: Ground, open_room: Open, proof: str
 ) -> None:
-    replica = await open_room(burst=10, max_active=1, session="10m")
+    replica = await open_room(burst=10, max_active=1, session_idle_timeout="10m")
     answers = await arrive(replica, ["ann"])
     if proof == "poll":
         await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
@@ -194,7 +195,7 @@ async def test_a_newcomer_who_came_back_keeps_the_slot(
 
 
 async def test_a_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate=0, session="10m")  # the pass lives for 11 minutes
+    replica = await open_room(rate=0, session_idle_timeout="10m")  # the pass lives for 11 minutes
     await enter(replica, "ann")
     await ground.pass_time(655)
     await replica.released()
@@ -218,14 +219,14 @@ async def test_one_who_was_away_comes_back_to_their_own_place(
     await ground.pass_time(15)
     await replica.released()
     assert (await replica.look()).queue_length == 2
-    assert (await poll(replica, answers))["bob"] == Placed(answers["bob"].arrival_us, 1)
+    assert (await poll(replica, answers))["bob"] == QueuePosition(answers["bob"].arrival_us, 1)
     assert (await replica.look()).arrived_total == 3
 
 
 async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one_call(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, abandon_after="90s", prove_within="20s")
+    replica = await open_room(rate=0, heartbeat_timeout="90s", confirm_timeout="20s")
     answers = await arrive(replica, crowd(6))
     await ground.pass_time(15)
     stayed = {name: answers[name] for name in crowd(6)[3:]}
@@ -251,9 +252,11 @@ async def test_one_who_was_stamped_has_the_place_of_the_ticket_and_no_second_one
     stamp_us = answers["ann"].arrival_us + by_ms * 1000
     for_ann = asking("ann", stamp_us)._replace(by_proxy=True)
     for _ in range(2):
-        assert await replica.queue.poll(for_ann) == Placed(stamp_us, ahead=int(by_ms > 0))
-        assert await replica.queue.poll(asking("ann", stamp_us)) == Placed(stamp_us, by_ms > 0)
-    assert (await arrive(replica, ["ann"]))["ann"] == Placed(stamp_us, ahead=int(by_ms > 0))
+        assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
+        assert await replica.queue.poll(asking("ann", stamp_us)) == QueuePosition(
+            stamp_us, by_ms > 0
+        )
+    assert (await arrive(replica, ["ann"]))["ann"] == QueuePosition(stamp_us, ahead=int(by_ms > 0))
     state = await replica.look()
     assert (state.queue_length, state.arrived_total) == (2, 2)
 
@@ -270,7 +273,7 @@ async def test_one_who_was_released_while_away_comes_back_to_the_head(
     assert await replica.released() == 2
     watermark_us = (await replica.look()).watermark_us
     assert watermark_us == answers["cat"].arrival_us
-    assert await replica.queue.poll(asking("ann", answers["ann"].arrival_us)) == Placed(
+    assert await replica.queue.poll(asking("ann", answers["ann"].arrival_us)) == QueuePosition(
         answers["ann"].arrival_us, 0
     )
     await replica.allow(1)
@@ -282,7 +285,7 @@ async def test_one_who_was_released_while_away_comes_back_to_the_head(
 async def test_one_whose_claim_window_ended_waits_again_at_the_head(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, claim_within="30s")
+    replica = await open_room(rate=0, claim_timeout="30s")
     answers = await arrive(replica, ["ann", "bob"])
     await replica.allow(1)
     await replica.released()
@@ -291,8 +294,8 @@ async def test_one_whose_claim_window_ended_waits_again_at_the_head(
     await ground.pass_time(16)
     await replica.released()
     assert await poll(replica, answers) == {
-        "ann": Placed(answers["ann"].arrival_us, 0),
-        "bob": Placed(answers["bob"].arrival_us, 1),
+        "ann": QueuePosition(answers["ann"].arrival_us, 0),
+        "bob": QueuePosition(answers["bob"].arrival_us, 1),
     }
 
 
@@ -308,7 +311,9 @@ async def test_a_late_unproven_pass_waits_at_its_arrival_when_the_slot_is_gone(
     await replica.allow(1)
     assert await replica.released() == 1
     ann_us = answers["ann"].arrival_us
-    assert await replica.queue.poll(asking("ann", ann_us, has_pass=True)) == Placed(ann_us, 0)
+    assert await replica.queue.poll(asking("ann", ann_us, has_pass=True)) == QueuePosition(
+        ann_us, 0
+    )
     assert entered(await poll(replica, {"bob": answers["bob"]})) == ["bob"]
 
 
@@ -371,16 +376,18 @@ async def test_only_a_grant_counts_every_time(open_room: Open) -> None:
 async def test_a_replica_keeps_the_place_of_one_connected_and_leaves_the_claim_to_them(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate=0, prove_within="20s", abandon_after="90s", claim_within="2m")
+    replica = await open_room(
+        rate=0, confirm_timeout="20s", heartbeat_timeout="90s", claim_timeout="2m"
+    )
     ann = (await arrive(replica, ["ann"]))["ann"]
     for_ann = asking("ann", ann.arrival_us)._replace(connected=True)
-    assert await replica.queue.poll(for_ann) == Placed(ann.arrival_us, ahead=0)
+    assert await replica.queue.poll(for_ann) == QueuePosition(ann.arrival_us, ahead=0)
     await ground.pass_time(80)
     await replica.released()
-    assert await replica.queue.poll(for_ann) == Placed(ann.arrival_us, ahead=0)
+    assert await replica.queue.poll(for_ann) == QueuePosition(ann.arrival_us, ahead=0)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(for_ann) == Granted(ann.arrival_us, proven=True)
+    assert await replica.queue.poll(for_ann) == SlotGrant(ann.arrival_us, confirmed=True)
     assert (await replica.look()).expected == 1
     await ground.pass_time(121)
     await replica.released()

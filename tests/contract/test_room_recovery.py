@@ -7,7 +7,7 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.decision import Mode, QueuePosition
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import (
@@ -102,14 +102,15 @@ async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
     assert (await replica.look()).rate_per_minute == 99
     await lose_everything(ground)
     assert await poll(replica, answers) == {
-        name: Placed(each.arrival_us, ahead) for ahead, (name, each) in enumerate(answers.items())
+        name: QueuePosition(each.arrival_us, ahead)
+        for ahead, (name, each) in enumerate(answers.items())
     }
 
 
 async def test_nobody_is_released_until_those_who_wait_had_time_to_return(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate="600/min", burst=10, prove_within="20s")
+    replica = await open_room(rate="600/min", burst=10, confirm_timeout="20s")
     await replica.queue.set_rate(0)
     answers = await arrive(replica, crowd(30))
     await replica.queue.set_rate(600)
@@ -138,7 +139,9 @@ async def test_those_who_return_have_their_own_order_and_newcomers_come_behind(
     for name in reversed(answers):
         await poll(replica, {name: answers[name]})
     standings = await poll(replica, answers | newcomers)
-    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [*range(31)]
+    assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
+        *range(31)
+    ]
     await ground.pass_time(WINDOW_S)
     await poll(replica, answers | newcomers)
     await replica.allow(30)
@@ -154,7 +157,7 @@ async def test_an_old_ticket_holds_an_empty_store_that_nobody_remembers(
     replica = await open_room(rate="600/min", burst=10)
     assert (await replica.look()).recovering_until_us == 0
     assert await poll(replica, {"bob": answers["bob"]}) == {
-        "bob": Placed(answers["bob"].arrival_us, 0)
+        "bob": QueuePosition(answers["bob"].arrival_us, 0)
     }
     assert await replica.released() == 0
     await poll(replica, {"ann": answers["ann"]})
@@ -321,7 +324,7 @@ async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
 async def test_one_who_was_away_uses_up_nothing_of_those_who_were_released_before_a_loss(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(rate="60/min", burst=3, abandon_after="9s", prove_within="9s")
+    replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
     await replica.set_mode(Mode.HOLD)
     answers = await arrive(replica, crowd(6))
     await ground.pass_time(8)
@@ -425,7 +428,12 @@ async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
     late = await arrive(replica, ["late"])
     assert late["late"].arrival_us == known.last_arrival_us + 3_600_000_001
     standings = await poll(replica, answers | late)
-    assert [each.ahead for each in standings.values() if isinstance(each, Placed)] == [0, 1, 2, 3]
+    assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered(
@@ -435,7 +443,7 @@ async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered
     ahead_us = (await replica.look()).now_us + 3_600_000_000
     await lose_everything(ground)
     await replica.queue.poll(asking("ann", ahead_us))
-    assert await arrive(replica, ["bob"]) == {"bob": Placed(ahead_us + 1, 1)}
+    assert await arrive(replica, ["bob"]) == {"bob": QueuePosition(ahead_us + 1, 1)}
 
 
 # Restarts

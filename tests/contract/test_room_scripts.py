@@ -7,7 +7,8 @@ from typing import Literal
 
 import pytest
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules

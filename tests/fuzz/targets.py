@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import OriginProtocolError
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens
-from gatekeeper.proxy.answer import body_of, read_answer
+from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
 from gatekeeper.proxy.framing import ChunkedBody
 from gatekeeper.proxy.headers import interim_head, response_head
-from gatekeeper.proxy.plain import MAX_PLAIN_BYTES, may_be_plain, parse_plain
+from gatekeeper.proxy.response import body_of, parse_response_head
 
 _LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 SECRET: Final = b"a secret of the fuzzer, longer than 32 bytes"
@@ -24,7 +24,7 @@ TOKENS: Final = Tokens(Keyring([SECRET]), RoomName("default"), cache_size=1)
 
 def plain_head(data: bytes) -> bool:
     """A request's head: plain or None. Lines that go on hold no end of a line."""
-    request = parse_plain(data)
+    request = parse_plain_head(data)
     if request is None:
         return False
     assert len(data) > MAX_PLAIN_BYTES or may_be_plain(data[: len(data) // 2])
@@ -40,7 +40,7 @@ def plain_head(data: bytes) -> bool:
 def answer_head(data: bytes) -> bool:
     """An answer's head, and the framing it announces: read, or OriginProtocolError."""
     try:
-        answer = read_answer(data)
+        answer = parse_response_head(data)
         if answer is None:
             return False
         if answer.status < 200:
@@ -53,7 +53,7 @@ def answer_head(data: bytes) -> bool:
     # What the client gets is one head, which says what it said.
     assert head.count(b"\r\n\r\n") == 1
     assert head.endswith(b"\r\n\r\n")
-    again = read_answer(head)
+    again = parse_response_head(head)
     assert again is not None
     assert again.status == answer.status
     assert again.size == len(head)

@@ -8,7 +8,7 @@ import redis.asyncio as redis
 import uvloop
 from redis.exceptions import ConnectionError as StoreGone
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.servers import EventsServer, StoreServer, eventually
 
 

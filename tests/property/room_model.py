@@ -7,10 +7,10 @@ bucket counts billionths in whole numbers: exact for rates that divide a microse
 
 from dataclasses import dataclass, field
 
-from gatekeeper.policy.decision import Gone, Granted, Mode, Placed, Standing
+from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import Asking, Left
+from gatekeeper.room.queue import Left, PollRequest
 from gatekeeper.room.state import RoomState
 
 UNIT = 10**9
@@ -125,20 +125,20 @@ class RoomModel:
             self.rate = self.configured_rate = configured
             self.said["rate"] = self.epoch
 
-    def arrive(self, names: list[VisitorId]) -> list[Granted | Placed]:
+    def arrive(self, names: list[VisitorId]) -> list[SlotGrant | QueuePosition]:
         self._refill()
         due = self._due() if not self.line() else 0
         if due and self._free() < len(names):
             self._end_slots()
         free = self._free() if self.mode is not Mode.OPEN else len(names)
-        answers: list[Granted | Placed] = []
+        answers: list[SlotGrant | QueuePosition] = []
         for name in names:
             match self.people.get(name):
                 case Waiting(arrival_us=arrival_us):
-                    answers.append(Placed(arrival_us, self._ahead(name)))
+                    answers.append(QueuePosition(arrival_us, self._ahead(name)))
                     continue
                 case Inside():
-                    answers.append(Granted(self.last_us, proven=False))
+                    answers.append(SlotGrant(self.last_us, confirmed=False))
                     continue
             self.last_us = max(self.last_us + 1, self.now_us)
             self.totals.arrived += 1
@@ -146,21 +146,21 @@ class RoomModel:
                 due, free = due - 1, free - 1
                 self._pay(1)
                 self.totals.admitted += 1
-                until_us = self.now_us + _us(self.rules.unproven_slot_s)
+                until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
                 self.people[name] = Inside(until_us, claimed=False)
-                answers.append(Granted(self.last_us, proven=False))
+                answers.append(SlotGrant(self.last_us, confirmed=False))
             else:
-                deadline_us = self.now_us + _us(self.rules.prove_within_s)
+                deadline_us = self.now_us + _us(self.rules.confirm_timeout_s)
                 self.people[name] = Waiting(self.last_us, deadline_us)
-                answers.append(Placed(self.last_us, self._ahead(name)))
+                answers.append(QueuePosition(self.last_us, self._ahead(name)))
         return answers
 
-    def poll(self, batch: list[Asking], *, window_us: int) -> list[Standing]:
+    def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
         return [self._poll(asking, window_us=window_us) for asking in batch]
 
-    def _poll(self, asking: Asking, *, window_us: int) -> Standing:
+    def _poll(self, asking: PollRequest, *, window_us: int) -> Standing:
         name, now_us = asking.visitor, self.now_us
-        deadline_us = now_us + _us(self.rules.abandon_after_s)
+        deadline_us = now_us + _us(self.rules.heartbeat_timeout_s)
 
         def was_released() -> bool:
             return (
@@ -176,30 +176,30 @@ class RoomModel:
         match self.people.get(name):
             case Waiting() as waiting if not asking.by_proxy and not was_released():
                 waiting.deadline_us = deadline_us
-                return Placed(asking.arrival_us, self._ahead(name))
+                return QueuePosition(asking.arrival_us, self._ahead(name))
             case Inside() if asking.connected or asking.by_proxy:
-                return Granted(asking.arrival_us, proven=True)
+                return SlotGrant(asking.arrival_us, confirmed=True)
             case Inside() as inside:
                 was_reached = not asking.has_pass and asking.arrival_us <= self.watermark_us
                 self.totals.admitted += not inside.claimed and was_reached
                 inside.claimed = True
                 inside.until_us = now_us + _us(self.rules.pass_life_s)
-                return Granted(asking.arrival_us, proven=True)
+                return SlotGrant(asking.arrival_us, confirmed=True)
             case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
-                return Gone()
+                return VoidToken()
         if was_released():
             self.people[name] = Inside(now_us + _us(self.rules.pass_life_s), claimed=True)
             if self._claims_left() == 0:
                 self.totals.released += 1
                 self._pay(1)
             self.totals.admitted += 1
-            return Granted(asking.arrival_us, proven=True)
+            return SlotGrant(asking.arrival_us, confirmed=True)
         born_until_us = self.epoch + window_us
         if asking.arrival_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
         self.last_us = max(self.last_us, asking.arrival_us)
         self.people[name] = Waiting(asking.arrival_us, deadline_us)
-        return Placed(asking.arrival_us, self._ahead(name))
+        return QueuePosition(asking.arrival_us, self._ahead(name))
 
     def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
         answers = []
@@ -252,7 +252,7 @@ class RoomModel:
             due = min(due, self._free())
         released = line[:due]
         for arrival_us, name in released:
-            until_us = self.now_us + _us(self.rules.claim_within_s)
+            until_us = self.now_us + _us(self.rules.claim_timeout_s)
             self.people[name] = Inside(until_us, claimed=False)
             self.watermark_us = max(self.watermark_us, arrival_us)
         self._pay(len(released))

@@ -23,16 +23,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import (
     Arrive,
     Forward,
-    Gone,
-    Granted,
     Mode,
     Poll,
     RoomView,
+    SlotGrant,
     Standing,
+    VoidToken,
     conclude,
     decide,
     renewed,
@@ -40,7 +41,7 @@ from gatekeeper.policy.decision import (
 )
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
-from gatekeeper.room.queue import Asking
+from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_model import UNIT, Inside, Revoked, RoomModel, Spent, Waiting
@@ -89,11 +90,16 @@ class RoomMachine(RuleBasedStateMachine):
         rate=RATES,
         burst=st.sampled_from([1, 3, 10]),
         max_active=st.sampled_from([0, 2, 5]),
-        session_s=st.sampled_from([30.0, 1000.0]),
-        keep_place_s=st.sampled_from([60.0, 600.0]),
+        session_idle_timeout_s=st.sampled_from([30.0, 1000.0]),
+        place_ttl_s=st.sampled_from([60.0, 600.0]),
     )
     def open(
-        self, rate: int, burst: int, max_active: int, session_s: float, keep_place_s: float
+        self,
+        rate: int,
+        burst: int,
+        max_active: int,
+        session_idle_timeout_s: float,
+        place_ttl_s: float,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.promised = replace(
@@ -101,11 +107,11 @@ class RoomMachine(RuleBasedStateMachine):
             rate_per_minute=float(rate),
             burst=burst,
             max_active=max_active,
-            session_s=session_s,
-            keep_place_s=keep_place_s,
-            claim_within_s=20.0,
-            prove_within_s=10.0,
-            abandon_after_s=30.0,
+            session_idle_timeout_s=session_idle_timeout_s,
+            place_ttl_s=place_ttl_s,
+            claim_timeout_s=20.0,
+            confirm_timeout_s=10.0,
+            heartbeat_timeout_s=30.0,
         )
         self.ground = EmulatedGround(ROOM)
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
@@ -173,7 +179,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.hear(at)
         return answers
 
-    def call_poll(self, at: int, batch: list[Asking]) -> list[Standing]:
+    def call_poll(self, at: int, batch: list[PollRequest]) -> list[Standing]:
         replica = self.replica(at)
 
         async def poll() -> list[Standing]:
@@ -298,11 +304,11 @@ class RoomMachine(RuleBasedStateMachine):
         ]
         if ran == "before":
             self.call("arrive", at, names)
-        stamped = [
-            Asking(ticket.visitor, ticket.arrival_us, has_pass=False, by_proxy=True)
+        add_stamped = [
+            PollRequest(ticket.visitor, ticket.arrival_us, has_pass=False, by_proxy=True)
             for ticket in tickets
         ]
-        self.call("poll", at, stamped)
+        self.call("poll", at, add_stamped)
         if ran == "after":
             self.call("arrive", at, names)
         for ticket in tickets:
@@ -340,12 +346,12 @@ class RoomMachine(RuleBasedStateMachine):
             case Forward():
                 pass
             case Poll(visitor=name, arrival_us=arrival_us):
-                asking = Asking(name, arrival_us, has_pass=isinstance(token, Pass))
+                asking = PollRequest(name, arrival_us, has_pass=isinstance(token, Pass))
                 [standing] = self.call("poll", at, [asking])
-                if isinstance(standing, Gone):
+                if isinstance(standing, VoidToken):
                     assert visitor.ever_left or visitor.has_claimed, "lost"
                 if visitor.has_left:
-                    assert standing == Gone()
+                    assert standing == VoidToken()
                 self.goes_on_with(visitor, standing, token)
             case decision:
                 assert isinstance(decision, Arrive), decision
@@ -355,18 +361,18 @@ class RoomMachine(RuleBasedStateMachine):
     def several_ask_in_one_turn(self, at: int, who: list[tuple[int, bool]]) -> None:
         """Those who wait, by one call; some of them twice, or connected besides."""
         self.replica(at)
-        asking: list[tuple[Visitor, Ticket, Asking]] = []
+        asking: list[tuple[Visitor, Ticket, PollRequest]] = []
         for each, connected in who:
             visitor = self.visitors[each % len(self.visitors)]
             ticket = visitor.token
             if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
-                one = Asking(visitor.name, ticket.arrival_us, False, connected=connected)
+                one = PollRequest(visitor.name, ticket.arrival_us, False, connected=connected)
                 asking.append((visitor, ticket, one))
         if not asking:
             return
         standings = self.call("poll", at, [one for _, _, one in asking])
         for (visitor, ticket, one), standing in zip(asking, standings, strict=True):
-            if isinstance(standing, Gone):
+            if isinstance(standing, VoidToken):
                 assert visitor.ever_left or visitor.has_claimed, "lost"
             if not one.connected:
                 self.goes_on_with(visitor, standing, ticket)
@@ -382,11 +388,11 @@ class RoomMachine(RuleBasedStateMachine):
         assert ticket is not None
         if ticket.expires_at_s <= self.now_s:
             return
-        asking = Asking(visitor.name, ticket.arrival_us, has_pass=False)
+        asking = PollRequest(visitor.name, ticket.arrival_us, has_pass=False)
         [standing] = self.call("poll", at, [asking])
         if visitor.is_over or visitor.has_left:
-            assert standing == Gone(), "honoured twice"
-        if isinstance(standing, Granted):
+            assert standing == VoidToken(), "honoured twice"
+        if isinstance(standing, SlotGrant):
             self.goes_on_with(visitor, standing, ticket)
 
     @precondition(lambda self: self.visitors)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conformance.gate_pair import Stage, running_stage
 from tests.conformance.playing import Part, play
-from tests.conformance.rig import Stage, running_stage
 from tests.conformance.table import TABLE
 
 # What an origin sends beyond its answer can, when it comes late, not be told from the answer to

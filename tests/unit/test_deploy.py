@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from gatekeeper import __version__
-from gatekeeper.config import load_config
+from gatekeeper.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import Metric
 
 from gatekeeper import metrics
+from gatekeeper.admin.exposition import with_tallies
 from gatekeeper.metrics import Tally
-from gatekeeper.web.exposition import with_tallies
 
 
 def collected(tally: Tally) -> list[Metric]:

@@ -29,7 +29,7 @@ _DEPLOYED = (
 _LOOK = """
 import gatekeeper
 from gatekeeper.room.store import load_script
-from gatekeeper.pages.pages import Pages
+from gatekeeper.pages.renderer import Pages
 
 print(gatekeeper.__file__)
 print(Pages().asset_url("waiting.css"))

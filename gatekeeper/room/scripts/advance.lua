@@ -1,6 +1,6 @@
 -- advance: release what is due from the head of the line, after sweeping those who left.
 --
--- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_within, microseconds
+-- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_timeout, microseconds
 --       5 how long a spent ticket is remembered   6 most releases   7 most swept
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
 --       due, else '0'; 'behind' when the store knows less than the caller.

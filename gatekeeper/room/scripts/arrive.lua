@@ -1,6 +1,6 @@
 -- arrive: newcomers take a free slot at once, or a place at the end of the line.
 --
--- ARGV  1 burst   2 max_active (0: no limit)   3 prove_within, microseconds: a place is held so
+-- ARGV  1 burst   2 max_active (0: no limit)   3 confirm_timeout, microseconds: a place is held so
 --       long until the newcomer asks again   4 the same for a slot   5 how long a spent ticket is
 --       remembered   6… visitors
 -- Reply the state, then for each visitor the arrival, and the number of people ahead of one who has

@@ -1,6 +1,6 @@
 -- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
 --
--- ARGV  1 abandon_after, microseconds   2 life of a claimed slot   3 recovery window   4 burst
+-- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 recovery window   4 burst
 --       5 max_active   6 a letter for each visitor: 't' or 'p' (with a ticket, a pass) or 's' (a
 --       replica asks for one it stamped: the place of their ticket, and no claim) or 'c' (it asks
 --       for one who is connected to it: a heartbeat, but no claim)
@@ -9,7 +9,7 @@
 --       who is admitted, 'gone' (left, revoked, ticket spent); 'behind' when the store knows less
 --       than the caller.
 --
--- Guarantee. One who waits is not swept for `abandon_after`. One who was released holds the slot
+-- Guarantee. One who waits is not swept for `heartbeat_timeout`. One who was released holds the slot
 -- from now on. One who is unknown (was away, was stamped without the store, or the store lost
 -- everything) comes back to their own place by arrival: to the head if it was released meanwhile.
 -- While the store recovers from a loss, the watermark says who may enter, as it does while the store

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
-from tests.integration.replicas.rig import (
+from tests.integration.replicas.replica_group import (
     Replica,
 )
 from tests.servers import StoreServer, eventually
 
 NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
-QUICK = {"abandon_after": "3s", "prove_within": "1s"}  # tells everybody to ask again within 1 s
+QUICK = {
+    "heartbeat_timeout": "3s",
+    "confirm_timeout": "1s",
+}  # tells everybody to ask again within 1 s
 
 Loss = Callable[[StoreServer], None]
 LOSSES = {"killed": StoreServer.kill, "paused": StoreServer.pause}

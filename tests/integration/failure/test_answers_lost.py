@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.room.operator import Operator
-from tests.integration.replicas.rig import (
+from tests.integration.replicas.replica_group import (
     Replica,
     ask,
     config,

@@ -9,14 +9,15 @@ from dataclasses import replace
 import nats
 import pytest
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.seal import Seal
+from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState
 from tests.gates import SECRET, Origin, Visitor, room, running_gate
-from tests.integration.replicas.rig import (
-    Person,
+from tests.integration.replicas.replica_group import (
+    Principal,
     Replica,
     ask,
     config,
@@ -27,13 +28,13 @@ from tests.integration.replicas.rig import (
 )
 from tests.servers import EventsServer, StoreServer, eventually
 
-OURS = Seal([SECRET])
+OURS = EventSigner([SECRET])
 BEAT_S = 0.25  # of a pacer while somebody waits and nothing is due
 TWO_BEATS_S = 2 * BEAT_S + 1.0  # and a slow machine
 LOSSES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
 
 
-class SealOfAnotherRoom(Seal):
+class SealOfAnotherRoom(EventSigner):
     def close(self, subject: str, body: bytes) -> bytes:
         return super().close(f"another.{subject}", body)
 
@@ -253,7 +254,7 @@ async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
 
 SEALS = {
     "none": None,
-    "of another secret": Seal([b"another secret, longer than 32 bytes"]),
+    "of another secret": EventSigner([b"another secret, longer than 32 bytes"]),
     "of another room": SealOfAnotherRoom([SECRET]),
 }
 
@@ -334,7 +335,7 @@ async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reach
         )
         for _ in range(20):
             await publish(events_url, nobody.name, *[_body(forged)] * 50)
-            await ask([*people, Person()], first)
+            await ask([*people, Principal()], first)
         assert those_in(people) == []
         await asyncio.sleep(TWO_BEATS_S)
         for replica in (first, second):
@@ -343,7 +344,7 @@ async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reach
             assert replica.state.rate_per_minute == 0
             assert replica.state.version < 2**20
         private_store.kill()
-        await ask([*people, Person()], first, second)
+        await ask([*people, Principal()], first, second)
         assert those_in(people) == []
 
 
@@ -392,7 +393,11 @@ def _body(state: RoomState) -> bytes:
 
 
 async def publish(
-    url: str, room: RoomName, *bodies: bytes, subject: str = "state", seal: Seal | None = OURS
+    url: str,
+    room: RoomName,
+    *bodies: bytes,
+    subject: str = "state",
+    seal: EventSigner | None = OURS,
 ) -> None:
     client = await nats.connect(url, connect_timeout=5)
     subject = f"gatekeeper.{room}.{subject}"

@@ -5,11 +5,11 @@ from functools import partial
 
 import pytest
 
-from gatekeeper.config import RoomName
-from gatekeeper.room import live
+from gatekeeper.config.types import RoomName
+from gatekeeper.room import replica as room_replica
 from tests.integration.failure.outage import NOBODY, QUICK, Loss, back, bring_back, lost
-from tests.integration.replicas.rig import (
-    Person,
+from tests.integration.replicas.replica_group import (
+    Principal,
     ask,
     config,
     hasty_replica,
@@ -39,14 +39,14 @@ async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when
             assert those_in(people) == [0, 1]
             await first.live.leave([people[0].visitor])
             await eventually(lambda: people[0].visitor in other.live.view.revoked())
-            again = [Person(ticket) for ticket in tickets]
+            again = [Principal(ticket) for ticket in tickets]
             await ask(again, other)
             assert those_in(again) == [1]
             assert again[0].token != tickets[0]
         private_store.resume()  # the first, which was told, is gone
         await back(other)
         async with start(keys) as third:
-            again = [Person(ticket) for ticket in tickets]
+            again = [Principal(ticket) for ticket in tickets]
             await ask(again, third)
             assert those_in(again) == [1]
 
@@ -54,7 +54,7 @@ async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when
 async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is_remembered(
     private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST_LEFT_UNTOLD", 2)
+    monkeypatch.setattr(room_replica, "_MOST_LEFT_UNTOLD", 2)
     keys = config(room_name, **NOBODY)
     async with (
         hasty_replica(keys, store_url=private_store.url) as replica,
@@ -112,7 +112,7 @@ async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
         people = await line_up(5, first)
         await asyncio.sleep(1.1)
         lose(private_store)
-        await Person().ask(first)
+        await Principal().ask(first)
         await lost(first)
         visitors = [person.token.visitor for person in people[:2] if person.token]
         await first.live.leave(visitors)

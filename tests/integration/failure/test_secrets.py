@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.gates import Gate, Origin, Visitor, room, running_gate
 
 OLD = b"the old secret of the tests, longer than 32 bytes"

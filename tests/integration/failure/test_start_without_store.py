@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
 from tests.gates import SECRET, GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
-from tests.integration.replicas.rig import (
-    Person,
+from tests.integration.replicas.replica_group import (
+    Principal,
     ask,
     config,
     hasty_replica,
@@ -27,7 +27,7 @@ MINUTES_S = 60.0
 async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_when_it_is_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    room = config(room_name, rate="0", on_store_loss="open")
+    room = config(room_name, rate="0", store_failure_mode="open")
     async with (
         hasty_replica(room, store_url=private_store.url) as first,
         running_operator(room, store_url=private_store.url) as operator,
@@ -38,7 +38,7 @@ async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_wh
         private_store.pause()
         async with hasty_replica(room, store_url=private_store.url) as late:
             assert not late.store_up
-            newcomer = Person()
+            newcomer = Principal()
             await ask([*people, newcomer], late)
             assert those_in([*people, newcomer]) == [0]
             assert [person.waits for person in [*people, newcomer]] == [False, True, True, True]
@@ -53,9 +53,9 @@ async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     private_store.kill()
-    room = config(room_name, rate="60/min", prove_within="1s", abandon_after="3s")
+    room = config(room_name, rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
     async with hasty_replica(room, store_url=private_store.url) as late:
-        newcomer = Person()
+        newcomer = Principal()
         await newcomer.ask(late)
         assert newcomer.waits
         await asyncio.to_thread(private_store.start)
@@ -70,7 +70,7 @@ async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
 async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_operator_set(
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
-    room = config(room_name, rate="600/min", on_store_loss="open")
+    room = config(room_name, rate="600/min", store_failure_mode="open")
     url = private_store.url
     async with (
         hasty_replica(room, store_url=url, events_url=events_url) as first,
@@ -89,10 +89,10 @@ async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_
         ) as late:
             await eventually(lambda: late.live.view.state)
             assert not late.store_up
-            assert late.live.view.vouched is None
+            assert late.live.view.store_state is None
             assert late.live.view.decisive.mode is Mode.HOLD
             assert late.live.view.now_s() == pytest.approx(first.live.view.now_s(), abs=1)
-            newcomer = Person()
+            newcomer = Principal()
             await ask([*people, newcomer], late)
             assert those_in([*people, newcomer]) == [0, 1, 2, 3]  # the last by the watermark
             private_store.resume()

@@ -6,16 +6,16 @@ import time
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket
-from gatekeeper.room.batch import BATCH_LIMIT
-from gatekeeper.room.live import LiveRoom
-from gatekeeper.room.queue import Asking
+from gatekeeper.room.batching import BATCH_LIMIT
+from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.replica import RoomReplica
 from tests.gates import Origin, Visitor, room, running_gate
 from tests.integration.failure.outage import NOBODY, QUICK, Loss, back, bring_back, lost
-from tests.integration.replicas.rig import (
+from tests.integration.replicas.replica_group import (
     STORE_TIMEOUT_S,
-    Person,
+    Principal,
     ask,
     config,
     hasty_replica,
@@ -122,7 +122,7 @@ async def test_one_who_was_released_enters_without_the_store_and_the_next_does_n
 async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, "max_active": 1, "claim_within": "1s"}
+    keys = {**NOBODY, "max_active": 1, "claim_timeout": "1s"}
     async with (
         hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
@@ -153,12 +153,12 @@ async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_late
     ):
         await asyncio.sleep(1.1)
         lose(private_store)
-        await Person().ask(first)
-        await Person().ask(second)
+        await Principal().ask(first)
+        await Principal().ask(second)
         await lost(first, second)
         held = []
         for turn in range(40):
-            held.append(Person())
+            held.append(Principal())
             await held[-1].ask((first, second)[turn % 2])
             await asyncio.sleep(0.005)  # the replicas' clocks agree to within a call's way back
         assert all(person.waits and person.position is None for person in held)
@@ -184,7 +184,7 @@ async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_late
 async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
     private_store: StoreServer, room_name: RoomName, lose: Loss
 ) -> None:
-    keys = {"rate": "600/min", "burst": 6, "on_store_loss": "open", **QUICK}
+    keys = {"rate": "600/min", "burst": 6, "store_failure_mode": "open", **QUICK}
     url = private_store.url
     async with (
         hasty_replica(config(room_name, **keys), store_url=url) as first,
@@ -193,15 +193,15 @@ async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
     ):
         replicas = (first, second, third)
         await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
-        await ask([Person() for _ in range(30)], first)  # the bucket is empty, and some wait
+        await ask([Principal() for _ in range(30)], first)  # the bucket is empty, and some wait
         for _ in range(2):  # what the first loss left over is no credit for the second
             began_s = time.monotonic()
             lose(private_store)
-            await ask([Person() for _ in range(3)], *replicas)
+            await ask([Principal() for _ in range(3)], *replicas)
             await lost(*replicas)
             let_in = 0
             while time.monotonic() - began_s < 2.5:
-                crowd = [Person() for _ in range(60)]
+                crowd = [Principal() for _ in range(60)]
                 await ask(crowd, *replicas)
                 let_in += len(those_in(crowd))
                 await asyncio.sleep(0.02)
@@ -227,7 +227,7 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
         people = await line_up(300, first, second)
         await ask(people, first, second)
         private_store.pause()
-        await asyncio.sleep(6)  # twice `abandon_after`, six times `prove_within`
+        await asyncio.sleep(6)  # twice `heartbeat_timeout`, six times `confirm_timeout`
         private_store.resume()
         await back(first, second)
         state = await operator.allow(100)
@@ -244,7 +244,7 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
 async def test_a_store_that_was_paused_for_long_finds_the_line_as_it_was(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, "abandon_after": "5s", "prove_within": "2s"}
+    keys = {**NOBODY, "heartbeat_timeout": "5s", "confirm_timeout": "2s"}
     async with (
         hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
         running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
@@ -291,7 +291,7 @@ async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
         pass
     await asyncio.sleep(4)
     async with hasty_replica(config(room_name), store_url=private_store.url) as replica:
-        newcomer = Person()
+        newcomer = Principal()
         await newcomer.ask(replica)
         assert newcomer.is_in
 
@@ -327,7 +327,7 @@ async def test_while_the_store_is_away_only_the_pacer_calls_it(
         assert _tasks(replica.live) == 0
 
 
-def _tasks(live: LiveRoom) -> int:
+def _tasks(live: RoomReplica) -> int:
     queue = live.queue
     batches = (queue._arrivals, queue._polls, queue._touches)
     return len(live._background) + sum(len(each._tasks) for each in batches)
@@ -340,7 +340,7 @@ async def test_requests_under_way_when_the_store_stops_are_answered_within_its_t
         people = await line_up(2000, replica)
         private_store.pause()
         began_s = time.monotonic()
-        await ask([*people, *(Person() for _ in range(500))], replica)
+        await ask([*people, *(Principal() for _ in range(500))], replica)
         one_after_another_s = 2500 / BATCH_LIMIT * STORE_TIMEOUT_S
         assert time.monotonic() - began_s < one_after_another_s / 2
         assert all(isinstance(person.token, Ticket) for person in people)
@@ -350,7 +350,7 @@ async def test_requests_under_way_when_the_store_stops_are_answered_within_its_t
 async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
     store_url: str, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, claim_within="1s")
+    keys = config(room_name, **NOBODY, claim_timeout="1s")
     async with hasty_replica(keys, store_url=store_url) as replica:
         [person] = await line_up(1, replica)
         token = person.token
@@ -358,7 +358,7 @@ async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
         queue = replica.live.queue
         await queue.allow(1)
         await eventually(lambda: replica.state.released_total == 1)
-        stamped = Asking(token.visitor, token.arrival_us, has_pass=False, by_proxy=True)
+        stamped = PollRequest(token.visitor, token.arrival_us, has_pass=False, by_proxy=True)
         await queue.poll(stamped)
         assert (replica.state.active, replica.state.admitted_total) == (1, 0)
         await eventually(lambda: replica.state.active == 0, what="the end of the claim window")

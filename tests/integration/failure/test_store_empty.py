@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import redis
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
 from tests.gates import Origin, Visitor, room, running_gate
-from tests.integration.replicas.rig import (
-    Person,
+from tests.integration.replicas.replica_group import (
+    Principal,
     Replica,
     ask,
     config,
@@ -23,7 +23,7 @@ from tests.integration.replicas.rig import (
 from tests.servers import StoreServer, eventually
 
 NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
-QUICK: dict[str, object] = {"abandon_after": "3s", "prove_within": "1s"}
+QUICK: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
 RECOVERY_S = 1.3  # of these: 1 s to prove, and a quarter beyond the 1 s told to everybody
 
 
@@ -36,7 +36,7 @@ async def recovered(replica: Replica) -> None:
 async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_place(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, abandon_after="9s", prove_within="4s")
+    keys = config(room_name, **NOBODY, heartbeat_timeout="9s", confirm_timeout="4s")
     url = private_store.url
     async with (
         hasty_replica(keys, store_url=url, store_timeout_s=5) as first,
@@ -90,7 +90,7 @@ async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_
 async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_first(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    toml = room(room_name, rate="0", prove_within="1s", abandon_after="3s")
+    toml = room(room_name, rate="0", confirm_timeout="1s", heartbeat_timeout="3s")
     async with (
         Origin.running() as origin,
         running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
@@ -125,7 +125,7 @@ async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
         await ask(people, replica)
         waiting = [person for person in people if person.waits]
         private_store.flush()
-        newcomer = Person()
+        newcomer = Principal()
         await newcomer.ask(replica)
         assert newcomer.waits
         released = replica.state.released_total
@@ -158,7 +158,7 @@ async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_repli
         known = await second.live.queue.look()
         await first.live._stop_pacing()  # this one knows less, and is the first to come
         private_store.flush()
-        await Person().ask(first)
+        await Principal().ask(first)
         async with hasty_replica(keys, store_url=url):  # and this one knows nothing
             pass
         await eventually(lambda: second.state.epoch != known.epoch)
@@ -189,7 +189,7 @@ async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
         views = (first.live.view, second.live.view)
         await eventually(lambda: all(visitors[-1] in view.revoked() for view in views))
         private_store.flush()
-        await Person().ask(second)
+        await Principal().ask(second)
         async with running_operator(keys, store_url=url) as fresh:
             await until(fresh, revocations=3)
         async with hasty_replica(keys, store_url=url) as third:

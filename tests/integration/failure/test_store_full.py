@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 import redis
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket, new_visitor_id
 from tests.gates import Origin, Visitor, room, running_gate
-from tests.integration.replicas.rig import (
-    Person,
+from tests.integration.replicas.replica_group import (
+    Principal,
     ask,
     config,
     hasty_replica,
@@ -19,7 +19,7 @@ from tests.integration.replicas.rig import (
 )
 from tests.servers import StoreServer, eventually
 
-QUICK: dict[str, object] = {"abandon_after": "3s", "prove_within": "2s"}
+QUICK: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "2s"}
 
 
 def fill(store: StoreServer) -> None:
@@ -52,7 +52,7 @@ async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
         await ask(people[:2], first)
         assert those_in(people) == [0, 1]
         fill(private_store)
-        newcomers = [Person() for _ in range(20)]
+        newcomers = [Principal() for _ in range(20)]
         for _ in range(3):
             await ask([*people, *newcomers], first, second)
             await asyncio.sleep(0.3)
@@ -69,11 +69,13 @@ async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
         assert first.state.released_total == 4
 
 
-@pytest.mark.parametrize("on_store_loss", ["hold", "open"])
+@pytest.mark.parametrize("store_failure_mode", ["closed", "open"])
 async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
-    private_store: StoreServer, room_name: RoomName, on_store_loss: str
+    private_store: StoreServer, room_name: RoomName, store_failure_mode: str
 ) -> None:
-    keys = config(room_name, rate="600/min", burst=5, on_store_loss=on_store_loss, **QUICK)
+    keys = config(
+        room_name, rate="600/min", burst=5, store_failure_mode=store_failure_mode, **QUICK
+    )
     async with (
         hasty_replica(keys, store_url=private_store.url) as first,
         hasty_replica(keys, store_url=private_store.url) as second,
@@ -83,7 +85,7 @@ async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
         fill(private_store)
         async with asyncio.timeout(30):
             while (passed_s := first.live.view.now_s() - began_s) < 3:
-                people += [Person() for _ in range(10)]
+                people += [Principal() for _ in range(10)]
                 await ask(people, first, second)
                 assert len(those_in(people)) <= 5 + 10 * passed_s + 1
                 await asyncio.sleep(0.05)

@@ -3,7 +3,7 @@
 Rules: times are relative to now by the store's clock; rooms have the default spans.
 """
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import (
     Keyring,
     Pass,
@@ -39,7 +39,7 @@ def pass_issued(
         issued_at_s=now_s - ago_s,
         expires_at_s=now_s + min(expires_in_s, ends_in_s),
         ends_at_s=now_s + ends_in_s,
-        proven=proven,
+        confirmed=proven,
     )
 
 

@@ -8,7 +8,7 @@ import jwt
 import pytest
 from multidict import CIMultiDict
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass
 from tests.gates import SECRET, Gate, Origin, Visitor, minted, room, running_gate
 from tests.integration.gate.passes import pass_issued, ticket_issued, token_in

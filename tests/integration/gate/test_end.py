@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.gates import Origin, Visitor, room, running_gate
 from tests.servers import eventually
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gatekeeper.config import RoomName
-from gatekeeper.pages.pages import Pages
+from gatekeeper.config.types import RoomName
+from gatekeeper.pages.renderer import Pages
 from tests.gates import HTML, Origin, Visitor, room, running_gate
 
 TOKEN = "X-Queue-Token"

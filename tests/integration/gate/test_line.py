@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.gates import HTML, Origin, Visitor, room, running_gate
 
 NOBODY = {"rate": "0"}  # only what is granted

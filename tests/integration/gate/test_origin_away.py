@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.gates import HTML, Origin, Visitor, minted, room, running_gate
 from tests.integration.gate.passes import pass_issued
 from tests.servers import eventually

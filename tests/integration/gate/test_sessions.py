@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass
+from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.seal import Seal
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.entrance import Entrance
+from gatekeeper.web.admission import Admission
 from tests.gates import SECRET, Gate, Origin, Visitor, minted, room, running_gate
 from tests.integration.gate.passes import SESSION_LIMIT_S, SESSION_S, pass_issued, token_in
 from tests.servers import eventually
@@ -125,8 +125,8 @@ async def test_a_newcomer_proves_with_the_second_request_that_the_cookie_is_kept
         first = held_pass(visitor, gate, room_name)
         await visitor.get()
         second = held_pass(visitor, gate, room_name)
-        assert not first.proven
-        assert second.proven
+        assert not first.confirmed
+        assert second.confirmed
         assert second.visitor == first.visitor
 
 
@@ -148,7 +148,7 @@ async def test_an_unproven_pass_that_comes_in_time_is_as_good_as_any(
         early = pass_issued(gate, room_name, ago_s=10, proven=False)
         visitor.take_cookie(f"gatekeeper-{room_name}", minted(early))
         assert (await visitor.get())[0] == 200
-        assert held_pass(visitor, gate, room_name).proven
+        assert held_pass(visitor, gate, room_name).confirmed
 
 
 # The origin ends it.
@@ -246,7 +246,7 @@ async def operator_of(
     gate: Gate, name: RoomName, *, store_url: str, events_url: str
 ) -> AsyncIterator[Operator]:
     store = RedisStore(store_url, timeout_s=1)
-    events = NatsEvents(events_url, replica="operator", seal=Seal([SECRET]))
+    events = NatsEvents(events_url, replica="operator", seal=EventSigner([SECRET]))
     events.connect()
     await eventually(events.connected)
     operator = Operator(store, events, gate.room(name).rules)
@@ -320,4 +320,4 @@ async def test_a_session_that_ended_while_its_tunnel_was_made_ends_the_tunnel(
         held = pass_issued(gate, room_name)
         await gate.room(room_name).leave([held.visitor])
         [config] = gate.worker._plan.config.rooms
-        assert Entrance(gate.room(room_name), config).session_end(held).done()
+        assert Admission(gate.room(room_name), config).session_end(held).done()

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import CookieJar
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from tests.gates import Origin, Visitor, room, running_gate
 from tests.servers import StoreServer, eventually
 

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import trustme
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy import rules
 from gatekeeper.web import stream
 from tests.gates import Gate, Origin, Visitor, room, running_gate
@@ -145,7 +145,7 @@ async def test_a_message_reaches_all_who_are_connected(
 async def test_who_is_connected_keeps_the_place_without_a_poll(
     store_url: str, events_url: str, room_name: RoomName
 ) -> None:
-    keys = {"abandon_after": "3s", "prove_within": "1s"}
+    keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
     async with (
         gate_of(room_name, store_url=store_url, events_url=events_url, **keys) as gate,
         line_of(2, gate) as (silent, connected),
@@ -258,7 +258,7 @@ async def test_a_revocation_anywhere_ends_the_stream(
 async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
     store_url: str, room_name: RoomName
 ) -> None:
-    keys = {"abandon_after": "3s", "prove_within": "1s"}  # heartbeats are a second apart
+    keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}  # heartbeats are a second apart
     async with (
         gate_of(room_name, store_url=store_url, events_url="off", **keys) as here,
         gate_of(room_name, store_url=store_url, events_url="off", **keys) as there,
@@ -290,7 +290,7 @@ async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_
 async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_all_keep_it(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {"abandon_after": "3s", "prove_within": "1s"}
+    keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
     async with (
         gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
         line_of(1, gate) as (visitor,),
@@ -306,7 +306,7 @@ async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_
 async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {"abandon_after": "6s", "prove_within": "1s"}
+    keys = {"heartbeat_timeout": "6s", "confirm_timeout": "1s"}
     async with (
         gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
         line_of(1, gate) as (away,),

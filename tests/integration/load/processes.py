@@ -12,7 +12,7 @@ def workers_of(supervisor_pid: int) -> list[int]:
         for folder in Path("/proc").iterdir()
         if folder.name.isdigit()
         and _parent(folder) == supervisor_pid
-        and b"gatekeeper.worker" in _read(folder / "cmdline")
+        and b"gatekeeper.process.worker" in _read(folder / "cmdline")
     ]
 
 

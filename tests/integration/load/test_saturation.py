@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.conformance.rig import cookie_of, running_worker
-from tests.integration.load.crowd import NonceOrigin, Tally, client
-from tests.integration.proxy.rig import until
+from tests.conformance.gate_pair import cookie_of, running_worker
+from tests.integration.load.clients import NonceOrigin, Tally, client
+from tests.integration.proxy.forwarding import until
 
 _CLIENTS = 200
 _LEG_S = 1.0

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from yarl import URL
 
-from gatekeeper.config import RoomName
+from gatekeeper.admin import Credential
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.web.admin import Credential
 from tests.admin import CONTROLS, running_admin
 from tests.gates import Answer, Visitor, room, running_gate
 from tests.servers import StoreServer

@@ -6,11 +6,11 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gatekeeper.config import RoomName
+from gatekeeper.admin.monitor import Watch
+from gatekeeper.config.types import RoomName
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admin.watch import Watch
 from tests.admin import rules_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gatekeeper.config import Config
+from gatekeeper.config.schema import Config
 from gatekeeper.web.preview import Preview, Wanted
 from tests.gates import gatekeeper
 

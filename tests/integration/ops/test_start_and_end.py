@@ -28,7 +28,7 @@ async def test_a_signal_ends_all_it_started_after_what_is_under_way(
         with GateProcess(settings(origin.url)) as gate:
             await gate.serving()
             started = gate.pids()
-            for program in ("gatekeeper.worker", "valkey", "nats-server"):
+            for program in ("gatekeeper.process.worker", "valkey", "nats-server"):
                 assert any(program in command for command in started.values()), started
             async with Visitor(gate.url) as visitor:
                 await visitor.get()

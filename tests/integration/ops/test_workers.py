@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper import children
-from gatekeeper.config import RoomName
-from gatekeeper.worker import Plan
+from gatekeeper.config.types import RoomName
+from gatekeeper.process import children
+from gatekeeper.process.worker import WorkerPlan
 from tests.gates import SECRET, GateProcess, Origin, Visitor, config_of, room
 from tests.integration.ops.settings import settings
 from tests.servers import eventually
@@ -120,9 +120,9 @@ async def test_a_worker_that_served_for_long_is_replaced_without_delay(
         await sleep(0)
 
     monkeypatch.setattr(children, "_HEALTHY_AFTER_S", 0.0)
-    monkeypatch.setattr("gatekeeper.children.asyncio.sleep", noted)
+    monkeypatch.setattr("gatekeeper.process.children.asyncio.sleep", noted)
     config = config_of(room(room_name), folder=tmp_path)
-    plan = Plan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
+    plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
     worker = children.WorkerProcess(plan, tmp_path)
     await worker.start()
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout, OriginUnreachable
-from tests.integration.proxy.rig import (
+from tests.integration.proxy.forwarding import (
     OK,
     Gate,
     Origin,

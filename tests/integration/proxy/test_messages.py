@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.proxy.rig import (
+from tests.integration.proxy.forwarding import (
     OK,
     Origin,
     Script,

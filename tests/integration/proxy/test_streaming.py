@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.proxy.rig import (
+from tests.integration.proxy.forwarding import (
     OK,
     PATIENCE_S,
     Gate,

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from gatekeeper.errors import OriginProtocolError
-from tests.integration.proxy.rig import (
+from tests.integration.proxy.forwarding import (
     OK,
     PATIENCE_S,
     Origin,

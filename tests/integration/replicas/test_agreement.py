@@ -9,14 +9,15 @@ from itertools import pairwise
 
 import pytest
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
-from gatekeeper.room import live
+from gatekeeper.room import replica as room_replica
 from gatekeeper.room.operator import Operator
-from gatekeeper.web.entrance import Turned
-from tests.integration.replicas.rig import (
-    Person,
+from gatekeeper.web.admission import Deny
+from tests.integration.replicas.replica_group import (
+    Principal,
     Replica,
     ask,
     config,
@@ -66,14 +67,14 @@ async def test_a_replica_that_starts_late_is_right_at_once(
 async def test_two_replicas_whose_clocks_are_minutes_off_agree(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1, session="2s", keep_place="10m")
+    keys = config(room_name, rate=0, burst=1, session_idle_timeout="2s", place_ttl="10m")
     url = private_store.url
     async with (
         running_replica(keys, store_url=url, clock_error_s=7 * MINUTES_S) as ahead,
         running_replica(keys, store_url=url, clock_error_s=-9 * MINUTES_S) as behind,
         running_operator(keys, store_url=url) as operator,
     ):
-        people = [Person() for _ in range(20)]
+        people = [Principal() for _ in range(20)]
         for turn, person in enumerate(people):
             await person.ask((ahead, behind)[turn % 2])
         assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(people))
@@ -93,7 +94,7 @@ async def test_two_replicas_whose_clocks_are_minutes_off_agree(
 
         private_store.pause()
         await ask(people[5:], ahead, behind)
-        stamped = [Person() for _ in range(10)]
+        stamped = [Principal() for _ in range(10)]
         for turn, person in enumerate(stamped):
             await person.ask((ahead, behind)[turn % 2])
             await asyncio.sleep(0.005)
@@ -131,7 +132,7 @@ async def test_replicas_whose_clocks_are_minutes_off_release_in_order_and_by_the
 @asynccontextmanager
 async def ann_was_released_and_bob_waits(
     store_url: str, room: RoomConfig
-) -> AsyncIterator[tuple[list[Replica], Operator, Person, Person]]:
+) -> AsyncIterator[tuple[list[Replica], Operator, Principal, Principal]]:
     """Two replicas that know of it, and the operator who did it."""
     async with (
         running_replica(room, store_url=store_url) as first,
@@ -148,7 +149,7 @@ async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_
     store_url: str, nobody: RoomConfig
 ) -> None:
     async with ann_was_released_and_bob_waits(store_url, nobody) as (replicas, operator, ann, _):
-        browsers = [Person(ann.token) for _ in range(6)]
+        browsers = [Principal(ann.token) for _ in range(6)]
         await ask(browsers, *replicas)
         assert those_in(browsers) == [*range(6)]
         assert {browser.visitor for browser in browsers} == {ann.visitor}
@@ -164,10 +165,10 @@ async def test_one_who_leaves_while_they_ask_elsewhere_has_neither_place_nor_slo
         for person in (ann, bob):  # one who was released, and one who waits
             assert person.token is not None
             old = person.token
-            at_once = [Person(old) for _ in range(4)]
+            at_once = [Principal(old) for _ in range(4)]
             await asyncio.gather(ask(at_once, first, second), first.entrance.leave(old))
             outcome = await second.entrance.admit(old, newcomers=False)
-            assert isinstance(outcome, Turned)
+            assert isinstance(outcome, Deny)
         assert (await operator.status()).active == 0
 
 
@@ -256,7 +257,7 @@ async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_t
 async def test_of_those_who_enter_an_open_room_and_leave_a_bounded_number_is_remembered(
     store_url: str, nobody: RoomConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST_GONE", 2)
+    monkeypatch.setattr(room_replica, "_MOST_GONE", 2)
     async with (
         running_replica(nobody, store_url=store_url) as replica,
         running_operator(nobody, store_url=store_url) as operator,
@@ -267,7 +268,7 @@ async def test_of_those_who_enter_an_open_room_and_leave_a_bounded_number_is_rem
         for person in people[:4]:
             assert person.token is not None
             await replica.entrance.leave(person.token)
-        again = [Person(person.token) for person in people]
+        again = [Principal(person.token) for person in people]
         await ask(again, replica)
         kept = [one.visitor == each.visitor for one, each in zip(again, people, strict=True)]
         assert kept == [False, False, True, True, True]

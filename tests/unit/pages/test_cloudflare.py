@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.config import RoomConfig
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.cloudflare import waiting_room
-from gatekeeper.pages.pages import Pages
+from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import PLACES, STATES
-from gatekeeper.policy.decision import Mode, Placed
+from gatekeeper.policy.decision import Mode, QueuePosition
 from gatekeeper.policy.rules import Rules
-from gatekeeper.web.answers import Answers
-from gatekeeper.web.place import place_of
-from gatekeeper.web.reply import Asked, Reply
-from tests.unit.web.states import TICKET, state
+from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.waiting_status import waiting_status_of
+from tests.room_states import TICKET, state
 
 VIEW = replace(STATES["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)
 
@@ -109,20 +109,20 @@ def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
     assert waiting_room(STATES[name])["queueAll"] is True  # type: ignore[index]
 
 
-def answer(asked: Asked, path: Path | None = None, **keys: object) -> Reply:
+def answer(asked: RequestFacts, path: Path | None = None, **keys: object) -> GateResponse:
     room = RoomConfig.model_validate({"max_active": 10} | keys)
-    placed = Placed(10**15, ahead=1283)
-    place = place_of(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
-    answers = Answers(Pages() if path is None else pages(path))
+    placed = QueuePosition(10**15, ahead=1283)
+    place = waiting_status_of(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
+    answers = Responses(Pages() if path is None else pages(path))
     return answers.waiting(asked, place, room=room, now_s=1596498360.0, headers=())
 
 
 def test_an_app_gets_that_json_where_its_room_asks_for_it_and_ours_elsewhere() -> None:
-    asked = Asked("GET", accept="application/json")
-    reply = answer(asked, json_format="cloudflare", status=202)
-    assert reply.status == 202
-    assert b'{"cfWaitingRoom": {"inWaitingRoom": true, ' in reply.body
-    assert dict(reply.headers)["Content-Type"] == "application/json"
+    asked = RequestFacts("GET", accept="application/json")
+    response = answer(asked, json_format="cloudflare", status=202)
+    assert response.status == 202
+    assert b'{"cfWaitingRoom": {"inWaitingRoom": true, ' in response.body
+    assert dict(response.headers)["Content-Type"] == "application/json"
     assert b'"state": "waiting"' in answer(asked).body
 
 
@@ -153,7 +153,7 @@ def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
 
 
 def test_it_is_told_to_come_again_and_may_carry_scripts_of_its_own(tmp_path: Path) -> None:
-    asked = Asked("GET", accept="text/html", accept_language="de")
+    asked = RequestFacts("GET", accept="text/html", accept_language="de")
     headers = dict(answer(asked, folder(tmp_path), template="queue.mustache").headers)
     assert 10 <= int(headers["Refresh"]) <= 36
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"

@@ -7,26 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config import RoomConfig, RoomName
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import (
     Arrive,
     Decision,
     EnterByShare,
     EnterWithoutStore,
     Forward,
-    Gone,
-    Granted,
     KeepWaiting,
     Mode,
-    Placed,
     Poll,
+    QueuePosition,
     Refuse,
     RoomView,
+    SlotGrant,
     StampWithoutStore,
+    VoidToken,
     conclude,
     decide,
+    is_forwarded_unchanged,
     pass_of,
-    passes_in_silence,
     renewed,
     ticket_of,
 )
@@ -35,15 +36,17 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 
 ROOM = RoomName("default")
 RULES = Rules.of(RoomConfig())
-OPEN_ON_LOSS = replace(RULES, on_store_loss="open")
+OPEN_ON_LOSS = replace(RULES, store_failure_mode="open")
 VISITOR = VisitorId("A" * 22)
 NOW_S = 1_700_000_000.0
 ARRIVAL_US = 1_699_999_990_000_000
 TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
-FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S)
-USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S - 60)
-UNPROVEN = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=RULES, now_s=NOW_S - 19.9)
-UNPROVEN_LATE = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=RULES, now_s=NOW_S - 20)
+FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
+USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 60)
+UNPROVEN = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 19.9)
+UNPROVEN_LATE = pass_of(
+    VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 20
+)
 POLL = Poll(VISITOR, ARRIVAL_US)
 
 
@@ -109,7 +112,7 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         RULES,
         KeepWaiting(TICKET),
     ),
-    ("on_store_loss does not favour tickets", TICKET, DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
+    ("store_failure_mode does not favour tickets", TICKET, DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
     (
         "a ticket enters an open room without the store",
         TICKET,
@@ -193,18 +196,18 @@ def test_an_unknown_mode_lets_nobody_in() -> None:
 
 def test_one_who_is_gone_goes_on_with_nothing() -> None:
     for held in (None, *EVERY_TOKEN):
-        assert conclude(VISITOR, Gone(), held, rules=RULES, now_s=NOW_S) is None
+        assert conclude(VISITOR, VoidToken(), held, rules=RULES, now_s=NOW_S) is None
 
 
 def test_a_newcomer_who_waits_gets_a_ticket_at_their_arrival() -> None:
-    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), None, rules=RULES, now_s=NOW_S)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), None, rules=RULES, now_s=NOW_S)
     assert token == Ticket(ROOM, VISITOR, ARRIVAL_US, NOW_S, NOW_S + 720)
 
 
 @pytest.mark.parametrize(("age_s", "kept"), [(0, True), (119.9, True), (120, False), (600, False)])
 def test_a_ticket_is_renewed_only_after_its_renewal_time(age_s: float, *, kept: bool) -> None:
     now_s = NOW_S + age_s
-    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), TICKET, rules=RULES, now_s=now_s)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), TICKET, rules=RULES, now_s=now_s)
     assert (token is TICKET) is kept
     assert token == (
         TICKET if kept else ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=now_s)
@@ -215,62 +218,71 @@ def test_the_ticket_of_an_arrival_is_renewed_by_the_first_poll() -> None:
     """Which shows that it was kept: from then on its holder is told the intervals of the line."""
     first = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=ARRIVAL_US / 1e6 + 0.1)
     now_s = first.issued_at_s + 2
-    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), first, rules=RULES, now_s=now_s)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), first, rules=RULES, now_s=now_s)
     assert token == ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=now_s)
     assert first.is_first
     assert isinstance(token, Ticket)
     assert not token.is_first
-    assert conclude(VISITOR, Placed(ARRIVAL_US, 7), token, rules=RULES, now_s=now_s + 36) is token
+    assert (
+        conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), token, rules=RULES, now_s=now_s + 36)
+        is token
+    )
 
 
 def test_a_ticket_follows_the_place_the_store_names() -> None:
-    token = conclude(VISITOR, Placed(ARRIVAL_US + 5, 7), TICKET, rules=RULES, now_s=NOW_S)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 7), TICKET, rules=RULES, now_s=NOW_S)
     assert isinstance(token, Ticket)
     assert token.arrival_us == ARRIVAL_US + 5
 
 
 def test_the_pass_of_one_whose_slot_went_to_another_becomes_a_ticket() -> None:
-    token = conclude(VISITOR, Placed(ARRIVAL_US, 0), UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 0), UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
     assert token == TICKET
 
 
 def test_a_claimed_ticket_becomes_a_pass() -> None:
-    granted = Granted(ARRIVAL_US, proven=True)
+    granted = SlotGrant(ARRIVAL_US, confirmed=True)
     assert conclude(VISITOR, granted, TICKET, rules=RULES, now_s=NOW_S) == FRESH
 
 
 def test_one_let_through_at_once_has_yet_to_prove_they_keep_cookies() -> None:
-    token = conclude(VISITOR, Granted(ARRIVAL_US, proven=False), None, rules=RULES, now_s=NOW_S)
+    token = conclude(
+        VISITOR, SlotGrant(ARRIVAL_US, confirmed=False), None, rules=RULES, now_s=NOW_S
+    )
     assert isinstance(token, Pass)
-    assert not token.proven
+    assert not token.confirmed
 
 
 def test_a_pass_that_came_back_is_proven_and_keeps_its_end() -> None:
-    granted = Granted(ARRIVAL_US, proven=True)
+    granted = SlotGrant(ARRIVAL_US, confirmed=True)
     token = conclude(VISITOR, granted, UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
     assert token == UNPROVEN_LATE._replace(
-        proven=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
+        confirmed=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
     )
 
 
 def test_an_absence_of_keep_place_is_forgiven_from_any_poll_on() -> None:
     held = TICKET
     last_poll_s = NOW_S + RULES.ticket_renewal_s - 0.001
-    token = conclude(VISITOR, Placed(ARRIVAL_US, 7), held, rules=RULES, now_s=last_poll_s)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), held, rules=RULES, now_s=last_poll_s)
     assert isinstance(token, Ticket)
-    assert token.expires_at_s >= last_poll_s + RULES.keep_place_s
+    assert token.expires_at_s >= last_poll_s + RULES.place_ttl_s
 
 
 @given(
     uses_s=st.lists(st.floats(0, 3600), min_size=1, max_size=50),
-    session_s=st.floats(1, 3600),
+    session_idle_timeout_s=st.floats(1, 3600),
     limit_s=st.floats(1, 7200),
 )
 def test_a_pass_slides_with_use_and_never_past_its_end(
-    uses_s: list[float], session_s: float, limit_s: float
+    uses_s: list[float], session_idle_timeout_s: float, limit_s: float
 ) -> None:
-    rules = replace(RULES, session_s=min(session_s, limit_s), session_limit_s=limit_s)
-    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=False, rules=rules, now_s=NOW_S)
+    rules = replace(
+        RULES,
+        session_idle_timeout_s=min(session_idle_timeout_s, limit_s),
+        session_absolute_timeout_s=limit_s,
+    )
+    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=rules, now_s=NOW_S)
     ends_at_s, now_s = pass_.ends_at_s, NOW_S
     assert ends_at_s == NOW_S + limit_s
     for pause_s in uses_s:
@@ -280,7 +292,7 @@ def test_a_pass_slides_with_use_and_never_past_its_end(
             assert isinstance(decision, Refuse)
             return
         pass_ = renewed(pass_, rules=rules, now_s=now_s)
-        assert pass_.proven
+        assert pass_.confirmed
         assert pass_.ends_at_s == ends_at_s
         assert pass_.expires_at_s == min(now_s + rules.pass_life_s, ends_at_s)
 
@@ -289,7 +301,7 @@ def test_a_pass_slides_with_use_and_never_past_its_end(
 def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
     pauses_s: list[float],
 ) -> None:
-    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, proven=True, rules=RULES, now_s=NOW_S)
+    pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
     now_s = NOW_S
     for pause_s in pauses_s:
         now_s += pause_s
@@ -310,7 +322,7 @@ def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
         issued_at_s=st.integers(-200, 5).map(lambda ago_s: NOW_S + ago_s),
         expires_at_s=st.integers(-5, 5000).map(lambda left_s: NOW_S + left_s),
         ends_at_s=st.just(NOW_S + 5000),
-        proven=st.booleans(),
+        confirmed=st.booleans(),
     ),
     st.builds(
         RoomView,
@@ -325,5 +337,5 @@ def test_who_passes_in_silence_is_whom_the_decision_forwards_unchanged(
     pass_: Pass, view: RoomView
 ) -> None:
     decision = decide(pass_, view, rules=RULES, now_s=NOW_S)
-    silent = passes_in_silence(pass_, view, rules=RULES, now_s=NOW_S)
+    silent = is_forwarded_unchanged(pass_, view, rules=RULES, now_s=NOW_S)
     assert silent is (decision == Forward(pass_, renew=False))

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config import RoomConfig
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.pacing import (
-    IDLE_BEAT_S,
+    IDLE_TICK_S,
     LocalBucket,
-    beat_s,
     eta_s,
     recovery_s,
     refresh_s,
+    tick_interval_s,
 )
 from gatekeeper.policy.rules import Rules
 
@@ -80,10 +80,10 @@ def test_one_asks_more_often_toward_the_front(one: int, other: int, rate: float)
 def test_one_always_asks_again_in_time_to_be_kept_and_to_claim(
     ahead: int | None, rate: float, within_s: float, ceiling_s: float
 ) -> None:
-    rules = replace(RULES, refresh_ceiling_s=ceiling_s)
+    rules = replace(RULES, poll_interval_max_s=ceiling_s)
     for bound in (
-        replace(rules, abandon_after_s=within_s),
-        replace(rules, claim_within_s=within_s),
+        replace(rules, heartbeat_timeout_s=within_s),
+        replace(rules, claim_timeout_s=within_s),
     ):
         refresh = refresh_s(ahead, rate_per_minute=rate, rules=bound)
         assert 1 <= refresh <= ceiling_s
@@ -214,14 +214,14 @@ def test_an_hours_wait_costs_a_fourth_of_asking_every_five_seconds(rate: int, mo
 
 @given(RATE | st.just(0.0), st.integers(1, 1_000_000), st.integers(0, 10_000_000))
 def test_the_pacer_looks_within_bounds(rate: float, burst: int, waiting: int) -> None:
-    beat = beat_s(rate_per_minute=rate, burst=burst, waiting=waiting)
-    assert 0.02 <= beat <= IDLE_BEAT_S
+    beat = tick_interval_s(rate_per_minute=rate, burst=burst, waiting=waiting)
+    assert 0.02 <= beat <= IDLE_TICK_S
     assert waiting == 0 or beat <= 0.25
 
 
 @given(st.floats(0.001, 60_000), st.integers(1, 1000))
 def test_no_admission_is_lost_to_a_full_bucket_while_people_wait(rate: float, burst: int) -> None:
-    beat = beat_s(rate_per_minute=rate, burst=burst, waiting=1)
+    beat = tick_interval_s(rate_per_minute=rate, burst=burst, waiting=1)
     fills_in_s = burst / (rate / 60)
     assert beat <= max(fills_in_s / 2, 0.02)
 
@@ -231,7 +231,7 @@ def test_an_emptied_store_waits_for_everybody_who_was_told_when_to_ask(
     waiting: int, rate: float
 ) -> None:
     window_s = recovery_s(waiting, rate_per_minute=rate, rules=RULES)
-    assert window_s >= RULES.prove_within_s
+    assert window_s >= RULES.confirm_timeout_s
     for ahead in {0, waiting // 2, max(waiting - 1, 0)}:
         assert window_s > refresh_s(ahead, rate_per_minute=rate, rules=RULES)
 
@@ -296,9 +296,9 @@ def test_all_shares_together_stay_within_the_rooms_rate_and_one_a_replica(
 
 
 def test_a_newcomer_is_told_to_come_back_well_before_being_swept() -> None:
-    rules = Rules.of(RoomConfig(prove_within="20s"))  # type: ignore[arg-type]
+    rules = Rules.of(RoomConfig(confirm_timeout="20s"))  # type: ignore[arg-type]
     far_back = refresh_s(36_000, rate_per_minute=60, rules=rules)
-    assert far_back > rules.prove_within_s
+    assert far_back > rules.confirm_timeout_s
     for ahead in (36_000, None):
         told = refresh_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
-        assert told * 1.15 < rules.prove_within_s
+        assert told * 1.15 < rules.confirm_timeout_s

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gatekeeper.config import RoomConfig
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 
 SPAN_S = st.floats(0.001, 1_000_000)
@@ -14,18 +14,18 @@ SPAN_S = st.floats(0.001, 1_000_000)
 
 @st.composite
 def any_rules(draw: st.DrawFn) -> Rules:
-    session_s, session_limit_s = draw(SPAN_S), draw(SPAN_S)
-    assume(session_s <= session_limit_s)
+    session_idle_timeout_s, session_absolute_timeout_s = draw(SPAN_S), draw(SPAN_S)
+    assume(session_idle_timeout_s <= session_absolute_timeout_s)
     return Rules.of(
         RoomConfig.model_construct(
             **RoomConfig().model_dump()
             | {
-                "session": session_s,
-                "session_limit": session_limit_s,
-                "claim_within": draw(SPAN_S),
-                "prove_within": draw(SPAN_S),
-                "abandon_after": draw(SPAN_S),
-                "keep_place": draw(SPAN_S),
+                "session": session_idle_timeout_s,
+                "session_absolute_timeout": session_absolute_timeout_s,
+                "claim_timeout": draw(SPAN_S),
+                "confirm_timeout": draw(SPAN_S),
+                "heartbeat_timeout": draw(SPAN_S),
+                "place_ttl": draw(SPAN_S),
             }
         )
     )
@@ -59,33 +59,33 @@ def test_the_spans_derived_from_the_defaults(name: str, value_s: float) -> None:
 
 @given(any_rules())
 def test_a_pass_lives_for_session_after_any_use(rules: Rules) -> None:
-    assert 0 < rules.pass_renewal_s < rules.session_s
-    assert rules.pass_life_s - rules.pass_renewal_s >= rules.session_s * (1 - 1e-9)
+    assert 0 < rules.pass_renewal_s < rules.session_idle_timeout_s
+    assert rules.pass_life_s - rules.pass_renewal_s >= rules.session_idle_timeout_s * (1 - 1e-9)
 
 
 @given(any_rules())
 def test_a_ticket_lives_for_keep_place_after_any_poll(rules: Rules) -> None:
-    assert 0 < rules.ticket_renewal_s < rules.keep_place_s
-    assert rules.ticket_life_s - rules.ticket_renewal_s >= rules.keep_place_s * (1 - 1e-9)
+    assert 0 < rules.ticket_renewal_s < rules.place_ttl_s
+    assert rules.ticket_life_s - rules.ticket_renewal_s >= rules.place_ttl_s * (1 - 1e-9)
 
 
 @given(any_rules())
 def test_no_token_outlives_the_memory_of_its_revocation(rules: Rules) -> None:
-    assert rules.revoked_for_s >= rules.session_limit_s
+    assert rules.revoked_for_s >= rules.session_absolute_timeout_s
     assert rules.revoked_for_s >= rules.ticket_life_s
 
 
 @given(any_rules())
 def test_a_ticket_that_could_outlive_its_session_is_remembered_as_spent(rules: Rules) -> None:
     # The ticket was issued when it was spent at the latest, and the slot lasts for the session.
-    assert rules.session_s + rules.spent_for_s >= rules.ticket_life_s
+    assert rules.session_idle_timeout_s + rules.spent_for_s >= rules.ticket_life_s
 
 
 @given(any_rules())
 def test_an_unproven_slot_lasts_longer_than_the_gate_relies_on_it(rules: Rules) -> None:
-    assert rules.unproven_slot_s <= rules.pass_life_s
-    assert rules.unproven_slot_s > rules.prove_within_s or (
-        rules.unproven_slot_s == rules.pass_life_s
+    assert rules.unconfirmed_slot_s <= rules.pass_life_s
+    assert rules.unconfirmed_slot_s > rules.confirm_timeout_s or (
+        rules.unconfirmed_slot_s == rules.pass_life_s
     )
 
 
@@ -93,9 +93,10 @@ def test_an_unproven_slot_lasts_longer_than_the_gate_relies_on_it(rules: Rules) 
 def test_three_polls_fit_in_abandon_after_and_in_claim_within(
     rules: Rules, longest_s: float
 ) -> None:
-    rules = replace(rules, refresh_ceiling_s=longest_s)
-    assert 1 <= rules.longest_refresh_s <= longest_s
-    for within_s in (rules.abandon_after_s, rules.claim_within_s):
-        assert rules.longest_refresh_s == 1 or 2.5 * rules.longest_refresh_s <= within_s * (
-            1 + 1e-9
+    rules = replace(rules, poll_interval_max_s=longest_s)
+    assert 1 <= rules.longest_poll_interval_s <= longest_s
+    for within_s in (rules.heartbeat_timeout_s, rules.claim_timeout_s):
+        assert (
+            rules.longest_poll_interval_s == 1
+            or 2.5 * rules.longest_poll_interval_s <= within_s * (1 + 1e-9)
         )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.config import RoomName
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import (
     MAX_TOKEN_LENGTH,
     Keyring,
@@ -78,7 +78,7 @@ def test_the_hand_signed_token_of_these_tests_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", [TICKET, PASS, PASS._replace(proven=False), TICKET._replace(arrival_us=2**53 - 1)]
+    "token", [TICKET, PASS, PASS._replace(confirmed=False), TICKET._replace(arrival_us=2**53 - 1)]
 )
 def test_what_was_minted_is_read_back_the_same(token: Token) -> None:
     assert read(tokens().mint(token)) == token

@@ -100,7 +100,7 @@ def test_the_same_hostile_payloads_are_none(header: str, payload: bytes) -> None
 
 
 @given(
-    st.sampled_from([TICKET, PASS, PASS._replace(proven=False)]),
+    st.sampled_from([TICKET, PASS, PASS._replace(confirmed=False)]),
     st.integers(0, 400),
     st.integers(0, 3),
     st.text(max_size=3) | st.sampled_from([".", "=", "==", "+", "/", "-", "_", " ", "\n", "\0"]),

@@ -1,0 +1,181 @@
+"""What the operator may do to a room, each of it kept in the audit log.
+
+Rules. A bad value is 400 with `{"error": …}` and changes nothing. What the store did not take is
+an entry too, as failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from gatekeeper.admin.audit import AuditLog, Outcome, Value
+from gatekeeper.admin.auth import AdminAuth, person_of
+from gatekeeper.admin.rooms import Rooms, room_json
+from gatekeeper.config.types import parse_message, parse_rate_per_minute
+from gatekeeper.errors import BadRequest, StoreError
+from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.state import RoomState
+
+_MOST_GRANTED_AT_ONCE = 1_000_000
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(slots=True)
+class _Action:
+    """What is about to be done, for the audit log; filled in as it becomes known."""
+
+    what: str
+    room: str
+    before: Value = None
+    after: Value = None
+    visitor: str = ""
+
+
+class AdminActions:
+    """The `POST`s of the admin API."""
+
+    def __init__(self, rooms: Rooms, *, audit: AuditLog, guard: AdminAuth) -> None:
+        self._rooms = rooms
+        self._audit = audit
+        self._guard = guard
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/admin/allow", self._allow),
+            web.post("/admin/rate", self._rate),
+            web.post("/admin/mode", self._mode),
+            web.post("/admin/message", self._message),
+            web.post("/admin/revoke", self._revoke),
+        ]
+
+    async def _allow(self, request: web.Request) -> web.Response:
+        operator = self._rooms.asked(request)
+        count = _value(request, "n", _count)
+        action = _Action("allow", operator.rules.room, after=count)
+
+        async def allow() -> web.Response:
+            state = await operator.allow(count)
+            return web.json_response(
+                {
+                    "room": operator.rules.room,
+                    "granted": count,
+                    "pending": state.pending_grants,
+                }
+            )
+
+        return await self._audited(request, action, allow())
+
+    async def _rate(self, request: web.Request) -> web.Response:
+        operator = self._rooms.asked(request)
+        rate = _value(request, "rate", parse_rate_per_minute)
+        action = _Action("rate", operator.rules.room, after=rate)
+
+        async def set_rate() -> web.Response:
+            action.before = (await operator.status()).rate_per_minute
+            return _answer(operator, await operator.set_rate(rate))
+
+        return await self._audited(request, action, set_rate())
+
+    async def _mode(self, request: web.Request) -> web.Response:
+        operator = self._rooms.asked(request)
+        mode = _value(request, "mode", _mode)
+        action = _Action("mode", operator.rules.room, after=mode.value)
+
+        async def set_mode() -> web.Response:
+            action.before = (await operator.status()).mode.value
+            return _answer(operator, await operator.set_mode(mode))
+
+        return await self._audited(request, action, set_mode())
+
+    async def _message(self, request: web.Request) -> web.Response:
+        operator = self._rooms.asked(request)
+        message = _value(request, "text", parse_message)
+        action = _Action("message", operator.rules.room, after=message)
+
+        async def set_message() -> web.Response:
+            action.before = (await operator.status()).message
+            return _answer(operator, await operator.set_message(message))
+
+        return await self._audited(request, action, set_message())
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        operator = self._rooms.asked(request)
+        visitor = _value(request, "visitor", _visitor)
+        action = _Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
+
+        async def revoke() -> web.Response:
+            held = action.before = await operator.revoke(visitor)
+            return web.json_response(
+                {"room": operator.rules.room, "visitor": visitor, "held": held}
+            )
+
+        return await self._audited(request, action, revoke())
+
+    async def _audited(
+        self, request: web.Request, action: _Action, doing: Coroutine[Any, Any, web.Response]
+    ) -> web.Response:
+        try:
+            answer = await doing
+        except StoreError as error:
+            await self._keep(request, action, outcome="failed", note=error.public)
+            raise
+        await self._keep(request, action, outcome="done", note="")
+        return answer
+
+    async def _keep(
+        self, request: web.Request, action: _Action, *, outcome: Outcome, note: str
+    ) -> None:
+        await self._audit.add(
+            person_of(request).name,
+            action.what,
+            address=self._guard.address_of(request),
+            outcome=outcome,
+            room=action.room,
+            before=action.before,
+            after=action.after,
+            visitor=action.visitor,
+            note=note,
+        )
+
+
+def _answer(operator: Operator, state: RoomState) -> web.Response:
+    return web.json_response({"rooms": [room_json(operator, state)]})
+
+
+def _value(request: web.Request, name: str, parse: Callable[[str], Parsed]) -> Parsed:
+    """What the query says for `name`, parsed; raises BadRequest with what was expected."""
+    try:
+        return parse(request.query[name])
+    except KeyError:
+        raise BadRequest(f"{name}: missing") from None
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from error
+
+
+def _count(text: str) -> int:
+    if not _DIGITS.fullmatch(text) or not 0 < int(text) <= _MOST_GRANTED_AT_ONCE:
+        raise ValueError(f"expected a whole number from 1 to {_MOST_GRANTED_AT_ONCE}")
+    return int(text)
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise ValueError("expected auto, hold, open or ended") from None
+
+
+def _visitor(text: str) -> VisitorId:
+    if not _VISITOR.fullmatch(text):
+        raise ValueError("expected an id of 22 characters")
+    return VisitorId(text)

@@ -1,0 +1,177 @@
+"""The admin listener: controls, status, metrics, health and the control room's page.
+
+Rules. One per process group, in the supervisor. Who may is the guard's. An error is
+`{"error": …}` with its status and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gatekeeper.admin.actions import AdminActions
+from gatekeeper.admin.audit import MOST_SHOWN, AuditLog
+from gatekeeper.admin.auth import AdminAuth, AuthFailure
+from gatekeeper.admin.monitor import Watch
+from gatekeeper.admin.overview import Overview
+from gatekeeper.admin.rooms import Rooms, room_json
+from gatekeeper.config.types import RoomName
+from gatekeeper.errors import BadRequest, StoreError
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.state import RoomState
+
+STATIC_PREFIX = "/static/"
+_OPEN_TO_ALL = ("/healthz", "/readyz", STATIC_PREFIX)
+
+log = structlog.get_logger()
+
+Ready = Callable[[], Awaitable[list[str]]]
+
+
+class Admin:
+    """Builds the admin application.
+
+    `ready` answers what keeps the gate from serving, nothing when it does; `exposition` is the
+    Prometheus text of all workers.
+    """
+
+    def __init__(
+        self,
+        operators: Mapping[RoomName, Operator],
+        *,
+        guard: AdminAuth,
+        audit: AuditLog,
+        watch: Watch,
+        events_on: bool,
+        pages: Pages,
+        ready: Ready,
+        exposition: Callable[[list[RoomState], list[RoomName]], bytes],
+    ) -> None:
+        self._rooms = Rooms(operators)
+        self._guard = guard
+        self._audit = audit
+        self._overview = Overview(self._rooms, watch, audit=audit, events_on=events_on)
+        self._controls = AdminActions(self._rooms, audit=audit, guard=guard)
+        self._pages = pages
+        self._ready = ready
+        self._exposition = exposition
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._errors, self._guarded])
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get(STATIC_PREFIX + "{name}", self._asset),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/admin/status", self._status),
+                web.get("/admin/overview", self._overview.answer),
+                web.get("/admin/audit", self._audited),
+                *self._controls.routes(),
+            ]
+        )
+        app.on_response_prepare.append(_close_to_others)
+        return app
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != "/" and not request.path.startswith(_OPEN_TO_ALL):
+            await self._guard.check(request)
+        return await handler(request)
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+            return _error(error.status, error.reason.lower(), allow)
+        except AuthFailure as error:
+            bearer = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+            return _error(error.status, error.public, bearer)
+        except BadRequest as error:
+            return _error(error.status, error.public)
+        except StoreError as error:
+            return _error(503, error.public)
+        except Exception:
+            log.exception("admin_failed")
+            return _error(500, "something went wrong here")
+
+    async def _status(self, request: web.Request) -> web.Response:
+        operators = [self._rooms.asked(request)] if "room" in request.query else list(self._rooms)
+        return web.json_response(
+            {"rooms": [room_json(operator, await operator.status()) for operator in operators]}
+        )
+
+    async def _audited(self, request: web.Request) -> web.Response:
+        room = self._rooms.asked(request).rules.room if "room" in request.query else None
+        limit = request.query.get("limit", "100")
+        if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= MOST_SHOWN:
+            raise BadRequest(f"limit: expected a whole number from 1 to {MOST_SHOWN}")
+        entries = self._audit.newest(int(limit), room=room)
+        return web.json_response({"entries": [entry.as_json() for entry in entries]})
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        states, names = [], []
+        for operator in self._rooms:
+            try:
+                states.append(await operator.status())
+                names.append(operator.rules.room)
+            except StoreError:
+                break  # the workers' own figures matter most when the store is away
+        text = self._exposition(states, names)
+        return web.Response(
+            body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        problems = await self._ready()
+        if problems:
+            return web.json_response({"status": "not ready", "problems": problems}, status=503)
+        return web.json_response({"status": "ready"})
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        page = self._pages.dashboard()
+        return web.Response(
+            body=page.body,
+            headers={
+                "Content-Type": page.content_type,
+                "Content-Security-Policy": self._pages.dashboard_csp,
+            },
+        )
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        asset = self._pages.asset(request.match_info["name"])
+        if asset is None:
+            raise web.HTTPNotFound
+        return web.Response(
+            body=asset.body,
+            headers={
+                "Content-Type": asset.content_type,
+                "Cache-Control": "public, max-age=31536000, immutable",
+            },
+        )
+
+
+async def _close_to_others(_request: web.Request, response: web.StreamResponse) -> None:
+    """What is answered here is for the operator alone: not for caches, frames or other sites."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault(
+        "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"
+    )
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": message}, status=status, headers=headers)

@@ -1,0 +1,93 @@
+"""What the waiting page shows of one visitor, as plain values.
+
+Rules: pure. Whatever nobody knows is None, and a wait is told as a range that holds its estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from gatekeeper.pages.languages import N_, SOURCE
+
+DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
+
+# Why one waits. `full`: nobody enters until somebody inside leaves. `reconnecting`: nobody knows.
+Reason = Literal["line", "held", "full", "ended", "reconnecting"]
+# Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
+# It must stay well below `confirm_timeout`, which is 20 s.
+_MIN_RELOAD_S = 10
+
+State = Literal["waiting", "held", "full", "ended", "reconnecting"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingView:
+    """One visitor's place in line, as the page shows it."""
+
+    title: str
+    room: str
+    position: int | None  # None: the store is out of reach; the place is kept
+    ahead: int | None
+    queue_length: int | None
+    eta_seconds: int | None  # None: unknown, or the line is held
+    rate_per_minute: float  # 0: the operator holds the line
+    refresh_seconds: int
+    arrived_at: str  # RFC 3339, UTC
+    place_ttl_minutes: int
+    reason: Reason = "line"
+    message: str = ""  # the operator's live word to all who wait; "" is none
+    lang: str = SOURCE
+    updates: Literal["poll", "stream"] = "poll"
+    now_s: float = 0.0  # since the epoch, when it was asked for
+
+    @property
+    def reload_seconds(self) -> int:
+        """When a page without script asks again."""
+        return max(self.refresh_seconds, _MIN_RELOAD_S)
+
+    @property
+    def state(self) -> State:
+        if self.position is None:
+            return "reconnecting"
+        if self.reason != "line":
+            return self.reason
+        return "held" if self.rate_per_minute == 0 else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRange:
+    """A wait as people say it: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
+
+    `text` says the range in a language: "2–4 minutes".
+    """
+
+    unit: Literal["soon", "minute", "hour", "long", "unknown"]
+    low: float = 0
+    high: float = 0
+    text: str = ""
+
+
+def wait_range(eta_seconds: int | None) -> WaitRange:
+    """An estimate as an honest range: 20 % less to 25 % more, in steps that grow with it.
+
+    `static/waiting.js` counts the same way; a test in a browser holds the two together.
+    """
+    if eta_seconds is None:
+        return WaitRange("unknown")
+    low_minutes, high_minutes = eta_seconds * 0.8 / 60, eta_seconds * 1.25 / 60
+    if high_minutes <= 1:
+        return WaitRange("soon")
+    if high_minutes <= 90:
+        return _stepped("minute", low_minutes, high_minutes, step=1 if high_minutes <= 15 else 5)
+    if high_minutes <= 24 * 60:
+        step = 0.5 if high_minutes <= 6 * 60 else 1
+        return _stepped("hour", low_minutes / 60, high_minutes / 60, step=step)
+    return WaitRange("long")
+
+
+def _stepped(unit: Literal["minute", "hour"], low: float, high: float, *, step: float) -> WaitRange:
+    first = max(math.floor(low / step) * step, step)
+    last = max(math.ceil(high / step) * step, first + step)
+    return WaitRange(unit, first, last)

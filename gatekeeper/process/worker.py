@@ -1,0 +1,307 @@
+"""One replica: wires store, events, rooms, proxy and gate, serves, and ends in good order.
+
+Rules. A worker is started by the supervisor, which hands it a `Plan` on standard input and keeps
+that pipe open: when it closes, the supervisor is gone and the worker ends too. It says one line
+of JSON on standard output when it serves. SIGTERM ends it: no new connections, requests under
+way finish within `shutdown_timeout`, then the rooms and the way to the origin close. SIGHUP reads
+the TLS certificate anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import secrets
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+import structlog
+import uvloop
+from aiohttp.web import Server
+
+from gatekeeper import metrics
+from gatekeeper.config.schema import Config
+from gatekeeper.config.types import RoomName
+from gatekeeper.errors import GatekeeperError, StartError
+from gatekeeper.logs import set_up_logging
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.routing import Router
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Keyring, Tokens
+from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
+from gatekeeper.proxy.fastpath.server import FastPathServer
+from gatekeeper.room.event_signing import EventSigner
+from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admission import Admission
+from gatekeeper.web.credentials import Credentials, all_cookie_names
+from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.fastpath.lookup import FastPathLookup
+from gatekeeper.web.handler import Gate
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.stream import Streams
+
+_BACKLOG = 4096
+_COUNT_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """All that a worker is told."""
+
+    config: Config
+    store_url: str
+    events_url: str
+    secrets: tuple[bytes, ...]
+    host: str
+    port: int
+
+
+class Worker:
+    """One replica in this process. `start`, then `close`.
+
+    Without `express`, every request goes the long way; only tests ask for that.
+    """
+
+    def __init__(self, plan: WorkerPlan, *, express: bool = True) -> None:
+        self._plan = plan
+        self._express = express
+        self._stack = AsyncExitStack()
+        self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.rooms: dict[RoomName, RoomReplica] = {}
+        self._tls = TlsFiles.of(plan.config)
+        self._server: Server | None = None
+        self._lane: FastPathServer | None = None
+        self.streams = Streams({})
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens, also when the plan left the choice to the system."""
+        assert self._listener is not None
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Serve. Raises StartError or ConfigError; what was begun is undone."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        plan, config = self._plan, self._plan.config
+        pages = Pages.of(config)
+        store = RedisStore(plan.store_url, timeout_s=config.store.timeout)
+        stack.push_async_callback(store.close)
+        events: Events = NoEvents()
+        if plan.events_url != "off":
+            events = NatsEvents(
+                plan.events_url,
+                replica=self.replica,
+                seal=EventSigner(plan.secrets),
+                on_reconnect=self._look,
+            )
+        stack.push_async_callback(events.close)
+        metrics.declare(room.name for room in config.rooms)
+        keyring = Keyring(plan.secrets)
+        admissions: dict[RoomName, Admission] = {}
+        credentials: dict[RoomName, Credentials] = {}
+        for room_config in config.rooms:
+            name = room_config.name
+            room = RoomReplica(store, events, Rules.of(room_config), replica=self.replica)
+            stack.push_async_callback(room.close)
+            self.rooms[name] = room
+            admissions[name] = Admission(room, room_config)
+            credentials[name] = Credentials(
+                Tokens(keyring, name), cookie=config.tokens.cookie, room=name
+            )
+        async with asyncio.TaskGroup() as group:  # at once: a store that is away costs a time-out
+            for room in self.rooms.values():
+                group.create_task(room.start())
+        forwarder = Forwarder(config.origin)
+        stack.push_async_callback(forwarder.close)
+        responses = Responses(pages)
+        router = Router(config.rooms)
+        own_cookies = all_cookie_names(config.tokens.cookie, admissions)
+        trusted = [ip_network(network) for network in config.server.trusted_proxies]
+        endpoints = Endpoints(
+            router=router, admissions=admissions, credentials=credentials, responses=responses
+        )
+        self.streams = Streams(admissions)
+        self._lane = FastPathServer(
+            forwarder.pool,
+            admission=FastPathLookup(
+                router=router,
+                admissions=admissions,
+                credentials=credentials,
+                origin=config.origin,
+                endpoints=endpoints,
+                responses=responses,
+                streams=self.streams,
+                own_cookies=own_cookies,
+                trusted=trusted,
+                tls=config.server.tls,
+            ),
+            handler=self._new_handler,
+            idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
+            client_timeout_s=config.origin.read_timeout,
+        )
+        gate = Gate(
+            router=router,
+            admissions=admissions,
+            credentials=credentials,
+            forwarder=forwarder,
+            responses=responses,
+            endpoints=endpoints,
+            own_cookies=own_cookies,
+            trusted=trusted,
+            tls=config.server.tls,
+        )
+        self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
+        await self._listen(stack, self._lane if self._express else self._new_handler)
+        counting = asyncio.create_task(self._count(), name="count")
+        stack.callback(metrics.flush)
+        stack.callback(counting.cancel)
+
+    def _new_handler(self) -> ConnectionHandler:
+        assert self._server is not None
+        return ConnectionHandler(self._server)
+
+    def _look(self) -> None:
+        """News may have been missed: let every pacer ask the store now."""
+        for room in self.rooms.values():
+            room.wake()
+
+    async def _listen(
+        self, stack: AsyncExitStack, protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(
+                protocol,
+                self._plan.host,
+                self._plan.port,
+                reuse_port=True,  # each worker accepts for itself, the kernel divides
+                backlog=_BACKLOG,
+                ssl=self._tls.context if self._tls else None,
+            )
+        except OSError as error:
+            where = f"{self._plan.host}:{self._plan.port}"
+            raise StartError(f"cannot listen on {where}: {error.strerror}") from error
+        stack.push_async_callback(self._drain)
+
+    async def _drain(self) -> None:
+        """Accept no more, let requests under way finish, then close what is left."""
+        if self._listener is None or self._server is None or self._lane is None:
+            return
+        self._listener.close()
+        self._server.pre_shutdown()
+        self.streams.close()
+        limit_s = self._plan.config.server.shutdown_timeout
+        # aiohttp takes its limit twice: for handlers to end, and again for them to be cancelled.
+        await asyncio.gather(self._server.shutdown(limit_s / 2), self._lane.close(limit_s))
+
+    async def _count(self) -> None:
+        assert self._server is not None
+        assert self._lane is not None
+        while True:
+            on_lane = len(self._lane.connections) + len(self.streams)
+            metrics.connections.set(len(self._server.connections) + on_lane)
+            metrics.flush()
+            metrics.beat.set_to_current_time()
+            await asyncio.sleep(_COUNT_EVERY_S)
+
+    def reload_tls(self) -> None:
+        """Use the certificate files as they are now; a broken pair changes nothing."""
+        if self._tls is None:
+            return
+        try:
+            self._tls.load()
+        except GatekeeperError as error:
+            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  one line says it
+        else:
+            log.info("tls_reloaded")
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate and its key, and the context that serves with them."""
+
+    cert: str
+    key: str
+    context: ssl.SSLContext
+
+    @classmethod
+    def of(cls, config: Config) -> TlsFiles | None:
+        if not config.server.tls:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        files = cls(config.server.tls_cert, config.server.tls_key, context)
+        files.load()
+        return files
+
+    def load(self) -> None:
+        """Raises StartError. A pair that does not fit is found before it is put to use."""
+        try:
+            for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
+                # With a password, if a wrong one, OpenSSL does not stop to ask for it.
+                context.load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"cannot use the certificate {self.cert}: {error}") from error
+
+
+async def serve(plan: WorkerPlan) -> None:
+    """Run one worker until SIGTERM, or until the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    worker = Worker(plan)
+    loop.add_signal_handler(signal.SIGHUP, worker.reload_tls)
+    await worker.start()
+    print(json.dumps({"serving": worker.replica}), flush=True)  # noqa: T201  for the supervisor
+    orphaned = asyncio.create_task(_supervisor_gone(ended), name="watch the supervisor")
+    await ended.wait()
+    orphaned.cancel()
+    await worker.close()
+
+
+async def _supervisor_gone(ended: asyncio.Event) -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    await reader.read()
+    ended.set()
+
+
+def main() -> int:
+    """`python -m gatekeeper.process.worker`, for the supervisor only."""
+    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
+    plan: WorkerPlan = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  from our own parent
+    set_up_logging(process=f"worker {os.getpid()}")
+    try:
+        uvloop.run(serve(plan))
+    except GatekeeperError as error:
+        print(json.dumps({"failed": error.public}), flush=True)  # noqa: T201  for the supervisor
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

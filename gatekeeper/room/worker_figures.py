@@ -1,0 +1,125 @@
+"""What one replica counted, as process groups tell each other for the control room.
+
+Rules. Absolute since the replica began, so a lost message costs nothing and a rate is the
+difference of any two. Nothing is decided by them. `heartbeat_s` is of the replica's own clock and is
+only compared with itself: whether it still moves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+_MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
+
+Buckets = tuple[int, ...]  # not cumulative
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Requests of one room since the start, and what became of them."""
+
+    forwarded: int = 0
+    waiting: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
+    origin: Buckets = ()  # its answers, by bucket of time
+    waits: Buckets = ()  # admissions, by bucket of what they waited
+
+
+_NOTHING = Served()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Since the start, but for what is open and up now. The room "" is what falls in none."""
+
+    replica: str
+    heartbeat_s: float
+    connections: int
+    rooms: Mapping[str, Served]
+    store_up: bool
+    events_up: bool
+    ended: bool = False  # its last word
+
+    def served(self, room: str | None = None) -> Served:
+        """Of one room, or of all together."""
+        if room is not None:
+            return self.rooms.get(room, _NOTHING)
+        every = self.rooms.values()
+        causes = {cause for each in every for cause in each.failures}
+        return Served(
+            forwarded=sum(each.forwarded for each in every),
+            waiting=sum(each.waiting for each in every),
+            failures={c: sum(each.failures.get(c, 0) for each in every) for c in sorted(causes)},
+            origin=added(each.origin for each in every),
+            waits=added(each.waits for each in every),
+        )
+
+    def at_its_end(self) -> Figures:
+        return replace(self, ended=True)
+
+    def to_json(self) -> bytes:
+        rooms = {name: each for name, each in self.rooms.items() if each != _NOTHING}
+        return json.dumps(asdict(replace(self, rooms=rooms)), separators=(",", ":")).encode()
+
+
+def added(rows: Iterable[Buckets]) -> Buckets:
+    """Bucket by bucket; a row that is shorter has nothing in the rest."""
+    total: list[int] = []
+    for row in rows:
+        total += [0] * (len(row) - len(total))
+        for index, count in enumerate(row):
+            total[index] += count
+    return tuple(total)
+
+
+def parse_figures(data: bytes) -> Figures:
+    """Raises ValueError when it is none of ours. Unknown fields are left to a newer release."""
+    raw = json.loads(data)
+    try:
+        name = _table(raw)["replica"]
+        if not isinstance(name, str) or not 0 < len(name) <= _MOST_NAME or not name.isprintable():
+            raise ValueError("expected the name of a replica")
+        return Figures(
+            replica=name,
+            heartbeat_s=_number(raw["heartbeat_s"], float),
+            connections=_number(raw["connections"]),
+            rooms={room: _served(each) for room, each in _table(raw["rooms"]).items()},
+            store_up=raw["store_up"] is True,
+            events_up=raw["events_up"] is True,
+            ended=raw.get("ended") is True,
+        )
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from error
+
+
+def _served(value: object) -> Served:
+    raw = _table(value)
+    failures = _table(raw["failures"], most=_MOST_CAUSES)
+    return Served(
+        forwarded=_number(raw["forwarded"]),
+        waiting=_number(raw["waiting"]),
+        failures={cause: _number(count) for cause, count in failures.items()},
+        origin=_buckets(raw["origin"]),
+        waits=_buckets(raw["waits"]),
+    )
+
+
+def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(value) > most:
+        raise ValueError("expected a table")
+    return value
+
+
+def _buckets(value: object) -> Buckets:
+    if not isinstance(value, list) or len(value) > _MOST_BUCKETS:
+        raise ValueError("expected a list of counts")
+    return tuple(map(_number, value))
+
+
+def _number(value: object, *also: type) -> Any:
+    if type(value) not in (int, *also) or not 0 <= value < 2**53:  # type: ignore[operator]
+        raise ValueError("expected a count")
+    return value

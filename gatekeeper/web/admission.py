@@ -1,0 +1,318 @@
+"""The entrance of one room on one replica: from a request's token to what the visitor gets.
+
+Rules. `decide` says what to do, this asks the store where the decision wants it, and `conclude`
+says which token the visitor goes on with. When the store does not answer, the same request is
+decided again with that as a fact; a newcomer stays who they were, since the store may have heard
+and only its answer be lost. The outcome is one of three: `Enter`, `Stay`, `Turned`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, assert_never
+
+from gatekeeper import metrics
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy.decision import (
+    Arrive,
+    Decision,
+    EnterByShare,
+    EnterWithoutStore,
+    Forward,
+    KeepWaiting,
+    Poll,
+    QueuePosition,
+    Refuse,
+    SlotGrant,
+    StampWithoutStore,
+    Standing,
+    VoidToken,
+    conclude,
+    decide,
+    is_forwarded_unchanged,
+    pass_of,
+    renewed,
+    ticket_of,
+)
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
+from gatekeeper.room.batching import settle
+from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.replica import RoomReplica
+
+
+class Admit(NamedTuple):
+    """Admitted. `changed`: the visitor does not hold this very pass yet."""
+
+    pass_: Pass
+    changed: bool
+
+
+class Wait(NamedTuple):
+    """In line. `placed` is None when nobody knows the position just now."""
+
+    ticket: Ticket
+    placed: QueuePosition | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Neither: a case that nothing names."""
+
+    reason: str
+
+
+class Newcomer(NamedTuple):
+    """One who holds no token yet, and when they came, seconds of the store's clock."""
+
+    visitor: VisitorId
+    came_s: float
+
+
+Outcome = Admit | Wait | Deny
+Then = Callable[[Outcome | BaseException], None]
+
+_GONE = Deny("this place is gone")
+
+
+class Admission:
+    """One room."""
+
+    def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
+        self.room = room
+        self.config = config
+        self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
+        room.on_revoked = self._end_sessions
+        self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
+
+    def lets_pass(self, pass_: Pass) -> bool:
+        """Whether `admit` would let this in without a word to the visitor or the store."""
+        room = self.room
+        view = room.view
+        return is_forwarded_unchanged(pass_, view.decisive, rules=room.rules, now_s=view.now_s())
+
+    def now_s(self) -> float:
+        return self.room.view.now_s()
+
+    async def standing(self, held: Token | None) -> Admit | Wait | None:
+        """Where the holder of a token stands; None when it counts no more. Nobody arrives."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.standing_soon(held, lambda outcome: settle(future, outcome))
+        outcome = await future
+        return None if isinstance(outcome, Deny) else outcome
+
+    def standing_soon(self, held: Token | None, then: Then) -> None:
+        """`standing`, with `Turned` for a token that counts no more."""
+        if held is None or held.visitor in self.room.view.decisive.revoked:
+            then(_GONE)
+        else:
+            self.admit_soon(held, then, newcomers=False)
+
+    async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
+        """What becomes of a request that came with `held`.
+
+        Without `newcomers`, one whose token counts no more is turned away, not put in line.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.admit_soon(held, lambda outcome: settle(future, outcome), newcomers=newcomers)
+        return await future
+
+    def admit_soon(self, held: Token | None, then: Then, *, newcomers: bool = True) -> None:
+        """`admit`: calls `then` once, now or when the store answered, also with what failed."""
+        room = self.room
+        decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
+        match decision:
+            case Arrive():
+                self._arrive(then)
+            case Poll(visitor=visitor, arrival_us=arrival_us):
+                assert held is not None
+
+                def polled(standing: Standing | BaseException | None) -> None:
+                    if not isinstance(standing, VoidToken):
+                        then(self._after(standing, held))
+                    elif newcomers:
+                        self._arrive(then)
+                    else:
+                        then(_GONE)
+
+                has_pass = isinstance(held, Pass)
+                room.poll_soon(PollRequest(visitor, arrival_us, has_pass=has_pass), polled)
+            case _:
+                then(self._without_store(decision))
+
+    def attend_soon(
+        self, ticket: Ticket, then: Callable[[Standing | BaseException | None], None]
+    ) -> None:
+        """Keep the place of one who is connected, and say where they stand, None if nobody knows.
+
+        Who was released is `Granted` and has claimed nothing: that is for their next request.
+        """
+        room = self.room
+        match decide(ticket, room.view.decisive, rules=room.rules, now_s=self.now_s()):
+            case Poll(visitor=visitor, arrival_us=arrival_us):
+                room.poll_soon(
+                    PollRequest(visitor, arrival_us, has_pass=False, connected=True), then
+                )
+            case EnterWithoutStore():
+                then(SlotGrant(ticket.arrival_us, confirmed=True))
+            case KeepWaiting():
+                then(None)
+            case _:  # revoked
+                then(VoidToken())
+
+    async def leave(self, held: Token) -> None:
+        """The holder gives back the place or the slot."""
+        if isinstance(held, Ticket):
+            await self.room.leave_line(held.visitor)
+        else:
+            await self.room.leave([held.visitor])
+        self.on_left(held.visitor)
+
+    def _arrive(self, then: Then) -> None:
+        newcomer = self._newcomer()
+        self.room.arrive_soon(
+            newcomer.visitor,
+            lambda complete_response: then(self._after(complete_response, newcomer)),
+        )
+
+    def _newcomer(self) -> Newcomer:
+        return Newcomer(new_visitor_id(), self.now_s())
+
+    def _after(
+        self, standing: Standing | BaseException | None, who: Token | Newcomer
+    ) -> Outcome | BaseException:
+        """What the store's answer comes to; without one the same request is decided again."""
+        if isinstance(standing, BaseException):
+            return standing
+        held, newcomer = (None, who) if isinstance(who, Newcomer) else (who, None)
+        try:
+            if standing is not None:
+                return self._concluded(who.visitor, standing, held)
+            view = replace(self.room.view.decisive, store_up=False)
+            decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
+            return self._without_store(decision, newcomer)
+        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
+            return error
+
+    def _concluded(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
+        token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
+        match token:
+            case Pass():
+                if not isinstance(held, Pass):
+                    self._count_wait(standing)
+                return Admit(token, changed=token is not held)
+            case Ticket():
+                placed = standing if isinstance(standing, QueuePosition) else None
+                return Wait(token, placed, changed=token is not held)
+            case None:
+                return _GONE
+            case _:
+                assert_never(token)
+
+    def _count_wait(self, standing: Standing) -> None:
+        if isinstance(standing, SlotGrant):
+            waited_s = self.now_s() - standing.arrival_us / 1_000_000
+            metrics.waits.observe(max(waited_s, 0.0), self.config.name)
+
+    def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
+        """`newcomer`: the store was asked for them, and nobody knows whether it heard."""
+        rules, now_s = self.room.rules, self.now_s()
+        match decision:
+            case Forward():
+                return self._forward(decision)
+            case EnterWithoutStore(ticket=ticket):
+                if ticket is None:
+                    return self._enter_unasked(newcomer or self._newcomer())
+                granted = SlotGrant(ticket.arrival_us, confirmed=True)
+                return self._told_later(self._concluded(ticket.visitor, granted, ticket))
+            case EnterByShare() if self.room.take_share():
+                return self._enter_unasked(newcomer or self._newcomer())
+            case EnterByShare() | StampWithoutStore():
+                return self._stamp(newcomer or self._newcomer())
+            case KeepWaiting(ticket=ticket):
+                if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
+                    return Wait(ticket, None, changed=False)
+                fresh = ticket_of(
+                    ticket.visitor, arrival_us=ticket.arrival_us, rules=rules, now_s=now_s
+                )
+                return Wait(fresh, None, changed=True)
+            case Refuse(reason=reason):
+                return Deny(reason)
+            case Arrive() | Poll():
+                return Deny("the store is needed and away")
+            case _:
+                assert_never(decision)
+
+    def _forward(self, decision: Forward) -> Admit:
+        if not decision.renew:
+            return Admit(decision.pass_, changed=False)
+        fresh = renewed(decision.pass_, rules=self.room.rules, now_s=self.now_s())
+        self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
+        return Admit(fresh, changed=True)
+
+    def _enter_unasked(self, newcomer: Newcomer) -> Outcome:
+        fresh = pass_of(
+            newcomer.visitor,
+            arrival_us=round(newcomer.came_s * 1_000_000),
+            confirmed=True,
+            rules=self.room.rules,
+            now_s=self.now_s(),
+        )
+        return self._told_later(Admit(fresh, changed=True))
+
+    def _told_later(self, outcome: Outcome) -> Outcome:
+        """The store has to count whoever entered without it."""
+        if isinstance(outcome, Admit):
+            self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
+        return outcome
+
+    def _stamp(self, newcomer: Newcomer) -> Wait:
+        ticket = ticket_of(
+            newcomer.visitor,
+            arrival_us=self.room.stamp_arrival(newcomer.visitor, came_s=newcomer.came_s),
+            rules=self.room.rules,
+            now_s=self.now_s(),
+        )
+        return Wait(ticket, None, changed=True)
+
+    # The end of a session, for what outlives a request.
+
+    def session_end(self, pass_: Pass) -> asyncio.Future[None]:
+        """Done when the session ends: revoked, left, or at its limit. Its use counts as use of
+        the pass for as long as the future is not done; cancel it when it is needed no more."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        room, rules = self.room, self.room.rules
+
+        def keep_slot() -> None:
+            left_s = pass_.ends_at_s - self.now_s()
+            if future.done():
+                return
+            if left_s <= 0 or pass_.visitor in room.view.decisive.revoked:
+                future.set_result(None)
+                return
+            until_s = min(self.now_s() + rules.pass_life_s, pass_.ends_at_s)
+            room.touch_soon(pass_.visitor, until_s=until_s)
+            loop.call_later(min(rules.pass_renewal_s, left_s), keep_slot)
+
+        ends = self._sessions.setdefault(pass_.visitor, [])
+        ends.append(future)
+
+        def forget(_: asyncio.Future[None]) -> None:
+            ends.remove(future)
+            if not ends:
+                self._sessions.pop(pass_.visitor, None)
+
+        future.add_done_callback(forget)
+        keep_slot()
+        return future
+
+    def _end_sessions(self, visitors: Sequence[VisitorId]) -> None:
+        if not self._sessions:
+            return
+        for visitor in visitors:
+            for future in tuple(self._sessions.get(visitor, ())):
+                if not future.done():
+                    future.set_result(None)

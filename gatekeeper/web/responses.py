@@ -1,0 +1,161 @@
+"""What the gate itself answers: waiting pages, JSON and problems.
+
+Rules. Nothing of ours may be stored or indexed. A navigation (a safe method that accepts HTML)
+gets a page, everything else JSON; numbers that nobody knows are null. Only `web` picks a status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.pages.cloudflare import waiting_room
+from gatekeeper.pages.languages import preferred
+from gatekeeper.pages.renderer import Page, Pages, WaitingView
+from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.web.waiting_status import WaitingStatus
+
+Headers = Iterable[tuple[str, str]]
+
+_SERVER = (("Server", "gatekeeper"),)  # else aiohttp tells its version to everybody
+_OURS = (
+    *_SERVER,
+    ("Cache-Control", "no-store"),
+    ("X-Robots-Tag", "noindex"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+)
+_JSON = (*_OURS, ("Content-Type", "application/json"))
+_GZIPPED = (("Content-Encoding", "gzip"),)
+_RETRY_AFTER_ORIGIN_S = 5
+
+
+class Responses:
+    """Builds the gate's own replies from the pages."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    def waiting(
+        self,
+        facts: RequestFacts,
+        place: WaitingStatus,
+        *,
+        room: RoomConfig,
+        now_s: float,
+        headers: Headers,
+    ) -> GateResponse:
+        """The waiting page, or its JSON, under the room's waiting status."""
+        more = [*headers, ("Retry-After", str(place.refresh_seconds))]
+        navigation = facts.is_navigation
+        if not navigation and room.json_format == "gatekeeper":
+            return self.place(place, status=room.status, headers=more)
+        view = WaitingView(
+            title=room.title,
+            room=place.room,
+            position=place.position,
+            ahead=place.ahead,
+            queue_length=place.queue_length,
+            eta_seconds=place.eta_seconds,
+            rate_per_minute=place.rate_per_minute,
+            refresh_seconds=place.refresh_seconds,
+            arrived_at=place.arrived_at,
+            place_ttl_minutes=max(int(room.place_ttl // 60), 1),
+            reason=place.reason,
+            message=place.message or "",
+            lang=preferred(facts.accept_language).code,
+            updates=room.updates,
+            now_s=now_s,
+        )
+        if not navigation:
+            told = {"cfWaitingRoom": waiting_room(view)}
+            return self.json(told, status=room.status, headers=more)
+        page = self._pages.waiting(view, room.template)
+        if page.reloads:
+            more.append(("Refresh", str(view.reload_seconds)))
+        return self.page(facts, page, status=room.status, headers=more)
+
+    def problem(
+        self,
+        facts: RequestFacts,
+        message: str,
+        *,
+        status: int,
+        headers: Headers = (),
+        retry: bool = False,
+        close: bool = False,
+    ) -> GateResponse:
+        """An error in words: a page for a navigation, else `{"error": …}`."""
+        more = list(headers)
+        if retry:
+            more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
+        if facts.is_navigation:
+            page = self._pages.problem(
+                status=status,
+                title=HTTPStatus(status).phrase,
+                message=message,
+                retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
+                lang=preferred(facts.accept_language).code,
+            )
+            response = self.page(facts, page, status=status, headers=more)
+        else:
+            response = self.json({"error": message}, status=status, headers=more)
+        return response._replace(close=close)
+
+    def json(
+        self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()
+    ) -> GateResponse:
+        return GateResponse(status, (*_JSON, *headers), json.dumps(body).encode())
+
+    def place(
+        self, place: WaitingStatus, *, status: int = 200, headers: Headers = ()
+    ) -> GateResponse:
+        return GateResponse(status, (*_JSON, *headers), place.encoded())
+
+    def stream(self, *, headers: Headers) -> GateResponse:
+        """The head of an event stream. No proxy may keep it back, nor the connection after it."""
+        more = (
+            ("Content-Type", "text/event-stream"),
+            ("X-Accel-Buffering", "no"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+        )
+        return GateResponse(200, (*_OURS, *more, *headers), b"")
+
+    def page(
+        self, facts: RequestFacts, page: Page, *, status: int, headers: Headers = ()
+    ) -> GateResponse:
+        gzipped = facts.accepts_gzip
+        own = (
+            *_OURS,
+            ("Content-Type", page.content_type),
+            ("Content-Security-Policy", page.csp),
+            *((("Content-Language", page.language),) if page.language else ()),
+            ("Vary", "Accept, Accept-Encoding, Accept-Language, Cookie"),
+            *(_GZIPPED if gzipped else ()),
+            *headers,
+        )
+        return GateResponse(status, own, page.gzip if gzipped else page.body)
+
+    def left(self, facts: RequestFacts, *, path: str, headers: Headers) -> GateResponse:
+        """For those who left without script; `path` leads back to the line."""
+        page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
+        return self.page(facts, page, status=200, headers=headers)
+
+    def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
+        """A file of the pages, under its hashed name, to be kept for good."""
+        asset = self._pages.asset(name)
+        if asset is None:
+            return None
+        gzipped = facts.accepts_gzip
+        own = (
+            *_SERVER,
+            ("Content-Type", asset.content_type),
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Vary", "Accept-Encoding"),
+            *(_GZIPPED if gzipped else ()),
+        )
+        return GateResponse(200, own, asset.gzip if gzipped else asset.body)

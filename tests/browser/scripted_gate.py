@@ -1,0 +1,150 @@
+"""A gate of a few lines, whose answers a test writes, behind the real pages and assets."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any, Self
+
+from aiohttp import web
+
+from gatekeeper.pages.languages import preferred
+from gatekeeper.pages.renderer import Page, Pages, WaitingView
+
+ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
+
+VIEW = WaitingView(
+    title="You are in line",
+    room="default",
+    position=1284,
+    ahead=1283,
+    queue_length=4000,
+    eta_seconds=154,
+    rate_per_minute=500.0,
+    refresh_seconds=4,
+    arrived_at="2026-11-23T20:30:00Z",
+    place_ttl_minutes=10,
+)
+
+
+class FakeGate:
+    """Serves the waiting page on every address until `admit`, and the status a test sets."""
+
+    def __init__(self) -> None:
+        self.pages = Pages()
+        self.view = VIEW
+        self.status: dict[str, Any] | None = None  # None: no JSON, an answer of something in front
+        self.status_code = 503
+        self.open = False
+        self.problem = 0  # the status of an origin that does not answer
+        self.asked = 0
+        self.loaded = 0
+        self.left: list[str] = []
+        self.leave_code = 200
+        self.url = ""
+        self.wait_at(VIEW.position)
+
+    def wait_at(self, position: int | None, **changes: Any) -> None:
+        """Puts the visitor at `position`, for the page and for the status alike."""
+        self.view = replace(
+            self.view,
+            position=position,
+            ahead=None if position is None else position - 1,
+            **changes,
+        )
+        self.status, self.status_code = waiting(self.view), 503
+
+    def admit(self) -> None:
+        self.status, self.status_code = admitted(), 200
+        self.open = True
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_get("/.gatekeeper/static/{name}", self._asset)
+        app.router.add_get("/.gatekeeper/status", self._status)
+        app.router.add_post("/.gatekeeper/leave", self._leave)
+        app.router.add_get("/{path:.*}", self._anything)
+        self._runner = web.AppRunner(app, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.wait_for(self._runner.cleanup(), timeout=5)
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        return _asset_response(self.pages, request.match_info["name"])
+
+    async def _status(self, request: web.Request) -> web.Response:
+        assert request.query["room"] == self.view.room
+        self.asked += 1
+        if self.status is None:
+            return web.Response(text="<h1>Bad gateway</h1>", status=502, content_type="text/html")
+        return web.json_response(self.status, status=self.status_code)
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        if self.leave_code != 200:
+            return web.json_response({"error": "not now"}, status=self.leave_code)
+        self.left.append(request.query["room"])
+        if "application/json" in request.headers["Accept"]:
+            return web.json_response({"state": "none"})
+        return _page_response(self.pages.left(), csp=self.pages.csp)
+
+    async def _anything(self, request: web.Request) -> web.Response:
+        self.loaded += 1
+        lang = preferred(request.headers.get("Accept-Language", "")).code
+        if self.problem:
+            page = self.pages.problem(
+                status=self.problem,
+                title="Bad Gateway",
+                message="The site behind this page does not answer just now. Your place is kept.",
+                retry_after_s=5,
+                lang=lang,
+            )
+            return _page_response(page, csp=self.pages.csp, status=self.problem)
+        if self.open:
+            return web.Response(text=ORIGIN_PAGE, content_type="text/html")
+        return _page_response(
+            self.pages.waiting(replace(self.view, lang=lang)), csp=self.pages.csp, status=503
+        )
+
+
+def waiting(view: WaitingView) -> dict[str, Any]:
+    return {
+        "state": "waiting",
+        "room": view.room,
+        "position": view.position,
+        "ahead": view.ahead,
+        "queue_length": view.queue_length,
+        "eta_seconds": view.eta_seconds,
+        "rate_per_minute": view.rate_per_minute,
+        "refresh_seconds": view.refresh_seconds,
+        "arrived_at": view.arrived_at,
+        "reason": view.reason,
+        "message": view.message or None,
+    }
+
+
+def admitted() -> dict[str, Any]:
+    return {"state": "admitted", "expires_at": "2026-11-23T21:00:00Z"}
+
+
+def _page_response(page: Page, *, csp: str, status: int = 200) -> web.Response:
+    headers = {
+        "Content-Type": page.content_type,
+        "Content-Security-Policy": csp,
+        "Cache-Control": "no-store",
+    }
+    return web.Response(body=page.body, status=status, headers=headers)
+
+
+def _asset_response(pages: Pages, name: str) -> web.Response:
+    asset = pages.asset(name)
+    if asset is None:
+        raise web.HTTPNotFound
+    headers = {
+        "Content-Type": asset.content_type,
+        "Cache-Control": "public, max-age=31536000, immutable",
+    }
+    return web.Response(body=asset.body, headers=headers)

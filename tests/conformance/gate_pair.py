@@ -1,0 +1,165 @@
+"""A whole gate between a raw client and a scripted origin, on either of its two paths.
+
+Rules: one visitor, admitted, whose pass is never due for renewal, so that every request of
+theirs may take the express lane; `express=False` runs the same gate with the lane off. Every byte
+on the wire is the test's own or under test; every wait ends.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
+from gatekeeper.process.worker import Worker, WorkerPlan
+from tests.gates import SECRET, config_of
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, running_origin
+
+ROOM = RoomName("conformance")  # no other tests use it
+VISITOR = VisitorId("AAAAAAAAAAAAAAAAAAAAAA")
+_QUIET_S = 2.0  # how long bytes that should come may fail to come
+
+
+def cookie_of(*, visitor: VisitorId = VISITOR, life_s: float = 7200.0) -> str:
+    """A cookie with a fresh pass of `visitor`."""
+    now_s = time.time()
+    pass_ = Pass(
+        room=ROOM,
+        visitor=visitor,
+        arrival_us=int(now_s * 1e6),
+        issued_at_s=now_s + 3600,  # never due for renewal
+        expires_at_s=now_s + life_s,
+        ends_at_s=now_s + life_s,
+    )
+    return f"gatekeeper-{ROOM}={Tokens(Keyring([SECRET]), ROOM).mint(pass_)}"
+
+
+COOKIE = b"Cookie: " + cookie_of().encode()
+
+
+def asked(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    """A request of the admitted visitor, over HTTP/1.1 unless the line says otherwise."""
+    if b" HTTP/" not in line:
+        line += b" HTTP/1.1"
+    return b"\r\n".join([line, b"Host: shop.example", COOKIE, *fields, b"", body])
+
+
+def seen(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
+    """The same as the origin is to get it."""
+    introduction = (
+        b"X-Forwarded-Host: shop.example",
+        b"X-Forwarded-For: 127.0.0.1",
+        b"X-Forwarded-Proto: http",
+        b"X-Gatekeeper-Visitor: " + VISITOR.encode(),
+        b"X-Gatekeeper-Room: " + ROOM.encode(),
+    )
+    lines = [line + b" HTTP/1.1", b"Host: shop.example", *fields, *introduction, b"", body]
+    return b"\r\n".join(lines)
+
+
+@dataclass
+class Stage:
+    """A running gate and its origin."""
+
+    worker: Worker
+    origin: Origin
+    tls: ssl.SSLContext | None = None
+    wires: list[Wire] = field(default_factory=list)
+
+    async def connect(self) -> Wire:
+        async with asyncio.timeout(PATIENCE_S):
+            wire = Wire(
+                *await asyncio.open_connection(
+                    "127.0.0.1",
+                    self.worker.port,
+                    ssl=self.tls,
+                    server_hostname="localhost" if self.tls else None,
+                )
+            )
+        self.wires.append(wire)
+        return wire
+
+    @property
+    def in_the_lane(self) -> int:
+        """Client connections in the express lane."""
+        assert self.worker._lane is not None
+        return len(self.worker._lane.connections)
+
+    @property
+    def on_the_long_way(self) -> int:
+        """Client connections that aiohttp has."""
+        assert self.worker._server is not None
+        return len(self.worker._server.connections)
+
+
+@asynccontextmanager
+async def running_stage(
+    script_of: Callable[[Origin], Script],
+    *,
+    store_url: str,
+    express: bool,
+    toml: str = "",
+    origin_toml: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Stage]:
+    """`tls` is the client's side of `[server] tls_cert`, which `toml` then sets."""
+    async with (
+        running_origin(script_of) as origin,
+        running_worker(
+            origin.url, store_url=store_url, express=express, toml=toml, origin_toml=origin_toml
+        ) as worker,
+    ):
+        stage = Stage(worker, origin, tls)
+        try:
+            yield stage
+        finally:
+            for wire in stage.wires:
+                wire.abort()
+
+
+@asynccontextmanager
+async def running_worker(
+    origin_url: str, *, store_url: str, express: bool, toml: str = "", origin_toml: str = ""
+) -> AsyncIterator[Worker]:
+    with TemporaryDirectory() as folder:
+        text = f'[origin]\nurl = "{origin_url}"\n{origin_toml}\n{toml}\n[[room]]\nname = "{ROOM}"\n'
+        config = config_of(text, folder=Path(folder))
+        plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
+        worker = Worker(plan, express=express)
+        await worker.start()
+        try:
+            yield worker
+        finally:
+            async with asyncio.timeout(PATIENCE_S):
+                await worker.close()
+
+
+async def received(wire: Wire, size: int) -> bytes:
+    """The next `size` bytes, or as many as come."""
+    data = b""
+    try:
+        while len(data) < size:
+            async with asyncio.timeout(_QUIET_S):
+                piece = await wire.reader.read(size - len(data))
+            if not piece:
+                break
+            data += piece
+    except (TimeoutError, ConnectionError):
+        pass
+    return data
+
+
+async def send_in_pieces(wire: Wire, data: bytes, cuts: tuple[int, ...] = ()) -> None:
+    """Send with a turn of the loop after each cut, so that pieces mostly arrive as such."""
+    start = 0
+    for cut in (*sorted(cuts), len(data)):
+        if start < cut <= len(data):
+            wire.send(data[start:cut])
+            await wire.flush()
+            await asyncio.sleep(0)
+            start = cut

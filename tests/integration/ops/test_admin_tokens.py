@@ -1,0 +1,183 @@
+"""Tokens with a name and a role, and what the audit log keeps of what they did."""
+
+import json
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from gatekeeper.admin import AdminAuth, AuditLog, Credential
+from gatekeeper.admin.actions import AdminActions
+from gatekeeper.admin.rooms import Rooms
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.tokens import new_visitor_id
+from tests.admin import CONTROLS, running_admin
+from tests.gates import GateProcess, Visitor
+from tests.integration.ops.settings import settings
+from tests.servers import StoreServer
+
+MARIA = {"Authorization": "Bearer the secret of maria"}
+OTTO = {"Authorization": "Bearer the secret of otto"}
+CREDENTIALS = (
+    Credential.of("maria", "full", secret=b"the secret of maria"),
+    Credential.of("otto", "read", secret=b"the secret of otto"),
+)
+
+
+@pytest_asyncio.fixture
+async def operator(store_url: str, room_name: RoomName) -> AsyncIterator[Visitor]:
+    async with running_admin(store_url, room_name, credentials=CREDENTIALS) as operator:
+        yield operator
+
+
+async def entries(operator: Visitor, query: str = "") -> list[dict[str, Any]]:
+    answer = await operator.ask("GET", f"/admin/audit{query}", headers=OTTO)
+    assert answer.status == 200
+    shown: list[dict[str, Any]] = answer.json["entries"]
+    return shown
+
+
+async def test_a_token_that_may_only_read_sees_everything_and_changes_nothing(
+    operator: Visitor, room_name: RoomName
+) -> None:
+    before = (await operator.ask("GET", "/admin/status", headers=OTTO)).json
+    for target in CONTROLS:
+        for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
+            answer = await operator.ask(method, f"{target}&room={room_name}", headers=OTTO)
+            assert answer.status == 403
+            assert answer.json == {"error": "the token 'otto' may only read"}
+    for target in ("/admin/status", "/admin/audit", "/metrics"):
+        assert (await operator.ask("GET", target, headers=OTTO)).status == 200
+    assert (await operator.ask("GET", "/admin/status", headers=OTTO)).json == before
+
+
+def test_these_are_all_the_controls_there_are(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path)
+    routes = AdminActions(Rooms({}), audit=audit, guard=AdminAuth((), audit=audit)).routes()
+    assert {route.path for route in routes} == {target.partition("?")[0] for target in CONTROLS}
+
+
+async def test_behind_a_proxy_the_address_is_the_one_it_tells_and_no_other(
+    store_url: str, room_name: RoomName
+) -> None:
+    told = MARIA | {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    for trusted, address in (
+        ([], "127.0.0.1"),
+        ([ip_network("127.0.0.0/8")], "203.0.113.9"),
+        ([ip_network("127.0.0.0/8"), ip_network("203.0.113.0/24")], "198.51.100.1"),
+    ):
+        async with running_admin(
+            store_url, room_name, credentials=CREDENTIALS, trusted=trusted
+        ) as operator:
+            await operator.ask("POST", f"/admin/mode?mode=hold&room={room_name}", headers=told)
+            [entry] = await entries(operator)
+            assert entry["address"] == address
+
+
+async def test_each_change_is_kept_with_who_from_what_to_what_and_from_where(
+    operator: Visitor, room_name: RoomName
+) -> None:
+    visitor = new_visitor_id()
+    for target in (
+        "mode?mode=hold",
+        "mode?mode=ended",
+        "rate?rate=2/s",
+        "allow?n=3",
+        "message?text=Soon",
+        "message?text=",
+        f"revoke?visitor={visitor}",
+    ):
+        answer = await operator.ask("POST", f"/admin/{target}&room={room_name}", headers=MARIA)
+        assert answer.status == 200
+    shown = await entries(operator)
+    assert [(e["what"], e.get("from"), e.get("to")) for e in reversed(shown)] == [
+        ("mode", "auto", "hold"),
+        ("mode", "hold", "ended"),
+        ("rate", 0, 120),
+        ("allow", None, 3),
+        ("message", "", "Soon"),
+        ("message", "Soon", ""),
+        ("revoke", "nothing", "nothing"),
+    ]
+    assert shown[0]["visitor"] == visitor
+    for entry in shown:
+        assert (entry["who"], entry["room"]) == ("maria", room_name)
+        assert (entry["address"], entry["outcome"]) == ("127.0.0.1", "done")
+    assert await entries(operator, f"?room={room_name}&limit=1") == shown[:1]
+
+
+async def test_what_was_refused_is_kept_and_a_bad_value_is_not(
+    operator: Visitor, room_name: RoomName
+) -> None:
+    guess = {"Authorization": "Bearer open sesame"}
+    await operator.ask("POST", f"/admin/mode?mode=open&room={room_name}", headers=guess)
+    await operator.ask("GET", "/admin/status", headers=guess)
+    await operator.ask("POST", f"/admin/mode?mode=open&room={room_name}", headers=OTTO)
+    await operator.ask("POST", f"/admin/mode?mode=OPEN&room={room_name}", headers=MARIA)
+    await operator.ask("GET", "/admin/status")  # the page, before anyone signed in
+    assert [(e["who"], e["what"], e["outcome"], e["note"]) for e in await entries(operator)] == [
+        ("otto", "mode", "refused", "the token may only read"),
+        ("nobody", "status", "refused", "no such token"),
+        ("nobody", "mode", "refused", "no such token"),
+    ]
+
+
+async def test_only_a_sensible_number_of_entries_is_answered(operator: Visitor) -> None:
+    for limit in ("0", "501", "-1", "x", "", "9" * 5000, "٣"):
+        answer = await operator.ask("GET", f"/admin/audit?limit={limit}", headers=OTTO)
+        assert answer.status == 400
+        assert answer.json["error"].startswith("limit: ")
+
+
+async def test_what_the_store_did_not_take_is_kept_as_failed(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with running_admin(private_store.url, room_name, credentials=CREDENTIALS) as operator:
+        private_store.kill()
+        answer = await operator.ask(
+            "POST", f"/admin/mode?mode=hold&room={room_name}", headers=MARIA
+        )
+        assert answer.status == 503
+        [entry] = await entries(operator)
+        assert (entry["what"], entry["to"], entry["outcome"]) == ("mode", "hold", "failed")
+        assert "did not answer" in entry["note"]
+
+
+TOKENS = """
+[[admin.tokens]]
+name = "otto"
+secret = "the secret of otto, who may only read"
+
+[[admin.tokens]]
+name = "maria"
+role = "full"
+secret_file = "maria"
+"""
+
+
+async def test_the_commands_act_under_a_name_of_the_file_and_tell_what_was_done() -> None:
+    toml = settings().replace("[admin]\n", TOKENS + "\n[admin]\n")
+    gate = GateProcess(toml)
+    (gate.folder / "maria").write_text("the secret of maria, who may do everything\n")
+    with gate:
+        await gate.serving()
+        assert (await gate.command("mode", "hold")).returncode == 0
+        gone = await gate.command("revoke", new_visitor_id())
+        assert gone.stdout.endswith(" held nothing\n")
+        shown = await gate.command("audit")
+        first, second = shown.stdout.splitlines()
+        assert " maria at 127.0.0.1: mode default from 'auto' to 'hold'" in first
+        assert " maria at 127.0.0.1: revoke default" in second
+        told = await gate.command("audit", "--json", "--limit", "1")
+        assert json.loads(told.stdout)["what"] == "revoke"
+        kept = (gate.state / "audit.jsonl").read_text().splitlines()
+        assert [json.loads(line)["what"] for line in kept] == ["mode", "revoke"]
+        assert [line["what"] for line in gate.logs() if line["event"] == "audit"] == [
+            "mode",
+            "revoke",
+        ]
+        gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "the secret of otto, who may only read"
+        refused = await gate.command("mode", "auto")
+        assert refused.stderr == "gatekeeper: the gate refused: the token 'otto' may only read\n"

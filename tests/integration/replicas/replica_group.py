@@ -1,0 +1,171 @@
+"""Replicas without HTTP, for tests of many visitors, many replicas or clocks that are wrong.
+
+Rules: a replica here is the whole of it but for the listener: store, events, pacer and entrance. A
+person keeps the token they were handed last and asks whichever replica the test names.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.room.event_signing import EventSigner
+from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import RedisStore
+from gatekeeper.room.view import ReplicaView
+from gatekeeper.web.admission import Admission, Admit, Wait
+from tests.gates import SECRET
+
+STORE_TIMEOUT_S = 0.3  # of those whose store is taken away
+_PATIENCE_S = 5.0  # of all others: a busy machine is no outage
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One running replica of one room."""
+
+    live: RoomReplica
+    entrance: Admission
+    events: Events
+
+    @property
+    def state(self) -> RoomState:
+        assert self.live.view.state is not None
+        return self.live.view.state
+
+    @property
+    def store_up(self) -> bool:
+        return self.live.view.store_up
+
+
+def config(room: RoomName, **keys: object) -> RoomConfig:
+    """A room with these keys of its configuration, the rest as by default."""
+    return RoomConfig.model_validate({"name": room} | keys)
+
+
+@asynccontextmanager
+async def running_replica(
+    room: RoomConfig,
+    *,
+    store_url: str,
+    events_url: str = "off",
+    clock_error_s: float = 0.0,
+    store_timeout_s: float = _PATIENCE_S,
+    secrets_: Sequence[bytes] = (SECRET,),
+) -> AsyncIterator[Replica]:
+    """A replica that joined the room.
+
+    `clock_error_s`: how far this machine's clocks, both of them, are off.
+    """
+    name = secrets.token_hex(4)
+    store = RedisStore(store_url, timeout_s=store_timeout_s)
+    events: Events = NoEvents()
+    if events_url != "off":
+        events = NatsEvents(events_url, replica=name, seal=EventSigner(secrets_))
+    view = ReplicaView(
+        monotonic_s=_wrong(time.monotonic, by_s=-clock_error_s),
+        wall_s=_wrong(time.time, by_s=clock_error_s),
+    )
+    live = RoomReplica(store, events, Rules.of(room), replica=name, view=view)
+    try:
+        await live.start()
+        yield Replica(live, Admission(live, room), events)
+    finally:
+        await live.close()
+        await events.close()
+        await store.close()
+
+
+# One that soon takes the store for lost, where the test takes it away.
+hasty_replica = partial(running_replica, store_timeout_s=STORE_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def running_operator(
+    room: RoomConfig, *, store_url: str, events_url: str = "off"
+) -> AsyncIterator[Operator]:
+    store = RedisStore(store_url, timeout_s=5)
+    events: Events = NoEvents()
+    if events_url != "off":
+        events = NatsEvents(events_url, replica="operator", seal=EventSigner([SECRET]))
+        events.connect()
+    operator = Operator(store, events, Rules.of(room))
+    try:
+        yield operator
+    finally:
+        await operator.close()
+        await events.close()
+        await store.close()
+
+
+@dataclass(slots=True)
+class Principal:
+    """A visitor: their token, and what the last answer said."""
+
+    token: Token | None = None
+    position: int | None = None
+
+    @property
+    def is_in(self) -> bool:
+        return isinstance(self.token, Pass)
+
+    @property
+    def waits(self) -> bool:
+        return isinstance(self.token, Ticket)
+
+    @property
+    def visitor(self) -> VisitorId:
+        assert self.token is not None
+        return self.token.visitor
+
+    @property
+    def arrival_us(self) -> int:
+        assert self.token is not None
+        return self.token.arrival_us
+
+    async def ask(self, replica: Replica) -> None:
+        """One request for a page, the token as a browser keeps it."""
+        outcome = await replica.entrance.admit(self.token)
+        self.position = None
+        match outcome:
+            case Admit(pass_=pass_):
+                self.token = pass_
+            case Wait(ticket=ticket, placed=placed):
+                self.token = ticket
+                self.position = placed.ahead + 1 if isinstance(placed, QueuePosition) else None
+            case _:
+                raise AssertionError(outcome)
+
+
+async def ask(people: Iterable[Principal], *replicas: Replica) -> None:
+    """Everybody asks once, the replicas in turn."""
+    await asyncio.gather(
+        *(person.ask(replicas[at % len(replicas)]) for at, person in enumerate(people))
+    )
+
+
+async def line_up(count: int, *replicas: Replica) -> list[Principal]:
+    """So many newcomers, in the order in which they arrived."""
+    people = [Principal() for _ in range(count)]
+    await ask(people, *replicas)
+    return sorted(people, key=lambda person: person.arrival_us)
+
+
+def those_in(people: Sequence[Principal]) -> list[int]:
+    """Who of them is in, by place in the sequence."""
+    return [at for at, person in enumerate(people) if person.is_in]
+
+
+def _wrong(clock: Callable[[], float], *, by_s: float) -> Callable[[], float]:
+    return lambda: clock() + by_s

@@ -1,0 +1,128 @@
+"""Replicas share the work of pacing: one calls the store, the others hear of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pytest
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import RedisStore
+from tests.integration.replicas.replica_group import config, line_up, running_replica
+from tests.servers import eventually
+
+BEAT_S = 0.25  # of a line at this rate and burst
+
+
+@pytest.fixture
+def moving(room_name: RoomName) -> RoomConfig:
+    return config(room_name, rate="500/min")
+
+
+@dataclass
+class Calls:
+    """How often these replicas asked the store to release."""
+
+    count: int = 0
+
+    def of(self, live: RoomReplica) -> None:
+        advance = live.queue.advance
+
+        async def counted() -> tuple[RoomState, int]:
+            self.count += 1
+            return await advance()
+
+        live.queue.advance = counted  # type: ignore[method-assign]
+
+
+class Bus(NoEvents):
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[RoomState] = []
+
+    async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
+        del room, sent_at_s
+        self.said.append(state)
+
+
+@asynccontextmanager
+async def room_on(bus: Bus, room: RoomConfig, store_url: str) -> AsyncIterator[RoomReplica]:
+    store = RedisStore(store_url, timeout_s=5)
+    live = RoomReplica(store, bus, Rules.of(room), replica="one")
+    try:
+        await live.start()
+        yield live
+    finally:
+        await live.close()
+        await store.close()
+
+
+async def hear_another_call(live: RoomReplica) -> None:
+    """As another replica tells it that called just now."""
+    held = live.view.state
+    assert held is not None
+    now_s = live.view.now_s()
+    news = replace(held, version=held.version + 1, now_us=round(now_s * 1_000_000))
+    live.receive_state(news, sent_at_s=now_s)
+    await asyncio.sleep(0.02)
+
+
+async def test_several_replicas_call_little_more_often_than_one(
+    store_url: str, events_url: str, moving: RoomConfig
+) -> None:
+    running = partial(running_replica, moving, store_url=store_url, events_url=events_url)
+    async with AsyncExitStack() as stack:
+        replicas = [await stack.enter_async_context(running()) for _ in range(6)]
+        one = replicas[0]
+        await line_up(60, one)
+        await eventually(lambda: all(each.events.connected() for each in replicas))
+        calls = Calls()
+        for each in replicas:
+            calls.of(each.live)
+        released = one.state.released_total
+        await asyncio.sleep(8 * BEAT_S)
+
+        assert calls.count < 3 * 8  # and 48 if each went by itself
+        await eventually(lambda: one.state.released_total >= released + 8)
+
+
+async def test_who_hears_of_others_calls_once_a_second_and_again_when_they_fall_silent(
+    store_url: str, moving: RoomConfig
+) -> None:
+    async with room_on(Bus(), moving, store_url) as live:
+        for _ in range(60):
+            await live.queue.arrive(new_visitor_id())
+        calls = Calls()
+        calls.of(live)
+        for _ in range(100):  # two seconds at least
+            await hear_another_call(live)
+
+        assert 1 <= calls.count <= 5
+        heard = calls.count
+        await eventually(lambda: calls.count > heard + 1)
+
+
+async def test_what_another_has_told_is_not_told_again(store_url: str, room_name: RoomName) -> None:
+    bus = Bus()
+    async with room_on(bus, config(room_name, rate=0, burst=1), store_url) as live:
+        await live._stop_pacing()
+        await live.queue.arrive(new_visitor_id())
+        assert live.view.store_state is not None
+        told = live.view.store_state
+        live.receive_state(told, sent_at_s=live.view.now_s())
+        bus.said.clear()
+        await live._publish()
+        assert bus.said == []
+
+        await live.queue.arrive(new_visitor_id())
+        await live._publish()
+        assert [state.version for state in bus.said] == [told.version + 1]

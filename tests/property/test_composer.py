@@ -1,0 +1,153 @@
+"""A composed page is what its template renders, and its gzip is one that everybody can read."""
+
+import gzip
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatekeeper.pages.assets import Assets
+from gatekeeper.pages.composer import Composed
+from gatekeeper.pages.languages import languages
+from gatekeeper.pages.renderer import WaitingView
+from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.templates import Templates
+from gatekeeper.pages.waiting_page import WaitingPage, WaitingTemplate
+
+ASSETS = Assets(overrides=None, prefix="/")
+
+
+def page_by(folder: Path | None) -> WaitingPage:
+    templates = Templates(folder, asset_url=ASSETS.url, asset_text=ASSETS.text)
+    return WaitingPage(WaitingTemplate(templates, name="waiting.html", csp=""))
+
+
+PAGE = page_by(None)
+
+numbers = st.one_of(st.integers(0, 130), st.integers(0, 3_000_000))
+
+
+@st.composite
+def views(draw: st.DrawFn) -> WaitingView:
+    view = draw(st.sampled_from(list(STATES.values())))
+    ahead = None if view.position is None else draw(numbers)
+    return replace(
+        view,
+        title=draw(st.sampled_from(["You are in line", "Schlange <1> & \ufdd00\ufdd1", "x"])),
+        lang=draw(st.sampled_from([each.code for each in languages().values()])),
+        position=None if ahead is None else ahead + 1,
+        ahead=ahead,
+        queue_length=draw(st.none() | numbers),
+        eta_seconds=draw(st.none() | numbers),
+        rate_per_minute=draw(st.sampled_from([0.0, 0.5, 1.0, 500.0, 1234.5])),
+        refresh_seconds=draw(st.integers(1, 60)),
+        place_ttl_minutes=draw(st.integers(0, 3)),
+        arrived_at=f"2026-11-23T{draw(st.integers(0, 23)):02}:{draw(st.integers(0, 59)):02}:07Z",
+        message=draw(st.sampled_from(["", "Soon & <gladly>", "\u202eعدد"])),
+    )
+
+
+def inflated(data: bytes) -> bytes:
+    """By zlib as a browser uses it: one gzip member, its checksum checked, nothing behind it."""
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    plain = inflate.decompress(data) + inflate.flush()
+    assert inflate.eof
+    assert inflate.unused_data == b""
+    return plain
+
+
+@settings(max_examples=150, deadline=None)
+@given(views())
+def test_a_composed_page_is_the_rendered_one_byte_for_byte(view: WaitingView) -> None:
+    page, rendered = PAGE.page(view), PAGE.rendered(view)
+    assert page.body == rendered.body
+    assert inflated(page.gzip) == gzip.decompress(page.gzip) == rendered.body
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.binary(max_size=80) | st.binary(min_size=2048, max_size=4000), min_size=1),
+    st.lists(st.binary(max_size=40), min_size=1, max_size=3),
+    st.data(),
+)
+def test_any_pieces_with_anything_between_them_make_one_gzip(
+    pieces: list[bytes], values: list[bytes], data: st.DataObject
+) -> None:
+    wanted = [data.draw(st.integers(0, len(values) - 1)) for _ in pieces[1:]]
+    fills = [(str(number), False) for number in range(len(values))]
+    composed = Composed.of(pieces, wanted, fills)
+
+    def fill(name: str, _: bool) -> bytes:
+        return values[int(name)]
+
+    whole = pieces[0] + b"".join(
+        values[want] + piece for want, piece in zip(wanted, pieces[1:], strict=True)
+    )
+    assert composed.body(fill) == whole
+    assert inflated(composed.gzip(fill)) == gzip.decompress(composed.gzip(fill)) == whole
+
+
+# What templates of one's own do with a visitor's numbers.
+
+
+def page_of(folder: Path, text: str) -> WaitingPage:
+    text = f"{{% if view.position is not none %}}{text}{{% endif %}}"
+    (folder / "waiting.html").write_text(text)
+    page = page_by(folder)
+    page.try_out()
+    return page
+
+
+VIEW = STATES["waiting"]
+PRINTS_OR_ASKS = [
+    "{{ view.position }} {{ view.position | number }}",
+    "{% if view.position == 1 %}next{% elif view.ahead < 50 %}soon{% else %}later{% endif %}",
+    "{{ 'next' if not view.ahead else view.ahead }}",
+    "{% trans n=view.ahead %}{{ n }} person{% pluralize %}{{ n }} people{% endtrans %}",
+    "{{ [view.position, 1000] | max }}",
+    "{{ view.position ~ ' of ' ~ view.queue_length }}",
+    "{{ _('# of you') | replace('#', view.position | number) }}",
+    "<a title='{{ since }}'>{{ wait.low }}–{{ wait.high }}</a>",
+]
+COMPUTES = [
+    "{{ view.position + 1 }}",
+    "{{ view.position | int // 2 }}",
+    "{{ '%08d' | format(view.position) }}",
+    "{{ '%8s' | format(view.position) }}",
+    "{{ view.position | string | length }}",
+    "{{ view.arrived_at[11:16] }}",
+    "{{ (view.arrived_at | string)[:10] }}",
+    "{{ view.position | tojson }}",
+    "{{ view.position is number }}",
+    "{{ {1: 'first'}.get(view.position, 'later') }}",
+    "{{ view.position == view.queue_length }}",
+    "{{ view.position | string | urlencode }}",
+]
+
+
+@pytest.mark.parametrize("text", [*PRINTS_OR_ASKS, *COMPUTES])
+def test_whatever_a_template_does_with_numbers_the_page_is_right(tmp_path: Path, text: str) -> None:
+    page = page_of(tmp_path, text)
+    for ahead in (0, 1, 2, 7, 49, 50, 999, 1000, 12_345):
+        view = replace(VIEW, position=ahead + 1, ahead=ahead, queue_length=max(ahead + 1, 1000))
+        assert page.page(view).body == page.rendered(view).body
+
+
+@pytest.mark.parametrize("text", PRINTS_OR_ASKS)
+def test_what_a_template_asks_of_a_number_does_not_make_it_slow(tmp_path: Path, text: str) -> None:
+    assert page_of(tmp_path, text).composes
+
+
+@pytest.mark.parametrize("text", COMPUTES)
+def test_a_template_that_computes_is_rendered_for_each_visitor(tmp_path: Path, text: str) -> None:
+    assert not page_of(tmp_path, text).composes
+
+
+def test_the_pieces_that_are_kept_are_bounded(tmp_path: Path) -> None:
+    page = page_of(tmp_path, "{{ view.message }} {{ view.position }}")
+    for number in range(1100):
+        assert page.page(replace(VIEW, message=str(number))).body.startswith(b"%d " % number)
+    assert 0 < page.kept <= 1024

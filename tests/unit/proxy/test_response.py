@@ -1,0 +1,195 @@
+"""The origin's head, and the framing that it announces."""
+
+import pytest
+
+from gatekeeper.errors import OriginProtocolError
+from gatekeeper.proxy.framing import ChunkedBody, CloseDelimitedBody, LengthBody
+from gatekeeper.proxy.response import MAX_HEAD_BYTES, ResponseHead, body_of, parse_response_head
+
+
+def head(*fields: str, status: str = "200 OK", version: str = "1.1") -> bytes:
+    return "\r\n".join([f"HTTP/{version} {status}", *fields, "", ""]).encode("latin-1")
+
+
+def parse_answer(head: bytes) -> ResponseHead:
+    answer = parse_response_head(head)
+    assert answer is not None
+    assert answer.size == len(head)
+    return answer
+
+
+def test_fields_are_kept_as_they_came_and_in_order() -> None:
+    answer = parse_answer(head("b:1", "A:  2 ", "b: \xff", "Connection: x", "X: 1", "c:\t"))
+    assert answer.lines == b"\r\nb:1\r\nA:  2 \r\nb: \xff\r\nc:\t"
+
+
+@pytest.mark.parametrize("name", ["Te", "TRAILER", "keep-alive", "Proxy-Connection", "upgrade"])
+def test_what_concerns_this_connection_is_kept_back_wherever_it_stands(name: str) -> None:
+    for fields in (
+        [f"{name}: x", "A: 1"],
+        ["A: 1", f"{name}:"],
+        [f"{name}: x", f"{name}:", "A: 1"],
+    ):
+        assert parse_answer(head(*fields)).lines == b"\r\nA: 1"
+    lookalikes = [f"x-{name}: 1", f"{name}x: 1", f"A: {name}: 1"]
+    assert parse_answer(head(*lookalikes)).lines == "".join(
+        "\r\n" + line for line in lookalikes
+    ).encode("ascii")
+
+
+def test_a_head_is_read_from_where_it_begins_and_only_when_it_is_whole() -> None:
+    whole = head("Content-Length: 2")
+    answer = parse_response_head(whole + b"ok")
+    assert answer is not None
+    assert answer.size == len(whole)
+    assert all(parse_response_head(whole[:size]) is None for size in range(len(whole)))
+
+
+def test_a_head_full_of_fields_about_the_connection_is_an_error() -> None:
+    parse_answer(head(*["Keep-Alive: x"] * 999))
+    with pytest.raises(OriginProtocolError, match="too many"):
+        parse_response_head(head(*["Keep-Alive: x"] * 1000))
+
+
+def test_a_head_ends_within_its_limit() -> None:
+    frame = len(head("X: "))
+    assert parse_answer(head("X: " + "a" * (MAX_HEAD_BYTES - frame))).size == MAX_HEAD_BYTES
+    too_long = head("X: " + "a" * (MAX_HEAD_BYTES - frame + 1))
+    for data in (too_long, too_long[:MAX_HEAD_BYTES]):
+        with pytest.raises(OriginProtocolError, match="too long"):
+            parse_response_head(data)
+
+
+def test_status_reason_and_command_are_read() -> None:
+    answer = parse_answer(head("gatekeeper-command:  revoke ", status="404 Not  Found "))
+    assert (answer.status, answer.reason) == (404, b"Not  Found ")
+    assert answer.command == "revoke"
+    assert parse_answer(head()).command is None
+
+
+def test_a_reason_may_be_missing_with_or_without_its_space() -> None:
+    assert (
+        parse_answer(head(status="200")).reason == parse_answer(head(status="200 ")).reason == b""
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "persistent"),
+    [
+        ("1.1", "", True),
+        ("1.1", "keep-alive", True),
+        ("1.1", "close", False),
+        ("1.1", "x ,CLOSE", False),
+        ("1.1", "closed", True),
+        ("1.0", "", False),
+        ("1.0", "keep-alive", False),
+    ],
+)
+def test_a_connection_stays_open_as_the_origin_says(
+    version: str, connection: str, *, persistent: bool
+) -> None:
+    answer = parse_answer(head(f"Connection: {connection}", version=version))
+    assert answer.persistent is persistent
+
+
+@pytest.mark.parametrize(
+    ("fields", "method", "status", "kind"),
+    [
+        (("Content-Length: 5",), "GET", "200", LengthBody),
+        (("content-length:  005 ",), "GET", "200", LengthBody),
+        (("Transfer-Encoding: CHUNKED",), "GET", "200", ChunkedBody),
+        (("Transfer-Encoding: , chunked",), "GET", "200", ChunkedBody),
+        (("Transfer-Encoding: identity",), "GET", "200", CloseDelimitedBody),
+        ((), "GET", "200", CloseDelimitedBody),
+        ((), "POST", "500", CloseDelimitedBody),
+    ],
+)
+def test_framing_follows_rfc_9112(
+    fields: tuple[str, ...], method: str, status: str, kind: type
+) -> None:
+    answer = parse_answer(head(*fields, status=status))
+    body = body_of(answer, method=method, http11_client=True)
+    assert isinstance(body, kind)
+    assert not body.complete
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+@pytest.mark.parametrize("field", ["Content-Length: 5", "Transfer-Encoding: chunked", "X: y"])
+def test_some_answers_have_no_body_whatever_they_say(method: str, status: int, field: str) -> None:
+    answer = parse_answer(head(field, status=str(status)))
+    assert body_of(answer, method=method, http11_client=True).complete
+
+
+@pytest.mark.parametrize("http11", [True, False])
+def test_a_client_that_cannot_read_chunks_gets_the_body_until_the_end(*, http11: bool) -> None:
+    for fields in (["Transfer-Encoding: chunked"], []):
+        body = body_of(parse_answer(head(*fields)), method="GET", http11_client=http11)
+        assert body.chunked is http11
+        assert body.until_close is not http11
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Content-Length: 5", "Content-Length: 5"),
+        ("Content-Length: 5, 5",),
+        ("Content-Length: -5",),
+        ("Content-Length: 5 5",),
+        ("Content-Length: 0x5",),
+        ("Content-Length:",),
+        ("Content-Length: 9999999999999999999",),
+        ("Content-Length: 5", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked", "Content-Length: 5"),
+        ("Content-Length: 5", "Transfer-Encoding: identity"),
+        ("Transfer-Encoding: gzip",),
+        ("Transfer-Encoding: gzip, chunked",),
+        ("Transfer-Encoding: chunked, chunked",),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked;x",),
+        ("Transfer-Encoding: xchunked",),
+    ],
+)
+def test_framing_that_can_be_read_in_two_ways_is_an_error(fields: tuple[str, ...]) -> None:
+    with pytest.raises(OriginProtocolError):
+        body_of(parse_answer(head(*fields)), method="GET", http11_client=True)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_length_that_is_no_number_is_an_error_even_without_a_body(method: str) -> None:
+    with pytest.raises(OriginProtocolError):
+        body_of(parse_answer(head("Content-Length: x")), method=method, http11_client=True)
+
+
+def test_http_1_0_has_no_codings() -> None:
+    answer = parse_answer(head("Transfer-Encoding: chunked", version="1.0"))
+    with pytest.raises(OriginProtocolError):
+        body_of(answer, method="GET", http11_client=True)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\nX: a\r\n\r\n",
+        b"HTTP/1.1  200 OK\r\n\r\n",
+        b"http/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.2 200 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\n\r\n",
+        b"HTTP/1.1 600 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200OK\r\n\r\n",
+        b"HTTP/1.1 200 O\0K\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX : x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n X: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x7f\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\xff: a\r\n\r\n",
+    ],
+)
+def test_a_malformed_head_is_an_error(malformed: bytes) -> None:
+    with pytest.raises(OriginProtocolError):
+        parse_response_head(malformed)

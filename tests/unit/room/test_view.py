@@ -1,0 +1,160 @@
+"""What one replica believes: the store's clock by its least late answer, hearsay for a moment."""
+
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.policy.decision import Mode
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.view import ReplicaView
+
+START_S = 1_700_000_000.0
+STATE = RoomState(
+    epoch=1,
+    version=1,
+    mode=Mode.AUTO,
+    message="",
+    rate_per_minute=60,
+    watermark_us=100,
+    last_arrival_us=200,
+    pending_grants=0,
+    arrived_total=0,
+    released_total=0,
+    admitted_total=0,
+    abandoned_total=0,
+    recovering_until_us=0,
+    revocations=0,
+    queue_length=0,
+    active=0,
+    expected=0,
+    replicas=1,
+    now_us=round(START_S * 1_000_000),
+)
+
+
+class Clock:
+    """A monotonic clock that the test sets."""
+
+    now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def view(clock: Clock) -> ReplicaView:
+    """One whose own clock is an hour off."""
+    return ReplicaView(monotonic_s=clock, wall_s=lambda: START_S + 3600)
+
+
+def hear(view: ReplicaView, clock: Clock, *, store_s: float, late_s: float = 0.0) -> None:
+    clock.now_s = 50 + store_s + late_s
+    view.update_from_store(replace(STATE, now_us=round((START_S + store_s) * 1_000_000)))
+
+
+def error_s(view: ReplicaView, clock: Clock) -> float:
+    return view.now_s() - (START_S + clock.now_s - 50)
+
+
+def test_the_first_word_of_the_store_sets_the_clock(view: ReplicaView, clock: Clock) -> None:
+    hear(view, clock, store_s=0)
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_late_answer_does_not_set_the_clock_back(view: ReplicaView, clock: Clock) -> None:
+    hear(view, clock, store_s=0, late_s=0.001)
+    hear(view, clock, store_s=1, late_s=0.9)
+    assert error_s(view, clock) == pytest.approx(-0.001, abs=0.002)
+
+
+def test_an_answer_that_is_less_late_is_believed_at_once(view: ReplicaView, clock: Clock) -> None:
+    hear(view, clock, store_s=0, late_s=0.9)
+    hear(view, clock, store_s=1, late_s=0.001)
+    assert error_s(view, clock) == pytest.approx(-0.001, abs=1e-5)
+
+
+def test_a_clock_that_runs_slower_is_followed(view: ReplicaView, clock: Clock) -> None:
+    for second in range(1000):
+        clock.now_s = 50 + second
+        view.update_from_store(
+            replace(STATE, now_us=round((START_S + second * 0.9995) * 1_000_000))
+        )
+    assert view.now_s() == pytest.approx(START_S + 999 * 0.9995, abs=0.01)
+
+
+def test_a_clock_that_was_set_back_is_followed_at_once(view: ReplicaView, clock: Clock) -> None:
+    hear(view, clock, store_s=60)
+    hear(view, clock, store_s=0, late_s=61)
+    assert view.now_s() == pytest.approx(START_S)
+
+
+def test_before_the_first_word_of_the_store_the_others_are_believed_their_time_too(
+    view: ReplicaView, clock: Clock
+) -> None:
+    heard = replace(STATE, mode=Mode.HOLD)
+    assert view.update_from_replica(heard, sent_at_s=START_S)
+    assert (view.state, view.store_state, view.decisive.mode) == (heard, None, Mode.HOLD)
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+    clock.now_s = 51.9
+    assert view.update_from_replica(heard, sent_at_s=START_S + 1)  # 0.9 s late
+    assert error_s(view, clock) == pytest.approx(0, abs=0.002)
+
+
+def test_the_stores_first_word_counts_more_than_all_that_was_heard(
+    view: ReplicaView, clock: Clock
+) -> None:
+    view.update_from_replica(replace(STATE, epoch=9, mode=Mode.HOLD), sent_at_s=START_S + 60)
+    held = view.state
+    hear(view, clock, store_s=0)
+    view.settle(held)
+    assert view.state == view.store_state == STATE
+    assert view.decisive.mode is Mode.AUTO
+    assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_heard_of_another_epoch_has_the_store_asked(view: ReplicaView) -> None:
+    view.update_from_store(STATE)
+    assert not view.update_from_replica(replace(STATE, epoch=9), sent_at_s=START_S)
+    assert view.state == STATE
+
+
+def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(
+    view: ReplicaView,
+) -> None:
+    view.update_from_store(STATE)
+    heard = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
+    assert view.update_from_replica(heard, sent_at_s=START_S)
+    assert (view.decisive.watermark_us, view.decisive.mode) == (300, Mode.HOLD)
+    held = view.state
+    view.update_from_store(replace(STATE, version=2))
+    assert view.store_state == replace(STATE, version=2)
+    view.settle(held)
+    assert (view.decisive.watermark_us, view.decisive.mode) == (100, Mode.AUTO)
+
+
+def test_hearsay_that_came_while_the_store_was_asked_stays(view: ReplicaView) -> None:
+    view.update_from_store(STATE)
+    held = view.state
+    view.update_from_replica(replace(STATE, version=3, watermark_us=150), sent_at_s=START_S)
+    view.update_from_store(replace(STATE, version=2))
+    view.settle(held)
+    assert view.decisive.watermark_us == 150
+
+
+def test_hearsay_never_lowers_the_watermark(view: ReplicaView) -> None:
+    view.update_from_store(STATE)
+    view.update_from_replica(replace(STATE, version=9, watermark_us=0), sent_at_s=START_S)
+    assert view.decisive.watermark_us == 100
+
+
+def test_a_store_that_forgot_does_not_lower_the_watermark(view: ReplicaView) -> None:
+    view.update_from_store(STATE)
+    view.update_from_store(replace(STATE, epoch=2, version=0, watermark_us=0, rate_per_minute=7))
+    assert view.decisive.watermark_us == 100
+    assert view.state is not None
+    assert view.state.rate_per_minute == 7

@@ -1,0 +1,113 @@
+"""What replicas tell each other they counted: it comes through as it was, or is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.room.worker_figures import Figures, Served, parse_figures
+
+COUNTS = st.integers(0, 2**53 - 1)
+BUCKETS = st.lists(COUNTS, max_size=30).map(tuple)
+SERVED = st.builds(
+    Served,
+    forwarded=st.integers(1, 2**53 - 1),  # a room of which there is nothing is not told
+    waiting=COUNTS,
+    failures=st.dictionaries(st.sampled_from(["500", "timeout", "other"]), COUNTS),
+    origin=BUCKETS,
+    waits=BUCKETS,
+)
+FIGURES = st.builds(
+    Figures,
+    replica=st.from_regex(r"[a-z0-9-]{1,40}", fullmatch=True),
+    heartbeat_s=st.floats(0, 2**52),
+    connections=COUNTS,
+    rooms=st.dictionaries(st.sampled_from(["", "default", "sale"]), SERVED),
+    store_up=st.booleans(),
+    events_up=st.booleans(),
+    ended=st.booleans(),
+)
+SALE = Served(2, 3, {"502": 6}, (7, 8), (9, 10))
+ONE = Figures("one", 1.5, 1, {"sale": SALE}, True, False)
+
+
+def in_the_sale(**change: object) -> dict[str, object]:
+    return {"rooms": {"sale": json.loads(ONE.to_json())["rooms"]["sale"] | change}}
+
+
+@given(FIGURES)
+def test_figures_come_through_as_they_were(figures: Figures) -> None:
+    assert parse_figures(figures.to_json()) == figures
+
+
+@given(FIGURES)
+def test_of_all_rooms_together_each_count_is_the_sum(figures: Figures) -> None:
+    every = figures.served()
+    assert every.forwarded == sum(each.forwarded for each in figures.rooms.values())
+    causes = [cause for each in figures.rooms.values() for cause in each.failures]
+    assert every.failures.keys() == set(causes)
+    assert sum(every.waits) == sum(sum(each.waits) for each in figures.rooms.values())
+
+
+def test_a_room_in_which_nothing_happened_is_not_told() -> None:
+    idle = replace(ONE, rooms={"sale": SALE, "idle": Served()})
+    assert parse_figures(idle.to_json()) == ONE
+    assert ONE.served("idle") == Served()
+
+
+def test_a_field_of_a_newer_release_is_left_alone() -> None:
+    assert parse_figures(json.dumps(json.loads(ONE.to_json()) | {"new": [1]}).encode()) == ONE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"replica": ""},
+        {"replica": "x" * 201},
+        {"replica": "two\nlines"},
+        {"replica": 3},
+        {"heartbeat_s": -1},
+        {"heartbeat_s": "now"},
+        {"connections": 1.5},
+        {"connections": True},
+        {"connections": 2**53},
+        {"rooms": []},
+        {"rooms": {"sale": 3}},
+        {"rooms": {str(number): {} for number in range(1001)}},
+        in_the_sale(forwarded=-1),
+        in_the_sale(failures=[]),
+        in_the_sale(failures={str(status): 1 for status in range(200)}),
+        in_the_sale(origin={}),
+        in_the_sale(origin=[0] * 101),
+        in_the_sale(origin=[-1]),
+        in_the_sale(waits=3),
+    ],
+    ids=str,
+)
+def test_what_is_none_of_ours_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_figures(json.dumps(json.loads(ONE.to_json()) | change).encode())
+
+
+@pytest.mark.parametrize("missing", ["replica", "heartbeat_s", "rooms", "store_up"])
+def test_what_lacks_a_field_is_refused(missing: str) -> None:
+    raw = json.loads(ONE.to_json())
+    del raw[missing]
+    with pytest.raises(ValueError, match=f"{missing} is missing"):
+        parse_figures(json.dumps(raw).encode())
+
+
+@pytest.mark.parametrize("missing", Served.__dataclass_fields__)
+def test_what_lacks_a_field_of_a_room_is_refused(missing: str) -> None:
+    raw = json.loads(ONE.to_json())
+    del raw["rooms"]["sale"][missing]
+    with pytest.raises(ValueError, match=f"{missing} is missing"):
+        parse_figures(json.dumps(raw).encode())
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_reading_raise_anything_else(data: bytes) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        parse_figures(data)

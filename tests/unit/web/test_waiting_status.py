@@ -1,0 +1,63 @@
+"""Where a visitor stands, when they are to ask again, and how that is written."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import Mode, QueuePosition
+from gatekeeper.policy.rules import Rules
+from gatekeeper.web.waiting_status import WaitingStatus, rfc3339, waiting_status_of
+from tests.room_states import TICKET, state
+
+numbers = st.none() | st.integers(0, 2**53)
+reasons = st.sampled_from(["line", "held", "full", "ended", "reconnecting"])
+places = st.builds(
+    WaitingStatus,
+    room=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True).map(RoomName),
+    position=numbers,
+    ahead=numbers,
+    queue_length=numbers,
+    eta_seconds=numbers,
+    rate_per_minute=st.floats(0, 60_000_000) | st.integers(0, 60_000_000),
+    refresh_seconds=st.integers(1, 3600),
+    arrived_at=st.floats(0, 2**33).map(rfc3339),
+    reason=reasons,
+    message=st.none() | st.text(max_size=500),
+)
+
+
+@given(places)
+def test_a_place_is_encoded_as_the_library_encodes_it(place: WaitingStatus) -> None:
+    assert place.encoded() == json.dumps(place.json).encode()
+
+
+@given(st.floats(0, 2**33))
+def test_a_time_is_told_to_the_second_in_utc(at_s: float) -> None:
+    told = datetime.strptime(rfc3339(at_s), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert told.timestamp() == int(at_s)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate", "asks_within_s"),
+    [
+        (Mode.AUTO, 500, 3),
+        (Mode.OPEN, 500, 3),
+        (Mode.HOLD, 500, 3),  # and will be on time when the line moves again
+        (Mode.HOLD, 0, 25),  # nobody knows how fast
+        (Mode.ENDED, 500, 25),  # it will not
+    ],
+)
+def test_one_in_a_held_line_asks_as_often_as_when_it_moves(
+    mode: Mode, rate: float, asks_within_s: int
+) -> None:
+    rules = Rules.of(RoomConfig())
+    place = waiting_status_of(
+        TICKET, QueuePosition(10**15, 50), state(mode, rate=rate), rules=rules
+    )
+    assert asks_within_s - 3 <= place.refresh_seconds <= asks_within_s
+    assert (place.eta_seconds is None) is (mode in {Mode.HOLD, Mode.ENDED})
