@@ -51,7 +51,10 @@ class Rules:
         for name, value_s in (
             ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
             ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.place_ttl_s / 5)),
-            ("longest_poll_interval_s", max(_REFRESH_FLOOR_S, min(self.poll_interval_max_s, within_s))),
+            (
+                "longest_poll_interval_s",
+                max(_REFRESH_FLOOR_S, min(self.poll_interval_max_s, within_s)),
+            ),
         ):
             object.__setattr__(self, name, value_s)
 

@@ -1,10 +1,8 @@
-"""Many callers, one trip: what is asked within one turn of the event loop goes out together.
+"""Many callers, one call: what is requested within one turn of the event loop goes out together.
 
 Rules. A batch has at most `limit` items, since a script blocks the store for everyone: 100 polls
 take it about 1 ms, 512 took 7 ms. An item whose caller was cancelled is still sent (it may be on
-its way already) and its answer dropped. An error reaches every caller of the batch. Callers leave
-a function that is called with the answer, or with what came instead of one; a future and a task
-for each caller would cost more than the store does.
+its way already) and its answer is dropped. An error reaches every caller of the batch.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ BATCH_LIMIT = 100
 
 
 class Batcher(Generic[Item, Answer]):
-    """Collects items and hands them to `send`, which answers each in order."""
+    """Collects items and hands them to `send`, which returns one answer per item, in order."""
 
     def __init__(
         self,
@@ -34,19 +32,17 @@ class Batcher(Generic[Item, Answer]):
         self._send = send
         self._name = name
         self._limit = limit
-        self._waiting: list[tuple[Item, Callable[[Answer | BaseException], None]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def ask_soon(self, item: Item, then: Callable[[Answer | BaseException], None]) -> None:
-        """Call `then` once, later, with the answer or the error."""
+    def submit(self, item: Item) -> asyncio.Future[Answer]:
+        """The future answer to `item`."""
+        loop = asyncio.get_running_loop()
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append((item, then))
-
-    async def ask(self, item: Item) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.ask_soon(item, lambda answer: settle(future, answer))
-        return await future
+            loop.call_soon(self._flush)
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((item, future))
+        return future
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -57,53 +53,33 @@ class Batcher(Generic[Item, Answer]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(
-        self, batch: list[tuple[Item, Callable[[Answer | BaseException], None]]]
-    ) -> None:
-        answers: Sequence[Answer | BaseException]
+    async def _run(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._send([item for item, _ in batch])
-            _check(answers, of=len(batch))
+            if len(answers) != len(batch):
+                raise StoreError("unexpected reply from the store")  # noqa: TRY301  to all callers
         except BaseException as error:
-            self._tell(batch, [error] * len(batch))
+            for _, future in batch:
+                _fail(future, error)
             if not isinstance(error, Exception):
                 raise
         else:
-            self._tell(batch, answers)
-
-    def _tell(
-        self,
-        batch: list[tuple[Item, Callable[[Answer | BaseException], None]]],
-        answers: Sequence[Answer | BaseException],
-    ) -> None:
-        for (_, then), answer in zip(batch, answers, strict=True):
-            try:
-                then(answer)
-            except Exception as error:  # noqa: BLE001  one caller's fault is not the others'
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"a caller of {self._name} failed", "exception": error}
-                )
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
 
     async def close(self) -> None:
-        """Wait for what was asked; the sender has its own time-out."""
+        """Wait for what was submitted; the sender has its own timeout."""
         if self._waiting:
             self._flush()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
 
-def settle(future: asyncio.Future[Answer], answer: Answer | BaseException) -> None:
-    """Give the answer, or what came instead of one, to whoever still awaits it."""
+def _fail(future: asyncio.Future[Answer], error: BaseException) -> None:
     if future.done():
         return
-    if not isinstance(answer, BaseException):
-        future.set_result(answer)
-    elif isinstance(answer, Exception):
-        future.set_exception(answer)
+    if isinstance(error, Exception):
+        future.set_exception(error)
     else:
         future.cancel()
-
-
-def _check(answers: Sequence[object], *, of: int) -> None:
-    if len(answers) != of:
-        raise StoreError("the store answered for some and not for others")

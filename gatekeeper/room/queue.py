@@ -91,27 +91,15 @@ class Queue:
 
     async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition:
         """A newcomer: a slot if one is due and nobody waits, else the last place."""
-        return await self._arrivals.ask(visitor)
+        return await self._arrivals.submit(visitor)
 
-    async def poll(self, asking: PollRequest) -> Standing:
-        """The heartbeat of one who waits, and the claim of one who was released."""
-        return await self._polls.ask(asking)
-
-    def arrive_soon(
-        self, visitor: VisitorId, then: Callable[[SlotGrant | QueuePosition | BaseException], None]
-    ) -> None:
-        """`arrive`, with the answer or the error for `then`."""
-        self._arrivals.ask_soon(visitor, then)
-
-    def poll_soon(
-        self, asking: PollRequest, then: Callable[[Standing | BaseException], None]
-    ) -> None:
-        """`poll`, with the answer or the error for `then`."""
-        self._polls.ask_soon(asking, then)
+    async def poll(self, request: PollRequest) -> Standing:
+        """The heartbeat of a waiting visitor, and the claim of a released one."""
+        return await self._polls.submit(request)
 
     async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
         """Their slot lasts until then; False when they were revoked."""
-        return await self._touches.ask((visitor, until_us))
+        return await self._touches.submit((visitor, until_us))
 
     async def advance(self) -> tuple[RoomState, int]:
         """Sweep, release what is due, and say how many were released. `on_backlog` hears when

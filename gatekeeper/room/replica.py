@@ -17,7 +17,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -41,8 +41,6 @@ _LEAST_PAUSE_S = 0.02  # however often the pacer is woken
 _SAY_AGAIN_AFTER_S = 60.0
 _MOST_GONE = 1_000_000  # whose tokens count no more; 250 MB
 _MOST_LEFT_UNTOLD = 100_000  # of them, when more leave the line and the store is away
-
-_Answer = TypeVar("_Answer")
 
 log = structlog.get_logger()
 
@@ -112,25 +110,23 @@ class RoomReplica:
             self._pacer.cancel()
             await asyncio.wait([self._pacer])
 
-    # What the gate asks. `then` gets None when the store did not answer: decide again without it.
+    # The requests of the gate. None: the store did not answer, decide again without it.
 
-    def arrive_soon(
-        self,
-        visitor: VisitorId,
-        then: Callable[[SlotGrant | QueuePosition | BaseException | None], None],
-    ) -> None:
-        self.queue.arrive_soon(visitor, lambda standing: then(self._answered(standing)))
+    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | None:
+        """A newcomer's slot or place."""
+        try:
+            return await self.queue.arrive(visitor)
+        except StoreError as error:
+            self._lost(error)
+            return None
 
-    def poll_soon(
-        self, asking: PollRequest, then: Callable[[Standing | BaseException | None], None]
-    ) -> None:
-        self.queue.poll_soon(asking, lambda standing: then(self._answered(standing)))
-
-    def _answered(self, standing: _Answer | BaseException) -> _Answer | BaseException | None:
-        if not isinstance(standing, StoreError):
-            return standing
-        self._lost(standing)
-        return None
+    async def poll(self, request: PollRequest) -> Standing | None:
+        """A waiting visitor's heartbeat, or a released visitor's claim."""
+        try:
+            return await self.queue.poll(request)
+        except StoreError as error:
+            self._lost(error)
+            return None
 
     async def leave(self, visitors: Sequence[VisitorId]) -> None:
         """Places and slots given back; at once the visitors' tokens count nowhere any more. Not

@@ -37,7 +37,6 @@ from gatekeeper.policy.decision import (
     ticket_of,
 )
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
-from gatekeeper.room.batching import settle
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 
@@ -72,9 +71,8 @@ class Newcomer(NamedTuple):
 
 
 Outcome = Admit | Wait | Deny
-Then = Callable[[Outcome | BaseException], None]
 
-_GONE = Deny("this place is gone")
+_VOID = Deny("this place is gone")
 
 
 class Admission:
@@ -96,71 +94,49 @@ class Admission:
     def now_s(self) -> float:
         return self.room.view.now_s()
 
-    async def standing(self, held: Token | None) -> Admit | Wait | None:
-        """Where the holder of a token stands; None when it counts no more. Nobody arrives."""
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.standing_soon(held, lambda outcome: settle(future, outcome))
-        outcome = await future
-        return None if isinstance(outcome, Deny) else outcome
-
-    def standing_soon(self, held: Token | None, then: Then) -> None:
-        """`standing`, with `Turned` for a token that counts no more."""
+    async def standing(self, held: Token | None) -> Outcome:
+        """Where the holder of a token stands; `Deny` for a token that is void. Nobody arrives."""
         if held is None or held.visitor in self.room.view.decisive.revoked:
-            then(_GONE)
-        else:
-            self.admit_soon(held, then, newcomers=False)
+            return _VOID
+        return await self.admit(held, newcomers=False)
 
     async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
-        """What becomes of a request that came with `held`.
+        """The outcome for a request that carries the token `held`.
 
-        Without `newcomers`, one whose token counts no more is turned away, not put in line.
+        Without `newcomers`, the holder of a void token is denied and gets no new place.
         """
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.admit_soon(held, lambda outcome: settle(future, outcome), newcomers=newcomers)
-        return await future
-
-    def admit_soon(self, held: Token | None, then: Then, *, newcomers: bool = True) -> None:
-        """`admit`: calls `then` once, now or when the store answered, also with what failed."""
         room = self.room
         decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
         match decision:
             case Arrive():
-                self._arrive(then)
+                return await self._arrive()
             case Poll(visitor=visitor, arrival_us=arrival_us):
                 assert held is not None
-
-                def polled(standing: Standing | BaseException | None) -> None:
-                    if not isinstance(standing, VoidToken):
-                        then(self._after(standing, held))
-                    elif newcomers:
-                        self._arrive(then)
-                    else:
-                        then(_GONE)
-
                 has_pass = isinstance(held, Pass)
-                room.poll_soon(PollRequest(visitor, arrival_us, has_pass=has_pass), polled)
+                standing = await room.poll(PollRequest(visitor, arrival_us, has_pass=has_pass))
+                if not isinstance(standing, VoidToken):
+                    return self._outcome(standing, held)
+                return await self._arrive() if newcomers else _VOID
             case _:
-                then(self._without_store(decision))
+                return self._without_store(decision)
 
-    def attend_soon(
-        self, ticket: Ticket, then: Callable[[Standing | BaseException | None], None]
-    ) -> None:
-        """Keep the place of one who is connected, and say where they stand, None if nobody knows.
+    async def attend(self, ticket: Ticket) -> Standing | None:
+        """The heartbeat of a visitor who is connected to a stream; None: the place is unknown now.
 
-        Who was released is `Granted` and has claimed nothing: that is for their next request.
+        A released visitor is `SlotGrant` and has claimed nothing: their next request does.
         """
         room = self.room
         match decide(ticket, room.view.decisive, rules=room.rules, now_s=self.now_s()):
             case Poll(visitor=visitor, arrival_us=arrival_us):
-                room.poll_soon(
-                    PollRequest(visitor, arrival_us, has_pass=False, connected=True), then
+                return await room.poll(
+                    PollRequest(visitor, arrival_us, has_pass=False, connected=True)
                 )
             case EnterWithoutStore():
-                then(SlotGrant(ticket.arrival_us, confirmed=True))
+                return SlotGrant(ticket.arrival_us, confirmed=True)
             case KeepWaiting():
-                then(None)
+                return None
             case _:  # revoked
-                then(VoidToken())
+                return VoidToken()
 
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""
@@ -170,31 +146,22 @@ class Admission:
             await self.room.leave([held.visitor])
         self.on_left(held.visitor)
 
-    def _arrive(self, then: Then) -> None:
+    async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
-        self.room.arrive_soon(
-            newcomer.visitor,
-            lambda complete_response: then(self._after(complete_response, newcomer)),
-        )
+        standing = await self.room.arrive(newcomer.visitor)
+        return self._outcome(standing, newcomer)
 
     def _newcomer(self) -> Newcomer:
         return Newcomer(new_visitor_id(), self.now_s())
 
-    def _after(
-        self, standing: Standing | BaseException | None, who: Token | Newcomer
-    ) -> Outcome | BaseException:
-        """What the store's answer comes to; without one the same request is decided again."""
-        if isinstance(standing, BaseException):
-            return standing
-        held, newcomer = (None, who) if isinstance(who, Newcomer) else (who, None)
-        try:
-            if standing is not None:
-                return self._concluded(who.visitor, standing, held)
-            view = replace(self.room.view.decisive, store_up=False)
-            decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
-            return self._without_store(decision, newcomer)
-        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
-            return error
+    def _outcome(self, standing: Standing | None, holder: Token | Newcomer) -> Outcome:
+        """What the store's reply comes to; without one the same request is decided again."""
+        held, newcomer = (None, holder) if isinstance(holder, Newcomer) else (holder, None)
+        if standing is not None:
+            return self._concluded(holder.visitor, standing, held)
+        view = replace(self.room.view.decisive, store_up=False)
+        decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
+        return self._without_store(decision, newcomer)
 
     def _concluded(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
         token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
@@ -207,7 +174,7 @@ class Admission:
                 placed = standing if isinstance(standing, QueuePosition) else None
                 return Wait(token, placed, changed=token is not held)
             case None:
-                return _GONE
+                return _VOID
             case _:
                 assert_never(token)
 

@@ -18,7 +18,7 @@ from gatekeeper.pages.languages import N_
 from gatekeeper.policy.routing import AMBIGUOUS, Router
 from gatekeeper.policy.tokens import Token
 from gatekeeper.proxy import Client
-from gatekeeper.web.admission import Admission, Admit, Wait
+from gatekeeper.web.admission import Admission, Admit, Deny, Outcome, Wait
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.message import GateResponse, RequestFacts
 from gatekeeper.web.responses import Responses
@@ -148,11 +148,11 @@ class Endpoints:
 
     async def _status(self, _asked: RequestFacts, visit: Visit) -> GateResponse:
         outcome = await visit.admission.standing(visit.held.token)
-        return self.status_reply(visit, outcome)
+        return self.status_response(visit, outcome)
 
-    def status_reply(self, visit: Visit, outcome: Admit | Wait | None) -> GateResponse:
-        """What the holder of a token is told of where they stand."""
-        if outcome is None:
+    def status_response(self, visit: Visit, outcome: Outcome) -> GateResponse:
+        """Where the holder of a token stands."""
+        if isinstance(outcome, Deny):
             return self._nothing(visit)
         token, changed = _token(outcome)
         headers = visit.headers(token) if changed else ()

@@ -31,6 +31,7 @@ import structlog
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.tokens import Ticket, VisitorId
+from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
 from gatekeeper.web.message import RequestFacts
 from gatekeeper.web.waiting_status import reason_of, waiting_status_of
@@ -254,7 +255,7 @@ class Broadcast:
         """The heartbeat of one who is connected. Its answer is the next place."""
         stream.due_s = now_s + self._rules.longest_poll_interval_s  # should no answer come
 
-        def then(standing: Standing | BaseException | None) -> None:
+        def receive(standing: Standing | BaseException | None) -> None:
             match standing:
                 case SlotGrant():
                     stream.end(_ADMITTED)
@@ -269,7 +270,7 @@ class Broadcast:
                 case _:
                     assert_never(standing)
 
-        self.admission.attend_soon(stream.ticket, then)
+        step(self.admission.attend(stream.ticket), receive)
 
     def _place(self, ticket: Ticket, placed: QueuePosition | None) -> tuple[bytes, float]:
         """A place as an event, and when the next is due."""

@@ -21,7 +21,7 @@ from tests.servers import StoreServer
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
 _ENTER_MS = 30_000
-_ASKS_EACH_SECOND = 'heartbeat_timeout = "3s"\nprove_within = "2s"\n'
+_ASKS_EACH_SECOND = 'heartbeat_timeout = "3s"\nconfirm_timeout = "2s"\n'
 
 
 @asynccontextmanager

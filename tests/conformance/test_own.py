@@ -79,7 +79,7 @@ async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
     """The lane, and the long way."""
 
     def stage(*, express: bool) -> AbstractAsyncContextManager[Stage]:
-        toml = '[admission]\nrate = 0\nprove_within = "10m"'
+        toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"'
         return running_stage(answering(OK), store_url=store_url, express=express, toml=toml)
 
     async with stage(express=True) as lane, stage(express=False) as long_way:

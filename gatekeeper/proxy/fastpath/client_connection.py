@@ -48,6 +48,7 @@ from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
+from gatekeeper.stepper import step
 
 if TYPE_CHECKING:
     from gatekeeper.proxy.fastpath.server import FastPathServer
@@ -164,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._keep_alive = passage.keep_alive
         self._state = _OWN
-        passage.begin(self._said)
+        step(passage.respond(), self._reply)
 
     def _pass(self, passage: ForwardPlan, head: bytes) -> None:
         """This request goes to the origin."""
@@ -177,11 +178,13 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._connect()
 
-    def _said(self, words: FastPathReply) -> None:
-        """The gate has words for a request of its own; whoever asked may have left."""
+    def _reply(self, reply: FastPathReply | BaseException) -> None:
+        """The gate's reply to a request of its own; the client may have left by now."""
         if self._state is not _OWN:
             return
-        match words:
+        match reply:
+            case BaseException():
+                self._hand_over(self._head + self._received)
             case HandOver(known=known):
                 self._hand_over(self._head + self._received, known=known)
             case CompleteResponse(head=head, body=body, close=close):
@@ -199,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
                 protocol.connection_made(self._transport)
                 self._transport.resume_reading()
             case _:
-                assert_never(words)
+                assert_never(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._leave()

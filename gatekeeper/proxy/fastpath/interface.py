@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +73,7 @@ FastPathReply = CompleteResponse | HandOver | SwitchProtocol
 
 
 class GateExchange(ABC):
-    """A plain request that does not go to the origin."""
+    """A plain request that the gate itself responds to."""
 
     __slots__ = ("keep_alive",)
 
@@ -82,8 +81,8 @@ class GateExchange(ABC):
         self.keep_alive = keep_alive  # the client's connection may stay open
 
     @abstractmethod
-    def begin(self, then: Callable[[FastPathReply], None]) -> None:
-        """Call `then` once, now or later. It does no harm when the client has left by then."""
+    async def respond(self) -> FastPathReply:
+        """The reply. Stepped (`gatekeeper.stepper`); it does no harm when the client has left."""
 
 
 class FastPathPolicy(Protocol):

@@ -9,7 +9,6 @@ there is one: a newcomer who was let in, a refusal, an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -26,7 +25,7 @@ from gatekeeper.proxy.fastpath.interface import (
     SwitchProtocol,
 )
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
-from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
+from gatekeeper.web.admission import Wait
 from gatekeeper.web.endpoints import Endpoints, Visit, waiting_response
 from gatekeeper.web.message import GateResponse, RequestFacts
 from gatekeeper.web.responses import Responses
@@ -76,20 +75,20 @@ def _date(at_s: int) -> str:
     return formatdate(at_s, usegmt=True)
 
 
-class AtOnce(GateExchange):
-    """A response that is there already."""
+class ReadyResponse(GateExchange):
+    """A response that needs no further look."""
 
-    __slots__ = ("_reply",)
+    __slots__ = ("_response",)
 
     def __init__(self, response: GateResponse, *, keep_alive: bool) -> None:
         super().__init__(keep_alive=keep_alive)
-        self._reply = response
+        self._response = response
 
-    def begin(self, then: Callable[[FastPathReply], None]) -> None:
-        then(complete_response(self._reply))
+    async def respond(self) -> FastPathReply:
+        return complete_response(self._response)
 
 
-class Status(GateExchange):
+class StatusExchange(GateExchange):
     """`GET status`: the heartbeat, and the claim once released."""
 
     __slots__ = ("_endpoints", "_visit")
@@ -99,26 +98,15 @@ class Status(GateExchange):
         self._endpoints = endpoints
         self._visit = visit
 
-    def begin(self, then: Callable[[FastPathReply], None]) -> None:
+    async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
-
-        def told(outcome: Outcome | BaseException) -> None:
-            if isinstance(outcome, BaseException):
-                then(HandOver())
-                return
-            standing = None if isinstance(outcome, Deny) else outcome
-            then(
-                _said_or_not(
-                    lambda: complete_response(self._endpoints.status_reply(self._visit, standing))
-                )
-            )
-
-        self._visit.admission.standing_soon(self._visit.held.token, told)
+        outcome = await self._visit.admission.standing(self._visit.held.token)
+        return complete_response(self._endpoints.status_response(self._visit, outcome))
 
 
-class Streaming(GateExchange):
-    """`GET status` as a stream of events, for one who waits. Everybody else, and one for whom no
-    stream can be had, gets 204: it tells an EventSource to stop, and the page to poll."""
+class StreamExchange(GateExchange):
+    """`GET status` as a stream of events, for a waiting visitor. Without a place, or when no stream
+    is free, 204: it tells an EventSource to stop, and the page to poll."""
 
     __slots__ = ("_endpoints", "_responses", "_streams", "_visit")
 
@@ -137,72 +125,44 @@ class Streaming(GateExchange):
         self._streams = streams
         self._visit = visit
 
-    def begin(self, then: Callable[[FastPathReply], None]) -> None:
+    async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
-
-        def told(outcome: Outcome | BaseException) -> None:
-            if isinstance(outcome, BaseException):
-                then(HandOver())
-                return
-            standing = None if isinstance(outcome, Deny) else outcome
-            then(_said_or_not(lambda: self._words(standing)))
-
-        self._visit.admission.standing_soon(self._visit.held.token, told)
-
-    def _words(self, standing: Admit | Wait | None) -> FastPathReply:
         visit = self._visit
-        if isinstance(standing, Wait):
-            stream = self._streams.open(visit.admission, standing)
+        outcome = await visit.admission.standing(visit.held.token)
+        if isinstance(outcome, Wait):
+            stream = self._streams.open(visit.admission, outcome)
             if stream is not None:
-                headers = visit.headers(standing.ticket) if standing.changed else ()
+                headers = visit.headers(outcome.ticket) if outcome.changed else ()
                 head = _head(self._responses.stream(headers=headers))
                 return SwitchProtocol(head + b"\r\n" + stream.first, stream)
-        response = self._endpoints.status_reply(visit, standing)
+        response = self._endpoints.status_response(visit, outcome)
         headers = tuple(each for each in response.headers if each[0] != "Content-Type")
-        return CompleteResponse(
-            _head(GateResponse(204, headers, b"")), b""
-        )  # RFC 9110 section 8.6: no length
+        # RFC 9110 section 8.6: a 204 has no length.
+        return CompleteResponse(_head(GateResponse(204, headers, b"")), b"")
 
 
-class Waiting(GateExchange):
-    """Any other address, asked for by one who has no pass: a place in line, and its page."""
+class PageExchange(GateExchange):
+    """Any other address, requested without a pass: a place in line, and its page."""
 
-    __slots__ = ("_asked", "_responses", "_visit")
+    __slots__ = ("_facts", "_responses", "_visit")
 
     def __init__(
         self, responses: Responses, facts: RequestFacts, visit: Visit, *, keep_alive: bool
     ) -> None:
         super().__init__(keep_alive=keep_alive)
         self._responses = responses
-        self._asked = facts
+        self._facts = facts
         self._visit = visit
 
-    def begin(self, then: Callable[[FastPathReply], None]) -> None:
-        def told(outcome: Outcome | BaseException) -> None:
-            match outcome:
-                case Wait():
-                    then(
-                        _said_or_not(
-                            lambda: complete_response(
-                                waiting_response(
-                                    self._responses, self._asked, visit=self._visit, stay=outcome
-                                )
-                            ),
-                            known=outcome,
-                        )
-                    )
-                case Admit() | Deny():
-                    then(HandOver(outcome))
-                case _:
-                    then(HandOver())
-
-        self._visit.admission.admit_soon(self._visit.held.token, told)
-
-
-def _said_or_not(words: Callable[[], FastPathReply], *, known: object = None) -> FastPathReply:
-    """The words, or aiohttp's handler, which knows what to say of an error of ours."""
-    try:
-        return words()
-    except Exception:
-        log.exception("reply_failed")
-        return HandOver(known)
+    async def respond(self) -> FastPathReply:
+        outcome = await self._visit.admission.admit(self._visit.held.token)
+        if not isinstance(outcome, Wait):
+            return HandOver(outcome)
+        try:
+            response = waiting_response(
+                self._responses, self._facts, visit=self._visit, stay=outcome
+            )
+            return complete_response(response)
+        except Exception:
+            log.exception("response_failed")
+            return HandOver(outcome)

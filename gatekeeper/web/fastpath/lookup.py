@@ -34,10 +34,10 @@ from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, Held
 from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
 from gatekeeper.web.fastpath.exchanges import (
-    AtOnce,
-    Status,
-    Streaming,
-    Waiting,
+    PageExchange,
+    ReadyResponse,
+    StatusExchange,
+    StreamExchange,
     facts_of_plain_head,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
@@ -189,7 +189,7 @@ class FastPathLookup:
                 return None
             return self._kept(head, request, facts, visit, trusted=trusted, is_status=True)
         response = self._endpoints.at_once(facts, rest)
-        return None if response is None else AtOnce(response, keep_alive=request.keep_alive)
+        return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
 
     def _unadmitted(
         self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool
@@ -224,12 +224,12 @@ class FastPathLookup:
 
     def _answering(self, shape: HeadEntry, visit: Visit) -> GateExchange:
         if shape.wants_stream:
-            return Streaming(
+            return StreamExchange(
                 self._endpoints, self._responses, self._streams, visit, keep_alive=shape.keep_alive
             )
         if shape.is_status:
-            return Status(self._endpoints, visit, keep_alive=shape.keep_alive)
-        return Waiting(self._responses, shape.facts, visit, keep_alive=shape.keep_alive)
+            return StatusExchange(self._endpoints, visit, keep_alive=shape.keep_alive)
+        return PageExchange(self._responses, shape.facts, visit, keep_alive=shape.keep_alive)
 
     def _believes(self, peer: str) -> bool:
         return bool(self._trusted) and is_trusted(peer, trusted=self._trusted)

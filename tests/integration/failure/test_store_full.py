@@ -8,6 +8,7 @@ import redis
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket, new_visitor_id
+from gatekeeper.web.admission import Deny
 from tests.gates import Origin, Visitor, room, running_gate
 from tests.integration.replicas.replica_group import (
     Principal,
@@ -105,7 +106,7 @@ async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
         gone = people[0].token
         assert gone is not None
         await replica.live.leave([gone.visitor])
-        assert await replica.entrance.standing(gone) is None
+        assert isinstance(await replica.entrance.standing(gone), Deny)
         empty_out(private_store)
         await eventually(lambda: replica.state.revocations == 1)
         await ask(people[1:], replica)

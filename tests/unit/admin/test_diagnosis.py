@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.admin.test_samples import ORIGIN, STATE, figures
 
 from gatekeeper.admin.diagnosis import Facts, Statement, statements
 from gatekeeper.admin.samples import Reading
@@ -14,6 +13,7 @@ from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures
+from tests.unit.admin.test_samples import ORIGIN, STATE, figures
 
 SALE = RoomName("sale")
 NOW_S = 1_800_000_000.0

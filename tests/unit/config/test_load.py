@@ -112,8 +112,17 @@ def test_what_the_example_file_offers_is_accepted_once_it_is_filled_in(tmp_path:
 
 def test_rooms_take_the_defaults_and_set_their_own() -> None:
     plain, checkout, sale = load_config(DATA / "good" / "several_rooms.toml", environ={}).rooms
-    assert (plain.rate, plain.session_idle_timeout, plain.status, plain.host) == (120, 600, 429, None)
-    assert (checkout.rate, checkout.session_idle_timeout, checkout.title) == (1, 600, "The till is busy")
+    assert (plain.rate, plain.session_idle_timeout, plain.status, plain.host) == (
+        120,
+        600,
+        429,
+        None,
+    )
+    assert (checkout.rate, checkout.session_idle_timeout, checkout.title) == (
+        1,
+        600,
+        "The till is busy",
+    )
     assert (checkout.host, checkout.path) == ("*.example.com", "/checkout/")
     assert (sale.rate, sale.session_idle_timeout, sale.session_absolute_timeout) == (120, 30, 14400)
 

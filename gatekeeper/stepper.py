@@ -1,0 +1,46 @@
+"""Runs a coroutine from within callbacks of the event loop, without a task.
+
+Rules. A stepped operation is an ordinary coroutine, and the same coroutine can be awaited by a task.
+It awaits futures and other operations only. Where nothing has to be awaited it ends during the call
+to `step`; each future it waits for costs one callback. A task costs several times that, and the
+fast path runs one operation for every poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def step(
+    operation: Coroutine[Any, Any, Result], then: Callable[[Result | BaseException], None]
+) -> None:
+    """Run `operation`; call `then` once, now or later, with its result or the exception it raised.
+
+    Raises only what `then` raises.
+    """
+    try:
+        future = operation.send(None)
+    except StopIteration as end:
+        result: Result | BaseException = end.value
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  it belongs to the caller
+        result = error
+    else:
+        if not asyncio.isfuture(future):  # an operation awaits futures only
+            operation.close()
+            raise TypeError(f"a stepped operation awaited {future!r}")
+        future.add_done_callback(partial(_resume, operation, then))
+        return
+    then(result)
+
+
+def _resume(
+    operation: Coroutine[Any, Any, Result],
+    then: Callable[[Result | BaseException], None],
+    _future: asyncio.Future[Any],
+) -> None:
+    step(operation, then)
