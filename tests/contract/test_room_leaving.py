@@ -27,7 +27,7 @@ async def test_leaving_says_what_was_given_back(open_room: Open) -> None:
 
 
 async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(session_absolute_timeout="1h")
+    replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
     answers = await arrive(replica, ["ann", "bob"])
     await replica.queue.leave([ANN, BOB])
     for _ in range(2):
@@ -47,7 +47,7 @@ async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_r
 async def test_a_revocation_is_forgotten_when_no_token_can_be_valid(
     ground: Ground, open_room: Open
 ) -> None:
-    replica = await open_room(session_absolute_timeout="1h")
+    replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
     await replica.queue.leave([ANN])
     await ground.pass_time(3599)
     await replica.released()

@@ -201,7 +201,7 @@ def test_one_who_is_gone_goes_on_with_nothing() -> None:
 
 def test_a_newcomer_who_waits_gets_a_ticket_at_their_arrival() -> None:
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), None, rules=RULES, now_s=NOW_S)
-    assert token == Ticket(ROOM, VISITOR, ARRIVAL_US, NOW_S, NOW_S + 720)
+    assert token == Ticket(ROOM, VISITOR, ARRIVAL_US, NOW_S, NOW_S + 7320)
 
 
 @pytest.mark.parametrize(("age_s", "kept"), [(0, True), (119.9, True), (120, False), (600, False)])

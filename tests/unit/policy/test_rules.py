@@ -46,11 +46,11 @@ def test_rules_are_what_the_room_is_configured_to() -> None:
         ("pass_renewal_s", 60),
         ("ticket_renewal_s", 120),
         ("pass_life_s", 1860),
-        ("ticket_life_s", 720),
-        ("unproven_slot_s", 25),
+        ("ticket_life_s", 7320),
+        ("unconfirmed_slot_s", 25),
         ("revoked_for_s", 14400),
-        ("spent_for_s", 0),  # the ticket has expired long before the session it bought
-        ("longest_refresh_s", 36),
+        ("spent_for_s", 7320),  # the ticket outlives an idle session
+        ("longest_poll_interval_s", 36),
     ],
 )
 def test_the_spans_derived_from_the_defaults(name: str, value_s: float) -> None:
