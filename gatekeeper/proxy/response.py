@@ -17,10 +17,11 @@ from gatekeeper.proxy.framing import Body, ChunkedBody, CloseDelimitedBody, Leng
 
 MAX_HEAD_BYTES = 64 * 1024
 
-# Possessive quantifiers: the match is linear in the size of the head, whatever it holds.
+# Linear in the size of the head: nothing backtracks. Single characters repeat possessively, groups
+# within an atomic group: before Python 3.11.5 a possessive group is broken (python/cpython#106052).
 _HEAD = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?"
-    rb"((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*+)"
+    rb"((?>(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+)*))"
     rb"\r\n\r\n"
 )
 _MOST_FOR_US = 1000  # they are put together one by one
