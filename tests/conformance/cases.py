@@ -18,10 +18,11 @@ class Says:
 
 @dataclass(frozen=True)
 class Case:
-    """One connection of a client.
+    """One client connection.
 
-    `back` is all it gets, or what it begins with ("answered"), or the status of the gate's own
-    answer. `end` tells whether the connection serves on ("stay") or is closed ("close").
+    `back` is what the client receives, or the status of the gate's own response; `then` is what
+    the client receives after that response. `end` is what happens to the connection: it serves
+    another request ("stay"), it is closed ("close"), or neither is checked ("unchecked").
     """
 
     sent: bytes
@@ -29,6 +30,7 @@ class Case:
     says: tuple[Says, ...]
     back: bytes | int
     end: str = "stay"
+    then: bytes = b""
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -206,9 +208,10 @@ PIPELINES = {
     ),
     "a plain request behind one whose origin fails": Case(
         GET + asked(b"GET /2"),
-        SEEN,
-        (Says(b"nonsense\r\n\r\n", "close"),),
+        SEEN + seen(b"GET /2"),
+        (Says(b"nonsense\r\n\r\n", "close"), Says(OK)),
         502,
+        then=OK,
     ),
 }
 
