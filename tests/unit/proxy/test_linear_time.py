@@ -38,13 +38,15 @@ RESPONSE_HEADS: dict[str, Input] = {
         _STATUS_LINE + b"\r\nconnectio:" * (size // 12) + b"\r\n\r\n"
     ),
     "one Connection that names many fields": lambda size: (
-        _STATUS_LINE + b"\r\nConnection: " + b"a," * (size // 4) + b"\r\na:" * (size // 8)
-    )
-    + b"\r\n\r\n",
+        (_STATUS_LINE + b"\r\nConnection: " + b"a," * (size // 4) + b"\r\na:" * (size // 8))
+        + b"\r\n\r\n"
+    ),
 }
 
 REQUEST_HEADS: dict[str, Input] = {
-    "short fields, then NUL": lambda size: _REQUEST_LINE + b"a: b\r\n" * (size // 6) + b"\0\r\n\r\n",
+    "short fields, then NUL": lambda size: (
+        _REQUEST_LINE + b"a: b\r\n" * (size // 6) + b"\0\r\n\r\n"
+    ),
     "short fields without an end": lambda size: _REQUEST_LINE + b"a: b\r\n" * (size // 6),
     "a long target without a version": lambda size: b"GET /" + b"a" * size + b"\r\n\r\n",
     "a long name without a colon": lambda size: _REQUEST_LINE + b"a" * size + b"\r\n\r\n",
