@@ -1,0 +1,9 @@
+"""The configuration: what operators may set, and how a mistake is reported.
+
+- `load`: read the file, apply overrides, check everything, report every problem at once
+- `schema`: the sections, their keys, defaults and conflicts
+- `types`: the spelling of single values: durations, rates, addresses, names
+- `problems`: the wording of problems, `problem; expected …`
+- `renamed`: old keys and values, each with its name of today
+- `secrets`: signing secrets and admin tokens, from the configuration or its files
+"""

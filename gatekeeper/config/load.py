@@ -1,25 +1,33 @@
-"""What the operator configures, parsed once at the edge; behind it every value is right.
+"""Load the configuration: read the file, apply overrides, check everything, report every problem.
 
-Rules: an unknown key is an error; all problems are reported at once, each with its path and what
-was expected; an environment variable `GATEKEEPER_SECTION__KEY` overrides the file, a command-line
-flag overrides both. `gatekeeper.config.schema` has the keys.
+Rules: an unknown key is an error, and so is a renamed one. All problems are reported at once, each
+as `path: problem; expected …`. An environment variable `GATEKEEPER_SECTION__KEY` overrides the
+file, a command-line flag overrides both. After loading every value is valid.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
+from gatekeeper.config.problems import (
+    message,
+    not_a_table,
+    unknown_key,
+    unknown_section,
+    unreadable,
+)
+from gatekeeper.config.renamed import RENAMED_KEYS, renamed_keys, renamed_values
 from gatekeeper.config.schema import (
     ADMISSION_KEYS,
     WAITING_KEYS,
     AdminConfig,
+    AdminToken,
     Config,
     EventsConfig,
     OriginConfig,
@@ -39,14 +47,14 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> Config:
-    """Read, override and check a configuration; raise one `ConfigError` that names every problem.
+    """The checked configuration of a file, or the defaults. Raises ConfigError with every problem.
 
     `overrides` are command-line values by their path in the file (`{"origin.url": "http://…"}`).
     """
     raw = _read_toml(path) if path is not None else {}
     source = str(path) if path is not None else "configuration"
     problems: list[str] = []
-    overridden: dict[str, str] = {}  # path in the file to the name of what set it
+    overridden: dict[str, str] = {}  # path in the file to the name of the variable that set it
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(_ENV_PREFIX) and "__" in name:
             section, _, key = name.removeprefix(_ENV_PREFIX).lower().partition("__")
@@ -72,6 +80,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "tokens": TokensConfig,
     "admin": AdminConfig,
 }
+_OTHER_SECTION = dict.fromkeys(ADMISSION_KEYS, "admission") | dict.fromkeys(WAITING_KEYS, "waiting")
 _TABLES: dict[str, type[Section]] = _SECTIONS | {"admission": RoomKeys, "waiting": RoomKeys}
 
 
@@ -80,7 +89,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
+        raise ConfigError([unreadable(error)], source=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"not valid TOML: {error}"], source=str(path)) from error
 
@@ -94,9 +103,9 @@ def _override(
     label: str,
     problems: list[str],
 ) -> bool:
-    """Set one key, as text or, where the key is no text, as the TOML value that `text` spells."""
+    """Set one key: a text key to `text` itself, any other to the TOML value that `text` spells."""
     if section not in _TABLES:
-        problems.append(f"{label}: there is no section [{section}]")
+        problems.append(f"{label}: {unknown_section(section, _TABLES)}")
         return False
     table = raw.setdefault(section, {})
     if not isinstance(table, dict):
@@ -108,7 +117,7 @@ def _override(
 
 
 def _toml_value(text: str) -> object:
-    """The one TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
+    """The single TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
     try:
         table = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -117,7 +126,7 @@ def _toml_value(text: str) -> object:
 
 
 def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
-    """`problem`, with the name of the variable that is to be corrected instead of the file."""
+    """`problem` with the name of the variable that set the value, if one did."""
     path, separator, rest = problem.partition(": ")
     label = overridden.get(path.partition("[")[0])
     return f"{path} (from {label}){separator}{rest}" if label else problem
@@ -127,7 +136,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     """The configuration, or None when there is any problem."""
     checked: dict[str, Section] = {}
     for name in raw.keys() - _TABLES.keys() - {"room"}:
-        problems.append(f"{name}: unknown section")
+        problems.append(f"{name}: {unknown_section(name, _TABLES)}")
     for name, model in _SECTIONS.items():
         section = _validated(model, raw.get(name, {}), path=name, problems=problems)
         if section is not None:
@@ -141,8 +150,8 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         and not (tokens.secrets or tokens.secret_file)
     ):
         problems.append(
-            "tokens: a shared store needs a shared secret: set tokens.secret_file or "
-            "tokens.secrets (`gatekeeper secret` makes one)"
+            "tokens: no secret for a shared store; expected tokens.secret_file or "
+            "tokens.secrets, the same on every replica (`gatekeeper secret` makes one)"
         )
     if problems:
         return None
@@ -150,22 +159,10 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
 
 
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
-    defaults: dict[str, Any] = {}
-    unknown: set[str] = set()
-    for section, keys in (("admission", ADMISSION_KEYS), ("waiting", WAITING_KEYS)):
-        table = raw.get(section, {})
-        if not isinstance(table, dict):
-            problems.append(f"{section}: expected a table")
-            continue
-        problems.extend(f"{section}.{key}: unknown key" for key in table.keys() - keys)
-        known = {key: value for key, value in table.items() if key in keys}
-        # A default that is wrong is reported once, here, and not again for every room.
-        wrong = _wrong_keys(RoomKeys, known, path=section, problems=problems)
-        defaults |= {key: known[key] for key in known.keys() - wrong}
-        unknown |= wrong
+    defaults, unknown = _room_defaults(raw, problems)
     tables = raw.get("room", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append("room: expected [[room]] tables")
+        problems.append("room: not a list of tables; expected [[room]]")
         return ()
     if not tables:
         only = _validated(
@@ -176,13 +173,14 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
     for index, table in enumerate(tables):
         path = f"room[{index}]"
         if "name" not in table:
-            problems.append(f"{path}.name: missing")
+            problems.append(f'{path}.name: missing; expected name = "…"')
+        keys, renamed = _without_renamed(table, path=path, problems=problems)
         room = _validated(
             RoomConfig,
-            defaults | table,
+            defaults | keys,
             path=path,
             problems=problems,
-            unknown=unknown - table.keys(),
+            unknown=(unknown - table.keys()) | renamed,
         )
         if isinstance(room, RoomConfig):
             rooms.append(room)
@@ -191,8 +189,42 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
         ("host and path", [f"{room.host or 'any host'}{room.path}" for room in rooms]),
     ):
         for value in sorted({value for value in values if values.count(value) > 1}):
-            problems.append(f"room: two rooms have the same {what}: {value}")
+            problems.append(
+                f'room: two rooms have the same {what}, "{value}"; expected a different {what}'
+            )
     return tuple(rooms)
+
+
+def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Any], set[str]]:
+    """The keys of [admission] and [waiting], and those whose value is not known."""
+    defaults: dict[str, Any] = {}
+    unknown: set[str] = set()
+    for section, keys in (("admission", ADMISSION_KEYS), ("waiting", WAITING_KEYS)):
+        table = raw.get(section, {})
+        if not isinstance(table, dict):
+            problems.append(f"{section}: {not_a_table(section)}")
+            continue
+        current, renamed = _without_renamed(table, path=section, problems=problems)
+        for key in current.keys() - keys:
+            reason = unknown_key(key, section=section, known=keys, elsewhere=_OTHER_SECTION)
+            problems.append(f"{section}.{key}: {reason}")
+        known = {key: value for key, value in current.items() if key in keys}
+        # An invalid default is reported once, here, and not again for every room.
+        wrong = _wrong_keys(RoomKeys, known, path=section, problems=problems)
+        defaults |= {key: known[key] for key in known.keys() - wrong}
+        unknown |= wrong | renamed
+    return defaults, unknown
+
+
+def _without_renamed(
+    table: dict[str, Any], *, path: str, problems: list[str]
+) -> tuple[dict[str, Any], set[str]]:
+    """`table` without renamed keys and values, and the keys of today that they stood for."""
+    old = renamed_keys(table, path=path)
+    old_values = renamed_values(table)
+    problems.extend(f"{path}.{key}: {problem}" for key, problem in (old | old_values).items())
+    rest = {key: value for key, value in table.items() if key not in old | old_values}
+    return rest, {RENAMED_KEYS[key][1] for key in old} | old_values.keys()
 
 
 def _validated(
@@ -203,12 +235,12 @@ def _validated(
     problems: list[str],
     unknown: Set[str] = frozenset(),
 ) -> Section | None:
-    """The section, or None; problems of single keys do not hide those between other keys.
+    """The section, or None. An invalid key does not hide the conflicts between other keys.
 
-    `unknown` are keys whose value is not known, since it was wrong where it was set.
+    `unknown` are keys whose value is not known, because it is invalid where it was set.
     """
     if not isinstance(raw, dict):
-        problems.append(f"{path}: expected a table")
+        problems.append(f"{path}: {not_a_table(path)}")
         return None
     wrong = _wrong_keys(model, raw, path=path, problems=problems)
     section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
@@ -220,47 +252,25 @@ def _validated(
 def _wrong_keys(
     model: type[Section], raw: dict[str, Any], *, path: str, problems: list[str]
 ) -> set[str]:
-    """The keys of `raw` that are wrong each for itself, their problems added to `problems`."""
+    """The keys of `raw` that are invalid by themselves; their problems are added to `problems`."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        problems.extend(f"{_dotted(path, each['loc'])}: {_message(each)}" for each in details)
+        details = error.errors(include_url=False)
+        for each in details:
+            *parents, _ = location = each["loc"]
+            reason = message(each, section=_dotted(path, parents), known=_keys_at(model, parents))
+            problems.append(f"{_dotted(path, location)}: {reason}")
         return {str(each["loc"][0]) for each in details}
     return set()
 
 
-def _dotted(path: str, location: tuple[int | str, ...]) -> str:
+def _keys_at(model: type[Section], parents: Sequence[int | str]) -> Iterable[str]:
+    """The keys that a table has: `model` itself, or the one table within a section."""
+    return (AdminToken if parents else model).model_fields
+
+
+def _dotted(path: str, location: Sequence[int | str]) -> str:
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path
-
-
-def _message(detail: ErrorDetails) -> str:
-    """What was expected, in the words of a person who edits the file."""
-    limits = detail.get("ctx", {})
-    match detail["type"]:
-        case "extra_forbidden":
-            return "unknown key"
-        case "missing":
-            return "missing"
-        case "bool_type":
-            return "expected true or false"
-        case "int_type":
-            return "expected a whole number"
-        case "string_type":
-            return 'expected text in quotes, such as "…"'
-        case "tuple_type":
-            return 'expected a list, such as ["…", "…"]'
-        case "greater_than_equal":
-            return f"expected a number of at least {limits['ge']}"
-        case "less_than_equal":
-            return f"expected a number of at most {limits['le']}"
-        case "string_too_short":
-            return "must not be empty"
-        case "string_too_long":
-            return f"expected at most {limits['max_length']} characters"
-        case "literal_error":
-            return f"expected {limits['expected']}".replace("'", '"')
-        case _:
-            return detail["msg"].removeprefix("Value error, ")

@@ -1,7 +1,7 @@
-"""The sections of the configuration: their keys, their defaults, and what goes together.
+"""The sections of the configuration: their keys, their defaults, and conflicts between keys.
 
 Rules: field names are the keys of the file. Every duration is a float of seconds, every rate a
-float of admissions per minute. What must not be printed has no repr.
+float of admissions per minute. A field that may hold a secret has no repr.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gatekeeper.config.problems import shown
 from gatekeeper.config.types import (
     CookieName,
     Duration,
@@ -40,7 +41,7 @@ DEFAULT_ROOM = RoomName("default")
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Keys of one section that are right each for itself and wrong together."""
+    """Keys of one section that are each valid and conflict with each other."""
 
     keys: tuple[str, ...]
     problem: str
@@ -50,7 +51,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """What is wrong between keys; reported under the last of them."""
+        """The conflicts between keys; each is reported under its last key."""
         yield from ()
 
 
@@ -61,12 +62,13 @@ class ServerConfig(Section):
     tls_cert: File = ""
     tls_key: File = ""
     shutdown_timeout: Duration = 30.0
-    templates: Folder = ""  # its files stand in for the built-in templates
-    static: Folder = ""  # its files stand in for the built-in assets
+    templates: Folder = ""  # its files replace the built-in templates
+    static: Folder = ""  # its files replace the built-in assets
 
     def conflicts(self) -> Iterator[Conflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
-            yield Conflict(("tls_cert", "tls_key"), "tls_cert and tls_key go together")
+            problem = "set without tls_cert" if self.tls_key else "missing beside tls_cert"
+            yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
 
     @property
     def tls(self) -> bool:
@@ -82,7 +84,7 @@ class OriginConfig(Section):
 
 
 class RoomKeys(Section):
-    """The keys of [admission] and [waiting], which every [[room]] may set for itself."""
+    """The keys of [admission] and [waiting]; every [[room]] may override them."""
 
     rate: RatePerMinute = 500.0
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 10
@@ -118,18 +120,19 @@ class RoomConfig(RoomKeys):
     def conflicts(self) -> Iterator[Conflict]:
         if self.session_idle_timeout > self.session_absolute_timeout:
             problem = (
-                f"must not be shorter than session_idle_timeout ({self.session_idle_timeout:g}s)"
+                f"{self.session_absolute_timeout:g}s is shorter than session_idle_timeout; "
+                f'expected at least "{self.session_idle_timeout:g}s"'
             )
             yield Conflict(("session_idle_timeout", "session_absolute_timeout"), problem)
 
 
 class StoreConfig(Section):
-    url: StoreUrl = Field(default="embedded", repr=False)  # it may hold a password
+    url: StoreUrl = Field(default="embedded", repr=False)  # may hold a password
     timeout: Duration = 1.0
 
 
 class EventsConfig(Section):
-    url: EventsUrl = Field(default="embedded", repr=False)  # it may hold a password
+    url: EventsUrl = Field(default="embedded", repr=False)  # may hold a password
 
 
 class TokensConfig(Section):
@@ -139,11 +142,13 @@ class TokensConfig(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.secret_file and self.secrets:
-            yield Conflict(("secret_file", "secrets"), "set secret_file or secrets, not both")
+            yield Conflict(
+                ("secret_file", "secrets"), "set beside secret_file; expected one of the two"
+            )
 
 
 class AdminToken(Section):
-    """One of [[admin.tokens]]: who may see the gate, and whether they may change it."""
+    """One of [[admin.tokens]]: a bearer token of the admin API, its name and its role."""
 
     name: TokenName
     role: Literal["read", "full"] = "read"
@@ -158,17 +163,30 @@ class AdminConfig(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         if not self.token and not self.tokens and not is_loopback(split_listen(self.listen)[0]):
-            problem = f"required as soon as it listens beyond loopback ({self.listen})"
+            problem = (
+                f"missing while admin.listen is not loopback ({self.listen}); expected admin.token "
+                "or [[admin.tokens]] (`gatekeeper secret` makes one)"
+            )
             yield Conflict(("tokens", "listen", "token"), problem)
         names = [token.name for token in self.tokens]
         for index, token in enumerate(self.tokens):
             path = f"tokens[{index}]"
+            secret_problem = (
+                "set beside secret_file; expected one of the two"
+                if token.secret
+                else "missing; expected secret or secret_file"
+            )
             if bool(token.secret) == bool(token.secret_file):
-                yield Conflict(("tokens", f"{path}.secret"), "set either secret or secret_file")
+                yield Conflict(("tokens", f"{path}.secret"), secret_problem)
             if token.name in names[:index]:
-                yield Conflict(("tokens", f"{path}.name"), "another token has this name")
+                yield Conflict(
+                    ("tokens", f"{path}.name"),
+                    f"{shown(token.name)} is used twice; expected a name of its own",
+                )
             if token.secret and token.secret in [each.secret for each in self.tokens[:index]]:
-                yield Conflict(("tokens", f"{path}.secret"), "another token has this secret")
+                yield Conflict(
+                    ("tokens", f"{path}.secret"), "used twice; expected a secret of its own"
+                )
 
 
 class Config(Section):

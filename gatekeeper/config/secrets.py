@@ -1,6 +1,6 @@
-"""The secrets of a gate, from where the configuration says they are.
+"""The secrets of a gate: read from the configuration or its files, or generated once.
 
-Rules. What is read here is never logged. Raises ConfigError, which names the file and no content.
+Rules. A secret is never logged. Raises ConfigError, which names the file and never its content.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
+from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import MIN_SECRET_BYTES
 from gatekeeper.errors import ConfigError
@@ -17,7 +18,7 @@ _SECRET_NAME = "secret"  # noqa: S105  a file's name
 
 
 def signing_secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
-    """The configured secrets, or the key that this state folder keeps; made when it has none."""
+    """The configured secrets, or the one kept in the state folder; generated when there is none."""
     tokens = config.tokens
     if tokens.secrets:
         return tuple(secret.encode() for secret in tokens.secrets)
@@ -32,21 +33,22 @@ def signing_secrets(config: Config, folder: Path) -> tuple[bytes, ...]:
 
 
 def read_secrets(path: Path) -> tuple[bytes, ...]:
-    """One secret a line. Raises ConfigError."""
+    """The secrets in a file, one per line. Raises ConfigError."""
     try:
         lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
     except OSError as error:
-        raise ConfigError([error.strerror or "cannot be read"], source=str(path)) from error
+        raise ConfigError([unreadable(error)], source=str(path)) from error
     if not lines or any(len(line) < MIN_SECRET_BYTES for line in lines):
-        raise ConfigError(
-            [f"every line needs at least {MIN_SECRET_BYTES} bytes; `gatekeeper secret` makes one"],
-            source=str(path),
+        problem = "a line is too short" if lines else "empty"
+        expected = (
+            f"at least {MIN_SECRET_BYTES} bytes in every line (`gatekeeper secret` makes one)"
         )
+        raise ConfigError([f"{problem}; expected {expected}"], source=str(path))
     return tuple(lines)
 
 
 def admin_secrets(config: Config) -> list[bytes]:
-    """The secret of each of [[admin.tokens]], in their order."""
+    """The secret of each of [[admin.tokens]], in the order of the file. Raises ConfigError."""
     return [
         token.secret.encode() if token.secret else read_secrets(Path(token.secret_file))[0]
         for token in config.admin.tokens

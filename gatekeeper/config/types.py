@@ -1,7 +1,9 @@
-"""How single values are spelled in the configuration, and what each means behind it.
+"""The spelling of single values: durations, rates, addresses, names, files.
 
-Rules: a value is parsed or refused with a `ValueError` that says what was expected, never with
-another error. Durations become float seconds, rates float admissions per minute.
+Rules: a value is parsed, or refused with a `ValueError` of the form `problem; expected …`, never
+with another error. Durations become float seconds, rates float admissions per minute. The command
+line and the admin API use the same parsers; `tests/testdata/rates.json` has the cases of rates,
+which the control room's script follows too. A value that may hold a password is not repeated.
 """
 
 import ipaddress
@@ -12,6 +14,8 @@ from typing import Annotated, Any, Literal, NewType
 
 from pydantic import AfterValidator, BeforeValidator
 from yarl import URL
+
+from gatekeeper.config.problems import shown
 
 RoomName = NewType("RoomName", str)
 
@@ -37,10 +41,10 @@ def parse_duration_s(value: object) -> float:
         return 0.0
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError('expected a duration such as "90s", "2m" or "1h"')
+        raise ValueError(f'{shown(value)} is not a duration; expected e.g. "90s", "2m" or "1h30m"')
     duration_s = sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
     if duration_s > _MAX_DURATION_S:
-        raise ValueError("a duration above 366d is surely a mistake")
+        raise ValueError(f'{shown(value)} is too long; expected at most "366d"')
     return duration_s
 
 
@@ -53,21 +57,27 @@ def parse_rate_per_minute(value: object) -> float:
         return 0.0
     match = _RATE.fullmatch(text)
     if match is None:
-        raise ValueError('expected a rate such as "500/min" or "8/s", or 0')
+        raise ValueError(f'{shown(value)} is not a rate; expected e.g. "500/min" or "8/s"')
     rate = float(match[1]) * _RATE_PER_MINUTE[match[2][0]]
     if rate > _MAX_RATE_PER_MINUTE:
-        raise ValueError("a rate above 1000000/s is surely a mistake")
+        raise ValueError(f'{shown(value)} is too high; expected at most "1000000/s"')
     return rate
 
 
 def parse_message(value: object) -> str:
-    """One line of text for all who wait, with no space around it; "" is none."""
-    text = value.strip() if isinstance(value, str) else ""
-    if not isinstance(value, str) or len(text) > _MAX_MESSAGE_CHARACTERS:
-        raise ValueError(f"expected a text of at most {_MAX_MESSAGE_CHARACTERS} characters")
-    # Controls, halves of characters, and what ends a line.
+    """One line of text for all waiting visitors, without surrounding space; "" is no message."""
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  every refusal is a ValueError
+            f"{shown(value)} is not a text; expected at most {_MAX_MESSAGE_CHARACTERS} characters"
+        )
+    text = value.strip()
+    if len(text) > _MAX_MESSAGE_CHARACTERS:
+        raise ValueError(
+            f"{len(text)} characters are too many; expected at most {_MAX_MESSAGE_CHARACTERS}"
+        )
+    # Control characters, surrogates, and line and paragraph separators.
     if any(unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"} for each in text):
-        raise ValueError("expected one line, without control characters")
+        raise ValueError("has a line break or a control character; expected one line of text")
     return text
 
 
@@ -88,7 +98,7 @@ def is_loopback(host: str) -> bool:
 
 def _positive(value: float) -> float:
     if value < _MIN_DURATION_S:
-        raise ValueError("must be longer than 0: at least 1ms")
+        raise ValueError(f'{value:g}s is too short; expected at least "1ms"')
     return value
 
 
@@ -96,11 +106,17 @@ def _listen(value: object) -> str:
     text = value if isinstance(value, str) else ""
     host, separator, port = text.rpartition(":")
     if not separator or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError('expected HOST:PORT, such as "0.0.0.0:8080" or "[::]:8080"')
+        raise ValueError(
+            f'{shown(value)} is not HOST:PORT; expected e.g. "0.0.0.0:8080" or "[::]:8080"'
+        )
     if ":" in host and not re.fullmatch(r"\[[0-9a-fA-F:.]+(%[\w.-]+)?\]", host):
-        raise ValueError('an IPv6 address stands in brackets, such as "[::]:8080"')
+        raise ValueError(
+            f'{shown(value)} is not HOST:PORT; expected brackets around IPv6, e.g. "[::]:8080"'
+        )
     if ":" not in host and not re.fullmatch(r"[A-Za-z0-9._-]*", host):
-        raise ValueError(f"expected an address or a host name before the port, not {host!r}")
+        raise ValueError(
+            f"{shown(host)} is not a host; expected an address or a host name before the port"
+        )
     return text
 
 
@@ -109,14 +125,18 @@ def _workers(value: object) -> int | str:
         return "auto"
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_WORKERS:
         return value
-    raise ValueError(f'expected "auto" or a number from 1 to {_MAX_WORKERS}')
+    raise ValueError(
+        f'{shown(value)} is not a number of workers; expected 1 to {_MAX_WORKERS}, or "auto"'
+    )
 
 
 def _cidr(value: object) -> str:
     try:
         return str(ipaddress.ip_network(str(value), strict=False))
     except ValueError:
-        raise ValueError('expected a network such as "10.0.0.0/8" or an address') from None
+        raise ValueError(
+            f'{shown(value)} is not a network; expected e.g. "10.0.0.0/8" or "192.0.2.1"'
+        ) from None
 
 
 def _origin_url(value: object) -> str:
@@ -125,23 +145,30 @@ def _origin_url(value: object) -> str:
         url = URL(text)
         port = url.port
     except ValueError:
-        raise ValueError('expected a URL such as "http://127.0.0.1:9000"') from None
+        raise ValueError(_EXPECTED_ORIGIN_URL) from None
     if url.scheme not in {"http", "https"} or not url.host or not port:
-        raise ValueError('expected a URL such as "http://127.0.0.1:9000"')
+        raise ValueError(_EXPECTED_ORIGIN_URL)
     if url.user or url.password or url.query_string or url.fragment or url.path not in {"", "/"}:
-        raise ValueError("must have no path, query or password: paths go through as they come")
+        raise ValueError(
+            "has a path, a query, a fragment or a password; "
+            'expected scheme, host and port only, e.g. "http://127.0.0.1:9000"'
+        )
     return text
 
 
+_EXPECTED_ORIGIN_URL = 'not an HTTP URL; expected e.g. "http://127.0.0.1:9000"'
+
+
 def _one_of_schemes(*schemes: str, words: tuple[str, ...]) -> Any:
-    expected = " or ".join([f'"{w}"' for w in words] + [f"{s}://…" for s in schemes])
+    *most, last = [f'"{word}"' for word in words] + [f'"{scheme}://…"' for scheme in schemes]
+    problem = f"not a known URL; expected {', '.join(most)} or {last}"
 
     def check(value: object) -> str:
         text = value if isinstance(value, str) else ""
         scheme, separator, rest = text.partition("://")
         if text in words or (scheme in schemes and separator and rest):
             return text
-        raise ValueError(f"expected {expected}")
+        raise ValueError(problem)  # without the value, which may hold a password
 
     return BeforeValidator(check)
 
@@ -149,61 +176,75 @@ def _one_of_schemes(*schemes: str, words: tuple[str, ...]) -> Any:
 def _room_name(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text):
-        raise ValueError("expected up to 63 of a-z, 0-9, - and _, beginning with a letter or digit")
+        raise ValueError(
+            f"{shown(value)} is not a room name; "
+            "expected 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit"
+        )
     return text
 
 
 def _cookie_name(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", text):
-        raise ValueError("expected a cookie name: a token of RFC 6265 section 4.1.1")
+        raise ValueError(
+            f"{shown(value)} is not a cookie name; "
+            'expected 1 to 100 characters of a token (RFC 6265 section 4.1.1), e.g. "gatekeeper"'
+        )
     return text
 
 
 def _host_pattern(value: object) -> str:
     text = value.lower().rstrip(".") if isinstance(value, str) else ""
     if not re.fullmatch(r"(\*|[a-z0-9_-]+)(\.(\*|[a-z0-9_-]+))*", text):
-        raise ValueError('expected a host such as "shop.example.com" or "*.example.com"')
+        raise ValueError(
+            f'{shown(value)} is not a host; expected e.g. "shop.example.com" or "*.example.com"'
+        )
     return text
 
 
 def _path_prefix(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"/[!-~]*", text) or re.search(r"[?#]", text):
-        raise ValueError('expected a path prefix beginning with "/"')
+        raise ValueError(
+            f'{shown(value)} is not a path prefix; expected e.g. "/checkout/", without "?" or "#"'
+        )
     return text
 
 
 def _file(path: str) -> str:
-    # Path.is_file would raise for a name that is too long or a folder that is closed.
+    # Path.is_file raises for a name that is too long or a directory without permission.
     if path and not os.path.isfile(path):
-        raise ValueError(f"no such file: {path!r}")
+        raise ValueError(f"no file at {shown(path)}; expected the path of a file")
     return path
 
 
 def _folder(path: str) -> str:
     if path and not os.path.isdir(path):
-        raise ValueError(f"no such directory: {path!r}")
+        raise ValueError(f"no directory at {shown(path)}; expected the path of a directory")
     return path
 
 
 def _token_name(name: str) -> str:
     if not re.fullmatch(r"[\w.@-]{1,63}", name):
-        raise ValueError("expected up to 63 letters, digits, -, _, . or @")
+        raise ValueError(
+            f"{shown(name)} is not a token name; expected 1 to 63 letters, digits, -, _, . or @"
+        )
     return name
 
 
 def _template_name(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[\w-][\w.-]*\.(html|mustache)", text):
-        raise ValueError('expected a file such as "waiting.html" or "waiting.mustache"')
+        raise ValueError(
+            f'{shown(value)} is not a template; expected e.g. "waiting.html" or "waiting.mustache"'
+        )
     return text
 
 
 def _secret(secret: str) -> str:
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError(
-            f"has fewer than {MIN_SECRET_BYTES} bytes; `gatekeeper secret` makes a good one"
+            f"too short; expected at least {MIN_SECRET_BYTES} bytes (`gatekeeper secret` makes one)"
         )
     return secret
 

@@ -56,7 +56,7 @@ async def test_an_admin_port_in_use_is_named() -> None:
 
 async def test_a_shared_store_without_a_secret_is_a_mistake() -> None:
     line = await refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), code=USAGE)
-    assert "tokens: a shared store needs a shared secret" in line
+    assert "tokens: no secret for a shared store; expected tokens.secret_file" in line
 
 
 async def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ async def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
 
 async def test_a_wrong_key_is_named_with_its_path() -> None:
     line = await refused(settings(more='[admission]\nrate = "fast"'), code=USAGE)
-    assert "admission.rate: expected a rate" in line
+    assert 'admission.rate: "fast" is not a rate; expected e.g. "500/min" or "8/s"' in line
 
 
 async def test_a_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("short\n")
     more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
     line = await refused(settings(more=more), code=USAGE)
-    assert f"{tmp_path}/secret: every line needs at least 32 bytes" in line
+    assert f"{tmp_path}/secret: a line is too short; expected at least 32 bytes" in line
 
 
 async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> Non
     with GateProcess(settings(), state=tmp_path) as gate:
         assert await gate.ended() == USAGE
         [said] = [line for line in gate.errors().splitlines() if not line.startswith("{")]
-        assert said == f"gatekeeper: {tmp_path}/secret: Is a directory"
+        assert said == f"gatekeeper: {tmp_path}/secret: Is a directory; expected a readable file"
 
 
 async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_check_looks_into_the_certificate_and_the_secrets(tmp_path: Path) 
     file.write_text(f'[tokens]\nsecret_file = "{secret}"')
     wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == USAGE
-    assert f"{secret}: every line needs at least 32 bytes" in wrong.stderr
+    assert f"{secret}: a line is too short; expected at least 32 bytes" in wrong.stderr
 
     pem.write_text("-----BEGIN NOTHING-----")
     file.write_text(f'[server]\ntls_cert = "{pem}"\ntls_key = "{pem}"')
@@ -160,7 +160,9 @@ async def test_check_looks_into_the_certificate_and_the_secrets(tmp_path: Path) 
 async def test_a_missing_file_is_named(tmp_path: Path) -> None:
     missing = await gatekeeper("check", "-c", "nothing.toml", folder=tmp_path)
     assert missing.returncode == USAGE
-    assert missing.stderr == "gatekeeper: nothing.toml: No such file or directory\n"
+    assert missing.stderr == (
+        "gatekeeper: nothing.toml: No such file or directory; expected a readable file\n"
+    )
 
 
 async def test_the_file_in_this_folder_counts_without_being_named(tmp_path: Path) -> None:
