@@ -1,9 +1,9 @@
-"""What every process of a gate counts, for Prometheus.
+"""The Prometheus metrics of every process of a gate.
 
-Rules. Counted where it happens, added up over all workers by prometheus_client's multiprocess
-files (`PROMETHEUS_MULTIPROC_DIR`, set by the supervisor before a worker starts). What the store
-knows (queue length, totals) is not counted here: the admin listener reads it from the state.
-Labels are rooms, outcomes and operations, never anything a visitor can choose.
+Rules. An event is counted where it happens. prometheus_client's multiprocess files add up all
+workers (`PROMETHEUS_MULTIPROC_DIR`, set by the supervisor before a worker starts). Queue length and
+totals are not counted here: the admin listener reads them from the store. Labels are rooms, outcomes
+and operations, never a value that a visitor can choose.
 """
 
 from __future__ import annotations
@@ -16,62 +16,69 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _FINE_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _COARSE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_PATIENT_S = (
-    0,  # those who walked straight in
+_WAIT_S = (
+    0,  # visitors who did not wait
     1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600,
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
 OPERATIONS = ("advance", "arrive", "control", "join", "leave", "poll", "touch")  # of the store
-UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of requests the origin did not answer
+UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of origin errors
 _SERVER_ERRORS = (500, 502, 503, 504)
 _FIRST_SERVER_ERROR, _STATUSES_END = 500, 600
 
-requests = Counter("gatekeeper_requests", "Requests by what became of them.", ["room", "outcome"])
+requests = Counter("gatekeeper_requests", "Requests by outcome.", ["room", "outcome"])
 connections = Gauge(
     "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
 )
-beat = Gauge(
-    "gatekeeper_worker_beat_timestamp_seconds",
-    "When this worker last lived, seconds since the epoch, by pid.",
+heartbeat = Gauge(
+    "gatekeeper_worker_heartbeat_timestamp_seconds",
+    "Time of the last heartbeat of each worker, in seconds since the epoch, by pid.",
     multiprocess_mode="liveall",
 )
 tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
 origin_errors = Counter(
-    "gatekeeper_origin_errors", "Requests the origin did not answer.", ["room", "kind"]
+    "gatekeeper_origin_errors", "Requests without a response from the origin, by kind of error.", ["room", "kind"]
 )
 origin_server_errors = Counter(
     "gatekeeper_origin_server_errors",
-    "Answers of the origin with a status of 500 or more.",
+    "Responses of the origin with status 500 or higher.",
     ["room", "status"],
 )
 store_seconds = Histogram(
-    "gatekeeper_store_seconds", "One call to the store.", ["operation"], buckets=_FINE_S
+    "gatekeeper_store_seconds",
+    "Duration of calls to the store, by operation.",
+    ["operation"],
+    buckets=_FINE_S,
 )
-store_errors = Counter("gatekeeper_store_errors", "Calls the store did not answer.", ["operation"])
+store_errors = Counter(
+    "gatekeeper_store_errors", "Failed calls to the store, by operation.", ["operation"]
+)
 event_delay_seconds = Histogram(
-    "gatekeeper_event_delay_seconds", "From sending an event to hearing it.", buckets=_FINE_S
+    "gatekeeper_event_delay_seconds",
+    "Time from publishing an event to receiving it.",
+    buckets=_FINE_S,
 )
 watermark_lag_seconds = Histogram(
     "gatekeeper_watermark_lag_seconds",
-    "From a release in the store to this replica's knowing of it.",
+    "Time from a release in the store to this replica learning of it.",
     ["room"],
     buckets=_FINE_S,
 )
 store_up = Gauge(
     "gatekeeper_store_up",
-    "Whether the store answers, by replica (1 or 0).",
+    "1 if the store is reachable from every worker, else 0.",
     ["room"],
     multiprocess_mode="livemin",
 )
 events_up = Gauge(
     "gatekeeper_events_up",
-    "Whether the event bus is connected (1 or 0).",
+    "1 if every worker is connected to the event bus, else 0.",
     multiprocess_mode="livemin",
 )
 
 
 def declare(rooms: Iterable[str]) -> None:
-    """Begin every series at 0: it is there before its first event, which `rate()` then sees."""
+    """Start every series at 0, so that `rate()` sees the first event."""
     named = list(rooms)
     for room in named:
         for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
@@ -91,21 +98,21 @@ def declare(rooms: Iterable[str]) -> None:
 
 
 class Tally:
-    """A histogram that costs an addition to observe.
+    """A histogram whose `observe` costs one addition.
 
-    Writing its multiprocess values took a tenth of a request's time. So they are added up here and
-    written by `flush`, about once a second, into two counters; `web.exposition` makes the histogram
-    of them that `name` is.
+    Writing multiprocess values took a tenth of a request's time. So they are added up here, and
+    `flush` writes them into two counters about once a second. `admin.exposition` turns the two into
+    the histogram `name`.
     """
 
     BUCKETS, SUM = "_tally", "_tally_sum"
 
     def __init__(
-        self, name: str, text: str, *, labels: Sequence[str], bounds_s: Sequence[float]
+        self, name: str, documentation: str, *, labels: Sequence[str], bounds_s: Sequence[float]
     ) -> None:
         self.bounds_s = (*bounds_s, math.inf)
-        self._buckets = Counter(name + self.BUCKETS, text, [*labels, "le"])
-        self._sums = Counter(name + self.SUM, text, labels)
+        self._buckets = Counter(name + self.BUCKETS, documentation, [*labels, "le"])
+        self._sums = Counter(name + self.SUM, documentation, labels)
         self._counts: dict[tuple[str, ...], list[int]] = {}
         self._sums_s: dict[tuple[str, ...], float] = {}
 
@@ -132,7 +139,7 @@ class Tally:
 
 
 class AnsweredTally:
-    """Requests that the gate answered itself to those who wait, by room and outcome."""
+    """Responses of the gate's own, by room and outcome."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
@@ -148,7 +155,7 @@ class AnsweredTally:
 
 
 class ForwardedTally:
-    """Requests forwarded, by room, with what the origin answered and how soon."""
+    """Forwarded requests by room, with the status and the time of the origin's response."""
 
     def __init__(self) -> None:
         self._by_room: dict[str, int] = {}
@@ -165,7 +172,7 @@ class ForwardedTally:
         for room, count in self._by_room.items():
             requests.labels(room, "forwarded").inc(count)
         for (room, status), count in self._server_errors.items():
-            # An origin may say 999; a label may not be whatever it says.
+            # An origin may send any three digits; the set of labels stays bounded.
             known = str(status) if status < _STATUSES_END else "other"
             origin_server_errors.labels(room, known).inc(count)
         self._by_room.clear()
@@ -174,21 +181,21 @@ class ForwardedTally:
 
 origin_seconds = Tally(
     "gatekeeper_origin_seconds",
-    "From the request to the head of the origin's answer.",
+    "Time from the request to the head of the origin's response.",
     labels=("room",),
     bounds_s=_COARSE_S,
 )
 waits = Tally(
     "gatekeeper_wait_seconds",
-    "From arrival to admission.",
+    "Time from arrival to admission.",
     labels=("room",),
-    bounds_s=_PATIENT_S,
+    bounds_s=_WAIT_S,
 )
 answered = AnsweredTally()
 forwarded = ForwardedTally()
 
 
 def flush() -> None:
-    """Write what was added up; about once a second, and at the end."""
+    """Write the tallies; called about once a second, and at the end."""
     for tally in (answered, forwarded, origin_seconds, waits):
         tally.flush()

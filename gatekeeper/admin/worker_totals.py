@@ -33,7 +33,7 @@ def figures_of(folder: Path, *, replica: str, pid: int) -> Figures:
                 of_room.setdefault(name, []).append(sample)
     return Figures(
         replica=replica,
-        heartbeat_s=_sum(_samples(samples, "gatekeeper_worker_beat_timestamp_seconds")),
+        heartbeat_s=_sum(_samples(samples, "gatekeeper_worker_heartbeat_timestamp_seconds")),
         connections=int(_sum(_samples(samples, "gatekeeper_client_connections"))),
         rooms={room: _served(of_room) for room, of_room in by_room.items()},
         store_up=all(s.value for s in _samples(samples, "gatekeeper_store_up")),

@@ -219,7 +219,7 @@ class Worker:
             on_lane = len(self._lane.connections) + len(self.streams)
             metrics.connections.set(len(self._server.connections) + on_lane)
             metrics.flush()
-            metrics.beat.set_to_current_time()
+            metrics.heartbeat.set_to_current_time()
             await asyncio.sleep(_COUNT_EVERY_S)
 
     def reload_tls(self) -> None:
