@@ -10,6 +10,7 @@ import asyncio
 
 from aiohttp.web import BaseRequest
 
+from gatekeeper import metrics
 from gatekeeper.proxy.downstream import Downstream
 from gatekeeper.proxy.upstream import OriginConnection
 
@@ -35,7 +36,7 @@ class Tunnel:
         if session_end is not None:
             session_end.add_done_callback(self._end_session)
         try:
-            with connection.excused():
+            with connection.excused(), metrics.tunnels.track_inprogress():
                 while not (connection.ended or self._session_ended):
                     if client.slow:
                         await client.drained()

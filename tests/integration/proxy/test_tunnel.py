@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import REGISTRY
 
 from gatekeeper.errors import OriginProtocolError
 from tests.integration.proxy.forwarding import (
@@ -244,6 +245,23 @@ async def test_a_tunnel_whose_session_ended_before_it_began_ends_at_once() -> No
         await wire.head()
         assert await wire.rest() == b""
         wire.close()
+
+
+async def test_tunnels_gauge_counts_open_tunnels() -> None:
+    def open_tunnels() -> float | None:
+        return REGISTRY.get_sample_value("gatekeeper_tunnels")
+
+    before = open_tunnels()
+    assert before is not None
+    async with proxying(echoing) as (_, gate):
+        wires = [await gate.connect() for _ in range(2)]
+        for turn, wire in enumerate(wires, start=1):
+            wire.send(get("/", *ASK))
+            await wire.head()
+            assert open_tunnels() == before + turn
+        for wire in wires:
+            wire.close()
+        await until(lambda: open_tunnels() == before)
 
 
 async def test_a_quiet_tunnel_outlives_the_read_time_out() -> None:
