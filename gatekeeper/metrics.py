@@ -37,7 +37,9 @@ heartbeat = Gauge(
 )
 tunnels = Gauge("gatekeeper_tunnels", "Open WebSocket tunnels.", multiprocess_mode="livesum")
 origin_errors = Counter(
-    "gatekeeper_origin_errors", "Requests without a response from the origin, by kind of error.", ["room", "kind"]
+    "gatekeeper_origin_errors",
+    "Requests without a response from the origin, by kind of error.",
+    ["room", "kind"],
 )
 origin_server_errors = Counter(
     "gatekeeper_origin_server_errors",
