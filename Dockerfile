@@ -1,10 +1,10 @@
-# A small image with the gate, its command line and its sample shop.
+# Image with the gate, the command line and the sample shop.
 #
 #   docker build -t gatekeeper-waiting-room .
 #   docker run -p 8080:8080 gatekeeper-waiting-room serve --origin http://shop.internal:9000
 #
-# A configuration is found when it is mounted as /etc/gatekeeper/gatekeeper.toml. Without a shared
-# store, /var/lib/gatekeeper keeps the queue and the made key: mount a volume there.
+# Mount the configuration at /etc/gatekeeper/gatekeeper.toml. Without a shared store, mount a volume at
+# /var/lib/gatekeeper: it holds the queue and the generated secret.
 
 FROM python:3.13-slim-bookworm AS build
 
@@ -21,7 +21,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
 FROM python:3.13-slim-bookworm
 
 LABEL org.opencontainers.image.title="Gatekeeper" \
-      org.opencontainers.image.description="A virtual waiting room: a reverse proxy that lets people in, in order, at the rate the site can stand." \
+      org.opencontainers.image.description="A virtual waiting room: a reverse proxy that admits visitors in order, at the rate the site can take." \
       org.opencontainers.image.licenses="Apache-2.0"
 
 RUN groupadd --gid 10001 gatekeeper \
@@ -42,7 +42,7 @@ EXPOSE 8080 8081
 VOLUME /var/lib/gatekeeper
 STOPSIGNAL SIGTERM
 
-# For the listener of the default configuration; behind TLS or on another port, give your own.
+# For the default listener. With TLS or on another port, override it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/.gatekeeper/health', timeout=3)"]
 
