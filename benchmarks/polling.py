@@ -29,7 +29,7 @@ from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_vis
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
-from tests.gates import SECRET
+from tests.builders import SECRET
 
 WAITING = 100_000
 SAMPLED = 1_500

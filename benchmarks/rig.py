@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from gatekeeper.process.embedded import start_events, start_store
-from tests.gates import SECRET, GateProcess
+from tests.builders import SECRET
+from tests.gates import GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
@@ -84,7 +85,7 @@ async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
 
         async def start() -> GateProcess:
             async with few:
-                return await stack.enter_context(GateProcess(toml())).serving()
+                return await stack.enter_context(GateProcess(toml())).wait_until_serving()
 
         gates = await asyncio.gather(*(start() for _ in range(replicas)))
         yield Rig(gates, store.url, store.pid, events.pid)

@@ -25,7 +25,8 @@ import uvloop
 from benchmarks.report import table, write_section
 from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, new_visitor_id
-from tests.gates import SECRET, GateProcess
+from tests.builders import SECRET
+from tests.gates import GateProcess
 from tests.integration.load.clients import NonceOrigin, Tally, client
 from tests.integration.load.processes import clients_of, memory_bytes, open_files, workers_of
 from tests.servers import eventually

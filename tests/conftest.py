@@ -9,7 +9,8 @@ import asyncio
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,7 @@ import pytest
 import uvloop
 
 from gatekeeper.config.types import RoomName
+from tests.gates import Gate, GateStarter
 from tests.servers import EventsServer, StoreServer
 
 hypothesis.settings.register_profile("dev", deadline=None)
@@ -86,3 +88,31 @@ def short_folder() -> Iterator[Path]:
 def room_name() -> RoomName:
     """A room that no other test uses."""
     return RoomName(f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+async def start_gate(
+    request: pytest.FixtureRequest, room_name: RoomName
+) -> AsyncIterator[GateStarter]:
+    """Starts gates in front of one origin, with a room of the test's own.
+
+    They use `private_store` and `private_events` where the test takes them, else the shared store
+    and no events.
+    """
+    taken = request.fixturenames
+    store_url = (
+        request.getfixturevalue("private_store").url
+        if "private_store" in taken
+        else request.getfixturevalue("store_url")
+    )
+    events_url = (
+        request.getfixturevalue("private_events").url if "private_events" in taken else "off"
+    )
+    async with AsyncExitStack() as stack:
+        yield GateStarter(stack, room_name=room_name, store_url=store_url, events_url=events_url)
+
+
+@pytest.fixture
+async def gate(start_gate: GateStarter) -> Gate:
+    """A running gate with one room, everything by default."""
+    return await start_gate()

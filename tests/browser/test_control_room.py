@@ -48,7 +48,7 @@ async def test_one_who_waits_sees_the_line_held_a_message_and_the_gate_opened_fr
 ) -> None:
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=GATE)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             inside, waiting, control = [await new_page() for _ in range(3)]
             await inside.goto(gate.url)  # takes the burst
             await waiting.goto(gate.url)

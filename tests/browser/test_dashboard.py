@@ -67,7 +67,7 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
             await sale.write(audit)
             store.flush()
             async with running_admin(store.url, "sale", "checkout") as first:
-                await first.ask("GET", "/admin/status")  # else a change waits for replicas
+                await first.request("GET", "/admin/status")  # else a change waits for replicas
             running = running_admin(
                 store.url,
                 "sale",

@@ -134,11 +134,11 @@ async def test_a_visitor_is_told_by_a_stream_and_asks_where_there_is_none(
         await page.goto(here.url)
         position = page.locator("#position")
         await expect(position).to_have_text("3")
-        await there.allow(room_name, 1)
+        await there.allow(1, room=room_name)
         await expect(position).to_have_text("2", timeout=_ENTER_MS)
         polls = asked.count("fetch")
         assert (polls == 0) == (most == 1)
-        await there.allow(room_name, 2)
+        await there.allow(2, room=room_name)
         await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
         assert asked.count("eventsource") == 1
         assert asked.count("fetch") == 1 or most == 0  # the answer that brought the pass

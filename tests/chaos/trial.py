@@ -35,6 +35,7 @@ from gatekeeper.simulate.observer import (
 )
 from gatekeeper.simulate.plan import CrowdPlan, Shares
 from gatekeeper.simulate.verdict import NO_LIE_COUNTS, PROMPT, Verdict
+from tests.builders import SECRET
 from tests.chaos.faults import MOVED_WHILE_HELD, Fault, environment
 from tests.chaos.schedule import (
     DEAFENING,
@@ -46,7 +47,7 @@ from tests.chaos.schedule import (
     What,
     schedule,
 )
-from tests.gates import SECRET, GateProcess
+from tests.gates import GateProcess
 from tests.servers import EventsServer, StoreServer
 
 SALE_S = 600.0
@@ -328,13 +329,13 @@ class _Stage:
         for pid in (gate.process.pid, *gate.pids()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await gate.ended()
+        await gate.wait_until_exit()
         await asyncio.sleep(trouble.lasts_s)
         self.ended.append(gate.errors())
         gate.__exit__(None, None, None)
         toml = _listening_at(self.toml, gate)
         self.gates[at] = again = GateProcess(toml, state=None, **self.machines[at])
-        await again.serving()
+        await again.wait_until_serving()
 
     async def _operate(self, path: str) -> bool:
         """Whether the gate said that it was done; what a store that is away was asked may be."""
@@ -391,7 +392,7 @@ async def _stage(
         processes = [GateProcess(toml, state=None, **machine) for machine in machines]
         stage = _Stage(store, events, processes, toml, machines)
         stack.callback(stage.close)
-        await asyncio.gather(*(gate.serving() for gate in stage.gates))
+        await asyncio.gather(*(gate.wait_until_serving() for gate in stage.gates))
         yield stage
 
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
 from gatekeeper.process.worker import Worker, WorkerPlan
-from tests.gates import SECRET, config_of
+from tests.builders import SECRET, parse_config
 from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, running_origin
 
 ROOM = RoomName("conformance")  # no other tests use it
@@ -128,7 +128,7 @@ async def running_worker(
 ) -> AsyncIterator[Worker]:
     with TemporaryDirectory() as folder:
         text = f'[origin]\nurl = "{origin_url}"\n{origin_toml}\n{toml}\n[[room]]\nname = "{ROOM}"\n'
-        config = config_of(text, folder=Path(folder))
+        config = parse_config(text, folder=Path(folder))
         plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
         worker = Worker(plan, express=express)
         await worker.start()

@@ -14,8 +14,8 @@ import pytest
 
 from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
+from tests.builders import SECRET
 from tests.conformance.gate_pair import ROOM, Stage, running_stage
-from tests.gates import SECRET
 from tests.integration.proxy.forwarding import answering, until
 from tests.servers import StoreServer
 

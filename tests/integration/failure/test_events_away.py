@@ -15,7 +15,8 @@ from gatekeeper.policy.decision import Mode
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState
-from tests.gates import SECRET, Origin, Visitor, room, running_gate
+from tests.builders import SECRET
+from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
     Principal,
     Replica,
@@ -51,43 +52,35 @@ def lose(request: pytest.FixtureRequest) -> Callable[[EventsServer], None]:
 
 
 async def test_the_waiting_are_admitted_within_a_beat_and_newcomers_come_as_ever(
-    store_url: str,
     private_events: EventsServer,
     room_name: RoomName,
     lose: Callable[[EventsServer], None],
+    start_gate: GateStarter,
 ) -> None:
-    toml = room(room_name, rate="0")
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            toml, origin_url=origin.url, store_url=store_url, events_url=private_events.url
-        ) as first,
-        running_gate(
-            toml, origin_url=origin.url, store_url=store_url, events_url=private_events.url
-        ) as second,
-        Visitor(first, second) as admitted,
-        Visitor(second, first) as waiting,
-        Visitor(second, first) as new,
-    ):
-        await admitted.get()
-        await first.allow(room_name, 1)
-        await admitted.until_admitted()
-        await waiting.get()
-        lose(private_events)
-        status, _ = await admitted.get(at=1)
+    first = await start_gate(rate="0")
+    second = await start_gate(rate="0")
+    admitted = first.visitor(second)
+    waiting = second.visitor(first)
+    new = second.visitor(first)
+    await admitted.get()
+    await first.allow(1)
+    await admitted.wait_until_admitted()
+    await waiting.get()
+    lose(private_events)
+    status, _ = await admitted.get(at=1)
+    assert status == 200
+    await first.room(room_name).queue.allow(1)
+    began_s = time.monotonic()
+    await waiting.wait_until_admitted(timeout_s=5)
+    assert time.monotonic() - began_s < TWO_BEATS_S
+    status, _ = await new.get()
+    assert status == 503
+    assert (await new.status(at=1))["position"] == 1
+    await first.room(room_name).queue.set_mode(Mode.OPEN)
+    await new.wait_until_admitted(timeout_s=5)
+    async with Visitor(second) as another:
+        status, _ = await another.get()
         assert status == 200
-        await first.room(room_name).queue.allow(1)
-        began_s = time.monotonic()
-        await waiting.until_admitted(timeout_s=5)
-        assert time.monotonic() - began_s < TWO_BEATS_S
-        status, _ = await new.get()
-        assert status == 503
-        assert (await new.status(at=1))["position"] == 1
-        await first.room(room_name).queue.set_mode(Mode.OPEN)
-        await new.until_admitted(timeout_s=5)
-        async with Visitor(second) as another:
-            status, _ = await another.get()
-            assert status == 200
 
 
 async def test_a_replica_that_hears_no_events_is_right_within_two_beats(

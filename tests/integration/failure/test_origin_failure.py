@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gatekeeper.config.types import RoomName
-from tests.gates import Gate, Origin, Visitor, room, running_gate
+from tests.builders import room_toml
+from tests.gates import Gate, GateStarter, Visitor, running_gate
 
 TIMEOUTS = 'connect_timeout = "300ms"\nread_timeout = "300ms"\n'
 
@@ -31,24 +32,24 @@ async def gate_and_status(
     request: pytest.FixtureRequest, store_url: str, room_name: RoomName
 ) -> AsyncIterator[tuple[Gate, int]]:
     name, status = request.param
-    toml = TIMEOUTS + room(room_name, rate="0")
+    toml = TIMEOUTS + room_toml(room_name, rate="0")
     url = request.getfixturevalue(name)
     async with running_gate(toml, store_url=store_url, origin_url=url) as gate:
         yield gate, status
 
 
 async def test_an_admitted_visitor_gets_a_page_that_says_when_to_come_back(
-    gate_and_status: tuple[Gate, int], room_name: RoomName
+    gate_and_status: tuple[Gate, int],
 ) -> None:
     gate, expected = gate_and_status
     async with Visitor(gate) as visitor:
         await visitor.get()
-        await gate.allow(room_name, 1)
-        await visitor.until_admitted()
+        await gate.allow(1)
+        await visitor.wait_until_admitted()
         status, page = await visitor.get()
         assert status == expected
         assert "<html" in page
-        answer = await visitor.ask("GET")
+        answer = await visitor.request("GET")
         assert answer.status == expected
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.headers["Cache-Control"] == "no-store"
@@ -62,48 +63,41 @@ async def test_the_place_is_kept_and_those_in_line_are_admitted_all_the_same(
     async with Visitor(gate) as admitted, Visitor(gate) as waiting, Visitor(gate) as last:
         for visitor in (admitted, waiting, last):
             await visitor.get()
-        await gate.allow(room_name, 1)
-        await admitted.until_admitted()
+        await gate.allow(1)
+        await admitted.wait_until_admitted()
         for _ in range(3):
             status, _ = await admitted.get()
             assert status == expected
         assert (await admitted.status())["state"] == "admitted"
         assert (await waiting.status())["position"] == 1
         assert (await last.status())["position"] == 2
-        await gate.allow(room_name, 1)
-        await waiting.until_admitted()
+        await gate.allow(1)
+        await waiting.wait_until_admitted()
         assert (await last.status())["position"] == 1
         state = await gate.room(room_name).queue.look()
         assert (state.active, state.queue_length) == (2, 1)
 
 
 async def test_a_newcomer_whom_the_origin_failed_keeps_the_slot(
-    silent: str, store_url: str, room_name: RoomName
+    silent: str, start_gate: GateStarter
 ) -> None:
-    toml = TIMEOUTS + room(room_name, rate="1/min", burst=1)
-    async with (
-        running_gate(toml, store_url=store_url, origin_url=silent) as gate,
-        Visitor(gate) as visitor,
-    ):
-        status, _ = await visitor.get()
-        assert status == 504
-        assert (await visitor.status())["state"] == "admitted"
+    gate = await start_gate(TIMEOUTS, origin_url=silent, rate="1/min", burst=1)
+    visitor = gate.visitor()
+    status, _ = await visitor.get()
+    assert status == 504
+    assert (await visitor.status())["state"] == "admitted"
 
 
 async def test_a_pass_that_met_no_origin_opens_the_next_one(
-    refusing: str, store_url: str, room_name: RoomName
+    refusing: str, start_gate: GateStarter
 ) -> None:
-    toml = room(room_name, rate="1/min", burst=1)
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=store_url, origin_url=refusing) as before,
-        running_gate(toml, store_url=store_url, origin_url=origin.url) as after,
-        Visitor(before, after) as visitor,
-        Visitor(after) as another,
-    ):
-        status, _ = await visitor.get()
-        assert status == 502
-        status, _ = await visitor.get(at=1)
-        assert status == 200
-        status, _ = await another.get()
-        assert status == 503
+    before = await start_gate(rate="1/min", burst=1, origin_url=refusing)
+    after = await start_gate(rate="1/min", burst=1)
+    visitor = before.visitor(after)
+    another = after.visitor()
+    status, _ = await visitor.get()
+    assert status == 502
+    status, _ = await visitor.get(at=1)
+    assert status == 200
+    status, _ = await another.get()
+    assert status == 503

@@ -8,7 +8,8 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
-from tests.gates import SECRET, GateProcess, Origin, Visitor
+from tests.builders import SECRET
+from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
 from tests.integration.replicas.replica_group import (
     Principal,
@@ -128,29 +129,29 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
     async with Origin.running() as origin:
         toml = settings(origin.url, more=shared(private_store.url))
         with GateProcess(toml) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             async with Visitor(gate.url) as admitted:
                 status, _ = await admitted.get()
                 assert status == 200
                 cookies = admitted.cookies()
         await asyncio.to_thread(private_store.pause)
         with GateProcess(toml) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             assert any(line["event"] == "store_away" for line in gate.logs())
             async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:
                 for name, value in cookies.items():
-                    admitted.take_cookie(name, value)
+                    admitted.set_cookie(name, value)
                 status, _ = await admitted.get()
                 assert status == 200
                 status, _ = await new.get()
                 assert status == 503
-                unready = await Visitor(gate.admin_url).ask("GET", "/readyz")
+                unready = await Visitor(gate.admin_url).request("GET", "/readyz")
                 assert (unready.status, unready.json["problems"]) == (
                     503,
                     ["the store does not answer"],
                 )
                 await asyncio.to_thread(private_store.resume)
-                await new.until_admitted()
+                await new.wait_until_admitted()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
 async def test_a_store_that_refuses_ends_the_start_in_one_line(answer: bytes) -> None:
     async with one_answer(answer) as url:
         with GateProcess(settings(more=shared(url))) as gate:
-            assert await gate.ended() == 1
+            assert await gate.wait_until_exit() == 1
             [line] = gate.errors().splitlines()
             assert "the store refuses" in line
             assert "store.url" in line

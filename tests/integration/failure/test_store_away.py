@@ -11,7 +11,7 @@ from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
-from tests.gates import Origin, Visitor, room, running_gate
+from tests.gates import GateStarter, Visitor
 from tests.integration.failure.outage import NOBODY, QUICK, Loss, back, bring_back, lost
 from tests.integration.replicas.replica_group import (
     STORE_TIMEOUT_S,
@@ -29,64 +29,58 @@ from tests.servers import StoreServer, eventually
 
 
 async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
-    private_store: StoreServer, room_name: RoomName, lose: Loss
+    private_store: StoreServer, room_name: RoomName, lose: Loss, start_gate: GateStarter
 ) -> None:
-    toml = room(room_name, rate="0", **QUICK) + '[store]\ntimeout = "300ms"\n'
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
-        Visitor(gate) as admitted,
-        Visitor(gate) as waiting,
-        Visitor(gate) as new,
-    ):
-        await admitted.get()
-        await gate.allow(room_name, 1)
-        await admitted.until_admitted()
-        await waiting.get()
-        before = await waiting.status()
-        assert before["position"] == 1
-        await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
-        lose(private_store)
-        status, _ = await admitted.get("/still-here")
-        assert status == 200
-        during = await waiting.status()
-        assert (during["state"], during["position"], during["eta_seconds"]) == (
-            "waiting",
-            None,
-            None,
-        )
-        assert during["arrived_at"] == before["arrived_at"]
-        status, page = await waiting.get()
-        assert status == 503
-        assert 'data-position=""' in page
-        status, _ = await new.get()
-        assert status == 503
-        assert (await new.status())["position"] is None
-        bring_back(private_store)
-        await eventually(lambda: gate.room(room_name).view.store_up)
-        assert (await waiting.status())["position"] == 1
-        assert (await new.status())["position"] == 2
-        assert len(origin.requests) == 1
+    gate = await start_gate(
+        '[store]\ntimeout = "300ms"\n', rate="0", heartbeat_timeout="3s", confirm_timeout="1s"
+    )
+    admitted = gate.visitor()
+    waiting = gate.visitor()
+    new = gate.visitor()
+    await admitted.get()
+    await gate.allow(1)
+    await admitted.wait_until_admitted()
+    await waiting.get()
+    before = await waiting.status()
+    assert before["position"] == 1
+    await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
+    lose(private_store)
+    status, _ = await admitted.get("/still-here")
+    assert status == 200
+    during = await waiting.status()
+    assert (during["state"], during["position"], during["eta_seconds"]) == (
+        "waiting",
+        None,
+        None,
+    )
+    assert during["arrived_at"] == before["arrived_at"]
+    status, page = await waiting.get()
+    assert status == 503
+    assert 'data-position=""' in page
+    status, _ = await new.get()
+    assert status == 503
+    assert (await new.status())["position"] is None
+    bring_back(private_store)
+    await eventually(lambda: gate.room(room_name).view.store_up)
+    assert (await waiting.status())["position"] == 1
+    assert (await new.status())["position"] == 2
+    assert len(gate.origin.requests) == 1
 
 
 async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothing_behind(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     faults: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, fault: faults.append(fault))
-    toml = room(room_name, rate="0") + '[store]\ntimeout = "500ms"\n'
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
-        AsyncExitStack() as stack,
-    ):
+    gate = await start_gate('[store]\ntimeout = "500ms"\n', rate="0")
+    async with AsyncExitStack() as stack:
         visitors = [await stack.enter_async_context(Visitor(gate)) for _ in range(12)]
         for visitor in visitors:
             await visitor.get()
         for answers_late in (False, True):  # the store does not answer, or when they have left
             private_store.pause()
             asking = [
-                asyncio.create_task(visitor.ask(*how))
+                asyncio.create_task(visitor.request(*how))
                 for visitor in visitors
                 for how in (("GET", "/.gatekeeper/status"), ("POST", "/.gatekeeper/enqueue"))
             ]

@@ -10,7 +10,7 @@ from gatekeeper.policy.decision import Mode
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
 from gatekeeper.web.admission import Deny
-from tests.gates import Origin, Visitor, room, running_gate
+from tests.gates import GateStarter
 from tests.integration.replicas.replica_group import (
     Principal,
     Replica,
@@ -89,31 +89,27 @@ async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_
 
 
 async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_first(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_gate: GateStarter
 ) -> None:
-    toml = room(room_name, rate="0", confirm_timeout="1s", heartbeat_timeout="3s")
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
-        Visitor(gate) as admitted,
-        Visitor(gate) as waiting,
-        Visitor(gate) as new,
-    ):
-        await admitted.get()
-        await gate.allow(room_name, 1)
-        await admitted.until_admitted()
-        await waiting.get()
-        before = await waiting.status()
-        private_store.flush()
-        await new.get()
-        status, _ = await admitted.get()
-        assert status == 200
-        assert (await waiting.status())["arrived_at"] == before["arrived_at"]
-        assert (await waiting.status())["position"] == 1
-        assert (await new.status())["position"] == 2
-        await gate.allow(room_name, 1)
-        await waiting.until_admitted()
-        assert (await new.status())["position"] == 1
+    gate = await start_gate(rate="0", confirm_timeout="1s", heartbeat_timeout="3s")
+    admitted = gate.visitor()
+    waiting = gate.visitor()
+    new = gate.visitor()
+    await admitted.get()
+    await gate.allow(1)
+    await admitted.wait_until_admitted()
+    await waiting.get()
+    before = await waiting.status()
+    private_store.flush()
+    await new.get()
+    status, _ = await admitted.get()
+    assert status == 200
+    assert (await waiting.status())["arrived_at"] == before["arrived_at"]
+    assert (await waiting.status())["position"] == 1
+    assert (await new.status())["position"] == 2
+    await gate.allow(1)
+    await waiting.wait_until_admitted()
+    assert (await new.status())["position"] == 1
 
 
 async def test_nothing_is_released_until_those_who_wait_had_time_to_return(

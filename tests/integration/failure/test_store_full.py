@@ -9,7 +9,7 @@ import redis
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket, new_visitor_id
 from gatekeeper.web.admission import Deny
-from tests.gates import Origin, Visitor, room, running_gate
+from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
     Principal,
     ask,
@@ -125,22 +125,21 @@ async def test_ghosts_are_swept_from_a_full_store_and_make_room(
 
 
 async def test_a_full_store_is_said_once_and_a_page_is_served_all_the_same(
-    private_store: StoreServer, room_name: RoomName, capsys: pytest.CaptureFixture[str]
+    private_store: StoreServer,
+    room_name: RoomName,
+    capsys: pytest.CaptureFixture[str],
+    start_gate: GateStarter,
 ) -> None:
-    toml = room(room_name, rate="0")
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=private_store.url, origin_url=origin.url) as gate,
-    ):
-        fill(private_store)
-        for _ in range(20):
-            async with Visitor(gate) as visitor:
-                status, page = await visitor.get()
-                assert status == 503
-                assert "<html" in page
-                assert (await visitor.status())["state"] == "waiting"
-        await gate.room(room_name).leave([new_visitor_id()])
-        await asyncio.sleep(1)
+    gate = await start_gate(rate="0")
+    fill(private_store)
+    for _ in range(20):
+        async with Visitor(gate) as visitor:
+            status, page = await visitor.get()
+            assert status == 503
+            assert "<html" in page
+            assert (await visitor.status())["state"] == "waiting"
+    await gate.room(room_name).leave([new_visitor_id()])
+    await asyncio.sleep(1)
     said = capsys.readouterr().out
     assert said.count("store_full") == 1
     assert "store_lost" not in said

@@ -6,107 +6,81 @@ import re
 
 import pytest
 
-from gatekeeper.config.types import RoomName
-from tests.gates import HTML, Origin, Visitor, room, running_gate
+from tests.gates import HTML, GateStarter, Visitor
 
-NOBODY = {"rate": "0"}  # only what is granted
 CROWD = 9
 
 
 async def test_many_replicas_admit_strictly_by_arrival(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    toml = room(room_name, **NOBODY)
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            toml, store_url=store_url, events_url=events_url, origin_url=origin.url
-        ) as first,
-        running_gate(
-            toml, store_url=store_url, events_url=events_url, origin_url=origin.url
-        ) as second,
-        running_gate(
-            toml, store_url=store_url, events_url=events_url, origin_url=origin.url
-        ) as third,
-    ):
-        visitors = [Visitor(first, second, third) for _ in range(CROWD)]
-        try:
-            for number, visitor in enumerate(visitors):
-                status, _ = await visitor.get(at=number % 3)
-                assert status == 503
-            positions = [
-                (await visitor.status(at=(number + 1) % 3))["position"]
+    first = await start_gate(rate="0", events_url=events_url)
+    second = await start_gate(rate="0", events_url=events_url)
+    third = await start_gate(rate="0", events_url=events_url)
+    visitors = [Visitor(first, second, third) for _ in range(CROWD)]
+    try:
+        for number, visitor in enumerate(visitors):
+            status, _ = await visitor.get(at=number % 3)
+            assert status == 503
+        positions = [
+            (await visitor.status(at=(number + 1) % 3))["position"]
+            for number, visitor in enumerate(visitors)
+        ]
+        assert positions == list(range(1, CROWD + 1))
+        for admitted in range(1, CROWD + 1):
+            await first.allow(1)
+            states = [
+                await visitor.status(at=(number + admitted) % 3)
                 for number, visitor in enumerate(visitors)
             ]
-            assert positions == list(range(1, CROWD + 1))
-            for admitted in range(1, CROWD + 1):
-                await first.allow(room_name, 1)
-                states = [
-                    await visitor.status(at=(number + admitted) % 3)
-                    for number, visitor in enumerate(visitors)
-                ]
-                assert [state["state"] for state in states] == ["admitted"] * admitted + [
-                    "waiting"
-                ] * (CROWD - admitted)
-                assert [state["position"] for state in states[admitted:]] == list(
-                    range(1, CROWD - admitted + 1)
-                )
-            for visitor in visitors:
-                status, _ = await visitor.get(at=2)
-                assert status == 200
-        finally:
-            for visitor in visitors:
-                await visitor.session.close()
+            assert [state["state"] for state in states] == ["admitted"] * admitted + ["waiting"] * (
+                CROWD - admitted
+            )
+            assert [state["position"] for state in states[admitted:]] == list(
+                range(1, CROWD - admitted + 1)
+            )
+        for visitor in visitors:
+            status, _ = await visitor.get(at=2)
+            assert status == 200
+    finally:
+        for visitor in visitors:
+            await visitor.session.close()
 
 
-async def test_the_page_stands_at_the_address_asked_for(
-    store_url: str, room_name: RoomName
-) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            room(room_name, **NOBODY, title="Nearly there <now>"),
-            store_url=store_url,
-            origin_url=origin.url,
-        ) as gate,
-        Visitor(gate) as visitor,
-    ):
-        answer = await visitor.ask("GET", "/deep/page?and=query", headers=HTML)
-        assert answer.status == 503
-        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert "Nearly there &lt;now&gt;" in answer.text
-        assert 'data-position="1"' in answer.text
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["X-Robots-Tag"] == "noindex"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        assert {name.strip() for name in answer.headers["Vary"].split(",")} == {
-            "Accept",
-            "Accept-Encoding",
-            "Accept-Language",
-            "Cookie",
-        }
-        assert list(visitor.cookies()) == [f"gatekeeper-{room_name}"]
-        assert origin.requests == []
+async def test_the_page_stands_at_the_address_asked_for(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0", title="Nearly there <now>")
+    visitor = gate.visitor()
+    answer = await visitor.request("GET", "/deep/page?and=query", headers=HTML)
+    assert answer.status == 503
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "Nearly there &lt;now&gt;" in answer.text
+    assert 'data-position="1"' in answer.text
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Robots-Tag"] == "noindex"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert {name.strip() for name in answer.headers["Vary"].split(",")} == {
+        "Accept",
+        "Accept-Encoding",
+        "Accept-Language",
+        "Cookie",
+    }
+    assert list(visitor.cookies()) == [gate.cookie_name]
+    assert gate.origin.requests == []
 
 
 @pytest.mark.parametrize("status", [200, 202, 429, 503])
 async def test_the_waiting_status_is_the_configured_one(
-    store_url: str, room_name: RoomName, status: int
+    status: int, start_gate: GateStarter
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            room(room_name, **NOBODY, status=status), store_url=store_url, origin_url=origin.url
-        ) as gate,
-        Visitor(gate) as visitor,
-    ):
-        for headers in (HTML, {"Accept": "application/json"}):
-            answer = await visitor.ask("GET", headers=headers)
-            assert answer.status == status
-            assert answer.headers["Cache-Control"] == "no-store"
-            assert "Retry-After" in answer.headers
+    gate = await start_gate(rate="0", status=status)
+    visitor = gate.visitor()
+    for headers in (HTML, {"Accept": "application/json"}):
+        answer = await visitor.request("GET", headers=headers)
+        assert answer.status == status
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "Retry-After" in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -122,124 +96,95 @@ async def test_the_waiting_status_is_the_configured_one(
     ],
 )
 async def test_whoever_is_no_navigation_gets_json(
-    store_url: str, room_name: RoomName, method: str, accept: str
+    method: str, accept: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        answer = await visitor.ask(method, "/api", headers={"Accept": accept})
-        assert answer.status == 503
-        assert answer.json["state"] == "waiting"
-        assert answer.json["position"] == 1
-        assert answer.headers["Retry-After"] == str(answer.json["refresh_seconds"])
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert origin.requests == []
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    answer = await visitor.request(method, "/api", headers={"Accept": accept})
+    assert answer.status == 503
+    assert answer.json["state"] == "waiting"
+    assert answer.json["position"] == 1
+    assert answer.headers["Retry-After"] == str(answer.json["refresh_seconds"])
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert gate.origin.requests == []
 
 
-async def test_a_head_request_gets_the_head_of_the_page_alone(
-    store_url: str, room_name: RoomName
-) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        answer = await visitor.ask("HEAD", headers=HTML)
-        assert answer.status == 503
-        assert answer.headers["Content-Type"].startswith("text/html")
-        assert int(answer.headers["Content-Length"]) > 1000
-        assert answer.body == b""
-        assert "Set-Cookie" in answer.headers
+async def test_a_head_request_gets_the_head_of_the_page_alone(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    answer = await visitor.request("HEAD", headers=HTML)
+    assert answer.status == 503
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert int(answer.headers["Content-Length"]) > 1000
+    assert answer.body == b""
+    assert "Set-Cookie" in answer.headers
 
 
 async def test_a_body_sent_while_waiting_is_gone_and_the_later_one_arrives(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        answer = await visitor.ask("POST", "/order", data=b"x" * 2**20)
-        assert answer.status == 503
-        assert answer.json["position"] == 1
-        assert origin.requests == []
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    answer = await visitor.request("POST", "/order", data=b"x" * 2**20)
+    assert answer.status == 503
+    assert answer.json["position"] == 1
+    assert gate.origin.requests == []
 
-        await gate.allow(room_name, 1)
-        assert (await visitor.status())["state"] == "admitted"
-        assert origin.requests == []
+    await gate.allow(1)
+    assert (await visitor.status())["state"] == "admitted"
+    assert gate.origin.requests == []
 
-        answer = await visitor.ask("POST", "/order", data=b"small")
-        assert answer.status == 200
-        assert answer.json["length"] == 5
-        assert [request.path for request in origin.requests] == ["/order"]
+    answer = await visitor.request("POST", "/order", data=b"small")
+    assert answer.status == 200
+    assert answer.json["length"] == 5
+    assert [request.path for request in gate.origin.requests] == ["/order"]
 
 
 async def test_the_request_itself_is_forwarded_once_it_is_ones_turn(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        await visitor.get("/a")
-        await gate.allow(room_name, 1)
-        status, text = await visitor.get("/a")
-        assert status == 200
-        assert '"/a"' in text
-        assert (await visitor.status())["state"] == "admitted"
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    await visitor.get("/a")
+    await gate.allow(1)
+    status, text = await visitor.get("/a")
+    assert status == 200
+    assert '"/a"' in text
+    assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_the_page_comes_compressed_to_whoever_takes_it(
-    store_url: str, room_name: RoomName
-) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        plain = await visitor.ask("GET", headers=HTML | {"Accept-Encoding": "gzip;q=0, br"})
-        packed = await visitor.ask("GET", headers=HTML | {"Accept-Encoding": "br, gzip"})
-        assert "Content-Encoding" not in plain.headers
-        assert packed.headers["Content-Encoding"] == "gzip"
-        without_figures = [re.sub(r"\d+", "", answer.text) for answer in (plain, packed)]
-        assert without_figures[0] == without_figures[1]  # read through the client's own gzip
+async def test_the_page_comes_compressed_to_whoever_takes_it(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    plain = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "gzip;q=0, br"})
+    packed = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "br, gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    without_figures = [re.sub(r"\d+", "", answer.text) for answer in (plain, packed)]
+    assert without_figures[0] == without_figures[1]  # read through the client's own gzip
 
 
 async def test_with_a_rate_the_estimate_and_the_interval_follow_from_it(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            room(room_name, rate="6/min", burst=1), store_url=store_url, origin_url=origin.url
-        ) as gate,
-        Visitor(gate) as first,
-        Visitor(gate) as second,
-        Visitor(gate) as third,
-    ):
-        assert (await first.get())[0] == 200
-        await second.get()
-        answer = (await third.ask("GET", "/api")).json
-        assert answer["position"] == 2
-        assert answer["ahead"] == 1
-        assert answer["queue_length"] == 2
-        assert answer["rate_per_minute"] == 6
-        assert answer["eta_seconds"] == 20
+    gate = await start_gate(rate="6/min", burst=1)
+    first = gate.visitor()
+    second = gate.visitor()
+    third = gate.visitor()
+    assert (await first.get())[0] == 200
+    await second.get()
+    answer = (await third.request("GET", "/api")).json
+    assert answer["position"] == 2
+    assert answer["ahead"] == 1
+    assert answer["queue_length"] == 2
+    assert answer["rate_per_minute"] == 6
+    assert answer["eta_seconds"] == 20
 
 
-async def test_nobody_who_waits_is_asked_for_their_body(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_nobody_who_waits_is_asked_for_their_body(start_gate: GateStarter) -> None:
     """RFC 9110 section 10.1.1: whoever expects 100 may be answered at once instead."""
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, **NOBODY), store_url=store_url, origin_url=origin.url) as gate,
-        asyncio.timeout(5),
-    ):
+    gate = await start_gate(rate="0")
+    async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
         writer.write(
             b"POST /upload HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 1000000\r\n"
@@ -249,23 +194,19 @@ async def test_nobody_who_waits_is_asked_for_their_body(
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"\r\nConnection: close\r\n" in b"\r\n" + head
         writer.close()
-        assert origin.requests == []
+        assert gate.origin.requests == []
 
 
 async def test_two_tabs_that_claim_one_place_at_two_replicas_share_one_slot(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    toml = room(room_name, **NOBODY)
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=store_url, origin_url=origin.url) as first,
-        running_gate(toml, store_url=store_url, origin_url=origin.url) as second,
-        Visitor(first, second) as visitor,
-    ):
-        await visitor.get()
-        await first.allow(room_name, 2)
-        answers = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
-        assert [status for status, _ in answers] == [200] * 6
-        assert len({json.loads(text)["visitor"] for _, text in answers}) == 1
-        state = await first.room(room_name).queue.look()
-        assert (state.active, state.admitted_total, state.pending_grants) == (1, 1, 1)
+    first = await start_gate(rate="0")
+    second = await start_gate(rate="0")
+    visitor = first.visitor(second)
+    await visitor.get()
+    await first.allow(2)
+    answers = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
+    assert [status for status, _ in answers] == [200] * 6
+    assert len({json.loads(text)["visitor"] for _, text in answers}) == 1
+    state = await first.queue.look()
+    assert (state.active, state.admitted_total, state.pending_grants) == (1, 1, 1)

@@ -4,117 +4,77 @@ import asyncio
 import base64
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from gatekeeper.config.types import RoomName
-from tests.gates import HTML, Origin, Visitor, minted, room, running_gate
-from tests.integration.gate.passes import pass_issued
+from tests.builders import room_toml, sign_token
+from tests.gates import HTML, GateStarter, Origin, Visitor, closed_port, running_gate, silent_origin
 from tests.servers import eventually
 
 TIMEOUT_S = 10
 
 
-def closed_port() -> str:
-    """An address at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+async def test_people_get_a_page_and_apps_get_json(start_gate: GateStarter) -> None:
+    gate = await start_gate(origin_url=closed_port())
+    visitor = gate.visitor()
+    page = await visitor.request("GET", "/a", headers=HTML)
+    assert page.status == 502
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "Your place is kept" in page.text
+    app = await visitor.request("GET", "/a", headers={"Accept": "application/json"})
+    assert app.status == 502
+    assert set(app.json) == {"error"}
+    post = await visitor.request("POST", "/a", data=b"x" * 2**20)
+    assert post.status == 502
+    for answer in (page, app, post):
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.headers["Cache-Control"] == "no-store"
 
 
-@asynccontextmanager
-async def silent_origin() -> AsyncIterator[str]:
-    """An origin that takes everything and says nothing."""
-
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-
-
-async def test_people_get_a_page_and_apps_get_json(store_url: str, room_name: RoomName) -> None:
-    async with (
-        running_gate(room(room_name), store_url=store_url, origin_url=closed_port()) as gate,
-        Visitor(gate) as visitor,
-    ):
-        page = await visitor.ask("GET", "/a", headers=HTML)
-        assert page.status == 502
-        assert page.headers["Content-Type"].startswith("text/html")
-        assert "Your place is kept" in page.text
-        app = await visitor.ask("GET", "/a", headers={"Accept": "application/json"})
-        assert app.status == 502
-        assert set(app.json) == {"error"}
-        post = await visitor.ask("POST", "/a", data=b"x" * 2**20)
-        assert post.status == 502
-        for answer in (page, app, post):
-            assert int(answer.headers["Retry-After"]) >= 1
-            assert answer.headers["Cache-Control"] == "no-store"
-
-
-async def test_a_newcomer_keeps_the_pass_they_got(store_url: str, room_name: RoomName) -> None:
-    async with (
-        running_gate(
-            room(room_name, rate="60/min", burst=1), store_url=store_url, origin_url=closed_port()
-        ) as gate,
-        Visitor(gate) as visitor,
-        Visitor(gate) as app,
-    ):
-        assert (await visitor.get())[0] == 502
-        assert list(visitor.cookies()) == [f"gatekeeper-{room_name}"]
-        assert (await visitor.status())["state"] == "admitted"
-        raw = minted(pass_issued(gate, room_name, ago_s=100))
-        answer = await app.ask("GET", headers={"X-Queue-Token": raw})
-        assert answer.status == 502
-        assert answer.headers["X-Queue-Token"] != raw
+async def test_a_newcomer_keeps_the_pass_they_got(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="60/min", burst=1, origin_url=closed_port())
+    visitor = gate.visitor()
+    app = gate.visitor()
+    assert (await visitor.get())[0] == 502
+    assert list(visitor.cookies()) == [gate.cookie_name]
+    assert (await visitor.status())["state"] == "admitted"
+    raw = sign_token(gate.issue_pass(ago_s=100))
+    answer = await app.request("GET", headers={"X-Queue-Token": raw})
+    assert answer.status == 502
+    assert answer.headers["X-Queue-Token"] != raw
 
 
 async def test_a_silent_origin_is_a_time_out(store_url: str, room_name: RoomName) -> None:
     async with silent_origin() as origin_url:
-        toml = 'read_timeout = "200ms"\n' + room(room_name)
+        toml = 'read_timeout = "200ms"\n' + room_toml(room_name)
         async with (
             running_gate(toml, store_url=store_url, origin_url=origin_url) as gate,
             Visitor(gate) as visitor,
         ):
             for _ in range(2):  # as a newcomer, and as one who is known
-                page = await visitor.ask("GET", "/a", headers=HTML)
+                page = await visitor.request("GET", "/a", headers=HTML)
                 assert page.status == 504
                 assert "Your place is kept" in page.text
                 assert "Retry-After" in page.headers
             assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_nobody_is_promised_a_place_where_there_is_none(
-    store_url: str, room_name: RoomName
-) -> None:
-    async with (
-        running_gate(
-            room(room_name, path="/checkout/"), store_url=store_url, origin_url=closed_port()
-        ) as gate,
-        Visitor(gate) as visitor,
-    ):
-        page = await visitor.ask("GET", "/free", headers=HTML)
-        assert page.status == 502
-        words = page.text.partition("<main>")[2].partition("</main>")[0]
-        assert "does not answer" in words
-        assert "place" not in words
+async def test_nobody_is_promised_a_place_where_there_is_none(start_gate: GateStarter) -> None:
+    gate = await start_gate(path="/checkout/", origin_url=closed_port())
+    visitor = gate.visitor()
+    page = await visitor.request("GET", "/free", headers=HTML)
+    assert page.status == 502
+    words = page.text.partition("<main>")[2].partition("</main>")[0]
+    assert "does not answer" in words
+    assert "place" not in words
 
 
-async def test_those_who_wait_do_not_notice(store_url: str, room_name: RoomName) -> None:
-    async with (
-        running_gate(
-            room(room_name, rate="0"), store_url=store_url, origin_url=closed_port()
-        ) as gate,
-        Visitor(gate) as visitor,
-    ):
-        assert (await visitor.get())[0] == 503
-        assert (await visitor.status())["position"] == 1
+async def test_those_who_wait_do_not_notice(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0", origin_url=closed_port())
+    visitor = gate.visitor()
+    assert (await visitor.get())[0] == 503
+    assert (await visitor.status())["position"] == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -124,18 +84,18 @@ async def test_the_origins_return_needs_nothing_of_the_visitor(
     async with Origin.running() as origin:
         port = int(origin.url.rpartition(":")[2])
         async with (
-            running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
+            running_gate(room_toml(room_name), store_url=store_url, origin_url=origin.url) as gate,
             Visitor(gate) as visitor,
         ):
-            first = (await visitor.ask(method)).json["visitor"]
+            first = (await visitor.request(method)).json["visitor"]
             await origin.stop()
-            assert (await visitor.ask(method)).status == 502
+            assert (await visitor.request(method)).status == 502
             async with Origin.running(port=port):
-                assert (await visitor.ask(method)).json["visitor"] == first
+                assert (await visitor.request(method)).json["visitor"] == first
 
 
 async def test_a_client_that_stops_reading_its_websocket_is_cut_off_and_told_nothing_more(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
     """No word of HTTP may follow the first byte of another protocol."""
     frame = b"\x82\x7e\xff\xff" + b"\x00" * 0xFFFF
@@ -154,26 +114,25 @@ async def test_a_client_that_stops_reading_its_websocket_is_cut_off_and_told_not
 
     server = await asyncio.start_server(flood, "127.0.0.1", 0)
     origin_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    toml = 'read_timeout = "300ms"\n' + room(room_name)
     key = base64.b64encode(os.urandom(16)).decode()
     request = (
         "GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     )
     received = b""
-    async with running_gate(toml, store_url=store_url, origin_url=origin_url) as gate:
-        with socket.create_connection(("127.0.0.1", gate.worker.port)) as client:
-            client.sendall(request.encode())
-            listening = gate.worker._server
-            assert listening is not None
-            await eventually(lambda: len(listening.connections) == 1)
-            await eventually(lambda: not listening.connections)
-            client.settimeout(TIMEOUT_S)
-            try:
-                while data := client.recv(2**20):
-                    received += data
-            except ConnectionResetError:
-                pass
+    gate = await start_gate('read_timeout = "300ms"\n', origin_url=origin_url)
+    with socket.create_connection(("127.0.0.1", gate.worker.port)) as client:
+        client.sendall(request.encode())
+        listening = gate.worker._server
+        assert listening is not None
+        await eventually(lambda: len(listening.connections) == 1)
+        await eventually(lambda: not listening.connections)
+        client.settimeout(TIMEOUT_S)
+        try:
+            while data := client.recv(2**20):
+                received += data
+        except ConnectionResetError:
+            pass
     server.close()
     assert received.startswith(b"HTTP/1.1 101 ")
     assert b"HTTP/1.1 500" not in received

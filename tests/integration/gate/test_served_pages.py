@@ -4,99 +4,84 @@ as those know it who come from Cloudflare Waiting Room."""
 import asyncio
 from pathlib import Path
 
-from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode
-from tests.gates import HTML, Origin, Visitor, room, running_gate
+from tests.gates import HTML, GateStarter
 
 
 async def test_a_page_comes_in_the_language_that_its_visitor_reads_best(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name, rate="0"), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    for accepted, language, said in (
+        ("de-AT, en;q=0.5", "de", "Warteschlange"),
+        ("xx, he;q=0.9", "he", 'dir="rtl"'),
+        ("xx", "en", "Leave the line"),
     ):
-        for accepted, language, said in (
-            ("de-AT, en;q=0.5", "de", "Warteschlange"),
-            ("xx, he;q=0.9", "he", 'dir="rtl"'),
-            ("xx", "en", "Leave the line"),
-        ):
-            for coding in ("gzip", "identity"):
-                headers = HTML | {"Accept-Language": accepted, "Accept-Encoding": coding}
-                page = await visitor.ask("GET", headers=headers)
-                assert page.status == 503
-                assert page.headers["Content-Language"] == language
-                assert "Accept-Language" in page.headers["Vary"]
-                assert page.headers.get("Content-Encoding", "identity") == coding
-                assert said in page.text
+        for coding in ("gzip", "identity"):
+            headers = HTML | {"Accept-Language": accepted, "Accept-Encoding": coding}
+            page = await visitor.request("GET", headers=headers)
+            assert page.status == 503
+            assert page.headers["Content-Language"] == language
+            assert "Accept-Language" in page.headers["Vary"]
+            assert page.headers.get("Content-Encoding", "identity") == coding
+            assert said in page.text
 
 
 async def test_a_page_and_an_app_are_told_why_they_wait_and_what_the_operator_says(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            room(room_name, rate="600/min", burst=1, max_active=1),
-            store_url=store_url,
-            origin_url=origin.url,
-        ) as gate,
-        Visitor(gate) as inside,
-        Visitor(gate) as visitor,
-    ):
-        assert (await inside.get())[0] == 200
-        assert (await inside.get())[0] == 200
-        await visitor.get()
-        queue = gate.room(room_name).queue
+    gate = await start_gate(rate="600/min", burst=1, max_active=1)
+    inside = gate.visitor()
+    visitor = gate.visitor()
+    assert (await inside.get())[0] == 200
+    assert (await inside.get())[0] == 200
+    await visitor.get()
+    queue = gate.queue
 
-        async def until_told(reason: str, message: str | None) -> None:
-            async with asyncio.timeout(5):
+    async def until_told(reason: str, message: str | None) -> None:
+        async with asyncio.timeout(5):
+            status = await visitor.status()
+            while (status["reason"], status["message"]) != (reason, message):
+                await asyncio.sleep(0.02)
                 status = await visitor.status()
-                while (status["reason"], status["message"]) != (reason, message):
-                    await asyncio.sleep(0.02)
-                    status = await visitor.status()
 
-        await until_told("full", None)
-        await queue.set_message("Doors at 18:00")
-        await until_told("full", "Doors at 18:00")
-        await queue.set_mode(Mode.HOLD)
-        await until_told("held", "Doors at 18:00")
-        await queue.set_mode(Mode.ENDED)
-        await until_told("ended", "Doors at 18:00")
-        _, page = await visitor.get()
-        assert 'data-state="ended"' in page
-        assert "Doors at 18:00" in page
+    await until_told("full", None)
+    await queue.set_message("Doors at 18:00")
+    await until_told("full", "Doors at 18:00")
+    await queue.set_mode(Mode.HOLD)
+    await until_told("held", "Doors at 18:00")
+    await queue.set_mode(Mode.ENDED)
+    await until_told("ended", "Doors at 18:00")
+    _, page = await visitor.get()
+    assert 'data-state="ended"' in page
+    assert "Doors at 18:00" in page
 
 
 async def test_whoever_comes_from_cloudflare_finds_their_page_and_their_json(
-    store_url: str, room_name: RoomName, tmp_path: Path
+    tmp_path: Path, start_gate: GateStarter
 ) -> None:
     (tmp_path / "queue.mustache").write_text(
         "<script>let known = {{waitTimeKnown}}, minutes = {{waitTime}};</script>"
         "{{#queueAll}}closed{{/queueAll}}{{^queueAll}}open{{/queueAll}}"
     )
-    toml = f'[server]\ntemplates = "{tmp_path}"\n' + room(
-        room_name,
+    gate = await start_gate(
+        f'[server]\ntemplates = "{tmp_path}"\n',
         rate="1/min",
         burst=1,
         status=202,
         template="queue.mustache",
         json_format="cloudflare",
     )
-    async with (
-        Origin.running() as origin,
-        running_gate(toml, store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as first,
-        Visitor(gate) as visitor,
-    ):
-        await first.get()
-        page = await visitor.ask("GET", headers=HTML)
-        assert page.status == 202
-        assert page.text == "<script>let known = true, minutes = 1;</script>open"
-        assert page.headers["Refresh"] == "10"
-        app = await visitor.ask("GET", "/api", headers={"Accept": "application/json"})
-        assert app.status == 202
-        told = app.json["cfWaitingRoom"]
-        assert (told["inWaitingRoom"], told["waitTime"], told["queueAll"]) == (True, 1, False)
-        assert told["refreshIntervalSeconds"] == int(app.headers["Retry-After"])
+    first = gate.visitor()
+    visitor = gate.visitor()
+    await first.get()
+    page = await visitor.request("GET", headers=HTML)
+    assert page.status == 202
+    assert page.text == "<script>let known = true, minutes = 1;</script>open"
+    assert page.headers["Refresh"] == "10"
+    app = await visitor.request("GET", "/api", headers={"Accept": "application/json"})
+    assert app.status == 202
+    told = app.json["cfWaitingRoom"]
+    assert (told["inWaitingRoom"], told["waitTime"], told["queueAll"]) == (True, 1, False)
+    assert told["refreshIntervalSeconds"] == int(app.headers["Retry-After"])

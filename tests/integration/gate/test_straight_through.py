@@ -3,64 +3,52 @@
 import pytest
 from aiohttp import CookieJar
 
-from gatekeeper.config.types import RoomName
-from tests.gates import Origin, Visitor, room, running_gate
+from tests.gates import GateStarter
 from tests.servers import StoreServer, eventually
 
 
-async def test_a_newcomer_is_forwarded_at_once_and_carries_a_pass(
-    store_url: str, room_name: RoomName
-) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        status, text = await visitor.get("/a?b=c")
-        assert status == 200
-        assert '"/a?b=c"' in text
-        answer = await visitor.status()
-        assert answer["state"] == "admitted"
-        assert len(origin.requests) == 1
-        jar = visitor.session.cookie_jar
-        assert isinstance(jar, CookieJar)
-        assert [cookie.key for cookie in jar] == [f"gatekeeper-{room_name}"]
+async def test_a_newcomer_is_forwarded_at_once_and_carries_a_pass(start_gate: GateStarter) -> None:
+    gate = await start_gate()
+    visitor = gate.visitor()
+    status, text = await visitor.get("/a?b=c")
+    assert status == 200
+    assert '"/a?b=c"' in text
+    answer = await visitor.status()
+    assert answer["state"] == "admitted"
+    assert len(gate.origin.requests) == 1
+    jar = visitor.session.cookie_jar
+    assert isinstance(jar, CookieJar)
+    assert [cookie.key for cookie in jar] == [gate.cookie_name]
 
 
 async def test_an_admitted_visitor_makes_no_trip_to_the_store(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_gate: GateStarter
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name), store_url=private_store.url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-    ):
-        await visitor.get()
-        await visitor.get()  # proves that the cookie is kept, which the store hears of
-        live = gate.room(room_name)
-        await eventually(lambda: not live._background)
-        await live._stop_pacing()
-        before = private_store.commands()
-        for _ in range(50):
-            status, _text = await visitor.get()
-            assert status == 200
-        after = private_store.commands()
-        assert {k: v for k, v in after.items() if "eval" in k} == {
-            k: v for k, v in before.items() if "eval" in k
-        }
-        assert len(origin.requests) == 52
+    gate = await start_gate()
+    visitor = gate.visitor()
+    await visitor.get()
+    await visitor.get()  # proves that the cookie is kept, which the store hears of
+    live = gate.room()
+    await eventually(lambda: not live._background)
+    await live._stop_pacing()
+    before = private_store.commands()
+    for _ in range(50):
+        status, _text = await visitor.get()
+        assert status == 200
+    after = private_store.commands()
+    assert {k: v for k, v in after.items() if "eval" in k} == {
+        k: v for k, v in before.items() if "eval" in k
+    }
+    assert len(gate.origin.requests) == 52
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_a_newcomers_unsafe_request_is_forwarded_whole(
-    store_url: str, room_name: RoomName, method: str
+    method: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        Origin.running() as origin,
-        running_gate(room(room_name), store_url=store_url, origin_url=origin.url) as gate,
-        Visitor(gate) as visitor,
-        visitor.session.request(method, gate.url + "/x", data=b"body" * 1000) as response,
-    ):
+    gate = await start_gate()
+    visitor = gate.visitor()
+    async with visitor.session.request(method, gate.url + "/x", data=b"body" * 1000) as response:
         answer = await response.json()
         assert response.status == 200
         assert answer["method"] == method

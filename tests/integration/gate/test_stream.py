@@ -17,40 +17,27 @@ import trustme
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy import rules
 from gatekeeper.web import stream
-from tests.gates import Gate, Origin, Visitor, room, running_gate
+from tests.gates import Gate, GateStarter, Visitor
 from tests.servers import StoreServer, eventually
 
-STREAMED: dict[str, str] = {"rate": "0", "updates": "stream"}  # only what is granted
 PATH = "/.gatekeeper/status"
 WITHIN_S = 10
 
 
-@asynccontextmanager
-async def gate_of(
-    name: RoomName, *, store_url: str, events_url: str, **keys: str
-) -> AsyncIterator[Gate]:
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            room(name, **STREAMED | keys) + '[store]\ntimeout = "300ms"\n',
-            store_url=store_url,
-            events_url=events_url,
-            origin_url=origin.url,
-        ) as gate,
-    ):
-        yield gate
+async def streaming_gate(
+    start_gate: GateStarter, *, events_url: str | None = None, **keys: Any
+) -> Gate:
+    """A gate that admits only what is granted, and pushes to its visitors."""
+    store = '[store]\ntimeout = "300ms"\n'
+    return await start_gate(store, events_url=events_url, rate="0", updates="stream", **keys)
 
 
-@asynccontextmanager
-async def line_of(count: int, *gates: Gate) -> AsyncIterator[list[Visitor]]:
-    visitors = [Visitor(*gates) for _ in range(count)]
-    try:
-        for visitor in visitors:
-            assert (await visitor.get())[0] == 503
-        yield visitors
-    finally:
-        for visitor in visitors:
-            await visitor.session.close()
+async def line_up(count: int, *gates: Gate) -> list[Visitor]:
+    """New visitors, in the order in which they arrived at the first gate."""
+    visitors = [gates[0].visitor(*gates[1:]) for _ in range(count)]
+    for visitor in visitors:
+        assert (await visitor.get())[0] == 503
+    return visitors
 
 
 class Told:
@@ -94,13 +81,11 @@ async def streaming(visitor: Visitor, *, at: int = 0) -> AsyncIterator[Told]:
 
 
 async def test_the_first_event_is_the_answer_of_a_poll(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(2, gate) as (_, second),
-        streaming(second) as told,
-    ):
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    _, second = await line_up(2, gate)
+    async with streaming(second) as told:
         assert told.headers["Cache-Control"] == "no-store"
         assert told.headers["X-Accel-Buffering"] == "no"
         place = await told.until("place")
@@ -110,96 +95,83 @@ async def test_the_first_event_is_the_answer_of_a_poll(
 
 
 async def test_whoever_is_released_anywhere_is_told_and_enters_and_the_others_count_on(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as here,
-        gate_of(room_name, store_url=store_url, events_url=events_url) as there,
-        line_of(2, here) as (first, second),
-        streaming(first) as told_first,
-        streaming(second) as told_second,
-    ):
+    here = await streaming_gate(start_gate, events_url=events_url)
+    there = await streaming_gate(start_gate, events_url=events_url)
+    first, second = await line_up(2, here)
+    async with streaming(first) as told_first, streaming(second) as told_second:
         assert (await told_second.until("place"))["ahead"] == 1
-        await there.allow(room_name, 1)
+        await there.allow(1)
         await told_first.until("admitted")
         assert await told_first.next() is None
         assert (await told_second.until("room", released_total=1))["released_total"] == 1
-        assert (await here.room(room_name).queue.look()).expected == 1  # it claimed nothing
+        assert (await here.queue.look()).expected == 1  # it claimed nothing
         assert (await first.status())["state"] == "admitted"
         assert (await first.get())[0] == 200
 
 
 async def test_a_message_reaches_all_who_are_connected(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(1, gate) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    [visitor] = await line_up(1, gate)
+    async with streaming(visitor) as told:
         await told.until("place")
-        await gate.room(room_name).queue.set_message("The doors open at ten.")
+        await gate.queue.set_message("The doors open at ten.")
         await told.until("room", message="The doors open at ten.")
 
 
 async def test_who_is_connected_keeps_the_place_without_a_poll(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url, **keys) as gate,
-        line_of(2, gate) as (silent, connected),
-        streaming(connected) as told,
-    ):
+    gate = await streaming_gate(start_gate, events_url=events_url, **keys)
+    silent, connected = await line_up(2, gate)
+    async with streaming(connected) as told:
         assert (await told.until("place"))["position"] == 2
         began_s = gate.now_s()
         while gate.now_s() < began_s + 3.5:  # of no poll
             place = await told.until("place")
         assert place["position"] == 1  # who is silent was swept
-        assert (await gate.room(room_name).queue.look()).abandoned_total == 1
+        assert (await gate.queue.look()).abandoned_total == 1
         assert silent.cookies()
 
 
 async def test_one_who_leaves_is_told_and_the_stream_ends(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(1, gate) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    [visitor] = await line_up(1, gate)
+    async with streaming(visitor) as told:
         await told.until("place")
-        assert (await visitor.ask("POST", "/.gatekeeper/leave")).json == {"state": "none"}
+        assert (await visitor.leave()).json == {"state": "none"}
         await told.until("gone")
         assert await told.next() is None
 
 
 async def test_whoever_gets_no_stream_is_told_to_stop_trying(
-    store_url: str, events_url: str, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(stream, "MOST_STREAMS", 1)
     headers = {"Accept": stream.EVENT_STREAM}
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(2, gate) as (first, second),
-        Visitor(gate) as nobody,
-    ):
-        assert (await nobody.ask("GET", PATH, headers=headers)).status == 204
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    first, second = await line_up(2, gate)
+    async with Visitor(gate) as nobody:
+        assert (await nobody.request("GET", PATH, headers=headers)).status == 204
         async with streaming(first):
-            refused = await second.ask("GET", PATH, headers=headers)
+            refused = await second.request("GET", PATH, headers=headers)
             assert (refused.status, refused.body) == (204, b"")
             assert "Content-Length" not in refused.headers
         assert (await second.status())["position"] == 2
 
 
 async def test_a_stream_ends_in_good_order_with_its_worker(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(1, gate) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    [visitor] = await line_up(1, gate)
+    async with streaming(visitor) as told:
         await told.until("place")
         await gate.worker.close()
         while await told.next() is not None:
@@ -210,92 +182,82 @@ async def test_a_stream_ends_in_good_order_with_its_worker(
 
 
 async def test_a_client_that_takes_nothing_is_dropped(
-    store_url: str, events_url: str, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(stream, "_BEAT_S", 0.005)
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(1, gate) as (visitor,),
-    ):
-        at = urlsplit(gate.url)
-        [(name, value)] = visitor.cookies().items()
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, (at.hostname, at.port))
-            head = (
-                f"GET {PATH} HTTP/1.1\r\nHost: {at.netloc}\r\nCookie: {name}={value}\r\n"
-                f"Accept: {stream.EVENT_STREAM}\r\n\r\n"
-            )
-            await loop.sock_sendall(client, head.encode())
-            streams = gate.worker.streams
-            await loop.sock_recv(client, 1)  # it has begun
-            number = 0
-            async with asyncio.timeout(WITHIN_S):
-                while len(streams):  # each message of 500 letters is news to all
-                    number += 1
-                    await gate.room(room_name).queue.set_message(f"{number:0500}")
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    [visitor] = await line_up(1, gate)
+    at = urlsplit(gate.url)
+    [(name, value)] = visitor.cookies().items()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, (at.hostname, at.port))
+        head = (
+            f"GET {PATH} HTTP/1.1\r\nHost: {at.netloc}\r\nCookie: {name}={value}\r\n"
+            f"Accept: {stream.EVENT_STREAM}\r\n\r\n"
+        )
+        await loop.sock_sendall(client, head.encode())
+        streams = gate.worker.streams
+        await loop.sock_recv(client, 1)  # it has begun
+        number = 0
+        async with asyncio.timeout(WITHIN_S):
+            while len(streams):  # each message of 500 letters is news to all
+                number += 1
+                await gate.queue.set_message(f"{number:0500}")
 
 
 async def test_a_revocation_anywhere_ends_the_stream(
-    store_url: str, events_url: str, room_name: RoomName
+    events_url: str, room_name: RoomName, start_gate: GateStarter
 ) -> None:
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as here,
-        gate_of(room_name, store_url=store_url, events_url=events_url) as there,
-        line_of(1, here) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    here = await streaming_gate(start_gate, events_url=events_url)
+    there = await streaming_gate(start_gate, events_url=events_url)
+    [visitor] = await line_up(1, here)
+    async with streaming(visitor) as told:
         await told.until("place")
         [stream_] = here.worker.streams._rooms[room_name].streams
-        await there.room(room_name).leave([stream_.ticket.visitor])
+        await there.room().leave([stream_.ticket.visitor])
         await told.until("gone")
         assert await told.next() is None
         assert (await visitor.status())["state"] == "none"
 
 
 async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
-    store_url: str, room_name: RoomName
+    start_gate: GateStarter,
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}  # heartbeats are a second apart
-    async with (
-        gate_of(room_name, store_url=store_url, events_url="off", **keys) as here,
-        gate_of(room_name, store_url=store_url, events_url="off", **keys) as there,
-        line_of(1, here, there) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    here = await streaming_gate(start_gate, **keys)
+    there = await streaming_gate(start_gate, **keys)
+    [visitor] = await line_up(1, here, there)
+    async with streaming(visitor) as told:
         await told.until("place")
-        await visitor.ask("POST", "/.gatekeeper/leave", at=1)
+        await visitor.leave(at=1)
         await told.until("gone")
         assert await told.next() is None
 
 
 async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_same_place(
-    store_url: str, events_url: str, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+    events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(rules, "_STREAM_LIFE_S", 1.0)
-    async with (
-        gate_of(room_name, store_url=store_url, events_url=events_url) as gate,
-        line_of(2, gate) as (_, second),
-    ):
-        async with streaming(second) as told:
-            while (said := await told.next()) is not None:
-                assert said[0] in {"place", "room"}
-            assert len(told.retries) == 2
-        async with streaming(second) as told:
-            assert (await told.until("place"))["position"] == 2
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    _, second = await line_up(2, gate)
+    async with streaming(second) as told:
+        while (said := await told.next()) is not None:
+            assert said[0] in {"place", "room"}
+        assert len(told.retries) == 2
+    async with streaming(second) as told:
+        assert (await told.until("place"))["position"] == 2
 
 
 async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_all_keep_it(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
-    async with (
-        gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
-        line_of(1, gate) as (visitor,),
-        streaming(visitor) as told,
-    ):
+    gate = await streaming_gate(start_gate, **keys)
+    [visitor] = await line_up(1, gate)
+    async with streaming(visitor) as told:
         await told.until("place", position=1)
         private_store.pause()
         await told.until("place", position=None, reason="reconnecting", eta_seconds=None)
@@ -304,30 +266,28 @@ async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_
 
 
 async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
-    private_store: StoreServer, room_name: RoomName
+    private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "6s", "confirm_timeout": "1s"}
-    async with (
-        gate_of(room_name, store_url=private_store.url, events_url="off", **keys) as gate,
-        line_of(1, gate) as (away,),
-    ):
-        live = gate.room(room_name)
-        await eventually(lambda: live.view.state is not None and not live.view.state.queue_length)
-        async with line_of(1, gate) as (there,):
-            await there.status()
-            await gate.allow(room_name, 1)
-            assert (await there.status())["state"] == "admitted"
-        assert (await away.status())["position"] == 1
-        async with streaming(away) as told:
-            await told.until("place", position=1)
-            private_store.pause()
-            await told.until("admitted")
-            assert await told.next() is None
-        assert (await away.status())["state"] == "admitted"
+    gate = await streaming_gate(start_gate, **keys)
+    [away] = await line_up(1, gate)
+    live = gate.room()
+    await eventually(lambda: live.view.state is not None and not live.view.state.queue_length)
+    [there] = await line_up(1, gate)
+    await there.status()
+    await gate.allow(1)
+    assert (await there.status())["state"] == "admitted"
+    assert (await away.status())["position"] == 1
+    async with streaming(away) as told:
+        await told.until("place", position=1)
+        private_store.pause()
+        await told.until("admitted")
+        assert await told.next() is None
+    assert (await away.status())["state"] == "admitted"
 
 
 async def test_a_stream_is_had_behind_tls(
-    store_url: str, events_url: str, room_name: RoomName, tmp_path: Path
+    events_url: str, tmp_path: Path, start_gate: GateStarter
 ) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
@@ -336,19 +296,11 @@ async def test_a_stream_is_had_behind_tls(
     tls = f'[server]\ntls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\n'
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    async with (
-        Origin.running() as origin,
-        running_gate(
-            tls + room(room_name, **STREAMED),
-            store_url=store_url,
-            events_url=events_url,
-            origin_url=origin.url,
-        ) as gate,
-        Visitor(gate, tls=context) as visitor,
-    ):
-        await visitor.get()
-        async with streaming(visitor) as told:
-            await told.until("place", position=1)
-            await gate.allow(room_name, 1)
-            await told.until("admitted")
-            assert await told.next() is None
+    gate = await start_gate(tls, events_url=events_url, rate="0", updates="stream")
+    visitor = gate.visitor(tls=context)
+    await visitor.get()
+    async with streaming(visitor) as told:
+        await told.until("place", position=1)
+        await gate.allow(1)
+        await told.until("admitted")
+        assert await told.next() is None

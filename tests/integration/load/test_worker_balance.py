@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 
 from aiohttp import ClientConnectionError
 
-from tests.gates import SECRET, GateProcess, Origin, Visitor
+from tests.builders import SECRET
+from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.load.processes import clients_of, workers_of
 from tests.servers import eventually
 

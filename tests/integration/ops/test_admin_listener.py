@@ -9,7 +9,8 @@ from gatekeeper.admin import Credential
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
 from tests.admin import CONTROLS, running_admin
-from tests.gates import Answer, Visitor, room, running_gate
+from tests.builders import room_toml
+from tests.gates import Response, Visitor, running_gate
 from tests.servers import StoreServer
 
 SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
@@ -18,7 +19,7 @@ SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
 async def status(
     operator: Visitor, name: str, *, headers: dict[str, str] | None = None
 ) -> dict[str, object]:
-    answer = await operator.ask("GET", f"/admin/status?room={name}", headers=headers)
+    answer = await operator.request("GET", f"/admin/status?room={name}", headers=headers)
     assert answer.status == 200
     [only] = answer.json["rooms"]
     assert isinstance(only, dict)
@@ -32,9 +33,9 @@ async def test_what_is_allowed_adds_up_and_stays_pending(
     store_url: str, room_name: RoomName
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
-        first = await operator.ask("POST", f"/admin/allow?n=10&room={room_name}")
+        first = await operator.request("POST", f"/admin/allow?n=10&room={room_name}")
         assert first.json == {"room": room_name, "granted": 10, "pending": 10}
-        second = await operator.ask("POST", f"/admin/allow?n=10&room={room_name}")
+        second = await operator.request("POST", f"/admin/allow?n=10&room={room_name}")
         assert second.json == {"room": room_name, "granted": 10, "pending": 20}
 
 
@@ -43,7 +44,7 @@ async def test_those_who_wait_take_what_is_allowed_at_once(
 ) -> None:
     async with (
         running_gate(
-            room(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
+            room_toml(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
         ) as gate,
         Visitor(gate) as first,
         Visitor(gate) as second,
@@ -51,7 +52,7 @@ async def test_those_who_wait_take_what_is_allowed_at_once(
     ):
         await first.get()
         await second.get()
-        answer = await operator.ask("POST", f"/admin/allow?n=5&room={room_name}")
+        answer = await operator.request("POST", f"/admin/allow?n=5&room={room_name}")
         assert answer.json == {"room": room_name, "granted": 5, "pending": 3}
         assert (await first.status())["state"] == "admitted"
         assert (await second.status())["state"] == "admitted"
@@ -59,9 +60,9 @@ async def test_those_who_wait_take_what_is_allowed_at_once(
 
 async def test_rate_and_mode_are_set_and_shown(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.ask("POST", f"/admin/rate?rate=8/s&room={room_name}")
+        answer = await operator.request("POST", f"/admin/rate?rate=8/s&room={room_name}")
         assert answer.json["rooms"][0]["rate_per_minute"] == 480
-        answer = await operator.ask("POST", f"/admin/mode?mode=hold&room={room_name}")
+        answer = await operator.request("POST", f"/admin/mode?mode=hold&room={room_name}")
         assert answer.json["rooms"][0]["mode"] == "hold"
         shown = await status(operator, room_name)
         assert (shown["rate_per_minute"], shown["mode"]) == (480, "hold")
@@ -71,21 +72,21 @@ async def test_an_ended_room_and_a_message_are_set_shown_and_taken_back(
     store_url: str, room_name: RoomName
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.ask("POST", f"/admin/mode?mode=ended&room={room_name}")
+        answer = await operator.request("POST", f"/admin/mode?mode=ended&room={room_name}")
         assert answer.json["rooms"][0]["mode"] == "ended"
-        answer = await operator.ask(
+        answer = await operator.request(
             "POST", f"/admin/message?text=Sold%20out.%20%F0%9F%8E%9F&room={room_name}"
         )
         assert answer.json["rooms"][0]["message"] == "Sold out. 🎟"
         for bad in ("text=two%0Alines", f"text={'x' * 501}", "text=%00", ""):
-            refused = await operator.ask("POST", f"/admin/message?{bad}&room={room_name}")
+            refused = await operator.request("POST", f"/admin/message?{bad}&room={room_name}")
             assert refused.status == 400
             assert refused.json["error"].startswith("text: ")
         shown = await status(operator, room_name)
         assert (shown["mode"], shown["message"]) == ("ended", "Sold out. 🎟")
-        answer = await operator.ask("POST", f"/admin/message?text=&room={room_name}")
+        answer = await operator.request("POST", f"/admin/message?text=&room={room_name}")
         assert answer.json["rooms"][0]["message"] == ""
-        answer = await operator.ask("POST", f"/admin/mode?mode=auto&room={room_name}")
+        answer = await operator.request("POST", f"/admin/mode?mode=auto&room={room_name}")
         assert answer.json["rooms"][0]["mode"] == "auto"
 
 
@@ -94,7 +95,7 @@ async def test_status_shows_every_room_in_just_its_fields(
 ) -> None:
     side = f"{room_name}-side"
     async with running_admin(store_url, room_name, side) as operator:
-        answer = await operator.ask("GET", "/admin/status")
+        answer = await operator.request("GET", "/admin/status")
         assert [each["room"] for each in answer.json["rooms"]] == [room_name, side]
         for each in answer.json["rooms"]:
             assert set(each) == {
@@ -118,16 +119,16 @@ async def test_status_shows_every_room_in_just_its_fields(
 async def test_a_revoked_visitor_loses_their_place(store_url: str, room_name: RoomName) -> None:
     async with (
         running_gate(
-            room(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
+            room_toml(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
         ) as gate,
         running_admin(store_url, room_name) as operator,
     ):
         visitor = new_visitor_id()
         await gate.room(room_name).queue.arrive(visitor)
         path = f"/admin/revoke?room={room_name}&visitor={visitor}"
-        answer = await operator.ask("POST", path)
+        answer = await operator.request("POST", path)
         assert answer.json == {"room": room_name, "visitor": visitor, "held": "place"}
-        assert (await operator.ask("POST", path)).json["held"] == "nothing"
+        assert (await operator.request("POST", path)).json["held"] == "nothing"
         assert (await status(operator, room_name))["queue_length"] == 0
 
 
@@ -167,7 +168,7 @@ async def test_a_bad_value_is_named_and_changes_nothing(
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         separator = "&" if "?" in target else "?"
-        answer = await operator.ask("POST", f"/admin/{target}{separator}room={room_name}")
+        answer = await operator.request("POST", f"/admin/{target}{separator}room={room_name}")
         assert answer.status == 400
         assert set(answer.json) == {"error"}
         named = {"allow": "n", "rate": "rate", "mode": "mode", "revoke": "visitor"}
@@ -180,22 +181,24 @@ async def test_an_unknown_room_is_named_with_those_that_are(
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         for target in CONTROLS:
-            answer = await operator.ask("POST", f"{target}&room=nowhere")
+            answer = await operator.request("POST", f"{target}&room=nowhere")
             assert answer.status == 400
             assert room_name in answer.json["error"]
-        assert (await operator.ask("GET", "/admin/status?room=nowhere")).status == 400
-        assert (await operator.ask("POST", "/admin/allow?n=1")).status == 400  # no room "default"
+        assert (await operator.request("GET", "/admin/status?room=nowhere")).status == 400
+        assert (
+            await operator.request("POST", "/admin/allow?n=1")
+        ).status == 400  # no room "default"
 
 
 async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         for target in CONTROLS:
-            answer = await operator.ask("GET", f"{target}&room={room_name}")
+            answer = await operator.request("GET", f"{target}&room={room_name}")
             assert answer.status == 405
             assert answer.headers["Allow"] == "POST"
             assert set(answer.json) == {"error"}
-        answer = await operator.ask("POST", "/admin/nothing")
+        answer = await operator.request("POST", "/admin/nothing")
         assert (answer.status, set(answer.json)) == (404, {"error"})
         assert await status(operator, room_name) == before
 
@@ -214,11 +217,11 @@ async def test_without_the_token_nothing_is_done_or_told(
         before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
         headers = {} if authorization is None else {"Authorization": authorization}
         for target in CONTROLS:
-            answer = await operator.ask("POST", f"{target}&room={room_name}", headers=headers)
+            answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
             assert answer.status == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
         for target in ("/admin/status", "/metrics"):
-            assert (await operator.ask("GET", target, headers=headers)).status == 401
+            assert (await operator.request("GET", target, headers=headers)).status == 401
         after = await status(operator, room_name, headers={"authorization": "bearer sesame"})
         assert after == before
 
@@ -245,7 +248,7 @@ async def test_health_and_the_dashboards_files_ask_for_no_token(
 ) -> None:
     async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         for target in ("/healthz", "/readyz", "/"):
-            assert (await operator.ask("GET", target)).status == 200
+            assert (await operator.request("GET", target)).status == 200
 
 
 FROM_ELSEWHERE = [
@@ -265,9 +268,9 @@ async def test_without_a_token_no_other_site_reaches_the_controls(
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         for target in CONTROLS:
-            answer = await operator.ask("POST", f"{target}&room={room_name}", headers=headers)
+            answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
             assert answer.status == 403
-        assert (await operator.ask("GET", "/metrics", headers=headers)).status == 403
+        assert (await operator.request("GET", "/metrics", headers=headers)).status == 403
         assert await status(operator, room_name) == before
 
 
@@ -284,7 +287,9 @@ async def test_a_program_on_this_machine_needs_no_token(
 async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         headers = {"Origin": operator.urls[0], "Sec-Fetch-Site": "same-origin"}
-        answer = await operator.ask("POST", f"/admin/allow?n=1&room={room_name}", headers=headers)
+        answer = await operator.request(
+            "POST", f"/admin/allow?n=1&room={room_name}", headers=headers
+        )
         assert answer.status == 200
 
 
@@ -302,29 +307,29 @@ async def test_with_a_token_the_address_does_not_matter(
 async def test_readiness_gives_its_reasons(store_url: str, room_name: RoomName) -> None:
     problems: list[str] = []
     async with running_admin(store_url, room_name, problems=lambda: problems) as operator:
-        answer = await operator.ask("GET", "/readyz")
+        answer = await operator.request("GET", "/readyz")
         assert (answer.status, answer.json) == (200, {"status": "ready"})
         problems.append("worker 1 is down")
-        answer = await operator.ask("GET", "/readyz")
+        answer = await operator.request("GET", "/readyz")
         assert answer.status == 503
         assert answer.json == {"status": "not ready", "problems": ["worker 1 is down"]}
-        assert (await operator.ask("GET", "/healthz")).json == {"status": "ok"}
+        assert (await operator.request("GET", "/healthz")).json == {"status": "ok"}
 
 
 async def test_the_dashboard_stands_under_its_own_strict_policy(
     store_url: str, room_name: RoomName
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.ask("GET", "/")
+        answer = await operator.request("GET", "/")
         assert answer.status == 200
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         path = answer.text.partition('src="/static/')[2].partition('"')[0]
-        asset = await operator.ask("GET", f"/static/{path}")
+        asset = await operator.request("GET", f"/static/{path}")
         assert asset.status == 200
         assert "immutable" in asset.headers["Cache-Control"]
-        assert (await operator.ask("GET", "/static/nothing.js")).status == 404
+        assert (await operator.request("GET", "/static/nothing.js")).status == 404
 
 
 async def test_no_answer_is_for_caches_frames_or_other_sites(
@@ -332,7 +337,7 @@ async def test_no_answer_is_for_caches_frames_or_other_sites(
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         for target in ("/", "/healthz", "/metrics", "/admin/overview", "/admin/audit", "/nothing"):
-            headers = (await operator.ask("GET", target)).headers
+            headers = (await operator.request("GET", target)).headers
             assert headers["Cache-Control"] == "no-store"
             assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
             assert headers["X-Frame-Options"] == "DENY"
@@ -348,12 +353,12 @@ async def test_with_the_store_away_the_controls_say_so(
     async with running_admin(private_store.url, room_name) as operator:
         await status(operator, room_name)
         private_store.kill()
-        answers: list[Answer] = [
-            await operator.ask("GET", "/admin/status"),
-            await operator.ask("POST", f"/admin/allow?n=1&room={room_name}"),
+        answers: list[Response] = [
+            await operator.request("GET", "/admin/status"),
+            await operator.request("POST", f"/admin/allow?n=1&room={room_name}"),
         ]
         for answer in answers:
             assert answer.status == 503
             assert set(answer.json) == {"error"}
-        assert (await operator.ask("GET", "/metrics")).status == 200
-        assert (await operator.ask("GET", "/healthz")).status == 200
+        assert (await operator.request("GET", "/metrics")).status == 200
+        assert (await operator.request("GET", "/healthz")).status == 200

@@ -33,7 +33,7 @@ async def operator(store_url: str, room_name: RoomName) -> AsyncIterator[Visitor
 
 
 async def entries(operator: Visitor, query: str = "") -> list[dict[str, Any]]:
-    answer = await operator.ask("GET", f"/admin/audit{query}", headers=OTTO)
+    answer = await operator.request("GET", f"/admin/audit{query}", headers=OTTO)
     assert answer.status == 200
     shown: list[dict[str, Any]] = answer.json["entries"]
     return shown
@@ -42,15 +42,15 @@ async def entries(operator: Visitor, query: str = "") -> list[dict[str, Any]]:
 async def test_a_token_that_may_only_read_sees_everything_and_changes_nothing(
     operator: Visitor, room_name: RoomName
 ) -> None:
-    before = (await operator.ask("GET", "/admin/status", headers=OTTO)).json
+    before = (await operator.request("GET", "/admin/status", headers=OTTO)).json
     for target in CONTROLS:
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
-            answer = await operator.ask(method, f"{target}&room={room_name}", headers=OTTO)
+            answer = await operator.request(method, f"{target}&room={room_name}", headers=OTTO)
             assert answer.status == 403
             assert answer.json == {"error": "the token 'otto' may only read"}
     for target in ("/admin/status", "/admin/audit", "/metrics"):
-        assert (await operator.ask("GET", target, headers=OTTO)).status == 200
-    assert (await operator.ask("GET", "/admin/status", headers=OTTO)).json == before
+        assert (await operator.request("GET", target, headers=OTTO)).status == 200
+    assert (await operator.request("GET", "/admin/status", headers=OTTO)).json == before
 
 
 def test_these_are_all_the_controls_there_are(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_behind_a_proxy_the_address_is_the_one_it_tells_and_no_other(
         async with running_admin(
             store_url, room_name, credentials=CREDENTIALS, trusted=trusted
         ) as operator:
-            await operator.ask("POST", f"/admin/mode?mode=hold&room={room_name}", headers=told)
+            await operator.request("POST", f"/admin/mode?mode=hold&room={room_name}", headers=told)
             [entry] = await entries(operator)
             assert entry["address"] == address
 
@@ -89,7 +89,7 @@ async def test_each_change_is_kept_with_who_from_what_to_what_and_from_where(
         "message?text=",
         f"revoke?visitor={visitor}",
     ):
-        answer = await operator.ask("POST", f"/admin/{target}&room={room_name}", headers=MARIA)
+        answer = await operator.request("POST", f"/admin/{target}&room={room_name}", headers=MARIA)
         assert answer.status == 200
     shown = await entries(operator)
     assert [(e["what"], e.get("from"), e.get("to")) for e in reversed(shown)] == [
@@ -112,11 +112,11 @@ async def test_what_was_refused_is_kept_and_a_bad_value_is_not(
     operator: Visitor, room_name: RoomName
 ) -> None:
     guess = {"Authorization": "Bearer open sesame"}
-    await operator.ask("POST", f"/admin/mode?mode=open&room={room_name}", headers=guess)
-    await operator.ask("GET", "/admin/status", headers=guess)
-    await operator.ask("POST", f"/admin/mode?mode=open&room={room_name}", headers=OTTO)
-    await operator.ask("POST", f"/admin/mode?mode=OPEN&room={room_name}", headers=MARIA)
-    await operator.ask("GET", "/admin/status")  # the page, before anyone signed in
+    await operator.request("POST", f"/admin/mode?mode=open&room={room_name}", headers=guess)
+    await operator.request("GET", "/admin/status", headers=guess)
+    await operator.request("POST", f"/admin/mode?mode=open&room={room_name}", headers=OTTO)
+    await operator.request("POST", f"/admin/mode?mode=OPEN&room={room_name}", headers=MARIA)
+    await operator.request("GET", "/admin/status")  # the page, before anyone signed in
     assert [(e["who"], e["what"], e["outcome"], e["note"]) for e in await entries(operator)] == [
         ("otto", "mode", "refused", "the token may only read"),
         ("nobody", "status", "refused", "no such token"),
@@ -126,7 +126,7 @@ async def test_what_was_refused_is_kept_and_a_bad_value_is_not(
 
 async def test_only_a_sensible_number_of_entries_is_answered(operator: Visitor) -> None:
     for limit in ("0", "501", "-1", "x", "", "9" * 5000, "٣"):
-        answer = await operator.ask("GET", f"/admin/audit?limit={limit}", headers=OTTO)
+        answer = await operator.request("GET", f"/admin/audit?limit={limit}", headers=OTTO)
         assert answer.status == 400
         assert answer.json["error"].startswith("limit: ")
 
@@ -136,7 +136,7 @@ async def test_what_the_store_did_not_take_is_kept_as_failed(
 ) -> None:
     async with running_admin(private_store.url, room_name, credentials=CREDENTIALS) as operator:
         private_store.kill()
-        answer = await operator.ask(
+        answer = await operator.request(
             "POST", f"/admin/mode?mode=hold&room={room_name}", headers=MARIA
         )
         assert answer.status == 503
@@ -162,7 +162,7 @@ async def test_the_commands_act_under_a_name_of_the_file_and_tell_what_was_done(
     gate = GateProcess(toml)
     (gate.folder / "maria").write_text("the secret of maria, who may do everything\n")
     with gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         assert (await gate.command("mode", "hold")).returncode == 0
         gone = await gate.command("revoke", new_visitor_id())
         assert gone.stdout.endswith(" held nothing\n")

@@ -56,7 +56,7 @@ def paused(pid: int) -> Iterator[None]:
 
 async def test_the_commands_do_what_they_say() -> None:
     with GateProcess(settings(more=ROOMS)) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
 
         allowed = await gate.command("allow", "10")
         assert (allowed.returncode, allowed.stderr) == (0, "")
@@ -100,7 +100,7 @@ async def test_the_commands_do_what_they_say() -> None:
 async def test_with_a_token_the_commands_need_it() -> None:
     toml = settings(more=ROOMS).replace("[admin]\n", '[admin]\ntoken = "sesame"\n')
     with GateProcess(toml, GATEKEEPER_ADMIN__TOKEN="open sesame") as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         assert (await gate.command("status")).returncode == 0
         gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "close sesame"
         refused = await gate.command("allow", "3")
@@ -111,9 +111,9 @@ async def test_with_a_token_the_commands_need_it() -> None:
 async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, server="workers = 2", more=ROOMS)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             async with Visitor(gate.admin_url) as operator:
-                answer = await operator.ask("GET", "/metrics")
+                answer = await operator.request("GET", "/metrics")
                 assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
                 families = {
                     family.name: family for family in text_string_to_metric_families(answer.text)
@@ -131,7 +131,7 @@ async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
                     samples = {
                         (sample.name, *sorted(sample.labels.values())): sample.value
                         for family in text_string_to_metric_families(
-                            (await operator.ask("GET", "/metrics")).text
+                            (await operator.request("GET", "/metrics")).text
                         )
                         for sample in family.samples
                     }
@@ -157,15 +157,15 @@ async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
 
 async def test_health_and_readiness_are_told_apart() -> None:
     with GateProcess(settings()) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         [store] = [pid for pid, command in gate.pids().items() if "valkey" in command]
         async with Visitor(gate.admin_url) as operator:
-            ready = await operator.ask("GET", "/readyz")
+            ready = await operator.request("GET", "/readyz")
             assert (ready.status, ready.json) == (200, {"status": "ready"})
             with paused(store):
-                unready = await operator.ask("GET", "/readyz")
+                unready = await operator.request("GET", "/readyz")
                 assert unready.status == 503
                 assert unready.json["problems"] == ["the store does not answer"]
-                assert (await operator.ask("GET", "/healthz")).status == 200
-            ready = await operator.ask("GET", "/readyz")
+                assert (await operator.request("GET", "/healthz")).status == 200
+            ready = await operator.request("GET", "/readyz")
             assert ready.status == 200

@@ -31,7 +31,7 @@ async def scraped() -> tuple[Metrics, set[str]]:
     more = '[[room]]\nname = "default"\nrate = "60/min"\nburst = 1\n'
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             async with (
                 Visitor(gate.url) as inside,
                 Visitor(gate.url) as waiting,
@@ -41,7 +41,7 @@ async def scraped() -> tuple[Metrics, set[str]]:
                 await inside.get()
                 await waiting.get()
                 await asyncio.sleep(1.5)  # counts are written once a second
-                text = (await operator.ask("GET", "/metrics")).text
+                text = (await operator.request("GET", "/metrics")).text
     families = list(text_string_to_metric_families(text))
     found: Metrics = {}
     for family in families:

@@ -22,7 +22,7 @@ secrets = ["{SECRET}"]
     toml = settings(more=more).replace("[admin]\n", '[admin]\ntoken = "open-sesame"\n')
     async with Origin.running() as origin:
         with GateProcess(toml.replace("http://127.0.0.1:9", origin.url)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             bearer = {"Authorization": "Bearer open-sesame"}
             async with (
                 Visitor(gate.url) as inside,
@@ -31,11 +31,11 @@ secrets = ["{SECRET}"]
             ):
                 assert (await inside.get("/?card=4711"))[0] == 200
                 assert (await waiting.get("/?card=4711"))[0] == 503
-                token = (await inside.ask("POST", "/.gatekeeper/enqueue")).json["token"]
+                token = (await inside.request("POST", "/.gatekeeper/enqueue")).json["token"]
                 tokens = [*inside.cookies().values(), *waiting.cookies().values(), token]
-                await waiting.ask("GET", headers={"X-Queue-Token": token + "x"})
+                await waiting.request("GET", headers={"X-Queue-Token": token + "x"})
                 for target in ("allow?n=3", "rate?rate=1/s", "mode?mode=hold", "mode?mode=x"):
-                    await operator.ask("POST", f"/admin/{target}", headers=bearer)
+                    await operator.request("POST", f"/admin/{target}", headers=bearer)
                 await origin.stop()
                 assert (await inside.get("/?card=4711"))[0] == 502
                 reader, writer = await asyncio.open_connection(
@@ -45,7 +45,7 @@ secrets = ["{SECRET}"]
                 assert b" 400 " in await reader.readline()
                 writer.close()
             await eventually(lambda: "origin_failed" in gate.errors())
-            assert await gate.end() == 0
+            assert await gate.stop() == 0
             log = gate.errors()
             events = {line["event"] for line in gate.logs()}
             assert {"audit", "origin_failed", "ending"} <= events
@@ -60,7 +60,7 @@ secrets = ["{SECRET}"]
 async def test_a_start_and_clients_that_come_and_go_as_they_like_are_no_events() -> None:
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             port = int(gate.url.rpartition(":")[2])
             async with Visitor(gate.url) as visitor:
                 assert (await visitor.get())[0] == 200
@@ -91,5 +91,5 @@ async def test_a_start_and_clients_that_come_and_go_as_they_like_are_no_events()
                         )
                 origin.go.set()
                 assert (await visitor.get())[0] == 200
-            assert await gate.end() == 0
+            assert await gate.stop() == 0
             assert {line["event"] for line in gate.logs()} == {"ending"}

@@ -20,7 +20,7 @@ SECRET = "a secret of the tests, longer than 32 bytes"
 
 
 async def overview(operator: Visitor, after: float = 0) -> dict[str, Any]:
-    answer = await operator.ask("GET", f"/admin/overview?after={after}")
+    answer = await operator.request("GET", f"/admin/overview?after={after}")
     assert answer.status == 200
     return answer.json
 
@@ -81,7 +81,7 @@ async def test_each_process_group_sees_the_replicas_of_all_and_which_are_silent(
     async with Origin.running() as origin:
         toml = shared(origin.url, room_name, store_url=store_url, events_url=events_url)
         with GateProcess(toml) as one, GateProcess(toml) as other:
-            await asyncio.gather(one.serving(), other.serving())
+            await asyncio.gather(one.wait_until_serving(), other.wait_until_serving())
             async with Visitor(one.admin_url) as here, Visitor(other.url) as visitor:
                 await visitor.get("/")
 
@@ -101,7 +101,7 @@ async def test_each_process_group_sees_the_replicas_of_all_and_which_are_silent(
                 os.kill(worker, signal.SIGSTOP)
                 await until(here, is_silent)
                 os.kill(worker, signal.SIGCONT)
-                assert await other.end() == 0
+                assert await other.stop() == 0
                 told = await until(here, lambda told: len(told["replicas"]) == 1)
                 assert not is_silent(told)
 
@@ -122,7 +122,7 @@ async def test_a_page_opened_late_sees_the_past_and_one_that_slept_what_it_misse
         missed = (await overview(admin, after=times[-3]))["samples"]
         assert [each["at"] for each in missed] == times[-2:]
         for bad in ("x", "-1", "nan", "inf", ""):
-            assert (await admin.ask("GET", f"/admin/overview?after={bad}")).status == 400
+            assert (await admin.request("GET", f"/admin/overview?after={bad}")).status == 400
 
 
 async def test_a_store_that_is_away_is_the_first_thing_told_and_the_last_figures_stay(

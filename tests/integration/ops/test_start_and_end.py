@@ -26,7 +26,7 @@ async def test_a_signal_ends_all_it_started_after_what_is_under_way(
 ) -> None:
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             started = gate.pids()
             for program in ("gatekeeper.process.worker", "valkey", "nats-server"):
                 assert any(program in command for command in started.values()), started
@@ -39,15 +39,15 @@ async def test_a_signal_ends_all_it_started_after_what_is_under_way(
                 origin.go.set()
                 status, text = await slow
                 assert (status, '"/slow"' in text) == (200, True)
-            assert await gate.ended() == 0
+            assert await gate.wait_until_exit() == 0
             assert not [pid for pid in started if is_alive(pid)]
 
 
 async def test_killing_the_supervisor_ends_workers_and_servers_too() -> None:
     with GateProcess(settings()) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         started = gate.pids()
-        assert await gate.end(signal.SIGKILL) == -signal.SIGKILL
+        assert await gate.stop(signal.SIGKILL) == -signal.SIGKILL
         await eventually(lambda: not [pid for pid in started if is_alive(pid)], 10)
 
 
@@ -58,12 +58,12 @@ async def test_workers_end_together_and_not_one_after_another() -> None:
     )
     async with Origin.running() as origin:
         with GateProcess(toml.replace(NOBODY, origin.url)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             visitors = [Visitor(gate.url) for _ in range(9)]
             held = [asyncio.create_task(visitor.get("/slow")) for visitor in visitors]
             await eventually(lambda: len(origin.requests) == len(visitors))
             began_s = asyncio.get_running_loop().time()
-            assert await gate.end() == 0
+            assert await gate.stop() == 0
             took_s = asyncio.get_running_loop().time() - began_s
             for task in held:
                 task.cancel()
@@ -75,18 +75,18 @@ async def test_workers_end_together_and_not_one_after_another() -> None:
 
 async def test_a_second_gate_goes_on_where_the_first_one_ended() -> None:
     with GateProcess(settings()) as first:
-        await first.serving()
+        await first.wait_until_serving()
         assert (await first.command("rate", "30/min")).returncode == 0
         assert (await first.command("mode", "hold")).returncode == 0
         async with Visitor(first.url) as visitor:
             assert (await visitor.get())[0] == 503
             cookies = visitor.cookies()
-        assert await first.end() == 0
+        assert await first.stop() == 0
         with GateProcess(settings(), state=first.state) as second:
-            await second.serving()
+            await second.wait_until_serving()
             shown = (await second.command("status")).stdout
             assert "hold" in shown
             assert "30/min" in shown
             async with Visitor(second.url) as visitor:
-                visitor.take_cookie("gatekeeper", cookies["gatekeeper"])
+                visitor.set_cookie("gatekeeper", cookies["gatekeeper"])
                 assert (await visitor.status())["position"] == 1

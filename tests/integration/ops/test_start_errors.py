@@ -28,7 +28,7 @@ def taken_port() -> Iterator[int]:
 async def refused(toml: str, *arguments: str, code: int) -> str:
     """The one line that a gate says which does not start."""
     with GateProcess(toml, *arguments) as gate:
-        assert await gate.ended() == code, gate.errors()
+        assert await gate.wait_until_exit() == code, gate.errors()
         assert gate.ready_lines() == []
         said = [line for line in gate.errors().splitlines() if not line.startswith("{")]
         assert len(said) == 1, gate.errors()
@@ -80,7 +80,7 @@ async def test_a_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
 async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     with GateProcess(settings(), state=tmp_path) as gate:
-        assert await gate.ended() == USAGE
+        assert await gate.wait_until_exit() == USAGE
         [said] = [line for line in gate.errors().splitlines() if not line.startswith("{")]
         assert said == f"gatekeeper: {tmp_path}/secret: Is a directory; expected a readable file"
 
@@ -95,9 +95,9 @@ async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
 
 async def test_a_state_folder_in_use_is_named(tmp_path: Path) -> None:
     with GateProcess(settings(), state=tmp_path) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         with GateProcess(settings(), state=tmp_path) as second:
-            assert await second.ended() == FAILURE
+            assert await second.wait_until_exit() == FAILURE
             [said] = second.errors().splitlines()
             assert f"already runs its private store in {tmp_path}/store" in said
         assert (await gate.command("status")).returncode == 0
@@ -115,7 +115,7 @@ url = "{private_events.url}"
 secrets = ["a secret of the tests, longer than 32 bytes"]
 """
     with GateProcess(settings(more=more)) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         assert set(gate.pids()) == set(gate.workers())
 
 

@@ -43,10 +43,10 @@ async def test_behind_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: P
     write_pair(tmp_path, authority, "one.test")
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, server=server_keys(tmp_path))) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             assert gate.url.startswith("https://127.0.0.1:")
             async with Visitor(gate.url, tls=trusting(authority)) as visitor:
-                answer = await visitor.ask("GET", "/a")
+                answer = await visitor.request("GET", "/a")
                 assert answer.status == 200
                 [cookie] = answer.headers.getall("Set-Cookie")
                 assert cookie.startswith("__Host-gatekeeper=")
@@ -61,7 +61,7 @@ async def test_a_new_pair_is_served_after_a_hang_up_and_a_broken_one_never(
     context = trusting(authority)
     write_pair(tmp_path, authority, "one.test")
     with GateProcess(settings(server=server_keys(tmp_path) + "\nworkers = 2")) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         assert await served_names(gate.url, context) == {"one.test"}
 
         write_pair(tmp_path, authority, "two.test")
@@ -78,4 +78,4 @@ async def test_a_new_pair_is_served_after_a_hang_up_and_a_broken_one_never(
         await eventually(lambda: gate.errors().count("tls_not_reloaded") == 2)
         for _ in range(4):
             assert await served_names(gate.url, context) == {"two.test"}
-        assert await gate.end() == 0
+        assert await gate.stop() == 0

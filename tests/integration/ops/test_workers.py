@@ -11,7 +11,8 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.process import children
 from gatekeeper.process.worker import WorkerPlan
-from tests.gates import SECRET, GateProcess, Origin, Visitor, config_of, room
+from tests.builders import SECRET, parse_config, room_toml
+from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
@@ -19,7 +20,7 @@ from tests.servers import eventually
 async def test_workers_share_one_port_and_one_line() -> None:
     more = '[admission]\nrate = "0"'
     with GateProcess(settings(server="workers = 2", more=more)) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         workers = gate.workers()
         assert len(workers) == 2
         visitors = [Visitor(gate.url) for _ in range(12)]
@@ -29,7 +30,7 @@ async def test_workers_share_one_port_and_one_line() -> None:
             # Each status goes over a new connection, so to any of the two.
             positions = []
             for visitor in visitors:
-                answer = await visitor.ask(
+                answer = await visitor.request(
                     "GET", "/.gatekeeper/status", headers={"Connection": "close"}
                 )
                 positions.append(answer.json["position"])
@@ -43,7 +44,7 @@ async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
     more = '[admission]\nrate = "60/min"\nburst = 1'
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             [worker] = gate.workers()
             async with (
                 Visitor(gate.url) as inside,
@@ -56,11 +57,11 @@ async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
                 assert (await waiting.get())[0] == 503
                 os.kill(worker, signal.SIGKILL)
                 await eventually(lambda: "worker_died" in gate.errors())
-                unready = await operator.ask("GET", "/readyz")
+                unready = await operator.request("GET", "/readyz")
                 assert (unready.status, unready.json["problems"]) == (503, ["worker 1 is down"])
                 async with asyncio.timeout(15):
                     while True:
-                        if (await operator.ask("GET", "/readyz")).status == 200:
+                        if (await operator.request("GET", "/readyz")).status == 200:
                             break
                         await asyncio.sleep(0.1)
                 assert len(gate.workers()) == 1
@@ -72,7 +73,7 @@ async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
 async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() -> None:
     more = '[admission]\nrate = "0"\n[store]\ntimeout = "500ms"'
     with GateProcess(settings(more=more)) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         servers = [pid for pid, command in gate.pids().items() if pid not in gate.workers()]
         assert len(servers) == 2
         async with Visitor(gate.url) as first, Visitor(gate.url) as second:
@@ -93,19 +94,19 @@ async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() ->
 
 async def test_auto_is_a_worker_for_each_core() -> None:
     with GateProcess(settings(server='workers = "auto"')) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
         assert len(gate.workers()) == cores
 
 
 async def test_a_hang_up_before_tls_disturbs_nobody() -> None:
     with GateProcess(settings()) as gate:
-        await gate.serving()
+        await gate.wait_until_serving()
         before = gate.workers()
         gate.process.send_signal(signal.SIGHUP)
         await eventually(lambda: "reloading" in gate.errors())
         async with Visitor(gate.url) as visitor:
-            assert (await visitor.ask("GET", "/.gatekeeper/health")).status == 200
+            assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
         assert gate.workers() == before
 
 
@@ -121,7 +122,7 @@ async def test_a_worker_that_served_for_long_is_replaced_without_delay(
 
     monkeypatch.setattr(children, "_HEALTHY_AFTER_S", 0.0)
     monkeypatch.setattr("gatekeeper.process.children.asyncio.sleep", noted)
-    config = config_of(room(room_name), folder=tmp_path)
+    config = parse_config(room_toml(room_name), folder=tmp_path)
     plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
     worker = children.WorkerProcess(plan, tmp_path)
     await worker.start()

@@ -25,7 +25,7 @@ from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.web.admission import Admission, Admit, Wait
-from tests.gates import SECRET
+from tests.builders import SECRET
 
 STORE_TIMEOUT_S = 0.3  # of those whose store is taken away
 _PATIENCE_S = 5.0  # of all others: a busy machine is no outage

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from tests.gates import SECRET, TIMEOUT, GateProcess, Origin
+from tests.builders import SECRET
+from tests.gates import TIMEOUT, GateProcess, Origin
 from tests.integration.ops.settings import settings
 from tests.servers import EventsServer, StoreServer
 
@@ -90,7 +91,7 @@ async def test_a_worker_killed_under_load_costs_nobody_their_turn() -> None:
     ):
         toml = settings(origin.url, server="workers = 3", more='[admission]\nrate = "0"\n')
         with GateProcess(toml) as gate:
-            await gate.serving()
+            await gate.wait_until_serving()
             apps = [App([gate.url], session) for _ in range(150)]
             await asyncio.gather(*(app.enqueue() for app in apps))
             apps.sort(key=lambda app: app.arrival_us)
@@ -142,7 +143,7 @@ async def test_one_gate_of_three_killed_at_a_rate_admits_nobody_in_excess(
                 stack.enter_context(GateProcess(settings(origin.url, more=more))) for _ in range(3)
             ]
             for gate in gates:
-                await gate.serving()
+                await gate.wait_until_serving()
             urls = [gate.url for gate in gates]
             began_s = time.monotonic()
             apps = [App([*urls[n % 3 :], *urls[: n % 3]], session) for n in range(120)]

@@ -35,7 +35,7 @@ async def serving(*, rate: str) -> AsyncIterator[GateProcess]:
     origin = await start_origin()
     try:
         with GateProcess(TOML.format(origin=origin.url, rate=rate)) as gate:
-            yield await gate.serving()
+            yield await gate.wait_until_serving()
     finally:
         await origin.stop()
 

@@ -16,7 +16,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.web.message import GateResponse, RequestFacts
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import waiting_status_of
-from tests.room_states import TICKET, state
+from tests.builders import TICKET, room_state
 
 VIEW = replace(STATES["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)
 
@@ -112,7 +112,7 @@ def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
 def answer(asked: RequestFacts, path: Path | None = None, **keys: object) -> GateResponse:
     room = RoomConfig.model_validate({"max_active": 10} | keys)
     placed = QueuePosition(10**15, ahead=1283)
-    place = waiting_status_of(TICKET, placed, state(Mode.AUTO), rules=Rules.of(room))
+    place = waiting_status_of(TICKET, placed, room_state(Mode.AUTO), rules=Rules.of(room))
     answers = Responses(Pages() if path is None else pages(path))
     return answers.waiting(asked, place, room=room, now_s=1596498360.0, headers=())
 

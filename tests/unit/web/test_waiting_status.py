@@ -12,7 +12,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Mode, QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339, waiting_status_of
-from tests.room_states import TICKET, state
+from tests.builders import TICKET, room_state
 
 numbers = st.none() | st.integers(0, 2**53)
 reasons = st.sampled_from(["line", "held", "full", "ended", "reconnecting"])
@@ -57,7 +57,7 @@ def test_one_in_a_held_line_asks_as_often_as_when_it_moves(
 ) -> None:
     rules = Rules.of(RoomConfig())
     place = waiting_status_of(
-        TICKET, QueuePosition(10**15, 50), state(mode, rate=rate), rules=rules
+        TICKET, QueuePosition(10**15, 50), room_state(mode, rate=rate), rules=rules
     )
     assert asks_within_s - 3 <= place.refresh_seconds <= asks_within_s
     assert (place.eta_seconds is None) is (mode in {Mode.HOLD, Mode.ENDED})

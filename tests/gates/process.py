@@ -1,0 +1,154 @@
+"""`gatekeeper serve` and the other commands as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+_GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
+_START_TIMEOUT_S = 30.0
+
+
+class GateProcess:
+    """`gatekeeper serve`, for tests that kill, stop or configure it.
+
+    `state` is the state folder of an earlier gate, to continue from what it left there.
+    """
+
+    def __init__(
+        self, toml: str, *arguments: str, state: Path | None = None, **environment: str
+    ) -> None:
+        self._folder = TemporaryDirectory(prefix="gk-")
+        self.folder = Path(self._folder.name)
+        self.state = state or self.folder / "state"
+        self.file = self.folder / "gatekeeper.toml"
+        self.file.write_text(toml)
+        self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
+        self.url = self.admin_url = ""
+        with (self.folder / "errors").open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*_GATEKEEPER, "serve", "-c", str(self.file), *arguments],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._folder.cleanup()
+
+    def ready_lines(self) -> list[str]:
+        """The two lines it prints once it serves; fewer when it ended instead."""
+        return list(self._lines(2))
+
+    def _lines(self, count: int) -> Iterator[str]:
+        assert self.process.stdout is not None
+        for _ in range(count):
+            line = self.process.stdout.readline()
+            if not line:
+                return
+            yield line.strip()
+
+    async def wait_until_serving(self) -> Self:
+        """Wait until it serves. Sets `url` and `admin_url`."""
+        lines = await asyncio.wait_for(asyncio.to_thread(self.ready_lines), _START_TIMEOUT_S)
+        assert len(lines) == 2, self.errors()
+        self.url = re.sub(r".* at (\S+) in front of .*", r"\1", lines[0])
+        self.admin_url = lines[1].rpartition(" ")[2]
+        return self
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 20) -> int:
+        """Send the signal; the exit code, negative for a signal that ended it."""
+        self.process.send_signal(number)
+        return await self.wait_until_exit(timeout_s=timeout_s)
+
+    async def wait_until_exit(self, *, timeout_s: float = 20) -> int:
+        """The exit code, negative for a signal that ended it."""
+        return await asyncio.to_thread(self.process.wait, timeout_s)
+
+    def errors(self) -> str:
+        return (self.folder / "errors").read_text()
+
+    def logs(self) -> list[dict[str, Any]]:
+        """The lines of the log; fails when one of them is not JSON."""
+        return [json.loads(line) for line in self.errors().splitlines()]
+
+    def pids(self) -> dict[int, str]:
+        """The running processes below it, with their command lines."""
+        return descendants(self.process.pid)
+
+    def workers(self) -> list[int]:
+        return [
+            pid for pid, command in self.pids().items() if "gatekeeper.process.worker" in command
+        ]
+
+    async def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`gatekeeper …` against this gate."""
+        listen = self.admin_url.removeprefix("http://")
+        environment = self.environment | {"GATEKEEPER_ADMIN__LISTEN": listen}
+        return await gatekeeper(*words, folder=self.folder, environment=environment)
+
+
+async def gatekeeper(
+    *words: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end in `folder`."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [*_GATEKEEPER, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The running processes below `pid`, with their command lines."""
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    alive = {int(row[0]): (int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")}
+    found: dict[int, str] = {}
+    parents = {pid}
+    while parents:
+        children = {child for child, (parent, _) in alive.items() if parent in parents}
+        found |= {child: alive[child][1] for child in children}
+        parents = children
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    listed = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.strip() != "" and not listed.stdout.startswith("Z")

@@ -1,0 +1,101 @@
+"""Visitors: HTTP clients that keep their cookies, and the responses they read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+if TYPE_CHECKING:
+    from tests.gates.gate import Gate
+
+TIMEOUT = aiohttp.ClientTimeout(total=15)
+HTML = {"Accept": "text/html"}
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response, read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> dict[str, Any]:
+        assert self.headers["Content-Type"].startswith("application/json"), self.text
+        value: dict[str, Any] = json.loads(self.body)
+        return value
+
+
+class Visitor:
+    """A browser or app. It keeps its cookies, whichever replica it uses."""
+
+    def __init__(self, *gates: Gate | str, tls: ssl.SSLContext | None = None) -> None:
+        self.urls = [gate if isinstance(gate, str) else gate.url for gate in gates]
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            connector=aiohttp.TCPConnector(ssl=tls or True),
+            timeout=TIMEOUT,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def get(
+        self, path: str = "/", *, at: int = 0, html: bool = True, **options: Any
+    ) -> tuple[int, str]:
+        """Status and text of a page, requested as a navigation unless `html` is false."""
+        headers = {**(HTML if html else {}), **options.pop("headers", {})}
+        async with self.session.get(self.urls[at] + path, headers=headers, **options) as response:
+            return response.status, await response.text()
+
+    async def request(
+        self, method: str, path: str = "/", *, at: int = 0, **options: Any
+    ) -> Response:
+        """The response to a request as an app makes it: it does not accept HTML."""
+        async with self.session.request(
+            method, self.urls[at] + path, allow_redirects=False, **options
+        ) as response:
+            return Response(response.status, response.headers, await response.read())
+
+    async def status(self, *, at: int = 0, room: str | None = None) -> dict[str, Any]:
+        """The JSON of `GET /.gatekeeper/status`: one heartbeat."""
+        query = f"?room={room}" if room else ""
+        async with self.session.get(f"{self.urls[at]}/.gatekeeper/status{query}") as response:
+            assert response.status == 200
+            value: dict[str, Any] = await response.json()
+            return value
+
+    async def leave(self, *, at: int = 0) -> Response:
+        """Give the place or slot back."""
+        return await self.request("POST", "/.gatekeeper/leave", at=at)
+
+    async def wait_until_admitted(self, *, timeout_s: float = 15, room: str | None = None) -> None:
+        """Poll every 50 ms, the replicas in turn, until admitted."""
+        async with asyncio.timeout(timeout_s):
+            count = 0
+            while (await self.status(at=count % len(self.urls), room=room))["state"] != "admitted":
+                count += 1
+                await asyncio.sleep(_POLL_S)
+
+    def cookies(self) -> dict[str, str]:
+        return {cookie.key: cookie.value for cookie in self.session.cookie_jar}
+
+    def set_cookie(self, name: str, value: str) -> None:
+        """Hold this cookie in place of any other of that name."""
+        self.session.cookie_jar.update_cookies({name: value}, URL(self.urls[0]))
