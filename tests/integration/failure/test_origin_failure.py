@@ -1,20 +1,18 @@
-"""The origin refuses or keeps silent: a page that says so, and the line goes on as it was."""
+"""The origin refuses or does not respond: an error page, and the queue continues as it was."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from gatekeeper.config.types import RoomName
-from tests.builders import room_toml
-from tests.gates import Gate, GateStarter, Visitor, running_gate
+from tests.gates import Gate, GateStarter
 
 TIMEOUTS = 'connect_timeout = "300ms"\nread_timeout = "300ms"\n'
 
 
 @pytest.fixture
 def refusing() -> Iterator[str]:
-    """An address where nobody listens, and nobody else will."""
+    """The URL of a port that is held, so that no server of another test can listen on it."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{holder.getsockname()[1]}"
@@ -22,82 +20,73 @@ def refusing() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An origin that takes connections and never says a word."""
+    """The URL of an origin that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.fixture(params=[("refusing", 502), ("silent", 504)], ids=["refuses", "times out"])
-async def gate_and_status(
-    request: pytest.FixtureRequest, store_url: str, room_name: RoomName
-) -> AsyncIterator[tuple[Gate, int]]:
+async def failing_origin(
+    request: pytest.FixtureRequest, start_gate: GateStarter
+) -> tuple[Gate, int]:
+    """A gate whose origin fails, and the status that says so."""
     name, status = request.param
-    toml = TIMEOUTS + room_toml(room_name, rate="0")
     url = request.getfixturevalue(name)
-    async with running_gate(toml, store_url=store_url, origin_url=url) as gate:
-        yield gate, status
+    return await start_gate(TIMEOUTS, origin_url=url, rate="0"), status
 
 
-async def test_an_admitted_visitor_gets_a_page_that_says_when_to_come_back(
-    gate_and_status: tuple[Gate, int],
+async def test_error_page_names_the_time_to_retry(failing_origin: tuple[Gate, int]) -> None:
+    gate, expected = failing_origin
+    visitor = gate.visitor()
+    await visitor.get()
+    await gate.allow(1)
+    await visitor.wait_until_admitted()
+    status, page = await visitor.get()
+    assert status == expected
+    assert "<html" in page
+    response = await visitor.request("GET")
+    assert response.status == expected
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.headers["Cache-Control"] == "no-store"
+    assert set(response.json) == {"error"}
+
+
+async def test_origin_failure_keeps_passes_and_the_queue_moving(
+    failing_origin: tuple[Gate, int],
 ) -> None:
-    gate, expected = gate_and_status
-    async with Visitor(gate) as visitor:
+    gate, expected = failing_origin
+    admitted, waiting, last = (gate.visitor() for _ in range(3))
+    for visitor in (admitted, waiting, last):
         await visitor.get()
-        await gate.allow(1)
-        await visitor.wait_until_admitted()
-        status, page = await visitor.get()
-        assert status == expected
-        assert "<html" in page
-        answer = await visitor.request("GET")
-        assert answer.status == expected
-        assert int(answer.headers["Retry-After"]) > 0
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert set(answer.json) == {"error"}
+    await gate.allow(1)
+    await admitted.wait_until_admitted()
+    for _ in range(3):
+        assert (await admitted.get())[0] == expected
+    assert (await admitted.status())["state"] == "admitted"
+    assert (await waiting.status())["position"] == 1
+    assert (await last.status())["position"] == 2
+    await gate.allow(1)
+    await waiting.wait_until_admitted()
+    assert (await last.status())["position"] == 1
+    state = await gate.queue.look()
+    assert (state.active, state.queue_length) == (2, 1)
 
 
-async def test_the_place_is_kept_and_those_in_line_are_admitted_all_the_same(
-    gate_and_status: tuple[Gate, int], room_name: RoomName
-) -> None:
-    gate, expected = gate_and_status
-    async with Visitor(gate) as admitted, Visitor(gate) as waiting, Visitor(gate) as last:
-        for visitor in (admitted, waiting, last):
-            await visitor.get()
-        await gate.allow(1)
-        await admitted.wait_until_admitted()
-        for _ in range(3):
-            status, _ = await admitted.get()
-            assert status == expected
-        assert (await admitted.status())["state"] == "admitted"
-        assert (await waiting.status())["position"] == 1
-        assert (await last.status())["position"] == 2
-        await gate.allow(1)
-        await waiting.wait_until_admitted()
-        assert (await last.status())["position"] == 1
-        state = await gate.room(room_name).queue.look()
-        assert (state.active, state.queue_length) == (2, 1)
-
-
-async def test_a_newcomer_whom_the_origin_failed_keeps_the_slot(
+async def test_newcomer_keeps_the_slot_when_the_origin_times_out(
     silent: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(TIMEOUTS, origin_url=silent, rate="1/min", burst=1)
     visitor = gate.visitor()
-    status, _ = await visitor.get()
-    assert status == 504
+    assert (await visitor.get())[0] == 504
     assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_a_pass_that_met_no_origin_opens_the_next_one(
+async def test_pass_from_a_failed_request_is_valid_at_another_replica(
     refusing: str, start_gate: GateStarter
 ) -> None:
     before = await start_gate(rate="1/min", burst=1, origin_url=refusing)
     after = await start_gate(rate="1/min", burst=1)
-    visitor = before.visitor(after)
-    another = after.visitor()
-    status, _ = await visitor.get()
-    assert status == 502
-    status, _ = await visitor.get(at=1)
-    assert status == 200
-    status, _ = await another.get()
-    assert status == 503
+    visitor, another = before.visitor(after), after.visitor()
+    assert (await visitor.get())[0] == 502
+    assert (await visitor.get(at=1))[0] == 200
+    assert (await another.get())[0] == 503
