@@ -25,7 +25,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import parse_message
 from gatekeeper.errors import ConfigError, GatekeeperError
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.simulate.command import simulate
 
 _DEFAULT_FILE = Path("gatekeeper.toml")

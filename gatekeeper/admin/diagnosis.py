@@ -16,7 +16,7 @@ from gatekeeper import metrics
 from gatekeeper.admin.samples import Reading, answered, grown_by, quantile
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import TIMEOUT, UNREACHABLE
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Phase, is_full
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Served
@@ -169,20 +169,20 @@ def _room(facts: Facts, rules: Rules) -> Iterator[Statement]:
             "busy", _say(prefix, f"as last known {state.mode.value}: {wait}, {inside}.")
         )
         return
-    match state.mode:
-        case Mode.HOLD:
+    match state.phase:
+        case Phase.HELD:
             text = f"held{by}: {wait}, nobody is let in."
             yield Statement("warn", _say(prefix, text), since)
-        case Mode.ENDED:
+        case Phase.ENDED:
             text = f"ended{by}: {wait} and read that it is over, nobody is let in."
             yield Statement("warn", _say(prefix, text), since)
-        case Mode.OPEN:
+        case Phase.OPEN:
             text = f"open{by}: everybody goes in at once, {_n(state.active)} are inside."
             yield Statement("warn", _say(prefix, text), since)
-        case Mode.AUTO:
+        case Phase.RUNNING | Phase.PREQUEUE | Phase.DRAW:
             yield _by_rate(facts, rules, state, prefix=prefix, wait=wait)
         case _:
-            assert_never(state.mode)
+            assert_never(state.phase)
 
 
 def _by_rate(facts: Facts, rules: Rules, state: RoomState, *, prefix: str, wait: str) -> Statement:
@@ -194,7 +194,7 @@ def _by_rate(facts: Facts, rules: Rules, state: RoomState, *, prefix: str, wait:
     if state.recovering_until_us > state.now_us:
         text = f"the store was away or came back empty: {wait} until all had time to return."
         return Statement("warn", _say(prefix, text))
-    if rules.max_active and state.active >= rules.max_active:
+    if is_full(state.phase, active=state.active, max_active=rules.max_active):
         text = f"full, {inside}: {wait} for someone to leave."
         return Statement("busy", _say(prefix, text))
     if state.rate_per_minute == 0 and not state.pending_grants:
@@ -211,7 +211,7 @@ def _stuck(facts: Facts, rules: Rules, state: RoomState) -> bool:
     """Nobody was released for so long that several should have been, with people in line."""
     for reading in reversed(facts.readings):
         known = reading.rooms.get(rules.room)
-        if known is None or known.queue_length == 0 or known.mode is not Mode.AUTO:
+        if known is None or known.queue_length == 0 or known.phase is not Phase.RUNNING:
             return False
         if known.released_total != state.released_total:
             return False

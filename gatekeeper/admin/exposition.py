@@ -23,7 +23,7 @@ from prometheus_client.utils import floatToGoString
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import Tally
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
 
 _GAUGES = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Phase
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Buckets, Figures, added
 
@@ -93,7 +93,7 @@ def _line_row(readings: Sequence[Reading], name: RoomName) -> Row:
     return [
         state.queue_length,
         state.active,
-        None if state.mode is Mode.OPEN else round(state.effective_rate_per_minute, 2),
+        None if state.phase is Phase.OPEN else round(state.effective_rate_per_minute, 2),
         per_minute(lambda state: state.arrived_total),
         per_minute(lambda state: state.released_total),
         per_minute(lambda state: state.admitted_total),

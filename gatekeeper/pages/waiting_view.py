@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatekeeper.pages.languages import N_, SOURCE
+from gatekeeper.policy.phase import Reason
 
 DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
 
-# Why one waits. `full`: nobody enters until somebody inside leaves. `reconnecting`: nobody knows.
-Reason = Literal["line", "held", "full", "ended", "reconnecting"]
 # Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
 # It must stay well below `confirm_timeout`, which is 20 s.
 _MIN_RELOAD_S = 10

@@ -1,17 +1,20 @@
 """Tickets and passes: what a visitor holds, signed with HS256 (RFC 7515, RFC 7519).
 
 Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. A token is read or
-it is `None`: forged, expired, truncated, of another room or with another algorithm are all the
-same and none of them raises. The kind stands in the `typ` header (explicit typing, RFC 8725
-section 3.11), so that a ticket can never be taken for a pass. Only verified tokens are cached,
-keyed by their very bytes, and a token has one spelling, so neither a flood of forgeries nor one of
-respelled signatures can push the good ones out.
+it is `None`: forged, expired, truncated, of another room or with another algorithm all give `None`,
+and none of them raises. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11), so
+that a ticket is never accepted as a pass. Only verified tokens are cached, keyed by their bytes, and
+a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures can
+evict valid ones.
 
-Those who wait bring a token to be checked with every poll, and every few polls it is renewed. A JWT
-library takes ten times as long for that as the hashing in it. So the few lines of RFC 7515 that
-HS256 needs stand here, and a test holds them to PyJWT. They know no algorithm but this one and no
-header but those they write themselves: nothing of it is parsed, and there is nothing in it to
-negotiate.
+    sub  visitor id            iat  issued, seconds       new  true: not confirmed (passes)
+    aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
+    arr  arrival, microseconds trn  turn, microseconds, where it differs from the arrival
+
+Every poll of a waiting visitor brings a token to verify, and every few polls renew it. A JWT library
+takes ten times as long for that as its hashing does. So the few lines of RFC 7515 that HS256 needs
+are here, and a test compares them with PyJWT. They accept one algorithm and only the headers that
+they write: no header is parsed, and nothing in one can be negotiated.
 """
 
 from __future__ import annotations
@@ -27,42 +30,43 @@ from typing import Any, Final, NamedTuple, NewType, TypeGuard
 import orjson
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 
 VisitorId = NewType("VisitorId", str)
 
 ALGORITHM: Final = "HS256"
-MAX_TOKEN_LENGTH: Final = 1024  # ours have about 300; refuse to parse what cannot be ours
+MAX_TOKEN_LENGTH: Final = 1024  # the gate's own have about 300; longer ones are not parsed
 _VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits in base64url without padding
-_TIMES_END_S: Final = 2**53
 _TICKET, _PASS = "ticket+jwt", "pass+jwt"
 _KINDS: Final = (_TICKET, _PASS)
 _DIGEST: Final = "sha256"
 _BLOCK: Final = 64  # bytes, of SHA-256
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
-FIRST_TICKET_S: Final = 1.0  # after the arrival, none is issued sooner but the first
+FIRST_TICKET_S: Final = 1.0  # only the first ticket is issued sooner after the arrival
 
 
 class Ticket(NamedTuple):
-    """This visitor arrived at that microsecond, and waits; renewed by polling."""
+    """This visitor arrived at that microsecond and waits at that turn; renewed by polling."""
 
     room: RoomName
     visitor: VisitorId
     arrival_us: int
     issued_at_s: float
     expires_at_s: float
+    own_turn_us: int | None = None  # None: the turn follows from the room's order
 
     @property
     def is_first(self) -> bool:
-        """Whether it was issued on arrival: its holder may not have shown it yet."""
+        """Whether it was issued on arrival: its holder may not have returned it yet."""
         return self.issued_at_s - self.arrival_us / 1_000_000 < FIRST_TICKET_S
 
 
 class Pass(NamedTuple):
     """This visitor is admitted until `expires_at_s`, which slides, and never past `ends_at_s`.
 
-    `proven` is false in the pass of a newcomer who was let through at once and has not yet shown
-    that they keep cookies.
+    `confirmed` is false in the pass of a newcomer who was admitted on arrival and has not yet
+    returned the token.
     """
 
     room: RoomName
@@ -72,6 +76,7 @@ class Pass(NamedTuple):
     expires_at_s: float
     ends_at_s: float
     confirmed: bool = True
+    own_turn_us: int | None = None  # None: the turn follows from the room's order
 
 
 Token = Ticket | Pass
@@ -82,8 +87,13 @@ def new_visitor_id() -> VisitorId:
     return VisitorId(secrets.token_urlsafe(16))
 
 
+def is_visitor_id(value: object) -> TypeGuard[VisitorId]:
+    """Whether `value` is spelled as a visitor id. The only check of that in the program."""
+    return isinstance(value, str) and _VISITOR.fullmatch(value) is not None
+
+
 def key_id(secret: bytes) -> str:
-    """A public name for `secret`: 48 bits of an HMAC, from which the key cannot be told."""
+    """A public name for `secret`: 48 bits of an HMAC, which do not reveal the key."""
     return _base64url(hmac.digest(secret, b"gatekeeper key id", _DIGEST)[:6]).decode()
 
 
@@ -92,8 +102,8 @@ def _base64url(data: bytes) -> bytes:
 
 
 class Signer:
-    """HMAC-SHA-256 (RFC 2104 section 4: what depends on the key alone is worked out once), in the
-    spelling of a signature."""
+    """HMAC-SHA-256 in base64url, with the state that depends on the key alone computed once
+    (RFC 2104 section 4)."""
 
     def __init__(self, secret: bytes) -> None:
         key = hashlib.sha256(secret).digest() if len(secret) > _BLOCK else secret
@@ -115,7 +125,7 @@ class Keyring:
         if not secrets_:
             raise ValueError("a keyring needs at least one secret")
         signers = [(secret, Signer(secret)) for secret in secrets_]
-        # Each header that we write, as it stands in a token, with the key and the kind it names.
+        # Each header that this gate writes, as spelled in a token, with its key and its kind.
         self._headers = {
             _header(secret, kind): (signer, kind) for secret, signer in signers for kind in _KINDS
         }
@@ -127,7 +137,7 @@ class Keyring:
         return (signed + b"." + self._signer.sign(signed)).decode("ascii")
 
     def verify(self, raw: str, *, audience: str) -> tuple[str, dict[str, Any]] | None:
-        """The kind and claims of `raw`, or None when any part of it is not as we sign it."""
+        """The kind and claims of `raw`, or None when any part of it is not as this gate signs it."""
         try:
             signed, _, signature = raw.encode("ascii").rpartition(b".")
         except UnicodeEncodeError:
@@ -137,13 +147,13 @@ class Keyring:
         if known is None:
             return None
         signer, kind = known
-        # The signature is compared as it is spelled: a lenient base64 decoder would take padding
+        # The signature is compared as it is spelled: a lenient base64 decoder would accept padding
         # and spare bits (RFC 4648 section 12), and a token has one spelling.
         if not hmac.compare_digest(signer.sign(signed), signature):
             return None
         try:
             claims = orjson.loads(_decoded(payload))
-        except ValueError:  # signed by us, and yet not what we sign
+        except ValueError:  # signed with the right key, but not JSON in base64url
             return None
         if not isinstance(claims, dict) or claims.get("aud") != audience:
             return None
@@ -161,7 +171,7 @@ def _decoded(payload: bytes) -> bytes:
 
 
 class Tokens:
-    """Mints and reads the tokens of one room."""
+    """Signs and reads the tokens of one room."""
 
     def __init__(self, keyring: Keyring, room: RoomName, *, cache_size: int = 65_536) -> None:
         self._keyring = keyring
@@ -177,6 +187,8 @@ class Tokens:
             "iat": round(token.issued_at_s, 3),
             "exp": round(token.expires_at_s, 3),
         }
+        if token.own_turn_us is not None and token.own_turn_us != token.arrival_us:
+            claims["trn"] = token.own_turn_us
         if isinstance(token, Ticket):
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
@@ -208,28 +220,25 @@ class Tokens:
         kind, claims = verified
         visitor, arrival_us = claims.get("sub"), claims.get("arr")
         issued_at_s, expires_at_s = claims.get("iat"), claims.get("exp")
-        if not isinstance(visitor, str) or not _VISITOR.fullmatch(visitor):
+        turn_us = claims.get("trn")
+        if not is_visitor_id(visitor) or not is_exact_int(arrival_us):
             return None
-        # A bool is an int to isinstance; what only a bug could sign is no token either.
-        if type(arrival_us) is not int or not 0 <= arrival_us < 2**53:
+        if not is_exact_number(issued_at_s) or not is_exact_number(expires_at_s):
             return None
-        if not _is_time(issued_at_s) or not _is_time(expires_at_s):
+        if turn_us is not None and not is_exact_int(turn_us):
             return None
         if kind == _TICKET:
-            return Ticket(self._room, VisitorId(visitor), arrival_us, issued_at_s, expires_at_s)
+            return Ticket(self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us)
         ends_at_s = claims.get("end")
-        if kind != _PASS or not _is_time(ends_at_s):
+        if kind != _PASS or not is_exact_number(ends_at_s):
             return None
         return Pass(
             room=self._room,
-            visitor=VisitorId(visitor),
+            visitor=visitor,
             arrival_us=arrival_us,
             issued_at_s=issued_at_s,
             expires_at_s=min(expires_at_s, ends_at_s),
             ends_at_s=ends_at_s,
             confirmed=claims.get("new") is not True,
+            own_turn_us=turn_us,
         )
-
-
-def _is_time(value: object) -> TypeGuard[float]:
-    return type(value) in (int, float) and 0 <= value < _TIMES_END_S  # type: ignore[operator]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState, parse_json
 from gatekeeper.room.worker_figures import Figures, parse_figures
@@ -39,7 +39,6 @@ _MOST_BYTES = 32_768  # ours have 600, and 3,000 with a batch of revocations
 _MOST_PENDING = 1_000
 _SAY_AGAIN_AFTER_S = 60.0  # that something was not understood: anyone can send any number of it
 _FIGURES = "gatekeeper.figures"  # no room's: theirs have three parts
-_VISITOR = re.compile(r"[A-Za-z0-9_-]{22}")
 
 log = structlog.get_logger()
 
@@ -319,14 +318,16 @@ def _room_of(subject: str) -> RoomName:
 
 
 def _time(value: object) -> float:
-    if type(value) not in (int, float) or not 0 <= value < 2**53:  # type: ignore[operator]
+    if not is_exact_number(value):
         raise ValueError("expected a time")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def _parse_revoked(data: bytes) -> tuple[list[VisitorId], int]:
     raw = json.loads(data)
     visitors, count = raw["visitors"], raw["revocations"]
-    if type(count) is not int or not all(map(_VISITOR.fullmatch, visitors)):
+    if not is_exact_int(count) or not isinstance(visitors, list):
         raise ValueError("expected visitors and a count")
-    return [VisitorId(visitor) for visitor in visitors], count
+    if not all(map(is_visitor_id, visitors)):
+        raise ValueError("expected visitor ids")
+    return visitors, count

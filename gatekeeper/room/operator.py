@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events

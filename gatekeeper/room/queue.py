@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.pacing import recovery_s
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from gatekeeper.config.types import parse_message
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.phase import Mode, Phase, effective_rate, phase_of
 
 _FIELDS_IN_REPLY = 19
 _TEXTS = ("mode", "message")
@@ -53,10 +54,13 @@ class RoomState:
         )
 
     @property
+    def phase(self) -> Phase:
+        return phase_of(self.mode)
+
+    @property
     def effective_rate_per_minute(self) -> float:
-        """What the line can expect: nothing while nobody is released."""
-        # Not `in`: to hash a mode takes longer than the rest, and every poll asks.
-        return 0.0 if self.mode is Mode.HOLD or self.mode is Mode.ENDED else self.rate_per_minute
+        """What the queue can expect: 0 while no visitor is released."""
+        return effective_rate(phase_of(self.mode), self.rate_per_minute)
 
     def to_json(self, **more: object) -> bytes:
         return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
@@ -100,9 +104,8 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
 
 
 def _is_number(name: str, value: object) -> bool:
-    """Whole, but for the rate; and small enough for a double to hold it, as the scripts need."""
-    kinds = (int, float) if name == "rate_per_minute" else (int,)
-    return type(value) in kinds and 0 <= value < 2**53  # type: ignore[operator]  # no bool, no NaN
+    """Whether a field holds what the scripts expect: whole numbers, except for the rate."""
+    return is_exact_number(value) if name == "rate_per_minute" else is_exact_int(value)
 
 
 def _mode(raw: bytes) -> Mode:

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import itemgetter
 
-from gatekeeper.policy.decision import Mode, RoomView
+from gatekeeper.policy.decision import RoomView
+from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
 _LATEST_S = 5.0  # no answer is that late
 
-NO_STORE_YET = RoomView(mode=Mode.AUTO, watermark_us=0, revoked=frozenset(), store_up=False)
+NO_STORE_YET = RoomView(phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False)
 
 
 class ReplicaView:
@@ -109,9 +110,9 @@ class ReplicaView:
         self._decide_with(self.state)
 
     def _decide_with(self, state: RoomState | None) -> None:
-        mode = state.mode if state else Mode.AUTO
+        phase = state.phase if state else NO_STORE_YET.phase
         watermark_us = state.watermark_us if state else 0
-        decisive = RoomView(mode, watermark_us, self._revoked, self.store_up, self._born_s)
+        decisive = RoomView(phase, watermark_us, self._revoked, self.store_up, self._born_s)
         if decisive != self.decisive:
             self.decisive = decisive
             self.on_change()

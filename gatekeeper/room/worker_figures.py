@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+
 _MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
 
 Buckets = tuple[int, ...]  # not cumulative
@@ -84,8 +86,8 @@ def parse_figures(data: bytes) -> Figures:
             raise ValueError("expected the name of a replica")
         return Figures(
             replica=name,
-            heartbeat_s=_number(raw["heartbeat_s"], float),
-            connections=_number(raw["connections"]),
+            heartbeat_s=_seconds(raw["heartbeat_s"]),
+            connections=_count(raw["connections"]),
             rooms={room: _served(each) for room, each in _table(raw["rooms"]).items()},
             store_up=raw["store_up"] is True,
             events_up=raw["events_up"] is True,
@@ -99,9 +101,9 @@ def _served(value: object) -> Served:
     raw = _table(value)
     failures = _table(raw["failures"], most=_MOST_CAUSES)
     return Served(
-        forwarded=_number(raw["forwarded"]),
-        waiting=_number(raw["waiting"]),
-        failures={cause: _number(count) for cause, count in failures.items()},
+        forwarded=_count(raw["forwarded"]),
+        waiting=_count(raw["waiting"]),
+        failures={cause: _count(count) for cause, count in failures.items()},
         origin=_buckets(raw["origin"]),
         waits=_buckets(raw["waits"]),
     )
@@ -116,10 +118,16 @@ def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
 def _buckets(value: object) -> Buckets:
     if not isinstance(value, list) or len(value) > _MOST_BUCKETS:
         raise ValueError("expected a list of counts")
-    return tuple(map(_number, value))
+    return tuple(map(_count, value))
 
 
-def _number(value: object, *also: type) -> Any:
-    if type(value) not in (int, *also) or not 0 <= value < 2**53:  # type: ignore[operator]
+def _count(value: object) -> int:
+    if not is_exact_int(value):
         raise ValueError("expected a count")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not is_exact_count(value):
+        raise ValueError("expected seconds")
     return value

@@ -34,7 +34,7 @@ from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
 from gatekeeper.web.message import RequestFacts
-from gatekeeper.web.waiting_status import reason_of, waiting_status_of
+from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
 MOST_STREAMS = 20_000  # of one worker, and at most half of the files it may open
@@ -238,7 +238,7 @@ class Broadcast:
                 "released_total": state.released_total,
                 "queue_length": state.queue_length,
                 "rate_per_minute": state.effective_rate_per_minute,
-                "reason": reason_of(state, rules=self._rules),
+                "reason": room_reason(state, rules=self._rules),
                 "message": state.message or None,
             }
             changed = dict(common.items() - self._said.items())

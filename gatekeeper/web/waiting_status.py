@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.pages.waiting_view import Reason
-from gatekeeper.policy.decision import Mode, QueuePosition
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, refresh_s
+from gatekeeper.policy.phase import Reason, expected_rate, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
@@ -58,8 +58,7 @@ def waiting_status_of(
 ) -> WaitingStatus:
     """The visitor's place by the store's answer, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
-    # A line that is held may move at its rate at any moment, and one that is over will not.
-    pace = state.rate_per_minute if state and state.mode is Mode.HOLD else rate
+    pace = expected_rate(state.phase, state.rate_per_minute) if state else rate
     reason = _reason(placed, state, rules=rules)
     eta = None
     if placed and reason != "full":  # there people go in as others leave, whatever the rate
@@ -86,17 +85,17 @@ def waiting_status_of(
 
 def _reason(placed: QueuePosition | None, state: RoomState | None, *, rules: Rules) -> Reason:
     """Why the visitor waits."""
-    return "reconnecting" if placed is None or state is None else reason_of(state, rules=rules)
+    return "reconnecting" if placed is None or state is None else room_reason(state, rules=rules)
 
 
-def reason_of(state: RoomState, *, rules: Rules) -> Reason:
-    """Why those wait who have a place, by what holds the line up longest."""
-    if state.mode is Mode.ENDED:
-        return "ended"
-    if state.effective_rate_per_minute == 0:
-        return "held"
-    is_full = state.mode is Mode.AUTO and 0 < rules.max_active <= state.active
-    return "full" if is_full else "line"
+def room_reason(state: RoomState, *, rules: Rules) -> Reason:
+    """Why visitors with a place wait, the same for all of them."""
+    return reason_of(
+        state.phase,
+        rate_per_minute=state.rate_per_minute,
+        active=state.active,
+        max_active=rules.max_active,
+    )
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:

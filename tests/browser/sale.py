@@ -16,7 +16,7 @@ from gatekeeper.admin import AuditLog, Watch
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.state import RoomState

@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
 from gatekeeper.admin import AuditLog, Credential
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from tests.admin import running_admin
 from tests.browser.conftest import NewPage
 from tests.browser.sale import NOW, SALE, Sale

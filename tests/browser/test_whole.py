@@ -12,7 +12,7 @@ from playwright.async_api import Page, Request, Route, expect
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.demo.shop import start_origin
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.web import stream
 from tests.browser.conftest import NewPage
 from tests.gates import TIMEOUT, Gate, running_gate

@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import PollRequest, Queue

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
 from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll

@@ -8,7 +8,8 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import (

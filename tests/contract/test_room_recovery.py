@@ -7,7 +7,8 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from gatekeeper.policy.decision import Mode, QueuePosition
+from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import (

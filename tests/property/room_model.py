@@ -7,7 +7,8 @@ bucket counts billionths in whole numbers: exact for rates that divide a microse
 
 from dataclasses import dataclass, field
 
-from gatekeeper.policy.decision import Mode, QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Left, PollRequest

@@ -28,7 +28,6 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import (
     Arrive,
     Forward,
-    Mode,
     Poll,
     RoomView,
     SlotGrant,
@@ -39,6 +38,7 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.queue import PollRequest

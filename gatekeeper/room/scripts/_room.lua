@@ -1,38 +1,42 @@
--- Shared by every script of the room: loaded in front of each, so one EVALSHA carries both.
+-- Shared part of every script of a room: loaded in front of each, so that one EVALSHA carries both.
 --
--- KEYS  1 queue     ZSET visitor -> arrival, microseconds
---       2 deadlines HASH visitor -> by when to be seen again, in tenths of a second of `present`
+-- KEYS  1 queue     ZSET visitor -> turn, microseconds; equal turns are ordered by visitor id
+--       2 deadlines HASH visitor -> deadline of the next poll, in tenths of a second of `present`
 --       3 active    ZSET visitor -> expiry of the slot
---       4 revoked   ZSET visitor -> when no token of theirs can be valid any more
---       5 spent     ZSET visitor -> when the ticket that bought their slot, or with which they
---                   left, has surely expired
---       6 replicas  ZSET replica -> when it last called
+--       4 revoked   ZSET visitor -> when the last of their tokens has expired
+--       5 spent     ZSET visitor -> when the ticket that they claimed a slot with, or left with,
+--                   has expired
+--       6 replicas  ZSET replica -> time of its last call
 --       7 state     HASH
 --
--- ARGV  begins with the epoch and the version of the newest state that the caller knows this store to
---       have said (0 0: it knows none). They are taken off here, and the scripts count from there.
+-- ARGV  begins with the epoch and the version of the newest state that the caller has received from
+--       this store (0 0: none). They are removed here; the scripts count their arguments after them.
 --
--- A visitor is in at most one of queue, active, spent and revoked. In the queue without a deadline is
--- as if it had passed. In active with one, whatever it says: expected to claim (released) or to come
--- back with the cookie (let through at once). In active without one: admitted and proven.
+-- A visitor is in at most one of queue, active, spent and revoked. A queue entry without a deadline
+-- counts as one whose deadline has passed. An active visitor with a deadline, whatever its value,
+-- is expected: released and yet to claim, or admitted on arrival and yet to return the token. An
+-- active visitor without one is admitted and confirmed.
 --
--- Cost. With a million waiting every look into a set misses the processor's caches, and each command
--- costs about as much again. So commands take many visitors at a time wherever they can, and a
--- heartbeat is one field of a hash: moving a member of a ZSET by its deadline cost three times that.
+-- Cost. With a million waiting, every lookup in a set misses the processor's caches, and each
+-- command costs about as much again. Commands therefore take many visitors at a time wherever they
+-- can, and a heartbeat is one field of a hash: moving a member of a ZSET by its deadline cost three
+-- times that.
 --
--- Numbers. DragonflyDB runs Lua 5.4 and hands scores as numbers, Redis and Valkey run 5.1 and hand
--- strings. So what comes in goes through tonumber, what goes out through fmt, products are made
--- of floats, and every score stays below 2^53. The bucket's level counts billionths of an
--- admission, so that flooring it at every call loses nothing that matters.
+-- Numbers. DragonflyDB runs Lua 5.4 and passes scores as numbers; Redis and Valkey run 5.1 and pass
+-- strings. Input goes through tonumber, output through fmt, products are made of floats, and every
+-- score stays below 2^53. The bucket's level counts billionths of an admission, so that rounding
+-- down at every call loses nothing that matters.
 
 local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local call = redis.call
 local UNIT = 1e9
+local UNLIMITED = 1e15
 local unpack_ = table.unpack or unpack
 
--- Arguments are read by this before the first write: what a script wrote stays when it fails.
--- Lua 5.1 takes 'nan' and 'inf' for numbers, and neither ever leaves a bucket it got into.
+-- Reads an argument. To be called before the first write: a script that fails keeps its earlier
+-- writes. Lua 5.1 reads 'nan' and 'inf' as numbers, and neither ever leaves a bucket that it got
+-- into.
 local function number(text)
   local n = tonumber(text)
   if not n or n - n ~= 0 then error('not a number') end
@@ -52,25 +56,28 @@ end
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
--- No pacer sleeps for so long. When none has called for longer, the store or every replica was away
--- and nobody could be seen: `present`, the clock of the deadlines, stood still. And replicas may hold
--- visitors whom they stamped meanwhile and who come before all newcomers, so that for RETURN, in
--- which every replica calls, nobody is let in.
+-- A pacer never pauses longer than LONGEST_PAUSE. After a longer pause the store or every replica
+-- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
+-- still. The replicas may also hold visitors whom they stamped meanwhile and whose turn is before
+-- all newcomers. For RETURN, in which every replica calls, no visitor is therefore admitted.
 local LONGEST_PAUSE, RETURN = 3000000, 2000000
 local present = now
 
+-- `reached` is the highest turn of which any visitor was released; the watermark is below it while
+-- other visitors of that turn still wait.
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
-  'walked', 'walked_at', 'said', 'claims_until' }
-local TEXTS = { mode = true, rate = true, configured_rate = true, message = true, said = true }
+  'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached' }
+local TEXTS = { mode = true, rate = true, configured_rate = true, message = true,
+  operator_set = true }
 
 local stored = {}
 
--- The state as a table of numbers and of TEXTS, or nil in a store that is empty or knows less than
--- its caller: it was emptied, rolled back, or failed over to a copy that lagged. What it would give
--- out now, it may have given out before. To `join` alone it shows itself as it is: '' joins, 'start'
--- is a replica that starts and so has stamped nobody.
+-- The state as a table of numbers and of TEXTS, or nil when the store is empty or older than what
+-- its caller knows: it was emptied, rolled back, or failed over to a copy that lagged. What it
+-- would admit now, it may have admitted before. Only `join` receives the state as it is: `joins` is
+-- '' for a join and 'start' for the join of a replica that starts, and so has stamped no visitor.
 local function load_state(joins)
   local raw = call('HMGET', STATE, unpack_(FIELDS))
   if not raw[1] then return nil end
@@ -88,18 +95,19 @@ local function load_state(joins)
     and (s.epoch ~= known_epoch or s.version < known_version) then
     return nil
   end
-  -- The store's clock may have stepped back behind what it once told: time never does.
+  -- The store's clock may have stepped back; the time that the room has seen never does.
   if now < s.filled_at then now = s.filled_at end
   local pause = now - s.attended_at
   if pause > LONGEST_PAUSE then
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
-    if joins ~= 'start' and s.recovering_until < now + RETURN then s.recovering_until = now + RETURN end
+    if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end
   end
   present = now - s.unattended
   return s
 end
 
--- Write back what is not as it was stored; `changed` says that the others should hear of it.
+-- Writes the fields that differ from what is stored. `changed`: the replicas have to receive the
+-- state, so its version rises.
 local function save_state(s, changed)
   if changed then s.version = s.version + 1 end
   local flat = {}
@@ -115,39 +123,39 @@ local function save_state(s, changed)
   if #flat > 0 then call('HSET', STATE, unpack_(flat)) end
 end
 
--- A deadline as it is stored, and whether one that was read has passed.
+-- A deadline as it is stored, and whether a stored one has passed.
 local function tenths(us) return fmt(math.ceil(us / 100000)) end
 
 local function has_passed(deadline)
   return (tonumber(deadline or 0) or 0) * 100000 <= present
 end
 
--- Add `first`, `second` to a flat list of pairs, as variadic commands take them.
+-- Adds `first`, `second` to a flat list of pairs, as variadic commands take them.
 local function add_pair(pairs_, first, second)
   pairs_[#pairs_ + 1] = first
   pairs_[#pairs_ + 1] = second
 end
 
--- One command for a whole list of members or pairs, which may be empty; its reply, or 0.
+-- One command for a whole list of members or pairs, which may be empty; returns its reply, or 0.
 local function for_all(command, key, list)
   if #list == 0 then return 0 end
   return call(command, key, unpack_(list))
 end
 
--- What an operator has set since the epoch began is newer than all that replicas knew before it.
-local function has_said(s, word)
-  return string.find(s.said, fmt(s.epoch) .. word .. ' ', 1, true) ~= nil
+-- What the operator has set in this epoch is newer than all that replicas knew before it.
+local function is_set_by_operator(s, setting)
+  return string.find(s.operator_set, fmt(s.epoch) .. setting .. ' ', 1, true) ~= nil
 end
 
-local function say(s, word)
-  if has_said(s, word) then return end
-  if not string.find(s.said, fmt(s.epoch), 1, true) then s.said = '' end
-  s.said = s.said .. fmt(s.epoch) .. word .. ' '
+local function note_operator_set(s, setting)
+  if is_set_by_operator(s, setting) then return end
+  if not string.find(s.operator_set, fmt(s.epoch), 1, true) then s.operator_set = '' end
+  s.operator_set = s.operator_set .. fmt(s.epoch) .. setting .. ' '
 end
 
 local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
 
--- Admissions that fell due since the last call go into the bucket, up to `burst`.
+-- Adds the admissions that fell due since the last call to the bucket, up to `burst`.
 local function refill(s, burst)
   local rate = rate_of(s)
   local elapsed = (now - s.filled_at) + 0.0
@@ -164,8 +172,15 @@ end
 
 local function whole(level) return math.floor(level / UNIT) end
 
--- End the slots whose pass or claim window ended, at most `most`; returns how many.
--- `spent_us` > 0: remember that these visitors used their ticket, for so long. That is no
+-- Takes `count` admissions: from the bucket first, then from what the operator granted.
+local function pay(s, count)
+  local by_rate = math.min(count, whole(s.level))
+  s.level = s.level - by_rate * UNIT
+  s.grants = s.grants - (count - by_rate)
+end
+
+-- Ends the slots whose pass or claim window has expired, at most `most`; returns how many.
+-- `spent_us` > 0: remember for so long that these visitors used their ticket. That is no
 -- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
   local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
@@ -183,21 +198,42 @@ local function expire_slots(s, most, spent_us)
   for_all('HDEL', DEADLINES, unclaimed)
   for_all('ZREM', ACTIVE, unclaimed)
   s.abandoned = s.abandoned + #unclaimed
-  -- Last what a full store refuses.
+  -- Last, because a full store refuses it.
   if spent_us > 0 then for_all('ZADD', SPENT, spent) end
   for_all('ZREM', ACTIVE, claimed)
   return #ended
 end
 
--- How many more may hold a slot; huge when there is no limit.
+-- How many more visitors may hold a slot; UNLIMITED when there is no limit.
 local function free_slots(max_active)
-  if max_active <= 0 then return 1e15 end
+  if max_active <= 0 then return UNLIMITED end
   local free = max_active - call('ZCARD', ACTIVE)
   if free < 0 then return 0 end
   return free
 end
 
--- After a loss: how many may still come for the slot that was theirs before it.
+-- How admission is gated now, and how many admissions are due. No other code reads the mode for
+-- that.
+--
+--   'open'    every visitor, whatever the rate and the slots
+--   'closed'  none
+--   'rate'    the whole admissions in the bucket, and those that the operator granted
+--
+-- `returning` asks for a visitor at or below the watermark whom the store does not know as
+-- released. While the store recovers from a loss the bucket is theirs alone, and the gate is closed
+-- to newcomers and to the queue; at any other time it is closed to them, and they wait in the
+-- queue.
+local function admission_gate(s, burst, returning)
+  local is_recovering = now < s.recovering_until
+  if is_recovering ~= returning then return 'closed', 0 end
+  if s.mode == 'open' and not returning then return 'open', UNLIMITED end
+  if s.mode ~= 'auto' then return 'closed', 0 end
+  refill(s, burst)
+  if returning then return 'rate', whole(s.level) end
+  return 'rate', whole(s.level) + s.grants
+end
+
+-- After a loss: how many visitors may still claim a slot that was theirs before it.
 local function claims_left(s)
   return now < s.recovering_until and math.max(s.claims_until - s.admitted, 0) or 0
 end

@@ -1,20 +1,23 @@
--- advance: release what is due from the head of the line, after sweeping those who left.
+-- advance: sweeps visitors whose deadline has passed, and releases what is due from the head of the
+-- queue.
 --
--- ARGV  1 replica ('' for an operator, who is none)   2 burst   3 max_active (0: no limit)   4 claim_timeout, microseconds
---       5 how long a spent ticket is remembered   6 most releases   7 most swept
+-- ARGV  1 replica ('' for an operator)   2 burst   3 max_active (0: no limit)   4 claim_timeout,
+--       microseconds   5 how long a spent ticket is remembered   6 most releases   7 most swept
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
---       due, else '0'; 'behind' when the store knows less than the caller.
+--       due, else '0'; 'behind' when the store is older than what the caller knows.
 --
--- Guarantee. Releases strictly by arrival, never beyond rate, burst, grants and slots, and never
--- someone whose deadline has passed. The watermark only rises. Any number of replicas may call it
--- at any time: what one took is gone for the others. However many ghosts there are, one call ends
--- with about `most swept` of them, and what is left is the next one's.
+-- Guarantee. Releases in the order of turns, within rate, burst, grants and slots, and no visitor
+-- whose deadline has passed. The watermark only rises, and every visitor in the queue at or below
+-- it has been released: while one of several visitors of a turn still waits, it stays one short of
+-- that turn. So tied turns neither exceed what is due nor stall, and the watermark does not split
+-- them. Any number of replicas may call at any time: what one released is gone for the others. One
+-- call ends after about `most swept` absent visitors, and leaves the rest to the next.
 
 local replica, burst, max_active = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local claim_us, spent_us = number(ARGV[4]), number(ARGV[5])
 local most_released, most_swept = number(ARGV[6]), number(ARGV[7])
-local REPLICA_FORGOTTEN_AFTER = 5000000
--- All replicas together look at the whole line once in LAP, at every call at least at LEAST.
+local REPLICA_EXPIRES_AFTER = 5000000
+-- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
 local CHUNK = 100
 
@@ -23,31 +26,31 @@ if not s then return { 'behind' } end
 refill(s, burst)
 local is_full = false
 if replica ~= '' then
-  local said = redis.pcall('ZADD', REPLICAS, fmt(now), replica)
-  is_full = type(said) == 'table' and said.err ~= nil
+  local reply = redis.pcall('ZADD', REPLICAS, fmt(now), replica)
+  is_full = type(reply) == 'table' and reply.err ~= nil
   s.attended_at = now
 end
 -- Removals first: at maxmemory they still work, and make room.
-call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_FORGOTTEN_AFTER))
+call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_EXPIRES_AFTER))
 call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 
--- How many are to be released by this call.
+-- How this call is gated, and how many visitors it may release.
 local function count_due()
-  if now < s.recovering_until then return 0 end
-  if s.mode == 'open' then return most_released end
-  if s.mode ~= 'auto' then return 0 end
-  return math.min(whole(s.level) + s.grants, free_slots(max_active), most_released)
+  local gate, due = admission_gate(s, burst, false)
+  if gate == 'rate' and due > 0 then due = math.min(due, free_slots(max_active)) end
+  return gate, math.min(due, most_released)
 end
 
--- Walk on along the line, at the pace at which a lap takes LAP, and not so far where many are to be
--- released. Returns how many were swept, and whether more are due than one call may look at. A full
--- store does not keep how far we came, so there the clock says where to look.
-local function walk()
+-- Sweeps the next stretch of the queue, at the pace at which a lap takes LAP, and less of it where
+-- many are to be released. Returns how many were swept, and whether more is due than one call may
+-- look at. A full store does not keep the index, so there the clock chooses the stretch.
+local function sweep()
   local waiting = call('ZCARD', QUEUE)
-  local owed = math.min(now - s.walked_at, LAP) / LAP * waiting
-  local stretch = math.floor(math.max(math.min(owed, most_swept - count_due()), LEAST))
-  local from = s.walked
+  local owed = math.min(now - s.swept_at, LAP) / LAP * waiting
+  local _, due = count_due()
+  local stretch = math.floor(math.max(math.min(owed, most_swept - due), LEAST))
+  local from = s.sweep_index
   if waiting <= stretch or from >= waiting then
     from = 0
   elseif is_full then
@@ -64,54 +67,57 @@ local function walk()
     for_all('ZREM', QUEUE, absent)
   end
   s.abandoned = s.abandoned + #absent
-  s.walked = from + #looked - #absent
-  s.walked_at = now
+  s.sweep_index = from + #looked - #absent
+  s.swept_at = now
   local behind = owed - #looked
-  if behind > 0 then s.walked_at = now - math.floor(behind / (waiting - #absent) * LAP) end
+  if behind > 0 then s.swept_at = now - math.floor(behind / (waiting - #absent) * LAP) end
   return #absent, owed > most_swept
 end
 
-local swept, is_behind = walk()
+local swept, is_behind = sweep()
 local most_ended = math.max(most_swept - swept, LEAST)
 local ended = expire_slots(s, most_ended, spent_us)
 is_behind = is_behind or ended == most_ended
 
-local due = count_due()
+local gate, due = count_due()
 
--- Ghosts at the head that the walk has not come to are passed over, and not too many either.
+-- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
+-- number.
 local most_passed = math.max(most_ended - ended, LEAST)
-local released, passed_over = 0, 0
+local released, passed_over, reached = 0, 0, nil
 local slot_until = fmt(now + claim_us)
 while released < due and passed_over < most_passed do
   local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
-  local ghosts, slots, taken, last = {}, {}, 0, nil
+  local absent, slots, taken, last = {}, {}, 0, nil
   for i = 1, #heads do
     if released >= due then break end
     taken = i
     if has_passed(deadlines[i]) then
-      ghosts[#ghosts + 1] = heads[i]
+      absent[#absent + 1] = heads[i]
     else
       last = heads[i]
       add_pair(slots, slot_until, last)
       released = released + 1
     end
   end
-  if last then s.watermark = math.max(s.watermark, score(QUEUE, last)) end
+  if last then reached = score(QUEUE, last) end
   for_all('ZADD', ACTIVE, slots)
-  for_all('HDEL', DEADLINES, ghosts)
+  for_all('HDEL', DEADLINES, absent)
   call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
-  s.abandoned = s.abandoned + #ghosts
-  passed_over = passed_over + #ghosts
+  s.abandoned = s.abandoned + #absent
+  passed_over = passed_over + #absent
+end
+if reached then
+  local next_ = call('ZRANGE', QUEUE, 0, 0)[1]
+  local is_tied = next_ and score(QUEUE, next_) == reached
+  s.watermark = math.max(s.watermark, is_tied and reached - 1 or reached)
+  s.reached = math.max(s.reached, reached)
 end
 is_behind = is_behind or passed_over >= most_passed or released >= most_released
-s.walked = math.max(s.walked - released - passed_over, 0)
-if s.mode == 'auto' then
-  local by_rate = math.min(released, whole(s.level))
-  s.level = s.level - by_rate * UNIT
-  s.grants = s.grants - (released - by_rate)
-end
+s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
+if gate == 'rate' then pay(s, released) end
 s.released = s.released + released
 save_state(s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)

@@ -1,15 +1,15 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
 -- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds   4 'start' when
---       this call is a replica's start, else ''   then the state that the caller knows, if it does:
+--       this call is a replica's start, else ''   then the state that the caller knows, if any:
 --       5 mode  6 rate  7 watermark  8 last arrival  9 grants  10 arrived  11 released  12 admitted
---       13 abandoned  14 message  15 how many are expected to come for their slot
+--       13 abandoned  14 message  15 how many are expected to claim their slot
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
--- and totals never fall, of the rest the newest wins, but for what an operator has set since. While
--- the recovery window runs nobody is released. A rate set at run time outlives restarts until the
--- configured rate itself is changed. Calling it twice changes nothing.
+-- and totals never fall; of the rest the newest wins, except for what an operator has set since.
+-- While the recovery window runs no visitor is released. A rate set at run time outlives restarts
+-- until the configured rate itself changes. Calling it twice has the effect of calling it once.
 
 local configured, burst, window, kind = ARGV[1], number(ARGV[2]), number(ARGV[3]), ARGV[4]
 
@@ -19,20 +19,20 @@ if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
-    configured_rate = configured, attended_at = now, unattended = 0, message = '', said = '',
-    walked = 0, walked_at = now, claims_until = 0 }
+    configured_rate = configured, attended_at = now, unattended = 0, message = '',
+    operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0 }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end
 
--- The store forgot, if the replica knows of a later state than the store's own: it was rolled back,
--- or born on a clock that is behind. Then a new epoch begins, so that the states before and after
--- are told apart and replicas that know still more are heard as well. (One of its own, also when
--- another such loss began from the same state: hence the fraction of a second.)
+-- The store lost data if the replica knows a later state than the store's own: it was rolled back,
+-- or born on a clock that is behind. A new epoch then begins, so that the states before and after
+-- differ and replicas that know still more are accepted as well. (Its own epoch also when another
+-- such loss began from the same state: hence the fraction of a second.)
 local function newer_than(epoch, version)
   return known_epoch > epoch or (known_epoch == epoch and known_version > version)
 end
-local news = newer_than(s.origin_epoch, s.origin_version)
+local is_newest = newer_than(s.origin_epoch, s.origin_version)
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 7, last = 8, arrived = 10, released = 11, admitted = 12,
@@ -42,12 +42,12 @@ if known_epoch > 0 and known_epoch < s.epoch then
     if value > s[field] then s[field], changed = value, true end
   end
   local grants = number(ARGV[9])
-  if news then
+  if is_newest then
     s.origin_epoch, s.origin_version = known_epoch, known_version
-    if not has_said(s, 'mode') then s.mode = ARGV[5] end
-    if not has_said(s, 'rate') then s.rate = ARGV[6] end
-    if not has_said(s, 'message') then s.message = ARGV[14] end
-    s.grants = has_said(s, 'allow') and math.max(s.grants, grants) or grants
+    if not is_set_by_operator(s, 'mode') then s.mode = ARGV[5] end
+    if not is_set_by_operator(s, 'rate') then s.rate = ARGV[6] end
+    if not is_set_by_operator(s, 'message') then s.message = ARGV[14] end
+    s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     s.level = 0
     s.claims_until = number(ARGV[12]) + number(ARGV[15])
     if now + window > s.recovering_until then s.recovering_until = now + window end
@@ -58,7 +58,7 @@ end
 if kind == 'start' and s.configured_rate ~= configured then
   refill(s, burst)
   s.rate, s.configured_rate = configured, configured
-  say(s, 'rate')
+  note_operator_set(s, 'rate')
   changed = true
 end
 if changed or s.was_unattended then save_state(s, changed) end

@@ -1,19 +1,19 @@
--- leave: visitors give back their place or slot, or have it taken.
+-- leave: visitors give back their place or slot, or an operator takes it.
 --
--- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 how long a ticket, when
---       they came with one; 0: they may hold a pass   3… visitors
--- Reply the state, then a string a visitor: '1' held a slot, '0' a place, '2' neither; 'behind'
---       when the store knows less than the caller.
+-- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 the same for a ticket,
+--       when they hold one; 0: they may hold a pass   3… visitors
+-- Reply the state, then a string for each visitor: '1' held a slot, '0' a place, '2' neither;
+--       'behind' when the store is older than what the caller knows.
 --
--- Guarantee. From now on no token of theirs is honoured, and the slot is free at once. Who came
--- with a ticket and holds no slot has spent it, and is no revocation: tickets are honoured by the
--- store alone, so nobody else has to remember those who come and go.
+-- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A visitor who
+-- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
+-- tickets, so the replicas need not remember these visitors.
 
 local pass_us, ticket_us = number(ARGV[1]), number(ARGV[2])
 
 local s = load_state()
 if not s then return { 'behind' } end
-local answers = {}
+local results = {}
 for i = 3, #ARGV do
   local visitor = ARGV[i]
   -- First what a full store refuses: no slot is given back whose pass would still count.
@@ -31,9 +31,9 @@ for i = 3, #ARGV do
   local slot = call('ZREM', ACTIVE, visitor)
   call('HDEL', DEADLINES, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
-  answers[#answers + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
+  results[#results + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end
 save_state(s, true)
 local reply = reply_with(s)
-for i = 1, #answers do reply[#reply + 1] = answers[i] end
+for i = 1, #results do reply[#reply + 1] = results[i] end
 return reply

@@ -1,22 +1,22 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
 -- ARGV  visitor, expiry in microseconds, visitor, expiry …
--- Reply the state, then a string a visitor: '1' holds the slot, '2' revoked; 'behind' when the
---       store knows less than the caller.
+-- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
+--       the store is older than what the caller knows.
 --
--- Guarantee. Whoever holds a valid pass is counted, also in a store that lost everything. A slot
--- is never shortened. Touching a revoked visitor brings nothing back.
+-- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything. A slot
+-- is never shortened. A touch restores nothing that was revoked.
 
 for i = 1, #ARGV, 2 do number(ARGV[i + 1]) end
 
 local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
-local answers = {}
+local results = {}
 for i = 1, #ARGV, 2 do
   local visitor, expiry = ARGV[i], tonumber(ARGV[i + 1])
   if (score(REVOKED, visitor) or 0) > now then
-    answers[#answers + 1] = '2'
+    results[#results + 1] = '2'
   else
     local held = score(ACTIVE, visitor)
     if not held or held < expiry then call('ZADD', ACTIVE, fmt(expiry), visitor) end
@@ -24,10 +24,10 @@ for i = 1, #ARGV, 2 do
     call('ZREM', QUEUE, visitor)
     call('ZREM', SPENT, visitor)
     if not held then changed = true end
-    answers[#answers + 1] = '1'
+    results[#results + 1] = '1'
   end
 end
 if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
-for i = 1, #answers do reply[#reply + 1] = answers[i] end
+for i = 1, #results do reply[#reply + 1] = results[i] end
 return reply

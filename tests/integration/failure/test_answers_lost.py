@@ -8,7 +8,7 @@ from yarl import URL
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.room.operator import Operator
 from tests.integration.replicas.replica_group import (
     Replica,

@@ -11,7 +11,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from tests.builders import SECRET
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings

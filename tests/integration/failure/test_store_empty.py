@@ -6,7 +6,7 @@ from itertools import pairwise
 import redis
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
 from gatekeeper.web.admission import Deny

@@ -4,7 +4,7 @@ as those know it who come from Cloudflare Waiting Room."""
 import asyncio
 from pathlib import Path
 
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from tests.gates import HTML, GateStarter
 
 

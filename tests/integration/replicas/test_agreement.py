@@ -11,7 +11,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room import replica as room_replica
 from gatekeeper.room.operator import Operator

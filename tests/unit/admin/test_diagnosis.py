@@ -9,7 +9,7 @@ from gatekeeper.admin.diagnosis import Facts, Statement, statements
 from gatekeeper.admin.samples import Reading
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures

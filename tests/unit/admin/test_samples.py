@@ -17,7 +17,7 @@ from gatekeeper.admin.samples import (
     sample,
 )
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures, Served
 

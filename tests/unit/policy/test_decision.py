@@ -16,7 +16,6 @@ from gatekeeper.policy.decision import (
     EnterWithoutStore,
     Forward,
     KeepWaiting,
-    Mode,
     Poll,
     QueuePosition,
     Refuse,
@@ -31,6 +30,7 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 

@@ -3,7 +3,8 @@
 import pytest
 
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.policy.decision import Mode, QueuePosition
+from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.waiting_status import waiting_status_of

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode, QueuePosition
+from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339, waiting_status_of
 from tests.builders import TICKET, room_state

@@ -1,0 +1,57 @@
+"""What the queue is ordered by.
+
+Rules. A ticket has an arrival (when the visitor came) and a turn (their number in the queue). Both
+are microseconds of the store's clock, below 2^53. "In line since", waits, the jitter of polls and
+the age of a first ticket use the arrival. The queue, the watermark, returns, spent tickets and
+recovery use the turn. First come, first served means that the two are equal; the ticket then leaves
+the turn out.
+
+A strategy is an `Ordering`: a pure function from a visitor and their arrival to a turn, the same on
+every replica and for ever, so that a store that lost everything gets the queue back from the
+tickets. A drawn order is one more strategy: below the start of the sale
+`turn = f(seed, visitor id)`, from the start on the arrival.
+
+Two turns may be equal; then the visitor id orders them (the store's ZSET does so by its bytes). A
+watermark covers every visitor of a turn or none of them: see `is_released` and `advance.lua`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from gatekeeper.policy.tokens import Token, VisitorId
+
+
+class Ordering(Protocol):
+    """The order of one room's queue."""
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        """The turn of a visitor whose ticket names none; 0 ≤ turn < 2^53."""
+        ...
+
+
+class ArrivalOrder:
+    """First come, first served."""
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+        return arrival_us
+
+
+ARRIVAL_ORDER: Final = ArrivalOrder()
+
+
+def turn_of(token: Token, ordering: Ordering) -> int:
+    """The turn of the token's holder: the one that the token names, else that of the order."""
+    if token.own_turn_us is not None:
+        return token.own_turn_us
+    return ordering.turn_us(token.visitor, token.arrival_us)
+
+
+def is_released(turn_us: int, watermark_us: int) -> bool:
+    """Whether every visitor of this turn who was in the queue has been released.
+
+    A release may take only some of several visitors with one turn. The watermark then stays one
+    microsecond short of that turn until the last of them is released: the turn is not released for
+    any of them, and those who were learn it from the store.
+    """
+    return turn_us <= watermark_us

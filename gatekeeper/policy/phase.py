@@ -1,0 +1,98 @@
+"""What a room does now, at which rate its queue moves, and why its visitors wait.
+
+Rules. Pure. The operator's mode comes first; `auto` leaves the room to its schedule. Without an
+event the schedule is `RUNNING` at all times, so that only `running`, `held`, `open` and `ended`
+occur. An event adds `prequeue` and `draw` by passing another `scheduled` phase; nothing else here
+changes.
+
+    mode    phase
+    auto    the scheduled one
+    hold    held
+    open    open
+    ended   ended
+
+    phase      admits                          rate of the queue    reason
+    prequeue   no visitor                      0                    held
+    draw       no visitor                      0                    held
+    running    by rate, grants and slots       the room's           line; full; held at rate 0
+    held       no visitor                      0                    held
+    open       every visitor                   the room's           line; held at rate 0
+    ended      no visitor                      0                    ended
+
+The store gates admissions by the same table: `admission_gate` in `room/scripts/_room.lua`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, assert_never
+
+
+class Mode(StrEnum):
+    """The operator's setting."""
+
+    AUTO = "auto"  # by schedule, rate, burst and slots
+    HOLD = "hold"  # no visitor is released, whatever was granted
+    OPEN = "open"  # every visitor is admitted
+    ENDED = "ended"  # no visitor is released, as in HOLD, and pages say that the sale is over
+
+
+class Phase(StrEnum):
+    """What a room does now."""
+
+    PREQUEUE = "prequeue"
+    DRAW = "draw"
+    RUNNING = "running"
+    HELD = "held"
+    OPEN = "open"
+    ENDED = "ended"
+
+
+# Why a visitor waits. `full`: every slot is held. `reconnecting`: the store is unreachable.
+Reason = Literal["line", "held", "full", "ended", "reconnecting"]
+
+
+def phase_of(mode: Mode, *, scheduled: Phase = Phase.RUNNING) -> Phase:
+    """The phase by the operator's mode, and by the schedule where the mode leaves it to that."""
+    # By identity: hashing an enum member takes longer than all of these, and every poll asks.
+    if mode is Mode.AUTO:
+        return scheduled
+    if mode is Mode.HOLD:
+        return Phase.HELD
+    if mode is Mode.OPEN:
+        return Phase.OPEN
+    if mode is Mode.ENDED:
+        return Phase.ENDED
+    assert_never(mode)
+
+
+def is_moving(phase: Phase) -> bool:
+    """Whether visitors are released in this phase."""
+    return phase is Phase.RUNNING or phase is Phase.OPEN
+
+
+def effective_rate(phase: Phase, rate_per_minute: float) -> float:
+    """The rate that the queue can expect, per minute: 0 while no visitor is released."""
+    return rate_per_minute if is_moving(phase) else 0.0
+
+
+def expected_rate(phase: Phase, rate_per_minute: float) -> float:
+    """The rate for which polls are paced, per minute.
+
+    A held queue may move at its rate at any moment; a queue that has ended will not move.
+    """
+    return 0.0 if phase is Phase.ENDED else rate_per_minute
+
+
+def is_full(phase: Phase, *, active: int, max_active: int) -> bool:
+    """Whether slots hold the queue up: each is held, and this phase counts them. 0: no limit."""
+    return phase is Phase.RUNNING and 0 < max_active <= active
+
+
+def reason_of(phase: Phase, *, rate_per_minute: float, active: int, max_active: int) -> Reason:
+    """Why visitors with a place wait, by what holds the queue up longest."""
+    if phase is Phase.ENDED:
+        return "ended"
+    if effective_rate(phase, rate_per_minute) == 0:
+        return "held"
+    return "full" if is_full(phase, active=active, max_active=max_active) else "line"
