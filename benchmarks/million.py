@@ -116,7 +116,7 @@ class Room:
         """Newcomers, who wait: their arrivals, in order."""
         visitors = [new_visitor_id() for _ in range(count)]
         answers = await asyncio.gather(*map(self.queue.arrive, visitors))
-        return {v: each.arrival_us for v, each in zip(visitors, answers, strict=True)}
+        return {v: each.turn_us for v, each in zip(visitors, answers, strict=True)}
 
     async def close(self) -> None:
         await self.queue.close()

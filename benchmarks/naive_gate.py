@@ -101,7 +101,7 @@ class Naive:
         claims = {
             "aud": self.rules.room,
             "sub": visitor,
-            "arr": standing.arrival_us,
+            "arr": standing.turn_us,
             "iat": round(now_s, 3),
             "exp": round(now_s + self.rules.ticket_life_s, 3),
         }
@@ -121,7 +121,7 @@ class Naive:
             "eta_seconds": eta,
             "rate_per_minute": rate,
             "refresh_seconds": refresh_s(standing.ahead, rate_per_minute=rate, rules=self.rules),
-            "arrived_at": rfc3339(standing.arrival_us / 1e6),
+            "arrived_at": rfc3339(standing.turn_us / 1e6),
         }
 
 

@@ -173,7 +173,7 @@ async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
         visitors = [new_visitor_id() for _ in range(1000)]
         standings = await asyncio.gather(*map(queue.arrive, visitors))
         line += [
-            (visitor, standing.arrival_us)
+            (visitor, standing.turn_us)
             for visitor, standing in zip(visitors, standings, strict=True)
             if isinstance(standing, QueuePosition)
         ]

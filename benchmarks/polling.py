@@ -108,7 +108,7 @@ async def _line_up(rig: Rig) -> list[tuple[VisitorId, int]]:
             batch = [new_visitor_id() for _ in range(BATCH_LIMIT)]
             placed = await asyncio.gather(*map(queue.arrive, batch))
             visitors += [
-                (visitor, place.arrival_us) for visitor, place in zip(batch, placed, strict=True)
+                (visitor, place.turn_us) for visitor, place in zip(batch, placed, strict=True)
             ]
     finally:
         await queue.close()

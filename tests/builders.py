@@ -13,7 +13,7 @@ from pathlib import Path
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Mode
+from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import (
     Keyring,
     Pass,

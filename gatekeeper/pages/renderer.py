@@ -29,13 +29,12 @@ from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import Form, WaitingPage, WaitingTemplate
 from gatekeeper.pages.waiting_view import (
     DEFAULT_TITLE,
-    Reason,
     WaitingView,
     WaitRange,
     wait_range,
 )
 
-__all__ = ["DEFAULT_TITLE", "Page", "Pages", "Reason", "WaitRange", "WaitingView", "wait_range"]
+__all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_range"]
 
 WAITING = "waiting.html"
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"

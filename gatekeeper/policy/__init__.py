@@ -1,11 +1,11 @@
 """What the gate decides and computes. Pure: no I/O, no clock, no state shared between requests.
 
-    decision   what happens to a request that carries this token, and which token it leaves with
-    phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
-    ordering   what the queue is ordered by, and what a watermark has released
-    pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
-    rules      a room's limits and time spans as numbers, derived from its configuration
-    routing    which room a request belongs to
-    tokens     tickets and passes: claims, signing, verification, visitor ids
-    numbers    the check of numbers that pass through JSON, Lua and doubles
+decision   what happens to a request that carries this token, and which token it leaves with
+phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
+ordering   what the queue is ordered by, and what a watermark has released
+pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
+rules      a room's limits and time spans as numbers, derived from its configuration
+routing    which room a request belongs to
+tokens     tickets and passes: claims, signing, verification, visitor ids
+numbers    the check of numbers that pass through JSON, Lua and doubles
 """

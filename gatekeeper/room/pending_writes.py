@@ -34,8 +34,8 @@ class PendingWrites:
         self._touched: dict[VisitorId, int] = {}
         self._revoked: set[VisitorId] = set()
 
-    def add_stamped(self, visitor: VisitorId, *, arrival_us: int) -> None:
-        self._stamped.append(PollRequest(visitor, arrival_us, has_pass=False, by_proxy=True))
+    def add_stamped(self, visitor: VisitorId, *, turn_us: int) -> None:
+        self._stamped.append(PollRequest(visitor, turn_us, has_pass=False, by_proxy=True))
 
     def touched(self, visitor: VisitorId, *, until_us: int) -> None:
         if len(self._touched) < _MOST or visitor in self._touched:

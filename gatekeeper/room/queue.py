@@ -46,7 +46,7 @@ class PollRequest(NamedTuple):
     """
 
     visitor: VisitorId
-    arrival_us: int
+    turn_us: int
     has_pass: bool
     by_proxy: bool = False
     connected: bool = False
@@ -215,10 +215,10 @@ class Queue:
             *visitors,
         )
         return [
-            SlotGrant(int(arrival), confirmed=False)
+            SlotGrant(int(turn), confirmed=False)
             if ahead == b"in"
-            else QueuePosition(int(arrival), int(ahead))
-            for arrival, ahead in zip(*[iter(rest)] * 2, strict=True)
+            else QueuePosition(int(turn), int(ahead))
+            for turn, ahead in zip(*[iter(rest)] * 2, strict=True)
         ]
 
     async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
@@ -231,11 +231,11 @@ class Queue:
             str(rules.burst),
             str(rules.max_active),
             "".join([asking.letter for asking in batch]),
-            "".join([f"{asking.arrival_us:016d}" for asking in batch]),
+            "".join([f"{asking.turn_us:016d}" for asking in batch]),
             *[asking.visitor for asking in batch],
         )
         return [
-            _standing(answer, asking.arrival_us) for answer, asking in zip(rest, batch, strict=True)
+            _standing(answer, asking.turn_us) for answer, asking in zip(rest, batch, strict=True)
         ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int]]) -> list[bool]:
@@ -274,14 +274,14 @@ class Queue:
         return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
 
 
-def _standing(answer: bytes | int, arrival_us: int) -> Standing:
+def _standing(answer: bytes | int, turn_us: int) -> Standing:
     match answer:
         case b"in":
-            return SlotGrant(arrival_us, confirmed=True)
-        case b"gone":
+            return SlotGrant(turn_us, confirmed=True)
+        case b"void":
             return VoidToken()
         case int(ahead):
-            return QueuePosition(arrival_us, ahead)
+            return QueuePosition(turn_us, ahead)
         case _:
             raise StoreError("the store gave an answer that is not ours")
 

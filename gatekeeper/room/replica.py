@@ -183,7 +183,7 @@ class RoomReplica:
         """Their arrival, microseconds, behind all who were released; the store is told later."""
         came_us, released_us = round(came_s * 1_000_000), self.view.decisive.watermark_us
         self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
-        self._missed.add_stamped(visitor, arrival_us=self._last_stamp_us)
+        self._missed.add_stamped(visitor, turn_us=self._last_stamp_us)
         return self._last_stamp_us
 
     def take_share(self) -> bool:

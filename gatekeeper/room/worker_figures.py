@@ -128,6 +128,6 @@ def _count(value: object) -> int:
 
 
 def _seconds(value: object) -> float:
-    if not is_exact_count(value):
+    if not is_exact_number(value):
         raise ValueError("expected seconds")
     return value

@@ -36,6 +36,7 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
+from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
@@ -110,10 +111,10 @@ class Admission:
         match decision:
             case Arrive():
                 return await self._arrive()
-            case Poll(visitor=visitor, arrival_us=arrival_us):
+            case Poll(visitor=visitor, turn_us=turn_us):
                 assert held is not None
                 has_pass = isinstance(held, Pass)
-                standing = await room.poll(PollRequest(visitor, arrival_us, has_pass=has_pass))
+                standing = await room.poll(PollRequest(visitor, turn_us, has_pass=has_pass))
                 if not isinstance(standing, VoidToken):
                     return self._outcome(standing, held)
                 return await self._arrive() if newcomers else _VOID
@@ -127,12 +128,12 @@ class Admission:
         """
         room = self.room
         match decide(ticket, room.view.decisive, rules=room.rules, now_s=self.now_s()):
-            case Poll(visitor=visitor, arrival_us=arrival_us):
+            case Poll(visitor=visitor, turn_us=turn_us):
                 return await room.poll(
-                    PollRequest(visitor, arrival_us, has_pass=False, connected=True)
+                    PollRequest(visitor, turn_us, has_pass=False, connected=True)
                 )
             case EnterWithoutStore():
-                return SlotGrant(ticket.arrival_us, confirmed=True)
+                return SlotGrant(self._turn_us(ticket), confirmed=True)
             case KeepWaiting():
                 return None
             case _:  # revoked
@@ -168,7 +169,7 @@ class Admission:
         match token:
             case Pass():
                 if not isinstance(held, Pass):
-                    self._count_wait(standing)
+                    self._count_wait(token)
                 return Admit(token, changed=token is not held)
             case Ticket():
                 placed = standing if isinstance(standing, QueuePosition) else None
@@ -178,10 +179,12 @@ class Admission:
             case _:
                 assert_never(token)
 
-    def _count_wait(self, standing: Standing) -> None:
-        if isinstance(standing, SlotGrant):
-            waited_s = self.now_s() - standing.arrival_us / 1_000_000
-            metrics.waits.observe(max(waited_s, 0.0), self.config.name)
+    def _count_wait(self, pass_: Pass) -> None:
+        waited_s = self.now_s() - pass_.arrival_us / 1_000_000
+        metrics.waits.observe(max(waited_s, 0.0), self.config.name)
+
+    def _turn_us(self, ticket: Ticket) -> int:
+        return turn_of(ticket, self.room.view.decisive.ordering)
 
     def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
         """`newcomer`: the store was asked for them, and nobody knows whether it heard."""
@@ -192,7 +195,7 @@ class Admission:
             case EnterWithoutStore(ticket=ticket):
                 if ticket is None:
                     return self._enter_unasked(newcomer or self._newcomer())
-                granted = SlotGrant(ticket.arrival_us, confirmed=True)
+                granted = SlotGrant(self._turn_us(ticket), confirmed=True)
                 return self._told_later(self._concluded(ticket.visitor, granted, ticket))
             case EnterByShare() if self.room.take_share():
                 return self._enter_unasked(newcomer or self._newcomer())
@@ -202,7 +205,11 @@ class Admission:
                 if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
                     return Wait(ticket, None, changed=False)
                 fresh = ticket_of(
-                    ticket.visitor, arrival_us=ticket.arrival_us, rules=rules, now_s=now_s
+                    ticket.visitor,
+                    arrival_us=ticket.arrival_us,
+                    turn_us=ticket.own_turn_us,
+                    rules=rules,
+                    now_s=now_s,
                 )
                 return Wait(fresh, None, changed=True)
             case Refuse(reason=reason):

@@ -30,6 +30,7 @@ import structlog
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
@@ -154,7 +155,7 @@ class Broadcast:
             stream.due_s += self._rules.longest_poll_interval_s * random.uniform(0.3, 1)  # noqa: S311
         stream.ends_s = now_s + self._rules.stream_life_s * random.uniform(0.8, 1)  # noqa: S311
         self.streams.add(stream)
-        self._nearest_us = min(self._nearest_us, stream.ticket.arrival_us)
+        self._nearest_us = min(self._nearest_us, self._turn_us(stream.ticket))
         if self._task is None:
             self._told_through_us = self._view.decisive.watermark_us
             self._task = asyncio.create_task(self._speak(), name=f"streams {self._rules.room}")
@@ -195,7 +196,10 @@ class Broadcast:
     def _is_due(self, ticket: Ticket) -> bool:
         """Below the watermark: released, or away at their turn and let in as the rate allows.
         Only a heartbeat can tell."""
-        return ticket.arrival_us <= self._view.decisive.watermark_us
+        return is_released(self._turn_us(ticket), self._view.decisive.watermark_us)
+
+    def _turn_us(self, ticket: Ticket) -> int:
+        return turn_of(ticket, self._view.decisive.ordering)
 
     def _tell_released(self) -> None:
         """Tell those whom the watermark passed while they were connected."""
@@ -203,14 +207,14 @@ class Broadcast:
         self._told_through_us = watermark_us
         if watermark_us <= through_us or watermark_us < self._nearest_us:
             return
-        arrivals = []
+        turns = []
         for stream in tuple(self.streams):
-            arrival_us = stream.ticket.arrival_us
-            if through_us < arrival_us <= watermark_us:
+            turn_us = self._turn_us(stream.ticket)
+            if through_us < turn_us <= watermark_us:
                 stream.end(_ADMITTED)
-            elif arrival_us > watermark_us:
-                arrivals.append(arrival_us)
-        self._nearest_us = min(arrivals, default=watermark_us)
+            elif turn_us > watermark_us:
+                turns.append(turn_us)
+        self._nearest_us = min(turns, default=watermark_us)
 
     async def _tick(self) -> None:
         now_s = asyncio.get_running_loop().time()

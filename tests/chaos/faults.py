@@ -53,16 +53,19 @@ FAULTS = {
     "who returns goes to the end": Fault(
         _ORDER,
         _SCRIPTS + "poll.lua",
-        "call('ZADD', QUEUE, fmt(arrival), visitor)",
+        "call('ZADD', QUEUE, fmt(turn), visitor)",
         "s.last = s.last + 1 call('ZADD', QUEUE, fmt(s.last), visitor)",
     ),
     "a loss is not recovered from": Fault(
-        _ORDER, _SCRIPTS + "advance.lua", "if now < s.recovering_until then", "if false then"
+        _ORDER,
+        _SCRIPTS + "_room.lua",
+        "local is_recovering = now < s.recovering_until",
+        "local is_recovering = false",
     ),
     "a held line moves on": Fault(
         MOVED_WHILE_HELD,
-        _SCRIPTS + "advance.lua",
-        "if s.mode ~= 'auto' then return 0 end",
+        _SCRIPTS + "_room.lua",
+        "if s.mode ~= 'auto' then return 'closed', 0 end",
         "",
     ),
     "the watermark is forgotten": Fault(

@@ -27,7 +27,7 @@ from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
-_MOMENTS = ("filled_at", "recovering_until", "walked_at")
+_MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas")
 _HASHES = ("deadlines", "state")
 
@@ -210,7 +210,7 @@ async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
 
 async def poll(replica: Replica, answers: Responses) -> dict[str, Standing]:
     standings = await asyncio.gather(
-        *[replica.queue.poll(asking(name, each.arrival_us)) for name, each in answers.items()]
+        *[replica.queue.poll(asking(name, each.turn_us)) for name, each in answers.items()]
     )
     return dict(zip(answers, standings, strict=True))
 
@@ -223,8 +223,8 @@ def entered(answers: dict[str, SlotGrant | QueuePosition] | dict[str, Standing])
     return [name for name, answer in answers.items() if isinstance(answer, SlotGrant)]
 
 
-def asking(name: str, arrival_us: int, *, has_pass: bool = False) -> PollRequest:
-    return PollRequest(VisitorId(name), arrival_us, has_pass)
+def asking(name: str, turn_us: int, *, has_pass: bool = False) -> PollRequest:
+    return PollRequest(VisitorId(name), turn_us, has_pass)
 
 
 def _short(key: str) -> str:
@@ -237,7 +237,7 @@ async def enter(replica: Replica, name: str) -> int:
     assert isinstance(answer, QueuePosition)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(asking(name, answer.arrival_us)) == SlotGrant(
-        answer.arrival_us, confirmed=True
+    assert await replica.queue.poll(asking(name, answer.turn_us)) == SlotGrant(
+        answer.turn_us, confirmed=True
     )
-    return answer.arrival_us
+    return answer.turn_us

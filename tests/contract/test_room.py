@@ -26,7 +26,7 @@ async def at_once(replicas: Sequence[Replica]) -> int:
 async def test_arrivals_are_unique_and_rise_in_the_order_of_one_call(open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(100))
-    arrivals = [each.arrival_us for each in answers.values()]
+    arrivals = [each.turn_us for each in answers.values()]
     assert arrivals == sorted(set(arrivals))
     assert list(answers.values()) == [
         QueuePosition(arrival_us, ahead) for ahead, arrival_us in enumerate(arrivals)
@@ -39,12 +39,12 @@ async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_
         *[arrive(each, crowd(50, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
     everyone = sorted(
-        (each for group in groups for each in group.values()), key=lambda each: each.arrival_us
+        (each for group in groups for each in group.values()), key=lambda each: each.turn_us
     )
-    assert len({each.arrival_us for each in everyone}) == 200
+    assert len({each.turn_us for each in everyone}) == 200
     assert [each.ahead for each in everyone if isinstance(each, QueuePosition)] == list(range(200))
     for group in groups:
-        arrivals = [each.arrival_us for each in group.values()]
+        arrivals = [each.turn_us for each in group.values()]
         assert arrivals == sorted(arrivals)
 
 
@@ -63,8 +63,8 @@ async def test_an_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -
     before = await replica.look()
     answers = await arrive(replica, ["ann"])
     after = await replica.look()
-    assert before.now_us <= answers["ann"].arrival_us <= after.now_us
-    assert after.last_arrival_us == answers["ann"].arrival_us
+    assert before.now_us <= answers["ann"].turn_us <= after.now_us
+    assert after.last_arrival_us == answers["ann"].turn_us
 
 
 async def test_an_arrival_of_sixteen_digits_is_kept_to_the_last(
@@ -124,9 +124,9 @@ async def test_one_who_went_straight_through_is_unproven_until_they_come_back(
 ) -> None:
     replica = await open_room()
     answers = await arrive(replica, ["ann"])
-    assert answers["ann"] == SlotGrant(answers["ann"].arrival_us, confirmed=False)
-    again = await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
-    assert again == SlotGrant(answers["ann"].arrival_us, confirmed=True)
+    assert answers["ann"] == SlotGrant(answers["ann"].turn_us, confirmed=False)
+    again = await replica.queue.poll(asking("ann", answers["ann"].turn_us, has_pass=True))
+    assert again == SlotGrant(answers["ann"].turn_us, confirmed=True)
     assert (await replica.look()).admitted_total == 1
 
 
@@ -137,7 +137,7 @@ async def test_nobody_goes_straight_through_while_others_wait(
     await arrive(replica, crowd(4))
     await ground.pass_time(35)
     answers = await arrive(replica, ["late"])
-    assert answers["late"] == QueuePosition(answers["late"].arrival_us, 1)
+    assert answers["late"] == QueuePosition(answers["late"].turn_us, 1)
 
 
 async def test_the_bucket_saves_up_no_more_than_burst(ground: Ground, open_room: Open) -> None:
@@ -153,7 +153,7 @@ async def test_replicas_that_call_at_once_never_exceed_the_bucket(open_room: Ope
         *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
     everyone = [each for group in groups for each in group.values()]
-    in_order = sorted(everyone, key=lambda each: each.arrival_us)
+    in_order = sorted(everyone, key=lambda each: each.turn_us)
     assert [isinstance(each, SlotGrant) for each in in_order] == [True] * 7 + [False] * 93
 
 
@@ -179,7 +179,7 @@ async def test_releases_follow_the_order_of_arrival(open_room: Open) -> None:
     await replicas[0].allow(20)
     assert await at_once(replicas) == 20
     state = await replicas[0].look()
-    assert state.watermark_us == answers["v0019"].arrival_us
+    assert state.watermark_us == answers["v0019"].turn_us
     standings = await poll(replicas[1], answers)
     assert entered(standings) == crowd(50)[:20]
     assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
@@ -215,7 +215,7 @@ async def test_arrivals_polls_and_releases_at_once_admit_no_more_than_is_due(
     async def visit(replica: Replica, name: str) -> Standing:
         answer = await replica.queue.arrive(VisitorId(name))
         await replica.released()
-        return await replica.queue.poll(asking(name, answer.arrival_us))
+        return await replica.queue.poll(asking(name, answer.turn_us))
 
     standings = await asyncio.gather(
         *[visit(replicas[number % 4], name) for number, name in enumerate(crowd(120))]
@@ -237,7 +237,7 @@ async def test_a_thousand_are_released_in_one_call_and_the_rest_in_the_next(
     assert await replica.released() == MOST_RELEASED_PER_CALL
     assert await replica.released() == 50
     state = await replica.look()
-    assert state.watermark_us == max(each.arrival_us for each in answers.values())
+    assert state.watermark_us == max(each.turn_us for each in answers.values())
     assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
 
 

@@ -33,7 +33,7 @@ async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_r
     for _ in range(2):
         for name, answer in answers.items():
             for has_pass in (True, False):
-                question = asking(name, answer.arrival_us, has_pass=has_pass)
+                question = asking(name, answer.turn_us, has_pass=has_pass)
                 assert await replica.queue.poll(question) == VoidToken()
             until_us = (await replica.look()).now_us + SOON_US
             assert not await replica.queue.touch(VisitorId(name), until_us=until_us)
@@ -81,7 +81,7 @@ async def test_one_who_leaves_with_a_ticket_and_holds_a_slot_is_revoked(
     answers = await arrive(replica, ["ann"])
     state, left = await replica.queue.leave([ANN], with_tickets=True)
     assert (left, state.revocations, state.active) == (["slot"], 1, 0)
-    question = asking("ann", answers["ann"].arrival_us, has_pass=True)
+    question = asking("ann", answers["ann"].turn_us, has_pass=True)
     assert await replica.queue.poll(question) == VoidToken()
     state, left = await replica.queue.leave([ANN], with_tickets=True)
     assert (left, state.revocations) == (["nothing"], 1)

@@ -185,7 +185,7 @@ async def test_a_newcomer_who_came_back_keeps_the_slot(
     replica = await open_room(burst=10, max_active=1, session_idle_timeout="10m")
     answers = await arrive(replica, ["ann"])
     if proof == "poll":
-        await replica.queue.poll(asking("ann", answers["ann"].arrival_us, has_pass=True))
+        await replica.queue.poll(asking("ann", answers["ann"].turn_us, has_pass=True))
     else:
         until_us = (await replica.look()).now_us + 600_000_000
         assert await replica.queue.touch(ANN, until_us=until_us)
@@ -220,7 +220,7 @@ async def test_one_who_was_away_comes_back_to_their_own_place(
     await ground.pass_time(15)
     await replica.released()
     assert (await replica.look()).queue_length == 2
-    assert (await poll(replica, answers))["bob"] == QueuePosition(answers["bob"].arrival_us, 1)
+    assert (await poll(replica, answers))["bob"] == QueuePosition(answers["bob"].turn_us, 1)
     assert (await replica.look()).arrived_total == 3
 
 
@@ -250,7 +250,7 @@ async def test_one_who_was_stamped_has_the_place_of_the_ticket_and_no_second_one
 ) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, ["ann", "bob"])  # whose answer to ann is lost on the way
-    stamp_us = answers["ann"].arrival_us + by_ms * 1000
+    stamp_us = answers["ann"].turn_us + by_ms * 1000
     for_ann = asking("ann", stamp_us)._replace(by_proxy=True)
     for _ in range(2):
         assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
@@ -273,9 +273,9 @@ async def test_one_who_was_released_while_away_comes_back_to_the_head(
     await replica.allow(2)
     assert await replica.released() == 2
     watermark_us = (await replica.look()).watermark_us
-    assert watermark_us == answers["cat"].arrival_us
-    assert await replica.queue.poll(asking("ann", answers["ann"].arrival_us)) == QueuePosition(
-        answers["ann"].arrival_us, 0
+    assert watermark_us == answers["cat"].turn_us
+    assert await replica.queue.poll(asking("ann", answers["ann"].turn_us)) == QueuePosition(
+        answers["ann"].turn_us, 0
     )
     await replica.allow(1)
     assert await replica.released() == 1
@@ -295,8 +295,8 @@ async def test_one_whose_claim_window_ended_waits_again_at_the_head(
     await ground.pass_time(16)
     await replica.released()
     assert await poll(replica, answers) == {
-        "ann": QueuePosition(answers["ann"].arrival_us, 0),
-        "bob": QueuePosition(answers["bob"].arrival_us, 1),
+        "ann": QueuePosition(answers["ann"].turn_us, 0),
+        "bob": QueuePosition(answers["bob"].turn_us, 1),
     }
 
 
@@ -311,7 +311,7 @@ async def test_a_late_unproven_pass_waits_at_its_arrival_when_the_slot_is_gone(
     await ground.pass_time(7)
     await replica.allow(1)
     assert await replica.released() == 1
-    ann_us = answers["ann"].arrival_us
+    ann_us = answers["ann"].turn_us
     assert await replica.queue.poll(asking("ann", ann_us, has_pass=True)) == QueuePosition(
         ann_us, 0
     )
@@ -358,7 +358,7 @@ async def test_a_call_that_ran_twice_ran_once(ground: Ground, open_room: Open, d
     await replica.allow(1)
     await replica.released()
     await replica.allow(2)
-    arrival_us = answers["ann"].arrival_us
+    arrival_us = answers["ann"].turn_us
     await DOINGS[doing](replica, arrival_us)
     once = await summary(ground, replica)
     await DOINGS[doing](replica, arrival_us)
@@ -381,14 +381,14 @@ async def test_a_replica_keeps_the_place_of_one_connected_and_leaves_the_claim_t
         rate=0, confirm_timeout="20s", heartbeat_timeout="90s", claim_timeout="2m"
     )
     ann = (await arrive(replica, ["ann"]))["ann"]
-    for_ann = asking("ann", ann.arrival_us)._replace(connected=True)
-    assert await replica.queue.poll(for_ann) == QueuePosition(ann.arrival_us, ahead=0)
+    for_ann = asking("ann", ann.turn_us)._replace(connected=True)
+    assert await replica.queue.poll(for_ann) == QueuePosition(ann.turn_us, ahead=0)
     await ground.pass_time(80)
     await replica.released()
-    assert await replica.queue.poll(for_ann) == QueuePosition(ann.arrival_us, ahead=0)
+    assert await replica.queue.poll(for_ann) == QueuePosition(ann.turn_us, ahead=0)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(for_ann) == SlotGrant(ann.arrival_us, confirmed=True)
+    assert await replica.queue.poll(for_ann) == SlotGrant(ann.turn_us, confirmed=True)
     assert (await replica.look()).expected == 1
     await ground.pass_time(121)
     await replica.released()

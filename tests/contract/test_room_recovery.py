@@ -103,7 +103,7 @@ async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
     assert (await replica.look()).rate_per_minute == 99
     await lose_everything(ground)
     assert await poll(replica, answers) == {
-        name: QueuePosition(each.arrival_us, ahead)
+        name: QueuePosition(each.turn_us, ahead)
         for ahead, (name, each) in enumerate(answers.items())
     }
 
@@ -158,7 +158,7 @@ async def test_an_old_ticket_holds_an_empty_store_that_nobody_remembers(
     replica = await open_room(rate="600/min", burst=10)
     assert (await replica.look()).recovering_until_us == 0
     assert await poll(replica, {"bob": answers["bob"]}) == {
-        "bob": QueuePosition(answers["bob"].arrival_us, 0)
+        "bob": QueuePosition(answers["bob"].turn_us, 0)
     }
     assert await replica.released() == 0
     await poll(replica, {"ann": answers["ann"]})
@@ -230,7 +230,7 @@ async def test_what_was_given_out_before_a_rollback_is_not_given_out_again(
     await ground.write(snapshot)
     late = await arrive(other, ["late"])
     assert entered(late) == []
-    assert late["late"].arrival_us > max(each.arrival_us for each in before.values())
+    assert late["late"].turn_us > max(each.turn_us for each in before.values())
     assert await replica.released() == 0
 
 
@@ -260,7 +260,7 @@ async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_be
     await set_it(replica)
     state = await late.look()
     assert is_set(state)
-    assert state.watermark_us == answers["v0001"].arrival_us
+    assert state.watermark_us == answers["v0001"].turn_us
     told = (state.rate_per_minute, state.mode, state.message)
     assert sum(a == b for a, b in zip(told, (5, Mode.ENDED, "over"), strict=True)) >= 2
     await lose_everything(ground)
@@ -294,8 +294,8 @@ async def test_one_who_is_connected_and_asks_at_once_after_a_loss_has_come_for_t
     await replica.allow(2)
     await replica.released()
     await lose_everything(ground)
-    for_others = asking("v0001", answers["v0001"].arrival_us)
-    itself = asking("v0000", answers["v0000"].arrival_us)
+    for_others = asking("v0001", answers["v0001"].turn_us)
+    itself = asking("v0000", answers["v0000"].turn_us)
     for_it = itself._replace(connected=True)
     await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
     assert (await ground.read()).get("deadlines", {}) == {}
@@ -371,7 +371,7 @@ async def test_after_two_losses_the_watermark_is_the_highest_that_anyone_knew(
     await lose_everything(ground)
     await replica.look()
     state = await late.look()
-    assert state.watermark_us == answers["v0001"].arrival_us
+    assert state.watermark_us == answers["v0001"].turn_us
     assert (state.rate_per_minute, state.released_total) == (5, 2)
 
 
@@ -427,7 +427,7 @@ async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
     )
     await lose_everything(ground)
     late = await arrive(replica, ["late"])
-    assert late["late"].arrival_us == known.last_arrival_us + 3_600_000_001
+    assert late["late"].turn_us == known.last_arrival_us + 3_600_000_001
     standings = await poll(replica, answers | late)
     assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
         0,
@@ -494,7 +494,7 @@ async def test_a_clock_that_steps_back_admits_nobody_twice_and_keeps_the_order(
     before = await replica.look()
     await ground.pass_time(-30)
     answers |= await arrive(replica, ["late"])
-    arrivals = [each.arrival_us for each in answers.values()]
+    arrivals = [each.turn_us for each in answers.values()]
     assert arrivals == sorted(set(arrivals))
     assert await replica.released() == 0
     state = await replica.look()

@@ -45,8 +45,8 @@ async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> Non
     ground.rules.is_full = True
     for call in (
         replica.queue.arrive(VisitorId("dan")),
-        replica.queue.poll(asking("ann", answers["ann"].arrival_us)),
-        replica.queue.poll(asking("bob", answers["bob"].arrival_us)),
+        replica.queue.poll(asking("ann", answers["ann"].turn_us)),
+        replica.queue.poll(asking("bob", answers["bob"].turn_us)),
         replica.queue.poll(asking("eve", 1)),
         replica.queue.advance(),
         replica.queue.leave([ANN]),

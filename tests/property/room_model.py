@@ -19,7 +19,7 @@ UNIT = 10**9
 
 @dataclass(slots=True)
 class Waiting:
-    arrival_us: int
+    turn_us: int
     deadline_us: int
 
 
@@ -65,6 +65,7 @@ class RoomModel:
     filled_at_us: int = 0
     grants: int = 0
     watermark_us: int = 0
+    reached_us: int = 0  # the highest turn of which any visitor was released
     claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
@@ -77,11 +78,9 @@ class RoomModel:
         return max(self.clock_us, self.filled_at_us)
 
     def line(self) -> list[tuple[int, VisitorId]]:
-        """Those who wait, first come first; of one arrival by name."""
+        """The queue in order: by turn, and visitors of one turn by name."""
         return sorted(
-            (each.arrival_us, name)
-            for name, each in self.people.items()
-            if isinstance(each, Waiting)
+            (each.turn_us, name) for name, each in self.people.items() if isinstance(each, Waiting)
         )
 
     def inside(self) -> list[VisitorId]:
@@ -135,8 +134,8 @@ class RoomModel:
         answers: list[SlotGrant | QueuePosition] = []
         for name in names:
             match self.people.get(name):
-                case Waiting(arrival_us=arrival_us):
-                    answers.append(QueuePosition(arrival_us, self._ahead(name)))
+                case Waiting(turn_us=turn_us):
+                    answers.append(QueuePosition(turn_us, self._ahead(name)))
                     continue
                 case Inside():
                     answers.append(SlotGrant(self.last_us, confirmed=False))
@@ -168,7 +167,7 @@ class RoomModel:
                 not asking.has_pass
                 and not asking.by_proxy
                 and not asking.connected
-                and asking.arrival_us <= self.watermark_us
+                and asking.turn_us <= self.watermark_us
                 and now_us < self.recovering_until_us
                 and self._free() > 0
                 and (self._claims_left() > 0 or self._falls_due())
@@ -177,15 +176,16 @@ class RoomModel:
         match self.people.get(name):
             case Waiting() as waiting if not asking.by_proxy and not was_released():
                 waiting.deadline_us = deadline_us
-                return QueuePosition(asking.arrival_us, self._ahead(name))
+                return QueuePosition(asking.turn_us, self._ahead(name))
             case Inside() if asking.connected or asking.by_proxy:
-                return SlotGrant(asking.arrival_us, confirmed=True)
+                return SlotGrant(asking.turn_us, confirmed=True)
             case Inside() as inside:
-                was_reached = not asking.has_pass and asking.arrival_us <= self.watermark_us
+                highest_us = max(self.watermark_us, self.reached_us)
+                was_reached = not asking.has_pass and asking.turn_us <= highest_us
                 self.totals.admitted += not inside.claimed and was_reached
                 inside.claimed = True
                 inside.until_us = now_us + _us(self.rules.pass_life_s)
-                return SlotGrant(asking.arrival_us, confirmed=True)
+                return SlotGrant(asking.turn_us, confirmed=True)
             case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
                 return VoidToken()
         if was_released():
@@ -194,13 +194,13 @@ class RoomModel:
                 self.totals.released += 1
                 self._pay(1)
             self.totals.admitted += 1
-            return SlotGrant(asking.arrival_us, confirmed=True)
+            return SlotGrant(asking.turn_us, confirmed=True)
         born_until_us = self.epoch + window_us
-        if asking.arrival_us < self.epoch <= now_us < born_until_us:
+        if asking.turn_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
-        self.last_us = max(self.last_us, asking.arrival_us)
-        self.people[name] = Waiting(asking.arrival_us, deadline_us)
-        return QueuePosition(asking.arrival_us, self._ahead(name))
+        self.last_us = max(self.last_us, asking.turn_us)
+        self.people[name] = Waiting(asking.turn_us, deadline_us)
+        return QueuePosition(asking.turn_us, self._ahead(name))
 
     def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
         answers = []
@@ -252,10 +252,12 @@ class RoomModel:
         if self.mode is not Mode.OPEN:
             due = min(due, self._free())
         released = line[:due]
-        for arrival_us, name in released:
+        for turn_us, name in released:
             until_us = self.now_us + _us(self.rules.claim_timeout_s)
             self.people[name] = Inside(until_us, claimed=False)
-            self.watermark_us = max(self.watermark_us, arrival_us)
+            self.reached_us = max(self.reached_us, turn_us)
+            is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
+            self.watermark_us = max(self.watermark_us, turn_us - is_tied)
         self._pay(len(released))
         self.totals.released += len(released)
         return [name for _, name in released]

@@ -38,7 +38,8 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, turn_of
+from gatekeeper.policy.phase import Mode, phase_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.queue import PollRequest
@@ -53,6 +54,7 @@ _STATE = f"gk:{{{ROOM}}}:state"
 REPLICAS = st.integers(0, 2)
 RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
 PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
+TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
 WHO = st.integers(0, 10_000)  # picks one of those there are
 
 
@@ -214,13 +216,12 @@ class RoomMachine(RuleBasedStateMachine):
         replica, grants = self.replica(at), self.model.grants
         self.let_fall_due()
         state, count = self.run(replica.queue.advance())
-        present = self.model.line()
+        present, before_us = self.model.line(), self.model.watermark_us
         released = self.model.advance()
         assert (count, state.expected) == (len(released), self.model.expected())
-        arrivals = {name: arrival_us for arrival_us, name in present}
+        turns = {name: turn_us for turn_us, name in present}
         if released:
-            last_us = max(arrivals[name] for name in released)
-            assert all(arrival_us >= last_us for arrival_us, _ in self.model.line())
+            self.check_watermark(before_us, [turns[name] for name in released])
         if released and self.model.mode is Mode.AUTO and self.promised.max_active:
             assert len(self.model.inside()) <= self.promised.max_active
         self.check_admissions(count, grants_before=grants)
@@ -229,6 +230,15 @@ class RoomMachine(RuleBasedStateMachine):
                 visitor.is_over = True
         self.hear(at)
         return count
+
+    def check_watermark(self, before_us: int, released: list[int]) -> None:
+        """The first turns go first, and the watermark covers a turn once none of it waits."""
+        watermark_us, waiting = self.model.watermark_us, {us for us, _ in self.model.line()}
+        top_us = max(released)
+        assert all(us >= top_us for us in waiting)
+        assert watermark_us == max(before_us, top_us - (top_us in waiting))
+        if before_us < watermark_us:
+            assert all(us > watermark_us for us in waiting)
 
     def call_allow(self, at: int, count: int) -> None:
         self.run(self.replica(at).queue.allow(count))
@@ -285,11 +295,37 @@ class RoomMachine(RuleBasedStateMachine):
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
         answers = self.call("arrive", at, names)
-        arrivals = [answer.arrival_us for answer in answers]
+        arrivals = [answer.turn_us for answer in answers]
         assert arrivals == sorted(set(arrivals))
         for name, answer in zip(names, answers, strict=True):
             self.visitors.append(Visitor(name, None))
             self.goes_on_with(self.visitors[-1], answer, None)
+
+    @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
+    def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
+        """Turns of another order than that of arrivals: tied, before all who wait, behind all."""
+        self.replica(at)
+        for turn in turns:
+            name = VisitorId(f"v{self.arrived:04}")
+            self.arrived += 1
+            waiting = [us for us, _ in self.model.line()] or [self.model.last_us + 1]
+            turn_us = {
+                "first": max(waiting[0] - 1, 0),
+                "tied": waiting[0],
+                "tied last": waiting[-1],
+                "last": waiting[-1] + 1,
+            }[turn]
+            ticket = ticket_of(
+                name,
+                arrival_us=self.model.now_us,
+                turn_us=turn_us,
+                rules=self.promised,
+                now_s=self.now_s,
+            )
+            self.visitors.append(Visitor(name, ticket, ticket))
+            self.request(at, self.visitors[-1])
+            if isinstance(held := self.visitors[-1].token, Ticket):
+                assert turn_of(held, ARRIVAL_ORDER) == turn_us
 
     @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
     def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
@@ -313,8 +349,8 @@ class RoomMachine(RuleBasedStateMachine):
             self.call("arrive", at, names)
         for ticket in tickets:
             match self.model.people[ticket.visitor]:
-                case Waiting(arrival_us=arrival_us):
-                    assert arrival_us == ticket.arrival_us, "two places"
+                case Waiting(turn_us=turn_us):
+                    assert turn_us == ticket.arrival_us, "two places"
                 case standpoint:
                     assert isinstance(standpoint, Inside)
             self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
@@ -337,7 +373,9 @@ class RoomMachine(RuleBasedStateMachine):
         if token is None or token.expires_at_s <= self.now_s:
             return
         self.replica(at)
-        view = RoomView(self.model.mode, self.model.watermark_us, frozenset(), store_up=True)
+        view = RoomView(
+            phase_of(self.model.mode), self.model.watermark_us, frozenset(), store_up=True
+        )
         match decide(token, view, rules=self.promised, now_s=self.now_s):
             case Forward(pass_=pass_, renew=True):
                 visitor.token = renewed(pass_, rules=self.promised, now_s=self.now_s)
@@ -345,8 +383,8 @@ class RoomMachine(RuleBasedStateMachine):
                 self.call("touch", at, [(visitor.name, until_us)])
             case Forward():
                 pass
-            case Poll(visitor=name, arrival_us=arrival_us):
-                asking = PollRequest(name, arrival_us, has_pass=isinstance(token, Pass))
+            case Poll(visitor=name, turn_us=turn_us):
+                asking = PollRequest(name, turn_us, has_pass=isinstance(token, Pass))
                 [standing] = self.call("poll", at, [asking])
                 if isinstance(standing, VoidToken):
                     assert visitor.ever_left or visitor.has_claimed, "lost"
@@ -366,7 +404,9 @@ class RoomMachine(RuleBasedStateMachine):
             visitor = self.visitors[each % len(self.visitors)]
             ticket = visitor.token
             if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
-                one = PollRequest(visitor.name, ticket.arrival_us, False, connected=connected)
+                one = PollRequest(
+                    visitor.name, turn_of(ticket, ARRIVAL_ORDER), False, connected=connected
+                )
                 asking.append((visitor, ticket, one))
         if not asking:
             return
@@ -388,7 +428,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert ticket is not None
         if ticket.expires_at_s <= self.now_s:
             return
-        asking = PollRequest(visitor.name, ticket.arrival_us, has_pass=False)
+        asking = PollRequest(visitor.name, turn_of(ticket, ARRIVAL_ORDER), has_pass=False)
         [standing] = self.call("poll", at, [asking])
         if visitor.is_over or visitor.has_left:
             assert standing == VoidToken(), "honoured twice"
@@ -532,7 +572,7 @@ class RoomMachine(RuleBasedStateMachine):
         data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
         waiting = {n: w for n, w in model.people.items() if isinstance(w, Waiting)}
         inside = {n: i for n, i in model.people.items() if isinstance(i, Inside)}
-        assert data.get("queue", {}) == {n: w.arrival_us for n, w in waiting.items()}
+        assert data.get("queue", {}) == {n: w.turn_us for n, w in waiting.items()}
         assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
         deadlines = data.get("deadlines", {})
         assert deadlines.keys() == {*waiting, *(n for n, i in inside.items() if not i.claimed)}
@@ -548,6 +588,7 @@ class RoomMachine(RuleBasedStateMachine):
             "filled_at": model.filled_at_us,
             "grants": model.grants,
             "watermark": model.watermark_us,
+            "reached": model.reached_us,
             "last": model.last_us,
             "recovering_until": model.recovering_until_us,
             "claims_until": model.claims_until,

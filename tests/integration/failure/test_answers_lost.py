@@ -8,7 +8,7 @@ from yarl import URL
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.room.operator import Operator
 from tests.integration.replicas.replica_group import (
     Replica,
@@ -125,7 +125,7 @@ async def test_one_who_enters_an_open_room_unheard_holds_one_slot(
     async with on_the_way(private_store, keys) as (way, replica, operator):
         [ann] = await line_up(1, replica)
         await operator.set_mode(Mode.OPEN)
-        await eventually(lambda: replica.live.view.decisive.mode is Mode.OPEN)
+        await eventually(lambda: replica.live.view.decisive.phase is Phase.OPEN)
         await ann.ask(replica)
         async with way.losing_answers_to(replica):
             [bob] = await line_up(1, replica)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from tests.builders import SECRET
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
@@ -91,7 +91,7 @@ async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_
             await eventually(lambda: late.live.view.state)
             assert not late.store_up
             assert late.live.view.store_state is None
-            assert late.live.view.decisive.mode is Mode.HOLD
+            assert late.live.view.decisive.phase is Phase.HELD
             assert late.live.view.now_s() == pytest.approx(first.live.view.now_s(), abs=1)
             newcomer = Principal()
             await ask([*people, newcomer], late)

@@ -11,7 +11,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room import replica as room_replica
 from gatekeeper.room.operator import Operator
@@ -56,7 +56,7 @@ async def test_a_replica_that_starts_late_is_right_at_once(
         async with running_replica(nobody, store_url=urls[0], events_url=urls[1]) as late:
             assert late.store_up
             view = late.live.view.decisive
-            assert (view.mode, view.watermark_us) == (Mode.HOLD, people[2].arrival_us)
+            assert (view.phase, view.watermark_us) == (Phase.HELD, people[2].arrival_us)
             assert late.state.rate_per_minute == 0.25
             assert all(p.token and p.token.visitor in view.revoked for p in people[8:])
             await ask(people[:8], late)

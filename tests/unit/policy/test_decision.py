@@ -30,7 +30,7 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 
@@ -52,19 +52,19 @@ POLL = Poll(VISITOR, ARRIVAL_US)
 
 def view(
     *,
-    mode: Mode = Mode.AUTO,
+    phase: Phase = Phase.RUNNING,
     watermark_us: int = ARRIVAL_US - 1,
     store_up: bool = True,
     revoked: frozenset[VisitorId] = frozenset(),
 ) -> RoomView:
-    return RoomView(mode, watermark_us, revoked, store_up)
+    return RoomView(phase, watermark_us, revoked, store_up)
 
 
 UP, DOWN = view(), view(store_up=False)
 RELEASED, RELEASED_DOWN = (view(watermark_us=ARRIVAL_US, store_up=up) for up in (True, False))
-OPEN, OPEN_DOWN = (view(mode=Mode.OPEN, store_up=up) for up in (True, False))
-HELD, HELD_DOWN = (view(mode=Mode.HOLD, store_up=up) for up in (True, False))
-ENDED, ENDED_DOWN = (view(mode=Mode.ENDED, store_up=up) for up in (True, False))
+OPEN, OPEN_DOWN = (view(phase=Phase.OPEN, store_up=up) for up in (True, False))
+HELD, HELD_DOWN = (view(phase=Phase.HELD, store_up=up) for up in (True, False))
+ENDED, ENDED_DOWN = (view(phase=Phase.ENDED, store_up=up) for up in (True, False))
 
 TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a pass is forwarded", FRESH, UP, RULES, Forward(FRESH, renew=False)),
@@ -153,8 +153,8 @@ def test_the_decision_table(
 
 EVERY_TOKEN: list[Token] = [FRESH, USED, UNPROVEN, UNPROVEN_LATE, TICKET]
 EVERY_VIEW = [
-    view(mode=mode, watermark_us=watermark_us, store_up=store_up)
-    for mode in Mode
+    view(phase=phase, watermark_us=watermark_us, store_up=store_up)
+    for phase in Phase
     for watermark_us in (ARRIVAL_US - 1, ARRIVAL_US)
     for store_up in (True, False)
 ]
@@ -188,7 +188,7 @@ def test_with_the_store_nobody_without_a_pass_is_let_in_unasked(
 def test_an_unknown_mode_lets_nobody_in() -> None:
     unknown: Any = "shut"
     with pytest.raises(AssertionError):
-        decide(None, view(mode=unknown, store_up=False), rules=OPEN_ON_LOSS, now_s=NOW_S)
+        decide(None, view(phase=unknown, store_up=False), rules=OPEN_ON_LOSS, now_s=NOW_S)
 
 
 # What the visitor goes on with
@@ -229,10 +229,53 @@ def test_the_ticket_of_an_arrival_is_renewed_by_the_first_poll() -> None:
     )
 
 
-def test_a_ticket_follows_the_place_the_store_names() -> None:
+def test_ticket_takes_the_turn_of_the_store_and_keeps_its_arrival() -> None:
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 7), TICKET, rules=RULES, now_s=NOW_S)
+    assert token == TICKET._replace(own_turn_us=ARRIVAL_US + 5)
+    again = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 6), token, rules=RULES, now_s=NOW_S)
+    assert again is token
+
+
+def test_ticket_whose_turn_becomes_the_arrival_names_no_turn() -> None:
+    held = TICKET._replace(own_turn_us=5)
+    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), held, rules=RULES, now_s=NOW_S)
+    assert token == TICKET
+
+
+def test_pass_of_a_turn_keeps_arrival_and_turn() -> None:
+    held = TICKET._replace(own_turn_us=5)
+    token = conclude(VISITOR, SlotGrant(5, confirmed=True), held, rules=RULES, now_s=NOW_S)
+    assert token == FRESH._replace(own_turn_us=5)
+    assert isinstance(token, Pass)
+    assert renewed(token, rules=RULES, now_s=NOW_S).own_turn_us == 5
+
+
+@pytest.mark.parametrize(("turn_us", "released"), [(ARRIVAL_US - 1, True), (ARRIVAL_US, False)])
+def test_watermark_is_compared_with_the_turn(turn_us: int, *, released: bool) -> None:
+    ticket = TICKET._replace(arrival_us=ARRIVAL_US + 7, own_turn_us=turn_us)
+    decision = decide(ticket, DOWN, rules=RULES, now_s=NOW_S)
+    assert decision == (EnterWithoutStore(ticket) if released else KeepWaiting(ticket))
+
+
+@pytest.mark.parametrize("token", [TICKET, UNPROVEN_LATE])
+def test_poll_asks_for_the_turn(token: Token) -> None:
+    moved = token._replace(own_turn_us=5)
+    assert decide(moved, UP, rules=RULES, now_s=NOW_S) == Poll(VISITOR, 5)
+
+
+def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
+    class Reversed:
+        def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+            assert visitor == VISITOR
+            return 2**53 - 1 - arrival_us
+
+    room = replace(UP, ordering=Reversed())
+    turn_us = 2**53 - 1 - ARRIVAL_US
+    assert decide(TICKET, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
+    token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
+    assert token == TICKET._replace(own_turn_us=turn_us)
     assert isinstance(token, Ticket)
-    assert token.arrival_us == ARRIVAL_US + 5
+    assert decide(token, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
 
 
 def test_the_pass_of_one_whose_slot_went_to_another_becomes_a_ticket() -> None:
@@ -326,7 +369,7 @@ def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
     ),
     st.builds(
         RoomView,
-        mode=st.sampled_from(Mode),
+        phase=st.sampled_from(Phase),
         watermark_us=st.just(ARRIVAL_US),
         revoked=st.sampled_from([frozenset(), frozenset({VISITOR})]),
         store_up=st.booleans(),

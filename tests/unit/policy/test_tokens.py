@@ -73,12 +73,26 @@ def header(**changes: object) -> dict[str, object]:
     return {"alg": "HS256", "typ": "pass+jwt", "kid": key_id(SECRET)} | changes
 
 
+def claims_of(raw: str) -> dict[str, object]:
+    claims: dict[str, object] = jwt.decode(raw, options={"verify_signature": False})
+    return claims
+
+
 def test_the_hand_signed_token_of_these_tests_is_read() -> None:
     assert read(signed(header(), CLAIMS)) == PASS
 
 
 @pytest.mark.parametrize(
-    "token", [TICKET, PASS, PASS._replace(confirmed=False), TICKET._replace(arrival_us=2**53 - 1)]
+    "token",
+    [
+        TICKET,
+        PASS,
+        PASS._replace(confirmed=False),
+        TICKET._replace(arrival_us=2**53 - 1),
+        TICKET._replace(own_turn_us=0),
+        TICKET._replace(own_turn_us=2**53 - 1),
+        PASS._replace(own_turn_us=7),
+    ],
 )
 def test_what_was_minted_is_read_back_the_same(token: Token) -> None:
     assert read(tokens().mint(token)) == token
@@ -206,12 +220,29 @@ BAD_CLAIMS: list[tuple[str, object]] = [
     ("aud", None),
     ("aud", 1),
     ("aud", {}),
+    ("trn", True),
+    ("trn", 1.0),
+    ("trn", "1"),
+    ("trn", -1),
+    ("trn", 2**53),
+    ("trn", 10**300),
+    ("trn", [1]),
+    ("trn", math.nan),
 ]
 
 
 @pytest.mark.parametrize(("claim", "value"), BAD_CLAIMS)
 def test_a_signed_pass_with_a_claim_of_another_type_is_none(claim: str, value: object) -> None:
     assert read(signed(header(), CLAIMS | {claim: value})) is None
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_token_names_its_turn_only_where_it_is_not_the_arrival(token: Token) -> None:
+    moved = token._replace(own_turn_us=token.arrival_us - 1)
+    assert claims_of(tokens().mint(moved))["trn"] == token.arrival_us - 1
+    for same in (token, token._replace(own_turn_us=token.arrival_us)):
+        assert "trn" not in claims_of(tokens().mint(same))
+        assert read(tokens().mint(same)) == token
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -282,7 +313,9 @@ def test_our_own_header_in_another_spelling_is_none(separators: tuple[str, str])
     assert read(signed(spelled(header())[::-1].encode(), CLAIMS)) is None
 
 
-@given(st.dictionaries(st.sampled_from([*CLAIMS, "nbf", "new", "jti", "iss"]), JSON, min_size=1))
+@given(
+    st.dictionaries(st.sampled_from([*CLAIMS, "trn", "nbf", "new", "jti", "iss"]), JSON, min_size=1)
+)
 def test_no_signed_claims_make_reading_raise(changes: dict[str, object]) -> None:
     token = read(signed(header(), CLAIMS | changes))
     if token is not None:

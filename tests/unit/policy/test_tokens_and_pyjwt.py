@@ -68,9 +68,11 @@ def signed(header: bytes, payload: bytes, key: bytes) -> str:
 
 times = st.floats(0, 2**53 - 1) | st.integers(0, 2**53 - 1)
 visitors = st.text("ABCxyz019-_", min_size=22, max_size=22).map(VisitorId)
-tickets = st.builds(Ticket, st.just(ROOM), visitors, st.integers(0, 2**53 - 1), times, times)
+arrivals = st.integers(0, 2**53 - 1)
+turns = st.none() | arrivals
+tickets = st.builds(Ticket, st.just(ROOM), visitors, arrivals, times, times, own_turn_us=turns)
 passes = st.builds(
-    Pass, st.just(ROOM), visitors, st.integers(0, 2**53 - 1), times, times, times, st.booleans()
+    Pass, st.just(ROOM), visitors, arrivals, times, times, times, st.booleans(), own_turn_us=turns
 )
 
 

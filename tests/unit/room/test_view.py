@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.view import ReplicaView
 
@@ -98,7 +98,7 @@ def test_before_the_first_word_of_the_store_the_others_are_believed_their_time_t
 ) -> None:
     heard = replace(STATE, mode=Mode.HOLD)
     assert view.update_from_replica(heard, sent_at_s=START_S)
-    assert (view.state, view.store_state, view.decisive.mode) == (heard, None, Mode.HOLD)
+    assert (view.state, view.store_state, view.decisive.phase) == (heard, None, Phase.HELD)
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
     clock.now_s = 51.9
     assert view.update_from_replica(heard, sent_at_s=START_S + 1)  # 0.9 s late
@@ -113,7 +113,7 @@ def test_the_stores_first_word_counts_more_than_all_that_was_heard(
     hear(view, clock, store_s=0)
     view.settle(held)
     assert view.state == view.store_state == STATE
-    assert view.decisive.mode is Mode.AUTO
+    assert view.decisive.phase is Phase.RUNNING
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
 
 
@@ -129,12 +129,12 @@ def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(
     view.update_from_store(STATE)
     heard = replace(STATE, version=9, watermark_us=300, mode=Mode.HOLD)
     assert view.update_from_replica(heard, sent_at_s=START_S)
-    assert (view.decisive.watermark_us, view.decisive.mode) == (300, Mode.HOLD)
+    assert (view.decisive.watermark_us, view.decisive.phase) == (300, Phase.HELD)
     held = view.state
     view.update_from_store(replace(STATE, version=2))
     assert view.store_state == replace(STATE, version=2)
     view.settle(held)
-    assert (view.decisive.watermark_us, view.decisive.mode) == (100, Mode.AUTO)
+    assert (view.decisive.watermark_us, view.decisive.phase) == (100, Phase.RUNNING)
 
 
 def test_hearsay_that_came_while_the_store_was_asked_stays(view: ReplicaView) -> None:

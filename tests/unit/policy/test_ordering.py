@@ -1,0 +1,38 @@
+"""The turn of a token, and what a watermark has released."""
+
+import pytest
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, is_released, turn_of
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+
+TICKET = Ticket(RoomName("default"), VisitorId("A" * 22), 1_000, 1.0, 2.0)
+PASS = Pass(RoomName("default"), VisitorId("A" * 22), 1_000, 1.0, 2.0, 3.0)
+
+
+class DrawnOrder:
+    """The shape of a later strategy: the turn follows from the visitor, whatever the arrival."""
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+        return ord(visitor[0])
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+def test_turn_in_order_of_arrival_is_the_arrival(token: Token) -> None:
+    assert turn_of(token, ARRIVAL_ORDER) == 1_000
+
+
+@pytest.mark.parametrize("token", [TICKET, PASS])
+@pytest.mark.parametrize("own_turn_us", [0, 7, 2**53 - 1])
+def test_turn_of_a_token_that_names_one_is_that(token: Token, own_turn_us: int) -> None:
+    named = token._replace(own_turn_us=own_turn_us)
+    assert turn_of(named, ARRIVAL_ORDER) == turn_of(named, DrawnOrder()) == own_turn_us
+
+
+def test_turn_of_another_order_follows_its_strategy() -> None:
+    assert turn_of(TICKET, DrawnOrder()) == ord("A")
+
+
+@pytest.mark.parametrize(("turn_us", "released"), [(6, True), (7, True), (8, False)])
+def test_watermark_releases_the_turns_up_to_its_own(turn_us: int, *, released: bool) -> None:
+    assert is_released(turn_us, 7) is released
