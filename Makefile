@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test check format lint lint-language types imports messages bench-proxy bench-gains bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo test test-interpreters check format lint lint-language types imports messages bench-proxy bench-gains bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -19,7 +19,13 @@ demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-check: format lint types imports test  ## what CI runs
+# What depends on the interpreter: `re`, asyncio, ssl. The rest runs on the default one alone.
+PORTABLE := tests/unit tests/property tests/conformance tests/integration/proxy
+test-interpreters:  ## the same promises on the system's Python and on the newest one found
+	found=$$(.ci/interpreters $(PYTHON)) || exit 1; for each in $$found; do \
+	  $(MAKE) test VENV=.venv-$${each%%:*} PYTHON=$${each#*:} ARGS="$(PORTABLE)" || exit 1; done
+
+check: format lint types imports test  ## what CI runs, before `make test-interpreters`
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -79,4 +85,4 @@ chaos-faults: $(READY)  ## the same on gates broken on purpose: each must be fou
 	$(BIN)/python -m tests.chaos --faults --seconds $(SECONDS) $(ARGS)
 
 clean:
-	rm -rf $(VENV) artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis
