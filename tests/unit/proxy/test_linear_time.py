@@ -19,7 +19,7 @@ from gatekeeper.proxy.response import MAX_HEAD_BYTES, parse_response_head
 
 _GROWTH = 4
 _MAX_RATIO = 10.0  # between linear (4) and quadratic (16)
-_ROUNDS = 9
+_ROUNDS = 5
 _ATTEMPTS = 4  # a busy machine may disturb one
 
 _STATUS_LINE = b"HTTP/1.1 200 OK"
@@ -133,6 +133,6 @@ def _cost_s(parse: Callable[[bytes], object], data: bytes) -> float:
 
 def _round_s(parse: Callable[[bytes], object], data: bytes) -> float:
     began_s = time.thread_time()
-    for _ in range(8):
+    for _ in range(4):
         parse(data)
     return time.thread_time() - began_s
