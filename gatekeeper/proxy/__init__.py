@@ -1,10 +1,20 @@
-"""The way to the origin: what an admitted request crosses, and its answer.
+"""Forwards admitted requests to the origin and relays its responses.
 
-web.gate ─▶ check_request ─▶ client_of ─▶ Forwarder.forward ─▶ Relayed
-                                              │
-    headers, answer, framing: pure            ├─ pool, upstream: the origin's side
-                                              ├─ downstream, upload: the client's side
-                                              └─ tunnel: both, after a 101
+    web.handler ─▶ check_request ─▶ client_of ─▶ Forwarder.forward ─▶ ProxiedResponse
+
+- `request_check`: requests that RFC 9112 forbids and aiohttp accepts
+- `client`: the client's address, scheme and host behind trusted proxies
+- `context`: the types that `web` passes in and gets back
+- `forwarder`: one exchange, from the request to the end of its response
+- `headers`: the request head for the origin, the response head for the client; pure
+- `response`: the parser of response heads, and the framing that a head announces; pure
+- `framing`: where a response body ends; pure
+- `pool`, `upstream`: idle connections to the origin, and one such connection
+- `upload`: the request body, sent while the response is awaited
+- `downstream`: the client's side of an exchange
+- `tunnel`: a WebSocket, after a 101
+- `aiohttp_server`: options and connection handler of the HTTP server
+- `fastpath`: plain requests, forwarded between the two sockets without aiohttp
 """
 
 from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS

@@ -1,8 +1,8 @@
-"""What the proxy relies on in `aiohttp.web.Server`, which parses the client's side.
+"""Options and connection handler of `aiohttp.web.Server`, which parses the client's side.
 
-Rules: nothing follows some requests on their connection; `ends_connection` says why. A connection
-that the express lane hands over may bring the failure of the request it is handed over with, or
-what is known of it already. Both belong to that request, and end with it or with the connection.
+Rules: after some requests the connection must close; `ends_connection` gives the reasons. The fast
+path hands a connection over together with the failure of its current request, or with what is
+known of that request. Both are used for that request only.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from aiohttp.web import BaseRequest, RequestHandler, Server
 from gatekeeper.errors import GatekeeperError
 
 SERVER_OPTIONS: Final[dict[str, Any]] = {
-    # A client that leaves cancels the handler, and with it the work at the origin.
+    # A client that disconnects cancels the handler, and with it the exchange with the origin.
     "handler_cancellation": True,
-    # Uploads pass byte for byte.
+    # Request bodies are forwarded byte for byte.
     "auto_decompress": False,
-    # Nothing is formatted on the hot path; the gate logs for itself.
+    # Saves the formatting of a line per request; the gate writes its own logs.
     "access_log": None,
-    # Per line and per field; with at most 128 fields a head stays near 1 MiB.
+    # Per line and per field; with at most 128 fields a head is limited to about 1 MiB.
     "max_line_size": 8190,
     "max_field_size": 16380,
     "max_headers": 128,
-    # How long the rest of an upload is read away after an early answer, so that the client gets
-    # to read that answer before the connection closes (RFC 9112 section 9.6).
+    # How long the rest of an upload is discarded after an early response, so that the client can
+    # read that response before the connection closes (RFC 9112 section 9.6).
     "lingering_time": 5.0,
-    # Between requests, and for a head to arrive; longer than the 60 s of the load balancers
-    # that may stand in front, so that it is they who close an idle connection.
+    # Between requests, and for a head to arrive. Longer than the 60 s of the usual load balancer
+    # in front, so that the load balancer closes an idle connection first.
     "keepalive_timeout": 75.0,
 }
 
 
 class ConnectionHandler(RequestHandler):
-    """aiohttp's side of one connection."""
+    """aiohttp's protocol of one client connection, with what the fast path hands over."""
 
     __slots__ = ("failure", "known")
 
@@ -49,11 +49,11 @@ class ConnectionHandler(RequestHandler):
 def ends_connection(request: BaseRequest) -> bool:
     """Whether no other request may follow this one on its connection.
 
-    aiohttp's C parser (3.14.5) loses its place in two cases. It keeps the last trailer of a chunked
-    request and takes it for the first field of the next: behind a proxy that shares its
-    connections, that one is of another visitor, and the field may be a cookie (RFC 9110 section
-    6.5.1 forbids this very merge). And it drops what came in one read with a request for an
-    upgrade that it does not know, so that the middle of the next one looks like a beginning.
+    aiohttp's C parser (3.14.5) misreads what follows two kinds of request. It merges the last
+    trailer of a chunked request into the next request. Behind a proxy that shares connections,
+    that one is another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1 forbids
+    this merge). After an unknown `Upgrade` it drops the other bytes of the same read, so that
+    parsing continues in the middle of the next request.
     """
     if "Transfer-Encoding" in request.headers:
         return True
@@ -62,7 +62,7 @@ def ends_connection(request: BaseRequest) -> bool:
 
 
 def take_failure(request: BaseRequest) -> GatekeeperError | None:
-    """What the origin did to this very request when the express lane asked it."""
+    """The failure of this request on the fast path, if any; returned once."""
     handler = request.protocol
     if not isinstance(handler, ConnectionHandler):
         return None
@@ -71,7 +71,7 @@ def take_failure(request: BaseRequest) -> GatekeeperError | None:
 
 
 def take_known(request: BaseRequest) -> object:
-    """What the express lane found out about this very request before it handed it over."""
+    """What the fast path knows about this request, if it was handed over; returned once."""
     handler = request.protocol
     if not isinstance(handler, ConnectionHandler):
         return None

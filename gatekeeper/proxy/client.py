@@ -1,8 +1,8 @@
-"""Who asked: the peer, or whom the trusted proxies in front of the gate say they speak for.
+"""The client of a request: the peer, or the client that trusted proxies forward for.
 
-Rules: pure but for the peer's address. `X-Forwarded-*` are believed only from a peer within the
-trusted networks, and read from the right: each proxy appended what it saw, so everything left of
-the first address that is not ours may be made up.
+Rules: pure but for the peer's address. `X-Forwarded-*` are believed only from a peer in a trusted
+network, and read from the right: each proxy appends the address of its peer, so whatever stands
+left of the first untrusted address may be forged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Network = IPv4Network | IPv6Network
 
 
 def client_of(request: BaseRequest, *, trusted: Sequence[Network], tls: bool) -> Client:
-    """The client of a request that `check_request` passed; `tls` tells of our own listener."""
+    """The client of a request that passed `check_request`; `tls` is true for a TLS listener."""
     return client_behind(
         request.remote or "",
         request.headers.get("Host", ""),
@@ -55,17 +55,17 @@ def client_behind(
 
 
 def is_trusted(remote: str, *, trusted: Sequence[Network]) -> bool:
-    """Whether what this peer says of others is believed."""
+    """Whether `X-Forwarded-*` of this peer are believed."""
     peer, _ = _peer(remote)
     return peer is not None and _within(peer, trusted)
 
 
 def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Address:
-    """The first address from the right that is not a trusted proxy, else the leftmost."""
+    """The first untrusted address from the right, else the leftmost."""
     nearest = peer
     for hop in reversed(hops):
         address = _address(hop)
-        if address is None:  # made up or hidden: the proxy that wrote it is all we know
+        if address is None:  # forged or hidden: the proxy that wrote it is the last known hop
             return nearest
         nearest = address
         if not _within(address, trusted):
@@ -73,7 +73,7 @@ def _behind(peer: Address, hops: list[str], trusted: Sequence[Network]) -> Addre
     return nearest
 
 
-@lru_cache(maxsize=4096)  # the same peers come again and again
+@lru_cache(maxsize=4096)  # few peers make most requests
 def _peer(remote: str) -> tuple[Address | None, str]:
     peer = _address(remote)
     return peer, "unknown" if peer is None else str(peer)
@@ -83,7 +83,7 @@ def _address(text: str) -> Address | None:
     """An address, also as `1.2.3.4:5678`, `[::1]:5678` or `::ffff:1.2.3.4`."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
-    text = text.partition("%")[0]  # the zone of a link-local address means nothing elsewhere
+    text = text.partition("%")[0]  # the zone of a link-local address is local to a host
     if text.count(":") == 1:
         text = text.partition(":")[0]
     try:

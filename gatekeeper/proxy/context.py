@@ -1,4 +1,4 @@
-"""The words of this package: who asked, what the gate knows of them, and what became of it."""
+"""Types at the border of this package: client, context of a request, proxied response."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from aiohttp.web import BaseRequest
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
-# Called once, when the final head arrived, with its status and `Gatekeeper-Command`; returns
-# fields to add to the head that the client gets.
+# Called once with the status and the `Gatekeeper-Command` of the final response head; returns
+# fields to add to the head for the client.
 OnHead = Callable[[int, str | None], Fields]
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asked, by the rules of `client_of`.
+    """The client of a request, as `client_of` determines it.
 
-    `host` is the Host of the request itself, "" if none: it routes, and goes on as Host.
-    `forwarded_host` is what a trusted proxy says the visitor used; it is only passed on, since
-    many a proxy passes a visitor's own on, who could choose their room with it.
+    `host` is the request's own Host, "" if it has none. It selects the room and is forwarded.
+    `forwarded_host` comes from a trusted proxy and is forwarded only: many proxies copy the
+    client's own value, so a client could select its room with it.
     """
 
     address: str
@@ -31,30 +31,30 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class ForwardContext:
-    """What the gate knows about an admitted request."""
+    """What the gate adds to an admitted request and removes from it."""
 
     room: str
     visitor: str
     client: Client
-    strip_cookies: frozenset[str]  # the gate's own cookies, which the origin does not see
-    response_headers: Fields = ()  # added to the head of the answer
+    strip_cookies: frozenset[str]  # the gate's own cookies
+    response_headers: Fields = ()  # added to the response head
 
 
 @dataclass(slots=True)
 class ProxiedResponse:
-    """An answer whose bytes are with the client already, in the shape aiohttp's server takes.
+    """A response whose bytes were sent to the client, in the form that aiohttp's server expects.
 
-    `cut` is why the answer was broken off after its head, together with the client's connection.
+    `cut` is why the response, and with it the client's connection, was aborted after the head.
     """
 
     status: int
     command: str | None
-    origin_seconds: float  # from the request until its head
+    origin_seconds: float  # from the request to the response head
     keep_alive: bool
     cut: Exception | None = None
 
     async def prepare(self, _request: BaseRequest) -> None:
-        """Nothing: the head is with the client."""
+        """Do nothing: the head was sent."""
 
     async def write_eof(self) -> None:
-        """Nothing: the body is with the client."""
+        """Do nothing: the body was sent."""

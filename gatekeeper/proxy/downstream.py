@@ -1,4 +1,4 @@
-"""The client's side of an exchange: written to directly, and waited for when it is slow."""
+"""The client's side of an exchange: direct writes, and waiting for a slow client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import struct
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
-_LINGER = struct.pack("ii", 0, 0)  # struct linger: as ever
-_LINGER_NOT = struct.pack("ii", 1, 0)  # on, for 0 seconds: TCP resets when the socket closes
+# struct linger: off (the default), or on for 0 seconds: TCP resets when the socket closes.
+_LINGER_OFF = struct.pack("ii", 0, 0)
+_LINGER_RESET = struct.pack("ii", 1, 0)
 
 
-class ClientStalled(ConnectionError):
-    """The client read nothing of what waits for it for too long."""
+class ClientTimeout(ConnectionError):
+    """The client read nothing of its write buffer within the timeout."""
 
 
 class Downstream:
@@ -24,8 +25,8 @@ class Downstream:
 
     def __init__(self, request: BaseRequest, *, timeout_s: float) -> None:
         transport = request.transport
-        if transport is None:  # it left; handler_cancellation ends the handler
-            raise ConnectionResetError("the client left")
+        if transport is None:  # handler_cancellation ends the handler
+            raise ConnectionResetError("the client disconnected")
         self.transport = transport
         self.http11 = request.version == HttpVersion11
         self._protocol = request.protocol
@@ -33,32 +34,32 @@ class Downstream:
         self._timeout_s = timeout_s
 
     def begin(self, data: bytes) -> None:
-        """Write the final head and what follows it; from now on no other answer is possible.
+        """Write the final head and what follows it; from then on no other response is possible.
 
-        aiohttp sends no error page of its own after a handler that failed, once bytes are counted.
+        Once `output_size` is not 0, aiohttp sends no error page when the handler fails.
         """
         self._writer.output_size += len(data)
         self.write(data)
 
     def write(self, data: bytes) -> None:
-        # A client that just left has not cancelled us yet; uvloop raises for what is closed.
+        # A disconnect cancels the handler later; until then uvloop raises on a closed transport.
         if not self.transport.is_closing():
             self.transport.write(data)
 
     @property
     def slow(self) -> bool:
-        """Whether more waits for the client than it took so far."""
+        """Whether the client reads slower than the origin sends: its write buffer is full."""
         return self._protocol.writing_paused
 
     async def drained(self) -> None:
-        """Wait for a slow client as long as it reads at all, else raise `ConnectionError`."""
+        """Wait for a slow client while it reads anything; else raise `ClientTimeout`."""
         drain = asyncio.ensure_future(self._writer.drain())
         try:
             while not drain.done():
-                waiting = self.transport.get_write_buffer_size()
+                unread = self.transport.get_write_buffer_size()
                 await asyncio.wait({drain}, timeout=self._timeout_s)
-                if not drain.done() and self.transport.get_write_buffer_size() >= waiting:
-                    raise ClientStalled("the client stopped reading")
+                if not drain.done() and self.transport.get_write_buffer_size() >= unread:
+                    raise ClientTimeout("the client stopped reading")
             drain.result()
         finally:
             drain.cancel()
@@ -67,20 +68,19 @@ class Downstream:
         reset(self.transport)
 
     def reset_when_closed(self, armed: bool) -> None:
-        """For an answer that ends with the connection: until it is whole, any end is a reset.
+        """For a body that ends with the connection: until it is complete, every close is a reset.
 
-        Whoever closes, be it the server that shuts down or the kernel of a process that dies.
+        That includes the close by a server that shuts down, and by the kernel when a process dies.
         """
-        _set_linger(self.transport, _LINGER_NOT if armed else _LINGER)
+        _set_linger(self.transport, _LINGER_RESET if armed else _LINGER_OFF)
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Break a client's connection, so that what was sent cannot pass for a whole answer.
+    """Abort a client's connection with a TCP reset.
 
-    Closing alone would look like the end of an answer that ends with the connection; with nothing
-    to linger for, TCP resets it.
+    A plain close would look like the end of a body that ends with the connection.
     """
-    _set_linger(transport, _LINGER_NOT)
+    _set_linger(transport, _LINGER_RESET)
     transport.abort()
 
 

@@ -1,12 +1,12 @@
-"""An admitted request's way to the origin, and the answer's way back.
+"""Forwards an admitted request to the origin and relays the response.
 
-The order of things: the head goes out (`headers`), the body follows as it comes (`upload`), heads
-are read until a final one (`upstream`, `answer`), then the body flows to the client as it arrives
-(`framing`) or both sides become a tunnel (`tunnel`).
+Order: the request head is sent (`headers`), then the body as it arrives (`upload`). Response heads
+are read until a final one (`upstream`, `response`). Then the body is relayed as it arrives
+(`framing`), or both sides become a tunnel (`tunnel`).
 
-Rules: until the final head was sent to the client, every failure is raised; after it, a failure
-breaks the client's connection, so that a cut answer never looks whole. A client that leaves
-cancels the handler, and with it the exchange.
+Rules: a failure before the final head is sent to the client is raised. A later failure aborts the
+client's connection, so that a cut response never looks complete. A client that disconnects cancels
+the handler, and with it the exchange.
 """
 
 from __future__ import annotations
@@ -52,32 +52,32 @@ class Forwarder:
     async def forward(
         self,
         request: BaseRequest,
-        crossing: ForwardContext,
+        context: ForwardContext,
         *,
         session_end: asyncio.Future[None] | None = None,
         on_head: OnHead | None = None,
     ) -> ProxiedResponse:
-        """Relay the request and its answer.
+        """Forward the request and relay its response.
 
-        Raises `OriginError` or `BadRequest`, and whatever `on_head` raises, while nothing but
-        interim answers was sent to the client. `session_end` closes a tunnel.
+        Raises `OriginError`, `BadRequest` and the errors of `on_head`, all before a final head is
+        sent to the client. `session_end` closes a tunnel.
         """
         client = Downstream(request, timeout_s=self._timeout_s)
         head = request_head(
-            request, crossing, origin_host=self._origin_host, preserve_host=self._preserve_host
+            request, context, origin_host=self._origin_host, preserve_host=self._preserve_host
         )
         repeatable = request.method in _IDEMPOTENT and not request.body_exists
         max_idle_s = MAX_IDLE_S if repeatable else FRESH_IDLE_S
         while True:
             connection = await self._pool.acquire(max_idle_s=max_idle_s)
             exchange = _Exchange(
-                request, crossing, client, connection, on_head=on_head, session_end=session_end
+                request, context, client, connection, on_head=on_head, session_end=session_end
             )
             try:
                 return await exchange.run(head, timeout_s=self._timeout_s)
             except OriginClosed:
-                # RFC 9110 section 9.2.2: once more, on a new connection, if nothing can have
-                # come of the first try.
+                # RFC 9110 section 9.2.2: repeat once, on a new connection, an idempotent request
+                # to which a reused connection sent no byte of a response.
                 if not repeatable or connection.requests == 1 or connection.answered:
                     raise
                 max_idle_s = 0.0
@@ -85,19 +85,19 @@ class Forwarder:
                 self._pool.release(connection)
 
     async def close(self) -> None:
-        """Close the idle connections; those in use close when their exchange ends."""
+        """Close idle connections; those in use close when their exchange ends."""
         self._pool.close()
 
 
 class _Exchange:
-    """One request and its answer on one connection."""
+    """One request and its response on one origin connection."""
 
-    __slots__ = ("_client", "_connection", "_crossing", "_on_head", "_request", "_session_end")
+    __slots__ = ("_client", "_connection", "_context", "_on_head", "_request", "_session_end")
 
     def __init__(
         self,
         request: BaseRequest,
-        crossing: ForwardContext,
+        context: ForwardContext,
         client: Downstream,
         connection: OriginConnection,
         *,
@@ -105,7 +105,7 @@ class _Exchange:
         session_end: asyncio.Future[None] | None,
     ) -> None:
         self._request = request
-        self._crossing = crossing
+        self._context = context
         self._client = client
         self._connection = connection
         self._on_head = on_head
@@ -115,59 +115,60 @@ class _Exchange:
         started_s = perf_counter()
         sending = upload.send(self._request, self._connection, head=head, timeout_s=timeout_s)
         try:
-            answer = await self._final_answer()
+            response = await self._final_head()
             origin_seconds = perf_counter() - started_s
-            # An answer before the request is whole: its rest is not worth waiting for, and what
-            # a client that waited for 100 sends next cannot be told (RFC 9112 section 9.3).
-            whole = sending is None or sending.done()
-            relayed = ProxiedResponse(
-                status=answer.status,
-                command=answer.command,
+            # After a response to an incomplete request the connection closes: the rest of the body
+            # is not read, and a client that waited for 100 may or may not send it (RFC 9112
+            # section 9.3).
+            request_complete = sending is None or sending.done()
+            proxied = ProxiedResponse(
+                status=response.status,
+                command=response.command,
                 origin_seconds=origin_seconds,
-                keep_alive=whole
+                keep_alive=request_complete
                 and self._request.keep_alive
                 and not ends_connection(self._request),
             )
-            if answer.status == _SWITCHING_PROTOCOLS:
-                await self._switch(answer, relayed)
+            if response.status == _SWITCHING_PROTOCOLS:
+                await self._switch(response, proxied)
             else:
-                await self._relay(answer, relayed)
+                await self._relay(response, proxied)
                 self._connection.reusable &= sending is None or sending.done()
         finally:
             if sending is not None and not sending.done():
                 await upload.stop(sending)
-        return relayed
+        return proxied
 
-    async def _final_answer(self) -> ResponseHead:
+    async def _final_head(self) -> ResponseHead:
         while True:
-            answer = await self._connection.next_head()
-            if answer.status >= _FIRST_FINAL or answer.status == _SWITCHING_PROTOCOLS:
-                return answer
+            response = await self._connection.next_head()
+            if response.status >= _FIRST_FINAL or response.status == _SWITCHING_PROTOCOLS:
+                return response
             if self._client.http11:
-                self._client.write(interim_head(answer))
+                self._client.write(interim_head(response))
 
-    def _added(self, answer: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-        added = self._crossing.response_headers
+    def _added(self, response: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
+        added = self._context.response_headers
         if self._on_head is None:
             return added
-        return added + self._on_head(answer.status, answer.command)
+        return added + self._on_head(response.status, response.command)
 
-    async def _relay(self, answer: ResponseHead, relayed: ProxiedResponse) -> None:
+    async def _relay(self, response: ResponseHead, proxied: ProxiedResponse) -> None:
         connection, client = self._connection, self._client
-        body = body_of(answer, method=self._request.method, http11_client=client.http11)
-        relayed.keep_alive &= not body.until_close
+        body = body_of(response, method=self._request.method, http11_client=client.http11)
+        proxied.keep_alive &= not body.until_close
         head = response_head(
-            answer,
+            response,
             body,
             http11_client=client.http11,
-            keep_alive=relayed.keep_alive,
-            added=self._added(answer),
+            keep_alive=proxied.keep_alive,
+            added=self._added(response),
         )
 
         def deliver(data: bytes) -> None:
-            taken = body.take(data)
-            if taken:
-                client.write(taken)
+            relayed = body.take(data)
+            if relayed:
+                client.write(relayed)
             if body.complete:
                 connection.wake()
             elif client.slow:
@@ -183,31 +184,33 @@ class _Exchange:
             if not body.complete or client.slow:
                 await self._flow(body)
         except (GatekeeperError, ConnectionError) as error:
-            relayed.keep_alive, relayed.cut = False, error
+            proxied.keep_alive, proxied.cut = False, error
             client.abort()
         if body.until_close and body.complete:
             client.reset_when_closed(False)
-        connection.reusable = answer.persistent and body.complete and not body.surplus
+        connection.reusable = response.persistent and body.complete and not body.surplus
 
     async def _flow(self, body: Body) -> None:
-        """Until the client has taken most of the answer, and the origin sent all."""
+        """Wait until the body is complete and the client has read most of it."""
         connection, client = self._connection, self._client
         while not body.complete or client.slow:
             if client.slow:
-                with connection.excused():
+                with connection.waiting_for_client():
                     await client.drained()
                 connection.resume_reading()
             elif connection.ended:
                 if connection.broken is not None:
-                    raise OriginProtocolError("the origin's connection broke")
+                    raise OriginProtocolError("the connection to the origin was reset")
                 client.write(body.end())
             else:
                 await connection.changed()
 
-    async def _switch(self, answer: ResponseHead, relayed: ProxiedResponse) -> None:
-        if not wants_upgrade(self._request) or answer.tokens(b"upgrade") != (b"websocket",):
-            raise OriginProtocolError("the origin switched to a protocol nobody asked for")
-        relayed.keep_alive = False
-        head = switching_head(answer, added=self._added(answer))
+    async def _switch(self, response: ResponseHead, proxied: ProxiedResponse) -> None:
+        if not wants_upgrade(self._request) or response.tokens(b"upgrade") != (b"websocket",):
+            raise OriginProtocolError(
+                "the origin switched to a protocol that the client did not request"
+            )
+        proxied.keep_alive = False
+        head = switching_head(response, added=self._added(response))
         tunnel = Tunnel(self._client, self._connection)
         await tunnel.run(self._request, head=head, session_end=self._session_end)

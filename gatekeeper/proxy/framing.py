@@ -1,9 +1,12 @@
-"""Where the body of an answer ends, and which bytes of it the client gets.
+"""Where a response body ends, and which of its bytes the client receives.
 
-Rules: pure, no I/O. A body takes the origin's bytes in whatever pieces they come and returns those
-for the client; never a byte beyond its end. What follows the end is `surplus`, and the connection
-that sent it is not used again. Anything RFC 9112 does not allow, and any end before the end,
-raises `OriginProtocolError`.
+Rules: pure, no I/O. A body takes the origin's bytes in pieces of any size and returns the bytes for
+the client, none beyond its end. Bytes after the end are `surplus`, and the connection that sent
+them is not reused. What RFC 9112 does not allow, and an end of the connection before the end of
+the body, raises `OriginProtocolError`.
+
+    ChunkedBody:  SIZE ──n──▶ DATA ──n bytes──▶ DATA_END ──CRLF──▶ SIZE
+                    └───0──▶ TRAILER ──field──▶ TRAILER ──CRLF──▶ complete
 """
 
 from __future__ import annotations
@@ -14,9 +17,8 @@ from typing import Protocol
 
 from gatekeeper.errors import OriginProtocolError
 
-# RFC 9112 section 7.1. Stricter than its grammar in two points, for what parsers disagree on is
-# what smuggling lives on: no whitespace before ";" and no number longer than 15 digits, which
-# every 64-bit parser reads alike.
+# RFC 9112 section 7.1, stricter in two points on which parsers disagree, since smuggling exploits
+# them: no whitespace before ";", and at most 15 digits, which every 64-bit parser reads alike.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
 
@@ -25,32 +27,32 @@ _MAX_TRAILER_BYTES = 16 * 1024
 
 
 class Body(Protocol):
-    """What all bodies have in common."""
+    """A response body, whatever its framing."""
 
-    complete: bool  # the last byte was taken
-    surplus: bool  # the origin sent more than the body
+    complete: bool  # its last byte was taken
+    surplus: bool  # the origin sent bytes after its end
 
     @property
     def chunked(self) -> bool:
-        """Whether the client gets it in the chunked coding."""
+        """Whether the client receives it in the chunked coding."""
         ...
 
     @property
     def until_close(self) -> bool:
-        """Whether it ends, for the client, with the connection."""
+        """Whether the end of the client's connection is its end."""
         ...
 
     def take(self, data: bytes) -> bytes:
-        """The bytes for the client that `data` brings."""
+        """Take `data` from the origin; return the bytes for the client."""
         ...
 
     def end(self) -> bytes:
-        """The origin closed its side: the last bytes for the client."""
+        """Take the end of the origin's connection; return the last bytes for the client."""
         ...
 
 
 class LengthBody:
-    """A body of known length; of length 0 where there is none, as after `HEAD`."""
+    """A body of known length; length 0 if there is none, as for `HEAD`."""
 
     __slots__ = ("_left", "complete", "surplus")
     chunked = False
@@ -73,13 +75,13 @@ class LengthBody:
         return data
 
     def end(self) -> bytes:
-        raise OriginProtocolError("the origin closed before the end of its answer")
+        raise OriginProtocolError("the origin closed before the end of the response body")
 
 
 class CloseDelimitedBody:
     """A body that ends with the origin's connection.
 
-    A client that can read chunks gets chunks, so that a cut does not look like an end.
+    An HTTP/1.1 client receives it chunked, so that a cut body is not taken for a complete one.
     """
 
     __slots__ = ("chunked", "complete", "surplus", "until_close")
@@ -106,9 +108,9 @@ class _Expect(Enum):
 
 
 class ChunkedBody:
-    """A body in the chunked coding: scanned for its end, and relayed as it came.
+    """A body in the chunked coding: scanned for its end, and relayed unchanged.
 
-    With `decode` (for HTTP/1.0 clients) only the chunks' data is returned.
+    With `decode` (for HTTP/1.0 clients) only the data of the chunks is returned.
     """
 
     __slots__ = ("_decode", "_expect", "_left", "_partial", "_trailer_left", "complete", "surplus")
@@ -116,8 +118,8 @@ class ChunkedBody:
     def __init__(self, *, decode: bool) -> None:
         self._decode = decode
         self._expect = _Expect.SIZE
-        self._left = 0  # bytes of the current chunk still to come
-        self._partial = b""  # the beginning of a line whose end has not come yet
+        self._left = 0  # bytes left of the current chunk
+        self._partial = b""  # the beginning of a line whose end has not arrived
         self._trailer_left = _MAX_TRAILER_BYTES
         self.complete = False
         self.surplus = False
@@ -147,7 +149,7 @@ class ChunkedBody:
         return b"".join(decoded) if self._decode else data
 
     def end(self) -> bytes:
-        raise OriginProtocolError("the origin closed before its last chunk")
+        raise OriginProtocolError("the origin closed before the last chunk")
 
     def _take_data(self, size: int) -> None:
         self._left -= size
@@ -155,18 +157,18 @@ class ChunkedBody:
             self._expect = _Expect.DATA_END
 
     def _take_line(self, data: bytes, position: int) -> int:
-        """Take a line that begins or goes on at `position`; return where the next thing begins."""
+        """Take the line, or the rest of one, at `position`; return the position after it."""
         limit = self._line_limit()
         newline = data.find(b"\n", position, position + limit)
         if newline < 0:
             self._partial += data[position : position + limit]
             if len(self._partial) >= limit:
-                raise OriginProtocolError("the origin sent a line of chunking that is too long")
+                raise OriginProtocolError("the origin sent a chunk line that is too long")
             return len(data)
         line = self._partial + data[position : newline + 1]
         self._partial = b""
         if len(line) > limit:
-            raise OriginProtocolError("the origin sent a line of chunking that is too long")
+            raise OriginProtocolError("the origin sent a chunk line that is too long")
         self._line(line)
         return newline + 1
 
@@ -190,4 +192,4 @@ class ChunkedBody:
         elif self._expect is _Expect.TRAILER and _TRAILER_LINE.fullmatch(line):
             self._trailer_left -= len(line)
         else:
-            raise OriginProtocolError("the origin sent malformed chunks")
+            raise OriginProtocolError("the origin sent a malformed chunked body")

@@ -1,9 +1,8 @@
-"""The head of the request as the origin gets it, and of the answer as the client gets it.
+"""The request head for the origin, and the response head for the client.
 
-Rules: pure. End-to-end fields pass byte for byte and in their order; hop-by-hop fields and those
-that `Connection` names stay behind (RFC 9110 section 7.6.1). Fields that say who the visitor is
-are the gate's own: a client's, under any spelling that a CGI-like origin could read as ours,
-stay behind too.
+Rules: pure. End-to-end fields are forwarded byte for byte and in order. Hop-by-hop fields and those
+that `Connection` names are removed (RFC 9110 section 7.6.1). Fields that identify the visitor are
+set by the gate: a client's own are removed in every spelling that a CGI-like origin reads alike.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# RFC 7239's Forwarded says what X-Forwarded-* say; two voices could disagree.
-_OURS = frozenset(
+# `Forwarded` (RFC 7239) has the meaning of X-Forwarded-*, and could contradict them.
+_SET_BY_GATE = frozenset(
     {
         b"forwarded",
         b"x-forwarded-for",
@@ -42,16 +41,16 @@ _OURS = frozenset(
         b"x-queue-token",
     }
 )
-_NOT_PASSED = _HOP_BY_HOP | _OURS | {b"host"}
-# `Connection` cannot name away what frames the message.
-_NOT_NAMEABLE = frozenset({b"content-length"})
-_HARMLESS_OPTIONS = frozenset({b"close", b"keep-alive"})
+_REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
+# `Connection` cannot remove the field that frames the message.
+_NOT_REMOVABLE = frozenset({b"content-length"})
+_OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
 
 
 def wants_upgrade(request: BaseRequest) -> bool:
-    """Whether this asks for a WebSocket (RFC 6455 section 4.1), the one upgrade that is tunnelled.
+    """Whether this requests a WebSocket (RFC 6455 section 4.1), the only upgrade that is tunnelled.
 
-    Any other `Upgrade` is optional for the receiver, and left out (RFC 9110 section 7.8).
+    A receiver may ignore any other `Upgrade`, and the gate removes it (RFC 9110 section 7.8).
     """
     headers = request.headers
     return (
@@ -65,22 +64,22 @@ def wants_upgrade(request: BaseRequest) -> bool:
 
 
 def request_head(
-    request: BaseRequest, crossing: ForwardContext, *, origin_host: bytes, preserve_host: bool
+    request: BaseRequest, context: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
     """The head for the origin, from the request line to the empty line.
 
-    `origin_host` is the origin's authority: the Host without `preserve_host`, or for a client of
-    HTTP/1.0 that sent none.
+    `origin_host` is the origin's authority. It becomes the Host without `preserve_host`, and where
+    an HTTP/1.0 client sent none.
     """
-    client = crossing.client
+    client = context.client
     client_host = client.host.encode("ascii")
     http11_client = request.version == HttpVersion11
     options = _connection_options(request)
-    not_passed = _NOT_PASSED
+    removed = _REMOVED
     if not http11_client:
-        not_passed |= {b"expect"}  # RFC 9110 section 10.1.1
-    if not _HARMLESS_OPTIONS.issuperset(options):
-        not_passed = (not_passed | set(options)) - _NOT_NAMEABLE
+        removed |= {b"expect"}  # RFC 9110 section 10.1.1
+    if not _OPTIONS_WITHOUT_FIELD.issuperset(options):
+        removed = (removed | set(options)) - _NOT_REMOVABLE
     parts = [
         b"%b %b HTTP/1.1\r\nHost: %b"
         % (
@@ -91,10 +90,10 @@ def request_head(
     ]
     for name, value in request.raw_headers:
         canonical = _canonical(name)
-        if canonical in not_passed:
+        if canonical in removed:
             continue
         if canonical == b"cookie":
-            value = _without(value, crossing.strip_cookies)
+            value = _without(value, context.strip_cookies)
             if not value:
                 continue
         parts.append(name + b": " + value)
@@ -104,78 +103,78 @@ def request_head(
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket")
     elif http11_client and _accepts_trailers(request):
         parts.append(b"Connection: TE\r\nTE: trailers")
-    parts.append(_introduction(crossing))
+    parts.append(_gate_fields(context))
     return b"\r\n".join(parts)
 
 
 def plain_head(
-    request: PlainRequest, crossing: ForwardContext, *, origin_host: bytes, preserve_host: bool
+    request: PlainRequest, context: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
-    """The same as `request_head`, for a plain request."""
+    """The head for the origin, as `request_head` makes it, of a plain request."""
     parts = [
         b"%b %b HTTP/1.1\r\nHost: %b"
         % (
             request.method.encode("ascii"),
             request.target,
-            crossing.client.host.encode("ascii") if preserve_host else origin_host,
+            context.client.host.encode("ascii") if preserve_host else origin_host,
         ),
         *request.fields,
     ]
     if request.cookie is not None:
-        cookie = _without(request.cookie, crossing.strip_cookies)
+        cookie = _without(request.cookie, context.strip_cookies)
         if cookie:
             parts.insert(request.cookie_at + 1, b"%b: %b" % (request.cookie_name, cookie))
-    parts.append(_introduction(crossing))
+    parts.append(_gate_fields(context))
     return b"\r\n".join(parts)
 
 
-def _introduction(crossing: ForwardContext) -> bytes:
-    """Who is coming, as the gate knows it, and the end of the head."""
-    client = crossing.client
-    said = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+def _gate_fields(context: ForwardContext) -> bytes:
+    """The fields that the gate sets, and the end of the head."""
+    client = context.client
+    fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
         client.address.encode("ascii"),
         client.scheme.encode("ascii"),
     )
     host = client.forwarded_host or client.host
     if host:
-        said = b"X-Forwarded-Host: %b\r\n%b" % (host.encode("ascii"), said)
-    if not crossing.visitor:  # the request fell in no room
-        return said + b"\r\n"
+        fields = b"X-Forwarded-Host: %b\r\n%b" % (host.encode("ascii"), fields)
+    if not context.visitor:  # the request is in no room
+        return fields + b"\r\n"
     return b"%bX-Gatekeeper-Visitor: %b\r\nX-Gatekeeper-Room: %b\r\n\r\n" % (
-        said,
-        crossing.visitor.encode("ascii"),
-        crossing.room.encode("ascii"),
+        fields,
+        context.visitor.encode("ascii"),
+        context.room.encode("ascii"),
     )
 
 
 def response_head(
-    answer: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
+    head: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
 ) -> bytes:
-    """The head of a final answer for the client; the framing is ours, the rest the origin's."""
-    lines = answer.lines
+    """The head of a final response for the client: the gate's framing, the origin's fields."""
+    lines = head.lines
     if added:
         lines += b"".join([b"\r\n%b: %b" % field for field in added])
     if body.chunked:
         lines += b"\r\nTransfer-Encoding: chunked"
-        for value in answer.for_us.get(b"trailer", ()):
+        for value in head.control.get(b"trailer", ()):
             lines += b"\r\nTrailer: " + value
     if not keep_alive:
         lines += b"\r\nConnection: close"
     elif not http11_client:
         lines += b"\r\nConnection: keep-alive"
-    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, lines)
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, lines)
 
 
-def interim_head(answer: ResponseHead) -> bytes:
-    """A 1xx answer for a client of HTTP/1.1."""
-    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (answer.status, answer.reason, answer.lines)
+def interim_head(head: ResponseHead) -> bytes:
+    """The head of a 1xx response for an HTTP/1.1 client."""
+    return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, head.lines)
 
 
-def switching_head(answer: ResponseHead, *, added: Fields) -> bytes:
-    """A 101 for the client, which ends HTTP on its connection."""
+def switching_head(head: ResponseHead, *, added: Fields) -> bytes:
+    """The head of a 101 for the client, after which its connection is a tunnel."""
     parts = [
-        b"HTTP/1.1 101 %b" % answer.reason,
-        b"Connection: Upgrade\r\nUpgrade: websocket%b" % answer.lines,
+        b"HTTP/1.1 101 %b" % head.reason,
+        b"Connection: Upgrade\r\nUpgrade: websocket%b" % head.lines,
         *[b"%b: %b" % field for field in added],
         b"\r\n",
     ]
@@ -196,7 +195,7 @@ def _accepts_trailers(request: BaseRequest) -> bool:
 
 
 def _origin_form(request: BaseRequest) -> bytes:
-    """The request target as the origin sees it (RFC 9112 section 3.2), its bytes untouched."""
+    """The request target in origin-form (RFC 9112 section 3.2), its bytes unchanged."""
     target = request.raw_path
     if target[:1] not in {"/", "*"}:  # absolute-form; `check_request` compared the authority
         _, _, rest = target.partition("://")
@@ -210,7 +209,7 @@ def _origin_form(request: BaseRequest) -> bytes:
 
 
 def _without(cookie: bytes, names: frozenset[str]) -> bytes:
-    """The value of `Cookie` without those cookies; untouched if it holds none of them."""
+    """The value of `Cookie` without the named cookies; unchanged if it has none of them."""
     stripped = _as_bytes(names)
     if not any(name in cookie for name in stripped):
         return cookie
@@ -219,12 +218,12 @@ def _without(cookie: bytes, names: frozenset[str]) -> bytes:
     return cookie if len(kept) == len(crumbs) else b";".join(kept).strip()
 
 
-@lru_cache(maxsize=1024)  # clients use few names; a hostile one only misses
+@lru_cache(maxsize=1024)  # clients use few names; a hostile client only causes misses
 def _canonical(name: bytes) -> bytes:
-    """The lower-case name; our own name for one that a CGI-like origin reads as ours."""
+    """The name in lower case; the gate's name for each that a CGI-like origin reads as that one."""
     lower = name.lower()
     dashed = lower.replace(b"_", b"-")
-    return dashed if dashed in _OURS else lower
+    return dashed if dashed in _SET_BY_GATE else lower
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,8 @@
-"""The idle connections to the origin.
+"""The pool of idle connections to the origin.
 
-Rules: last in, first out, so that the busy few stay warm and the rest age out. No connection is
-taken up again that idled longer than the servers in use leave one open, and for a request that
-cannot be repeated the bound is tighter still: it must not meet the origin's closing.
+Rules: last in, first out, so that few connections stay in use and the others expire. A connection
+that was idle for as long as common servers keep one open is not reused. For a request that cannot
+be repeated the limit is lower, so that it does not collide with a close by the origin.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ FRESH_IDLE_S = 1.0  # gunicorn closes after 2 s
 
 
 def authority_of(origin: OriginConfig) -> bytes:
-    """The origin's host and, unless it is the scheme's own, port, as in its URL."""
+    """The origin's host, with the port unless it is the scheme's default, as in its URL."""
     return (URL(origin.url).host_port_subcomponent or "").encode("ascii")
 
 
 class OriginPool:
-    """Connections to the one origin; as many as there are requests, `max_idle` kept open.
+    """Connections to one origin: one per concurrent request, up to `max_idle` kept idle.
 
-    One that ends leaves at once (`OriginConnection` tells), so what is idle can be used.
+    An idle connection that ends is removed at once, by its `on_lost`.
     """
 
     def __init__(self, origin: OriginConfig, *, max_idle: int) -> None:
@@ -39,19 +39,22 @@ class OriginPool:
         self._connect_timeout_s = origin.connect_timeout
         self._read_timeout_s = origin.read_timeout
         self._max_idle = max_idle
-        self._idle: dict[OriginConnection, float] = {}  # since when, oldest first
+        self._idle: dict[OriginConnection, float] = {}  # idle since, oldest first
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def acquire(self, *, max_idle_s: float) -> OriginConnection:
-        """A connection idle for at most `max_idle_s`, or a new one."""
+        """A connection that was idle for less than `max_idle_s`, or a new one; ready for a request.
+
+        Raises `OriginUnreachable` or `OriginTimeout`.
+        """
         connection = self.warm(max_idle_s) or await self.connect()
         connection.begin()
         return connection
 
     def release(self, connection: OriginConnection) -> None:
-        """Give back after an exchange; kept only if the exchange left it clean."""
-        if not connection.rest() or self._closed or len(self._idle) >= self._max_idle:
+        """Return a connection after an exchange; it is kept only if it is reusable."""
+        if not connection.finish() or self._closed or len(self._idle) >= self._max_idle:
             if not connection.closing:
                 connection.abort()
             return
@@ -60,7 +63,7 @@ class OriginPool:
             self._sweep = self._loop.call_later(MAX_IDLE_S, self._close_stale)
 
     def close(self) -> None:
-        """Close what is idle; what is still in use closes when released."""
+        """Close idle connections; those in use close when they are released."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -69,7 +72,7 @@ class OriginPool:
         self._idle.clear()
 
     def warm(self, max_idle_s: float) -> OriginConnection | None:
-        """A connection idle for at most `max_idle_s`, if there is one; the caller begins it."""
+        """A connection idle for less than `max_idle_s`, if any; the caller calls `begin`."""
         if not self._idle:
             return None
         connection, since_s = self._idle.popitem()
@@ -79,23 +82,23 @@ class OriginPool:
         return None
 
     async def connect(self) -> OriginConnection:
-        """A new connection; the caller begins it."""
+        """A new connection; the caller calls `begin`."""
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await self._loop.create_connection(
                     self._new_connection, self._host, self._port, ssl=self._tls
                 )
         except TimeoutError as error:
-            raise OriginTimeout("connecting to the origin took too long") from error
+            raise OriginTimeout("connecting to the origin timed out") from error
         except OSError as error:
-            raise OriginUnreachable("the origin cannot be reached") from error
+            raise OriginUnreachable("the origin is unreachable") from error
         return connection
 
     def _new_connection(self) -> OriginConnection:
         return OriginConnection(read_timeout_s=self._read_timeout_s, on_lost=self._forget)
 
     def _forget(self, connection: OriginConnection) -> None:
-        """It ends; told by itself, and more than once."""
+        """Called by a connection that ends, also more than once."""
         self._idle.pop(connection, None)
 
     def _close_stale(self) -> None:
@@ -115,5 +118,7 @@ def _tls_context(tls_ca: str) -> ssl.SSLContext:
         try:
             context.load_verify_locations(tls_ca)
         except OSError as error:
-            raise StartError(f"origin.tls_ca: {tls_ca} holds no readable certificates") from error
+            raise StartError(
+                f"origin.tls_ca: cannot read {tls_ca}; expected a file of PEM certificates"
+            ) from error
     return context

@@ -1,10 +1,9 @@
-"""What RFC 9110 and 9112 forbid in a request and aiohttp's parser lets through.
+"""Checks for requests that RFC 9110 and 9112 forbid and aiohttp's parser accepts.
 
-Rules: pure; the gate asks this first, for every request. The parser itself refuses, with 400 and
-before any of our code: control characters, bare CR or LF, folding, whitespace before a colon,
-names that are no tokens, both Content-Length and Transfer-Encoding, either twice, a length that
-is no number, Host twice or (in 1.1) missing, malformed chunks, lines and heads that are too long.
-The tests hold it to that.
+Rules: pure; the first step for every request. The parser itself rejects with 400: control
+characters, bare CR or LF, folded lines, whitespace before a colon, names that are not tokens, both
+Content-Length and Transfer-Encoding, either twice, an invalid length, Host twice or (in HTTP/1.1)
+missing, malformed chunks, lines and heads that are too long. `tests/conformance` verifies that.
 """
 
 from __future__ import annotations
@@ -16,38 +15,38 @@ from aiohttp.web import BaseRequest
 
 from gatekeeper.errors import BadRequest
 
-# RFC 3986 section 3.2.2, without what no host in use has: percent-encoding and sub-delimiters.
+# RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host in use has.
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(?:[/?].*)?", re.DOTALL)
 
 
 def check_request(request: BaseRequest) -> None:
-    """Raise `BadRequest` for what must be neither answered from within nor forwarded."""
+    """Raise `BadRequest` for a request that must be neither served by the gate nor forwarded."""
     _check_request_line(request)
     _check_host(request)
     headers = request.headers
     if "Transfer-Encoding" in headers:
-        # RFC 9112 section 6.1: in 1.0 its framing is faulty by definition.
+        # RFC 9112 section 6.1: in HTTP/1.0 its framing is faulty by definition.
         if request.version == HttpVersion10 or "Content-Length" in headers:
-            raise BadRequest("Transfer-Encoding is not allowed here")
+            raise BadRequest("Transfer-Encoding is not allowed in this request")
         if headers["Transfer-Encoding"].lower() != "chunked":
             raise BadRequest("Transfer-Encoding must be chunked")
-    # Twice the same or in a list is no other expectation, but some who read it see none.
+    # A repeated value has the same meaning, but some servers read it as no expectation.
     expected = headers.getall("Expect", ())
     if len(expected) > 1 or any(value.lower() != "100-continue" for value in expected):
-        raise BadRequest("the only expectation is 100-continue", status=417)
+        raise BadRequest("Expect must be 100-continue", status=417)
 
 
 def _check_request_line(request: BaseRequest) -> None:
     if request.version not in {HttpVersion10, HttpVersion11}:
-        raise BadRequest("this is a server of HTTP/1.1")
+        raise BadRequest("the HTTP version must be 1.0 or 1.1")
     if request.method == "CONNECT":
-        raise BadRequest("this is no tunnel")
+        raise BadRequest("CONNECT is not supported")
     if request.method == "TRACE" and request.body_exists:
-        raise BadRequest("TRACE has no body")  # RFC 9110 section 9.3.8
+        raise BadRequest("TRACE must not have a body")  # RFC 9110 section 9.3.8
     if "#" in request.raw_path:
-        raise BadRequest("a request target has no fragment")
+        raise BadRequest("the request target must not contain a fragment")
 
 
 def _check_host(request: BaseRequest) -> None:
@@ -56,9 +55,9 @@ def _check_host(request: BaseRequest) -> None:
         if request.version == HttpVersion11:
             raise BadRequest("Host is missing")
     elif HOST.fullmatch(host) is None:
-        raise BadRequest("Host is not a host")
+        raise BadRequest("Host is not a valid host name")
     if request.raw_path[:1] in {"/", "*"}:
         return
     absolute = _ABSOLUTE.fullmatch(request.raw_path)
     if absolute is None or host is None or absolute[1].lower() != host.lower():
-        raise BadRequest("the request target is at another host")
+        raise BadRequest("the request target and Host must name the same host")

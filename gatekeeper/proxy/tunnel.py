@@ -1,7 +1,7 @@
-"""A WebSocket: once the origin agreed to switch, bytes go both ways and mean nothing to us.
+"""A WebSocket: after the origin's 101, bytes are relayed both ways without being parsed.
 
-Rules: either side's end is the other's; so is the end of the visitor's session. There is no
-read time-out: a socket may be quiet for hours, and TCP keep-alive finds the dead.
+Rules: the end of either side, and the end of the visitor's session, ends both sides. There is no
+read timeout: a WebSocket may be idle for hours, and TCP keep-alive detects dead peers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gatekeeper.proxy.upstream import OriginConnection
 
 
 class Tunnel:
-    """The tunnel of one client and one connection; also the parser that aiohttp feeds."""
+    """The tunnel between one client and one origin connection; aiohttp feeds it as a parser."""
 
     def __init__(self, client: Downstream, connection: OriginConnection) -> None:
         self._client = client
@@ -27,7 +27,7 @@ class Tunnel:
     async def run(
         self, request: BaseRequest, *, head: bytes, session_end: asyncio.Future[None] | None
     ) -> None:
-        """Until one of the three ends; the client's end cancels this."""
+        """Run until the origin, the session or the client ends; the client's end cancels this."""
         connection, client = self._connection, self._client
         connection.on_writable = self._resume_client
         early = connection.deliver_to(self._from_origin)
@@ -36,7 +36,7 @@ class Tunnel:
         if session_end is not None:
             session_end.add_done_callback(self._end_session)
         try:
-            with connection.excused(), metrics.tunnels.track_inprogress():
+            with connection.waiting_for_client(), metrics.tunnels.track_inprogress():
                 while not (connection.ended or self._session_ended):
                     if client.slow:
                         await client.drained()
@@ -48,7 +48,7 @@ class Tunnel:
                 session_end.remove_done_callback(self._end_session)
             connection.close()
 
-    # From the client: the two calls that aiohttp's server makes of a parser
+    # From the client: the two methods of a parser that aiohttp's server calls
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         self._connection.write(data)
@@ -58,7 +58,7 @@ class Tunnel:
         return False, b""
 
     def feed_eof(self) -> None:
-        """The client is gone; `run` is cancelled as well."""
+        """The client disconnected; `run` is cancelled as well."""
 
     def _resume_client(self) -> None:
         if self._client_paused and not self._client.transport.is_closing():

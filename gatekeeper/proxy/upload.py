@@ -1,9 +1,9 @@
-"""The request's way to the origin: its head, and its body as fast as the origin takes it.
+"""Sends a request to the origin: its head, and its body as fast as the origin reads it.
 
-Rules: a body that is here already goes out in one write with the head; only one that is still
-arriving needs a task. aiohttp took the client's framing off and checked it; what goes on is
-framed anew from what the client declared. Trailers of a request end here (RFC 9110 section
-6.5.1 allows it): aiohttp does not hand them on.
+Rules: a body that arrived completely is written together with the head; only a body that is still
+arriving needs a task. aiohttp decoded and checked the client's framing; the body is framed again
+as the client declared it. Trailers are dropped, since aiohttp does not expose them (RFC 9110
+section 6.5.1 allows it).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 def send(
     request: BaseRequest, connection: OriginConnection, *, head: bytes, timeout_s: float
 ) -> asyncio.Task[None] | None:
-    """Write the head and what there is of the body; the task that brings the rest, if any."""
+    """Write the head and the body if it is complete; else return the task that sends the body."""
     if not request.body_exists:
         connection.write(head)
         return None
@@ -38,19 +38,19 @@ def send(
 
 
 async def stop(upload: asyncio.Task[None]) -> None:
-    """End an upload whose answer is complete, or whose exchange failed."""
+    """Cancel an upload whose response is complete, or whose exchange failed."""
     upload.cancel()
-    await asyncio.wait({upload})  # until it let go of the client's stream
+    await asyncio.wait({upload})  # until it released the client's stream
 
 
 async def _upload(
     request: BaseRequest, connection: OriginConnection, *, chunked: bool, timeout_s: float
 ) -> None:
-    """Runs beside the exchange; a failure of the client's ends the exchange."""
+    """Runs beside the exchange; a failure on the client's side fails the exchange."""
     content = request.content
     try:
         while not content.at_eof():
-            with connection.excused():
+            with connection.waiting_for_client():
                 async with asyncio.timeout(timeout_s):
                     data = await content.readany()
             if data:
@@ -59,11 +59,11 @@ async def _upload(
             if connection.closing:
                 return
     except TimeoutError:
-        connection.fail(BadRequest("the request's body stopped coming", status=_REQUEST_TIMEOUT))
+        connection.fail(BadRequest("the request body timed out", status=_REQUEST_TIMEOUT))
     except OSError:
-        connection.fail(BadRequest("the client left"))
+        connection.fail(BadRequest("the client disconnected"))
     except RequestPayloadError:
-        connection.fail(BadRequest("the request's body is malformed"))
+        connection.fail(BadRequest("the request body is malformed"))
     else:
         if chunked:
             connection.write(_LAST_CHUNK)

@@ -1,14 +1,13 @@
 """One connection to the origin.
 
-Theory of operation: a connection serves one request at a time. While it waits for a head it
-gathers bytes; once told where a body goes (`deliver_to`), each piece goes there from within the
-event loop's callback, with no task in between. The one task that runs the exchange sleeps in
-`changed()` and is woken when something needs it: a head, an end, a failure, a client that cannot
-keep up. State is looked at before sleeping, so no wake-up is lost.
+Theory of operation: a connection serves one request at a time. It buffers bytes until a head is
+complete. After `deliver_to`, each piece of the body is delivered from the event loop's callback,
+without a task in between. The one task that runs the exchange sleeps in `changed` and is woken for
+a head, an end, a failure, or a slow client. The task checks the state before it sleeps, so no
+wake-up is lost.
 
-Rules: an answer that nobody asked for ends the connection. A silence longer than `read_timeout`
-fails the exchange, but never while it is the client that keeps us waiting (`excused`, or a pause
-of reading).
+Rules: bytes outside an exchange end the connection. A silence longer than `read_timeout` fails the
+exchange, except while the gate waits for the client (`waiting_for_client`, or paused reading).
 """
 
 from __future__ import annotations
@@ -21,16 +20,19 @@ from typing import cast
 from gatekeeper.errors import GatekeeperError, OriginProtocolError, OriginTimeout
 from gatekeeper.proxy.response import ResponseHead, parse_response_head
 
-_FAREWELL_S = 5.0  # how long a closing connection may take to send what it still holds
+_CLOSE_TIMEOUT_S = 5.0  # for a closing connection to send its buffer
 
 
 class OriginClosed(OriginProtocolError):
-    """The origin closed before a head came: on a connection used before, most likely a crossing
-    of its keep-alive time-out and our request."""
+    """The origin closed before a head arrived.
+
+    On a reused connection the likely reason is that its idle timeout expired as the request was
+    sent.
+    """
 
 
 class OriginConnection(asyncio.Protocol):
-    """See the module; made by the pool, one request at a time."""
+    """One connection; created by the pool, serves one request at a time."""
 
     def __init__(self, *, read_timeout_s: float, on_lost: Callable[[OriginConnection], None]):
         self._loop = asyncio.get_running_loop()
@@ -43,16 +45,16 @@ class OriginConnection(asyncio.Protocol):
         self._failure: GatekeeperError | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._quiet_since_s = 0.0
-        self._excuses = 0
+        self._client_waits = 0
         self._unsent_bytes = 0
         self._busy = False
         self._writing_paused = False
         self._reading_paused = False
         self.on_writable: Callable[[], None] | None = None
-        self.on_wake: Callable[[], None] | None = None  # instead of a task in `changed`
+        self.on_wake: Callable[[], None] | None = None  # called in place of a task in `changed`
         self.requests = 0
-        self.answered = False  # a byte of the current answer arrived
-        self.reusable = False  # the current exchange left nothing behind
+        self.answered = False  # a byte of the current response arrived
+        self.reusable = False  # the current exchange left no bytes behind
         self.ended = False  # the origin closed its side, or the connection broke
         self.broken: Exception | None = None  # how it broke, if it did
 
@@ -64,7 +66,7 @@ class OriginConnection(asyncio.Protocol):
         deliver: Callable[[bytes], None] | None = None,
         on_wake: Callable[[], None] | None = None,
     ) -> None:
-        """Take the next request; of its answer `deliver` gets all bytes, from the head on."""
+        """Start an exchange; `deliver` receives all bytes of the response, head included."""
         self._busy = True
         self._deliver, self.on_wake = deliver, on_wake
         self.requests += 1
@@ -73,8 +75,8 @@ class OriginConnection(asyncio.Protocol):
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._read_timeout_s, self._check_silence)
 
-    def rest(self) -> bool:
-        """End an exchange; whether the connection may take another."""
+    def finish(self) -> bool:
+        """End the exchange; return whether the connection can serve another request."""
         self._busy = False
         self._deliver = self.on_writable = self.on_wake = None
         if self._reading_paused:
@@ -82,27 +84,27 @@ class OriginConnection(asyncio.Protocol):
         return self.reusable and not (self._buffer or self.ended or self._transport.is_closing())
 
     def write(self, data: bytes) -> None:
-        # Whoever reads the answer is told of the end; uvloop raises for what is closed.
+        # The reader of the response handles the end; uvloop raises on a closed transport.
         if not (self.ended or self._transport.is_closing()):
             self._transport.write(data)
 
     async def next_head(self) -> ResponseHead:
-        """The next head, interim ones too."""
-        while (answer := parse_response_head(self._buffer)) is None:
+        """The next response head, interim or final."""
+        while (head := parse_response_head(self._buffer)) is None:
             if self.ended:
-                raise OriginClosed("the origin closed without an answer") from self.broken
+                raise OriginClosed("the origin closed without a response") from self.broken
             await self.changed()
-        self._buffer = self._buffer[answer.size :]
-        return answer
+        self._buffer = self._buffer[head.size :]
+        return head
 
     def deliver_to(self, deliver: Callable[[bytes], None]) -> bytes:
-        """From now on hand all bytes to `deliver`; returns those that came already."""
+        """Deliver all further bytes to `deliver`; return the bytes buffered so far."""
         early, self._buffer = self._buffer, b""
         self._deliver = deliver
         return early
 
     async def changed(self) -> None:
-        """Sleep until woken; raise what the exchange failed of."""
+        """Sleep until woken; raise the failure of the exchange, if any."""
         if self._failure is None:
             self._changed = self._loop.create_future()
             try:
@@ -119,18 +121,18 @@ class OriginConnection(asyncio.Protocol):
             self._changed.set_result(None)
 
     def fail(self, failure: GatekeeperError) -> None:
-        """End the exchange with this, wherever its task is."""
+        """Fail the exchange, wherever its task waits. The first failure counts."""
         self._failure = self._failure or failure
         self.wake()
 
     @contextmanager
-    def excused(self) -> Iterator[None]:
-        """The origin is not to blame for silence while this lasts: the client is."""
-        self._excuses += 1
+    def waiting_for_client(self) -> Iterator[None]:
+        """Suspend the read timeout: the gate waits for the client, not for the origin."""
+        self._client_waits += 1
         try:
             yield
         finally:
-            self._excuses -= 1
+            self._client_waits -= 1
             self._quiet_since_s = self._loop.time()
 
     # Flow control and the end
@@ -148,12 +150,12 @@ class OriginConnection(asyncio.Protocol):
         return self.ended or self._transport.is_closing()
 
     async def writable(self) -> None:
-        """Wait until the origin took most of what was written, or is gone."""
+        """Wait until the write buffer is mostly sent, or the connection ends."""
         if not self._writing_paused or self.closing:
             return
-        took = self._loop.create_future()
-        self.on_writable = lambda: None if took.done() else took.set_result(None)
-        await took  # bounded by the watchdog
+        writable = self._loop.create_future()
+        self.on_writable = lambda: None if writable.done() else writable.set_result(None)
+        await writable  # the watchdog bounds it
 
     def pause_reading(self) -> None:
         if not self._reading_paused and not self.closing:
@@ -167,9 +169,9 @@ class OriginConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Send what is written, then close."""
+        """Send the write buffer, then close."""
         self._transport.close()
-        self._loop.call_later(_FAREWELL_S, self._transport.abort)
+        self._loop.call_later(_CLOSE_TIMEOUT_S, self._transport.abort)
 
     def abort(self) -> None:
         self._on_lost(self)
@@ -201,9 +203,9 @@ class OriginConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended:
-            # TCP ends with `eof_received` before this, and so does TLS, if it was closed and not
-            # just cut off by someone on the way (RFC 9112 section 9.8; uvloop tells them apart).
-            self.broken = exc or ConnectionAbortedError("cut off")
+            # A TCP close arrives as `eof_received` first. So does a TLS close, unless TLS was cut
+            # without a closure alert (RFC 9112 section 9.8; uvloop distinguishes the two).
+            self.broken = exc or ConnectionAbortedError("the connection was cut")
         self.ended = True
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -225,10 +227,10 @@ class OriginConnection(asyncio.Protocol):
             self.on_writable()
         self.wake()
 
-    def _takes_what_it_gets(self) -> bool:
-        """Whether an upload that has to wait for the origin progressed since it was last asked."""
-        waits = self._writing_paused and not self.closing
-        unsent = self._transport.get_write_buffer_size() if waits else 0
+    def _upload_progressed(self) -> bool:
+        """Whether the origin received more of a paused upload since the last call."""
+        paused = self._writing_paused and not self.closing
+        unsent = self._transport.get_write_buffer_size() if paused else 0
         progressed = unsent < self._unsent_bytes
         self._unsent_bytes = unsent
         return progressed
@@ -237,10 +239,10 @@ class OriginConnection(asyncio.Protocol):
         self._watchdog = None
         if not self._busy:
             return
-        if self._excuses or self._reading_paused or self._takes_what_it_gets():
+        if self._client_waits or self._reading_paused or self._upload_progressed():
             self._quiet_since_s = self._loop.time()
         left_s = self._read_timeout_s - (self._loop.time() - self._quiet_since_s)
         if left_s <= 0:
-            self.fail(OriginTimeout("the origin was silent for too long"))
+            self.fail(OriginTimeout("the origin sent nothing within the read timeout"))
         else:
             self._watchdog = self._loop.call_later(left_s, self._check_silence)

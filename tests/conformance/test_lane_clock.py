@@ -173,7 +173,7 @@ class Scene:
         return self.origin
 
     def release(self, connection: OriginConnection) -> None:
-        connection.rest()
+        connection.finish()
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""The plain request: a head on which no two parsers can disagree.
+"""The parser of plain requests: heads that every HTTP parser reads alike.
 
-Rules: pure. A request is plain when it is a GET or HEAD in origin-form over HTTP/1.1, has one
-Host, nothing that announces a body, and nothing of the connection but `close` or `keep-alive`;
-names are tokens without underscores, one space follows the colon and none the value, values hold
-no control characters, nothing is folded, and it is short. Everything else is for aiohttp's
-parser. A test holds that whatever is plain is taken by aiohttp too, and means the same.
+Rules: pure. A plain request is a GET or HEAD in origin-form over HTTP/1.1 with one Host, no field
+that announces a body, and no connection option but `close` or `keep-alive`. Names are tokens
+without underscores, one space follows the colon and none the value, values contain no control
+characters, no line is folded, and the head is short. All other requests go to aiohttp's parser. A
+property test verifies that aiohttp accepts every plain request and reads it alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gatekeeper.proxy.request_check import HOST
 
-MAX_PLAIN_BYTES = 8190  # aiohttp's limit of one line; a browser's whole head has about 1 KB
+MAX_PLAIN_BYTES = 8190  # aiohttp's limit for one line; a browser's head has about 1 KB
 
 # Linear, and right on every Python 3.11, as in `proxy.response`. A request target has no "#".
 METHOD, TARGET = rb"(GET|HEAD)", rb"(/[!\x22\x24-\x7e]*+)"
@@ -23,16 +23,16 @@ _HEAD = re.compile(
     + rb"((?>(?:[!#$%&'*+.^`|~0-9A-Za-z-]++: (?![\t ])[\t\x20-\x7e\x80-\xff]*+(?<![\t ])\r\n)+))"
     + rb"\r\n"
 )
-# The same of a head whose end has not come: lines end in CRLF, the first as the first must.
+# The beginning of such a head: lines end in CRLF, and the first one ends in the version.
 _BEGUN = re.compile(
     rb"(?:GET|HEAD) /[^\r\n]*+"
     rb"(?:\r|(?<= HTTP/1\.1)\r\n(?>(?:[^\r\n]++\r\n)*)[^\r\n]*+\r?)?"
 )
 _BEGINNINGS = (b"GET /", b"HEAD /")
 _HOST = re.compile(HOST.pattern.encode())
-_MOST_FIELDS = 100
+_MAX_FIELDS = 100
 
-# They frame, switch, or ask something of the connection, or are said to the gate alone.
+# These frame the message, concern the connection, or address the gate.
 _NOT_PLAIN = frozenset(
     {
         b"content-length",
@@ -40,7 +40,7 @@ _NOT_PLAIN = frozenset(
         b"keep-alive",
         b"proxy-authorization",
         b"proxy-connection",
-        b"sec-websocket-key1",  # of a draft that aiohttp refuses
+        b"sec-websocket-key1",  # of a draft that aiohttp rejects
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -48,11 +48,11 @@ _NOT_PLAIN = frozenset(
         b"x-queue-token",
     }
 )
-# Who the client is, is for the gate to say; `forwarded` (RFC 7239) could contradict it.
+# The gate sets these; `forwarded` (RFC 7239) could contradict them.
 _DROPPED = frozenset({b"forwarded", b"x-gatekeeper-room", b"x-gatekeeper-visitor"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 _ONCE = frozenset({b"connection", b"cookie", b"host"})
-# They go on, and twice they are an error to aiohttp (RFC 9110 section 5.3).
+# These are forwarded; aiohttp rejects a request that repeats one (RFC 9110 section 5.3).
 _SINGLE = frozenset(
     {
         b"content-location",
@@ -64,39 +64,39 @@ _SINGLE = frozenset(
         b"user-agent",
     }
 )
-_LOOKED_AT = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE | _SINGLE
+_SPECIAL = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE | _SINGLE
 _CONNECTION_OPTIONS = {b"": True, b"keep-alive": True, b"close": False}
 
 
 @dataclass(slots=True)
 class PlainRequest:
-    """What the express lane needs of a plain head."""
+    """A plain request, as the fast path needs it."""
 
     method: str
     target: bytes
     host: bytes
-    fields: list[bytes]  # the lines that go on as they came
-    cookie_name: bytes  # of the one Cookie field, as the client wrote it
+    fields: list[bytes]  # the lines to forward unchanged
+    cookie_name: bytes  # of the only Cookie field, as the client spelled it
     cookie: bytes | None  # its value
-    cookie_at: int  # before which of `fields` it stood
-    forwarded: list[tuple[bytes, bytes]]  # X-Forwarded-* as the client sent them, lower-case
+    cookie_at: int  # its index in `fields`
+    forwarded: list[tuple[bytes, bytes]]  # X-Forwarded-* of the client, names in lower case
     keep_alive: bool
 
     def forwarded_values(self, name: str) -> list[str]:
-        """The values of an X-Forwarded field, in the order they came."""
+        """The values of an X-Forwarded field, in order."""
         wanted = name.lower().encode("ascii")
         return [value.decode("latin-1") for name_, value in self.forwarded if name_ == wanted]
 
 
 def may_be_plain(begun: bytes) -> bool:
-    """Whether this beginning of a head can become a plain one; lenient, but for its lines."""
+    """Whether this beginning of a head can become a plain head. Only the line ends are strict."""
     if _BEGUN.fullmatch(begun) is not None:
         return True
     return any(beginning.startswith(begun) for beginning in _BEGINNINGS)
 
 
 def parse_plain_head(head: bytes) -> PlainRequest | None:
-    """The plain request in `head`, from the request line to the empty line; None: not plain."""
+    """The request of a head, from the request line to the empty line; None if it is not plain."""
     match = _HEAD.fullmatch(head)
     if match is None:
         return None
@@ -106,13 +106,13 @@ def parse_plain_head(head: bytes) -> PlainRequest | None:
     once: dict[bytes, bytes] = {}
     cookie_name, cookie_at = b"", 0
     lines = block.split(b"\r\n")
-    if len(lines) > _MOST_FIELDS:
+    if len(lines) > _MAX_FIELDS:
         return None
     lines.pop()  # what follows the last CRLF
     for line in lines:
         name, _, value = line.partition(b": ")
         name = name.lower()
-        if name not in _LOOKED_AT:
+        if name not in _SPECIAL:
             fields.append(line)
         elif name in _NOT_PLAIN or name in once:
             return None
