@@ -15,10 +15,10 @@
   const QUIET_S = 45;         // a stream that says nothing for so long is asked past
   const OLD_PLACE_MS = 2 * 3600 * 1000;
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
-  const IN_LINE = { line: "waiting", held: "held", full: "full", ended: "ended" };
 
   const root = document.documentElement;
   const data = root.dataset;
+  const rows = JSON.parse(data.states);    // gatekeeper/pages/states.py: what each state shows
   const byId = (id) => document.getElementById(id);
   const locale = data.intl || root.lang;   // with the digits that the server writes
   const numbers = new Intl.NumberFormat(locale, { useGrouping: true });
@@ -28,7 +28,6 @@
 
   let timer = 0;
   let asking = null;          // the AbortController of the request under way
-  let over = false;           // admitted, lost or left: nothing more to ask
   let stream = null;          // the EventSource, where the gate streams
   let failures = 0;
   let refreshS = Number(data.refresh) || 5;
@@ -53,7 +52,7 @@
   }
 
   async function ask() {
-    if (asking || over) return;
+    if (asking || !polls()) return;
     clearTimeout(timer);
     asking = new AbortController();
     const timeout = setTimeout(() => asking.abort(), TIMEOUT_S * 1000);
@@ -71,15 +70,16 @@
     }
     clearTimeout(timeout);
     asking = null;
-    if (over) return;
+    if (!polls()) return;
     take(answer || {});
-    if (!over) askIn(intervalS());
+    if (polls()) askIn(intervalS());
   }
 
   function askNow() {
     listen();
     if (document.hidden) return;
-    if (data.state === "admitted") location.reload();   // it only waited to be seen
+    const reload = row().reload;
+    if (reload && reload.maxDelayS === 0) location.reload();   // it only waited to be seen
     else ask();
   }
 
@@ -99,12 +99,12 @@
     const mine = stream = new EventSource(data.status);
     let place = null;         // the last that was exact
     const on = (name, then) => mine.addEventListener(name, (event) => {
-      if (mine === stream && !over) then(JSON.parse(event.data));
+      if (mine === stream && polls()) then(JSON.parse(event.data));
     });
     on("place", (told) => {
       place = told;
       take(place);
-      if (!over) askIn(intervalS());
+      if (polls()) askIn(intervalS());
     });
     on("room", (told) => {
       if (!place || place.position === null) return;
@@ -118,14 +118,14 @@
     });
     on("admitted", ask);
     on("gone", ask);
-    mine.onerror = () => { if (mine === stream && !over) askIn(intervalS()); };
+    mine.onerror = () => { if (mine === stream && polls()) askIn(intervalS()); };
   }
 
   function take(answer) {
     const known = { waiting: takePlace, admitted: enter, none: lineUpAgain };
     if (!known.hasOwnProperty(answer.state)) {
       failures += 1;
-      show("reconnecting");
+      show(stateOf({ position: null }));
       return;
     }
     failures = 0;
@@ -140,18 +140,22 @@
     refreshS = Math.max(1, Number(place.refresh_seconds) || refreshS);
     arrivedAt = place.arrived_at;
     forget("lost");
+    const state = stateOf(place);
     if (place.position === null) {
-      show("reconnecting");
+      show(state);
       return;
     }
     showMessage(place.message || "");
-    const state = stateOf(place);
-    const etaSeconds = state === "waiting" ? place.eta_seconds : null;
+    if (rows[state].place === "none") {
+      show(state);
+      return;
+    }
+    const etaSeconds = rows[state].eta ? place.eta_seconds : null;
     byId("position").textContent = numbers.format(place.position);
     byId("ahead").textContent = place.ahead === null ? "–" : numbers.format(place.ahead);
     byId("wait").textContent = waitWords(etaSeconds, byId("wait").dataset);
     byId("turn").textContent = turnWords(etaSeconds);
-    byId("rate").textContent = rateWords(state, place.rate_per_minute);
+    byId("rate").textContent = rateWords(rows[state].speed, place.rate_per_minute);
     showProgress(place.position);
     showInTab(place.position);
     show(state);
@@ -159,25 +163,22 @@
   }
 
   function stateOf(place) {
-    if (place.reason !== "line" && IN_LINE.hasOwnProperty(place.reason)) return IN_LINE[place.reason];
-    return place.rate_per_minute === 0 ? "held" : "waiting";
+    const reason = place.position === null ? "reconnecting" : place.reason;
+    return Object.keys(rows).find((name) => rows[name].reason === reason) || "waiting";
   }
 
   function enter() {
     forget("place");
     const turn = new CustomEvent("turn", { detail: { delayS: 0 } });
-    reloadAs("admitted", "enter", { most: 3, delayS: () => {
+    reloadIn("admitted", () => {
       document.dispatchEvent(turn);   // static/options.js may ask for time to be heard
       return turn.detail.delayS;
-    } });
+    });
   }
 
   function lineUpAgain() {
-    if (recall("left") === arrivedAt) {
-      end("elsewhere");
-      return;
-    }
-    reloadAs(whyLost(heardAt), "cookies", { most: 1, delayS: () => 2 + 3 * Math.random() });
+    if (recall("left") === arrivedAt) end("elsewhere");
+    else reloadIn(whyLost(heardAt), () => 0);
   }
 
   /* The place is kept for so long after a last word; who was silent for less was not away. */
@@ -185,18 +186,20 @@
     return Date.now() - lastHeardAt > Math.max(data.keepMinutes, 1) * 60000 ? "away" : "cleared";
   }
 
-  /* Reloads, unless that was just tried: then the visitor presses the button of state `instead`. */
-  function reloadAs(state, instead, { most, delayS }) {
-    const name = instead === "enter" ? "admitted" : "lost";
+  /* Shows `state` and reloads, unless that was just tried: then its row names the state with a
+     button. `delayS` is called once the page is sure to reload. */
+  function reloadIn(state, delayS) {
+    const { most, counter, otherwise, minDelayS, maxDelayS } = rows[state].reload;
     const now = Date.now();
-    const recent = (recall(name) || []).filter((time) => now - time < 60000);
-    const kept = remember(name, recent.concat(now));
+    const recent = (recall(counter) || []).filter((time) => now - time < 60000);
+    const kept = remember(counter, recent.concat(now));
     if (recent.length >= most || (!kept && cameByReload())) {
-      end(instead);
+      end(otherwise);
       return;
     }
     end(state);
-    timer = setTimeout(() => location.reload(), delayS() * 1000);
+    const seconds = minDelayS + (maxDelayS - minDelayS) * Math.random() + delayS();
+    timer = setTimeout(() => location.reload(), seconds * 1000);
   }
 
   function cameByReload() {
@@ -205,7 +208,6 @@
   }
 
   function end(state) {
-    over = true;
     clearTimeout(timer);
     if (asking) asking.abort();
     if (stream) stream.close();
@@ -215,14 +217,20 @@
 
   // --- showing ----------------------------------------------------------------------------------
 
+  const row = () => rows[data.state];
+  const polls = () => row().poll === "interval";
+
   function show(state) {
     if (data.state === state) return;
     data.state = state;
+    data.place = row().place;
+    data.poll = row().poll;
     announced = Infinity;
     document.querySelectorAll("[data-when]").forEach((element) => {
       element.hidden = !element.dataset.when.split(" ").includes(state);
     });
-    if (state !== "waiting") say(heading() + ". " + shown(".lead"));
+    byId("live").setAttribute("aria-live", row().politeness);
+    if (row().announced) say(shown(".live") + ". " + shown(".lead"));
   }
 
   /* One beat of the dot for each answer: the page lives, and nothing blinks while one reads. */
@@ -272,11 +280,12 @@
   function showInTab(position) {
     const label = position === null ? "" : numbers.format(position) + " · ";
     document.title = label + (position === null ? heading() : data.title);
-    const mark = position !== null ? short(position) : data.state === "admitted" ? "✓" : "!";
+    const isDone = row().icon === "done";
+    const mark = position !== null ? short(position) : isDone ? "✓" : "!";
     const size = [0, 22, 20, 16, 13][mark.length];
     const icon = "data:image/svg+xml," + encodeURIComponent(
       '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="' +
-      (position !== null || data.state === "admitted" ? "#17684f" : "#8f4410") +
+      (position !== null || isDone ? "#17684f" : "#8f4410") +
       '"/><text x="16" y="' + (16 + size * .36) + '" text-anchor="middle" fill="#fff" font-family="system-ui,sans-serif" font-weight="700" font-size="' +
       size + '">' + mark + "</text></svg>");
     const link = document.querySelector("link[rel=icon]");
@@ -336,11 +345,10 @@
     return clock.formatRange ? clock.formatRange(first, last) : clock.format(last);
   }
 
-  /* While the room is full people go in as others leave, whatever the rate. */
-  function rateWords(state, perMinute) {
+  function rateWords(speed, perMinute) {
     const words = byId("rate").dataset;
-    if (state === "full") return words.unknown;
-    if (state !== "waiting" || perMinute === 0) return words.held;
+    if (speed === "unknown") return words.unknown;
+    if (speed === "stopped" || perMinute === 0) return words.stopped;
     if (perMinute < 1) return words.hour.replace("#", numbers.format(Math.round(perMinute * 60)));
     return words.minute.replace("#", numbers.format(Math.round(perMinute)));
   }
@@ -370,7 +378,7 @@
   }
 
   function hearOtherTabs(event) {
-    if (event.key === key("left") && JSON.parse(event.newValue) === arrivedAt && !over) {
+    if (event.key === key("left") && JSON.parse(event.newValue) === arrivedAt && polls()) {
       end("elsewhere");
     }
   }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from gatekeeper.pages.states import STATES
 from gatekeeper.pages.waiting_view import WaitingView
 
 # A line like ours in Cloudflare's terms.
@@ -44,7 +45,7 @@ def waiting_room(view: WaitingView) -> dict[str, object]:
         "waitTimeKnown": minutes is not None,
         "waitTime": minutes or 0,
         "waitTimeFormatted": _formatted(minutes),
-        "queueAll": view.state in {"held", "ended"},
+        "queueAll": STATES[view.state].speed == "stopped",
         "lastUpdated": at.replace("+00:00", "Z"),
         "refreshIntervalSeconds": view.refresh_seconds,
     } | _CONSTANT

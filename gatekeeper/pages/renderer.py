@@ -25,6 +25,8 @@ from gatekeeper.pages.content import Page, Rendered
 from gatekeeper.pages.languages import SOURCE, Language, language, languages
 from gatekeeper.pages.mustache import SUFFIX, MustachePage
 from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.states import STATES as ROWS
+from gatekeeper.pages.states import problem_state
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import Form, WaitingPage, WaitingTemplate
 from gatekeeper.pages.waiting_view import (
@@ -33,6 +35,7 @@ from gatekeeper.pages.waiting_view import (
     WaitRange,
     wait_range,
 )
+from gatekeeper.policy.phase import Reason
 
 __all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_range"]
 
@@ -123,6 +126,7 @@ class Pages:
         return self._render(
             "problem.html",
             words,
+            row=problem_state(status, retries=retry_after_s is not None),
             status=status,
             title=words.words(title),
             message=words.words(message),
@@ -131,7 +135,8 @@ class Pages:
 
     def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
         """The answer to a leave without script; `path` is where on this site to line up again."""
-        return self._render("left.html", language(lang), path=path if _is_path(path) else "/")
+        path = path if _is_path(path) else "/"
+        return self._render("left.html", language(lang), row=ROWS["left"], path=path)
 
     def dashboard(self) -> Page:
         """The operator's page; it goes out with `dashboard_csp`."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gatekeeper.pages.waiting_view import DEFAULT_TITLE, State, WaitingView
+from gatekeeper.pages.states import WaitingState
+from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView
 
 _WAITING = WaitingView(
     title=DEFAULT_TITLE,
@@ -24,7 +25,7 @@ _WAITING = WaitingView(
 )
 
 # One of each state, by its name.
-STATES: Mapping[State, WaitingView] = {
+STATES: Mapping[WaitingState, WaitingView] = {
     "waiting": _WAITING,
     "held": replace(_WAITING, reason="held", rate_per_minute=0.0, eta_seconds=None),
     "full": replace(_WAITING, reason="full", message="A & B: more places at 18:00."),

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 import structlog
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from gatekeeper.pages.composer import Composer
@@ -20,11 +21,16 @@ from gatekeeper.pages.content import Content, Filled, Page, Rendered
 from gatekeeper.pages.languages import Language, language
 from gatekeeper.pages.samples import PLACES, STATES
 from gatekeeper.pages.slots import Slot, Value, Values, has_mark
+from gatekeeper.pages.states import SCRIPT_ROWS, names_with, stack
+from gatekeeper.pages.states import STATES as ROWS
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView, wait_range
 
 _OF_VIEW = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
 _OF_WAIT = ("low", "high", "text")
+
+# In single quotes: JSON has many double ones.
+_SCRIPT_ROWS = htmlsafe_json_dumps(SCRIPT_ROWS, separators=(",", ":"))
 
 log = structlog.get_logger()
 
@@ -157,6 +163,9 @@ class WaitingTemplate:
         shown: dict[str, object] = {
             "view": replace(view, **of_view),  # type: ignore[arg-type]  # a slot is as good
             "state": view.state,
+            "row": ROWS[view.state],
+            "texts": stack,
+            "script_rows": _SCRIPT_ROWS,
             "when": partial(_when, view.state),
             "wait": replace(wait, **of_wait),  # type: ignore[arg-type]
             "rate_per_hour": view.rate_per_minute * 60,
@@ -167,7 +176,11 @@ class WaitingTemplate:
 
 
 @lru_cache(maxsize=256)
-def _when(state: str, states: str) -> Markup:
-    """Attributes of an element shown in `states`. A macro for it took two thirds of a rendering."""
+def _when(state: str, states: str = "", **values: object) -> Markup:
+    """Attributes of an element shown in `states`, or in the states whose rows have these `values`.
+
+    A macro for it took two thirds of a rendering.
+    """
+    states = states or names_with(**values)
     hidden = "" if state in states.split() else " hidden"
     return Markup('data-when="{}"{}').format(states, hidden)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatekeeper.pages.languages import N_, SOURCE
+from gatekeeper.pages.states import WaitingState, state_of
 from gatekeeper.policy.phase import Reason
 
 DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
@@ -17,8 +18,6 @@ DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an oper
 # Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
 # It must stay well below `confirm_timeout`, which is 20 s.
 _MIN_RELOAD_S = 10
-
-State = Literal["waiting", "held", "full", "ended", "reconnecting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,9 @@ class WaitingView:
         return max(self.refresh_seconds, _MIN_RELOAD_S)
 
     @property
-    def state(self) -> State:
-        if self.position is None:
-            return "reconnecting"
-        if self.reason != "line":
-            return self.reason
-        return "held" if self.rate_per_minute == 0 else "waiting"
+    def state(self) -> WaitingState:
+        """Without a position the page shows that it reconnects, whatever the reason."""
+        return state_of("reconnecting" if self.position is None else self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Endpoints:
         )
 
     def _not_found(
-        self, facts: RequestFacts, message: str = N_("There is nothing here.")
+        self, facts: RequestFacts, message: str = N_("Nothing was found at this address.")
     ) -> GateResponse:
         return self._responses.problem(facts, message, status=404, close=facts.has_body)
 

@@ -40,9 +40,9 @@ from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit, waiting_response
 from gatekeeper.web.message import GateResponse, facts_of_request, response_of
 from gatekeeper.web.responses import Responses
 
-_ORIGIN_AWAY = N_("The site behind this page does not answer just now.")
-ORIGIN_AWAY_IN_LINE = N_("The site behind this page does not answer just now. Your place is kept.")
-_FAILED = N_("Something went wrong here.")
+_ORIGIN_AWAY = N_("The site is not responding right now.")
+ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
+_FAILED = N_("Something went wrong on our side. Please try again.")
 _REVOKE = "revoke"  # the one Gatekeeper-Command
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 

@@ -22,14 +22,16 @@ from gatekeeper.pages.content import Page
 from gatekeeper.pages.languages import SOURCE, preferred
 from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
 from gatekeeper.pages.samples import STATES
-from gatekeeper.pages.waiting_view import State, WaitingView
+from gatekeeper.pages.states import STATES as ROWS
+from gatekeeper.pages.states import WaitingState
+from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
 from gatekeeper.web.message import facts_of_request, response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
-SHOWN = (*get_args(State), "problem", "left")
+SHOWN = (*get_args(WaitingState), "problem", "left")
 _ARRIVED_AGO_S = 300.0
 _HOST = "127.0.0.1"
 
@@ -71,7 +73,7 @@ class Preview:
             return view
         ahead = wanted.position - 1
         view = replace(view, position=wanted.position, ahead=ahead, queue_length=ahead + 20)
-        if view.reason in {"held", "ended"}:
+        if ROWS[view.state].speed == "stopped":
             return view
         eta = eta_s(ahead, rate_per_minute=room.rate)
         return replace(view, rate_per_minute=room.rate, eta_seconds=eta)

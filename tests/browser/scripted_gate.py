@@ -98,7 +98,7 @@ class FakeGate:
             page = self.pages.problem(
                 status=self.problem,
                 title="Bad Gateway",
-                message="The site behind this page does not answer just now. Your place is kept.",
+                message="The site is not responding right now. Your place is kept.",
                 retry_after_s=5,
                 lang=lang,
             )

@@ -258,11 +258,11 @@ async def test_leaving_in_one_tab_is_told_in_the_other_which_asks_no_more(
     asked = gate.asked
     await pass_time(page, 600)
     assert gate.asked == asked
-    await page.get_by_role("link", name="Line up again").click()
+    await page.get_by_role("link", name="Join the line again").click()
     await expect(page.locator("#position")).to_have_text("1,284")
 
 
-@pytest.mark.parametrize(("minutes", "why"), [(9, "the line was cleared"), (11, "away for too")])
+@pytest.mark.parametrize(("minutes", "why"), [(9, "the line was reset"), (11, "away for too")])
 async def test_one_with_a_new_place_is_told_what_became_of_the_old(
     minutes: int, why: str, gate: FakeGate, visit: Visit
 ) -> None:
@@ -270,7 +270,7 @@ async def test_one_with_a_new_place_is_told_what_became_of_the_old(
     await page.clock.set_fixed_time(f"2026-11-23T20:{31 + minutes}:00Z")
     gate.wait_at(3000, arrived_at="2026-11-23T20:50:00Z")
     await page.goto(gate.url)
-    await expect(page.get_by_text(re.compile(f"This is a new place: .*{why}"))).to_be_visible()
+    await expect(page.get_by_text(re.compile(f"You have a new place: .*{why}"))).to_be_visible()
     await page.reload()
     await expect(page.locator(".new:visible")).to_have_count(0)
 

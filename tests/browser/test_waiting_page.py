@@ -112,16 +112,16 @@ async def test_one_who_is_admitted_but_not_let_in_does_not_reload_for_ever(
     gate.open = False  # as if the browser threw the pass away
     for loaded in (2, 3, 4):
         await ask(page)
-        await expect(told(page, "You are going in")).to_be_visible()
+        await expect(told(page, "We are letting you in")).to_be_visible()
         async with page.expect_navigation():
             await pass_time(page, 0)
         assert gate.loaded == loaded
     await pass_time(page, ENOUGH_S)
-    await expect(page.get_by_role("link", name="Go in")).to_be_visible()
+    await expect(page.get_by_role("link", name="Enter")).to_be_visible()
     await pass_time(page, 600)
     assert gate.loaded == 4
     gate.open = True
-    await page.get_by_role("link", name="Go in").click()
+    await page.get_by_role("link", name="Enter").click()
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
@@ -149,12 +149,12 @@ async def test_the_gate_may_slow_the_asking_down(gate: FakeGate, visit: Visit) -
 
 async def test_a_line_that_is_held_says_so_and_goes_on(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
-    gate.wait_at(800, rate_per_minute=0.0, eta_seconds=None)
+    gate.wait_at(800, reason="held", rate_per_minute=0.0, eta_seconds=None)
     await ask(page)
     await expect(told(page, "The line is paused")).to_be_visible()
-    await expect(page.locator("#rate")).to_have_text("not now")
+    await expect(page.locator("#rate")).to_have_text("not moving")
     await expect(page.locator("#wait")).to_have_text("not known yet")
-    gate.wait_at(790, rate_per_minute=0.25, eta_seconds=60)
+    gate.wait_at(790, reason="line", rate_per_minute=0.25, eta_seconds=60)
     await ask(page)
     await expect(told(page, "The line is paused")).to_be_hidden()
     await expect(page.locator("#rate")).to_have_text("15 per hour")
@@ -327,12 +327,12 @@ async def test_a_browser_that_keeps_no_cookie_is_told_and_makes_no_crowd_of_its_
     page = await visit()
     gate.status = {"state": "none"}
     await ask(page)
-    await expect(told(page, "You are getting a new place")).to_be_visible()
+    await expect(told(page, "We are getting you a new place")).to_be_visible()
     async with page.expect_navigation():
         await pass_time(page, 5.5)
     await ask(page)
     await expect(told(page, "Please allow cookies")).to_be_visible()
-    await expect(page.get_by_role("link", name="Line up again")).to_be_visible()
+    await expect(page.get_by_role("link", name="Join the line again")).to_be_visible()
     await pass_time(page, 600)
     assert gate.loaded == 2
 
@@ -345,7 +345,7 @@ async def test_without_session_storage_a_page_that_was_reloaded_asks_for_a_press
     await page.reload()
     gate.status = {"state": "admitted", "expires_at": ""}
     await ask(page)
-    await expect(page.get_by_role("link", name="Go in")).to_be_visible()
+    await expect(page.get_by_role("link", name="Enter")).to_be_visible()
     assert gate.loaded == 2
 
 
@@ -368,7 +368,7 @@ async def test_leaving_takes_two_steps_and_ends_the_asking(gate: FakeGate, visit
     await pass_time(page, 600)
     assert gate.left == ["default"]
     assert gate.asked == 0
-    await page.get_by_role("link", name="Line up again").click()
+    await page.get_by_role("link", name="Join the line again").click()
     await expect(position(page)).to_have_text("1,284")
     assert page.url == gate.url + "/tickets?day=1"
 
@@ -380,7 +380,7 @@ async def test_a_leave_that_does_not_get_through_is_told_and_the_place_goes_on(
     gate.leave_code = 500
     await page.get_by_text("Leave the line").click()
     await page.get_by_role("button", name="Yes, leave").click()
-    await expect(page.get_by_text("That did not get through")).to_be_visible()
+    await expect(page.get_by_text("That did not work.")).to_be_visible()
     gate.wait_at(444)
     await ask(page)
     await expect(position(page)).to_have_text("444")
@@ -397,7 +397,7 @@ async def test_without_script_the_page_reads_well_and_renews_itself(
     await expect(position(page)).to_have_text("1,284")
     await expect(page.locator("#wait")).to_have_text("2–4 minutes")
     await expect(page.locator("noscript p")).to_have_text(
-        "The page renews itself every 10 seconds."
+        "This page reloads every 10 seconds."
     )
     await expect(page.locator("#progress")).to_be_hidden()
     await expect(page.locator('meta[http-equiv="refresh"]')).to_have_attribute("content", "10")

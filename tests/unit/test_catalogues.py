@@ -60,7 +60,7 @@ def test_what_was_not_translated_or_only_guessed_is_said_in_english() -> None:
 
 
 def test_a_number_picks_its_form() -> None:
-    page = "The page renews itself every second.", "The page renews itself every %(n)s seconds."
+    page = "This page reloads every second.", "This page reloads every %(n)s seconds."
     russian = language("ru").translations
     said = {number: russian.ngettext(*page, number).split()[-1] for number in (1, 3, 11, 21)}
     assert said == {1: "секунду.", 3: "секунды.", 11: "секунд.", 21: "секунду."}

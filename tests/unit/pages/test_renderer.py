@@ -79,7 +79,7 @@ def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
         case "waiting":
             return pages.waiting(VIEW)
         case "held":
-            return pages.waiting(replace(VIEW, rate_per_minute=0.0, eta_seconds=None))
+            return pages.waiting(replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None))
         case "reconnecting":
             return pages.waiting(unknown_place())
         case "problem":
@@ -131,7 +131,7 @@ def test_without_script_a_page_is_not_renewed_while_one_still_reads_it(pages: Pa
 
 
 def test_a_held_line_is_called_paused(pages: Pages) -> None:
-    words = Reader(pages.waiting(replace(VIEW, rate_per_minute=0.0, eta_seconds=None))).words
+    words = Reader(pages.waiting(replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None))).words
     assert "The line is paused" in words
     assert "not known yet" in words
 
@@ -167,7 +167,7 @@ def test_a_problem_is_told_in_the_language_of_whoever_has_it(pages: Pages) -> No
     page = pages.problem(
         status=502,
         title="Bad Gateway",
-        message="The site behind this page does not answer just now. Your place is kept.",
+        message="The site is not responding right now. Your place is kept.",
         retry_after_s=5,
         lang="fr",
     )
@@ -225,7 +225,7 @@ def test_every_range_holds_its_estimate() -> None:
 def test_a_problem_page_tells_status_title_message_and_when_it_tries_again(pages: Pages) -> None:
     page = problem(pages)
     words = Reader(page).words
-    for said in ("502", "One moment, please", "Please try again.", "tries again by itself"):
+    for said in ("502", "One moment, please", "Please try again.", "tries again automatically"):
         assert said in words
     assert b'<meta http-equiv="refresh" content="10">' in page.body
 
