@@ -184,9 +184,7 @@ _ROWS = (
         "cleared",
         label=N_("Place lost"),
         heading=_LOST_HEADING,
-        lead=N_(
-            "The line was reset, or your visit was ended. We are getting you a new place …"
-        ),
+        lead=N_("The line was reset, or your visit was ended. We are getting you a new place …"),
         poll="reload",
         reload=_LOST,
         tone="warn",
@@ -329,4 +327,6 @@ def _script_row(row: PageState) -> Iterator[tuple[str, object]]:
 
 
 # What `static/waiting.js` needs of the rows, by state; it stands in the page once, as an attribute.
-SCRIPT_ROWS: Mapping[str, Mapping[str, object]] = {row.name: dict(_script_row(row)) for row in _ROWS}
+SCRIPT_ROWS: Mapping[str, Mapping[str, object]] = {
+    row.name: dict(_script_row(row)) for row in _ROWS
+}

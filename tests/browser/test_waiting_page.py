@@ -396,9 +396,7 @@ async def test_without_script_the_page_reads_well_and_renews_itself(
     await page.goto(gate.url)
     await expect(position(page)).to_have_text("1,284")
     await expect(page.locator("#wait")).to_have_text("2–4 minutes")
-    await expect(page.locator("noscript p")).to_have_text(
-        "This page reloads every 10 seconds."
-    )
+    await expect(page.locator("noscript p")).to_have_text("This page reloads every 10 seconds.")
     await expect(page.locator("#progress")).to_be_hidden()
     await expect(page.locator('meta[http-equiv="refresh"]')).to_have_attribute("content", "10")
 

@@ -79,7 +79,9 @@ def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
         case "waiting":
             return pages.waiting(VIEW)
         case "held":
-            return pages.waiting(replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None))
+            return pages.waiting(
+                replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None)
+            )
         case "reconnecting":
             return pages.waiting(unknown_place())
         case "problem":
@@ -131,7 +133,9 @@ def test_without_script_a_page_is_not_renewed_while_one_still_reads_it(pages: Pa
 
 
 def test_a_held_line_is_called_paused(pages: Pages) -> None:
-    words = Reader(pages.waiting(replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None))).words
+    words = Reader(
+        pages.waiting(replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None))
+    ).words
     assert "The line is paused" in words
     assert "not known yet" in words
 
