@@ -35,7 +35,6 @@ from gatekeeper.pages.waiting_view import (
     WaitRange,
     wait_range,
 )
-from gatekeeper.policy.phase import Reason
 
 __all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_range"]
 
