@@ -1,83 +1,135 @@
-"""Which room a request falls in: by host, then by the longest path prefix.
+"""Which way a request takes: past the gate, into a room, or to an error.
 
-Rules. No I/O. A request that falls in no room is not gated: the caller gets `None` and must name
-that case. A path is matched as it came *and* as an origin could understand it (percent-decoded,
-dot segments resolved): nobody walks around a room by spelling its path differently. One that could
-be read into two rooms is AMBIGUOUS, and refused: the laxer room must not open the stricter one.
-What is forwarded stays byte for byte.
+Rules. Pure: `Router.route(facts)` reads nothing else. Rules come first, in order, then rooms: by host,
+then by the longest path prefix. A path is matched as it came *and* as an origin could understand it
+(percent-decoded, dot segments resolved), so that no other spelling leads around a room. A path that
+could be read into two rooms is rejected: the laxer room must not open the stricter one.
+
+Every route declares the facts that it depended on (`reads`). A route is the same for all requests that
+agree in these facts, so a cache may keep it only under a key that holds all of them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from enum import Enum
-from posixpath import normpath
-from typing import Final
-from urllib.parse import unquote
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-
-_PLAIN = re.compile(r"(/[A-Za-z0-9_~-]+)*/?")  # has one reading only
-_SLASHES = re.compile(r"/{2,}")
-_DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice
-
-
-class Ambiguous(Enum):
-    """Could be read into two rooms."""
-
-    AMBIGUOUS = "ambiguous"
+from gatekeeper.policy.access import AccessRule
+from gatekeeper.policy.facts import Fact, RequestFacts
+from gatekeeper.policy.readings import host_labels, labels_match, path_readings
 
 
-AMBIGUOUS: Final = Ambiguous.AMBIGUOUS
+@dataclass(frozen=True, slots=True)
+class Bypassed:
+    """To the origin by this rule: uncounted, without a token and without a store call."""
+
+    rule: str
+    reads: Fact = field(default=Fact.NONE, compare=False)
 
 
-def path_readings(path: str) -> Iterator[str]:
-    """The path as it came, without its query, and as an origin could read it.
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Refused by this rule."""
 
-    That `//` is `/` is no second reading: sloppy links have it, and no origin tells them apart.
-    """
-    reading = _SLASHES.sub("/", path.partition("?")[0].partition("#")[0])
-    yield reading
-    if _PLAIN.fullmatch(reading):
-        return
-    for _ in range(_DECODE_ROUNDS):
-        reading = unquote(reading, errors="replace").replace("\\", "/")
-        # RFC 3986 section 3.3: parameters of a segment; some servers drop them before matching.
-        plain = "/".join(segment.partition(";")[0] for segment in reading.split("/"))
-        resolved = "/" + normpath("/" + plain).lstrip("/")
-        yield resolved + "/" if plain.endswith("/") and resolved != "/" else resolved
+    rule: str
+    reads: Fact = field(default=Fact.NONE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ungated:
+    """In no room: the operator named the rooms, and everything else is forwarded."""
+
+    reads: Fact = field(default=Fact.NONE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InRoom:
+    """In this room, which decides."""
+
+    room: RoomName
+    reads: Fact = field(default=Fact.NONE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An error of the request."""
+
+    status: int
+    reason: str
+    reads: Fact = field(default=Fact.NONE, compare=False)
+
+
+Route = Bypassed | Blocked | Ungated | InRoom | Rejected
 
 
 class Router:
-    """Rooms of one site."""
+    """The rules and rooms of one site."""
 
-    def __init__(self, rooms: Iterable[RoomConfig]) -> None:
+    def __init__(self, rooms: Iterable[RoomConfig], rules: Iterable[AccessRule] = ()) -> None:
         # A room with a host is more specific than one for any host, a literal label more than *.
         self._rooms = [
-            (_labels(room.host), room.path, room.name)
+            (None if room.host is None else host_labels(room.host), room.path, room.name)
             for room in sorted(rooms, key=_specificity, reverse=True)
         ]
+        self._rules = tuple(rules)
         # The common case, one room for everything, needs no look at host or path.
-        self.only: RoomName | None = None
+        self._only: RoomName | None = None
         if len(self._rooms) == 1 and self._rooms[0][:2] == (None, "/"):
-            self.only = self._rooms[0][2]
+            self._only = self._rooms[0][2]
+        self._room_reads = Fact.NONE
+        if self._only is None and self._rooms:
+            self._room_reads = Fact.HOST | Fact.TARGET
+        self.reads = self._room_reads  # the facts that any route can depend on
+        for rule in self._rules:
+            self.reads |= rule.reads
 
-    def room_of(self, host: str, path: str) -> RoomName | Ambiguous | None:
-        """The room for this host (with or without a port) and path; None: not gated."""
-        if self.only is not None:
-            return self.only
-        labels = _labels(_without_port(host))
-        readings = dict.fromkeys(path_readings(path))
-        rooms = {self._match(labels, reading) for reading in readings} - {None}
+    def route(self, facts: RequestFacts) -> Route:
+        """The route of a request."""
+        reads = Fact.NONE
+        for rule in self._rules:
+            reads |= rule.reads
+            if rule.room is not None:
+                reads |= self._room_reads
+            if not self._holds(rule, facts):
+                continue
+            match rule.action:
+                case "bypass":
+                    return Bypassed(rule.name, reads)
+                case "block":
+                    return Blocked(rule.name, reads)
+                case "queue":
+                    break
+        reads |= self._room_reads
+        rooms = self._rooms_of(facts.client.host, facts.target) - {None}
         if len(rooms) > 1:
-            return AMBIGUOUS
-        return rooms.pop() if rooms else None
+            return Rejected(400, "the path can be read in two ways", reads)
+        room = rooms.pop() if rooms else None
+        return Ungated(reads) if room is None else InRoom(room, reads)
 
-    def _match(self, labels: tuple[str, ...] | None, path: str) -> RoomName | None:
+    def room_of(self, host: str, path: str) -> RoomName | None:
+        """The one room of this host (with or without a port) and path."""
+        rooms = self._rooms_of(host, path) - {None}
+        return rooms.pop() if len(rooms) == 1 else None
+
+    def _holds(self, rule: AccessRule, facts: RequestFacts) -> bool:
+        if rule.room is not None:
+            rooms = self._rooms_of(facts.client.host, facts.target)
+            if rule.room not in rooms or (rule.action == "bypass" and len(rooms) > 1):
+                return False
+        return rule.holds(facts)
+
+    def _rooms_of(self, host: str, target: str) -> set[RoomName | None]:
+        """The rooms that the readings of a path fall in; None for a reading in no room."""
+        if self._only is not None:
+            return {self._only}
+        labels = host_labels(host)
+        return {self._match(labels, reading) for reading in dict.fromkeys(path_readings(target))}
+
+    def _match(self, labels: tuple[str, ...], path: str) -> RoomName | None:
         for pattern, prefix, name in self._rooms:
-            if _host_matches(pattern, labels) and _path_matches(prefix, path):
+            if (pattern is None or labels_match(pattern, labels)) and _path_matches(prefix, path):
                 return name
         return None
 
@@ -85,24 +137,6 @@ class Router:
 def _specificity(room: RoomConfig) -> tuple[bool, int, int]:
     literals = sum(label != "*" for label in (room.host or "").split("."))
     return (room.host is not None, literals if room.host else 0, len(room.path))
-
-
-def _labels(host: str | None) -> tuple[str, ...] | None:
-    return None if host is None else tuple(host.lower().rstrip(".").split("."))
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
-
-
-def _host_matches(pattern: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> bool:
-    if pattern is None:
-        return True
-    if labels is None or len(pattern) != len(labels):
-        return False
-    return all(want in ("*", have) for want, have in zip(pattern, labels, strict=True))
 
 
 def _path_matches(prefix: str, path: str) -> bool:

@@ -46,8 +46,10 @@ from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.facts import FactsReader
 from gatekeeper.web.fastpath.lookup import FastPathLookup
-from gatekeeper.web.handler import Gate
+from gatekeeper.web.handler import GateHandler
+from gatekeeper.web.pipeline import Pipeline, RoomGate
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
@@ -84,7 +86,7 @@ class Worker:
         self._tls = TlsFiles.of(plan.config)
         self._server: Server | None = None
         self._lane: FastPathServer | None = None
-        self.streams = Streams({})
+        self.streams = Streams([])
         self._listener: asyncio.Server | None = None
 
     @property
@@ -115,60 +117,52 @@ class Worker:
         stack.push_async_callback(events.close)
         metrics.declare(room.name for room in config.rooms)
         keyring = Keyring(plan.secrets)
-        admissions: dict[RoomName, Admission] = {}
-        credentials: dict[RoomName, Credentials] = {}
+        gates: dict[RoomName, RoomGate] = {}
         for room_config in config.rooms:
             name = room_config.name
             room = RoomReplica(store, events, Rules.of(room_config), replica=self.replica)
             stack.push_async_callback(room.close)
             self.rooms[name] = room
-            admissions[name] = Admission(room, room_config)
-            credentials[name] = Credentials(
-                Tokens(keyring, name), cookie=config.tokens.cookie, room=name
-            )
-        async with asyncio.TaskGroup() as group:  # at once: a store that is away costs a time-out
+            credentials = Credentials(Tokens(keyring, name), cookie=config.tokens.cookie, room=name)
+            gates[name] = RoomGate(Admission(room, room_config), credentials)
+        async with asyncio.TaskGroup() as group:  # an unreachable store costs one timeout, not each
             for room in self.rooms.values():
                 group.create_task(room.start())
         forwarder = Forwarder(config.origin)
         stack.push_async_callback(forwarder.close)
         responses = Responses(pages)
-        router = Router(config.rooms)
-        own_cookies = all_cookie_names(config.tokens.cookie, admissions)
-        trusted = [ip_network(network) for network in config.server.trusted_proxies]
-        endpoints = Endpoints(
-            router=router, admissions=admissions, credentials=credentials, responses=responses
+        pipeline = Pipeline(Router(config.rooms), gates)
+        facts = FactsReader(
+            trusted=[ip_network(network) for network in config.server.trusted_proxies],
+            tls=config.server.tls,
         )
-        self.streams = Streams(admissions)
+        own_cookies = all_cookie_names(config.tokens.cookie, gates)
+        endpoints = Endpoints(pipeline, responses)
+        self.streams = Streams([gate.admission for gate in gates.values()])
         self._lane = FastPathServer(
             forwarder.pool,
             admission=FastPathLookup(
-                router=router,
-                admissions=admissions,
-                credentials=credentials,
+                pipeline=pipeline,
+                facts=facts,
                 origin=config.origin,
                 endpoints=endpoints,
                 responses=responses,
                 streams=self.streams,
                 own_cookies=own_cookies,
-                trusted=trusted,
-                tls=config.server.tls,
             ),
             handler=self._new_handler,
             idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
             client_timeout_s=config.origin.read_timeout,
         )
-        gate = Gate(
-            router=router,
-            admissions=admissions,
-            credentials=credentials,
+        gate_handler = GateHandler(
+            pipeline=pipeline,
+            facts=facts,
             forwarder=forwarder,
             responses=responses,
             endpoints=endpoints,
             own_cookies=own_cookies,
-            trusted=trusted,
-            tls=config.server.tls,
         )
-        self._server = Server(gate.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
+        self._server = Server(gate_handler.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._lane if self._express else self._new_handler)
         counting = asyncio.create_task(self._count(), name="count")
         stack.callback(metrics.flush)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from aiohttp.web import BaseRequest
 
-from gatekeeper.proxy.context import Client
+from gatekeeper.policy.facts import Client
 from gatekeeper.proxy.request_check import HOST
 
 Address = IPv4Address | IPv6Address

@@ -7,26 +7,13 @@ from dataclasses import dataclass
 
 from aiohttp.web import BaseRequest
 
+from gatekeeper.policy.facts import Client
+
 Fields = tuple[tuple[bytes, bytes], ...]
 
 # Called once with the status and the `Gatekeeper-Command` of the final response head; returns
 # fields to add to the head for the client.
 OnHead = Callable[[int, str | None], Fields]
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The client of a request, as `client_of` determines it.
-
-    `host` is the request's own Host, "" if it has none. It selects the room and is forwarded.
-    `forwarded_host` comes from a trusted proxy and is forwarded only: many proxies copy the
-    client's own value, so a client could select its room with it.
-    """
-
-    address: str
-    scheme: str
-    host: str
-    forwarded_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,15 @@ from gatekeeper.room.replica import RoomReplica
 
 
 class Admit(NamedTuple):
-    """Admitted. `changed`: the visitor does not hold this very pass yet."""
+    """Forward the request. `pass_` is None outside of rooms; `changed`: the visitor does not hold
+    this very pass yet."""
 
-    pass_: Pass
+    pass_: Pass | None
     changed: bool
 
 
 class Wait(NamedTuple):
-    """In line. `placed` is None when nobody knows the position just now."""
+    """In line. `placed` is None while the position is unknown."""
 
     ticket: Ticket
     placed: QueuePosition | None
@@ -59,9 +60,10 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Neither: a case that nothing names."""
+    """Refused with `status`; a case that nothing names is denied too."""
 
     reason: str
+    status: int = 403
 
 
 class Newcomer(NamedTuple):
@@ -238,7 +240,7 @@ class Admission:
 
     def _told_later(self, outcome: Outcome) -> Outcome:
         """The store has to count whoever entered without it."""
-        if isinstance(outcome, Admit):
+        if isinstance(outcome, Admit) and outcome.pass_ is not None:
             self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
         return outcome
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Token, Tokens
-from gatekeeper.web.message import QUEUE_TOKEN, RequestFacts
+from gatekeeper.web.message import QUEUE_TOKEN
 
 _HOST_PREFIX = "__Host-"
 _MOST_CANDIDATES = 4
@@ -38,32 +39,24 @@ class Credentials:
         self._plain_pattern = _value_of(self._plain)
         self._secure_pattern = _value_of(self._secure)
 
-    def read(self, facts: RequestFacts, *, secure: bool, now_s: float) -> Held:
+    def read(self, facts: RequestFacts, *, now_s: float) -> Held:
+        """The token of a request, from the header or the cookie."""
         if facts.queue_token is not None:
             return Held(self._tokens.read(facts.queue_token, now_s=now_s), by_header=True)
         for cookies in facts.cookies:
-            token = self.read_cookie(cookies, secure=secure, now_s=now_s)
+            token = self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s)
             if token is not None:
                 return Held(token, by_header=False)
         return Held(None, by_header=False)
 
     def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
-        """The first valid token in the value of a `Cookie` field."""
-        found = self.find(cookies, secure=secure, now_s=now_s)
-        return None if found is None else found[1]
-
-    def read_value(self, value: str, *, now_s: float) -> Token | None:
-        """The token that a cookie's value is, while it is valid."""
-        return self._tokens.read(value, now_s=now_s)
-
-    def find(self, cookies: str, *, secure: bool, now_s: float) -> tuple[str, Token] | None:
-        """The value and the token of `read_cookie`. A name may come twice there, for another path
-        or domain; a flood of them is not verified."""
+        """The first valid token in the value of a `Cookie` field. A name may come several times
+        there, for other paths or domains; at most `_MOST_CANDIDATES` of them are verified."""
         pattern = self._secure_pattern if secure else self._plain_pattern
         for value in pattern.findall(cookies)[:_MOST_CANDIDATES]:
             token = self._tokens.read(value, now_s=now_s)
             if token is not None:
-                return value, token
+                return token
         return None
 
     def mint(self, token: Token) -> str:

@@ -1,236 +1,186 @@
-"""The public listener: every request comes here, and goes to the origin, to the line, or nowhere.
+"""The handler of the public listener: the exit for every request that aiohttp parsed.
 
-Rules. The request is checked first, then routed, then decided; only what is admitted is
-forwarded. Under `/.gatekeeper/` nothing ever reaches the origin. A request of a visitor who is
-not admitted is answered without reading its body. Whatever fails here refuses.
+Rules. The request is checked, then takes the one way in (`gatekeeper.web.pipeline`); only what is admitted
+is forwarded. Under `/.gatekeeper/` nothing reaches the origin. The body of a request that is not
+admitted stays unread. A failure in here refuses the request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
 from typing import assert_never
 
 import structlog
 from aiohttp.web import BaseRequest, Response
 
 from gatekeeper import metrics
-from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
 from gatekeeper.pages.languages import N_
-from gatekeeper.policy.routing import AMBIGUOUS, Router
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.routing import Blocked, Rejected
 from gatekeeper.policy.tokens import Pass, VisitorId
-from gatekeeper.proxy import (
-    Client,
-    ForwardContext,
-    Forwarder,
-    ProxiedResponse,
-    check_request,
-    client_of,
-)
+from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
-from gatekeeper.proxy.context import Fields, OnHead
+from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
-from gatekeeper.web.admission import Admission, Admit, Deny, Wait
-from gatekeeper.web.credentials import Credentials
-from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit, waiting_response
-from gatekeeper.web.message import GateResponse, facts_of_request, response_of
+from gatekeeper.web.admission import Admit, Deny, Wait
+from gatekeeper.web.endpoints import PREFIX, Endpoints
+from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.message import GateResponse, Headers, response_of
+from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
 ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
 _FAILED = N_("Something went wrong on our side. Please try again.")
 _REVOKE = "revoke"  # the one Gatekeeper-Command
-_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 
 log = structlog.get_logger()
 
 
-class Gate:
-    """The handler of the public listener."""
+class GateHandler:
+    """The handler that aiohttp's server calls for every request."""
 
     def __init__(
         self,
         *,
-        router: Router,
-        admissions: Mapping[RoomName, Admission],
-        credentials: Mapping[RoomName, Credentials],
+        pipeline: Pipeline,
+        facts: FactsReader,
         forwarder: Forwarder,
         responses: Responses,
         endpoints: Endpoints,
         own_cookies: frozenset[str],
-        trusted: Sequence[IPv4Network | IPv6Network],
-        tls: bool,
     ) -> None:
-        self._router = router
-        self._admissions = admissions
-        self._credentials = credentials
+        self._pipeline = pipeline
+        self._facts = facts
         self._forwarder = forwarder
         self._responses = responses
         self._endpoints = endpoints
         self._own_cookies = own_cookies
-        self._trusted = trusted
-        self._tls = tls
 
     async def handle(self, request: BaseRequest) -> Response | ProxiedResponse:
-        """Answer one request; raises only when its answer broke off, or it was cancelled."""
-        answer = await self._answer(request)
-        if not isinstance(answer, GateResponse):
-            return answer
-        response = response_of(answer)
+        """Respond to one request; raises only when its response was cut, or it was cancelled."""
+        response = await self._respond(request)
+        if not isinstance(response, GateResponse):
+            return response
+        sent = response_of(response)
         if ends_connection(request):
-            response.force_close()
-        return response
+            sent.force_close()
+        return sent
 
-    async def _answer(self, request: BaseRequest) -> GateResponse | ProxiedResponse:
+    async def _respond(self, request: BaseRequest) -> GateResponse | ProxiedResponse:
+        facts = self._facts.of_request(request)
         try:
             known = take_known(request)
             check_request(request)
-            return await self._handle(request, known)
+            return await self._exit(request, facts, known)
         except BadRequest as error:
-            metrics.requests.labels("", "bad_request").inc()
-            return self._responses.problem(
-                facts_of_request(request), error.public, status=error.status, close=True
-            )
+            return self._bad_request(facts, error.public, status=error.status)
         except Exception as error:
-            if not isinstance(error, ConnectionError):  # else the client left, or takes no more
+            if not isinstance(error, ConnectionError):  # else the client left, or reads no more
                 log.exception("request_failed")
             if request.writer.output_size > 0:
-                # An answer has begun, perhaps in another protocol: no word of ours may follow it.
+                # A response has begun, perhaps in another protocol: nothing of ours may follow it.
                 metrics.requests.labels("", "cut").inc()
                 if request.transport is not None:
                     reset(request.transport)
                 raise
         finally:
-            take_failure(request)  # one that was not asked for: it is not the next request's
+            take_failure(request)  # if it is still there: it is not the next request's
         metrics.requests.labels("", "failed").inc()
-        return self._responses.problem(facts_of_request(request), _FAILED, status=500, close=True)
+        return self._responses.problem(facts, _FAILED, status=500, close=True)
 
-    async def _handle(self, request: BaseRequest, known: object) -> GateResponse | ProxiedResponse:
-        """`known`: the outcome, when the express lane asked for it already."""
-        client = client_of(request, trusted=self._trusted, tls=self._tls)
-        path = _path(request)
-        if path.startswith(PREFIX):
-            return await self._endpoints.answer(facts_of_request(request), path, client)
-        name = self._router.room_of(client.host, path)
-        if name is AMBIGUOUS:
-            raise BadRequest("this path can be read in two ways")
-        if name is None:
-            return await self._forward_ungated(request, client)
-        admission, credentials = self._admissions[name], self._credentials[name]
-        secure = client.scheme == "https"
-        facts = facts_of_request(request)
-        held = credentials.read(facts, secure=secure, now_s=admission.now_s())
-        outcome = (
-            known if isinstance(known, Admit | Wait | Deny) else await admission.admit(held.token)
-        )
-        visit = Visit(admission, credentials, held, secure)
+    async def _exit(
+        self, request: BaseRequest, facts: RequestFacts, known: object
+    ) -> GateResponse | ProxiedResponse:
+        """`known`: the outcome, when the fast path has asked for it already."""
+        if facts.target.startswith(PREFIX):
+            return await self._endpoints.respond(facts)
+        visit = self._pipeline.visit(facts)
+        outcome = known if isinstance(known, Admit | Wait | Deny) else await visit.admit()
         match outcome:
             case Admit(pass_=pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
-                return await self._forward(request, client, visit, pass_, headers)
+                return await self._forward(request, visit, pass_, headers=headers)
             case Wait():
-                return waiting_response(self._responses, facts, visit=visit, stay=outcome)
-            case Deny(reason=reason):
-                metrics.requests.labels(name, "refused").inc()
-                return self._responses.problem(
-                    facts, reason, status=403, headers=visit.headers(None), close=True
-                )
+                return waiting_response(self._responses, visit, outcome)
+            case Deny():
+                return self._deny(visit, outcome)
             case _:
                 assert_never(outcome)
 
+    def _deny(self, visit: Visit, deny: Deny) -> GateResponse:
+        if isinstance(visit.route, Rejected):
+            return self._bad_request(visit.facts, deny.reason, status=deny.status)
+        metrics.requests.labels(visit.room or "", "refused").inc()
+        headers = () if isinstance(visit.route, Blocked) else visit.headers(None)
+        return self._responses.problem(
+            visit.facts, deny.reason, status=deny.status, headers=headers, close=True
+        )
+
+    def _bad_request(self, facts: RequestFacts, reason: str, *, status: int) -> GateResponse:
+        metrics.requests.labels("", "bad_request").inc()
+        return self._responses.problem(facts, reason, status=status, close=True)
+
     async def _forward(
-        self,
-        request: BaseRequest,
-        client: Client,
-        visit: Visit,
-        pass_: Pass,
-        headers: tuple[tuple[str, str], ...],
+        self, request: BaseRequest, visit: Visit, pass_: Pass | None, *, headers: Headers
     ) -> GateResponse | ProxiedResponse:
-        admission = visit.admission
-        room = admission.config.name
-        crossing = ForwardContext(
-            room=room,
-            visitor=pass_.visitor,
-            client=client,
+        context = ForwardContext(
+            room=visit.room or "",
+            visitor="" if pass_ is None else pass_.visitor,
+            client=visit.facts.client,
             strip_cookies=self._own_cookies,
         )
 
         def on_head(_status: int, command: str | None) -> Fields:
-            if command == _REVOKE:  # whoever goes is handed no new pass on the way out
+            if pass_ is not None and command == _REVOKE:  # instead of a new pass
                 return run_origin_command(command, visit, pass_.visitor)
             return _as_bytes(headers)
 
-        end = admission.session_end(pass_) if wants_upgrade(request) else None
-        try:
-            return await self._relay(request, crossing, on_head, end, headers)
-        finally:
-            if end is not None:
-                end.cancel()
-
-    async def _forward_ungated(
-        self, request: BaseRequest, client: Client
-    ) -> GateResponse | ProxiedResponse:
-        """A request that falls in no room: the operator named the rooms, the rest is free."""
-        crossing = ForwardContext(
-            room="", visitor="", client=client, strip_cookies=self._own_cookies
-        )
-        return await self._relay(request, crossing, None, None, ())
-
-    async def _relay(
-        self,
-        request: BaseRequest,
-        crossing: ForwardContext,
-        on_head: OnHead | None,
-        end: asyncio.Future[None] | None,
-        headers: tuple[tuple[str, str], ...],
-    ) -> GateResponse | ProxiedResponse:
+        end: asyncio.Future[None] | None = None
+        if pass_ is not None and wants_upgrade(request):
+            end = visit.admission.session_end(pass_)
         try:
             failure = take_failure(request)
             if failure is not None:
                 raise failure
             relayed = await self._forwarder.forward(
-                request, crossing, session_end=end, on_head=on_head
+                request, context, session_end=end, on_head=on_head
             )
         except OriginError as error:
-            timed_out = isinstance(error, OriginTimeout)
-            kind = metrics.TIMEOUT if timed_out else metrics.UNREACHABLE
-            metrics.origin_errors.labels(crossing.room, kind).inc()
-            metrics.requests.labels(crossing.room, "origin_failed").inc()
-            log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
-            return self._responses.problem(
-                facts_of_request(request),
-                ORIGIN_AWAY_IN_LINE if crossing.room else _ORIGIN_AWAY,
-                status=504 if timed_out else 502,
-                headers=headers,
-                retry=True,
-                close=request.body_exists,
-            )
-        metrics.forwarded.count(crossing.room, relayed.status, seconds=relayed.origin_seconds)
+            return self._origin_problem(visit.facts, error, room=context.room, headers=headers)
+        finally:
+            if end is not None:
+                end.cancel()
+        metrics.forwarded.count(context.room, relayed.status, seconds=relayed.origin_seconds)
         return relayed
+
+    def _origin_problem(
+        self, facts: RequestFacts, error: OriginError, *, room: str, headers: Headers
+    ) -> GateResponse:
+        timed_out = isinstance(error, OriginTimeout)
+        kind = metrics.TIMEOUT if timed_out else metrics.UNREACHABLE
+        metrics.origin_errors.labels(room, kind).inc()
+        metrics.requests.labels(room, "origin_failed").inc()
+        log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
+        return self._responses.problem(
+            facts,
+            ORIGIN_AWAY_IN_LINE if room else _ORIGIN_AWAY,
+            status=504 if timed_out else 502,
+            headers=headers,
+            retry=True,
+            close=facts.has_body,
+        )
 
 
 def run_origin_command(command: str, visit: Visit, visitor: VisitorId) -> Fields:
-    """Do what the origin commands for this visitor; the fields that its answer gets for it."""
+    """Do what the origin commands for this visitor; returns the fields to add to its response."""
     if command != _REVOKE:
         return ()
     visit.admission.room.leave_soon(visitor)
     return _as_bytes(visit.headers(None))
 
 
-def _path(request: BaseRequest) -> str:
-    """The path and query of the request target, as the origin will see them."""
-    target = request.raw_path
-    authority = _AUTHORITY.match(target)
-    if authority is None:
-        return target
-    # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
-    rest = target[authority.end() :]
-    return rest if rest.startswith("/") else "/" + rest
-
-
-def _as_bytes(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+def _as_bytes(headers: Headers) -> Fields:
     return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in headers)

@@ -26,14 +26,18 @@ from gatekeeper.pages.states import STATES as ROWS
 from gatekeeper.pages.states import WaitingState
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
+from gatekeeper.web.facts import FactsReader
 from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
-from gatekeeper.web.message import facts_of_request, response_of
+from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
 SHOWN = (*get_args(WaitingState), "problem", "left")
 _ARRIVED_AGO_S = 300.0
 _HOST = "127.0.0.1"
+
+
+_FACTS = FactsReader(trusted=(), tls=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,11 @@ class Preview:
             return web.json_response({"error": str(error)}, status=400)
         if wanted.state in STATES:
             self._view = self.view(wanted)
-        response = self._responses.page(facts_of_request(request), self.page(wanted), status=200)
+        response = self._responses.page(_FACTS.of_request(request), self.page(wanted), status=200)
         return response_of(response)
 
     async def _asset(self, request: web.Request) -> web.Response:
-        response = self._responses.asset(facts_of_request(request), request.match_info["name"])
+        response = self._responses.asset(_FACTS.of_request(request), request.match_info["name"])
         return web.Response(status=404) if response is None else response_of(response)
 
     async def _status(self, _: web.Request) -> web.Response:

@@ -14,7 +14,8 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
-from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.web.message import GateResponse
 from gatekeeper.web.waiting_status import WaitingStatus
 
 Headers = Iterable[tuple[str, str]]

@@ -22,19 +22,18 @@ import json
 import random
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import assert_never, cast
 
 import structlog
 
-from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
-from gatekeeper.web.message import RequestFacts
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
@@ -291,10 +290,10 @@ class Broadcast:
 class Streams:
     """All streams of one worker."""
 
-    def __init__(self, admissions: Mapping[RoomName, Admission]) -> None:
+    def __init__(self, admissions: Iterable[Admission]) -> None:
         self._rooms = {
-            name: Broadcast(admission)
-            for name, admission in admissions.items()
+            admission.config.name: Broadcast(admission)
+            for admission in admissions
             if admission.config.updates == "stream"
         }
         self._most = min(MOST_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)

@@ -291,7 +291,7 @@ class ClientConnection(asyncio.Protocol):
             keep_alive=self._keep_alive,
             added=passage.command(command) if command is not None else (),
         )
-        passage.answered(answer.status, seconds=perf_counter() - self._began_s)
+        passage.on_response(answer.status, seconds=perf_counter() - self._began_s)
         self._state, self._body, self._answer = _BODY, body, b""
         origin.reusable = answer.persistent
         return head + early

@@ -40,8 +40,8 @@ class ForwardPlan(Protocol):
         ...
 
     @property
-    def answered(self) -> OnResponse:
-        """To be told that the head of the answer came."""
+    def on_response(self) -> OnResponse:
+        """Called when the head of the response came."""
         ...
 
 

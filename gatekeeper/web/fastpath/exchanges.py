@@ -8,7 +8,6 @@ there is one: a newcomer who was let in, a refusal, an error.
 
 from __future__ import annotations
 
-import re
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -24,33 +23,14 @@ from gatekeeper.proxy.fastpath.interface import (
     HandOver,
     SwitchProtocol,
 )
-from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.admission import Wait
-from gatekeeper.web.endpoints import Endpoints, Visit, waiting_response
-from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.message import GateResponse
+from gatekeeper.web.pipeline import Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 log = structlog.get_logger()
-
-# Of a head that `parse_plain` took: one space follows each colon.
-_NEGOTIATED = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
-
-
-def facts_of_plain_head(head: bytes, request: PlainRequest) -> RequestFacts:
-    """The same as `asked_of` says when aiohttp parsed it."""
-    found = {"accept": "", "accept-encoding": "", "accept-language": ""}
-    for name, value in _NEGOTIATED.findall(head):
-        key = name.decode("ascii").lower()
-        text = value.decode("utf-8", "surrogateescape")
-        found[key] = f"{found[key]},{text}" if found[key] else text
-    return RequestFacts(
-        method=request.method,
-        accept=found["accept"],
-        accept_encoding=found["accept-encoding"],
-        accept_language=found["accept-language"],
-        cookies=() if request.cookie is None else (request.cookie.decode("latin-1"),),
-    )
 
 
 def complete_response(response: GateResponse) -> CompleteResponse:
@@ -144,25 +124,19 @@ class StreamExchange(GateExchange):
 class PageExchange(GateExchange):
     """Any other address, requested without a pass: a place in line, and its page."""
 
-    __slots__ = ("_facts", "_responses", "_visit")
+    __slots__ = ("_responses", "_visit")
 
-    def __init__(
-        self, responses: Responses, facts: RequestFacts, visit: Visit, *, keep_alive: bool
-    ) -> None:
+    def __init__(self, responses: Responses, visit: Visit, *, keep_alive: bool) -> None:
         super().__init__(keep_alive=keep_alive)
         self._responses = responses
-        self._facts = facts
         self._visit = visit
 
     async def respond(self) -> FastPathReply:
-        outcome = await self._visit.admission.admit(self._visit.held.token)
+        outcome = await self._visit.admit()
         if not isinstance(outcome, Wait):
             return HandOver(outcome)
         try:
-            response = waiting_response(
-                self._responses, self._facts, visit=self._visit, stay=outcome
-            )
-            return complete_response(response)
+            return complete_response(waiting_response(self._responses, self._visit, outcome))
         except Exception:
             log.exception("response_failed")
             return HandOver(outcome)

@@ -1,76 +1,82 @@
-"""What a head comes to that differs from one seen before only in who speaks.
+"""Known heads whose response is the gate's own, by everything in them but what differs by visitor.
 
-Rules. Those who wait say the same again and again: between two polls of a browser, and between
-those of one kind, nothing changes but the cookie, and what a proxy adds of their address. So what
-a head without these came to is kept by its bytes. What was cut out is held to the same grammar as
-in `plain`, so that the whole is as plain as the one that was read. The token, its holder and the
-decision are looked at each time.
+Rules. Waiting visitors send the same head again and again: between two polls of a browser, and between
+browsers of one kind, only the cookie changes, and the address that a proxy adds. So the entry of a head
+is kept under its bytes without these values. What was cut out is held to the grammar of `plain_head`,
+so that the whole head is plain if the kept one was. The token, its holder and the decision are looked at
+for each request. A head is kept only if its route depended on nothing that the key leaves out.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
-from gatekeeper.web.admission import Admission
-from gatekeeper.web.credentials import Credentials, Held
-from gatekeeper.web.endpoints import Visit
-from gatekeeper.web.message import RequestFacts
+from gatekeeper.policy.facts import Fact, RequestFacts
+from gatekeeper.policy.routing import Route
+from gatekeeper.web.credentials import Held
+from gatekeeper.web.pipeline import RoomGate, Visit
 
-# Names that stand at the beginning of a line; values as in `plain`, and not empty.
+# Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
 _VARIES = re.compile(
     rb"(\r\n(?:[Cc]ookie|[Xx]-[Ff]orwarded-[Ff]or): )"
     rb"((?![\t ])[\t\x20-\x7e\x80-\xff]++(?<![\t ]))(?=\r\n)"
 )
 _COOKIE_AT = slice(2, 3)  # where the two names differ
-_MOST_SHAPES = 4096
+_MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
+# Cut from the key: cookies, and the address that a trusted proxy adds. The peer is not in it either.
+KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadEntry:
-    """A plain GET whose answer is the gate's own, for whoever speaks."""
+    """A plain GET that is for the gate itself, whoever sends it."""
 
     facts: RequestFacts  # without cookies
-    admission: Admission
-    credentials: Credentials
-    secure: bool
+    route: Route
+    gate: RoomGate
     keep_alive: bool
     is_status: bool  # else it is for a page of the site
     wants_stream: bool = False
 
     def visit(self, cookie: bytes) -> Visit:
-        token = self.credentials.read_cookie(
-            cookie.decode("latin-1"), secure=self.secure, now_s=self.admission.now_s()
+        """The visit of a request with this head and this Cookie."""
+        gate = self.gate
+        token = gate.credentials.read_cookie(
+            cookie.decode("latin-1"), secure=self.facts.is_secure, now_s=gate.admission.now_s()
         )
-        held = Held(token, by_header=False)
-        return Visit(self.admission, self.credentials, held, self.secure)
+        return Visit(self.facts, self.route, gate, Held(token, by_header=False))
 
 
 class HeadCache:
-    """The shapes seen last, apart for peers that are believed and those that are not."""
+    """The entries seen last, apart for peers that are trusted proxies and those that are not."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, bool], HeadEntry] = {}
+        self._entries: dict[tuple[bytes, bool], HeadEntry] = {}
 
     def recall(self, head: bytes, *, trusted: bool) -> tuple[HeadEntry, bytes] | None:
-        """The shape of `head` and its cookie, if it is known."""
+        """The entry of `head` and its cookie, if it is known."""
         cut, cookie = _cut(head)
-        shape = self._known.get((cut, trusted))
-        return None if shape is None else (shape, cookie)
+        entry = self._entries.get((cut, trusted))
+        return None if entry is None else (entry, cookie)
 
-    def keep(self, head: bytes, shape: HeadEntry, *, trusted: bool) -> None:
+    def keep(self, head: bytes, entry: HeadEntry, *, trusted: bool) -> None:
+        """Keep the entry, unless its route depended on a fact outside of the key."""
+        if entry.route.reads & ~KEY_FACTS:
+            return
         cut, _ = _cut(head)
         if len(cut) > _MOST_BYTES:
             return
-        if len(self._known) >= _MOST_SHAPES:
-            del self._known[next(iter(self._known))]
-        self._known[cut, trusted] = shape
+        if len(self._entries) >= _MOST_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        self._entries[cut, trusted] = entry
 
 
 def _cut(head: bytes) -> tuple[bytes, bytes]:
-    """The head without what varies, and its last cookie."""
-    parts = _VARIES.split(head)  # what stands before it, a name, a value, and so on
+    """The head without the values that vary, and its last cookie."""
+    parts = _VARIES.split(head)  # text before a field, its name, its value, and so on
     cookie = b""
     for at in range(1, len(parts), 3):
         if parts[at][_COOKIE_AT] in b"Cc":

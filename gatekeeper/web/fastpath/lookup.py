@@ -1,108 +1,104 @@
-"""Who may take the express lane: the gate's decision for plain requests, on sight.
+"""The exit of the fast path: the gate's decision on plain requests, on sight.
 
-Rules. No await and no trip. To the origin goes only what the whole gate would forward just so,
-without a word to the visitor: a proven pass that is not yet due for renewal, or a path that falls
-in no room. A GET that the gate answers itself is handed to `own`. Everything else returns None and
-takes the long way, where the same decision is made again in full.
+Rules. No await and no store call in here. A request goes to the origin only if the whole pipeline
+would forward it unchanged and without a new token: with a confirmed pass that is not due for renewal, or
+on a route outside of rooms. A GET that the gate itself responds to becomes an exchange. None for
+everything else: aiohttp parses it, and the pipeline decides in full.
 
-A browser says the same fields again and again and changes the path. So what a block of fields
-came to is kept by its very bytes, once its visitor was let through; what can change from request
-to request (the path's room, the pass's validity, the decision) is looked at each time.
+A browser sends the same fields again and again and changes the path. So the outcome for a block of fields is
+kept under its bytes and its peer, once its visitor was forwarded. That key holds every fact but the
+request line, so the route is looked up anew where any rule or room reads method or target; whether
+the pass still counts is looked at for each request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network
+from typing import Final
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import OriginConfig
-from gatekeeper.config.types import RoomName
-from gatekeeper.policy.routing import AMBIGUOUS, Router
+from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
+from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated
 from gatekeeper.policy.tokens import Pass
-from gatekeeper.proxy import Client, ForwardContext
-from gatekeeper.proxy.client import client_behind, is_trusted
+from gatekeeper.proxy import ForwardContext
+from gatekeeper.proxy.client import is_trusted
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
 from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.pool import authority_of
-from gatekeeper.web.admission import Admission
-from gatekeeper.web.credentials import Credentials, Held
-from gatekeeper.web.endpoints import PREFIX, Endpoints, Visit
+from gatekeeper.web.endpoints import PREFIX, Endpoints
+from gatekeeper.web.facts import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
     PageExchange,
     ReadyResponse,
     StatusExchange,
     StreamExchange,
-    facts_of_plain_head,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
 from gatekeeper.web.handler import run_origin_command
-from gatekeeper.web.message import RequestFacts
+from gatekeeper.web.pipeline import Pipeline, Visit
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
 _LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARGET))
-# What is kept of a block is about as long again. A browser's has about 1 KB; one visitor who says
-# new fields with each request can fill this, but not past 50 MB.
+# What is kept of a block is about twice as long again. A browser's has about 1 KB; one visitor who
+# sends new fields with each request can fill this, but not past 75 MB.
 _MOST_KNOWN = 8192
 _MOST_KNOWN_BYTES = 3072
+_MOST_ROUTES = 8192  # of request lines, 150 bytes each as a rule
+_REQUEST_LINE: Final = Fact.METHOD | Fact.TARGET
 
 
 @dataclass(frozen=True, slots=True)
 class KnownForward:
-    """What a block of fields came to, for the peer that sent it (a `Passage`)."""
+    """What a block of fields came to, for the peer that sent it (a `ForwardPlan`)."""
 
     peer: str
-    host: str
-    room: RoomName | None
-    visit: Visit | None
-    passes: Callable[[], bool]  # whether the gate would still let it in without a word
-    answered: OnResponse
+    visit: Visit
+    passes: Callable[[], bool]  # whether the pipeline would still forward it unchanged
+    on_response: OnResponse
     rest: bytes
     keep_alive: bool
+    route_key: object  # with the request line, all facts that the router reads
 
     def command(self, command: str) -> Fields:
-        if self.visit is None or self.visit.held.token is None:
-            return ()
-        return run_origin_command(command, self.visit, self.visit.held.token.visitor)
+        token = self.visit.held.token
+        return () if token is None else run_origin_command(command, self.visit, token.visitor)
 
 
 class FastPathLookup:
-    """Looks at plain requests for the lane of one listener."""
+    """Looks at the plain requests of one listener (a `FastPathPolicy`)."""
 
     def __init__(
         self,
         *,
-        router: Router,
-        admissions: Mapping[RoomName, Admission],
-        credentials: Mapping[RoomName, Credentials],
+        pipeline: Pipeline,
+        facts: FactsReader,
         origin: OriginConfig,
         endpoints: Endpoints,
         responses: Responses,
         streams: Streams,
         own_cookies: frozenset[str],
-        trusted: Sequence[IPv4Network | IPv6Network],
-        tls: bool,
     ) -> None:
-        self._router = router
-        self._admissions = admissions
-        self._credentials = credentials
+        self._pipeline = pipeline
+        self._facts = facts
         self._endpoints = endpoints
         self._responses = responses
         self._streams = streams
         self._origin_host = authority_of(origin)
         self._preserve_host = origin.preserve_host
         self._own_cookies = own_cookies
-        self._trusted = trusted
-        self._tls = tls
+        self._reads = pipeline.router.reads
+        self._reads_request_line = bool(self._reads & _REQUEST_LINE)
         self._known: dict[bytes, KnownForward] = {}
-        self._shapes = HeadCache()
+        self._routes: dict[tuple[object, bytes], Route] = {}
+        self._heads = HeadCache()
 
     def recall(self, data: bytes, peer: str) -> KnownForward | None:
         """A block that is known ends with the empty line and holds no other: what is before it,
@@ -111,130 +107,150 @@ class FastPathLookup:
         known = self._known.get(block)
         if known is None or known.peer != peer or _LINE.fullmatch(line) is None:
             return None
-        if self._router.only is None:
-            target = line.split(b" ")[1].decode("ascii")
-            if known.room != self._router.room_of(known.host, target):
-                return None
+        if self._reads_request_line and self._route_of(line, known) != known.visit.route:
+            return None
         return known if known.passes() else None
 
+    def _route_of(self, line: bytes, known: KnownForward) -> Route:
+        """The route of the known request with another request line."""
+        key = (known.route_key, line)
+        route = self._routes.get(key)
+        if route is None:
+            method, target, _ = line.decode("ascii").split(" ")
+            facts = replace(known.visit.facts, method=method, target=target)
+            route = self._pipeline.router.route(facts)
+            if len(self._routes) >= _MOST_ROUTES:
+                del self._routes[next(iter(self._routes))]
+            self._routes[key] = route
+        return route
+
     def look(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
-        """Read the whole head, decide, and keep what came out if the request may pass."""
-        trusted = self._believes(peer)
-        if (recalled := self._shapes.recall(head, trusted=trusted)) is not None:
-            shape, cookie = recalled
-            asking = shape.visit(cookie)
-            if shape.is_status or not isinstance(asking.held.token, Pass):
-                return self._answering(shape, asking)
+        """Read the whole head, decide, and keep the outcome if the request is forwarded."""
+        trusted = self._is_trusted(peer)
+        if (recalled := self._heads.recall(head, trusted=trusted)) is not None:
+            entry, cookie = recalled
+            visit = entry.visit(cookie)
+            if entry.is_status or not isinstance(visit.held.token, Pass):
+                return self._exchange(entry, visit)
         request = parse_plain_head(head)
         if request is None:
             return None
-        client = client_behind(
-            peer,
-            request.host.decode("ascii"),
-            request.forwarded_values,
-            trusted=self._trusted,
-            tls=self._tls,
-        )
+        facts = self._facts.of_plain_head(head, request, peer)
         if request.target.startswith(_PREFIX):
-            return self._own(head, request, client, trusted=trusted)
-        secure = client.scheme == "https"
-        room = self._router.room_of(client.host, request.target.decode("ascii"))
-        if room is AMBIGUOUS:
-            return None
-        visit, visitor, passes = None, "", _ungated
-        if room is not None:
-            admission, credentials = self._admissions[room], self._credentials[room]
-            cookies = (request.cookie or b"").decode("latin-1")
-            token = credentials.read_cookie(cookies, secure=secure, now_s=admission.now_s())
-            visit = Visit(admission, credentials, Held(token, by_header=False), secure)
-            if not isinstance(token, Pass):
-                return self._unadmitted(head, request, visit, trusted=trusted)
-            if not admission.lets_pass(token):
+            return self._endpoint(head, request, facts, trusted=trusted)
+        visit = self._pipeline.visit(facts)
+        match visit.route:
+            case Bypassed() | Ungated():
+                return self._forward(head, request, visit, peer=peer, passes=_always)
+            case InRoom():
+                token = visit.held.token
+                if not isinstance(token, Pass):
+                    return self._page(head, request, visit, trusted=trusted)
+                if not visit.admission.lets_pass(token):
+                    return None
+                passes = partial(visit.admission.lets_pass, token)
+                return self._forward(head, request, visit, peer=peer, passes=passes)
+            case Blocked() | Rejected():
                 return None
-            visitor, passes = token.visitor, partial(admission.lets_pass, token)
-        crossing = ForwardContext(
-            room=room or "", visitor=visitor, client=client, strip_cookies=self._own_cookies
+
+    def _forward(
+        self,
+        head: bytes,
+        request: PlainRequest,
+        visit: Visit,
+        *,
+        peer: str,
+        passes: Callable[[], bool],
+    ) -> KnownForward:
+        room, token = visit.room or "", visit.held.token
+        context = ForwardContext(
+            room=room,
+            visitor="" if token is None else token.visitor,
+            client=visit.facts.client,
+            strip_cookies=self._own_cookies,
         )
         origin_head = plain_head(
-            request, crossing, origin_host=self._origin_host, preserve_host=self._preserve_host
+            request, context, origin_host=self._origin_host, preserve_host=self._preserve_host
         )
         block = head.partition(b"\r\n")[2]
-        forwarded = KnownForward(
+        forward = KnownForward(
             peer=peer,
-            host=client.host,
-            room=room,
             visit=visit,
             passes=passes,
-            answered=partial(metrics.forwarded.count, room or ""),
+            on_response=partial(metrics.forwarded.count, room),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
+            route_key=self._route_key(visit.facts, block),
         )
         if len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-            self._known[block] = forwarded
-        return forwarded
+            self._known[block] = forward
+        return forward
 
-    def _own(
-        self, head: bytes, request: PlainRequest, client: Client, *, trusted: bool
+    def _route_key(self, facts: RequestFacts, block: bytes) -> object:
+        """All facts that the router reads, but for the request line."""
+        reads, client = self._reads, facts.client
+        return (
+            client.host if reads & Fact.HOST else None,
+            client.scheme if reads & Fact.SCHEME else None,
+            client.address if reads & Fact.CLIENT else None,
+            block if reads & (Fact.FIELDS | Fact.COOKIES) else None,
+        )
+
+    def _endpoint(
+        self, head: bytes, request: PlainRequest, facts: RequestFacts, *, trusted: bool
     ) -> GateExchange | None:
-        """A request under the prefix, if it can be answered without aiohttp."""
+        """A request under the prefix, if it needs no aiohttp."""
         if request.method != "GET":
             return None
-        facts = facts_of_plain_head(head, request)
-        rest, _, query = request.target[len(_PREFIX) :].decode("ascii").partition("?")
-        if rest == "status":
-            visit = self._endpoints.visit(facts, query, client)
+        name, _, query = facts.target.removeprefix(PREFIX).partition("?")
+        if name == "status":
+            visit = self._endpoints.visit(facts, query)
             if visit is None:
                 return None
-            return self._kept(head, request, facts, visit, trusted=trusted, is_status=True)
-        response = self._endpoints.at_once(facts, rest)
+            return self._kept(head, request, visit, trusted=trusted, is_status=True)
+        response = self._endpoints.respond_without_room(facts, name)
         return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
 
-    def _unadmitted(
+    def _page(
         self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool
     ) -> GateExchange | None:
-        """A request of one who holds no pass, and so may have to wait."""
+        """A request without a pass: its visitor may have to wait."""
         if request.method != "GET":
             return None
-        facts = facts_of_plain_head(head, request)
-        return self._kept(head, request, facts, visit, trusted=trusted, is_status=False)
+        return self._kept(head, request, visit, trusted=trusted, is_status=False)
 
     def _kept(
-        self,
-        head: bytes,
-        request: PlainRequest,
-        facts: RequestFacts,
-        visit: Visit,
-        *,
-        trusted: bool,
-        is_status: bool,
+        self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool, is_status: bool
     ) -> GateExchange:
-        shape = HeadEntry(
-            facts=replace(facts, cookies=()),
-            admission=visit.admission,
-            credentials=visit.credentials,
-            secure=visit.secure,
+        assert visit.gate is not None
+        streams = is_status and self._streams.serve(visit.admission, visit.facts)
+        entry = HeadEntry(
+            facts=replace(visit.facts, cookies=(), fields=no_fields),
+            route=visit.route,
+            gate=visit.gate,
             keep_alive=request.keep_alive,
             is_status=is_status,
-            wants_stream=is_status and self._streams.serve(visit.admission, facts),
+            wants_stream=streams,
         )
-        self._shapes.keep(head, shape, trusted=trusted)
-        return self._answering(shape, visit)
+        self._heads.keep(head, entry, trusted=trusted)
+        return self._exchange(entry, visit)
 
-    def _answering(self, shape: HeadEntry, visit: Visit) -> GateExchange:
-        if shape.wants_stream:
+    def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:
+        if entry.wants_stream:
             return StreamExchange(
-                self._endpoints, self._responses, self._streams, visit, keep_alive=shape.keep_alive
+                self._endpoints, self._responses, self._streams, visit, keep_alive=entry.keep_alive
             )
-        if shape.is_status:
-            return StatusExchange(self._endpoints, visit, keep_alive=shape.keep_alive)
-        return PageExchange(self._responses, shape.facts, visit, keep_alive=shape.keep_alive)
+        if entry.is_status:
+            return StatusExchange(self._endpoints, visit, keep_alive=entry.keep_alive)
+        return PageExchange(self._responses, visit, keep_alive=entry.keep_alive)
 
-    def _believes(self, peer: str) -> bool:
-        return bool(self._trusted) and is_trusted(peer, trusted=self._trusted)
+    def _is_trusted(self, peer: str) -> bool:
+        trusted = self._facts.trusted
+        return bool(trusted) and is_trusted(peer, trusted=trusted)
 
 
-def _ungated() -> bool:
-    """What falls in no room passes."""
+def _always() -> bool:
+    """A route outside of rooms is forwarded whatever the time."""
     return True

@@ -1,0 +1,94 @@
+"""What is known of a request before anything is decided about it.
+
+Rules. Pure data. Two adapters produce it, one from aiohttp's request and one from the raw head of
+the fast path (`gatekeeper.web.facts`); behind `RequestFacts` nothing can tell which it was. Fields
+that came several times are joined as lists are (RFC 9110 section 5.3), but for cookies, which are
+no list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+
+
+class Fact(Flag):
+    """The facts that a rule or a room can read, and that the key of a cache can hold."""
+
+    NONE = 0
+    CLIENT = auto()  # the client's address
+    SCHEME = auto()
+    HOST = auto()
+    METHOD = auto()
+    TARGET = auto()  # path and query
+    FIELDS = auto()  # any field but Cookie
+    COOKIES = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The client of a request, as `gatekeeper.proxy.client.client_of` determines it.
+
+    `host` is the request's own Host, "" if it has none. It selects the room and is forwarded.
+    `forwarded_host` comes from a trusted proxy and is forwarded only: many proxies copy the
+    client's own value, so a client could select its room with it.
+    """
+
+    address: str
+    scheme: str
+    host: str
+    forwarded_host: str = ""
+
+
+FieldLookup = Callable[[str], Sequence[str]]
+
+
+def no_fields(_name: str) -> Sequence[str]:
+    """The lookup of a request without further fields."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """One request. `target` is in origin-form, as it came; `fields` finds the values of any field
+    but Cookie by its name, in any letter case."""
+
+    client: Client
+    method: str
+    target: str
+    accept: str = ""
+    accept_encoding: str = ""
+    accept_language: str = ""
+    cookies: tuple[str, ...] = ()  # the values of the Cookie fields
+    queue_token: str | None = None
+    has_body: bool = False
+    fields: FieldLookup = no_fields
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the visitor's connection is encrypted."""
+        return self.client.scheme == "https"
+
+    @property
+    def is_navigation(self) -> bool:
+        """Whether a person will look at the response: a safe method that accepts HTML."""
+        return self.method in {"GET", "HEAD"} and not _HTML.isdisjoint(_media_types(self.accept))
+
+    def accepts(self, media_type: str) -> bool:
+        """Whether this very media type is named, not by a wildcard."""
+        return media_type in _media_types(self.accept)
+
+    @property
+    def accepts_gzip(self) -> bool:
+        for coding in self.accept_encoding.split(","):
+            name, _, quality = coding.partition(";")
+            if name.strip().lower() == "gzip":
+                return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+        return False
+
+
+def _media_types(accept: str) -> set[str]:
+    return {media_type.partition(";")[0].strip().lower() for media_type in accept.split(",")}

@@ -1,0 +1,95 @@
+"""The two adapters from a request to its facts: aiohttp's request, and a raw plain head.
+
+Rules. A test holds that both say the same of the same bytes. Nothing is decided here, and neither
+raises for a request that its parser took.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp.web import BaseRequest
+
+from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.proxy.client import Network, client_behind, client_of
+from gatekeeper.proxy.fastpath.plain_head import PlainRequest
+from gatekeeper.web.message import QUEUE_TOKEN
+
+_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
+# Of a head that `parse_plain_head` took: one space follows each colon.
+_NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FactsReader:
+    """What a listener needs to know to read facts: whose `X-Forwarded-*` count, and whether it
+    serves TLS itself."""
+
+    trusted: Sequence[Network]
+    tls: bool
+
+    def of_request(self, request: BaseRequest) -> RequestFacts:
+        """The facts of a request that aiohttp parsed."""
+        headers = request.headers
+        return RequestFacts(
+            client=client_of(request, trusted=self.trusted, tls=self.tls),
+            method=request.method,
+            target=_origin_form(request.raw_path),
+            accept=",".join(headers.getall("Accept", ())),
+            accept_encoding=",".join(headers.getall("Accept-Encoding", ())),
+            accept_language=",".join(headers.getall("Accept-Language", ())),
+            cookies=tuple(headers.getall("Cookie", ())),
+            queue_token=headers.get(QUEUE_TOKEN),
+            has_body=request.body_exists,
+            fields=lambda name: headers.getall(name, ()),
+        )
+
+    def of_plain_head(self, head: bytes, request: PlainRequest, peer: str) -> RequestFacts:
+        """The facts of a plain request from `peer`; `head` is what it was parsed from."""
+        found = {"accept": "", "accept-encoding": "", "accept-language": ""}
+        for name, value in _NEGOTIATION.findall(head):
+            key = name.decode("ascii").lower()
+            text = value.decode("utf-8", "surrogateescape")
+            found[key] = f"{found[key]},{text}" if found[key] else text
+        return RequestFacts(
+            client=self.client_of_plain(request, peer),
+            method=request.method,
+            target=request.target.decode("ascii"),
+            accept=found["accept"],
+            accept_encoding=found["accept-encoding"],
+            accept_language=found["accept-language"],
+            cookies=() if request.cookie is None else (_text(request.cookie),),
+            fields=lambda name: _values(head, name),
+        )
+
+    def client_of_plain(self, request: PlainRequest, peer: str) -> Client:
+        return client_behind(
+            peer,
+            request.host.decode("ascii"),
+            request.forwarded_values,
+            trusted=self.trusted,
+            tls=self.tls,
+        )
+
+
+def _values(head: bytes, name: str) -> list[str]:
+    """The values of a field of a plain head, in the order they came."""
+    wanted = name.lower().encode("ascii")
+    lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+    return [_text(value) for field, _, value in lines if field.lower() == wanted]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _origin_form(target: str) -> str:
+    """Path and query of the request target, as the origin will see them."""
+    authority = _AUTHORITY.match(target)
+    if authority is None:
+        return target
+    # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
+    rest = target[authority.end() :]
+    return rest if rest.startswith("/") else "/" + rest

@@ -1,0 +1,139 @@
+"""The one way in: facts, route, admit, exit. Every request on every path takes these four steps.
+
+    FactsReader ──▶ Router.route ──▶ Visit.admit ──▶ an exit
+     (web.facts)    (policy.routing)  Admit          forwards
+                                      Wait           the waiting page, or its JSON
+                                      Deny           an error
+
+Rules. Nothing else decides. `admit` is pure but for the one store call that `decide` asks for. An exit
+matches all three outcomes: the handler of aiohttp's requests, the fast path, the endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, assert_never
+
+from gatekeeper import metrics
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.routing import (
+    Blocked,
+    Bypassed,
+    InRoom,
+    Rejected,
+    Route,
+    Router,
+    Ungated,
+)
+from gatekeeper.policy.tokens import Token
+from gatekeeper.web.admission import Admission, Admit, Deny, Outcome, Wait
+from gatekeeper.web.credentials import Credentials, Held
+from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
+
+_NO_TOKEN = Held(None, by_header=False)
+
+
+class RoomGate(NamedTuple):
+    """One room on this replica: who is admitted, and how its tokens travel."""
+
+    admission: Admission
+    credentials: Credentials
+
+
+class Visit(NamedTuple):
+    """One request on its way: its facts, its route, and in a room the token that it carries."""
+
+    facts: RequestFacts
+    route: Route
+    gate: RoomGate | None = None
+    held: Held = _NO_TOKEN
+
+    @property
+    def room(self) -> RoomName | None:
+        """The room that the request is in."""
+        return self.route.room if isinstance(self.route, InRoom) else None
+
+    @property
+    def admission(self) -> Admission:
+        """The room's admission; only for a request in a room."""
+        assert self.gate is not None
+        return self.gate.admission
+
+    async def admit(self) -> Outcome:
+        """The outcome for this request."""
+        match self.route:
+            case InRoom():
+                return await self.admission.admit(self.held.token)
+            case Bypassed() | Ungated():
+                return Admit(None, changed=False)
+            case Blocked():
+                return Deny("this request is blocked")
+            case Rejected(status=status, reason=reason):
+                return Deny(reason, status=status)
+            case _:
+                assert_never(self.route)
+
+    def waiting_status(self, wait: Wait) -> WaitingStatus:
+        """The place of a waiting visitor as it is now."""
+        room = self.admission.room
+        return waiting_status_of(wait.ticket, wait.placed, room.view.state, rules=room.rules)
+
+    def headers(self, token: Token | None) -> Headers:
+        """The headers that hand `token` to the visitor; None takes back the held one."""
+        assert self.gate is not None
+        return self.gate.credentials.headers(
+            token,
+            by_header=self.held.by_header,
+            secure=self.facts.is_secure,
+            now_s=self.gate.admission.now_s(),
+        )
+
+    def mint(self, token: Token) -> str:
+        """The signed text of `token`."""
+        assert self.gate is not None
+        return self.gate.credentials.mint(token)
+
+
+class Pipeline:
+    """The rooms and rules of one listener."""
+
+    def __init__(self, router: Router, gates: Mapping[RoomName, RoomGate]) -> None:
+        self.router = router
+        self._gates = gates
+
+    def visit(self, facts: RequestFacts) -> Visit:
+        """Route a request, and read its token where the route is into a room."""
+        route = self.router.route(facts)
+        if not isinstance(route, InRoom):
+            return Visit(facts, route)
+        return self._in_room(facts, route)
+
+    def visit_room(self, facts: RequestFacts, name: str | None) -> Visit | None:
+        """A visit of the room `name`, or without a name of the one that `/` on this host is in;
+        None: there is no such room."""
+        room = RoomName(name) if name else self.router.room_of(facts.client.host, "/")
+        if room is None or room not in self._gates:
+            return None
+        return self._in_room(facts, InRoom(room))
+
+    def _in_room(self, facts: RequestFacts, route: InRoom) -> Visit:
+        gate = self._gates[route.room]
+        held = gate.credentials.read(facts, now_s=gate.admission.now_s())
+        return Visit(facts, route, gate, held)
+
+
+def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResponse:
+    """The response to a waiting visitor, at any path: the page, or its JSON."""
+    config = visit.admission.config
+    metrics.answered.count(config.name, "waiting")
+    response = responses.waiting(
+        visit.facts,
+        visit.waiting_status(wait),
+        room=config,
+        now_s=visit.admission.now_s(),
+        headers=visit.headers(wait.ticket) if wait.changed else (),
+    )
+    return response._replace(close=visit.facts.has_body)  # the body stays unread
