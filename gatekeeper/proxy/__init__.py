@@ -19,13 +19,12 @@
 
 from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
 from gatekeeper.proxy.client import client_of
-from gatekeeper.proxy.context import Client, ForwardContext, OnHead, ProxiedResponse
+from gatekeeper.proxy.context import ForwardContext, OnHead, ProxiedResponse
 from gatekeeper.proxy.forwarder import Forwarder
 from gatekeeper.proxy.request_check import check_request
 
 __all__ = [
     "SERVER_OPTIONS",
-    "Client",
     "ForwardContext",
     "Forwarder",
     "OnHead",

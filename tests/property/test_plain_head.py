@@ -10,7 +10,8 @@ from aiohttp.web import BaseRequest, RequestHandler
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.proxy import SERVER_OPTIONS, Client, ForwardContext, check_request
+from gatekeeper.policy.facts import Client
+from gatekeeper.proxy import SERVER_OPTIONS, ForwardContext, check_request
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest, may_be_plain, parse_plain_head
 from gatekeeper.proxy.headers import plain_head, request_head
 from tests.property.heads import mutated_heads, plain_heads

@@ -11,10 +11,12 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import PLACES, STATES
+from gatekeeper.policy.decision import Mode, QueuePosition
 from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.web.message import GateResponse, RequestFacts
+from gatekeeper.web.message import GateResponse
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import waiting_status_of
 from tests.builders import TICKET, room_state
@@ -110,6 +112,9 @@ def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
     assert waiting_room(STATES[name])["queueAll"] is True  # type: ignore[index]
 
 
+CLIENT = Client("192.0.2.1", "https", "shop.example")
+
+
 def answer(asked: RequestFacts, path: Path | None = None, **keys: object) -> GateResponse:
     room = RoomConfig.model_validate({"max_active": 10} | keys)
     placed = QueuePosition(10**15, ahead=1283)
@@ -119,7 +124,7 @@ def answer(asked: RequestFacts, path: Path | None = None, **keys: object) -> Gat
 
 
 def test_an_app_gets_that_json_where_its_room_asks_for_it_and_ours_elsewhere() -> None:
-    asked = RequestFacts("GET", accept="application/json")
+    asked = RequestFacts(CLIENT, "GET", "/", accept="application/json")
     response = answer(asked, json_format="cloudflare", status=202)
     assert response.status == 202
     assert b'{"cfWaitingRoom": {"inWaitingRoom": true, ' in response.body
@@ -154,7 +159,7 @@ def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
 
 
 def test_it_is_told_to_come_again_and_may_carry_scripts_of_its_own(tmp_path: Path) -> None:
-    asked = RequestFacts("GET", accept="text/html", accept_language="de")
+    asked = RequestFacts(CLIENT, "GET", "/", accept="text/html", accept_language="de")
     headers = dict(answer(asked, folder(tmp_path), template="queue.mustache").headers)
     assert 10 <= int(headers["Refresh"]) <= 36
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"

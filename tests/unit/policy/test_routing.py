@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.routing import AMBIGUOUS, Router, path_readings
+from gatekeeper.policy.facts import Client, Fact, RequestFacts
+from gatekeeper.policy.readings import path_readings
+from gatekeeper.policy.routing import InRoom, Rejected, Route, Router, Ungated
 
 
 def room(name: str, *, host: str | None = None, path: str = "/") -> RoomConfig:
     return RoomConfig(name=RoomName(name), host=host, path=path)
+
+
+def route(router: Router, target: str, *, host: str = "example.com") -> Route:
+    return router.route(RequestFacts(Client("192.0.2.1", "http", host), "GET", target))
 
 
 ONE_ROOM = Router([room("default")])
@@ -245,10 +251,23 @@ def test_no_path_of_8_kb_takes_long(path: str) -> None:
 )
 def test_nobody_walks_around_a_room_through_another_one(path: str) -> None:
     router = Router([room("default"), room("assets", path="/assets/")])
-    assert router.room_of("example.com", path) is AMBIGUOUS
+    assert router.room_of("example.com", path) is None
+    assert route(router, path) == Rejected(400, "the path can be read in two ways")
 
 
 @pytest.mark.parametrize("path", ["//assets/a.js", "/assets//a.js", "/assets/./a.js"])
 def test_a_sloppy_link_falls_in_the_room_it_means(path: str) -> None:
     router = Router([room("default"), room("assets", path="/assets/")])
     assert router.room_of("example.com", path) == "assets"
+
+
+def test_route_of_the_only_room_depends_on_nothing() -> None:
+    assert route(ONE_ROOM, "/") == InRoom(RoomName("default"))
+    assert route(ONE_ROOM, "/").reads == Fact.NONE
+    assert ONE_ROOM.reads == Fact.NONE
+
+
+def test_route_among_rooms_depends_on_host_and_target() -> None:
+    assert route(CHECKOUT, "/checkout/") == InRoom(RoomName("checkout"))
+    assert route(CHECKOUT, "/") == Ungated()
+    assert route(CHECKOUT, "/").reads == Fact.HOST | Fact.TARGET

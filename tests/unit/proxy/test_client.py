@@ -9,7 +9,8 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp.web import BaseRequest
 from multidict import CIMultiDict
 
-from gatekeeper.proxy import Client, client_of
+from gatekeeper.policy.facts import Client
+from gatekeeper.proxy import client_of
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 

@@ -1,0 +1,285 @@
+"""The fast path decides as the pipeline does, whatever its caches have seen before.
+
+Rules: every request goes through one lookup that has seen others, and through a fresh one. What a cache
+returns has to be what a first look at the same bytes from the same peer returns.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatekeeper.config.schema import OriginConfig, RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.access import (
+    AccessRule,
+    ClientCondition,
+    Condition,
+    CookieCondition,
+    FieldCondition,
+    HostCondition,
+    MethodCondition,
+    PathCondition,
+    QueryCondition,
+)
+from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.store import RedisStore
+from gatekeeper.web.admission import Admission
+from gatekeeper.web.credentials import Credentials
+from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.fastpath.exchanges import PageExchange, StatusExchange
+from gatekeeper.web.fastpath.lookup import FastPathLookup, KnownForward
+from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.stream import Streams
+
+SECRET = b"a secret of the tests, longer than 32 bytes"
+KEYRING = Keyring([SECRET])
+TRUSTED_PEER, PEER, OTHER_PEER = "127.0.0.1", "192.0.2.7", "198.51.100.7"
+RESPONSES = Responses(Pages())
+ONE_ROOM = (RoomConfig(rate=0),)
+ROOMS = (
+    RoomConfig(),
+    RoomConfig(name=RoomName("checkout"), path="/free/checkout/"),
+    RoomConfig(name=RoomName("tickets"), host="tickets.example"),
+)
+NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path="/secret"),)
+
+
+def cookie(room: str) -> str:
+    now_s = time.time()
+    pass_ = Pass(
+        room=RoomName(room),
+        visitor=VisitorId("A" * 22),
+        arrival_us=round(now_s * 1e6),
+        issued_at_s=now_s + 3600,  # not due for renewal
+        expires_at_s=now_s + 7200,
+        ends_at_s=now_s + 7200,
+    )
+    name = "gatekeeper" if room == "default" else f"gatekeeper-{room}"
+    return f"{name}={Tokens(KEYRING, pass_.room).mint(pass_)}"
+
+
+PASSES = {room: cookie(room) for room in ("default", "checkout", "tickets")}
+
+
+def gate_of(room: RoomConfig) -> RoomGate:
+    store = RedisStore("redis://127.0.0.1:1", timeout_s=1)  # never connected
+    replica = RoomReplica(store, NoEvents(), Rules.of(room), replica="test")
+    tokens = Tokens(KEYRING, room.name)
+    return RoomGate(
+        Admission(replica, room), Credentials(tokens, cookie="gatekeeper", room=room.name)
+    )
+
+
+GATES = {room.name: gate_of(room) for room in (*ROOMS, *NAMED_ROOM)}
+
+
+def lookup(rooms: Sequence[RoomConfig], rules: Sequence[AccessRule] = ()) -> FastPathLookup:
+    pipeline = Pipeline(Router(rooms, rules), GATES)
+    return FastPathLookup(
+        pipeline=pipeline,
+        facts=FactsReader(trusted=[ip_network("127.0.0.0/8")], tls=False),
+        origin=OriginConfig(),
+        endpoints=Endpoints(pipeline, RESPONSES),
+        responses=RESPONSES,
+        streams=Streams([]),
+        own_cookies=frozenset(),
+    )
+
+
+def head(target: str, *fields: str, method: str = "GET", host: str = "shop.example") -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]
+    return "\r\n".join(lines).encode()
+
+
+@dataclass(frozen=True)
+class Exit:
+    """What becomes of a request: the way it takes, its route, and the head for the origin."""
+
+    way: str
+    route: Route | None = None
+    origin_head: bytes = b""
+
+
+def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
+    found = looked.recall(data, peer) or looked.look(data, peer)
+    match found:
+        case KnownForward():
+            return Exit("forward", found.visit.route, found.rest)
+        case PageExchange() | StatusExchange():
+            return Exit(type(found).__name__, found._visit.route)
+        case _:
+            return Exit(type(found).__name__)
+
+
+def bypass(*conditions: Condition) -> AccessRule:
+    return AccessRule("free", "bypass", conditions)
+
+
+def test_known_fields_do_not_carry_a_bypass_by_path_to_another_path() -> None:
+    """With rate 0: `/secret` waits, `/free/a` is forwarded, then `/secret` waits as before."""
+    looked = lookup(ONE_ROOM, [bypass(PathCondition(("/free/**",)))])
+    ways = [exit_of(looked, head(path), PEER).way for path in ("/secret", "/free/a", "/secret")]
+    assert ways == ["PageExchange", "forward", "PageExchange"]
+    assert exit_of(looked, head("/free/b"), PEER).route == Bypassed("free")
+
+
+def test_known_head_does_not_keep_an_exempt_address_waiting() -> None:
+    """The cut head of a waiting visitor behind a proxy is that of the exempt one."""
+    looked = lookup(ONE_ROOM, [bypass(ClientCondition((ip_network("203.0.113.9"),)))])
+    waiting = head("/b", "X-Forwarded-For: 203.0.113.1")
+    exempt = head("/b", "X-Forwarded-For: 203.0.113.9")
+    for _ in range(2):
+        assert exit_of(looked, waiting, TRUSTED_PEER).way == "PageExchange"
+        assert exit_of(looked, exempt, TRUSTED_PEER).way == "forward"
+        assert exit_of(looked, exempt, PEER).way == "PageExchange"  # not a trusted proxy
+
+
+def test_known_head_does_not_keep_an_exempt_cookie_waiting() -> None:
+    looked = lookup(ONE_ROOM, [bypass(CookieCondition("staff", "yes"))])
+    for value, way in (("no", "PageExchange"), ("yes", "forward"), ("no", "PageExchange")):
+        assert exit_of(looked, head("/b", f"Cookie: staff={value}"), PEER).way == way
+
+
+def test_known_fields_forward_in_the_room_of_the_pass_alone() -> None:
+    looked = lookup(ROOMS)
+    fields = f"Cookie: {PASSES['default']}"
+    ways = [
+        exit_of(looked, head(path, fields), PEER).way
+        for path in ("/", "/free/checkout/", "/x", "/free/checkout/")
+    ]
+    assert ways == ["forward", "PageExchange", "forward", "PageExchange"]
+
+
+def test_recall_finds_known_fields_with_another_request_line() -> None:
+    looked = lookup(ROOMS, [bypass(PathCondition(("/free/a/**",)))])
+    fields = f"Cookie: {PASSES['default']}"
+    assert exit_of(looked, head("/", fields), PEER).route == InRoom(RoomName("default"))
+    for _ in range(2):
+        assert looked.recall(head("/x", fields, method="HEAD"), PEER) is not None
+        assert looked.recall(head("/free/checkout/", fields), PEER) is None
+        assert looked.recall(head("/free/a/b", fields), PEER) is None
+        assert looked.recall(head("/x", fields), OTHER_PEER) is None
+
+
+def block(*conditions: Condition) -> AccessRule:
+    return AccessRule("closed", "block", (*conditions, PathCondition(("/secret",))))
+
+
+PASS_FIELD = f"Cookie: {PASSES['default']}"
+TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host="tickets.example", path="/secret")
+
+
+@pytest.mark.parametrize(
+    ("rooms", "rules", "host", "fields", "peer"),
+    [
+        (ONE_ROOM, [block(ClientCondition((ip_network(OTHER_PEER),)))], "", ["X-A: b"], OTHER_PEER),
+        (ONE_ROOM, [block(FieldCondition("X-Key", "yes"))], "", ["X-Key: yes"], PEER),
+        ((RoomConfig(), TICKETS_SECRET), [], "tickets.example", [], PEER),
+    ],
+    ids=["client", "fields", "host"],
+)
+def test_route_of_a_request_line_is_kept_apart_by_every_other_fact(
+    rooms: tuple[RoomConfig, ...], rules: list[AccessRule], host: str, fields: list[str], peer: str
+) -> None:
+    """One visitor's `/secret` is forwarded; that of another, known by other fields, is not."""
+    looked = lookup(rooms, rules)
+    for path in ("/", "/secret"):
+        assert exit_of(looked, head(path, PASS_FIELD), PEER).way == "forward"
+    mine = [PASS_FIELD, *fields]
+    assert exit_of(looked, head("/", *mine, host=host or "shop.example"), peer).way == "forward"
+    assert looked.recall(head("/secret", *mine, host=host or "shop.example"), peer) is None
+
+
+conditions: st.SearchStrategy[Condition] = st.one_of(
+    st.sampled_from(
+        [
+            MethodCondition(frozenset({"HEAD"})),
+            MethodCondition(frozenset({"GET"})),
+            HostCondition((("tickets", "example"),)),
+            QueryCondition("free"),
+            FieldCondition("X-Key", "yes"),
+            FieldCondition("user-agent", "*bot*"),
+            CookieCondition("staff", "yes"),
+            CookieCondition("gatekeeper"),
+        ]
+    ),
+    st.sampled_from(["/free/**", "/secret*", "/**", "/free/*"]).map(lambda g: PathCondition((g,))),
+    st.sampled_from(["192.0.2.7", "203.0.113.0/24", "127.0.0.1"]).map(
+        lambda network: ClientCondition((ip_network(network),))
+    ),
+)
+rules = st.lists(
+    st.builds(
+        AccessRule,
+        st.sampled_from(["one", "two", "three"]),
+        st.sampled_from(["bypass", "bypass", "queue", "block"]),
+        st.lists(conditions, min_size=1, max_size=2).map(tuple),
+        st.none() | st.just(RoomName("checkout")),
+    ),
+    max_size=3,
+)
+targets = st.sampled_from(
+    [
+        "/",
+        "/secret",
+        "/free/a",
+        "//free/a",
+        "/free/%2e%2e/secret",
+        "/free/../secret",
+        "/free/checkout/",
+        "/free?free=1",
+        "/.gatekeeper/status",
+        "/.gatekeeper/status?room=checkout",
+    ]
+)
+cookies = st.sampled_from(
+    ["", "staff=yes", "staff=no; " + PASSES["default"], *PASSES.values(), "a=b"]
+)
+forwarded = st.sampled_from(["", "203.0.113.9", "198.51.100.1, 192.0.2.7", "198.51.100.1"])
+others = st.sampled_from(
+    [(), ("X-Key: yes",), ("User-Agent: a bot",), ("X-Forwarded-Proto: https",)]
+)
+methods = st.sampled_from(["GET", "GET", "GET", "HEAD"])
+hosts = st.sampled_from(["shop.example", "tickets.example"])
+peers = st.sampled_from([TRUSTED_PEER, PEER, OTHER_PEER])
+
+
+@st.composite
+def visits(draw: st.DrawFn) -> list[tuple[bytes, str]]:
+    """Heads and their peers. They are alike in most, as those of browsers are: a cache that leaves a
+    fact out of its key meets two that differ in this fact alone."""
+    few_targets = st.sampled_from(draw(st.lists(targets, min_size=1, max_size=2)))
+    few_others = st.sampled_from(draw(st.lists(others, min_size=1, max_size=2)))
+    host, requests = draw(hosts), []
+    for _ in range(draw(st.integers(2, 8))):
+        fields = list(draw(few_others))
+        if cookie := draw(cookies):
+            fields.append(f"Cookie: {cookie}")
+        if address := draw(forwarded):
+            fields.append(f"X-Forwarded-For: {address}")
+        sent = head(draw(few_targets), *fields, method=draw(methods), host=host)
+        requests.append((sent, draw(peers)))
+    return requests
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([ONE_ROOM, ROOMS, NAMED_ROOM]), rules, visits())
+def test_cached_route_is_the_fresh_route(
+    rooms: tuple[RoomConfig, ...], rules: list[AccessRule], requests: list[tuple[bytes, str]]
+) -> None:
+    """Over generated rule sets, hosts, paths, addresses, methods, cookies and fields."""
+    looked = lookup(rooms, rules)
+    for data, peer in requests * 2:
+        assert exit_of(looked, data, peer) == exit_of(lookup(rooms, rules), data, peer)
