@@ -119,7 +119,7 @@ class Pass:
     def command(self, _: str) -> Fields:
         return ()
 
-    def answered(self, status: int, *, seconds: float) -> None:
+    def on_response(self, status: int, *, seconds: float) -> None:
         """Nothing to count."""
 
 
