@@ -11,7 +11,6 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import PLACES, STATES
-from gatekeeper.policy.decision import Mode, QueuePosition
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Mode
