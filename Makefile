@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-interpreters check format lint lint-language types imports messages bench-proxy bench-gains bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-gains bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -16,8 +16,14 @@ $(READY): pyproject.toml
 demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 	$(BIN)/gatekeeper demo
 
+# One more than cores: many tests wait, for a timeout or a rate.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: $(READY)  ## what needs no running gate of its own: under a minute, a fifth of the examples
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
+		tests/unit tests/property tests/contract tests/conformance $(ARGS)
 
 # What depends on the interpreter: `re`, asyncio, ssl. The rest runs on the default one alone.
 PORTABLE := tests/unit tests/property tests/conformance tests/integration/proxy

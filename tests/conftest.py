@@ -13,19 +13,23 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import hypothesis
 import pytest
 import uvloop
 
 from gatekeeper.config.types import RoomName
 from tests.gates import Gate, GateStarter
+from tests.profiles import load_profile
 from tests.servers import EventsServer, StoreServer
 
-hypothesis.settings.register_profile("dev", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev")
-)
+load_profile()
+
+# Files that mostly wait. They start first, so that no worker of xdist ends with one alone.
+_SLOW = ("chaos", "integration/simulate", "integration/failure", "integration/replicas", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = tuple(f"tests/{folder}/" for folder in _SLOW)
+    items.sort(key=lambda item: not item.nodeid.startswith(slow))
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

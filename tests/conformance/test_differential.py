@@ -11,6 +11,7 @@ from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
 from tests.conformance.cases import Case, Says
 from tests.conformance.gate_pair import Stage, cookie_of, running_stage, send_in_pieces
 from tests.conformance.playing import Part
+from tests.profiles import examples
 from tests.property.heads import names, plain_heads, values
 
 _COOKIE = f"a=1; {cookie_of()}; b=2"
@@ -78,7 +79,7 @@ async def both(store_url: str) -> AsyncIterator[Both]:
         yield Both(lane, long_way, parts)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     head=plain_heads(cookie=_COOKIE),
     response=responses(),

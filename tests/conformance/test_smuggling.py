@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from tests.conformance.gate_pair import VISITOR, asked, running_worker, send_in_pieces
 from tests.conformance.smuggling_cases import REFUSED, UNDERSTOOD
 from tests.integration.proxy.forwarding import Wire
+from tests.profiles import examples
 from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -238,7 +239,7 @@ async def _understood(ground: Ground, data: bytes, cuts: tuple[int, ...] = ()) -
         assert heard.data.endswith(nonce)
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from([*REFUSED, *UNDERSTOOD]), cuts=_CUTS)
 async def test_however_the_network_cuts_it_nothing_is_smuggled(
     name: str, cuts: set[int], ground: Ground

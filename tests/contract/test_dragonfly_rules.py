@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
+from tests.profiles import examples
 
 KEY = "gk:{room}:queue"
 OTHER = "gk:{room}:state"
@@ -279,7 +280,7 @@ of_one_kind = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(commands=of_one_kind.map(lambda both: [both[0], *both[1]]))
 def test_commands_answer_as_those_of_the_real_store(
     store_url: str, commands: list[list[str]]

@@ -16,6 +16,7 @@ from gatekeeper.pages.renderer import WaitingView
 from gatekeeper.pages.samples import STATES
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import WaitingPage, WaitingTemplate
+from tests.profiles import examples
 
 ASSETS = Assets(overrides=None, prefix="/")
 
@@ -59,7 +60,7 @@ def inflated(data: bytes) -> bytes:
     return plain
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(views())
 def test_a_composed_page_is_the_rendered_one_byte_for_byte(view: WaitingView) -> None:
     page, rendered = PAGE.page(view), PAGE.rendered(view)
@@ -67,7 +68,7 @@ def test_a_composed_page_is_the_rendered_one_byte_for_byte(view: WaitingView) ->
     assert inflated(page.gzip) == gzip.decompress(page.gzip) == rendered.body
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.binary(max_size=80) | st.binary(min_size=2048, max_size=4000), min_size=1),
     st.lists(st.binary(max_size=40), min_size=1, max_size=3),

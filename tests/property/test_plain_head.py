@@ -14,6 +14,7 @@ from gatekeeper.policy.facts import Client
 from gatekeeper.proxy import SERVER_OPTIONS, ForwardContext, check_request
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest, may_be_plain, parse_plain_head
 from gatekeeper.proxy.headers import plain_head, request_head
+from tests.profiles import examples
 from tests.property.heads import mutated_heads, plain_heads
 
 _LIMITS = ("max_line_size", "max_field_size", "max_headers")
@@ -57,7 +58,7 @@ def test_a_plain_request_is_to_aiohttp_what_it_is_to_the_lane(head: bytes) -> No
     _agree(head, request)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(mutated_heads())
 def test_a_nearly_plain_request_is_the_same_to_both_or_not_plain(head: bytes) -> None:
     request = parse_plain_head(head)

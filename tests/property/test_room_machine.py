@@ -45,6 +45,7 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
+from tests.profiles import examples
 from tests.property.room_model import UNIT, Inside, Revoked, RoomModel, Spent, Waiting
 
 T = TypeVar("T")
@@ -642,5 +643,5 @@ def _still(scores: dict[VisitorId, T], now_us: int) -> dict[VisitorId, T]:
 
 def test_any_course_of_events_leaves_the_room_as_promised() -> None:
     run_state_machine_as_test(
-        RoomMachine, settings=settings(max_examples=100, stateful_step_count=40)
+        RoomMachine, settings=settings(max_examples=examples(100), stateful_step_count=40)
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.conformance.gate_pair import Stage, running_stage
 from tests.conformance.playing import Part, play
 from tests.conformance.table import TABLE
+from tests.profiles import examples
 
 # What an origin sends beyond its answer can, when it comes late, not be told from the answer to
 # the next request of that connection; no proxy can.
@@ -37,7 +38,7 @@ async def ground(request: pytest.FixtureRequest, store_url: str) -> AsyncIterato
         yield Ground(stage, part)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(_NAMES),
     cuts=st.one_of(
