@@ -129,7 +129,7 @@ def preview(
     from gatekeeper.web.preview import preview as show
 
     set_up_logging(process="preview")
-    show(_load(config), room=room, wanted=wanted, out=out, port=port, say=_say)
+    show(_load(config), room=room, query=wanted, out=out, port=port, say=_say)
 
 
 @app.command()

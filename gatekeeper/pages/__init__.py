@@ -1,6 +1,14 @@
-"""What people read: pages by template, in their language, put together in pieces.
+"""The pages that visitors and operators read, in the visitor's language.
 
-Pages ─▶ WaitingPage ─▶ Composer ─▶ Page      rendered once for all, filled in for each
-  │          └─ WaitingTemplate, MustachePage: the two kinds of template
-  └─ Templates, Assets, languages: what stands on disk, read once at the start
+renderer      Pages: every page and asset; checks all templates at the start
+states        what each state shows, one row per state, for the template and the script
+waiting_view  what the waiting page shows of one visitor, and the range of an estimated wait
+waiting_page  the waiting page by one template: rendered once, filled in for each visitor
+templates     Jinja environments, one per language; mustache: templates made for Cloudflare
+cloudflare    the variables and JSON of Cloudflare Waiting Room
+composer      page skeletons and their gzip; slots: a visitor's values while a template renders
+content       a page as bytes, plain or gzipped
+languages     which language a visitor reads, its catalogue, numbers, spans and times
+assets        static files under hashed names
+samples       views that templates are tried with
 """

@@ -1,9 +1,9 @@
-"""The files that pages link to or carry, read once and named by their content.
+"""Static files that pages link to or embed, read once and named by their content.
 
-Rules: everything is in memory after the start, so a request never touches the disk and a name can
-never leave its folder. A served name carries a hash of the content, so it may be cached for good
-and two replicas in mid-upgrade never serve one name with two contents. A user's folder stands in
-for built-in files one by one, and may add its own.
+Rules: everything is in memory after the start, so a request never touches the disk and a name
+cannot leave its folder. A served name contains a hash of the content: it may be cached forever,
+and two replicas in mid-upgrade never serve one name with two contents. The operator's folder
+overrides built-in files one by one and may add files.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
-_ENDS_ITS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
+_ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Asset:
 
 
 class Assets:
-    """The built-in files, those of `overrides` in their stead, each under its hashed name."""
+    """The built-in files and those of `overrides`, which win, each under its hashed name."""
 
     def __init__(self, *, overrides: Path | None, prefix: str) -> None:
         self._prefix = prefix
@@ -55,26 +55,26 @@ class Assets:
         return self._by_served_name.get(served_name)
 
     def url(self, name: str) -> str:
-        """The address of the file `name`; raise `KeyError` if there is none."""
+        """The URL of the file `name`; raises KeyError if there is none."""
         return self._prefix + self._served_names[name]
 
     def text(self, name: str) -> str:
-        """What the file `name` says, to stand inside a page; raise `KeyError` if there is none."""
+        """The text of the file `name`, to embed in a page; raises KeyError if there is none."""
         text = self._by_served_name[self._served_names[name]].body.decode()
-        # The browser reads (and hashes) a page with its line ends made one kind.
+        # The browser normalizes line ends before it hashes embedded text.
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if _ENDS_ITS_ELEMENT.search(text):
-            raise ConfigError(["it would end the element that it stands in"], source=name)
+        if _ENDS_ELEMENT.search(text):
+            raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
         return text
 
     def sources(self, *names: str) -> str:
-        """What a Content-Security-Policy calls these files where a page carries their text."""
+        """The Content-Security-Policy sources of these files where a page embeds their text."""
         digests = (hashlib.sha256(self.text(name).encode()).digest() for name in names)
         return " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in digests)
 
 
 def built_in(folder: str) -> Path:
-    """Where `templates` or `static` lie: in the installed package, or at the top of a checkout."""
+    """The folder `templates` or `static`: of the installed package, or at the top of a checkout."""
     package = Path(__file__).resolve().parent.parent
     shipped = package / "assets" / folder
     return shipped if shipped.is_dir() else package.parent / folder

@@ -1,8 +1,8 @@
-"""What Cloudflare Waiting Room tells apps and custom pages, told of our line.
+"""The JSON and the template variables of Cloudflare Waiting Room, computed from our queue.
 
 Rules: pure. Names and types are those its API documents for `json_response_enabled` and
-`custom_page_html`, so that an app and a page move over as they are. What it cannot say of a line
-like ours (an event, a lottery, a full queue) has the value that it gives when there is none.
+`custom_page_html`, so that apps and pages work unchanged. Fields without a counterpart here (an
+event, a lottery, a full queue) have the value that Cloudflare sends when there is none.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from gatekeeper.pages.states import STATES
+from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.waiting_view import WaitingView
 
-# A line like ours in Cloudflare's terms.
+# A first come, first served queue in Cloudflare's terms.
 _CONSTANT: dict[str, object] = {
     "waitTime25Percentile": 0,  # of its lottery
     "waitTime50Percentile": 0,
     "waitTime75Percentile": 0,
-    "queueIsFull": False,  # everybody gets a place
+    "queueIsFull": False,  # every visitor gets a place
     "queueingMethod": "fifo",
     "isFIFOQueue": True,
     "isRandomQueue": False,
@@ -45,17 +45,17 @@ def waiting_room(view: WaitingView) -> dict[str, object]:
         "waitTimeKnown": minutes is not None,
         "waitTime": minutes or 0,
         "waitTimeFormatted": _formatted(minutes),
-        "queueAll": STATES[view.state].speed == "stopped",
+        "queueAll": STATE_ROWS[view.state].speed == "stopped",
         "lastUpdated": at.replace("+00:00", "Z"),
         "refreshIntervalSeconds": view.refresh_seconds,
     } | _CONSTANT
 
 
 def variables(view: WaitingView) -> dict[str, object]:
-    """What a custom page may name: the same, two parts of the wait, and what only we know."""
-    told = waiting_room(view)
-    hours, minutes = divmod(int(str(told["waitTime"])), 60)
-    return told | {
+    """The variables of a custom page: the same, two parts of the wait, and some of our own."""
+    room = waiting_room(view)
+    hours, minutes = divmod(int(str(room["waitTime"])), 60)
+    return room | {
         "waitTimeHours": hours,
         "waitTimeHourMinutes": minutes,
         "refreshIntervalSeconds": view.reload_seconds,
@@ -69,7 +69,7 @@ def variables(view: WaitingView) -> dict[str, object]:
 
 
 def _formatted(minutes: int | None) -> str:
-    """In English, as Cloudflare has it in every language."""
+    """In English, as Cloudflare formats it for every language."""
     if minutes is None:
         return "unavailable"
     hours, rest = divmod(minutes, 60)

@@ -1,4 +1,7 @@
-"""A page as it is sent: plain or gzipped, whichever is asked for."""
+"""A page as bytes, plain or gzipped.
+
+Rules: the gzip is made on demand; a skeleton brings most of it ready.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Protocol
 
 from markupsafe import escape
 
-from gatekeeper.pages.composer import Composed
+from gatekeeper.pages.composer import PageSkeleton
 from gatekeeper.pages.languages import SOURCE, Language
 from gatekeeper.pages.slots import Values
 
@@ -26,8 +29,8 @@ class Content(Protocol):
 class Page:
     _content: Content
     csp: str
-    language: str = SOURCE  # "": nobody knows
-    reloads: bool = False  # it is to be told to, by `Refresh`
+    language: str = SOURCE  # BCP 47; "": unknown
+    reloads: bool = False  # by a `Refresh` field of the response
     content_type: str = "text/html; charset=utf-8"
 
     @property
@@ -36,13 +39,13 @@ class Page:
 
     @property
     def gzip(self) -> bytes:
-        """The body compressed, made when asked for: not every client takes it."""
+        """The compressed body, made on demand: not every client accepts it."""
         return self._content.gzip
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """Made for one visitor."""
+class RenderedBody:
+    """A page that was rendered for one visitor."""
 
     body: bytes
 
@@ -52,29 +55,29 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """Composed for many, with the values of one."""
+class FilledSkeleton:
+    """A skeleton for many visitors with the values of one."""
 
-    composed: Composed
+    skeleton: PageSkeleton
     values: Values
-    words: Language
+    language: Language
 
     @property
     def body(self) -> bytes:
-        return self.composed.body(self._fill)
+        return self.skeleton.body(self._fill)
 
     @property
     def gzip(self) -> bytes:
-        return self.composed.gzip(self._fill)
+        return self.skeleton.gzip(self._fill)
 
     def _fill(self, name: str, formatted: bool) -> bytes:
         value = self.values[name]
         if isinstance(value, str):
             return _escaped(value)
-        assert value is not None  # else the template was rendered without a slot for it
-        return (self.words.number(value) if formatted else str(value)).encode()
+        assert value is not None  # a slot stands only for a known value
+        return (self.language.number(value) if formatted else str(value)).encode()
 
 
-@lru_cache(maxsize=4096)  # those who wait share minutes and spans of time
+@lru_cache(maxsize=4096)  # waiting visitors share minutes and spans of time
 def _escaped(value: str) -> bytes:
     return str(escape(value)).encode()

@@ -1,9 +1,8 @@
-"""The languages of the pages: which one a visitor reads, its words, and how it writes numbers.
+"""The languages of the pages: negotiation, translations, and formats of numbers and times.
 
-Rules: English is the source, and stands in for whatever a catalogue lacks. Catalogues are the
+Rules: English is the source language and the fallback for untranslated messages. Catalogues are the
 `.po` files under `gatekeeper/locale/`, compiled in memory once per process; after that there is no
-I/O. What Babel takes long to write is cached, bounded, by what is written: a number costs less
-than a microsecond.
+I/O. Slow Babel formats are cached, bounded; formatting a number costs less than a microsecond.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ SOURCE = "en"
 LOCALE_FOLDER = Path(__file__).resolve().parent.parent / "locale"
 DOMAIN = "gatekeeper"
 
-# Tags whose truncation (RFC 4647 section 3.4) would miss what their readers read: regions that
-# imply a script, the old code of Hebrew, and the only Portuguese and the usual Chinese there is.
-_READ_AS = {
+# Tags for which truncation (RFC 4647 section 3.4) finds the wrong language or none: regions that
+# imply a script, the old code of Hebrew, and Portuguese and Chinese without a region.
+_ALIASES = {
     "iw": "he",
     "pt": "pt-br",
     "zh": "zh-hans",
@@ -40,12 +39,12 @@ _READ_AS = {
 }
 # Chinese, Japanese and Korean have one form, which Babel keeps under "short".
 _LENGTHS: tuple[Literal["long"], Literal["short"]] = ("long", "short")
-_MOST_RANGES = 20  # in one Accept-Language; browsers send a handful
+_MAX_RANGES = 20  # in one Accept-Language; browsers send a handful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Language:
-    """One language: its words by `translations`, and its ways with numbers."""
+    """One language: its translations, and its formats of numbers and times."""
 
     code: str  # BCP 47, for lang="" and Content-Language
     locale: Locale
@@ -58,28 +57,28 @@ class Language:
 
     @property
     def intl(self) -> str:
-        """The tag for `Intl` in the browser, so that it takes the same digits as we do."""
+        """The tag for `Intl` in the browser, with the digits that the server uses."""
         return f"{self.code}-u-nu-latn"
 
-    def words(self, message: str) -> str:
+    def translate(self, message: str) -> str:
         return self.translations.gettext(message) if message else ""
 
     def plural(self, number: int) -> int:
-        """Which of the plural forms this number takes, from 0."""
+        """The index of the plural form for this number, from 0."""
         rule = getattr(self.translations, "plural", None)  # the source has none
         return int(rule(number)) if rule is not None else int(number != 1)
 
     def number(self, number: float) -> str:
-        """A whole number with its thousands grouped; one with a fraction as Babel writes it."""
+        """The number in this language's format, a whole one with its thousands grouped."""
         if number != int(number):
             return str(format_decimal(number, locale=self.locale))
         return f"{number:,.0f}".replace(",", self.group)
 
     @lru_cache(maxsize=4096)  # noqa: B019  languages live as long as the process
     def span(self, unit: str, low: float, high: float) -> str:
-        """`("minute", 2, 4)` → "2–4 minutes", with the form of the word that the end asks for."""
+        """`("minute", 2, 4)` → "2–4 minutes", with the plural form for the end of the range."""
         numbers = f"{self.number(low)}–{self.number(high)}"
-        # A dual names its number in the word alone ("שעתיים"): take the form of a few then.
+        # A dual contains no digits ("שעתיים"): use the form for 3 then.
         for length in _LENGTHS:
             for number in (high, 3):
                 text = self._unit(unit, number, length)
@@ -92,18 +91,18 @@ class Language:
 
     @lru_cache(maxsize=1440)  # noqa: B019  as above
     def clock(self, hours: int, minutes: int) -> str:
-        """A time of day of 24 hours: told in UTC, which nobody reads as a.m. or p.m."""
+        """A time of day with 24 hours, since it is shown in UTC."""
         return format_skeleton("Hm", time(hours, minutes), locale=self.locale)
 
 
 def N_(message: str) -> str:  # noqa: N802  as gettext's users know it
-    """Marks a message that is translated where it is shown."""
+    """Mark a message for translation; it is translated where it is shown."""
     return message
 
 
 @cache
 def languages() -> Mapping[str, Language]:
-    """All of them by their code in lower case; English is always there."""
+    """All languages by their code in lower case; English is always one of them."""
     found = {SOURCE: _language(SOURCE, gettext.NullTranslations())}
     for path in sorted(LOCALE_FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
         code = path.parent.parent.name.replace("_", "-")
@@ -111,28 +110,28 @@ def languages() -> Mapping[str, Language]:
     return found
 
 
-def language(code: str) -> Language:
-    """The language of this code, or English."""
+def language_by_code(code: str) -> Language:
+    """The language with this code, or English."""
     return languages().get(code.lower(), languages()[SOURCE])
 
 
 @lru_cache(maxsize=1024)
 def preferred(accept_language: str) -> Language:
-    """What the sender of this `Accept-Language` reads best: RFC 9110 section 12.5.4, RFC 4647
-    section 3.4 for each range in the order of its weight."""
+    """The best language for this `Accept-Language` (RFC 9110 section 12.5.4): the lookup of
+    RFC 4647 section 3.4 for each range, in the order of the weights."""
     known = languages()
-    for wanted in sorted(_ranges(accept_language), key=lambda each: -each[1]):
-        tag = wanted[0]
+    for each in sorted(_ranges(accept_language), key=lambda each: -each[1]):
+        tag = each[0]
         while tag:
-            if (code := _READ_AS.get(tag, tag)) in known:
+            if (code := _ALIASES.get(tag, tag)) in known:
                 return known[code]
             tag = _shorter(tag)
     return known[SOURCE]
 
 
 def _ranges(accept_language: str) -> Iterator[tuple[str, float]]:
-    """Language ranges with a weight above 0. What is no range, or weighs nothing, is left out."""
-    for part in accept_language.split(",")[:_MOST_RANGES]:
+    """The language ranges with a weight above 0; malformed ones are left out."""
+    for part in accept_language.split(",")[:_MAX_RANGES]:
         tag, _, parameter = part.partition(";")
         name, _, value = parameter.strip().partition("=")
         try:
@@ -144,7 +143,7 @@ def _ranges(accept_language: str) -> Iterator[tuple[str, float]]:
 
 
 def _shorter(tag: str) -> str:
-    """Without the last subtag, and without the single letter that introduced it."""
+    """The tag without its last subtag, and without a single letter that introduced it."""
     rest = tag.rpartition("-")[0]
     return rest[:-2] if rest[-2:-1] == "-" else rest
 

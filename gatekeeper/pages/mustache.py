@@ -1,8 +1,8 @@
-"""A waiting page of the operator's in Mustache, with the variables of Cloudflare Waiting Room.
+"""Waiting pages in Mustache, with the variables of Cloudflare Waiting Room.
 
-Rules: the page is theirs: its language, its scripts, what it loads from elsewhere. So there is no
-policy but about frames, and `Refresh` in the answer keeps the place, as it does at Cloudflare. The
-syntax is checked when it is read; a name that nobody knows is nothing, as Mustache has it.
+Rules: language, scripts and external files of such a page are the operator's. So its policy covers
+only frames, and a `Refresh` field of the response keeps the place, as at Cloudflare. The syntax is
+checked when the file is read; an unknown name is empty, as Mustache defines.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _OF_THE_VISITOR = (
 
 
 class _Flag(int):
-    """True or false, printed as a script writes it: a page may say `var known = {{…}};`."""
+    """A boolean that prints as in JavaScript: a page may contain `var known = {{…}};`."""
 
     def __str__(self) -> str:
         return "true" if self else "false"
 
 
-class MustachePage:
-    """A form for the waiting page. Raises ConfigError."""
+class MustacheTemplate:
+    """A `WaitingTemplate` in Mustache. Raises ConfigError for a file that cannot be used."""
 
     csp = "frame-ancestors 'self'; base-uri 'self'"
     reloads = True
@@ -57,17 +57,17 @@ class MustachePage:
             problem = " ".join(str(error).split())
             raise ConfigError([problem], source=str(path)) from error
 
-    def values(self, view: WaitingView, _words: Language) -> Values:
-        told = variables(view)
-        return {name: told[name] for name in _OF_THE_VISITOR}  # type: ignore[misc]
+    def values(self, view: WaitingView, _language: Language) -> Values:
+        known = variables(view)
+        return {name: known[name] for name in _OF_THE_VISITOR}  # type: ignore[misc]
 
     def key(self, view: WaitingView) -> Hashable:
         unknown = (view.position is None, view.ahead is None, view.eta_seconds is None)
         return view.state, view.title, view.message, view.room, unknown
 
-    def render(self, view: WaitingView, _words: Language, values: Shown) -> str:
-        told = {
+    def render(self, view: WaitingView, _language: Language, values: Shown) -> str:
+        shown = {
             name: _Flag(value) if isinstance(value, bool) else value
             for name, value in {**variables(view), **values}.items()
         }
-        return chevron.render(self._tokens, told, partials_path=None)
+        return chevron.render(self._tokens, shown, partials_path=None)

@@ -1,11 +1,10 @@
-"""What people see: the waiting page, notices, and the operator's dashboard.
+"""All pages: the waiting page, problem pages, the left page, and the operator's dashboard.
 
-Rules: no I/O after the start and no clock. Every template is compiled and rendered with sample
-data, in every language, when `Pages` is made, so that a user's broken template stops the start;
-should it break on real data all the same, the built-in page serves and the log says so once.
-Templates hold all the words, catalogues their translations, and this module only the numbers.
-A public page carries its style and script, named by their hashes in `csp`: one request is enough.
-No page needs any other inline code or anything from elsewhere, and `csp` holds them to that.
+Rules: no I/O after the start and no clock. `Pages` compiles every template and renders it with
+sample data in every language, so a broken template stops the start. If a template fails on real
+data, the built-in page is served and one log event names it. All texts are in the templates and in
+`states`; this module adds only numbers. A public page embeds its style and script, listed by their
+hashes in `csp`: one request is enough. `csp` forbids other inline code and external files.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from jinja2 import TemplateSyntaxError
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.assets import Asset, Assets
-from gatekeeper.pages.content import Page, Rendered
-from gatekeeper.pages.languages import SOURCE, Language, language, languages
-from gatekeeper.pages.mustache import SUFFIX, MustachePage
-from gatekeeper.pages.samples import STATES
-from gatekeeper.pages.states import STATES as ROWS
-from gatekeeper.pages.states import problem_state
+from gatekeeper.pages.content import Page, RenderedBody
+from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
+from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
+from gatekeeper.pages.samples import SAMPLE_VIEWS
+from gatekeeper.pages.states import STATE_ROWS, problem_state
 from gatekeeper.pages.templates import Templates
-from gatekeeper.pages.waiting_page import Form, WaitingPage, WaitingTemplate
+from gatekeeper.pages.waiting_page import JinjaTemplate, WaitingPage, WaitingTemplate
 from gatekeeper.pages.waiting_view import (
     DEFAULT_TITLE,
     WaitingView,
@@ -41,13 +39,13 @@ __all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_r
 WAITING = "waiting.html"
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
 
-# Trusted Types make a slip into innerHTML an error in the browser, not a hole.
+# Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability.
 _POLICY = (
     "default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
 )
-# What the public pages carry, so that one request is enough; by 'self' a template may link to more.
+# Embedded in the public pages. 'self' lets a template of the operator link to more files.
 _SCRIPTS = ("waiting.js", "options.js", "problem.js")
 _STYLES = ("waiting.css",)
 _DASHBOARD = "dashboard.html"
@@ -68,21 +66,22 @@ class Pages:
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
         waiting: Iterable[str] = (WAITING,),
     ) -> None:
-        """`waiting` are the names of templates for those who wait; the built-in one always is."""
+        """`waiting`: names of waiting page templates, besides the built-in one."""
         self._assets = Assets(overrides=static, prefix=asset_prefix)
         self._templates = Templates(
             templates, asset_url=self.asset_url, asset_text=self._assets.text
         )
-        # An origin may frame its own pages, so the waiting page may stand in such a frame too.
+        # An origin may frame its own pages, so the waiting page may appear in such a frame.
         self.csp = _POLICY.format(
             scripts=" " + self._assets.sources(*_SCRIPTS),
             styles=" " + self._assets.sources(*_STYLES),
             frames="'self'",
         )
         self._waiting = {
-            name: WaitingPage(self._form(name, templates)) for name in {WAITING, *waiting}
+            name: WaitingPage(self._waiting_template(name, templates))
+            for name in {WAITING, *waiting}
         }
-        self._failed: set[str] = set()  # templates that broke on real data
+        self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
         self._check(source=str(templates) if templates else "templates")
         if templates is not None:
@@ -101,11 +100,11 @@ class Pages:
         )
 
     def waiting(self, view: WaitingView, template: str = WAITING) -> Page:
-        """The page of one who waits; it goes out with the room's waiting status and `no-store`."""
+        """The waiting page of one visitor, for a response with the room's waiting status."""
         try:
             return self._waiting[template].page(view)
         except Exception as error:  # noqa: BLE001  a template may raise anything
-            return self._instead_of(template, error).waiting(view)
+            return self._fallback(template, error).waiting(view)
 
     def waiting_page(self, template: str = WAITING) -> WaitingPage:
         return self._waiting[template]
@@ -119,57 +118,57 @@ class Pages:
         retry_after_s: int | None,
         lang: str = SOURCE,
     ) -> Page:
-        """What went wrong, in words. With `retry_after_s` the page asks again by itself then, so
-        pass None when the request was not a safe one (RFC 9110 section 9.2.1)."""
-        words = language(lang)
+        """A problem page. With `retry_after_s` the page loads itself again after that time, so pass
+        None if the request was not safe (RFC 9110 section 9.2.1)."""
+        language = language_by_code(lang)
         return self._render(
             "problem.html",
-            words,
+            language,
             row=problem_state(status, retries=retry_after_s is not None),
             status=status,
-            title=words.words(title),
-            message=words.words(message),
+            title=language.translate(title),
+            message=language.translate(message),
             retry_after_s=retry_after_s,
         )
 
     def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
-        """The answer to a leave without script; `path` is where on this site to line up again."""
+        """The page after leaving without script; `path` on this site leads back into line."""
         path = path if _is_path(path) else "/"
-        return self._render("left.html", language(lang), row=ROWS["left"], path=path)
+        return self._render("left.html", language_by_code(lang), row=STATE_ROWS["left"], path=path)
 
     def dashboard(self) -> Page:
-        """The operator's page; it goes out with `dashboard_csp`."""
-        return self._render(_DASHBOARD, language(SOURCE))
+        """The control room, with `dashboard_csp`."""
+        return self._render(_DASHBOARD, language_by_code(SOURCE))
 
     def asset(self, name: str) -> Asset | None:
-        """The file served as `name` (with its hash), to be cached for good."""
+        """The file with the served name `name` (with its hash), which may be cached forever."""
         found = self._assets.get(name)
         if found is None and self._built_in is not None:
-            return self._built_in.asset(name)  # of a page that serves instead
+            return self._built_in.asset(name)  # of a built-in page that is served instead
         return found
 
     def asset_url(self, name: str) -> str:
-        """`waiting.css` → `/.gatekeeper/static/waiting.<hash>.css`; `KeyError` if there is none."""
+        """`waiting.css` → `/.gatekeeper/static/waiting.<hash>.css`; raises KeyError if unknown."""
         return self._assets.url(name)
 
-    def _form(self, name: str, folder: Path | None) -> Form:
+    def _waiting_template(self, name: str, folder: Path | None) -> WaitingTemplate:
         if not name.endswith(SUFFIX):
-            return WaitingTemplate(self._templates, name=name, csp=self.csp)
+            return JinjaTemplate(self._templates, name=name, csp=self.csp)
         if folder is None:
-            raise ConfigError([f"{name} stands in no folder"], source="server.templates")
-        return MustachePage(folder / name)
+            raise ConfigError([f"{name} requires server.templates"], source="server.templates")
+        return MustacheTemplate(folder / name)
 
-    def _render(self, template: str, words: Language, **values: object) -> Page:
+    def _render(self, template: str, language: Language, **values: object) -> Page:
         try:
-            body = self._templates.render(template, words, values)
+            body = self._templates.render(template, language, values)
         except Exception as error:  # noqa: BLE001  as above
-            built_in = self._instead_of(template, error)
-            return built_in._render(template, words, **values)  # noqa: SLF001  of the same class
+            built_in = self._fallback(template, error)
+            return built_in._render(template, language, **values)  # noqa: SLF001  of the same class
         csp = self.dashboard_csp if template == _DASHBOARD else self.csp
-        return Page(Rendered(body.encode()), csp, words.code)
+        return Page(RenderedBody(body.encode()), csp, language.code)
 
-    def _instead_of(self, template: str, error: Exception) -> Pages:
-        """The built-in pages, since the operator's `template` failed."""
+    def _fallback(self, template: str, error: Exception) -> Pages:
+        """The built-in pages, for an operator's `template` that failed."""
         if self._built_in is None:
             raise error
         if template not in self._failed:
@@ -190,10 +189,10 @@ class Pages:
             raise ConfigError(list(dict.fromkeys(problems)), source=source)
 
     def _samples(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Every page in every language, by the name of its template, and English in every state."""
+        """Every page in every language, and in English in every state, by its template's name."""
         for lang in (each.code for each in languages().values()):
             for name, page in self._waiting.items():
-                for view in STATES.values() if lang == SOURCE else [STATES["waiting"]]:
+                for view in SAMPLE_VIEWS.values() if lang == SOURCE else [SAMPLE_VIEWS["waiting"]]:
                     yield name, partial(page.rendered, replace(view, lang=lang))
             for retry_after_s in (5, None):
                 yield (
@@ -201,8 +200,8 @@ class Pages:
                     partial(
                         self.problem,
                         status=502,
-                        title="Out of reach",
-                        message="Nobody answers.",
+                        title="Bad Gateway",
+                        message="The site is not responding.",
                         retry_after_s=retry_after_s,
                         lang=lang,
                     ),
@@ -215,7 +214,7 @@ class Pages:
 
 @cache
 def _built_in(asset_prefix: str, waiting: frozenset[str]) -> Pages:
-    """The same for all who serve them in this process: no file of theirs ever changes."""
+    """One instance per process: built-in files never change."""
     return Pages(asset_prefix=asset_prefix, waiting=waiting)
 
 

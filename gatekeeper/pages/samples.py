@@ -1,6 +1,6 @@
-"""Views to try templates on: what `Pages` renders before it serves, and what `preview` shows.
+"""Sample views: `Pages` tries templates with them at the start, and `preview` shows them.
 
-Rules: every state is here, and numbers of several lengths and plural forms.
+Rules: every state is covered, and numbers of several lengths and plural forms.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _WAITING = WaitingView(
     place_ttl_minutes=10,
 )
 
-# One of each state, by its name.
-STATES: Mapping[WaitingState, WaitingView] = {
+# One view per state.
+SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
     "waiting": _WAITING,
     "held": replace(_WAITING, reason="held", rate_per_minute=0.0, eta_seconds=None),
     "full": replace(_WAITING, reason="full", message="A & B: more places at 18:00."),
@@ -41,8 +41,8 @@ STATES: Mapping[WaitingState, WaitingView] = {
     ),
 }
 
-# The same line from its head to its end: what a template makes of one number and not of another.
-PLACES = tuple(
+# Positions from the front to the end: a template may treat some numbers differently.
+SAMPLE_POSITIONS = tuple(
     replace(
         _WAITING,
         position=ahead + 1,

@@ -1,8 +1,9 @@
-"""What a page holds of one visitor, as its template sees it while it is rendered for all of them.
+"""A visitor's values as a template sees them while a page skeleton is rendered.
 
-Rules: a `Slot` can be printed, formatted, compared and counted. Printing leaves a mark to be
-filled later; what is asked of it is written down, since whoever gets another answer needs another
-page. To compute with it raises `Computed`: such a template is rendered for each visitor.
+Rules: a `Slot` can be printed, formatted, compared and counted. Printing leaves a mark that is
+filled in later. Each test of a value is recorded, since a visitor for whom it has another result
+needs another skeleton. Computing with a slot raises `ComposeError`: such a template is rendered for
+each visitor.
 """
 
 from __future__ import annotations
@@ -19,28 +20,29 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
 Value = int | float | str
 Values = Mapping[str, Value | None]
-# The name of a value, what is done with it, and with what.
-Question = tuple[str, Callable[[Any, Any], Any], object]
+# The name of a value, an operation, and its operand.
+ValueTest = tuple[str, Callable[[Any, Any], Any], object]
 
 
 def has_mark(*texts: str) -> bool:
-    """Whether a text that is no slot's looks like one's."""
+    """Whether a text contains what a slot would print."""
     return any(_OPEN in text or _CLOSE in text for text in texts)
 
 
-class Computed(Exception):
-    """The template computes with a value of the visitor's."""
+class ComposeError(Exception):
+    """The template computes with a visitor's value."""
 
 
 @dataclass(slots=True)
-class Sheet:
-    """One rendering with slots: what was asked of them, and what each mark is to be filled with."""
+class SlotRecord:
+    """One rendering with slots: the tests made on them, and the values that fill the marks."""
 
-    questions: list[Question] = field(default_factory=list)
-    fills: list[tuple[str, bool]] = field(default_factory=list)  # a name, and whether formatted
+    tests: list[ValueTest] = field(default_factory=list)
+    # The name of a value, and whether it is formatted.
+    fills: list[tuple[str, bool]] = field(default_factory=list)
 
     def slots(self, values: Values) -> dict[str, Slot | None]:
-        """None stays None: a template may know that nobody knows."""
+        """None stays None: a template may test whether a value is known."""
         return {
             name: None if value is None else Slot(self, name, value)
             for name, value in values.items()
@@ -53,90 +55,90 @@ class Sheet:
         return f"{_OPEN}{self.fills.index(fill)}{_CLOSE}"
 
     def split(self, text: str) -> tuple[list[str], list[int]]:
-        """The text between the marks, and which fill each of them wants.
+        """The text between the marks, and the index of the fill for each mark.
 
-        Raises Computed if a mark was cut or changed.
+        Raises ComposeError if a mark was cut or changed.
         """
         first, *rest = text.split(_OPEN)
         pieces, wanted = [first], []
         for part in rest:
             mark, closed, piece = part.partition(_CLOSE)
             if not closed or not mark.isdecimal() or int(mark) >= len(self.fills):
-                raise Computed("it cuts or changes what it prints")
+                raise ComposeError("it changes a value that it prints")
             wanted.append(int(mark))
             pieces.append(piece)
         if any(_CLOSE in piece for piece in pieces):
-            raise Computed("it cuts or changes what it prints")
+            raise ComposeError("it changes a value that it prints")
         return pieces, wanted
 
 
 class Slot:
-    """One value of the visitor's."""
+    """One value of the visitor."""
 
-    __slots__ = ("_name", "_sheet", "_value")
+    __slots__ = ("_name", "_record", "_value")
 
-    def __init__(self, sheet: Sheet, name: str, value: Value) -> None:
-        self._sheet = sheet
+    def __init__(self, record: SlotRecord, name: str, value: Value) -> None:
+        self._record = record
         self._name = name
         self._value = value
 
     def __str__(self) -> str:
-        return self._sheet.mark(self._name, formatted=False)
+        return self._record.mark(self._name, formatted=False)
 
     __html__ = __str__
 
     @property
     def formatted(self) -> Markup:
-        """The mark of the number as its language writes it."""
-        return Markup(self._sheet.mark(self._name, formatted=True))  # noqa: S704  a mark
+        """The mark of the number in the format of the language."""
+        return Markup(self._record.mark(self._name, formatted=True))  # noqa: S704  a mark
 
     def counted(self, plural: Callable[[int], int]) -> int:
         """The number itself, for the choice of a plural form and nothing else."""
-        self._ask(_form, plural)
+        self._test(_plural_form, plural)
         if not isinstance(self._value, int):
             self._refuse()
         return self._value
 
-    def _ask(self, do: Callable[[Any, Any], Any], operand: object) -> Any:
+    def _test(self, operation: Callable[[Any, Any], Any], operand: object) -> Any:
         if isinstance(operand, Slot):
             self._refuse()
-        question = (self._name, do, operand)
-        if question not in self._sheet.questions:
-            self._sheet.questions.append(question)
-        return do(self._value, operand)
+        test = (self._name, operation, operand)
+        if test not in self._record.tests:
+            self._record.tests.append(test)
+        return operation(self._value, operand)
 
     def __bool__(self) -> bool:
-        return bool(self._ask(_is_true, None))
+        return bool(self._test(_is_true, None))
 
     def __eq__(self, other: object) -> bool:
-        return bool(self._ask(operator.eq, other))
+        return bool(self._test(operator.eq, other))
 
     def __ne__(self, other: object) -> bool:
-        return bool(self._ask(operator.ne, other))
+        return bool(self._test(operator.ne, other))
 
     def __lt__(self, other: object) -> bool:
-        return bool(self._ask(operator.lt, other))
+        return bool(self._test(operator.lt, other))
 
     def __le__(self, other: object) -> bool:
-        return bool(self._ask(operator.le, other))
+        return bool(self._test(operator.le, other))
 
     def __gt__(self, other: object) -> bool:
-        return bool(self._ask(operator.gt, other))
+        return bool(self._test(operator.gt, other))
 
     def __ge__(self, other: object) -> bool:
-        return bool(self._ask(operator.ge, other))
+        return bool(self._test(operator.ge, other))
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise Computed(f"it computes with {self._name}")
+        raise ComposeError(f"it computes with {self._name}")
 
-    # Some filters would take a TypeError of these for a value that is no number.
+    # Not TypeError: some filters catch it and treat the value as no number.
     __int__ = __float__ = __index__ = __hash__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
     __getitem__ = __len__ = __iter__ = __round__ = __neg__ = __abs__ = _refuse
 
 
-def _form(value: int, plural: Callable[[int], int]) -> int:
+def _plural_form(value: int, plural: Callable[[int], int]) -> int:
     return plural(value)
 
 

@@ -23,7 +23,7 @@ WaitingState = Literal["waiting", "held", "full", "ended", "reconnecting"]
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """When a page loads itself again, and the state that offers a button when that does not help."""
+    """When a page loads itself again, and which state follows when that does not help."""
 
     most: int  # reloads within a minute, counted per tab under `counter`
     counter: Literal["admitted", "lost"]
@@ -217,7 +217,7 @@ _ROWS = (
         action="rejoin",
     ),
 )
-STATES: Mapping[str, PageState] = {row.name: row for row in _ROWS}
+STATE_ROWS: Mapping[str, PageState] = {row.name: row for row in _ROWS}
 
 _BY_REASON: Mapping[str, WaitingState] = {
     row.reason: row.name  # type: ignore[misc]  # a row with a reason is one that the server renders

@@ -1,8 +1,8 @@
-"""The templates, the operator's own in place of the built-in ones, once for every language.
+"""The Jinja templates, built in or the operator's own, with one environment per language.
 
-Rules: no I/O after the start, and every template is compiled once, whatever the languages. A
-template finds its language in `lang`, `dir` and `intl`, and its words by `_`, `ngettext` and
-`{% trans %}`; what has no translation is said in English.
+Rules: no I/O after the start, and every template is compiled once for all languages. A template
+finds its language in `lang`, `dir` and `intl`, and translations by `_`, `ngettext` and
+`{% trans %}`; an untranslated message appears in English.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from gatekeeper.pages.slots import Slot
 
 
 class Templates:
-    """Renders a template by its name; files in `overrides` stand in for the built-in ones.
+    """Renders a template by its name; files in `overrides` replace built-in ones of the same name.
 
-    An overriding template may build on the one it replaces: `{% extends "builtin/waiting.html" %}`.
+    A replacement may extend the template it replaces: `{% extends "builtin/waiting.html" %}`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Templates:
         loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
         if overrides is not None:
             loaders.insert(0, FileSystemLoader(overrides))
-        compiled = _CompiledOnce()
+        compiled = _BytecodeStore()
         self._environments: dict[str, Environment] = {}
         for language in languages().values():
             environment = _environment(language, ChoiceLoader(loaders), compiled)
@@ -68,11 +68,11 @@ def _environment(language: Language, loader: BaseLoader, compiled: BytecodeCache
         bytecode_cache=compiled,
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,  # else a filter of a constant would be that of the first language for all
+        optimized=False,  # constant folding would apply the first language's filters for all
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # of the extension
-        language.words, partial(_counted, language), newstyle=True
+        language.translate, partial(_counted, language), newstyle=True
     )
     environment.globals |= {
         "lang": language.code,
@@ -93,8 +93,8 @@ def _number(language: Language, number: float | Slot) -> str:
     return number.formatted if isinstance(number, Slot) else language.number(number)
 
 
-class _CompiledOnce(BytecodeCache):
-    """What one language's environment compiled, for those of the others."""
+class _BytecodeStore(BytecodeCache):
+    """Bytecode that the environment of one language compiled, for those of the others."""
 
     def __init__(self) -> None:
         self._code: dict[str, CodeType | None] = {}

@@ -1,8 +1,8 @@
-"""The page of those who wait: rendered once for all it is the same for, filled in for each.
+"""The waiting page by one template: rendered once as a skeleton, filled in for each visitor.
 
-Rules: what is the visitor's own are `values`; everything else that changes the page is in the key.
-A template that does more with the values than print, compare and count them is rendered for each
-visitor. Whatever a template raises comes out of `page`.
+Rules: the visitor's own data are `values`; everything else that changes the page is in the key. A
+template that does more with the values than print, compare and count them is rendered for each
+visitor. `page` raises what the template raises.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from gatekeeper.pages.composer import Composer
-from gatekeeper.pages.content import Content, Filled, Page, Rendered
-from gatekeeper.pages.languages import Language, language
-from gatekeeper.pages.samples import PLACES, STATES
+from gatekeeper.pages.content import Content, FilledSkeleton, Page, RenderedBody
+from gatekeeper.pages.languages import Language, language_by_code
+from gatekeeper.pages.samples import SAMPLE_POSITIONS, SAMPLE_VIEWS
 from gatekeeper.pages.slots import Slot, Value, Values, has_mark
-from gatekeeper.pages.states import SCRIPT_ROWS, names_with, stack
-from gatekeeper.pages.states import STATES as ROWS
+from gatekeeper.pages.states import SCRIPT_ROWS, STATE_ROWS, names_with, stack
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView, wait_range
 
-_OF_VIEW = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
-_OF_WAIT = ("low", "high", "text")
+_VIEW_VALUES = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
+_WAIT_VALUES = ("low", "high", "text")
 
-# In single quotes: JSON has many double ones.
+# JSON for an attribute in single quotes, so that its double quotes need no escapes.
 _SCRIPT_ROWS = htmlsafe_json_dumps(SCRIPT_ROWS, separators=(",", ":"))
 
 log = structlog.get_logger()
@@ -37,83 +36,84 @@ log = structlog.get_logger()
 Shown = Mapping[str, Slot | Value | None]
 
 
-class Form(Protocol):
-    """A template of whatever kind."""
+class WaitingTemplate(Protocol):
+    """A template of the waiting page, in Jinja or Mustache."""
 
     name: str
     csp: str
-    reloads: bool  # by a field of the answer, whatever the page does itself
+    reloads: bool  # by a `Refresh` field of the response
 
-    def values(self, view: WaitingView, words: Language) -> Values:
-        """What is the visitor's own."""
+    def values(self, view: WaitingView, language: Language) -> Values:
+        """The data of this visitor, by name."""
         ...
 
     def key(self, view: WaitingView) -> Hashable:
-        """All that is not in `values`, and which of those nobody knows."""
+        """Everything else that changes the page, and which of the `values` are unknown."""
         ...
 
-    def render(self, view: WaitingView, words: Language, values: Shown) -> str: ...
+    def render(self, view: WaitingView, language: Language, values: Shown) -> str: ...
 
 
 class WaitingPage:
-    """The page by one template."""
+    """Makes the pages of one template."""
 
-    def __init__(self, form: Form) -> None:
-        self._form = form
+    def __init__(self, template: WaitingTemplate) -> None:
+        self._template = template
         self._composer = Composer()
-        self._speaks = True
+        self._is_translated = True
         self.composes = True
 
     @property
-    def kept(self) -> int:
-        """How many composed pages are kept."""
+    def skeleton_count(self) -> int:
+        """How many skeletons are cached."""
         return len(self._composer)
 
     def page(self, view: WaitingView) -> Page:
         if not self.composes:
             return self.rendered(view)
-        words = language(view.lang)
-        values = self._form.values(view, words)
-        key = self._form.key(view)
-        composed = self._composer.find(key, values)
-        if composed is None:
+        language = language_by_code(view.lang)
+        values = self._template.values(view, language)
+        key = self._template.key(view)
+        skeleton = self._composer.find(key, values)
+        if skeleton is None:
             if has_mark(view.title, view.message):
                 return self.rendered(view)
-            render = partial(self._form.render, view, words)
+            render = partial(self._template.render, view, language)
             try:
-                composed = self._composer.compose(key, values, render)
+                skeleton = self._composer.compose(key, values, render)
             except Exception as error:  # noqa: BLE001  a template may raise anything
                 self._render_for_each(str(error))
                 return self.rendered(view)
-        return self._page(Filled(composed, values, words), words)
+        return self._page(FilledSkeleton(skeleton, values, language), language)
 
     def rendered(self, view: WaitingView) -> Page:
-        """The same, without composing."""
-        words = language(view.lang)
-        text = self._form.render(view, words, self._form.values(view, words))
-        return self._page(Rendered(text.encode()), words)
+        """The page, rendered for this visitor alone."""
+        language = language_by_code(view.lang)
+        text = self._template.render(view, language, self._template.values(view, language))
+        return self._page(RenderedBody(text.encode()), language)
 
-    def _page(self, content: Content, words: Language) -> Page:
-        form = self._form
-        return Page(content, form.csp, words.code if self._speaks else "", reloads=form.reloads)
+    def _page(self, content: Content, language: Language) -> Page:
+        template = self._template
+        code = language.code if self._is_translated else ""
+        return Page(content, template.csp, code, reloads=template.reloads)
 
     def try_out(self) -> None:
-        """See that composed pages are what the template renders, in all states and places, and
-        whether it says anything in the language of whoever reads it."""
-        view = STATES["waiting"]
-        in_others = {self.rendered(replace(view, lang=code)).body for code in ("en", "de", "ja")}
-        self._speaks = len(in_others) > 1
-        for view in (*STATES.values(), *PLACES):
+        """Compare composed pages with rendered ones, in all states and at several positions, and
+        find out whether the template depends on the language."""
+        view = SAMPLE_VIEWS["waiting"]
+        translations = {self.rendered(replace(view, lang=code)).body for code in ("en", "de", "ja")}
+        self._is_translated = len(translations) > 1
+        for view in (*SAMPLE_VIEWS.values(), *SAMPLE_POSITIONS):
             if self.composes and self.page(view).body != self.rendered(view).body:
-                self._render_for_each("it prints other than it is given")
+                self._render_for_each("a composed page differs from the rendered one")
 
     def _render_for_each(self, why: str) -> None:
         self.composes = False
-        log.info("template_rendered_for_each_visitor", template=self._form.name, why=why)
+        log.info("template_rendered_for_each_visitor", template=self._template.name, why=why)
 
 
-class WaitingTemplate:
-    """A form of our own: a Jinja template."""
+class JinjaTemplate:
+    """A `WaitingTemplate` in Jinja: the built-in one, or the operator's."""
 
     reloads = False
 
@@ -122,7 +122,7 @@ class WaitingTemplate:
         self.name = name
         self.csp = csp
 
-    def values(self, view: WaitingView, words: Language) -> Values:
+    def values(self, view: WaitingView, language: Language) -> Values:
         wait = wait_range(view.eta_seconds)
         return {
             "position": view.position,
@@ -133,9 +133,9 @@ class WaitingTemplate:
             "arrived_at": view.arrived_at,
             "low": wait.low,
             "high": wait.high,
-            "text": words.span(wait.unit, wait.low, wait.high) if wait.high else "",
+            "text": language.span(wait.unit, wait.low, wait.high) if wait.high else "",
             "reload_seconds": view.reload_seconds,
-            "since": words.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
+            "since": language.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
         }
 
     def key(self, view: WaitingView) -> Hashable:
@@ -154,16 +154,16 @@ class WaitingTemplate:
             view.queue_length is None,
         )
 
-    def render(self, view: WaitingView, words: Language, values: Shown) -> str:
-        of_view: dict[str, object] = {name: values[name] for name in _OF_VIEW}
+    def render(self, view: WaitingView, language: Language, values: Shown) -> str:
+        of_view: dict[str, object] = {name: values[name] for name in _VIEW_VALUES}
         if view.title == DEFAULT_TITLE:
-            of_view["title"] = words.words(DEFAULT_TITLE)
-        of_wait: dict[str, object] = {name: values[name] for name in _OF_WAIT}
+            of_view["title"] = language.translate(DEFAULT_TITLE)
+        of_wait: dict[str, object] = {name: values[name] for name in _WAIT_VALUES}
         wait = wait_range(view.eta_seconds)
         shown: dict[str, object] = {
             "view": replace(view, **of_view),  # type: ignore[arg-type]  # a slot is as good
             "state": view.state,
-            "row": ROWS[view.state],
+            "row": STATE_ROWS[view.state],
             "texts": stack,
             "script_rows": _SCRIPT_ROWS,
             "when": partial(_when, view.state),
@@ -172,7 +172,7 @@ class WaitingTemplate:
             "reload_seconds": values["reload_seconds"],
             "since": values["since"],
         }
-        return self._templates.render(self.name, words, shown)
+        return self._templates.render(self.name, language, shown)
 
 
 @lru_cache(maxsize=256)

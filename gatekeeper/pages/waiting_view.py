@@ -1,6 +1,6 @@
 """What the waiting page shows of one visitor, as plain values.
 
-Rules: pure. Whatever nobody knows is None, and a wait is told as a range that holds its estimate.
+Rules: pure. An unknown value is None. A wait is shown as a range that contains its estimate.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from gatekeeper.pages.languages import N_, SOURCE
 from gatekeeper.pages.states import WaitingState, state_of
 from gatekeeper.policy.phase import Reason
 
-DEFAULT_TITLE = N_("You are in line")  # said in the visitor's language; an operator's own is not
+DEFAULT_TITLE = N_("You are in line")  # translated; a title of the operator is not
 
-# Without script a reload is the heartbeat: a whole page, and whatever one was reading starts anew.
-# It must stay well below `confirm_timeout`, which is 20 s.
+# Without script a reload is the heartbeat. It interrupts reading, so it is not too frequent; and it
+# must stay well below `confirm_timeout`, 20 s by default.
 _MIN_RELOAD_S = 10
 
 
@@ -26,7 +26,7 @@ class WaitingView:
 
     title: str
     room: str
-    position: int | None  # None: the store is out of reach; the place is kept
+    position: int | None  # None: the store is unreachable; the place is kept
     ahead: int | None
     queue_length: int | None
     eta_seconds: int | None  # None: unknown, or the line is held
@@ -35,14 +35,14 @@ class WaitingView:
     arrived_at: str  # RFC 3339, UTC
     place_ttl_minutes: int
     reason: Reason = "line"
-    message: str = ""  # the operator's live word to all who wait; "" is none
+    message: str = ""  # the operator's live message; "": none
     lang: str = SOURCE
     updates: Literal["poll", "stream"] = "poll"
-    now_s: float = 0.0  # since the epoch, when it was asked for
+    now_s: float = 0.0  # since the epoch, of the request
 
     @property
     def reload_seconds(self) -> int:
-        """When a page without script asks again."""
+        """Seconds until a page without script is loaded again."""
         return max(self.refresh_seconds, _MIN_RELOAD_S)
 
     @property
@@ -53,9 +53,9 @@ class WaitingView:
 
 @dataclass(frozen=True, slots=True)
 class WaitRange:
-    """A wait as people say it: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
+    """A wait in familiar terms: from `low` to `high` of `unit`, or `soon`, `long`, `unknown`.
 
-    `text` says the range in a language: "2–4 minutes".
+    `text` is the range in a language: "2–4 minutes".
     """
 
     unit: Literal["soon", "minute", "hour", "long", "unknown"]
@@ -65,9 +65,9 @@ class WaitRange:
 
 
 def wait_range(eta_seconds: int | None) -> WaitRange:
-    """An estimate as an honest range: 20 % less to 25 % more, in steps that grow with it.
+    """The range of an estimate: 20 % less to 25 % more, in steps that grow with it.
 
-    `static/waiting.js` counts the same way; a test in a browser holds the two together.
+    `static/waiting.js` has the same rule; a browser test compares the two.
     """
     if eta_seconds is None:
         return WaitRange("unknown")

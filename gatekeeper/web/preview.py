@@ -1,7 +1,7 @@
-"""Pages to look at before anyone has to wait: `gatekeeper preview`.
+"""`gatekeeper preview`: the pages of a configuration, before any visitor waits.
 
-Rules: the pages of the configuration, in any state and language, of a line that does not exist. It
-is shown to whoever sits at this machine, so it listens on loopback alone.
+Rules: any state and language, of an imaginary queue. There is no authentication, so it listens on
+loopback only.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from gatekeeper.errors import ConfigError, StartError
 from gatekeeper.pages.content import Page
 from gatekeeper.pages.languages import SOURCE, preferred
 from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
-from gatekeeper.pages.samples import STATES
-from gatekeeper.pages.states import STATES as ROWS
-from gatekeeper.pages.states import WaitingState
+from gatekeeper.pages.samples import SAMPLE_VIEWS
+from gatekeeper.pages.states import STATE_ROWS, WaitingState
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.web.facts import FactsReader
@@ -32,17 +31,15 @@ from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
-SHOWN = (*get_args(WaitingState), "problem", "left")
-_ARRIVED_AGO_S = 300.0
+PREVIEW_STATES = (*get_args(WaitingState), "problem", "left")
+_WAITED_S = 300.0
 _HOST = "127.0.0.1"
-
-
 _FACTS = FactsReader(trusted=(), tls=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which page."""
+class PreviewRequest:
+    """Which page to show."""
 
     state: str = "waiting"
     position: int = 1284
@@ -57,51 +54,53 @@ class Preview:
         self._pages = Pages.of(config)
         self._responses = Responses(self._pages)
         self._room = room
-        self._view = self.view(Wanted())
+        self._view = self.view(PreviewRequest())
 
-    def view(self, wanted: Wanted) -> WaitingView:
-        """One of those who wait, as they would be with this configuration."""
+    def view(self, requested: PreviewRequest) -> WaitingView:
+        """A visitor in line with this configuration."""
         room, now_s = self._room, time.time()
         view = replace(
-            STATES[wanted.state],  # type: ignore[index]
+            SAMPLE_VIEWS[requested.state],  # type: ignore[index]
             title=room.title,
             room=room.name,
-            lang=wanted.lang,
-            message=wanted.message,
+            lang=requested.lang,
+            message=requested.message,
             place_ttl_minutes=max(int(room.place_ttl // 60), 1),
             updates=room.updates,
-            arrived_at=rfc3339(now_s - _ARRIVED_AGO_S),
+            arrived_at=rfc3339(now_s - _WAITED_S),
             now_s=now_s,
         )
         if view.position is None:
             return view
-        ahead = wanted.position - 1
-        view = replace(view, position=wanted.position, ahead=ahead, queue_length=ahead + 20)
-        if ROWS[view.state].speed == "stopped":
+        ahead = requested.position - 1
+        view = replace(view, position=requested.position, ahead=ahead, queue_length=ahead + 20)
+        if STATE_ROWS[view.state].speed == "stopped":
             return view
         eta = eta_s(ahead, rate_per_minute=room.rate)
         return replace(view, rate_per_minute=room.rate, eta_seconds=eta)
 
-    def page(self, wanted: Wanted) -> Page:
-        match wanted.state:
+    def page(self, requested: PreviewRequest) -> Page:
+        match requested.state:
             case "left":
-                return self._pages.left(lang=wanted.lang)
+                return self._pages.left(lang=requested.lang)
             case "problem":
                 return self._pages.problem(
                     status=502,
                     title="Bad Gateway",
                     message=ORIGIN_AWAY_IN_LINE,
                     retry_after_s=5,
-                    lang=wanted.lang,
+                    lang=requested.lang,
                 )
-        return self._pages.waiting(self.view(wanted), self._room.template)
+        return self._pages.waiting(self.view(requested), self._room.template)
 
-    # Served: any page by its query, and to its script the answers that go with it.
+    # Served: any page by its query, and the status that its script polls for.
 
-    async def serve(self, wanted: Wanted, port: int, *, on_ready: Callable[[str], None]) -> None:
-        """Until cancelled."""
+    async def serve(
+        self, requested: PreviewRequest, port: int, *, on_ready: Callable[[str], None]
+    ) -> None:
+        """Serve until cancelled."""
         app = web.Application()
-        app.router.add_get("/", partial(self._shown, wanted))
+        app.router.add_get("/", partial(self._show_page, requested))
         app.router.add_get(f"{PUBLIC_ASSET_PREFIX}{{name}}", self._asset)
         app.router.add_get("/.gatekeeper/status", self._status)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -115,14 +114,15 @@ class Preview:
         finally:
             await runner.cleanup()
 
-    async def _shown(self, wanted: Wanted, request: web.Request) -> web.Response:
+    async def _show_page(self, requested: PreviewRequest, request: web.Request) -> web.Response:
         try:
-            wanted = asked_for(request.query, wanted)
+            requested = parse_query(request.query, requested)
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        if wanted.state in STATES:
-            self._view = self.view(wanted)
-        response = self._responses.page(_FACTS.of_request(request), self.page(wanted), status=200)
+        if requested.state in SAMPLE_VIEWS:
+            self._view = self.view(requested)
+        facts = _FACTS.of_request(request)
+        response = self._responses.page(facts, self.page(requested), status=200)
         return response_of(response)
 
     async def _asset(self, request: web.Request) -> web.Response:
@@ -131,7 +131,7 @@ class Preview:
 
     async def _status(self, _: web.Request) -> web.Response:
         view = self._view
-        told = WaitingStatus(
+        status = WaitingStatus(
             room=self._room.name,
             position=view.position,
             ahead=view.ahead,
@@ -143,46 +143,46 @@ class Preview:
             reason=view.reason,
             message=view.message or None,
         )
-        return response_of(self._responses.json(told.json))
+        return response_of(self._responses.json(status.json))
 
 
 def preview(
     config: Config,
     *,
     room: str,
-    wanted: Mapping[str, str],
+    query: Mapping[str, str],
     out: Path | None,
     port: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Write a page to `out`, or say it, or serve it at `port` until interrupted."""
+    """Write a page to `out`, print it with `say`, or serve it at `port` until interrupted."""
     rooms = {str(each.name): each for each in config.rooms}
     if room not in rooms:
         raise ConfigError([f"room: expected one of {', '.join(rooms)}"], source="preview")
     try:
-        facts = asked_for(wanted, Wanted())
+        requested = parse_query(query, PreviewRequest())
     except ValueError as error:
         raise ConfigError([str(error)], source="preview") from error
     shown = Preview(config, rooms[room])
     if port is not None:
-        asyncio.run(shown.serve(facts, port, on_ready=say))
+        asyncio.run(shown.serve(requested, port, on_ready=say))
     elif out is not None:
-        out.write_bytes(shown.page(facts).body)
+        out.write_bytes(shown.page(requested).body)
     else:
-        say(shown.page(facts).body.decode())
+        say(shown.page(requested).body.decode())
 
 
-def asked_for(query: Mapping[str, str], otherwise: Wanted) -> Wanted:
-    """What a query such as `state=held&lang=de` asks for. Raises ValueError."""
-    position = query.get("position", str(otherwise.position))
+def parse_query(query: Mapping[str, str], default: PreviewRequest) -> PreviewRequest:
+    """The page that a query such as `state=held&lang=de` names. Raises ValueError."""
+    position = query.get("position", str(default.position))
     if not position.isdecimal() or not 0 < int(position) < 10**9:
         raise ValueError("position: expected a number from 1")
-    state = query.get("state", otherwise.state)
-    if state not in SHOWN:
-        raise ValueError(f"state: expected one of {', '.join(SHOWN)}")
-    return Wanted(
+    state = query.get("state", default.state)
+    if state not in PREVIEW_STATES:
+        raise ValueError(f"state: expected one of {', '.join(PREVIEW_STATES)}")
+    return PreviewRequest(
         state,
         int(position),
-        lang=preferred(query.get("lang", otherwise.lang)).code,
-        message=query.get("message", otherwise.message),
+        lang=preferred(query.get("lang", default.lang)).code,
+        message=query.get("message", default.message),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from gatekeeper.pages.languages import language, languages
+from gatekeeper.pages.languages import language_by_code, languages
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
 from tests.browser.scripted_gate import FakeGate
@@ -164,7 +164,7 @@ async def test_every_language_fits_a_small_phone_and_says_all_it_has_to_say(
     await page.goto(gate.url)
     root = page.locator("html")
     await expect(root).to_have_attribute("lang", lang)
-    await expect(root).to_have_attribute("dir", language(lang).direction)
+    await expect(root).to_have_attribute("dir", language_by_code(lang).direction)
     assert await page.evaluate("document.documentElement.scrollWidth") <= SMALL["width"]
     assert await page.evaluate(EMPTY) == []
     told = await page.locator("#position, #wait, #rate, #ahead").all_inner_texts()

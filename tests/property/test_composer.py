@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatekeeper.pages.assets import Assets
-from gatekeeper.pages.composer import Composed
+from gatekeeper.pages.composer import PageSkeleton
 from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import WaitingView
-from gatekeeper.pages.samples import STATES
+from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.templates import Templates
-from gatekeeper.pages.waiting_page import WaitingPage, WaitingTemplate
+from gatekeeper.pages.waiting_page import JinjaTemplate, WaitingPage
 from tests.profiles import examples
 
 ASSETS = Assets(overrides=None, prefix="/")
@@ -23,7 +23,7 @@ ASSETS = Assets(overrides=None, prefix="/")
 
 def page_by(folder: Path | None) -> WaitingPage:
     templates = Templates(folder, asset_url=ASSETS.url, asset_text=ASSETS.text)
-    return WaitingPage(WaitingTemplate(templates, name="waiting.html", csp=""))
+    return WaitingPage(JinjaTemplate(templates, name="waiting.html", csp=""))
 
 
 PAGE = page_by(None)
@@ -33,7 +33,7 @@ numbers = st.one_of(st.integers(0, 130), st.integers(0, 3_000_000))
 
 @st.composite
 def views(draw: st.DrawFn) -> WaitingView:
-    view = draw(st.sampled_from(list(STATES.values())))
+    view = draw(st.sampled_from(list(SAMPLE_VIEWS.values())))
     ahead = None if view.position is None else draw(numbers)
     return replace(
         view,
@@ -79,7 +79,7 @@ def test_any_pieces_with_anything_between_them_make_one_gzip(
 ) -> None:
     wanted = [data.draw(st.integers(0, len(values) - 1)) for _ in pieces[1:]]
     fills = [(str(number), False) for number in range(len(values))]
-    composed = Composed.of(pieces, wanted, fills)
+    skeleton = PageSkeleton.of(pieces, wanted, fills)
 
     def fill(name: str, _: bool) -> bytes:
         return values[int(name)]
@@ -87,8 +87,8 @@ def test_any_pieces_with_anything_between_them_make_one_gzip(
     whole = pieces[0] + b"".join(
         values[want] + piece for want, piece in zip(wanted, pieces[1:], strict=True)
     )
-    assert composed.body(fill) == whole
-    assert inflated(composed.gzip(fill)) == gzip.decompress(composed.gzip(fill)) == whole
+    assert skeleton.body(fill) == whole
+    assert inflated(skeleton.gzip(fill)) == gzip.decompress(skeleton.gzip(fill)) == whole
 
 
 # What templates of one's own do with a visitor's numbers.
@@ -102,7 +102,7 @@ def page_of(folder: Path, text: str) -> WaitingPage:
     return page
 
 
-VIEW = STATES["waiting"]
+VIEW = SAMPLE_VIEWS["waiting"]
 PRINTS_OR_ASKS = [
     "{{ view.position }} {{ view.position | number }}",
     "{% if view.position == 1 %}next{% elif view.ahead < 50 %}soon{% else %}later{% endif %}",
@@ -151,4 +151,4 @@ def test_the_pieces_that_are_kept_are_bounded(tmp_path: Path) -> None:
     page = page_of(tmp_path, "{{ view.message }} {{ view.position }}")
     for number in range(1100):
         assert page.page(replace(VIEW, message=str(number))).body.startswith(b"%d " % number)
-    assert 0 < page.kept <= 1024
+    assert 0 < page.skeleton_count <= 1024

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog
 
-from gatekeeper.pages.languages import language
+from gatekeeper.pages.languages import language_by_code
 from tests.catalogues import catalogue_files, read
 
 FILES = catalogue_files()
@@ -41,7 +41,7 @@ def test_a_translation_has_the_signs_that_its_english_has_and_no_markup(path: Pa
 def test_a_plural_has_its_forms_and_tells_its_number_wherever_a_form_serves_several(
     path: Path,
 ) -> None:
-    catalogue, words = read(path), language(code(path))
+    catalogue, words = read(path), language_by_code(code(path))
     serves = Counter(words.plural(number) for number in range(1000))
     assert serves.keys() == set(range(catalogue.num_plurals))
     plurals = [each for each in catalogue if not isinstance(each.id, str)]
@@ -54,13 +54,13 @@ def test_a_plural_has_its_forms_and_tells_its_number_wherever_a_form_serves_seve
 
 
 def test_what_was_not_translated_or_only_guessed_is_said_in_english() -> None:
-    german = language("de")
-    assert german.words("Nobody ever translated this") == "Nobody ever translated this"
+    german = language_by_code("de")
+    assert german.translate("Nobody ever translated this") == "Nobody ever translated this"
     assert not any(message.fuzzy for path in FILES for message in read(path))
 
 
 def test_a_number_picks_its_form() -> None:
     page = "This page reloads every second.", "This page reloads every %(n)s seconds."
-    russian = language("ru").translations
+    russian = language_by_code("ru").translations
     said = {number: russian.ngettext(*page, number).split()[-1] for number in (1, 3, 11, 21)}
     assert said == {1: "секунду.", 3: "секунды.", 11: "секунд.", 21: "секунду."}

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gatekeeper.config.schema import Config
-from gatekeeper.web.preview import Preview, Wanted
+from gatekeeper.web.preview import Preview, PreviewRequest
 from tests.gates import gatekeeper
 
 
@@ -65,7 +65,7 @@ async def test_served_it_shows_every_state_and_answers_the_pages_script() -> Non
     config = Config()
     preview = Preview(config, config.rooms[0])
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(preview.serve(Wanted(), 0, on_ready=url.set_result))
+    serving = asyncio.create_task(preview.serve(PreviewRequest(), 0, on_ready=url.set_result))
     async with aiohttp.ClientSession() as session:
         address = await asyncio.wait_for(url, timeout=10)
         assert address.startswith("http://127.0.0.1:")

@@ -10,7 +10,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.renderer import Pages
-from gatekeeper.pages.samples import PLACES, STATES
+from gatekeeper.pages.samples import SAMPLE_POSITIONS, SAMPLE_VIEWS
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Mode
@@ -20,7 +20,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import waiting_status_of
 from tests.builders import TICKET, room_state
 
-VIEW = replace(STATES["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)
+VIEW = replace(SAMPLE_VIEWS["waiting"], eta_seconds=570, now_s=1596498360.0, refresh_seconds=20)
 
 # As its documentation shows it for a room whose queueing method is "fifo", with no event active.
 DOCUMENTED = {
@@ -108,7 +108,7 @@ def test_a_wait_that_nobody_knows_is_unavailable() -> None:
 
 @pytest.mark.parametrize("name", ["held", "ended"])
 def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
-    assert waiting_room(STATES[name])["queueAll"] is True  # type: ignore[index]
+    assert waiting_room(SAMPLE_VIEWS[name])["queueAll"] is True  # type: ignore[index]
 
 
 CLIENT = Client("192.0.2.1", "https", "shop.example")
@@ -142,7 +142,7 @@ def test_a_page_made_for_cloudflare_reads_as_it_did_there(tmp_path: Path) -> Non
     assert "<p>0 h 10 min, 2020-08-03T23:46:00.000Z, 20</p>" in body
     assert "var waitTime = 10; var waitTimeKnown = true;" in body
     assert "Nobody enters." not in body
-    held = pages(tmp_path).waiting(STATES["held"], "queue.mustache").body.decode()
+    held = pages(tmp_path).waiting(SAMPLE_VIEWS["held"], "queue.mustache").body.decode()
     assert "Your estimated wait time is unavailable." in held
     assert "var waitTime = 0; var waitTimeKnown = false;" in held
     assert "Nobody enters." in held
@@ -150,7 +150,7 @@ def test_a_page_made_for_cloudflare_reads_as_it_did_there(tmp_path: Path) -> Non
 
 def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
     made = pages(folder(tmp_path))
-    for view in (*STATES.values(), *PLACES):
+    for view in (*SAMPLE_VIEWS.values(), *SAMPLE_POSITIONS):
         page = made.waiting(view, "queue.mustache")
         assert gzip.decompress(page.gzip) == page.body
         assert page.body == made.waiting_page("queue.mustache").rendered(view).body

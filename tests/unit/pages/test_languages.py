@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.pages.languages import language, languages, preferred
+from gatekeeper.pages.languages import language_by_code, languages, preferred
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_at_least_ten_languages_are_read_besides_english() -> None:
     [("en", "1,234,567"), ("de", "1.234.567"), ("fr", "1\u202f234\u202f567"), ("ja", "1,234,567")],
 )
 def test_thousands_are_grouped_as_the_language_does(code: str, number: str) -> None:
-    assert language(code).number(1_234_567) == number
+    assert language_by_code(code).number(1_234_567) == number
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_thousands_are_grouped_as_the_language_does(code: str, number: str) -> N
 def test_a_span_of_time_takes_the_form_that_its_end_asks_for(
     code: str, unit: str, low: float, high: float, said: str
 ) -> None:
-    assert language(code).span(unit, low, high).replace("\xa0", " ") == said
+    assert language_by_code(code).span(unit, low, high).replace("\xa0", " ") == said
 
 
 def test_every_language_says_every_span_with_both_its_numbers() -> None:
