@@ -1,0 +1,15 @@
+"""From a request to its response: the one way in, and its exits.
+
+pipeline         facts → route → admit, and what an exit needs of a visit
+facts            the two adapters from a request to its facts
+admission        one room on this replica: from a token to Admit, Wait or Deny
+credentials      how tokens travel: cookie and X-Queue-Token
+handler          the exit of aiohttp's requests
+fastpath/        the exit of plain requests
+endpoints        the exit under /.gatekeeper/
+stream           the status as server-sent events
+responses        the gate's own responses, from pages and JSON
+waiting_status   the status of a waiting visitor, and its JSON
+message          a response of the gate as a plain value
+preview          `gatekeeper preview`: the configured pages with sample data
+"""

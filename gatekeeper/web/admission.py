@@ -1,9 +1,9 @@
-"""The entrance of one room on one replica: from a request's token to what the visitor gets.
+"""Admission to one room on one replica: from a request's token to the outcome for its visitor.
 
-Rules. `decide` says what to do, this asks the store where the decision wants it, and `conclude`
-says which token the visitor goes on with. When the store does not answer, the same request is
-decided again with that as a fact; a newcomer stays who they were, since the store may have heard
-and only its answer be lost. The outcome is one of three: `Enter`, `Stay`, `Turned`.
+Rules. `decide` chooses what to do, this module calls the store where the decision requires it, and
+`conclude` chooses the visitor's next token. When the store does not reply in time, the same request is
+decided again with that as a fact. A newcomer keeps their visitor id then: the store may have received the
+call and only its reply be lost. The outcome is `Admit`, `Wait` or `Deny`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Wait(NamedTuple):
     """In line. `placed` is None while the position is unknown."""
 
     ticket: Ticket
-    placed: QueuePosition | None
+    position: QueuePosition | None
     changed: bool
 
 
@@ -67,19 +67,19 @@ class Deny:
 
 
 class Newcomer(NamedTuple):
-    """One who holds no token yet, and when they came, seconds of the store's clock."""
+    """A visitor without a token, and when they arrived, seconds of the store's clock."""
 
     visitor: VisitorId
-    came_s: float
+    arrived_s: float
 
 
 Outcome = Admit | Wait | Deny
 
-_VOID = Deny("this place is gone")
+_VOID = Deny("this place is no longer valid")
 
 
 class Admission:
-    """One room."""
+    """Admission to one room. `on_left` is called when a visitor has left here."""
 
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
@@ -88,17 +88,18 @@ class Admission:
         room.on_revoked = self._end_sessions
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
-    def lets_pass(self, pass_: Pass) -> bool:
-        """Whether `admit` would let this in without a word to the visitor or the store."""
+    def forwards_unchanged(self, pass_: Pass) -> bool:
+        """Whether `admit` would forward this pass without a new token and without a store call."""
         room = self.room
         view = room.view
         return is_forwarded_unchanged(pass_, view.decisive, rules=room.rules, now_s=view.now_s())
 
     def now_s(self) -> float:
+        """The store's clock, seconds since the epoch."""
         return self.room.view.now_s()
 
     async def standing(self, held: Token | None) -> Outcome:
-        """Where the holder of a token stands; `Deny` for a token that is void. Nobody arrives."""
+        """The outcome for the holder of a token; `Deny` for a void one. No place is created."""
         if held is None or held.visitor in self.room.view.decisive.revoked:
             return _VOID
         return await self.admit(held, newcomers=False)
@@ -158,15 +159,15 @@ class Admission:
         return Newcomer(new_visitor_id(), self.now_s())
 
     def _outcome(self, standing: Standing | None, holder: Token | Newcomer) -> Outcome:
-        """What the store's reply comes to; without one the same request is decided again."""
+        """The outcome of the store's reply; without one the same request is decided again."""
         held, newcomer = (None, holder) if isinstance(holder, Newcomer) else (holder, None)
         if standing is not None:
-            return self._concluded(holder.visitor, standing, held)
+            return self._apply(holder.visitor, standing, held)
         view = replace(self.room.view.decisive, store_up=False)
         decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
         return self._without_store(decision, newcomer)
 
-    def _concluded(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
+    def _apply(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
         token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
         match token:
             case Pass():
@@ -174,8 +175,8 @@ class Admission:
                     self._count_wait(token)
                 return Admit(token, changed=token is not held)
             case Ticket():
-                placed = standing if isinstance(standing, QueuePosition) else None
-                return Wait(token, placed, changed=token is not held)
+                position = standing if isinstance(standing, QueuePosition) else None
+                return Wait(token, position, changed=token is not held)
             case None:
                 return _VOID
             case _:
@@ -189,18 +190,19 @@ class Admission:
         return turn_of(ticket, self.room.view.decisive.ordering)
 
     def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
-        """`newcomer`: the store was asked for them, and nobody knows whether it heard."""
+        """The outcome of a decision that needs no store. `newcomer`: a visitor for whom the store was
+        called without a reply, so that it may know them."""
         rules, now_s = self.room.rules, self.now_s()
         match decision:
             case Forward():
                 return self._forward(decision)
             case EnterWithoutStore(ticket=ticket):
                 if ticket is None:
-                    return self._enter_unasked(newcomer or self._newcomer())
+                    return self._admit_without_store(newcomer or self._newcomer())
                 granted = SlotGrant(self._turn_us(ticket), confirmed=True)
-                return self._told_later(self._concluded(ticket.visitor, granted, ticket))
+                return self._count_later(self._apply(ticket.visitor, granted, ticket))
             case EnterByShare() if self.room.take_share():
-                return self._enter_unasked(newcomer or self._newcomer())
+                return self._admit_without_store(newcomer or self._newcomer())
             case EnterByShare() | StampWithoutStore():
                 return self._stamp(newcomer or self._newcomer())
             case KeepWaiting(ticket=ticket):
@@ -217,7 +219,7 @@ class Admission:
             case Refuse(reason=reason):
                 return Deny(reason)
             case Arrive() | Poll():
-                return Deny("the store is needed and away")
+                return Deny("the store is unreachable")
             case _:
                 assert_never(decision)
 
@@ -228,18 +230,18 @@ class Admission:
         self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
         return Admit(fresh, changed=True)
 
-    def _enter_unasked(self, newcomer: Newcomer) -> Outcome:
+    def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
         fresh = pass_of(
             newcomer.visitor,
-            arrival_us=round(newcomer.came_s * 1_000_000),
+            arrival_us=round(newcomer.arrived_s * 1_000_000),
             confirmed=True,
             rules=self.room.rules,
             now_s=self.now_s(),
         )
-        return self._told_later(Admit(fresh, changed=True))
+        return self._count_later(Admit(fresh, changed=True))
 
-    def _told_later(self, outcome: Outcome) -> Outcome:
-        """The store has to count whoever entered without it."""
+    def _count_later(self, outcome: Outcome) -> Outcome:
+        """Report a visitor who was admitted without the store, so that the store counts them."""
         if isinstance(outcome, Admit) and outcome.pass_ is not None:
             self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
         return outcome
@@ -247,17 +249,17 @@ class Admission:
     def _stamp(self, newcomer: Newcomer) -> Wait:
         ticket = ticket_of(
             newcomer.visitor,
-            arrival_us=self.room.stamp_arrival(newcomer.visitor, came_s=newcomer.came_s),
+            arrival_us=self.room.stamp_arrival(newcomer.visitor, came_s=newcomer.arrived_s),
             rules=self.room.rules,
             now_s=self.now_s(),
         )
         return Wait(ticket, None, changed=True)
 
-    # The end of a session, for what outlives a request.
+    # The end of a session, for connections that outlive a request.
 
     def session_end(self, pass_: Pass) -> asyncio.Future[None]:
-        """Done when the session ends: revoked, left, or at its limit. Its use counts as use of
-        the pass for as long as the future is not done; cancel it when it is needed no more."""
+        """A future that is done when the session ends: revoked, left, or at its absolute timeout.
+        Until then the connection counts as use of the pass; cancel the future to stop that."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         room, rules = self.room, self.room.rules

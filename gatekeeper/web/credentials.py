@@ -1,9 +1,9 @@
 """How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
 
-Rules. The header wins over the cookie, and a renewed token goes back the way it came. Behind TLS
-the cookie's name has the `__Host-` prefix and `Secure`, so that no sibling host and no plain-text
-page can plant one (RFC 6265bis section 4.1.3). Parsing is of the `Cookie` header's bytes, since
-this is done for every request; a value that is not a token is left to `Tokens.read` to refuse.
+Rules. The header wins over the cookie, and a renewed token returns the way it came. Behind TLS the
+cookie has the name prefix `__Host-` and `Secure`, so that no sibling host and no plain-text page can plant
+one (RFC 6265bis section 4.1.3). The `Cookie` field is searched, not parsed, since this is done for every
+request; `Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Credentials:
     def headers(
         self, token: Token | None, *, by_header: bool, secure: bool, now_s: float
     ) -> tuple[tuple[str, str], ...]:
-        """The response headers that hand `token` out; None takes the held one back."""
+        """The response headers that set `token`; None takes back the held one."""
         if by_header:
             return ((QUEUE_TOKEN, self._tokens.mint(token)),) if token is not None else ()
         name = self._secure if secure else self._plain
@@ -82,7 +82,7 @@ def cookie_name(cookie: str, room: RoomName) -> str:
 
 
 def all_cookie_names(cookie: str, rooms: Iterable[RoomName]) -> frozenset[str]:
-    """Every name a cookie of ours can have: none of them goes to the origin."""
+    """Every name that a cookie of the gate can have; none of them is forwarded to the origin."""
     plain = {cookie_name(cookie, room) for room in rooms}
     return frozenset(plain | {_HOST_PREFIX + name for name in plain})
 

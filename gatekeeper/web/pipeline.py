@@ -79,7 +79,7 @@ class Visit(NamedTuple):
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
         room = self.admission.room
-        return waiting_status_of(wait.ticket, wait.placed, room.view.state, rules=room.rules)
+        return waiting_status_of(wait.ticket, wait.position, room.view.state, rules=room.rules)
 
     def headers(self, token: Token | None) -> Headers:
         """The headers that hand `token` to the visitor; None takes back the held one."""

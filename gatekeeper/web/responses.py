@@ -1,7 +1,7 @@
-"""What the gate itself answers: waiting pages, JSON and problems.
+"""The gate's own responses: waiting pages, JSON and errors.
 
-Rules. Nothing of ours may be stored or indexed. A navigation (a safe method that accepts HTML)
-gets a page, everything else JSON; numbers that nobody knows are null. Only `web` picks a status.
+Rules. None of them may be stored or indexed. A navigation (a safe method that accepts HTML) gets a
+page, every other request JSON; unknown numbers are null. Only `web` chooses a status.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gatekeeper.web.waiting_status import WaitingStatus
 
 Headers = Iterable[tuple[str, str]]
 
-_SERVER = (("Server", "gatekeeper"),)  # else aiohttp tells its version to everybody
+_SERVER = (("Server", "gatekeeper"),)  # else aiohttp names itself and its version
 _OURS = (
     *_SERVER,
     ("Cache-Control", "no-store"),
@@ -34,7 +34,7 @@ _RETRY_AFTER_ORIGIN_S = 5
 
 
 class Responses:
-    """Builds the gate's own replies from the pages."""
+    """Builds the gate's own responses from the pages."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -71,8 +71,8 @@ class Responses:
             now_s=now_s,
         )
         if not navigation:
-            told = {"cfWaitingRoom": waiting_room(view)}
-            return self.json(told, status=room.status, headers=more)
+            body = {"cfWaitingRoom": waiting_room(view)}
+            return self.json(body, status=room.status, headers=more)
         page = self._pages.waiting(view, room.template)
         if page.reloads:
             more.append(("Refresh", str(view.reload_seconds)))
@@ -88,7 +88,7 @@ class Responses:
         retry: bool = False,
         close: bool = False,
     ) -> GateResponse:
-        """An error in words: a page for a navigation, else `{"error": …}`."""
+        """An error: a page for a navigation, else `{"error": …}`."""
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
@@ -116,7 +116,7 @@ class Responses:
         return GateResponse(status, (*_JSON, *headers), place.encoded())
 
     def stream(self, *, headers: Headers) -> GateResponse:
-        """The head of an event stream. No proxy may keep it back, nor the connection after it."""
+        """The head of an event stream. No proxy may buffer it, and the connection closes after it."""
         more = (
             ("Content-Type", "text/event-stream"),
             ("X-Accel-Buffering", "no"),
@@ -141,12 +141,12 @@ class Responses:
         return GateResponse(status, own, page.gzip if gzipped else page.body)
 
     def left(self, facts: RequestFacts, *, path: str, headers: Headers) -> GateResponse:
-        """For those who left without script; `path` leads back to the line."""
+        """The page after leaving without script; `path` leads back to the queue."""
         page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
         return self.page(facts, page, status=200, headers=headers)
 
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """A file of the pages, under its hashed name, to be kept for good."""
+        """A file of the pages, under its hashed name, cacheable without limit."""
         asset = self._pages.asset(name)
         if asset is None:
             return None

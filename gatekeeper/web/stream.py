@@ -1,18 +1,18 @@
-"""The line told instead of asked for: `GET status` as a stream of server-sent events.
+"""The status pushed instead of polled: `GET status` as a stream of server-sent events.
 
-Rules. What everybody has in common is written once and sent to all, at most once a second; from it
-each page counts on from its own last place. That place is exact and goes out with each heartbeat,
-which this replica makes for those connected, in the store's batches; it claims nothing, since only
-an answer to a request can bring the pass. Who is released is told as soon as this replica hears of
-the watermark. A stream costs a bounded amount: there are only so many, none lives longer than a
-ticket allows for, and one that does not take what it is sent is dropped. Who gets none polls.
+Rules. What all visitors have in common is written once and sent to all, at most once a second; from it
+each page counts on from its own last place. That place is exact and is sent with each heartbeat,
+which this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing, since
+only the response to a request can carry the pass. A released visitor is notified as soon as this replica
+receives the watermark. A stream costs a bounded amount: their number is limited, none lives longer than
+a ticket allows, and a client that does not read is dropped. A visitor without a stream polls.
 
     place      the JSON of a poll, and `released_total` at that instant: exact
     room       what changed of `released_total`, `queue_length`, `rate_per_minute`, `reason` and
-               `message`. `ahead` less what `released_total` grew is an estimate: those who leave
-               the line and those who return to it are in the next place
-    admitted   ask for the status: the answer brings the pass
-    gone       the place counts no more
+               `message`. `ahead` less the growth of `released_total` is an estimate: visitors
+               that leave the queue or return to it show in the next place
+    admitted   poll the status now: its response carries the pass
+    gone       the place is no longer valid
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from gatekeeper.web.admission import Admission, Wait
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
-MOST_STREAMS = 20_000  # of one worker, and at most half of the files it may open
-_BEAT_S = 1.0
-_EXACT_EVERY_S = 5.0  # at most, however near the front
-_QUIET_S = 15.0  # proxies close what is silent for a minute
-_AT_ONCE = 100  # streams written to in one turn of the event loop
+MOST_STREAMS = 20_000  # of one worker, and at most half of the files that it may open
+_TICK_S = 1.0
+_EXACT_EVERY_S = 5.0  # at most, also near the front
+_KEEP_ALIVE_EVERY_S = 15.0  # proxies close a connection that is silent for a minute
+_PER_TURN = 100  # streams written to in one turn of the event loop
 _RETRY_MS = (500, 3000)
-_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
-_DEAD_AFTER_MS = 30_000  # nothing acknowledged for so long
+_MOST_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
+_DEAD_AFTER_MS = 30_000  # without an acknowledgement
 
 log = structlog.get_logger()
 
@@ -59,13 +59,13 @@ def chunk(data: bytes) -> bytes:
 
 
 _LAST_CHUNK = chunk(b"")
-_STILL_HERE = chunk(b":\n\n")
+_KEEP_ALIVE = chunk(b":\n\n")
 _ADMITTED = event("admitted", b"{}")
-_GONE = event("gone", b'{"state": "none"}')
+_VOID = event("gone", b'{"state": "none"}')
 
 
 class Stream(asyncio.Protocol):
-    """One visitor's connection, from the head of the answer on."""
+    """One visitor's connection, from the response head on."""
 
     __slots__ = ("_room", "_transport", "due_s", "ends_s", "first", "is_slow", "ticket")
 
@@ -73,21 +73,21 @@ class Stream(asyncio.Protocol):
         self._room = room
         self._transport: asyncio.Transport | None = None
         self.ticket = ticket
-        self.first = first  # is sent with the head
+        self.first = first  # sent with the head
         self.due_s = self.ends_s = 0.0
         self.is_slow = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.first = b""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        self._transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
         socket_ = transport.get_extra_info("socket")
-        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_UNSENT_BYTES)
         socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
         self._room.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Nothing more is answered on this connection."""
+        """Ignored: the stream is the last response on this connection."""
 
     def pause_writing(self) -> None:
         self.is_slow = True
@@ -98,8 +98,8 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._room.forget(self)
 
-    def say(self, chunked: bytes) -> None:
-        """Send it, unless what was sent before still waits to be taken: then this is the end."""
+    def send(self, chunked: bytes) -> None:
+        """Send it; a client that has not read what was sent before is dropped."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -109,15 +109,15 @@ class Stream(asyncio.Protocol):
             transport.write(chunked)
 
     def end(self, last: bytes = b"") -> None:
-        """The whole answer, after which a browser comes back, at a time of its own."""
+        """End the stream; a browser reconnects after a random delay."""
         retry = b"retry: %d\n\n" % random.randint(*_RETRY_MS)  # noqa: S311
-        self.say(chunk(retry + last) + _LAST_CHUNK)
+        self.send(chunk(retry + last) + _LAST_CHUNK)
         if self._transport is not None:
             self._transport.close()
 
 
 class Broadcast:
-    """The streams of one room on this replica, and the task that speaks to them."""
+    """The streams of one room on this replica, and the task that writes to them."""
 
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
@@ -125,39 +125,40 @@ class Broadcast:
         self._rules = admission.room.rules
         self._view = admission.room.view
         self._view.on_change = self._wake
-        admission.on_left = self._look_at
+        admission.on_left = self._on_left
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._told_through_us = 0  # the watermark, when those it passed were last told
-        self._nearest_us = 0  # nobody above it arrived before
-        self._said: dict[str, object] = {}
-        self._said_at_s = 0.0
+        self._notified_through_us = 0  # the watermark at the last notification
+        self._first_turn_us = 0  # no stream has an earlier turn above the watermark
+        self._sent: dict[str, object] = {}
+        self._sent_at_s = 0.0
 
     def _wake(self) -> None:
         if self.streams:
             self._woken.set()
 
-    def _look_at(self, visitor: VisitorId) -> None:
-        """Who left here is told with the next beat; elsewhere their next heartbeat tells."""
+    def _on_left(self, visitor: VisitorId) -> None:
+        """A visitor who left at this replica is notified at the next tick; one who left elsewhere
+        by their next heartbeat."""
         for stream in self.streams:
             if stream.ticket.visitor == visitor:
                 stream.due_s = 0.0
 
-    def open(self, stay: Wait) -> Stream:
-        first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place(stay.ticket, stay.placed)[0]
-        return Stream(self, stay.ticket, first=chunk(first))
+    def open(self, wait: Wait) -> Stream:
+        first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
+        return Stream(self, wait.ticket, first=chunk(first))
 
     def add(self, stream: Stream) -> None:
         now_s = asyncio.get_running_loop().time()
         stream.due_s = now_s
-        if not self._is_due(stream.ticket):  # else perhaps released since the place was asked for
+        if not self._is_released(stream.ticket):  # else perhaps released since the place was read
             stream.due_s += self._rules.longest_poll_interval_s * random.uniform(0.3, 1)  # noqa: S311
         stream.ends_s = now_s + self._rules.stream_life_s * random.uniform(0.8, 1)  # noqa: S311
         self.streams.add(stream)
-        self._nearest_us = min(self._nearest_us, self._turn_us(stream.ticket))
+        self._first_turn_us = min(self._first_turn_us, self._turn_us(stream.ticket))
         if self._task is None:
-            self._told_through_us = self._view.decisive.watermark_us
-            self._task = asyncio.create_task(self._speak(), name=f"streams {self._rules.room}")
+            self._notified_through_us = self._view.decisive.watermark_us
+            self._task = asyncio.create_task(self._run(), name=f"streams {self._rules.room}")
 
     def forget(self, stream: Stream) -> None:
         self.streams.discard(stream)
@@ -168,9 +169,9 @@ class Broadcast:
         for stream in tuple(self.streams):
             stream.end()
 
-    async def _speak(self) -> None:
+    async def _run(self) -> None:
         try:
-            await self._speak_on()
+            await self._publish()
         except Exception:
             log.exception("streams_failed", room=self._rules.room)
             for stream in tuple(self.streams):
@@ -178,33 +179,33 @@ class Broadcast:
         finally:
             self._task = None
 
-    async def _speak_on(self) -> None:
-        """While there is anyone: once a second, and as soon as something decisive changes."""
+    async def _publish(self) -> None:
+        """While there are streams: once a second, and at once when something decisive changes."""
         loop = asyncio.get_running_loop()
-        beat_at_s = 0.0
+        tick_at_s = 0.0
         while self.streams:
             self._woken.clear()
-            self._tell_released()
-            if loop.time() >= beat_at_s:
-                beat_at_s = loop.time() + _BEAT_S
+            self._notify_released()
+            if loop.time() >= tick_at_s:
+                tick_at_s = loop.time() + _TICK_S
                 await self._tick()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(beat_at_s):
+                async with asyncio.timeout_at(tick_at_s):
                     await self._woken.wait()
 
-    def _is_due(self, ticket: Ticket) -> bool:
-        """Below the watermark: released, or away at their turn and let in as the rate allows.
-        Only a heartbeat can tell."""
+    def _is_released(self, ticket: Ticket) -> bool:
+        """At or below the watermark: released, or absent at their turn and admitted as the rate
+        allows. Only a heartbeat finds out which."""
         return is_released(self._turn_us(ticket), self._view.decisive.watermark_us)
 
     def _turn_us(self, ticket: Ticket) -> int:
         return turn_of(ticket, self._view.decisive.ordering)
 
-    def _tell_released(self) -> None:
-        """Tell those whom the watermark passed while they were connected."""
-        through_us, watermark_us = self._told_through_us, self._view.decisive.watermark_us
-        self._told_through_us = watermark_us
-        if watermark_us <= through_us or watermark_us < self._nearest_us:
+    def _notify_released(self) -> None:
+        """End the streams of visitors whose turn the watermark passed while they were connected."""
+        through_us, watermark_us = self._notified_through_us, self._view.decisive.watermark_us
+        self._notified_through_us = watermark_us
+        if watermark_us <= through_us or watermark_us < self._first_turn_us:
             return
         turns = []
         for stream in tuple(self.streams):
@@ -213,27 +214,27 @@ class Broadcast:
                 stream.end(_ADMITTED)
             elif turn_us > watermark_us:
                 turns.append(turn_us)
-        self._nearest_us = min(turns, default=watermark_us)
+        self._first_turn_us = min(turns, default=watermark_us)
 
     async def _tick(self) -> None:
         now_s = asyncio.get_running_loop().time()
-        news = self._news(now_s)
+        room_event = self._room_event(now_s)
         revoked = self._view.decisive.revoked
         for number, stream in enumerate(tuple(self.streams)):
-            if number % _AT_ONCE == 0:
+            if number % _PER_TURN == 0:
                 await asyncio.sleep(0)
             if stream.ticket.visitor in revoked:
-                stream.end(_GONE)
+                stream.end(_VOID)
             elif now_s >= stream.ends_s:
                 stream.end()
             else:
-                if news:
-                    stream.say(news)
+                if room_event:
+                    stream.send(room_event)
                 if now_s >= stream.due_s:
                     self._attend(stream, now_s)
 
-    def _news(self, now_s: float) -> bytes:
-        """For all: what changed since it was last said."""
+    def _room_event(self, now_s: float) -> bytes:
+        """The event for all streams: what changed since the last one."""
         state = self._view.state
         changed: dict[str, object] = {}
         if state is not None and self._view.store_up:
@@ -244,30 +245,30 @@ class Broadcast:
                 "reason": room_reason(state, rules=self._rules),
                 "message": state.message or None,
             }
-            changed = dict(common.items() - self._said.items())
-            self._said = common
+            changed = dict(common.items() - self._sent.items())
+            self._sent = common
         if changed:
-            self._said_at_s = now_s
+            self._sent_at_s = now_s
             return chunk(event("room", json.dumps(changed).encode()))
-        if now_s - self._said_at_s < _QUIET_S:
+        if now_s - self._sent_at_s < _KEEP_ALIVE_EVERY_S:
             return b""
-        self._said_at_s = now_s
-        return _STILL_HERE
+        self._sent_at_s = now_s
+        return _KEEP_ALIVE
 
     def _attend(self, stream: Stream, now_s: float) -> None:
-        """The heartbeat of one who is connected. Its answer is the next place."""
-        stream.due_s = now_s + self._rules.longest_poll_interval_s  # should no answer come
+        """The heartbeat of a connected visitor; its result is the next place event."""
+        stream.due_s = now_s + self._rules.longest_poll_interval_s  # in case no result comes
 
         def receive(standing: Standing | BaseException | None) -> None:
             match standing:
                 case SlotGrant():
                     stream.end(_ADMITTED)
                 case VoidToken():
-                    stream.end(_GONE)
+                    stream.end(_VOID)
                 case QueuePosition() | None:
-                    complete_response, again_s = self._place(stream.ticket, standing)
+                    place, again_s = self._place_event(stream.ticket, standing)
                     stream.due_s = now_s + again_s
-                    stream.say(chunk(complete_response))
+                    stream.send(chunk(place))
                 case BaseException():
                     stream.end()
                 case _:
@@ -275,14 +276,14 @@ class Broadcast:
 
         step(self.admission.attend(stream.ticket), receive)
 
-    def _place(self, ticket: Ticket, placed: QueuePosition | None) -> tuple[bytes, float]:
-        """A place as an event, and when the next is due."""
+    def _place_event(self, ticket: Ticket, position: QueuePosition | None) -> tuple[bytes, float]:
+        """A place event, and the seconds until the next is due."""
         state = self._view.state
-        place = waiting_status_of(ticket, placed, state, rules=self._rules)
+        status = waiting_status_of(ticket, position, state, rules=self._rules)
         released = state.released_total if state else 0
-        data = place.encoded()[:-1] + b', "released_total": %d}' % released
-        again_s = float(place.refresh_seconds)
-        if placed is not None and not self._is_due(ticket):
+        data = status.encoded()[:-1] + b', "released_total": %d}' % released
+        again_s = float(status.refresh_seconds)
+        if position is not None and not self._is_released(ticket):
             again_s = max(again_s, _EXACT_EVERY_S)
         return event("place", data), min(again_s, self._rules.longest_poll_interval_s)
 
@@ -303,18 +304,18 @@ class Streams:
         return sum(len(room.streams) for room in self._rooms.values())
 
     def serve(self, admission: Admission, facts: RequestFacts) -> bool:
-        """Whether this asks for a stream, of a room that has them."""
+        """Whether this request accepts a stream and the room has streams."""
         return admission.config.name in self._rooms and facts.accepts(EVENT_STREAM)
 
-    def open(self, admission: Admission, stay: Wait) -> Stream | None:
-        """A stream for one who waits, or None: then they poll."""
+    def open(self, admission: Admission, wait: Wait) -> Stream | None:
+        """A stream for a waiting visitor; None: the visitor polls."""
         room = self._rooms.get(admission.config.name)
         if room is None or self._closing or len(self) >= self._most:
             return None
-        return room.open(stay)
+        return room.open(wait)
 
     def close(self) -> None:
-        """End all, in good order; they come back to another worker, each at a time of its own."""
+        """End all streams; the browsers reconnect to another worker, after random delays."""
         self._closing = True
         for room in self._rooms.values():
             room.close()

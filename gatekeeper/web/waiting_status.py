@@ -1,7 +1,7 @@
-"""Where a visitor stands, and how that is said in JSON.
+"""The status of a waiting visitor, and its JSON.
 
-Rules: pure. What nobody knows is null. Every poll asks for this, so it is written without a JSON
-encoder; a test holds it to the one of the library.
+Rules: pure. An unknown value is null. Every poll needs this, so it is written without a JSON encoder;
+a test compares it with the library's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gatekeeper.room.state import RoomState
 
 
 class WaitingStatus(NamedTuple):
-    """Where a visitor stands, with what nobody knows as None. Made for each poll, in a third of
-    the time that a frozen dataclass takes."""
+    """The place of a waiting visitor; None is unknown. Made for each poll, in a third of the time
+    that a frozen dataclass takes."""
 
     room: RoomName
     position: int | None
@@ -54,24 +54,26 @@ class WaitingStatus(NamedTuple):
 
 
 def waiting_status_of(
-    ticket: Ticket, placed: QueuePosition | None, state: RoomState | None, *, rules: Rules
+    ticket: Ticket, position: QueuePosition | None, state: RoomState | None, *, rules: Rules
 ) -> WaitingStatus:
-    """The visitor's place by the store's answer, or what is known without one."""
+    """The status by the store's reply, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = expected_rate(state.phase, state.rate_per_minute) if state else rate
-    reason = _reason(placed, state, rules=rules)
+    reason = _reason(position, state, rules=rules)
     eta = None
-    if placed and reason != "full":  # there people go in as others leave, whatever the rate
-        eta = eta_s(placed.ahead, rate_per_minute=rate)
+    if (
+        position and reason != "full"
+    ):  # there visitors are admitted as others leave, whatever the rate
+        eta = eta_s(position.ahead, rate_per_minute=rate)
     return WaitingStatus(
         room=rules.room,
-        position=placed.ahead + 1 if placed else None,
-        ahead=placed.ahead if placed else None,
-        queue_length=max(state.queue_length, placed.ahead + 1) if state and placed else None,
+        position=position.ahead + 1 if position else None,
+        ahead=position.ahead if position else None,
+        queue_length=max(state.queue_length, position.ahead + 1) if state and position else None,
         eta_seconds=eta,
         rate_per_minute=rate,
         refresh_seconds=refresh_s(
-            placed.ahead if placed else None,
+            position.ahead if position else None,
             rate_per_minute=pace,
             rules=rules,
             newcomer=ticket.is_first,
@@ -83,9 +85,9 @@ def waiting_status_of(
     )
 
 
-def _reason(placed: QueuePosition | None, state: RoomState | None, *, rules: Rules) -> Reason:
+def _reason(position: QueuePosition | None, state: RoomState | None, *, rules: Rules) -> Reason:
     """Why the visitor waits."""
-    return "reconnecting" if placed is None or state is None else room_reason(state, rules=rules)
+    return "reconnecting" if position is None or state is None else room_reason(state, rules=rules)
 
 
 def room_reason(state: RoomState, *, rules: Rules) -> Reason:
@@ -107,7 +109,7 @@ def rfc3339(at_s: float) -> str:
     return _second(int(at_s))
 
 
-@lru_cache(maxsize=4096)  # those who rush in share a second with hundreds
+@lru_cache(maxsize=4096)  # in a rush hundreds of visitors share a second
 def _second(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat().removesuffix("+00:00") + "Z"
 

@@ -1,9 +1,9 @@
-"""The gate's own answers on the express lane: the status, the page of those who wait, its assets.
+"""The gate's own responses on the fast path: the status, the waiting page, its assets.
 
-Rules. Nothing is decided here: these are the same endpoints, entrances and replies as on the long
-way, called without a task and written without response objects, since those who wait ask far more
-often than those inside. What is no plain answer to a GET goes on to aiohttp, with the outcome if
-there is one: a newcomer who was let in, a refusal, an error.
+Rules. Nothing is decided here: endpoints, admission and responses are those of the handler, called
+without a task and written without response objects, since waiting visitors send far more requests than
+admitted ones. Whatever is no plain response to a GET is handed over to aiohttp, with its outcome if there
+is one: an admitted newcomer, a denial, an error.
 """
 
 from __future__ import annotations

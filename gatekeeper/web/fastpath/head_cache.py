@@ -32,7 +32,7 @@ KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 
 @dataclass(frozen=True, slots=True)
 class HeadEntry:
-    """A plain GET that is for the gate itself, whoever sends it."""
+    """A plain GET that is for the gate itself, whichever visitor sends it."""
 
     facts: RequestFacts  # without cookies
     route: Route

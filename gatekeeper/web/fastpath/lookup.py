@@ -146,9 +146,9 @@ class FastPathLookup:
                 token = visit.held.token
                 if not isinstance(token, Pass):
                     return self._page(head, request, visit, trusted=trusted)
-                if not visit.admission.lets_pass(token):
+                if not visit.admission.forwards_unchanged(token):
                     return None
-                passes = partial(visit.admission.lets_pass, token)
+                passes = partial(visit.admission.forwards_unchanged, token)
                 return self._forward(head, request, visit, peer=peer, passes=passes)
             case Blocked() | Rejected():
                 return None

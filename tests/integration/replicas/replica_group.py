@@ -141,7 +141,7 @@ class Principal:
         match outcome:
             case Admit(pass_=pass_):
                 self.token = pass_
-            case Wait(ticket=ticket, placed=placed):
+            case Wait(ticket=ticket, position=placed):
                 self.token = ticket
                 self.position = placed.ahead + 1 if isinstance(placed, QueuePosition) else None
             case _:
