@@ -184,7 +184,7 @@ async def test_a_stream_ends_in_good_order_with_its_worker(
 async def test_a_client_that_takes_nothing_is_dropped(
     events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
-    monkeypatch.setattr(stream, "_BEAT_S", 0.005)
+    monkeypatch.setattr(stream, "_TICK_S", 0.005)
     gate = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, gate)
     at = urlsplit(gate.url)
