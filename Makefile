@@ -55,9 +55,6 @@ bench-proxy: $(READY)  ## what forwarding costs beside nginx, HAProxy, Caddy, En
 	benchmarks/install-peers $(BIN)
 	$(BIN)/python benchmarks/proxy.py $(ARGS)
 
-bench-gains: $(READY)  ## the forwarding path as it was after each change, side by side
-	$(BIN)/python benchmarks/gains.py $(ARGS)
-
 bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with origin restarts
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 

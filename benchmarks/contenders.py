@@ -249,9 +249,7 @@ def gatekeeper(
     *,
     workers: int = 1,
     core: int | None = PROXY_CORE,
-    source: Path | None = None,
 ) -> Running:
-    """`source`: other files than those installed."""
     port, admin = free_port(), free_port()
     path = folder / f"gatekeeper-{port}.toml"
     path.write_text(f"""
@@ -267,8 +265,6 @@ listen = "127.0.0.1:{admin}"
 """)
     command = [sys.executable, "-P", "-m", "gatekeeper.cli", "serve", "-c", str(path)]
     environment = {"GATEKEEPER_STATE_DIR": str(folder / f"state-{port}")}
-    if source is not None:
-        environment["PYTHONPATH"] = str(source)
     name = "Gatekeeper" if workers == 1 else f"Gatekeeper, {workers} workers"
     return _start(name, command, port, folder, core=core, environment=environment)
 
