@@ -34,8 +34,8 @@ import uvloop
 from benchmarks import polling, replicas
 from benchmarks.report import table, write_section
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
-from gatekeeper.simulate.promptness import WITHIN_S
-from gatekeeper.simulate.verdict import PROMPT
+from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
+from gatekeeper.simulate.verdict import RELEASE_DELAY
 
 REPLICAS = 10
 VISITORS = 40_000
@@ -162,12 +162,12 @@ def broken(found: Sale) -> list[str]:
     A crowd that was too late to be let in from near the front shows nothing of how soon they are.
     """
     problems = list(found.verdict["problems"])
-    too_late = found.figures["crowd_late_s"]["p99"] > WITHIN_S
+    too_late = found.figures["crowd_late_s"]["p99"] > MAX_RELEASE_DELAY_S
     problems += [
         f"{promise['name']}: {promise['detail']}"
         for promise in found.verdict["promises"]
         if promise["held"] is not True
-        and not (promise["held"] is None and promise["name"] == PROMPT and too_late)
+        and not (promise["held"] is None and promise["name"] == RELEASE_DELAY and too_late)
     ]
     if found.figures["still_waiting"]:
         problems.append(f"{found.figures['still_waiting']} still waited at the end")

@@ -1,5 +1,6 @@
 """A gate of many replicas for benchmarks: each `gatekeeper serve` by itself, on one real store and
-one real NATS, in front of an origin that costs next to nothing."""
+one real NATS, in front of an origin that costs next to nothing.
+"""
 
 from __future__ import annotations
 

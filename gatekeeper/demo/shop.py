@@ -1,10 +1,10 @@
 """The sample origin: the page of a small record shop on the day of a limited pressing.
 
-Rules. It knows nothing of the gate but what any origin may: `X-Gatekeeper-Visitor` comes in, and
-`Gatekeeper-Command: revoke` goes out when an order ends a visit. Every way in which an origin can
-speak is here once, to be tried through the gate: a page, a form, JSON, server-sent events, a
-WebSocket, a slow answer. The stock is in memory; nothing else is kept. It counts the requests it
-is given, so that what the gate lets through can be seen from this side too.
+Rules. The shop uses only what any origin may use of the gate: it reads `X-Gatekeeper-Visitor`, and
+sends `Gatekeeper-Command: revoke` when an order ends a visit. It has one example of every kind of
+response, to be tried through the gate: a page, a form, JSON, server-sent events, a WebSocket, a
+slow response. The stock is in memory. The shop counts its requests, so that what the gate forwards
+can be checked at the origin.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from gatekeeper.errors import StartError
 from gatekeeper.pages.assets import built_in
 
 _CSS_PATH: Final = "/assets/shop.css"
-_CART: Final = "cart"  # the shop's own cookie: what comes and goes beside the gate's
-_MOST_IN_CART = 8
+_CART: Final = "cart"  # a cookie of the origin, beside the one of the gate
+_MAX_IN_CART = 8
 _TICK_S = 1.0
-_MOST_SLOW_S = 30.0
-_SOCKET_SILENCE_S = 300.0
+_MAX_SLOW_S = 30.0
+_SOCKET_IDLE_S = 300.0
 _SOCKET_BYTES = 64 * 1024
-_SHOWN_OF_VISITOR = 8
+_SHOWN_VISITOR_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing for sale; `sleeve` names its drawing in the template."""
+    """One product; `sleeve` is the name of its drawing in the template."""
 
     number: int
     artist: str
@@ -59,23 +59,23 @@ RECORDS: Final = (
 
 @dataclass(slots=True)
 class Traffic:
-    """Requests under way, the most there ever were at once, and all of them."""
+    """Requests in progress, their maximum, and the total."""
 
     concurrent: int = 0
     peak: int = 0
     total: int = 0
 
-    def begins(self) -> None:
+    def begin(self) -> None:
         self.concurrent += 1
         self.total += 1
         self.peak = max(self.peak, self.concurrent)
 
-    def ends(self) -> None:
+    def end(self) -> None:
         self.concurrent -= 1
 
 
 class Shop:
-    """The handlers, over one stock."""
+    """The request handlers of one shop."""
 
     def __init__(self) -> None:
         self.traffic = Traffic()
@@ -107,13 +107,13 @@ class Shop:
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/stats":
             return await handler(request)
-        self.traffic.begins()
+        self.traffic.begin()
         try:
             return await handler(request)
         finally:
-            self.traffic.ends()
+            self.traffic.end()
 
-    # The shop.
+    # The pages.
 
     async def _home(self, request: web.Request) -> web.Response:
         in_cart = _cart_of(request)
@@ -132,13 +132,13 @@ class Shop:
         if number is None:
             raise web.HTTPBadRequest(text="no such record\n")
         in_cart = _cart_of(request)
-        # Post, redirect, get: loading the page again must not buy another copy.
-        answer = web.Response(status=303, headers={"Location": "/#cart"})
-        if self._stock[number] > 0 and len(in_cart) < _MOST_IN_CART:
+        # Post, redirect, get: reloading the page must not buy another copy.
+        response = web.Response(status=303, headers={"Location": "/#cart"})
+        if self._stock[number] > 0 and len(in_cart) < _MAX_IN_CART:
             self._stock[number] -= 1
             numbers = ".".join(str(each) for each in (*in_cart, number))
-            answer.set_cookie(_CART, numbers, path="/", httponly=True, samesite="Lax")
-        return answer
+            response.set_cookie(_CART, numbers, path="/", httponly=True, samesite="Lax")
+        return response
 
     async def _leave(self, request: web.Request) -> web.Response:
         page = self._page(
@@ -148,17 +148,19 @@ class Shop:
             visitor=_shown_visitor(request),
             ordered=request.method == "POST",
         )
-        answer = _html(page)
-        answer.headers["Gatekeeper-Command"] = "revoke"  # the gate takes it off, and the pass back
-        answer.del_cookie(_CART, path="/")
-        return answer
+        response = _html(page)
+        response.headers["Gatekeeper-Command"] = (
+            "revoke"  # the gate revokes the pass
+        )
+        response.del_cookie(_CART, path="/")
+        return response
 
     async def _stylesheet(self, _request: web.Request) -> web.Response:
         return web.Response(
             text=self._css, content_type="text/css", headers={"Cache-Control": "max-age=60"}
         )
 
-    # What machines ask for.
+    # Other kinds of responses.
 
     async def _stock_json(self, _request: web.Request) -> web.Response:
         copies = [
@@ -174,23 +176,23 @@ class Shop:
         )
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """The copies left, once a second, until the browser goes or the shop closes."""
-        answer = web.StreamResponse(
+        """The stock, once a second, until the browser disconnects or the shop closes."""
+        response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
-        await answer.prepare(request)
+        await response.prepare(request)
         while not self._closing.is_set():
             left = ",".join(f'"{number}":{copies}' for number, copies in self._stock.items())
             try:
-                await answer.write(f"event: stock\ndata: {{{left}}}\n\n".encode())
+                await response.write(f"event: stock\ndata: {{{left}}}\n\n".encode())
             except ConnectionError:
-                break  # the browser went on, which is no error of ours
+                break  # the browser disconnected
             await self._closed_within(_TICK_S)
-        return answer
+        return response
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(
-            max_msg_size=_SOCKET_BYTES, receive_timeout=_SOCKET_SILENCE_S, heartbeat=20
+            max_msg_size=_SOCKET_BYTES, receive_timeout=_SOCKET_IDLE_S, heartbeat=20
         )
         await socket.prepare(request)
         closing = asyncio.create_task(self._close_with_shop(socket), name="close the echo")
@@ -207,17 +209,17 @@ class Shop:
         return socket
 
     async def _slow(self, request: web.Request) -> web.Response:
-        """Answers after `?s=` seconds, 3 unless told."""
+        """Respond after `?s=` seconds; the default is 3."""
         try:
             wait_s = float(request.query.get("s", "3"))
         except ValueError:
-            raise web.HTTPBadRequest(text="s: expected seconds\n") from None
-        if not 0 <= wait_s <= _MOST_SLOW_S:
-            raise web.HTTPBadRequest(text=f"s: expected 0 to {_MOST_SLOW_S:g}\n")
+            raise web.HTTPBadRequest(text="s: not a number; expected seconds\n") from None
+        if not 0 <= wait_s <= _MAX_SLOW_S:
+            raise web.HTTPBadRequest(text=f"s: out of range; expected 0 to {_MAX_SLOW_S:g}\n")
         await self._closed_within(wait_s)
         return web.Response(text=f"after {wait_s:g} s\n")
 
-    # The end.
+    # Shutdown.
 
     async def _end_streams(self, _app: web.Application) -> None:
         self._closing.set()
@@ -235,7 +237,7 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class RunningOrigin:
-    """A shop that serves."""
+    """A shop that is serving."""
 
     url: str
     traffic: Traffic
@@ -243,7 +245,7 @@ class RunningOrigin:
 
 
 async def start_origin(host: str = "127.0.0.1", port: int = 0) -> RunningOrigin:
-    """Serve the shop until `stop()`; port 0 takes a free one. Raises StartError."""
+    """Serve the shop until `stop()`; port 0 selects a free port. Raises StartError."""
     shop = Shop()
     runner = web.AppRunner(shop.application(), access_log=None, shutdown_timeout=2)
     await runner.setup()
@@ -275,26 +277,29 @@ def _html(page: str) -> web.Response:
 
 
 def _shown_visitor(request: web.Request) -> str:
-    """The first characters of the visitor's id, and nothing when there is no gate in front."""
-    return request.headers.get("X-Gatekeeper-Visitor", "")[:_SHOWN_OF_VISITOR]
+    """The first characters of the visitor id; empty without a gate in front."""
+    return request.headers.get("X-Gatekeeper-Visitor", "")[:_SHOWN_VISITOR_CHARS]
 
 
 def _cart_of(request: web.Request) -> list[int]:
     found = [_number_of(each) for each in request.cookies.get(_CART, "").split(".")]
-    return [number for number in found if number is not None][:_MOST_IN_CART]
+    return [number for number in found if number is not None][:_MAX_IN_CART]
 
 
 def _number_of(text: str) -> int | None:
-    """The record that `text` names, if there is one."""
+    """The number of the record that `text` names, if it exists."""
     return next((each.number for each in RECORDS if str(each.number) == text), None)
 
 
 async def _serve(listen: str) -> None:
     host, port = split_listen(listen)
     origin = await start_origin(host, port)
-    print(f"the sample shop is open at {origin.url}", flush=True)  # noqa: T201
+    print(f"sample shop: listening on {origin.url}", flush=True)  # noqa: T201
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # process 1 of a container has no default action
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # PID 1 has no default handlers
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     try:
         await ended.wait()
@@ -309,7 +314,7 @@ def main() -> int:
     try:
         asyncio.run(_serve(parser.parse_args().listen))
     except (StartError, ValueError) as error:
-        print(f"origin: {error}", file=sys.stderr)  # noqa: T201
+        print(f"sample shop: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -1,8 +1,8 @@
 """`gatekeeper demo`: the sample shop, a gate in front of it, and a crowd that is already in line.
 
-Rules. Everything lives in one process group and in a temporary folder, on loopback only, and all
-of it ends with Ctrl-C. The gate is the real one with its embedded servers and two workers, only
-its rate is small, so that whoever opens the address sees the line move.
+Rules. Everything runs in one process group and a temporary directory, on loopback only, and ends
+with Ctrl-C. The gate is the real one, with its embedded servers and two workers. Its rate is small,
+so that a visitor who opens the address sees the queue move.
 """
 
 from __future__ import annotations
@@ -35,50 +35,50 @@ from gatekeeper.simulate.summary import LiveReport
 _HOST = "127.0.0.1"
 _PORT, _ADMIN_PORT = 8080, 8081
 _RATE, _BURST = "30/min", 3
-_TRICKLE_PER_S = 0.48  # a little below the rate, so that the line lasts and does not grow for ever
-_A_DAY_S = 86400.0
-_MOST_LATER = 100_000
+_ARRIVALS_PER_S = 0.48  # a little below the rate, so that the queue shrinks slowly
+_DAY_S = 86400.0
+_MAX_LATER_ARRIVALS = 100_000
 _WARNING = 30
 
 
 @dataclass(slots=True)
-class _Last:
-    """The latest figures, for the closing line."""
+class _LatestProgress:
+    """The latest progress, for the closing line."""
 
     progress: Progress | None = None
 
 
 async def demo(*, port: int | None, visitors: int) -> int:
-    """Run until SIGINT or SIGTERM; the exit status. Raises StartError, as for a port in use."""
+    """Run until SIGINT or SIGTERM; returns the exit status. Raises StartError."""
     set_up_logging(process="demo", level=_WARNING)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-"))
-        stack.enter_context(_state_folder(folder))
+        stack.enter_context(_state_directory(folder))
         origin = await start_origin()
         stack.push_async_callback(origin.stop)
         ended = asyncio.Event()
-        serving, gate = await _gate(origin.url, port=port, ended=ended)
+        serving, gate = await _start_gate(origin.url, port=port, ended=ended)
         try:
-            _say(_welcome(serving))
-            last = await _crowd_until(ended, gate, serving, visitors=visitors)
+            _print(_welcome_text(serving))
+            latest = await _run_crowd_until(ended, gate, serving, visitors=visitors)
         finally:
             ended.set()
             await gate
-    if last.progress is not None:
-        _say(_goodbye(last.progress))
+    if latest.progress is not None:
+        _print(_closing_text(latest.progress))
     return 0
 
 
-async def _gate(
+async def _start_gate(
     origin_url: str, *, port: int | None, ended: asyncio.Event
 ) -> tuple[Serving, asyncio.Task[None]]:
-    """A gate that serves, and the task that it runs in until `ended`."""
-    public = port if port is not None else _free_or_any(_PORT)
+    """Start the gate; returns it with the task that runs it until `ended`."""
+    public = port if port is not None else _port_or_any(_PORT)
     overrides = {
         "server.listen": f"{_HOST}:{public}",
         "server.workers": "2",
         "server.shutdown_timeout": "2s",
-        "admin.listen": f"{_HOST}:{_free_or_any(_ADMIN_PORT)}",
+        "admin.listen": f"{_HOST}:{_port_or_any(_ADMIN_PORT)}",
         "origin.url": origin_url,
         "admission.rate": _RATE,
         "admission.burst": str(_BURST),
@@ -89,40 +89,40 @@ async def _gate(
         serve(config, on_ready=ready.set_result, ended=ended), name="demo gate"
     )
     try:
-        # Every step of a start has a time-out of its own.
-        either: set[asyncio.Future[Any]] = {ready, gate}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        # No timeout here: every step of the start has its own.
+        first: set[asyncio.Future[Any]] = {ready, gate}
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         ended.set()
         await gate
         raise
     if not ready.done():
-        await gate  # raises what kept it from starting
-        raise GatekeeperError("the gate ended before it served")
+        await gate  # raises the error of the start
+        raise GatekeeperError("the gate stopped before it was ready")
     return ready.result(), gate
 
 
-async def _crowd_until(
+async def _run_crowd_until(
     ended: asyncio.Event, gate: asyncio.Task[None], serving: Serving, *, visitors: int
-) -> _Last:
-    """Send people until `ended`, which a signal sets, or the gate ends by itself."""
-    last = _Last()
+) -> _LatestProgress:
+    """Run the crowd until `ended` is set by a signal, or the gate stops."""
+    latest = _LatestProgress()
     plan = CrowdPlan(
         urls=(serving.url,),
         admin_url=serving.admin_url,
-        visitors=visitors + _MOST_LATER,
+        visitors=visitors + _MAX_LATER_ARRIVALS,
         at_once=visitors,
-        arrivals_per_s=_TRICKLE_PER_S,
+        arrivals_per_s=_ARRIVALS_PER_S,
         shares=Shares(leavers=0.04, returners=0.04, ghosts=0.04, refreshers=0.04, jumpers=0.04),
         paths=("/", "/api/stock"),
-        duration_s=_A_DAY_S,
+        duration_s=_DAY_S,
         connections=16,
         seed=7,
     )
     with LiveReport(sys.stdout, render=_figures) as report:
 
         def show(progress: Progress) -> None:
-            last.progress = progress
+            latest.progress = progress
             report(progress)
 
         crowd = asyncio.create_task(run_crowd(plan, on_progress=show), name="demo crowd")
@@ -131,26 +131,26 @@ async def _crowd_until(
             tasks: set[asyncio.Task[Any]] = {gate, end, crowd}
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if done == {crowd}:
-                crowd.result()  # its day is over; the gate stays open
+                crowd.result()  # the plan of one day is over; the gate keeps running
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             crowd.cancel()
             end.cancel()
             await asyncio.wait({crowd, end})
-    return last
+    return latest
 
 
-def _welcome(serving: Serving) -> str:
+def _welcome_text(serving: Serving) -> str:
     return (
-        f"\n  The shop           {serving.url}   open it: you are in line\n"
-        f"  The control room   {serving.admin_url}\n"
-        f"  Let 10 more in     {_allow_command(serving, 10)}\n"
-        f"  The rate is {_RATE}; Ctrl-C ends everything.\n"
+        f"\n  Shop               {serving.url}   open it to join the queue\n"
+        f"  Control room       {serving.admin_url}\n"
+        f"  Admit 10 visitors  {_allow_command(serving, 10)}\n"
+        f"  The rate is {_RATE}. Ctrl-C stops everything.\n"
     )
 
 
 def _allow_command(serving: Serving, count: int) -> str:
-    """What to type in another terminal so that it reaches this gate."""
+    """The command for another terminal that reaches this gate."""
     listen = serving.admin_url.partition("://")[2]
     command = f"gatekeeper allow {count}"
     return (
@@ -159,7 +159,7 @@ def _allow_command(serving: Serving, count: int) -> str:
 
 
 def _configured_admin() -> str | None:
-    """Where the command line looks for a gate when it is told nothing."""
+    """The admin listener that the command line uses by default."""
     file = Path("gatekeeper.toml")
     try:
         return load_config(file if file.is_file() else None).admin.listen
@@ -179,23 +179,23 @@ def _figures(progress: Progress) -> RenderableType:
 def _rows(progress: Progress) -> Mapping[str, int]:
     room = progress.room
     return {
-        "in line": room.queue_length if room else progress.waiting,
-        "in the shop": room.active if room else 0,
-        "let in from the line": room.released_total if room else progress.admitted,
-        "simulated visitors so far": progress.arrived,
-        "answers out of order": progress.inversions,
+        "waiting": room.queue_length if room else progress.waiting,
+        "active": room.active if room else 0,
+        "released": room.released_total if room else progress.admitted,
+        "simulated visitors": progress.arrived,
+        "inversions": progress.inversions,
     }
 
 
-def _goodbye(progress: Progress) -> str:
+def _closing_text(progress: Progress) -> str:
     return (
-        f"The shop is closed. {progress.arrived} simulated visitors came, {progress.admitted} were "
-        f"let in, {progress.inversions} times out of order."
+        f"The demo has ended: {progress.arrived} simulated visitors arrived, "
+        f"{progress.admitted} were admitted, with {progress.inversions} inversions."
     )
 
 
-def _free_or_any(port: int) -> int:
-    """`port` if nothing listens there, else 0, which takes any that is free."""
+def _port_or_any(port: int) -> int:
+    """`port` if it is free, else 0, which selects any free port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -207,8 +207,8 @@ def _free_or_any(port: int) -> int:
 
 
 @contextmanager
-def _state_folder(folder: str) -> Iterator[None]:
-    """Keep the demo's key and data out of the state folder of the user's own gate."""
+def _state_directory(folder: str) -> Iterator[None]:
+    """Keep the demo's key and data out of the state directory of the user's own gate."""
     name = "GATEKEEPER_STATE_DIR"
     before = os.environ.get(name)
     os.environ[name] = folder
@@ -221,5 +221,5 @@ def _state_folder(folder: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  this is a command line
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  the output of the command

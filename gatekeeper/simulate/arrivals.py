@@ -1,4 +1,4 @@
-"""When people arrive. Pure: a generator of rising times, from a seeded source of chance."""
+"""Arrival times of a crowd. Pure: a generator of rising times, from a seeded random source."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import assert_never
 
 from gatekeeper.simulate.plan import CrowdPlan, Profile
 
-_FLASH_RISE_S = 3.0  # a link goes out and everybody taps it
+_FLASH_RISE_S = 3.0  # e.g. a link that is sent to many people at once
 
 
 def arrival_times_s(plan: CrowdPlan, random: Random) -> Iterator[float]:
-    """Seconds from the start at which each of the plan's visitors comes, in order.
+    """Arrival times of the plan's visitors, in seconds from the start, in rising order.
 
-    Independent people make a Poisson process: the gaps are exponential, of the rate at the time.
+    Independent visitors form a Poisson process: the gaps are exponential, at the current rate.
     """
     yield from (0.0 for _ in range(plan.at_once))
     yield from islice(_process(plan, random), plan.visitors - plan.at_once)
@@ -29,7 +29,7 @@ def _process(plan: CrowdPlan, random: Random) -> Iterator[float]:
 
 
 def rate_per_s(plan: CrowdPlan, *, at_s: float) -> float:
-    """How many arrive a second at `at_s`."""
+    """Arrivals per second at `at_s`."""
     low, high = plan.arrivals_per_s, plan.peak_per_s
     match plan.profile:
         case Profile.CONSTANT:

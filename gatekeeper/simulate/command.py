@@ -1,4 +1,4 @@
-"""The words of `gatekeeper simulate`: its options under headings, and its help."""
+"""The command line of `gatekeeper simulate`: options in groups, and the help text."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _Option(click.Option):
         self.heading = heading
 
 
-_Decorate = Callable[[Callable[..., None]], Callable[..., None]]
+_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class _Command(click.Command):
-    """Its help shows the options under their headings."""
+    """A command whose help lists the options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, list[tuple[str, str]]] = {}
@@ -53,93 +53,100 @@ class _Command(click.Command):
         formatter.write_text(self.epilog or "")
 
 
-def _about(heading: str, **shared: Any) -> Callable[..., _Decorate]:
+def _option_group(heading: str, **shared: Any) -> Callable[..., _Decorator]:
     return partial(click.option, cls=_Option, heading=heading, show_default=True, **shared)
 
 
-_arrivals = _about("Who comes, and when")
-_shares = _about("Shares of them, 0 to 1, that do not simply wait", metavar="SHARE")
-_inside = _about("What they do inside")
-_promises = _about("What the gate promised")
-_crowd = _about("The crowd itself")
-_results = _about("What is told")
+_arrivals = _option_group("Arrivals")
+_kinds = _option_group("Visitor kinds (shares of the crowd, 0 to 1)", metavar="SHARE")
+_visits = _option_group("Admitted visitors")
+_settings = _option_group("Settings of the gate")
+_limits = _option_group("Limits of the crowd")
+_output = _option_group("Output")
 
 
 @click.command(cls=_Command, epilog=_EPILOG)
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@_arrivals("--visitors", metavar="N", default=100, help="How many in all.")
+@_arrivals("--visitors", metavar="N", default=100, help="Number of visitors.")
 @_arrivals(
     "--profile",
     type=click.Choice(["constant", "ramp", "flash"]),
     default="constant",
-    help="All the time alike, slowly more to the peak, or to the peak within seconds.",
+    help="A constant rate, a slow rise to the peak, or a rise to the peak within seconds.",
 )
-@_arrivals("--arrivals", "arrivals_per_s", metavar="N", default=10.0, help="How many a second.")
+@_arrivals("--arrivals", "arrivals_per_s", metavar="N", default=10.0, help="Arrivals per second.")
 @_arrivals(
-    "--peak", "peak_per_s", metavar="N", default=200.0, help="How many a second at the peak."
+    "--peak", "peak_per_s", metavar="N", default=200.0, help="Arrivals per second at the peak."
 )
 @_arrivals("--ramp", "ramp_s", metavar="N", default=30.0, help="Seconds until the peak of a ramp.")
 @_arrivals(
     "--peak-for", "peak_s", metavar="N", default=60.0, help="Seconds at the peak of a flash."
 )
-@_arrivals("--at-once", metavar="N", default=0, help="How many of them in the first instant.")
+@_arrivals("--at-once", metavar="N", default=0, help="Visitors that arrive at second 0.")
 @_arrivals(
     "--browsers",
     metavar="SHARE",
     default=0.5,
-    help="Share with a cookie; the rest are apps with a header.",
+    help="Share that uses a cookie; the rest are apps that use a header.",
 )
-@_shares("--leavers", default=0.0, help="Leave the line, and say so.")
-@_shares("--returners", default=0.0, help="Go silent, and return.")
-@_shares("--ghosts", default=0.0, help="Never come back with their token.")
-@_shares("--refreshers", default=0.0, help="Ask wildly, whatever they are told.")
-@_shares("--jumpers", default=0.0, help="Try forged, swapped and spent tokens.")
-@_shares(
-    "--away", "away_s", metavar="N", default=30.0, help="Seconds for which returners are silent."
-)
-@_inside(
+@_kinds("--leavers", default=0.0, help="Leave the queue with POST leave.")
+@_kinds("--returners", default=0.0, help="Stop polling, and return later.")
+@_kinds("--ghosts", default=0.0, help="Never return their token.")
+@_kinds("--refreshers", default=0.0, help="Ignore the poll interval.")
+@_kinds("--jumpers", default=0.0, help="Send forged, swapped and spent tokens.")
+@_kinds("--away", "away_s", metavar="N", default=30.0, help="Seconds without polls of returners.")
+@_visits(
     "--visits",
     "visit_requests",
     metavar="N",
     default=3,
-    help="Requests to the site by each let in.",
+    help="Requests of each admitted visitor.",
 )
-@_inside("--visit-for", "visit_s", metavar="N", default=5.0, help="Seconds that those take.")
-@_inside(
+@_visits(
+    "--visit-for", "visit_s", metavar="N", default=5.0, help="Seconds that these requests take."
+)
+@_visits(
     "--stayers",
     metavar="SHARE",
     default=0.5,
     help="Share that idles afterwards; the rest leave.",
 )
-@_promises("--rate", "rate_text", metavar="RATE", help='Such as "500/min"; else what it tells.')
-@_promises("--burst", metavar="N", default=10, help="Most admissions saved up.")
-@_promises(
-    "--granted", metavar="N", default=0, help="Admissions beside the rate, by `gatekeeper allow`."
+@_settings(
+    "--rate",
+    "rate_text",
+    metavar="RATE",
+    help='Rate, e.g. "500/min"; default: as reported by the gate.',
 )
-@_promises("--room", default="default", help="Which room.")
-@_promises(
+@_settings("--burst", metavar="N", default=10, help="Burst.")
+@_settings(
+    "--granted", metavar="N", default=0, help="Admissions beyond the rate, by `gatekeeper allow`."
+)
+@_settings("--room", default="default", help="Name of the room.")
+@_settings(
     "--admin",
     "admin_url",
     metavar="URL",
-    help="The operator's listener, which counts exactly, and tells of slots.",
+    help="URL of the admin listener, for exact counts, max_active and the watermark.",
 )
-@_promises(
+@_settings(
     "--admin-token",
     metavar="TOKEN",
     default="",
     show_default=False,
     envvar="GATEKEEPER_ADMIN__TOKEN",
-    help="Its token.",
+    help="Bearer token of the admin listener.",
 )
-@_crowd("--duration", "duration_s", metavar="N", default=300.0, help="Seconds at most.")
-@_crowd("--connections", metavar="N", default=64, help="How many carry them all.")
-@_crowd("--seed", metavar="N", default=1, help="The same seed, the same crowd.")
-@_results("--json", "as_json", is_flag=True, show_default=False, help="The verdict for machines.")
-@_results(
+@_limits(
+    "--duration", "duration_s", metavar="N", default=300.0, help="Maximum duration in seconds."
+)
+@_limits("--connections", metavar="N", default=64, help="Number of connections.")
+@_limits("--seed", metavar="N", default=1, help="The same seed makes the same crowd.")
+@_output("--json", "as_json", is_flag=True, show_default=False, help="Print the verdict as JSON.")
+@_output(
     "--plot",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw arrivals, line and admissions as SVG.",
+    help="Write a chart of arrivals, queue and admissions as SVG.",
 )
 def simulate(
     profile: str,
@@ -153,18 +160,17 @@ def simulate(
     plot: Path | None,
     **numbers: Any,
 ) -> None:
-    """Send a crowd of real HTTP visitors to the gate at URL, and judge what it does with them.
+    """Send simulated HTTP visitors to the gate at URL and check its promises.
 
-    With several URLs, those of replicas, each request of a visitor goes to any of them. One process
-    holds tens of thousands of visitors. They come back when they are told to, go to the site once
-    they are let in, and what they are told is held against what the gate promised: first come,
-    first served; in within 2 s of the release when near the front; never above rate and burst;
-    never more than max_active inside; the watermark never falls; nobody loses the place; whoever is
-    in stays in; no false token counts.
+    With several URLs (replicas), each request goes to a random one. One process simulates tens of
+    thousands of visitors. They poll at the interval that the gate reports and visit the site once
+    admitted. The responses are checked against the gate's promises: first come, first served;
+    admission within 2 s of the release near the front; never above rate, burst and max_active; a
+    watermark that never falls; no lost place; no lost session; no forged token accepted.
 
-    Progress goes to standard error, the verdict to standard output; Ctrl-C ends the run and tells
-    the verdict so far. Exit status 0 when every promise that could be judged was kept, 1 when one
-    was broken, 2 for a run that could not begin.
+    Progress goes to standard error, the verdict to standard output. Ctrl-C ends the run with the
+    verdict so far. Exit status: 0 when every tested promise held, 1 when one was broken, 2 when the
+    run could not start.
     """
     from gatekeeper.simulate.plan import CrowdPlan, Profile, Shares
     from gatekeeper.simulate.run import simulate as run

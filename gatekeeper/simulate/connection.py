@@ -1,13 +1,14 @@
-"""One keep-alive connection to a gate, and the connections to one address.
+"""Keep-alive HTTP/1.1 connections to a gate, and the pool of connections to one address.
 
-Theory of operation. A connection carries one request at a time. Whoever wants to ask hands over a
-`Question`; when a connection is free the question is put into bytes, which is also the moment at
-which it counts as asked, and the reply is handed to it from within the event loop's callback. No
-task and no future for a request: that is what lets one process stand for tens of thousands.
+A connection carries one request at a time. A caller submits a `PendingRequest`. When a connection
+is free, the request is encoded, which is also the moment at which it counts as sent. The response
+is delivered from within the event loop's callback. There is no task and no future per request, so
+that one process can simulate tens of thousands of visitors.
 
-Rules. Every request has a time-out, and a failure is a value. Heads and bodies are read as
-strictly as the gate itself reads an origin's. A body is kept up to a limit; a connection with more
-on it is given up. A `GET` that met a connection which was just being closed is sent once more.
+Rules. Every request has a timeout, and a failure is a value. Heads and bodies are parsed as
+strictly as the gate parses responses of an origin. A body is kept up to a limit; a connection with
+a longer body is closed. A `GET` on a reused connection that closes before a response is sent once
+more.
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.response import ResponseHead, body_of, parse_response_head
 
-_MOST_BODY_BYTES = 256 * 1024
+_MAX_BODY_BYTES = 256 * 1024
 _SWEEP_EVERY_S = 0.25
 _CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
+class RawResponse:
+    """A complete response: head and body, not yet interpreted."""
 
     head: ResponseHead
     body: bytes
 
 
-class Question(Protocol):
-    """One request, from when it is sent to what becomes of it."""
+class PendingRequest(Protocol):
+    """A request that waits for a connection, and the receiver of its response."""
 
-    def put(self) -> bytes:
-        """The request as it is to be sent now."""
+    def encode(self) -> bytes:
+        """Return the bytes to send now."""
         ...
 
-    def answered(self, reply: Reply | str) -> None:
-        """The reply, or in words why there is none."""
+    def complete(self, response: RawResponse | str) -> None:
+        """Receive the response, or the reason why there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a gate listens, and what its requests begin with."""
+class GateAddress:
+    """Where a gate listens; `base` is the path prefix of every request."""
 
     host: str
     port: int
@@ -61,7 +62,7 @@ class Address:
     base: str
 
     @classmethod
-    def of(cls, url: str) -> Address:
+    def of(cls, url: str) -> GateAddress:
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         host = parts.hostname or ""
@@ -69,55 +70,57 @@ class Address:
         return cls(host, parts.port or (443 if tls else 80), tls, authority, parts.path.rstrip("/"))
 
 
-class Channel(asyncio.Protocol):
-    """One connection; `on_free` is called when it can take the next question or is closed."""
+class GateConnection(asyncio.Protocol):
+    """One connection; `on_free` is called when it can take the next request or is closed."""
 
-    def __init__(self, on_free: Callable[[Channel], None]) -> None:
+    def __init__(self, on_free: Callable[[GateConnection], None]) -> None:
         self._on_free = on_free
         self._transport: asyncio.Transport | None = None
-        self._question: Question | None = None
+        self._pending: PendingRequest | None = None
         self._request = b""
         self._buffer = b""
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         self._parts: list[bytes] = []
         self._size = 0
-        self._answered_before = False
-        self._heard = False
-        self.asked_s = 0.0
+        self._reused = False
+        self._response_begun = False
+        self.sent_s = 0.0
         self.closed = False
 
     @property
     def busy(self) -> bool:
-        return self._question is not None
+        return self._pending is not None
 
-    def ask(self, question: Question, *, now_s: float, request: bytes | None = None) -> None:
-        """`request`: what was sent already on a connection that was gone."""
+    def send(self, pending: PendingRequest, *, now_s: float, request: bytes | None = None) -> None:
+        """Send `pending`. `request`: the bytes already sent on a connection that was closed."""
         assert self._transport is not None
-        self._question, self.asked_s = question, now_s
-        self._heard = False
-        self._answered_before = self._answered_before and request is None
-        self._request = question.put() if request is None else request
+        self._pending, self.sent_s = pending, now_s
+        self._response_begun = False
+        self._reused = self._reused and request is None
+        self._request = pending.encode() if request is None else request
         self._transport.write(self._request)
 
-    def retry(self) -> tuple[Question, bytes] | None:
-        """What may be sent once more after this connection ended: a `GET` that it had no answer
-        to, if it answered others before (RFC 9112 section 9.3.1)."""
-        question = self._question
-        if question is None or self._heard or not self._answered_before:
+    def take_retry(self) -> tuple[PendingRequest, bytes] | None:
+        """The request to send once more after this connection closed, if any.
+
+        Only a `GET` without a response, on a connection that was reused (RFC 9112 section 9.3.1).
+        """
+        pending = self._pending
+        if pending is None or self._response_begun or not self._reused:
             return None
         if not self._request.startswith(b"GET "):
             return None
-        self._question = None
-        return question, self._request
+        self._pending = None
+        return pending, self._request
 
-    def fail(self, why: str) -> None:
-        """End the exchange under way, and the connection with it."""
+    def fail(self, reason: str) -> None:
+        """Fail the current request and close the connection."""
         self._close()
-        self._finish(why)
+        self._finish(reason)
 
     def close(self) -> None:
-        self._question = None
+        self._pending = None
         self._close()
 
     def _close(self) -> None:
@@ -131,12 +134,12 @@ class Channel(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._question is None:
-            self._close()  # an answer that nobody asked for
+        if self._pending is None:
+            self._close()  # a response without a request
             return
-        self._heard = True
+        self._response_begun = True
         try:
-            self._take(data)
+            self._feed(data)
         except OriginProtocolError:
             self.fail("not HTTP")
 
@@ -149,12 +152,12 @@ class Channel(asyncio.Protocol):
         if self._body is not None and self._body.until_close and not self._body.complete:
             self._complete()
         else:
-            self._on_free(self)  # which may take the question back
+            self._on_free(self)  # may take the request back with `take_retry`
             self._finish("connection lost")
 
-    # One answer
+    # One response
 
-    def _take(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> None:
         while self._body is None:
             data = self._buffer + data
             head = parse_response_head(data)
@@ -162,7 +165,7 @@ class Channel(asyncio.Protocol):
                 self._buffer = data
                 return
             self._buffer, data = b"", data[head.size :]
-            if head.status >= 200:  # else an interim one, and more comes
+            if head.status >= 200:  # below 200: an interim response, the final one follows
                 self._head = head
                 self._body = body_of(head, method="GET", http11_client=False)
         if not self._body.complete:
@@ -175,7 +178,7 @@ class Channel(asyncio.Protocol):
             self.closed = True
         if self._body.complete:
             self._complete()
-        elif self._size > _MOST_BODY_BYTES:
+        elif self._size > _MAX_BODY_BYTES:
             self._close()
             self._complete()
 
@@ -184,116 +187,116 @@ class Channel(asyncio.Protocol):
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         if self.closed or not self._head.persistent:
             self._close()
-        self._finish(Reply(self._head, body))
+        self._finish(RawResponse(self._head, body))
 
-    def _finish(self, reply: Reply | str) -> None:
-        question, self._question = self._question, None
+    def _finish(self, response: RawResponse | str) -> None:
+        pending, self._pending = self._pending, None
         self._head = self._body = None
         self._buffer, self._parts, self._size = b"", [], 0
-        self._answered_before = True
-        if question is None:
+        self._reused = True
+        if pending is None:
             return
-        question.answered(reply)
+        pending.complete(response)
         self._on_free(self)
 
 
-class Channels:
-    """The connections to one address, at most `most`, opened as they are needed."""
+class ConnectionPool:
+    """The connections to one address, at most `limit`, opened on demand."""
 
-    def __init__(self, address: Address, *, most: int, timeout_s: float) -> None:
+    def __init__(self, address: GateAddress, *, limit: int, timeout_s: float) -> None:
         self.address = address
-        self._most = most
+        self._limit = limit
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._context = ssl.create_default_context() if address.tls else None
-        self._idle: list[Channel] = []
-        self._busy: set[Channel] = set()
-        self._waiting: deque[tuple[Question, bytes | None]] = deque()
+        self._idle: list[GateConnection] = []
+        self._busy: set[GateConnection] = set()
+        self._waiting: deque[tuple[PendingRequest, bytes | None]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._sweeping = self._loop.call_later(_SWEEP_EVERY_S, self._sweep)
         self._closing = False
 
-    def ask(self, question: Question) -> None:
-        """Put the question as soon as a connection is free."""
-        self._waiting.append((question, None))
-        self._go_on()
+    def send(self, pending: PendingRequest) -> None:
+        """Send the request as soon as a connection is free."""
+        self._waiting.append((pending, None))
+        self._dispatch()
 
-    def _go_on(self) -> None:
+    def _dispatch(self) -> None:
         while self._waiting and self._idle:
-            channel = self._idle.pop()
-            if channel.closed:
+            connection = self._idle.pop()
+            if connection.closed:
                 continue
-            question, request = self._waiting.popleft()
-            self._busy.add(channel)
-            channel.ask(question, now_s=self._loop.time(), request=request)
-        wanted = min(len(self._waiting), self._most - len(self._busy) - len(self._idle))
-        for _ in range(wanted - len(self._opening)):
+            pending, request = self._waiting.popleft()
+            self._busy.add(connection)
+            connection.send(pending, now_s=self._loop.time(), request=request)
+        missing = min(len(self._waiting), self._limit - len(self._busy) - len(self._idle))
+        for _ in range(missing - len(self._opening)):
             opening = asyncio.create_task(self._open(), name=f"connect to {self.address.authority}")
             self._opening.add(opening)
-            opening.add_done_callback(self._opened)
+            opening.add_done_callback(self._on_open_done)
 
-    def _opened(self, opening: asyncio.Task[None]) -> None:
+    def _on_open_done(self, opening: asyncio.Task[None]) -> None:
         self._opening.discard(opening)
         if not self._closing:
-            self._go_on()
+            self._dispatch()
 
     async def _open(self) -> None:
         address = self.address
         try:
             async with asyncio.timeout(self._timeout_s):
-                _, channel = await self._loop.create_connection(
-                    lambda: Channel(self._free),
+                _, connection = await self._loop.create_connection(
+                    lambda: GateConnection(self._on_free_connection),
                     address.host,
                     address.port,
                     ssl=self._context,
                 )
         except TimeoutError:
-            self._fail_one("connecting timed out")
+            self._fail_oldest("connecting timed out")
         except ssl.SSLError as error:
-            self._fail_one(f"TLS: {error.reason or type(error).__name__}")
+            self._fail_oldest(f"TLS: {error.reason or type(error).__name__}")
         except socket.gaierror:
-            self._fail_one("unknown host")
+            self._fail_oldest("unknown host")
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
-            self._fail_one("connection refused" if refused else type(error).__name__)
+            self._fail_oldest("connection refused" if refused else type(error).__name__)
         else:
             if self._closing:
-                channel.close()
+                connection.close()
             else:
-                self._idle.append(channel)
+                self._idle.append(connection)
 
-    def _fail_one(self, why: str) -> None:
-        """The attempt was made for one of those who wait."""
+    def _fail_oldest(self, reason: str) -> None:
+        """A connection attempt failed: fail the oldest request that waits for a connection."""
         if self._waiting:
-            question, request = self._waiting.popleft()
+            pending, request = self._waiting.popleft()
             if request is None:
-                question.put()  # it was asked, and nobody heard
-            question.answered(why)
+                pending.encode()  # counts as sent
+            pending.complete(reason)
 
-    def _free(self, channel: Channel) -> None:
+    def _on_free_connection(self, connection: GateConnection) -> None:
         if self._closing:
             return
-        if channel.closed and (again := channel.retry()) is not None:
-            self._waiting.appendleft(again)
-        if not channel.busy:
-            self._busy.discard(channel)
-            if not channel.closed:
-                self._idle.append(channel)
-        self._go_on()
+        if connection.closed and (retried := connection.take_retry()) is not None:
+            self._waiting.appendleft(retried)
+        if not connection.busy:
+            self._busy.discard(connection)
+            if not connection.closed:
+                self._idle.append(connection)
+        self._dispatch()
 
     def _sweep(self) -> None:
-        long_ago_s = self._loop.time() - self._timeout_s
-        for channel in [each for each in self._busy if each.asked_s < long_ago_s]:
-            channel.fail("timed out")
-        self._idle = [channel for channel in self._idle if not channel.closed]
+        deadline_s = self._loop.time() - self._timeout_s
+        for connection in [each for each in self._busy if each.sent_s < deadline_s]:
+            connection.fail("timed out")
+        self._idle = [connection for connection in self._idle if not connection.closed]
         self._sweeping = self._loop.call_later(_SWEEP_EVERY_S, self._sweep)
 
     async def close(self) -> None:
         self._closing = True
         self._sweeping.cancel()
         self._waiting.clear()
-        for channel in [*self._idle, *self._busy]:
-            channel.close()
+        for connection in [*self._idle, *self._busy]:
+            connection.close()
         opening = set(self._opening)
         for task in opening:
             task.cancel()

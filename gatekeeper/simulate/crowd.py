@@ -1,10 +1,10 @@
-"""A crowd of real HTTP visitors against any gate, and a verdict on what they saw.
+"""A crowd of simulated HTTP visitors against any gate, and a verdict on what it observed.
 
-Rules. No task per visitor and none per request: a heap of due times, and connections that call
-back, so that one process holds tens of thousands. Each request goes to any of the addresses, as
-through a balancer. When the crowd itself cannot keep up, that is measured (`crowd_late_s`) and
-never blamed on the gate. Every wait has a time-out, and the run ends by itself: when everybody is
-done, when its time is up, or when the gate has been silent for too long.
+Rules. There is no task per visitor and none per request: a heap of due times and connections with
+callbacks let one process hold tens of thousands of visitors. Each request goes to a random
+address, as through a load balancer. When the crowd itself sends late, the delay is measured
+(`crowd_late_s`) and is not counted against the gate. Every wait has a timeout. A run ends when all
+visitors are done, when its time is up, or when the gate has not responded for too long.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ from heapq import heappop, heappush
 from random import Random
 
 from gatekeeper.simulate.arrivals import arrival_times_s
-from gatekeeper.simulate.connection import Reply
-from gatekeeper.simulate.gate_answer import Answer, Token, meaning
-from gatekeeper.simulate.observer import Progress, Witness
+from gatekeeper.simulate.connection import RawResponse
+from gatekeeper.simulate.gate_client import GateClient
+from gatekeeper.simulate.gate_response import ObservedResponse, Token, parse_gate_response
+from gatekeeper.simulate.observer import Observer, Progress
 from gatekeeper.simulate.plan import CrowdPlan
-from gatekeeper.simulate.requests import Wire
-from gatekeeper.simulate.room_figures import Watch
+from gatekeeper.simulate.room_monitor import RoomMonitor
 from gatekeeper.simulate.token_claims import TICKET, forgeries
 from gatekeeper.simulate.verdict import Verdict, verdict_of
-from gatekeeper.simulate.visitor import LIES, Ask, Kind, Visitor, hear, new_visitor
+from gatekeeper.simulate.visitor import (
+    FORGERY_ACTIONS,
+    Action,
+    Visitor,
+    VisitorKind,
+    apply_response,
+    new_visitor,
+)
 
-_GONE_S = 5.0  # of failures alone at the end: whoever was left went home for it
-_BEAT_S = 0.01  # how often due times are looked at
+_UNREACHABLE_S = 5.0  # failures alone for so long at the end make the run invalid
+_TICK_S = 0.01  # how often due times are checked
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
 
@@ -37,15 +44,15 @@ OnProgress = Callable[[Progress], None]
 async def run_crowd(
     plan: CrowdPlan, *, on_progress: OnProgress, ended: asyncio.Event | None = None
 ) -> Verdict:
-    """Send the crowd and judge; what it saw so far once `ended` is set.
+    """Run the crowd and return the verdict; ends early once `ended` is set.
 
-    Raises GatekeeperError when no gate answers at the start.
+    Raises GatekeeperError when an address has no gate at the start.
     """
     async with AsyncExitStack() as stack:
-        wire = await stack.enter_async_context(Wire(plan))
-        await wire.greet()
-        watch = await stack.enter_async_context(Watch(plan)) if plan.admin_url else None
-        return await Crowd(plan, wire, watch, on_progress, ended or asyncio.Event()).run()
+        client = await stack.enter_async_context(GateClient(plan))
+        await client.check_gates()
+        monitor = await stack.enter_async_context(RoomMonitor(plan)) if plan.admin_url else None
+        return await Crowd(plan, client, monitor, on_progress, ended or asyncio.Event()).run()
 
 
 class Crowd:
@@ -54,159 +61,167 @@ class Crowd:
     def __init__(
         self,
         plan: CrowdPlan,
-        wire: Wire,
-        watch: Watch | None,
+        client: GateClient,
+        monitor: RoomMonitor | None,
         on_progress: OnProgress,
         ended: asyncio.Event,
     ) -> None:
         self._plan = plan
-        self._wire = wire
-        self._watch = watch
+        self._client = client
+        self._monitor = monitor
         self._on_progress = on_progress
         self._ended = ended
-        # Who comes and when is drawn apart from how they pace, which depends on the answers.
-        self._people = Random(plan.seed)  # noqa: S311  the same crowd again, not a secret
-        self._pace = Random(plan.seed)  # noqa: S311
-        self._witness = Witness()
-        self._heap: list[tuple[float, int, Visitor]] = []  # when due, and the number breaks ties
-        self._under_way = 0
+        # Two sources: kinds and arrivals must not depend on the responses, pauses do.
+        self._visitor_random = Random(plan.seed)  # noqa: S311  reproducible, not a secret
+        self._pace_random = Random(plan.seed)  # noqa: S311
+        self._observer = Observer()
+        self._heap: list[tuple[float, int, Visitor]] = []  # due time; the number breaks ties
+        self._in_flight = 0
         self._other_ticket = ""
         self._began_s = asyncio.get_running_loop().time()
 
     async def run(self) -> Verdict:
         problems: list[str] = []
-        if self._watch is not None:
-            await self._sample(self._watch)  # the count before anybody came
+        if self._monitor is not None:
+            await self._take_sample(self._monitor)  # the totals before the first arrival
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._show(), name="progress")]
-            if self._watch is not None:
-                beside.append(group.create_task(self._keep_sampling(self._watch), name="operator"))
+            background = [group.create_task(self._report_progress(), name="progress")]
+            if self._monitor is not None:
+                background.append(
+                    group.create_task(self._sample_repeatedly(self._monitor), name="monitor")
+                )
             problems += await self._dispatch()
-            for task in beside:
+            for task in background:
                 task.cancel()
-        if self._watch is not None:
-            await self._sample(self._watch)  # … and when all are done, however soon
-            if not self._witness.samples:
-                problems.append(self._watch.problem or "the operator's listener was never asked")
+        if self._monitor is not None:
+            await self._take_sample(self._monitor)  # … and after the last visitor
+            if not self._observer.samples:
+                problems.append(self._monitor.problem or "admin listener: no sample was taken")
         now_s = self._now_s()
-        self._on_progress(self._witness.progress(now_s=now_s, last=True))
-        return verdict_of(self._witness, self._plan, problems=problems, elapsed_s=now_s)
+        self._on_progress(self._observer.progress(now_s=now_s, last=True))
+        return verdict_of(self._observer, self._plan, problems=problems, elapsed_s=now_s)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time() - self._began_s
 
     async def _dispatch(self) -> list[str]:
-        """Hand out who is due, until the end; say what was wrong with it, if anything."""
+        """Send all requests that are due, until the run ends; returns the problems found."""
         plan = self._plan
-        coming = self._newcomers()
-        newcomer = next(coming, None)
-        while newcomer is not None or self._heap or self._under_way:
+        arriving = self._arrivals()
+        next_visitor = next(arriving, None)
+        while next_visitor is not None or self._heap or self._in_flight:
             now_s = self._now_s()
             if now_s >= plan.duration_s or self._ended.is_set():
                 return []
-            if self._silent_s(now_s) > plan.give_up_s:
+            if self._failing_for_s(now_s) > plan.give_up_s:
                 break
-            while newcomer is not None and newcomer.due_s <= now_s:
-                self._ask(newcomer)
-                newcomer = next(coming, None)
+            while next_visitor is not None and next_visitor.due_s <= now_s:
+                self._send(next_visitor)
+                next_visitor = next(arriving, None)
             while self._heap and self._heap[0][0] <= now_s:
-                self._ask(heappop(self._heap)[2])
-            await asyncio.sleep(_BEAT_S)
-        silent_s = self._silent_s(self._now_s())
-        if silent_s > min(_GONE_S, plan.give_up_s):
-            return [f"the gate has not answered for {silent_s:.0f} s"]
+                self._send(heappop(self._heap)[2])
+            await asyncio.sleep(_TICK_S)
+        failing_s = self._failing_for_s(self._now_s())
+        if failing_s > min(_UNREACHABLE_S, plan.give_up_s):
+            return [f"gate: no response for {failing_s:.0f} s"]
         return []
 
-    def _silent_s(self, now_s: float) -> float:
-        """For how long nothing but failures has been heard."""
-        since_s = self._witness.failing_since_s
+    def _failing_for_s(self, now_s: float) -> float:
+        """For how long all requests have failed."""
+        since_s = self._observer.failing_since_s
         return 0.0 if since_s is None else now_s - since_s
 
-    def _newcomers(self) -> Iterator[Visitor]:
-        for number, at_s in enumerate(arrival_times_s(self._plan, self._people)):
-            visitor = new_visitor(number, self._plan, self._people)
+    def _arrivals(self) -> Iterator[Visitor]:
+        for number, at_s in enumerate(arrival_times_s(self._plan, self._visitor_random)):
+            visitor = new_visitor(number, self._plan, self._visitor_random)
             visitor.due_s = at_s
             yield visitor
 
     # One request of one visitor.
 
-    def _ask(self, visitor: Visitor) -> None:
-        self._under_way += 1
-        at = self._pace.randrange(self._wire.addresses)
-        self._wire.ask(_Request(self, visitor, at), at=at)
+    def _send(self, visitor: Visitor) -> None:
+        self._in_flight += 1
+        at = self._pace_random.randrange(self._client.addresses)
+        self._client.send(_Request(self, visitor, at), at=at)
 
-    def put(self, request: _Request) -> bytes:
-        """It is sent now."""
+    def encode(self, request: _Request) -> bytes:
+        """Encode the request; it is sent now."""
         visitor = request.visitor
         request.began_s = now_s = self._now_s()
         request.sent = sent = self._token_to_send(visitor)
-        self._witness.asks(visitor, now_s=now_s)
+        self._observer.request_began(visitor, now_s=now_s)
         data, request.own = self._bytes_of(visitor, sent, at=request.at)
         return data
 
-    def answered(self, request: _Request, reply: Reply | str) -> None:
-        """What comes of it."""
-        witness, visitor = self._witness, request.visitor
-        before, now_s = visitor.stage, self._now_s()
-        answer = meaning(reply, own=request.own)
-        witness.heard(visitor, answer, sent=request.sent, began_s=request.began_s, now_s=now_s)
-        again_s = hear(visitor, answer, plan=self._plan, random=self._pace)
-        witness.moved(before, visitor.stage)
-        self._prepare_lies(visitor, answer)
-        self._under_way -= 1
-        if again_s is not None:
-            visitor.due_s = now_s + again_s
+    def complete(self, request: _Request, raw: RawResponse | str) -> None:
+        """Record the response and schedule the visitor's next request."""
+        observer, visitor = self._observer, request.visitor
+        stage_before, now_s = visitor.stage, self._now_s()
+        response = parse_gate_response(raw, own=request.own)
+        observer.response_received(
+            visitor, response, sent=request.sent, began_s=request.began_s, now_s=now_s
+        )
+        pause_s = apply_response(visitor, response, plan=self._plan, random=self._pace_random)
+        observer.stage_changed(stage_before, visitor.stage)
+        self._prepare_forged_tokens(visitor, response)
+        self._in_flight -= 1
+        if pause_s is not None:
+            visitor.due_s = now_s + pause_s
             heappush(self._heap, (visitor.due_s, visitor.number, visitor))
 
     def _token_to_send(self, visitor: Visitor) -> Token | None:
-        if visitor.next in LIES and visitor.lies and visitor.token:
-            return Token(next(visitor.lies), visitor.token.cookie)
+        if visitor.next_action in FORGERY_ACTIONS and visitor.forged_tokens and visitor.token:
+            return Token(next(visitor.forged_tokens), visitor.token.cookie)
         return visitor.token
 
     def _bytes_of(self, visitor: Visitor, token: Token | None, *, at: int) -> tuple[bytes, bool]:
-        """The request, and whether it asks the gate itself."""
-        wire, paths = self._wire, self._plan.paths
+        """The request, and whether it is for an endpoint of the gate."""
+        client, paths = self._client, self._plan.paths
         path = paths[visitor.visits % len(paths)]
-        if visitor.next is Ask.ARRIVE or token is None:
+        if visitor.next_action is Action.ARRIVE or token is None:
             if visitor.browser:
-                return wire.navigate(path, at=at), False
-            return wire.enqueue(at=at), True
-        match visitor.next:
-            case Ask.VISIT | Ask.LIE_TO_SITE:
-                return wire.visit(path, token, at=at), False
-            case Ask.LEAVE:
-                return wire.leave(token, at=at), True
-            case Ask.POLL | Ask.LIE_TO_STATUS | Ask.REPLAY:
-                return wire.poll(token, at=at), True
+                return client.navigate(path, at=at), False
+            return client.enqueue(at=at), True
+        match visitor.next_action:
+            case Action.VISIT | Action.FORGE_VISIT:
+                return client.visit(path, token, at=at), False
+            case Action.LEAVE:
+                return client.leave(token, at=at), True
+            case Action.POLL | Action.FORGE_POLL | Action.REPLAY:
+                return client.poll(token, at=at), True
 
-    def _prepare_lies(self, visitor: Visitor, answer: Answer) -> None:
-        """Liars use each other's tickets too, so the last one seen is remembered."""
-        if answer.token is None or answer.claims is None or answer.claims.kind != TICKET:
+    def _prepare_forged_tokens(self, visitor: Visitor, response: ObservedResponse) -> None:
+        """Forged tokens also use another visitor's ticket: remember the last one received."""
+        if response.token is None or response.claims is None or response.claims.kind != TICKET:
             return
-        if visitor.kind is Kind.JUMPER and visitor.lies is None and self._other_ticket:
-            visitor.lies = forgeries(answer.token.raw, self._other_ticket)
-        self._other_ticket = answer.token.raw
+        if (
+            visitor.kind is VisitorKind.JUMPER
+            and visitor.forged_tokens is None
+            and self._other_ticket
+        ):
+            visitor.forged_tokens = forgeries(response.token.raw, self._other_ticket)
+        self._other_ticket = response.token.raw
 
-    async def _show(self) -> None:
+    async def _report_progress(self) -> None:
         while True:
-            self._on_progress(self._witness.progress(now_s=self._now_s()))
+            self._on_progress(self._observer.progress(now_s=self._now_s()))
             await asyncio.sleep(_PROGRESS_EVERY_S)
 
-    async def _keep_sampling(self, watch: Watch) -> None:
+    async def _sample_repeatedly(self, monitor: RoomMonitor) -> None:
         while True:
             await asyncio.sleep(_SAMPLE_EVERY_S)
-            await self._sample(watch)
+            await self._take_sample(monitor)
 
-    async def _sample(self, watch: Watch) -> None:
-        began_s, (certain, _) = self._now_s(), self._witness.direct()
-        figures = await watch.figures()
+    async def _take_sample(self, monitor: RoomMonitor) -> None:
+        began_s, (certain, _) = self._now_s(), self._observer.direct_admissions()
+        figures = await monitor.read()
         if figures is not None:
             now_s = self._now_s()
-            self._witness.sample(figures, began_s=began_s, direct_certain=certain, now_s=now_s)
+            self._observer.add_sample(figures, began_s=began_s, direct_certain=certain, now_s=now_s)
 
 
 class _Request:
-    """A question of a visitor at one of the addresses."""
+    """A request of a visitor, to the address with index `at`."""
 
     __slots__ = ("_crowd", "at", "began_s", "own", "sent", "visitor")
 
@@ -218,8 +233,8 @@ class _Request:
         self.own = True
         self.began_s = 0.0
 
-    def put(self) -> bytes:
-        return self._crowd.put(self)
+    def encode(self) -> bytes:
+        return self._crowd.encode(self)
 
-    def answered(self, reply: Reply | str) -> None:
-        self._crowd.answered(self, reply)
+    def complete(self, raw: RawResponse | str) -> None:
+        self._crowd.complete(self, raw)

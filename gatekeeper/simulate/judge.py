@@ -1,17 +1,21 @@
-"""Whether what a crowd saw kept the gate's promises. Pure: no I/O, and instants are passed in.
+"""Judges order, rate, limits and the watermark from recorded evidence.
 
-Rules. Instants are seconds of one monotonic clock, that of the crowd. What happened inside the
-gate is known only between the beginning of a request and the end of its answer, so a promise is
-called broken only when every instant in between would break it: no false alarm, whatever the
-delays. What cannot be judged is not held against the gate, and is counted.
+Rules. Pure: no I/O. Instants are seconds of one monotonic clock, that of the crowd. What happened
+inside the gate is known only to lie between the start of a request and the end of its response. A
+promise counts as broken only when every possible instant in between breaks it, so that delays
+cause no false alarm. What cannot be judged is counted as excused.
 
-Order. A waited and B was admitted. There is an inversion if A arrived before B (by the arrivals
-in their tokens), A is told `waiting` by an answer to a request that began after B's `admitted` had
-ended, and A was present when B was released. B was released after the beginning of B's last
-request that was told `waiting` (or of B's arrival), so it is enough that A was back in line before
-that; who arrived before B and has been present ever since was in line before B in any case.
+Order. A waited and B was admitted. There is an inversion if all of these hold:
 
-Rate. A token bucket admits at most `rate × t + burst` in *every* span t, so that is what is asked.
+- A arrived before B, by the arrivals in their tokens;
+- A received `waiting` in the response to a request that began after B's `admitted` response ended;
+- A was present when B was released.
+
+B was released after the start of B's last request with a `waiting` response (or of B's arrival).
+So it is enough that A was back in line before that instant. A visitor that arrived before B and was
+present ever since was in line before B in any case.
+
+Rate. A token bucket admits at most `rate * t + burst` in *every* span t; every span is checked.
 """
 
 from __future__ import annotations
@@ -21,34 +25,34 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PRESENT_FACTOR = 1.25  # one who comes so much later than told, and a second, still counts as there
+_PRESENT_FACTOR = 1.25  # a poll late by this factor plus the margin still counts as present
 _PRESENT_MARGIN_S = 1.0
 _EXAMPLES = 5
-_NOBODY = -1
+_NO_ARRIVAL = -1
 
 
 @dataclass(slots=True)
 class Place:
-    """What the judge remembers of one visitor."""
+    """The judge's record of one visitor."""
 
-    arrival_us: int = _NOBODY
-    present_since_s: float = -math.inf  # +inf: absent, until told a position again
+    arrival_us: int = _NO_ARRIVAL
+    present_since_s: float = -math.inf  # +inf: absent until a response has a position again
     last_waiting_began_s: float = 0.0
-    heard_s: float | None = None
-    told_s: float = 0.0
-    asked_s: float = 0.0
-    mark_us: int = _NOBODY  # the latest arrival admitted before the request under way began
+    received_s: float | None = None
+    poll_interval_s: float = 0.0
+    sent_s: float = 0.0
+    admitted_up_to_us: int = _NO_ARRIVAL  # latest arrival admitted before the current request began
     overtaken: bool = False
-    near: bool = False  # the front, as told last
+    near_front: bool = False  # according to the last response
 
     @property
-    def present(self) -> bool:
+    def is_present(self) -> bool:
         return self.present_since_s != math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
-    """One who still waited after one who came later had been let in."""
+    """A visitor that still waited after a later arrival was admitted."""
 
     waiting_arrival_us: int
     admitted_arrival_us: int
@@ -56,50 +60,52 @@ class Inversion:
 
 
 class Order:
-    """First come, first served. Call `asks` before each request of a visitor, then what it told."""
+    """First come, first served. Call `request_began`, then the method for its response."""
 
     def __init__(self) -> None:
-        # Admissions that no other one makes superfluous: began rising, arrivals falling.
+        # Admissions that no other one dominates: `began` rising, `arrivals` falling.
         self._began_s: list[float] = []
         self._arrivals_us: list[int] = []
-        self.answers_judged = 0
-        self.answers_excused = 0
+        self.responses_judged = 0
+        self.responses_excused = 0
         self.inversions = 0
         self.overtaken = 0
         self.examples: list[Inversion] = []
 
-    def asks(self, place: Place, *, now_s: float) -> None:
-        """A request of this visitor begins."""
-        if place.heard_s is None:
+    def request_began(self, place: Place, *, now_s: float) -> None:
+        """A request of this visitor begins now."""
+        if place.received_s is None:
             place.last_waiting_began_s = now_s
-        elif now_s - place.heard_s > place.told_s * _PRESENT_FACTOR + _PRESENT_MARGIN_S:
+        elif now_s - place.received_s > place.poll_interval_s * _PRESENT_FACTOR + _PRESENT_MARGIN_S:
             place.present_since_s = math.inf
-        place.asked_s = now_s
-        place.mark_us = self._latest_admitted(place.present_since_s)
+        place.sent_s = now_s
+        place.admitted_up_to_us = self._latest_admitted(place.present_since_s)
 
-    def waits(self, place: Place, *, now_s: float, refresh_s: float, known: bool) -> None:
-        """Told `waiting`; `known` is false when the gate could not say at which position."""
-        place.heard_s, place.told_s = now_s, refresh_s
-        if not known or place.arrival_us == _NOBODY:
+    def received_waiting(
+        self, place: Place, *, now_s: float, poll_interval_s: float, known: bool
+    ) -> None:
+        """A `waiting` response ended; `known` is false when it had no position."""
+        place.received_s, place.poll_interval_s = now_s, poll_interval_s
+        if not known or place.arrival_us == _NO_ARRIVAL:
             place.present_since_s = math.inf
-            self.answers_excused += 1
+            self.responses_excused += 1
             return
-        place.last_waiting_began_s = place.asked_s
-        if not place.present:
+        place.last_waiting_began_s = place.sent_s
+        if not place.is_present:
             place.present_since_s = now_s
-            self.answers_excused += 1
+            self.responses_excused += 1
             return
-        self.answers_judged += 1
-        if place.mark_us <= place.arrival_us:
+        self.responses_judged += 1
+        if place.admitted_up_to_us <= place.arrival_us:
             return
         self.inversions += 1
         self.overtaken += not place.overtaken
         place.overtaken = True
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(Inversion(place.arrival_us, place.mark_us, now_s))
+            self.examples.append(Inversion(place.arrival_us, place.admitted_up_to_us, now_s))
 
-    def admitted(self, place: Place) -> None:
-        """Told `admitted`, for the first time; the answer has ended."""
+    def received_admitted(self, place: Place) -> None:
+        """The first `admitted` response of this visitor ended."""
         began_s, arrival_us = place.last_waiting_began_s, place.arrival_us
         index = bisect_left(self._began_s, began_s)
         if index < len(self._began_s) and self._arrivals_us[index] >= arrival_us:
@@ -112,44 +118,47 @@ class Order:
 
     def _latest_admitted(self, since_s: float) -> int:
         index = bisect_left(self._began_s, since_s)
-        return self._arrivals_us[index] if index < len(self._arrivals_us) else _NOBODY
+        return self._arrivals_us[index] if index < len(self._arrivals_us) else _NO_ARRIVAL
 
 
-def most_certain_in(window_s: float, *, began_s: Sequence[float], ended_s: Sequence[float]) -> int:
-    """The most admissions that fell into one span of `window_s` for sure.
+def max_certain_in_window(
+    window_s: float, *, began_s: Sequence[float], ended_s: Sequence[float]
+) -> int:
+    """The largest number of admissions that certainly fell into one span of `window_s`.
 
-    Each happened somewhere between its `began_s` and its `ended_s`. One that the span from s on
-    surely holds has s in [ended − window, began]; the answer is where most of those overlap.
+    Each admission happened between its `began_s` and its `ended_s`. A span that starts at s
+    certainly contains it if s is in [ended - window, began]. The result is the largest number of
+    these intervals that overlap.
     """
     edges: list[tuple[float, int]] = []
     for began, ended in zip(began_s, ended_s, strict=True):
         if ended - began <= window_s:
             edges.append((ended - window_s, -1))
             edges.append((began, 1))
-    edges.sort()  # at the same instant, beginnings (-1) first: the spans are closed
-    most = overlapping = 0
+    edges.sort()  # at equal instants, starts (-1) first: the intervals are closed
+    maximum = overlapping = 0
     for _, edge in edges:
         overlapping -= edge
-        most = max(most, overlapping)
-    return most
+        maximum = max(maximum, overlapping)
+    return maximum
 
 
-def most_certain_above_rate(
+def max_certain_above_rate(
     rate_per_minute: float, *, began_s: Sequence[float], ended_s: Sequence[float]
 ) -> float:
-    """The most admissions above `rate × t` that fell into one span t for sure, of any length.
+    """The largest certain excess over `rate * t` in any span t, in admissions.
 
-    A span that counts begins with one admission's `began_s` and ends with another's `ended_s`. In
-    the order of their ends, each admission adds one to every span that began no later than it. A
-    tree over the beginnings keeps the best of them: a node knows how many admissions it holds, and
-    the most of `rate × beginning + admissions from there on` among its own beginnings.
+    The worst span starts at the `began_s` of one admission and ends at the `ended_s` of another. In
+    the order of `ended_s`, each admission adds one to every span that starts no later than it. A
+    segment tree over the starts keeps the maximum: each node has its number of admissions, and the
+    largest `rate * start + admissions from there on` among its starts.
     """
     rate_per_s = rate_per_minute / 60
     beginnings = sorted(set(began_s))
     size = 1 << max(len(beginnings) - 1, 0).bit_length()
     held = [0] * (2 * size)
     best = [-math.inf] * (2 * size)
-    most = -math.inf
+    maximum = -math.inf
     for ended, began in sorted(zip(ended_s, began_s, strict=True)):
         node = size + bisect_left(beginnings, began)
         held[node] += 1
@@ -159,16 +168,16 @@ def most_certain_above_rate(
             left, right = 2 * node, 2 * node + 1
             held[node] = held[left] + held[right]
             best[node] = max(best[right], best[left] + held[right])
-        most = max(most, best[1] - rate_per_s * ended)
-    return most
+        maximum = max(maximum, best[1] - rate_per_s * ended)
+    return maximum
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the operator's listener said, in an answer that began and ended then.
+class RoomSample:
+    """A reading of the admin listener; the request lasted from `began_s` to `ended_s`.
 
-    `released_total` counts who came out of the line. Who found no line was let in on arrival and
-    is counted by the crowd: `direct_certain` surely before this sample, `direct_possible` perhaps.
+    `released_total` counts releases from the queue. Admissions on arrival are counted by the crowd:
+    `direct_certain` were before this sample, `direct_possible` includes those in flight.
     """
 
     began_s: float
@@ -183,31 +192,31 @@ class Sample:
     watermark_us: int = 0
 
 
-def most_above_rate(samples: Sequence[Sample], *, rate_per_minute: float) -> float | None:
-    """The most admissions above `rate × t` in any span between two samples; None without a span.
+def max_above_rate(samples: Sequence[RoomSample], *, rate_per_minute: float) -> float | None:
+    """The largest excess over `rate * t` between two samples, in admissions; None without a span.
 
-    A gate keeps its promise while this stays within its burst.
+    The promise holds while this is at most the burst.
     """
     rate_per_s = rate_per_minute / 60
     released, least = 0, math.inf
-    most: float | None = None
+    maximum: float | None = None
     for sample in samples:
-        # A store that lost everything counts from 0 until it is told its totals again.
+        # A store that lost its data counts from 0 until the totals are written back.
         released = max(released, sample.released_total)
         if least != math.inf:
             above = released + sample.direct_certain - rate_per_s * sample.ended_s - least
-            most = above if most is None else max(most, above)
+            maximum = above if maximum is None else max(maximum, above)
         least = min(least, released + sample.direct_possible - rate_per_s * sample.began_s)
-    return most
+    return maximum
 
 
-def most_counted_in(window_s: float, samples: Sequence[Sample]) -> int | None:
-    """The most admissions in any span of `window_s` by the gate's own count; None without a span.
+def max_counted_in_window(window_s: float, samples: Sequence[RoomSample]) -> int | None:
+    """The most admissions in a span of `window_s` by the gate's count; None without a span.
 
-    Between two samples there were at least as many as their totals differ by. A span that surely
-    holds them begins with the first sample's beginning and ends with the last one's end.
+    The difference of two totals is a lower bound of the admissions between the samples. The span
+    lasts from the start of the first sample to the end of the last one.
     """
-    released, most = 0, None
+    released, maximum = 0, None
     began_s: list[float] = []
     least: list[int] = []
     for sample in samples:
@@ -215,25 +224,25 @@ def most_counted_in(window_s: float, samples: Sequence[Sample]) -> int | None:
         first = bisect_left(began_s, sample.ended_s - window_s)
         if first < len(began_s):
             counted = released + sample.direct_certain - least[first]
-            most = counted if most is None else max(most, counted)
+            maximum = counted if maximum is None else max(maximum, counted)
         began_s.append(sample.began_s)
         least.append(released + sample.direct_possible)
-    return most
+    return maximum
 
 
-def most_above_limit(samples: Sequence[Sample]) -> int | None:
-    """The most people above `max_active` in any sample; None when there is no such limit."""
+def max_above_limit(samples: Sequence[RoomSample]) -> int | None:
+    """The largest excess over `max_active` in any sample; None without such a limit."""
     return max(
         (each.active - each.max_active for each in samples if each.max_active > 0), default=None
     )
 
 
-def deepest_fall_us(samples: Sequence[Sample]) -> int | None:
-    """How far the watermark ever stood below where it had been; None without two samples."""
+def max_watermark_fall_us(samples: Sequence[RoomSample]) -> int | None:
+    """The largest fall of the watermark, in microseconds; None without two samples."""
     if len(samples) < 2:
         return None
-    highest_us = deepest_us = 0
+    highest_us = max_fall_us = 0
     for sample in samples:
         highest_us = max(highest_us, sample.watermark_us)
-        deepest_us = max(deepest_us, highest_us - sample.watermark_us)
-    return deepest_us
+        max_fall_us = max(max_fall_us, highest_us - sample.watermark_us)
+    return max_fall_us

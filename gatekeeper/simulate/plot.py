@@ -1,4 +1,4 @@
-"""Draws a run as SVG: who came, who stood in line, who was let in. Pure text, no library."""
+"""Draws a run as SVG: visitors arrived, waiting and admitted over time. Pure text, no library."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from gatekeeper.simulate.verdict import Verdict
 _WIDTH, _HEIGHT = 960, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 24, 72, 44
 _TICKS = 5
-_MOST_TIMES = 8
-# Between two times on the axis: whole seconds, minutes or hours, whichever are few enough.
+_MAX_TICKS = 8
+# Tick distances of the time axis; the smallest with at most `_MAX_TICKS` ticks is used.
 _TIMES_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21_600, 86_400)
 _STYLE = """
 svg { color-scheme: light dark; background: #fff; }
 text { font: 13px system-ui, sans-serif; fill: #3b4540; }
 .title { font-size: 17px; font-weight: 600; }
 .grid { stroke: #e1e6e2; }
-.came, .let-in, .allowed { fill: none; stroke-width: 2; }
-.came { stroke: #2a6fb0; } .let-in { stroke: #1f7a5c; }
+.arrived, .admitted, .allowed { fill: none; stroke-width: 2; }
+.arrived { stroke: #2a6fb0; } .admitted { stroke: #1f7a5c; }
 .allowed { stroke: #9a4a12; stroke-dasharray: 5 4; stroke-width: 1.5; }
-.line { fill: #d9a33c; fill-opacity: .35; stroke: #b9801a; }
+.waiting { fill: #d9a33c; fill-opacity: .35; stroke: #b9801a; }
 @media (prefers-color-scheme: dark) {
   svg { background: #131917; } text { fill: #c5d0ca; } .grid { stroke: #2b3532; }
-  .came { stroke: #7db7ee; } .let-in { stroke: #7fd6b8; } .allowed { stroke: #f0b07a; }
+  .arrived { stroke: #7db7ee; } .admitted { stroke: #7fd6b8; } .allowed { stroke: #f0b07a; }
 }
 """
 
 
 def svg_of(verdict: Verdict, *, title: str) -> str:
-    """The curve of a run, with what the rate allowed as a dashed line."""
+    """The curves of a run; rate and burst are a dashed line."""
     points: Sequence[Point] = verdict.curve or (Point(0, 0, 0, 0),)
     end_s = max(points[-1].at_s, 1.0)
     top = _round_up(max(point.arrived for point in points) or 1)
@@ -55,9 +55,9 @@ def svg_of(verdict: Verdict, *, title: str) -> str:
             f"<style>{_STYLE}</style>",
             f'<text class="title" x="{_LEFT}" y="26">{escape(title)}</text>',
             *_grid(x, y, end_s=end_s, top=top),
-            f'<path class="line" d="{area}"/>',
-            f'<path class="came" d="{path(lambda each: each.arrived)}"/>',
-            f'<path class="let-in" d="{path(lambda each: each.admitted)}"/>',
+            f'<path class="waiting" d="{area}"/>',
+            f'<path class="arrived" d="{path(lambda each: each.arrived)}"/>',
+            f'<path class="admitted" d="{path(lambda each: each.admitted)}"/>',
             *_allowed(x, y, verdict, end_s=end_s, top=top),
             *_legend(),
             "</svg>\n",
@@ -75,8 +75,8 @@ def _grid(
             f'<text x="{_LEFT - 8}" y="{y(count) + 4:.1f}" text-anchor="end">{count:,.0f}</text>'
         )
     turned = f"translate(14 {y(top / 2):.0f}) rotate(-90)"
-    yield f'<text transform="{turned}" text-anchor="middle">people</text>'
-    every_s = next((each for each in _TIMES_S if end_s / each <= _MOST_TIMES), _TIMES_S[-1])
+    yield f'<text transform="{turned}" text-anchor="middle">visitors</text>'
+    every_s = next((each for each in _TIMES_S if end_s / each <= _MAX_TICKS), _TIMES_S[-1])
     for step in range(int(end_s / every_s) + 1):
         at_s = step * every_s
         yield (
@@ -94,7 +94,7 @@ def _allowed(
     end_s: float,
     top: int,
 ) -> Iterable[str]:
-    """Burst and rate from the first second on, as far as it is within the picture."""
+    """The line of burst plus rate, cut at the edge of the chart."""
     rate_per_s = verdict.rate_per_minute / 60
     until_s = min(end_s, (top - verdict.burst) / rate_per_s) if rate_per_s else end_s
     if until_s > 0:
@@ -106,26 +106,26 @@ def _allowed(
 def _legend() -> Iterable[str]:
     at = _LEFT
     for name, text in (
-        ("came", "arrived"),
-        ("line", "in line"),
-        ("let-in", "admitted"),
+        ("arrived", "arrived"),
+        ("waiting", "waiting"),
+        ("admitted", "admitted"),
         ("allowed", "allowed by rate and burst"),
     ):
         yield (
-            f'<path class="{name}" d="M{at} 48h24v{6 if name == "line" else 0}h-24z"/>'
+            f'<path class="{name}" d="M{at} 48h24v{6 if name == "waiting" else 0}h-24z"/>'
             f'<text x="{at + 32}" y="53">{text}</text>'
         )
         at += 56 + 8 * len(text)
 
 
 def _round_up(count: int) -> int:
-    """The next number that divides well into ticks."""
+    """The next number that divides evenly into ticks."""
     step = 10 ** max(int(math.log10(count)), 0) / 2
     return max(int(math.ceil(count / step) * step), _TICKS)
 
 
 def _time(at_s: float, *, unit_s: float) -> str:
-    """In the unit in which all ticks of `unit_s` are whole."""
+    """A label in the unit in which all ticks of `unit_s` are whole."""
     if unit_s < 60:
         return f"{at_s:g} s"
     return f"{at_s / 60:g} min" if unit_s < 3600 else f"{at_s / 3600:g} h"

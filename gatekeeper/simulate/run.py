@@ -1,4 +1,4 @@
-"""`gatekeeper simulate`: a crowd against a gate that runs, and a verdict as text, JSON and SVG."""
+"""Runs `gatekeeper simulate`: the crowd, then the verdict as text or JSON and as SVG."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _HELD, _BROKEN = 0, 1
 async def simulate(plan: CrowdPlan, *, as_json: bool = False, plot: Path | None = None) -> int:
     """Run `plan`; the verdict goes to standard output, progress to standard error.
 
-    SIGINT or SIGTERM ends the run early, with the verdict on what was seen so far; a second one
-    ends the program. Returns the exit status: 0 when every tested promise held, 1 when not. Raises
-    GatekeeperError when no gate answers, or when the picture cannot be written.
+    SIGINT or SIGTERM ends the run early, with a verdict on what was observed so far; a second
+    signal ends the program. Returns the exit status: 0 when every tested promise held, else 1.
+    Raises GatekeeperError when no gate responds, or when the SVG file cannot be written.
     """
     if plot is not None:
-        _write(plot, "", mode="a")  # better told now than after the run
-    with LiveReport(sys.stderr) as report, _signalled() as ended:
+        _write(plot, "", mode="a")  # fail before the run, not after it
+    with LiveReport(sys.stderr) as report, _end_on_signal() as ended:
         verdict = await run_crowd(plan, on_progress=report, ended=ended)
-    told = json.dumps(verdict.to_json(), indent=2) if as_json else text_of(verdict)
-    print(told, flush=True)  # noqa: T201  this is what the command is for
+    output = json.dumps(verdict.to_json(), indent=2) if as_json else text_of(verdict)
+    print(output, flush=True)  # noqa: T201  the output of the command
     if plot is not None:
         _write(plot, svg_of(verdict, title=f"{plan.visitors:,} visitors, {plan.profile}"))
     return _HELD if verdict.ok else _BROKEN
 
 
 @contextmanager
-def _signalled() -> Iterator[asyncio.Event]:
-    """Set by the first signal that asks to end; the next one does what it does otherwise."""
+def _end_on_signal() -> Iterator[asyncio.Event]:
+    """An event set by the first SIGINT or SIGTERM; the next one has its default effect."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
 

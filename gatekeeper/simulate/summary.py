@@ -1,5 +1,8 @@
-"""Tells people how a run goes and how it ended. On a terminal the figures stand still and change;
-elsewhere there is a plain line every few seconds, for logs."""
+"""Shows the progress and the verdict of a run to people.
+
+On a terminal the figures are updated in place. Elsewhere one plain line is printed every few
+seconds, for logs.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from gatekeeper.simulate.observer import Progress
 from gatekeeper.simulate.verdict import Verdict
 
 _LINE_EVERY_S = 5.0
-_MOST_LINES = 20  # of violations
+_MAX_LINES = 20  # of violations, in the text
 _MARKS = {True: "held", False: "BROKEN", None: "not judged"}
 
 Render = Callable[[Progress], RenderableType]
 
 
 class LiveReport:
-    """Shows each `Progress` it is called with, on `stream`; a context."""
+    """A context manager that shows each `Progress` it is called with on `stream`."""
 
     def __init__(self, stream: TextIO, *, render: Render | None = None) -> None:
         self._console = Console(file=stream, highlight=False)
@@ -56,13 +59,13 @@ def line(progress: Progress) -> str:
     return (
         f"{progress.elapsed_s:.0f} s: {progress.arrived} arrived, {progress.waiting} waiting, "
         f"{progress.admitted} admitted at {progress.rate_per_minute:.0f}/min, "
-        f"{progress.inversions} out of order, {progress.failed} failed, "
+        f"{progress.inversions} inversions, {progress.failed} failed, "
         f"{progress.requests_per_s:.0f} requests/s"
     )
 
 
 def figures(progress: Progress) -> Table:
-    """The same as a table for a terminal."""
+    """The same figures as a table for a terminal."""
     table = Table.grid(padding=(0, 3))
     table.add_column(justify="right", style="bold", min_width=8)
     table.add_column(style="dim")
@@ -70,10 +73,13 @@ def figures(progress: Progress) -> Table:
         (f"{progress.arrived:,}", "arrived"),
         (f"{progress.waiting:,}", "waiting"),
         (f"{progress.admitted:,}", "admitted"),
-        (f"{progress.rate_per_minute:,.0f}", f"a minute, of {progress.told_rate_per_minute:g}"),
-        (f"{progress.inversions:,}", "answers out of order"),
+        (
+            f"{progress.rate_per_minute:,.0f}",
+            f"admissions/min, of {progress.reported_rate_per_minute:g}",
+        ),
+        (f"{progress.inversions:,}", "inversions"),
         (f"{progress.failed:,}", "requests failed"),
-        (f"{progress.requests_per_s:,.0f}", "requests a second"),
+        (f"{progress.requests_per_s:,.0f}", "requests/s"),
         (f"{progress.elapsed_s:,.0f}", "seconds"),
     ):
         table.add_row(value, text)
@@ -81,49 +87,52 @@ def figures(progress: Progress) -> Table:
 
 
 def text_of(verdict: Verdict) -> str:
-    """The verdict for people."""
-    told = verdict.figures
+    """The verdict as text."""
+    report = verdict.figures
     lines = [f"{_MARKS[each.held]:>10}  {each.name}: {each.detail}" for each in verdict.promises]
     lines += [f"{'PROBLEM':>10}  {problem}" for problem in verdict.problems]
-    for each in verdict.violations[:_MOST_LINES]:
+    for each in verdict.violations[:_MAX_LINES]:
         lines.append(f"{each.at_s:>8.1f} s  visitor {each.visitor} {each.what}")
-    if (more := len(verdict.violations) - _MOST_LINES) > 0:
-        lines.append(f"{'':>10}  and {more} more, at least")
+    if (more := len(verdict.violations) - _MAX_LINES) > 0:
+        lines.append(f"{'':>10}  and at least {more} more")
     lines.append("")
     lines.append(
-        f"{told['arrived']} arrived, {told['admitted']} admitted ({told['admitted_at_once']} at "
-        f"once), {told['still_waiting']} still waiting after {told['elapsed_s']:.1f} s"
+        f"visitors: {report['arrived']:,} arrived, {report['admitted']:,} admitted "
+        f"({report['admitted_at_once']:,} on arrival), {report['still_waiting']:,} still waiting "
+        f"after {report['elapsed_s']:.1f} s"
     )
-    if wait := told["wait_s"]:
-        lines.append(f"waits: median {wait['p50']:.1f} s, 99 % within {wait['p99']:.1f} s")
-    if error := told["eta_error_s"]:
+    if wait := report["wait_s"]:
+        lines.append(f"wait: p50 {wait['p50']:.1f} s, p99 {wait['p99']:.1f} s")
+    if error := report["eta_error_s"]:
         lines.append(
-            f"let in later than first told: median {error['p50']:+.1f} s, 99 % within "
-            f"{error['p99']:+.1f} s, the earliest {error['min']:+.1f} s"
+            f"admitted later than estimated: p50 {error['p50']:+.1f} s, p99 {error['p99']:+.1f} s, "
+            f"min {error['min']:+.1f} s"
         )
-    if soon := told["let_in_after_release_s"]:
+    if delay := report["let_in_after_release_s"]:
         lines.append(
-            f"near the front, let in after the release: median {soon['p50']:.2f} s, 99 % within "
-            f"{soon['p99']:.2f} s, the last {soon['max']:.2f} s"
+            f"release to admission near the front: p50 {delay['p50']:.2f} s, "
+            f"p99 {delay['p99']:.2f} s, max {delay['max']:.2f} s"
         )
-    if polls := told["polls_per_visitor"]:
+    if polls := report["polls_per_visitor"]:
         lines.append(
-            f"asked: {polls['mean']:.1f} times by each who waited, "
-            f"{polls['at_a_fixed_5_s']:.1f} times at a fixed 5 s"
+            f"polls per waiting visitor: {polls['mean']:.1f}, "
+            f"{polls['at_a_fixed_5_s']:.1f} at a fixed interval of 5 s"
         )
     lines.append(
-        f"{told['requests']} requests at {told['requests_per_s']:.0f}/s, answered "
-        f"{_within(told['answer_s'])}; the crowd asked late by {_within(told['crowd_late_s'])}, "
-        "which waits and delays leave out"
+        f"requests: {report['requests']:,} at {report['requests_per_s']:.0f}/s, response time "
+        f"{_p99(report['answer_s'])}"
     )
-    if told["failures"]:
-        failures = ", ".join(f"{count} × {name}" for name, count in told["failures"].items())
-        lines.append(f"failed: {failures}")
-    lines.append("ok: every promise that was tested held" if verdict.ok else "NOT OK")
+    lines.append(
+        f"the crowd sent late by {_p99(report['crowd_late_s'])}; waits and delays exclude this"
+    )
+    if report["failures"]:
+        failures = ", ".join(f"{count} × {name}" for name, count in report["failures"].items())
+        lines.append(f"failed requests: {failures}")
+    lines.append("OK: every tested promise held" if verdict.ok else "NOT OK")
     return "\n".join(lines)
 
 
-def _within(spread_s: dict[str, float] | None) -> str:
+def _p99(spread_s: dict[str, float] | None) -> str:
     if spread_s is None:
-        return "too few to measure"
-    return f"at most {spread_s['p99'] * 1000:.0f} ms in 99 %"
+        return "an unknown time (too few requests)"
+    return f"p99 {spread_s['p99'] * 1000:.0f} ms"

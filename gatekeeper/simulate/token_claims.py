@@ -1,7 +1,7 @@
-"""What a token says of itself, read without its key, and what a liar would make of it.
+"""Reads tokens without their key, and builds forged tokens from them.
 
-Rules. No I/O. Nothing here can tell a genuine token from a forged one, which is the point: only
-the gate can, and it must refuse every one that `forgeries` makes.
+Rules. No I/O. Nothing here can tell a genuine token from a forged one: only the gate can, and it
+must refuse every token that `forgeries` makes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import cycle
 from typing import Any
 
 TICKET, PASS = "ticket+jwt", "pass+jwt"
-_AN_HOUR_S = 3600
+_HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Claims:
 
 
 def claims_of(raw: str) -> Claims | None:
-    """The claims of `raw`, or None when it is no token of a gate."""
+    """The claims of `raw`, or None when it is not a token of a gate."""
     parts = raw.split(".")
     if len(parts) != 3:
         return None
@@ -42,15 +42,20 @@ def claims_of(raw: str) -> Claims | None:
 
 
 def forgeries(ticket: str, other: str) -> Iterator[str]:
-    """Lies about the holder of `ticket`, for ever: earlier, signed anew, unsigned, taken for a
-    pass, with the content of `other` (someone else's genuine ticket), and cut short."""
+    """Forged versions of `ticket`, in an endless cycle.
+
+    An earlier arrival, signed with another key, unsigned, a pass instead of a ticket, the content
+    of `other` (another visitor's genuine ticket), and cut short.
+    """
     header, payload, signature = ticket.split(".")
-    said, claimed = _json_of(header), _json_of(payload)
-    earlier = _text_of(claimed | {"arr": int(claimed.get("arr", 0)) - _AN_HOUR_S * 1_000_000})
-    unsigned = _text_of({"typ": said.get("typ"), "alg": "none"})
-    as_pass = _text_of(said | {"typ": PASS})
-    until = claimed.get("exp", 0) + _AN_HOUR_S
-    admitted = _text_of(claimed | {"exp": until, "end": until})
+    header_claims, payload_claims = _json_of(header), _json_of(payload)
+    earlier = _text_of(
+        payload_claims | {"arr": int(payload_claims.get("arr", 0)) - _HOUR_S * 1_000_000}
+    )
+    unsigned = _text_of({"typ": header_claims.get("typ"), "alg": "none"})
+    as_pass = _text_of(header_claims | {"typ": PASS})
+    until = payload_claims.get("exp", 0) + _HOUR_S
+    admitted = _text_of(payload_claims | {"exp": until, "end": until})
     content_of_other = ".".join(other.split(".")[:2])
     return cycle(
         (

@@ -1,6 +1,15 @@
-"""The verdict on a run: each promise held, broken or not judged, and the figures behind it.
+"""The verdict on a run: each promise held, broken or not judged, and the figures of the run.
 
-A run is `ok` when no promise was broken and nothing kept the crowd from judging.
+A run is `ok` when no promise was broken and no problem kept the crowd from judging.
+
+order          first come, first served among visitors that are present
+release delay  a visitor near the front is admitted within 2 s of the release
+rate           admissions never exceed rate and burst, in any span
+max_active     never more active visitors than max_active
+watermark      the watermark never falls
+places         a visitor that keeps polling keeps the place
+sessions       an admitted visitor stays admitted
+forged tokens  no forged, swapped or spent token is accepted
 """
 
 from __future__ import annotations
@@ -12,26 +21,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gatekeeper.simulate.judge import (
-    deepest_fall_us,
-    most_above_limit,
-    most_above_rate,
-    most_certain_above_rate,
-    most_certain_in,
-    most_counted_in,
+    max_above_limit,
+    max_above_rate,
+    max_certain_above_rate,
+    max_certain_in_window,
+    max_counted_in_window,
+    max_watermark_fall_us,
 )
-from gatekeeper.simulate.observer import Point, Violation, Witness
+from gatekeeper.simulate.observer import Observer, Point, Violation
 from gatekeeper.simulate.plan import CrowdPlan
-from gatekeeper.simulate.promptness import WITHIN_S
+from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 
-PROMPT = "whoever is near the front is let in within 2 s of the release"
-NO_LIE_COUNTS = "no forged, swapped or spent token counts"
+ORDER = "order"
+RELEASE_DELAY = "release delay"
+RATE = "rate"
+MAX_ACTIVE = "max_active"
+WATERMARK = "watermark"
+PLACES = "places"
+SESSIONS = "sessions"
+FORGED_TOKENS = "forged tokens"
 _WINDOW_S = 60.0
-_FIXED_INTERVAL_S = 5.0  # what a page without any policy asks at
+_FIXED_INTERVAL_S = 5.0  # a fixed poll interval, for comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`held` is None when this run could not show it either way."""
+    """One promise; `held` is None when this run could not judge it."""
 
     name: str
     held: bool | None
@@ -42,7 +57,7 @@ class Promise:
 class Verdict:
     promises: tuple[Promise, ...]
     problems: tuple[str, ...]
-    violations: tuple[Violation, ...]  # one by one, the first of them
+    violations: tuple[Violation, ...]  # the first ones
     figures: dict[str, Any]
     curve: tuple[Point, ...]
     rate_per_minute: float
@@ -63,217 +78,214 @@ class Verdict:
 
 
 def verdict_of(
-    witness: Witness, plan: CrowdPlan, *, problems: Sequence[str], elapsed_s: float
+    observer: Observer, plan: CrowdPlan, *, problems: Sequence[str], elapsed_s: float
 ) -> Verdict:
-    """Judge a run that is over."""
-    rate = _rate_per_minute(witness, plan)
+    """The verdict on a finished run."""
+    rate = _rate_per_minute(observer, plan)
     found = list(problems)
-    if witness.arrived == 0:
-        found.append("nobody arrived")
-    if witness.unreadable:
-        found.append(f"{witness.unreadable} visitors were given no token that says when they came")
+    if observer.arrived == 0:
+        found.append("no visitor arrived")
+    if observer.unreadable_tokens:
+        found.append(f"{observer.unreadable_tokens:,} visitors received no token with an arrival")
     return Verdict(
         promises=(
-            _order(witness),
-            _prompt(witness),
-            _rate(witness, plan, rate_per_minute=rate),
-            _max_active(witness),
-            _watermark(witness),
-            _places(witness),
-            _inside(witness),
-            _lies(witness),
+            _order_promise(observer),
+            _release_delay_promise(observer),
+            _rate_promise(observer, plan, rate_per_minute=rate),
+            _max_active_promise(observer),
+            _watermark_promise(observer),
+            _places_promise(observer),
+            _sessions_promise(observer),
+            _forged_tokens_promise(observer),
         ),
         problems=tuple(found),
-        violations=tuple(witness.violations),
-        figures=_figures(witness, rate_per_minute=rate, elapsed_s=elapsed_s),
-        curve=tuple(witness.curve),
+        violations=tuple(observer.violations),
+        figures=_figures(observer, rate_per_minute=rate, elapsed_s=elapsed_s),
+        curve=tuple(observer.curve),
         rate_per_minute=rate,
         burst=plan.burst,
     )
 
 
-def _rate_per_minute(witness: Witness, plan: CrowdPlan) -> float:
-    """What the plan says; else the highest that the gate itself told anyone."""
+def _rate_per_minute(observer: Observer, plan: CrowdPlan) -> float:
+    """The rate of the plan, or the highest rate that the gate reported."""
     if plan.rate_per_minute is not None:
         return plan.rate_per_minute
-    told = [sample.rate_per_minute for sample in witness.samples]
-    return max([witness.told_rate_per_minute, *told])
+    reported = [sample.rate_per_minute for sample in observer.samples]
+    return max([observer.reported_rate_per_minute, *reported])
 
 
-def _order(witness: Witness) -> Promise:
-    order, name = witness.order, "first come, first served"
+def _order_promise(observer: Observer) -> Promise:
+    order = observer.order
+    if not order.inversions and (not order.responses_judged or not observer.admitted):
+        return Promise(ORDER, None, "no visitor waited while others were admitted")
+    detail = f"{order.inversions:,} inversions in {order.responses_judged:,} waiting responses"
     if order.inversions:
-        worst = order.examples[0]
-        early_s = (worst.admitted_arrival_us - worst.waiting_arrival_us) / 1e6
-        return Promise(
-            name,
-            False,
-            f"{order.inversions} answers told {order.overtaken} visitors to wait after someone "
-            f"who came later was in; the first by {early_s:.3f} s",
-        )
-    if not order.answers_judged or not witness.admitted:
-        return Promise(name, None, "nobody waited while others were let in")
-    return Promise(name, True, f"no inversion in {order.answers_judged} answers that said to wait")
+        first = order.examples[0]
+        early_s = (first.admitted_arrival_us - first.waiting_arrival_us) / 1e6
+        detail += f"; {order.overtaken:,} visitors overtaken, the first by {early_s:.3f} s"
+    return Promise(ORDER, not order.inversions, detail)
 
 
-def _prompt(witness: Witness) -> Promise:
-    name, prompt = PROMPT, witness.promptness
-    if not prompt.proven_s:
-        return Promise(name, None, "nobody near the front waited to be let in")
-    late = sum(each_s > WITHIN_S for each_s in prompt.proven_s)
-    seen = _spread(prompt.delays_s)
-    assert seen is not None
+def _release_delay_promise(observer: Observer) -> Promise:
+    delays = observer.release_delays
+    if not delays.certain_s:
+        return Promise(RELEASE_DELAY, None, "no visitor waited near the front")
+    late = sum(each_s > MAX_RELEASE_DELAY_S for each_s in delays.certain_s)
+    observed = _spread(delays.delays_s)
+    assert observed is not None
     return Promise(
-        name,
+        RELEASE_DELAY,
         not late,
-        f"{late} of {len(prompt.proven_s)} later; as they saw it 99 % within {seen['p99']:.2f} s, "
-        f"the last after {seen['max']:.2f} s; at most {max(prompt.proven_s):.2f} s the gate's for "
-        "sure",
+        f"{late:,} of {len(delays.certain_s):,} visitors near the front admitted more than "
+        f"{MAX_RELEASE_DELAY_S:g} s after release; p99 {observed['p99']:.2f} s, "
+        f"max {observed['max']:.2f} s, certainly the gate's: max {max(delays.certain_s):.2f} s",
     )
 
 
-def _rate(witness: Witness, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
-    name = "never above rate and burst"
+def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
     allowed = plan.burst + plan.granted
-    if not witness.admitted and len(witness.samples) < 2:
-        return Promise(name, None, "nobody was admitted")
-    above, counted = _above_rate(witness, rate_per_minute=rate_per_minute)
-    in_a_minute, most = _most_in_a_minute(witness), math.floor(rate_per_minute) + allowed
-    by = "own count and its answers" if counted else "answers"
+    if not observer.admitted and len(observer.samples) < 2:
+        return Promise(RATE, None, "no visitor was admitted")
+    excess, has_counts = _max_above_rate(observer, rate_per_minute=rate_per_minute)
+    in_a_minute = _max_in_a_minute(observer)
+    allowed_in_a_minute = math.floor(rate_per_minute) + allowed
+    source = "the gate's counts and responses" if has_counts else "responses"
     return Promise(
-        name,
-        above <= allowed and in_a_minute <= most,
-        f"at most {in_a_minute} in any minute, {most} allowed; in any span at most "
-        f"{max(above, 0):.1f} above {rate_per_minute:g}/min × time, {allowed} allowed; "
-        f"by the gate's {by}",
+        RATE,
+        excess <= allowed and in_a_minute <= allowed_in_a_minute,
+        f"at most {in_a_minute:,} admissions in any minute, {allowed_in_a_minute:,} allowed; "
+        f"at most {max(excess, 0):.1f} above {rate_per_minute:g}/min in any span, "
+        f"{allowed:,} allowed; by {source}",
     )
 
 
-def _above_rate(witness: Witness, *, rate_per_minute: float) -> tuple[float, bool]:
-    """The most that either kind of evidence proves, and whether the gate's own count is there.
+def _max_above_rate(observer: Observer, *, rate_per_minute: float) -> tuple[float, bool]:
+    """The larger excess by either kind of evidence, and whether the gate's counts were available.
 
-    Its count is the finer one, and its answers show what a wrong count would hide.
+    The gate's counts are finer. The responses show what a wrong count would hide.
     """
-    counted = most_above_rate(witness.samples, rate_per_minute=rate_per_minute)
-    told = most_certain_above_rate(
-        rate_per_minute, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
+    counted = max_above_rate(observer.samples, rate_per_minute=rate_per_minute)
+    observed = max_certain_above_rate(
+        rate_per_minute, began_s=observer.admitted_began_s, ended_s=observer.admitted_ended_s
     )
-    return max(told, -math.inf if counted is None else counted), counted is not None
+    return max(observed, -math.inf if counted is None else counted), counted is not None
 
 
-def _most_in_a_minute(witness: Witness) -> int:
-    told = most_certain_in(
-        _WINDOW_S, began_s=witness.admitted_began_s, ended_s=witness.admitted_ended_s
+def _max_in_a_minute(observer: Observer) -> int:
+    observed = max_certain_in_window(
+        _WINDOW_S, began_s=observer.admitted_began_s, ended_s=observer.admitted_ended_s
     )
-    return max(told, most_counted_in(_WINDOW_S, witness.samples) or 0)
+    return max(observed, max_counted_in_window(_WINDOW_S, observer.samples) or 0)
 
 
-def _max_active(witness: Witness) -> Promise:
-    name = "never more than max_active inside"
-    above = most_above_limit(witness.samples)
-    if above is None:
-        why = "there is no limit" if witness.samples else "needs the operator's listener"
-        return Promise(name, None, why)
-    limit = witness.samples[-1].max_active
-    return Promise(name, above <= 0, f"at most {limit + above} inside, {limit} allowed")
+def _max_active_promise(observer: Observer) -> Promise:
+    excess = max_above_limit(observer.samples)
+    if excess is None:
+        reason = "max_active is not set" if observer.samples else "needs --admin"
+        return Promise(MAX_ACTIVE, None, reason)
+    limit = observer.samples[-1].max_active
+    detail = f"at most {limit + excess:,} active, {limit:,} allowed"
+    return Promise(MAX_ACTIVE, excess <= 0, detail)
 
 
-def _watermark(witness: Witness) -> Promise:
-    name = "the watermark never falls"
-    fall_us = deepest_fall_us(witness.samples)
+def _watermark_promise(observer: Observer) -> Promise:
+    fall_us = max_watermark_fall_us(observer.samples)
     if fall_us is None:
-        return Promise(name, None, "needs the operator's listener")
-    looks = f"looked at {len(witness.samples)} times"
+        return Promise(WATERMARK, None, "needs --admin")
+    samples = f"in {len(observer.samples):,} samples"
     if fall_us:
-        return Promise(name, False, f"{looks}, it fell by up to {fall_us / 1e6:.3f} s")
-    return Promise(name, True, looks)
+        return Promise(WATERMARK, False, f"fell by up to {fall_us / 1e6:.3f} s {samples}")
+    return Promise(WATERMARK, True, f"never fell {samples}")
 
 
-def _places(witness: Witness) -> Promise:
-    lost, moved = witness.places_lost, witness.places_moved
-    name = "nobody who stays loses the place"
-    if not witness.order.answers_judged:
-        return Promise(name, None, "nobody waited")
-    if lost or moved:
-        return Promise(name, False, f"{lost} lost it, {moved} were given another")
-    return Promise(name, True, "every place was kept")
+def _places_promise(observer: Observer) -> Promise:
+    lost, moved = observer.places_lost, observer.places_moved
+    if not observer.order.responses_judged:
+        return Promise(PLACES, None, "no visitor waited")
+    return Promise(PLACES, not (lost or moved), f"{lost:,} lost, {moved:,} changed")
 
 
-def _inside(witness: Witness) -> Promise:
-    name = "whoever is in stays in"
-    if not witness.visits and not witness.turned_back:
-        return Promise(name, None, "nobody went in")
-    if witness.turned_back:
-        return Promise(name, False, f"{witness.turned_back} admitted visitors were told to wait")
-    return Promise(name, True, f"{witness.visits} requests of admitted visitors got through")
+def _sessions_promise(observer: Observer) -> Promise:
+    if not observer.visits and not observer.sent_back:
+        return Promise(SESSIONS, None, "no admitted visitor sent a request")
+    return Promise(
+        SESSIONS,
+        not observer.sent_back,
+        f"{observer.visits:,} requests of admitted visitors forwarded, "
+        f"{observer.sent_back:,} received a waiting response",
+    )
 
 
-def _lies(witness: Witness) -> Promise:
-    lies, name = witness.lies, NO_LIE_COUNTS
-    if not lies.told:
-        return Promise(name, None, "nobody tried")
-    if lies.believed:
-        return Promise(name, False, f"{lies.believed} of {lies.told}: {lies.examples[0]}")
-    return Promise(name, True, f"{lies.told} refused")
+def _forged_tokens_promise(observer: Observer) -> Promise:
+    forged = observer.forged_tokens
+    if not forged.tried:
+        return Promise(FORGED_TOKENS, None, "none were sent")
+    detail = f"{forged.accepted:,} of {forged.tried:,} accepted"
+    if forged.accepted:
+        detail += f"; the first: {forged.examples[0]}"
+    return Promise(FORGED_TOKENS, not forged.accepted, detail)
 
 
-def _figures(witness: Witness, *, rate_per_minute: float, elapsed_s: float) -> dict[str, Any]:
+def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) -> dict[str, Any]:
     released = (
-        witness.samples[-1].released_total - witness.samples[0].released_total
-        if witness.samples
+        observer.samples[-1].released_total - observer.samples[0].released_total
+        if observer.samples
         else None
     )
     return {
         "elapsed_s": round(elapsed_s, 3),
-        "arrived": witness.arrived,
-        "admitted": witness.admitted,
-        "admitted_at_once": witness.admitted_at_once,
-        "still_waiting": witness.waiting,
-        "kinds": dict(sorted(witness.kinds.items())),
-        "requests": witness.requests,
-        "requests_per_s": round(witness.requests / max(elapsed_s, 1e-9), 1),
-        "failures": dict(witness.failures.most_common()),
+        "arrived": observer.arrived,
+        "admitted": observer.admitted,
+        "admitted_at_once": observer.admitted_at_once,
+        "still_waiting": observer.waiting,
+        "kinds": dict(sorted(observer.kinds.items())),
+        "requests": observer.requests,
+        "requests_per_s": round(observer.requests / max(elapsed_s, 1e-9), 1),
+        "failures": dict(observer.failures.most_common()),
         "rate_per_minute": rate_per_minute,
-        "most_admitted_in_60_s": _most_in_a_minute(witness),
-        "most_above_rate": round(_above_rate(witness, rate_per_minute=rate_per_minute)[0], 2)
-        if witness.admitted
+        "most_admitted_in_60_s": _max_in_a_minute(observer),
+        "most_above_rate": round(_max_above_rate(observer, rate_per_minute=rate_per_minute)[0], 2)
+        if observer.admitted
         else None,
         "released": released,
-        "most_inside": max((each.active for each in witness.samples), default=None),
-        "wait_s": _spread(witness.waits_s),
-        "near_front": len(witness.promptness.delays_s),
-        "let_in_after_release_s": _spread(witness.promptness.delays_s),
-        "let_in_after_release_by_the_gate_s": _spread(witness.promptness.proven_s),
-        "eta_error_s": _spread(witness.eta_errors_s),
+        "most_inside": max((each.active for each in observer.samples), default=None),
+        "wait_s": _spread(observer.waits_s),
+        "near_front": len(observer.release_delays.delays_s),
+        "let_in_after_release_s": _spread(observer.release_delays.delays_s),
+        "gate_delay_after_release_s": _spread(observer.release_delays.certain_s),
+        "eta_error_s": _spread(observer.eta_errors_s),
         "eta_error_share": _spread(
             [
-                error / max(told, 1.0)
-                for error, told in zip(witness.eta_errors_s, witness.eta_told_s, strict=True)
+                error / max(reported, 1.0)
+                for error, reported in zip(
+                    observer.eta_errors_s, observer.reported_eta_s, strict=True
+                )
             ]
         ),
-        "polls_per_visitor": _polls(witness),
-        "answers_judged": witness.order.answers_judged,
-        "answers_excused": witness.order.answers_excused,
-        "inversions": witness.order.inversions,
-        "lies": witness.lies.told,
-        "answer_s": _spread(witness.answers_s),
-        "crowd_late_s": _spread(witness.late_s),
+        "polls_per_visitor": _poll_figures(observer),
+        "answers_judged": observer.order.responses_judged,
+        "answers_excused": observer.order.responses_excused,
+        "inversions": observer.order.inversions,
+        "forged_tokens": observer.forged_tokens.tried,
+        "answer_s": _spread(observer.response_times_s),
+        "crowd_late_s": _spread(observer.client_delay_s),
     }
 
 
-def _polls(witness: Witness) -> dict[str, float] | None:
-    """How often those who waited had to ask, and how often a fixed interval would have had them."""
-    if not witness.polls:
+def _poll_figures(observer: Observer) -> dict[str, float] | None:
+    """Polls per waiting visitor, and how many a fixed interval would have caused."""
+    if not observer.polls:
         return None
-    fixed = sum(math.ceil(wait_s / _FIXED_INTERVAL_S) for wait_s in witness.polled_s)
+    fixed = sum(math.ceil(wait_s / _FIXED_INTERVAL_S) for wait_s in observer.polled_s)
     return {
-        "mean": round(statistics.fmean(witness.polls), 2),
-        "at_a_fixed_5_s": round(fixed / len(witness.polls), 2),
+        "mean": round(statistics.fmean(observer.polls), 2),
+        "at_a_fixed_5_s": round(fixed / len(observer.polls), 2),
     }
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    """Median, 99th percentile and ends; None of nothing."""
+    """Minimum, median, 99th percentile and maximum; None without values."""
     if not values:
         return None
     ordered = sorted(values)

@@ -1,8 +1,8 @@
-"""One simulated visitor: what they ask next, and what an answer makes of them.
+"""One simulated visitor: the next action, and what a response changes.
 
-Rules. No I/O and no clock. A visitor has at most one request under way. `hear` takes what the
-answer said and returns after how many seconds the visitor asks again, None when they are done; the
-question itself stands in `next`.
+Rules. No I/O and no clock. A visitor has at most one request in flight. `apply_response` takes the
+parsed response and returns the pause until the next request, or None when the visitor is done; the
+action of that request is `next`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from random import Random
 
-from gatekeeper.simulate.gate_answer import Answer, Said, Token
+from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import Place
 from gatekeeper.simulate.plan import CrowdPlan
 
-_JITTER = (0.85, 1.15)  # as the waiting page does
-_PAGE_FIRST_POLL_S = 2.0  # likewise: the first poll shows that the cookie is kept
-_WILD_S = (0.1, 1.0)
+_JITTER = (0.85, 1.15)  # as on the waiting page
+_PAGE_FIRST_POLL_S = 2.0  # as on the waiting page: the first poll confirms the visitor
+_REFRESHER_INTERVAL_S = (0.1, 1.0)
 _RETRY_S = 2.0
-_PATIENCE = 5  # failed attempts in a row before somebody goes home
-_MOST_POLLS_BEFORE_ACTING = 3
+_MAX_FAILURES = 5  # failed requests in a row after which a visitor gives up
+_MAX_POLLS_BEFORE_ACTION = 3
 
 
-class Kind(StrEnum):
+class VisitorKind(StrEnum):
     PATIENT = "patient"
     LEAVER = "leaver"
     RETURNER = "returner"
@@ -33,46 +33,46 @@ class Kind(StrEnum):
     JUMPER = "jumper"
 
 
-class Ask(Enum):
+class Action(Enum):
     ARRIVE = auto()
     POLL = auto()
     VISIT = auto()
     LEAVE = auto()
-    LIE_TO_STATUS = auto()
-    LIE_TO_SITE = auto()
+    FORGE_POLL = auto()
+    FORGE_VISIT = auto()
     REPLAY = auto()
 
 
-LIES = frozenset({Ask.LIE_TO_STATUS, Ask.LIE_TO_SITE})
+FORGERY_ACTIONS = frozenset({Action.FORGE_POLL, Action.FORGE_VISIT})
 
 
-class Stage(StrEnum):
-    COMING = "coming"
+class VisitorStage(StrEnum):
+    ARRIVING = "arriving"
     WAITING = "waiting"
-    AWAY = "away"
-    INSIDE = "inside"
-    GONE = "gone"
+    SILENT = "silent"
+    ADMITTED = "admitted"
+    DONE = "done"
 
 
 @dataclass(slots=True)
 class Visitor:
-    """The state of one visitor; `act_after` polls they do what their kind does."""
+    """The state of one visitor. After `act_after` polls a leaver leaves, a returner goes silent."""
 
     number: int
-    kind: Kind
+    kind: VisitorKind
     browser: bool
     act_after: int
-    next: Ask = Ask.ARRIVE
-    stage: Stage = Stage.COMING
+    next_action: Action = Action.ARRIVE
+    stage: VisitorStage = VisitorStage.ARRIVING
     place: Place = field(default_factory=Place)
     token: Token | None = None
-    ticket: Token | None = None  # the first one, for those who mean to use it again
-    lies: Iterator[str] | None = None
+    ticket: Token | None = None  # the first ticket of a jumper, to be replayed at the end
+    forged_tokens: Iterator[str] | None = None
     due_s: float = 0.0
-    told_s: float = 0.0
+    poll_interval_s: float = 0.0
     arrived_s: float = 0.0
-    eta_s: float | None = None  # as first told …
-    expected_s: float = 0.0  # … and the instant that it meant
+    eta_s: float | None = None  # as first reported …
+    expected_at_s: float = 0.0  # … and the admission time that follows from it
     admitted: bool = False
     polls: int = 0
     visits: int = 0
@@ -84,96 +84,114 @@ def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:
         number=number,
         kind=_kind(plan, random.random()),
         browser=random.random() < plan.browsers,
-        act_after=random.randint(1, _MOST_POLLS_BEFORE_ACTING),
+        act_after=random.randint(1, _MAX_POLLS_BEFORE_ACTION),
     )
 
 
-def _kind(plan: CrowdPlan, drawn: float) -> Kind:
+def _kind(plan: CrowdPlan, drawn: float) -> VisitorKind:
     shares = plan.shares
     for kind, share in (
-        (Kind.LEAVER, shares.leavers),
-        (Kind.RETURNER, shares.returners),
-        (Kind.GHOST, shares.ghosts),
-        (Kind.REFRESHER, shares.refreshers),
-        (Kind.JUMPER, shares.jumpers),
+        (VisitorKind.LEAVER, shares.leavers),
+        (VisitorKind.RETURNER, shares.returners),
+        (VisitorKind.GHOST, shares.ghosts),
+        (VisitorKind.REFRESHER, shares.refreshers),
+        (VisitorKind.JUMPER, shares.jumpers),
     ):
         if drawn < share:
             return kind
         drawn -= share
-    return Kind.PATIENT
+    return VisitorKind.PATIENT
 
 
-def hear(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random) -> float | None:
-    """Seconds until the visitor asks `visitor.next`; None when they are done."""
-    again_s = _react(visitor, answer, plan=plan, random=random)
-    if again_s is None:
-        visitor.stage = Stage.GONE
-    return again_s
+def apply_response(
+    visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
+) -> float | None:
+    """Apply a response. Returns seconds until the request `visitor.next`, or None at the end."""
+    pause_s = _on_response(visitor, response, plan=plan, random=random)
+    if pause_s is None:
+        visitor.stage = VisitorStage.DONE
+    return pause_s
 
 
-def _react(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random) -> float | None:
-    if answer.said is Said.FAILED:
-        return _try_again(visitor, random)
+def _on_response(
+    visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
+) -> float | None:
+    if response.outcome is Outcome.FAILED:
+        return _on_failure(visitor, random)
     visitor.failures = 0
-    if answer.token is not None and visitor.next not in LIES:
-        visitor.token = answer.token
-    match visitor.next:
-        case Ask.ARRIVE | Ask.POLL:
-            return _stand(visitor, answer, plan=plan, random=random)
-        case Ask.LIE_TO_STATUS | Ask.LIE_TO_SITE:
-            visitor.next = Ask.POLL
-            return visitor.told_s / 2 * random.uniform(*_JITTER)
-        case Ask.VISIT:
-            return _go_on(visitor, answer, plan=plan, random=random)
-        case Ask.LEAVE:
+    if response.token is not None and visitor.next_action not in FORGERY_ACTIONS:
+        visitor.token = response.token
+    match visitor.next_action:
+        case Action.ARRIVE | Action.POLL:
+            return _on_queue_response(visitor, response, plan=plan, random=random)
+        case Action.FORGE_POLL | Action.FORGE_VISIT:
+            visitor.next_action = Action.POLL
+            return visitor.poll_interval_s / 2 * random.uniform(*_JITTER)
+        case Action.VISIT:
+            return _on_visit_response(visitor, response, plan=plan, random=random)
+        case Action.LEAVE:
             return _after_leaving(visitor, plan=plan, random=random)
-        case Ask.REPLAY:
+        case Action.REPLAY:
             return None
 
 
-def _try_again(visitor: Visitor, random: Random) -> float | None:
+def _on_failure(visitor: Visitor, random: Random) -> float | None:
     visitor.failures += 1
-    if visitor.failures >= _PATIENCE or visitor.next in {Ask.LEAVE, Ask.REPLAY}:
+    if visitor.failures >= _MAX_FAILURES or visitor.next_action in {Action.LEAVE, Action.REPLAY}:
         return None
-    if visitor.next in LIES:
-        visitor.next = Ask.POLL
+    if visitor.next_action in FORGERY_ACTIONS:
+        visitor.next_action = Action.POLL
     return _RETRY_S * visitor.failures * random.uniform(*_JITTER)
 
 
-def _stand(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random) -> float | None:
-    """Told where they stand, on arrival or by a poll."""
-    if visitor.kind is Kind.GHOST or answer.said is Said.NOTHING or visitor.token is None:
+def _on_queue_response(
+    visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
+) -> float | None:
+    """After a response to an arrival or a poll."""
+    if (
+        visitor.kind is VisitorKind.GHOST
+        or response.outcome is Outcome.NO_PLACE
+        or visitor.token is None
+    ):
         return None
-    if answer.said is not Said.WAITING:
-        visitor.stage, visitor.next = Stage.INSIDE, Ask.VISIT
+    if response.outcome is not Outcome.WAITING:
+        visitor.stage, visitor.next_action = VisitorStage.ADMITTED, Action.VISIT
         if plan.visit_requests == 0:
             return _end_visit(visitor, plan=plan, random=random)
-        return _a_moment_s(plan, random)
-    arrived = visitor.next is Ask.ARRIVE
-    visitor.stage, visitor.next, visitor.told_s = Stage.WAITING, Ask.POLL, answer.refresh_s
-    told_s = answer.refresh_s * random.uniform(*_JITTER)
-    if arrived:
-        visitor.ticket = visitor.token if visitor.kind is Kind.JUMPER else None
-        return min(told_s, _PAGE_FIRST_POLL_S) if visitor.browser else told_s
+        return _short_pause_s(plan, random)
+    is_arrival = visitor.next_action is Action.ARRIVE
+    visitor.stage, visitor.next_action, visitor.poll_interval_s = (
+        VisitorStage.WAITING,
+        Action.POLL,
+        response.poll_interval_s,
+    )
+    pause_s = response.poll_interval_s * random.uniform(*_JITTER)
+    if is_arrival:
+        visitor.ticket = visitor.token if visitor.kind is VisitorKind.JUMPER else None
+        return min(pause_s, _PAGE_FIRST_POLL_S) if visitor.browser else pause_s
     visitor.polls += 1
     match visitor.kind:
-        case Kind.REFRESHER:
-            return random.uniform(*_WILD_S)
-        case Kind.JUMPER if visitor.lies is not None:
-            visitor.next = Ask.LIE_TO_SITE if visitor.polls % 3 == 0 else Ask.LIE_TO_STATUS
-            return told_s / 2
-        case Kind.LEAVER if visitor.polls == visitor.act_after:
-            visitor.next = Ask.LEAVE
-        case Kind.RETURNER if visitor.polls == visitor.act_after:
-            visitor.stage = Stage.AWAY
+        case VisitorKind.REFRESHER:
+            return random.uniform(*_REFRESHER_INTERVAL_S)
+        case VisitorKind.JUMPER if visitor.forged_tokens is not None:
+            visitor.next_action = (
+                Action.FORGE_VISIT if visitor.polls % 3 == 0 else Action.FORGE_POLL
+            )
+            return pause_s / 2
+        case VisitorKind.LEAVER if visitor.polls == visitor.act_after:
+            visitor.next_action = Action.LEAVE
+        case VisitorKind.RETURNER if visitor.polls == visitor.act_after:
+            visitor.stage = VisitorStage.SILENT
             return plan.away_s
-    return told_s
+    return pause_s
 
 
-def _go_on(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random) -> float | None:
-    """Inside, after one more request to the site."""
-    if answer.said is Said.WAITING:
-        return None  # turned back; the crowd has noted it
+def _on_visit_response(
+    visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
+) -> float | None:
+    """After a response to a request of an admitted visitor to the site."""
+    if response.outcome is Outcome.WAITING:
+        return None  # the observer records this violation
     visitor.visits += 1
     if visitor.visits < plan.visit_requests:
         return plan.visit_s / plan.visit_requests * random.uniform(*_JITTER)
@@ -181,19 +199,23 @@ def _go_on(visitor: Visitor, answer: Answer, *, plan: CrowdPlan, random: Random)
 
 
 def _end_visit(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | None:
-    if visitor.kind is not Kind.JUMPER and random.random() < plan.stayers:
-        return None  # idles until the pass ends by itself
-    visitor.next = Ask.LEAVE
-    return _a_moment_s(plan, random)
+    if visitor.kind is not VisitorKind.JUMPER and random.random() < plan.stayers:
+        return None  # idles until the pass expires
+    visitor.next_action = Action.LEAVE
+    return _short_pause_s(plan, random)
 
 
 def _after_leaving(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | None:
     if visitor.ticket is None:
         return None
-    visitor.stage, visitor.next, visitor.token = Stage.GONE, Ask.REPLAY, visitor.ticket
-    return _a_moment_s(plan, random)
+    visitor.stage, visitor.next_action, visitor.token = (
+        VisitorStage.DONE,
+        Action.REPLAY,
+        visitor.ticket,
+    )
+    return _short_pause_s(plan, random)
 
 
-def _a_moment_s(plan: CrowdPlan, random: Random) -> float:
-    """Between one thing and the next; short when the whole visit is."""
+def _short_pause_s(plan: CrowdPlan, random: Random) -> float:
+    """A pause between two actions; shorter when the whole visit is short."""
     return random.uniform(0.1, 1.0) * min(plan.visit_s, 1.0)

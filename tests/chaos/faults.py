@@ -1,8 +1,8 @@
-"""Gates that are broken on purpose, and gates whose machine's clock is wrong.
+"""Gates with one intentional fault, and gates with a wrong clock.
 
-Rules. A check that cannot fail is none, so chaos has to find every fault; a wrong clock is none,
-and must show nowhere. A fault is a line of the gate said wrongly. The gates of such a run are the
-package copied to a folder with that line changed; nothing here changes.
+Rules. `make chaos-faults` must find every fault, which shows that the checks can fail. A wrong
+clock is not a fault and must have no effect. A fault is one changed line of the gate. The gates of
+such a run use a copy of the package with that line changed; the sources here are not touched.
 """
 
 from __future__ import annotations
@@ -15,64 +15,69 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gatekeeper
-from gatekeeper.simulate.verdict import NO_LIE_COUNTS
+from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, ORDER, RATE, WATERMARK
 
 _PACKAGE = Path(gatekeeper.__file__).parent
+_SCRIPTS = "room/scripts/"
+RELEASED_WHILE_HELD = "released while the queue was held"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`instead` of `line`, wherever it stands in `file`, which breaks a promise of the verdict, or
-    that of a hold, which only the operator can see."""
+    """`replacement` instead of `line`, everywhere in `file`.
+
+    `breaks` is the name of a promise of the verdict, or `RELEASED_WHILE_HELD`, which only the
+    admin listener shows.
+    """
 
     breaks: str
     file: str
     line: str
-    instead: str
+    replacement: str
+
+    def is_found(self, *, broken: list[str], problems: tuple[str, ...]) -> bool:
+        """Whether a run found this fault: `broken` are the names of its broken promises."""
+        if self.breaks == RELEASED_WHILE_HELD:
+            return any(RELEASED_WHILE_HELD in problem for problem in problems)
+        return self.breaks in broken
 
 
-_SCRIPTS = "room/scripts/"
-MOVED_WHILE_HELD = "released while the line was held"
-_ORDER = "first come, first served"
-_RATE = "never above rate and burst"
-_SLOTS = "never more than max_active inside"
-_WATERMARK = "the watermark never falls"
 FAULTS = {
-    "three times as many fall due": Fault(
-        _RATE, _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
+    "rate is tripled": Fault(
+        RATE, _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
     ),
     "three slots too many": Fault(
-        _SLOTS,
+        MAX_ACTIVE,
         _SCRIPTS + "_room.lua",
         "local free = max_active - ",
         "local free = 3 + max_active - ",
     ),
-    "newcomers do not look at the line": Fault(
-        _ORDER, _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then"
+    "newcomers bypass the queue": Fault(
+        ORDER, _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then"
     ),
-    "who returns goes to the end": Fault(
-        _ORDER,
+    "returning visitors go to the end": Fault(
+        ORDER,
         _SCRIPTS + "poll.lua",
         "call('ZADD', QUEUE, fmt(turn), visitor)",
         "s.last = s.last + 1 call('ZADD', QUEUE, fmt(s.last), visitor)",
     ),
-    "a loss is not recovered from": Fault(
-        _ORDER,
+    "releases do not wait for recovery": Fault(
+        ORDER,
         _SCRIPTS + "_room.lua",
         "local is_recovering = now < s.recovering_until",
         "local is_recovering = false",
     ),
-    "a held line moves on": Fault(
-        MOVED_WHILE_HELD,
+    "held queue is released": Fault(
+        RELEASED_WHILE_HELD,
         _SCRIPTS + "_room.lua",
         "if s.mode ~= 'auto' then return 'closed', 0 end",
         "",
     ),
-    "the watermark is forgotten": Fault(
-        _WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
+    "watermark is not written back": Fault(
+        WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
     ),
-    "any signature will do": Fault(
-        NO_LIE_COUNTS,
+    "signatures are not verified": Fault(
+        FORGED_TOKENS,
         "policy/tokens.py",
         "if not hmac.compare_digest(",
         "if False and not hmac.compare_digest(",
@@ -88,26 +93,26 @@ time.monotonic = lambda right=time.monotonic: right() - {by_s} / 3
 
 @contextmanager
 def environment(fault: Fault | None, *, clock_error_s: float) -> Iterator[dict[str, str]]:
-    """In which a process runs the gate with this fault, and takes its own clocks for right."""
+    """The environment variables of a process that runs the gate with this fault and clock."""
     with TemporaryDirectory(prefix="gk-fault-") as name:
         folder = Path(name)
         (folder / "sitecustomize.py").write_text(_WRONG_CLOCK.format(by_s=clock_error_s))
         if fault is not None:
-            _copy(folder, fault)
+            _copy_with(fault, folder)
         yield {"PYTHONPATH": name}
 
 
-def _copy(folder: Path, fault: Fault) -> None:
-    broken = folder / "gatekeeper"
-    shutil.copytree(_PACKAGE, broken, ignore=shutil.ignore_patterns("__pycache__"))
+def _copy_with(fault: Fault, folder: Path) -> None:
+    copy = folder / "gatekeeper"
+    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("templates", "static"):
         (folder / name).symlink_to(_PACKAGE.parent / name)
-    file = broken / fault.file
-    file.write_text(changed(file.read_text("utf-8"), fault), "utf-8")
+    file = copy / fault.file
+    file.write_text(apply_fault(file.read_text("utf-8"), fault), "utf-8")
 
 
-def changed(text: str, fault: Fault) -> str:
-    """Raises ValueError when the line is not there any more."""
+def apply_fault(text: str, fault: Fault) -> str:
+    """The text with the fault. Raises ValueError when the line does not exist."""
     if fault.line not in text:
-        raise ValueError(f"{fault.file} has no {fault.line!r}")
-    return text.replace(fault.line, fault.instead)
+        raise ValueError(f"{fault.file}: line {fault.line!r} not found")
+    return text.replace(fault.line, fault.replacement)

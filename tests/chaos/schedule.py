@@ -1,8 +1,8 @@
-"""What goes wrong in a chaos run, and when. Pure: the same seed and length, the same trouble.
+"""The disruptions of a chaos run and their times. Pure: the same seed and length, the same result.
 
-Rules. Four tracks run side by side, so that troubles of different kinds fall together, and on each
-track one trouble ends before the next begins. The last third is quiet, in which everybody who
-stayed has to get in. Instants and durations are shares of the run, bounded in seconds.
+Rules. Four tracks run side by side, so that disruptions of different kinds overlap. On each track
+one disruption ends before the next begins. The last third is quiet, so that every visitor that
+stays can be admitted. Instants and durations are shares of the run, bounded in seconds.
 """
 
 from __future__ import annotations
@@ -14,75 +14,86 @@ from random import Random
 
 QUIET_AFTER = 0.65  # of the run
 _FIRST = (0.08, 0.16)
-_LASTS, _LASTS_S = (0.02, 0.05), (0.6, 6.0)
-_GAP, _LEAST_GAP_S = (0.05, 0.12), 1.5
+_DURATION, _DURATION_S = (0.02, 0.05), (0.6, 6.0)
+_GAP, _MIN_GAP_S = (0.05, 0.12), 1.5
 
 
-class What(StrEnum):
-    """The value is how it is told."""
+class DisruptionKind(StrEnum):
+    """The value is the text shown in the log of a run."""
 
-    STORE_PAUSED = "the store is paused"
-    STORE_FLUSHED = "the store is flushed"
-    STORE_KILLED = "the store is killed and finds on its disk what it wrote last"
-    STORE_EMPTIED = "the store is killed and comes back empty"
-    EVENTS_KILLED = "NATS is killed"
-    EVENTS_PAUSED = "NATS is paused"
-    WORKER_KILLED = "a worker is killed"
-    WORKER_PAUSED = "a worker is paused"
-    GATE_KILLED = "a whole gate is killed"
-    GRANTED = "the operator grants ten"
-    HELD = "the operator holds the line"
+    STORE_PAUSED = "store paused"
+    STORE_FLUSHED = "store flushed"
+    STORE_KILLED = "store killed, restarted with its data on disk"
+    STORE_EMPTIED = "store killed, restarted empty"
+    EVENTS_KILLED = "NATS killed"
+    EVENTS_PAUSED = "NATS paused"
+    WORKER_KILLED = "worker killed"
+    WORKER_PAUSED = "worker paused"
+    GATE_KILLED = "gate killed"
+    GRANTED = "operator grants ten admissions"
+    HELD = "operator holds the queue"
 
 
-LOSSES = {What.STORE_FLUSHED, What.STORE_EMPTIED, What.STORE_KILLED}
-STORE_AWAY = LOSSES - {What.STORE_FLUSHED} | {What.STORE_PAUSED}
-# What keeps a replica from hearing the others, or has one begin that has heard nothing.
-DEAFENING = {
-    What.EVENTS_KILLED,
-    What.EVENTS_PAUSED,
-    What.WORKER_KILLED,
-    What.WORKER_PAUSED,
-    What.GATE_KILLED,
+LOSSES = {
+    DisruptionKind.STORE_FLUSHED,
+    DisruptionKind.STORE_EMPTIED,
+    DisruptionKind.STORE_KILLED,
+}
+STORE_UNREACHABLE = LOSSES - {DisruptionKind.STORE_FLUSHED} | {DisruptionKind.STORE_PAUSED}
+# After these a replica receives no events, or starts without having received any.
+ISOLATING = {
+    DisruptionKind.EVENTS_KILLED,
+    DisruptionKind.EVENTS_PAUSED,
+    DisruptionKind.WORKER_KILLED,
+    DisruptionKind.WORKER_PAUSED,
+    DisruptionKind.GATE_KILLED,
 }
 GRANT = 10
-TRACKS: tuple[tuple[What, ...], ...] = (
-    (What.STORE_PAUSED, What.STORE_FLUSHED, What.STORE_KILLED, What.STORE_EMPTIED),
-    (What.EVENTS_KILLED, What.EVENTS_PAUSED),
-    (What.WORKER_KILLED, What.WORKER_PAUSED, What.GATE_KILLED),
-    (What.GRANTED, What.HELD),
+TRACKS: tuple[tuple[DisruptionKind, ...], ...] = (
+    (
+        DisruptionKind.STORE_PAUSED,
+        DisruptionKind.STORE_FLUSHED,
+        DisruptionKind.STORE_KILLED,
+        DisruptionKind.STORE_EMPTIED,
+    ),
+    (DisruptionKind.EVENTS_KILLED, DisruptionKind.EVENTS_PAUSED),
+    (DisruptionKind.WORKER_KILLED, DisruptionKind.WORKER_PAUSED, DisruptionKind.GATE_KILLED),
+    (DisruptionKind.GRANTED, DisruptionKind.HELD),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """Begins `at_s` and lasts; `pick`, from 0 to 1, chooses among those it can happen to."""
+class Disruption:
+    """Begins at `at_s`; `pick`, from 0 to 1, selects the process it happens to."""
 
     at_s: float
-    what: What
-    lasts_s: float
+    kind: DisruptionKind
+    duration_s: float
     pick: float
 
 
-def schedule(seed: int, *, seconds: float, gates: int) -> list[Trouble]:
-    """All of one run, in the order in which they begin. An only gate is not killed whole."""
-    left_out = {What.GATE_KILLED} if gates == 1 else set()
-    troubles = [
-        trouble
+def schedule(seed: int, *, seconds: float, gates: int) -> list[Disruption]:
+    """All disruptions of one run, by start. A single gate is never killed as a whole."""
+    left_out = {DisruptionKind.GATE_KILLED} if gates == 1 else set()
+    disruptions = [
+        disruption
         for number, track in enumerate(TRACKS)
-        for trouble in _troubles(track, Random(f"{seed} {number}"), seconds=seconds)
-        if trouble.what not in left_out
+        for disruption in _disruptions_of(track, Random(f"{seed} {number}"), seconds=seconds)
+        if disruption.kind not in left_out
     ]
-    return sorted(troubles, key=lambda trouble: trouble.at_s)
+    return sorted(disruptions, key=lambda disruption: disruption.at_s)
 
 
-def _troubles(track: tuple[What, ...], random: Random, *, seconds: float) -> Iterator[Trouble]:
-    """In rounds, so that each of the track comes before one comes twice."""
+def _disruptions_of(
+    track: tuple[DisruptionKind, ...], random: Random, *, seconds: float
+) -> Iterator[Disruption]:
+    """In rounds, so that each kind of the track occurs before one occurs twice."""
     at_s = random.uniform(*_FIRST) * seconds
     while True:
-        for what in random.sample(track, len(track)):
-            least_s, most_s = _LASTS_S
-            lasts_s = min(max(random.uniform(*_LASTS) * seconds, least_s), most_s)
-            if at_s + lasts_s > QUIET_AFTER * seconds:
+        for kind in random.sample(track, len(track)):
+            min_s, max_s = _DURATION_S
+            duration_s = min(max(random.uniform(*_DURATION) * seconds, min_s), max_s)
+            if at_s + duration_s > QUIET_AFTER * seconds:
                 return
-            yield Trouble(at_s, what, lasts_s, random.random())
-            at_s += lasts_s + max(random.uniform(*_GAP) * seconds, _LEAST_GAP_S)
+            yield Disruption(at_s, kind, duration_s, random.random())
+            at_s += duration_s + max(random.uniform(*_GAP) * seconds, _MIN_GAP_S)

@@ -1,4 +1,4 @@
-"""The sample shop speaks in every way an origin can."""
+"""The sample shop has every kind of response that an origin can send."""
 
 import asyncio
 import json
@@ -31,17 +31,17 @@ async def browser(origin: RunningOrigin) -> AsyncIterator[aiohttp.ClientSession]
 
 
 async def text(browser: aiohttp.ClientSession, path: str, **headers: str) -> str:
-    async with browser.get(path, headers=headers) as answer:
-        assert answer.status == 200
-        return await answer.text()
+    async with browser.get(path, headers=headers) as response:
+        assert response.status == 200
+        return await response.text()
 
 
-async def copies_left(browser: aiohttp.ClientSession) -> dict[int, int]:
+async def stock_of(browser: aiohttp.ClientSession) -> dict[int, int]:
     stock = json.loads(await text(browser, "/api/stock"))["stock"]
     return {each["record"]: each["left"] for each in stock}
 
 
-async def test_the_page_shows_every_record_and_needs_nothing_from_elsewhere(
+async def test_page_shows_every_record_without_external_files(
     browser: aiohttp.ClientSession,
 ) -> None:
     page = await text(browser, "/")
@@ -54,7 +54,7 @@ async def test_the_page_shows_every_record_and_needs_nothing_from_elsewhere(
     assert ".sleeve" in await text(browser, "/assets/shop.css")
 
 
-async def test_the_page_shows_who_one_is_in_short(browser: aiohttp.ClientSession) -> None:
+async def test_page_shows_shortened_visitor_id(browser: aiohttp.ClientSession) -> None:
     page = await text(browser, "/", **{"X-Gatekeeper-Visitor": "Ab3dEf9hIJklmnopqrstuv"})
 
     assert "<code>Ab3dEf9h</code>" in page
@@ -62,58 +62,58 @@ async def test_the_page_shows_who_one_is_in_short(browser: aiohttp.ClientSession
     assert "No gate in front" in await text(browser, "/")
 
 
-async def test_a_visitor_id_that_is_markup_is_shown_as_text(browser: aiohttp.ClientSession) -> None:
+async def test_page_escapes_visitor_id(browser: aiohttp.ClientSession) -> None:
     assert "<b>" not in await text(browser, "/", **{"X-Gatekeeper-Visitor": "<b>me</b>"})
 
 
-async def test_a_record_goes_from_the_stock_into_the_cart(browser: aiohttp.ClientSession) -> None:
-    before = await copies_left(browser)
-    async with browser.post("/cart", data={"record": "2"}) as answer:
-        page = await answer.text()
+async def test_cart_takes_record_from_stock(browser: aiohttp.ClientSession) -> None:
+    before = await stock_of(browser)
+    async with browser.post("/cart", data={"record": "2"}) as response:
+        page = await response.text()
 
-    after = await copies_left(browser)
+    after = await stock_of(browser)
     assert before[2] - after[2] == 1
     assert before | {2: 0} == after | {2: 0}
     assert "1 record, <strong>€31</strong>" in page
 
 
-async def test_a_cart_takes_only_so_much(browser: aiohttp.ClientSession) -> None:
-    before = await copies_left(browser)
+async def test_cart_is_limited(browser: aiohttp.ClientSession) -> None:
+    before = await stock_of(browser)
     for _ in range(10):
-        async with browser.post("/cart", data={"record": "1"}) as answer:
-            assert answer.status == 200
+        async with browser.post("/cart", data={"record": "1"}) as response:
+            assert response.status == 200
 
-    assert before[1] - (await copies_left(browser))[1] == 8
+    assert before[1] - (await stock_of(browser))[1] == 8
 
 
 @pytest.mark.parametrize("record", ["0", "7", "two", "", "²"])
-async def test_a_record_that_is_not_there_is_refused(
-    browser: aiohttp.ClientSession, record: str
-) -> None:
-    async with browser.post("/cart", data={"record": record}) as answer:
-        assert answer.status == 400
+async def test_cart_unknown_record_is_400(browser: aiohttp.ClientSession, record: str) -> None:
+    async with browser.post("/cart", data={"record": record}) as response:
+        assert response.status == 400
 
 
-async def test_a_cart_cookie_of_nonsense_is_an_empty_cart(browser: aiohttp.ClientSession) -> None:
+async def test_cart_invalid_cookie_is_empty(browser: aiohttp.ClientSession) -> None:
     assert "Your cart is empty" in await text(browser, "/", Cookie="cart=x..9.²")
 
 
-@pytest.mark.parametrize(("method", "said"), [("GET", "See you soon"), ("POST", "Thanks for your")])
-async def test_leaving_ends_the_session_at_the_gate(
-    browser: aiohttp.ClientSession, method: str, said: str
+@pytest.mark.parametrize(
+    ("method", "text_shown"), [("GET", "See you soon"), ("POST", "Thanks for your")]
+)
+async def test_leave_sends_revoke_command(
+    browser: aiohttp.ClientSession, method: str, text_shown: str
 ) -> None:
-    async with browser.request(method, "/leave") as answer:
-        page = await answer.text()
+    async with browser.request(method, "/leave") as response:
+        page = await response.text()
 
-    assert answer.headers["Gatekeeper-Command"] == "revoke"
-    assert said in page
+    assert response.headers["Gatekeeper-Command"] == "revoke"
+    assert text_shown in page
 
 
-async def test_events_tell_the_stock_as_they_come(browser: aiohttp.ClientSession) -> None:
-    async with browser.get("/events") as answer:
-        assert answer.content_type == "text/event-stream"
-        first = await answer.content.readuntil(b"\n\n")
-        second = await answer.content.readuntil(b"\n\n")
+async def test_events_stream_the_stock(browser: aiohttp.ClientSession) -> None:
+    async with browser.get("/events") as response:
+        assert response.content_type == "text/event-stream"
+        first = await response.content.readuntil(b"\n\n")
+        second = await response.content.readuntil(b"\n\n")
 
     name, data = first.decode().strip().split("\n")
     assert name == "event: stock"
@@ -121,7 +121,7 @@ async def test_events_tell_the_stock_as_they_come(browser: aiohttp.ClientSession
     assert second == first
 
 
-async def test_a_socket_echoes_text_and_bytes(browser: aiohttp.ClientSession) -> None:
+async def test_websocket_echoes_text_and_bytes(browser: aiohttp.ClientSession) -> None:
     async with browser.ws_connect("/ws") as socket:
         await socket.send_str("hello")
         assert await socket.receive_str(timeout=5) == "hello"
@@ -129,7 +129,7 @@ async def test_a_socket_echoes_text_and_bytes(browser: aiohttp.ClientSession) ->
         assert await socket.receive_bytes(timeout=5) == b"\x00\xff"
 
 
-async def test_a_slow_answer_takes_as_long_as_asked(browser: aiohttp.ClientSession) -> None:
+async def test_slow_response_takes_given_time(browser: aiohttp.ClientSession) -> None:
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     await text(browser, "/slow?s=0.3")
@@ -138,12 +138,14 @@ async def test_a_slow_answer_takes_as_long_as_asked(browser: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("seconds", ["-1", "31", "nan", "inf", "long"])
-async def test_a_slow_answer_has_bounds(browser: aiohttp.ClientSession, seconds: str) -> None:
-    async with browser.get(f"/slow?s={seconds}") as answer:
-        assert answer.status == 400
+async def test_slow_response_out_of_range_is_400(
+    browser: aiohttp.ClientSession, seconds: str
+) -> None:
+    async with browser.get(f"/slow?s={seconds}") as response:
+        assert response.status == 400
 
 
-async def test_requests_are_counted_and_the_counting_is_not(
+async def test_stats_count_all_other_requests(
     browser: aiohttp.ClientSession, origin: RunningOrigin
 ) -> None:
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
@@ -155,7 +157,7 @@ async def test_requests_are_counted_and_the_counting_is_not(
     assert origin.traffic.total == 3
 
 
-async def test_the_shop_closes_while_people_are_listening() -> None:
+async def test_shop_stops_with_open_streams() -> None:
     origin = await start_origin()
     async with (
         aiohttp.ClientSession(origin.url, timeout=TIMEOUT) as session,
@@ -168,14 +170,14 @@ async def test_the_shop_closes_while_people_are_listening() -> None:
             assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
-async def test_a_port_in_use_is_one_readable_line(origin: RunningOrigin) -> None:
+async def test_port_in_use_is_start_error(origin: RunningOrigin) -> None:
     host, port = split_listen(origin.url.removeprefix("http://"))
     with pytest.raises(StartError, match=f"cannot listen on {host}:{port}"):
         await start_origin(host, port)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_runs_as_a_process_of_its_own_and_ends_when_asked(number: signal.Signals) -> None:
+async def test_shop_process_ends_on_signal(number: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "gatekeeper.demo.shop", "--listen", "127.0.0.1:0"),

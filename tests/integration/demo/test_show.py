@@ -1,4 +1,4 @@
-"""`gatekeeper demo` as a process: everything in it works, and nothing is left behind."""
+"""`gatekeeper demo` as a process: everything in it works, and nothing remains after its end."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import pytest
 TIMEOUT = aiohttp.ClientTimeout(total=10)
 HTML = {"Accept": "text/html"}
 
-# The ports it would rather have are taken, so that it has to find others, and tests never meet.
+# Its preferred ports are taken, so that it selects free ones, and parallel tests do not collide.
 DEMO = """
 import sys, uvloop
 from gatekeeper.demo import show
@@ -35,7 +35,7 @@ def taken_port() -> Iterator[int]:
 
 @asynccontextmanager
 async def running_demo(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """The process, and the addresses it says: the shop, the dashboard."""
+    """The process, and the URLs it prints: shop and control room."""
     with taken_port() as public, taken_port() as admin:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -44,15 +44,15 @@ async def running_demo(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.P
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
-        said = ""
+        output = ""
         try:
             async with asyncio.timeout(40):
-                while "Ctrl-C" not in said:
+                while "Ctrl-C" not in output:
                     line = (await process.stdout.readline()).decode()
-                    assert line, f"it ended: {said}"
-                    said += line
-            urls = re.findall(r"http://127\.0\.0\.1:\d+", said)
-            assert f"GATEKEEPER_ADMIN__LISTEN={urls[1].removeprefix('http://')}" in said
+                    assert line, f"the demo ended: {output}"
+                    output += line
+            urls = re.findall(r"http://127\.0\.0\.1:\d+", output)
+            assert f"GATEKEEPER_ADMIN__LISTEN={urls[1].removeprefix('http://')}" in output
             yield process, urls
         finally:
             if process.returncode is None:
@@ -65,18 +65,18 @@ def files_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_whoever_opens_it_stands_in_line_and_one_signal_ends_it_all(
+async def test_demo_queues_visitors_and_ends_on_signal(
     short_folder: Path, number: signal.Signals
 ) -> None:
     async with (
-        running_demo(short_folder) as (process, (shop, dashboard)),
+        running_demo(short_folder) as (process, (shop, control_room)),
         aiohttp.ClientSession(timeout=TIMEOUT) as session,
     ):
-        assert await _people_in_line(session, dashboard) >= 5
+        assert await _queue_length(session, control_room) >= 5
         async with session.get(shop, headers=HTML) as page:
             assert page.status == 503
             assert "You are in line" in await page.text()
-        async with session.get(dashboard) as page:
+        async with session.get(control_room) as page:
             assert page.status == 200
 
         process.send_signal(number)
@@ -87,16 +87,16 @@ async def test_whoever_opens_it_stands_in_line_and_one_signal_ends_it_all(
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(shop)
 
-    assert "The shop is closed" in rest
+    assert "The demo has ended" in rest
     assert files_in(short_folder) == []
 
 
-async def _people_in_line(session: aiohttp.ClientSession, dashboard: str) -> int:
-    """How long the line is once the crowd has come."""
+async def _queue_length(session: aiohttp.ClientSession, control_room: str) -> int:
+    """The queue length once the crowd has arrived."""
     async with asyncio.timeout(15):
         while True:
-            async with session.get(f"{dashboard}/admin/status") as answer:
-                (room,) = (await answer.json())["rooms"]
+            async with session.get(f"{control_room}/admin/status") as response:
+                (room,) = (await response.json())["rooms"]
             if room["arrived_total"] >= 10:
                 return int(room["queue_length"])
             await asyncio.sleep(0.1)

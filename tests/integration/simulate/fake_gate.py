@@ -1,7 +1,8 @@
-"""A small gate in memory, honest unless it is told how to cheat.
+"""A small gate in memory, correct unless it has defects.
 
-It keeps the outside of the real one: the endpoints under `/.gatekeeper/`, tokens with the same
-claims in a cookie or a header, and the operator's figures. Tokens are known by their bytes.
+It has the outside of the real gate: the endpoints under `/.gatekeeper/`, tokens with the same
+claims in a cookie or a header, and the figures of the admin listener. Tokens are recognized by
+their bytes.
 """
 
 from __future__ import annotations
@@ -18,55 +19,55 @@ from itertools import count
 
 from aiohttp import web
 
-REFRESH_S = 0.2
+POLL_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Cheats:
-    """What is wrong with this gate."""
+class Defects:
+    """The defects of this gate."""
 
-    every_nth_enters_at_once: int = 0
-    releases_backwards: bool = False
-    believes_everything: bool = False
-    honours_spent_tickets: bool = False
-    forgets_the_fifth: bool = False
-    moves_everybody: bool = False
-    turns_the_admitted_back: bool = False
-    times_faster_than_told: float = 1.0
-    tells_no_claims: bool = False
+    every_nth_admitted_on_arrival: int = 0
+    releases_newest_first: bool = False
+    accepts_any_token: bool = False
+    accepts_spent_tickets: bool = False
+    loses_fifth_visitor: bool = False
+    changes_arrivals: bool = False
+    denies_admitted: bool = False
+    rate_factor: float = 1.0
+    opaque_tokens: bool = False
     fails: bool = False
     hides_positions: bool = False
-    one_replica_knows_no_pass: bool = False
-    counts_nobody: bool = False
-    forgets_the_watermark: bool = False
-    asks_back_after_s: float = REFRESH_S
-    lets_in_after_s: float = 0.0  # they are released
+    one_replica_rejects_passes: bool = False
+    reports_no_releases: bool = False
+    resets_watermark: bool = False
+    poll_interval_s: float = POLL_INTERVAL_S
+    admits_after_s: float = 0.0  # seconds from the release to the admitted response
 
 
 @dataclass
-class Person:
+class FakeVisitor:
     arrival_us: int
     number: int
     admitted: bool = False
-    gone: bool = False
-    told_from_s: float = 0.0
+    left: bool = False
+    admitted_from_s: float = 0.0
 
 
 @dataclass
 class FakeGate:
-    """Serves on a port of its own, its origin included."""
+    """Serves gate, origin and admin listener on one port."""
 
     rate_per_minute: float = 1800.0
     burst: int = 2
     max_active: int = 0
-    cheats: Cheats = field(default_factory=Cheats)
+    defects: Defects = field(default_factory=Defects)
     url: str = ""
-    people: dict[str, Person] = field(default_factory=dict)
-    line: list[Person] = field(default_factory=list)
+    visitors: dict[str, FakeVisitor] = field(default_factory=dict)
+    queue: list[FakeVisitor] = field(default_factory=list)
     released_total: int = 0
     watermark_us: int = 0
     active: int = 0
-    asked_at: Counter[int] = field(default_factory=Counter)
+    polls_by_port: Counter[int] = field(default_factory=Counter)
     _runner: web.AppRunner | None = None
     _numbers: Iterator[int] = field(default_factory=count)
     _level: float = 0.0
@@ -96,7 +97,7 @@ class FakeGate:
             await runner.cleanup()
 
     @asynccontextmanager
-    async def another(self) -> AsyncIterator[str]:
+    async def second_address(self) -> AsyncIterator[str]:
         """A second address of the same gate."""
         assert self._runner is not None
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -106,79 +107,79 @@ class FakeGate:
         finally:
             await site.stop()
 
-    # The line.
+    # The queue.
 
-    def _arrive(self) -> tuple[Person, str]:
+    def _arrive(self) -> tuple[FakeVisitor, str]:
         number = next(self._numbers)
-        person = Person(time.time_ns() // 1000 + number, number)
+        visitor = FakeVisitor(time.time_ns() // 1000 + number, number)
         self._release()
-        nth = self.cheats.every_nth_enters_at_once
+        nth = self.defects.every_nth_admitted_on_arrival
         if nth and number % nth == nth - 1:
-            self._enter(person)
-        elif not self.line and self._free():
+            self._admit(visitor)
+        elif not self.queue and self._has_token():
             self._level -= 1
-            self._enter(person)
+            self._admit(visitor)
         else:
-            self.line.append(person)
-        return person, self._token(person)
+            self.queue.append(visitor)
+        return visitor, self._token(visitor)
 
     def _release(self) -> None:
         now_s = time.monotonic()
-        rate_per_s = self.rate_per_minute / 60 * self.cheats.times_faster_than_told
+        rate_per_s = self.rate_per_minute / 60 * self.defects.rate_factor
         self._level = min(self.burst, self._level + (now_s - self._filled_s) * rate_per_s)
         self._filled_s = now_s
-        while self.line and self._free():
+        while self.queue and self._has_token():
             self._level -= 1
             self.released_total += 1
-            person = self.line.pop(-1 if self.cheats.releases_backwards else 0)
-            self.watermark_us = max(self.watermark_us, person.arrival_us)
-            person.told_from_s = now_s + self.cheats.lets_in_after_s
-            self._enter(person)
+            visitor = self.queue.pop(-1 if self.defects.releases_newest_first else 0)
+            self.watermark_us = max(self.watermark_us, visitor.arrival_us)
+            visitor.admitted_from_s = now_s + self.defects.admits_after_s
+            self._admit(visitor)
 
-    def _free(self) -> bool:
+    def _has_token(self) -> bool:
         return self._level >= 1
 
-    def _enter(self, person: Person) -> None:
-        person.admitted = True
+    def _admit(self, visitor: FakeVisitor) -> None:
+        visitor.admitted = True
         self.active += 1
 
-    def _token(self, person: Person) -> str:
-        if self.cheats.tells_no_claims:
+    def _token(self, visitor: FakeVisitor) -> str:
+        if self.defects.opaque_tokens:
             raw = secrets.token_hex(20)
         else:
-            kind = "pass+jwt" if person.admitted else "ticket+jwt"
-            if self.cheats.moves_everybody:
-                person.arrival_us += 1_000_000
+            kind = "pass+jwt" if visitor.admitted else "ticket+jwt"
+            if self.defects.changes_arrivals:
+                visitor.arrival_us += 1_000_000
             claims = {
-                "sub": f"v{person.number:021}",
-                "arr": person.arrival_us,
+                "sub": f"v{visitor.number:021}",
+                "arr": visitor.arrival_us,
                 "exp": 2_000_000_000,
             }
             parts = ({"typ": kind, "alg": "HS256"}, claims)
             texts = [_base64url(json.dumps(part).encode()) for part in parts]
             raw = ".".join([*texts, secrets.token_urlsafe(32)])
-        self.people[raw] = person
+        self.visitors[raw] = visitor
         return raw
 
-    def _known(self, request: web.Request) -> Person | None:
+    def _visitor_of(self, request: web.Request) -> FakeVisitor | None:
         raw = request.headers.get("X-Queue-Token") or request.cookies.get("gatekeeper", "")
-        if raw and raw not in self.people and self.cheats.believes_everything:
-            self.people[raw] = Person(0, -1, admitted=True)
-        person = self.people.get(raw)
-        if person is None or (person.gone and not self.cheats.honours_spent_tickets):
+        if raw and raw not in self.visitors and self.defects.accepts_any_token:
+            self.visitors[raw] = FakeVisitor(0, -1, admitted=True)
+        visitor = self.visitors.get(raw)
+        if visitor is None or (visitor.left and not self.defects.accepts_spent_tickets):
             return None
-        return person
+        return visitor
 
-    def _standing(self, person: Person) -> dict[str, object]:
-        if person.admitted and time.monotonic() >= person.told_from_s:
+    def _state_of(self, visitor: FakeVisitor) -> dict[str, object]:
+        if visitor.admitted and time.monotonic() >= visitor.admitted_from_s:
             return {"state": "admitted", "expires_at": "2100-01-01T00:00:00Z"}
-        position = 1 if person.admitted else self.line.index(person) + 1
+        position = 1 if visitor.admitted else self.queue.index(visitor) + 1
         return {
             "state": "waiting",
-            "position": None if self.cheats.hides_positions else position,
+            "position": None if self.defects.hides_positions else position,
             "eta_seconds": position * 60 / self.rate_per_minute,
             "rate_per_minute": self.rate_per_minute,
-            "refresh_seconds": self.cheats.asks_back_after_s,
+            "refresh_seconds": self.defects.poll_interval_s,
         }
 
     # The endpoints.
@@ -187,63 +188,63 @@ class FakeGate:
         return web.json_response({"status": "ok"})
 
     async def _enqueue(self, _request: web.Request) -> web.Response:
-        if self.cheats.fails:
-            return web.json_response({"error": "out of order"}, status=500)
-        person, token = self._arrive()
-        return web.json_response(self._standing(person) | {"token": token}, status=201)
+        if self.defects.fails:
+            return web.json_response({"error": "defect"}, status=500)
+        visitor, token = self._arrive()
+        return web.json_response(self._state_of(visitor) | {"token": token}, status=201)
 
     async def _status(self, request: web.Request) -> web.Response:
-        self.asked_at[request.url.port or 0] += 1
+        self.polls_by_port[request.url.port or 0] += 1
         self._release()
-        person = self._known(request)
-        if person is None or (self.cheats.forgets_the_fifth and person.number == 5):
+        visitor = self._visitor_of(request)
+        if visitor is None or (self.defects.loses_fifth_visitor and visitor.number == 5):
             return web.json_response({"state": "none"})
-        answer = web.json_response(self._standing(person))
-        if self.cheats.moves_everybody and not person.admitted:
-            answer.headers["X-Queue-Token"] = self._token(person)
-        return answer
+        response = web.json_response(self._state_of(visitor))
+        if self.defects.changes_arrivals and not visitor.admitted:
+            response.headers["X-Queue-Token"] = self._token(visitor)
+        return response
 
     async def _leave(self, request: web.Request) -> web.Response:
-        person = self._known(request)
-        if person is not None:
-            person.gone = True
-            self.active -= person.admitted
-            if person in self.line:
-                self.line.remove(person)
+        visitor = self._visitor_of(request)
+        if visitor is not None:
+            visitor.left = True
+            self.active -= visitor.admitted
+            if visitor in self.queue:
+                self.queue.remove(visitor)
         return web.json_response({"state": "none"})
 
     async def _site(self, request: web.Request) -> web.Response:
-        person = self._known(request)
-        first = self.asked_at and request.url.port == min(self.asked_at)
-        if self.cheats.one_replica_knows_no_pass and person and person.admitted and first:
+        visitor = self._visitor_of(request)
+        first = self.polls_by_port and request.url.port == min(self.polls_by_port)
+        if self.defects.one_replica_rejects_passes and visitor and visitor.admitted and first:
             waiting = {"state": "waiting", "position": 1, "refresh_seconds": 1}
             return web.json_response(waiting, status=503)
         headers = {}
-        if person is None:
-            person, token = self._arrive()
+        if visitor is None:
+            visitor, token = self._arrive()
             if "text/html" in request.headers.get("Accept", ""):
                 headers["Set-Cookie"] = f"gatekeeper={token}; Path=/; HttpOnly"
             else:
                 headers["X-Queue-Token"] = token
-        if person.admitted and not self.cheats.turns_the_admitted_back:
+        if visitor.admitted and not self.defects.denies_admitted:
             return web.Response(text="the shop", headers=headers)
-        if person.admitted:
+        if visitor.admitted:
             waiting = {"state": "waiting", "position": 1, "refresh_seconds": 1}
             return web.json_response(waiting, status=503, headers=headers)
-        answer = web.json_response(self._standing(person), status=503, headers=headers)
-        answer.headers["Retry-After"] = "1"
-        return answer
+        response = web.json_response(self._state_of(visitor), status=503, headers=headers)
+        response.headers["Retry-After"] = "1"
+        return response
 
     async def _admin(self, _request: web.Request) -> web.Response:
-        forgets = self.cheats.forgets_the_watermark
+        resets = self.defects.resets_watermark
         room = {
             "room": "default",
             "rate_per_minute": self.rate_per_minute,
-            "queue_length": len(self.line),
+            "queue_length": len(self.queue),
             "active": self.active,
             "max_active": self.max_active,
-            "released_total": 0 if self.cheats.counts_nobody else self.released_total,
-            "watermark": self.watermark_us if not forgets else int(self.released_total == 0),
+            "released_total": 0 if self.defects.reports_no_releases else self.released_total,
+            "watermark": self.watermark_us if not resets else int(self.released_total == 0),
         }
         return web.json_response({"rooms": [room]})
 

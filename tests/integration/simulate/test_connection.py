@@ -1,4 +1,4 @@
-"""The crowd's connections over real sockets, against servers that answer in every way there is."""
+"""The crowd's connections over real sockets, against servers with every kind of response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gatekeeper.simulate.connection import Address, Channels, Reply
+from gatekeeper.simulate.connection import ConnectionPool, GateAddress, RawResponse
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -15,32 +15,32 @@ GET, POST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r
 
 
 @dataclass
-class Asked:
-    """A question whose reply can be awaited."""
+class AwaitedRequest:
+    """A request whose response can be awaited."""
 
     request: bytes = GET
-    put_at: list[int] = field(default_factory=list)
-    reply: asyncio.Future[Reply | str] = field(
+    encoded_at: list[int] = field(default_factory=list)
+    response: asyncio.Future[RawResponse | str] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def put(self) -> bytes:
-        self.put_at.append(1)
+    def encode(self) -> bytes:
+        self.encoded_at.append(1)
         return self.request
 
-    def answered(self, reply: Reply | str) -> None:
-        self.reply.set_result(reply)
+    def complete(self, response: RawResponse | str) -> None:
+        self.response.set_result(response)
 
 
 @asynccontextmanager
-async def channels(
-    serve: Serve, *, most: int = 2, timeout_s: float = 5
-) -> AsyncIterator[tuple[Channels, list[int]]]:
-    """Channels to a server, and the number of each connection that it took."""
-    taken: list[int] = []
+async def running_pool(
+    serve: Serve, *, limit: int = 2, timeout_s: float = 5
+) -> AsyncIterator[tuple[ConnectionPool, list[int]]]:
+    """A pool of connections to a server, and the numbers of the connections it accepted."""
+    accepted: list[int] = []
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        taken.append(len(taken))
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(len(accepted))
         try:
             await serve(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -48,18 +48,20 @@ async def channels(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    opened = Channels(Address.of(f"http://127.0.0.1:{port}"), most=most, timeout_s=timeout_s)
+    pool = ConnectionPool(
+        GateAddress.of(f"http://127.0.0.1:{port}"), limit=limit, timeout_s=timeout_s
+    )
     try:
-        yield opened, taken
+        yield pool, accepted
     finally:
-        await opened.close()
+        await pool.close()
         server.close()
 
 
-def answering(*pieces: bytes, then_close: bool = False) -> Serve:
-    """Answers every request with these bytes, each sent by itself."""
+def responding(*pieces: bytes, then_close: bool = False) -> Serve:
+    """Responds to every request with these bytes, each part sent separately."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -74,107 +76,105 @@ def answering(*pieces: bytes, then_close: bool = False) -> Serve:
     return serve
 
 
-async def reply_to(opened: Channels, request: bytes = GET) -> Reply | str:
-    asked = Asked(request)
-    opened.ask(asked)
+async def reply_to(pool: ConnectionPool, request: bytes = GET) -> RawResponse | str:
+    awaited = AwaitedRequest(request)
+    pool.send(awaited)
     async with asyncio.timeout(10):
-        return await asked.reply
+        return await awaited.response
 
 
 @pytest.mark.parametrize(
     ("serve", "body"),
     [
-        (answering(OK), b"hi"),
-        (answering(*(OK[at : at + 1] for at in range(len(OK)))), b"hi"),
-        (answering(b"HTTP/1.1 100 Continue\r\n\r\n" + OK), b"hi"),
-        (answering(b"HTTP/1.1 204 No Content\r\n\r\n"), b""),
+        (responding(OK), b"hi"),
+        (responding(*(OK[at : at + 1] for at in range(len(OK)))), b"hi"),
+        (responding(b"HTTP/1.1 100 Continue\r\n\r\n" + OK), b"hi"),
+        (responding(b"HTTP/1.1 204 No Content\r\n\r\n"), b""),
         (
-            answering(
+            responding(
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n",
                 b"1\r\ni\r\n0\r\n\r\n",
             ),
             b"hi",
         ),
-        (answering(b"HTTP/1.1 200 OK\r\n\r\nh", b"i", then_close=True), b"hi"),
+        (responding(b"HTTP/1.1 200 OK\r\n\r\nh", b"i", then_close=True), b"hi"),
     ],
-    ids=["length", "byte by byte", "interim", "nothing", "chunks", "until the end"],
+    ids=["length", "byte by byte", "interim", "empty", "chunked", "until close"],
 )
-async def test_an_answer_is_read_to_its_end(serve: Serve, body: bytes) -> None:
-    async with channels(serve) as (opened, _):
+async def test_response_is_read_to_its_end(serve: Serve, body: bytes) -> None:
+    async with running_pool(serve) as (pool, _):
         for _ in range(2):
-            reply = await reply_to(opened)
-            assert isinstance(reply, Reply)
-            assert reply.body == body
+            response = await reply_to(pool)
+            assert isinstance(response, RawResponse)
+            assert response.body == body
 
 
 @pytest.mark.parametrize(
-    ("serve", "why"),
+    ("serve", "reason"),
     [
-        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", then_close=True), "lost"),
-        (answering(then_close=True), "lost"),
-        (answering(b"hello\r\n\r\n"), "not HTTP"),
-        (answering(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhi"), "not HTTP"),
-        (answering(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000), "not HTTP"),
-        (answering(b"HTTP/1.1 200 OK\r\n"), "timed out"),
+        (responding(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", then_close=True), "lost"),
+        (responding(then_close=True), "lost"),
+        (responding(b"hello\r\n\r\n"), "not HTTP"),
+        (responding(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhi"), "not HTTP"),
+        (responding(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000), "not HTTP"),
+        (responding(b"HTTP/1.1 200 OK\r\n"), "timed out"),
     ],
-    ids=["cut", "closed", "no HTTP", "no length", "endless head", "silence"],
+    ids=["cut", "closed", "not HTTP", "bad length", "endless head", "timeout"],
 )
-async def test_what_is_no_answer_is_a_failure_in_words(serve: Serve, why: str) -> None:
-    async with channels(serve, timeout_s=0.5) as (opened, _):
-        reply = await reply_to(opened)
-        assert isinstance(reply, str)
-        assert why in reply
+async def test_invalid_response_is_failure_with_reason(serve: Serve, reason: str) -> None:
+    async with running_pool(serve, timeout_s=0.5) as (pool, _):
+        response = await reply_to(pool)
+        assert isinstance(response, str)
+        assert reason in response
 
 
-async def test_nobody_listening_is_a_failure_of_each() -> None:
-    opened = Channels(Address.of("http://127.0.0.1:1"), most=1, timeout_s=5)
-    replies = await asyncio.gather(*(reply_to(opened) for _ in range(3)))
-    await opened.close()
+async def test_connection_refused_fails_every_request() -> None:
+    pool = ConnectionPool(GateAddress.of("http://127.0.0.1:1"), limit=1, timeout_s=5)
+    replies = await asyncio.gather(*(reply_to(pool) for _ in range(3)))
+    await pool.close()
 
     assert replies == ["connection refused"] * 3
 
 
-async def test_many_questions_share_few_connections() -> None:
-    async with channels(answering(OK), most=2) as (opened, taken):
-        replies = await asyncio.gather(*(reply_to(opened) for _ in range(50)))
+async def test_many_requests_share_few_connections() -> None:
+    async with running_pool(responding(OK), limit=2) as (pool, accepted):
+        replies = await asyncio.gather(*(reply_to(pool) for _ in range(50)))
 
-    assert all(isinstance(reply, Reply) for reply in replies)
-    assert len(taken) == 2
+    assert all(isinstance(response, RawResponse) for response in replies)
+    assert len(accepted) == 2
 
 
-async def test_a_body_without_end_is_cut_and_its_connection_given_up() -> None:
+async def test_oversized_body_is_cut_and_connection_closed() -> None:
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 300_000
-    async with channels(answering(endless), most=1) as (opened, taken):
-        first, second = await reply_to(opened), await reply_to(opened)
+    async with running_pool(responding(endless), limit=1) as (pool, accepted):
+        first, second = await reply_to(pool), await reply_to(pool)
 
-    assert isinstance(first, Reply)
-    assert isinstance(second, Reply)
-    assert len(taken) == 2
-
-
-async def test_what_follows_an_answer_unasked_is_nobodys() -> None:
-    async with channels(answering(OK + OK.replace(b"hi", b"no")), most=1) as (opened, taken):
-        replies = [await reply_to(opened) for _ in range(2)]
-
-    assert [each.body for each in replies if isinstance(each, Reply)] == [b"hi", b"hi"]
-    assert len(taken) == 2
+    assert isinstance(first, RawResponse)
+    assert isinstance(second, RawResponse)
+    assert len(accepted) == 2
 
 
-@pytest.mark.parametrize(("request_", "again"), [(GET, True), (POST, False)], ids=["GET", "POST"])
-async def test_only_a_get_is_sent_again_when_the_connection_had_just_been_closed(
-    request_: bytes, again: bool
-) -> None:
+async def test_bytes_after_response_are_discarded() -> None:
+    async with running_pool(responding(OK + OK.replace(b"hi", b"no")), limit=1) as (pool, accepted):
+        replies = [await reply_to(pool) for _ in range(2)]
+
+    assert [each.body for each in replies if isinstance(each, RawResponse)] == [b"hi", b"hi"]
+    assert len(accepted) == 2
+
+
+@pytest.mark.parametrize(("request_", "retried"), [(GET, True), (POST, False)], ids=["GET", "POST"])
+async def test_closed_connection_retries_get_only(request_: bytes, retried: bool) -> None:
     async def one_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
-        await reader.readuntil(b"\r\n\r\n")  # the second is met with the end
+        await reader.readuntil(b"\r\n\r\n")  # the second request is followed by a close
 
-    async with channels(one_each, most=1) as (opened, taken):
-        await reply_to(opened)
-        asked = Asked(request_)
-        opened.ask(asked)
-        reply = await asked.reply
+    async with running_pool(one_each, limit=1) as (pool, accepted):
+        await reply_to(pool)
+        awaited = AwaitedRequest(request_)
+        pool.send(awaited)
+        response = await awaited.response
 
-    assert isinstance(reply, Reply) == again
-    assert len(asked.put_at) == 1
-    assert len(taken) == (2 if again else 1)
+    assert isinstance(response, RawResponse) == retried
+    assert len(awaited.encoded_at) == 1
+    assert len(accepted) == (2 if retried else 1)

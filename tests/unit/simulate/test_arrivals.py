@@ -1,4 +1,4 @@
-"""When the crowd arrives."""
+"""Arrival times of a crowd."""
 
 from random import Random
 
@@ -15,7 +15,7 @@ def times(plan: CrowdPlan) -> list[float]:
 
 
 @pytest.mark.parametrize("profile", Profile)
-def test_everybody_comes_once_and_in_order(profile: Profile) -> None:
+def test_arrivals_each_profile_are_complete_and_ordered(profile: Profile) -> None:
     found = times(CrowdPlan((URL,), visitors=500, profile=profile, at_once=20))
 
     assert len(found) == 500
@@ -24,24 +24,24 @@ def test_everybody_comes_once_and_in_order(profile: Profile) -> None:
     assert found[20] > 0
 
 
-def test_the_same_seed_brings_the_same_crowd_and_another_one_does_not() -> None:
+def test_arrivals_depend_on_seed_only() -> None:
     assert times(CrowdPlan((URL,), seed=3)) == times(CrowdPlan((URL,), seed=3))
     assert times(CrowdPlan((URL,), seed=3)) != times(CrowdPlan((URL,), seed=4))
 
 
-def test_a_constant_profile_keeps_its_rate() -> None:
+def test_constant_profile_keeps_rate() -> None:
     found = times(CrowdPlan((URL,), visitors=4000, arrivals_per_s=20))
 
     assert found[-1] == pytest.approx(200, rel=0.1)
 
 
-def test_a_ramp_rises_evenly_to_its_peak_and_stays_there() -> None:
+def test_ramp_profile_rises_linearly_to_peak_and_stays() -> None:
     plan = CrowdPlan((URL,), profile=Profile.RAMP, arrivals_per_s=10, peak_per_s=110, ramp_s=20)
 
     assert [rate_per_s(plan, at_s=at_s) for at_s in (0, 10, 20, 100)] == [10, 60, 110, 110]
 
 
-def test_a_flash_is_at_its_peak_within_seconds_and_over_after_its_time() -> None:
+def test_flash_profile_peaks_within_seconds_then_ends() -> None:
     plan = CrowdPlan((URL,), profile=Profile.FLASH, arrivals_per_s=1, peak_per_s=200, peak_s=60)
 
     assert rate_per_s(plan, at_s=0) == 1

@@ -1,4 +1,4 @@
-"""A plan that cannot work is refused before anybody comes."""
+"""Validation of a crowd plan."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ URL = "http://127.0.0.1:8080"
         ({"shares": Shares(ghosts=0.6, leavers=0.6)}, "sum"),
     ],
 )
-def test_what_is_wrong_is_named(wrong: dict[str, Any], named: str) -> None:
+def test_plan_invalid_field_is_named(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError) as error:
         CrowdPlan(**{"urls": (URL,), **wrong})
 
@@ -40,16 +40,16 @@ def test_what_is_wrong_is_named(wrong: dict[str, Any], named: str) -> None:
     assert named in error.value.problems[0]
 
 
-def test_all_problems_are_reported_at_once() -> None:
+def test_plan_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         CrowdPlan(("nowhere",), visitors=0, browsers=2, burst=0)
 
     assert len(error.value.problems) == 4
 
 
-def test_a_peak_does_not_matter_to_a_constant_profile() -> None:
+def test_plan_constant_profile_ignores_peak() -> None:
     assert CrowdPlan((URL,), arrivals_per_s=500, peak_per_s=200).arrivals_per_s == 500
 
 
-def test_the_operators_token_is_not_shown() -> None:
+def test_plan_repr_hides_admin_token() -> None:
     assert "hush" not in repr(CrowdPlan((URL,), admin_token="hush"))

@@ -1,4 +1,4 @@
-"""Reads a room's figures from the operator's listener, which counts exactly."""
+"""Reads a room's figures from the admin listener, whose counts are exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RoomFigures:
-    """One room as `GET /admin/status` tells it."""
+    """One room as reported by `GET /admin/status`."""
 
     released_total: int
     active: int
@@ -24,8 +24,8 @@ class RoomFigures:
     watermark_us: int
 
 
-class Watch:
-    """A connection to the operator's listener. A failure is a value, told in `problem`."""
+class RoomMonitor:
+    """A client of the admin listener. After a failure, `problem` has the reason."""
 
     def __init__(self, plan: CrowdPlan) -> None:
         token = plan.admin_token
@@ -43,16 +43,16 @@ class Watch:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def figures(self) -> RoomFigures | None:
-        """The room's figures now; None when the listener does not tell."""
+    async def read(self) -> RoomFigures | None:
+        """The room's figures now; None after a failure."""
         try:
-            async with self._session.get(self._url, params={"room": self._room}) as answer:
-                told: Any = await answer.json()
+            async with self._session.get(self._url, params={"room": self._room}) as response:
+                status: Any = await response.json()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            self.problem = f"the operator's listener does not answer: {type(error).__name__}"
+            self.problem = f"admin listener: no response ({type(error).__name__})"
             return None
         try:
-            room = next(each for each in told["rooms"] if each["room"] == self._room)
+            room = next(each for each in status["rooms"] if each["room"] == self._room)
             return RoomFigures(
                 released_total=int(room["released_total"]),
                 active=int(room["active"]),
@@ -62,5 +62,8 @@ class Watch:
                 watermark_us=int(room["watermark"]),
             )
         except (StopIteration, KeyError, TypeError, ValueError):
-            self.problem = f"the operator's listener answers {answer.status} without the figures"
+            self.problem = (
+                f"admin listener: room {self._room!r} missing in the response "
+                f"(status {response.status})"
+            )
             return None

@@ -1,0 +1,163 @@
+"""Parses a response into what it means for a visitor: the outcome, the position, the token.
+
+Rules. No I/O. A response that cannot be parsed is a failure. A field that is not a number is
+unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from sys import intern
+from typing import Any
+
+from gatekeeper.simulate.connection import RawResponse
+from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of
+
+QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header name
+_DEFAULT_POLL_INTERVAL_S = 5.0
+_MAX_PAGE_BYTES = 256 * 1024
+_PAGE_POSITION = re.compile(rb'data-position="(\d+)"')
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Outcome(Enum):
+    """What a response means for the visitor."""
+
+    WAITING = auto()
+    ADMITTED = auto()
+    NO_PLACE = auto()  # the visitor has neither a place nor a pass
+    FORWARDED = auto()  # a response of the origin
+    FAILED = auto()  # refused, timed out, or an error status
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and its carrier: the cookie named `cookie`, or a header if that is empty."""
+
+    raw: str
+    cookie: str = ""
+
+    @property
+    def header(self) -> str:
+        """The request field line that carries the token."""
+        if self.cookie:
+            return f"Cookie: {self.cookie}={self.raw}\r\n"
+        return f"{QUEUE_TOKEN}: {self.raw}\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedResponse:
+    """One parsed response; `token` is the token that it sets."""
+
+    outcome: Outcome
+    token: Token | None = None
+    claims: Claims | None = None
+    position: int | None = None
+    eta_s: float | None = None
+    poll_interval_s: float = _DEFAULT_POLL_INTERVAL_S
+    rate_per_minute: float | None = None
+    failure: str = ""
+
+
+def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedResponse:
+    """Parse a response. `own`: the request was for an endpoint of the gate, not for the site."""
+    if isinstance(raw, str):
+        return ObservedResponse(Outcome.FAILED, failure=raw)
+    headers, cookies = _headers_of(raw)
+    fields = _json_of(headers, raw.body)
+    token = _token_of(headers, cookies, fields)
+    claims = claims_of(token.raw) if token else None
+    match fields.get("state"):
+        case "waiting" if "position" in fields:
+            position = _number(fields["position"])
+            return ObservedResponse(
+                Outcome.WAITING,
+                token=token,
+                claims=claims,
+                position=None if position is None else int(position),
+                eta_s=_number(fields.get("eta_seconds")),
+                poll_interval_s=_number(fields.get("refresh_seconds")) or _DEFAULT_POLL_INTERVAL_S,
+                rate_per_minute=_number(fields.get("rate_per_minute")),
+            )
+        case "admitted" if own:
+            return ObservedResponse(Outcome.ADMITTED, token=token, claims=claims)
+        case "none" if own:
+            return ObservedResponse(Outcome.NO_PLACE)
+    if claims is not None and claims.kind == TICKET:
+        return _waiting_page(headers, raw.body, token, claims)
+    status = raw.head.status
+    by_gate = b"noindex" in headers.get(b"x-robots-tag", b"") and status >= 400
+    if own or by_gate or status >= 500:
+        return ObservedResponse(Outcome.FAILED, failure=f"status {status}")
+    return ObservedResponse(Outcome.FORWARDED, token=token, claims=claims)
+
+
+def _headers_of(raw: RawResponse) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """The last value of each field by lower-case name, and every `Set-Cookie`."""
+    headers: dict[bytes, bytes] = {}
+    cookies: list[bytes] = []
+    for name, line in raw.head.fields:
+        value = line[len(name) + 1 :].strip()
+        if name == b"set-cookie":
+            cookies.append(value)
+        else:
+            headers[name] = value
+    return headers, cookies
+
+
+def _waiting_page(
+    headers: Mapping[bytes, bytes], body: bytes, token: Token | None, claims: Claims
+) -> ObservedResponse:
+    """A waiting page with a ticket: position in the page, poll interval in Retry-After."""
+    if headers.get(b"content-encoding") == b"gzip":
+        body = _decompress(body)
+    position = _PAGE_POSITION.search(body)
+    retry_after = headers.get(b"retry-after", b"")
+    return ObservedResponse(
+        Outcome.WAITING,
+        token=token,
+        claims=claims,
+        position=int(position[1]) if position else None,
+        poll_interval_s=float(retry_after) if retry_after.isdigit() else _DEFAULT_POLL_INTERVAL_S,
+    )
+
+
+def _decompress(body: bytes) -> bytes:
+    """Decompressed up to a limit; empty if the data is damaged."""
+    try:
+        return zlib.decompressobj(_GZIP).decompress(body, _MAX_PAGE_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _token_of(
+    headers: Mapping[bytes, bytes], cookies: list[bytes], fields: Mapping[str, Any]
+) -> Token | None:
+    header = headers.get(b"x-queue-token")
+    token = fields.get("token") if header is None else header.decode("latin-1")
+    if isinstance(token, str):
+        return Token(token)
+    for cookie in cookies:
+        name, _, value = cookie.decode("latin-1").partition(";")[0].partition("=")
+        if claims_of(value) is not None:  # any cookie name: it is configurable
+            return Token(value, intern(name.strip()))
+    return None
+
+
+def _json_of(headers: Mapping[bytes, bytes], body: bytes) -> dict[str, Any]:
+    if not body.startswith(b"{") or b"json" not in headers.get(b"content-type", b""):
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,106 @@
+"""What a gate may do under disruption without breaking a promise. Pure.
+
+A gate that starts while the store is empty, and calls it first, cannot know what was admitted the
+moment before: one burst for each such loss (granted in the plan of `trial`). A replica that can
+reach neither the store nor the other replicas cannot know which visitors left just now, so it may
+accept their tickets once more. The delay near the front is not judged. Nothing else is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from gatekeeper.simulate.observer import (
+    FORGED_TICKET_ACCEPTED,
+    FORGED_VISIT_ADMITTED,
+    MAX_VIOLATIONS,
+    SPENT_TICKET_ACCEPTED,
+)
+from gatekeeper.simulate.verdict import FORGED_TOKENS, RELEASE_DELAY, Verdict
+from tests.chaos.faults import RELEASED_WHILE_HELD
+from tests.chaos.schedule import ISOLATING, LOSSES, STORE_UNREACHABLE, DisruptionKind
+
+_RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
+_DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store
+_ACCEPTED = {FORGED_VISIT_ADMITTED, FORGED_TICKET_ACCEPTED, SPENT_TICKET_ACCEPTED}
+
+AppliedDisruption = tuple[DisruptionKind, float, float]  # kind, start and end in seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold of the queue, and how far the gate's count of releases rose during it.
+
+    After a loss each replica writes back what it knows, also the count of releases: these were
+    before the loss and are no releases now. A paused worker writes back when it continues. So the
+    count is judged only while no loss can still be written back.
+    """
+
+    began_s: float
+    ended_s: float
+    released: int
+
+    @property
+    def problem(self) -> str:
+        return f"{self.released} visitors {RELEASED_WHILE_HELD}"
+
+    def is_broken(self, applied: Sequence[AppliedDisruption]) -> bool:
+        return self.released > 0 and not any(
+            began_s <= self.ended_s and self.began_s <= until_s
+            for began_s, until_s in write_back_intervals(applied)
+        )
+
+
+def write_back_intervals(applied: Sequence[AppliedDisruption]) -> Iterator[tuple[float, float]]:
+    """From each loss until every replica has called a store that responds."""
+    delays = sorted((began_s, ended_s) for kind, began_s, ended_s in applied if kind in _DELAYING)
+    for kind, began_s, ended_s in applied:
+        if kind not in LOSSES:
+            continue
+        until_s = ended_s + _RECOVERY_S
+        for delay_began_s, delay_ended_s in delays:
+            if delay_began_s <= until_s and delay_ended_s >= began_s:
+                until_s = max(until_s, delay_ended_s + _RECOVERY_S)
+        yield began_s, until_s
+
+
+def isolated_intervals(applied: Sequence[AppliedDisruption]) -> list[tuple[float, float]]:
+    """When the store was unreachable while a replica received no events, or had just started."""
+    isolating = [(began_s, ended_s) for kind, began_s, ended_s in applied if kind in ISOLATING]
+    return [
+        (max(began_s, other_s), ended_s + _RECOVERY_S)
+        for kind, began_s, ended_s in applied
+        if kind in STORE_UNREACHABLE
+        for other_s, until_s in isolating
+        if other_s <= ended_s and began_s <= until_s + _RECOVERY_S
+    ]
+
+
+def without_release_delay(verdict: Verdict) -> Verdict:
+    """The release delay is not judged: an unreachable store admits no waiting visitor."""
+    promises = tuple(
+        replace(each, held=None, detail=f"not judged in a chaos run; {each.detail}")
+        if each.name == RELEASE_DELAY
+        else each
+        for each in verdict.promises
+    )
+    return replace(verdict, promises=promises)
+
+
+def without_allowed_replays(verdict: Verdict, *, isolated: list[tuple[float, float]]) -> Verdict:
+    """Without the spent tickets accepted while a replica could not know that they were spent."""
+    allowed = [
+        each
+        for each in verdict.violations
+        if each.what == SPENT_TICKET_ACCEPTED and any(s <= each.at_s <= e for s, e in isolated)
+    ]
+    kept = tuple(each for each in verdict.violations if each not in allowed)
+    if len(verdict.violations) >= MAX_VIOLATIONS or any(each.what in _ACCEPTED for each in kept):
+        return verdict
+    detail = f"{len(allowed)} accepted by a replica without store and events"
+    promises = tuple(
+        replace(each, held=True, detail=detail) if allowed and each.name == FORGED_TOKENS else each
+        for each in verdict.promises
+    )
+    return replace(verdict, promises=promises, violations=kept)
