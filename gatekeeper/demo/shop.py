@@ -149,9 +149,7 @@ class Shop:
             ordered=request.method == "POST",
         )
         response = _html(page)
-        response.headers["Gatekeeper-Command"] = (
-            "revoke"  # the gate revokes the pass
-        )
+        response.headers["Gatekeeper-Command"] = "revoke"  # the gate revokes the pass
         response.del_cookie(_CART, path="/")
         return response
 
