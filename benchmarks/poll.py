@@ -1,11 +1,11 @@
-"""What a poll and an arrival cost, side by side: Gatekeeper and the gate most would write first.
+"""The cost of a poll and of an arrival: Gatekeeper compared with a simple implementation.
 
     make bench-poll             about two minutes
     python benchmarks/poll.py --quick
 
-Both serve one line of 70,000 in the same store, in turn, round after round, each as one process
-on core 0; the load, the store and nobody else are on core 1. Each request is another visitor's.
-What counts is the CPU time per request, the store's told apart. Writes the section `bench-poll` of
+Both serve one queue of 70,000 visitors in the same store, in turn, round after round, each as one
+process on core 0. Load and store are on core 1. Each request is of another visitor. The main figure
+is CPU time per request; that of the store is separate. Writes the section `bench-poll` of
 `benchmarks/README.md`.
 """
 
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import contenders
-from contenders import LOAD_CORE, SECRET, Running
+from contenders import LOAD_CORE, SECRET, RunningProcess
 from report import table, write_section
 
 from gatekeeper.config.load import load_config
@@ -39,13 +39,13 @@ from gatekeeper.process.embedded import launched, store_command
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
 
-WAITING = 70_000  # more than the tokens that a gate keeps as verified
+WAITING = 70_000  # more than the verified tokens that a gate caches
 CONNECTIONS = 64
 TARGETS = {"poll": 0.20, "arrival": 0.25}
 _RUN_MARGIN_S = 30
 _START_S = 15.0
 
-# A line that stands still while it is measured: whoever is released or swept costs something else.
+# The queue does not move while it is measured: releases and sweeps have costs of their own.
 ROOM = """
 [admission]
 rate = "1/h"
@@ -63,26 +63,38 @@ class Case:
     target: float
     path: str
     headers: tuple[str, ...]
-    issued_ago_s: float | None  # of the tickets that visitors bring; None: newcomers
+    issued_ago_s: float | None  # age of the tickets; None: newcomers
 
 
-BROWSER = (
+BROWSER_FIELDS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36",
     "Accept-Language: de-DE,de;q=0.9,en;q=0.8",
     "Accept-Encoding: gzip, deflate, br, zstd",
     "Sec-Fetch-Site: same-origin",
 )
-ASKS = ("Accept: application/json", "Sec-Fetch-Mode: cors", *BROWSER)
-NAVIGATES = (
+POLL_FIELDS = ("Accept: application/json", "Sec-Fetch-Mode: cors", *BROWSER_FIELDS)
+NAVIGATION_FIELDS = (
     "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Sec-Fetch-Mode: navigate",
-    *BROWSER,
+    *BROWSER_FIELDS,
 )
 STATUS = "/.gatekeeper/status"
 CASES = (
-    Case("Poll, the ticket seen lately", TARGETS["poll"], STATUS, ASKS, issued_ago_s=0),
-    Case("Poll, the ticket due for renewal", TARGETS["poll"], STATUS, ASKS, issued_ago_s=180),
-    Case("Arrival, with its page", TARGETS["arrival"], "/tickets", NAVIGATES, issued_ago_s=None),
+    Case("Poll, with a recent ticket", TARGETS["poll"], STATUS, POLL_FIELDS, issued_ago_s=0),
+    Case(
+        "Poll, with a ticket due for renewal",
+        TARGETS["poll"],
+        STATUS,
+        POLL_FIELDS,
+        issued_ago_s=180,
+    ),
+    Case(
+        "Arrival, with the waiting page",
+        TARGETS["arrival"],
+        "/tickets",
+        NAVIGATION_FIELDS,
+        issued_ago_s=None,
+    ),
 )
 
 
@@ -98,8 +110,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=int, default=2)
-    options.add_argument("--quick", action="store_true", help="short rounds, nothing written")
-    options.add_argument("--hold", action="store_true", help="serve, and wait for a profiler")
+    options.add_argument("--quick", action="store_true", help="short rounds, writes nothing")
+    options.add_argument("--hold", action="store_true", help="print the URLs first, for a profiler")
     chosen = options.parse_args()
     rounds, seconds = (2, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
     with tempfile.TemporaryDirectory(prefix="gk-") as name, ExitStack() as stack:
@@ -121,28 +133,28 @@ listen = "127.0.0.1:{admin}"
         line = asyncio.run(fill(store.url, load_config(config, environ={}).rooms[0]))
         serve = [sys.executable, "-m", "gatekeeper.cli", "serve", "-c", str(config)]
         state = {"GATEKEEPER_STATE_DIR": str(folder / "state")}
-        gate = contenders._start("Gatekeeper", serve, port, folder, environment=state)  # noqa: SLF001
+        gate = contenders.start_process("Gatekeeper", serve, port, folder, environment=state)
         stack.callback(gate.stop)
         port = contenders.free_port()
-        script = Path(__file__).with_name("naive_gate.py")
+        script = Path(__file__).with_name("simple_gate.py")
         command = [sys.executable, str(script), store.url, str(config), str(port)]
-        naive = contenders._start("the naive form", command, port, folder)  # noqa: SLF001
-        stack.callback(naive.stop)
+        simple = contenders.start_process("simple implementation", command, port, folder)
+        stack.callback(simple.stop)
         if chosen.hold:
-            print(gate.url, naive.url)
-        parts = [_intro(rounds, seconds, page_bytes(gate), page_bytes(naive))]
+            print(gate.url, simple.url)
+        parts = [_intro(rounds, seconds, page_bytes(gate), page_bytes(simple))]
         for case in CASES:
             load = lua_of(case, line, folder)
-            costs = measure(case, load, (gate, naive), store, rounds=rounds, seconds=seconds)
-            parts.append(_section(case, costs, gate.name, naive.name))
+            costs = measure(case, load, (gate, simple), store, rounds=rounds, seconds=seconds)
+            parts.append(_section(case, costs, gate.name, simple.name))
         text = "\n\n".join(parts)
     print(text)
     if not chosen.quick:
         write_section("bench-poll", text)
 
 
-def start_store(folder: Path) -> Running:
-    """A store on the core of the load."""
+def start_store(folder: Path) -> RunningProcess:
+    """Start a store on the load core."""
     address = folder / "store.sock"
     with (folder / "store.log").open("wb") as log:
         process = subprocess.Popen(
@@ -157,11 +169,11 @@ def start_store(folder: Path) -> Running:
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit((folder / "store.log").read_text()[-2000:])
         time.sleep(0.02)
-    return Running("store", f"unix://{address}", process)
+    return RunningProcess("store", f"unix://{address}", process)
 
 
 async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
-    """A line of `WAITING`, as visitors with their arrivals."""
+    """Fill the queue with `WAITING` visitors; returns their ids and arrivals."""
     store = RedisStore(url, timeout_s=5)
     state: list[object] = []
     queue = Queue(
@@ -182,7 +194,7 @@ async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
 
 
 def lua_of(case: Case, line: list[tuple[VisitorId, int]], folder: Path) -> Path:
-    """A script for wrk: every request in the name of the next visitor."""
+    """A script for wrk: every request has the token of the next visitor."""
     fields = "".join(f"headers[{name!r}] = {value!r}\n" for name, value in _pairs(case.headers))
     script = folder / "load.lua"
     if case.issued_ago_s is None:
@@ -195,7 +207,7 @@ def lua_of(case: Case, line: list[tuple[VisitorId, int]], folder: Path) -> Path:
         for visitor, arrival_us in line:
             ticket = Ticket(RoomConfig().name, visitor, arrival_us, now_s, now_s + 3600)
             file.write(tokens.mint(ticket) + "\n")
-    # Tickets seen lately are few enough to be known by their bytes, as those of one interval are.
+    # Recent tickets are few enough for the cache of verified tokens, as those of one interval are.
     most = 20_000 if case.issued_ago_s == 0 else WAITING
     script.write_text(f"""
 local tokens, next_ = {{}}, 0
@@ -217,8 +229,8 @@ end
 def measure(
     case: Case,
     script: Path,
-    gates: tuple[Running, ...],
-    store: Running,
+    gates: tuple[RunningProcess, ...],
+    store: RunningProcess,
     *,
     rounds: int,
     seconds: int,
@@ -226,14 +238,16 @@ def measure(
     costs: dict[str, list[Cost]] = {gate.name: [] for gate in gates}
     for number in range(rounds + 1):
         for gate in gates:
-            # The first round warms up, and shows every ticket once.
+            # The first round warms up and sends every ticket once.
             cost = run(gate, store, case, script, seconds=seconds)
             if number:
                 costs[gate.name].append(cost)
     return costs
 
 
-def run(gate: Running, store: Running, case: Case, script: Path, *, seconds: int) -> Cost:
+def run(
+    gate: RunningProcess, store: RunningProcess, case: Case, script: Path, *, seconds: int
+) -> Cost:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
     before = gate.cpu_s(), store.cpu_s()
     output = subprocess.run(
@@ -252,30 +266,30 @@ def run(gate: Running, store: Running, case: Case, script: Path, *, seconds: int
     return Cost(count, gate_s * 1e6 / count, store_s * 1e6 / count, count / float(done[2]))
 
 
-def page_bytes(gate: Running) -> int:
-    """How long the compressed page is; ends the program if it is none."""
-    headers = dict(_pairs(NAVIGATES)) | {"Accept-Encoding": "gzip"}
-    with urllib.request.urlopen(urllib.request.Request(gate.url, headers=headers)) as answer:
-        body = answer.read()
+def page_bytes(gate: RunningProcess) -> int:
+    """The length of the compressed page. Exits if the response is not a page."""
+    headers = dict(_pairs(NAVIGATION_FIELDS)) | {"Accept-Encoding": "gzip"}
+    with urllib.request.urlopen(urllib.request.Request(gate.url, headers=headers)) as response:
+        body = response.read()
     if b"<html" not in gzip.decompress(body):
-        raise SystemExit(f"{gate.name} serves no page")
+        raise SystemExit(f"{gate.name}: the response is not an HTML page")
     return len(body)
 
 
-def _section(case: Case, costs: dict[str, list[Cost]], ours: str, naive: str) -> str:
+def _section(case: Case, costs: dict[str, list[Cost]], ours: str, simple: str) -> str:
     gate = {name: [cost.gate_us for cost in runs] for name, runs in costs.items()}
     rows = [
         [
             name,
             _spread(gate[name]),
-            f"{statistics.median(a / b for a, b in zip(gate[name], gate[naive], strict=True)):.2f}",
+            _ratio(gate[name], gate[simple]),
             _spread([cost.store_us for cost in runs]),
             f"{statistics.median(cost.per_s for cost in runs):,.0f}",
         ]
         for name, runs in costs.items()
     ]
     assert rows[0][0] == ours
-    head = ["", "CPU µs per request", "as a ratio", "the store's µs", "requests/s"]
+    head = ["", "CPU µs per request", "as a ratio", "store µs", "requests/s"]
     return f"### {case.title} (target: {case.target:.2f})\n\n{table(head, rows)}"
 
 
@@ -283,18 +297,23 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    """The median of the ratios of each round."""
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
+
+
 def _pairs(headers: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (header.partition(": ") for header in headers)]
 
 
-def _intro(rounds: int, seconds: int, ours: int, naive: int) -> str:
+def _intro(rounds: int, seconds: int, ours: int, simple: int) -> str:
     return f"""\
-`make bench-poll`: a line of {WAITING:,} in one store, {rounds} rounds of {seconds} s for each in \
-turn, {CONNECTIONS} connections, every request another visitor's; medians with the lowest and \
-highest round, the ratio taken round by round. The naive form is an aiohttp application on uvloop: \
-one EVALSHA per request through redis-py, PyJWT, and a JSON or a template rendered and compressed. \
-Gatekeeper's figure holds its supervisor, worker, admin listener and events. The compressed page \
-has {ours:,} bytes (naive: {naive:,})."""
+Written by `make bench-poll`: a queue of {WAITING:,} in one store, {rounds} rounds of {seconds} s \
+for each in turn, {CONNECTIONS} connections, each request of another visitor. Figures are medians \
+with the lowest and highest round; the ratio is taken for each round. The simple implementation is \
+an aiohttp application on uvloop with one EVALSHA per request through redis-py, PyJWT, and JSON or \
+a compressed template. The figure of Gatekeeper includes supervisor, worker, admin listener and \
+events. The compressed page has {ours:,} bytes (simple implementation: {simple:,})."""
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What forwarding costs, side by side: Gatekeeper and the proxies people know.
+"""The cost of forwarding: Gatekeeper compared with other reverse proxies.
 
-    make bench-proxy                    every case, about seven minutes
-    make bench-proxy ARGS=--quick       one short round, nothing written
+    make bench-proxy                    all cases, about seven minutes
+    make bench-proxy ARGS=--quick       one short round, writes nothing
 
-Every contender runs as one worker on core 0, the load and the origin on core 1, in turn, round
-after round; figures are medians over the rounds, and what counts is the CPU time per request.
-The last table lets two workers of the gate have both cores.
-Writes the section `bench-proxy` of `benchmarks/README.md`.
+Every contender runs as one worker on core 0; load and origin are on core 1. They run in turn, round
+after round; figures are medians over the rounds, and the main figure is CPU time per request. The
+last table gives both cores to one and two workers of the gate. Writes the section `bench-proxy` of
+`benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import contenders
-import load
-from contenders import SECRET, Running
+import load_generators
+from contenders import SECRET, RunningProcess
 from report import table, write_section
 
 from gatekeeper.config.schema import DEFAULT_ROOM
@@ -62,7 +62,7 @@ class Case:
     more: tuple[str, ...] = ()
 
 
-# What a visitor's browser asks; it has the most rounds, since the others are read beside it.
+# The request of a browser. It has the most rounds: the other cases are compared with it.
 MAIN = Case("1 KB, a browser's headers and three cookies", "/1k", browser=True, connections=64)
 CASES = (
     MAIN,
@@ -78,18 +78,18 @@ CASES = (
 )
 STREAM = Case("10 MB", "/10m", browser=True, connections=8)
 STREAM_GB = 10_485_760 / 1e9
-FEWER = 2  # by so many rounds
+FEWER_ROUNDS = 2  # in the other cases
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=2)
-    options.add_argument("--quick", action="store_true", help="one short round, nothing written")
-    options.add_argument("--only", help="contenders whose name contains one of these, by comma")
+    options.add_argument("--quick", action="store_true", help="one short round, writes nothing")
+    options.add_argument("--only", help="names of contenders, separated by commas; parts suffice")
     chosen = options.parse_args()
     rounds, seconds = (1, 1) if chosen.quick else (chosen.rounds, chosen.seconds)
-    fewer = max(rounds - FEWER, 1)
+    fewer = max(rounds - FEWER_ROUNDS, 1)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         origin = contenders.start_origin(folder)
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def _headers(case: Case) -> list[str]:
-    """The case's headers; the cookies hold a pass in any case, since it is verified."""
+    """The header fields of the case; the cookie always has a pass, which is verified."""
     cookie = f"gatekeeper={_pass()}"
     if case.browser:
         return [*BROWSER, f"Cookie: {THREE_COOKIES}; {cookie}", *case.more]
@@ -141,15 +141,15 @@ def _pass() -> str:
 
 
 def runs(
-    case: Case, proxies: list[Running], *, rounds: int, seconds: int
-) -> dict[str, list[load.Cost]]:
-    costs: dict[str, list[load.Cost]] = {proxy.name: [] for proxy in proxies}
+    case: Case, proxies: list[RunningProcess], *, rounds: int, seconds: int
+) -> dict[str, list[load_generators.Cost]]:
+    costs: dict[str, list[load_generators.Cost]] = {proxy.name: [] for proxy in proxies}
     headers = _headers(case)
     for number in range(rounds + 1):
         for proxy in proxies:
             # The first round warms up pools, caches and the allocator.
             length_s = seconds if number else 1
-            cost = load.wrk(
+            cost = load_generators.wrk(
                 proxy, case.path, headers=headers, connections=case.connections, seconds=length_s
             )
             if number:
@@ -157,7 +157,7 @@ def runs(
     return costs
 
 
-def _case(case: Case, proxies: list[Running], *, rounds: int, seconds: int) -> str:
+def _case(case: Case, proxies: list[RunningProcess], *, rounds: int, seconds: int) -> str:
     costs = runs(case, proxies, rounds=rounds, seconds=seconds)
     cpu = {name: [c.cpu_us_per_request for c in runs] for name, runs in costs.items()}
     rate = {name: statistics.median(c.requests_per_s for c in runs) for name, runs in costs.items()}
@@ -165,26 +165,26 @@ def _case(case: Case, proxies: list[Running], *, rounds: int, seconds: int) -> s
         [name, spread(cpu[name]), ratio(cpu["Gatekeeper"], cpu[name]), f"{rate[name]:,.0f}"]
         for name in cpu
     ]
-    head = ["", "CPU µs per request", "Gatekeeper's as a ratio", "requests/s"]
+    head = ["", "CPU µs per request", "Gatekeeper as a ratio", "requests/s"]
     return f"### {case.title}\n\n{table(head, rows)}"
 
 
-def _stream(proxies: list[Running], *, rounds: int, seconds: int) -> str:
+def _stream(proxies: list[RunningProcess], *, rounds: int, seconds: int) -> str:
     costs = runs(STREAM, proxies, rounds=rounds, seconds=seconds)
     cpu = {n: [c.cpu_s / (c.requests * STREAM_GB) for c in runs] for n, runs in costs.items()}
     rows = [[name, spread(cpu[name]), ratio(cpu["Gatekeeper"], cpu[name])] for name in cpu]
-    head = ["", "CPU seconds per GB", "Gatekeeper's as a ratio"]
+    head = ["", "CPU seconds per GB", "Gatekeeper as a ratio"]
     return f"### 10 MB streams, 8 at a time\n\n{table(head, rows)}"
 
 
-def _workers(pair: list[Running], *, rounds: int, seconds: int) -> str:
-    """One worker and two, none of them pinned: what the second core can be had for."""
+def _workers(pair: list[RunningProcess], *, rounds: int, seconds: int) -> str:
+    """One worker and two, not pinned to a core."""
     shares: dict[str, list[float]] = {}
-    costs: dict[str, list[load.Cost]] = {}
+    costs: dict[str, list[load_generators.Cost]] = {}
     for number in range(rounds + 1):
         for gate in pair:
             before = gate.worker_cpu_s()
-            cost = load.wrk(
+            cost = load_generators.wrk(
                 gate, MAIN.path, headers=_headers(MAIN), connections=256, seconds=seconds
             )
             if number:
@@ -206,16 +206,21 @@ def _workers(pair: list[Running], *, rounds: int, seconds: int) -> str:
     more = statistics.median(b / a for a, b in rates)
     head = ["", "CPU µs per request", "requests/s", "cores used", "share of the least busy worker"]
     return (
-        "### Two workers on one port\n\nLoad and origin share the two cores with the gate here, "
-        "so that two workers cannot have two cores; a request that costs the same with two "
-        "workers as with one, and workers that take as much each, are what makes a second core "
-        f"double the gate. Requests per second: {more:.2f} times those of one worker.\n\n"
+        "### Two workers on one port\n\nHere load and origin share the two cores with the gate, "
+        "so two workers do not get two cores. The figures show whether a second core would double "
+        "the throughput: the CPU time per request must stay the same, and both workers must get "
+        f"an equal share. Requests/s with two workers: {more:.2f} times those of one.\n\n"
         + table(head, rows)
     )
 
 
 def _latency(
-    origin: Running, proxies: list[Running], *, rounds: int, seconds: int, folder: Path
+    origin: RunningProcess,
+    proxies: list[RunningProcess],
+    *,
+    rounds: int,
+    seconds: int,
+    folder: Path,
 ) -> str:
     headers = _headers(CASES[1])
     one: dict[str, list[dict[int, float]]] = {}
@@ -224,10 +229,10 @@ def _latency(
         for target in (origin, *proxies):
             url = target.url + "/1k"
             one.setdefault(target.name, []).append(
-                load.latency_one_connection_us(url, headers=headers, seconds=seconds)
+                load_generators.latency_one_connection_us(url, headers=headers, seconds=seconds)
             )
             fixed.setdefault(target.name, []).append(
-                load.latency_fixed_rate_us(
+                load_generators.latency_fixed_rate_us(
                     url, headers=headers, rate_per_s=1000, seconds=seconds, folder=folder
                 )
             )
@@ -241,7 +246,7 @@ def _latency(
         for proxy in proxies
     ]
     head = ["", "1 connection: p50", "p99", "1,000 requests/s: p50", "p99"]
-    return f"### Added latency, µs over asking the origin directly\n\n{table(head, rows)}"
+    return f"### Added latency, µs above a direct request to the origin\n\n{table(head, rows)}"
 
 
 def spread(values: list[float]) -> str:
@@ -251,7 +256,7 @@ def spread(values: list[float]) -> str:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> str:
-    """The median of the ratios round by round, so that a slow moment hits both."""
+    """The median of the ratios of each round, so that a slow moment affects both."""
     return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
 
 
@@ -262,23 +267,23 @@ def _introduction(rounds: int, fewer: int, seconds: int) -> str:
         "Caddy": [contenders.program("caddy"), "version"],
         "Envoy": [contenders.envoy_program(), "--version"],
     }
-    said = []
+    versions = []
     for name, command in commands.items():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = (line.strip() for line in (done.stdout + done.stderr).splitlines())
         line = next(line for line in lines if line)
-        said.append(f"{name} `{line.replace(command[0] + ' ', '')}`")
-    said.append(f"aiohttp {version('aiohttp')} and uvloop {version('uvloop')}")
+        versions.append(f"{name} `{line.replace(command[0] + ' ', '')}`")
+    versions.append(f"aiohttp {version('aiohttp')} and uvloop {version('uvloop')}")
     optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     built = "with" if optimized else "without"
-    said.append(f"Python {platform.python_version()}, built {built} --enable-optimizations")
+    versions.append(f"Python {platform.python_version()}, built {built} --enable-optimizations")
     return (
-        f"`make bench-proxy`: {rounds} rounds of {seconds} s each, {fewer} for all but the first "
-        "case, 64 connections, medians with the lowest and highest round; a ratio below 1 means "
-        "that Gatekeeper costs less. "
-        "Gatekeeper verifies the pass in the cookie (cached by its bytes), and its figure holds "
+        f"Written by `make bench-proxy`: {rounds} rounds of {seconds} s, {fewer} for the other "
+        "cases, 64 connections. Figures are medians with the lowest and highest round. A ratio "
+        "below 1 means that Gatekeeper costs less. "
+        "Gatekeeper verifies the pass in the cookie (cached by its bytes); its figure includes "
         "all its processes: supervisor, worker, store and events. "
-        f"Versions: {'; '.join(said)}."
+        f"Versions: {'; '.join(versions)}."
     )
 
 

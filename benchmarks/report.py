@@ -1,4 +1,4 @@
-"""Writes what a benchmark measured into its own section of `benchmarks/README.md`."""
+"""Writes the results of a benchmark into its own section of `benchmarks/README.md`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_section(name: str, text: str) -> None:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, the first column to the left and the rest to the right."""
+    """A Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [" | ".join(head), " | ".join(["---", *["---:"] * (len(head) - 1)])]
     lines += [" | ".join(row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)

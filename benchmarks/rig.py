@@ -1,5 +1,7 @@
-"""A gate of many replicas for benchmarks: each `gatekeeper serve` by itself, on one real store and
-one real NATS, in front of an origin that costs next to nothing.
+"""A gate of many replicas for benchmarks.
+
+Each replica is a `gatekeeper serve` of its own, on one real store and one real NATS, in front of an
+origin with minimal cost.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ from tests.builders import SECRET
 from tests.gates import GateProcess
 from tests.integration.load.processes import memory_bytes, workers_of
 
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
-_START_AT_ONCE = 2  # more would only keep each other from starting in time
+_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nin\n"
+_START_AT_ONCE = 2  # with more, each would start too slowly
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A running gate."""
+    """A running gate with its replicas."""
 
     gates: Sequence[GateProcess]
     store_url: str
@@ -48,27 +50,27 @@ class Rig:
         return [pid for gate in self.gates for pid in workers_of(gate.process.pid)]
 
     def worker_memory_bytes(self) -> int:
-        """The memory of the worker that has most of it for itself alone."""
+        """The private memory of the largest worker."""
         return max(memory_bytes(pid) for pid in self.workers())
 
     async def admin(self, method: str, path: str) -> dict[str, Any]:
-        """What the operator's listener of the first replica answers."""
+        """The JSON response of the admin listener of the first replica."""
         request = urllib.request.Request(self.admin_url + path, method=method)
 
-        def ask() -> Any:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)
+        def call() -> Any:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return json.load(response)
 
-        return cast(dict[str, Any], await asyncio.to_thread(ask))
+        return cast(dict[str, Any], await asyncio.to_thread(call))
 
     async def room(self) -> dict[str, Any]:
-        told = await self.admin("GET", "/admin/status")
-        return cast(dict[str, Any], told["rooms"][0])
+        status = await self.admin("GET", "/admin/status")
+        return cast(dict[str, Any], status["rooms"][0])
 
 
 @asynccontextmanager
 async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
-    """`admission`: the lines of that table of the configuration."""
+    """`admission`: the lines of the configuration table `[admission]`."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-")))
         store = await start_store(folder)
@@ -82,10 +84,10 @@ async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
         toml = partial(
             _toml, origin_port, store_url=store.url, events_url=events.url, admission=admission
         )
-        few = asyncio.Semaphore(_START_AT_ONCE)
+        limiter = asyncio.Semaphore(_START_AT_ONCE)
 
         async def start() -> GateProcess:
-            async with few:
+            async with limiter:
                 return await stack.enter_context(GateProcess(toml())).wait_until_serving()
 
         gates = await asyncio.gather(*(start() for _ in range(replicas)))
@@ -93,7 +95,7 @@ async def running_rig(replicas: int, *, admission: str) -> AsyncIterator[Rig]:
 
 
 def cpu_s(*pids: int) -> float:
-    """The processor time that these processes have had, seconds."""
+    """The CPU time of these processes so far, seconds."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -102,13 +104,13 @@ def cpu_s(*pids: int) -> float:
 
 
 def peak_memory_bytes(pid: int) -> int:
-    """The most memory that the process has had resident."""
+    """The peak resident memory of the process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 class _Origin(asyncio.Protocol):
-    """Answers every request alike; those of the gate have no bodies and are not pipelined."""
+    """The same response to every request; the gate sends no bodies and does not pipeline."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
@@ -120,7 +122,7 @@ class _Origin(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         data = self._last + data
         self._last = data[-3:]
-        self._transport.write(_ANSWER * data.count(b"\r\n\r\n"))
+        self._transport.write(_RESPONSE * data.count(b"\r\n\r\n"))
 
 
 def _toml(origin_port: int, *, store_url: str, events_url: str, admission: str) -> str:

@@ -1,11 +1,11 @@
-"""How long and how many: ten thousand idle clients, and a minute at saturation with an origin
-that restarts.
+"""Memory of idle connections, and correctness at saturation while the origin restarts.
 
     make bench-soak
     python -m benchmarks.soak --clients 1000 --seconds 10
 
-Writes the section `bench-soak` of `benchmarks/README.md`, and fails if any client got an answer
-that was not its own, or if a connection is left at the end.
+Ten thousand idle clients, then a minute at saturation. Writes the section `bench-soak` of
+`benchmarks/README.md`. Fails if a client received a response to another request, or if a connection
+is left at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.servers import eventually
 _SPARE_FILES = 1000
 _CONNECT_AT_ONCE = 200
 _RESTART_EVERY_S = 5.0
-_SETTLE_S = 3.0  # until the allocator and the pool came to rest
+_SETTLE_S = 3.0  # until allocator and connection pool are stable
 _POOL_AGES_S = 10.0  # idle connections to the origin are closed after 4 s
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     _raise_file_limit(chosen.clients + _SPARE_FILES)
     text = uvloop.run(_soak(chosen.clients, seconds=chosen.seconds, busy=chosen.busy))
     print(text)
-    if chosen == options.parse_args([]):  # the figures that are told are those of the whole run
+    if chosen == options.parse_args([]):  # only the figures of a full run are written
         write_section("bench-soak", text)
 
 
@@ -61,15 +61,15 @@ def _raise_file_limit(files: int) -> None:
     """For this process and the gate that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < files:
-        raise SystemExit(f"needs {files} open files, the hard limit is {hard}: ulimit -Hn")
+        raise SystemExit(f"open files: the limit is {hard}; expected at least {files} (ulimit -Hn)")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
 
 
 async def _soak(clients: int, *, seconds: int, busy: int) -> str:
     cases = {
         "admitted, after a request": _request(),
-        "the same, after a request the long way": _request("TE: trailers"),
-        "connected, and silent": b"",
+        "the same, after a request outside the fast path": _request("TE: trailers"),
+        "connected, without a request": b"",
     }
     async with NonceOrigin.running() as origin:
         rows = [
@@ -78,18 +78,18 @@ async def _soak(clients: int, *, seconds: int, busy: int) -> str:
         with _running_gate(origin) as gate:
             tally = await _saturate(gate, origin, seconds=seconds, busy=busy)
     introduction = (
-        f"`make bench-soak`: one worker, {clients:,} keep-alive clients held at a time, then "
-        f"{seconds} s of {busy} clients that ask without pause while the origin breaks every "
-        f"connection and goes away for 0.2 s each {_RESTART_EVERY_S:g} s. Each answer carries the "
-        "nonce of its request."
+        f"Written by `make bench-soak`: one worker with {clients:,} keep-alive connections, then "
+        f"{seconds} s of {busy} clients that send requests without pause. Every "
+        f"{_RESTART_EVERY_S:g} s the origin breaks all connections and is unreachable for 0.2 s. "
+        "Each response has the nonce of its request."
     )
     saturation = (
-        f"At saturation: {tally.right:,} answers, each to its own request "
+        f"At saturation: {tally.right:,} correct responses "
         f"({tally.right / seconds:,.0f}/s, with clients and origin on the same two cores); "
-        f"{tally.refused:,} refused with 502 or 504 and {tally.cut:,} connections broken while "
-        "the origin was away; no wrong answer, and no connection left at the end."
+        f"{tally.refused:,} responses with 502 or 504 and {tally.cut:,} broken connections while "
+        "the origin was unreachable; no wrong response, and no connection left at the end."
     )
-    memory = table(["held", "memory per connection", "of the worker"], rows)
+    memory = table(["connections", "memory per connection", "of the worker"], rows)
     return f"{introduction}\n\n{memory}\n\n{saturation}"
 
 
@@ -103,9 +103,9 @@ def _running_gate(origin: NonceOrigin) -> Iterator[Gate]:
 
 
 async def _idle(origin: NonceOrigin, clients: int, what: str, *, request: bytes) -> list[str]:
-    """A row: what each of so many connections costs a fresh worker while it is held."""
+    """A table row: the memory of each connection in a new worker."""
     with _running_gate(origin) as gate:
-        # A few first: what is loaded, compiled and cached is no connection's.
+        # A few first, so that loaded and cached code is not counted.
         await _hold(gate, _CONNECT_AT_ONCE, request=request)
         before = memory_bytes(gate.worker)
         held = await _hold(gate, clients, request=request)
@@ -114,11 +114,11 @@ async def _idle(origin: NonceOrigin, clients: int, what: str, *, request: bytes)
 
 
 async def _hold(gate: Gate, clients: int, *, request: bytes) -> int:
-    """The worker's memory while so many clients hold a connection; they leave again."""
-    gateway = asyncio.Semaphore(_CONNECT_AT_ONCE)
+    """The worker's memory while `clients` connections are open; closes them again."""
+    limiter = asyncio.Semaphore(_CONNECT_AT_ONCE)
 
     async def connect() -> asyncio.StreamWriter:
-        async with gateway, asyncio.timeout(60):
+        async with limiter, asyncio.timeout(60):
             reader, writer = await asyncio.open_connection("127.0.0.1", gate.port, limit=2**13)
             if request:
                 writer.write(request)
@@ -140,7 +140,7 @@ async def _hold(gate: Gate, clients: int, *, request: bytes) -> int:
 async def _saturate(gate: Gate, origin: NonceOrigin, *, seconds: int, busy: int) -> Tally:
     files = open_files(gate.worker)
     tally, stop = Tally(), asyncio.Event()
-    crowd = [
+    tasks = [
         asyncio.create_task(client(gate.port, cookie=_cookie(), tally=tally, until=stop))
         for _ in range(busy)
     ]
@@ -150,11 +150,11 @@ async def _saturate(gate: Gate, origin: NonceOrigin, *, seconds: int, busy: int)
         if end_s - time.monotonic() > 1:
             await origin.restart()
     stop.set()
-    await asyncio.gather(*crowd)
+    await asyncio.gather(*tasks)
     await asyncio.sleep(_POOL_AGES_S)
     left = open_files(gate.worker) - files
     if tally.faults or left > 0:
-        raise SystemExit(f"{len(tally.faults)} faults, {left} files left: {tally.faults[:5]}")
+        raise SystemExit(f"{len(tally.faults)} faults, {left} open files left: {tally.faults[:5]}")
     return tally
 
 

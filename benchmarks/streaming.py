@@ -1,12 +1,13 @@
-"""What it costs to keep people waiting: told by a stream, beside asked for by polls.
+"""The cost of a waiting visitor on an event stream, compared with polls.
 
     make bench-stream           about four minutes
     python -m benchmarks.streaming --quick
 
-The same line before one worker, twice: once each visitor polls as told, on a connection kept open,
-and once each is on a stream. Meanwhile people at the front are released, each second, so that all
-have news. Bytes are those the gate sends and is sent, memory is what its worker grew by, and CPU
-that of the worker and of the store, each for one waiting visitor and minute.
+The same queue at one worker, twice: first each visitor polls at the reported interval on a
+connection kept open, then each is on a stream. Visitors at the front are released every second, so
+that all others receive updates. Bytes are those that the gate sends and receives; memory is the
+growth of its worker; CPU is that of the worker and of the store. All are for one waiting visitor,
+bytes and CPU per minute.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from benchmarks.report import table, write_section
 from benchmarks.rig import Rig, cpu_s, running_rig
 from tests.integration.load.processes import memory_bytes
 
-FRONT = 4_000  # apps that wait ahead of all who are measured; they are released one after another
-_AT_ONCE = 50
+MAX_AHEAD = 4_000  # visitors ahead of all measured ones; they are released one by one
+_MAX_CONCURRENT = 50
 _HEAD_END = b"\r\n\r\n"
 _ADMISSION = """\
 rate = "{rate}/min"
@@ -42,7 +43,7 @@ updates = "{updates}"
 
 @dataclass(frozen=True)
 class Cost:
-    """For one waiting visitor: a minute's, and the memory of being there."""
+    """The cost of one waiting visitor: bytes and CPU per minute, and memory."""
 
     sent_bytes: float
     received_bytes: float
@@ -51,42 +52,42 @@ class Cost:
     memory_bytes: float
 
 
-class Waiting:
-    """One visitor on one connection, as a browser's page has it."""
+class WaitingVisitor:
+    """One visitor on one connection, like the waiting page in a browser."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
         self.cookie = ""
-        self.refresh_s = 30.0
+        self.poll_interval_s = 30.0
         self.sent = self.received = 0
 
-    async def line_up(self) -> None:
+    async def arrive(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
-        head, _ = await self._ask("/tickets", "text/html")
+        head, _ = await self._request("/tickets", "text/html")
         cookie = next(line for line in head.split("\r\n") if line.lower().startswith("set-cookie"))
         self.cookie = cookie.partition(": ")[2].partition(";")[0]
 
     async def poll(self) -> None:
-        head, body = await self._ask("/.gatekeeper/status", "application/json")
-        told = json.loads(body)
-        if told["state"] != "waiting":
-            raise SystemExit(f"one who is measured no longer waits: {told}")
-        self.refresh_s = told["refresh_seconds"]
+        head, body = await self._request("/.gatekeeper/status", "application/json")
+        status = json.loads(body)
+        if status["state"] != "waiting":
+            raise SystemExit(f"a measured visitor no longer waits: {status}")
+        self.poll_interval_s = status["refresh_seconds"]
         for line in head.split("\r\n"):
             if line.lower().startswith("set-cookie"):
                 self.cookie = line.partition(": ")[2].partition(";")[0]
 
-    async def listen(self) -> None:
+    async def open_stream(self) -> None:
         self._send("/.gatekeeper/status", "text/event-stream")
         head = await self._reader.readuntil(_HEAD_END)
         if b"text/event-stream" not in head:
-            raise SystemExit(f"no stream: {head.decode()}")
+            raise SystemExit(f"the response is not a stream: {head.decode()}")
         self.received += len(head)
 
-    async def hear(self) -> None:
-        """Until the stream ends, or the caller has heard enough."""
+    async def read_stream(self) -> None:
+        """Read the stream until the caller cancels. Exits if the stream ends."""
         while data := await self._reader.read(65536):
             self.received += len(data)
         raise SystemExit("a stream ended")
@@ -104,7 +105,7 @@ class Waiting:
         self._writer.write(request)
         self.sent += len(request)
 
-    async def _ask(self, path: str, accept: str) -> tuple[str, bytes]:
+    async def _request(self, path: str, accept: str) -> tuple[str, bytes]:
         self._send(path, accept)
         head = await self._reader.readuntil(_HEAD_END)
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
@@ -120,25 +121,25 @@ async def measured(updates: str, *, waiting: int, seconds: float, rate: int) -> 
         at = urlsplit(rig.urls[0])
         assert at.hostname is not None
         assert at.port is not None
-        front = [Waiting(at.hostname, at.port) for _ in range(min(FRONT, waiting * 2))]
-        await _few_at_once([_in_and_out(each) for each in front])
+        front = [WaitingVisitor(at.hostname, at.port) for _ in range(min(MAX_AHEAD, waiting * 2))]
+        await _run_bounded([_arrive_and_disconnect(each) for each in front])
         [worker] = rig.workers()
         empty_bytes = memory_bytes(worker)
-        visitors = [Waiting(at.hostname, at.port) for _ in range(waiting)]
-        await _few_at_once([each.line_up() for each in visitors])
+        visitors = [WaitingVisitor(at.hostname, at.port) for _ in range(waiting)]
+        await _run_bounded([each.arrive() for each in visitors])
         if updates == "stream":
-            await _few_at_once([each.listen() for each in visitors])
+            await _run_bounded([each.open_stream() for each in visitors])
         else:
-            await _few_at_once([each.poll() for each in visitors])
+            await _run_bounded([each.poll() for each in visitors])
         grown_bytes = memory_bytes(worker) - empty_bytes
         await rig.admin("POST", "/admin/mode?mode=auto")
-        return await _while_they_wait(
+        return await _measure_cost(
             rig, visitors, updates=updates, seconds=seconds, grown_bytes=grown_bytes
         )
 
 
-async def _while_they_wait(
-    rig: Rig, visitors: Sequence[Waiting], *, updates: str, seconds: float, grown_bytes: int
+async def _measure_cost(
+    rig: Rig, visitors: Sequence[WaitingVisitor], *, updates: str, seconds: float, grown_bytes: int
 ) -> Cost:
     for visitor in visitors:
         visitor.sent = visitor.received = 0
@@ -147,9 +148,9 @@ async def _while_they_wait(
     try:
         async with asyncio.timeout(seconds):
             if updates == "stream":
-                await asyncio.gather(*(each.hear() for each in visitors))
+                await asyncio.gather(*(each.read_stream() for each in visitors))
             else:
-                await _ask_as_told(visitors)
+                await _poll_at_interval(visitors)
     except TimeoutError:
         pass
     minutes = (time.monotonic() - began_s) / 60 * len(visitors)
@@ -165,30 +166,30 @@ async def _while_they_wait(
     )
 
 
-async def _ask_as_told(visitors: Sequence[Waiting]) -> None:
-    """Each at the time that the last answer named, spread as they came."""
+async def _poll_at_interval(visitors: Sequence[WaitingVisitor]) -> None:
+    """Poll each visitor at the last reported interval, starting evenly spread."""
     loop = asyncio.get_running_loop()
     now_s, count = loop.time(), len(visitors)
-    due = [(now_s + each.refresh_s * at / count, at) for at, each in enumerate(visitors)]
+    due = [(now_s + each.poll_interval_s * at / count, at) for at, each in enumerate(visitors)]
     heapq.heapify(due)
     while True:
         at_s, at = heapq.heappop(due)
         if (left_s := at_s - loop.time()) > 0:
             await asyncio.sleep(left_s)
         await visitors[at].poll()
-        heapq.heappush(due, (max(at_s, loop.time() - 1) + visitors[at].refresh_s, at))
+        heapq.heappush(due, (max(at_s, loop.time() - 1) + visitors[at].poll_interval_s, at))
 
 
-async def _in_and_out(visitor: Waiting) -> None:
-    await visitor.line_up()
+async def _arrive_and_disconnect(visitor: WaitingVisitor) -> None:
+    await visitor.arrive()
     visitor.close()
 
 
-async def _few_at_once(work: Sequence[object]) -> None:
-    gateway = asyncio.Semaphore(_AT_ONCE)
+async def _run_bounded(work: Sequence[object]) -> None:
+    limiter = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def one(each: object) -> None:
-        async with gateway:
+        async with limiter:
             await each  # type: ignore[misc]
 
     await asyncio.gather(*(one(each) for each in work))
@@ -208,12 +209,19 @@ def text_of(found: dict[str, dict[str, Cost]], *, waiting: int, seconds: float) 
                     f"{cost.memory_bytes / 1024:,.1f}",
                 ]
             )
-    head = ["", "bytes from the gate", "to it", "CPU of the gate, µs", "of the store, µs"]
+    head = [
+        "",
+        "bytes from the gate",
+        "bytes to the gate",
+        "CPU of the gate, µs",
+        "CPU of the store, µs",
+    ]
     head.append("memory, KiB")
     return f"""\
-{waiting:,} waiting visitors before one worker for {seconds:.0f} s, people released ahead of them \
-all the while; each asks as told on a connection kept open (poll), or is on a stream. For one \
-waiting visitor and minute, without TLS; memory is the worker's growth for each:
+Written by `make bench-stream`: {waiting:,} waiting visitors at one worker for {seconds:.0f} s, \
+with releases ahead of them all the time. Each polls at the reported interval on a connection kept \
+open (poll), or is on a stream. Figures are per waiting visitor and minute, without TLS; memory is \
+the growth of the worker per visitor.
 
 {table(head, rows)}"""
 
@@ -223,7 +231,7 @@ RATES = {"far back": 300, "close to the front": 6_000}
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--quick", action="store_true", help="fewer, shorter, nothing written")
+    options.add_argument("--quick", action="store_true", help="a short run, writes nothing")
     chosen = options.parse_args()
     waiting, seconds = (500, 8.0) if chosen.quick else (2_000, 30.0)
     found = {

@@ -1,11 +1,11 @@
-"""The gate that most would write first: an aiohttp application, a call to the store per request.
+"""A simple gate for comparison: an aiohttp application with a store call per request.
 
-python naive_gate.py STORE_URL ROOM_TOML PORT
+python simple_gate.py STORE_URL ROOM_TOML PORT
 
-It does the work of the real one's polls and arrivals, with the same scripts, tokens and page. Each
-request is a task, an EVALSHA of its own through redis-py, a token by PyJWT, and a JSON or a
-template rendered and compressed. That template holds no expressions but the numbers that differ,
-which flatters it.
+It does the work of the real gate's polls and arrivals, with the same scripts, tokens and page. Each
+request is a task with its own EVALSHA through redis-py, a token by PyJWT, and JSON or a rendered
+and compressed template. The only expressions of the template are the numbers that differ, which
+makes it faster than a full template.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from gatekeeper.web.waiting_status import rfc3339
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"
 
 
-class OneByOne:
-    """The store, as most would call it."""
+class UnbatchedStore:
+    """A store client with one call per operation."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.asyncio.Redis.from_url(url)
@@ -51,41 +51,43 @@ class OneByOne:
             return await self._redis.eval(script.text, len(keys), *keys, *args)
 
 
-class Naive:
+class SimpleGate:
     def __init__(self, store_url: str, config_file: Path) -> None:
         room = load_config(config_file, environ={}).rooms[0]
         self.rules = Rules.of(room)
         self.status = room.status
         self.state: RoomState | None = None
         self.queue = Queue(
-            OneByOne(store_url),  # type: ignore[arg-type]
+            UnbatchedStore(store_url),  # type: ignore[arg-type]
             self.rules,
-            replica="naive",
-            on_state=self._hear,
+            replica="simple",
+            on_state=self._receive_state,
             newest_known=lambda: None,
         )
         self.template = _template(Pages())
 
-    def _hear(self, state: RoomState) -> None:
+    def _receive_state(self, state: RoomState) -> None:
         self.state = state
 
     async def poll(self, request: web.Request) -> web.Response:
         claims = jwt.decode(
             request.cookies["gatekeeper"], SECRET, algorithms=["HS256"], audience=self.rules.room
         )
-        asking = PollRequest(VisitorId(claims["sub"]), claims["arr"], has_pass=False)
-        [standing] = await self.queue._poll([asking])  # noqa: SLF001
-        assert isinstance(standing, QueuePosition)
-        response = web.json_response(self.place(standing), headers={"Cache-Control": "no-store"})
+        poll_request = PollRequest(VisitorId(claims["sub"]), claims["arr"], has_pass=False)
+        [position] = await self.queue._poll([poll_request])  # noqa: SLF001
+        assert isinstance(position, QueuePosition)
+        response = web.json_response(
+            self.status_of(position), headers={"Cache-Control": "no-store"}
+        )
         if time.time() - claims["iat"] > self.rules.ticket_renewal_s:
-            self.hand_out(response, VisitorId(claims["sub"]), standing)
+            self.set_ticket(response, VisitorId(claims["sub"]), position)
         return response
 
     async def arrive(self, _request: web.Request) -> web.Response:
         visitor = new_visitor_id()
-        [standing] = await self.queue._arrive([visitor])  # noqa: SLF001
-        assert isinstance(standing, QueuePosition)
-        page = self.template.render(self.place(standing))
+        [position] = await self.queue._arrive([visitor])  # noqa: SLF001
+        assert isinstance(position, QueuePosition)
+        page = self.template.render(self.status_of(position))
         response = web.Response(
             body=gzip.compress(page.encode(), compresslevel=5),
             status=self.status,
@@ -93,40 +95,42 @@ class Naive:
             charset="utf-8",
             headers={"Content-Encoding": "gzip", "Cache-Control": "no-store"},
         )
-        self.hand_out(response, visitor, standing)
+        self.set_ticket(response, visitor, position)
         return response
 
-    def hand_out(self, response: web.Response, visitor: VisitorId, standing: QueuePosition) -> None:
+    def set_ticket(
+        self, response: web.Response, visitor: VisitorId, position: QueuePosition
+    ) -> None:
         now_s = time.time()
         claims = {
             "aud": self.rules.room,
             "sub": visitor,
-            "arr": standing.turn_us,
+            "arr": position.turn_us,
             "iat": round(now_s, 3),
             "exp": round(now_s + self.rules.ticket_life_s, 3),
         }
         token = jwt.encode(claims, SECRET, algorithm="HS256", headers={"typ": "ticket+jwt"})
         response.set_cookie("gatekeeper", token, max_age=600, httponly=True, samesite="Lax")
 
-    def place(self, standing: QueuePosition) -> dict[str, object]:
+    def status_of(self, position: QueuePosition) -> dict[str, object]:
         assert self.state is not None
         rate = self.state.effective_rate_per_minute
-        eta = eta_s(standing.ahead, rate_per_minute=rate)
+        eta = eta_s(position.ahead, rate_per_minute=rate)
         return {
             "state": "waiting",
             "room": self.rules.room,
-            "position": standing.ahead + 1,
-            "ahead": standing.ahead,
+            "position": position.ahead + 1,
+            "ahead": position.ahead,
             "queue_length": self.state.queue_length,
             "eta_seconds": eta,
             "rate_per_minute": rate,
-            "refresh_seconds": refresh_s(standing.ahead, rate_per_minute=rate, rules=self.rules),
-            "arrived_at": rfc3339(standing.turn_us / 1e6),
+            "refresh_seconds": refresh_s(position.ahead, rate_per_minute=rate, rules=self.rules),
+            "arrived_at": rfc3339(position.turn_us / 1e6),
         }
 
 
 def _template(pages: Pages) -> jinja2.Template:
-    """The real page, with the numbers of one visitor as the only expressions."""
+    """The real page as a template; the numbers of a visitor are its only expressions."""
     view = WaitingView(
         title="You are in line",
         room="default",
@@ -149,10 +153,10 @@ def _template(pages: Pages) -> jinja2.Template:
 
 
 async def serve(store_url: str, config_file: Path, port: int) -> None:
-    naive = Naive(store_url, config_file)
+    gate = SimpleGate(store_url, config_file)
     app = web.Application()
-    app.router.add_get("/.gatekeeper/status", naive.poll)
-    app.router.add_get("/{rest:.*}", naive.arrive)
+    app.router.add_get("/.gatekeeper/status", gate.poll)
+    app.router.add_get("/{rest:.*}", gate.arrive)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()

@@ -1,11 +1,11 @@
-"""How soon every replica knows of a release: from the store's clock to the replica's watermark.
+"""The delay from a release in the store to the watermark of every replica.
 
-    python -m benchmarks.replicas      by itself; it is a part of `make bench-line`
+    python -m benchmarks.watermark_delay      alone; it is a part of `make bench-line`
 
-A real store and NATS, ten replicas in as many processes, a line that moves at 500 a minute and
-whichever pacer comes first. A release happens at the `now` of the script that made it; a replica
-knows of it when its watermark reaches it, by event or by its own pacer's call. All on one machine,
-so both are read from one clock.
+A real store and NATS, ten replicas in as many processes, a queue that moves at 500 a minute. A
+release happens at the `now` of its script. A replica knows of it when its own watermark reaches
+that of the release, by an event or by the call of its own pacer. All processes share one machine,
+so both instants are of one clock.
 """
 
 from __future__ import annotations
@@ -40,43 +40,43 @@ RATE = "500/min"
 SECRET = b"known to the replicas of this benchmark"
 WAITING = 600
 WARM_UP_S = 1.0
-START_AND_END_S = 45.0
+START_AND_STOP_S = 45.0
 
 
 def room_of(name: str) -> RoomConfig:
-    """Who waits here is kept without asking, so that nothing but releases is measured."""
+    """A room whose visitors keep their places without polls, so that only releases happen."""
     return RoomConfig.model_validate({"name": name, "rate": RATE, "confirm_timeout": "10m"})
 
 
-class WatchedView(ReplicaView):
-    """Notes when the watermark rose, and what the store's clock said in the state that told it."""
+class RecordingView(ReplicaView):
+    """Records when the watermark rose, and the store's clock in the state that raised it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.noted: list[tuple[int, int, int]] = []  # watermark, known at, told at
+        self.records: list[tuple[int, int, int]] = []  # watermark, known at, released at
 
     def update_from_store(self, state: RoomState) -> None:
         super().update_from_store(state)
-        self._note(state)
+        self._record(state)
 
     def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
         believed = super().update_from_replica(state, sent_at_s=sent_at_s)
-        self._note(state)
+        self._record(state)
         return believed
 
-    def _note(self, told: RoomState) -> None:
+    def _record(self, state: RoomState) -> None:
         known_us = self.decisive.watermark_us
-        if known_us == told.watermark_us and (not self.noted or known_us > self.noted[-1][0]):
-            self.noted.append((known_us, time.time_ns() // 1000, told.now_us))
+        if known_us == state.watermark_us and (not self.records or known_us > self.records[-1][0]):
+            self.records.append((known_us, time.time_ns() // 1000, state.now_us))
 
 
-async def pace(store_url: str, events_url: str, room: RoomConfig) -> None:
-    """One replica, until its input ends: says that it paces, and then what it noted."""
+async def run_replica(store_url: str, events_url: str, room: RoomConfig) -> None:
+    """One replica until its standard input ends. Prints "pacing", and then its records."""
     store = RedisStore(store_url, timeout_s=5)
     events: Events = NoEvents()
     if events_url != "off":
         events = NatsEvents(events_url, replica=f"{os.getpid()}", seal=EventSigner([SECRET]))
-    view = WatchedView()
+    view = RecordingView()
     live = RoomReplica(store, events, Rules.of(room), replica=f"{os.getpid()}", view=view)
     await live.start()
     print("pacing", flush=True)
@@ -84,7 +84,7 @@ async def pace(store_url: str, events_url: str, room: RoomConfig) -> None:
     await live.close()
     await events.close()
     await store.close()
-    print(json.dumps(view.noted))
+    print(json.dumps(view.records))
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Delays:
     us: list[int]  # sorted, one for each release and replica
 
     def at_s(self, share: float) -> float:
-        """The delay that this share of them does not exceed."""
+        """The delay that this share of the values does not exceed."""
         return self.us[math.ceil(share * len(self.us)) - 1] / 1_000_000
 
     def at(self, share: float) -> str:
@@ -102,15 +102,15 @@ class Delays:
 
 def delays(replicas: list[list[tuple[int, int, int]]], *, since_us: int) -> Delays:
     released_us: dict[int, int] = {}
-    for noted in replicas:
-        for watermark, _, told_us in noted:
-            released_us[watermark] = min(released_us.get(watermark, told_us), told_us)
-    heard_by_all = min(noted[-1][0] for noted in replicas)
-    counted = {w: us for w, us in released_us.items() if us >= since_us and w <= heard_by_all}
+    for records in replicas:
+        for watermark, _, released_at_us in records:
+            released_us[watermark] = min(released_us.get(watermark, released_at_us), released_at_us)
+    known_to_all = min(records[-1][0] for records in replicas)
+    counted = {w: us for w, us in released_us.items() if us >= since_us and w <= known_to_all}
     found = [
-        max(next(known for reached, known, _ in noted if reached >= watermark) - us, 0)
+        max(next(known for reached, known, _ in records if reached >= watermark) - us, 0)
         for watermark, us in counted.items()
-        for noted in replicas
+        for records in replicas
     ]
     return Delays(len(counted), sorted(found))
 
@@ -126,7 +126,7 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
         await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "benchmarks.replicas",
+            "benchmarks.watermark_delay",
             *("--pace", store_url, events_url, name),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -134,11 +134,11 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
         for _ in range(REPLICAS)
     ]
     try:
-        async with asyncio.timeout(seconds + START_AND_END_S):
+        async with asyncio.timeout(seconds + START_AND_STOP_S):
             for process in processes:
                 assert process.stdout is not None
                 await process.stdout.readline()
-            # Who starts last knows late of what was released before; that is no delay of the news.
+            # The last replica to start learns late of earlier releases; these are not measured.
             await asyncio.sleep(WARM_UP_S)
             since_us = time.time_ns() // 1000
             await asyncio.sleep(seconds)
@@ -148,14 +148,14 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
             if process.returncode is None:
                 process.kill()
         await store.close()
-    replicas = [noted for out, _ in outputs if (noted := json.loads(out.splitlines()[-1]))]
+    replicas = [records for out, _ in outputs if (records := json.loads(out.splitlines()[-1]))]
     if len(replicas) != REPLICAS:
-        raise SystemExit("not every replica heard of a release")
+        raise SystemExit("not every replica received a release")
     return delays(replicas, since_us=since_us)
 
 
 async def measured(*, seconds: float) -> dict[str, Delays]:
-    """The delays, by who tells of a release."""
+    """The delays, by the way a release is announced."""
     with tempfile.TemporaryDirectory(prefix="gk-") as folder:
         store = await start_store(Path(folder))
         events = await start_events(Path(folder))
@@ -177,12 +177,11 @@ def text_of(found: dict[str, Delays]) -> str:
         for how, each in found.items()
     ]
     return f"""\
-{REPLICAS} replicas in as many processes, a line that moves at {RATE}. From the instant of a \
-release in the store to each replica's knowing of the watermark, all on one machine, with nothing \
-else to do. A visitor whose release a replica has not heard of is let in all the same, since their \
-own poll asks the store.
+{REPLICAS} replicas in as many processes, a queue that moves at {RATE}, on one machine without \
+other load. The delay is from a release in the store to the new watermark at each replica. It does \
+not delay an admission: the poll of a released visitor calls the store.
 
-{table(["told by", "releases", "p50", "p99", "max"], rows)}"""
+{table(["announced by", "releases", "p50", "p99", "max"], rows)}"""
 
 
 def main() -> None:
@@ -190,9 +189,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pace", nargs=3, metavar=("STORE", "EVENTS", "ROOM"))
     arguments = parser.parse_args()
-    if arguments.pace:
-        store_url, events_url, name = arguments.pace
-        uvloop.run(pace(store_url, events_url, room_of(name)))
+    if arguments.run_replica:
+        store_url, events_url, name = arguments.run_replica
+        uvloop.run(run_replica(store_url, events_url, room_of(name)))
     else:
         print(text_of(uvloop.run(measured(seconds=arguments.seconds))))
 

@@ -1,4 +1,4 @@
-"""Load on a proxy and what it cost: wrk and h2load on the core of the load, CPU from /proc."""
+"""Load on a proxy by wrk and h2load on the load core, and its cost: CPU time from /proc."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from contenders import LOAD_CORE, Running
+from contenders import LOAD_CORE, RunningProcess
 
 _RUN_MARGIN_S = 30
 
@@ -31,8 +31,10 @@ class Cost:
         return self.requests / self.wall_s
 
 
-def wrk(proxy: Running, path: str, *, headers: list[str], connections: int, seconds: int) -> Cost:
-    """Saturate with wrk. Ends the program if any answer was not a success."""
+def wrk(
+    proxy: RunningProcess, path: str, *, headers: list[str], connections: int, seconds: int
+) -> Cost:
+    """Saturate with wrk. Exits if a response was not successful."""
     before_s = proxy.cpu_s()
     output = _wrk(proxy.url + path, headers=headers, connections=connections, seconds=seconds)
     cpu_s = proxy.cpu_s() - before_s
@@ -64,7 +66,7 @@ def latency_fixed_rate_us(
     rows = [line.split("\t") for line in log.read_text().splitlines()]
     elapsed = sorted(int(row[2]) for row in rows if row[1] == "200")
     if len(elapsed) < rate_per_s * seconds * 0.8:
-        raise SystemExit(f"h2load got {len(elapsed)} answers from {url}")
+        raise SystemExit(f"h2load received only {len(elapsed)} successful responses from {url}")
     return {50: statistics.median(elapsed), 99: elapsed[len(elapsed) * 99 // 100]}
 
 
