@@ -189,8 +189,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--pace", nargs=3, metavar=("STORE", "EVENTS", "ROOM"))
     arguments = parser.parse_args()
-    if arguments.run_replica:
-        store_url, events_url, name = arguments.run_replica
+    if arguments.pace:
+        store_url, events_url, name = arguments.pace
         uvloop.run(run_replica(store_url, events_url, room_of(name)))
     else:
         print(text_of(uvloop.run(measured(seconds=arguments.seconds))))
