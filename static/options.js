@@ -1,15 +1,15 @@
-/* What a visitor may ask for while waiting: a sound, a notification, a screen that stays on.
+/* Options while waiting: a sound, a notification, a screen that stays on.
 
-   Rules: nothing is asked of the browser but upon a press, and what was chosen is remembered for the
-   site. What a browser does not have is not offered. A sound needs a press on this very page: one
-   that was chosen on an earlier page is unlocked by the first press or key, wherever it falls. */
+   Rules: the browser is asked for a permission only after a press. Choices are stored per site. An
+   option that the browser does not support is not shown. A sound needs a press on this page: one
+   chosen on an earlier page is unlocked by the first press or key anywhere on the page. */
 (() => {
   "use strict";
 
   const KEY = "gatekeeper:options";
   const NOTES_HZ = [587.33, 783.99, 987.77];
-  const BE_HEARD_S = 1.6;
-  const BE_SEEN_S = 20;      // a notification may go with its page; a claimed place does not
+  const SOUND_S = 1.6;
+  const NOTICE_S = 20;       // some browsers close notifications with their page; the pass stays valid
 
   const form = document.getElementById("options");
   const { sound, notice, awake, aloud } = form.elements;
@@ -45,7 +45,7 @@
 
   // --- notification -------------------------------------------------------------------------------
 
-  /* Android has the constructor and throws from it: notifications are for service workers there. */
+  /* On Android the constructor exists and throws: notifications need a service worker there. */
   function canNotify() {
     if (!window.Notification || !window.isSecureContext) return false;
     if (Notification.permission === "granted") return true;
@@ -59,9 +59,9 @@
 
   async function askToNotify() {
     if (!notice.checked) return;
-    const answer = await Notification.requestPermission();
-    notice.checked = answer === "granted";
-    document.getElementById("blocked").hidden = answer !== "denied";
+    const permission = await Notification.requestPermission();
+    notice.checked = permission === "granted";
+    document.getElementById("blocked").hidden = permission !== "denied";
     save();
   }
 
@@ -85,7 +85,7 @@
 
   // --- the screen ---------------------------------------------------------------------------------
 
-  /* The browser takes the lock back with each look away, so it is asked for again. */
+  /* The browser releases the lock whenever the page is hidden, so it is requested again. */
   async function keepAwake() {
     if (!awake.checked || document.hidden) {
       if (lock) lock.release();
@@ -95,11 +95,11 @@
     try {
       lock = await navigator.wakeLock.request("screen");
     } catch (error) {
-      // A low battery: the browser knows better.
+      // For example a low battery.
     }
   }
 
-  // --- all of them --------------------------------------------------------------------------------
+  // --- all options --------------------------------------------------------------------------------
 
   function save() {
     const chosen = {};
@@ -107,7 +107,7 @@
     try {
       localStorage.setItem(KEY, JSON.stringify(chosen));
     } catch (error) {
-      // It holds for this page, then.
+      // Then the choice is valid for this page only.
     }
   }
 
@@ -116,7 +116,7 @@
     try {
       chosen = JSON.parse(localStorage.getItem(KEY));
     } catch (error) {
-      // Nothing was remembered.
+      // Nothing was stored.
     }
     [sound, notice, awake, aloud].forEach((box) => {
       if (chosen && box.name in chosen) box.checked = chosen[box.name];
@@ -131,10 +131,10 @@
   }
 
   document.addEventListener("turn", (event) => {
-    const heard = sound.checked && play();
-    const seen = notify();
-    if (heard) event.detail.delayS = BE_HEARD_S;
-    if (seen && document.hidden) event.detail.delayS = BE_SEEN_S;
+    const isPlaying = sound.checked && play();
+    const isNotified = notify();
+    if (isPlaying) event.detail.delayS = SOUND_S;
+    if (isNotified && document.hidden) event.detail.delayS = NOTICE_S;
   });
 
   restore();
@@ -153,16 +153,16 @@
   document.addEventListener("keydown", unlock);
   keepAwake();
 
-  /* Chrome freezes hidden pages to save energy, but none that holds a lock that others may wait for.
-     A page that holds one is not kept for the way back, hence let go of when the page is left. */
-  let letGo = () => {};
-  function stayAlive() {
+  /* Chrome freezes hidden pages to save energy, but no page that holds a lock others may wait for. A
+     page with a lock is not kept for the back button, so the lock is released with pagehide. */
+  let releaseLock = () => {};
+  function preventFreezing() {
     if (!navigator.locks) return;
     navigator.locks.request("gatekeeper", { mode: "shared" }, () => new Promise((done) => {
-      letGo = done;
+      releaseLock = done;
     })).catch(() => {});
   }
-  addEventListener("pagehide", () => letGo());
-  addEventListener("pageshow", (event) => { if (event.persisted) stayAlive(); });
-  stayAlive();
+  addEventListener("pagehide", () => releaseLock());
+  addEventListener("pageshow", (event) => { if (event.persisted) preventFreezing(); });
+  preventFreezing();
 })();

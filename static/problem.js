@@ -1,11 +1,11 @@
-/* Loads a page that tells of a problem again, ever more rarely: an origin that comes back should
-   not meet everybody who waits for it in one second. */
+/* Loads a problem page again, at growing intervals: an origin that recovers must not receive all
+   waiting visitors within one second. */
 (() => {
   "use strict";
 
   const MAX_S = 60;
   const KEY = "gatekeeper:tries";
-  const FORGET_MS = 300000;   // tries of an earlier trouble do not slow down this one
+  const FORGET_MS = 300000;   // tries of an earlier problem do not slow down this one
 
   function tries() {
     try {

@@ -1,143 +1,146 @@
-/* Keeps the waiting page alive: asks for the place, shows it, and goes in when it is our turn.
+/* Keeps the waiting page alive: polls for the place, shows it, and enters when it is the turn.
 
-   Rules: asking is the heartbeat that keeps the place. A waiting answer may come with 503, so the
-   JSON is judged by its `state` at any status. All words are in the page; this brings numbers.
-   The language is that of 2017, since a script an old phone cannot read would leave it stranded:
-   no heartbeat, and no <noscript> either. What may be missing is asked for before it is used. */
+   Rules: a poll is the heartbeat that keeps the place. A waiting response may have status 503, so
+   the JSON is judged by its `state` at any status. What a state shows is in its row of `rows`
+   (gatekeeper/pages/states.py); all words are in the page, and this script adds numbers.
+   The syntax is that of 2017: on an old phone a script that does not parse would leave the page
+   without a heartbeat, and without <noscript> too. Newer features are tested for before use. */
 (() => {
   "use strict";
 
-  const MAX_BACKOFF_S = 60;   // below any sane heartbeat_timeout
-  const HIDDEN_S = 20;        // browsers stretch hidden timers to a minute at worst, so that a
-  const MAX_HIDDEN_S = 45;    // place is still claimed within two
-  const FIRST_POLL_S = 2;     // the first answer proves that the cookie is kept
+  const MAX_BACKOFF_S = 60;   // below any sensible heartbeat_timeout
+  const HIDDEN_S = 20;        // browsers stretch timers of hidden pages to a minute at worst, so
+  const MAX_HIDDEN_S = 45;    // that a place is still claimed within two
+  const FIRST_POLL_S = 2;     // the first poll confirms that the browser keeps the cookie
   const TIMEOUT_S = 10;
-  const QUIET_S = 45;         // a stream that says nothing for so long is asked past
-  const OLD_PLACE_MS = 2 * 3600 * 1000;
+  const QUIET_S = 45;         // a stream without events for so long is replaced by a poll
+  const OLD_PLACE_MS = 2 * 3600 * 1000;   // an older place is not explained
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
 
   const root = document.documentElement;
   const data = root.dataset;
-  const rows = JSON.parse(data.states);    // gatekeeper/pages/states.py: what each state shows
+  const rows = JSON.parse(data.states);
+  const row = () => rows[data.state];
+  const isPolling = () => row().poll === "interval";
   const byId = (id) => document.getElementById(id);
   const locale = data.intl || root.lang;   // with the digits that the server writes
   const numbers = new Intl.NumberFormat(locale, { useGrouping: true });
-  // Times as in the visitor's region, where that has the language of the page.
+  // Times in the format of the visitor's region, if its language is that of the page.
   const region = (navigator.languages || []).find((name) => name.split("-")[0] === root.lang.split("-")[0]);
   const clock = new Intl.DateTimeFormat(region || locale, { hour: "numeric", minute: "2-digit" });
 
   let timer = 0;
-  let asking = null;          // the AbortController of the request under way
-  let stream = null;          // the EventSource, where the gate streams
+  let abort = null;           // the AbortController of the poll in progress
+  let stream = null;          // the EventSource, if the gate streams
   let failures = 0;
-  let refreshS = Number(data.refresh) || 5;
+  let intervalS = Number(data.refresh) || 5;
   let arrivedAt = data.arrived;
-  let heardAt = Date.now();
-  let announced = Infinity;   // the position last spoken
-  let toSay = [];
+  let lastResponseAt = Date.now();
+  let announcedPosition = Infinity;
+  let announcements = [];
 
-  // --- asking -----------------------------------------------------------------------------------
+  // --- polling ----------------------------------------------------------------------------------
 
-  function intervalS() {
-    if (failures > 0) return refreshS * Math.pow(2, failures);
+  function delayS() {
+    if (failures > 0) return intervalS * Math.pow(2, failures);
     if (stream && stream.readyState === EventSource.OPEN) return QUIET_S;
-    if (!document.hidden) return refreshS;
-    return Math.max(refreshS, Math.min(Math.max(refreshS * 2, HIDDEN_S), MAX_HIDDEN_S));
+    if (!document.hidden) return intervalS;
+    return Math.max(intervalS, Math.min(Math.max(intervalS * 2, HIDDEN_S), MAX_HIDDEN_S));
   }
 
-  function askIn(seconds) {
+  function pollIn(seconds) {
     clearTimeout(timer);
     const jittered = seconds * (0.85 + 0.3 * Math.random());
-    timer = setTimeout(ask, Math.min(jittered, MAX_BACKOFF_S) * 1000);
+    timer = setTimeout(poll, Math.min(jittered, MAX_BACKOFF_S) * 1000);
   }
 
-  async function ask() {
-    if (asking || !polls()) return;
+  async function poll() {
+    if (abort || !isPolling()) return;
     clearTimeout(timer);
-    asking = new AbortController();
-    const timeout = setTimeout(() => asking.abort(), TIMEOUT_S * 1000);
-    let answer = null;
+    abort = new AbortController();
+    const timeout = setTimeout(() => abort.abort(), TIMEOUT_S * 1000);
+    let status = null;
     try {
       const response = await fetch(data.status, {
         cache: "no-store",
         credentials: "same-origin",
         headers: { Accept: "application/json" },
-        signal: asking.signal,
+        signal: abort.signal,
       });
-      answer = await response.json();
+      status = await response.json();
     } catch (error) {
-      // Offline, cut off, too slow, or no JSON: all one to the visitor.
+      // Offline, cut off, too slow, or no JSON: the same to the visitor.
     }
     clearTimeout(timeout);
-    asking = null;
-    if (!polls()) return;
-    take(answer || {});
-    if (polls()) askIn(intervalS());
+    abort = null;
+    if (!isPolling()) return;
+    handleStatus(status || {});
+    if (isPolling()) pollIn(delayS());
   }
 
-  function askNow() {
-    listen();
+  function pollNow() {
+    openStream();
     if (document.hidden) return;
     const reload = row().reload;
     if (reload && reload.maxDelayS === 0) location.reload();   // it only waited to be seen
-    else ask();
+    else poll();
   }
 
-  /* Where the gate streams, each event puts off the next question; so whatever goes wrong with
-     the stream, the page asks as ever. Only a tab that is seen listens: a browser has six
-     connections for a site. Between two places this counts on by how many were released. */
-  function listen() {
+  /* If the gate streams, each event postpones the next poll; so when the stream fails, the page
+     polls. Only a visible tab has a stream: a browser has six connections per site. Between two
+     exact places the position is estimated from the number of released visitors. */
+  function openStream() {
     if (data.updates !== "stream" || !window.EventSource) return;
     if (document.hidden) {
       if (!stream) return;
       stream.close();
       stream = null;
-      askIn(intervalS());
+      pollIn(delayS());
       return;
     }
     if (stream && stream.readyState !== EventSource.CLOSED) return;
-    const mine = stream = new EventSource(data.status);
-    let place = null;         // the last that was exact
-    const on = (name, then) => mine.addEventListener(name, (event) => {
-      if (mine === stream && polls()) then(JSON.parse(event.data));
+    const opened = stream = new EventSource(data.status);
+    let place = null;         // the last exact one
+    const on = (name, handle) => opened.addEventListener(name, (event) => {
+      if (opened === stream && isPolling()) handle(JSON.parse(event.data));
     });
-    on("place", (told) => {
-      place = told;
-      take(place);
-      if (polls()) askIn(intervalS());
+    on("place", (status) => {
+      place = status;
+      handleStatus(place);
+      if (isPolling()) pollIn(delayS());
     });
-    on("room", (told) => {
+    on("room", (changes) => {
       if (!place || place.position === null) return;
-      const released = told.released_total - place.released_total || 0;
+      const released = changes.released_total - place.released_total || 0;
       const ahead = Math.max(place.ahead - Math.max(released, 0), 0);
-      place = Object.assign(place, told, { ahead, position: ahead + 1 });
+      place = Object.assign(place, changes, { ahead, position: ahead + 1 });
       const rate = place.rate_per_minute;
       place.eta_seconds = rate ? Math.ceil((ahead + 1) * 60 / rate) : null;
-      takePlace(place);
-      askIn(intervalS());
+      showPlace(place);
+      pollIn(delayS());
     });
-    on("admitted", ask);
-    on("gone", ask);
-    mine.onerror = () => { if (mine === stream && polls()) askIn(intervalS()); };
+    on("admitted", poll);
+    on("gone", poll);
+    opened.onerror = () => { if (opened === stream && isPolling()) pollIn(delayS()); };
   }
 
-  function take(answer) {
-    const known = { waiting: takePlace, admitted: enter, none: lineUpAgain };
-    if (!known.hasOwnProperty(answer.state)) {
+  // --- effects of a response --------------------------------------------------------------------
+
+  function handleStatus(status) {
+    const handlers = { waiting: showPlace, admitted: enter, none: rejoin };
+    if (!handlers.hasOwnProperty(status.state)) {
       failures += 1;
       show(stateOf({ position: null }));
       return;
     }
     failures = 0;
-    known[answer.state](answer);
-    heardAt = Date.now();
-    beat();
+    handlers[status.state](status);
+    lastResponseAt = Date.now();
+    pulse();
   }
 
-  // --- what an answer does ----------------------------------------------------------------------
-
-  function takePlace(place) {
-    refreshS = Math.max(1, Number(place.refresh_seconds) || refreshS);
+  function showPlace(place) {
+    intervalS = Math.max(1, Number(place.refresh_seconds) || intervalS);
     arrivedAt = place.arrived_at;
     forget("lost");
     const state = stateOf(place);
@@ -155,11 +158,11 @@
     byId("ahead").textContent = place.ahead === null ? "–" : numbers.format(place.ahead);
     byId("wait").textContent = waitWords(etaSeconds, byId("wait").dataset);
     byId("turn").textContent = turnWords(etaSeconds);
-    byId("rate").textContent = rateWords(rows[state].speed, place.rate_per_minute);
+    byId("rate").textContent = speedWords(rows[state].speed, place.rate_per_minute);
     showProgress(place.position);
     showInTab(place.position);
     show(state);
-    announcePlace(place.position);
+    announcePosition(place.position);
   }
 
   function stateOf(place) {
@@ -170,46 +173,46 @@
   function enter() {
     forget("place");
     const turn = new CustomEvent("turn", { detail: { delayS: 0 } });
-    reloadIn("admitted", () => {
-      document.dispatchEvent(turn);   // static/options.js may ask for time to be heard
+    reloadAs("admitted", () => {
+      document.dispatchEvent(turn);   // static/options.js may ask for time to be noticed
       return turn.detail.delayS;
     });
   }
 
-  function lineUpAgain() {
+  function rejoin() {
     if (recall("left") === arrivedAt) end("elsewhere");
-    else reloadIn(whyLost(heardAt), () => 0);
+    else reloadAs(lostState(lastResponseAt), () => 0);
   }
 
-  /* The place is kept for so long after a last word; who was silent for less was not away. */
-  function whyLost(lastHeardAt) {
-    return Date.now() - lastHeardAt > Math.max(data.keepMinutes, 1) * 60000 ? "away" : "cleared";
+  /* The place is kept for so long after the last response; a shorter absence did not cost it. */
+  function lostState(responseAt) {
+    return Date.now() - responseAt > Math.max(data.keepMinutes, 1) * 60000 ? "away" : "cleared";
   }
 
-  /* Shows `state` and reloads, unless that was just tried: then its row names the state with a
-     button. `delayS` is called once the page is sure to reload. */
-  function reloadIn(state, delayS) {
+  /* Shows `state` and reloads, unless that was just tried: then shows the state that its row names
+     instead, with a button. `extraDelayS` is called only if the page reloads. */
+  function reloadAs(state, extraDelayS) {
     const { most, counter, otherwise, minDelayS, maxDelayS } = rows[state].reload;
     const now = Date.now();
     const recent = (recall(counter) || []).filter((time) => now - time < 60000);
-    const kept = remember(counter, recent.concat(now));
-    if (recent.length >= most || (!kept && cameByReload())) {
+    const isStored = remember(counter, recent.concat(now));
+    if (recent.length >= most || (!isStored && wasReloaded())) {
       end(otherwise);
       return;
     }
     end(state);
-    const seconds = minDelayS + (maxDelayS - minDelayS) * Math.random() + delayS();
+    const seconds = minDelayS + (maxDelayS - minDelayS) * Math.random() + extraDelayS();
     timer = setTimeout(() => location.reload(), seconds * 1000);
   }
 
-  function cameByReload() {
+  function wasReloaded() {
     const entry = performance.getEntriesByType("navigation")[0];
     return !entry || entry.type === "reload";
   }
 
   function end(state) {
     clearTimeout(timer);
-    if (asking) asking.abort();
+    if (abort) abort.abort();
     if (stream) stream.close();
     show(state);
     showInTab(null);
@@ -217,55 +220,48 @@
 
   // --- showing ----------------------------------------------------------------------------------
 
-  const row = () => rows[data.state];
-  const polls = () => row().poll === "interval";
-
   function show(state) {
     if (data.state === state) return;
     data.state = state;
     data.place = row().place;
     data.poll = row().poll;
-    announced = Infinity;
+    announcedPosition = Infinity;
     document.querySelectorAll("[data-when]").forEach((element) => {
       element.hidden = !element.dataset.when.split(" ").includes(state);
     });
     byId("live").setAttribute("aria-live", row().politeness);
-    if (row().announced) say(shown(".live") + ". " + shown(".lead"));
+    if (row().announced) announce(visibleText(".live") + ". " + visibleText(".lead"));
   }
 
-  /* One beat of the dot for each answer: the page lives, and nothing blinks while one reads. */
-  function beat() {
+  function visibleText(selector) {
+    return document.querySelector(selector + " > :not([hidden])").textContent;
+  }
+
+  /* The dot pulses once per response: the page is alive, and nothing blinks during reading. */
+  function pulse() {
     const dot = document.querySelector(".live > :not([hidden])");
     if (!dot.animate || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     dot.animate([{ opacity: 1 }, { opacity: .25 }, { opacity: 1 }], { duration: 900, pseudoElement: "::before" });
   }
 
-  function shown(selector) {
-    return document.querySelector(selector + " > :not([hidden])").textContent;
-  }
-
-  function heading() {
-    return shown("h1");
-  }
-
-  /* What an answer brings is said in one: a screen reader drops what is soon said over. */
-  function say(words) {
-    if (toSay.push(words) > 1) return;
+  /* One announcement per response: a screen reader drops a text that is soon replaced. */
+  function announce(words) {
+    if (announcements.push(words) > 1) return;
     Promise.resolve().then(() => {
-      if (byId("options").elements.aloud.checked) byId("live").textContent = toSay.join(" ");
-      toSay = [];
+      if (byId("options").elements.aloud.checked) byId("live").textContent = announcements.join(" ");
+      announcements = [];
     });
   }
 
-  /* Speaks the first place, then at a few steps only: a number each second is noise. */
-  function announcePlace(position) {
+  /* The first position, then only a few steps: a number each second is noise. */
+  function announcePosition(position) {
     const step = ANNOUNCE_AT.filter((at) => position <= at).pop();
-    if (announced !== Infinity && !(step < announced)) return;
-    announced = step || position;
-    say(data.say.replace("#", numbers.format(position)));
+    if (announcedPosition !== Infinity && !(step < announcedPosition)) return;
+    announcedPosition = step || position;
+    announce(data.say.replace("#", numbers.format(position)));
   }
 
-  /* A new element for each message: one that grew would move, and a new one only appears. */
+  /* A new element for each message: growing would shift the layout, appearing does not. */
   function showMessage(words) {
     const old = byId("message");
     if (old.lastElementChild.textContent === words) return;
@@ -273,13 +269,13 @@
     message.lastElementChild.textContent = words;
     message.hidden = words === "";
     old.replaceWith(message);
-    if (words) say(message.firstElementChild.textContent + ": " + words);
+    if (words) announce(message.firstElementChild.textContent + ": " + words);
   }
 
-  /* The title and the icon tell the position to those who look at other tabs. */
+  /* Title and icon show the position to visitors that look at other tabs. */
   function showInTab(position) {
     const label = position === null ? "" : numbers.format(position) + " · ";
-    document.title = label + (position === null ? heading() : data.title);
+    document.title = label + (position === null ? visibleText("h1") : data.title);
     const isDone = row().icon === "done";
     const mark = position !== null ? short(position) : isDone ? "✓" : "!";
     const size = [0, 22, 20, 16, 13][mark.length];
@@ -297,18 +293,18 @@
     return position < 1e6 ? Math.floor(position / 1000) + "k" : Math.floor(position / 1e6) + "m";
   }
 
-  /* Counts from the first position this browser saw. Others may rightly come in before us (they kept
-     their place), so the position can rise; the bar then stands still. */
+  /* Progress since the first position that this browser saw. Visitors that return to an earlier place
+     can raise the position; the bar then stands still. */
   function showProgress(position) {
     let seen = recall("place");
     if (!seen || seen.arrivedAt !== arrivedAt) seen = { arrivedAt, first: position, best: 0 };
     seen.best = Math.max(seen.best, byId("progress").value, 1 - position / (seen.first + 1));
-    seen.heardAt = Date.now();
+    seen.seenAt = Date.now();
     remember("place", seen);
     byId("progress").value = seen.best;
   }
 
-  /* The same ranges in the same words as Python's: wait_range and Language.span. */
+  /* The same ranges and words as in Python: wait_range and Language.span. */
   function waitWords(etaSeconds, words) {
     if (etaSeconds === null) return words.unknown;
     const low = etaSeconds * 0.8 / 60;
@@ -325,18 +321,18 @@
     const span = numbers.format(first) + "–" + numbers.format(last);
     try {
       const format = new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" });
-      // A dual names its number in the word alone: take the form of a few then.
+      // A dual contains no digits: use the form for 3 then.
       for (const number of [last, 3, 100]) {
         const text = format.format(number);
         if (text.includes(numbers.format(number))) return text.replace(numbers.format(number), span);
       }
     } catch (error) {
-      // Units came to Safari in 2021.
+      // Safari has units since 2021.
     }
     return span + (unit === "hour" ? " h" : " min");
   }
 
-  /* The same range by the clock on the wall: early times rounded down, late ones up. */
+  /* The same range as times of day: the early end rounded down, the late end up. */
   function turnWords(etaSeconds) {
     if (etaSeconds === null || etaSeconds > 64800) return "–";
     const step = (etaSeconds <= 720 ? 1 : etaSeconds <= 4320 ? 5 : 15) * 60000;
@@ -345,7 +341,7 @@
     return clock.formatRange ? clock.formatRange(first, last) : clock.format(last);
   }
 
-  function rateWords(speed, perMinute) {
+  function speedWords(speed, perMinute) {
     const words = byId("rate").dataset;
     if (speed === "unknown") return words.unknown;
     if (speed === "stopped" || perMinute === 0) return words.stopped;
@@ -367,7 +363,7 @@
         headers: { Accept: "application/json" },
       });
       if (!response.ok) throw new Error(response.status);
-      remember("left", arrivedAt);   // other tabs hear of it
+      remember("left", arrivedAt);   // an event for other tabs
       forget("place");
       end("left");
       document.querySelector("h1").focus();
@@ -377,8 +373,8 @@
     button.disabled = false;
   }
 
-  function hearOtherTabs(event) {
-    if (event.key === key("left") && JSON.parse(event.newValue) === arrivedAt && polls()) {
+  function followOtherTabs(event) {
+    if (event.key === key("left") && JSON.parse(event.newValue) === arrivedAt && isPolling()) {
       end("elsewhere");
     }
   }
@@ -388,14 +384,14 @@
     byId("leave").querySelector("summary").focus();
   }
 
-  // --- what the browser remembers, or refuses to ---------------------------------------------------
+  // --- storage, which the browser may refuse ------------------------------------------------------
 
   function key(name) {
     return "gatekeeper:" + data.room + ":" + name;
   }
 
-  const ofThisTab = (name) => name === "admitted" || name === "lost";
-  const storage = (name) => (ofThisTab(name) ? sessionStorage : localStorage);
+  const isPerTab = (name) => name === "admitted" || name === "lost";
+  const storage = (name) => (isPerTab(name) ? sessionStorage : localStorage);
 
   function recall(name) {
     try {
@@ -418,18 +414,18 @@
     try {
       storage(name).removeItem(key(name));
     } catch (error) {
-      // Then nothing was remembered either.
+      // Then nothing was stored either.
     }
   }
 
   // --- start ------------------------------------------------------------------------------------
 
-  /* Tells who had another place before what became of it. */
-  function compareWithBefore() {
+  /* Tells a visitor that had another place before why it is gone. */
+  function explainNewPlace() {
     const before = recall("place");
     if (!before || before.arrivedAt === arrivedAt) return;
-    if (recall("left") === before.arrivedAt || Date.now() - before.heardAt > OLD_PLACE_MS) return;
-    byId("new-" + whyLost(before.heardAt)).hidden = false;
+    if (recall("left") === before.arrivedAt || Date.now() - before.seenAt > OLD_PLACE_MS) return;
+    byId("new-" + lostState(before.seenAt)).hidden = false;
   }
 
   const since = byId("since");
@@ -440,16 +436,16 @@
     if (byId("leave").open) byId("leave").scrollIntoView({ block: "nearest" });
   });
   document.querySelector("#leave form").addEventListener("submit", leave);
-  document.addEventListener("visibilitychange", askNow);
-  addEventListener("online", askNow);
-  addEventListener("pageshow", (event) => { if (event.persisted) askNow(); });
-  addEventListener("storage", hearOtherTabs);
-  compareWithBefore();
+  document.addEventListener("visibilitychange", pollNow);
+  addEventListener("online", pollNow);
+  addEventListener("pageshow", (event) => { if (event.persisted) pollNow(); });
+  addEventListener("storage", followOtherTabs);
+  explainNewPlace();
   if (data.position) {
     byId("turn").textContent = turnWords(data.eta ? Number(data.eta) : null);
     showProgress(Number(data.position));
     showInTab(Number(data.position));
   }
-  askIn(Math.min(refreshS, FIRST_POLL_S));
-  listen();
+  pollIn(Math.min(intervalS, FIRST_POLL_S));
+  openStream();
 })();

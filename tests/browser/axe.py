@@ -1,4 +1,4 @@
-"""axe-core against the page as it stands: WCAG 2.2 at levels A and AA, and its best practices."""
+"""axe-core on the current page: WCAG 2.2 at levels A and AA, and its best practices."""
 
 from importlib.resources import files
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from playwright.async_api import Page
 
 _SCRIPT = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-# An evaluation, not a script element: the page's policy lets no other script in. axe gives way to
-# the browser by timers, which stand still on a stage.
+# An evaluation, not a script element, which the page's policy forbids. axe yields to the browser by
+# timers, so it needs the real ones on a stage with a stopped clock.
 _RUN = """
 async (only) => {
     const stopped = window.setTimeout;
@@ -23,7 +23,7 @@ async (only) => {
 
 
 async def complaints(page: Page, *only: str) -> list[Any]:
-    """What axe finds wrong by all its rules, or `only` by some: the rule, and the elements."""
+    """Violations of all axe rules, or `only` of some: the rule and the elements."""
     if not await page.evaluate("() => 'axe' in window"):
         await page.evaluate(_SCRIPT)
     found: list[Any] = await page.evaluate(_RUN, only)

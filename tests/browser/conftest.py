@@ -1,8 +1,8 @@
-"""A real Chromium for tests of what people see.
+"""A real Chromium for tests of the pages.
 
-Rules: one browser a session, one fresh context a test. What the console calls an error, and every
-script error or violated Content-Security-Policy, fails the test that caused it. A missing browser
-is an error and never a skip.
+Rules: one browser per session, one fresh context per test. A console error, a script error or a
+violated Content-Security-Policy fails the test that caused it. A missing browser is an error, not
+a skip.
 """
 
 import shutil
@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.browser.scripted_gate import FakeGate
+from tests.browser.stage import RECORD_DELAYS, set_stage
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ARGS = [
@@ -28,6 +29,7 @@ _ARGS = [
 _STEP_TIMEOUT_MS = 10_000
 
 NewPage = Callable[..., Awaitable[Page]]
+Visit = Callable[..., Awaitable[Page]]
 
 
 def _chromium() -> str:
@@ -51,12 +53,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
-    """Makes a page in a context of its own; keywords are those of `Browser.new_context`."""
+    """Make a page in a context of its own; keywords are those of `Browser.new_context`."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
     def on_console(message: ConsoleMessage) -> None:
-        # Chromium logs every answer from 400 up; a waiting answer is a 503 on purpose.
+        # Chromium logs every response from 400 up; a waiting response has status 503.
         if message.type == "error" and "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
@@ -79,3 +81,17 @@ async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
 async def gate() -> AsyncIterator[FakeGate]:
     async with FakeGate() as gate:
         yield gate
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(new_page: NewPage, gate: FakeGate) -> Visit:
+    """Open an address behind the gate with the page's clock stopped, and record poll delays."""
+
+    async def open_(path: str = "/tickets?day=1", *, script: str = "", **options: Any) -> Page:
+        page = await new_page(**options)
+        await set_stage(page)
+        await page.add_init_script(RECORD_DELAYS + script)
+        await page.goto(gate.url + path)
+        return page
+
+    return open_

@@ -1,4 +1,4 @@
-"""A gate of a few lines, whose answers a test writes, behind the real pages and assets."""
+"""A small gate with the real pages and assets, whose responses a test sets."""
 
 import asyncio
 from dataclasses import replace
@@ -31,11 +31,13 @@ class FakeGate:
     def __init__(self) -> None:
         self.pages = Pages()
         self.view = VIEW
-        self.status: dict[str, Any] | None = None  # None: no JSON, an answer of something in front
+        self.status: dict[str, Any] | None = (
+            None  # None: no JSON, like the response of a proxy in front
+        )
         self.status_code = 503
         self.open = False
-        self.problem = 0  # the status of an origin that does not answer
-        self.asked = 0
+        self.problem = 0  # the status of an origin that does not respond
+        self.polls = 0
         self.loaded = 0
         self.left: list[str] = []
         self.leave_code = 200
@@ -43,7 +45,7 @@ class FakeGate:
         self.wait_at(VIEW.position)
 
     def wait_at(self, position: int | None, **changes: Any) -> None:
-        """Puts the visitor at `position`, for the page and for the status alike."""
+        """Set the visitor's position, for the page and the status."""
         self.view = replace(
             self.view,
             position=position,
@@ -78,7 +80,7 @@ class FakeGate:
 
     async def _status(self, request: web.Request) -> web.Response:
         assert request.query["room"] == self.view.room
-        self.asked += 1
+        self.polls += 1
         if self.status is None:
             return web.Response(text="<h1>Bad gateway</h1>", status=502, content_type="text/html")
         return web.json_response(self.status, status=self.status_code)

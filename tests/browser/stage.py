@@ -1,42 +1,45 @@
-"""What a test does to a page's surroundings: its clock stands still, its tab can be hidden."""
+"""Control over a page: its clock is stopped, its tab can be hidden, its polls are awaited."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.browser.scripted_gate import VIEW
 
 NOW = datetime(2026, 11, 23, 20, 31, tzinfo=UTC)
 REFRESH_S = VIEW.refresh_seconds
-ENOUGH_S = REFRESH_S * 1.2  # the longest time to the next question
+MAX_DELAY_S = REFRESH_S * 1.2  # seconds, the longest delay until the next poll
 
-
-# An answer that arrived is not yet one that the page took: marks the page until it did.
-ASKING = r"""
+# A response that arrived is not yet handled by the page: marks the page until it is.
+POLLING = r"""
 const fetched = window.fetch;
 window.fetch = (address, ...rest) => {
-    const answer = fetched(address, ...rest);
-    if (!/\/(status|overview|audit)\?/.test(address)) return answer;
+    const response = fetched(address, ...rest);
+    if (!/\/(status|overview|audit)\?/.test(address)) return response;
     const mark = document.documentElement.dataset;
-    const done = () => { delete mark.asking; };
-    mark.asking = "";
-    answer.then((response) => {
+    const done = () => { delete mark.polling; };
+    mark.polling = "";
+    response.then((response) => {
         const json = response.json.bind(response);
         response.json = () => json().finally(done);
     }, done);
-    return answer;
+    return response;
 };
 """
 
 
 async def set_stage(page: Page) -> None:
-    """Stops the page's clock at `NOW`; call it before the page goes anywhere."""
+    """Stop the page's clock at `NOW`; call it before the first navigation."""
     await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")
-    await page.clock.install(time=NOW - timedelta(minutes=1))  # a clock is only stopped ahead
+    await page.clock.install(
+        time=NOW - timedelta(minutes=1)
+    )  # a clock can only be stopped at a later time
     await page.clock.pause_at(NOW)
     await page.add_init_script(
-        "Object.defineProperty(document, 'hidden', { get: () => window.away === true });" + ASKING
+        "Object.defineProperty(document, 'hidden', { get: () => window.isHidden === true });"
+        + POLLING
     )
 
 
@@ -44,16 +47,58 @@ async def pass_time(page: Page, seconds: float) -> None:
     await page.clock.run_for(math.ceil(seconds * 1000))
 
 
-async def ask(page: Page, *, within_s: float = ENOUGH_S) -> None:
-    """Lets time pass until the page has asked for its place once more, and taken the answer."""
+async def poll(page: Page, *, within_s: float = MAX_DELAY_S) -> None:
+    """Let time pass until the page has polled once more and handled the response."""
     async with page.expect_response("**/.gatekeeper/status?*"):
         await pass_time(page, within_s)
-    await expect(page.locator("html[data-asking]")).to_have_count(0)
+    await expect(page.locator("html[data-polling]")).to_have_count(0)
+
+
+async def hide_tab(page: Page) -> None:
+    await go_away(page, away=True)
+
+
+async def show_tab(page: Page) -> None:
+    await go_away(page, away=False)
 
 
 async def go_away(page: Page, *, away: bool) -> None:
-    """Hides the page's tab, or brings it back."""
+    """Hide the page's tab, or show it again."""
     await page.evaluate(
-        "away => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }",
+        "hidden => { window.isHidden = hidden; "
+        "document.dispatchEvent(new Event('visibilitychange')); }",
         away,
     )
+
+
+def position(page: Page) -> Locator:
+    return page.locator("#position")
+
+
+def visible_text(page: Page, words: str) -> Locator:
+    """Visible words; the live region repeats them for screen readers."""
+    return page.locator("p:not([role])").get_by_text(words).filter(visible=True)
+
+
+async def progress(page: Page) -> float:
+    value = await page.locator("#progress").evaluate("bar => bar.value")
+    return float(value)
+
+
+# Records the delays before polls. The one other timer is the timeout of a poll, 10 s exactly.
+RECORD_DELAYS = """
+const delays = [];
+const wait = window.setTimeout;
+window.setTimeout = (callback, delay) => {
+    if (delay !== 10000) delays.push(delay / 1000);
+    document.documentElement.dataset.delays = delays.join(" ");
+    return wait(callback, delay);
+};
+"""
+
+
+async def delays_s(page: Page, *, count: int) -> list[float]:
+    """The delays before the first `count` polls; the page must run `RECORD_DELAYS`."""
+    root = page.locator("html")
+    await expect(root).to_have_attribute("data-delays", re.compile(rf"^\S+( \S+){{{count - 1}}}$"))
+    return [float(part) for part in (await root.get_attribute("data-delays") or "").split()]

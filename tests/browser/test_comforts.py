@@ -1,5 +1,4 @@
-"""What makes an hour in line bearable: a word from the organisers, a sound when it is one's turn, a
-tab that tells the place, and tabs that agree."""
+"""Comforts of the waiting page: messages, sound, notification, wake lock, the tab, several tabs."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -12,38 +11,38 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.scripted_gate import FakeGate
-from tests.browser.stage import ask, go_away, pass_time, set_stage
+from tests.browser.stage import hide_tab, pass_time, poll, set_stage, show_tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Visit = Callable[..., Awaitable[Page]]
 
-# The browser's own, which also tell the test what they were asked for.
+# The browser's own functions, which also record their calls for the test.
 OUTSIDE = """
 window.AudioContext = class extends AudioContext {
-    createOscillator() { tell("note"); return super.createOscillator(); }
+    createOscillator() { record("note"); return super.createOscillator(); }
 };
 window.Notification = class extends Notification {
-    static requestPermission() { tell("may I?"); return super.requestPermission(); }
-    constructor(title, options) { super(title, options); if (title) tell(title); }
+    static requestPermission() { record("permission"); return super.requestPermission(); }
+    constructor(title, options) { super(title, options); if (title) record(title); }
 };
 const request = WakeLock.prototype.request;
-WakeLock.prototype.request = function (kind) { tell(kind); return request.call(this, kind); };
+WakeLock.prototype.request = function (kind) { record(kind); return request.call(this, kind); };
 """
 
 
 @pytest.fixture
-def told() -> list[str]:
-    """What the browser was asked to make heard or seen outside of the page."""
+def calls() -> list[str]:
+    """Calls of the browser: notes played, permissions requested, notifications, wake locks."""
     return []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(new_page: NewPage, gate: FakeGate, told: list[str]) -> Visit:
+async def visit(new_page: NewPage, gate: FakeGate, calls: list[str]) -> Visit:
     async def open_(**options: Any) -> Page:
         page = await new_page(**options)
         await set_stage(page)
-        await page.expose_function("tell", lambda words: told.append(words))
+        await page.expose_function("record", lambda words: calls.append(words))
         await page.add_init_script(OUTSIDE)
         await page.goto(gate.url)
         return page
@@ -60,133 +59,133 @@ def state(page: Page, name: str) -> Awaitable[None]:
 
 
 async def icon(page: Page) -> str:
-    """What is written on the tab's icon."""
+    """The text on the tab's icon."""
     href = await page.locator("link[rel=icon]").get_attribute("href")
     return re.sub("<[^>]*>", "", unquote((href or "").partition(",")[2]))
 
 
-# --- a word from the organisers ---
+# --- message of the organisers ---
 
 
-async def test_a_message_appears_changes_and_goes_with_the_next_answer(
+async def test_message_appears_changes_and_disappears_by_polls(
     gate: FakeGate, visit: Visit
 ) -> None:
     page = await visit()
     message = page.get_by_role("complementary", name="Message from the organisers")
     await expect(message).to_be_hidden()
     gate.wait_at(900, message="Hall B opens at <b>nine</b>")
-    await ask(page)
+    await poll(page)
     await expect(message).to_contain_text("Hall B opens at <b>nine</b>")
     await expect(page.get_by_role("status")).to_have_text(
         "Message from the organisers: Hall B opens at <b>nine</b> You are number 900 in line."
     )
     gate.wait_at(899, message="Hall B is open")
-    await ask(page)
+    await poll(page)
     await expect(message).to_contain_text("Hall B is open")
     gate.wait_at(898, message="")
-    await ask(page)
+    await poll(page)
     await expect(message).to_be_hidden()
 
 
-async def test_a_message_is_there_without_script(gate: FakeGate, new_page: NewPage) -> None:
+async def test_message_is_shown_without_script(gate: FakeGate, new_page: NewPage) -> None:
     gate.wait_at(900, message="Hall B opens at nine")
     page = await new_page(java_script_enabled=False)
     await page.goto(gate.url)
     await expect(page.get_by_role("complementary")).to_contain_text("Hall B opens at nine")
 
 
-# --- when it is one's turn ---
+# --- options for the turn ---
 
 
-async def test_nothing_is_asked_of_the_browser_unless_the_visitor_wants_it(
-    gate: FakeGate, visit: Visit, told: list[str]
+async def test_unused_options_request_nothing_of_the_browser(
+    gate: FakeGate, visit: Visit, calls: list[str]
 ) -> None:
     page = await visit()
     await page.get_by_role("heading").click()
     gate.admit()
-    await ask(page)
+    await poll(page)
     await pass_time(page, 0)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
-    assert told == []
+    assert calls == []
 
 
-async def test_a_sound_is_tried_when_chosen_kept_in_mind_and_heard_before_going_in(
-    gate: FakeGate, visit: Visit, told: list[str]
+async def test_sound_is_played_when_chosen_and_before_entering(
+    gate: FakeGate, visit: Visit, calls: list[str]
 ) -> None:
     page = await visit()
     await box(page, "sound").check()
     await page.reload()
     await expect(box(page, "sound")).to_be_checked()
-    await page.get_by_role("heading").click()  # browsers play nothing before a press
-    told.clear()
+    await page.get_by_role("heading").click()  # browsers play no sound before a press
+    calls.clear()
     gate.admit()
-    await ask(page)
+    await poll(page)
     await state(page, "admitted")
-    assert told == ["note"] * 3
+    assert calls == ["note"] * 3
     assert gate.loaded == 2
     await pass_time(page, 2)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
-async def test_a_notification_is_shown_and_a_hidden_tab_stays_a_while_to_be_seen(
-    gate: FakeGate, visit: Visit, told: list[str]
+async def test_notification_delays_entering_in_a_hidden_tab(
+    gate: FakeGate, visit: Visit, calls: list[str]
 ) -> None:
     page = await visit(permissions=["notifications"])
     await box(page, "notice").check()
     await page.reload()
     await expect(box(page, "notice")).to_be_checked()
-    await go_away(page, away=True)
+    await hide_tab(page)
     gate.admit()
-    await ask(page)
+    await poll(page)
     await state(page, "admitted")
-    assert told == ["may I?", "It is your turn"]
+    assert calls == ["permission", "It is your turn"]
     await pass_time(page, 5)
     assert gate.loaded == 2
-    await go_away(page, away=False)
+    await show_tab(page)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
-async def test_a_hidden_tab_goes_in_by_itself_all_the_same(
-    gate: FakeGate, visit: Visit, told: list[str]
+async def test_hidden_tab_enters_after_the_notification_delay(
+    gate: FakeGate, visit: Visit, calls: list[str]
 ) -> None:
     page = await visit(permissions=["notifications"])
     await box(page, "notice").check()
-    await go_away(page, away=True)
+    await hide_tab(page)
     gate.admit()
-    await ask(page)
+    await poll(page)
     await state(page, "admitted")
     await pass_time(page, 20)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
-async def test_one_who_blocks_notifications_is_told_and_not_promised_any(visit: Visit) -> None:
+async def test_blocked_notifications_are_reported_and_unchecked(visit: Visit) -> None:
     page = await visit()
     await box(page, "notice").click()
     await expect(page.get_by_text("Your browser blocks notifications")).to_be_visible()
     await expect(box(page, "notice")).not_to_be_checked()
 
 
-async def test_the_screen_stays_on_also_after_a_look_elsewhere(
-    visit: Visit, told: list[str]
+async def test_wake_lock_is_requested_again_when_the_tab_returns(
+    visit: Visit, calls: list[str]
 ) -> None:
     page = await visit()
     await box(page, "awake").check()
-    await go_away(page, away=True)
-    await go_away(page, away=False)
+    await hide_tab(page)
+    await show_tab(page)
     await page.evaluate("0")
-    assert told == ["screen", "screen"]
+    assert calls == ["screen", "screen"]
 
 
-async def test_a_screen_reader_can_be_left_in_peace(gate: FakeGate, visit: Visit) -> None:
+async def test_announcements_can_be_switched_off(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
     await box(page, "aloud").uncheck()
     gate.wait_at(5)
-    await ask(page)
+    await poll(page)
     await expect(page.locator("#position")).to_have_text("5")
     await expect(page.get_by_role("status")).to_be_empty()
     await box(page, "aloud").check()
     gate.wait_at(1)
-    await ask(page)
+    await poll(page)
     await expect(page.get_by_role("status")).to_have_text("You are number 1 in line.")
 
 
@@ -196,14 +195,14 @@ async def test_a_screen_reader_can_be_left_in_peace(gate: FakeGate, visit: Visit
 @pytest.mark.parametrize(
     ("place", "mark"), [(7, "7"), (999, "999"), (1284, "1k"), (45_678, "45k"), (2_300_000, "2m")]
 )
-async def test_the_icon_tells_the_place_to_those_who_look_at_other_tabs(
+async def test_tab_icon_shows_the_position(
     place: int, mark: str, gate: FakeGate, visit: Visit
 ) -> None:
     gate.wait_at(place)
     page = await visit()
     assert await icon(page) == mark
     gate.status = {"state": "admitted", "expires_at": ""}
-    await ask(page)
+    await poll(page)
     await state(page, "admitted")
     assert await icon(page) == "✓"
 
@@ -218,7 +217,7 @@ async def test_the_icon_tells_the_place_to_those_who_look_at_other_tabs(
         ("en-US", "UTC", None, "–"),
     ],
 )
-async def test_the_time_of_ones_turn_is_told_by_the_visitors_own_clock(
+async def test_time_of_turn_follows_the_visitors_region_and_zone(
     locale: str, zone: str, eta_seconds: int | None, words: str, gate: FakeGate, visit: Visit
 ) -> None:
     gate.wait_at(800, eta_seconds=eta_seconds)
@@ -227,15 +226,13 @@ async def test_the_time_of_ones_turn_is_told_by_the_visitors_own_clock(
     assert re.sub(r"\s", " ", text).replace("–", " – ").replace("  ", " ").strip() == words
 
 
-# --- other tabs, and before ---
+# --- other tabs, earlier places ---
 
 
-async def test_a_tab_that_was_closed_finds_its_bar_where_it_was(
-    gate: FakeGate, visit: Visit
-) -> None:
+async def test_progress_is_kept_when_the_tab_is_closed(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
     gate.wait_at(642)
-    await ask(page)
+    await poll(page)
     await expect(page.locator("#position")).to_have_text("642")
     before = await page.locator("#progress").evaluate("bar => bar.value")
     other = await page.context.new_page()
@@ -244,9 +241,7 @@ async def test_a_tab_that_was_closed_finds_its_bar_where_it_was(
     assert await other.locator("#progress").evaluate("bar => bar.value") == before > 0.49
 
 
-async def test_leaving_in_one_tab_is_told_in_the_other_which_asks_no_more(
-    gate: FakeGate, visit: Visit
-) -> None:
+async def test_leaving_in_one_tab_ends_polling_in_the_other(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
     other = await page.context.new_page()
     await other.goto(gate.url)
@@ -255,15 +250,15 @@ async def test_leaving_in_one_tab_is_told_in_the_other_which_asks_no_more(
     await state(page, "elsewhere")
     await expect(page.locator(".lead")).to_contain_text("You left in another tab")
     gate.status = {"state": "none"}
-    asked = gate.asked
+    polls = gate.polls
     await pass_time(page, 600)
-    assert gate.asked == asked
+    assert gate.polls == polls
     await page.get_by_role("link", name="Join the line again").click()
     await expect(page.locator("#position")).to_have_text("1,284")
 
 
 @pytest.mark.parametrize(("minutes", "why"), [(9, "the line was reset"), (11, "away for too")])
-async def test_one_with_a_new_place_is_told_what_became_of_the_old(
+async def test_new_place_comes_with_the_reason_for_the_loss(
     minutes: int, why: str, gate: FakeGate, visit: Visit
 ) -> None:
     page = await visit()
@@ -275,9 +270,7 @@ async def test_one_with_a_new_place_is_told_what_became_of_the_old(
     await expect(page.locator(".new:visible")).to_have_count(0)
 
 
-async def test_a_page_that_comes_back_by_the_back_button_asks_at_once(
-    gate: FakeGate, visit: Visit
-) -> None:
+async def test_back_button_polls_at_once(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
     gate.wait_at(640)
     await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
@@ -287,9 +280,7 @@ async def test_a_page_that_comes_back_by_the_back_button_asks_at_once(
 # --- an origin that is down ---
 
 
-async def test_a_page_of_a_problem_tries_again_ever_more_rarely_until_the_site_is_back(
-    gate: FakeGate, visit: Visit
-) -> None:
+async def test_problem_page_reloads_at_growing_intervals(gate: FakeGate, visit: Visit) -> None:
     gate.problem = 502
     page = await visit()
     for loaded, most_s in ((2, 5.75), (3, 8.7), (4, 13)):

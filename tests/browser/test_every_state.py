@@ -1,5 +1,7 @@
-"""Every state of the public pages, as different people see it, looked at by axe-core and kept as
-a picture under `artifacts/pages/`."""
+"""Every state of the public pages in several windows and languages, checked by axe-core.
+
+Pictures are written to `artifacts/pages/`.
+"""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from gatekeeper.pages.languages import language_by_code, languages
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
 from tests.browser.scripted_gate import FakeGate
-from tests.browser.stage import ask, set_stage
+from tests.browser.stage import poll, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -41,21 +43,21 @@ Arrange = Callable[[FakeGate, Page], Awaitable[None]]
 
 
 def waits(**place: Any) -> Arrange:
-    """One who waits, and whose next answer is `place`."""
+    """A waiting visitor whose next poll returns `place`."""
 
     async def arrange(gate: FakeGate, page: Page) -> None:
         await page.goto(gate.url)
         gate.wait_at(800, **{"eta_seconds": 4000, "reason": "line"} | place)
-        await ask(page)
+        await poll(page)
 
     return arrange
 
 
-def hears(status: dict[str, Any] | None) -> Arrange:
+def receives(status: dict[str, Any] | None) -> Arrange:
     async def arrange(gate: FakeGate, page: Page) -> None:
         await page.goto(gate.url)
         gate.status = status
-        await ask(page)
+        await poll(page)
 
     return arrange
 
@@ -68,10 +70,10 @@ async def loses(gate: FakeGate, page: Page) -> None:
 
 
 async def has_no_cookies(gate: FakeGate, page: Page) -> None:
-    await hears({"state": "none"})(gate, page)
+    await receives({"state": "none"})(gate, page)
     async with page.expect_navigation():
         await page.clock.run_for(6000)
-    await ask(page)
+    await poll(page)
 
 
 async def has_a_new_place(gate: FakeGate, page: Page) -> None:
@@ -99,7 +101,7 @@ async def cannot_go_in(gate: FakeGate, page: Page) -> None:
     )
     gate.admit()
     gate.open = False
-    await ask(page)
+    await poll(page)
 
 
 async def finds_the_origin_down(gate: FakeGate, page: Page) -> None:
@@ -112,30 +114,28 @@ STATES: dict[str, Arrange] = {
     "held": waits(eta_seconds=None, rate_per_minute=0.0, reason="held"),
     "full": waits(reason="full"),
     "ended": waits(eta_seconds=None, rate_per_minute=0.0, reason="ended", message=LONG),
-    "reconnecting": hears(None),
-    "admitted": hears({"state": "admitted", "expires_at": ""}),
+    "reconnecting": receives(None),
+    "admitted": receives({"state": "admitted", "expires_at": ""}),
     "enter": cannot_go_in,
     "away": loses,
-    "cleared": hears({"state": "none"}),
+    "cleared": receives({"state": "none"}),
     "cookies": has_no_cookies,
-    "waiting-anew": has_a_new_place,
+    "waiting-new-place": has_a_new_place,
     "leaving": is_leaving,
     "left": left,
     "problem": finds_the_origin_down,
 }
 
 
-THE_LONGEST = ("waiting", "ended", "cookies", "waiting-anew", "leaving", "problem")
+THE_LONGEST = ("waiting", "ended", "cookies", "waiting-new-place", "leaving", "problem")
 
 
 @pytest.mark.parametrize("look", LOOKS)
-async def test_every_state_passes_axe_fits_its_window_and_is_kept_as_a_picture(
-    look: str, new_page: NewPage
-) -> None:
+async def test_state_passes_axe_and_fits_its_window(look: str, new_page: NewPage) -> None:
     page = await new_page(**LOOKS[look])
     await set_stage(page)
     for state in STATES if look == "phone" else THE_LONGEST:
-        async with FakeGate() as gate:  # another origin, and so a browser that remembers nothing
+        async with FakeGate() as gate:  # another origin, so the browser has stored nothing
             await STATES[state](gate, page)
             shown = state.partition("-")[0].replace("leaving", "waiting")
             await expect(page.locator("html")).to_have_attribute("data-state", shown)
@@ -155,7 +155,7 @@ async def keep(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("lang", sorted({each.code for each in languages().values()}))
-async def test_every_language_fits_a_small_phone_and_says_all_it_has_to_say(
+async def test_language_fits_a_small_phone_and_lacks_no_text(
     lang: str, gate: FakeGate, new_page: NewPage
 ) -> None:
     gate.wait_at(12_345, eta_seconds=4000)
@@ -167,14 +167,14 @@ async def test_every_language_fits_a_small_phone_and_says_all_it_has_to_say(
     await expect(root).to_have_attribute("dir", language_by_code(lang).direction)
     assert await page.evaluate("document.documentElement.scrollWidth") <= SMALL["width"]
     assert await page.evaluate(EMPTY) == []
-    told = await page.locator("#position, #wait, #rate, #ahead").all_inner_texts()
-    gate.wait_at(12_345, eta_seconds=4000, message="hello")  # what changes once it was asked
-    await ask(page)
+    texts = await page.locator("#position, #wait, #rate, #ahead").all_inner_texts()
+    gate.wait_at(12_345, eta_seconds=4000, message="hello")  # changes with the poll
+    await poll(page)
     await expect(page.locator("#message")).to_be_visible()
-    assert await page.locator("#position, #wait, #rate, #ahead").all_inner_texts() == told
+    assert await page.locator("#position, #wait, #rate, #ahead").all_inner_texts() == texts
 
 
-# What should say something and says nothing.
+# Elements that should have a text and have none.
 EMPTY = """
 () => [...document.querySelectorAll("main :is(p, h1, dt, dd, label, button, summary, a), title")]
     .filter((each) => !each.matches("[role=status]") && !each.textContent.trim())
@@ -182,9 +182,7 @@ EMPTY = """
 """
 
 
-async def test_nothing_moves_but_by_the_hand_of_the_visitor(
-    gate: FakeGate, new_page: NewPage
-) -> None:
+async def test_change_of_state_shifts_nothing(gate: FakeGate, new_page: NewPage) -> None:
     page = await new_page(viewport=SMALL)
     await set_stage(page)
     await page.add_init_script(SHIFTS)
@@ -192,13 +190,13 @@ async def test_nothing_moves_but_by_the_hand_of_the_visitor(
         gate.wait_at(800, **place)
         if page.url == "about:blank":
             await page.goto(gate.url)
-        await ask(page)
+        await poll(page)
         await expect(page.locator("html")).to_have_attribute(
             "data-state", STATE_OF[place["reason"]]
         )
         await page.evaluate("() => new Promise((done) => window.realTimeout(done, 100))")
     gate.status = None
-    await ask(page)
+    await poll(page)
     await expect(page.locator("html")).to_have_attribute("data-state", "reconnecting")
     assert await page.evaluate("window.shifts") == []
 

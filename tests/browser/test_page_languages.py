@@ -1,4 +1,4 @@
-"""The page says in script what it said without, in every language: Babel and the browser agree."""
+"""Numbers and spans of the script equal those of the server, in every language."""
 
 from dataclasses import replace
 
@@ -8,14 +8,12 @@ from playwright.async_api import expect
 from gatekeeper.pages.languages import languages
 from tests.browser.conftest import NewPage
 from tests.browser.scripted_gate import FakeGate
-from tests.browser.stage import ask, set_stage
+from tests.browser.stage import poll, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_numbers_and_spans_of_time_stay_as_they_were_when_the_script_takes_over(
-    gate: FakeGate, new_page: NewPage
-) -> None:
+async def test_script_keeps_the_numbers_of_the_server(gate: FakeGate, new_page: NewPage) -> None:
     shown = ("#position", "#ahead", "#wait", "#rate")
     for language in languages().values():
         gate.wait_at(1_234_567, eta_seconds=90 * 60 if language.code < "m" else 190)
@@ -26,7 +24,7 @@ async def test_numbers_and_spans_of_time_stay_as_they_were_when_the_script_takes
         without = await _without_script(gate, language.code)
         for name in shown:
             assert f">{await page.locator(name).inner_html()}<" in without, (language.code, name)
-        await ask(page)
+        await poll(page)
         for name in shown:
             assert f">{await page.locator(name).inner_html()}<" in without, (language.code, name)
 

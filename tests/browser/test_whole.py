@@ -1,4 +1,4 @@
-"""A real browser comes to a real origin through the gate, waits in line, and is let in."""
+"""A browser reaches a real origin through two real replicas: it waits in line and is admitted."""
 
 import re
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ _ASKS_EACH_SECOND = 'heartbeat_timeout = "3s"\nconfirm_timeout = "2s"\n'
 async def two_replicas(
     room: RoomName, rate: str, *, store_url: str, events_url: str, keys: str = ""
 ) -> AsyncIterator[tuple[Gate, Gate]]:
-    """Two gates that share a line, in front of the sample shop. Nobody gets in by the burst."""
+    """Two replicas of one room in front of the sample shop, with a burst of 1."""
     # The shop's page holds an event stream open, which a gate that ends waits for.
     toml = '[server]\nshutdown_timeout = "500ms"\n'
     toml += f'[[room]]\nname = "{room}"\nrate = "{rate}"\nburst = 1\n{keys}'
@@ -48,7 +48,7 @@ async def two_replicas(
 
 
 async def spread_over(page: Page, *gates: Gate) -> list[str]:
-    """From now on each request of the page goes to the next replica; returns who was asked."""
+    """Send each request of the page to the next replica; returns the list of their addresses."""
     ports = cycle([urlsplit(gate.url).netloc for gate in gates])
     asked: list[str] = []
 
@@ -80,7 +80,7 @@ async def poll(gate: Gate, token: str) -> str:
         return state
 
 
-async def test_a_visitor_sees_the_position_fall_and_enters_by_themselves_at_any_replica(
+async def test_position_falls_and_visitor_enters_at_any_replica(
     store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(
@@ -106,7 +106,7 @@ async def test_a_visitor_sees_the_position_fall_and_enters_by_themselves_at_any_
 
 
 @pytest.mark.parametrize("most", [1, 0], ids=["streamed", "refused"])
-async def test_a_visitor_is_told_by_a_stream_and_asks_where_there_is_none(
+async def test_stream_updates_the_page_or_polls_replace_it(
     most: int,
     store_url: str,
     events_url: str,
@@ -159,7 +159,7 @@ async def test_two_tabs_share_one_place(
         assert state.queue_length == 3
 
 
-async def test_a_browser_that_was_closed_comes_back_to_its_place(
+async def test_reopened_browser_returns_to_its_place(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(room_name, "1/h", store_url=store_url, events_url="off") as gates:
@@ -175,7 +175,7 @@ async def test_a_browser_that_was_closed_comes_back_to_its_place(
         assert await again.locator("#position").inner_text() == place
 
 
-async def test_a_word_from_the_organisers_is_read_by_those_who_wait_and_those_who_come(
+async def test_message_reaches_waiting_and_new_visitors(
     store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(
@@ -191,7 +191,7 @@ async def test_a_word_from_the_organisers_is_read_by_those_who_wait_and_those_wh
         await expect(late.get_by_text("Hall <B> opens at nine.")).to_be_visible()
 
 
-async def test_a_store_that_is_lost_is_told_and_one_that_comes_back_has_kept_the_place(
+async def test_unreachable_store_shows_reconnecting_and_keeps_place(
     private_store: StoreServer, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(
@@ -211,7 +211,7 @@ async def test_a_store_that_is_lost_is_told_and_one_that_comes_back_has_kept_the
         await expect(page.locator("#since")).to_have_attribute("datetime", arrived or "")
 
 
-async def test_without_script_the_page_reloads_itself_until_it_is_the_shop(
+async def test_page_without_script_reloads_until_admitted(
     store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(room_name, "10/min", store_url=store_url, events_url="off") as gates:
