@@ -1,8 +1,8 @@
-"""The words of the pages, and the catalogues that translate them: `make messages`.
+"""Extracts the texts of the pages and updates the catalogues: `make messages`.
 
-Rules: what the pages say is found in their templates, and in `web` where `N_` marks it. An update
-keeps every translation whose English stands as it was, drops the others, and writes nothing that
-changes by itself (no dates, no line numbers).
+Rules: texts are found in the templates, and in `pages` and `web` where `N_` marks them. An update
+keeps translations of unchanged English texts and drops the others. It writes no dates and no line
+numbers, so a catalogue changes only with its texts.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def read(path: Path) -> Catalog:
 
 
 def words() -> Catalog:
-    """Everything that the pages may say, in English."""
+    """All texts of the pages, in English."""
     found = Catalog()
     for folder, kinds in (
         ("templates", [("**.html", "jinja2")]),
@@ -47,7 +47,7 @@ def words() -> Catalog:
 
 
 def updated(path: Path) -> bytes:
-    """The catalogue at `path`, with the words of today."""
+    """The catalogue at `path`, updated to the current texts."""
     catalogue = read(path)
     catalogue.update(words(), no_fuzzy_matching=True)
     catalogue.obsolete.clear()

@@ -1,4 +1,4 @@
-"""A composed page is what its template renders, and its gzip is one that everybody can read."""
+"""A composed page equals the rendered one, and its gzip is valid."""
 
 import gzip
 import zlib
@@ -52,7 +52,7 @@ def views(draw: st.DrawFn) -> WaitingView:
 
 
 def inflated(data: bytes) -> bytes:
-    """By zlib as a browser uses it: one gzip member, its checksum checked, nothing behind it."""
+    """Decompress like a browser: one gzip member with a valid checksum, and nothing after it."""
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     plain = inflate.decompress(data) + inflate.flush()
     assert inflate.eof
@@ -62,7 +62,7 @@ def inflated(data: bytes) -> bytes:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(views())
-def test_a_composed_page_is_the_rendered_one_byte_for_byte(view: WaitingView) -> None:
+def test_composed_page_equals_the_rendered_page(view: WaitingView) -> None:
     page, rendered = PAGE.page(view), PAGE.rendered(view)
     assert page.body == rendered.body
     assert inflated(page.gzip) == gzip.decompress(page.gzip) == rendered.body
@@ -74,7 +74,7 @@ def test_a_composed_page_is_the_rendered_one_byte_for_byte(view: WaitingView) ->
     st.lists(st.binary(max_size=40), min_size=1, max_size=3),
     st.data(),
 )
-def test_any_pieces_with_anything_between_them_make_one_gzip(
+def test_pieces_and_values_make_one_valid_gzip(
     pieces: list[bytes], values: list[bytes], data: st.DataObject
 ) -> None:
     wanted = [data.draw(st.integers(0, len(values) - 1)) for _ in pieces[1:]]
@@ -91,7 +91,7 @@ def test_any_pieces_with_anything_between_them_make_one_gzip(
     assert inflated(skeleton.gzip(fill)) == gzip.decompress(skeleton.gzip(fill)) == whole
 
 
-# What templates of one's own do with a visitor's numbers.
+# What templates of an operator do with a visitor's numbers.
 
 
 def page_of(folder: Path, text: str) -> WaitingPage:
@@ -103,7 +103,7 @@ def page_of(folder: Path, text: str) -> WaitingPage:
 
 
 VIEW = SAMPLE_VIEWS["waiting"]
-PRINTS_OR_ASKS = [
+PRINTS_OR_TESTS = [
     "{{ view.position }} {{ view.position | number }}",
     "{% if view.position == 1 %}next{% elif view.ahead < 50 %}soon{% else %}later{% endif %}",
     "{{ 'next' if not view.ahead else view.ahead }}",
@@ -129,25 +129,25 @@ COMPUTES = [
 ]
 
 
-@pytest.mark.parametrize("text", [*PRINTS_OR_ASKS, *COMPUTES])
-def test_whatever_a_template_does_with_numbers_the_page_is_right(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", [*PRINTS_OR_TESTS, *COMPUTES])
+def test_template_with_numbers_renders_correct_pages(tmp_path: Path, text: str) -> None:
     page = page_of(tmp_path, text)
     for ahead in (0, 1, 2, 7, 49, 50, 999, 1000, 12_345):
         view = replace(VIEW, position=ahead + 1, ahead=ahead, queue_length=max(ahead + 1, 1000))
         assert page.page(view).body == page.rendered(view).body
 
 
-@pytest.mark.parametrize("text", PRINTS_OR_ASKS)
-def test_what_a_template_asks_of_a_number_does_not_make_it_slow(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", PRINTS_OR_TESTS)
+def test_template_that_prints_or_tests_is_composed(tmp_path: Path, text: str) -> None:
     assert page_of(tmp_path, text).composes
 
 
 @pytest.mark.parametrize("text", COMPUTES)
-def test_a_template_that_computes_is_rendered_for_each_visitor(tmp_path: Path, text: str) -> None:
+def test_template_that_computes_is_rendered_per_visitor(tmp_path: Path, text: str) -> None:
     assert not page_of(tmp_path, text).composes
 
 
-def test_the_pieces_that_are_kept_are_bounded(tmp_path: Path) -> None:
+def test_skeleton_cache_is_bounded(tmp_path: Path) -> None:
     page = page_of(tmp_path, "{{ view.message }} {{ view.position }}")
     for number in range(1100):
         assert page.page(replace(VIEW, message=str(number))).body.startswith(b"%d " % number)

@@ -1,4 +1,4 @@
-"""The catalogues: what they say fits what the pages ask of them."""
+"""The catalogues: complete, with the placeholders and plural forms that the pages need."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from babel.messages.catalog import Catalog
 
 from gatekeeper.pages.languages import language_by_code
-from tests.catalogues import catalogue_files, read
+from tests.catalogues import catalogue_files, read, updated
 
 FILES = catalogue_files()
 
@@ -17,7 +17,7 @@ def code(path: Path) -> str:
 
 
 def pairs(catalogue: Catalog) -> list[tuple[str, str]]:
-    """English and each of its translations, form by form, where there is one."""
+    """Each English message with its translations, form by form."""
     found = []
     for message in catalogue:
         if message.id and isinstance(message.id, str):
@@ -28,7 +28,17 @@ def pairs(catalogue: Catalog) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=code)
-def test_a_translation_has_the_signs_that_its_english_has_and_no_markup(path: Path) -> None:
+def test_catalogue_is_current_and_complete(path: Path) -> None:
+    """`make messages` would change nothing, and every text is translated."""
+    assert path.read_bytes() == updated(path)
+    assert len(FILES) == 16
+    for message in read(path):
+        forms = [message.string] if isinstance(message.string, str) else message.string
+        assert not message.id or all(forms or ()), message.id
+
+
+@pytest.mark.parametrize("path", FILES, ids=code)
+def test_translation_has_the_placeholders_of_its_source(path: Path) -> None:
     for english, said in pairs(read(path)):
         assert said.count("#") == english.count("#"), said
         assert said.count("%") == said.count("%(n)s"), said
@@ -38,7 +48,7 @@ def test_a_translation_has_the_signs_that_its_english_has_and_no_markup(path: Pa
 
 
 @pytest.mark.parametrize("path", FILES, ids=code)
-def test_a_plural_has_its_forms_and_tells_its_number_wherever_a_form_serves_several(
+def test_plural_has_its_forms_with_the_number(
     path: Path,
 ) -> None:
     catalogue, words = read(path), language_by_code(code(path))
@@ -53,13 +63,13 @@ def test_a_plural_has_its_forms_and_tells_its_number_wherever_a_form_serves_seve
             assert not form or serves[number] == 1 or "%(n)s" in form, form
 
 
-def test_what_was_not_translated_or_only_guessed_is_said_in_english() -> None:
+def test_untranslated_message_stays_english_without_fuzzy() -> None:
     german = language_by_code("de")
     assert german.translate("Nobody ever translated this") == "Nobody ever translated this"
     assert not any(message.fuzzy for path in FILES for message in read(path))
 
 
-def test_a_number_picks_its_form() -> None:
+def test_number_selects_its_plural_form() -> None:
     page = "This page reloads every second.", "This page reloads every %(n)s seconds."
     russian = language_by_code("ru").translations
     said = {number: russian.ngettext(*page, number).split()[-1] for number in (1, 3, 11, 21)}

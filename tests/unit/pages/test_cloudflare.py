@@ -1,4 +1,4 @@
-"""What Cloudflare Waiting Room's users built on: its JSON, and its variables in their own pages."""
+"""Compatibility with Cloudflare Waiting Room: its JSON, and its variables in custom pages."""
 
 import gzip
 from dataclasses import replace
@@ -73,13 +73,13 @@ def pages(path: Path) -> Pages:
 # The JSON.
 
 
-def test_the_json_is_the_documented_one_in_names_types_and_values() -> None:
-    told = waiting_room(VIEW)
-    assert {name: told[name] for name in DOCUMENTED} == DOCUMENTED
-    assert {name: type(told[name]) for name in DOCUMENTED} == {
+def test_json_has_the_documented_names_types_and_values() -> None:
+    room_json = waiting_room(VIEW)
+    assert {name: room_json[name] for name in DOCUMENTED} == DOCUMENTED
+    assert {name: type(room_json[name]) for name in DOCUMENTED} == {
         name: type(value) for name, value in DOCUMENTED.items()
     }
-    assert told.keys() - DOCUMENTED.keys() == {"turnstile", "infiniteQueue"}
+    assert room_json.keys() - DOCUMENTED.keys() == {"turnstile", "infiniteQueue"}
 
 
 @pytest.mark.parametrize(
@@ -92,49 +92,49 @@ def test_the_json_is_the_documented_one_in_names_types_and_values() -> None:
         (7500, 125, "2 hours 5 minutes"),
     ],
 )
-def test_the_wait_is_told_in_whole_minutes_and_in_english(
+def test_wait_is_in_whole_minutes_and_in_english(
     eta_seconds: int, minutes: int, formatted: str
 ) -> None:
-    told = waiting_room(replace(VIEW, eta_seconds=eta_seconds, lang="de"))
-    assert (told["waitTime"], told["waitTimeFormatted"]) == (minutes, formatted)
+    room_json = waiting_room(replace(VIEW, eta_seconds=eta_seconds, lang="de"))
+    assert (room_json["waitTime"], room_json["waitTimeFormatted"]) == (minutes, formatted)
 
 
-def test_a_wait_that_nobody_knows_is_unavailable() -> None:
-    told = waiting_room(replace(VIEW, eta_seconds=None))
-    assert told["waitTimeKnown"] is False
-    assert told["waitTime"] == 0
-    assert told["waitTimeFormatted"] == "unavailable"
+def test_unknown_wait_is_unavailable() -> None:
+    room_json = waiting_room(replace(VIEW, eta_seconds=None))
+    assert room_json["waitTimeKnown"] is False
+    assert room_json["waitTime"] == 0
+    assert room_json["waitTimeFormatted"] == "unavailable"
 
 
 @pytest.mark.parametrize("name", ["held", "ended"])
-def test_a_line_that_lets_nobody_in_queues_all(name: str) -> None:
+def test_stopped_line_queues_all(name: str) -> None:
     assert waiting_room(SAMPLE_VIEWS[name])["queueAll"] is True  # type: ignore[index]
 
 
 CLIENT = Client("192.0.2.1", "https", "shop.example")
 
 
-def answer(asked: RequestFacts, path: Path | None = None, **keys: object) -> GateResponse:
+def response_to(request: RequestFacts, path: Path | None = None, **keys: object) -> GateResponse:
     room = RoomConfig.model_validate({"max_active": 10} | keys)
     placed = QueuePosition(10**15, ahead=1283)
     place = waiting_status_of(TICKET, placed, room_state(Mode.AUTO), rules=Rules.of(room))
-    answers = Responses(Pages() if path is None else pages(path))
-    return answers.waiting(asked, place, room=room, now_s=1596498360.0, headers=())
+    responses = Responses(Pages() if path is None else pages(path))
+    return responses.waiting(request, place, room=room, now_s=1596498360.0, headers=())
 
 
-def test_an_app_gets_that_json_where_its_room_asks_for_it_and_ours_elsewhere() -> None:
-    asked = RequestFacts(CLIENT, "GET", "/", accept="application/json")
-    response = answer(asked, json_format="cloudflare", status=202)
+def test_json_format_of_the_room_selects_the_json() -> None:
+    request = RequestFacts(CLIENT, "GET", "/", accept="application/json")
+    response = response_to(request, json_format="cloudflare", status=202)
     assert response.status == 202
     assert b'{"cfWaitingRoom": {"inWaitingRoom": true, ' in response.body
     assert dict(response.headers)["Content-Type"] == "application/json"
-    assert b'"state": "waiting"' in answer(asked).body
+    assert b'"state": "waiting"' in response_to(request).body
 
 
 # Pages.
 
 
-def test_a_page_made_for_cloudflare_reads_as_it_did_there(tmp_path: Path) -> None:
+def test_page_made_for_cloudflare_renders_as_there(tmp_path: Path) -> None:
     body = pages(folder(tmp_path)).waiting(VIEW, "queue.mustache").body.decode()
     assert "Your estimated wait time is 10 minutes..." in body
     assert "greater than a day" not in body
@@ -148,7 +148,7 @@ def test_a_page_made_for_cloudflare_reads_as_it_did_there(tmp_path: Path) -> Non
     assert "Nobody enters." in held
 
 
-def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
+def test_mustache_page_is_composed(tmp_path: Path) -> None:
     made = pages(folder(tmp_path))
     for view in (*SAMPLE_VIEWS.values(), *SAMPLE_POSITIONS):
         page = made.waiting(view, "queue.mustache")
@@ -157,18 +157,18 @@ def test_it_is_composed_like_our_own(tmp_path: Path) -> None:
     assert made.waiting_page("queue.mustache").composes
 
 
-def test_it_is_told_to_come_again_and_may_carry_scripts_of_its_own(tmp_path: Path) -> None:
-    asked = RequestFacts(CLIENT, "GET", "/", accept="text/html", accept_language="de")
-    headers = dict(answer(asked, folder(tmp_path), template="queue.mustache").headers)
+def test_mustache_page_has_refresh_and_an_open_policy(tmp_path: Path) -> None:
+    request = RequestFacts(CLIENT, "GET", "/", accept="text/html", accept_language="de")
+    headers = dict(response_to(request, folder(tmp_path), template="queue.mustache").headers)
     assert 10 <= int(headers["Refresh"]) <= 36
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'; base-uri 'self'"
     assert "Content-Language" not in headers  # which it is in, only its author knows
-    own = dict(answer(asked).headers)
+    own = dict(response_to(request).headers)
     assert "Refresh" not in own
     assert own["Content-Language"] == "de"
 
 
-def test_what_a_visitor_or_operator_says_stays_text(tmp_path: Path) -> None:
+def test_message_is_escaped_in_mustache(tmp_path: Path) -> None:
     made = pages(folder(tmp_path, "{{message}}"))
     page = made.waiting(replace(VIEW, message="<script>"), "queue.mustache")
     assert page.body == b"&lt;script&gt;"
@@ -183,14 +183,14 @@ def test_what_a_visitor_or_operator_says_stays_text(tmp_path: Path) -> None:
         ("{{waitTime", "unclosed tag"),
     ],
 )
-def test_a_broken_page_stops_the_start(tmp_path: Path, text: str, problem: str) -> None:
+def test_broken_mustache_stops_the_start(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         pages(folder(tmp_path, text))
     assert problem in caught.value.problems[0]
     assert caught.value.source.endswith("queue.mustache")
 
 
-def test_a_page_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+def test_missing_page_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         pages(tmp_path)
     with pytest.raises(ConfigError, match=r"server\.templates"):

@@ -1,4 +1,4 @@
-"""Which language a visitor reads, and how numbers are written in it."""
+"""Language negotiation, and formats of numbers and spans."""
 
 import pytest
 from hypothesis import given
@@ -45,18 +45,16 @@ from gatekeeper.pages.languages import language_by_code, languages, preferred
         ("xx," * 1000 + "de", "en"),
     ],
 )
-def test_the_best_language_is_found_by_weight_and_by_shortening_each_range(
-    accept_language: str, code: str
-) -> None:
+def test_preferred_language_follows_weights_and_truncation(accept_language: str, code: str) -> None:
     assert preferred(accept_language).code == code
 
 
 @given(st.text() | st.text(alphabet="de-*;q=0.1, AT"))
-def test_whatever_is_accepted_some_language_is_preferred(accept_language: str) -> None:
+def test_any_accept_language_has_a_preferred_language(accept_language: str) -> None:
     assert preferred(accept_language) in languages().values()
 
 
-def test_at_least_ten_languages_are_read_besides_english() -> None:
+def test_more_than_ten_languages_are_available() -> None:
     assert len(languages()) > 10
     assert {each.direction for each in languages().values()} == {"ltr", "rtl"}
 
@@ -65,12 +63,12 @@ def test_at_least_ten_languages_are_read_besides_english() -> None:
     ("code", "number"),
     [("en", "1,234,567"), ("de", "1.234.567"), ("fr", "1\u202f234\u202f567"), ("ja", "1,234,567")],
 )
-def test_thousands_are_grouped_as_the_language_does(code: str, number: str) -> None:
+def test_number_groups_thousands_by_language(code: str, number: str) -> None:
     assert language_by_code(code).number(1_234_567) == number
 
 
 @pytest.mark.parametrize(
-    ("code", "unit", "low", "high", "said"),
+    ("code", "unit", "low", "high", "text"),
     [
         ("en", "minute", 2, 4, "2–4 minutes"),
         ("en", "hour", 0.5, 2, "0.5–2 hours"),
@@ -84,17 +82,17 @@ def test_thousands_are_grouped_as_the_language_does(code: str, number: str) -> N
         ("ja", "minute", 3, 5, "3–5 分"),
     ],
 )
-def test_a_span_of_time_takes_the_form_that_its_end_asks_for(
-    code: str, unit: str, low: float, high: float, said: str
+def test_span_has_the_plural_form_of_its_end(
+    code: str, unit: str, low: float, high: float, text: str
 ) -> None:
-    assert language_by_code(code).span(unit, low, high).replace("\xa0", " ") == said
+    assert language_by_code(code).span(unit, low, high).replace("\xa0", " ") == text
 
 
-def test_every_language_says_every_span_with_both_its_numbers() -> None:
+def test_span_has_both_numbers_in_every_language() -> None:
     for each in languages().values():
         for unit in ("minute", "hour"):
             for low, high in ((1, 2), (2, 3), (1, 1.5), (5, 20)):
-                said = each.span(unit, low, high)
-                assert f"{each.number(low)}–{each.number(high)}" in said
-                assert len(said) > len(f"{each.number(low)}–{each.number(high)}")
-                assert "duration" not in said
+                text = each.span(unit, low, high)
+                assert f"{each.number(low)}–{each.number(high)}" in text
+                assert len(text) > len(f"{each.number(low)}–{each.number(high)}")
+                assert "duration" not in text

@@ -1,0 +1,33 @@
+"""Pages for unit tests: built once, and each page by its name."""
+
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.pages.renderer import Page, Pages
+from tests.unit.pages.page_reader import VIEW, problem, unknown_place
+
+PAGE_NAMES = ["waiting", "held", "reconnecting", "problem", "left", "dashboard"]
+
+
+@pytest.fixture(scope="module")
+def pages() -> Pages:
+    return Pages()
+
+
+@pytest.fixture(params=PAGE_NAMES)
+def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
+    match request.param:
+        case "waiting":
+            return pages.waiting(VIEW)
+        case "held":
+            return pages.waiting(
+                replace(VIEW, reason="held", rate_per_minute=0.0, eta_seconds=None)
+            )
+        case "reconnecting":
+            return pages.waiting(unknown_place())
+        case "problem":
+            return problem(pages)
+        case "left":
+            return pages.left()
+    return pages.dashboard()
