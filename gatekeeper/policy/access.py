@@ -1,31 +1,28 @@
-"""Rules on requests, checked before rooms: which requests bypass the queue, join it, or are blocked.
+"""Rules on requests, checked before rooms: a request bypasses the queue, joins it, or is blocked.
 
 Rules of this module. Pure. The first rule that holds decides; a rule holds when all its conditions
 do. The strict reading wins: a rule that loosens (`bypass`) holds only if every reading of the request
-satisfies it, a rule that tightens (`queue`, `block`) if any reading does. Each condition declares the
-facts that it reads, so that a cache knows what its key has to hold. Patterns take linear time
-on any input (RE2).
+satisfies it, a rule that tightens (`queue`, `block`) if any reading does. A condition that fails ends
+the look at its rule; the facts read up to then are reported, so that a cache knows what its key has
+to hold.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 from urllib.parse import parse_qsl
 
-import re2
-
+from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_matcher
+from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.readings import host_labels, labels_match, path_of, path_readings
 
 Action = Literal["bypass", "queue", "block"]
-Network = IPv4Network | IPv6Network
-Quantifier = Callable[[Iterable[object]], bool]
+_Quantifier = Callable[[Iterable[object]], bool]
 
 
 class Condition(Protocol):
@@ -34,9 +31,26 @@ class Condition(Protocol):
     reads: ClassVar[Fact]
 
     @abstractmethod
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
         """Whether the request satisfies it: in every reading, or in any."""
         ...
+
+
+class RequestReadings:
+    """A request, with the readings of its path worked out once, when they are first needed."""
+
+    __slots__ = ("_paths", "facts")
+
+    def __init__(self, facts: RequestFacts) -> None:
+        self.facts = facts
+        self._paths: tuple[str, ...] | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The readings of the path, each once."""
+        if self._paths is None:
+            self._paths = tuple(dict.fromkeys(path_readings(self.facts.target)))
+        return self._paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +62,28 @@ class AccessRule:
     conditions: tuple[Condition, ...]
     room: RoomName | None = None
 
+    @classmethod
+    def of(cls, rule: RuleConfig) -> AccessRule:
+        """The rule as configured, conditions that read the least first."""
+        conditions = [condition for condition in _conditions(rule) if condition is not None]
+        return cls(rule.name, rule.action, tuple(conditions), rule.room or None)
+
     @property
     def reads(self) -> Fact:
+        """The facts that any condition reads."""
         reads = Fact.NONE
         for condition in self.conditions:
             reads |= condition.reads
         return reads
 
-    def holds(self, facts: RequestFacts) -> bool:
-        """Whether all conditions hold; without a condition it holds for every request."""
-        every = self.action == "bypass"
-        return all(condition.holds(facts, every=every) for condition in self.conditions)
+    def evaluate(self, request: RequestReadings) -> tuple[bool, Fact]:
+        """Whether all conditions hold, and the facts that were read to find out."""
+        every, reads = self.action == "bypass", Fact.NONE
+        for condition in self.conditions:
+            reads |= condition.reads
+            if not condition.holds(request, every=every):
+                return False, reads
+        return True, reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,115 +93,159 @@ class MethodCondition:
     methods: frozenset[str]
     reads: ClassVar[Fact] = Fact.METHOD
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        return facts.method in self.methods
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
+        return request.facts.method in self.methods
 
 
 @dataclass(frozen=True, slots=True)
 class HostCondition:
-    """The Host is one of these, as labels; `*` is one label."""
+    """The Host is one of these; `*` is one label."""
 
-    patterns: tuple[tuple[str, ...], ...]
+    hosts: tuple[str, ...]
     reads: ClassVar[Fact] = Fact.HOST
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        labels = host_labels(facts.client.host)
-        return any(labels_match(pattern, labels) for pattern in self.patterns)
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
+        labels = host_labels(request.facts.client.host)
+        return any(labels_match(host_labels(host), labels) for host in self.hosts)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientCondition:
     """The client's address lies in one of these networks."""
 
-    networks: tuple[Network, ...]
+    networks: NetworkSet
     reads: ClassVar[Fact] = Fact.CLIENT
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        try:
-            address = ip_address(facts.client.address)
-        except ValueError:
-            return False
-        return any(address in network for network in self.networks)
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
+        return request.facts.client.address in self.networks
+
+
+class PathCondition:
+    """The path matches one of these globs: `*` within a segment, `**` across segments; or one of
+    these regular expressions."""
+
+    reads: ClassVar[Fact] = Fact.TARGET
+
+    def __init__(self, globs: Iterable[str] = (), *, regexes: Iterable[str] = ()) -> None:
+        self.globs, self.regexes = tuple(globs), tuple(regexes)
+        self._matchers = [glob_matcher(glob, separator="/") for glob in self.globs]
+        self._matchers += [regex_matcher(pattern) for pattern in self.regexes]
+
+    def __repr__(self) -> str:
+        return f"PathCondition({self.globs!r}, regexes={self.regexes!r})"
+
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        if not every:
+            return any(self._matches(path) for path in request.paths)
+        # As it came besides: a bypass does not rest on what `//` means to an origin.
+        came = path_of(request.facts.target)
+        return self._matches(came) and all(self._matches(path) for path in request.paths)
+
+    def _matches(self, path: str) -> bool:
+        return any(matches(path) for matches in self._matchers)
 
 
 @dataclass(frozen=True, slots=True)
-class PathCondition:
-    """The path matches one of these globs: `*` within a segment, `**` across segments."""
+class NamedValue:
+    """A name that has to be present, with a value that matches one of `globs`."""
 
-    globs: tuple[str, ...]
-    reads: ClassVar[Fact] = Fact.TARGET
+    name: str
+    globs: tuple[str, ...] = ("*",)
+    _matchers: tuple[Matcher, ...] = field(init=False, repr=False, compare=False)
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:
-        # As it came besides: a bypass does not rest on what `//` means to an origin.
-        readings = dict.fromkeys(path_readings(facts.target))
-        if every:
-            readings[path_of(facts.target)] = None
-        quantifier: Quantifier = all if every else any
-        return quantifier(
-            any(matches(glob, reading, separator="/") for glob in self.globs)
-            for reading in readings
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_matchers", tuple(map(glob_matcher, self.globs)))
+
+    def matches(self, values: Sequence[str], *, every: bool) -> bool:
+        """Whether one of the values matches, or every one of them and at least one."""
+        quantifier: _Quantifier = all if every else any
+        return bool(values) and quantifier(
+            any(matches(value) for matches in self._matchers) for value in values
         )
 
 
 @dataclass(frozen=True, slots=True)
 class QueryCondition:
-    """The query has the parameter `name`, with a value that matches `glob`."""
+    """The query has one of these parameters, with a value that matches."""
 
-    name: str
-    glob: str = "*"
+    parameters: tuple[NamedValue, ...]
     reads: ClassVar[Fact] = Fact.TARGET
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:
-        query = facts.target.partition("?")[2].partition("#")[0]
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        query = request.facts.target.partition("?")[2].partition("#")[0]
         pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
-        return _values_match([v for n, v in pairs if n == self.name], self.glob, every=every)
+        return any(
+            parameter.matches([v for n, v in pairs if n == parameter.name], every=every)
+            for parameter in self.parameters
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCondition:
-    """The header field `name` is present with a value that matches `glob`."""
+    """Every one of these header fields is present, with a value that matches."""
 
-    name: str
-    glob: str = "*"
+    fields: tuple[NamedValue, ...]
     reads: ClassVar[Fact] = Fact.FIELDS
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:
-        return _values_match(facts.fields(self.name), self.glob, every=every)
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        facts = request.facts
+        return all(each.matches(facts.fields(each.name), every=every) for each in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class CookieCondition:
-    """The cookie `name` is present with a value that matches `glob`."""
+    """Every one of these cookies is present, with a value that matches."""
 
-    name: str
-    glob: str = "*"
+    cookies: tuple[NamedValue, ...]
     reads: ClassVar[Fact] = Fact.COOKIES
 
-    def holds(self, facts: RequestFacts, *, every: bool) -> bool:
-        crumbs = [crumb.partition("=") for field in facts.cookies for crumb in field.split(";")]
-        values = [
-            value.strip().strip('"') for name, _, value in crumbs if name.strip() == self.name
-        ]
-        return _values_match(values, self.glob, every=every)
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        found: dict[str, list[str]] = {}
+        for cookies in request.facts.cookies:
+            for crumb in cookies.split(";"):
+                name, _, value = crumb.partition("=")
+                found.setdefault(name.strip(), []).append(value.strip().strip('"'))
+        return all(each.matches(found.get(each.name, ()), every=every) for each in self.cookies)
 
 
-def _values_match(values: Sequence[str], glob: str, *, every: bool) -> bool:
-    quantifier: Quantifier = all if every else any
-    return bool(values) and quantifier(matches(glob, value) for value in values)
+def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
+    yield MethodCondition(frozenset(rule.method)) if rule.method else None
+    yield HostCondition(rule.host) if rule.host else None
+    yield PathCondition(rule.path) if rule.path else None
+    yield PathCondition(regexes=[rule.path_regex]) if rule.path_regex else None
+    yield QueryCondition(tuple(map(_parameter, rule.query))) if rule.query else None
+    yield ClientCondition(NetworkSet(rule.networks)) if rule.client else None
+    yield FieldCondition(_named(rule.header)) if rule.header else None
+    agents = (NamedValue("User-Agent", rule.user_agent),)
+    yield FieldCondition(agents) if rule.user_agent else None
+    yield CookieCondition(_named(rule.cookie)) if rule.cookie else None
 
 
-def matches(glob: str, text: str, *, separator: str = "") -> bool:
-    """Whether the whole of `text` matches. `*` is any text; with a `separator` it stops there, and
-    `**` does not."""
-    pattern = _compiled(glob, separator)
-    return pattern.fullmatch(text.encode("utf-8", "surrogateescape")) is not None
+def _parameter(text: str) -> NamedValue:
+    name, separator, glob = text.partition("=")
+    return NamedValue(name, (glob,)) if separator else NamedValue(name)
 
 
-@lru_cache(maxsize=1024)  # as many as an operator writes
-def _compiled(glob: str, separator: str) -> re2._Regexp[bytes]:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes as they came, whatever they spell
-    options.dot_nl = True
-    across, within = b".*", b"[^%b]*" % separator.encode() if separator else b".*"
-    parts = [re2.escape(part.encode()) for part in glob.replace("**", "\0").split("*")]
-    return re2.compile(within.join(parts).replace(re2.escape(b"\0"), across), options)
+def _named(table: Mapping[str, tuple[str, ...]]) -> tuple[NamedValue, ...]:
+    return tuple(NamedValue(name, globs) for name, globs in table.items())
+
+
+# `server.default_rules`: what crawlers, browsers and certificate authorities fetch without a visitor.
+DEFAULT_RULES = (
+    AccessRule(
+        "cors-preflight",
+        "bypass",
+        (
+            MethodCondition(frozenset({"OPTIONS"})),
+            FieldCondition((NamedValue("Origin"), NamedValue("Access-Control-Request-Method"))),
+        ),
+    ),
+    AccessRule("well-known", "bypass", (PathCondition(("/.well-known/**",)),)),
+    AccessRule("robots", "bypass", (PathCondition(("/robots.txt",)),)),
+    AccessRule("favicon", "bypass", (PathCondition(("/favicon.ico",)),)),
+)
+
+
+def access_rules(rules: Iterable[RuleConfig], *, default_rules: bool) -> tuple[AccessRule, ...]:
+    """The rules in force, in order: the operator's, then the default ones."""
+    return (*map(AccessRule.of, rules), *(DEFAULT_RULES if default_rules else ()))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import AccessRule
-from gatekeeper.policy.facts import Fact, RequestFacts
-from gatekeeper.policy.readings import host_labels, labels_match, path_readings
+from gatekeeper.policy.access import AccessRule, RequestReadings
+from gatekeeper.policy.facts import Client, Fact, RequestFacts
+from gatekeeper.policy.readings import host_labels, labels_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,11 @@ class Router:
 
     def route(self, facts: RequestFacts) -> Route:
         """The route of a request."""
-        reads = Fact.NONE
+        reads, request = Fact.NONE, RequestReadings(facts)
         for rule in self._rules:
-            reads |= rule.reads
-            if rule.room is not None:
-                reads |= self._room_reads
-            if not self._holds(rule, facts):
+            holds, read = self._evaluate(rule, request)
+            reads |= read
+            if not holds:
                 continue
             match rule.action:
                 case "bypass":
@@ -102,7 +101,7 @@ class Router:
                 case "queue":
                     break
         reads |= self._room_reads
-        rooms = self._rooms_of(facts.client.host, facts.target) - {None}
+        rooms = self._rooms_of(request) - {None}
         if len(rooms) > 1:
             return Rejected(400, "the path can be read in two ways", reads)
         room = rooms.pop() if rooms else None
@@ -110,22 +109,26 @@ class Router:
 
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
-        rooms = self._rooms_of(host, path) - {None}
+        facts = RequestFacts(Client("", "", host), "GET", path)
+        rooms = self._rooms_of(RequestReadings(facts)) - {None}
         return rooms.pop() if len(rooms) == 1 else None
 
-    def _holds(self, rule: AccessRule, facts: RequestFacts) -> bool:
-        if rule.room is not None:
-            rooms = self._rooms_of(facts.client.host, facts.target)
-            if rule.room not in rooms or (rule.action == "bypass" and len(rooms) > 1):
-                return False
-        return rule.holds(facts)
+    def _evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, Fact]:
+        """Whether a rule holds, and the facts that were read to find out."""
+        if rule.room is None:
+            return rule.evaluate(request)
+        rooms = self._rooms_of(request)
+        if rule.room not in rooms or (rule.action == "bypass" and len(rooms) > 1):
+            return False, self._room_reads
+        holds, reads = rule.evaluate(request)
+        return holds, reads | self._room_reads
 
-    def _rooms_of(self, host: str, target: str) -> set[RoomName | None]:
+    def _rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
         """The rooms that the readings of a path fall in; None for a reading in no room."""
         if self._only is not None:
             return {self._only}
-        labels = host_labels(host)
-        return {self._match(labels, reading) for reading in dict.fromkeys(path_readings(target))}
+        labels = host_labels(request.facts.client.host)
+        return {self._match(labels, path) for path in request.paths}
 
     def _match(self, labels: tuple[str, ...], path: str) -> RoomName | None:
         for pattern, prefix, name in self._rooms:

@@ -7,8 +7,9 @@ everything else: aiohttp parses it, and the pipeline decides in full.
 
 A browser sends the same fields again and again and changes the path. So the outcome for a block of fields is
 kept under its bytes and its peer, once its visitor was forwarded. That key holds every fact but the
-request line, so the route is looked up anew where any rule or room reads method or target; whether
-the pass still counts is looked at for each request.
+request line, so the route is looked up for each request where any rule or room reads method or target:
+among the routes kept by request line and host, where nothing else was read, else by all facts. Whether
+the pass still counts is checked for each request.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _MOST_KNOWN = 8192
 _MOST_KNOWN_BYTES = 3072
 _MOST_ROUTES = 8192  # of request lines, 150 bytes each as a rule
 _REQUEST_LINE: Final = Fact.METHOD | Fact.TARGET
+_SHARED: Final = _REQUEST_LINE | Fact.HOST  # routes that read no more are shared by visitors
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class KnownForward:
     on_response: OnResponse
     rest: bytes
     keep_alive: bool
-    route_key: object  # with the request line, all facts that the router reads
+    block: bytes
+    host: str
+    route: Route
 
     def command(self, command: str) -> Fields:
         token = self.visit.held.token
@@ -94,10 +98,10 @@ class FastPathLookup:
         self._origin_host = authority_of(origin)
         self._preserve_host = origin.preserve_host
         self._own_cookies = own_cookies
-        self._reads = pipeline.router.reads
-        self._reads_request_line = bool(self._reads & _REQUEST_LINE)
+        self._reads_request_line = bool(pipeline.router.reads & _REQUEST_LINE)
         self._known: dict[bytes, KnownForward] = {}
-        self._routes: dict[tuple[object, bytes], Route] = {}
+        self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MOST_ROUTES`
+        self._one_of: dict[Route, Route] = {}
         self._heads = HeadCache()
 
     def recall(self, data: bytes, peer: str) -> KnownForward | None:
@@ -107,22 +111,31 @@ class FastPathLookup:
         known = self._known.get(block)
         if known is None or known.peer != peer or _LINE.fullmatch(line) is None:
             return None
-        if self._reads_request_line and self._route_of(line, known) != known.visit.route:
+        if self._reads_request_line and self._route_of(line, known) is not known.route:
             return None
         return known if known.passes() else None
 
     def _route_of(self, line: bytes, known: KnownForward) -> Route:
         """The route of the known request with another request line."""
-        key = (known.route_key, line)
-        route = self._routes.get(key)
+        route = self._routes.get((known.host, line))
+        if route is not None:
+            return route
+        every_fact = (known.peer, known.block)
+        route = self._routes.get((every_fact, line))
         if route is None:
             method, target, _ = line.decode("ascii").split(" ")
             facts = replace(known.visit.facts, method=method, target=target)
-            route = self._pipeline.router.route(facts)
+            fresh = self._pipeline.router.route(facts)
+            key = every_fact if fresh.reads & ~_SHARED else known.host
+            route = self._interned(fresh)
             if len(self._routes) >= _MOST_ROUTES:
                 del self._routes[next(iter(self._routes))]
-            self._routes[key] = route
+            self._routes[key, line] = route
         return route
+
+    def _interned(self, route: Route) -> Route:
+        """The one object for equal routes, as many as rules, rooms and errors of a router."""
+        return self._one_of.setdefault(route, route)
 
     def look(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
         """Read the whole head, decide, and keep the outcome if the request is forwarded."""
@@ -180,23 +193,15 @@ class FastPathLookup:
             on_response=partial(metrics.forwarded.count, room),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
-            route_key=self._route_key(visit.facts, block),
+            block=block,
+            host=visit.facts.client.host,
+            route=self._interned(visit.route),
         )
         if len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[block] = forward
         return forward
-
-    def _route_key(self, facts: RequestFacts, block: bytes) -> object:
-        """All facts that the router reads, but for the request line."""
-        reads, client = self._reads, facts.client
-        return (
-            client.host if reads & Fact.HOST else None,
-            client.scheme if reads & Fact.SCHEME else None,
-            client.address if reads & Fact.CLIENT else None,
-            block if reads & (Fact.FIELDS | Fact.COOKIES) else None,
-        )
 
     def _endpoint(
         self, head: bytes, request: PlainRequest, facts: RequestFacts, *, trusted: bool

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from gatekeeper.config.patterns import NetworkSet
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
@@ -16,12 +17,12 @@ from gatekeeper.policy.access import (
     FieldCondition,
     HostCondition,
     MethodCondition,
+    NamedValue,
     PathCondition,
     QueryCondition,
-    matches,
+    RequestReadings,
 )
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
-from gatekeeper.policy.readings import host_labels
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Route, Router
 
 DEFAULT = RoomConfig()
@@ -53,37 +54,6 @@ def rule(action: Action, *conditions: Condition, room: str | None = None) -> Acc
     return AccessRule("rule", action, conditions, None if room is None else RoomName(room))
 
 
-@pytest.mark.parametrize(
-    ("glob", "text", "matched"),
-    [
-        ("/webhooks/**", "/webhooks/", True),
-        ("/webhooks/**", "/webhooks/a/b", True),
-        ("/webhooks/**", "/webhooks", False),
-        ("/a/*", "/a/b", True),
-        ("/a/*", "/a/b/c", False),
-        ("/a/*/c", "/a/b/c", True),
-        ("/*.png", "/x.png", True),
-        ("/*.png", "/x/y.png", False),
-        ("/**.png", "/x/y.png", True),
-        ("/a.c", "/abc", False),
-        ("/[a](b)+", "/[a](b)+", True),
-        ("/é*", "/é\udcff", True),
-    ],
-)
-def test_path_glob_matches_within_and_across_segments(glob: str, text: str, matched: bool) -> None:
-    assert matches(glob, text, separator="/") is matched
-
-
-def test_value_glob_matches_any_text() -> None:
-    assert matches("*Pingdom*", "a/b Pingdom c\n")
-    assert not matches("Pingdom", "Pingdom 2")
-
-
-@pytest.mark.parametrize("glob", ["*a" * 20, "**a" * 20])
-def test_glob_takes_linear_time(glob: str) -> None:
-    assert not matches(glob, "a" * 100_000 + "b", separator="/")
-
-
 SPELLINGS = ["/free/a", "/free//a", "/free/./a", "/%66ree/a", "/free/%2e/a"]
 ELSEWHERE = [
     "/free/../buy",
@@ -94,20 +64,31 @@ ELSEWHERE = [
 ]
 
 
+STAFF_COOKIE = CookieCondition((NamedValue("staff", ("yes",)),))
+
+
+def client(*networks: str) -> ClientCondition:
+    return ClientCondition(NetworkSet(map(ip_network, networks)))
+
+
+def holds(rule: AccessRule, request: RequestFacts) -> bool:
+    return rule.evaluate(RequestReadings(request))[0]
+
+
 @pytest.mark.parametrize("target", SPELLINGS[:3])
 def test_bypass_holds_if_every_reading_matches(target: str) -> None:
-    assert rule("bypass", PathCondition(("/free/**",))).holds(facts(target))
+    assert holds(rule("bypass", PathCondition(("/free/**",))), facts(target))
 
 
 @pytest.mark.parametrize("target", [*SPELLINGS[3:4], *ELSEWHERE])
 def test_bypass_fails_if_any_reading_does_not_match(target: str) -> None:
-    assert not rule("bypass", PathCondition(("/free/**",))).holds(facts(target))
+    assert not holds(rule("bypass", PathCondition(("/free/**",))), facts(target))
 
 
 @pytest.mark.parametrize("action", ["block", "queue"])
 @pytest.mark.parametrize("target", [*SPELLINGS, *ELSEWHERE])
 def test_tightening_rule_holds_if_any_reading_matches(action: Action, target: str) -> None:
-    assert rule(action, PathCondition(("/free/**",))).holds(facts(target))
+    assert holds(rule(action, PathCondition(("/free/**",))), facts(target))
 
 
 def test_rule_holds_only_if_all_conditions_do() -> None:
@@ -115,52 +96,52 @@ def test_rule_holds_only_if_all_conditions_do() -> None:
         "bypass",
         MethodCondition(frozenset({"POST"})),
         PathCondition(("/webhooks/**",)),
-        FieldCondition("Stripe-Signature"),
-        ClientCondition((ip_network("54.187.174.169"), ip_network("10.0.0.0/8"))),
+        FieldCondition((NamedValue("Stripe-Signature"),)),
+        client("54.187.174.169", "10.0.0.0/8"),
     )
     good = facts("/webhooks/stripe", method="POST", address="10.1.2.3", stripe_signature="t=1")
-    assert stripe.holds(good)
+    assert holds(stripe, good)
     for wrong in (
         replace(good, method="PUT"),
         replace(good, target="/webhook"),
         replace(good, client=replace(good.client, address="11.1.2.3")),
         replace(good, fields=lambda _: ()),
     ):
-        assert not stripe.holds(wrong)
+        assert not holds(stripe, wrong)
 
 
 @pytest.mark.parametrize("address", ["unknown", "", "::1", "192.0.2.8"])
 def test_client_outside_the_networks_is_not_matched(address: str) -> None:
-    condition = ClientCondition((ip_network("192.0.2.7"),))
-    assert not condition.holds(facts(address=address), every=True)
+    condition = client("192.0.2.7")
+    assert not condition.holds(RequestReadings(facts(address=address)), every=True)
 
 
 def test_host_condition_matches_labels() -> None:
-    condition = HostCondition((host_labels("*.example.com"),))
-    assert condition.holds(facts(host="API.example.com:8443"), every=True)
-    assert not condition.holds(facts(host="a.b.example.com"), every=True)
+    condition = HostCondition(("*.example.com",))
+    assert condition.holds(RequestReadings(facts(host="API.example.com:8443")), every=True)
+    assert not condition.holds(RequestReadings(facts(host="a.b.example.com")), every=True)
 
 
 def test_query_condition_reads_decoded_names_and_values() -> None:
-    checkout = QueryCondition("wc-ajax", "check*")
-    assert checkout.holds(facts("/?a=b&wc-ajax=checkout"), every=True)
-    assert checkout.holds(facts("/?wc%2dajax=%63heckout"), every=True)
-    assert not checkout.holds(facts("/?wc-ajax=other"), every=True)
-    assert not checkout.holds(facts("/wc-ajax=checkout"), every=False)
+    checkout = QueryCondition((NamedValue("wc-ajax", ("check*",)),))
+    assert checkout.holds(RequestReadings(facts("/?a=b&wc-ajax=checkout")), every=True)
+    assert checkout.holds(RequestReadings(facts("/?wc%2dajax=%63heckout")), every=True)
+    assert not checkout.holds(RequestReadings(facts("/?wc-ajax=other")), every=True)
+    assert not checkout.holds(RequestReadings(facts("/wc-ajax=checkout")), every=False)
 
 
 def test_repeated_parameter_is_strict_for_a_bypass() -> None:
     twice = facts("/?staff=yes&staff=no")
-    assert not rule("bypass", QueryCondition("staff", "yes")).holds(twice)
-    assert rule("block", QueryCondition("staff", "yes")).holds(twice)
+    assert not holds(rule("bypass", QueryCondition((NamedValue("staff", ("yes",)),))), twice)
+    assert holds(rule("block", QueryCondition((NamedValue("staff", ("yes",)),))), twice)
 
 
 def test_repeated_cookie_and_field_are_strict_for_a_bypass() -> None:
     twice = facts(cookies='staff=yes; a=b;staff="no"', x_key=["yes", "no"])
-    for condition in (CookieCondition("staff", "yes"), FieldCondition("X-Key", "yes")):
-        assert not rule("bypass", condition).holds(twice)
-        assert rule("block", condition).holds(twice)
-    assert rule("bypass", CookieCondition("staff", "yes")).holds(facts(cookies="staff=yes"))
+    for condition in (STAFF_COOKIE, FieldCondition((NamedValue("X-Key", ("yes",)),))):
+        assert not holds(rule("bypass", condition), twice)
+        assert holds(rule("block", condition), twice)
+    assert holds(rule("bypass", STAFF_COOKIE), facts(cookies="staff=yes"))
 
 
 def route(request: RequestFacts, *rules: AccessRule, rooms: tuple[RoomConfig, ...] = ()) -> Route:
@@ -193,8 +174,9 @@ def test_rule_of_a_room_holds_in_that_room_alone() -> None:
 
 
 def test_route_depends_on_the_facts_of_all_rules_looked_at() -> None:
-    first = rule("bypass", ClientCondition((ip_network("10.0.0.0/8"),)))
-    second = rule("bypass", PathCondition(("/a/**",)), CookieCondition("staff"))
+    first = rule("bypass", client("10.0.0.0/8"))
+    second = rule("bypass", PathCondition(("/a/**",)), CookieCondition((NamedValue("staff"),)))
     assert route(facts(address="10.0.0.1"), first, second).reads == Fact.CLIENT
-    assert route(facts(), first, second).reads == Fact.CLIENT | Fact.TARGET | Fact.COOKIES
+    assert route(facts(), first, second).reads == Fact.CLIENT | Fact.TARGET
+    assert route(facts("/a/b"), first, second).reads == Fact.CLIENT | Fact.TARGET | Fact.COOKIES
     assert Router([DEFAULT], [first, second]).reads == Fact.CLIENT | Fact.TARGET | Fact.COOKIES

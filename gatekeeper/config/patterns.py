@@ -1,0 +1,82 @@
+"""Patterns of access rules: globs, regular expressions and sets of networks.
+
+Rules. Pure. Matching takes linear time on any input: RE2 for patterns, one look-up for each prefix
+length for networks. Texts are matched as bytes, as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+import re2
+
+Network = IPv4Network | IPv6Network
+Matcher = Callable[[str], bool]
+
+_MOST_MEMORY = 8 << 20  # bytes for one pattern; RE2's own default
+
+
+def glob_matcher(glob: str, *, separator: str = "") -> Matcher:
+    """Matches the whole of a text. `*` is any text; with a `separator` it stops there, and `**`
+    does not."""
+    if "*" not in glob:
+        return glob.__eq__
+    literal, is_prefix = glob.removesuffix("**"), glob.endswith("**")
+    if is_prefix and "*" not in literal:
+        return lambda text: text.startswith(literal)
+    across, within = b".*", b"[^%b]*" % separator.encode() if separator else b".*"
+    parts = [
+        within.join(re2.escape(piece.encode()) for piece in part.split("*"))
+        for part in glob.split("**")
+    ]
+    return _full_match(across.join(parts))
+
+
+def regex_matcher(pattern: str) -> Matcher:
+    """Matches the whole of a text with a regular expression in RE2's syntax. Raises ValueError."""
+    return _full_match(pattern.encode())
+
+
+def _full_match(pattern: bytes) -> Matcher:
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes, whatever they spell
+    options.dot_nl = True
+    options.log_errors = False
+    options.max_mem = _MOST_MEMORY
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        raise ValueError(_reason(error)) from error
+    return lambda text: compiled.fullmatch(text.encode("utf-8", "surrogateescape")) is not None
+
+
+def _reason(error: re2.error) -> str:
+    reason = error.args[0] if error.args else "invalid"
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+
+
+class NetworkSet:
+    """Networks, with one look-up for each prefix length that occurs among them."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        found: dict[tuple[int, int], set[int]] = {}
+        for network in networks:
+            shift = network.max_prefixlen - network.prefixlen
+            key = (network.version, shift)
+            found.setdefault(key, set()).add(int(network.network_address) >> shift)
+        self._networks = found
+
+    def __len__(self) -> int:
+        return sum(len(prefixes) for prefixes in self._networks.values())
+
+    def __contains__(self, address: object) -> bool:
+        """Whether the address, as text, lies in one of them; no for a text that is no address."""
+        try:
+            parsed = ip_address(str(address))
+        except ValueError:
+            return False
+        return any(
+            version == parsed.version and int(parsed) >> shift in prefixes
+            for (version, shift), prefixes in self._networks.items()
+        )
