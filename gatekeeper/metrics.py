@@ -66,6 +66,11 @@ watermark_lag_seconds = Histogram(
     ["room"],
     buckets=_FINE_S,
 )
+rule_matches = Counter(
+    "gatekeeper_rule_matches",
+    "Requests that a rule decided: bypassed or blocked.",
+    ["rule"],
+)
 store_up = Gauge(
     "gatekeeper_store_up",
     "1 if the store is reachable from every worker, else 0.",
@@ -79,7 +84,7 @@ events_up = Gauge(
 )
 
 
-def declare(rooms: Iterable[str]) -> None:
+def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
     """Start every series at 0, so that `rate()` sees the first event."""
     named = list(rooms)
     for room in named:
@@ -95,6 +100,8 @@ def declare(rooms: Iterable[str]) -> None:
             origin_errors.labels(room, kind)
         for status in _SERVER_ERRORS:
             origin_server_errors.labels(room, str(status))
+    for rule in rules:
+        rule_matches.labels(rule)
     for operation in OPERATIONS:
         store_errors.labels(operation)
 
@@ -156,6 +163,21 @@ class AnsweredTally:
         self._counts.clear()
 
 
+class RuleTally:
+    """Requests that a rule decided, by rule."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def count(self, rule: str) -> None:
+        self._counts[rule] = self._counts.get(rule, 0) + 1
+
+    def flush(self) -> None:
+        for rule, count in self._counts.items():
+            rule_matches.labels(rule).inc(count)
+        self._counts.clear()
+
+
 class ForwardedTally:
     """Forwarded requests by room, with the status and the time of the origin's response."""
 
@@ -194,10 +216,11 @@ waits = Tally(
     bounds_s=_WAIT_S,
 )
 answered = AnsweredTally()
+by_rule = RuleTally()
 forwarded = ForwardedTally()
 
 
 def flush() -> None:
     """Write the tallies; called about once a second, and at the end."""
-    for tally in (answered, forwarded, origin_seconds, waits):
+    for tally in (answered, by_rule, forwarded, origin_seconds, waits):
         tally.flush()

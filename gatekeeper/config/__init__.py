@@ -2,6 +2,9 @@
 
 - `load`: read the file, apply overrides, check everything, report every problem at once
 - `schema`: the sections, their keys, defaults and conflicts
+- `section`: what every section has in common
+- `rule_schema`: the keys of [[rule]], and lists of networks from files
+- `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names
 - `problems`: the wording of problems, `problem; expected …`
 - `renamed`: old keys and values, each with its name of today

@@ -23,6 +23,7 @@ from gatekeeper.config.problems import (
     unreadable,
 )
 from gatekeeper.config.renamed import RENAMED_KEYS, renamed_keys, renamed_values
+from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import (
     ADMISSION_KEYS,
     WAITING_KEYS,
@@ -33,11 +34,12 @@ from gatekeeper.config.schema import (
     OriginConfig,
     RoomConfig,
     RoomKeys,
-    Section,
     ServerConfig,
     StoreConfig,
     TokensConfig,
 )
+from gatekeeper.config.section import Section
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError
 
 
@@ -135,13 +137,14 @@ def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
 def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     """The configuration, or None when there is any problem."""
     checked: dict[str, Section] = {}
-    for name in raw.keys() - _TABLES.keys() - {"room"}:
+    for name in raw.keys() - _TABLES.keys() - {"room", "rule"}:
         problems.append(f"{name}: {unknown_section(name, _TABLES)}")
     for name, model in _SECTIONS.items():
         section = _validated(model, raw.get(name, {}), path=name, problems=problems)
         if section is not None:
             checked[name] = section
     rooms = _checked_rooms(raw, problems)
+    rules = _checked_rules(raw, {room.name for room in rooms}, problems)
     tokens, store = checked.get("tokens"), checked.get("store")
     if (
         isinstance(tokens, TokensConfig)
@@ -155,7 +158,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         )
     if problems:
         return None
-    return Config.model_validate({**checked, "rooms": rooms})
+    return Config.model_validate({**checked, "rooms": rooms, "rules": rules})
 
 
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
@@ -193,6 +196,30 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
                 f'room: two rooms have the same {what}, "{value}"; expected a different {what}'
             )
     return tuple(rooms)
+
+
+def _checked_rules(
+    raw: dict[str, Any], rooms: Set[RoomName], problems: list[str]
+) -> tuple[RuleConfig, ...]:
+    tables = raw.get("rule", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        problems.append("rule: not a list of tables; expected [[rule]]")
+        return ()
+    rules: list[RuleConfig] = []
+    for index, table in enumerate(tables):
+        path = f"rule[{index}]"
+        missing = [key for key in ("name", "action") if key not in table]
+        problems.extend(f'{path}.{key}: missing; expected {key} = "…"' for key in missing)
+        rule = None if missing else _validated(RuleConfig, table, path=path, problems=problems)
+        if not isinstance(rule, RuleConfig):
+            continue
+        if rule.name in [each.name for each in rules]:
+            problems.append(f'{path}.name: "{rule.name}" is used twice; expected another name')
+        if rule.room and rule.room not in rooms:
+            known = ", ".join(sorted(rooms)) or "a [[room]]"
+            problems.append(f'{path}.room: no room "{rule.room}"; expected one of {known}')
+        rules.append(rule)
+    return tuple(rules)
 
 
 def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Any], set[str]]:
@@ -243,6 +270,8 @@ def _validated(
         problems.append(f"{path}: {not_a_table(path)}")
         return None
     wrong = _wrong_keys(model, raw, path=path, problems=problems)
+    if any(model.model_fields[key].is_required() for key in wrong & model.model_fields.keys()):
+        return None
     section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
     conflicts = [each for each in section.conflicts() if (wrong | unknown).isdisjoint(each.keys)]
     problems.extend(f"{path}.{each.keys[-1]}: {each.problem}" for each in conflicts)
@@ -258,7 +287,9 @@ def _wrong_keys(
     except ValidationError as error:
         details = error.errors(include_url=False)
         for each in details:
-            *parents, _ = location = each["loc"]
+            # In a table of texts, Pydantic marks a wrong key by a part of its own.
+            location = [part for part in each["loc"] if part != "[key]"]
+            parents = location[:-1]
             reason = message(each, section=_dotted(path, parents), known=_keys_at(model, parents))
             problems.append(f"{_dotted(path, location)}: {reason}")
         return {str(each["loc"][0]) for each in details}

@@ -17,14 +17,14 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 
 from gatekeeper.config.patterns import Network, regex_matcher
 from gatekeeper.config.problems import shown
-from gatekeeper.config.schema import Conflict, Section
+from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import HostPattern, RoomName
 
 _FILE = "file:"
 _MAX_FILE_BYTES = 4 << 20
 _MAX_NETWORKS = 100_000
 _MAX_REGEX = 1000
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # RFC 9110 section 5.6.2
+_FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # RFC 9110 section 5.6.2
 
 
 def _list(value: object) -> object:
@@ -51,7 +51,7 @@ def _rule_name(value: object) -> str:
 
 def _method(value: object) -> str:
     text = value if isinstance(value, str) else ""
-    if not re.fullmatch(_TOKEN, text) or text != text.upper():
+    if not re.fullmatch(_FIELD_NAME, text) or text != text.upper():
         raise ValueError(f'{shown(value)} is not a method; expected e.g. "GET" or "POST"')
     return text
 
@@ -88,7 +88,7 @@ def _query(value: object) -> str:
 
 def _name(value: object) -> str:
     text = value if isinstance(value, str) else ""
-    if not re.fullmatch(_TOKEN, text):
+    if not re.fullmatch(_FIELD_NAME, text):
         raise ValueError(f'{shown(value)} is not a name; expected e.g. "Stripe-Signature"')
     return text
 
@@ -140,8 +140,8 @@ class RuleConfig(Section):
         BeforeValidator(_list),
         Field(strict=False),
     ] = ()
-    header: GlobTable = {}
-    cookie: GlobTable = {}
+    header: GlobTable = Field(default_factory=dict)
+    cookie: GlobTable = Field(default_factory=dict)
     user_agent: Globs = ()
     client: Annotated[
         tuple[Annotated[str, BeforeValidator(_client)], ...],

@@ -7,12 +7,13 @@ float of admissions per minute. A field that may hold a secret has no repr.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gatekeeper.config.problems import shown
+from gatekeeper.config.rule_schema import RuleConfig
+from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import (
     CookieName,
     Duration,
@@ -39,22 +40,6 @@ from gatekeeper.config.types import (
 DEFAULT_ROOM = RoomName("default")
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Keys of one section that are each valid and conflict with each other."""
-
-    keys: tuple[str, ...]
-    problem: str
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    def conflicts(self) -> Iterator[Conflict]:
-        """The conflicts between keys; each is reported under its last key."""
-        yield from ()
-
-
 class ServerConfig(Section):
     listen: Listen = "0.0.0.0:8080"
     workers: Workers = 1
@@ -62,6 +47,7 @@ class ServerConfig(Section):
     tls_cert: File = ""
     tls_key: File = ""
     shutdown_timeout: Duration = 30.0
+    default_rules: bool = True  # bypass CORS preflights, /.well-known/**, robots.txt, favicon.ico
     templates: Folder = ""  # its files replace the built-in templates
     static: Folder = ""  # its files replace the built-in assets
 
@@ -193,6 +179,7 @@ class Config(Section):
     server: ServerConfig = ServerConfig()
     origin: OriginConfig = OriginConfig()
     rooms: tuple[RoomConfig, ...] = (RoomConfig(),)
+    rules: tuple[RuleConfig, ...] = ()
     store: StoreConfig = StoreConfig()
     events: EventsConfig = EventsConfig()
     tokens: TokensConfig = TokensConfig()

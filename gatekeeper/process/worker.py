@@ -33,6 +33,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import GatekeeperError, StartError
 from gatekeeper.logs import set_up_logging
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.access import access_rules
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
@@ -115,7 +116,6 @@ class Worker:
                 on_reconnect=self._look,
             )
         stack.push_async_callback(events.close)
-        metrics.declare(room.name for room in config.rooms)
         keyring = Keyring(plan.secrets)
         gates: dict[RoomName, RoomGate] = {}
         for room_config in config.rooms:
@@ -131,7 +131,10 @@ class Worker:
         forwarder = Forwarder(config.origin)
         stack.push_async_callback(forwarder.close)
         responses = Responses(pages)
-        pipeline = Pipeline(Router(config.rooms), gates)
+        rules = access_rules(config.rules, default_rules=config.server.default_rules)
+        router = Router(config.rooms, rules)
+        metrics.declare(gates, rules=[rule.name for rule in rules])
+        pipeline = Pipeline(router, gates)
         facts = FactsReader(
             trusted=[ip_network(network) for network in config.server.trusted_proxies],
             tls=config.server.tls,

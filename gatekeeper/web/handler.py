@@ -17,7 +17,7 @@ from gatekeeper import metrics
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
 from gatekeeper.pages.languages import N_
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.routing import Blocked, Rejected
+from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
@@ -111,6 +111,8 @@ class GateHandler:
                 assert_never(outcome)
 
     def _deny(self, visit: Visit, deny: Deny) -> GateResponse:
+        if isinstance(visit.route, Blocked):
+            metrics.by_rule.count(visit.route.rule)
         if isinstance(visit.route, Rejected):
             return self._bad_request(visit.facts, deny.reason, status=deny.status)
         metrics.requests.labels(visit.room or "", "refused").inc()
@@ -154,6 +156,8 @@ class GateHandler:
             if end is not None:
                 end.cancel()
         metrics.forwarded.count(context.room, relayed.status, seconds=relayed.origin_seconds)
+        if isinstance(visit.route, Bypassed):
+            metrics.by_rule.count(visit.route.rule)
         return relayed
 
     def _origin_problem(

@@ -190,7 +190,7 @@ class FastPathLookup:
             peer=peer,
             visit=visit,
             passes=passes,
-            on_response=partial(metrics.forwarded.count, room),
+            on_response=_counter(visit.route, room),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
             block=block,
@@ -254,6 +254,18 @@ class FastPathLookup:
     def _is_trusted(self, peer: str) -> bool:
         trusted = self._facts.trusted
         return bool(trusted) and is_trusted(peer, trusted=trusted)
+
+
+def _counter(route: Route, room: str) -> OnResponse:
+    count = partial(metrics.forwarded.count, room)
+    if not isinstance(route, Bypassed):
+        return count
+
+    def count_bypassed(status: int, /, *, seconds: float) -> None:
+        count(status, seconds=seconds)
+        metrics.by_rule.count(route.rule)
+
+    return count_bypassed
 
 
 def _always() -> bool:

@@ -1,0 +1,24 @@
+"""What every section of the configuration has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Keys of one section that are each valid and conflict with each other."""
+
+    keys: tuple[str, ...]
+    problem: str
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """The conflicts between keys; each is reported under its last key."""
+        yield from ()
