@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_matcher
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.facts import Fact, RequestFacts
+from gatekeeper.policy.facts import Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import host_labels, labels_match, path_of, path_readings
 
 Action = Literal["bypass", "queue", "block"]
@@ -26,9 +26,15 @@ _Quantifier = Callable[[Iterable[object]], bool]
 
 
 class Condition(Protocol):
-    """One condition of a rule; `reads` are the facts that `holds` looks at."""
+    """One condition of a rule: `key` and `value` as configured, and the facts that `holds` reads."""
 
-    reads: ClassVar[Fact]
+    reads: ClassVar[FactSet]
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
 
     @abstractmethod
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
@@ -37,19 +43,27 @@ class Condition(Protocol):
 
 
 class RequestReadings:
-    """A request, with the readings of its path worked out once, when they are first needed."""
+    """A request, with the readings of its path worked out once, when they are first needed.
 
-    __slots__ = ("_paths", "facts")
+    Its request line may be another than that of the facts: all other facts are those of a
+    connection's earlier request.
+    """
 
-    def __init__(self, facts: RequestFacts) -> None:
+    __slots__ = ("_paths", "facts", "method", "target")
+
+    def __init__(
+        self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
+    ) -> None:
         self.facts = facts
+        self.method = facts.method if method is None else method
+        self.target = facts.target if target is None else target
         self._paths: tuple[str, ...] | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The readings of the path, each once."""
         if self._paths is None:
-            self._paths = tuple(dict.fromkeys(path_readings(self.facts.target)))
+            self._paths = tuple(dict.fromkeys(path_readings(self.target)))
         return self._paths
 
 
@@ -61,6 +75,15 @@ class AccessRule:
     action: Action
     conditions: tuple[Condition, ...]
     room: RoomName | None = None
+    _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """A bypass needs the path as it came to match, so most requests fail by its beginning."""
+        prefixes: tuple[str, ...] = ()
+        if self.action == "bypass":
+            paths = [each for each in self.conditions if isinstance(each, PathCondition)]
+            prefixes = next((each.prefixes for each in paths if each.prefixes), ())
+        object.__setattr__(self, "_prefixes", prefixes)
 
     @classmethod
     def of(cls, rule: RuleConfig) -> AccessRule:
@@ -69,16 +92,18 @@ class AccessRule:
         return cls(rule.name, rule.action, tuple(conditions), rule.room or None)
 
     @property
-    def reads(self) -> Fact:
+    def reads(self) -> FactSet:
         """The facts that any condition reads."""
-        reads = Fact.NONE
+        reads: FactSet = Fact.NONE
         for condition in self.conditions:
             reads |= condition.reads
         return reads
 
-    def evaluate(self, request: RequestReadings) -> tuple[bool, Fact]:
+    def evaluate(self, request: RequestReadings) -> tuple[bool, FactSet]:
         """Whether all conditions hold, and the facts that were read to find out."""
-        every, reads = self.action == "bypass", Fact.NONE
+        if self._prefixes and not request.target.startswith(self._prefixes):
+            return False, Fact.TARGET
+        every, reads = self.action == "bypass", 0
         for condition in self.conditions:
             reads |= condition.reads
             if not condition.holds(request, every=every):
@@ -91,10 +116,15 @@ class MethodCondition:
     """The method is one of these; methods are case-sensitive (RFC 9110 section 9.1)."""
 
     methods: frozenset[str]
-    reads: ClassVar[Fact] = Fact.METHOD
+    reads: ClassVar[FactSet] = Fact.METHOD
+    key: ClassVar[str] = "method"
+
+    @property
+    def value(self) -> str:
+        return _one_of(sorted(self.methods))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        return request.facts.method in self.methods
+        return request.method in self.methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +132,12 @@ class HostCondition:
     """The Host is one of these; `*` is one label."""
 
     hosts: tuple[str, ...]
-    reads: ClassVar[Fact] = Fact.HOST
+    reads: ClassVar[FactSet] = Fact.HOST
+    key: ClassVar[str] = "host"
+
+    @property
+    def value(self) -> str:
+        return _one_of(self.hosts)
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
         labels = host_labels(request.facts.client.host)
@@ -114,7 +149,12 @@ class ClientCondition:
     """The client's address lies in one of these networks."""
 
     networks: NetworkSet
-    reads: ClassVar[Fact] = Fact.CLIENT
+    reads: ClassVar[FactSet] = Fact.CLIENT
+    key: ClassVar[str] = "client"
+
+    @property
+    def value(self) -> str:
+        return f"in {len(self.networks)} networks"
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
         return request.facts.client.address in self.networks
@@ -124,21 +164,32 @@ class PathCondition:
     """The path matches one of these globs: `*` within a segment, `**` across segments; or one of
     these regular expressions."""
 
-    reads: ClassVar[Fact] = Fact.TARGET
+    reads: ClassVar[FactSet] = Fact.TARGET
 
     def __init__(self, globs: Iterable[str] = (), *, regexes: Iterable[str] = ()) -> None:
         self.globs, self.regexes = tuple(globs), tuple(regexes)
         self._matchers = [glob_matcher(glob, separator="/") for glob in self.globs]
         self._matchers += [regex_matcher(pattern) for pattern in self.regexes]
+        # What every path that matches begins with; empty where that is unknown.
+        literals = tuple(glob.partition("*")[0] for glob in self.globs)
+        self.prefixes = () if self.regexes or not all(literals) else literals
 
     def __repr__(self) -> str:
         return f"PathCondition({self.globs!r}, regexes={self.regexes!r})"
+
+    @property
+    def key(self) -> str:
+        return "path_regex" if self.regexes else "path"
+
+    @property
+    def value(self) -> str:
+        return _one_of(self.regexes or self.globs)
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         if not every:
             return any(self._matches(path) for path in request.paths)
         # As it came besides: a bypass does not rest on what `//` means to an origin.
-        came = path_of(request.facts.target)
+        came = path_of(request.target)
         return self._matches(came) and all(self._matches(path) for path in request.paths)
 
     def _matches(self, path: str) -> bool:
@@ -156,6 +207,9 @@ class NamedValue:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_matchers", tuple(map(glob_matcher, self.globs)))
 
+    def __str__(self) -> str:
+        return f"{self.name}={_one_of(self.globs)}"
+
     def matches(self, values: Sequence[str], *, every: bool) -> bool:
         """Whether one of the values matches, or every one of them and at least one."""
         quantifier: _Quantifier = all if every else any
@@ -169,10 +223,15 @@ class QueryCondition:
     """The query has one of these parameters, with a value that matches."""
 
     parameters: tuple[NamedValue, ...]
-    reads: ClassVar[Fact] = Fact.TARGET
+    reads: ClassVar[FactSet] = Fact.TARGET
+    key: ClassVar[str] = "query"
+
+    @property
+    def value(self) -> str:
+        return _one_of(map(str, self.parameters))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        query = request.facts.target.partition("?")[2].partition("#")[0]
+        query = request.target.partition("?")[2].partition("#")[0]
         pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
         return any(
             parameter.matches([v for n, v in pairs if n == parameter.name], every=every)
@@ -185,7 +244,12 @@ class FieldCondition:
     """Every one of these header fields is present, with a value that matches."""
 
     fields: tuple[NamedValue, ...]
-    reads: ClassVar[Fact] = Fact.FIELDS
+    reads: ClassVar[FactSet] = Fact.FIELDS
+    key: ClassVar[str] = "header"
+
+    @property
+    def value(self) -> str:
+        return " and ".join(map(str, self.fields))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         facts = request.facts
@@ -197,7 +261,12 @@ class CookieCondition:
     """Every one of these cookies is present, with a value that matches."""
 
     cookies: tuple[NamedValue, ...]
-    reads: ClassVar[Fact] = Fact.COOKIES
+    reads: ClassVar[FactSet] = Fact.COOKIES
+    key: ClassVar[str] = "cookie"
+
+    @property
+    def value(self) -> str:
+        return " and ".join(map(str, self.cookies))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         found: dict[str, list[str]] = {}
@@ -219,6 +288,10 @@ def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
     agents = (NamedValue("User-Agent", rule.user_agent),)
     yield FieldCondition(agents) if rule.user_agent else None
     yield CookieCondition(_named(rule.cookie)) if rule.cookie else None
+
+
+def _one_of(texts: Iterable[str]) -> str:
+    return " or ".join(texts)
 
 
 def _parameter(text: str) -> NamedValue:

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Flag, auto
+from typing import Final
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 
 
-class Fact(Flag):
-    """The facts that a rule or a room can read, and that the key of a cache can hold."""
+class Fact:
+    """The facts that a rule or a room can read, and that the key of a cache can hold; sets of them
+    are integers (operations of `enum.Flag` cost more than a whole look at a rule)."""
 
-    NONE = 0
-    CLIENT = auto()  # the client's address
-    SCHEME = auto()
-    HOST = auto()
-    METHOD = auto()
-    TARGET = auto()  # path and query
-    FIELDS = auto()  # any field but Cookie
-    COOKIES = auto()
+    NONE: Final = 0
+    CLIENT: Final = 1  # the client's address
+    SCHEME: Final = 2
+    HOST: Final = 4
+    METHOD: Final = 8
+    TARGET: Final = 16  # path and query
+    FIELDS: Final = 32  # any field but Cookie
+    COOKIES: Final = 64
+
+
+FactSet = int  # of `Fact`s, joined by |
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule, RequestReadings
-from gatekeeper.policy.facts import Client, Fact, RequestFacts
+from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import host_labels, labels_match
 
 
@@ -26,7 +26,7 @@ class Bypassed:
     """To the origin by this rule: uncounted, without a token and without a store call."""
 
     rule: str
-    reads: Fact = field(default=Fact.NONE, compare=False)
+    reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Blocked:
     """Refused by this rule."""
 
     rule: str
-    reads: Fact = field(default=Fact.NONE, compare=False)
+    reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ungated:
     """In no room: the operator named the rooms, and everything else is forwarded."""
 
-    reads: Fact = field(default=Fact.NONE, compare=False)
+    reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class InRoom:
     """In this room, which decides."""
 
     room: RoomName
-    reads: Fact = field(default=Fact.NONE, compare=False)
+    reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Rejected:
 
     status: int
     reason: str
-    reads: Fact = field(default=Fact.NONE, compare=False)
+    reads: FactSet = field(default=Fact.NONE, compare=False)
 
 
 Route = Bypassed | Blocked | Ungated | InRoom | Rejected
@@ -73,23 +73,26 @@ class Router:
             (None if room.host is None else host_labels(room.host), room.path, room.name)
             for room in sorted(rooms, key=_specificity, reverse=True)
         ]
-        self._rules = tuple(rules)
+        self.rules = tuple(rules)
         # The common case, one room for everything, needs no look at host or path.
         self._only: RoomName | None = None
         if len(self._rooms) == 1 and self._rooms[0][:2] == (None, "/"):
             self._only = self._rooms[0][2]
-        self._room_reads = Fact.NONE
+        self._room_reads: FactSet = Fact.NONE
         if self._only is None and self._rooms:
             self._room_reads = Fact.HOST | Fact.TARGET
         self.reads = self._room_reads  # the facts that any route can depend on
-        for rule in self._rules:
+        for rule in self.rules:
             self.reads |= rule.reads
 
-    def route(self, facts: RequestFacts) -> Route:
-        """The route of a request."""
-        reads, request = Fact.NONE, RequestReadings(facts)
-        for rule in self._rules:
-            holds, read = self._evaluate(rule, request)
+    def route(
+        self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
+    ) -> Route:
+        """The route of a request; of the same request with another method and target, if given."""
+        request = RequestReadings(facts, method=method, target=target)
+        reads: FactSet = Fact.NONE
+        for rule in self.rules:
+            holds, read = self.evaluate(rule, request)
             reads |= read
             if not holds:
                 continue
@@ -101,7 +104,7 @@ class Router:
                 case "queue":
                     break
         reads |= self._room_reads
-        rooms = self._rooms_of(request) - {None}
+        rooms = self.rooms_of(request) - {None}
         if len(rooms) > 1:
             return Rejected(400, "the path can be read in two ways", reads)
         room = rooms.pop() if rooms else None
@@ -110,20 +113,20 @@ class Router:
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
         facts = RequestFacts(Client("", "", host), "GET", path)
-        rooms = self._rooms_of(RequestReadings(facts)) - {None}
+        rooms = self.rooms_of(RequestReadings(facts)) - {None}
         return rooms.pop() if len(rooms) == 1 else None
 
-    def _evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, Fact]:
+    def evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, FactSet]:
         """Whether a rule holds, and the facts that were read to find out."""
         if rule.room is None:
             return rule.evaluate(request)
-        rooms = self._rooms_of(request)
+        rooms = self.rooms_of(request)
         if rule.room not in rooms or (rule.action == "bypass" and len(rooms) > 1):
             return False, self._room_reads
         holds, reads = rule.evaluate(request)
         return holds, reads | self._room_reads
 
-    def _rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
+    def rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
         """The rooms that the readings of a path fall in; None for a reading in no room."""
         if self._only is not None:
             return {self._only}

@@ -124,8 +124,8 @@ class FastPathLookup:
         route = self._routes.get((every_fact, line))
         if route is None:
             method, target, _ = line.decode("ascii").split(" ")
-            facts = replace(known.visit.facts, method=method, target=target)
-            fresh = self._pipeline.router.route(facts)
+            facts = known.visit.facts
+            fresh = self._pipeline.router.route(facts, method=method, target=target)
             key = every_fact if fresh.reads & ~_SHARED else known.host
             route = self._interned(fresh)
             if len(self._routes) >= _MOST_ROUTES:

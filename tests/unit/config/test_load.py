@@ -79,7 +79,9 @@ def test_example_file_shows_every_key() -> None:
     shown = {
         line.removeprefix("# ").partition(" = ")[0] for line in text.splitlines() if " = " in line
     }
-    sections = [getattr(Config(), name) for name in Config.model_fields if name not in {"rooms", "rules"}]
+    sections = [
+        getattr(Config(), name) for name in Config.model_fields if name not in {"rooms", "rules"}
+    ]
     keys = {key for section in [*sections, RoomConfig()] for key in type(section).model_fields}
     keys |= set(AdminToken.model_fields)
     assert "# [[admin.tokens]]" in text

@@ -1,0 +1,65 @@
+"""Why a request takes its route: each rule that is looked at, in order, and the first one that holds.
+
+Rules. Pure. The route is the router's own; this only reports how each rule was evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
+
+_ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
+
+
+def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
+    """Lines for a person: the readings of the path, the rules looked at, and the route."""
+    request = RequestReadings(facts)
+    yield f"readings of the path: {', '.join(request.paths)}"
+    for rule in router.rules:
+        holds, _ = router.evaluate(rule, request)
+        if holds:
+            yield f'rule "{rule.name}" holds: the request {_ACTION[rule.action]}'
+            break
+        yield f'rule "{rule.name}" ({rule.action}) does not hold: {_reason(router, rule, request)}'
+    yield _result(router.route(facts))
+
+
+def _reason(router: Router, rule: AccessRule, request: RequestReadings) -> str:
+    every = rule.action == "bypass"
+    for condition in rule.conditions:
+        if condition.holds(request, every=every):
+            continue
+        if every and condition.holds(request, every=False):
+            return f"{condition.key} matches in one reading, and a bypass needs every reading"
+        return f"{condition.key} does not match"
+    rooms = sorted(room or "no room" for room in router.rooms_of(request))
+    return f'the request is in {" and ".join(rooms)}, the rule is for room "{rule.room}"'
+
+
+def _result(route: Route) -> str:
+    match route:
+        case Bypassed(rule=rule):
+            return f'forwarded by rule "{rule}", uncounted and without a token'
+        case Blocked(rule=rule):
+            return f'403 by rule "{rule}"'
+        case Ungated():
+            return "forwarded: in no room"
+        case InRoom(room=room):
+            return f'in room "{room}"'
+        case Rejected(status=status, reason=reason):
+            return f"{status}: {reason}"
+
+
+def describe(condition: Condition) -> str:
+    """A condition in one phrase, as in the configuration."""
+    return f"{condition.key} {condition.value}"
+
+
+def describe_rule(rule: AccessRule) -> str:
+    """The conditions of a rule in one line."""
+    parts: Sequence[str] = [describe(condition) for condition in rule.conditions]
+    room = f' in room "{rule.room}"' if rule.room else ""
+    return " and ".join(parts) + room

@@ -1,0 +1,160 @@
+"""Rules before rooms, on a running gate: bypass, block and queue, on both paths."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from gatekeeper import metrics
+from tests.gates import HTML, Gate, GateStarter
+
+FREE = """
+[[rule]]
+name = "free"
+action = "bypass"
+path = "/free/**"
+"""
+
+
+def matches_of(rule: str) -> float:
+    metrics.flush()
+    return REGISTRY.get_sample_value("gatekeeper_rule_matches_total", {"rule": rule}) or 0.0
+
+
+async def test_bypass_by_path_ends_with_the_path(start_gate: GateStarter) -> None:
+    """With rate 0, the same header block: `/secret` waits, `/free/a` passes, `/secret` waits."""
+    gate = await start_gate(FREE, rate="0")
+    visitor = gate.visitor()
+    statuses = [
+        (await visitor.request("GET", path)).status
+        for path in ("/secret", "/free/a", "/secret", "/free/%2e%2e/secret", "/free/a", "/secret")
+    ]
+    assert statuses == [503, 200, 503, 503, 200, 503]
+    assert [request.path for request in gate.origin.requests] == ["/free/a", "/free/a"]
+
+
+async def test_bypass_by_address_holds_for_that_address_alone(start_gate: GateStarter) -> None:
+    """Behind a trusted proxy, with heads that are otherwise the same."""
+    rule = '[[rule]]\nname = "office"\naction = "bypass"\nclient = "203.0.113.0/24"\n'
+    gate = await start_gate('[server]\ntrusted_proxies = ["127.0.0.1"]\n' + rule, rate="0")
+    visitor = gate.visitor()
+    for _ in range(2):
+        for address, status in (("198.51.100.1", 503), ("203.0.113.9", 200)):
+            headers = {"X-Forwarded-For": address}
+            assert (await visitor.request("GET", "/b", headers=headers)).status == status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_bypassed_request_gets_no_token_and_no_room(
+    method: str, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(FREE, rate="0")
+    before = matches_of("free")
+    visitor = gate.visitor()
+    response = await visitor.request(
+        method, "/free/hook", data=b"body" if method == "POST" else None
+    )
+    assert response.status == 200
+    assert response.json["visitor"] is None
+    assert response.json["length"] == (4 if method == "POST" else 0)
+    assert visitor.cookies() == {}
+    assert "Cache-Control" not in response.headers
+    assert matches_of("free") == before + 1
+    state = await gate.queue.look()
+    assert (state.arrived_total, state.queue_length) == (0, 0)
+
+
+async def test_blocked_request_is_403_and_never_forwarded(start_gate: GateStarter) -> None:
+    rule = '[[rule]]\nname = "scraper"\naction = "block"\nuser_agent = "*scraper*"\n'
+    gate = await start_gate(rule, rate="600/min")
+    before = matches_of("scraper")
+    for headers in ({"User-Agent": "a scraper"}, {"User-Agent": "a scraper"} | HTML):
+        response = await gate.visitor().request("GET", "/", headers=headers)
+        assert response.status == 403
+        assert "Set-Cookie" not in response.headers
+    assert gate.origin.requests == []
+    assert matches_of("scraper") == before + 2
+    assert (await gate.visitor().request("GET", "/")).status == 200
+
+
+async def test_queue_rule_is_an_exception_to_a_bypass(start_gate: GateStarter) -> None:
+    buy = '[[rule]]\nname = "buy"\naction = "queue"\npath = "/free/buy/**"\n'
+    gate = await start_gate(buy + FREE, rate="0")
+    visitor = gate.visitor()
+    for path, status in (("/free/a", 200), ("/free/buy/1", 503), ("/free/x/../buy/1", 503)):
+        assert (await visitor.request("GET", path)).status == status
+
+
+async def test_networks_from_a_published_file_bypass(
+    start_gate: GateStarter, tmp_path: Path
+) -> None:
+    crawlers = tmp_path / "googlebot.json"
+    crawlers.write_text(
+        json.dumps({"prefixes": [{"ipv6Prefix": "2001:db8::/64"}, {"ipv4Prefix": "127.0.0.1/32"}]})
+    )
+    rule = f'[[rule]]\nname = "crawler"\naction = "bypass"\nclient = "file:{crawlers}"\n'
+    gate = await start_gate(rule, rate="0")
+    assert (await gate.visitor().request("GET", "/")).status == 200
+
+
+PREFLIGHT = {
+    "Origin": "https://app.example.com",
+    "Access-Control-Request-Method": "PUT",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("OPTIONS", "/api/cart", PREFLIGHT),
+        ("GET", "/.well-known/acme-challenge/token", {}),
+        ("GET", "/robots.txt", {}),
+        ("GET", "/favicon.ico", {}),
+        ("HEAD", "/robots.txt", {}),
+    ],
+)
+async def test_default_rules_bypass_what_needs_no_visitor(
+    method: str, path: str, headers: dict[str, str], start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    assert (await gate.visitor().request(method, path, headers=headers)).status == 200
+    closed = await start_gate("[server]\ndefault_rules = false\n", rate="0")
+    assert (await closed.visitor().request(method, path, headers=headers)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("OPTIONS", "/api/cart", {}),
+        ("OPTIONS", "/api/cart", {"Origin": "https://app.example.com"}),
+        ("GET", "/api/cart", PREFLIGHT),
+        ("GET", "/.well-known", {}),
+        ("GET", "/.well-known/../buy", {}),
+        ("GET", "/.well-known/%2e%2e/buy", {}),
+        ("GET", "/.well-known/..%2fbuy", {}),
+        ("GET", "//.well-known/x", {}),
+        ("GET", "/robots.txt/", {}),
+        ("GET", "/robots.txt;/../buy", {}),
+        ("GET", "/x/robots.txt", {}),
+        ("GET", "/ROBOTS.TXT", {}),
+    ],
+)
+async def test_default_rules_bypass_nothing_else(
+    method: str, path: str, headers: dict[str, str], start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    assert (await raw_status(gate, method, path, headers)) == 503
+
+
+async def raw_status(gate: Gate, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status of a request whose path no client library normalizes."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: shop.example", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        response = await reader.read()
+        writer.close()
+    return int(response.split(b" ")[1])
