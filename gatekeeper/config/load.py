@@ -189,13 +189,20 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
             rooms.append(room)
     for what, values in (
         ("name", [str(room.name) for room in rooms if "name" in room.model_fields_set]),
-        ("host and path", [f"{room.host or 'any host'}{room.path}" for room in rooms]),
+        ("host and path", [place for room in rooms for place in _places(room)]),
     ):
         for value in sorted({value for value in values if values.count(value) > 1}):
             problems.append(
                 f'room: two rooms have the same {what}, "{value}"; expected a different {what}'
             )
     return tuple(rooms)
+
+
+def _places(room: RoomConfig) -> set[str]:
+    """Where a room is on the site, each place as one text."""
+    query = f"?{room.query}" if room.query else ""
+    hosts = room.host or ("any host",)
+    return {f"{host}{path}{query}" for host in hosts for path in room.path}
 
 
 def _checked_rules(
@@ -288,12 +295,24 @@ def _wrong_keys(
         details = error.errors(include_url=False)
         for each in details:
             # In a table of texts, Pydantic marks a wrong key by a part of its own.
-            location = [part for part in each["loc"] if part != "[key]"]
+            location = _location(raw, [part for part in each["loc"] if part != "[key]"])
             parents = location[:-1]
             reason = message(each, section=_dotted(path, parents), known=_keys_at(model, parents))
             problems.append(f"{_dotted(path, location)}: {reason}")
         return {str(each["loc"][0]) for each in details}
     return set()
+
+
+def _location(raw: object, parts: list[int | str]) -> list[int | str]:
+    """The path to a value as the file spells it, where a text may stand for a list of one."""
+    for at, part in enumerate(parts):
+        if isinstance(raw, str):
+            return parts[:at]
+        if isinstance(raw, dict):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+    return parts
 
 
 def _keys_at(model: type[Section], parents: Sequence[int | str]) -> Iterable[str]:

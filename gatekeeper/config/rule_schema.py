@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from gatekeeper.config.patterns import Network, regex_matcher
 from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Conflict, Section
-from gatekeeper.config.types import HostPattern, RoomName
+from gatekeeper.config.types import Hosts, Parameters, RoomName, text_or_list
 
 _FILE = "file:"
 _MAX_FILE_BYTES = 4 << 20
@@ -27,16 +27,11 @@ _MAX_REGEX = 1000
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"  # RFC 9110 section 5.6.2
 
 
-def _list(value: object) -> object:
-    """A text alone is a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
 def _table(value: object) -> object:
     """The values of a table, each a text or a list of texts."""
     if not isinstance(value, dict):
         return value
-    return {name: _list(each) for name, each in value.items()}
+    return {name: text_or_list(each) for name, each in value.items()}
 
 
 def _rule_name(value: object) -> str:
@@ -77,15 +72,6 @@ def _regex(value: object) -> str:
     raise ValueError(f'{shown(value)} is {reason}; expected e.g. "/orders/[0-9]+"')
 
 
-def _query(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    if not re.fullmatch(r"[^=&#]{1,200}(=[^&#]*)?", text):
-        raise ValueError(
-            f'{shown(value)} is not a parameter; expected a name or name=value, e.g. "wc-ajax=*"'
-        )
-    return text
-
-
 def _name(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(_FIELD_NAME, text):
@@ -111,7 +97,7 @@ def _network(text: str) -> Network:
 
 
 Glob = Annotated[str, Field(min_length=1, max_length=1000)]
-Globs = Annotated[tuple[Glob, ...], BeforeValidator(_list), Field(strict=False)]
+Globs = Annotated[tuple[Glob, ...], BeforeValidator(text_or_list), Field(strict=False)]
 GlobTable = Annotated[
     dict[Annotated[str, BeforeValidator(_name)], Annotated[tuple[Glob, ...], Field(strict=False)]],
     BeforeValidator(_table),
@@ -125,27 +111,23 @@ class RuleConfig(Section):
     action: Literal["bypass", "queue", "block"]
     method: Annotated[
         tuple[Annotated[str, BeforeValidator(_method)], ...],
-        BeforeValidator(_list),
+        BeforeValidator(text_or_list),
         Field(strict=False),
     ] = ()
-    host: Annotated[tuple[HostPattern, ...], BeforeValidator(_list), Field(strict=False)] = ()
+    host: Hosts = ()
     path: Annotated[
         tuple[Annotated[str, BeforeValidator(_path_glob)], ...],
-        BeforeValidator(_list),
+        BeforeValidator(text_or_list),
         Field(strict=False),
     ] = ()
     path_regex: Annotated[str, BeforeValidator(_regex)] = ""
-    query: Annotated[
-        tuple[Annotated[str, BeforeValidator(_query)], ...],
-        BeforeValidator(_list),
-        Field(strict=False),
-    ] = ()
+    query: Parameters = ()
     header: GlobTable = Field(default_factory=dict)
     cookie: GlobTable = Field(default_factory=dict)
     user_agent: Globs = ()
     client: Annotated[
         tuple[Annotated[str, BeforeValidator(_client)], ...],
-        BeforeValidator(_list),
+        BeforeValidator(text_or_list),
         Field(strict=False),
     ] = ()
     room: RoomName = RoomName("")
@@ -167,10 +149,10 @@ class RuleConfig(Section):
         return self._networks
 
     def conflicts(self) -> Iterator[Conflict]:
-        conditions = self.model_fields_set - {"name", "action", "room"}
+        conditions = type(self).model_fields.keys() - {"name", "action", "room"}
         if not any(getattr(self, key) for key in conditions):
             problem = 'no condition; expected at least one, e.g. path = "/**" for every request'
-            yield Conflict(("action",), problem)
+            yield Conflict((*conditions, "action"), problem)
 
 
 def networks_in(path: Path) -> list[Network]:

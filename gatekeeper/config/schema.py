@@ -20,11 +20,12 @@ from gatekeeper.config.types import (
     EventsUrl,
     File,
     Folder,
-    HostPattern,
+    Hosts,
     Listen,
     Network,
     OriginUrl,
-    PathPrefix,
+    Parameter,
+    Paths,
     RatePerMinute,
     Room,
     RoomName,
@@ -100,8 +101,10 @@ class RoomConfig(RoomKeys):
     """One room with every key filled in; durations in seconds, `rate` per minute."""
 
     name: Room = DEFAULT_ROOM
-    host: HostPattern | None = None
-    path: PathPrefix = "/"
+    host: Hosts = ()  # none: any host
+    path: Paths = ("/",)
+    query: Literal[""] | Parameter = ""  # only requests with this parameter
+    ignore_case: bool = True  # paths match in any letter case
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.session_idle_timeout > self.session_absolute_timeout:

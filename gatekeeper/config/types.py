@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal, NewType
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
 from gatekeeper.config.problems import shown
@@ -249,6 +249,20 @@ def _secret(secret: str) -> str:
     return secret
 
 
+def text_or_list(value: object) -> object:
+    """A text alone is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _parameter(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"[^=&#]{1,200}(=[^&#]*)?", text):
+        raise ValueError(
+            f'{shown(value)} is not a parameter; expected a name or name=value, e.g. "wc-ajax=*"'
+        )
+    return text
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration_s), AfterValidator(_positive)]
 RatePerMinute = Annotated[float, BeforeValidator(parse_rate_per_minute)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
@@ -261,6 +275,12 @@ Room = Annotated[RoomName, BeforeValidator(_room_name)]
 CookieName = Annotated[str, BeforeValidator(_cookie_name)]
 HostPattern = Annotated[str, BeforeValidator(_host_pattern)]
 PathPrefix = Annotated[str, BeforeValidator(_path_prefix)]
+Parameter = Annotated[str, BeforeValidator(_parameter)]
+Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(text_or_list), Field(strict=False)]
+Paths = Annotated[
+    tuple[PathPrefix, ...], BeforeValidator(text_or_list), Field(strict=False, min_length=1)
+]
+Parameters = Annotated[tuple[Parameter, ...], BeforeValidator(text_or_list), Field(strict=False)]
 TokenName = Annotated[str, AfterValidator(_token_name)]
 TemplateName = Annotated[str, BeforeValidator(_template_name)]
 Secret = Annotated[str, AfterValidator(_secret)]

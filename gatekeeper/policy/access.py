@@ -66,6 +66,12 @@ class RequestReadings:
             self._paths = tuple(dict.fromkeys(path_readings(self.target)))
         return self._paths
 
+    def values(self, parameter: str) -> list[str]:
+        """The values of a parameter of the query, decoded."""
+        query = self.target.partition("?")[2].partition("#")[0]
+        pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+        return [value for name, value in pairs if name == parameter]
+
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
@@ -207,6 +213,12 @@ class NamedValue:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_matchers", tuple(map(glob_matcher, self.globs)))
 
+    @classmethod
+    def of(cls, text: str) -> NamedValue:
+        """A parameter as configured: `name` or `name=glob`."""
+        name, separator, glob = text.partition("=")
+        return cls(name, (glob,)) if separator else cls(name)
+
     def __str__(self) -> str:
         return f"{self.name}={_one_of(self.globs)}"
 
@@ -231,10 +243,8 @@ class QueryCondition:
         return _one_of(map(str, self.parameters))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        query = request.target.partition("?")[2].partition("#")[0]
-        pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
         return any(
-            parameter.matches([v for n, v in pairs if n == parameter.name], every=every)
+            parameter.matches(request.values(parameter.name), every=every)
             for parameter in self.parameters
         )
 
@@ -282,7 +292,7 @@ def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
     yield HostCondition(rule.host) if rule.host else None
     yield PathCondition(rule.path) if rule.path else None
     yield PathCondition(regexes=[rule.path_regex]) if rule.path_regex else None
-    yield QueryCondition(tuple(map(_parameter, rule.query))) if rule.query else None
+    yield QueryCondition(tuple(map(NamedValue.of, rule.query))) if rule.query else None
     yield ClientCondition(NetworkSet(rule.networks)) if rule.client else None
     yield FieldCondition(_named(rule.header)) if rule.header else None
     agents = (NamedValue("User-Agent", rule.user_agent),)
@@ -292,11 +302,6 @@ def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:
 
 def _one_of(texts: Iterable[str]) -> str:
     return " or ".join(texts)
-
-
-def _parameter(text: str) -> NamedValue:
-    name, separator, glob = text.partition("=")
-    return NamedValue(name, (glob,)) if separator else NamedValue(name)
 
 
 def _named(table: Mapping[str, tuple[str, ...]]) -> tuple[NamedValue, ...]:

@@ -1,7 +1,7 @@
 """Which way a request takes: past the gate, into a room, or to an error.
 
 Rules. Pure: `Router.route(facts)` reads nothing else. Rules come first, in order, then rooms: by host,
-then by the longest path prefix. A path is matched as it came *and* as an origin could understand it
+then by a parameter of the query, then by the longest path prefix. A path is matched as it came *and* as an origin could understand it
 (percent-decoded, dot segments resolved), so that no other spelling leads around a room. A path that
 could be read into two rooms is rejected: the laxer room must not open the stricter one.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import AccessRule, RequestReadings
+from gatekeeper.policy.access import AccessRule, NamedValue, RequestReadings
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import host_labels, labels_match
 
@@ -64,22 +64,50 @@ class Rejected:
 Route = Bypassed | Blocked | Ungated | InRoom | Rejected
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One place of a room on the site: a host, a path prefix, and a parameter."""
+
+    room: RoomName
+    labels: tuple[str, ...] | None  # None: any host
+    prefix: str
+    ignore_case: bool
+    parameter: NamedValue | None
+
+    @property
+    def specificity(self) -> tuple[bool, int, bool, int]:
+        """A host is more specific than any host, a literal label than `*`, a parameter than none,
+        and a long path than a short one."""
+        labels = self.labels or ()
+        literals = sum(label != "*" for label in labels)
+        return (bool(labels), literals, self.parameter is not None, len(self.prefix))
+
+    def covers(self, request: RequestReadings, path: str, labels: tuple[str, ...]) -> bool:
+        """Whether this reading of the request is here."""
+        if self.labels is not None and not labels_match(self.labels, labels):
+            return False
+        path = path.lower() if self.ignore_case else path
+        # "/checkout/" also covers "/checkout", which origins redirect or serve the same page at.
+        if not path.startswith(self.prefix) and path + "/" != self.prefix:
+            return False
+        parameter = self.parameter
+        return parameter is None or parameter.matches(request.values(parameter.name), every=False)
+
+
 class Router:
     """The rules and rooms of one site."""
 
     def __init__(self, rooms: Iterable[RoomConfig], rules: Iterable[AccessRule] = ()) -> None:
-        # A room with a host is more specific than one for any host, a literal label more than *.
-        self._rooms = [
-            (None if room.host is None else host_labels(room.host), room.path, room.name)
-            for room in sorted(rooms, key=_specificity, reverse=True)
-        ]
+        places = [place for room in rooms for place in _places(room)]
+        self._places = sorted(places, key=lambda place: place.specificity, reverse=True)
         self.rules = tuple(rules)
         # The common case, one room for everything, needs no look at host or path.
         self._only: RoomName | None = None
-        if len(self._rooms) == 1 and self._rooms[0][:2] == (None, "/"):
-            self._only = self._rooms[0][2]
+        if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
+            self._only = places[0].room
+        self._names_every_host = bool(places) and all(place.labels for place in places)
         self._room_reads: FactSet = Fact.NONE
-        if self._only is None and self._rooms:
+        if self._only is None and places:
             self._room_reads = Fact.HOST | Fact.TARGET
         self.reads = self._room_reads  # the facts that any route can depend on
         for rule in self.rules:
@@ -104,6 +132,8 @@ class Router:
                 case "queue":
                     break
         reads |= self._room_reads
+        if self._names_every_host and not self._knows_host(facts.client.host):
+            return Rejected(421, "this host is not served here", reads)
         rooms = self.rooms_of(request) - {None}
         if len(rooms) > 1:
             return Rejected(400, "the path can be read in two ways", reads)
@@ -131,20 +161,28 @@ class Router:
         if self._only is not None:
             return {self._only}
         labels = host_labels(request.facts.client.host)
-        return {self._match(labels, path) for path in request.paths}
+        return {self._room_at(request, path, labels) for path in request.paths}
 
-    def _match(self, labels: tuple[str, ...], path: str) -> RoomName | None:
-        for pattern, prefix, name in self._rooms:
-            if (pattern is None or labels_match(pattern, labels)) and _path_matches(prefix, path):
-                return name
+    def _room_at(
+        self, request: RequestReadings, path: str, labels: tuple[str, ...]
+    ) -> RoomName | None:
+        for place in self._places:
+            if place.covers(request, path, labels):
+                return place.room
         return None
 
+    def _knows_host(self, host: str) -> bool:
+        labels = host_labels(host)
+        return any(place.labels and labels_match(place.labels, labels) for place in self._places)
 
-def _specificity(room: RoomConfig) -> tuple[bool, int, int]:
-    literals = sum(label != "*" for label in (room.host or "").split("."))
-    return (room.host is not None, literals if room.host else 0, len(room.path))
 
-
-def _path_matches(prefix: str, path: str) -> bool:
-    # "/checkout/" also covers "/checkout", which origins answer with a redirect or the same page.
-    return path.startswith(prefix) or (prefix.endswith("/") and path == prefix[:-1])
+def _places(room: RoomConfig) -> Iterable[_Place]:
+    for host in room.host or (None,):
+        for path in room.path:
+            yield _Place(
+                room=room.name,
+                labels=None if host is None else host_labels(host),
+                prefix=path.lower() if room.ignore_case else path,
+                ignore_case=room.ignore_case,
+                parameter=NamedValue.of(room.query) if room.query else None,
+            )

@@ -118,7 +118,7 @@ class Endpoints:
             await visit.admission.leave(visit.held.token)
             headers = visit.headers(None)
         if visit.facts.accepts("text/html"):
-            path = visit.admission.config.path
+            path = visit.admission.config.path[0]
             return self._responses.left(visit.facts, path=path, headers=headers)
         return self._responses.json(_NONE, headers=headers)
 

@@ -147,3 +147,36 @@ async def test_a_pass_of_one_room_opens_no_other(
     token = {"X-Queue-Token": raw}
     assert (await visitor.request("GET", "/", headers=token)).status == 503
     assert [request.path for request in gate.origin.requests] == ["/side/"]
+
+
+async def test_unknown_host_is_421_where_all_rooms_name_hosts(
+    room_name: RoomName, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rooms=room_toml(room_name, rate="600/min", host="shop.example.com"))
+    for host, status in (("shop.example.com", 200), ("other.example.com", 421)):
+        response = await gate.visitor().request("GET", "/", headers={"Host": host})
+        assert response.status == status
+    without_host = await raw_exchange(gate, b"GET / HTTP/1.0\r\n\r\n")
+    assert without_host.split(b" ")[1] == b"421"
+    assert len(gate.origin.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/Checkout/pay", "/CHECKOUT", "/index.php/checkout/", "/INDEX.php/CHECKOUT/x", "/%43heckout/"],
+)
+async def test_room_is_not_left_by_letter_case_or_front_controller(
+    target: str, room_name: RoomName, start_gate: GateStarter
+) -> None:
+    rooms = f"""
+[[room]]
+name = "{room_name}"
+path = ["/checkout/", "/index.php/checkout/"]
+rate = 0
+"""
+    gate = await start_gate(rooms=rooms)
+    response = await raw_exchange(
+        gate, f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    )
+    assert response.split(b" ")[1] == b"503"
+    assert gate.origin.requests == []

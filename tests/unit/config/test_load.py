@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.load import load_config
 from gatekeeper.config.renamed import RENAMED_KEYS
+from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import AdminToken, Config, RoomConfig, RoomKeys
 from gatekeeper.errors import ConfigError
 
@@ -83,7 +84,7 @@ def test_example_file_shows_every_key() -> None:
         getattr(Config(), name) for name in Config.model_fields if name not in {"rooms", "rules"}
     ]
     keys = {key for section in [*sections, RoomConfig()] for key in type(section).model_fields}
-    keys |= set(AdminToken.model_fields)
+    keys |= AdminToken.model_fields.keys() | RuleConfig.model_fields.keys()
     assert "# [[admin.tokens]]" in text
     assert shown >= keys - {"tokens"}
     assert {key for key in shown if key.isidentifier()} <= keys
@@ -110,7 +111,7 @@ def test_example_file_is_accepted_with_its_comments_filled_in(tmp_path: Path) ->
     assert config.admin.token == SECRET
     assert [(token.name, token.role) for token in config.admin.tokens] == [("maria", "read")]
     assert [room.name for room in config.rooms] == ["checkout"]
-    assert config.rooms[0].host == "shop.example.com"
+    assert config.rooms[0].host == ("shop.example.com",)
 
 
 def test_rooms_take_defaults_and_override_them() -> None:
@@ -119,14 +120,14 @@ def test_rooms_take_defaults_and_override_them() -> None:
         120,
         600,
         429,
-        None,
+        (),
     )
     assert (checkout.rate, checkout.session_idle_timeout, checkout.title) == (
         1,
         600,
         "The till is busy",
     )
-    assert (checkout.host, checkout.path) == ("*.example.com", "/checkout/")
+    assert (checkout.host, checkout.path) == (("*.example.com",), ("/checkout/",))
     assert (sale.rate, sale.session_idle_timeout, sale.session_absolute_timeout) == (120, 30, 14400)
 
 

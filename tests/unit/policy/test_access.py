@@ -163,7 +163,7 @@ def test_queue_rule_is_an_exception_to_a_later_bypass() -> None:
 
 
 def test_rule_of_a_room_holds_in_that_room_alone() -> None:
-    rooms = (DEFAULT, RoomConfig(name=RoomName("checkout"), path="/checkout/"))
+    rooms = (DEFAULT, RoomConfig(name=RoomName("checkout"), path=("/checkout/",)))
     bypass = rule("bypass", MethodCondition(frozenset({"GET"})), room="checkout")
     block = rule("block", room="checkout")
     assert route(facts("/checkout/x"), bypass, rooms=rooms) == Bypassed("rule")

@@ -15,7 +15,7 @@ from gatekeeper.policy.routing import InRoom, Rejected, Route, Router, Ungated
 
 
 def room(name: str, *, host: str | None = None, path: str = "/") -> RoomConfig:
-    return RoomConfig(name=RoomName(name), host=host, path=path)
+    return RoomConfig(name=RoomName(name), host=(host,) if host else (), path=(path,))
 
 
 def route(router: Router, target: str, *, host: str = "example.com") -> Route:
@@ -271,3 +271,73 @@ def test_route_among_rooms_depends_on_host_and_target() -> None:
     assert route(CHECKOUT, "/checkout/") == InRoom(RoomName("checkout"))
     assert route(CHECKOUT, "/") == Ungated()
     assert route(CHECKOUT, "/").reads == Fact.HOST | Fact.TARGET
+
+
+SHOP = Router(
+    [
+        room("default"),
+        RoomConfig(
+            name=RoomName("checkout"),
+            path=("/checkout/", "/index.php/checkout/"),
+        ),
+        RoomConfig(name=RoomName("ajax"), query="wc-ajax=check*"),
+        RoomConfig(name=RoomName("exact"), path=("/Exact/",), ignore_case=False),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("/checkout/pay", "checkout"),
+        ("/Checkout/pay", "checkout"),
+        ("/CHECKOUT", "checkout"),
+        ("/%43heckout/", "checkout"),
+        ("/index.php/checkout/", "checkout"),
+        ("/INDEX.PHP/Checkout/pay", "checkout"),
+        ("/?wc-ajax=checkout", "ajax"),
+        ("/?a=b&wc-ajax=checkout", "ajax"),
+        ("/?wc%2Dajax=check%6Fut", "ajax"),
+        ("/?wc-ajax=other&wc-ajax=checkout", "ajax"),
+        ("/?wc-ajax=other", "default"),
+        ("/?wc-ajax", "default"),
+        ("/#?wc-ajax=checkout", "default"),
+        ("/Exact/x", "exact"),
+        ("/exact/x", "default"),
+    ],
+)
+def test_room_covers_its_paths_parameter_and_letter_case(target: str, name: str) -> None:
+    assert route(SHOP, target) == InRoom(RoomName(name))
+
+
+def test_parameter_is_more_specific_than_any_path() -> None:
+    assert route(SHOP, "/checkout/?wc-ajax=checkout") == InRoom(RoomName("ajax"))
+
+
+HOSTED = Router(
+    [
+        RoomConfig(name=RoomName("shop"), host=("shop.example.com", "www.shop.example.com")),
+        RoomConfig(name=RoomName("api"), host=("*.api.example.com",), path=("/buy/",)),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("shop.example.com", InRoom(RoomName("shop"))),
+        ("WWW.shop.example.com:8443", InRoom(RoomName("shop"))),
+        ("eu.api.example.com", Ungated()),
+        ("", Rejected(421, "this host is not served here")),
+        ("example.com", Rejected(421, "this host is not served here")),
+        ("shop.example.com.evil.test", Rejected(421, "this host is not served here")),
+        ("[::1]", Rejected(421, "this host is not served here")),
+    ],
+)
+def test_unknown_host_is_misdirected_where_all_rooms_name_hosts(host: str, expected: Route) -> None:
+    assert route(HOSTED, "/", host=host) == expected
+
+
+def test_unknown_host_is_ungated_where_a_room_serves_any_host() -> None:
+    router = Router([room("tickets", host="tickets.example.com"), room("buy", path="/buy/")])
+    assert route(router, "/", host="other.example.com") == Ungated()

@@ -52,10 +52,10 @@ RESPONSES = Responses(Pages())
 ONE_ROOM = (RoomConfig(rate=0),)
 ROOMS = (
     RoomConfig(),
-    RoomConfig(name=RoomName("checkout"), path="/free/checkout/"),
-    RoomConfig(name=RoomName("tickets"), host="tickets.example"),
+    RoomConfig(name=RoomName("checkout"), path=("/free/checkout/",)),
+    RoomConfig(name=RoomName("tickets"), host=("tickets.example",)),
 )
-NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path="/secret"),)
+NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path=("/secret",)),)
 
 
 def cookie(room: str) -> str:
@@ -184,7 +184,7 @@ def block(*conditions: Condition) -> AccessRule:
 
 
 PASS_FIELD = f"Cookie: {PASSES['default']}"
-TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host="tickets.example", path="/secret")
+TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host=("tickets.example",), path=("/secret",))
 
 
 @pytest.mark.parametrize(
