@@ -69,6 +69,7 @@ class RequestFacts:
     cookies: tuple[str, ...] = ()  # the values of the Cookie fields
     queue_token: str | None = None
     has_body: bool = False
+    is_htmx: bool = False  # htmx sent it, and cannot show a whole page in place of a part
     fields: FieldLookup = no_fields
 
     @property
@@ -77,9 +78,9 @@ class RequestFacts:
         return self.client.scheme == "https"
 
     @property
-    def is_navigation(self) -> bool:
-        """Whether a person will look at the response: a safe method that accepts HTML."""
-        return self.method in {"GET", "HEAD"} and not _HTML.isdisjoint(_media_types(self.accept))
+    def accepts_html(self) -> bool:
+        """Whether the response is for a person: HTML is named as acceptable, whatever the method."""
+        return not _HTML.isdisjoint(_media_types(self.accept))
 
     def accepts(self, media_type: str) -> bool:
         """Whether this very media type is named, not by a wildcard."""

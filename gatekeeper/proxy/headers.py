@@ -7,6 +7,7 @@ set by the gate: a client's own are removed in every spelling that a CGI-like or
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from aiohttp import HttpVersion11
@@ -42,6 +43,11 @@ _SET_BY_GATE = frozenset(
     }
 )
 _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
+# RFC 9111, RFC 9213 and the CDNs' own: what says that a response may be stored.
+_CACHE_FIELDS = re.compile(
+    rb"\r\n(?:cache-control|expires|pragma|surrogate-control|(?:[!-9;-~]+-)?cdn-cache-control):[^\r]*",
+    re.IGNORECASE,
+)
 # `Connection` cannot remove the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"content-length"})
 _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
@@ -150,9 +156,13 @@ def _gate_fields(context: ForwardContext) -> bytes:
 def response_head(
     head: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
 ) -> bytes:
-    """The head of a final response for the client: the gate's framing, the origin's fields."""
+    """The head of a final response for the client: the gate's framing, the origin's fields.
+
+    With `added` fields, which set or delete a visitor's token, no cache may store the response.
+    """
     lines = head.lines
     if added:
+        lines = _CACHE_FIELDS.sub(b"", lines) + b"\r\nCache-Control: private, no-store"
         lines += b"".join([b"\r\n%b: %b" % field for field in added])
     if body.chunked:
         lines += b"\r\nTransfer-Encoding: chunked"

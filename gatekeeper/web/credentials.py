@@ -19,7 +19,6 @@ from gatekeeper.policy.tokens import Token, Tokens
 from gatekeeper.web.message import QUEUE_TOKEN
 
 _HOST_PREFIX = "__Host-"
-_MOST_CANDIDATES = 4
 
 
 class Held(NamedTuple):
@@ -40,20 +39,24 @@ class Credentials:
         self._secure_pattern = _value_of(self._secure)
 
     def read(self, facts: RequestFacts, *, now_s: float) -> Held:
-        """The token of a request, from the header or the cookie."""
-        if facts.queue_token is not None:
-            return Held(self._tokens.read(facts.queue_token, now_s=now_s), by_header=True)
+        """The token of a request, from the header or the cookie. A header without a valid token never
+        outranks a cookie with one."""
+        by_header = facts.queue_token is not None
+        token = self._tokens.read(facts.queue_token, now_s=now_s)
+        if token is not None:
+            return Held(token, by_header=True)
         for cookies in facts.cookies:
             token = self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s)
             if token is not None:
                 return Held(token, by_header=False)
-        return Held(None, by_header=False)
+        return Held(None, by_header)
 
     def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
         """The first valid token in the value of a `Cookie` field. A name may come several times
-        there, for other paths or domains; at most `_MOST_CANDIDATES` of them are verified."""
+        there, for other paths or domains, or planted by a sibling host. All of them are tried: a
+        field of 16 KB holds about 50 tokens."""
         pattern = self._secure_pattern if secure else self._plain_pattern
-        for value in pattern.findall(cookies)[:_MOST_CANDIDATES]:
+        for value in pattern.findall(cookies):
             token = self._tokens.read(value, now_s=now_s)
             if token is not None:
                 return token

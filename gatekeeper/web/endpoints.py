@@ -61,7 +61,9 @@ class Endpoints:
             return None
         metrics.answered.count("", "own")
         if name == "health":
-            return self._wrong_method(facts, _READ) or self._responses.json({"status": "ok"})
+            return self._wrong_method(facts, _READ) or self._responses.json(
+                {"status": "ok"}, state="none"
+            )
         if name.startswith(_ASSETS):
             asset = self._responses.asset(facts, name.removeprefix(_ASSETS))
             if asset is None:
@@ -81,7 +83,7 @@ class Endpoints:
                 return self._responses.place(visit.waiting_status(outcome), headers=headers)
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
-                return self._responses.json(admitted_json(pass_), headers=headers)
+                return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
             case Admit() | Deny():
                 return self._no_place(visit)
             case _:
@@ -108,9 +110,15 @@ class Endpoints:
         # A newcomer has the token in the body alone: an app gets no cookie that it never asked for.
         headers = visit.headers(token) if outcome.changed and held is not None else ()
         body |= {"token": visit.mint(token)}
-        return self._responses.json(body, status=200 if is_known else 201, headers=headers)
+        return self._responses.json(
+            body, state=str(body["state"]), status=200 if is_known else 201, headers=headers
+        )
 
     async def _leave(self, visit: Visit) -> GateResponse:
+        if _is_from_another_site(visit.facts):
+            return self._responses.problem(
+                visit.facts, "This request came from another site.", status=403, close=True
+            )
         headers: Headers = ()
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a waiting visitor.
@@ -120,12 +128,12 @@ class Endpoints:
         if visit.facts.accepts("text/html"):
             path = visit.admission.config.path[0]
             return self._responses.left(visit.facts, path=path, headers=headers)
-        return self._responses.json(_NONE, headers=headers)
+        return self._responses.json(_NONE, state="none", headers=headers)
 
     def _no_place(self, visit: Visit) -> GateResponse:
         """No place and no pass; a void token is taken back."""
         headers = visit.headers(None) if visit.held.token is not None else ()
-        return self._responses.json(_NONE, headers=headers)
+        return self._responses.json(_NONE, state="none", headers=headers)
 
     def _wrong_method(self, facts: RequestFacts, methods: tuple[str, ...]) -> GateResponse | None:
         """The response to a request with none of `methods`, else None."""
@@ -143,6 +151,15 @@ class Endpoints:
         self, facts: RequestFacts, message: str = N_("Nothing was found at this address.")
     ) -> GateResponse:
         return self._responses.problem(facts, message, status=404, close=facts.has_body)
+
+
+def _is_from_another_site(facts: RequestFacts) -> bool:
+    """Whether the browser says that another origin sent this (Fetch Metadata; RFC 6454 section 7)."""
+    sites = facts.fields("Sec-Fetch-Site")
+    if sites:
+        return any(site not in {"same-origin", "none"} for site in sites)
+    own = {facts.client.host, facts.client.forwarded_host} - {""}
+    return any(origin.partition("://")[2] not in own for origin in facts.fields("Origin"))
 
 
 def _room_in(query: str) -> str | None:

@@ -18,6 +18,7 @@ from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import QUEUE_TOKEN
 
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
+_HTMX = "HX-Request"
 # Of a head that `parse_plain_head` took: one space follows each colon.
 _NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
 
@@ -43,6 +44,7 @@ class FactsReader:
             cookies=tuple(headers.getall("Cookie", ())),
             queue_token=headers.get(QUEUE_TOKEN),
             has_body=request.body_exists,
+            is_htmx=_HTMX in headers,
             fields=lambda name: headers.getall(name, ()),
         )
 
@@ -61,6 +63,7 @@ class FactsReader:
             accept_encoding=found["accept-encoding"],
             accept_language=found["accept-language"],
             cookies=() if request.cookie is None else (_text(request.cookie),),
+            is_htmx=bool(_values(head, _HTMX)),
             fields=lambda name: _values(head, name),
         )
 

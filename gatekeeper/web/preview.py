@@ -122,7 +122,7 @@ class Preview:
         if requested.state in SAMPLE_VIEWS:
             self._view = self.view(requested)
         facts = _FACTS.of_request(request)
-        response = self._responses.page(facts, self.page(requested), status=200)
+        response = self._responses.page(facts, self.page(requested), state="waiting", status=200)
         return response_of(response)
 
     async def _asset(self, request: web.Request) -> web.Response:
@@ -143,7 +143,7 @@ class Preview:
             reason=view.reason,
             message=view.message or None,
         )
-        return response_of(self._responses.json(status.json))
+        return response_of(self._responses.json(status.json, state="waiting"))
 
 
 def preview(

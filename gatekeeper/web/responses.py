@@ -1,7 +1,8 @@
 """The gate's own responses: waiting pages, JSON and errors.
 
-Rules. None of them may be stored or indexed. A navigation (a safe method that accepts HTML) gets a
-page, every other request JSON; unknown numbers are null. Only `web` chooses a status.
+Rules. None of them may be stored or indexed, and each says in `X-Gatekeeper-State` what it is to a
+script. A request that accepts HTML gets a page, whatever its method, every other request JSON; unknown
+numbers are null. Only `web` chooses a status.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _OURS = (
     ("Referrer-Policy", "same-origin"),
 )
 _JSON = (*_OURS, ("Content-Type", "application/json"))
+_STATE = "X-Gatekeeper-State"
+_WAITING: Headers = ((_STATE, "waiting"),)
+_HTMX_REFRESH = ("HX-Refresh", "true")  # htmx loads the whole page again, and so the waiting page
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
 
@@ -50,8 +54,13 @@ class Responses:
     ) -> GateResponse:
         """The waiting page, or its JSON, under the room's waiting status."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
-        navigation = facts.is_navigation
-        if not navigation and room.json_format == "gatekeeper":
+        if facts.is_htmx:
+            more.append(_HTMX_REFRESH)
+        if room.json_format == "cloudflare":
+            is_page = facts.accept.strip().lower() != "application/json"
+        else:
+            is_page = facts.accepts_html
+        if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)
         view = WaitingView(
             title=room.title,
@@ -70,13 +79,13 @@ class Responses:
             updates=room.updates,
             now_s=now_s,
         )
-        if not navigation:
+        if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}
-            return self.json(body, status=room.status, headers=more)
+            return self.json(body, state="waiting", status=room.status, headers=more)
         page = self._pages.waiting(view, room.template)
         if page.reloads:
             more.append(("Refresh", str(view.reload_seconds)))
-        return self.page(facts, page, status=room.status, headers=more)
+        return self.page(facts, page, state="waiting", status=room.status, headers=more)
 
     def problem(
         self,
@@ -92,7 +101,7 @@ class Responses:
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
-        if facts.is_navigation:
+        if facts.accepts_html:
             page = self._pages.problem(
                 status=status,
                 title=HTTPStatus(status).phrase,
@@ -100,20 +109,23 @@ class Responses:
                 retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
                 lang=preferred(facts.accept_language).code,
             )
-            response = self.page(facts, page, status=status, headers=more)
+            response = self.page(facts, page, state="error", status=status, headers=more)
         else:
-            response = self.json({"error": message}, status=status, headers=more)
+            response = self.json({"error": message}, state="error", status=status, headers=more)
         return response._replace(close=close)
 
     def json(
-        self, body: Mapping[str, object], *, status: int = 200, headers: Headers = ()
+        self, body: Mapping[str, object], *, state: str, status: int = 200, headers: Headers = ()
     ) -> GateResponse:
-        return GateResponse(status, (*_JSON, *headers), json.dumps(body).encode())
+        """Any JSON; `state` is what it is to a script."""
+        own = (*_JSON, (_STATE, state), *headers)
+        return GateResponse(status, own, json.dumps(body).encode())
 
     def place(
         self, place: WaitingStatus, *, status: int = 200, headers: Headers = ()
     ) -> GateResponse:
-        return GateResponse(status, (*_JSON, *headers), place.encoded())
+        """The status of a waiting visitor."""
+        return GateResponse(status, (*_JSON, *_WAITING, *headers), place.encoded())
 
     def stream(self, *, headers: Headers) -> GateResponse:
         """The head of an event stream. No proxy may buffer it, and the connection closes after it."""
@@ -123,14 +135,16 @@ class Responses:
             ("Transfer-Encoding", "chunked"),
             ("Connection", "close"),
         )
-        return GateResponse(200, (*_OURS, *more, *headers), b"")
+        return GateResponse(200, (*_OURS, *_WAITING, *more, *headers), b"")
 
     def page(
-        self, facts: RequestFacts, page: Page, *, status: int, headers: Headers = ()
+        self, facts: RequestFacts, page: Page, *, state: str, status: int, headers: Headers = ()
     ) -> GateResponse:
+        """A page; `state` is what it is to a script."""
         gzipped = facts.accepts_gzip
         own = (
             *_OURS,
+            (_STATE, state),
             ("Content-Type", page.content_type),
             ("Content-Security-Policy", page.csp),
             *((("Content-Language", page.language),) if page.language else ()),
@@ -143,7 +157,7 @@ class Responses:
     def left(self, facts: RequestFacts, *, path: str, headers: Headers) -> GateResponse:
         """The page after leaving without script; `path` leads back to the queue."""
         page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
-        return self.page(facts, page, status=200, headers=headers)
+        return self.page(facts, page, state="none", status=200, headers=headers)
 
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """A file of the pages, under its hashed name, cacheable without limit."""

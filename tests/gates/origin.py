@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,19 +16,23 @@ class Origin:
     """A real origin that records its requests.
 
     The JSON response describes the request. `/slow` responds once `go` is set, `/done` ends the
-    session by its response, `/ws` echoes each message of a WebSocket.
+    session by its response, `/ws` echoes each message of a WebSocket. `headers` are added to every
+    other response.
     """
 
     url: str = ""
     requests: list[web.Request] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+    headers: Mapping[str, str] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, *, port: int = 0) -> AsyncIterator[Origin]:
+    async def running(
+        cls, *, port: int = 0, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Origin]:
         """A started origin; `port` 0 is a free one."""
-        origin = cls()
+        origin = cls(headers=headers or {})
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{rest:.*}", origin._respond)
         origin._runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -66,7 +70,8 @@ class Origin:
                 "visitor": request.headers.get("X-Gatekeeper-Visitor"),
                 "room": request.headers.get("X-Gatekeeper-Room"),
                 "length": len(body),
-            }
+            },
+            headers=self.headers,
         )
 
 

@@ -20,7 +20,7 @@ from gatekeeper.web.pipeline import RoomGate, Visit
 
 # Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
 _VARIES = re.compile(
-    rb"(\r\n(?:[Cc]ookie|[Xx]-[Ff]orwarded-[Ff]or): )"
+    rb"(\r\n(?:(?i:cookie)|(?i:x-forwarded-for)): )"
     rb"((?![\t ])[\t\x20-\x7e\x80-\xff]++(?<![\t ]))(?=\r\n)"
 )
 _COOKIE_AT = slice(2, 3)  # where the two names differ

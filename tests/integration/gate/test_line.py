@@ -88,11 +88,11 @@ async def test_the_waiting_status_is_the_configured_one(
     [
         ("GET", "application/json"),
         ("GET", "*/*"),
-        ("OPTIONS", "text/html"),
-        ("POST", "text/html"),
-        ("PUT", "text/html"),
-        ("PATCH", "text/html"),
-        ("DELETE", "text/html"),
+        ("OPTIONS", "application/json"),
+        ("POST", "application/json"),
+        ("PUT", "application/json"),
+        ("PATCH", "application/json"),
+        ("DELETE", "application/json"),
     ],
 )
 async def test_whoever_is_no_navigation_gets_json(
