@@ -137,7 +137,7 @@ def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) ->
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"}
-    needed |= {"gatekeeper.toml", "compose.yaml", "Dockerfile", "docs/configuration.md"}
+    needed |= {"gatekeeper.toml", "compose.yaml", "Dockerfile", "docs/reference/configuration.md"}
     needed |= {f"templates/{name}" for name in _names(ROOT / "templates", "*.html")}
     needed |= {f"static/{name}" for name in _names(ROOT / "static", "*.*")}
     needed |= {
