@@ -115,7 +115,7 @@ class Observer:
         self.curve: list[Point] = []
         self.failing_since_s: float | None = None  # all requests failed since then
         self._arriving = 0
-        self._answers = 0
+        self._responses = 0
         self._curve_step_s = 0.5
         self._recent: deque[tuple[float, int, int]] = deque()
 
@@ -149,8 +149,8 @@ class Observer:
                 self.failing_since_s = began_s
         else:
             self.failing_since_s = None
-            self._answers += 1
-            if self._answers % _SAMPLED == 0:
+            self._responses += 1
+            if self._responses % _SAMPLED == 0:
                 self.response_times_s.append(now_s - began_s)
         if response.rate_per_minute is not None:
             self.reported_rate_per_minute = max(
@@ -303,9 +303,9 @@ class Observer:
         accepted = given is None or (forged is not None and given.visitor == forged.visitor)
         self._record_forgery(visitor, accepted, FORGED_VISIT_ADMITTED, now_s=now_s)
         if response.outcome is Outcome.FORWARDED and given is not None:
-            self._newcomer_entered(given, began_s=began_s, now_s=now_s)
+            self._record_newcomer_admission(given, began_s=began_s, now_s=now_s)
 
-    def _newcomer_entered(self, claims: Claims, *, began_s: float, now_s: float) -> None:
+    def _record_newcomer_admission(self, claims: Claims, *, began_s: float, now_s: float) -> None:
         self.order.received_admitted(
             Place(arrival_us=claims.arrival_us, last_waiting_began_s=began_s)
         )

@@ -92,7 +92,7 @@ def text_of(verdict: Verdict) -> str:
     lines = [f"{_MARKS[each.held]:>10}  {each.name}: {each.detail}" for each in verdict.promises]
     lines += [f"{'PROBLEM':>10}  {problem}" for problem in verdict.problems]
     for each in verdict.violations[:_MAX_LINES]:
-        lines.append(f"{each.at_s:>8.1f} s  visitor {each.visitor} {each.what}")
+        lines.append(f"{each.at_s:>8.1f} s  visitor {each.visitor}: {each.what}")
     if (more := len(verdict.violations) - _MAX_LINES) > 0:
         lines.append(f"{'':>10}  and at least {more} more")
     lines.append("")

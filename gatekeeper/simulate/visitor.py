@@ -2,7 +2,7 @@
 
 Rules. No I/O and no clock. A visitor has at most one request in flight. `apply_response` takes the
 parsed response and returns the pause until the next request, or None when the visitor is done; the
-action of that request is `next`.
+action of that request is `next_action`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _kind(plan: CrowdPlan, drawn: float) -> VisitorKind:
 def apply_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
-    """Apply a response. Returns seconds until the request `visitor.next`, or None at the end."""
+    """Apply a response. Returns the seconds until the next action; None at the end."""
     pause_s = _on_response(visitor, response, plan=plan, random=random)
     if pause_s is None:
         visitor.stage = VisitorStage.DONE

@@ -80,7 +80,7 @@ def isolated_intervals(applied: Sequence[AppliedDisruption]) -> list[tuple[float
 def without_release_delay(verdict: Verdict) -> Verdict:
     """The release delay is not judged: an unreachable store admits no waiting visitor."""
     promises = tuple(
-        replace(each, held=None, detail=f"not judged in a chaos run; {each.detail}")
+        replace(each, held=None, detail=f"the store was unreachable at times; {each.detail}")
         if each.name == RELEASE_DELAY
         else each
         for each in verdict.promises

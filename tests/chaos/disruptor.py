@@ -1,4 +1,4 @@
-"""Applies the scheduled disruptions to a testbed, and records when they were in effect."""
+"""Applies the scheduled disruptions to a cluster, and records when they were in effect."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.chaos.allowances import AppliedDisruption, Hold
+from tests.chaos.cluster import Cluster
 from tests.chaos.schedule import GRANT, TRACKS, Disruption, DisruptionKind
-from tests.chaos.testbed import Testbed
 
 _RETRY_S = 0.2
 
@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 class Disruptor:
     """The disruptions of one run; instants are seconds of `now_s`."""
 
-    testbed: Testbed
+    cluster: Cluster
     now_s: Clock = time.monotonic
     applied: list[AppliedDisruption] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Disruptor:
                 self.applied.append((disruption.kind, began_s, self.now_s()))
 
     async def _apply(self, disruption: Disruption) -> None:
-        store, events = self.testbed.store, self.testbed.events
+        store, events = self.cluster.store, self.cluster.events
         match disruption.kind:
             case DisruptionKind.STORE_FLUSHED:
                 await asyncio.to_thread(store.flush)
@@ -78,19 +78,19 @@ class Disruptor:
             case DisruptionKind.GATE_KILLED:
                 await self._kill_gate(disruption)
             case DisruptionKind.GRANTED:
-                await self.testbed.post(f"/admin/allow?n={GRANT}")
+                await self.cluster.post(f"/admin/allow?n={GRANT}")
             case DisruptionKind.HELD:
                 await self._hold(disruption.duration_s)
-                while not await self.testbed.post("/admin/mode?mode=auto"):  # noqa: ASYNC110
+                while not await self.cluster.post("/admin/mode?mode=auto"):  # noqa: ASYNC110
                     await asyncio.sleep(_RETRY_S)
 
     async def _hold(self, duration_s: float) -> None:
         """Hold the queue and check that it stays held and releases no visitor."""
-        if not await self.testbed.post("/admin/mode?mode=hold"):
+        if not await self.cluster.post("/admin/mode?mode=hold"):
             return
-        began_s, before = self.now_s(), await self.testbed.room()
+        began_s, before = self.now_s(), await self.cluster.room()
         await asyncio.sleep(duration_s)
-        after = await self.testbed.room()
+        after = await self.cluster.room()
         if before is None or after is None:
             return
         if after["mode"] != "hold":
@@ -99,7 +99,7 @@ class Disruptor:
         self.holds.append(Hold(began_s, self.now_s(), released))
 
     async def _disrupt_worker(self, disruption: Disruption) -> None:
-        workers = sorted(pid for gate in self.testbed.gates for pid in gate.workers())
+        workers = sorted(pid for gate in self.cluster.gates for pid in gate.workers())
         pid = workers[int(disruption.pick * len(workers))]
         if disruption.kind is DisruptionKind.WORKER_KILLED:
             os.kill(pid, signal.SIGKILL)
@@ -113,16 +113,16 @@ class Disruptor:
 
     async def _kill_gate(self, disruption: Disruption) -> None:
         """Kill supervisor, workers and servers of a gate other than the first; start it again."""
-        index = 1 + int(disruption.pick * (len(self.testbed.gates) - 1))
-        gate = self.testbed.gates[index]
+        index = 1 + int(disruption.pick * (len(self.cluster.gates) - 1))
+        gate = self.cluster.gates[index]
         for pid in (gate.process.pid, *gate.pids()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await gate.wait_until_exit()
         await asyncio.sleep(disruption.duration_s)
-        await self.testbed.restart(index)
+        await self.cluster.restart(index)
 
     def all_problems(self) -> list[str]:
         """Problems of the holds, and exceptions in the logs of the gates."""
         broken = [hold.problem for hold in self.holds if hold.is_broken(self.applied)]
-        return self.problems + broken + self.testbed.logged_exceptions()
+        return self.problems + broken + self.cluster.logged_exceptions()

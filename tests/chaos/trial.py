@@ -22,10 +22,10 @@ from tests.chaos.allowances import (
     without_allowed_replays,
     without_release_delay,
 )
+from tests.chaos.cluster import BURST, RATE_PER_S, Cluster, running_cluster
 from tests.chaos.disruptor import Disruptor, Log
 from tests.chaos.faults import Fault
 from tests.chaos.schedule import GRANT, LOSSES, Disruption, DisruptionKind, schedule
-from tests.chaos.testbed import BURST, RATE_PER_S, Testbed, running_testbed
 
 SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots
@@ -51,8 +51,8 @@ async def run(
 ) -> Result:
     """Run one trial with `workers` for each gate. Raises GatekeeperError when no gate responds."""
     async with AsyncExitStack() as stack:
-        testbed = await stack.enter_async_context(
-            running_testbed(
+        cluster = await stack.enter_async_context(
+            running_cluster(
                 fault,
                 gates=gates,
                 workers=workers,
@@ -61,9 +61,9 @@ async def run(
             )
         )
         disruptions = schedule(seed, seconds=seconds, gates=gates)
-        plan = _plan(testbed, disruptions, seed=seed, seconds=seconds)
+        plan = _plan(cluster, disruptions, seed=seed, seconds=seconds)
         began_s = time.monotonic()
-        disruptor = Disruptor(testbed, now_s=lambda: time.monotonic() - began_s)
+        disruptor = Disruptor(cluster, now_s=lambda: time.monotonic() - began_s)
         disrupting = asyncio.create_task(disruptor.run(disruptions, log=log), name="disruptions")
         try:
             verdict = without_release_delay(await run_crowd(plan, on_progress=_ProgressLog(log)))
@@ -81,13 +81,13 @@ async def run(
 
 
 def _plan(
-    testbed: Testbed, disruptions: list[Disruption], *, seed: int, seconds: float
+    cluster: Cluster, disruptions: list[Disruption], *, seed: int, seconds: float
 ) -> CrowdPlan:
     visitors = max(round(RATE_PER_S * seconds * _CROWD_SHARE), 20)
     granted = GRANT * sum(each.kind is DisruptionKind.GRANTED for each in disruptions)
     losses = sum(each.kind in LOSSES for each in disruptions)
     return CrowdPlan(
-        urls=tuple(gate.url for gate in testbed.gates),
+        urls=tuple(gate.url for gate in cluster.gates),
         visitors=visitors,
         at_once=round(visitors * _AT_ONCE),
         arrivals_per_s=visitors * (1 - _AT_ONCE) / (seconds * 0.45),
@@ -101,8 +101,8 @@ def _plan(
         visit_s=2.0,
         stayers=0.0,
         away_s=max(seconds / 20, 2.0),
-        admin_url=testbed.admin_url,
-        connections=16 * len(testbed.gates),
+        admin_url=cluster.admin_url,
+        connections=16 * len(cluster.gates),
         request_timeout_s=8.0,
         give_up_s=20.0,
     )

@@ -107,9 +107,9 @@ def test_text_lists_first_violations(empty: Verdict) -> None:
     violations = tuple(Violation(1.25, number, "lost the place") for number in range(22))
     text = text_of(replace(empty, violations=violations))
 
-    assert "1.2 s  visitor 0 lost the place" in text
-    assert "visitor 19 lost" in text
-    assert "visitor 20 lost" not in text
+    assert "1.2 s  visitor 0: lost the place" in text
+    assert "visitor 19: lost" in text
+    assert "visitor 20: lost" not in text
     assert "and at least 2 more" in text
 
 

@@ -27,10 +27,8 @@ _ORIGIN_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Leng
 
 
 @dataclass(slots=True)
-class Testbed:
+class Cluster:
     """Servers and gates. The first gate is never killed as a whole: its admin listener is used."""
-
-    __test__ = False  # not a test class
 
     store: StoreServer
     events: EventsServer
@@ -90,10 +88,10 @@ class Testbed:
 
 
 @asynccontextmanager
-async def running_testbed(
+async def running_cluster(
     fault: Fault | None, *, gates: int, workers: int, speedup: float, max_active: int
-) -> AsyncIterator[Testbed]:
-    """A testbed whose gates serve, with `workers` each."""
+) -> AsyncIterator[Cluster]:
+    """A cluster whose gates serve, with `workers` each."""
     async with AsyncExitStack() as stack:
         environments = [
             stack.enter_context(environment(fault, clock_error_s=_CLOCK_ERRORS_S[index % 3]))
@@ -112,10 +110,10 @@ async def running_testbed(
             max_active=max_active,
         )
         processes = [GateProcess(toml, state=None, **each) for each in environments]
-        testbed = Testbed(store, events, processes, toml, environments)
-        stack.callback(testbed.close)
-        await asyncio.gather(*(gate.wait_until_serving() for gate in testbed.gates))
-        yield testbed
+        cluster = Cluster(store, events, processes, toml, environments)
+        stack.callback(cluster.close)
+        await asyncio.gather(*(gate.wait_until_serving() for gate in cluster.gates))
+        yield cluster
 
 
 async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
