@@ -29,7 +29,7 @@ class StartError(GatekeeperError):
 
 
 class StoreError(GatekeeperError):
-    """The store did not answer in time, or answered with an error."""
+    """The store did not respond in time, or returned an error."""
 
 
 class EventsError(GatekeeperError):

@@ -45,5 +45,5 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # Every malformed request would print a traceback here; they are answered with 400 and no more.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    # Reconnecting is its normal way; `events_lost` and `events_back` say it once.
+    # Reconnecting is its normal way; `events_unreachable` and `events_recovered` log it once.
     logging.getLogger("nats").setLevel(logging.CRITICAL)

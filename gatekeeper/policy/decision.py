@@ -1,10 +1,10 @@
 """Decides what happens to a request. No I/O and no clock: callers pass `now_s`, seconds of the
 store's clock.
 
-Rules. `decide` returns one of a closed set of values. The caller makes the store call that the value
-asks for, and `conclude` turns the store's reply into the token that the visitor goes on with. An
-unreachable store is a field of `RoomView`, not an exception. Every case without a row of its own is
-denied.
+Rules. `decide` returns one of a closed set of values. The caller makes the store call that the
+value asks for, and `conclude` turns the store's reply into the token that the visitor goes on with.
+An unreachable store is a field of `RoomView`, not an exception. Every case without a row of its own
+is denied.
 
     token      store        decision
     pass       any          Forward, unless revoked; unconfirmed and late: Poll
@@ -134,8 +134,8 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     if pass_.confirmed:
         is_unknown = pass_.issued_at_s < view.born_s
         return Forward(pass_, renew=is_unknown or age_s >= rules.pass_renewal_s)
-    # Until `confirm_timeout` the store holds the slot. Later another visitor may have it, which only
-    # the store knows; while the store is unreachable the pass itself counts.
+    # Until `confirm_timeout` the store holds the slot. Later another visitor may have it, which
+    # only the store knows; while the store is unreachable the pass itself counts.
     if age_s < rules.confirm_timeout_s or not view.store_up:
         return Forward(pass_, renew=True)
     return Poll(pass_.visitor, turn_of(pass_, view.ordering))

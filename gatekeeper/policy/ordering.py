@@ -7,7 +7,7 @@ recovery use the turn. First come, first served means that the two are equal; th
 the turn out.
 
 A strategy is an `Ordering`: a pure function from a visitor and their arrival to a turn, the same on
-every replica and for ever, so that a store that lost everything gets the queue back from the
+every replica and at any time, so that a store that lost everything gets the queue back from the
 tickets. A drawn order is one more strategy: below the start of the sale
 `turn = f(seed, visitor id)`, from the start on the arrival.
 
@@ -52,6 +52,6 @@ def is_released(turn_us: int, watermark_us: int) -> bool:
 
     A release may take only some of several visitors with one turn. The watermark then stays one
     microsecond short of that turn until the last of them is released: the turn is not released for
-    any of them, and those who were learn it from the store.
+    any of them, and the released ones learn it from the store.
     """
     return turn_us <= watermark_us

@@ -1,4 +1,4 @@
-"""A room's time spans as numbers, derived once from its configuration.
+"""A room's limits and time spans as numbers, derived once from its configuration.
 
 No I/O and no clock. The spans that only exist to absorb granularity (how rarely a token is
 renewed) are derived here and nowhere else, so that store, tokens and pages agree on them.
@@ -14,15 +14,15 @@ from gatekeeper.config.types import RoomName
 
 _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 120.0
-_SLOT_MARGIN_S = 5.0  # the store holds an unproven slot this much longer than the gate relies on
-_REFRESH_FLOOR_S = 1.0
-_SHARE_OF_PATIENCE = 0.4
+_SLOT_MARGIN_S = 5.0  # the store holds an unconfirmed slot this much longer than the gate relies on
+_POLL_INTERVAL_FLOOR_S = 1.0
+_SHARE_OF_TIMEOUT = 0.4
 _STREAM_LIFE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one room promises, in seconds, admissions per minute and people."""
+    """The rules of one room, in seconds, admissions per minute and visitors."""
 
     room: RoomName
     rate_per_minute: float
@@ -40,20 +40,20 @@ class Rules:
     # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
     ticket_renewal_s: float = field(init=False)
-    # The longest interval told to a waiting visitor: two polls fit in `heartbeat_timeout` with their
-    # jitter, so that one may be lost, and in `claim_timeout`, since one who was released learns of
-    # it by asking.
+    # The longest poll interval of a waiting visitor: two polls fit in `heartbeat_timeout` with
+    # their jitter, so that one may be lost, and in `claim_timeout`, since a released visitor learns
+    # of it by a poll.
     longest_poll_interval_s: float = field(init=False)
 
     def __post_init__(self) -> None:
-        """What every request or every poll looks at, and so is no property."""
-        within_s = min(self.heartbeat_timeout_s, self.claim_timeout_s) * _SHARE_OF_PATIENCE
+        """Spans that every request or poll reads, and so are no properties."""
+        within_s = min(self.heartbeat_timeout_s, self.claim_timeout_s) * _SHARE_OF_TIMEOUT
         for name, value_s in (
             ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
             ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.place_ttl_s / 5)),
             (
                 "longest_poll_interval_s",
-                max(_REFRESH_FLOOR_S, min(self.poll_interval_max_s, within_s)),
+                max(_POLL_INTERVAL_FLOOR_S, min(self.poll_interval_max_s, within_s)),
             ),
         ):
             object.__setattr__(self, name, value_s)
@@ -78,32 +78,32 @@ class Rules:
 
     @property
     def pass_life_s(self) -> float:
-        """From issue to expiry, so that `session_s` after the last use is always granted."""
+        """From issue to expiry: `session_idle_timeout_s` after the last use is always granted."""
         return self.session_idle_timeout_s + self.pass_renewal_s
 
     @property
     def ticket_life_s(self) -> float:
-        """From issue to expiry, so that an absence of `keep_place_s` is always forgiven, also after
-        a stream, on which no ticket is renewed."""
+        """From issue to expiry: an absence of `place_ttl_s` never costs the place, also after a
+        stream, on which no ticket is renewed."""
         return self.place_ttl_s + self.ticket_renewal_s + self.stream_life_s
 
     @property
     def stream_life_s(self) -> float:
-        """The longest that a visitor stays on one stream; 0 where there are none."""
+        """The longest time on one stream; 0 in a room without streams."""
         return _STREAM_LIFE_S if self.updates == "stream" else 0.0
 
     @property
     def unconfirmed_slot_s(self) -> float:
-        """How long the store holds the slot of a newcomer who has shown no cookie yet."""
+        """How long the store holds the slot of a newcomer that has not returned the token yet."""
         return min(self.confirm_timeout_s + _SLOT_MARGIN_S, self.pass_life_s)
 
     @property
     def revoked_for_s(self) -> float:
-        """After this long no token of a revoked visitor can be valid."""
+        """After this time every token of a revoked visitor has expired."""
         return max(self.session_absolute_timeout_s, self.ticket_life_s)
 
     @property
     def spent_for_s(self) -> float:
-        """How long a visitor whose pass expired must be remembered, so that the ticket it was
-        bought with is not honoured twice. 0 when that ticket is sure to have expired first."""
+        """How long a visitor whose pass expired is remembered, so that the ticket that claimed it
+        is not accepted twice. 0 when that ticket has always expired first."""
         return self.ticket_life_s if self.ticket_life_s > self.session_idle_timeout_s else 0.0

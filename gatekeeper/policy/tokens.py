@@ -2,19 +2,19 @@
 
 Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. A token is read or
 it is `None`: forged, expired, truncated, of another room or with another algorithm all give `None`,
-and none of them raises. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11), so
-that a ticket is never accepted as a pass. Only verified tokens are cached, keyed by their bytes, and
-a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures can
-evict valid ones.
+and none of them raises. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11),
+so that a ticket is never accepted as a pass. Only verified tokens are cached, keyed by their bytes,
+and a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures
+can evict valid ones.
 
     sub  visitor id            iat  issued, seconds       new  true: not confirmed (passes)
     aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
     arr  arrival, microseconds trn  turn, microseconds, where it differs from the arrival
 
-Every poll of a waiting visitor brings a token to verify, and every few polls renew it. A JWT library
-takes ten times as long for that as its hashing does. So the few lines of RFC 7515 that HS256 needs
-are here, and a test compares them with PyJWT. They accept one algorithm and only the headers that
-they write: no header is parsed, and nothing in one can be negotiated.
+Every poll of a waiting visitor brings a token to verify, and every few polls renew it. A JWT
+library takes ten times as long for that as its hashing does. So the few lines of RFC 7515 that
+HS256 needs are here, and a test compares them with PyJWT. They accept one algorithm and only the
+headers that they write: no header is parsed, and nothing in one can be negotiated.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class Keyring:
         return (signed + b"." + self._signer.sign(signed)).decode("ascii")
 
     def verify(self, raw: str, *, audience: str) -> tuple[str, dict[str, Any]] | None:
-        """The kind and claims of `raw`, or None when any part of it is not as this gate signs it."""
+        """The kind and claims of `raw`, or None when any part of it is not as this gate signs
+        it."""
         try:
             signed, _, signature = raw.encode("ascii").rpartition(b".")
         except UnicodeEncodeError:

@@ -125,7 +125,7 @@ class Supervisor:
             raise StartError(f"{error.public}: the one at {address}; see store.url") from error
         except StoreError:
             said = "does not answer: serving passes, and newcomers wait until it does"
-            log.warning("store_away", store=address, why=said)
+            log.warning("store_unreachable", store=address, why=said)
 
     async def _start_workers(self) -> None:
         """All at once; the first that fails stops the others."""

@@ -1,0 +1,16 @@
+"""The queue of a room that all replicas share, and what each replica knows of it.
+
+queue             a room's atomic operations as typed calls, batched per turn of the event loop
+scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each
+replica           a room on one replica: queue, view and pacer; store outages end here
+operator          a room for its operator: the state, and the controls
+view              what a replica knows: newest state, store's clock, revocations
+state             the room's state, its spelling in replies and events, its order
+pending_writes    what the store missed while it was unreachable
+batching          many callers, one call
+store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreError`
+resp_connection   one connection to the store, pipelined
+events            states, revocations and figures over core NATS
+event_signing     signatures of events
+worker_figures    what one replica counted, as an event
+"""

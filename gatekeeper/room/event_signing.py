@@ -1,9 +1,9 @@
-"""The seal on what replicas tell each other: made with the secrets that sign the tokens.
+"""Signatures of the events between replicas, made with the secrets that sign the tokens.
 
-Rules. Anyone may reach NATS; whoever knows a secret is one of us, and nobody else is listened to.
-The first secret seals, all open, so they can be rotated one replica after another. The subject is
-sealed in, so what was said of one room is believed of no other. What is heard twice does no harm:
-the newest state wins, and who was revoked stays so.
+Rules. Any client may reach NATS; only a sender that knows a secret is trusted. The first secret
+signs and all verify, so that replicas can be rotated one after another. The signature covers the
+subject, so that an event of one room is not accepted for another. A replayed event does no harm:
+the newest state wins, and a revoked visitor stays revoked.
 
     <key id> <HMAC-SHA256, base64url> <body>
 """
@@ -17,30 +17,31 @@ from collections.abc import Sequence
 
 from gatekeeper.policy.tokens import key_id
 
-_PURPOSE = b"gatekeeper events"  # a key of its own: no seal is a token's signature, nor the reverse
+_PURPOSE = b"gatekeeper events"  # a key of its own: no event's signature is that of a token
 
 
 class EventSigner:
-    """Closes and opens the bodies of events."""
+    """Signs and verifies the bodies of events."""
 
     def __init__(self, secrets_: Sequence[bytes]) -> None:
         self._keys = {
             key_id(secret).encode(): hmac.digest(secret, _PURPOSE, hashlib.sha256)
             for secret in secrets_
         }
-        self._sealing_id = key_id(secrets_[0]).encode()
+        self._signing_id = key_id(secrets_[0]).encode()
 
-    def close(self, subject: str, body: bytes) -> bytes:
-        mac = _mac(self._keys[self._sealing_id], subject, body)
-        return b" ".join((self._sealing_id, mac, body))
+    def sign(self, subject: str, body: bytes) -> bytes:
+        """The event for `body`, bound to `subject`."""
+        mac = _mac(self._keys[self._signing_id], subject, body)
+        return b" ".join((self._signing_id, mac, body))
 
-    def open(self, subject: str, data: bytes) -> bytes:
-        """The body. Raises ValueError when none of us sealed it, for this subject."""
+    def verify(self, subject: str, data: bytes) -> bytes:
+        """The body of an event; raises ValueError unless a known secret signed it for `subject`."""
         id_, _, rest = data.partition(b" ")
         mac, _, body = rest.partition(b" ")
         key = self._keys.get(id_)
         if key is None or not hmac.compare_digest(mac, _mac(key, subject, body)):
-            raise ValueError("not sealed with a secret of this gate")
+            raise ValueError("no signature by a secret of this gate")
         return body
 
 

@@ -1,11 +1,11 @@
-"""News between replicas over core NATS: absolute states and revocations, and for the operators
-of all process groups what their replicas counted.
+"""Events between replicas over core NATS: absolute states and revocations, and the figures of each
+replica for the control rooms of all process groups.
 
-Rules. At most once is enough, since the truth stays in the store and every replica's pacer asks
-it anyway: nothing is queued for a server that is away, nothing is retried, nothing blocks. A
-message that is not sealed by one of us, or larger than ours can be, is dropped. Releases differ
-while they are rolled out: a field that one does not know is left alone, one that is missing has
-its default. Times are of the store's clock. With `off` there are no events.
+Rules. At most once is enough, since the truth stays in the store and every replica's pacer reads it
+anyway: nothing is queued for an unreachable server, nothing is retried, nothing blocks. A message
+without a valid signature, or larger than the gate's own can be, is dropped. Releases differ during
+a rollout: an unknown field is ignored, a missing one has its default. Times are of the store's
+clock. With `off` there are no events.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _RECONNECT_WAIT_S = 1
 _PING_INTERVAL_S = 5
 _PUBLISH_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
-_MOST_BYTES = 32_768  # ours have 600, and 3,000 with a batch of revocations
+_MOST_BYTES = 32_768  # a state has 600, a batch of revocations 3,000
 _MOST_PENDING = 1_000
-_SAY_AGAIN_AFTER_S = 60.0  # that something was not understood: anyone can send any number of it
-_FIGURES = "gatekeeper.figures"  # no room's: theirs have three parts
+_LOG_AGAIN_AFTER_S = 60.0  # any client can send any number of malformed messages
+_FIGURES = "gatekeeper.figures"  # subjects of rooms have three parts
 
 log = structlog.get_logger()
 
 
 class Listener(Protocol):
-    """A room as the events see it."""
+    """A room that receives events."""
 
     def receive_state(self, state: RoomState, *, sent_at_s: float) -> None: ...
     def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
@@ -62,7 +62,7 @@ class Events(Protocol):
     async def publish_revoked(
         self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
     ) -> None: ...
-    async def listen_figures(self, hear: Callable[[Figures], None]) -> None: ...
+    async def listen_figures(self, receive: Callable[[Figures], None]) -> None: ...
     async def publish_figures(self, figures: Figures) -> None: ...
     async def close(self) -> None: ...
 
@@ -87,7 +87,7 @@ class NoEvents:
     ) -> None:
         pass
 
-    async def listen_figures(self, hear: Callable[[Figures], None]) -> None:
+    async def listen_figures(self, receive: Callable[[Figures], None]) -> None:
         pass
 
     async def publish_figures(self, figures: Figures) -> None:
@@ -98,10 +98,10 @@ class NoEvents:
 
 
 class NatsEvents:
-    """Core NATS by URL; connects in the background and for ever again.
+    """Core NATS by URL; connects in the background, and again whenever the connection ends.
 
-    A `file:` URL names the file with the address, which is read for each connection: a private
-    server's successor has another when some program took the port meanwhile.
+    A `file:` URL names the file with the address, which is read for each connection: a restarted
+    private server has another address if a program took its port meanwhile.
     """
 
     def __init__(
@@ -114,15 +114,15 @@ class NatsEvents:
     ) -> None:
         self._url = url
         self._replica = replica
-        self._seal = seal
+        self._signer = seal
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
-        self._hear_figures: Callable[[Figures], None] | None = None
+        self._receive_figures: Callable[[Figures], None] | None = None
         self._subscribed: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
         self._closing = self._is_up = self._has_been_up = False
-        self._said_at_s = self._said_unreachable_at_s = float("-inf")
+        self._logged_malformed_at_s = self._logged_unreachable_at_s = float("-inf")
 
     def connected(self) -> bool:
         return self._client.is_connected
@@ -134,16 +134,16 @@ class NatsEvents:
             with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
                 await self._subscribe(room)
 
-    async def listen_figures(self, hear: Callable[[Figures], None]) -> None:
-        """Hear what replicas of other process groups counted."""
-        self._hear_figures = hear
+    async def listen_figures(self, receive: Callable[[Figures], None]) -> None:
+        """Subscribe to the figures of replicas in other process groups."""
+        self._receive_figures = receive
         self.connect()
         if self.connected():
             with suppress(nats.errors.Error):
                 await self._subscribe_figures()
 
     def connect(self) -> None:
-        """Begin to connect, for one who only speaks."""
+        """Begin to connect, also without a subscription."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
 
@@ -152,19 +152,19 @@ class NatsEvents:
             self._client, self._subscribed = Client(), set()
             try:
                 await self._open()
-            except Exception as error:  # noqa: BLE001  whatever it was: for ever again
-                self._unreachable(error)
+            except Exception as error:  # noqa: BLE001  whatever failed is tried again
+                self._log_unreachable(error)
                 await self._close_client()
                 await asyncio.sleep(_RECONNECT_WAIT_S)
             else:
                 break
         self._connecting = None
-        self._up()
+        self._on_up()
 
-    def _unreachable(self, error: Exception) -> None:
+    def _log_unreachable(self, error: Exception) -> None:
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._said_unreachable_at_s >= _SAY_AGAIN_AFTER_S:
-            self._said_unreachable_at_s = now_s
+        if now_s - self._logged_unreachable_at_s >= _LOG_AGAIN_AFTER_S:
+            self._logged_unreachable_at_s = now_s
             log.warning("events_unreachable", error=str(error) or type(error).__name__)
 
     async def _open(self) -> None:
@@ -188,25 +188,27 @@ class NatsEvents:
         )
         for room in tuple(self._listeners):
             await self._subscribe(room)
-        if self._hear_figures is not None:
+        if self._receive_figures is not None:
             await self._subscribe_figures()
 
     async def _subscribe(self, room: RoomName) -> None:
         if room in self._subscribed:
             return
         self._subscribed.add(room)
-        for subject, hear in (("state", self._on_state), ("revoked", self._on_revoked)):
-            await self._hear(f"gatekeeper.{room}.{subject}", hear)
+        for subject, receive in (("state", self._on_state), ("revoked", self._on_revoked)):
+            await self._subscribe_to(f"gatekeeper.{room}.{subject}", receive)
 
     async def _subscribe_figures(self) -> None:
         if _FIGURES not in self._subscribed:
             self._subscribed.add(_FIGURES)
-            await self._hear(_FIGURES, self._on_figures)
+            await self._subscribe_to(_FIGURES, self._on_figures)
 
-    async def _hear(self, subject: str, hear: Callable[[Msg], Coroutine[Any, Any, None]]) -> None:
+    async def _subscribe_to(
+        self, subject: str, receive: Callable[[Msg], Coroutine[Any, Any, None]]
+    ) -> None:
         await self._client.subscribe(
             subject,
-            cb=hear,
+            cb=receive,
             pending_msgs_limit=_MOST_PENDING,
             pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
         )
@@ -229,67 +231,67 @@ class NatsEvents:
             return
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
-                await self._client.publish(subject, self._seal.close(subject, body))
+                await self._client.publish(subject, self._signer.sign(subject, body))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("event_not_published", subject=subject, error=str(error))
 
     async def _on_state(self, message: Msg) -> None:
         try:
-            state, more = parse_json(self._opened(message))
+            state, more = parse_json(self._verified(message))
             sent_at_s = _time(more.get("sent_at"))
         except (ValueError, TypeError, RecursionError) as error:
-            self._not_understood(message, error)
+            self._drop(message, error)
             return
         self._listeners[_room_of(message.subject)].receive_state(state, sent_at_s=sent_at_s)
 
     async def _on_revoked(self, message: Msg) -> None:
         try:
-            visitors, count = _parse_revoked(self._opened(message))
+            visitors, count = _parse_revoked(self._verified(message))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            self._not_understood(message, error)
+            self._drop(message, error)
             return
         self._listeners[_room_of(message.subject)].receive_revoked(visitors, count=count)
 
     async def _on_figures(self, message: Msg) -> None:
         try:
-            figures = parse_figures(self._opened(message))
+            figures = parse_figures(self._verified(message))
         except (ValueError, TypeError, RecursionError) as error:
-            self._not_understood(message, error)
+            self._drop(message, error)
             return
-        if self._hear_figures is not None:
-            self._hear_figures(figures)
+        if self._receive_figures is not None:
+            self._receive_figures(figures)
 
-    def _opened(self, message: Msg) -> bytes:
+    def _verified(self, message: Msg) -> bytes:
         if len(message.data) > _MOST_BYTES:
-            raise ValueError(f"{len(message.data)} bytes are too many")
-        return self._seal.open(message.subject, message.data)
+            raise ValueError(f"expected at most {_MOST_BYTES} bytes, got {len(message.data)}")
+        return self._signer.verify(message.subject, message.data)
 
-    def _not_understood(self, message: Msg, error: Exception) -> None:
+    def _drop(self, message: Msg, error: Exception) -> None:
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._said_at_s >= _SAY_AGAIN_AFTER_S:
-            self._said_at_s = now_s
-            log.warning("event_not_understood", subject=message.subject, error=str(error))
+        if now_s - self._logged_malformed_at_s >= _LOG_AGAIN_AFTER_S:
+            self._logged_malformed_at_s = now_s
+            log.warning("event_rejected", subject=message.subject, error=str(error))
 
     async def _on_error(self, error: Exception) -> None:
         log.debug("events_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         if self._is_up and not self._closing:
-            log.warning("events_lost")
+            log.warning("events_unreachable")
         self._is_up = False
 
     async def _on_reconnected(self) -> None:
-        self._up()
+        self._on_up()
 
-    def _up(self) -> None:
+    def _on_up(self) -> None:
         if self._has_been_up:
-            log.info("events_back")
+            log.info("events_recovered")
         self._is_up = self._has_been_up = True
         self._on_reconnect()
 
     async def _on_closed(self) -> None:
-        """Given up by the client: the server said that it will not have us, or may come again
-        elsewhere. Ask again later."""
+        """The client has given up: the server refused it, or may return at another address. Connect
+        again later."""
         if not self._closing:
             self.connect()
 
@@ -297,7 +299,7 @@ class NatsEvents:
         self._closing = True
         if self._connecting is not None:
             self._connecting.cancel()
-            # Not for ever: its own wait_for (until Python 3.12) may swallow the cancellation.
+            # Bounded: its own wait_for (until Python 3.12) may swallow the cancellation.
             await asyncio.wait({self._connecting}, timeout=_CLOSE_TIMEOUT_S)
         await self._close_client()
 

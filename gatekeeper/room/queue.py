@@ -1,10 +1,10 @@
 """The queue of one room: its atomic operations as typed calls.
 
-Rules. Every operation is one script, so it happens wholly or not at all, on the store's clock.
-arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's
-state, which goes to `on_state`, and every call says what this replica knows: a store that is empty
-or knows less does nothing until it was joined (what this replica knows is written back, then
-`on_loss` hears of it) and is called again. Everything raises `StoreError` and nothing else.
+Rules. Every operation is one script, so that it happens wholly or not at all, on the store's clock.
+arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's state,
+which goes to `on_state`. Every call carries what this replica knows: a store that is empty or older
+does nothing until it is joined (what this replica knows is written back, then `on_loss` is called)
+and called again. Every operation raises `StoreError` and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gatekeeper.room.store import Reply, Script, Store, load_script, room_keys
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
-_MOST_TRIES = 4  # of a call that finds a store which forgot
+_MOST_TRIES = 4  # of a call that finds an empty or older store
 
 _ARRIVE = load_script("arrive")
 _POLL = load_script("poll")
@@ -37,12 +37,12 @@ _JOIN = load_script("join")
 
 
 class PollRequest(NamedTuple):
-    """One visitor's poll: the arrival by their token, and whether that token is a pass.
+    """One visitor's poll: the turn by their token, and whether that token is a pass.
 
-    `by_proxy`: a replica speaks for one it stamped while the store was away. That gives the place
-    of the stamp and claims nothing, for the visitor may never come back. `connected`: it speaks for
-    one who is on a stream. That keeps the place, and leaves the claim to the visitor, who must get
-    the pass.
+    `by_proxy`: a replica polls for a visitor that it stamped while the store was unreachable. That
+    gives the place of the stamp and claims nothing, for the visitor may never return. `connected`:
+    it polls for a visitor on a stream. That keeps the place and leaves the claim to the visitor's
+    own request, which must receive the pass.
     """
 
     visitor: VisitorId
@@ -53,7 +53,7 @@ class PollRequest(NamedTuple):
 
     @property
     def letter(self) -> str:
-        """The script's word for it."""
+        """The kind of poll, as the script reads it."""
         if self.by_proxy:
             return "s"
         if self.connected:
@@ -91,7 +91,7 @@ class Queue:
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
     async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition:
-        """A newcomer: a slot if one is due and nobody waits, else the last place."""
+        """A newcomer: a slot if one is due and the queue is empty, else the last place."""
         return await self._arrivals.submit(visitor)
 
     async def poll(self, request: PollRequest) -> Standing:
@@ -99,12 +99,12 @@ class Queue:
         return await self._polls.submit(request)
 
     async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
-        """Their slot lasts until then; False when they were revoked."""
+        """Their slot lasts until then; False: they were revoked."""
         return await self._touches.submit((visitor, until_us))
 
     async def advance(self) -> tuple[RoomState, int]:
-        """Sweep, release what is due, and say how many were released. `on_backlog` hears when
-        more is due than one call may do without holding up the store."""
+        """Sweep, release what is due, and return how many were released. `on_backlog` is called
+        when more is due than one call may do without holding up the store."""
         rules = self._rules
         state, rest = await self._run(
             _ADVANCE,
@@ -124,9 +124,9 @@ class Queue:
     async def leave(
         self, visitors: Sequence[VisitorId], *, with_tickets: bool = False
     ) -> tuple[RoomState, list[Left]]:
-        """Give back places and slots; their tokens are honoured no more.
+        """Give back places and slots; from now on the visitors' tokens are void.
 
-        `with_tickets`: that is what they came with, so those who hold no slot hold no pass.
+        `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
         """
         rules = self._rules
         ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
@@ -145,16 +145,16 @@ class Queue:
         return await self._control("mode", mode.value)
 
     async def set_message(self, message: str) -> RoomState:
-        """What the operator tells all who wait, as `parse_message` returned it; "" is nothing."""
+        """The line to all waiting visitors, as `parse_message` returned it; "" is none."""
         return await self._control("message", message)
 
     async def look(self) -> RoomState:
-        """The state as it is now, changing nothing."""
+        """The state as it is now; changes nothing."""
         return await self._control("look", "")
 
     async def revoked(self, *, since_us: float = 0) -> dict[VisitorId, float]:
-        """Those whose tokens are not honoured, and until when, microseconds: all, or those revoked
-        since the one with that score. In portions, so that no call holds up the store."""
+        """Revoked visitors and until when, microseconds: all, or those from that score on. Read in
+        portions, so that no call holds up the store."""
         found: dict[VisitorId, float] = {}
         most = _LISTED_PER_CALL
         while True:
@@ -164,11 +164,11 @@ class Queue:
                 return found
             last_us = max(portion.values())
             if last_us == since_us:
-                most *= 2  # all of one moment
+                most *= 2  # more than a portion have one score
             since_us = last_us
 
     async def join(self, *, starting: bool = False) -> RoomState:
-        """Make the room in an empty store, and write back what only this replica still knows."""
+        """Create the room in an empty store, or write back what only this replica still knows."""
         return await self._join(self._newest_known(), starting=starting)
 
     async def _join(self, known: RoomState | None, *, starting: bool = False) -> RoomState:
@@ -230,12 +230,12 @@ class Queue:
             _us(self._recovery_window_s(self._newest_known())),
             str(rules.burst),
             str(rules.max_active),
-            "".join([asking.letter for asking in batch]),
-            "".join([f"{asking.turn_us:016d}" for asking in batch]),
-            *[asking.visitor for asking in batch],
+            "".join([request.letter for request in batch]),
+            "".join([f"{request.turn_us:016d}" for request in batch]),
+            *[request.visitor for request in batch],
         )
         return [
-            _standing(answer, asking.turn_us) for answer, asking in zip(rest, batch, strict=True)
+            _standing(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
         ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int]]) -> list[bool]:
@@ -245,8 +245,8 @@ class Queue:
         _, rest = await self._run(_TOUCH, *arguments)
         return [code == b"1" for code in rest]
 
-    async def _control(self, word: str, value: str) -> RoomState:
-        state, _ = await self._run(_CONTROL, str(self._rules.burst), word, value)
+    async def _control(self, setting: str, value: str) -> RoomState:
+        state, _ = await self._run(_CONTROL, str(self._rules.burst), setting, value)
         return state
 
     async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, Reply]:
@@ -257,16 +257,16 @@ class Queue:
                 state, rest = self._parsed(reply)
                 self._on_state(state)
                 return state, rest
-            if self._newest_known() is known:  # else another call has written it back meanwhile
+            if self._newest_known() is known:  # else another call has already written it back
                 await self._join(known)
                 self._on_loss()
-        raise StoreError("the store forgets again and again")
+        raise StoreError("the store loses its state again and again")
 
     def _parsed(self, reply: Reply) -> tuple[RoomState, Reply]:
         try:
             return parse_reply(reply)
         except ValueError as error:
-            raise StoreError("the store gave an answer that is not ours") from error
+            raise StoreError("unexpected reply from the store") from error
 
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
@@ -274,8 +274,8 @@ class Queue:
         return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
 
 
-def _standing(answer: bytes | int, turn_us: int) -> Standing:
-    match answer:
+def _standing(reply: bytes | int, turn_us: int) -> Standing:
+    match reply:
         case b"in":
             return SlotGrant(turn_us, confirmed=True)
         case b"void":
@@ -283,11 +283,11 @@ def _standing(answer: bytes | int, turn_us: int) -> Standing:
         case int(ahead):
             return QueuePosition(turn_us, ahead)
         case _:
-            raise StoreError("the store gave an answer that is not ours")
+            raise StoreError("unexpected reply from the store")
 
 
 def _known(state: RoomState | None) -> tuple[str, str]:
-    """What every call begins with, for a store that forgot to notice it before it acts."""
+    """The first arguments of every call, by which a store that lost data notices it."""
     return ("0", "0") if state is None else (str(state.epoch), str(state.version))
 
 
@@ -296,5 +296,5 @@ def _us(seconds: float) -> str:
 
 
 def _rate(per_minute: float) -> str:
-    """As both Luas read it back exactly, and the same for the same rate."""
+    """The spelling that both Luas read back exactly; one for each rate."""
     return format(per_minute, ".12g")

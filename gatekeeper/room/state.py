@@ -1,6 +1,6 @@
-"""The state of a room as all replicas share it, and how it is read and compared.
+"""The state of a room as all replicas share it: its fields, its parsing and its order.
 
-Rules. A state is absolute, never a difference, so one lost message costs nothing. `epoch` (when
+Rules. A state is absolute, never a difference, so that a lost message costs nothing. `epoch` (when
 this store was born, in microseconds of its clock) and `version` order states: the newest wins.
 """
 
@@ -20,10 +20,11 @@ _TEXTS = ("mode", "message")
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """Everything a replica knows of a room. Times and arrivals in microseconds of the store.
+    """Everything a replica knows of a room. Times and turns are microseconds of the store's clock.
 
-    `message` is what the operator tells all who wait, one line; "" is nothing. `expected` are those
-    of the active who have yet to show their token: released, or let through on arrival just now.
+    `message` is the operator's line to all waiting visitors; "" is none. `expected` counts the
+    active visitors that have yet to return a token: released, or admitted on arrival just now.
+    `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
     epoch: int
@@ -67,13 +68,10 @@ class RoomState:
 
 
 def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | int]]:
-    """The state that every script's reply begins with, and what follows it.
-
-    Raises ValueError when the reply is not one of ours.
-    """
+    """The state at the start of a script's reply, and what follows it; raises ValueError."""
     head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
     if len(head) < _FIELDS_IN_REPLY:
-        raise ValueError("the store's answer is not ours")
+        raise ValueError("expected the state of a room")
     epoch, version, mode, rate, message, *counts = head
     state = RoomState(
         int(epoch), int(version), _mode(mode), float(rate), message.decode(), *map(int, counts)
@@ -82,14 +80,14 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
 
 
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
-    """A state as another replica published it, and what else the message carries.
+    """A state as another replica published it, and the other fields of the message.
 
-    Raises ValueError when it is not one. Unknown fields are left to a newer release, and one
-    before this knows of no message and expects nobody.
+    Raises ValueError. Fields of a newer release are returned unread; an older release sends neither
+    `message` nor `expected`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
-        raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
+        raise ValueError("expected an object")  # noqa: TRY004  one error for every malformed message
     try:
         raw.setdefault("message", "")
         raw.setdefault("expected", 0)
@@ -112,4 +110,4 @@ def _mode(raw: bytes) -> Mode:
     try:
         return Mode(raw.decode())
     except ValueError:
-        return Mode.HOLD  # a word nobody knows lets nobody in
+        return Mode.HOLD  # an unknown mode admits no visitor

@@ -1,10 +1,10 @@
-"""The connection to the store and the running of scripts on it.
+"""The connection to the store, and the running of scripts on it.
 
-Rules. One connection for all: calls are pipelined as they come, so those of one turn of the event
-loop leave together; it is opened anew when needed. Every call has a time-out and is tried once,
-since a call that timed out may have run. One boundary translates errors: out come replies or
-`StoreError`. Scripts go by EVALSHA, with EVAL when the server does not have them (a restart, a
-fail-over); never in MULTI, and with every key in KEYS, as DragonflyDB demands.
+Rules. One connection for all rooms: calls are pipelined as they come, so that those of one turn of
+the event loop are sent together. It is opened again when needed. Every call has a timeout and is
+sent once, since a call that timed out may have run. One boundary translates errors: callers get
+replies or `StoreError`. Scripts run by EVALSHA, and by EVAL when the server does not have them (a
+restart, a fail-over); never in MULTI, and with every key in KEYS, as DragonflyDB demands.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from gatekeeper.room.resp_connection import Address, Wire
 
 Reply = list[bytes | int]
 
-_FOR_NOW = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
-# A primary that was demoted keeps its connections, and its address may lead to another by now.
+_TEMPORARY = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
+# A demoted primary keeps its connections, and its name may resolve to another server by now.
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
-# uvloop answers a write to a connection that was just reset with RuntimeError.
+# uvloop raises RuntimeError for a write to a connection that was just reset.
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 
 
 class StoreFull(StoreError):
-    """The store is at `maxmemory`: it answers, removes, and takes nothing more."""
+    """The store is at `maxmemory`: it replies and removes, and refuses every other write."""
 
 
 class StoreRefused(StoreError):
-    """It answers, and not as a store would that will have us: a password, another program."""
+    """The server replies and does not serve this gate: a wrong password, another program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One atomic operation: its name, its whole text and that text's SHA-1."""
+    """One atomic operation: its name, its whole text and the SHA-1 of the text."""
 
     name: str
     text: str
@@ -58,7 +58,7 @@ def load_script(name: str) -> Script:
 
 
 def room_keys(room: RoomName) -> list[str]:
-    """The keys of a room in the order of `_room.lua`, all of one hash tag, hence of one slot."""
+    """The keys of a room in the order of `_room.lua`: one hash tag, and so one slot."""
     names = ("queue", "deadlines", "active", "revoked", "spent", "replicas", "state")
     return [f"gk:{{{room}}}:{name}" for name in names]
 
@@ -71,11 +71,11 @@ class Store(Protocol):
         ...
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
-        """Of a ZSET the first `most` members with at least that score; raises StoreError."""
+        """The first `most` members of a ZSET with at least that score; raises StoreError."""
         ...
 
     async def ping(self) -> None:
-        """Raises StoreError unless the store answers."""
+        """Raises StoreError unless the store replies."""
         ...
 
     async def close(self) -> None: ...
@@ -121,15 +121,15 @@ class RedisStore:
         try:
             await self._call("PING")
         except hiredis.HiredisError as error:
-            if str(error).startswith(_FOR_NOW):
+            if str(error).startswith(_TEMPORARY):
                 raise StoreError("the store is not ready yet") from error
             raise StoreRefused(f"the store refuses: {error}") from error
         except _FAILURES as error:
-            raise StoreError("the store does not answer") from error
+            raise StoreError("the store does not respond") from error
 
     async def close(self) -> None:
         if self._wire is not None:
-            self._wire.break_off()
+            self._wire.abort()
 
     async def _call(self, *command: str) -> Any:
         wire = None
@@ -138,12 +138,12 @@ class RedisStore:
                 wire = await self._opened()
                 return await wire.call(*command)
         except TimeoutError:
-            if wire is not None:  # what was sent may still run, and its reply is nobody's now
-                wire.break_off()
+            if wire is not None:  # the command may still run, and no caller waits for its reply
+                wire.abort()
             raise
         except hiredis.ReplyError as error:
             if wire is not None and str(error).startswith(_ELSEWHERE):
-                wire.break_off()
+                wire.abort()
             raise
 
     async def _opened(self) -> Wire:
@@ -157,12 +157,13 @@ class RedisStore:
 
 def _listed(reply: Any) -> list[Any]:
     if not isinstance(reply, list):
-        raise StoreError("the store gave an answer that is not ours")
+        raise StoreError("unexpected reply from the store")
     return reply
 
 
 def _translated(error: Exception, operation: str) -> StoreError:
-    # Before the first write of a script the server says OOM, inside it quotes its own error.
+    # At its first write the server refuses the script; inside the script its error quotes this
+    # text.
     if "OOM command not allowed" in str(error):
         return StoreFull("the store is full")
-    return StoreError(f"the store did not answer {operation!r}")
+    return StoreError(f"the store did not respond to {operation!r}")

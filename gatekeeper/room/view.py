@@ -1,12 +1,12 @@
-"""What this replica knows of one room: the newest state, whether the store answers, who is
-revoked, and the store's clock.
+"""What this replica knows of one room: the newest state, whether the store is up, the revoked
+visitors, and the store's clock.
 
-Rules. The store's own word is kept apart from hearsay: what another replica published counts for
-decisions until the store is next asked, is never written back to a store, and of another epoch it
-is not believed at all. Both only get newer, and the watermark only rises. Time is the store's: its
-word plus what a monotonic clock measured since, so a replica whose own clock is wrong agrees with
-all others. One that starts while the store is away believes the others, their time too; with
-nobody to hear it has only this machine's clock.
+Rules. States from the store and states from other replicas are kept apart. One that another replica
+published counts for decisions until the next reply of the store, and is never written back to a
+store; one of another epoch is ignored. Both only get newer, and the watermark only rises. Time is
+the store's: its last time plus what a monotonic clock measured since, so that a replica whose own
+clock is wrong agrees with the others. A replica that starts while the store is unreachable accepts
+the states of the others, and their time; without any it has only the clock of this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
-_LATEST_S = 5.0  # no answer is that late
+_LATEST_S = 5.0  # no reply is that late
 
 NO_STORE_YET = RoomView(phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False)
 
@@ -38,31 +38,30 @@ class ReplicaView:
     ) -> None:
         self._monotonic_s = monotonic_s
         self._offset_s = wall_s() - monotonic_s()
-        self._heard_at_s = monotonic_s()
+        self._read_at_s = monotonic_s()
         self._born_s = 0.0
         self._revoked: dict[VisitorId, float] = {}
-        self.state: RoomState | None = None  # the newest, whoever said it
-        self.store_state: RoomState | None = None  # the newest that the store itself said
+        self.state: RoomState | None = None  # the newest, from the store or a replica
+        self.store_state: RoomState | None = None  # the newest from the store itself
         self.store_up = False
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
-        self.on_change: Callable[[], None] = lambda: (
-            None
-        )  # of what decides; it does little, at once
+        # Called at each change of `decisive`; must return quickly.
+        self.on_change: Callable[[], None] = lambda: None
 
     def now_s(self) -> float:
         """The store's clock as best known, seconds since the epoch."""
         return self._monotonic_s() + self._offset_s
 
     def update_from_store(self, state: RoomState) -> None:
-        """A state from the store itself, just now."""
+        """A state that the store has just returned."""
         self._set_clock(state.now_us / 1_000_000, is_first=self.store_state is None)
         if self.store_state is not None and state.watermark_us < self.store_state.watermark_us:
-            # A store that forgot: its other news counts, its watermark does not.
+            # A store that lost data: its watermark is ignored, the rest of its state counts.
             state = replace(state, watermark_us=self.store_state.watermark_us)
         if self.store_state is not None and state.epoch != self.store_state.epoch:
-            # Not in the future, where the epoch of a clock that was set back may be.
+            # An epoch of a clock that was set back may be in the future.
             self._born_s = min(state.epoch / 1_000_000, self.now_s())
         if state.newer_than(self.store_state):
             self.store_state = state
@@ -71,20 +70,20 @@ class ReplicaView:
         self._decide_with(self.state)
 
     def _set_clock(self, store_s: float, *, is_first: bool) -> None:
-        """Believe the answer that was least late: each is as old as its way here, none is early.
+        """Follow the reply with the least delay: each is as old as its trip, none is early.
 
-        What is believed gives way at the rate at which clocks may drift apart, and at once to a
-        clock that was set back.
+        The offset yields at the rate at which clocks may drift apart, and at once to a clock that
+        was set back.
         """
-        heard_at_s = self._monotonic_s()
-        offset_s = store_s - heard_at_s
-        kept_s = self._offset_s - (heard_at_s - self._heard_at_s) * _DRIFT
+        read_at_s = self._monotonic_s()
+        offset_s = store_s - read_at_s
+        kept_s = self._offset_s - (read_at_s - self._read_at_s) * _DRIFT
         if is_first or not offset_s < kept_s < offset_s + _LATEST_S:
             kept_s = offset_s
-        self._offset_s, self._heard_at_s = kept_s, heard_at_s
+        self._offset_s, self._read_at_s = kept_s, read_at_s
 
     def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
-        """A state that another replica published. False: not believed, the store must be asked."""
+        """A state that another replica published. False: of another epoch, so ask the store."""
         if self.store_state is None:
             self._set_clock(sent_at_s, is_first=self.state is None)
         elif state.epoch != self.store_state.epoch:
@@ -96,7 +95,7 @@ class ReplicaView:
         return True
 
     def settle(self, held: RoomState | None) -> None:
-        """The store has answered since `held` was heard: what it did not confirm was never so."""
+        """The store has replied since `held` was received: what it did not confirm is dropped."""
         if self.state is held and self.state is not self.store_state:
             self.state = self.store_state
             self._decide_with(self.state)
@@ -117,7 +116,7 @@ class ReplicaView:
             self.decisive = decisive
             self.on_change()
 
-    # Revocations: a set that all replicas grow alike, counted so that a lost message is noticed.
+    # Revocations: the same set on all replicas, counted so that a lost message is noticed.
 
     def revoke(self, visitors: Iterable[VisitorId], *, until_s: float, count: int) -> None:
         """`visitors` were revoked, which makes `count` revocations in all."""
@@ -127,7 +126,7 @@ class ReplicaView:
             self.revocations_known = max(self.revocations_known, count)
 
     def revoke_as_listed(self, scores_us: Mapping[VisitorId, float], *, count: int) -> int:
-        """What the store lists, as it stood when `count` were counted or later; what we know stays.
+        """Adds the store's list, read when there were `count` revocations or later.
 
         Returns how many of them are later than what was read before.
         """
@@ -139,12 +138,12 @@ class ReplicaView:
         return sum(us > through_us for us in scores_us.values())
 
     def revoked(self) -> Mapping[VisitorId, float]:
-        """Visitor to the second after which no token of theirs can be valid."""
+        """Visitor to the second after which no token of theirs is valid."""
         return self._revoked
 
     def forget_expired(self) -> None:
-        """Oldest first, up to the first that still counts, since a look at all of them at every
-        beat would cost more than the beat. Who was revoked out of order is forgotten later."""
+        """Oldest first, up to the first that still counts: looking at all of them at every tick
+        would cost more than the tick. A revocation out of order is forgotten later."""
         now_s = self.now_s()
         while self._revoked:
             visitor, until_s = next(iter(self._revoked.items()))

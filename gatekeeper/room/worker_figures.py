@@ -1,8 +1,8 @@
-"""What one replica counted, as process groups tell each other for the control room.
+"""What one replica counted, as process groups publish it for the control room.
 
-Rules. Absolute since the replica began, so a lost message costs nothing and a rate is the
-difference of any two. Nothing is decided by them. `heartbeat_s` is of the replica's own clock and is
-only compared with itself: whether it still moves.
+Rules. Counts are absolute since the replica's start, so that a lost message costs nothing and a
+rate is the difference of any two. No decision depends on them. `heartbeat_s` is the replica's own
+clock and only compared with itself: whether it still moves.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Buckets = tuple[int, ...]  # not cumulative
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Requests of one room since the start, and what became of them."""
+    """Requests of one room since the start, by outcome."""
 
     forwarded: int = 0
     waiting: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
-    origin: Buckets = ()  # its answers, by bucket of time
-    waits: Buckets = ()  # admissions, by bucket of what they waited
+    origin: Buckets = ()  # its responses, by bucket of time
+    waits: Buckets = ()  # admissions, by bucket of the wait
 
 
 _NOTHING = Served()
@@ -35,7 +35,8 @@ _NOTHING = Served()
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Since the start, but for what is open and up now. The room "" is what falls in none."""
+    """Since the start, except for what is open and up now. Requests outside any room have room
+    ""."""
 
     replica: str
     heartbeat_s: float
@@ -43,10 +44,10 @@ class Figures:
     rooms: Mapping[str, Served]
     store_up: bool
     events_up: bool
-    ended: bool = False  # its last word
+    ended: bool = False  # the replica has stopped
 
     def served(self, room: str | None = None) -> Served:
-        """Of one room, or of all together."""
+        """The counts of one room, or of all together."""
         if room is not None:
             return self.rooms.get(room, _NOTHING)
         every = self.rooms.values()
@@ -68,7 +69,7 @@ class Figures:
 
 
 def added(rows: Iterable[Buckets]) -> Buckets:
-    """Bucket by bucket; a row that is shorter has nothing in the rest."""
+    """The sum, bucket by bucket; a shorter row has 0 in the rest."""
     total: list[int] = []
     for row in rows:
         total += [0] * (len(row) - len(total))
@@ -78,7 +79,7 @@ def added(rows: Iterable[Buckets]) -> Buckets:
 
 
 def parse_figures(data: bytes) -> Figures:
-    """Raises ValueError when it is none of ours. Unknown fields are left to a newer release."""
+    """Figures as another replica published them; raises ValueError. Unknown fields are ignored."""
     raw = json.loads(data)
     try:
         name = _table(raw)["replica"]

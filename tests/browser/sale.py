@@ -39,7 +39,7 @@ class Room:
 
     async def status(self) -> RoomState:
         if self.away:
-            raise StoreError("the store does not answer")
+            raise StoreError("the store does not respond")
         return self.state
 
 

@@ -550,10 +550,12 @@ async def test_what_the_gate_refuses_is_told(control: Control, visit: Visit) -> 
     room.state = replace(room.state, mode=Mode.AUTO)
 
     async def refuse(route: Route) -> None:
-        await route.fulfill(status=503, json={"error": "the store did not answer 'control'"})
+        await route.fulfill(status=503, json={"error": "the store did not respond to 'control'"})
 
     await page.route("**/admin/mode?*", refuse)
     await page.get_by_role("button", name="Hold", exact=True).first.click()
     await page.get_by_role("button", name="Hold the line").click()
-    await expect(page.locator(".outcome.error")).to_have_text("the store did not answer 'control'")
+    await expect(page.locator(".outcome.error")).to_have_text(
+        "the store did not respond to 'control'"
+    )
     assert room.rules.room == SALE

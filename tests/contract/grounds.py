@@ -65,7 +65,7 @@ class EmulatedStore:
         try:
             reply = self._rules.eval(script.text, list(keys), list(args))
         except ScriptError as error:
-            raise StoreError(f"the store did not answer {script.name!r}") from error
+            raise StoreError(f"the store did not respond to {script.name!r}") from error
         assert isinstance(reply, list)
         assert all(type(part) in {str, int} for part in reply), reply
         return [part if isinstance(part, int) else str(part).encode() for part in reply]

@@ -10,7 +10,8 @@
 --       7 state     HASH
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
---       this store (0 0: none). They are removed here; the scripts count their arguments after them.
+--       this store (0 0: none). They are removed here; the scripts count their arguments after
+--       them.
 --
 -- A visitor is in at most one of queue, active, spent and revoked. A queue entry without a deadline
 -- counts as one whose deadline has passed. An active visitor with a deadline, whatever its value,

@@ -5,8 +5,8 @@
 --       replica asks for a visitor it stamped: the place of the ticket, and no claim) or 'c' (a
 --       replica asks for a visitor who is connected to it: a heartbeat, and no claim)
 --       7 the turn of each by the token, in 16 digits each, since it is rarely read   8… visitors
--- Reply the state, then for each visitor the number of visitors ahead of one who waits, 'in' for
---       one who is admitted, 'void' (left, revoked, ticket spent); 'behind' when the store is older
+-- Reply the state, then for each visitor the number of visitors ahead while waiting, 'in' when
+--       admitted, 'void' (left, revoked, ticket spent); 'behind' when the store is older
 --       than what the caller knows.
 --
 -- Guarantee. A visitor who polls is not swept for `heartbeat_timeout`. A released visitor holds the

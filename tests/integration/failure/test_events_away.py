@@ -36,8 +36,8 @@ LOSSES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
 
 
 class SealOfAnotherRoom(EventSigner):
-    def close(self, subject: str, body: bytes) -> bytes:
-        return super().close(f"another.{subject}", body)
+    def sign(self, subject: str, body: bytes) -> bytes:
+        return super().sign(f"another.{subject}", body)
 
 
 @pytest.fixture
@@ -396,7 +396,7 @@ async def publish(
     subject = f"gatekeeper.{room}.{subject}"
     try:
         for body in bodies:
-            await client.publish(subject, seal.close(subject, body) if seal else body)
+            await client.publish(subject, seal.sign(subject, body) if seal else body)
         await client.flush(timeout=5)
     finally:
         await client.close()

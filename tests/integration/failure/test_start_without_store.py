@@ -137,7 +137,7 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
         await asyncio.to_thread(private_store.pause)
         with GateProcess(toml) as gate:
             await gate.wait_until_serving()
-            assert any(line["event"] == "store_away" for line in gate.logs())
+            assert any(line["event"] == "store_unreachable" for line in gate.logs())
             async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:
                 for name, value in cookies.items():
                     admitted.set_cookie(name, value)
@@ -148,7 +148,7 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
                 unready = await Visitor(gate.admin_url).request("GET", "/readyz")
                 assert (unready.status, unready.json["problems"]) == (
                     503,
-                    ["the store does not answer"],
+                    ["the store does not respond"],
                 )
                 await asyncio.to_thread(private_store.resume)
                 await new.wait_until_admitted()

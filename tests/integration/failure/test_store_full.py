@@ -142,5 +142,5 @@ async def test_a_full_store_is_said_once_and_a_page_is_served_all_the_same(
     await asyncio.sleep(1)
     said = capsys.readouterr().out
     assert said.count("store_full") == 1
-    assert "store_lost" not in said
+    assert "store_unreachable" not in said
     assert "failed" not in said

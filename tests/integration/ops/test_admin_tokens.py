@@ -142,7 +142,7 @@ async def test_what_the_store_did_not_take_is_kept_as_failed(
         assert answer.status == 503
         [entry] = await entries(operator)
         assert (entry["what"], entry["to"], entry["outcome"]) == ("mode", "hold", "failed")
-        assert "did not answer" in entry["note"]
+        assert "did not respond" in entry["note"]
 
 
 TOKENS = """

@@ -165,7 +165,7 @@ async def test_health_and_readiness_are_told_apart() -> None:
             with paused(store):
                 unready = await operator.request("GET", "/readyz")
                 assert unready.status == 503
-                assert unready.json["problems"] == ["the store does not answer"]
+                assert unready.json["problems"] == ["the store does not respond"]
                 assert (await operator.request("GET", "/healthz")).status == 200
             ready = await operator.request("GET", "/readyz")
             assert ready.status == 200
