@@ -1,7 +1,7 @@
-"""What the operator may do to a room, each of it kept in the audit log.
+"""The operator's changes to a room. Each is recorded in the audit log.
 
-Rules. A bad value is 400 with `{"error": …}` and changes nothing. What the store did not take is
-an entry too, as failed.
+Rules. An invalid value is 400 with `{"error": …}` and changes nothing. A change that the store did
+not accept is recorded as failed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from gatekeeper.admin.audit import AuditLog, Outcome, Value
-from gatekeeper.admin.auth import AdminAuth, person_of
+from gatekeeper.admin.auth import AdminAuth, principal_of
 from gatekeeper.admin.rooms import Rooms, room_json
+from gatekeeper.config.problems import shown
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import BadRequest, StoreError
 from gatekeeper.policy.phase import Mode
@@ -23,15 +24,16 @@ from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
-_MOST_GRANTED_AT_ONCE = 1_000_000
+_MAX_GRANT = 1_000_000
 _DIGITS = re.compile(r"[0-9]{1,9}")
+_MODES = "auto, hold, open or ended"
 
 Parsed = TypeVar("Parsed")
 
 
 @dataclass(slots=True)
 class _Action:
-    """What is about to be done, for the audit log; filled in as it becomes known."""
+    """A change in progress, for the audit log; its fields are filled in as they become known."""
 
     what: str
     room: str
@@ -46,7 +48,7 @@ class AdminActions:
     def __init__(self, rooms: Rooms, *, audit: AuditLog, guard: AdminAuth) -> None:
         self._rooms = rooms
         self._audit = audit
-        self._guard = guard
+        self._auth = guard
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -58,11 +60,11 @@ class AdminActions:
         ]
 
     async def _allow(self, request: web.Request) -> web.Response:
-        operator = self._rooms.asked(request)
+        operator = self._rooms.requested(request)
         count = _value(request, "n", _count)
         action = _Action("allow", operator.rules.room, after=count)
 
-        async def allow() -> web.Response:
+        async def grant() -> web.Response:
             state = await operator.allow(count)
             return web.json_response(
                 {
@@ -72,43 +74,43 @@ class AdminActions:
                 }
             )
 
-        return await self._audited(request, action, allow())
+        return await self._run_audited(request, action, grant())
 
     async def _rate(self, request: web.Request) -> web.Response:
-        operator = self._rooms.asked(request)
+        operator = self._rooms.requested(request)
         rate = _value(request, "rate", parse_rate_per_minute)
         action = _Action("rate", operator.rules.room, after=rate)
 
         async def set_rate() -> web.Response:
             action.before = (await operator.status()).rate_per_minute
-            return _answer(operator, await operator.set_rate(rate))
+            return _rooms_response(operator, await operator.set_rate(rate))
 
-        return await self._audited(request, action, set_rate())
+        return await self._run_audited(request, action, set_rate())
 
     async def _mode(self, request: web.Request) -> web.Response:
-        operator = self._rooms.asked(request)
+        operator = self._rooms.requested(request)
         mode = _value(request, "mode", _mode)
         action = _Action("mode", operator.rules.room, after=mode.value)
 
         async def set_mode() -> web.Response:
             action.before = (await operator.status()).mode.value
-            return _answer(operator, await operator.set_mode(mode))
+            return _rooms_response(operator, await operator.set_mode(mode))
 
-        return await self._audited(request, action, set_mode())
+        return await self._run_audited(request, action, set_mode())
 
     async def _message(self, request: web.Request) -> web.Response:
-        operator = self._rooms.asked(request)
+        operator = self._rooms.requested(request)
         message = _value(request, "text", parse_message)
         action = _Action("message", operator.rules.room, after=message)
 
         async def set_message() -> web.Response:
             action.before = (await operator.status()).message
-            return _answer(operator, await operator.set_message(message))
+            return _rooms_response(operator, await operator.set_message(message))
 
-        return await self._audited(request, action, set_message())
+        return await self._run_audited(request, action, set_message())
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        operator = self._rooms.asked(request)
+        operator = self._rooms.requested(request)
         visitor = _value(request, "visitor", _visitor)
         action = _Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
 
@@ -118,26 +120,26 @@ class AdminActions:
                 {"room": operator.rules.room, "visitor": visitor, "held": held}
             )
 
-        return await self._audited(request, action, revoke())
+        return await self._run_audited(request, action, revoke())
 
-    async def _audited(
-        self, request: web.Request, action: _Action, doing: Coroutine[Any, Any, web.Response]
+    async def _run_audited(
+        self, request: web.Request, action: _Action, change: Coroutine[Any, Any, web.Response]
     ) -> web.Response:
         try:
-            answer = await doing
+            response = await change
         except StoreError as error:
-            await self._keep(request, action, outcome="failed", note=error.public)
+            await self._record(request, action, outcome="failed", note=error.public)
             raise
-        await self._keep(request, action, outcome="done", note="")
-        return answer
+        await self._record(request, action, outcome="done", note="")
+        return response
 
-    async def _keep(
+    async def _record(
         self, request: web.Request, action: _Action, *, outcome: Outcome, note: str
     ) -> None:
         await self._audit.add(
-            person_of(request).name,
+            principal_of(request).name,
             action.what,
-            address=self._guard.address_of(request),
+            address=self._auth.address_of(request),
             outcome=outcome,
             room=action.room,
             before=action.before,
@@ -147,23 +149,23 @@ class AdminActions:
         )
 
 
-def _answer(operator: Operator, state: RoomState) -> web.Response:
+def _rooms_response(operator: Operator, state: RoomState) -> web.Response:
     return web.json_response({"rooms": [room_json(operator, state)]})
 
 
 def _value(request: web.Request, name: str, parse: Callable[[str], Parsed]) -> Parsed:
-    """What the query says for `name`, parsed; raises BadRequest with what was expected."""
+    """The query parameter `name`, parsed. Raises BadRequest, which names the parameter."""
     try:
         return parse(request.query[name])
     except KeyError:
-        raise BadRequest(f"{name}: missing") from None
+        raise BadRequest(f"{name}: missing; expected as a query parameter") from None
     except ValueError as error:
         raise BadRequest(f"{name}: {error}") from error
 
 
 def _count(text: str) -> int:
-    if not _DIGITS.fullmatch(text) or not 0 < int(text) <= _MOST_GRANTED_AT_ONCE:
-        raise ValueError(f"expected a whole number from 1 to {_MOST_GRANTED_AT_ONCE}")
+    if not _DIGITS.fullmatch(text) or not 0 < int(text) <= _MAX_GRANT:
+        raise ValueError(f"{shown(text)} is not valid; expected a whole number, 1 to {_MAX_GRANT}")
     return int(text)
 
 
@@ -171,10 +173,10 @@ def _mode(text: str) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        raise ValueError("expected auto, hold, open or ended") from None
+        raise ValueError(f"{shown(text)} is not a mode; expected {_MODES}") from None
 
 
 def _visitor(text: str) -> VisitorId:
     if not is_visitor_id(text):
-        raise ValueError("expected an id of 22 characters")
+        raise ValueError(f"{shown(text)} is not a visitor id; expected its 22 characters")
     return text

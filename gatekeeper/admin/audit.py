@@ -1,11 +1,12 @@
-"""The audit log: who changed what, when, from what to what, and from where.
+"""The audit log: each change with its operator, time, old and new value, and client address.
 
-Rules. One JSON line an entry, appended and synced before the answer goes out, in `audit.jsonl` of
-the state folder; past `_MOST_BYTES` that file becomes `audit.jsonl.1` and so on, and the oldest
-goes. Each entry is an event of the structured log besides. Process groups that share a folder
-share the files, by a lock; what is shown is this process's own and what the file held when it
-began. A disk that takes no more stops nobody: the log and the control room say so. Attempts that
-were refused are entries too, a few a minute; of the rest the number is kept.
+Rules. An entry is one JSON line in `audit.jsonl` of the state folder, appended and synced before
+the response is sent, and one event of the structured log. A file larger than `_MAX_FILE_BYTES` is
+rotated to `audit.jsonl.1` and so on; the oldest is deleted. Process groups that share a folder
+share the files under a lock; each shows the entries of the files at its start and its own since.
+A disk error does not stop a change: the log and the control room report it. Refused attempts are
+entries too, up to `_REFUSED_BURST` at once and one per `_REFUSED_INTERVAL_S`; an entry counts the
+attempts that were left out before it.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ import structlog
 Value = str | int | float | None
 Outcome = Literal["done", "refused", "failed"]
 
-MOST_SHOWN = 500
+MAX_ENTRIES = 500
 _FILE = "audit.jsonl"
-_MOST_BYTES = 4 * 1024 * 1024
-_OLD_FILES = 4
-_REFUSED_AT_ONCE, _REFUSED_EVERY_S = 10, 6.0
+_MAX_FILE_BYTES = 4 * 1024 * 1024
+_ROTATED_FILES = 4
+_REFUSED_BURST, _REFUSED_INTERVAL_S = 10, 6.0
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change, or one attempt. `before` and `after` are `from` and `to` in the file."""
+    """One change or attempt. `before` and `after` are the fields `from` and `to` in the file."""
 
     at: str  # RFC 3339, UTC
     who: str
@@ -72,11 +73,11 @@ class Entry:
         }
 
 
-def entry_of(line: str | bytes) -> Entry:
-    """An entry from its line. Raises ValueError when it is none."""
+def parse_entry(line: str | bytes) -> Entry:
+    """Parse one line of the file. Raises ValueError when it is not an entry."""
     raw = json.loads(line)
     if not isinstance(raw, dict):
-        raise ValueError("expected an object")  # noqa: TRY004  one error for all that is not ours
+        raise ValueError("expected an object")  # noqa: TRY004  one error for every line that is not an entry
     raw |= {"before": raw.pop("from", None), "after": raw.pop("to", None)}
     try:
         return Entry(**raw)
@@ -85,44 +86,44 @@ def entry_of(line: str | bytes) -> Entry:
 
 
 class AuditLog:
-    """The log of one process group, in `folder`."""
+    """The audit log of one process group, in `folder`."""
 
     def __init__(
         self,
         folder: Path,
         *,
         wall_s: Callable[[], float] = time.time,
-        most_bytes: int = _MOST_BYTES,
+        max_file_bytes: int = _MAX_FILE_BYTES,
     ) -> None:
         self._path = folder / _FILE
         self._wall_s = wall_s
-        self._most_bytes = most_bytes
-        self._writing = asyncio.Lock()
-        self._entries = deque(_last_of(self._path), maxlen=MOST_SHOWN)
-        self._refused_due = float(_REFUSED_AT_ONCE)
+        self._max_file_bytes = max_file_bytes
+        self._write_lock = asyncio.Lock()
+        self._entries = deque(_read_newest(self._path), maxlen=MAX_ENTRIES)
+        self._refused_tokens = float(_REFUSED_BURST)
         self._refused_at_s = wall_s()
         self._unwritten = 0
-        self._not_told = 0
-        self._began = f"{wall_s():.3f}"
-        self._count = 0  # of entries since then
+        self._suppressed = 0
+        self._started = f"{wall_s():.3f}"
+        self._count = 0  # entries since the start
 
-    def newest(self, limit: int = MOST_SHOWN, *, room: str | None = None) -> list[Entry]:
-        """The last entries, newest first; with `room` those of that room."""
+    def newest(self, limit: int = MAX_ENTRIES, *, room: str | None = None) -> list[Entry]:
+        """Up to `limit` entries, the newest first, of one room or of all."""
         found = (entry for entry in reversed(self._entries) if room in (None, entry.room))
         return [entry for entry, _ in zip(found, range(limit), strict=False)]
 
     @property
     def mark(self) -> str:
-        """What this log stands at; another one when there is more to read, also after a restart."""
-        return f"{self._began}+{self._count}"
+        """A version of the log: it changes with every entry and every restart."""
+        return f"{self._started}+{self._count}"
 
     @property
     def unwritten(self) -> int:
-        """How many entries the disk did not take."""
+        """The number of entries that could not be written to disk."""
         return self._unwritten
 
     async def add(self, who: str, what: str, *, address: str, **more: Any) -> None:
-        """Keep one entry; the fields are those of `Entry`."""
+        """Record one entry; the fields are those of `Entry`."""
         now = datetime.fromtimestamp(self._wall_s(), UTC)
         at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = Entry(at, who, what, address, **more)
@@ -130,40 +131,42 @@ class AuditLog:
         self._count += 1
         log.info("audit", **entry.as_json())
         line = json.dumps(entry.as_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
-        async with self._writing:
+        async with self._write_lock:
             try:
                 await asyncio.to_thread(self._write, line.encode())
             except OSError as error:
                 self._unwritten += 1
-                log.error("audit_not_written", error=error.strerror)  # noqa: TRY400
+                log.error("audit_write_failed", error=error.strerror)  # noqa: TRY400
 
     async def refused(self, who: str, what: str, *, address: str, note: str) -> None:
-        """Keep one attempt that was refused, unless there were too many just now."""
+        """Record a refused attempt, within the rate limit of such entries."""
         now_s = self._wall_s()
-        passed_s = max(now_s - self._refused_at_s, 0.0)
+        elapsed_s = max(now_s - self._refused_at_s, 0.0)
         self._refused_at_s = now_s
-        self._refused_due = min(self._refused_due + passed_s / _REFUSED_EVERY_S, _REFUSED_AT_ONCE)
-        if self._refused_due < 1:
-            self._not_told += 1
+        self._refused_tokens = min(
+            self._refused_tokens + elapsed_s / _REFUSED_INTERVAL_S, _REFUSED_BURST
+        )
+        if self._refused_tokens < 1:
+            self._suppressed += 1
             return
-        self._refused_due -= 1
-        if self._not_told:
-            note, self._not_told = f"{note}; {self._not_told} more before this", 0
+        self._refused_tokens -= 1
+        if self._suppressed:
+            note, self._suppressed = f"{note}; {self._suppressed} more before this", 0
         await self.add(who, what, address=address, outcome="refused", note=note)
 
     def _write(self, line: bytes) -> None:
         with _locked(self._path.with_name("audit.lock")):
-            # Opened each time: another process may have moved the file.
+            # Opened each time: another process may have rotated the file.
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 if os.write(file, line) != len(line):
-                    raise OSError(0, "written in part")
+                    raise OSError(0, "incomplete write")
                 os.fsync(file)
-                full = os.fstat(file).st_size >= self._most_bytes
+                full = os.fstat(file).st_size >= self._max_file_bytes
             finally:
                 os.close(file)
             if full:
-                for number in range(_OLD_FILES, 0, -1):
+                for number in range(_ROTATED_FILES, 0, -1):
                     older = self._path if number == 1 else self._numbered(number - 1)
                     if older.exists():
                         older.replace(self._numbered(number))
@@ -182,15 +185,15 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _last_of(path: Path) -> Iterator[Entry]:
-    """What the files end with; a line that is none of ours (a crash cut it) is passed over."""
+def _read_newest(path: Path) -> Iterator[Entry]:
+    """The newest entries of the two newest files. A line cut by a crash is skipped."""
     for file in (path.with_name(f"{_FILE}.1"), path):
         try:
             lines = file.read_bytes().splitlines()
         except OSError:
             continue
-        for line in lines[-MOST_SHOWN:]:
+        for line in lines[-MAX_ENTRIES:]:
             try:
-                yield entry_of(line)
+                yield parse_entry(line)
             except ValueError:
                 continue

@@ -1,10 +1,10 @@
-"""Who may: by token, or without one whoever is on this machine.
+"""Admin API auth: bearer tokens, or loopback only when no token is configured.
 
-Rules. With tokens, everything but health and the page's own files asks for one; each is compared
-in constant time, and with all of them, so that the time tells nothing. A token that may only read
-changes nothing: that is 403. Without any token the listener is on loopback, and then a browser is
-believed only if it came from the page itself, by that address (no cross-site request, no rebound
-DNS name). What is refused goes into the audit log.
+Rules. With tokens, every path but health checks and the control room's own files requires one. The
+given token is compared with each configured token in constant time, so the time reveals nothing. A
+change under a token of role `read` is 403. Without tokens the listener is on loopback, and a
+browser's request is accepted only from the control room itself, under an IP address or `localhost`
+(no cross-site request, no DNS rebinding). Refused requests go into the audit log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _READING = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, by the name of their token, and what they may do."""
+    """An operator: the name and role of the token."""
 
     name: str
     role: Role
@@ -36,9 +36,9 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A token that is let in; of the secret only the digest is kept."""
+    """A configured token; only the digest of its secret is kept."""
 
-    person: Principal
+    principal: Principal
     digest: bytes
 
     @classmethod
@@ -47,11 +47,12 @@ class Credential:
 
 
 LOCAL = Principal("this machine", "full")
+ANONYMOUS = "anonymous"  # the operator of a refused request, in the audit log
 _PERSON = web.RequestKey("person", Principal)
 
 
 class AuthFailure(Exception):
-    """Not this request: `status` is 401 or 403."""
+    """The request is refused; `status` is 401 or 403."""
 
     def __init__(self, status: int, public: str) -> None:
         super().__init__(public)
@@ -60,7 +61,7 @@ class AuthFailure(Exception):
 
 
 class AdminAuth:
-    """Lets a request through, or raises `Refused`."""
+    """Authenticates and authorizes requests to the admin API."""
 
     def __init__(
         self, credentials: Sequence[Credential], *, audit: AuditLog, trusted: Sequence[Network] = ()
@@ -70,23 +71,29 @@ class AdminAuth:
         self._trusted = trusted
 
     async def check(self, request: web.Request) -> None:
-        """Afterwards `person_of(request)` says who asks."""
+        """Accept the request for `principal_of`, or raise AuthFailure."""
         changes = request.method not in _READING
         if self._credentials:
-            person = self._holder(request)
-            if person is None:
-                if changes or "Authorization" in request.headers:  # else the page asks for it
-                    await self._refuse(request, "nobody", "no such token")
-                raise AuthFailure(401, "a bearer token is needed")
-            if changes and person.role == "read":
-                await self._refuse(request, person.name, "the token may only read")
-                raise AuthFailure(403, f"the token {person.name!r} may only read")
-        elif _from_here(request):
-            person = LOCAL
+            principal = self._principal_for(request)
+            if principal is None:
+                if (
+                    changes or "Authorization" in request.headers
+                ):  # else the page prompts for a token
+                    await self._refuse(request, ANONYMOUS, "unknown token")
+                raise AuthFailure(401, "a bearer token is required")
+            if changes and principal.role == "read":
+                await self._refuse(request, principal.name, "the token has role read")
+                raise AuthFailure(
+                    403, f"the token {principal.name!r} has role read; expected role full"
+                )
+        elif _is_local_request(request):
+            principal = LOCAL
         else:
-            await self._refuse(request, "nobody", "from another site")
-            raise AuthFailure(403, "not from another site; set admin.token to allow it")
-        request[_PERSON] = person
+            await self._refuse(request, ANONYMOUS, "cross-site request")
+            raise AuthFailure(
+                403, "cross-site request; expected one from this page (or set admin.token)"
+            )
+        request[_PERSON] = principal
 
     def address_of(self, request: web.Request) -> str:
         return client_of(request, trusted=self._trusted, tls=False).address
@@ -95,17 +102,17 @@ class AdminAuth:
         what = request.path.removeprefix("/admin/")[:40]
         await self._audit.refused(who, what, address=self.address_of(request), note=note)
 
-    def _holder(self, request: web.Request) -> Principal | None:
+    def _principal_for(self, request: web.Request) -> Principal | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         digest = _digest(given.strip().encode("utf-8", "surrogateescape"))
         found = None
         for credential in self._credentials:
             if hmac.compare_digest(digest, credential.digest):
-                found = credential.person
+                found = credential.principal
         return found if scheme.lower() == "bearer" else None
 
 
-def person_of(request: web.Request) -> Principal:
+def principal_of(request: web.Request) -> Principal:
     return request[_PERSON]
 
 
@@ -113,17 +120,17 @@ def _digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def _from_here(request: web.Request) -> bool:
-    """Whether this request can only come from a program on this machine or our own page."""
+def _is_local_request(request: web.Request) -> bool:
+    """Whether only a program on this machine or the control room can have sent the request."""
     host = request.host.rpartition(":")[0] if _has_port(request.host) else request.host
     try:
-        named_here = host == "localhost" or ipaddress.ip_address(host.strip("[]")) is not None
+        is_local_name = host == "localhost" or ipaddress.ip_address(host.strip("[]")) is not None
     except ValueError:
-        return False  # a name that someone may have pointed at 127.0.0.1
+        return False  # DNS rebinding: any name can point at 127.0.0.1
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
     same_origin = origin is None or origin.partition("://")[2] == request.host
-    return named_here and same_origin and site in {"none", "same-origin"}
+    return is_local_name and same_origin and site in {"none", "same-origin"}
 
 
 def _has_port(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Speaks to the admin listener of a gate, for the command line. Synchronous, one call at a time."""
+"""The admin API's client, for the command line. Synchronous, one call at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _BAD_REQUEST = 400
 
 
 class AdminClient:
-    """The admin listener at `listen`; raises GatekeeperError, or ConfigError for a bad value."""
+    """Calls the admin listener at `listen`.
+
+    Raises GatekeeperError when a call fails, ConfigError when the gate refuses a value.
+    """
 
     def __init__(self, listen: str, *, token: str) -> None:
         host, self._port = split_listen(listen)
@@ -23,26 +26,26 @@ class AdminClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path)
+        return self._call("GET", path)
 
     def post(self, path: str, **query: str) -> Any:
-        return self._ask("POST", f"{path}?{urlencode(query)}")
+        return self._call("POST", f"{path}?{urlencode(query)}")
 
-    def _ask(self, method: str, target: str) -> Any:
+    def _call(self, method: str, target: str) -> Any:
         connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         try:
             connection.request(method, target, headers=self._headers)
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            result = json.loads(response.read())
         except (OSError, HTTPException, ValueError) as error:
             raise GatekeeperError(
-                f"no gate answers at {self._host}:{self._port}; is it running, and is "
-                "admin.listen the same as its own?"
+                f"no gate responds at {self._host}:{self._port}; expected a running gate with the "
+                "same admin.listen"
             ) from error
         finally:
             connection.close()
         if response.status == _BAD_REQUEST:
-            raise ConfigError([str(answer.get("error"))], source=target.partition("?")[0])
+            raise ConfigError([str(result.get("error"))], source=target.partition("?")[0])
         if response.status != 200:
-            raise GatekeeperError(f"the gate refused: {answer.get('error', response.status)}")
-        return answer
+            raise GatekeeperError(f"the gate refused: {result.get('error', response.status)}")
+        return result

@@ -1,8 +1,7 @@
-"""What is going on, in sentences: the most pressing first.
+"""The state of the gate in sentences, the most urgent first.
 
-Rules. Pure. A sentence says what is so and what it means for visitors, in numbers. A time stands
-as `{since}` in the text and as seconds beside it, since only the reader's machine knows the
-reader's clock.
+Rules. Pure. A sentence names a fact and what it means for visitors, in numbers. A time is
+`{since}` in the text and seconds beside it: only the page knows the reader's time zone.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from gatekeeper import metrics
-from gatekeeper.admin.samples import Reading, answered, grown_by, quantile
+from gatekeeper.admin.samples import Reading, growth, origin_responses, quantile
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import TIMEOUT, UNREACHABLE
 from gatekeeper.policy.phase import Phase, is_full
@@ -30,8 +29,8 @@ _STUCK_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """One thing that is so; `since_s` is of the wall clock."""
+class Finding:
+    """One sentence; `since_s` is of the wall clock and replaces `{since}` in the text."""
 
     level: Level
     text: str
@@ -39,194 +38,191 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the statements are made of. `states` are the last that the store said."""
+class Observations:
+    """The input of `diagnose`. `states` are the newest from the store."""
 
     now_s: float
     rules: Sequence[Rules]
     states: dict[RoomName, RoomState]
     readings: Sequence[Reading]
-    silent: Sequence[tuple[str, float]]  # replicas and for how long, seconds
+    silent: Sequence[tuple[str, float]]  # replicas, and seconds since their last heartbeat
     living: int
     store_lost_at_s: float | None
-    mode_by: dict[RoomName, tuple[str, float]]  # who set the mode, and when; "" is not known
+    mode_changes: dict[RoomName, tuple[str, float]]  # operator ("" is unknown) and time
     events_on: bool
+    serving: int = 0  # workers of this process group
     down: int = 0  # workers of this process group that do not serve
     unwritten: int = 0  # entries of the audit log
 
 
-def statements(facts: Facts) -> list[Statement]:
-    """All there is to say, the most pressing first; never empty."""
-    said = [
-        *_store(facts),
-        *_origin(facts),
-        *_replicas(facts),
-        *(each for rules in facts.rules for each in _room(facts, rules)),
+def diagnose(seen: Observations) -> list[Finding]:
+    """Every finding, the most urgent first; never empty."""
+    findings = [
+        *_store(seen),
+        *_origin(seen),
+        *_replicas(seen),
+        *(each for rules in seen.rules for each in _room(seen, rules)),
     ]
-    if facts.unwritten:
-        said.append(
-            Statement("warn", f"The disk did not take {_n(facts.unwritten)} audit entries.")
-        )
-    return sorted(said, key=lambda each: _ORDER.index(each.level))
+    if seen.unwritten:
+        entries = "1 audit entry" if seen.unwritten == 1 else f"{seen.unwritten:,} audit entries"
+        findings.append(Finding("warn", f"{entries} could not be written to disk."))
+    return sorted(findings, key=lambda each: _ORDER.index(each.level))
 
 
-def _store(facts: Facts) -> Iterator[Statement]:
-    if facts.store_lost_at_s is None:
+def _store(seen: Observations) -> Iterator[Finding]:
+    if seen.store_lost_at_s is None:
         return
-    away_s = facts.now_s - facts.store_lost_at_s
-    opening = [rules.room for rules in facts.rules if rules.store_failure_mode == "open"]
-    new = "newcomers wait" if not opening else f"a share of newcomers enters {', '.join(opening)}"
-    text = "those inside stay, nobody in line moves"
-    yield Statement("bad", f"The store has been away for {_span(away_s)}: {text}, {new}.")
+    fail_open = [rules.room for rules in seen.rules if rules.store_failure_mode == "open"]
+    new = "newcomers wait"
+    if fail_open:
+        new = f"a share of newcomers is admitted to {', '.join(fail_open)}"
+    text = f"active visitors keep their sessions, the line does not move, {new}."
+    yield Finding("bad", "Store unreachable since {since}: " + text, seen.store_lost_at_s)
 
 
-def _replicas(facts: Facts) -> Iterator[Statement]:
-    if facts.down:
-        workers = "1 worker" if facts.down == 1 else f"{facts.down} workers"
-        yield Statement("bad", f"{workers} of this machine died and will be started again.")
-    if facts.silent:
-        names = ", ".join(f"{name} for {_span(quiet_s)}" for name, quiet_s in facts.silent[:3])
-        more = f" and {len(facts.silent) - 3} more" if len(facts.silent) > 3 else ""
-        of = len(facts.silent) + facts.living
-        verb = "is" if len(facts.silent) == 1 else "are"
-        yield Statement(
-            "bad", f"{len(facts.silent)} of {of} replicas {verb} silent: {names}{more}."
-        )
-    up = [figures.events_up for figures in facts.readings[-1].replicas.values()]
-    if facts.events_on and up and not all(up):
-        yield Statement(
-            "warn",
-            f"NATS is away for {_n(up.count(False))} of {_n(len(up))} replicas: "
-            "they hear of each other from the store alone.",
-        )
+def _replicas(seen: Observations) -> Iterator[Finding]:
+    if seen.down:
+        workers = seen.serving + seen.down
+        text = f"{seen.serving} of {workers} workers are serving; the rest restart."
+        yield Finding("bad", text)
+    if seen.silent:
+        names = ", ".join(f"{name} for {_span(silent_s)}" for name, silent_s in seen.silent[:3])
+        more = f" and {len(seen.silent) - 3} more" if len(seen.silent) > 3 else ""
+        total = len(seen.silent) + seen.living
+        verb = "is" if len(seen.silent) == 1 else "are"
+        text = f"{len(seen.silent)} of {total} replicas {verb} not reporting: {names}{more}."
+        yield Finding("bad", text)
+    events_up = [figures.events_up for figures in seen.readings[-1].replicas.values()]
+    if seen.events_on and events_up and not all(events_up):
+        down, total = events_up.count(False), len(events_up)
+        text = f"NATS is unreachable for {down:,} of {total:,} replicas: "
+        yield Finding("warn", text + "they receive changes from the store only.")
 
 
-def _origin(facts: Facts) -> Iterator[Statement]:
-    """Of the origin as a whole; of a room, where it is worse off than the whole."""
-    whole = _trouble(facts, None)
-    rooms: list[Statement] = []
-    if len(facts.rules) > 1 and (whole is None or whole.level != "bad"):
-        troubled = (_trouble(facts, rules.room) for rules in facts.rules)
-        rooms = [each for each in troubled if each is not None]
+def _origin(seen: Observations) -> Iterator[Finding]:
+    """The origin as a whole, and the rooms in which it fails more than in the whole."""
+    whole = _origin_problem(seen, None)
+    rooms: list[Finding] = []
+    if len(seen.rules) > 1 and (whole is None or whole.level != "bad"):
+        problems = (_origin_problem(seen, rules.room) for rules in seen.rules)
+        rooms = [each for each in problems if each is not None]
     bad = [each for each in rooms if each.level == "bad"]
     yield from bad or ([whole] if whole is not None else rooms)
 
 
-def _trouble(facts: Facts, room: RoomName | None) -> Statement | None:
-    """What is wrong with the origin's answers to one room, or to all."""
-    readings = facts.readings
+def _origin_problem(seen: Observations, room: RoomName | None) -> Finding | None:
+    """Failures or slow responses of the origin in one room, or in all."""
+    readings = seen.readings
     replicas = list(readings[-1].replicas)
-    answers = answered(readings, replicas, room)
-    causes: Counter[str] = Counter()
+    responses = origin_responses(readings, replicas, room)
+    failures: Counter[str] = Counter()
     for name in replicas:
-        known = sorted(readings[-1].replicas[name].served(room).failures)
-        grown = grown_by(readings, name, lambda f, k=known: _of_causes(f.served(room), k))  # type: ignore[misc]
-        causes.update(dict(zip(known, grown, strict=False)))
-    failed = causes.total()
-    asked = sum(answers) + causes[UNREACHABLE] + causes[TIMEOUT]
+        causes = sorted(readings[-1].replicas[name].served(room).failures)
+        grown = growth(readings, name, lambda f, k=causes: _by_cause(f.served(room), k))  # type: ignore[misc]
+        failures.update(dict(zip(causes, grown, strict=False)))
+    failed = failures.total()
+    requests = sum(responses) + failures[UNREACHABLE] + failures[TIMEOUT]
     where = f"{room}: the" if room is not None else "The"
-    if failed >= _FEW_FAILURES and failed >= asked * _WARN_SHARE:
-        share = failed / max(asked, 1)
+    if failed >= _FEW_FAILURES and failed >= requests * _WARN_SHARE:
+        share = failed / max(requests, 1)
         level: Level = "bad" if share >= _BAD_SHARE else "warn"
-        return Statement(level, f"{where} origin {_failing(causes, share)}")
-    median_s = quantile(metrics.origin_seconds.bounds_s, answers, 0.5)
-    if median_s is not None and median_s > _SLOW_S:
-        slow = f"{where} origin is slow: half of its answers take longer than {median_s:.1f} s."
-        return Statement("warn", slow)
+        return Finding(level, f"{where} origin {_failing(failures, share)}")
+    p50_s = quantile(metrics.origin_seconds.bounds_s, responses, 0.5)
+    if p50_s is not None and p50_s > _SLOW_S:
+        return Finding("warn", f"{where} origin is slow: p50 is {p50_s:.1f} s (last minute).")
     return None
 
 
-def _of_causes(served: Served, causes: Sequence[str]) -> tuple[int, ...]:
+def _by_cause(served: Served, causes: Sequence[str]) -> tuple[int, ...]:
     return tuple(served.failures.get(cause, 0) for cause in causes)
 
 
-_CAUSES = {UNREACHABLE: "no connection", TIMEOUT: "no answer in time"}
+_VERBS = {UNREACHABLE: "is unreachable", TIMEOUT: "times out"}
 
 
-def _failing(causes: Mapping[str, int], share: float) -> str:
+def _failing(failures: Mapping[str, int], share: float) -> str:
     percent = f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
-    counted = sorted(((n, _CAUSES.get(cause, cause)) for cause, n in causes.items() if n))[::-1]
+    counted = sorted(((count, cause) for cause, count in failures.items() if count), reverse=True)
     if len(counted) == 1:
         cause = counted[0][1]
-        what = f"answers {cause} for" if cause.isdigit() else f"gives {cause} for"
-        return f"{what} {percent} of requests (last minute)."
-    parts = ", ".join(f"{cause} {_n(n)}" for n, cause in counted)
+        verb = _VERBS.get(cause, f"returns {cause}")
+        return f"{verb} for {percent} of requests (last minute)."
+    parts = ", ".join(f"{cause} {count:,}" for count, cause in counted)
     return f"fails {percent} of requests (last minute): {parts}."
 
 
-def _room(facts: Facts, rules: Rules) -> Iterator[Statement]:
-    state = facts.states.get(rules.room)
+def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
+    state = seen.states.get(rules.room)
     if state is None:
         return
-    prefix = f"{rules.room}: " if len(facts.rules) > 1 else ""
-    who, since_s = facts.mode_by.get(rules.room, ("", 0.0))
-    by = (f" by {who}" if who else "") + (" since {since}" if since_s else "")
+    prefix = f"{rules.room}: " if len(seen.rules) > 1 else ""
+    operator, since_s = seen.mode_changes.get(rules.room, ("", 0.0))
+    by = f" by {operator}" if operator else ""
     since = since_s or None
-    wait = f"{_n(state.queue_length)} wait" if state.queue_length != 1 else "1 waits"
-    if facts.store_lost_at_s is not None:
-        inside = f"{_n(state.active)} inside"
-        yield Statement(
-            "busy", _say(prefix, f"as last known {state.mode.value}: {wait}, {inside}.")
-        )
+    since_text, at_text = (" since {since}", " at {since}") if since else ("", "")
+    line = f"{state.queue_length:,} in line"
+    active = f"{state.active:,} active"
+    if seen.store_lost_at_s is not None:
+        text = f"last known state: {state.mode.value}, {line}, {active}."
+        yield Finding("busy", _sentence(prefix, text))
         return
     match state.phase:
         case Phase.HELD:
-            text = f"held{by}: {wait}, nobody is let in."
-            yield Statement("warn", _say(prefix, text), since)
+            text = f"the line is held{by}{since_text}: {line}, no one is admitted."
+            yield Finding("warn", _sentence(prefix, text), since)
         case Phase.ENDED:
-            text = f"ended{by}: {wait} and read that it is over, nobody is let in."
-            yield Statement("warn", _say(prefix, text), since)
+            text = f"ended{by}{at_text}: no one is admitted, {line} read that it is over."
+            yield Finding("warn", _sentence(prefix, text), since)
         case Phase.OPEN:
-            text = f"open{by}: everybody goes in at once, {_n(state.active)} are inside."
-            yield Statement("warn", _say(prefix, text), since)
+            opened = f"opened{by}{at_text}" if by or since else "open"
+            text = f"{opened}: every visitor is admitted at once, {active}."
+            yield Finding("warn", _sentence(prefix, text), since)
         case Phase.RUNNING | Phase.PREQUEUE | Phase.DRAW:
-            yield _by_rate(facts, rules, state, prefix=prefix, wait=wait)
+            yield _by_rate(seen, rules, state, prefix=prefix)
         case _:
             assert_never(state.phase)
 
 
-def _by_rate(facts: Facts, rules: Rules, state: RoomState, *, prefix: str, wait: str) -> Statement:
-    inside = f"{_n(state.active)} inside"
+def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str) -> Finding:
+    line = f"{state.queue_length:,} in line"
+    active = f"{state.active:,}"
     if rules.max_active:
-        inside = f"{_n(state.active)} of {_n(rules.max_active)} inside"
+        active += f" of {rules.max_active:,}"
+    active += " active"
     if state.queue_length == 0:
-        return Statement("calm", _say(prefix, f"nobody waits, {inside}."))
+        return Finding("calm", _sentence(prefix, f"no one is in line, {active}."))
     if state.recovering_until_us > state.now_us:
-        text = f"the store was away or came back empty: {wait} until all had time to return."
-        return Statement("warn", _say(prefix, text))
+        text = f"recovering after a store outage: {line} until all had time to return."
+        return Finding("warn", _sentence(prefix, text))
     if is_full(state.phase, active=state.active, max_active=rules.max_active):
-        text = f"full, {inside}: {wait} for someone to leave."
-        return Statement("busy", _say(prefix, text))
+        return Finding("busy", _sentence(prefix, f"full, {active}: {line} for a free slot."))
     if state.rate_per_minute == 0 and not state.pending_grants:
-        return Statement("busy", _say(prefix, f"the rate is 0: {wait} for you to allow some."))
-    if _stuck(facts, rules, state):
-        text = f"{wait} and nobody was let in for {_span(_STUCK_AFTER_S)} at a rate of "
-        return Statement("bad", _say(prefix, text + f"{_rate(state)}."))
-    newcomers = "" if not state.rate_per_minute else f"; newcomers wait about {_eta(state)}"
-    text = f"{wait}, {_rate(state)} are let in{newcomers}. {inside}."
-    return Statement("busy", _say(prefix, text))
+        text = f"the rate is 0: {line} until you set a rate or admit some."
+        return Finding("busy", _sentence(prefix, text))
+    rate = f"{state.rate_per_minute:,.0f}/min"
+    if _stuck(seen, rules, state):
+        text = f"{line}, but no release for {_span(_STUCK_AFTER_S)} at a rate of {rate}."
+        return Finding("bad", _sentence(prefix, text))
+    newcomers = ""
+    if state.rate_per_minute:
+        wait_s = state.queue_length / state.rate_per_minute * 60
+        newcomers = f"; a newcomer waits about {_span(wait_s)}"
+    text = f"{line}, admitted at {rate}{newcomers}. {active[0].upper() + active[1:]}."
+    return Finding("busy", _sentence(prefix, text))
 
 
-def _stuck(facts: Facts, rules: Rules, state: RoomState) -> bool:
-    """Nobody was released for so long that several should have been, with people in line."""
-    for reading in reversed(facts.readings):
+def _stuck(seen: Observations, rules: Rules, state: RoomState) -> bool:
+    """Whether no one was released for so long that several should have been, with a line."""
+    for reading in reversed(seen.readings):
         known = reading.rooms.get(rules.room)
         if known is None or known.queue_length == 0 or known.phase is not Phase.RUNNING:
             return False
         if known.released_total != state.released_total:
             return False
-        span_s = facts.now_s - reading.at_s
+        span_s = seen.now_s - reading.at_s
         if span_s >= _STUCK_AFTER_S and span_s / 60 * state.rate_per_minute >= _FEW_FAILURES:
             return True
     return False
-
-
-def _rate(state: RoomState) -> str:
-    return f"{state.rate_per_minute:,.0f} a minute"
-
-
-def _eta(state: RoomState) -> str:
-    return _span(state.queue_length / state.rate_per_minute * 60)
 
 
 def _span(seconds: float) -> str:
@@ -237,10 +233,6 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _n(number: int) -> str:
-    return f"{number:,}"
-
-
-def _say(prefix: str, text: str) -> str:
-    """Behind its room's name, or as a sentence of its own."""
+def _sentence(prefix: str, text: str) -> str:
+    """`text` after its room's name, or as a sentence with a capital."""
     return prefix + text if prefix else text[0].upper() + text[1:]

@@ -1,7 +1,7 @@
-"""The Prometheus text of a gate: what its workers counted and what the store knows.
+"""The Prometheus text of a gate: the workers' counts and the store's state of each room.
 
-Rules. Counters and histograms are added up over all workers, also those that ended; gauges over
-the living. Figures of a room come from the store's state, so every gate reports the same.
+Rules. Counters and histograms are sums over all workers, also those that ended; gauges are of
+running workers. Figures of a room come from the store's state, so every gate reports the same.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
+from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import Tally
 from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
 
 _GAUGES = {
-    "queue_length": "Visitors waiting.",
-    "active": "Slots held.",
-    "rate_per_minute": "Admissions per minute.",
-    "pending_grants": "Granted admissions that the line has not taken yet.",
-    "replicas": "Replicas that called within the last seconds.",
+    "queue_length": "Visitors in the queue.",
+    "active": "Slots held by active visitors.",
+    "rate_per_minute": "Configured admissions per minute.",
+    "pending_grants": "Admissions granted by operators and not used yet.",
+    "replicas": "Replicas that called the store within the last seconds.",
 }
 _COUNTERS = {
-    "arrived": "Visitors who arrived.",
-    "released": "Visitors released from the line.",
-    "admitted": "Visitors who took their place.",
-    "abandoned": "Visitors who left, or never came for their place.",
+    "arrived": "Visitors that arrived.",
+    "released": "Visitors released from the queue.",
+    "admitted": "Visitors that claimed their slot.",
+    "abandoned": "Visitors that left the queue, or were released and did not claim.",
 }
 
 
-class _Rooms(Collector):
+class _RoomCollector(Collector):
     def __init__(self, states: Sequence[RoomState], names: Sequence[RoomName]) -> None:
         self._rooms = list(zip(names, states, strict=True))
 
@@ -58,11 +57,13 @@ class _Rooms(Collector):
             yield counter
         watermark = GaugeMetricFamily(
             "gatekeeper_watermark_timestamp_seconds",
-            "Arrival of the last one released, seconds since the epoch.",
+            "Arrival of the last released visitor, seconds since the epoch.",
             labels=["room"],
         )
         modes = GaugeMetricFamily(
-            "gatekeeper_mode", "1 for the mode the room is in.", labels=["room", "mode"]
+            "gatekeeper_mode",
+            "1 for the current mode of the room, 0 for every other.",
+            labels=["room", "mode"],
         )
         for name, state in self._rooms:
             watermark.add_metric([name], state.watermark_us / 1_000_000)
@@ -72,42 +73,42 @@ class _Rooms(Collector):
         yield modes
 
 
-class _Workers(Collector):
-    """The workers' files, with each tally as the histogram it is."""
+class _WorkerCollector(Collector):
+    """The workers' metric files, with each tally as a histogram."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = MultiProcessCollector(CollectorRegistry(), path=str(folder))  # type: ignore[no-untyped-call]
+        self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        yield from with_tallies(self._files.collect())  # type: ignore[no-untyped-call]
+        yield from with_tallies(read_metrics(self._folder))
 
 
 def with_tallies(metrics: Iterable[Metric]) -> Iterator[Metric]:
-    """The metrics as they are, but for the two counters of each tally: they become a histogram."""
-    counts: dict[str, Metric] = {}
+    """The metrics, with the two counters of each tally replaced by one histogram."""
+    buckets: dict[str, Metric] = {}
     sums: dict[str, Metric] = {}
     for metric in metrics:
         if metric.name.endswith(Tally.SUM):
             sums[metric.name.removesuffix(Tally.SUM)] = metric
         elif metric.name.endswith(Tally.BUCKETS):
-            counts[metric.name.removesuffix(Tally.BUCKETS)] = metric
+            buckets[metric.name.removesuffix(Tally.BUCKETS)] = metric
         else:
             yield metric
-    for name, metric in counts.items():
+    for name, metric in buckets.items():
         yield _histogram(name, metric, sums.get(name))
 
 
-def _histogram(name: str, counts: Metric, sums: Metric | None) -> HistogramMetricFamily:
+def _histogram(name: str, tally: Metric, sums: Metric | None) -> HistogramMetricFamily:
     by_labels: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
-    for sample in _totals(counts):
+    for sample in values(tally):
         labels = tuple(sorted(item for item in sample.labels.items() if item[0] != "le"))
         by_labels.setdefault(labels, {})[float(sample.labels["le"])] = sample.value
     sum_s = {
         tuple(sorted(sample.labels.items())): sample.value
-        for sample in (_totals(sums) if sums is not None else ())
+        for sample in (values(sums) if sums is not None else ())
     }
     names = [label for label, _ in next(iter(by_labels), ())]
-    family = HistogramMetricFamily(name, counts.documentation, labels=names)
+    family = HistogramMetricFamily(name, tally.documentation, labels=names)
     for labels, buckets in by_labels.items():
         so_far, cumulative = 0.0, []
         for bound_s, count in sorted(buckets.items()):
@@ -119,14 +120,9 @@ def _histogram(name: str, counts: Metric, sums: Metric | None) -> HistogramMetri
     return family
 
 
-def _totals(counter: Metric) -> Iterator[Sample]:
-    """Without the times at which they began."""
-    return (sample for sample in counter.samples if sample.name.endswith("_total"))
-
-
 def exposition(folder: Path, states: Sequence[RoomState], names: Sequence[RoomName]) -> bytes:
     """The text format, version 0.0.4, of the workers' files in `folder` and of the rooms."""
     registry = CollectorRegistry()
-    registry.register(_Workers(folder))
-    registry.register(_Rooms(states, names))
+    registry.register(_WorkerCollector(folder))
+    registry.register(_RoomCollector(states, names))
     return generate_latest(registry)

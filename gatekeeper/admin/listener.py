@@ -1,7 +1,7 @@
-"""The admin listener: controls, status, metrics, health and the control room's page.
+"""The admin listener: controls, status, metrics, health and the control room.
 
-Rules. One per process group, in the supervisor. Who may is the guard's. An error is
-`{"error": …}` with its status and changes nothing.
+Rules. One per process group, in the supervisor. `AdminAuth` decides on access. An error is
+`{"error": …}` with its status, and nothing changed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gatekeeper.admin.actions import AdminActions
-from gatekeeper.admin.audit import MOST_SHOWN, AuditLog
+from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.monitor import Watch
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.rooms import Rooms, room_json
+from gatekeeper.config.problems import shown
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest, StoreError
 from gatekeeper.pages.renderer import Pages
@@ -25,7 +26,7 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
 STATIC_PREFIX = "/static/"
-_OPEN_TO_ALL = ("/healthz", "/readyz", STATIC_PREFIX)
+_PUBLIC_PATHS = ("/healthz", "/readyz", STATIC_PREFIX)
 
 log = structlog.get_logger()
 
@@ -35,8 +36,8 @@ Ready = Callable[[], Awaitable[list[str]]]
 class Admin:
     """Builds the admin application.
 
-    `ready` answers what keeps the gate from serving, nothing when it does; `exposition` is the
-    Prometheus text of all workers.
+    `ready` returns the problems that keep the gate from serving, none when it serves; `exposition`
+    returns the Prometheus text of all workers.
     """
 
     def __init__(
@@ -52,16 +53,16 @@ class Admin:
         exposition: Callable[[list[RoomState], list[RoomName]], bytes],
     ) -> None:
         self._rooms = Rooms(operators)
-        self._guard = guard
+        self._auth = guard
         self._audit = audit
         self._overview = Overview(self._rooms, watch, audit=audit, events_on=events_on)
-        self._controls = AdminActions(self._rooms, audit=audit, guard=guard)
+        self._actions = AdminActions(self._rooms, audit=audit, guard=guard)
         self._pages = pages
         self._ready = ready
         self._exposition = exposition
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._errors, self._guarded])
+        app = web.Application(middlewares=[self._errors, self._authenticate])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -70,18 +71,18 @@ class Admin:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/admin/status", self._status),
-                web.get("/admin/overview", self._overview.answer),
-                web.get("/admin/audit", self._audited),
-                *self._controls.routes(),
+                web.get("/admin/overview", self._overview.response),
+                web.get("/admin/audit", self._audit_entries),
+                *self._actions.routes(),
             ]
         )
-        app.on_response_prepare.append(_close_to_others)
+        app.on_response_prepare.append(_add_security_headers)
         return app
 
     @web.middleware
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != "/" and not request.path.startswith(_OPEN_TO_ALL):
-            await self._guard.check(request)
+    async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != "/" and not request.path.startswith(_PUBLIC_PATHS):
+            await self._auth.check(request)
         return await handler(request)
 
     @web.middleware
@@ -100,19 +101,23 @@ class Admin:
             return _error(503, error.public)
         except Exception:
             log.exception("admin_failed")
-            return _error(500, "something went wrong here")
+            return _error(500, "internal error; the log of the gate has the details")
 
     async def _status(self, request: web.Request) -> web.Response:
-        operators = [self._rooms.asked(request)] if "room" in request.query else list(self._rooms)
+        operators = (
+            [self._rooms.requested(request)] if "room" in request.query else list(self._rooms)
+        )
         return web.json_response(
             {"rooms": [room_json(operator, await operator.status()) for operator in operators]}
         )
 
-    async def _audited(self, request: web.Request) -> web.Response:
-        room = self._rooms.asked(request).rules.room if "room" in request.query else None
+    async def _audit_entries(self, request: web.Request) -> web.Response:
+        room = self._rooms.requested(request).rules.room if "room" in request.query else None
         limit = request.query.get("limit", "100")
-        if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= MOST_SHOWN:
-            raise BadRequest(f"limit: expected a whole number from 1 to {MOST_SHOWN}")
+        if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= MAX_ENTRIES:
+            raise BadRequest(
+                f"limit: {shown(limit)} is not valid; expected a whole number, 1 to {MAX_ENTRIES}"
+            )
         entries = self._audit.newest(int(limit), room=room)
         return web.json_response({"entries": [entry.as_json() for entry in entries]})
 
@@ -123,7 +128,7 @@ class Admin:
                 states.append(await operator.status())
                 names.append(operator.rules.room)
             except StoreError:
-                break  # the workers' own figures matter most when the store is away
+                break  # without the store, the workers' metrics matter most
         text = self._exposition(states, names)
         return web.Response(
             body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -161,8 +166,8 @@ class Admin:
         )
 
 
-async def _close_to_others(_request: web.Request, response: web.StreamResponse) -> None:
-    """What is answered here is for the operator alone: not for caches, frames or other sites."""
+async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Responses are for the operator alone: not for caches, frames or other sites."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault(
         "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"

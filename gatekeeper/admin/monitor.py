@@ -1,10 +1,11 @@
-"""Watches the gate for its operators: reads it each second, and keeps an hour.
+"""Monitors the gate for its operators: reads it each second and keeps an hour of samples.
 
-Rules. The hour is kept here, in memory and bounded, and nowhere else: a page that is opened late
-sees the past, and one that was asleep asks for what it missed. Figures come from this group's own
-workers by their files, and of other groups by their messages; with events off only the own are
-seen. A replica is silent when its beat stands still by our own clock, so clocks need not agree.
-Nothing here decides about visitors, and whatever fails here, the gate goes on.
+Rules. The hour is kept in memory, bounded, and only here: a page that is opened late shows the
+past, and a page that slept requests the samples it missed. Figures of this group's workers come
+from their metric files, those of other groups from their messages; with events off, other groups
+are not seen. A replica is silent when its heartbeat does not change for `SILENT_AFTER_S` by this
+machine's clock, so clocks need not agree. Nothing here decides about visitors; a failure here does
+not affect the gate.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from gatekeeper.admin.samples import QUANTILES_OVER_S, Reading, sample
+from gatekeeper.admin.samples import QUANTILE_WINDOW_S, Reading, sample
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
@@ -26,18 +27,18 @@ from gatekeeper.room.events import Events
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures
 
-READ_EVERY_S = 1.0
-SAMPLE_EVERY_S = 5.0
-KEPT_S = 3600.0
+READ_INTERVAL_S = 1.0
+SAMPLE_INTERVAL_S = 5.0
+RETENTION_S = 3600.0
 SILENT_AFTER_S = 5.0
-_FORGOTTEN_AFTER_S = 900.0
-_MOST_REPLICAS = 200
+_FORGET_AFTER_S = 900.0
+_MAX_REPLICAS = 200
 
 log = structlog.get_logger()
 
 
 class RoomReading(Protocol):
-    """A room as it is watched."""
+    """A room as the monitor reads it."""
 
     rules: Rules
 
@@ -48,20 +49,20 @@ class RoomReading(Protocol):
 
 @dataclass(slots=True)
 class Replica:
-    """One replica as last heard of, by this machine's monotonic clock."""
+    """The newest figures of one replica; times are of this machine's monotonic clock."""
 
     figures: Figures
     own: bool
-    moved_at_s: float
+    heartbeat_at_s: float
 
-    def quiet_s(self, now_s: float) -> float:
-        return now_s - self.moved_at_s
+    def silent_s(self, now_s: float) -> float:
+        return now_s - self.heartbeat_at_s
 
 
 class Watch:
-    """Start with `start`, end with `close`.
+    """Start with `start`, stop with `close`.
 
-    `own` reads the figures of this group's workers, `down` says how many of them do not serve.
+    `own` reads the figures of this group's workers, `down` counts those that do not serve.
     """
 
     def __init__(
@@ -82,17 +83,19 @@ class Watch:
         self.monotonic_s = monotonic_s
         self.names = [operator.rules.room for operator in operators]
         self.replicas: dict[str, Replica] = {}
-        self.readings: deque[Reading] = deque(maxlen=round(QUANTILES_OVER_S / READ_EVERY_S) + 2)
-        self.samples: deque[dict[str, object]] = deque(maxlen=round(KEPT_S / SAMPLE_EVERY_S))
-        self.states: dict[RoomName, RoomState] = {}  # the last ones that the store said
+        self.readings: deque[Reading] = deque(maxlen=round(QUANTILE_WINDOW_S / READ_INTERVAL_S) + 2)
+        self.samples: deque[dict[str, object]] = deque(
+            maxlen=round(RETENTION_S / SAMPLE_INTERVAL_S)
+        )
+        self.states: dict[RoomName, RoomState] = {}  # the newest of each room from the store
         self.store_lost_at_s: float | None = None  # wall clock
-        self.mode_since_s: dict[RoomName, float] = {}  # seen to change, wall clock
+        self.mode_since_s: dict[RoomName, float] = {}  # when the change was seen, wall clock
         self._sampled_at_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._events.listen_figures(self.hear)
-        self._task = asyncio.create_task(self._run(), name="watch")
+        self._task = asyncio.create_task(self._run(), name="monitor")
 
     async def close(self) -> None:
         if self._task is not None:
@@ -104,48 +107,48 @@ class Watch:
 
     async def _run(self) -> None:
         while True:
-            began_s = self.monotonic_s()
+            started_s = self.monotonic_s()
             try:
                 await self.look()
             except Exception:
-                log.exception("watch_failed")
-            await asyncio.sleep(max(READ_EVERY_S - (self.monotonic_s() - began_s), 0.1))
+                log.exception("monitor_failed")
+            await asyncio.sleep(max(READ_INTERVAL_S - (self.monotonic_s() - started_s), 0.1))
 
     def hear(self, figures: Figures) -> None:
-        """Another group's replica."""
+        """Take the figures of another group's replica."""
         known = self.replicas.get(figures.replica)
         if known is None or not known.own:
-            self._note(figures, own=False)
+            self._update(figures, own=False)
 
     async def look(self) -> None:
-        """Read everything once; every few times it becomes a sample."""
+        """Read everything once, and take a sample when the last is `SAMPLE_INTERVAL_S` old."""
         states = await self._read_rooms()
         await self._read_own()
         now_s = self.monotonic_s()
-        self._forget(now_s)
+        self._drop_old(now_s)
         living = {
             name: replica.figures
             for name, replica in self.replicas.items()
-            if replica.quiet_s(now_s) < SILENT_AFTER_S
+            if replica.silent_s(now_s) < SILENT_AFTER_S
         }
         self.readings.append(Reading(self._wall_s(), states, living))
-        if now_s - self._sampled_at_s >= SAMPLE_EVERY_S - READ_EVERY_S / 2:
+        if now_s - self._sampled_at_s >= SAMPLE_INTERVAL_S - READ_INTERVAL_S / 2:
             self._sampled_at_s = now_s
             self.samples.append(self.now())
 
     def now(self) -> dict[str, object]:
-        """The sample of this moment."""
+        """A sample of the newest readings."""
         return sample(self.readings, self.names)
 
     def since(self, after_s: float) -> list[dict[str, object]]:
-        """The kept samples later than that, oldest first."""
+        """The kept samples after that time, the oldest first."""
         return [each for each in self.samples if each["at"] > after_s]  # type: ignore[operator]
 
     async def _read_rooms(self) -> dict[RoomName, RoomState]:
-        answers = await asyncio.gather(*map(_state, self._operators))
+        results = await asyncio.gather(*map(_state, self._operators))
         states = {
             name: state
-            for name, state in zip(self.names, answers, strict=True)
+            for name, state in zip(self.names, results, strict=True)
             if state is not None
         }
         now_s = self._wall_s()
@@ -160,18 +163,18 @@ class Watch:
         return states
 
     async def _read_own(self) -> None:
-        """This group's workers; one that was replaced by another says its last word through us."""
+        """Read this group's workers. A replaced worker's last figures are published as its end."""
         living = {figures.replica: figures for figures in await asyncio.to_thread(self._own)}
         for name, replica in list(self.replicas.items()):
             if replica.own and name not in living:
                 del self.replicas[name]
                 await self._events.publish_figures(replica.figures.at_its_end())
         for figures in living.values():
-            self._note(figures, own=True)
-            if self.replicas[figures.replica].quiet_s(self.monotonic_s()) < SILENT_AFTER_S:
+            self._update(figures, own=True)
+            if self.replicas[figures.replica].silent_s(self.monotonic_s()) < SILENT_AFTER_S:
                 await self._events.publish_figures(figures)
 
-    def _note(self, figures: Figures, *, own: bool) -> None:
+    def _update(self, figures: Figures, *, own: bool) -> None:
         known = self.replicas.get(figures.replica)
         if figures.ended:
             self.replicas.pop(figures.replica, None)
@@ -179,14 +182,14 @@ class Watch:
             self.replicas[figures.replica] = Replica(figures, own, self.monotonic_s())
         else:
             if figures.heartbeat_s != known.figures.heartbeat_s:
-                known.moved_at_s = self.monotonic_s()
+                known.heartbeat_at_s = self.monotonic_s()
             known.figures = figures
 
-    def _forget(self, now_s: float) -> None:
-        quiet = sorted(self.replicas.items(), key=lambda item: -item[1].quiet_s(now_s))
-        for index, (name, replica) in enumerate(quiet):
-            too_many = len(quiet) - index > _MOST_REPLICAS
-            if not replica.own and (too_many or replica.quiet_s(now_s) > _FORGOTTEN_AFTER_S):
+    def _drop_old(self, now_s: float) -> None:
+        by_silence = sorted(self.replicas.items(), key=lambda item: -item[1].silent_s(now_s))
+        for index, (name, replica) in enumerate(by_silence):
+            too_many = len(by_silence) - index > _MAX_REPLICAS
+            if not replica.own and (too_many or replica.silent_s(now_s) > _FORGET_AFTER_S):
                 del self.replicas[name]
 
 

@@ -1,4 +1,4 @@
-"""The rooms of this gate as the admin API names and tells them."""
+"""The rooms of this gate in the admin API: by name, and as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 
+from gatekeeper.config.problems import shown
 from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
@@ -14,7 +15,7 @@ from gatekeeper.room.state import RoomState
 
 
 class Rooms:
-    """All rooms by their names, in the order of the configuration."""
+    """All rooms by name, in the order of the configuration."""
 
     def __init__(self, operators: Mapping[RoomName, Operator]) -> None:
         self._operators = operators
@@ -22,11 +23,13 @@ class Rooms:
     def __iter__(self) -> Iterator[Operator]:
         return iter(self._operators.values())
 
-    def asked(self, request: web.Request) -> Operator:
-        """The room that `?room=` names, else `default`; raises BadRequest."""
+    def requested(self, request: web.Request) -> Operator:
+        """The room of `?room=`, or `default` without it. Raises BadRequest for an unknown room."""
         name = RoomName(request.query.get("room", DEFAULT_ROOM))
         if name not in self._operators:
-            raise BadRequest(f"room: expected one of {', '.join(self._operators)}")
+            raise BadRequest(
+                f"room: {shown(name)} is unknown; expected one of {', '.join(self._operators)}"
+            )
         return self._operators[name]
 
 

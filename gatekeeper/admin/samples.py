@@ -1,8 +1,8 @@
-"""From what was read each second to what a chart shows: rates and quantiles.
+"""The readings of each second as a chart's values: rates and quantiles.
 
-Rules. Pure. A rate is a difference over the last seconds; a total that fell (a store or a replica
-that began anew) or is missing leaves a gap, None, and never a fall. Figures of several replicas
-are added up as differences, so that one that comes or goes moves nothing.
+Rules. Pure. A rate is the difference of a total over `RATE_WINDOW_S`. A total that is missing or
+that fell (a store or replica that restarted) is a gap, None, and never a negative rate. Replicas
+are summed as differences, so a replica that joins or leaves causes no jump.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from gatekeeper.policy.phase import Phase
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Buckets, Figures, added
 
-RATE_OVER_S = 10.0
-QUANTILES_OVER_S = 60.0
+RATE_WINDOW_S = 10.0
+QUANTILE_WINDOW_S = 60.0
 
 SITE_FIELDS = (
     "forwarded",  # per second, like the next two
     "waiting",
-    "failed",  # no connection, time-outs and answers from 500 up
-    "origin_p50",  # seconds, of the last minute
+    "failed",  # unreachable, timeouts and responses with status 500 or more
+    "origin_p50",  # seconds, over the last minute
     "origin_p99",
 )
 ROOM_FIELDS = (
     "queue",
     "active",
-    "limit",  # per minute; None: none applies
+    "limit",  # per minute; None in mode open
     "arrived",  # per minute, like the next three
     "released",
     "admitted",
     "abandoned",
-    "wait_p50",  # seconds, of those admitted in the last minute
+    "wait_p50",  # seconds, of the visitors admitted in the last minute
     "wait_p99",
     *SITE_FIELDS,
 )
@@ -43,14 +43,14 @@ REPLICA_FIELDS = (
     "admitted",  # per minute
     "connections",
 )
-ALL = ""  # stands for all replicas together
+ALL = ""  # the key of all replicas together
 
 Row = list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Everything as it stood at one moment; a room is missing when the store did not answer."""
+    """The state of everything at one moment; without the rooms that the store did not return."""
 
     at_s: float
     rooms: Mapping[RoomName, RoomState] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Reading:
 
 
 def sample(readings: Sequence[Reading], names: Sequence[RoomName]) -> dict[str, object]:
-    """What the newest of `readings` comes to; the older ones say since when."""
+    """The sample of the newest reading; the older ones are the base of rates and quantiles."""
     latest = readings[-1]
     replicas = {name: _replica_row(readings, [name]) for name in latest.replicas}
     return {
@@ -70,7 +70,7 @@ def sample(readings: Sequence[Reading], names: Sequence[RoomName]) -> dict[str, 
 
 def _room_row(readings: Sequence[Reading], name: RoomName) -> Row:
     replicas = list(readings[-1].replicas)
-    waits = _lately(readings, replicas, lambda f: f.served(name).waits)
+    waits = _recent_growth(readings, replicas, lambda f: f.served(name).waits)
     return [
         *_line_row(readings, name),
         quantile(metrics.waits.bounds_s, waits, 0.5),
@@ -80,11 +80,11 @@ def _room_row(readings: Sequence[Reading], name: RoomName) -> Row:
 
 
 def _line_row(readings: Sequence[Reading], name: RoomName) -> Row:
-    """What the store tells of a room; nothing while it is away."""
+    """A room's values from the store; all None while the store is unreachable."""
     state = readings[-1].rooms.get(name)
     if state is None:
         return [None] * 7
-    recent = _within(readings, RATE_OVER_S)
+    recent = _window(readings, RATE_WINDOW_S)
 
     def per_minute(total: Callable[[RoomState], int]) -> float | None:
         known = [(each.at_s, total(each.rooms[name])) for each in recent if name in each.rooms]
@@ -111,7 +111,7 @@ def _replica_row(readings: Sequence[Reading], replicas: Sequence[str]) -> Row:
 
 
 def _site_row(readings: Sequence[Reading], replicas: Sequence[str], *, room: str | None) -> Row:
-    origin = answered(readings, replicas, room)
+    origin = origin_responses(readings, replicas, room)
     return [
         _per_second(readings, replicas, lambda f: f.served(room).forwarded),
         _per_second(readings, replicas, lambda f: f.served(room).waiting),
@@ -121,47 +121,47 @@ def _site_row(readings: Sequence[Reading], replicas: Sequence[str], *, room: str
     ]
 
 
-def answered(
+def origin_responses(
     readings: Sequence[Reading], replicas: Sequence[str], room: str | None = None
 ) -> Buckets:
-    """The origin's answers to these replicas in the last minute, by bucket of time."""
-    return _lately(readings, replicas, lambda f: f.served(room).origin)
+    """The origin's responses to these replicas in the last minute, by bucket of response time."""
+    return _recent_growth(readings, replicas, lambda f: f.served(room).origin)
 
 
-def _lately(
+def _recent_growth(
     readings: Sequence[Reading], replicas: Sequence[str], counts: Callable[[Figures], Buckets]
 ) -> Buckets:
-    recent = _within(readings, QUANTILES_OVER_S)
-    return added(grown_by(recent, name, counts) for name in replicas)
+    recent = _window(readings, QUANTILE_WINDOW_S)
+    return added(growth(recent, name, counts) for name in replicas)
 
 
 def _per_second(
     readings: Sequence[Reading], replicas: Sequence[str], total: Callable[[Figures], int]
 ) -> float | None:
-    recent = _within(readings, RATE_OVER_S)
+    recent = _window(readings, RATE_WINDOW_S)
     span_s = recent[-1].at_s - recent[0].at_s
     if span_s <= 0:
         return None
-    grown = sum(grown_by(recent, name, lambda f: (total(f),))[0] for name in replicas)
+    grown = sum(growth(recent, name, lambda f: (total(f),))[0] for name in replicas)
     return round(grown / span_s, 2)
 
 
-def grown_by(
+def growth(
     readings: Sequence[Reading], replica: str, counts: Callable[[Figures], Buckets]
 ) -> Buckets:
-    """By how much each of a replica's counts grew; from 0, where it began in between."""
+    """The growth of each of a replica's counts over `readings`; from 0 if it started in between."""
     seen = [each.replicas[replica] for each in readings if replica in each.replicas]
     if not seen:
         return (0,)
     new, old = counts(seen[-1]), counts(seen[0])
     if len(seen) == 1 and len(readings) > 1:
-        return (0,) * max(len(new), 1)  # just met: what it counted before is not of these seconds
+        return (0,) * max(len(new), 1)  # first seen now: its earlier counts are not of this window
     old += (0,) * (len(new) - len(old))
     return tuple(max(n - o, 0) for n, o in zip(new, old, strict=False)) or (0,)
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """As Prometheus has it: evenly within a bucket, and of the last one its lower bound."""
+    """Estimated like Prometheus: linear within a bucket, the lower bound of the last bucket."""
     total = sum(counts)
     if total == 0:
         return None
@@ -176,8 +176,8 @@ def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> fl
     return lower
 
 
-def _within(readings: Sequence[Reading], span_s: float) -> list[Reading]:
-    since_s = readings[-1].at_s - span_s - 0.5  # a beat that came late is still one of them
+def _window(readings: Sequence[Reading], span_s: float) -> list[Reading]:
+    since_s = readings[-1].at_s - span_s - 0.5  # a late reading still counts
     return [reading for reading in readings if reading.at_s >= since_s]
 
 

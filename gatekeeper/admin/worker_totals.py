@@ -1,48 +1,40 @@
-"""What one worker counted, from the files that `/metrics` adds up.
-
-Rules. One source for both, so that the control room and Prometheus never disagree, and a worker's
-requests pay for its counting once.
-"""
+"""One worker's metric files as `Figures`, for the monitor and the other process groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client.core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 
 from gatekeeper import metrics
+from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.metrics import Tally
 from gatekeeper.room.worker_figures import Buckets, Figures, Served
 
-Samples = dict[str, list[Sample]]
+Samples = dict[str, list[Sample]]  # by metric name
 
 
 def figures_of(folder: Path, *, replica: str, pid: int) -> Figures:
-    """The figures of the worker with that pid; all 0 before it counted anything."""
-    files = [str(path) for path in folder.glob(f"*_{pid}.db")]
-    found: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=False)  # type: ignore[no-untyped-call]
-    samples = {metric.name: metric.samples for metric in found}
+    """The figures of the worker with `pid`; all 0 before it counted anything."""
+    samples = {metric.name: list(values(metric)) for metric in read_metrics(folder, pid=pid)}
     by_room: dict[str, Samples] = {}
-    for name, of_all in samples.items():
-        for sample in of_all:
+    for name, all_rooms in samples.items():
+        for sample in all_rooms:
             if "room" in sample.labels:
                 of_room = by_room.setdefault(sample.labels["room"], {})
                 of_room.setdefault(name, []).append(sample)
     return Figures(
         replica=replica,
-        heartbeat_s=_sum(_samples(samples, "gatekeeper_worker_heartbeat_timestamp_seconds")),
-        connections=int(_sum(_samples(samples, "gatekeeper_client_connections"))),
+        heartbeat_s=_sum(samples.get("gatekeeper_worker_heartbeat_timestamp_seconds", [])),
+        connections=int(_sum(samples.get("gatekeeper_client_connections", []))),
         rooms={room: _served(of_room) for room, of_room in by_room.items()},
-        store_up=all(s.value for s in _samples(samples, "gatekeeper_store_up")),
-        events_up=all(s.value for s in _samples(samples, "gatekeeper_events_up")),
+        store_up=all(sample.value for sample in samples.get("gatekeeper_store_up", [])),
+        events_up=all(sample.value for sample in samples.get("gatekeeper_events_up", [])),
     )
 
 
 def _served(samples: Samples) -> Served:
-    requests = _samples(samples, "gatekeeper_requests")
+    requests = samples.get("gatekeeper_requests", [])
     causes = {"kind": "gatekeeper_origin_errors", "status": "gatekeeper_origin_server_errors"}
     return Served(
         forwarded=_outcome(requests, "forwarded"),
@@ -50,17 +42,12 @@ def _served(samples: Samples) -> Served:
         failures={
             sample.labels[label]: int(sample.value)
             for label, name in causes.items()
-            for sample in _samples(samples, name)
+            for sample in samples.get(name, [])
             if sample.value
         },
         origin=_buckets(samples, "gatekeeper_origin_seconds", metrics.origin_seconds),
         waits=_buckets(samples, "gatekeeper_wait_seconds", metrics.waits),
     )
-
-
-def _samples(samples: Samples, name: str) -> list[Sample]:
-    # In the files a counter is named as it was made, or as it is told: releases differ.
-    return samples.get(name) or samples.get(f"{name}_total") or []
 
 
 def _sum(samples: list[Sample]) -> float:
@@ -72,9 +59,9 @@ def _outcome(samples: list[Sample], outcome: str) -> int:
 
 
 def _buckets(samples: Samples, name: str, tally: Tally) -> Buckets:
-    """Nothing at all while every bucket is empty: most rooms of a replica are idle."""
-    found = _samples(samples, name + Tally.BUCKETS)
-    counts = {float(sample.labels["le"]): int(sample.value) for sample in found}
-    if not any(counts.values()):
+    """Empty while every bucket is 0: most rooms of a replica are idle."""
+    found = samples.get(name + Tally.BUCKETS, [])
+    by_bound = {float(sample.labels["le"]): int(sample.value) for sample in found}
+    if not any(by_bound.values()):
         return ()
-    return tuple(counts.get(bound_s, 0) for bound_s in tally.bounds_s)
+    return tuple(by_bound.get(bound_s, 0) for bound_s in tally.bounds_s)

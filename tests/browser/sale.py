@@ -189,7 +189,7 @@ class Sale:
         for self.second, what, before, after in deeds:
             who = "otto" if what == "allow" else "maria"
             await audit.add(who, what, address="192.0.2.7", room=SALE, before=before, after=after)
-        await audit.refused("nobody", "mode", address="198.51.100.9", note="no such token")
+        await audit.refused("anonymous", "mode", address="198.51.100.9", note="unknown token")
         self.second = now
 
 

@@ -43,7 +43,7 @@ async def press(page: Page, name: str, confirm: str) -> None:
     await expect(page.locator(".outcome")).to_contain_text("Done: ")
 
 
-async def test_one_who_waits_sees_the_line_held_a_message_and_the_gate_opened_from_here(
+async def test_controls_reach_the_waiting_page(
     new_page: NewPage,
 ) -> None:
     async with Origin.running() as origin:
@@ -107,7 +107,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-async def test_it_passes_axe_fits_its_window_and_is_kept_as_a_picture(
+async def test_page_passes_axe_and_fits_its_window(
     look: str, hour: tuple[Sale, str], new_page: NewPage
 ) -> None:
     page = await new_page(**LOOKS[look])
@@ -129,7 +129,7 @@ async def test_it_passes_axe_fits_its_window_and_is_kept_as_a_picture(
 @pytest.mark.parametrize(
     ("state", "look"), [("empty", "desktop"), ("in-trouble", "desktop"), ("store-lost", "phone")]
 )
-async def test_a_quiet_and_a_bad_moment_read_well_too(
+async def test_empty_and_failing_states_pass_axe(
     state: str, look: str, new_page: NewPage, tmp_path: Path
 ) -> None:
     sale = Sale(NOW)
@@ -207,9 +207,7 @@ async def weight(page: Page) -> dict[str, float]:
     return min(found, key=lambda each: each["Nodes"])
 
 
-async def test_a_page_left_open_for_a_working_day_neither_leaks_nor_stalls(
-    hour: tuple[Sale, str], new_page: NewPage
-) -> None:
+async def test_page_open_for_a_day_does_not_leak(hour: tuple[Sale, str], new_page: NewPage) -> None:
     page = await new_page()
     await page.add_init_script(_HOURS)
     await set_stage(page)

@@ -122,7 +122,7 @@ async def points(page: Page, name: str) -> list[tuple[float, float]]:
 # --- what it shows ---
 
 
-async def test_the_first_sentence_says_what_is_going_on(control: Control, visit: Visit) -> None:
+async def test_headline_follows_the_situation(control: Control, visit: Visit) -> None:
     page = await visit()
     headline = page.locator("#headline")
     await expect(headline).to_have_text("sale: nobody waits, 491 inside.")
@@ -138,7 +138,7 @@ async def test_the_first_sentence_says_what_is_going_on(control: Control, visit:
     await expect(fact(page, "wait")).to_have_text("–")
 
 
-async def test_each_second_brings_the_newest_numbers(control: Control, visit: Visit) -> None:
+async def test_numbers_update_each_second(control: Control, visit: Visit) -> None:
     page = await visit()
     sale = control.sale
     await expect(fact(page, "admitted")).to_have_text(re.compile(r"^\d+ /min of 480$"))
@@ -152,7 +152,7 @@ async def test_each_second_brings_the_newest_numbers(control: Control, visit: Vi
     await expect(page.get_by_text("All who wait read: “Hall B is full.”")).to_be_visible()
 
 
-async def test_whatever_the_gate_says_stays_text(control: Control, visit: Visit) -> None:
+async def test_values_of_the_gate_are_shown_as_text(control: Control, visit: Visit) -> None:
     page = await visit()
     hostile = "<img src=x onerror=alert(1)>"
     room = control.sale.rooms[0]
@@ -166,7 +166,7 @@ async def test_whatever_the_gate_says_stays_text(control: Control, visit: Visit)
     assert await page.locator("img[src=x]").count() == 0
 
 
-async def test_a_page_that_is_opened_late_shows_the_past(control: Control, visit: Visit) -> None:
+async def test_page_opened_late_shows_the_past(control: Control, visit: Visit) -> None:
     page = await visit()
     drawn = await points(page, "admitted")
     assert len(set(drawn)) > 170  # 900 s in samples of 5 s
@@ -178,7 +178,7 @@ async def test_a_page_that_is_opened_late_shows_the_past(control: Control, visit
     assert later[0][0] < 10
 
 
-async def test_a_chart_is_read_with_the_keyboard_and_with_a_finger(visit: Visit) -> None:
+async def test_chart_is_readable_by_keyboard_and_touch(visit: Visit) -> None:
     page = await visit()
     chart = page.locator("article .chart").first
     reading = page.locator("article .reading").first
@@ -199,9 +199,7 @@ async def test_a_chart_is_read_with_the_keyboard_and_with_a_finger(visit: Visit)
     await expect(reading).to_contain_text("entering")
 
 
-async def test_what_operators_did_stands_in_the_charts_and_in_the_log(
-    control: Control, visit: Visit
-) -> None:
+async def test_changes_are_marked_in_charts_and_listed(control: Control, visit: Visit) -> None:
     await control.sale.run(2700)
     page = await visit()
     entries = page.locator("#entries li")
@@ -215,9 +213,7 @@ async def test_what_operators_did_stands_in_the_charts_and_in_the_log(
     assert await page.locator("article").nth(1).locator("path.marks").first.get_attribute("d") == ""
 
 
-async def test_one_replica_or_room_is_looked_at_alone_and_a_silent_replica_says_so(
-    control: Control, visit: Visit
-) -> None:
+async def test_charts_of_one_replica_or_room(control: Control, visit: Visit) -> None:
     page = await visit()
     await expect(page.locator("#replicas tr")).to_have_count(3)
     chart = page.locator("#site .chart").first
@@ -244,9 +240,7 @@ async def test_one_replica_or_room_is_looked_at_alone_and_a_silent_replica_says_
 # --- when it asks ---
 
 
-async def test_nothing_is_asked_while_the_tab_is_hidden_and_what_was_missed_comes_after(
-    control: Control, visit: Visit
-) -> None:
+async def test_hidden_tab_sends_nothing_and_catches_up(control: Control, visit: Visit) -> None:
     page = await visit()
     await expect(fact(page, "queue")).to_have_text("0")
     before = len(set(await points(page, "admitted")))
@@ -261,7 +255,7 @@ async def test_nothing_is_asked_while_the_tab_is_hidden_and_what_was_missed_come
     assert len(set(await points(page, "admitted"))) == before + 12
 
 
-async def test_a_gate_that_began_anew_leaves_the_page_its_hour_and_shows_its_own_log(
+async def test_restarted_gate_keeps_the_hour_of_the_page(
     control: Control, visit: Visit, tmp_path: Path
 ) -> None:
     page = await visit()
@@ -279,7 +273,7 @@ async def test_a_gate_that_began_anew_leaves_the_page_its_hour_and_shows_its_own
     assert len(set(await points(page, "admitted"))) == before + 3  # of one reading is no rate
 
 
-async def test_a_gate_out_of_reach_is_told_and_found_again(visit: Visit) -> None:
+async def test_unreachable_gate_is_reported_and_retried(visit: Visit) -> None:
     page = await visit()
     connection = page.locator("#connection")
     await expect(connection).to_have_text("Live")
@@ -291,7 +285,7 @@ async def test_a_gate_out_of_reach_is_told_and_found_again(visit: Visit) -> None
     await expect(connection).to_have_text("Live")
 
 
-async def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(visit: Visit) -> None:
+async def test_response_timeout_is_reported_and_retried(visit: Visit) -> None:
     page = await visit()
     connection = page.locator("#connection")
     await expect(connection).to_have_text("Live")
@@ -310,7 +304,7 @@ async def test_an_answer_that_never_comes_is_given_up_and_asked_for_again(visit:
     await expect(connection).to_have_text("Live")
 
 
-async def test_after_a_sleep_it_does_not_wait_for_what_was_under_way(visit: Visit) -> None:
+async def test_page_polls_at_once_after_a_sleep(visit: Visit) -> None:
     page = await visit()
     await expect(page.locator("#connection")).to_have_text("Live")
 
@@ -330,9 +324,7 @@ async def test_after_a_sleep_it_does_not_wait_for_what_was_under_way(visit: Visi
 # --- who may ---
 
 
-async def test_a_token_is_asked_for_kept_for_the_tab_and_sent_along(
-    new_page: NewPage, show: Show
-) -> None:
+async def test_token_is_kept_for_the_tab_only(new_page: NewPage, show: Show) -> None:
     control = await show(*CREDENTIALS)
     page = await new_page()
     urls: list[str] = []
@@ -358,9 +350,7 @@ async def test_a_token_is_asked_for_kept_for_the_tab_and_sent_along(
     await expect(page.locator("#headline")).to_be_hidden()
 
 
-async def test_with_a_token_that_may_only_read_there_is_nothing_to_press(
-    new_page: NewPage, show: Show
-) -> None:
+async def test_read_role_has_no_controls(new_page: NewPage, show: Show) -> None:
     control = await show(*CREDENTIALS)
     page = await new_page()
     await set_stage(page)
@@ -373,7 +363,7 @@ async def test_with_a_token_that_may_only_read_there_is_nothing_to_press(
         await expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
-async def test_without_a_token_in_the_configuration_none_is_asked_for(visit: Visit) -> None:
+async def test_without_tokens_there_is_no_sign_in(visit: Visit) -> None:
     page = await visit()
     await expect(page.locator("#you")).to_have_text("this machine")
     await expect(page.get_by_label("Token")).to_be_hidden()
@@ -421,7 +411,7 @@ CROWD = {"queue": 1284.0, "inside": 310.0}
     ],
     ids=lambda value: value[:12],
 )
-async def test_a_mode_is_asked_for_twice_and_told_in_numbers(
+async def test_mode_change_is_confirmed_in_numbers(
     press: str, confirm: str, says: str, control: Control, visit: Visit
 ) -> None:
     control.sale._totals |= CROWD
@@ -506,7 +496,7 @@ VISITOR = "AAAAAAAAAAAAAAAAAAAAAA"
     ],
     ids=lambda value: value[:12],
 )
-async def test_every_other_action_is_asked_for_twice_and_told_in_numbers(
+async def test_action_is_confirmed_in_numbers(
     field: str,
     value: str,
     press: str,
@@ -533,7 +523,7 @@ async def test_every_other_action_is_asked_for_twice_and_told_in_numbers(
     await expect(page.locator("#entries li").first).to_contain_text(told)
 
 
-async def test_a_rate_that_is_none_is_answered_in_words(visit: Visit) -> None:
+async def test_invalid_rate_is_an_error_without_dialog(visit: Visit) -> None:
     page = await visit()
     rate = page.get_by_label("Rate", exact=True).first
     await rate.fill("fast")
@@ -544,7 +534,7 @@ async def test_a_rate_that_is_none_is_answered_in_words(visit: Visit) -> None:
     await expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-async def test_what_the_gate_refuses_is_told(control: Control, visit: Visit) -> None:
+async def test_error_of_the_gate_is_shown(control: Control, visit: Visit) -> None:
     page = await visit()
     room = control.sale.rooms[0]
     room.state = replace(room.state, mode=Mode.AUTO)

@@ -29,9 +29,7 @@ async def status(
 # Controls.
 
 
-async def test_what_is_allowed_adds_up_and_stays_pending(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_allow_adds_up_and_stays_pending(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         first = await operator.request("POST", f"/admin/allow?n=10&room={room_name}")
         assert first.json == {"room": room_name, "granted": 10, "pending": 10}
@@ -39,9 +37,7 @@ async def test_what_is_allowed_adds_up_and_stays_pending(
         assert second.json == {"room": room_name, "granted": 10, "pending": 20}
 
 
-async def test_those_who_wait_take_what_is_allowed_at_once(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_waiting_visitors_take_grants_at_once(store_url: str, room_name: RoomName) -> None:
     async with (
         running_gate(
             room_toml(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
@@ -68,7 +64,7 @@ async def test_rate_and_mode_are_set_and_shown(store_url: str, room_name: RoomNa
         assert (shown["rate_per_minute"], shown["mode"]) == (480, "hold")
 
 
-async def test_an_ended_room_and_a_message_are_set_shown_and_taken_back(
+async def test_ended_mode_and_message_are_set_and_removed(
     store_url: str, room_name: RoomName
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
@@ -90,9 +86,7 @@ async def test_an_ended_room_and_a_message_are_set_shown_and_taken_back(
         assert answer.json["rooms"][0]["mode"] == "auto"
 
 
-async def test_status_shows_every_room_in_just_its_fields(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_status_has_every_room_and_exact_fields(store_url: str, room_name: RoomName) -> None:
     side = f"{room_name}-side"
     async with running_admin(store_url, room_name, side) as operator:
         answer = await operator.request("GET", "/admin/status")
@@ -116,7 +110,7 @@ async def test_status_shows_every_room_in_just_its_fields(
         assert (await status(operator, side))["room"] == side
 
 
-async def test_a_revoked_visitor_loses_their_place(store_url: str, room_name: RoomName) -> None:
+async def test_revoke_removes_the_place(store_url: str, room_name: RoomName) -> None:
     async with (
         running_gate(
             room_toml(room_name, rate="0"), store_url=store_url, origin_url="http://127.0.0.1:9"
@@ -162,7 +156,7 @@ async def test_a_revoked_visitor_loses_their_place(store_url: str, room_name: Ro
         "revoke?visitor=" + "A" * 23,
     ],
 )
-async def test_a_bad_value_is_named_and_changes_nothing(
+async def test_invalid_value_is_named_and_changes_nothing(
     store_url: str, room_name: RoomName, target: str
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
@@ -176,9 +170,7 @@ async def test_a_bad_value_is_named_and_changes_nothing(
         assert await status(operator, room_name) == before
 
 
-async def test_an_unknown_room_is_named_with_those_that_are(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_unknown_room_error_lists_the_rooms(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         for target in CONTROLS:
             answer = await operator.request("POST", f"{target}&room=nowhere")
@@ -190,7 +182,7 @@ async def test_an_unknown_room_is_named_with_those_that_are(
         ).status == 400  # no room "default"
 
 
-async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name: RoomName) -> None:
+async def test_wrong_method_or_path_changes_nothing(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         for target in CONTROLS:
@@ -210,7 +202,7 @@ async def test_a_wrong_method_or_path_changes_nothing(store_url: str, room_name:
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic c2VzYW1l", "sesame"],
 )
-async def test_without_the_token_nothing_is_done_or_told(
+async def test_without_the_token_every_path_is_401(
     store_url: str, room_name: RoomName, authorization: str | None
 ) -> None:
     async with running_admin(store_url, room_name, credentials=SESAME) as operator:
@@ -226,9 +218,7 @@ async def test_without_the_token_nothing_is_done_or_told(
         assert after == before
 
 
-async def test_bytes_that_are_no_text_are_no_bearer_token(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_token_with_invalid_utf8_is_401(store_url: str, room_name: RoomName) -> None:
     async with (
         running_admin(store_url, room_name, credentials=SESAME) as operator,
         asyncio.timeout(5),
@@ -243,9 +233,7 @@ async def test_bytes_that_are_no_text_are_no_bearer_token(
         writer.close()
 
 
-async def test_health_and_the_dashboards_files_ask_for_no_token(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_health_and_page_require_no_token(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         for target in ("/healthz", "/readyz", "/"):
             assert (await operator.request("GET", target)).status == 200
@@ -262,7 +250,7 @@ FROM_ELSEWHERE = [
 
 
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE, ids=str)
-async def test_without_a_token_no_other_site_reaches_the_controls(
+async def test_without_tokens_cross_site_requests_are_403(
     store_url: str, room_name: RoomName, headers: dict[str, str]
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
@@ -277,14 +265,16 @@ async def test_without_a_token_no_other_site_reaches_the_controls(
 @pytest.mark.parametrize(
     "headers", [{}, {"Host": "localhost:8081"}, {"Host": "[::1]"}, {"Host": "127.0.0.1"}], ids=str
 )
-async def test_a_program_on_this_machine_needs_no_token(
+async def test_without_tokens_local_program_is_accepted(
     store_url: str, room_name: RoomName, headers: dict[str, str]
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         await status(operator, room_name, headers=headers)
 
 
-async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> None:
+async def test_without_tokens_the_page_itself_is_accepted(
+    store_url: str, room_name: RoomName
+) -> None:
     async with running_admin(store_url, room_name) as operator:
         headers = {"Origin": operator.urls[0], "Sec-Fetch-Site": "same-origin"}
         answer = await operator.request(
@@ -293,9 +283,7 @@ async def test_the_dashboard_itself_may(store_url: str, room_name: RoomName) -> 
         assert answer.status == 200
 
 
-async def test_with_a_token_the_address_does_not_matter(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_with_a_token_any_host_is_accepted(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         headers = {"Host": "gate.example", "Authorization": "Bearer sesame"}
         await status(operator, room_name, headers=headers)
@@ -304,7 +292,7 @@ async def test_with_a_token_the_address_does_not_matter(
 # What is to be seen.
 
 
-async def test_readiness_gives_its_reasons(store_url: str, room_name: RoomName) -> None:
+async def test_readiness_lists_the_problems(store_url: str, room_name: RoomName) -> None:
     problems: list[str] = []
     async with running_admin(store_url, room_name, problems=lambda: problems) as operator:
         answer = await operator.request("GET", "/readyz")
@@ -316,9 +304,7 @@ async def test_readiness_gives_its_reasons(store_url: str, room_name: RoomName) 
         assert (await operator.request("GET", "/healthz")).json == {"status": "ok"}
 
 
-async def test_the_dashboard_stands_under_its_own_strict_policy(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_dashboard_has_a_strict_csp(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         answer = await operator.request("GET", "/")
         assert answer.status == 200
@@ -332,9 +318,7 @@ async def test_the_dashboard_stands_under_its_own_strict_policy(
         assert (await operator.request("GET", "/static/nothing.js")).status == 404
 
 
-async def test_no_answer_is_for_caches_frames_or_other_sites(
-    store_url: str, room_name: RoomName
-) -> None:
+async def test_every_response_has_the_security_headers(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         for target in ("/", "/healthz", "/metrics", "/admin/overview", "/admin/audit", "/nothing"):
             headers = (await operator.request("GET", target)).headers
@@ -347,7 +331,7 @@ async def test_no_answer_is_for_caches_frames_or_other_sites(
             assert "Access-Control-Allow-Origin" not in headers
 
 
-async def test_with_the_store_away_the_controls_say_so(
+async def test_unreachable_store_makes_controls_503(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     async with running_admin(private_store.url, room_name) as operator:

@@ -54,7 +54,7 @@ def paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_the_commands_do_what_they_say() -> None:
+async def test_commands_change_and_show_the_rooms() -> None:
     with GateProcess(settings(more=ROOMS)) as gate:
         await gate.wait_until_serving()
 
@@ -97,7 +97,7 @@ async def test_the_commands_do_what_they_say() -> None:
             assert len(wrong.stderr.splitlines()) == 1
 
 
-async def test_with_a_token_the_commands_need_it() -> None:
+async def test_commands_send_the_token() -> None:
     toml = settings(more=ROOMS).replace("[admin]\n", '[admin]\ntoken = "sesame"\n')
     with GateProcess(toml, GATEKEEPER_ADMIN__TOKEN="open sesame") as gate:
         await gate.wait_until_serving()
@@ -105,10 +105,10 @@ async def test_with_a_token_the_commands_need_it() -> None:
         gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "close sesame"
         refused = await gate.command("allow", "3")
         assert refused.returncode == 1
-        assert refused.stderr == "gatekeeper: the gate refused: a bearer token is needed\n"
+        assert refused.stderr == "gatekeeper: the gate refused: a bearer token is required\n"
 
 
-async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
+async def test_metrics_of_all_workers_are_complete() -> None:
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, server="workers = 2", more=ROOMS)) as gate:
             await gate.wait_until_serving()
@@ -155,7 +155,7 @@ async def test_the_metrics_of_all_workers_are_valid_and_complete() -> None:
                         await asyncio.sleep(0.1)
 
 
-async def test_health_and_readiness_are_told_apart() -> None:
+async def test_healthz_and_readyz_differ_without_the_store() -> None:
     with GateProcess(settings()) as gate:
         await gate.wait_until_serving()
         [store] = [pid for pid, command in gate.pids().items() if "valkey" in command]

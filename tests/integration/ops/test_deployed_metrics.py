@@ -99,7 +99,7 @@ EXPRESSIONS = [*of_the_dashboard(), *of_the_alerts()]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_expression_selects_what_there_is(
+def test_expression_selects_existing_metrics(
     expression: str, metrics: tuple[Metrics, set[str]]
 ) -> None:
     samples, _ = metrics
@@ -117,17 +117,17 @@ def test_an_expression_selects_what_there_is(
                 assert any(re.fullmatch(value, each) for each in values), (name, label, value)
 
 
-def test_there_are_many_expressions() -> None:
+def test_expressions_were_found() -> None:
     assert len(EXPRESSIONS) > 30
 
 
 @pytest.mark.parametrize("wrong", ["gatekeeper_quue_length", "sum by (rom) (gatekeeper_active)"])
-def test_a_slip_would_be_found(wrong: str, metrics: tuple[Metrics, set[str]]) -> None:
+def test_unknown_metric_or_label_fails(wrong: str, metrics: tuple[Metrics, set[str]]) -> None:
     with pytest.raises(AssertionError):
-        test_an_expression_selects_what_there_is(wrong, metrics)
+        test_expression_selects_existing_metrics(wrong, metrics)
 
 
-def test_no_document_names_a_metric_that_is_not_there(
+def test_documents_name_existing_metrics(
     metrics: tuple[Metrics, set[str]],
 ) -> None:
     _, names = metrics

@@ -65,7 +65,7 @@ def replica(shown: dict[str, object], name: str = ALL) -> dict[str, float | None
     return dict(zip(REPLICA_FIELDS, shown["replicas"][name], strict=True))  # type: ignore[index]
 
 
-def test_totals_become_people_a_minute_over_the_last_seconds() -> None:
+def test_totals_become_rates_per_minute() -> None:
     def at(second: int) -> Reading:
         arrived, released = 100 + 3 * second, 2 * max(second - 50, 0)
         state = replace(STATE, arrived_total=arrived, released_total=released, queue_length=7)
@@ -76,7 +76,7 @@ def test_totals_become_people_a_minute_over_the_last_seconds() -> None:
     assert (shown["queue"], shown["limit"]) == (7, 60)
 
 
-def test_a_total_that_fell_is_a_gap_and_so_is_a_room_that_the_store_did_not_tell() -> None:
+def test_fallen_total_or_missing_room_is_a_gap() -> None:
     def at(second: int) -> Reading:
         return Reading(
             float(second), {SALE: replace(STATE, arrived_total=100 if second < 5 else 3)}
@@ -90,12 +90,12 @@ def test_a_total_that_fell_is_a_gap_and_so_is_a_room_that_the_store_did_not_tell
 @pytest.mark.parametrize(
     ("mode", "limit"), [(Mode.AUTO, 60), (Mode.HOLD, 0), (Mode.ENDED, 0), (Mode.OPEN, None)]
 )
-def test_the_limit_is_what_the_line_can_expect(mode: Mode, limit: float | None) -> None:
+def test_limit_follows_the_mode(mode: Mode, limit: float | None) -> None:
     shown = sample([Reading(1.0, {SALE: replace(STATE, mode=mode)})], [SALE])
     assert room(shown)["limit"] == limit
 
 
-def test_replicas_are_added_up_as_differences_and_coming_or_going_moves_nothing() -> None:
+def test_replica_that_joins_or_leaves_causes_no_jump() -> None:
     def at(second: int) -> Reading:
         known = {"one": figures("one", forwarded=1000 + 10 * second)}
         if second >= 8:  # it ran for long, and is heard of only now
@@ -110,7 +110,7 @@ def test_replicas_are_added_up_as_differences_and_coming_or_going_moves_nothing(
     assert "gone" not in shown["replicas"]  # type: ignore[operator]
 
 
-def test_failures_are_those_without_an_answer_and_those_from_500_up() -> None:
+def test_failures_are_no_response_or_status_500_up() -> None:
     def at(second: int) -> Reading:
         causes = {"unreachable": second, "timeout": 2 * second, "502": 3 * second}
         failing = figures("one", failures=causes)
@@ -119,7 +119,7 @@ def test_failures_are_those_without_an_answer_and_those_from_500_up() -> None:
     assert replica(sample(readings(11, at), []))["failed"] == 6
 
 
-def test_quantiles_are_of_the_last_minute_and_over_all_replicas() -> None:
+def test_quantiles_cover_last_minute_and_all_replicas() -> None:
     def at(second: int) -> Reading:
         slow, fast = [0] * WAITS, [0] * WAITS
         slow[10] = 5 * min(second, 20)  # long ago
@@ -135,9 +135,7 @@ def test_quantiles_are_of_the_last_minute_and_over_all_replicas() -> None:
     assert room(sample([at(5)], [SALE]))["wait_p50"] is None
 
 
-def test_a_room_is_told_what_the_site_answers_in_it_at_all_replicas_also_without_the_store() -> (
-    None
-):
+def test_room_has_origin_figures_without_the_store() -> None:
     def at(second: int) -> Reading:
         slow = tuple(second if bucket == 10 else 0 for bucket in range(ORIGIN))
         one = figures("one", forwarded=10 * second, origin=slow, failures={"502": second})
@@ -155,7 +153,7 @@ def test_a_room_is_told_what_the_site_answers_in_it_at_all_replicas_also_without
     assert replica(shown)["forwarded"] == 1030
 
 
-def test_of_no_counts_there_is_no_quantile_and_of_the_last_bucket_its_lower_bound() -> None:
+def test_quantile_of_no_counts_is_none() -> None:
     bounds = (1.0, 10.0, float("inf"))
     assert quantile(bounds, [0, 0, 0], 0.5) is None
     assert quantile(bounds, [0, 0, 4], 0.5) == 10
@@ -163,7 +161,7 @@ def test_of_no_counts_there_is_no_quantile_and_of_the_last_bucket_its_lower_boun
 
 
 @given(st.lists(st.integers(0, 50), min_size=ORIGIN, max_size=ORIGIN), st.floats(0.01, 0.99))
-def test_a_higher_share_is_no_smaller_quantile(counts: list[int], share: float) -> None:
+def test_quantile_grows_with_its_share(counts: list[int], share: float) -> None:
     bounds = metrics.origin_seconds.bounds_s
     at, most = quantile(bounds, counts, share), quantile(bounds, counts, 0.999)
     assert (at is None) == (sum(counts) == 0)
