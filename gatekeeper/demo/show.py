@@ -86,7 +86,7 @@ async def _start_gate(
     config = load_config(None, environ={}, overrides=overrides)
     ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
     gate = asyncio.create_task(
-        serve(config, on_ready=ready.set_result, ended=ended), name="demo gate"
+        serve(config, on_ready=ready.set_result, stop=ended), name="demo gate"
     )
     try:
         # No timeout here: every step of the start has its own.

@@ -1,0 +1,10 @@
+"""The processes of a running gate: one supervisor, its workers and its embedded servers.
+
+- `supervisor`: the parent process; starts everything, reloads, stops everything in order
+- `children`: worker and embedded-server processes, restarted when they exit
+- `worker`: one replica: wires rooms, proxy and exits, and serves the public listener
+- `control_plane`: wires the admin listener in the supervisor
+- `embedded`: starts the private store and the private NATS
+- `state_folder`: the directory for the generated secret, the embedded data and the audit log
+- `tls`: the certificate of the public listener, reloaded on SIGHUP
+"""

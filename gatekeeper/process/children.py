@@ -1,7 +1,8 @@
-"""The processes that a gate starts, each with its successors.
+"""The child processes of the supervisor, restarted when they exit.
 
-Rules. A worker that dies is started again, with a growing pause; an embedded server likewise, at
-the same address and on the data it left. `end` ends the process and its successors.
+Rules. A worker that exits is started again after a pause that grows with every exit in a row. An
+embedded server is started again at the same address, on its own data. `stop` ends the process and
+its restarts.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from gatekeeper.process.embedded import EmbeddedServer
 from gatekeeper.process.worker import WorkerPlan
 
 _WORKER_START_TIMEOUT_S = 20.0
-_WORKER_END_MARGIN_S = 5.0
-_RESTART_PAUSE_S = (0.1, 0.5, 1, 2, 5)  # after the first, second … death in a row
+_WORKER_STOP_MARGIN_S = 5.0
+_RESTART_PAUSE_S = (0.1, 0.5, 1, 2, 5)  # after the first, second … exit in a row
 _HEALTHY_AFTER_S = 30.0
 
 log = structlog.get_logger()
 
 
 class WorkerProcess:
-    """A worker and its successors."""
+    """One worker process, restarted when it exits."""
 
     _numbers = iter(range(1, sys.maxsize))
 
@@ -46,12 +47,13 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
+        """The current process, serving or not."""
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Start and wait until it serves. Raises StartError."""
+        """Start the worker and wait until it serves. Raises StartError."""
         await self._spawn()
-        self._watch = asyncio.create_task(self._keep(), name=f"worker {self.number}")
+        self._watch = asyncio.create_task(self._restart(), name=f"worker {self.number}")
 
     async def _spawn(self) -> None:
         try:
@@ -63,55 +65,58 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics_folder)},
-                start_new_session=True,  # Ctrl-C is for the supervisor, which ends workers in order
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops workers
             )
-        except OSError as error:  # no memory, too many processes: perhaps not for ever
-            raise StartError(f"worker {self.number} cannot start: {error.strerror}") from error
+        except OSError as error:  # no memory or too many processes; both may pass
+            raise StartError(f"worker {self.number}: cannot start: {error.strerror}") from error
         assert process.stdin is not None
         assert process.stdout is not None
         plan = pickle.dumps(self._plan)
         process.stdin.write(len(plan).to_bytes(8, "big") + plan)
         try:
             async with asyncio.timeout(_WORKER_START_TIMEOUT_S):
-                said = json.loads(await process.stdout.readline() or b"{}")
+                report = json.loads(await process.stdout.readline() or b"{}")
         except (TimeoutError, ValueError) as error:
             process.kill()
-            raise StartError(f"worker {self.number} did not start in time") from error
-        if "serving" not in said:
+            raise StartError(
+                f"worker {self.number}: not serving within {_WORKER_START_TIMEOUT_S:g} s"
+            ) from error
+        if "serving" not in report:
             await process.wait()
-            raise StartError(said.get("failed", f"worker {self.number} ended while starting"))
-        self.replica = said["serving"]
+            raise StartError(report.get("failed", f"worker {self.number}: exited while starting"))
+        self.replica = report["serving"]
         self.serving = True
 
-    async def _keep(self) -> None:
+    async def _restart(self) -> None:
         loop = asyncio.get_running_loop()
-        deaths = 0
+        exits = 0
         while self._process is not None:
-            began_s = loop.time()
+            started_s = loop.time()
             code = await self._process.wait()
             self.serving = False
             mark_process_dead(self._process.pid, str(self._metrics_folder))  # type: ignore[no-untyped-call]
-            log.error("worker_died", worker=self.number, code=code)
-            deaths = 1 if loop.time() - began_s > _HEALTHY_AFTER_S else deaths + 1
-            await asyncio.sleep(_RESTART_PAUSE_S[min(deaths, len(_RESTART_PAUSE_S)) - 1])
+            log.error("worker_exited", worker=self.number, code=code)
+            exits = 1 if loop.time() - started_s > _HEALTHY_AFTER_S else exits + 1
+            await asyncio.sleep(_RESTART_PAUSE_S[min(exits, len(_RESTART_PAUSE_S)) - 1])
             try:
                 await self._spawn()
             except StartError as error:
                 log.error("worker_not_started", worker=self.number, error=error.public)  # noqa: TRY400
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has exited."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def end(self) -> None:
-        """Ask it to finish; kill it when it takes longer than it may."""
+    async def stop(self) -> None:
+        """Send SIGTERM, and SIGKILL after `shutdown_timeout` and a margin."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
-        limit_s = self._plan.config.server.shutdown_timeout + _WORKER_END_MARGIN_S
+        limit_s = self._plan.config.server.shutdown_timeout + _WORKER_STOP_MARGIN_S
         try:
             await asyncio.wait_for(self._process.wait(), limit_s)
         except TimeoutError:
@@ -120,8 +125,8 @@ class WorkerProcess:
             await self._process.wait()
 
 
-class KeptServer:
-    """An embedded server and its successors at the same address."""
+class EmbeddedServerProcess:
+    """One embedded server, restarted at the same address when it exits."""
 
     def __init__(self, start: Callable[[], Awaitable[EmbeddedServer]], name: str) -> None:
         self._start = start
@@ -130,22 +135,23 @@ class KeptServer:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
+        """Start the server; its URL. Raises StartError."""
         self._server = await self._start()
-        self._watch = asyncio.create_task(self._keep(), name=f"keep {self._name}")
+        self._watch = asyncio.create_task(self._restart(), name=f"restart {self._name}")
         return self._server.url
 
-    async def _keep(self) -> None:
+    async def _restart(self) -> None:
         while self._server is not None:
             code = await self._server.wait()
-            log.error("embedded_server_died", server=self._name, code=code)
+            log.error("embedded_server_exited", server=self._name, code=code)
             await asyncio.sleep(_RESTART_PAUSE_S[0])
             try:
                 self._server = await self._start()
             except (StartError, OSError) as error:
-                log.error("embedded_server_not_started", error=str(error))  # noqa: TRY400
+                log.error("embedded_server_not_started", server=self._name, error=str(error))  # noqa: TRY400
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Wires the operator's listener of one process group.
+"""Wires the admin listener of one process group.
 
-Rules. It runs in the supervisor, which is no replica: it sees visitors in figures only, and when
-it dies the workers go with it. What is started here is undone by the caller's stack.
+Rules. It runs in the supervisor, which serves no visitors and sees only figures. When the
+supervisor exits, its workers stop too. The caller's stack undoes what is started here.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from gatekeeper.room.worker_figures import Figures
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where this process group keeps what lasts, and what its workers count."""
+    """The folders of one process group: lasting state, and the metrics files of its workers."""
 
     state: Path
     metrics: Path
 
 
 class ControlPlane:
-    """The admin listener and what it stands on."""
+    """The admin listener with its store, events and operators."""
 
     def __init__(
         self, config: Config, *, workers: Sequence[WorkerProcess], pages: Pages, folders: Folders
@@ -59,13 +59,13 @@ class ControlPlane:
         *,
         store: RedisStore,
         events_url: str,
-        seal: EventSigner,
+        signer: EventSigner,
     ) -> None:
-        """Serve on `bound`. Raises StartError."""
+        """Serve on the bound socket. Raises StartError."""
         config = self._config
         events: Events = NoEvents()
         if events_url != "off":
-            events = NatsEvents(events_url, replica="operator", seal=seal)
+            events = NatsEvents(events_url, replica="operator", seal=signer)
             events.connect()
         stack.push_async_callback(events.close)
         operators: dict[RoomName, Operator] = {}
@@ -109,7 +109,7 @@ class ControlPlane:
         return sum(not worker.serving for worker in self._workers)
 
     async def _ready(self, store: RedisStore) -> list[str]:
-        problems = [f"worker {w.number} is down" for w in self._workers if not w.serving]
+        problems = [f"worker {w.number} is not serving" for w in self._workers if not w.serving]
         try:
             await store.ping()
         except StoreError as error:
@@ -118,7 +118,7 @@ class ControlPlane:
 
 
 def credentials(config: Config) -> list[Credential]:
-    """Who may ask, of the configuration. Raises ConfigError when a file cannot be read."""
+    """The configured admin tokens. Raises ConfigError when a file cannot be read."""
     found = [
         Credential.of(token.name, token.role, secret=secret)
         for token, secret in zip(config.admin.tokens, admin_secrets(config), strict=True)
@@ -129,6 +129,8 @@ def credentials(config: Config) -> list[Credential]:
 
 
 def cannot_listen(listen: str, error: OSError, *, key: str) -> StartError:
+    """The error of an address that cannot be bound; `key` is the key that sets it."""
     return StartError(
-        f"cannot listen on {listen}: {error.strerror}; end what uses that port, or set {key}"
+        f"{key}: cannot listen on {listen}: {error.strerror}; "
+        f"stop the program that uses the port, or set another {key}"
     )

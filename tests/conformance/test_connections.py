@@ -96,7 +96,7 @@ async def test_an_origin_that_accepts_and_closes_at_once_is_a_502_at_once(
 
 async def test_nothing_listens_at_the_origin(express: bool, store_url: str) -> None:
     async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
-        pool = stage.worker._lane.pool if stage.worker._lane else None
+        pool = stage.worker._fast_path.pool if stage.worker._fast_path else None
         assert pool is not None
         pool._port = 1  # nobody listens there
         wire = await stage.connect()

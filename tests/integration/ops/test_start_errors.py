@@ -1,4 +1,4 @@
-"""What keeps a gate from starting is said in one readable line, and nothing is left running."""
+"""A problem that prevents starting is reported in one line, and no process is left."""
 
 import socket
 from collections.abc import Iterator
@@ -26,25 +26,25 @@ def taken_port() -> Iterator[int]:
 
 
 async def refused(toml: str, *arguments: str, code: int) -> str:
-    """The one line that a gate says which does not start."""
+    """The line on standard error of a gate that does not start."""
     with GateProcess(toml, *arguments) as gate:
         assert await gate.wait_until_exit() == code, gate.errors()
         assert gate.ready_lines() == []
         said = [line for line in gate.errors().splitlines() if not line.startswith("{")]
         assert len(said) == 1, gate.errors()
         assert said[0].startswith("gatekeeper: ")
-        assert "worker" not in gate.errors()  # it failed before it began to serve
+        assert "worker" not in gate.errors()  # no worker was started
         return said[0]
 
 
-async def test_a_port_in_use_is_named() -> None:
+async def test_port_in_use_is_named() -> None:
     with taken_port() as port:
         line = await refused(settings(), "--listen", f"127.0.0.1:{port}", code=FAILURE)
         assert f"cannot listen on 127.0.0.1:{port}" in line
         assert "server.listen" in line
 
 
-async def test_an_admin_port_in_use_is_named() -> None:
+async def test_admin_port_in_use_is_named() -> None:
     with taken_port() as port:
         toml = settings().replace(
             '[admin]\nlisten = "127.0.0.1:0"', f'[admin]\nlisten = "127.0.0.1:{port}"'
@@ -54,30 +54,30 @@ async def test_an_admin_port_in_use_is_named() -> None:
         assert "admin.listen" in line
 
 
-async def test_a_shared_store_without_a_secret_is_a_mistake() -> None:
+async def test_shared_store_without_a_secret_is_refused() -> None:
     line = await refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), code=USAGE)
     assert "tokens: no secret for a shared store; expected tokens.secret_file" in line
 
 
-async def test_a_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
+async def test_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "waiting.html").write_text("<p>\n{% if %}\n</p>")
     line = await refused(settings(server=f'templates = "{tmp_path}"'), code=USAGE)
     assert "waiting.html:2: " in line
 
 
-async def test_a_wrong_key_is_named_with_its_path() -> None:
+async def test_invalid_value_is_named_with_its_path() -> None:
     line = await refused(settings(more='[admission]\nrate = "fast"'), code=USAGE)
     assert 'admission.rate: "fast" is not a rate; expected e.g. "500/min" or "8/s"' in line
 
 
-async def test_a_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
+async def test_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("short\n")
     more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
     line = await refused(settings(more=more), code=USAGE)
     assert f"{tmp_path}/secret: a line is too short; expected at least 32 bytes" in line
 
 
-async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+async def test_unreadable_generated_secret_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     with GateProcess(settings(), state=tmp_path) as gate:
         assert await gate.wait_until_exit() == USAGE
@@ -85,25 +85,25 @@ async def test_a_made_secret_that_cannot_be_read_is_named(tmp_path: Path) -> Non
         assert said == f"gatekeeper: {tmp_path}/secret: Is a directory; expected a readable file"
 
 
-async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+async def test_invalid_certificate_is_named(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("-----BEGIN NOTHING-----\n")
     server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\nworkers = 2'
     line = await refused(settings(server=server), code=FAILURE)
-    assert f"cannot use the certificate {tmp_path}/cert.pem" in line
+    assert f"server.tls_cert: cannot use {tmp_path}/cert.pem" in line
 
 
-async def test_a_state_folder_in_use_is_named(tmp_path: Path) -> None:
+async def test_state_folder_in_use_is_named(tmp_path: Path) -> None:
     with GateProcess(settings(), state=tmp_path) as gate:
         await gate.wait_until_serving()
         with GateProcess(settings(), state=tmp_path) as second:
             assert await second.wait_until_exit() == FAILURE
             [said] = second.errors().splitlines()
-            assert f"already runs its private store in {tmp_path}/store" in said
+            assert f"already runs its embedded store in {tmp_path}/store" in said
         assert (await gate.command("status")).returncode == 0
 
 
-async def test_a_shared_store_and_events_need_no_servers_of_ones_own(
+async def test_shared_store_and_events_start_no_embedded_servers(
     private_store: StoreServer, private_events: EventsServer
 ) -> None:
     more = f"""
@@ -119,10 +119,10 @@ secrets = ["a secret of the tests, longer than 32 bytes"]
         assert set(gate.pids()) == set(gate.workers())
 
 
-# The command line, without any gate.
+# The command line, without a gate.
 
 
-async def test_check_finds_what_is_fine_and_what_is_not(tmp_path: Path) -> None:
+async def test_check_accepts_valid_files_and_names_problems(tmp_path: Path) -> None:
     file = tmp_path / "gate.toml"
     file.write_text('[admission]\nrate = "60/min"')
     fine = await gatekeeper("check", "-c", str(file), folder=tmp_path)
@@ -142,7 +142,7 @@ async def test_check_finds_what_is_fine_and_what_is_not(tmp_path: Path) -> None:
     assert "left.html" in wrong.stderr
 
 
-async def test_check_looks_into_the_certificate_and_the_secrets(tmp_path: Path) -> None:
+async def test_check_reads_certificate_and_secrets(tmp_path: Path) -> None:
     file, secret, pem = tmp_path / "gate.toml", tmp_path / "secret", tmp_path / "cert.pem"
     secret.write_text("short")
     file.write_text(f'[tokens]\nsecret_file = "{secret}"')
@@ -154,10 +154,10 @@ async def test_check_looks_into_the_certificate_and_the_secrets(tmp_path: Path) 
     file.write_text(f'[server]\ntls_cert = "{pem}"\ntls_key = "{pem}"')
     wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == FAILURE
-    assert f"cannot use the certificate {pem}" in wrong.stderr
+    assert f"server.tls_cert: cannot use {pem}" in wrong.stderr
 
 
-async def test_a_missing_file_is_named(tmp_path: Path) -> None:
+async def test_missing_file_is_named(tmp_path: Path) -> None:
     missing = await gatekeeper("check", "-c", "nothing.toml", folder=tmp_path)
     assert missing.returncode == USAGE
     assert missing.stderr == (
@@ -165,12 +165,12 @@ async def test_a_missing_file_is_named(tmp_path: Path) -> None:
     )
 
 
-async def test_the_file_in_this_folder_counts_without_being_named(tmp_path: Path) -> None:
+async def test_default_file_is_in_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "gatekeeper.toml").write_text('[admission]\nrate = "7/min"')
     assert "7/min" in (await gatekeeper("check", folder=tmp_path)).stdout
 
 
-async def test_a_secret_is_long_and_never_the_same(tmp_path: Path) -> None:
+async def test_secret_is_long_and_random(tmp_path: Path) -> None:
     first = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
     second = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
     assert len(first) == len(second) == 64
@@ -189,14 +189,14 @@ async def test_a_secret_is_long_and_never_the_same(tmp_path: Path) -> None:
         ("status", "--nothing"),
     ],
 )
-async def test_wrong_usage_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+async def test_usage_error_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
     wrong = await gatekeeper(*words, folder=tmp_path)
     assert wrong.returncode == USAGE
     assert len(wrong.stderr.splitlines()) == 1
     assert wrong.stderr.startswith("gatekeeper: ")
 
 
-async def test_where_no_gate_answers_is_told(tmp_path: Path) -> None:
+async def test_unreachable_gate_is_named(tmp_path: Path) -> None:
     with taken_port() as port:
         pass
     (tmp_path / "gatekeeper.toml").write_text(f'[admin]\nlisten = "127.0.0.1:{port}"')
@@ -207,7 +207,7 @@ async def test_where_no_gate_answers_is_told(tmp_path: Path) -> None:
         assert f"no gate answers at 127.0.0.1:{port}" in alone.stderr
 
 
-async def test_a_key_under_a_password_is_named_and_nobody_is_asked_for_it(tmp_path: Path) -> None:
+async def test_encrypted_key_is_named_without_a_prompt(tmp_path: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     (tmp_path / "key.pem").write_bytes(
         key.private_bytes(
@@ -220,4 +220,4 @@ async def test_a_key_under_a_password_is_named_and_nobody_is_asked_for_it(tmp_pa
     (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
     server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"'
     line = await refused(settings(server=server), code=FAILURE)
-    assert f"cannot use the certificate {tmp_path}/cert.pem" in line
+    assert f"server.tls_cert: cannot use {tmp_path}/cert.pem" in line

@@ -1,4 +1,4 @@
-"""TLS at the public listener, and certificates replaced while it serves."""
+"""TLS on the public listener, and its certificate reloaded while it serves."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 
 async def served_names(url: str, context: ssl.SSLContext) -> set[str]:
-    """The names in the certificate that a new connection is shown."""
+    """The names in the certificate of a new connection."""
     port = int(url.rpartition(":")[2])
     async with asyncio.timeout(5):
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
@@ -38,7 +38,7 @@ async def served_names(url: str, context: ssl.SSLContext) -> set[str]:
     return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
 
 
-async def test_behind_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
+async def test_cookie_over_tls_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
     authority = trustme.CA()
     write_pair(tmp_path, authority, "one.test")
     async with Origin.running() as origin:
@@ -54,7 +54,7 @@ async def test_behind_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: P
                 assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
 
 
-async def test_a_new_pair_is_served_after_a_hang_up_and_a_broken_one_never(
+async def test_sighup_loads_a_new_certificate_and_refuses_a_broken_one(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()

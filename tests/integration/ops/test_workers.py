@@ -27,7 +27,7 @@ async def test_workers_share_one_port_and_one_line() -> None:
         try:
             for visitor in visitors:
                 assert (await visitor.get())[0] == 503
-            # Each status goes over a new connection, so to any of the two.
+            # Each status request uses a new connection, so either worker serves it.
             positions = []
             for visitor in visitors:
                 answer = await visitor.request(
@@ -40,7 +40,7 @@ async def test_workers_share_one_port_and_one_line() -> None:
                 await visitor.session.close()
 
 
-async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
+async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
     more = '[admission]\nrate = "60/min"\nburst = 1'
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
@@ -56,9 +56,12 @@ async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
                 assert (await gate.command("mode", "hold")).returncode == 0
                 assert (await waiting.get())[0] == 503
                 os.kill(worker, signal.SIGKILL)
-                await eventually(lambda: "worker_died" in gate.errors())
+                await eventually(lambda: "worker_exited" in gate.errors())
                 unready = await operator.request("GET", "/readyz")
-                assert (unready.status, unready.json["problems"]) == (503, ["worker 1 is down"])
+                assert (unready.status, unready.json["problems"]) == (
+                    503,
+                    ["worker 1 is not serving"],
+                )
                 async with asyncio.timeout(15):
                     while True:
                         if (await operator.request("GET", "/readyz")).status == 200:
@@ -70,7 +73,7 @@ async def test_a_killed_worker_is_replaced_and_its_visitors_go_on() -> None:
                 assert (await waiting.status())["position"] == 1
 
 
-async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() -> None:
+async def test_killed_embedded_server_is_replaced_and_queue_continues() -> None:
     more = '[admission]\nrate = "0"\n[store]\ntimeout = "500ms"'
     with GateProcess(settings(more=more)) as gate:
         await gate.wait_until_serving()
@@ -81,7 +84,7 @@ async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() ->
             for pid in servers:
                 os.kill(pid, signal.SIGKILL)
             await eventually(
-                lambda: gate.errors().count("embedded_server_died") == 2 and len(gate.pids()) == 3
+                lambda: gate.errors().count("embedded_server_exited") == 2 and len(gate.pids()) == 3
             )
             async with asyncio.timeout(15):
                 while True:
@@ -92,14 +95,14 @@ async def test_a_killed_server_of_ones_own_is_replaced_and_the_line_goes_on() ->
             assert (await second.status())["position"] == 2
 
 
-async def test_auto_is_a_worker_for_each_core() -> None:
+async def test_workers_auto_is_one_per_core() -> None:
     with GateProcess(settings(server='workers = "auto"')) as gate:
         await gate.wait_until_serving()
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
         assert len(gate.workers()) == cores
 
 
-async def test_a_hang_up_before_tls_disturbs_nobody() -> None:
+async def test_sighup_without_tls_keeps_serving() -> None:
     with GateProcess(settings()) as gate:
         await gate.wait_until_serving()
         before = gate.workers()
@@ -110,7 +113,7 @@ async def test_a_hang_up_before_tls_disturbs_nobody() -> None:
         assert gate.workers() == before
 
 
-async def test_a_worker_that_served_for_long_is_replaced_without_delay(
+async def test_worker_that_served_long_is_replaced_at_once(
     store_url: str, room_name: RoomName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses_s: list[float] = []
@@ -133,5 +136,5 @@ async def test_a_worker_that_served_for_long_is_replaced_without_delay(
             while worker.pid == first or not worker.serving:
                 await sleep(0.05)
     finally:
-        await worker.end()
+        await worker.stop()
     assert pauses_s == [0.1]

@@ -112,7 +112,7 @@ async def test_a_worker_killed_under_load_costs_nobody_their_turn() -> None:
             assert status["arrived_total"] == 150
             assert status["released_total"] == status["admitted_total"] == 150
             assert status["abandoned_total"] == status["queue_length"] == 0
-            assert gate.errors().count("worker_died") == 2
+            assert gate.errors().count("worker_exited") == 2
 
 
 async def gate_is_whole(gate: GateProcess) -> None:
