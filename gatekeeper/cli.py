@@ -1,8 +1,9 @@
 """The command line.
 
-Rules. Errors go to standard error, one readable line each; exit 2 for usage and configuration, 1
-for everything else. `serve`, `demo` and `simulate` run something; the rest speak to the admin
-listener of a gate that runs, found by the same configuration.
+Rules. Errors go to standard error, one line each; exit 2 for usage and configuration, 1 for
+everything else. `serve`, `demo`, `simulate` and `preview` run something. The other commands call
+the admin listener of a running gate, found through the same configuration; a value is checked
+before the gate is called.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import secrets as random_secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +25,7 @@ from gatekeeper.admin.client import AdminClient
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
-from gatekeeper.config.types import parse_message
+from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.phase import Mode
 from gatekeeper.simulate.command import simulate
@@ -34,15 +36,15 @@ _config = click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file; ./gatekeeper.toml if there is one.",
+    help="Configuration file. Default: ./gatekeeper.toml, if it exists.",
 )
-_room = click.option("--room", default="default", show_default=True, help="Which room.")
+_room = click.option("--room", default="default", show_default=True, help="Name of the room.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gatekeeper")
 def app() -> None:
-    """A virtual waiting room: lets people in, in order, at the rate the site can stand."""
+    """Virtual waiting room: admits visitors in order, at the rate your site can take."""
 
 
 def _load(path: Path | None, **flags: str | None) -> Config:
@@ -54,11 +56,11 @@ def _load(path: Path | None, **flags: str | None) -> Config:
 
 @app.command()
 @_config
-@click.option("--origin", metavar="URL", help="The site to stand in front of.")
-@click.option("--rate", metavar="RATE", help='Such as "500/min" or "8/s".')
-@click.option("--listen", metavar="HOST:PORT", help="Where the public comes in.")
+@click.option("--origin", metavar="URL", help="URL of the site to protect.")
+@click.option("--rate", metavar="RATE", help='Admissions, e.g. "500/min" or "8/s".')
+@click.option("--listen", metavar="HOST:PORT", help="Address of the public listener.")
 def serve(config: Path | None, origin: str | None, rate: str | None, listen: str | None) -> None:
-    """Run the gate in front of your site."""
+    """Run the waiting room in front of your site."""
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import Serving
     from gatekeeper.process.supervisor import serve as run
@@ -66,20 +68,26 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
     loaded = _load(config, origin__url=origin, admission__rate=rate, server__listen=listen)
     set_up_logging(process="supervisor")
 
-    def ready(serving: Serving) -> None:
+    def print_addresses(serving: Serving) -> None:
         _say(f"gatekeeper {__version__} at {serving.url} in front of {loaded.origin.url}")
         _say(f"control room at {serving.admin_url}")
 
-    uvloop.run(run(loaded, on_ready=ready))
+    uvloop.run(run(loaded, on_ready=print_addresses))
 
 
 @app.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Of the gate; 8080 or a free one.")
 @click.option(
-    "--visitors", type=click.IntRange(0), default=40, show_default=True, help="In line at once."
+    "--port", type=click.IntRange(1, 65535), help="Port of the gate. Default: 8080, or a free port."
+)
+@click.option(
+    "--visitors",
+    type=click.IntRange(0),
+    default=40,
+    show_default=True,
+    help="Simulated visitors that wait at the same time.",
 )
 def demo(port: int | None, visitors: int) -> None:
-    """Show it all: a sample shop, a gate with a small rate, and a crowd in line."""
+    """Run a sample shop, a gate with a low rate, and simulated visitors."""
     from gatekeeper.demo.show import demo as show
 
     sys.exit(uvloop.run(show(port=port, visitors=visitors)))
@@ -91,7 +99,7 @@ app.add_command(simulate)
 @app.command()
 @_config
 def check(config: Path | None) -> None:
-    """Check the configuration, the templates, the certificate and the secrets; name problems."""
+    """Check configuration, templates, certificate and secrets; list every problem."""
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
 
@@ -99,18 +107,25 @@ def check(config: Path | None) -> None:
     loaded = _load(config)
     check_files(loaded)
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
-    _say(f"fine: {loaded.origin.url} behind {loaded.server.listen}; {rooms}")
+    _say(f"ok: {loaded.origin.url} behind {loaded.server.listen}; {rooms}")
 
 
 @app.command()
 @_config
 @_room
-@click.option("--state", default="waiting", show_default=True, help="Or held, full, ended, …")
-@click.option("--position", default="1284", show_default=True, help="The place in line.")
-@click.option("--lang", default="en", show_default=True, help="Such as de, pt-BR, zh-Hant.")
-@click.option("--message", default="", help="What the operator says to all.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="A file; else standard output."
+    "--state",
+    default="waiting",
+    show_default=True,
+    help="State of the visitor: waiting, held, full, ended, …",
+)
+@click.option("--position", default="1284", show_default=True, help="Position in the queue.")
+@click.option("--lang", default="en", show_default=True, help="Language, e.g. de, pt-BR, zh-Hant.")
+@click.option("--message", default="", help="Message of the operator.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Output file. Default: standard output.",
 )
 @click.option(
     "--listen",
@@ -119,12 +134,12 @@ def check(config: Path | None) -> None:
     flag_value=0,
     type=click.IntRange(0, 65535),
     metavar="[PORT]",
-    help="Serve it on 127.0.0.1 instead; ?state= and &lang= show the others.",
+    help="Serve the page on 127.0.0.1; ?state= and &lang= select what is shown.",
 )
 def preview(
     config: Path | None, room: str, out: Path | None, port: int | None, **wanted: str
 ) -> None:
-    """Render the page of those who wait, in any state, as this configuration makes it."""
+    """Render the waiting page of this configuration, in any state."""
     from gatekeeper.logs import set_up_logging
     from gatekeeper.web.preview import preview as show
 
@@ -134,8 +149,21 @@ def preview(
 
 @app.command()
 def secret() -> None:
-    """Make a secret for [tokens], 384 random bits."""
+    """Generate a secret of 384 random bits, for [tokens] or [admin]."""
     _say(random_secrets.token_urlsafe(48))
+
+
+def _checked(parse: Callable[[str], object]) -> Callable[..., str]:
+    """A callback that refuses what `parse` refuses and returns the text as it is."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+        return text
+
+    return check
 
 
 @app.command()
@@ -143,19 +171,19 @@ def secret() -> None:
 @_room
 @_config
 def allow(count: int, room: str, config: Path | None) -> None:
-    """Let COUNT more visitors in, whatever the rate."""
-    answer = _admin(config).post("/admin/allow", n=str(count), room=room)
-    _say(f"{room}: {answer['granted']} granted, {answer['pending']} pending")
+    """Admit COUNT more visitors, whatever the rate."""
+    response = _admin(config).post("/admin/allow", n=str(count), room=room)
+    _say(f"{room}: {response['granted']} granted, {response['pending']} pending")
 
 
 @app.command()
-@click.argument("rate")
+@click.argument("rate", callback=_checked(parse_rate_per_minute))
 @_room
 @_config
 def rate(rate: str, room: str, config: Path | None) -> None:
-    """Set the rate from now on: RATE is such as "500/min", "8/s" or 0."""
-    answer = _admin(config).post("/admin/rate", rate=rate, room=room)
-    _say(_line(answer["rooms"][0]))
+    """Set the rate: "500/min", "8/s", or 0 for none."""
+    response = _admin(config).post("/admin/rate", rate=rate, room=room)
+    _say(_line(response["rooms"][0]))
 
 
 @app.command()
@@ -163,41 +191,41 @@ def rate(rate: str, room: str, config: Path | None) -> None:
 @_room
 @_config
 def mode(mode: str, room: str, config: Path | None) -> None:
-    """Admit by rate (auto), nobody (hold) or everybody (open); ended: nobody, and pages say so."""
-    answer = _admin(config).post("/admin/mode", mode=mode, room=room)
-    _say(_line(answer["rooms"][0]))
+    """Set the mode of a room.
 
-
-def _parsed_message(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    try:
-        return parse_message(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+    \b
+    auto   admit at the rate
+    hold   admit no visitor; the queue keeps its order
+    open   admit every visitor, without rate and limit
+    ended  admit no visitor; pages say that the event is over
+    """
+    response = _admin(config).post("/admin/mode", mode=mode, room=room)
+    _say(_line(response["rooms"][0]))
 
 
 @app.command()
-@click.argument("text", callback=_parsed_message)
+@click.argument("text", callback=_checked(parse_message))
 @_room
 @_config
 def message(text: str, room: str, config: Path | None) -> None:
-    """Tell all who wait TEXT, one line of at most 500 characters; "" takes it back."""
-    answer = _admin(config).post("/admin/message", text=text, room=room)
-    _say(_line(answer["rooms"][0]))
+    """Show TEXT to all waiting visitors: one line of at most 500 characters; "" removes it."""
+    response = _admin(config).post("/admin/message", text=text, room=room)
+    _say(_line(response["rooms"][0]))
 
 
 @app.command()
-@click.option("--watch", is_flag=True, help="Again every second.")
-@click.option("--json", "as_json", is_flag=True, help="As the listener answers.")
+@click.option("--watch", is_flag=True, help="Repeat every second.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @_config
 def status(watch: bool, as_json: bool, config: Path | None) -> None:
-    """Show the line of every room."""
+    """Show mode, rate and figures of every room."""
     admin = _admin(config)
     while True:
-        answer = admin.get("/admin/status")
+        response = admin.get("/admin/status")
         if as_json:
-            _say(json.dumps(answer))
+            _say(json.dumps(response))
         else:
-            for room in answer["rooms"]:
+            for room in response["rooms"]:
                 _say(_line(room))
         if not watch:
             return
@@ -209,20 +237,25 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
 @_room
 @_config
 def revoke(visitor: str, room: str, config: Path | None) -> None:
-    """End the session of VISITOR, or take back their place: the id that the origin is told."""
-    answer = _admin(config).post("/admin/revoke", visitor=visitor, room=room)
-    held = {"slot": "a slot", "place": "a place in line"}.get(answer["held"], "nothing")
-    _say(f"{room}: {visitor} held {held}")
+    """End the session of VISITOR or remove them from the queue.
+
+    VISITOR is the id in the header X-Gatekeeper-Visitor that the origin receives.
+    """
+    response = _admin(config).post("/admin/revoke", visitor=visitor, room=room)
+    held = {"slot": "a slot", "place": "a place in the queue"}.get(
+        response["held"], "no slot and no place"
+    )
+    _say(f"{room}: {visitor} had {held}")
 
 
 @app.command()
-@click.option("--limit", default=20, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One object a line, as the file has them.")
+@click.option("--limit", default=20, show_default=True, help="The most entries to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as in the file.")
 @_config
 def audit(limit: int, as_json: bool, config: Path | None) -> None:
-    """Show who changed what, the newest last."""
-    answer = _admin(config).get(f"/admin/audit?limit={limit}")
-    for entry in reversed(answer["entries"]):
+    """Show the changes that operators made, newest last."""
+    response = _admin(config).get(f"/admin/audit?limit={limit}")
+    for entry in reversed(response["entries"]):
         _say(json.dumps(entry, ensure_ascii=False) if as_json else _audit_line(entry))
 
 
@@ -232,7 +265,7 @@ def _admin(config: Path | None) -> AdminClient:
 
 
 def _own_token(config: Config) -> str:
-    """`admin.token`, else the first of the file, those first that may change something."""
+    """`admin.token`, else the first of [[admin.tokens]] with role "full", else with "read"."""
     secrets = zip(config.admin.tokens, admin_secrets(config), strict=True)
     by_role = {token.role: secret.decode() for token, secret in reversed(list(secrets))}
     return config.admin.token or by_role.get("full") or by_role.get("read", "")
@@ -252,10 +285,10 @@ def _audit_line(entry: dict[str, Any]) -> str:
 
 def _line(room: dict[str, Any]) -> str:
     limit = f" of {room['max_active']}" if room["max_active"] else ""
-    message = f"; told: {room['message']}" if room["message"] else ""
+    message = f"; message: {room['message']}" if room["message"] else ""
     return (
         f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
-        f"{room['queue_length']} in line, {room['active']}{limit} inside, "
+        f"{room['queue_length']} waiting, {room['active']}{limit} active, "
         f"{room['released_total']} released, {room['abandoned_total']} left"
         f"{message}"
     )
@@ -289,7 +322,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has had enough; close it before the interpreter tries to.
+        # The reader closed the pipe. Replace it, or the interpreter fails to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

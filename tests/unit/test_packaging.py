@@ -130,7 +130,7 @@ def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gatekeeper.cli"]
     said = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
     assert wheel.name.split("-")[1] in said
-    assert "fine: " in _run([*command, "check"], cwd=tmp_path, python_path=str(site))
+    assert "ok: " in _run([*command, "check"], cwd=tmp_path, python_path=str(site))
 
 
 def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) -> None:

@@ -163,7 +163,7 @@ async def test_commands_are_audited_under_the_token_name() -> None:
         await gate.wait_until_serving()
         assert (await gate.command("mode", "hold")).returncode == 0
         gone = await gate.command("revoke", new_visitor_id())
-        assert gone.stdout.endswith(" held nothing\n")
+        assert gone.stdout.endswith(" had no slot and no place\n")
         shown = await gate.command("audit")
         first, second = shown.stdout.splitlines()
         assert " maria at 127.0.0.1: mode default from 'auto' to 'hold'" in first

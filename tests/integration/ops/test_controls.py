@@ -65,12 +65,12 @@ async def test_commands_change_and_show_the_rooms() -> None:
         assert allowed.stdout == "default: 10 granted, 20 pending\n"
 
         rate = await gate.command("rate", "8/s", "--room", "side")
-        assert rate.stdout.startswith("side: auto, 480/min, 0 in line")
+        assert rate.stdout.startswith("side: auto, 480/min, 0 waiting")
         mode = await gate.command("mode", "hold", "--room", "side")
-        assert mode.stdout.startswith("side: hold, 480/min, 0 in line")
+        assert mode.stdout.startswith("side: hold, 480/min, 0 waiting")
 
         told = await gate.command("message", "Doors at noon.", "--room", "side")
-        assert told.stdout.endswith("; told: Doors at noon.\n")
+        assert told.stdout.endswith("; message: Doors at noon.\n")
         ended = await gate.command("mode", "ended", "--room", "default")
         assert ended.stdout.startswith("default: ended, 0/min")
         assert (await gate.command("mode", "auto")).returncode == 0
