@@ -16,6 +16,7 @@ from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import (
     CookieName,
+    Domain,
     Duration,
     EventsUrl,
     File,
@@ -128,6 +129,9 @@ class TokensConfig(Section):
     secret_file: File = ""
     secrets: tuple[Secret, ...] = Field(default=(), strict=False, repr=False)
     cookie: CookieName = "gatekeeper"
+    same_site: Literal["auto", "lax", "strict", "none"] = "auto"
+    partitioned: bool = False
+    cookie_domain: Domain = ""
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.secret_file and self.secrets:

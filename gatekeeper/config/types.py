@@ -249,6 +249,13 @@ def _secret(secret: str) -> str:
     return secret
 
 
+def _domain(value: object) -> str:
+    text = value.lower().strip(".") if isinstance(value, str) else ""
+    if value != "" and not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+", text):
+        raise ValueError(f'{shown(value)} is not a domain; expected e.g. "example.com"')
+    return text
+
+
 def text_or_list(value: object) -> object:
     """A text alone is a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -272,6 +279,7 @@ OriginUrl = Annotated[str, BeforeValidator(_origin_url)]
 StoreUrl = Annotated[str, _one_of_schemes("redis", "rediss", "unix", words=("embedded",))]
 EventsUrl = Annotated[str, _one_of_schemes("nats", "tls", words=("embedded", "off"))]
 Room = Annotated[RoomName, BeforeValidator(_room_name)]
+Domain = Annotated[str, BeforeValidator(_domain)]
 CookieName = Annotated[str, BeforeValidator(_cookie_name)]
 HostPattern = Annotated[str, BeforeValidator(_host_pattern)]
 PathPrefix = Annotated[str, BeforeValidator(_path_prefix)]

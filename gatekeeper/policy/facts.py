@@ -1,7 +1,7 @@
 """What is known of a request before anything is decided about it.
 
 Rules. Pure data. Two adapters produce it, one from aiohttp's request and one from the raw head of
-the fast path (`gatekeeper.web.facts`); behind `RequestFacts` nothing can tell which it was. Fields
+the fast path (`gatekeeper.web.facts_reader`); behind `RequestFacts` nothing can tell which it was. Fields
 that came several times are joined as lists are (RFC 9110 section 5.3), but for cookies, which are
 no list.
 """

@@ -45,9 +45,9 @@ from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
-from gatekeeper.web.credentials import Credentials, all_cookie_names
+from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
-from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.handler import GateHandler
 from gatekeeper.web.pipeline import Pipeline, RoomGate
@@ -117,13 +117,16 @@ class Worker:
             )
         stack.push_async_callback(events.close)
         keyring = Keyring(plan.secrets)
+        cookies = CookiePolicy.of(config.tokens)
         gates: dict[RoomName, RoomGate] = {}
         for room_config in config.rooms:
             name = room_config.name
             room = RoomReplica(store, events, Rules.of(room_config), replica=self.replica)
             stack.push_async_callback(room.close)
             self.rooms[name] = room
-            credentials = Credentials(Tokens(keyring, name), cookie=config.tokens.cookie, room=name)
+            credentials = Credentials(
+                Tokens(keyring, name), cookie=config.tokens.cookie, room=name, policy=cookies
+            )
             gates[name] = RoomGate(Admission(room, room_config), credentials)
         async with asyncio.TaskGroup() as group:  # an unreachable store costs one timeout, not each
             for room in self.rooms.values():

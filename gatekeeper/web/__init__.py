@@ -1,7 +1,7 @@
 """From a request to its response: the one way in, and its exits.
 
 pipeline         facts → route → admit, and what an exit needs of a visit
-facts            the two adapters from a request to its facts
+facts_reader     the two adapters from a request to its facts
 admission        one room on this replica: from a token to Admit, Wait or Deny
 credentials      how tokens travel: cookie and X-Queue-Token
 handler          the exit of aiohttp's requests

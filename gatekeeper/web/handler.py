@@ -26,7 +26,7 @@ from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.web.admission import Admit, Deny, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
-from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.message import GateResponse, Headers, response_of
 from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses

@@ -1,7 +1,7 @@
 """The one way in: facts, route, admit, exit. Every request on every path takes these four steps.
 
     FactsReader ──▶ Router.route ──▶ Visit.admit ──▶ an exit
-     (web.facts)    (policy.routing)  Admit          forwards
+     (web.facts_reader)    (policy.routing)  Admit          forwards
                                       Wait           the waiting page, or its JSON
                                       Deny           an error
 
@@ -86,8 +86,8 @@ class Visit(NamedTuple):
         assert self.gate is not None
         return self.gate.credentials.headers(
             token,
+            facts=self.facts,
             by_header=self.held.by_header,
-            secure=self.facts.is_secure,
             now_s=self.gate.admission.now_s(),
         )
 

@@ -25,7 +25,7 @@ from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.states import STATE_ROWS, WaitingState
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
-from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
 from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses

@@ -33,7 +33,7 @@ from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, p
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.web.endpoints import PREFIX, Endpoints
-from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
     PageExchange,
     ReadyResponse,

@@ -38,7 +38,7 @@ from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials
 from gatekeeper.web.endpoints import Endpoints
-from gatekeeper.web.facts import FactsReader
+from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import PageExchange, StatusExchange
 from gatekeeper.web.fastpath.lookup import FastPathLookup, KnownForward
 from gatekeeper.web.pipeline import Pipeline, RoomGate
