@@ -20,7 +20,7 @@ from gatekeeper import __version__
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.cli import app
 from gatekeeper.config.load import load_config
-from gatekeeper.config.schema import AdminConfig, AdminToken, Config, RoomConfig
+from gatekeeper.config.schema import AdminConfig, AdminToken, Config, RoomConfig, RuleConfig
 from gatekeeper.metrics import Tally  # and registers what is to be documented
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,8 @@ def _documented() -> Iterator[tuple[str, str, str]]:
 
 def test_every_key_is_documented_in_its_section_and_no_other() -> None:
     documented = {(section, key) for section, key, _ in _documented()}
-    room = set(RoomConfig.model_fields) - {"name", "host", "path"}
+    of_a_room = {"name", "host", "path", "query", "ignore_case"}
+    room = set(RoomConfig.model_fields) - of_a_room
     waiting = {"status", "title", "template", "json_format", "poll_interval_max", "updates"}
     there_are = {
         (section, key)
@@ -215,7 +216,8 @@ def test_every_key_is_documented_in_its_section_and_no_other() -> None:
     }
     there_are |= {("waiting", key) for key in waiting}
     there_are |= {("admission", key) for key in room - waiting}
-    there_are |= {("room", key) for key in ("name", "host", "path")}
+    there_are |= {("room", key) for key in of_a_room}
+    there_are |= {("rule", key) for key in RuleConfig.model_fields}
     there_are |= {("admin.tokens", key) for key in AdminToken.model_fields}
     assert documented == there_are
 
@@ -224,7 +226,7 @@ def test_every_documented_default_is_the_default(tmp_path: Path) -> None:
     file = tmp_path / "gatekeeper.toml"
     sections: dict[str, list[str]] = {}
     for section, key, default in _documented():
-        if section not in {"room", "admin.tokens"}:  # tables of which there may be none
+        if section not in {"room", "rule", "admin.tokens"}:  # tables of which there may be none
             tomllib.loads(f"{key} = {default}")  # each for itself, to name the one that is none
             sections.setdefault(section, []).append(f"{key} = {default}")
     text = "\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items())
