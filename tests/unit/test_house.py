@@ -20,7 +20,8 @@ from gatekeeper import __version__
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.cli import app
 from gatekeeper.config.load import load_config
-from gatekeeper.config.schema import AdminConfig, AdminToken, Config, RoomConfig, RuleConfig
+from gatekeeper.config.rule_schema import RuleConfig
+from gatekeeper.config.schema import AdminConfig, AdminToken, Config, RoomConfig
 from gatekeeper.metrics import Tally  # and registers what is to be documented
 
 ROOT = Path(__file__).parents[2]
