@@ -241,7 +241,7 @@ _PROBLEMS: Mapping[str, PageState] = {
         PageState(
             "denied",
             heading=N_("You cannot enter right now"),
-            lead=N_("We could not confirm your place. Please try again in a moment."),
+            lead=N_("We could not accept this request. Please try again in a moment."),
             tone="warn",
         ),
         PageState(

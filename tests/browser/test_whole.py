@@ -21,7 +21,7 @@ from tests.servers import StoreServer
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
 _ENTER_MS = 30_000
-_ASKS_EACH_SECOND = 'heartbeat_timeout = "3s"\nconfirm_timeout = "2s"\n'
+_POLLS_EACH_SECOND = 'heartbeat_timeout = "3s"\nconfirm_timeout = "2s"\n'
 
 
 @asynccontextmanager
@@ -50,15 +50,15 @@ async def two_replicas(
 async def spread_over(page: Page, *gates: Gate) -> list[str]:
     """Send each request of the page to the next replica; returns the list of their addresses."""
     ports = cycle([urlsplit(gate.url).netloc for gate in gates])
-    asked: list[str] = []
+    netlocs: list[str] = []
 
     async def to_the_next(route: Route) -> None:
         netloc = next(ports)
-        asked.append(netloc)
+        netlocs.append(netloc)
         await route.continue_(url=urlsplit(route.request.url)._replace(netloc=netloc).geturl())
 
     await page.route("**/*", to_the_next)
-    return asked
+    return netlocs
 
 
 async def line_up(gate: Gate, count: int) -> list[str]:
@@ -88,7 +88,7 @@ async def test_position_falls_and_visitor_enters_at_any_replica(
     ) as gates:
         ahead = await line_up(gates[0], 5)  # the first of them takes the burst
         page = await new_page()
-        asked = await spread_over(page, *gates)
+        netlocs = await spread_over(page, *gates)
         response = await page.goto(gates[0].url + "/?ticket=yes#top")
         assert response is not None
         assert response.status == 503
@@ -97,11 +97,11 @@ async def test_position_falls_and_visitor_enters_at_any_replica(
         assert 2 <= first <= 5
         await expect(position).not_to_have_text(str(first), timeout=_ENTER_MS)
         assert int(await position.inner_text()) < first
-        assert urlsplit(page.url).query == "ticket=yes"  # the address asked for
+        assert urlsplit(page.url).query == "ticket=yes"  # the requested address
         await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
         await expect(page.locator("h1").first).to_be_visible()
         assert urlsplit(page.url).query == "ticket=yes"
-        assert len(set(asked)) == 2
+        assert len(set(netlocs)) == 2
         assert [await poll(gates[1], token) for token in ahead] == ["admitted"] * 5
 
 
@@ -124,11 +124,11 @@ async def test_stream_updates_the_page_or_polls_replace_it(
     ) as (here, there):
         await line_up(here, 3)  # the first of them takes the burst
         page = await new_page()
-        asked: list[str] = []
+        kinds: list[str] = []
 
         def on_request(request: Request) -> None:
             if "/.gatekeeper/status" in request.url:
-                asked.append(request.resource_type)
+                kinds.append(request.resource_type)
 
         page.on("request", on_request)
         await page.goto(here.url)
@@ -136,12 +136,12 @@ async def test_stream_updates_the_page_or_polls_replace_it(
         await expect(position).to_have_text("3")
         await there.allow(1, room=room_name)
         await expect(position).to_have_text("2", timeout=_ENTER_MS)
-        polls = asked.count("fetch")
+        polls = kinds.count("fetch")
         assert (polls == 0) == (most == 1)
         await there.allow(2, room=room_name)
         await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
-        assert asked.count("eventsource") == 1
-        assert asked.count("fetch") == 1 or most == 0  # the answer that brought the pass
+        assert kinds.count("eventsource") == 1
+        assert kinds.count("fetch") == 1 or most == 0  # the response with the pass
 
 
 async def test_two_tabs_share_one_place(
@@ -179,7 +179,7 @@ async def test_message_reaches_waiting_and_new_visitors(
     store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(
-        room_name, "1/h", store_url=store_url, events_url=events_url, keys=_ASKS_EACH_SECOND
+        room_name, "1/h", store_url=store_url, events_url=events_url, keys=_POLLS_EACH_SECOND
     ) as gates:
         await line_up(gates[0], 1)
         page = await new_page()
@@ -195,7 +195,7 @@ async def test_unreachable_store_shows_reconnecting_and_keeps_place(
     private_store: StoreServer, room_name: RoomName, new_page: NewPage
 ) -> None:
     async with two_replicas(
-        room_name, "1/h", store_url=private_store.url, events_url="off", keys=_ASKS_EACH_SECOND
+        room_name, "1/h", store_url=private_store.url, events_url="off", keys=_POLLS_EACH_SECOND
     ) as gates:
         await line_up(gates[0], 3)
         page = await new_page()
