@@ -130,7 +130,7 @@
     const handlers = { waiting: showPlace, admitted: enter, none: rejoin };
     if (!handlers.hasOwnProperty(status.state)) {
       failures += 1;
-      show(stateOf({ position: null }));
+      show(stateOf({ position: null, reason: "reconnecting" }));
       return;
     }
     failures = 0;
@@ -144,12 +144,9 @@
     arrivedAt = place.arrived_at;
     forget("lost");
     const state = stateOf(place);
-    if (place.position === null) {
-      show(state);
-      return;
-    }
-    showMessage(place.message || "");
-    if (rows[state].place === "none") {
+    const hasPlace = rows[state].place !== "none";
+    if (place.position !== null || !hasPlace) showMessage(place.message || "");
+    if (place.position === null || !hasPlace) {
       show(state);
       return;
     }
@@ -165,9 +162,12 @@
     announcePosition(place.position);
   }
 
+  /* As states.state_of: a state that shows a place needs a position. */
   function stateOf(place) {
-    const reason = place.position === null ? "reconnecting" : place.reason;
-    return Object.keys(rows).find((name) => rows[name].reason === reason) || "waiting";
+    const byReason = (reason) => Object.keys(rows).find((name) => rows[name].reason === reason);
+    const state = byReason(place.reason || "line") || byReason("line");
+    const lacksPosition = place.position === null && rows[state].place !== "none";
+    return lacksPosition ? byReason("reconnecting") : state;
   }
 
   function enter() {

@@ -226,9 +226,12 @@ _BY_REASON: Mapping[str, WaitingState] = {
 }
 
 
-def state_of(reason: Reason) -> WaitingState:
-    """The state of a visitor who waits for `reason`."""
-    return _BY_REASON[reason]
+def state_of(reason: Reason, *, has_position: bool) -> WaitingState:
+    """The state for `reason`; a state that shows a place needs a position."""
+    state = _BY_REASON[reason]
+    if has_position or STATE_ROWS[state].place == "none":
+        return state
+    return _BY_REASON["reconnecting"]
 
 
 # --- problems: pages of their own, whose label is the status ---

@@ -47,8 +47,7 @@ class WaitingView:
 
     @property
     def state(self) -> WaitingState:
-        """Without a position the page shows that it reconnects, whatever the reason."""
-        return state_of("reconnecting" if self.position is None else self.reason)
+        return state_of(self.reason, has_position=self.position is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,14 @@ PARTS = ("label", "heading", "lead")
 
 @pytest.mark.parametrize("reason", get_args(Reason))
 def test_every_reason_leads_to_a_polling_state(reason: Reason) -> None:
-    row = STATE_ROWS[state_of(reason)]
+    row = STATE_ROWS[state_of(reason, has_position=True)]
     assert row.reason == reason
     assert row.poll == "interval"
+
+
+@pytest.mark.parametrize("reason", get_args(Reason))
+def test_unknown_position_leads_to_reconnecting(reason: Reason) -> None:
+    assert state_of(reason, has_position=False) == "reconnecting"
 
 
 def test_server_states_are_the_rows_with_a_reason() -> None:
