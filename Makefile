@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -15,6 +15,9 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 	$(BIN)/gatekeeper demo
+
+pictures: $(READY)  ## the pictures of the README, taken from the running demo
+	$(BIN)/python -m tests.browser.pictures
 
 # One more than cores: many tests wait, for a timeout or a rate.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)

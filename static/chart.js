@@ -1,13 +1,15 @@
-/* Charts of an hour, in SVG: lines over time that can be read point by point.
+/* Charts of the last hour, in SVG: lines over time with a readout per point.
 
-   Rules: a chart makes its elements once and afterwards only changes their attributes, so that a
-   page left open for a day stays as it was. A missing value is a gap and never a slope. Times are
-   seconds since the epoch, of the gate's clock. */
+   Rules: a chart creates its elements once and then changes only their attributes, so a page left
+   open for a day does not grow. A missing value is a gap in the line. The x axis begins at the first
+   sample and grows to the full range. Times are seconds since the epoch, of the gate's clock. */
 window.gatekeeperChart = (() => {
   "use strict";
 
   const WIDTH = 600, HEIGHT = 100;
-  const GAP_S = 20;  // a longer silence is a gap in the line
+  const GAP_S = 20;       // a longer time without a sample is a gap in the line
+  const MIN_SPAN_S = 60;  // the shortest x axis
+  const SECONDS_BELOW_S = 300; // a shorter x axis is labelled with seconds
   const SVG = "http://www.w3.org/2000/svg";
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
   const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -39,18 +41,18 @@ window.gatekeeperChart = (() => {
   }
 
   /* `plan` is { title, explains, kind: "number" | "duration", unit, series: [[name, words], …] };
-     the first series stands on filled ground. */
+     the area below the first series is filled. */
   function makeChart(plan) {
     const figure = document.getElementById("chart").content.firstElementChild.cloneNode(true);
     const find = (selector) => figure.querySelector(selector);
     const svg = find("svg");
     const box = find(".chart");
-    const said = plan.kind === "duration" ? duration : number;
+    const format = plan.kind === "duration" ? duration : number;
     const paths = {};
     let rows = [];      // [seconds, { name: value }]
-    let until = 0, range = 3600, top = 1;
+    let until = 0, span = 3600, top = 1;
     let at = null;      // seconds at the pointer
-    let named = [];     // marks: { at, words }
+    let shown = [];     // marks within the x axis: { at, words }
 
     find("b").textContent = plan.title;
     find(".explains").textContent = plan.explains;
@@ -71,25 +73,27 @@ window.gatekeeperChart = (() => {
       return path;
     }
 
-    const x = (seconds) => WIDTH - (until - seconds) / range * WIDTH;
+    const x = (seconds) => WIDTH - (until - seconds) / span * WIDTH;
     const y = (value) => HEIGHT - value / top * HEIGHT;
 
-    /* Draws `samples`, [seconds, { name: value }] from old to new, up to `now`. */
-    function show(samples, now, seconds, marks) {
+    /* Draws `samples`, [seconds, { name: value }] from old to new, up to `now`. The x axis begins
+       at `first`, the oldest sample of all charts, or `range` seconds ago. */
+    function show(samples, { now, first, range, marks }) {
       until = now;
-      range = seconds;
-      rows = samples.filter((row) => row[0] > until - range);
-      named = marks.filter((mark) => mark.at > until - range && mark.at <= until);
+      span = Math.min(range, Math.max(now - first, MIN_SPAN_S));
+      rows = samples.filter((row) => row[0] >= until - span && row[0] > until - range);
+      shown = marks.filter((mark) => mark.at > until - span && mark.at <= until);
       let most = 0;
       rows.forEach((row) => plan.series.forEach(([name]) => { most = Math.max(most, row[1][name] || 0); }));
       top = plan.kind === "duration" ? roundDuration(most) : roundUp(Math.max(most, 2));
-      find(".top").textContent = said(top);
-      find(".half").textContent = said(top / 2);
-      find(".then").textContent = clock.format((until - range) * 1000);
-      find(".mid").textContent = clock.format((until - range / 2) * 1000);
+      find(".top").textContent = format(top);
+      find(".half").textContent = format(top / 2);
+      const time = span < SECONDS_BELOW_S ? second : clock;
+      find(".then").textContent = time.format((until - span) * 1000);
+      find(".mid").textContent = time.format((until - span / 2) * 1000);
       plan.series.forEach(([name]) => paths[name].setAttribute("d", line(name)));
-      area.setAttribute("d", ground(paths[plan.series[0][0]].getAttribute("d")));
-      find(".marks").setAttribute("d", named.map((mark) => "M" + x(mark.at).toFixed(1) + " 0V100").join(""));
+      area.setAttribute("d", filled(paths[plan.series[0][0]].getAttribute("d")));
+      find(".marks").setAttribute("d", shown.map((mark) => "M" + x(mark.at).toFixed(1) + " 0V100").join(""));
       box.setAttribute("aria-label", plan.title + ". " + words(rows[rows.length - 1]));
       read();
     }
@@ -112,7 +116,7 @@ window.gatekeeperChart = (() => {
       return drawn.join("");
     }
 
-    function ground(path) {
+    function filled(path) {
       return path.split("M").filter((stretch) => stretch).map((stretch) => {
         const points = stretch.split("L");
         const first = points[0].split(" ")[0];
@@ -122,11 +126,11 @@ window.gatekeeperChart = (() => {
     }
 
     function words(row) {
-      if (!row) return "No figures yet.";
-      return plan.series.map(([name, said_]) => {
+      if (!row) return "No data yet.";
+      return plan.series.map(([name, label]) => {
         const value = row[1][name];
-        return value === null || value === undefined ? null : said_ + " " + said(value) + (plan.unit || "");
-      }).filter((each) => each).join(", ") || "No figures.";
+        return value === null || value === undefined ? null : label + " " + format(value) + (plan.unit || "");
+      }).filter((each) => each).join(", ") || "No data.";
     }
 
     function nearest(seconds) {
@@ -136,20 +140,20 @@ window.gatekeeperChart = (() => {
 
     function read() {
       const row = at === null ? null : nearest(at);
-      const pointer = row && row[0] > until - range ? "M" + x(row[0]).toFixed(1) + " 0V100" : "";
+      const pointer = row && row[0] >= until - span ? "M" + x(row[0]).toFixed(1) + " 0V100" : "";
       find(".pointer").setAttribute("d", pointer);
       if (!row) {
         const empty = rows.every((each) => plan.series.every(([name]) => typeof each[1][name] !== "number"));
-        find(".reading").textContent = empty ? "Nothing to show for this time." : "";
+        find(".reading").textContent = empty ? "No data for this time." : "";
         return;
       }
-      const near = named.filter((mark) => Math.abs(mark.at - row[0]) <= range / 120).map((mark) => mark.words);
+      const near = shown.filter((mark) => Math.abs(mark.at - row[0]) <= span / 120).map((mark) => mark.words);
       find(".reading").textContent = [second.format(row[0] * 1000) + ": " + words(row), ...near].join(" · ");
     }
 
     function point(event) {
       const frame = svg.getBoundingClientRect();
-      at = until - (1 - Math.min(Math.max((event.clientX - frame.left) / frame.width, 0), 1)) * range;
+      at = until - (1 - Math.min(Math.max((event.clientX - frame.left) / frame.width, 0), 1)) * span;
       read();
     }
 
@@ -159,11 +163,11 @@ window.gatekeeperChart = (() => {
     }
 
     function step(event) {
-      const moves = { ArrowLeft: -range / 60, ArrowRight: range / 60, Home: -range, End: range };
+      const moves = { ArrowLeft: -span / 60, ArrowRight: span / 60, Home: -span, End: span };
       if (event.key === "Escape") leave();
       if (!(event.key in moves)) return;
       event.preventDefault();
-      at = Math.min(Math.max((at === null ? until : at) + moves[event.key], until - range), until);
+      at = Math.min(Math.max((at === null ? until : at) + moves[event.key], until - span), until);
       read();
     }
 

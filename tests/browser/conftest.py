@@ -39,12 +39,15 @@ def _chromium() -> str:
     pytest.fail(f"browser tests need a Chromium on PATH, one of: {', '.join(_BROWSERS)}")
 
 
+def launch_options() -> dict[str, Any]:
+    """The keywords of Playwright's `launch` for the installed Chromium."""
+    return {"executable_path": _chromium(), "args": _ARGS, "timeout": 60_000}
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=_chromium(), args=_ARGS, timeout=60_000
-        )
+        browser = await playwright.chromium.launch(**launch_options())
         try:
             yield browser
         finally:

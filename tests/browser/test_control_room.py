@@ -61,12 +61,15 @@ async def test_controls_reach_the_waiting_page(
             await expect(control.locator("[data-fact=queue]")).to_have_text("1", timeout=_SOON_MS)
             await press(control, "Hold", "Hold the line")
             await expect(control.locator("#headline")).to_have_text(
-                re.compile(r"^Held by maria since \d\d:\d\d [AP]M: 1 waits, nobody is let in\.$")
+                re.compile(
+                    r"^The line is held by maria since \d\d:\d\d [AP]M: "
+                    r"1 in line, no one is admitted\.$"
+                )
             )
             await expect(state).to_have_attribute("data-state", "held", timeout=_SOON_MS)
 
-            await control.get_by_label("Message to all who wait").fill("Hall B opens soon.")
-            await press(control, "Tell …", "Tell them")
+            await control.get_by_label("Message on the waiting page").fill("Hall B opens soon.")
+            await press(control, "Show …", "Show message")
             told = waiting.get_by_text("Hall B opens soon.", exact=True)
             await expect(told).to_be_visible(timeout=_SOON_MS)
 

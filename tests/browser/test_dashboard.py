@@ -1,8 +1,9 @@
 """The control room in a real Chromium: an hour of a sale as the page shows it.
 
-The clock moves only when told, that of the page by `second`, that of the sale by `Sale.run`.
+The page's clock moves by `second` only, the sale's by `Sale.run` only.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, Route, expect
 
 from gatekeeper.admin import AuditLog, Credential
+from gatekeeper.config.types import parse_rate_per_minute
 from gatekeeper.policy.phase import Mode
 from tests.admin import running_admin
 from tests.browser.conftest import NewPage
@@ -24,6 +26,8 @@ from tests.browser.stage import go_away, set_stage
 from tests.servers import StoreServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RATES = Path(__file__).parents[1] / "testdata" / "rates.json"
 
 Visit = Callable[..., Awaitable[Page]]
 Show = Callable[..., Awaitable["Control"]]
@@ -119,22 +123,24 @@ async def points(page: Page, name: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in pairs]
 
 
-# --- what it shows ---
+# --- overview and charts ---
 
 
 async def test_headline_follows_the_situation(control: Control, visit: Visit) -> None:
     page = await visit()
     headline = page.locator("#headline")
-    await expect(headline).to_have_text("sale: nobody waits, 491 inside.")
+    await expect(headline).to_have_text("sale: no one is in line, 491 active.")
     control.sale.rooms[0].away = control.sale.rooms[1].away = True
     await control.sale.run(1)
     await second(page)
-    await expect(headline).to_contain_text("The store has been away for 0 s")
+    await expect(headline).to_contain_text(
+        re.compile(r"^Store unreachable since \d\d:\d\d [AP]M: active visitors")
+    )
     await expect(page.locator("#situation")).to_have_attribute("data-level", "bad")
     await expect(page.locator("#also li")).to_have_count(2)
-    await expect(page).to_have_title(re.compile("^⚠ The store has been away"))
+    await expect(page).to_have_title(re.compile("^⚠ Store unreachable since"))
     await expect(fact(page, "active")).to_have_text("491")
-    await expect(page.locator(".mode").first).to_have_text("Store away: as last known")
+    await expect(page.locator(".mode").first).to_have_text("Store unreachable: last known values")
     await expect(fact(page, "wait")).to_have_text("–")
 
 
@@ -149,7 +155,7 @@ async def test_numbers_update_each_second(control: Control, visit: Visit) -> Non
     await second(page)
     await expect(fact(page, "queue")).to_have_text(re.compile(r"^1,2\d\d$"))
     await expect(fact(page, "wait")).to_have_text("2.7 min")
-    await expect(page.get_by_text("All who wait read: “Hall B is full.”")).to_be_visible()
+    await expect(page.get_by_text("Message on the waiting page: “Hall B is full.”")).to_be_visible()
 
 
 async def test_values_of_the_gate_are_shown_as_text(control: Control, visit: Visit) -> None:
@@ -162,7 +168,7 @@ async def test_values_of_the_gate_are_shown_as_text(control: Control, visit: Vis
     await control.sale.run(1)
     await second(page)
     await expect(page.get_by_role("rowheader", name=hostile)).to_be_visible()
-    await expect(page.locator("[data-told]").first).to_contain_text(hostile)
+    await expect(page.locator("[data-message]").first).to_contain_text(hostile)
     assert await page.locator("img[src=x]").count() == 0
 
 
@@ -170,12 +176,54 @@ async def test_page_opened_late_shows_the_past(control: Control, visit: Visit) -
     page = await visit()
     drawn = await points(page, "admitted")
     assert len(set(drawn)) > 170  # 900 s in samples of 5 s
-    assert drawn[-1][0] == pytest.approx(600, abs=1.5)
-    assert drawn[0][0] == pytest.approx(450, abs=2)
+    assert drawn[-1][0] == pytest.approx(600, abs=4)  # a sample is at most 5 s old
+    assert drawn[0][0] == pytest.approx(0, abs=5)  # the x axis begins with the data
     await page.get_by_role("button", name="Last 10 minutes").click()
     later = await points(page, "admitted")
     assert 118 <= len(set(later)) <= 122
     assert later[0][0] < 10
+
+
+async def axis(page: Page) -> list[str]:
+    """The labels below the first chart: start, middle and end of its x axis."""
+    times = page.locator("article .chart").first.locator(".time")
+    return await times.all_inner_texts()
+
+
+async def test_chart_of_a_young_gate_begins_with_its_data(
+    new_page: NewPage, tmp_path: Path
+) -> None:
+    """After two minutes the x axis has two minutes; it grows to the hour and no further."""
+    sale = Sale(NOW)
+    await sale.run(120)
+    no_store = "redis://127.0.0.1:9"  # the page reads the monitor only
+    async with running_admin(
+        no_store, "sale", "checkout", watch=sale.watch, audit=AuditLog(tmp_path), max_active=0
+    ) as admin:
+        page = await new_page()
+        await set_stage(page)
+        await page.goto(admin.urls[0] + "/")
+        await expect(page.locator("#connection")).to_have_text("Live")
+        drawn = await points(page, "arrived")
+        assert drawn[0][0] < 40  # the first sample has no rate yet
+        assert drawn[-1][0] == pytest.approx(600, abs=30)
+        assert await axis(page) == ["07:31:01 PM", "07:32:00 PM", "now"]
+        await sale.run(600)
+        await second(page)
+        assert await axis(page) == ["07:31 PM", "07:37 PM", "now"]
+        assert (await points(page, "arrived"))[0][0] < 10
+        await sale.run(3600)
+        await second(page)
+        assert await axis(page) == ["07:43 PM", "08:13 PM", "now"]
+
+
+async def test_quantiles_are_named_p50_and_p99(visit: Visit) -> None:
+    page = await visit()
+    for name in ("wait", "origin"):
+        for quantile in ("p50", "p99"):
+            await expect(page.locator(f".key.{name}_{quantile}").first).to_have_text(quantile)
+    await expect(page.locator("article dt").filter(has_text="p50 · p99")).to_have_count(4)
+    await expect(page.locator("thead")).to_contain_text("p50 · p99")
 
 
 async def test_chart_is_readable_by_keyboard_and_touch(visit: Visit) -> None:
@@ -183,12 +231,12 @@ async def test_chart_is_readable_by_keyboard_and_touch(visit: Visit) -> None:
     chart = page.locator("article .chart").first
     reading = page.locator("article .reading").first
     await expect(chart).to_have_accessible_name(
-        re.compile(r"^People per minute\. arriving \d+/min")
+        re.compile(r"^Visitors per minute\. arrived \d+/min")
     )
     await chart.focus()
     await page.keyboard.press("ArrowLeft")
     await expect(reading).to_contain_text(
-        re.compile(r"07:45:\d\d PM: arriving \d+/min, .* rate 480")
+        re.compile(r"07:45:\d\d PM: arrived \d+/min, .* rate 480")
     )
     before = await reading.inner_text()
     await page.keyboard.press("ArrowLeft")
@@ -196,7 +244,7 @@ async def test_chart_is_readable_by_keyboard_and_touch(visit: Visit) -> None:
     await page.keyboard.press("Escape")
     await expect(reading).to_have_text("")
     await chart.locator("svg").click(position={"x": 300, "y": 20})
-    await expect(reading).to_contain_text("entering")
+    await expect(reading).to_contain_text("admitted")
 
 
 async def test_changes_are_marked_in_charts_and_listed(control: Control, visit: Visit) -> None:
@@ -205,7 +253,7 @@ async def test_changes_are_marked_in_charts_and_listed(control: Control, visit: 
     entries = page.locator("#entries li")
     await expect(entries).to_have_count(8)
     await expect(entries.nth(0)).to_contain_text(
-        "nobodywas refused: mode (no such token)198.51.100.9"
+        "anonymousrefused: mode (unknown token)198.51.100.9"
     )
     await expect(entries.nth(6)).to_contain_text("set sale to hold, was auto")
     marks = await page.locator("path.marks").first.get_attribute("d") or ""
@@ -222,22 +270,20 @@ async def test_charts_of_one_replica_or_room(control: Control, visit: Visit) -> 
         await page.get_by_label("Charts of").select_option(one)
         assert len(await points(page, "forwarded")) > 170
         told.append(await chart.get_attribute("aria-label"))
-    every, alone, one_room = (
-        int(re.findall(r"forwarded to the site (\d+)", t or "")[0]) for t in told
-    )
+    every, alone, one_room = (int(re.findall(r"forwarded (\d+)", t or "")[0]) for t in told)
     assert alone == pytest.approx(every * 0.25, rel=0.05)  # as the sale has it
     assert one_room == pytest.approx(every * 0.1, rel=0.05)
     control.sale.silent = "gate-3-14-decade"
     await control.sale.run(8)
     await second(page)
     row = page.get_by_role("row", name=re.compile("gate-3"))
-    await expect(row).to_contain_text("silent for 8 s")
+    await expect(row).to_contain_text("not reporting for 8 s")
     await expect(page.locator("#headline")).to_have_text(
-        "1 of 3 replicas is silent: gate-3-14-decade for 8 s."
+        "1 of 3 replicas is not reporting: gate-3-14-decade for 8 s."
     )
 
 
-# --- when it asks ---
+# --- polling ---
 
 
 async def test_hidden_tab_sends_nothing_and_catches_up(control: Control, visit: Visit) -> None:
@@ -250,7 +296,7 @@ async def test_hidden_tab_sends_nothing_and_catches_up(control: Control, visit: 
     assert control.asked == asked
     await control.sale.run(60)
     await go_away(page, away=False)
-    await expect(page.locator("#headline")).to_contain_text("inside")
+    await expect(page.locator("#headline")).to_contain_text("active")
     await second(page)
     assert len(set(await points(page, "admitted"))) == before + 12
 
@@ -279,7 +325,7 @@ async def test_unreachable_gate_is_reported_and_retried(visit: Visit) -> None:
     await expect(connection).to_have_text("Live")
     await page.context.set_offline(True)
     await page.clock.run_for(1000)
-    await expect(connection).to_have_text("The gate is out of reach. Trying again …")
+    await expect(connection).to_have_text("The gate is unreachable. Retrying …")
     await page.context.set_offline(False)
     await page.clock.run_for(2000)
     await expect(connection).to_have_text("Live")
@@ -298,7 +344,7 @@ async def test_response_timeout_is_reported_and_retried(visit: Visit) -> None:
     async with page.expect_request("**/admin/overview?*"):
         await page.clock.run_for(1000)
     await page.clock.run_for(5000)
-    await expect(connection).to_have_text("The gate did not answer in time. Trying again …")
+    await expect(connection).to_have_text("The gate did not respond in time. Retrying …")
     await page.unroute("**/admin/overview?*")
     await page.clock.run_for(2000)
     await expect(connection).to_have_text("Live")
@@ -321,7 +367,7 @@ async def test_page_polls_at_once_after_a_sleep(visit: Visit) -> None:
         await page.evaluate("window.dispatchEvent(new Event('focus'))")
 
 
-# --- who may ---
+# --- sign-in and roles ---
 
 
 async def test_token_is_kept_for_the_tab_only(new_page: NewPage, show: Show) -> None:
@@ -357,9 +403,9 @@ async def test_read_role_has_no_controls(new_page: NewPage, show: Show) -> None:
     await page.goto(control.url)
     await page.get_by_label("Token").fill("the secret of otto")
     await page.get_by_role("button", name="Continue").click()
-    await expect(page.locator("#you")).to_have_text("otto · may only read")
+    await expect(page.locator("#you")).to_have_text("otto · read only")
     await expect(fact(page, "queue")).to_be_visible()
-    for name in ("Hold", "Set …", "Allow …", "Tell …", "End …"):
+    for name in ("Hold", "Set …", "Admit …", "Show …", "End …"):
         await expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
 
 
@@ -370,7 +416,7 @@ async def test_without_tokens_there_is_no_sign_in(visit: Visit) -> None:
     await expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
 
 
-# --- what it asks for twice ---
+# --- changes and their confirmation ---
 
 CROWD = {"queue": 1284.0, "inside": 310.0}
 
@@ -382,31 +428,30 @@ CROWD = {"queue": 1284.0, "inside": 310.0}
             "Hold",
             "Hold the line",
             (
-                "Nobody is let in until you choose another mode. 1,2xx people in line keep "
-                "their places; 3xx people on the site stay."
+                "No one is admitted until you choose another mode. 1,2xx in line keep "
+                "their places; 3xx active stay."
             ),
         ),
         (
             "Open",
             "Open the gate",
             (
-                "1,2xx people in line and every newcomer go in at once, whatever the rate; "
-                "3xx people on the site already."
+                "1,2xx in line and every newcomer are admitted at once, without the rate; "
+                "3xx active now."
             ),
         ),
         (
             "End",
-            "End it",
+            "End admission",
             (
-                "Nobody is let in, and 1,2xx people in line read that it is over. Their "
-                "places are kept, so another mode takes it back; 3xx people on the site "
-                "stay."
+                "No one is admitted, and 1,2xx in line read that it is over. They keep "
+                "their places, so another mode resumes; 3xx active stay."
             ),
         ),
         (
             "Auto",
-            "Go by rate",
-            "People enter at 480 a minute. All 1,2xx in line are in after about 2.x min.",
+            "Admit by rate",
+            "Visitors are admitted at 480/min. The line of 1,2xx takes about 2.x min.",
         ),
     ],
     ids=lambda value: value[:12],
@@ -420,7 +465,11 @@ async def test_mode_change_is_confirmed_in_numbers(
     button = page.get_by_role("button", name=press, exact=True).first
     await button.click()
     words = page.locator("#ask-text")
-    await expect(words).to_have_text(re.compile("^" + re.escape(says).replace("x", r"\d") + "$"))
+    await expect(words).to_have_text(
+        re.compile(
+            "^" + re.sub(r"(?<=[\d.])x+", lambda m: r"\d" * len(m[0]), re.escape(says)) + "$"
+        )
+    )
     await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     posted: list[str] = []
     page.on(
@@ -449,49 +498,57 @@ VISITOR = "AAAAAAAAAAAAAAAAAAAAAA"
             "Rate",
             "8/s",
             "Set …",
-            "480 a minute are let in instead of 480. All",
+            "The rate becomes 480/min; it is 480/min now. The line of 1,2",
             "Done: the rate is 8/s.",
             "set the rate of sale to 480/min, was 0",
         ),
         (
             "Rate",
+            "500/minute",
+            "Set …",
+            "The rate becomes 500/min; it is 480/min now.",
+            "Done: the rate is 500/minute.",
+            "set the rate of sale to 500/min, was 0",
+        ),
+        (
+            "Rate",
             "0",
             "Set …",
-            "0 a minute are let in instead of 480. Only those whom you allow enter.",
+            "The rate becomes 0/min; it is 480/min now. Only extra admissions enter.",
             "Done: the rate is 0.",
             "set the rate of sale to 0/min, was 0",
         ),
         (
-            "Let in extra",
+            "Extra admissions",
             "25",
-            "Allow …",
-            "25 people of 1,2",
-            "Done: granted 25; 25 of all granted are not taken yet.",
-            "let 25 extra into sale",
+            "Admit …",
+            "25 of 1,2",
+            "Done: granted 25; 25 of all grants are pending.",
+            "admitted 25 extra to sale",
         ),
         (
-            "Message to all who wait",
+            "Message on the waiting page",
             "Hall B is open.",
-            "Tell …",
-            "people in line read within seconds: “Hall B is open.”",
-            "Done: they are told.",
-            "told those in sale “Hall B is open.”",
+            "Show …",
+            "in line see within seconds: “Hall B is open.”",
+            "Done: the message is shown.",
+            "set the message of sale to “Hall B is open.”",
         ),
         (
-            "Message to all who wait",
+            "Message on the waiting page",
             "",
-            "Tell …",
-            "people in line read no message any more.",
-            "Done: the message is taken back.",
-            "told those in sale nothing",
+            "Show …",
+            "in line see no message.",
+            "Done: the message is removed.",
+            "set the message of sale to none",
         ),
         (
             "End a session",
             VISITOR,
             "End …",
-            f"Whatever {VISITOR} holds, inside or in line, ends at once",
-            "Done: they held nothing.",
-            f"ended {VISITOR} in sale, who held nothing",
+            f"Visitor {VISITOR} loses the session or the place in line",
+            "Done: the visitor held nothing.",
+            f"revoked {VISITOR} in sale, held nothing",
         ),
     ],
     ids=lambda value: value[:12],
@@ -529,9 +586,28 @@ async def test_invalid_rate_is_an_error_without_dialog(visit: Visit) -> None:
     await rate.fill("fast")
     await rate.press("Enter")
     await expect(page.locator(".outcome.error")).to_have_text(
-        'expected a rate such as "500/min" or "8/s", or 0'
+        '"fast" is not a rate; expected e.g. "500/min" or "8/s"'
     )
     await expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+async def test_page_parses_rates_like_the_gate(visit: Visit) -> None:
+    """Both accept the same texts, with the same result and the same error text."""
+    page = await visit()
+    rates: dict[str, float | None] = json.loads(RATES.read_text())
+    assert len(rates) > 40
+    parse = """text => {
+        try { return [window.gatekeeperActions.perMinute(text), ""]; }
+        catch (error) { return [null, error.message]; }
+    }"""
+    for text, per_minute in rates.items():
+        problem = ""
+        try:
+            parse_rate_per_minute(text)
+        except ValueError as error:
+            problem = str(error)
+        found, message = await page.evaluate(parse, text)
+        assert (found, message) == (pytest.approx(per_minute), problem), text
 
 
 async def test_error_of_the_gate_is_shown(control: Control, visit: Visit) -> None:
@@ -540,12 +616,10 @@ async def test_error_of_the_gate_is_shown(control: Control, visit: Visit) -> Non
     room.state = replace(room.state, mode=Mode.AUTO)
 
     async def refuse(route: Route) -> None:
-        await route.fulfill(status=503, json={"error": "the store did not respond to 'control'"})
+        await route.fulfill(status=503, json={"error": "the store did not answer 'control'"})
 
     await page.route("**/admin/mode?*", refuse)
     await page.get_by_role("button", name="Hold", exact=True).first.click()
     await page.get_by_role("button", name="Hold the line").click()
-    await expect(page.locator(".outcome.error")).to_have_text(
-        "the store did not respond to 'control'"
-    )
+    await expect(page.locator(".outcome.error")).to_have_text("the store did not answer 'control'")
     assert room.rules.room == SALE

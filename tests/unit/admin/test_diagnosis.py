@@ -190,7 +190,8 @@ def test_slow_origin_is_reported_with_p50() -> None:
 def test_silent_down_and_eventless_replicas_are_reported() -> None:
     silent = [(f"gate-{number}", 12.0) for number in range(5)]
     assert texts(observations(MOVING, silent=silent, living=3))[0] == (
-        "5 of 8 replicas are not reporting: gate-0 for 12 s, gate-1 for 12 s, gate-2 for 12 s and 2 more."
+        "5 of 8 replicas are not reporting: "
+        "gate-0 for 12 s, gate-1 for 12 s, gate-2 for 12 s and 2 more."
     )
     assert texts(observations(MOVING, serving=3, down=1))[0] == (
         "3 of 4 workers are serving; the rest restart."
