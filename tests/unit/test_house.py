@@ -191,7 +191,7 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
     assert [name for name in sorted(own | shown) if f"`{name}" not in operations] == []
 
 
-# docs/reference/configuration.md: for every section one table of keys, each with its default in TOML.
+# docs/reference/configuration.md: each section has one table of keys with their defaults in TOML.
 
 
 def _documented() -> Iterator[tuple[str, str, str]]:
