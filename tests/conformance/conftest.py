@@ -5,13 +5,13 @@ import pytest
 from gatekeeper.proxy import SERVER_OPTIONS
 
 
-@pytest.fixture(params=[True, False], ids=["lane", "long way"])
-def express(request: pytest.FixtureRequest) -> bool:
-    """Whether the express lane is on."""
+@pytest.fixture(params=[True, False], ids=["fast path", "aiohttp"])
+def fast_path(request: pytest.FixtureRequest) -> bool:
+    """Whether the fast path is on."""
     return bool(request.param)
 
 
 @pytest.fixture(autouse=True)
 def brief_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of a refused upload is read away for a moment only."""
+    """Discard the rest of a rejected upload for a moment only."""
     monkeypatch.setitem(SERVER_OPTIONS, "lingering_time", 0.2)

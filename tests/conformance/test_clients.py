@@ -1,13 +1,13 @@
-"""Clients that are slow, leave, upload, pipeline, or change the protocol."""
+"""Clients that are slow, disconnect, upload, pipeline, or switch the protocol."""
 
 import asyncio
 
 import pytest
 
 from gatekeeper.proxy import SERVER_OPTIONS
-from tests.conformance.cases import GET, OK, SEEN
-from tests.conformance.gate_pair import asked, received, running_stage
-from tests.conformance.playing import assert_cut
+from tests.conformance.case_runner import assert_aborted
+from tests.conformance.gate_pair import received, running_stage, visitor_request
+from tests.conformance.request_cases import GET, OK, SEEN
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
 SLOW = {
@@ -20,22 +20,22 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_a_head_that_does_not_come_to_its_end_ends_the_connection(
-    name: str, express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_incomplete_head_times_out(
+    name: str, fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(SLOW[name])
         assert await wire.rest() == b""
         assert stage.origin.requests == []
 
 
-async def test_a_client_that_drips_its_head_gains_no_time(
-    express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_dripping_head_does_not_extend_timeout(
+    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.3)
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         closed = asyncio.create_task(wire.gone())
         for byte in GET[:-1]:
@@ -47,37 +47,37 @@ async def test_a_client_that_drips_its_head_gains_no_time(
         assert stage.origin.requests == []
 
 
-async def test_a_connection_that_idles_too_long_is_closed(
-    express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_idle_connection_is_closed(
+    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.2)
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await wire.rest() == OK
 
 
-async def test_an_answer_may_take_longer_than_an_idle_connection_lives(
-    express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_response_may_take_longer_than_idle_timeout(
+    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.1)
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
-            await asyncio.sleep(0.3)  # the point: longer than the time-out
+            await asyncio.sleep(0.3)  # longer than the timeout
             wire.send(OK)
             await wire.gone()
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(OK)) == OK
 
 
-async def test_a_body_that_does_not_come_is_a_408(express: bool, store_url: str) -> None:
+async def test_missing_request_body_is_408(fast_path: bool, store_url: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -86,46 +86,44 @@ async def test_a_body_that_does_not_come_is_a_408(express: bool, store_url: str)
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "100ms"'
+        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
     ) as stage:
         wire = await stage.connect()
-        wire.send(asked(b"POST /", b"Content-Length: 10", body=b"half"))
+        wire.send(visitor_request(b"POST /", b"Content-Length: 10", body=b"half"))
         assert (await wire.message()).status == 408
         await wire.gone()
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["its half", "all"])
-async def test_a_client_that_closes_ends_the_exchange(
-    half: bool, express: bool, store_url: str
-) -> None:
-    """Whoever closes their half has left, as for nginx, Envoy and Go: the origin is spared."""
+async def test_client_close_ends_exchange(half: bool, fast_path: bool, store_url: str) -> None:
+    """A half-close ends the exchange, as in nginx, Envoy and Go, and spares the origin."""
     gone = asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
-            asked_.set()
+            requested.set()
             await wire.gone()
             gone.set()
 
         return script
 
-    asked_ = asyncio.Event()
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    requested = asyncio.Event()
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
         async with asyncio.timeout(5):
-            await asked_.wait()
+            await requested.wait()
             if half:
                 wire.writer.write_eof()
             else:
                 wire.close()
             await gone.wait()
-        await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
+        await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-async def test_an_origin_that_falls_silent_in_the_body_breaks_the_clients_connection(
-    express: bool, store_url: str
+async def test_silent_origin_in_body_aborts_client_connection(
+    fast_path: bool, store_url: str
 ) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -136,27 +134,27 @@ async def test_an_origin_that_falls_silent_in_the_body_breaks_the_clients_connec
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "100ms"'
+        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)
         await wire.head()
-        await assert_cut(wire)
+        await assert_aborted(wire)
         assert len(stage.origin.requests) == 1
 
 
-async def test_interim_answers_without_end_are_no_stack(express: bool, store_url: str) -> None:
+async def test_many_interim_responses_use_no_recursion(fast_path: bool, store_url: str) -> None:
     """However many come in one read."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
-    async with running_stage(answering(hints + OK), store_url=store_url, express=express) as stage:
+    async with running_stage(
+        answering(hints + OK), store_url=store_url, fast_path=fast_path
+    ) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(hints + OK)) == hints + OK
 
 
-async def test_a_client_that_leaves_in_the_body_ends_the_exchange(
-    express: bool, store_url: str
-) -> None:
+async def test_client_disconnect_in_body_ends_exchange(fast_path: bool, store_url: str) -> None:
     gone = asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
@@ -168,7 +166,7 @@ async def test_a_client_that_leaves_in_the_body_ends_the_exchange(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
         await wire.head()
@@ -177,9 +175,7 @@ async def test_a_client_that_leaves_in_the_body_ends_the_exchange(
             await gone.wait()
 
 
-async def test_an_early_answer_ends_an_upload_and_its_connections(
-    express: bool, store_url: str
-) -> None:
+async def test_early_response_ends_upload_and_connections(fast_path: bool, store_url: str) -> None:
     refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
 
     def script_of(origin: Origin) -> Script:
@@ -191,16 +187,16 @@ async def test_an_early_answer_ends_an_upload_and_its_connections(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
-        wire.send(asked(b"POST /", b"Content-Length: 1000000", body=b"begun"))
+        wire.send(visitor_request(b"POST /", b"Content-Length: 1000000", body=b"begun"))
         answer = await wire.message()
         assert (answer.status, answer.body) == (413, b"big")
         assert answer.one("Connection") == b"close"
         await until(stage.origin.wires[0].reader.at_eof)
 
 
-async def test_an_upload_that_the_origin_breaks_off_is_a_502(express: bool, store_url: str) -> None:
+async def test_upload_aborted_by_origin_is_502(fast_path: bool, store_url: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -208,19 +204,19 @@ async def test_an_upload_that_the_origin_breaks_off_is_a_502(express: bool, stor
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
-        wire.send(asked(b"POST /", b"Content-Length: 1000000", body=b"begun"))
+        wire.send(visitor_request(b"POST /", b"Content-Length: 1000000", body=b"begun"))
         assert (await wire.message()).status == 502
         await wire.gone()
 
 
-async def test_a_request_whose_end_comes_after_the_answer_to_the_one_before_it(
-    express: bool, store_url: str
+async def test_request_begun_before_previous_response_is_served(
+    fast_path: bool, store_url: str
 ) -> None:
-    """A slow request behind a fast one: the hand-over finds half of it."""
-    part = asked(b"POST /slow", b"Content-Length: 6", body=b"abc")
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    """A slow request after a fast one: half of it is handed over."""
+    part = visitor_request(b"POST /slow", b"Content-Length: 6", body=b"abc")
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         for half in (GET[:20], part[:25], part):
             rest = {GET[:20]: GET[20:], part[:25]: part[25:] + b"def", part: b"def"}[half]
@@ -234,11 +230,9 @@ async def test_a_request_whose_end_comes_after_the_answer_to_the_one_before_it(
         assert stage.origin.requests[-1].body == b"abcdef"
 
 
-async def test_more_pipelined_requests_than_a_connection_holds_are_all_answered(
-    express: bool, store_url: str
-) -> None:
+async def test_many_pipelined_requests_are_all_served(fast_path: bool, store_url: str) -> None:
     count = 500
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         sending = asyncio.create_task(asyncio.wait_for(_drained(wire, GET * count), 10))
         assert await received(wire, len(OK) * count) == OK * count
@@ -251,15 +245,13 @@ async def _drained(wire: Wire, data: bytes) -> None:
     await wire.flush()
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new fields", "fields said before"])
-async def test_heads_beyond_the_limits_are_refused(
-    known: bool, express: bool, store_url: str
-) -> None:
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+@pytest.mark.parametrize("known", [False, True], ids=["new fields", "known fields"])
+async def test_head_beyond_limits_is_rejected(known: bool, fast_path: bool, store_url: str) -> None:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         for request in (
-            asked(b"GET /" + b"a" * 9000),
-            asked(b"GET /", b"X: " + b"a" * 17000),
-            asked(b"GET /", *[b"X: a"] * 200),
+            visitor_request(b"GET /" + b"a" * 9000),
+            visitor_request(b"GET /", b"X: " + b"a" * 17000),
+            visitor_request(b"GET /", *[b"X: a"] * 200),
         ):
             wire = await stage.connect()
             if known:
@@ -272,21 +264,19 @@ async def test_heads_beyond_the_limits_are_refused(
         assert len(stage.origin.requests) == (3 if known else 0)
 
 
-async def test_a_head_longer_than_a_plain_one_is_forwarded_the_long_way(
-    express: bool, store_url: str
+async def test_head_beyond_plain_limit_is_forwarded_by_aiohttp(
+    fast_path: bool, store_url: str
 ) -> None:
     fields = [b"X-%d: " % number + b"a" * 1000 for number in range(12)]
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
-        wire.send(asked(b"GET /", *fields))
+        wire.send(visitor_request(b"GET /", *fields))
         assert await received(wire, len(OK)) == OK
-        assert stage.on_the_long_way == 1
+        assert stage.aiohttp_connections == 1
         assert [len(stage.origin.requests[0].all(f"X-{n}")[0]) for n in range(12)] == [1000] * 12
 
 
-async def test_a_websocket_is_tunnelled_also_behind_plain_requests(
-    express: bool, store_url: str
-) -> None:
+async def test_websocket_after_plain_request_is_tunnelled(fast_path: bool, store_url: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
@@ -303,8 +293,8 @@ async def test_a_websocket_is_tunnelled_also_behind_plain_requests(
 
         return script
 
-    upgrade = asked(b"GET /ws", b"Connection: Upgrade", b"Upgrade: websocket")
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    upgrade = visitor_request(b"GET /ws", b"Connection: Upgrade", b"Upgrade: websocket")
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET + upgrade)
         assert await received(wire, len(OK)) == OK

@@ -1,52 +1,54 @@
-"""Connections of clients and to the origin: how many, how long, and who ends them."""
+"""Client and origin connections: their number, reuse and end."""
 
 import pytest
 
 from gatekeeper.policy.tokens import VisitorId
-from tests.conformance.cases import GET, OK
+from tests.conformance.case_runner import ScriptedOrigin, run_case
+from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import (
     COOKIE,
     ROOM,
     VISITOR,
-    asked,
     cookie_of,
     received,
     running_stage,
+    visitor_request,
 )
-from tests.conformance.playing import Part, play
-from tests.conformance.table import TABLE
+from tests.conformance.request_cases import GET, OK
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering
 
 
-async def test_a_hundred_requests_of_one_client_take_one_connection_to_the_origin(
-    express: bool, store_url: str
+async def test_requests_of_one_client_share_one_origin_connection(
+    fast_path: bool, store_url: str
 ) -> None:
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         for _ in range(100):
             wire.send(GET)
             assert await received(wire, len(OK)) == OK
         assert len(stage.origin.requests) == 100
         assert stage.origin.connections == 1
-        # The pair of figures shows that each path is the one it is taken for.
-        assert (stage.in_the_lane, stage.on_the_long_way) == ((1, 0) if express else (0, 1))
+        # The two numbers show that each path is the intended one.
+        assert (stage.fast_path_connections, stage.aiohttp_connections) == (
+            (1, 0) if fast_path else (0, 1)
+        )
 
 
-async def test_clients_in_turn_share_one_connection_to_the_origin(
-    express: bool, store_url: str
+async def test_consecutive_clients_share_one_origin_connection(
+    fast_path: bool, store_url: str
 ) -> None:
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         for _ in range(20):
             wire = await stage.connect()
-            wire.send(asked(b"GET /", b"Connection: close"))
+            wire.send(visitor_request(b"GET /", b"Connection: close"))
             assert (await wire.rest()).endswith(b"ok")
         assert stage.origin.connections == 1
 
 
-async def test_a_stale_connection_is_replaced_without_a_word_to_the_client(
-    express: bool, store_url: str
+async def test_stale_origin_connection_is_replaced_silently(
+    fast_path: bool, store_url: str
 ) -> None:
-    """An origin whose keep-alive time-out and our next request cross on the way."""
+    """The origin's idle timeout expires as the next request is sent."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -59,7 +61,7 @@ async def test_a_stale_connection_is_replaced_without_a_word_to_the_client(
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         for request in (GET, GET):
             wire.send(request)
@@ -70,35 +72,33 @@ async def test_a_stale_connection_is_replaced_without_a_word_to_the_client(
 @pytest.mark.parametrize(
     "name", ["more than its length", "more than its chunks", "a body for a 204"]
 )
-async def test_an_origin_that_says_too_much_is_not_heard_on_that_connection_again(
-    name: str, express: bool, store_url: str
+async def test_origin_connection_with_surplus_bytes_is_not_reused(
+    name: str, fast_path: bool, store_url: str
 ) -> None:
-    part = Part()
-    async with running_stage(part.script_of, store_url=store_url, express=express) as stage:
-        await play(stage, part, TABLE[f"answer: {name}"])
+    part = ScriptedOrigin()
+    async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
+        await run_case(stage, part, CASES_BY_NAME[f"response: {name}"])
         assert stage.origin.connections == 2
 
 
-async def test_an_origin_that_accepts_and_closes_at_once_is_a_502_at_once(
-    express: bool, store_url: str
-) -> None:
+async def test_origin_that_closes_on_accept_is_502_at_once(fast_path: bool, store_url: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             wire.close()
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, 13) == b"HTTP/1.1 502 "
 
 
-async def test_nothing_listens_at_the_origin(express: bool, store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, express=express) as stage:
+async def test_origin_that_does_not_listen_is_502(fast_path: bool, store_url: str) -> None:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         pool = stage.worker._fast_path.pool if stage.worker._fast_path else None
         assert pool is not None
-        pool._port = 1  # nobody listens there
+        pool._port = 1  # no server listens there
         wire = await stage.connect()
         for _ in range(2):
             wire.send(GET)
@@ -107,7 +107,7 @@ async def test_nothing_listens_at_the_origin(express: bool, store_url: str) -> N
         assert stage.origin.connections == 0
 
 
-async def test_a_silent_origin_is_a_504_and_asked_once(express: bool, store_url: str) -> None:
+async def test_silent_origin_is_504_after_one_request(fast_path: bool, store_url: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -116,7 +116,7 @@ async def test_a_silent_origin_is_a_504_and_asked_once(express: bool, store_url:
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "100ms"'
+        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "100ms"'
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)
@@ -124,11 +124,9 @@ async def test_a_silent_origin_is_a_504_and_asked_once(express: bool, store_url:
         assert len(stage.origin.requests) == 1
 
 
-async def test_a_failure_is_of_its_request_alone_and_not_of_the_next(
-    express: bool, store_url: str
-) -> None:
-    """The visitor lost their place while the origin failed them: the gate does not come to tell
-    of the failure, and the next request of the connection must not hear of it."""
+async def test_failure_is_reported_for_its_request_only(fast_path: bool, store_url: str) -> None:
+    """The visitor is revoked while the origin fails, so the gate does not report the failure. The
+    next request of the connection must not receive it."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -142,12 +140,12 @@ async def test_a_failure_is_of_its_request_alone_and_not_of_the_next(
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, toml='[admission]\nrate = "0/min"'
+        script_of, store_url=store_url, fast_path=fast_path, toml='[admission]\nrate = "0/min"'
     ) as stage:
         wire = await stage.connect()
         wire.send(GET)
-        # The long way decided before it asked, and tells; the lane decides again.
-        assert (await wire.message()).status == (503 if express else 502)
+        # aiohttp decided before it asked the origin, and reports; the fast path decides again.
+        assert (await wire.message()).status == (503 if fast_path else 502)
         other = cookie_of(visitor=VisitorId("B" * 22)).encode()
         wire.send(GET.replace(COOKIE.partition(b": ")[2], other))
         assert await received(wire, len(OK)) == OK

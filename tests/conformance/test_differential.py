@@ -1,4 +1,4 @@
-"""What is plain crosses both paths alike: the same bytes to the origin, and the same bytes back."""
+"""Plain requests on both paths: the same bytes to the origin and to the client."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
-from tests.conformance.cases import Case, Says
+from tests.conformance.case_runner import ScriptedOrigin
 from tests.conformance.gate_pair import Stage, cookie_of, running_stage, send_in_pieces
-from tests.conformance.playing import Part
+from tests.conformance.request_cases import Case, OriginStep
 from tests.profiles import examples
 from tests.property.heads import names, plain_heads, values
 
@@ -61,22 +61,24 @@ def responses(draw: st.DrawFn) -> Response:
     return Response(head, body, status in _BODILESS)
 
 
-class Both:
-    """A gate with the lane and one without; no dataclass, for Hypothesis would print it."""
+class GatePair:
+    """A gate with the fast path and one without; not a dataclass, which Hypothesis would print."""
 
-    def __init__(self, lane: Stage, long_way: Stage, parts: tuple[Part, Part]) -> None:
-        self.stages = (lane, long_way)
+    def __init__(
+        self, fast_path: Stage, aiohttp: Stage, parts: tuple[ScriptedOrigin, ScriptedOrigin]
+    ) -> None:
+        self.stages = (fast_path, aiohttp)
         self.parts = parts
 
 
 @pytest.fixture
-async def both(store_url: str) -> AsyncIterator[Both]:
-    parts = (Part(), Part())
+async def gates(store_url: str) -> AsyncIterator[GatePair]:
+    parts = (ScriptedOrigin(), ScriptedOrigin())
     async with (
-        running_stage(parts[0].script_of, store_url=store_url, express=True) as lane,
-        running_stage(parts[1].script_of, store_url=store_url, express=False) as long_way,
+        running_stage(parts[0].script_of, store_url=store_url, fast_path=True) as fast_path,
+        running_stage(parts[1].script_of, store_url=store_url, fast_path=False) as aiohttp,
     ):
-        yield Both(lane, long_way, parts)
+        yield GatePair(fast_path, aiohttp, parts)
 
 
 @settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,8 +92,8 @@ async def both(store_url: str) -> AsyncIterator[Both]:
     response=Response(b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n", b"HTTP/1.1 ", True),
     cuts=set(),
 )
-async def test_both_paths_send_and_answer_the_same(
-    both: Both, head: bytes, response: Response, cuts: set[int]
+async def test_both_paths_forward_and_respond_alike(
+    gates: GatePair, head: bytes, response: Response, cuts: set[int]
 ) -> None:
     plain = parse_plain_head(head)
     assume(plain is not None and _COOKIE.encode() in head)
@@ -102,11 +104,11 @@ async def test_both_paths_send_and_answer_the_same(
     bodiless = head.startswith(b"HEAD") or response.bodiless
     said = response.head if bodiless else response.head + response.body
     event(f"bodiless: {bodiless}")
-    case = Case(head, b"", (Says(said), Says(said)), b"")
-    # What the lane read once it may know again: the same fields, for another target.
+    case = Case(head, b"", (OriginStep(said), OriginStep(said)), b"")
+    # The fast path recalls the fields of the first request for another target.
     again = head.replace(b" /", b" /again", 1)
-    crossed = []
-    for stage, part in zip(both.stages, both.parts, strict=True):
+    results = []
+    for stage, part in zip(gates.stages, gates.parts, strict=True):
         part.begin(case)
         back = b""
         for request in (head, again):
@@ -114,8 +116,8 @@ async def test_both_paths_send_and_answer_the_same(
             await send_in_pieces(wire, request, tuple(cuts))
             back += await wire.rest()
             wire.close()
-        crossed.append((part.heard, back))
-    (lane, lane_back), (long_way, long_way_back) = crossed
-    assert lane == long_way
-    assert lane.count(b" HTTP/1.1\r\nHost: ") == 2
-    assert lane_back == long_way_back != b""
+        results.append((part.heard, back))
+    (fast_path, fast_path_response), (aiohttp, aiohttp_response) = results
+    assert fast_path == aiohttp
+    assert fast_path.count(b" HTTP/1.1\r\nHost: ") == 2
+    assert fast_path_response == aiohttp_response != b""

@@ -1,8 +1,7 @@
 """Coverage-guided fuzzing of one target: `python -m tests.fuzz.fuzz TARGET SECONDS`.
 
-Needs atheris, which `make fuzz` installs. The corpus is where it begins and is not changed by what
-it finds, but for one thing: an input that breaks a promise is written there, and so fails the
-normal test run from then on.
+Needs atheris, which `make fuzz` installs. It starts from the corpus. Only an input that breaks a
+promise is written to the corpus, so that it fails the normal test run from then on.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What is fuzzed. Each target takes any bytes: accepted, or *this* error, and never another.
+"""Fuzz targets. Each takes any bytes: accepted, or rejected with exactly the specified error.
 
 Rules: pure and fast. A target returns whether the input was accepted, raises AssertionError where
 a promise is broken, and lets every unexpected error through.
@@ -23,7 +23,7 @@ TOKENS: Final = Tokens(Keyring([SECRET]), RoomName("default"), cache_size=1)
 
 
 def plain_head(data: bytes) -> bool:
-    """A request's head: plain or None. Lines that go on hold no end of a line."""
+    """A request head: plain or None. Forwarded lines contain no line end."""
     request = parse_plain_head(data)
     if request is None:
         return False
@@ -37,8 +37,8 @@ def plain_head(data: bytes) -> bool:
     return True
 
 
-def answer_head(data: bytes) -> bool:
-    """An answer's head, and the framing it announces: read, or OriginProtocolError."""
+def response_head_target(data: bytes) -> bool:
+    """A response head and the framing it announces: parsed, or OriginProtocolError."""
     try:
         answer = parse_response_head(data)
         if answer is None:
@@ -50,7 +50,7 @@ def answer_head(data: bytes) -> bool:
             head = response_head(answer, body, http11_client=True, keep_alive=True, added=())
     except OriginProtocolError:
         return False
-    # What the client gets is one head, which says what it said.
+    # The client receives one head with the same status.
     assert head.count(b"\r\n\r\n") == 1
     assert head.endswith(b"\r\n\r\n")
     again = parse_response_head(head)
@@ -61,7 +61,7 @@ def answer_head(data: bytes) -> bool:
 
 
 def chunks(data: bytes) -> bool:
-    """Chunks that come at once or byte by byte: the same body, the same end, the same error."""
+    """Chunks at once or byte by byte: the same body, the same end, the same error."""
     whole, pieces = _chunked([data]), _chunked([data[i : i + 1] for i in range(len(data))])
     assert whole == pieces
     if whole is None:
@@ -73,7 +73,7 @@ def chunks(data: bytes) -> bool:
 
 
 def _chunked(pieces: list[bytes]) -> tuple[bytes, bytes, bool] | None:
-    """What is relayed, what it decodes to, and whether it ended; None if it is malformed."""
+    """The relayed bytes, the decoded bytes, and whether the body ended; None if malformed."""
     relay, decode = ChunkedBody(decode=False), ChunkedBody(decode=True)
     try:
         relayed = b"".join([relay.take(piece) for piece in pieces])
@@ -85,7 +85,7 @@ def _chunked(pieces: list[bytes]) -> tuple[bytes, bytes, bool] | None:
 
 
 def token(data: bytes) -> bool:
-    """A token: read, or None. One that is read is spelled as it would be minted."""
+    """A token: read, or None. A token that is read has the only valid spelling."""
     raw = data.decode("latin-1")
     read = TOKENS.read(raw, now_s=NOW_S)
     if read is None:
@@ -96,7 +96,7 @@ def token(data: bytes) -> bool:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], bool]]] = {
-    "answer": answer_head,
+    "answer": response_head_target,
     "chunks": chunks,
     "plain": plain_head,
     "token": token,

@@ -1,4 +1,4 @@
-"""The corpus of the fuzzer, replayed: every input ends as its name says, and never otherwise."""
+"""Replays the corpus of the fuzzer: every input has the result that its name states."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ _CORPUS = Path(__file__).with_name("corpus")
 _FILES = sorted(path for path in _CORPUS.glob("*/*") if path.is_file())
 
 
-def test_every_target_has_inputs_of_both_kinds() -> None:
+def test_every_target_has_accepted_and_refused_inputs() -> None:
     kinds = {(path.parent.name, path.name.partition("-")[0]) for path in _FILES}
     assert kinds >= {(name, kind) for name in TARGETS for kind in ("accepted", "refused")}
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_an_input_ends_as_its_name_says(path: Path) -> None:
+def test_input_has_result_of_its_name(path: Path) -> None:
     accepted = TARGETS[path.parent.name](path.read_bytes())
     kind = path.name.partition("-")[0]
-    # What the fuzzer wrote there (crash-…, timeout-…) once broke a promise: now it must keep it.
+    # Inputs that the fuzzer wrote (crash-…, timeout-…) broke a promise once, and must keep it now.
     assert kind not in {"accepted", "refused"} or accepted is (kind == "accepted")

@@ -1,4 +1,4 @@
-"""Heads of plain requests, and heads that are nearly so."""
+"""Strategies for heads of plain and nearly plain requests."""
 
 from hypothesis import strategies as st
 
@@ -7,7 +7,7 @@ _VALUE = st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_character
 
 names = st.one_of(
     st.text(_TOKEN, min_size=1, max_size=12),
-    # Names that some parser, or the gate, treats in a way of its own.
+    # Names that a parser or the gate treats specially.
     st.sampled_from(
         [
             "Accept",
@@ -41,7 +41,7 @@ hosts = st.sampled_from(
 
 @st.composite
 def plain_heads(draw: st.DrawFn, cookie: str = "a=1; gatekeeper=x; b=2") -> bytes:
-    """Heads that are plain but for rare names and empty values; `cookie` may be in them."""
+    """Heads that are plain, except for rare names and empty values; `cookie` may be in them."""
     fields = draw(st.lists(st.tuples(names, values.filter(bool)), max_size=8))
     fields.insert(draw(st.integers(0, len(fields))), ("Host", draw(hosts)))
     if draw(st.booleans()):
@@ -82,7 +82,7 @@ _INSERTIONS = st.one_of(
 
 @st.composite
 def mutated_heads(draw: st.DrawFn) -> bytes:
-    """Plain heads in which something was put, cut out, or replaced."""
+    """Plain heads with insertions, deletions and replacements."""
     head = draw(plain_heads())
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(head)))

@@ -1,4 +1,4 @@
-"""However the network cuts a body into pieces, it is the same body."""
+"""A body in any pieces is the same body; a head is parsed like llhttp parses it."""
 
 from itertools import pairwise
 
@@ -46,7 +46,7 @@ cuts = st.lists(st.integers(min_value=0, max_value=1 << 16), max_size=12)
 
 
 @given(chunked(), cuts, st.binary(max_size=20))
-def test_chunks_in_any_pieces_come_out_as_they_went_in(
+def test_chunks_in_any_pieces_are_unchanged(
     coded: tuple[bytes, bytes], where: list[int], surplus: bytes
 ) -> None:
     chunks, data = coded
@@ -59,9 +59,7 @@ def test_chunks_in_any_pieces_come_out_as_they_went_in(
 
 
 @given(chunked(), st.integers(min_value=1))
-def test_chunks_that_lack_any_of_their_end_are_never_complete(
-    coded: tuple[bytes, bytes], lacking: int
-) -> None:
+def test_truncated_chunks_are_never_complete(coded: tuple[bytes, bytes], lacking: int) -> None:
     chunks, _ = coded
     body = ChunkedBody(decode=False)
     body.take(chunks[: -(lacking % len(chunks) or 1)])
@@ -71,9 +69,7 @@ def test_chunks_that_lack_any_of_their_end_are_never_complete(
 
 
 @given(st.binary(max_size=60), cuts, st.binary(max_size=20))
-def test_a_length_in_any_pieces_is_all_of_it_and_no_more(
-    data: bytes, where: list[int], surplus: bytes
-) -> None:
+def test_length_body_in_any_pieces_is_exact(data: bytes, where: list[int], surplus: bytes) -> None:
     body = LengthBody(len(data))
     assert fed(body, pieces(data + surplus, where)) == data
     assert body.complete
@@ -81,9 +77,7 @@ def test_a_length_in_any_pieces_is_all_of_it_and_no_more(
 
 
 @given(st.binary(max_size=60), cuts)
-def test_what_is_chunked_for_the_client_is_read_back_as_it_was(
-    data: bytes, where: list[int]
-) -> None:
+def test_chunked_close_delimited_body_decodes_to_input(data: bytes, where: list[int]) -> None:
     ours = CloseDelimitedBody(chunked=True)
     coded = fed(ours, pieces(data, where)) + ours.end()
     back = ChunkedBody(decode=True)
@@ -116,9 +110,7 @@ nearly_chunks = st.lists(
 
 @given(st.one_of(st.binary(max_size=60), nearly_chunks), cuts)
 @example(b"0\r\n\r\n", [1, 2, 3, 4])
-def test_any_bytes_are_chunks_or_an_error_and_the_same_in_any_pieces(
-    data: bytes, where: list[int]
-) -> None:
+def test_any_bytes_have_same_result_in_any_pieces(data: bytes, where: list[int]) -> None:
     def verdict(parts: list[bytes]) -> bool | None:
         body = ChunkedBody(decode=False)
         try:
@@ -127,13 +119,13 @@ def test_any_bytes_are_chunks_or_an_error_and_the_same_in_any_pieces(
             return None
         return body.complete
 
-    # An error may need a byte more to show: "3\r\nabcX" is one with its next byte at the latest.
+    # An error may need one more byte to show: "3\r\nabcX" is one with its next byte at the latest.
     whole, cut = verdict([data, b"XX"]), verdict([*pieces(data, where), b"XX"])
     assert whole == cut
 
 
-class Heard:
-    """What llhttp makes of a head."""
+class HeadLog:
+    """The result of llhttp for a head."""
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []
@@ -150,26 +142,24 @@ class Heard:
     st.sampled_from(["200 OK", "404", "304 \xff"]),
     st.lists(st.tuples(token, value), max_size=6),
 )
-def test_a_head_that_we_read_is_read_by_llhttp_alike(
-    status: str, fields: list[tuple[str, str]]
-) -> None:
+def test_head_is_parsed_like_llhttp(status: str, fields: list[tuple[str, str]]) -> None:
     lines = [f"HTTP/1.1 {status}", *(f"{name}:{text}" for name, text in fields), "", ""]
     head = "\r\n".join(lines).encode("latin-1")
     answer = parse_response_head(head)
     assert answer is not None
-    heard = Heard()
-    parser = httptools.HttpResponseParser(heard)
+    log = HeadLog()
+    parser = httptools.HttpResponseParser(log)
     parser.feed_data(head)
-    assert heard.complete
+    assert log.complete
     assert parser.get_status_code() == answer.status
-    assert [(name.lower(), text.strip(b" ")) for name, text in heard.fields] == [
+    assert [(name.lower(), text.strip(b" ")) for name, text in log.fields] == [
         (name.lower(), text.strip(b" "))
         for name, _, text in (line.partition(b":") for line in answer.lines.split(b"\r\n")[1:])
     ]
 
 
 @given(st.binary(max_size=80).map(lambda tail: b"HTTP/1.1 200 OK\r\n" + tail + b"\r\n\r\n"))
-def test_any_head_is_read_or_an_error_and_never_another_one(head: bytes) -> None:
+def test_any_head_is_parsed_or_protocol_error(head: bytes) -> None:
     try:
         answer = parse_response_head(head)
         assert answer is not None

@@ -1,4 +1,4 @@
-"""Whatever is plain means the same to aiohttp's parser, and goes on the same either way."""
+"""Plain requests: parsed like aiohttp parses them, and forwarded alike on both paths."""
 
 import asyncio
 from functools import cache
@@ -50,7 +50,7 @@ def _agree(head: bytes, request: PlainRequest) -> None:
 
 
 @given(plain_heads())
-def test_a_plain_request_is_to_aiohttp_what_it_is_to_the_lane(head: bytes) -> None:
+def test_plain_request_is_parsed_like_aiohttp(head: bytes) -> None:
     request = parse_plain_head(head)
     event(f"plain: {request is not None}")
     assume(request is not None)
@@ -60,7 +60,7 @@ def test_a_plain_request_is_to_aiohttp_what_it_is_to_the_lane(head: bytes) -> No
 
 @settings(max_examples=examples(400))
 @given(mutated_heads())
-def test_a_nearly_plain_request_is_the_same_to_both_or_not_plain(head: bytes) -> None:
+def test_nearly_plain_request_is_parsed_alike_or_not_plain(head: bytes) -> None:
     request = parse_plain_head(head)
     event(f"plain: {request is not None}")
     if request is not None:
@@ -68,15 +68,13 @@ def test_a_nearly_plain_request_is_the_same_to_both_or_not_plain(head: bytes) ->
 
 
 @given(st.one_of(plain_heads(), mutated_heads()), st.data())
-def test_a_beginning_of_a_plain_request_may_become_one(head: bytes, data: st.DataObject) -> None:
+def test_beginning_of_plain_head_may_be_plain(head: bytes, data: st.DataObject) -> None:
     if parse_plain_head(head) is not None:
         assert may_be_plain(head[: data.draw(st.integers(0, len(head) - 1))])
 
 
 @given(plain_heads(), st.booleans(), st.sampled_from(["", "A" * 22]))
-def test_both_paths_send_the_origin_the_same_bytes(
-    head: bytes, preserve_host: bool, visitor: str
-) -> None:
+def test_both_paths_send_origin_same_bytes(head: bytes, preserve_host: bool, visitor: str) -> None:
     plain = parse_plain_head(head)
     assume(plain is not None)
     assert plain is not None

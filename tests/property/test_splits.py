@@ -1,4 +1,4 @@
-"""However the network cuts requests and answers into pieces, what crosses is the same."""
+"""Requests and responses in any pieces have the same result."""
 
 from collections.abc import AsyncIterator
 
@@ -6,36 +6,35 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conformance.case_runner import ScriptedOrigin, run_case
+from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import Stage, running_stage
-from tests.conformance.playing import Part, play
-from tests.conformance.table import TABLE
 from tests.profiles import examples
 
-# What an origin sends beyond its answer can, when it comes late, not be told from the answer to
-# the next request of that connection; no proxy can.
+# Surplus bytes that arrive late look like the response to the connection's next request.
 _SURPLUS = ("more than", "a body for")
-# What the gate frames itself is framed as it comes.
+# The gate frames these bodies itself, in the pieces that arrive.
 _REFRAMED = ("until the end", "a chunked POST")
-# On a connection that served before, the request is sent once more (RFC 9110 section 9.2.2).
-_REPEATED = ("broken answer: nothing", "broken answer: a reset")
+# On a reused connection the request is sent again (RFC 9110 section 9.2.2).
+_REPEATED = ("malformed response: nothing", "malformed response: a reset")
 _LEFT_OUT = _SURPLUS + _REFRAMED + _REPEATED
-_NAMES = [name for name in TABLE if not any(words in name for words in _LEFT_OUT)]
-_LONG = 4096  # cuts beyond this point would find few cases
+_NAMES = [name for name in CASES_BY_NAME if not any(words in name for words in _LEFT_OUT)]
+_LONG = 4096  # few cases are longer
 
 
-class Ground:
-    """Where the examples of one test are played; no dataclass, for Hypothesis would print it."""
+class CaseSetup:
+    """The gate and origin of one test; not a dataclass, which Hypothesis would print."""
 
-    def __init__(self, stage: Stage, part: Part) -> None:
+    def __init__(self, stage: Stage, part: ScriptedOrigin) -> None:
         self.stage = stage
         self.part = part
 
 
-@pytest.fixture(params=[True, False], ids=["lane", "long way"])
-async def ground(request: pytest.FixtureRequest, store_url: str) -> AsyncIterator[Ground]:
-    part = Part()
-    async with running_stage(part.script_of, store_url=store_url, express=request.param) as stage:
-        yield Ground(stage, part)
+@pytest.fixture(params=[True, False], ids=["fast path", "aiohttp"])
+async def setup(request: pytest.FixtureRequest, store_url: str) -> AsyncIterator[CaseSetup]:
+    part = ScriptedOrigin()
+    async with running_stage(part.script_of, store_url=store_url, fast_path=request.param) as stage:
+        yield CaseSetup(stage, part)
 
 
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,7 +46,5 @@ async def ground(request: pytest.FixtureRequest, store_url: str) -> AsyncIterato
         st.just(set(range(1, 700))),  # a byte at a time
     ),
 )
-async def test_every_case_of_the_table_may_come_in_pieces(
-    ground: Ground, name: str, cuts: set[int]
-) -> None:
-    await play(ground.stage, ground.part, TABLE[name], cuts=tuple(sorted(cuts)))
+async def test_every_case_may_arrive_in_pieces(setup: CaseSetup, name: str, cuts: set[int]) -> None:
+    await run_case(setup.stage, setup.part, CASES_BY_NAME[name], cuts=tuple(sorted(cuts)))

@@ -1,0 +1,7 @@
+"""The fast path: plain requests of admitted visitors, from socket to socket.
+
+- `server`: the connections of one listener
+- `client_connection`: one client connection, its states and its hand-over to aiohttp
+- `plain_head`: the parser of plain requests; pure
+- `interface`: what the fast path asks of the gate's policy, and the replies
+"""

@@ -1,9 +1,12 @@
-"""What can become of a plain request on the express lane: the lane's words for it.
+"""The interface between the fast path and the gate's policy.
 
-Rules: the lane decides nothing and knows no answers. A passage goes to the origin; what is the
-gate's own is answered by it, at once or when it knows more, and the lane only sends what it is
-handed. What cannot be said in these few words goes to aiohttp after all, together with what was
-found out already, so that nothing is asked of the store twice.
+Rules: the fast path decides nothing and makes no responses. A `ForwardPlan` goes to the origin. A
+`GateExchange` is served by the gate, at once or later, and the fast path sends its reply. All
+else is handed over to aiohttp with what is known so far, so that the store is not asked twice.
+
+    FastPathPolicy.recall ─▶ ForwardPlan | None
+    FastPathPolicy.look   ─▶ ForwardPlan | GateExchange | None (hand over)
+    GateExchange.respond  ─▶ CompleteResponse | HandOver | SwitchProtocol
 """
 
 from __future__ import annotations
@@ -18,16 +21,16 @@ from gatekeeper.proxy.context import Fields
 
 class OnResponse(Protocol):
     def __call__(self, status: int, /, *, seconds: float) -> None:
-        """The head of the answer came, so long after the request."""
+        """Count a response head that arrived `seconds` after the request."""
         ...
 
 
 class ForwardPlan(Protocol):
-    """What a request with certain fields came to: it may pass. The same for all that say them."""
+    """An admitted request; the same plan serves all requests with the same fields."""
 
     @property
     def rest(self) -> bytes:
-        """Of the head for the origin: all that follows the request line."""
+        """The head for the origin after the request line."""
         ...
 
     @property
@@ -36,36 +39,36 @@ class ForwardPlan(Protocol):
         ...
 
     def command(self, command: str) -> Fields:
-        """The origin said `Gatekeeper-Command`: fields to add to the answer's head."""
+        """Run the origin's `Gatekeeper-Command`; return fields to add to the response head."""
         ...
 
     @property
     def on_response(self) -> OnResponse:
-        """Called when the head of the response came."""
+        """Called when the response head arrives."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteResponse:
-    """A whole answer. The lane ends the head, since it knows whether the connection stays open."""
+    """A response. The fast path ends its head: it knows whether the connection stays open."""
 
-    head: bytes  # the lines from the status line on, each with its CRLF; not the empty one
+    head: bytes  # the lines from the status line on, each with CRLF, without the empty line
     body: bytes
     close: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """For aiohttp, and the gate behind it, which finds `known` in the handler."""
+    """aiohttp serves the request; the handler finds `known` (`aiohttp_server.take_known`)."""
 
     known: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchProtocol:
-    """From here on the connection is this protocol's, as if it had just been made."""
+    """The connection continues with this protocol, as if newly made."""
 
-    head: bytes  # what the client gets first
+    head: bytes  # sent to the client first
     protocol: asyncio.Protocol
 
 
@@ -82,20 +85,19 @@ class GateExchange(ABC):
 
     @abstractmethod
     async def respond(self) -> FastPathReply:
-        """The reply. Stepped (`gatekeeper.stepper`); it does no harm when the client has left."""
+        """The reply. Stepped by `gatekeeper.stepper`, also when the client has disconnected."""
 
 
 class FastPathPolicy(Protocol):
-    """The gate's look at requests, given the address of their peer."""
+    """The gate's decision on a request, given the address of the peer."""
 
     def recall(self, data: bytes, peer: str) -> ForwardPlan | None:
-        """The passage, if `data` is one whole head and the gate knows what its fields come to.
+        """The plan, if `data` is one complete head whose fields are known; else None.
 
-        This is asked first, and answers nearly always: None is no refusal.
+        Called first, and nearly always sufficient. None is not a denial: call `look`.
         """
         ...
 
     def look(self, head: bytes, peer: str) -> ForwardPlan | GateExchange | None:
-        """A passage goes to the origin, what is the gate's own is asked for its words, and None,
-        for a head that is not plain, takes the connection to aiohttp."""
+        """The decision on one complete head; None hands the connection over to aiohttp."""
         ...

@@ -1,7 +1,7 @@
-"""The express lane of one listener: what its connections share, and how they end together.
+"""The fast path of one listener: what its connections share, and their shutdown.
 
-Rules. Every client connection begins here, as an `express.ClientConnection`, and is forgotten when
-it is closed or handed over.
+Rules. Every client connection starts as a `ClientConnection`, and is forgotten when it is closed or
+handed over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gatekeeper.proxy.pool import OriginPool
 
 
 class FastPathServer:
-    """What all connections of one listener share; `lane()` makes the protocol of a new one."""
+    """The state that all connections of a listener share; calling it makes a new protocol."""
 
     def __init__(
         self,
@@ -34,27 +34,29 @@ class FastPathServer:
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.connections: set[ClientConnection] = set()
-        self._left: asyncio.Future[None] | None = None
+        self._forgotten: asyncio.Future[None] | None = None
         self.closing = False
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self)
 
     async def close(self, limit_s: float) -> None:
-        """Close what is between requests now, the others when their answer is through, and after
-        `limit_s` what is left."""
+        """Close idle connections now, the others after their current response.
+
+        After `limit_s` seconds the remaining ones are aborted.
+        """
         self.closing = True
         for connection in list(self.connections):
             connection.close_if_idle()
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 while self.connections:
-                    self._left = asyncio.get_running_loop().create_future()
-                    await self._left
+                    self._forgotten = asyncio.get_running_loop().create_future()
+                    await self._forgotten
         for connection in list(self.connections):
             connection.abort()
 
     def forget(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)
-        if self._left is not None and not self._left.done():
-            self._left.set_result(None)
+        if self._forgotten is not None and not self._forgotten.done():
+            self._forgotten.set_result(None)

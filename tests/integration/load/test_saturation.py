@@ -12,15 +12,15 @@ _CLIENTS = 200
 _LEG_S = 1.0
 
 
-@pytest.mark.parametrize("express", [True, False], ids=["lane", "long way"])
+@pytest.mark.parametrize("express", [True, False], ids=["fast path", "aiohttp"])
 async def test_every_answer_is_for_its_request_while_the_origin_restarts(
-    express: bool, store_url: str
+    fast_path: bool, store_url: str
 ) -> None:
     tally, stop = Tally(), asyncio.Event()
     async with (
         NonceOrigin.running() as origin,
         running_worker(
-            f"http://127.0.0.1:{origin.port}", store_url=store_url, express=express
+            f"http://127.0.0.1:{origin.port}", store_url=store_url, fast_path=fast_path
         ) as worker,
     ):
         assert worker._fast_path is not None
@@ -51,7 +51,7 @@ async def test_no_more_connections_to_the_origin_than_requests_under_way(store_u
     async with (
         NonceOrigin.running() as origin,
         running_worker(
-            f"http://127.0.0.1:{origin.port}", store_url=store_url, express=True
+            f"http://127.0.0.1:{origin.port}", store_url=store_url, fast_path=True
         ) as worker,
     ):
         tally, stop = Tally(), asyncio.Event()

@@ -33,19 +33,19 @@ def failed_with(gate: Gate, kind: type[OriginError]) -> None:
     assert gate.relayed == []
 
 
-async def test_an_origin_that_does_not_listen_is_unreachable() -> None:
+async def test_origin_that_does_not_listen_is_unreachable() -> None:
     async with running_gate(f"http://127.0.0.1:{free_port()}") as gate:
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginUnreachable)
 
 
-async def test_an_origin_whose_name_is_unknown_is_unreachable() -> None:
+async def test_origin_with_unknown_name_is_unreachable() -> None:
     async with running_gate("http://nowhere.invalid:80") as gate:
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginUnreachable)
 
 
-async def test_connecting_ends_at_its_time_out() -> None:
+async def test_connect_timeout_is_origin_timeout() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -76,14 +76,14 @@ def silent_after(*pieces: bytes) -> Callable[[Origin], Script]:
 
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
-async def test_silence_before_the_head_ends_at_its_time_out(piece: bytes) -> None:
+async def test_silence_before_head_is_origin_timeout(piece: bytes) -> None:
     async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
         answer = await gate.ask(get(version="1.0"))
         assert answer.status == 504
     failed_with(gate, OriginTimeout)
 
 
-async def test_silence_in_the_body_breaks_the_clients_connection() -> None:
+async def test_silence_in_body_aborts_client_connection() -> None:
     piece = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
     async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
         wire = await gate.connect()
@@ -96,7 +96,7 @@ async def test_silence_in_the_body_breaks_the_clients_connection() -> None:
     assert isinstance(gate.relayed[0].cut, OriginTimeout)
 
 
-async def test_an_origin_that_says_something_in_time_may_take_longer_than_the_time_out() -> None:
+async def test_origin_that_keeps_sending_may_exceed_timeout() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -111,7 +111,7 @@ async def test_an_origin_that_says_something_in_time_may_take_longer_than_the_ti
         assert (await gate.ask(get())).body == b"xxxxxxxx"
 
 
-async def test_a_client_that_uploads_slowly_is_no_silence_of_the_origin() -> None:
+async def test_slow_upload_is_not_origin_silence() -> None:
     async with proxying(answering(OK), read_timeout="200ms") as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 8", method="POST"))
@@ -122,13 +122,13 @@ async def test_a_client_that_uploads_slowly_is_no_silence_of_the_origin() -> Non
         wire.close()
 
 
-async def test_a_client_whose_upload_stops_is_told_408() -> None:
+async def test_stopped_upload_is_408() -> None:
     async with proxying(answering(OK), read_timeout="100ms") as (origin, gate):
         assert (await gate.ask(get("/", "Content-Length: 8", method="POST"))).status == 408
     assert origin.requests == []
 
 
-async def test_an_origin_that_vanishes_during_an_upload_is_told_once(
+async def test_origin_close_during_upload_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def script_of(origin: Origin) -> Script:
@@ -162,7 +162,7 @@ CUT = {
 
 @pytest.mark.parametrize("what", CUT)
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_a_cut_answer_never_looks_whole(what: str, version: str) -> None:
+async def test_cut_response_never_looks_complete(what: str, version: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -180,7 +180,7 @@ async def test_a_cut_answer_never_looks_whole(what: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_an_answer_that_ends_with_a_reset_is_cut(version: str) -> None:
+async def test_response_ended_by_reset_is_cut(version: str) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -219,13 +219,13 @@ CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"-1\r\n",
     ],
 )
-async def test_malformed_chunks_right_after_the_head_are_an_error(chunks: bytes) -> None:
+async def test_malformed_chunks_with_head_are_error(chunks: bytes) -> None:
     async with proxying(answering(CHUNKED_HEAD + chunks)) as (_, gate):
         assert (await gate.ask(get())).status == 502
     failed_with(gate, OriginProtocolError)
 
 
-async def test_malformed_chunks_later_break_the_clients_connection() -> None:
+async def test_later_malformed_chunks_abort_client_connection() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -273,7 +273,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("what", MALFORMED)
-async def test_a_malformed_answer_is_an_error_and_costs_the_connection(what: str) -> None:
+async def test_malformed_response_is_error_and_closes_connection(what: str) -> None:
     async with proxying(answering(MALFORMED[what])) as (origin, gate):
         assert (await gate.ask(get())).status == 502
         assert (await gate.ask(get())).status == 502
@@ -281,7 +281,7 @@ async def test_a_malformed_answer_is_an_error_and_costs_the_connection(what: str
     assert origin.connections == 2
 
 
-async def test_an_identity_coding_is_no_coding() -> None:
+async def test_identity_coding_is_ignored() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nall"
 
     def script_of(origin: Origin) -> Script:
@@ -295,14 +295,14 @@ async def test_an_identity_coding_is_no_coding() -> None:
         assert (await gate.ask(get())).body == b"all"
 
 
-async def test_a_head_of_the_largest_size_passes() -> None:
+async def test_head_of_maximum_size_is_forwarded() -> None:
     filling = b"".join(b"X-%04d: %b\r\n" % (turn, b"a" * 90) for turn in range(600))
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + filling + b"\r\n"
     async with proxying(answering(head)) as (_, gate):
         assert (await gate.ask(get())).head == head
 
 
-async def test_what_on_head_raises_reaches_the_gate_before_the_client() -> None:
+async def test_on_head_error_is_raised_before_response() -> None:
     class Odd(OriginError):
         pass
 

@@ -87,7 +87,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_it_is_refused_and_never_forwarded(what: str) -> None:
+async def test_malformed_request_is_rejected_and_not_forwarded(what: str) -> None:
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(REFUSED[what])
@@ -98,13 +98,13 @@ async def test_it_is_refused_and_never_forwarded(what: str) -> None:
     assert origin.requests == []
 
 
-async def test_an_expectation_other_than_100_continue_is_417() -> None:
+async def test_expectation_other_than_continue_is_417() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         assert (await gate.ask(get("/", "Expect: miracles"))).status == 417
     assert origin.requests == []
 
 
-async def test_a_body_that_becomes_malformed_never_looks_whole_to_the_origin() -> None:
+async def test_malformed_body_never_looks_complete_to_origin() -> None:
     """aiohttp tells nobody of the malformed chunk: for the upload the client falls silent."""
 
     def script_of(origin: Origin) -> Script:

@@ -20,7 +20,7 @@ CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 
 
 @pytest.mark.parametrize("method", METHODS + EXTENSION_METHODS)
-async def test_every_method_reaches_the_origin(method: str) -> None:
+async def test_every_method_is_forwarded(method: str) -> None:
     async with proxying(answering(OK)) as (origin, gate):
         answer = await gate.ask(get("/x", method=method), bodiless=method == "HEAD")
     assert answer.status == 200
@@ -41,7 +41,7 @@ async def test_every_method_reaches_the_origin(method: str) -> None:
         "/'\"<>{}|\\^`[]",
     ],
 )
-async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
+async def test_target_is_forwarded_byte_for_byte(target: str) -> None:
     request = get().replace(b"GET /", b"GET " + target.encode())
     async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(request)
@@ -59,7 +59,7 @@ async def test_a_target_reaches_the_origin_byte_for_byte(target: str) -> None:
         ("*", "OPTIONS", "*"),
     ],
 )
-async def test_an_absolute_target_at_this_host_goes_on_in_origin_form(
+async def test_absolute_target_is_forwarded_in_origin_form(
     target: str, method: str, seen: str
 ) -> None:
     async with proxying(answering(OK)) as (origin, gate):
@@ -67,7 +67,7 @@ async def test_an_absolute_target_at_this_host_goes_on_in_origin_form(
     assert origin.requests[0].first_line == f"{method} {seen} HTTP/1.1".encode()
 
 
-async def test_a_body_of_known_length_reaches_the_origin() -> None:
+async def test_body_of_known_length_is_forwarded() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         answer = await gate.ask(post(b"a=1&b=2"))
     assert answer.body == b"ok"
@@ -75,7 +75,7 @@ async def test_a_body_of_known_length_reaches_the_origin() -> None:
     assert origin.requests[0].body == b"a=1&b=2"
 
 
-async def test_a_compressed_body_reaches_the_origin_as_it_is() -> None:
+async def test_compressed_body_is_forwarded_unchanged() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(post(b"\x1f\x8bnot gzip at all", "Content-Encoding: gzip"))
     assert origin.requests[0].body == b"\x1f\x8bnot gzip at all"
@@ -85,7 +85,7 @@ async def test_a_compressed_body_reaches_the_origin_as_it_is() -> None:
 @pytest.mark.parametrize(
     "body", [b"0\r\n\r\n", b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n"]
 )
-async def test_a_chunked_body_reaches_the_origin_chunked(body: bytes) -> None:
+async def test_chunked_body_is_forwarded_chunked(body: bytes) -> None:
     async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(CHUNKED_POST + body)
     assert origin.requests[0].one("Transfer-Encoding") == b"chunked"
@@ -93,7 +93,7 @@ async def test_a_chunked_body_reaches_the_origin_chunked(body: bytes) -> None:
     assert origin.requests[0].body == (b"abcdefg" if len(body) > 5 else b"")
 
 
-async def test_a_body_that_comes_in_pieces_goes_on_in_pieces() -> None:
+async def test_body_in_pieces_is_forwarded_in_pieces() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -114,7 +114,7 @@ async def test_a_body_that_comes_in_pieces_goes_on_in_pieces() -> None:
         wire.close()
 
 
-async def test_an_answer_keeps_its_own_fields_and_gets_none_of_ours() -> None:
+async def test_response_keeps_exactly_its_own_fields() -> None:
     head = (
         b"HTTP/1.1 418 I'm a teapot\r\nServer: kettle\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         b"content-TYPE:text/plain\r\nX-Odd:  spaced \xff \r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
@@ -125,7 +125,7 @@ async def test_an_answer_keeps_its_own_fields_and_gets_none_of_ours() -> None:
     assert answer.head == head
 
 
-async def test_an_answer_without_a_reason_passes() -> None:
+async def test_response_without_reason_is_forwarded() -> None:
     origin_answer = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
     async with proxying(answering(origin_answer)) as (_, gate):
         answer = await gate.ask(get())
@@ -133,7 +133,7 @@ async def test_an_answer_without_a_reason_passes() -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1234", "Transfer-Encoding: chunked"])
-async def test_an_answer_to_head_has_no_body_whatever_it_says(framing: str) -> None:
+async def test_head_response_never_has_body(framing: str) -> None:
     head = f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode()
     async with proxying(answering(head, OK)) as (origin, gate):
         wire = await gate.connect()
@@ -154,7 +154,7 @@ async def test_an_answer_to_head_has_no_body_whatever_it_says(framing: str) -> N
         b"HTTP/1.1 304 Not Modified\r\nETag: x\r\nContent-Length: 99\r\n\r\n",
     ],
 )
-async def test_204_and_304_have_no_body(head: bytes) -> None:
+async def test_204_and_304_never_have_body(head: bytes) -> None:
     async with proxying(answering(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get())
@@ -165,13 +165,13 @@ async def test_204_and_304_have_no_body(head: bytes) -> None:
     assert origin.connections == 1
 
 
-async def test_a_204_loses_the_length_it_must_not_have() -> None:
+async def test_204_loses_content_length() -> None:
     head = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
     async with proxying(answering(head)) as (_, gate):
         assert (await gate.ask(get())).head == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-async def test_a_range_passes_both_ways() -> None:
+async def test_range_is_forwarded_both_ways() -> None:
     part = (
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-4/10\r\n"
         b"Content-Length: 3\r\n\r\ncde"
@@ -183,7 +183,7 @@ async def test_a_range_passes_both_ways() -> None:
     assert answer.one("Content-Range") == b"bytes 2-4/10"
 
 
-async def test_chunks_extensions_and_trailers_reach_the_client_as_they_came() -> None:
+async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
     chunks = b'3;a="b"\r\nabc\r\n00A\r\n0123456789\r\n0;last\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n'
     origin_answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nTrailer: X-Sum, X-More\r\n\r\n" + chunks
@@ -201,7 +201,7 @@ async def test_chunks_extensions_and_trailers_reach_the_client_as_they_came() ->
     assert origin.connections == 1
 
 
-async def test_an_answer_that_ends_with_the_connection_gets_chunks_with_an_end() -> None:
+async def test_close_delimited_response_is_sent_chunked() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -220,7 +220,7 @@ async def test_an_answer_that_ends_with_the_connection_gets_chunks_with_an_end()
     assert origin.connections == 2
 
 
-async def test_an_old_client_gets_a_chunked_answer_without_the_chunks() -> None:
+async def test_http10_client_receives_decoded_chunks() -> None:
     origin_answer = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
         b"3\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
@@ -234,7 +234,7 @@ async def test_an_old_client_gets_a_chunked_answer_without_the_chunks() -> None:
     assert origin.requests[0].one("TE") is None
 
 
-async def test_an_old_client_that_asks_for_it_keeps_its_connection() -> None:
+async def test_http10_client_with_keep_alive_keeps_connection() -> None:
     async with proxying(answering(OK)) as (_, gate):
         wire = await gate.connect()
         for _ in range(2):
@@ -248,14 +248,14 @@ async def test_an_old_client_that_asks_for_it_keeps_its_connection() -> None:
         wire.close()
 
 
-async def test_an_old_client_without_host_reaches_the_origin_by_its_own_name() -> None:
+async def test_http10_client_without_host_is_forwarded() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         await gate.ask(b"GET / HTTP/1.0\r\n\r\n")
     assert origin.requests[0].one("Host") == f"127.0.0.1:{origin.port}".encode()
     assert origin.requests[0].one("X-Forwarded-Host") is None
 
 
-async def test_a_client_that_asks_to_close_is_told_so_and_closed() -> None:
+async def test_client_that_requests_close_is_closed() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Connection: close"))
@@ -266,7 +266,7 @@ async def test_a_client_that_asks_to_close_is_told_so_and_closed() -> None:
     assert origin.requests[0].one("Connection") is None
 
 
-async def test_pipelined_requests_get_their_answers_in_order() -> None:
+async def test_pipelined_requests_receive_responses_in_order() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
@@ -285,7 +285,7 @@ async def test_pipelined_requests_get_their_answers_in_order() -> None:
 
 
 @pytest.mark.parametrize("interim", ["100 Continue", "103 Early Hints"])
-async def test_interim_answers_reach_a_client_of_http_1_1_only(interim: str) -> None:
+async def test_interim_responses_reach_http11_clients_only(interim: str) -> None:
     hint = f"HTTP/1.1 {interim}\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n".encode()
     async with proxying(answering(hint + hint + OK)) as (_, gate):
         wire = await gate.connect()
@@ -314,7 +314,7 @@ def continuing(origin: Origin) -> Script:
     return script
 
 
-async def test_it_is_the_origin_that_says_continue() -> None:
+async def test_continue_comes_from_origin() -> None:
     async with proxying(continuing) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 5", "Expect: 100-continue", method="POST"))
@@ -326,7 +326,7 @@ async def test_it_is_the_origin_that_says_continue() -> None:
     assert origin.requests[0].body == b"hello"
 
 
-async def test_a_refusal_instead_of_continue_ends_the_connection_with_the_body_unsent() -> None:
+async def test_refusal_in_place_of_continue_closes_connection() -> None:
     async with proxying(continuing) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/refuse", "Content-Length: 5", "Expect: 100-continue", method="POST"))
@@ -343,14 +343,14 @@ async def test_a_refusal_instead_of_continue_ends_the_connection_with_the_body_u
     assert origin.connections == 2  # the first still waits for five bytes
 
 
-async def test_the_expectation_of_an_old_client_is_ignored() -> None:
+async def test_http10_expectation_is_ignored() -> None:
     request = get("/", "Content-Length: 2", "Expect: 100-continue", method="POST", version="1.0")
     async with proxying(continuing) as (origin, gate):
         assert (await gate.ask(request + b"ab")).status == 200
     assert origin.requests[0].one("Expect") is None
 
 
-async def test_fields_of_the_gate_are_added_and_its_command_is_kept_back() -> None:
+async def test_gate_fields_are_added_and_command_removed() -> None:
     heard: list[tuple[int, str | None]] = []
 
     def on_head(status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:

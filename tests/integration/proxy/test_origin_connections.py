@@ -25,7 +25,7 @@ async def asked_in_turn(gate: Gate, *requests: bytes) -> list[int]:
     return [(await gate.ask(request)).status for request in requests]
 
 
-async def test_a_hundred_requests_of_one_client_take_one_connection() -> None:
+async def test_requests_of_one_client_reuse_one_connection() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         for turn in range(100):
@@ -36,13 +36,13 @@ async def test_a_hundred_requests_of_one_client_take_one_connection() -> None:
     assert origin.connections == 1
 
 
-async def test_a_hundred_clients_in_turn_take_one_connection() -> None:
+async def test_consecutive_clients_reuse_one_connection() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         assert await asked_in_turn(gate, *[get()] * 100) == [200] * 100
     assert origin.connections == 1
 
 
-async def test_clients_side_by_side_get_their_own_answers() -> None:
+async def test_concurrent_clients_receive_their_own_responses() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
@@ -70,7 +70,7 @@ async def test_clients_side_by_side_get_their_own_answers() -> None:
     assert origin.connections <= 40
 
 
-async def test_no_more_than_max_idle_connections_are_kept() -> None:
+async def test_pool_keeps_at_most_max_idle_connections() -> None:
     together = asyncio.Barrier(5)
 
     def script_of(origin: Origin) -> Script:
@@ -97,13 +97,13 @@ async def test_no_more_than_max_idle_connections_are_kept() -> None:
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
     ],
 )
-async def test_a_connection_that_the_origin_will_close_is_not_used_again(answer: bytes) -> None:
+async def test_connection_announced_to_close_is_not_reused(answer: bytes) -> None:
     async with proxying(answering(answer)) as (origin, gate):
         assert await asked_in_turn(gate, get(), get()) == [200, 200]
     assert origin.connections == 2
 
 
-async def test_the_client_keeps_its_connection_when_the_origin_closes_its_own() -> None:
+async def test_origin_close_keeps_client_connection() -> None:
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
     async with proxying(answering(closing)) as (origin, gate):
         wire = await gate.connect()
@@ -124,7 +124,7 @@ SURPLUS = {
 
 
 @pytest.mark.parametrize("what", SURPLUS)
-async def test_bytes_after_an_answer_reach_no_client(what: str) -> None:
+async def test_bytes_after_response_reach_no_client(what: str) -> None:
     async with proxying(answering(SURPLUS[what], OK)) as (origin, gate):
         wire = await gate.connect()
         for _ in range(3):
@@ -137,7 +137,7 @@ async def test_bytes_after_an_answer_reach_no_client(what: str) -> None:
     assert origin.connections == 4
 
 
-async def test_a_body_after_the_answer_to_head_reaches_no_client() -> None:
+async def test_body_after_head_response_reaches_no_client() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get(method="HEAD"))
@@ -148,7 +148,7 @@ async def test_a_body_after_the_answer_to_head_reaches_no_client() -> None:
     assert origin.connections == 2
 
 
-async def test_an_answer_nobody_asked_for_costs_its_connection() -> None:
+async def test_unsolicited_response_closes_connection() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -190,7 +190,7 @@ def closing_on_the_second_request(origin: Origin) -> Script:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
-async def test_an_idempotent_request_is_repeated_once_when_its_connection_was_stale(
+async def test_idempotent_request_on_stale_connection_is_repeated(
     method: str,
 ) -> None:
     async with proxying(closing_on_the_second_request) as (origin, gate):
@@ -208,14 +208,14 @@ async def test_an_idempotent_request_is_repeated_once_when_its_connection_was_st
     [get(method="POST"), get(method="PATCH"), post(b"x"), post(b"x", method="PUT")],
     ids=["POST", "PATCH", "POST with a body", "PUT with a body"],
 )
-async def test_no_other_request_is_repeated(request_: bytes) -> None:
+async def test_other_request_is_not_repeated(request_: bytes) -> None:
     async with proxying(closing_on_the_second_request) as (origin, gate):
         assert await asked_in_turn(gate, get(), request_) == [200, 502]
     assert isinstance(gate.errors[0], OriginProtocolError)
     assert origin.connections == 1
 
 
-async def test_a_new_connection_that_closes_is_not_tried_again() -> None:
+async def test_closed_new_connection_is_not_retried() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -227,7 +227,7 @@ async def test_a_new_connection_that_closes_is_not_tried_again() -> None:
     assert origin.connections == 1
 
 
-async def test_a_request_is_not_repeated_once_a_byte_of_an_answer_came() -> None:
+async def test_request_with_begun_response_is_not_repeated() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -242,14 +242,14 @@ async def test_a_request_is_not_repeated_once_a_byte_of_an_answer_came() -> None
     assert origin.connections == 1
 
 
-async def test_a_connection_that_idled_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_origin_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_IDLE_S", 0.05)
     async with proxying(answering(OK)) as (origin, gate):
         assert await asked_in_turn(gate, get()) == [200]
         await until(lambda: origin.wires[0].reader.at_eof())
 
 
-async def test_closing_the_forwarder_closes_what_is_idle() -> None:
+async def test_closing_forwarder_closes_idle_connections() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         assert await asked_in_turn(gate, get()) == [200]
         await gate.forwarder.close()

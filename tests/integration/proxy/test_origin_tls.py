@@ -42,7 +42,7 @@ def tls_ca(authority: trustme.CA, tmp_path: Path) -> str:
     return str(path)
 
 
-async def test_an_origin_with_a_trusted_certificate_is_reached(
+async def test_origin_with_trusted_certificate_is_reached(
     authority: trustme.CA, tls_ca: str
 ) -> None:
     names: list[str | None] = []
@@ -61,9 +61,7 @@ async def test_an_origin_with_a_trusted_certificate_is_reached(
     assert origin.requests[0].one("Host") == b"shop.example"
 
 
-async def test_an_origin_under_an_address_is_verified_by_it(
-    authority: trustme.CA, tls_ca: str
-) -> None:
+async def test_origin_at_address_is_verified_by_address(authority: trustme.CA, tls_ca: str) -> None:
     context = server_context(authority, "127.0.0.1")
     async with (
         running_origin(answering(OK), tls=context) as origin,
@@ -73,7 +71,7 @@ async def test_an_origin_under_an_address_is_verified_by_it(
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_an_origin_that_cannot_prove_its_name_is_unreachable(
+async def test_origin_with_wrong_certificate_is_unreachable(
     authority: trustme.CA, tls_ca: str, *, trusted: bool
 ) -> None:
     name = "elsewhere.example" if trusted else "127.0.0.1"
@@ -86,7 +84,7 @@ async def test_an_origin_that_cannot_prove_its_name_is_unreachable(
     assert origin.requests == []
 
 
-async def test_an_origin_that_speaks_no_tls_is_unreachable() -> None:
+async def test_origin_without_tls_is_unreachable() -> None:
     def script_of(_: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.some()
@@ -102,7 +100,7 @@ async def test_an_origin_that_speaks_no_tls_is_unreachable() -> None:
     assert isinstance(gate.errors[0], OriginUnreachable)
 
 
-async def test_a_big_body_passes_through_tls(authority: trustme.CA, tls_ca: str) -> None:
+async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: str) -> None:
     body = bytes(range(256)) * 40_000
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     context = server_context(authority, "127.0.0.1")
@@ -115,7 +113,7 @@ async def test_a_big_body_passes_through_tls(authority: trustme.CA, tls_ca: str)
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("told", [True, False])
-async def test_an_answer_that_ends_with_tls_is_whole_only_if_the_origin_said_so(
+async def test_close_delimited_tls_response_needs_closure_alert(
     authority: trustme.CA, tls_ca: str, *, version: str, told: bool
 ) -> None:
     """Anyone on the way can close TCP; the closing alert of TLS is the origin's (RFC 9112 9.8)."""
@@ -152,9 +150,7 @@ async def test_an_answer_that_ends_with_tls_is_whole_only_if_the_origin_said_so(
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_certificates_that_cannot_be_read_are_told_at_the_start(
-    tmp_path: Path, content: str | None
-) -> None:
+async def test_unreadable_certificates_are_start_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)

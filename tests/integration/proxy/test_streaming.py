@@ -50,7 +50,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunked"])
-async def test_a_download_of_a_hundred_megabytes_passes_without_growing(framing: bytes) -> None:
+async def test_large_download_uses_constant_memory(framing: bytes) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -77,7 +77,7 @@ async def test_a_download_of_a_hundred_megabytes_passes_without_growing(framing:
 
 
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunked"])
-async def test_an_upload_of_a_hundred_megabytes_passes_without_growing(framing: bytes) -> None:
+async def test_large_upload_uses_constant_memory(framing: bytes) -> None:
     received = 0
 
     def script_of(origin: Origin) -> Script:
@@ -108,7 +108,7 @@ async def test_an_upload_of_a_hundred_megabytes_passes_without_growing(framing: 
     assert received >= BIG_MIB * MIB
 
 
-async def test_a_client_that_does_not_read_stops_the_origin() -> None:
+async def test_client_that_does_not_read_pauses_origin() -> None:
     sent = 0
 
     def script_of(origin: Origin) -> Script:
@@ -133,7 +133,7 @@ async def test_a_client_that_does_not_read_stops_the_origin() -> None:
         wire.close()
 
 
-async def test_an_origin_that_does_not_read_stops_the_client() -> None:
+async def test_origin_that_does_not_read_pauses_client() -> None:
     goes_on = asyncio.Event()
     read = 0
 
@@ -169,7 +169,7 @@ async def test_an_origin_that_does_not_read_stops_the_client() -> None:
     assert read == MORE_THAN_BUFFERS
 
 
-async def test_a_client_that_asks_and_asks_but_does_not_read_is_not_answered_for_ever() -> None:
+async def test_client_that_pipelines_without_reading_is_paused() -> None:
     body = b"x" * (MIB // 4)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     async with proxying(answering(answer)) as (origin, gate):
@@ -181,7 +181,7 @@ async def test_a_client_that_asks_and_asks_but_does_not_read_is_not_answered_for
         wire.close()
 
 
-async def test_an_event_reaches_the_client_before_the_next_is_sent() -> None:
+async def test_event_reaches_client_before_next_is_sent() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -209,7 +209,7 @@ async def test_an_event_reaches_the_client_before_the_next_is_sent() -> None:
         wire.close()
 
 
-async def test_an_answer_may_come_before_the_upload_is_whole() -> None:
+async def test_response_may_precede_end_of_upload() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -230,7 +230,7 @@ async def test_an_answer_may_come_before_the_upload_is_whole() -> None:
     assert gate.relayed[0].cut is None
 
 
-async def test_an_answer_and_an_upload_may_run_side_by_side() -> None:
+async def test_response_and_upload_may_overlap() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await wire.head()
@@ -252,7 +252,7 @@ async def test_an_answer_and_an_upload_may_run_side_by_side() -> None:
         wire.close()
 
 
-async def test_a_client_that_leaves_ends_the_work_at_the_origin() -> None:
+async def test_client_disconnect_ends_origin_request() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -282,7 +282,7 @@ async def left_by_its_client(gate: Gate, origin: Origin) -> None:
     wire.close()
 
 
-async def test_a_client_that_leaves_during_the_answer_ends_the_work_at_the_origin() -> None:
+async def test_client_disconnect_in_response_ends_origin_request() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -305,7 +305,7 @@ async def test_a_client_that_leaves_during_the_answer_ends_the_work_at_the_origi
     assert gate.errors == []
 
 
-async def test_a_client_that_stops_reading_for_good_is_cut_off() -> None:
+async def test_client_that_stops_reading_is_aborted() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -327,7 +327,7 @@ async def test_a_client_that_stops_reading_for_good_is_cut_off() -> None:
         wire.close()
 
 
-async def test_an_answer_cut_by_the_end_of_the_gate_does_not_look_whole() -> None:
+async def test_response_cut_by_shutdown_looks_incomplete() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)

@@ -47,7 +47,7 @@ def echoing(origin: Origin) -> Script:
     return script
 
 
-async def test_a_websocket_client_and_server_talk_through_the_gate() -> None:
+async def test_websocket_client_and_server_exchange_messages() -> None:
     async def serve(request: web.BaseRequest) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(protocols=("chat",))
         await socket.prepare(request)
@@ -72,7 +72,7 @@ async def test_a_websocket_client_and_server_talk_through_the_gate() -> None:
     await server.shutdown()
 
 
-async def test_both_sides_are_told_of_the_switch() -> None:
+async def test_switch_is_reported_to_both_sides() -> None:
     async with proxying(echoing) as (origin, gate):
         gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
         wire = await gate.connect()
@@ -90,7 +90,7 @@ async def test_both_sides_are_told_of_the_switch() -> None:
     assert answer.one("Set-Cookie") == b"gatekeeper=new"
 
 
-async def test_bytes_that_come_with_the_switch_are_not_lost() -> None:
+async def test_bytes_sent_with_switch_are_relayed() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -110,7 +110,7 @@ async def test_bytes_that_come_with_the_switch_are_not_lost() -> None:
         wire.close()
 
 
-async def test_much_passes_both_ways_at_once() -> None:
+async def test_tunnel_relays_both_ways_concurrently() -> None:
     async def pour(wire: Wire) -> None:
         for _ in range(16):
             wire.send(b"x" * MIB)
@@ -126,7 +126,7 @@ async def test_much_passes_both_ways_at_once() -> None:
         wire.close()
 
 
-async def test_a_client_that_does_not_read_stops_the_origin() -> None:
+async def test_client_that_does_not_read_pauses_origin() -> None:
     sent = 0
 
     def script_of(origin: Origin) -> Script:
@@ -151,7 +151,7 @@ async def test_a_client_that_does_not_read_stops_the_origin() -> None:
         wire.close()
 
 
-async def test_an_origin_that_does_not_read_stops_the_client_and_still_gets_all() -> None:
+async def test_slow_origin_pauses_client_and_receives_all() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -185,7 +185,7 @@ async def test_an_origin_that_does_not_read_stops_the_client_and_still_gets_all(
             assert await heard == MUCH
 
 
-async def test_the_origins_end_is_the_clients() -> None:
+async def test_origin_close_ends_client() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -202,7 +202,7 @@ async def test_the_origins_end_is_the_clients() -> None:
     assert gate.relayed[0].status == 101
 
 
-async def test_the_clients_end_is_the_origins_and_its_last_words_arrive() -> None:
+async def test_client_close_ends_origin_after_last_bytes() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -222,7 +222,7 @@ async def test_the_clients_end_is_the_origins_and_its_last_words_arrive() -> Non
             assert await heard == b"bye"
 
 
-async def test_the_end_of_the_session_is_the_end_of_the_tunnel() -> None:
+async def test_session_end_closes_tunnel() -> None:
     async with proxying(echoing) as (origin, gate):
         gate.session_end = asyncio.get_running_loop().create_future()
         wire = await gate.connect()
@@ -236,7 +236,7 @@ async def test_the_end_of_the_session_is_the_end_of_the_tunnel() -> None:
         wire.close()
 
 
-async def test_a_tunnel_whose_session_ended_before_it_began_ends_at_once() -> None:
+async def test_tunnel_of_ended_session_closes_at_once() -> None:
     async with proxying(echoing) as (_, gate):
         gate.session_end = asyncio.get_running_loop().create_future()
         gate.session_end.set_result(None)
@@ -264,7 +264,7 @@ async def test_tunnels_gauge_counts_open_tunnels() -> None:
         await until(lambda: open_tunnels() == before)
 
 
-async def test_a_quiet_tunnel_outlives_the_read_time_out() -> None:
+async def test_idle_tunnel_outlives_read_timeout() -> None:
     async with proxying(echoing, read_timeout="50ms") as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
@@ -276,7 +276,7 @@ async def test_a_quiet_tunnel_outlives_the_read_time_out() -> None:
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"426 Upgrade Required"])
-async def test_an_origin_that_does_not_switch_answers_as_ever(status: bytes) -> None:
+async def test_origin_that_does_not_switch_responds_normally(status: bytes) -> None:
     refusal = b"HTTP/1.1 %b\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno" % status
     async with proxying(answering(refusal, OK)) as (origin, gate):
         wire = await gate.connect()
@@ -301,13 +301,13 @@ async def test_an_origin_that_does_not_switch_answers_as_ever(status: bytes) -> 
     ],
     ids=["h2c", "no Connection", "HTTP/1.0", "PUT", "a body"],
 )
-async def test_no_other_upgrade_is_asked_of_the_origin(request_: bytes) -> None:
+async def test_other_upgrade_is_not_forwarded(request_: bytes) -> None:
     async with proxying(answering(OK)) as (origin, gate):
         assert (await gate.ask(request_)).body == b"ok"
     assert origin.requests[0].one("Upgrade") is origin.requests[0].one("Connection") is None
 
 
-async def test_a_switch_to_another_protocol_is_an_error() -> None:
+async def test_switch_to_other_protocol_is_error() -> None:
     async with proxying(answering(SWITCH.replace(b"websocket", b"h2c"))) as (_, gate):
         assert (await gate.ask(get("/", *ASK))).status == 502
     assert isinstance(gate.errors[0], OriginProtocolError)

@@ -28,7 +28,7 @@ def asked_from(
     return make_mocked_request("GET", "/", headers, transport=transport, version=HttpVersion10)
 
 
-def test_a_stranger_is_believed_nothing() -> None:
+def test_untrusted_peer_is_not_believed() -> None:
     request = asked_from(
         "203.0.113.7",
         ("X-Forwarded-For", "1.1.1.1"),
@@ -40,7 +40,7 @@ def test_a_stranger_is_believed_nothing() -> None:
     )
 
 
-def test_our_own_listener_tells_the_scheme() -> None:
+def test_listener_determines_scheme() -> None:
     assert client_of(asked_from("203.0.113.7"), trusted=[], tls=True).scheme == "https"
 
 
@@ -64,12 +64,12 @@ def test_our_own_listener_tells_the_scheme() -> None:
         (" , ", "10.0.0.1"),
     ],
 )
-def test_a_trusted_chain_is_read_from_the_right(forwarded: str, address: str) -> None:
+def test_trusted_chain_is_read_from_the_right(forwarded: str, address: str) -> None:
     request = asked_from("10.0.0.1", ("X-Forwarded-For", forwarded))
     assert client_of(request, trusted=TRUSTED, tls=False).address == address
 
 
-def test_several_fields_are_one_chain() -> None:
+def test_repeated_fields_are_one_chain() -> None:
     request = asked_from(
         "10.0.0.1", ("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-For", "10.0.0.2")
     )
@@ -86,7 +86,7 @@ def test_several_fields_are_one_chain() -> None:
         ("", "http"),
     ],
 )
-def test_a_trusted_proxy_tells_the_scheme(forwarded: str, scheme: str) -> None:
+def test_trusted_proxy_determines_scheme(forwarded: str, scheme: str) -> None:
     request = asked_from("10.0.0.1", ("X-Forwarded-Proto", forwarded))
     assert client_of(request, trusted=TRUSTED, tls=False).scheme == scheme
 
@@ -101,18 +101,16 @@ def test_a_trusted_proxy_tells_the_scheme(forwarded: str, scheme: str) -> None:
         ("", ""),
     ],
 )
-def test_a_trusted_proxy_tells_the_host_it_was_asked_for_and_never_the_one_that_routes(
-    forwarded: str, host: str
-) -> None:
+def test_trusted_proxy_sets_forwarded_host_only(forwarded: str, host: str) -> None:
     request = asked_from("10.0.0.1", ("X-Forwarded-Host", forwarded))
     client = client_of(request, trusted=TRUSTED, tls=False)
     assert client.forwarded_host == host
     assert client.host == "shop.example"
 
 
-def test_an_ipv4_peer_of_a_dual_stack_listener_is_an_ipv4_client() -> None:
+def test_mapped_ipv4_peer_is_ipv4_client() -> None:
     assert client_of(asked_from("::ffff:10.0.0.9"), trusted=[], tls=False).address == "10.0.0.9"
 
 
-def test_a_client_without_host_has_none() -> None:
+def test_client_without_host_has_empty_host() -> None:
     assert client_of(asked_from("203.0.113.7", host=None), trusted=[], tls=False).host == ""

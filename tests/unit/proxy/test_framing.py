@@ -6,21 +6,21 @@ from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy.framing import ChunkedBody, CloseDelimitedBody, LengthBody
 
 
-def test_a_body_of_known_length_takes_no_byte_beyond_it() -> None:
+def test_length_body_takes_no_byte_beyond_end() -> None:
     body = LengthBody(5)
     assert (body.take(b"abc"), body.complete) == (b"abc", False)
     assert (body.take(b"defg"), body.complete) == (b"de", True)
     assert body.surplus
 
 
-def test_a_body_of_known_length_that_ends_early_is_cut() -> None:
+def test_length_body_with_early_end_is_error() -> None:
     body = LengthBody(5)
     body.take(b"abcd")
     with pytest.raises(OriginProtocolError):
         body.end()
 
 
-def test_a_body_of_length_0_is_complete_from_the_start_and_all_else_is_surplus() -> None:
+def test_empty_length_body_is_complete_at_start() -> None:
     body = LengthBody(0)
     assert body.complete
     assert not body.surplus
@@ -28,7 +28,7 @@ def test_a_body_of_length_0_is_complete_from_the_start_and_all_else_is_surplus()
     assert body.surplus
 
 
-def test_a_body_that_ends_with_the_connection_is_chunked_for_who_can_read_it() -> None:
+def test_close_delimited_body_is_chunked_for_http11() -> None:
     body = CloseDelimitedBody(chunked=True)
     assert body.take(b"hello, world, hello") == b"13\r\nhello, world, hello\r\n"
     assert body.take(b"") == b""
@@ -37,7 +37,7 @@ def test_a_body_that_ends_with_the_connection_is_chunked_for_who_can_read_it() -
     assert body.complete
 
 
-def test_a_body_that_ends_with_the_connection_is_passed_bare_to_others() -> None:
+def test_close_delimited_body_is_unchanged_for_http10() -> None:
     body = CloseDelimitedBody(chunked=False)
     assert body.take(b"hello") == b"hello"
     assert body.until_close
@@ -57,7 +57,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("what", WHOLE)
-def test_chunks_are_relayed_as_they_came_or_decoded(what: str) -> None:
+def test_chunks_are_relayed_unchanged_or_decoded(what: str) -> None:
     chunks, data = WHOLE[what]
     raw, decoded = ChunkedBody(decode=False), ChunkedBody(decode=True)
     assert raw.take(chunks) == chunks
@@ -69,7 +69,7 @@ def test_chunks_are_relayed_as_they_came_or_decoded(what: str) -> None:
         assert result == data
 
 
-def test_what_follows_the_last_chunk_is_surplus() -> None:
+def test_bytes_after_last_chunk_are_surplus() -> None:
     body = ChunkedBody(decode=False)
     assert body.take(b"0\r\n\r\nHTTP/1.1 200 OK\r\n") == b"0\r\n\r\n"
     assert body.complete
@@ -109,7 +109,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("what", MALFORMED)
 @pytest.mark.parametrize("step", [1, 1 << 20])
-def test_malformed_chunks_are_an_error_however_they_come(what: str, step: int) -> None:
+def test_malformed_chunks_in_any_pieces_are_error(what: str, step: int) -> None:
     chunks = MALFORMED[what]
     pieces = [chunks[start : start + step] for start in range(0, len(chunks), step)]
     with pytest.raises(OriginProtocolError):
@@ -125,7 +125,7 @@ def take_all(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "so_far", [b"", b"3", b"3\r\nab", b"3\r\nabc\r\n", b"0\r\n", b"0\r\nX: 1\r\n"]
 )
-def test_chunks_that_end_early_are_cut(so_far: bytes) -> None:
+def test_chunks_with_early_end_are_error(so_far: bytes) -> None:
     body = ChunkedBody(decode=True)
     body.take(so_far)
     with pytest.raises(OriginProtocolError):

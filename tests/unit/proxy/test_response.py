@@ -18,13 +18,13 @@ def parse_answer(head: bytes) -> ResponseHead:
     return answer
 
 
-def test_fields_are_kept_as_they_came_and_in_order() -> None:
+def test_fields_are_kept_unchanged_and_in_order() -> None:
     answer = parse_answer(head("b:1", "A:  2 ", "b: \xff", "Connection: x", "X: 1", "c:\t"))
     assert answer.lines == b"\r\nb:1\r\nA:  2 \r\nb: \xff\r\nc:\t"
 
 
 @pytest.mark.parametrize("name", ["Te", "TRAILER", "keep-alive", "Proxy-Connection", "upgrade"])
-def test_what_concerns_this_connection_is_kept_back_wherever_it_stands(name: str) -> None:
+def test_control_fields_are_removed_at_any_position(name: str) -> None:
     for fields in (
         [f"{name}: x", "A: 1"],
         ["A: 1", f"{name}:"],
@@ -37,7 +37,7 @@ def test_what_concerns_this_connection_is_kept_back_wherever_it_stands(name: str
     ).encode("ascii")
 
 
-def test_a_head_is_read_from_where_it_begins_and_only_when_it_is_whole() -> None:
+def test_head_is_parsed_only_when_complete() -> None:
     whole = head("Content-Length: 2")
     answer = parse_response_head(whole + b"ok")
     assert answer is not None
@@ -45,13 +45,13 @@ def test_a_head_is_read_from_where_it_begins_and_only_when_it_is_whole() -> None
     assert all(parse_response_head(whole[:size]) is None for size in range(len(whole)))
 
 
-def test_a_head_full_of_fields_about_the_connection_is_an_error() -> None:
+def test_too_many_control_fields_are_error() -> None:
     parse_answer(head(*["Keep-Alive: x"] * 999))
     with pytest.raises(OriginProtocolError, match="too many"):
         parse_response_head(head(*["Keep-Alive: x"] * 1000))
 
 
-def test_a_head_ends_within_its_limit() -> None:
+def test_head_beyond_limit_is_error() -> None:
     frame = len(head("X: "))
     assert parse_answer(head("X: " + "a" * (MAX_HEAD_BYTES - frame))).size == MAX_HEAD_BYTES
     too_long = head("X: " + "a" * (MAX_HEAD_BYTES - frame + 1))
@@ -60,14 +60,14 @@ def test_a_head_ends_within_its_limit() -> None:
             parse_response_head(data)
 
 
-def test_status_reason_and_command_are_read() -> None:
+def test_status_reason_and_command_are_parsed() -> None:
     answer = parse_answer(head("gatekeeper-command:  revoke ", status="404 Not  Found "))
     assert (answer.status, answer.reason) == (404, b"Not  Found ")
     assert answer.command == "revoke"
     assert parse_answer(head()).command is None
 
 
-def test_a_reason_may_be_missing_with_or_without_its_space() -> None:
+def test_reason_is_optional() -> None:
     assert (
         parse_answer(head(status="200")).reason == parse_answer(head(status="200 ")).reason == b""
     )
@@ -85,7 +85,7 @@ def test_a_reason_may_be_missing_with_or_without_its_space() -> None:
         ("1.0", "keep-alive", False),
     ],
 )
-def test_a_connection_stays_open_as_the_origin_says(
+def test_persistence_follows_version_and_connection(
     version: str, connection: str, *, persistent: bool
 ) -> None:
     answer = parse_answer(head(f"Connection: {connection}", version=version))
@@ -115,13 +115,13 @@ def test_framing_follows_rfc_9112(
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 @pytest.mark.parametrize("field", ["Content-Length: 5", "Transfer-Encoding: chunked", "X: y"])
-def test_some_answers_have_no_body_whatever_they_say(method: str, status: int, field: str) -> None:
+def test_head_204_and_304_have_no_body(method: str, status: int, field: str) -> None:
     answer = parse_answer(head(field, status=str(status)))
     assert body_of(answer, method=method, http11_client=True).complete
 
 
 @pytest.mark.parametrize("http11", [True, False])
-def test_a_client_that_cannot_read_chunks_gets_the_body_until_the_end(*, http11: bool) -> None:
+def test_http10_client_receives_close_delimited_body(*, http11: bool) -> None:
     for fields in (["Transfer-Encoding: chunked"], []):
         body = body_of(parse_answer(head(*fields)), method="GET", http11_client=http11)
         assert body.chunked is http11
@@ -149,18 +149,18 @@ def test_a_client_that_cannot_read_chunks_gets_the_body_until_the_end(*, http11:
         ("Transfer-Encoding: xchunked",),
     ],
 )
-def test_framing_that_can_be_read_in_two_ways_is_an_error(fields: tuple[str, ...]) -> None:
+def test_ambiguous_framing_is_error(fields: tuple[str, ...]) -> None:
     with pytest.raises(OriginProtocolError):
         body_of(parse_answer(head(*fields)), method="GET", http11_client=True)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_length_that_is_no_number_is_an_error_even_without_a_body(method: str) -> None:
+def test_invalid_length_is_error_without_body(method: str) -> None:
     with pytest.raises(OriginProtocolError):
         body_of(parse_answer(head("Content-Length: x")), method=method, http11_client=True)
 
 
-def test_http_1_0_has_no_codings() -> None:
+def test_http10_transfer_coding_is_error() -> None:
     answer = parse_answer(head("Transfer-Encoding: chunked", version="1.0"))
     with pytest.raises(OriginProtocolError):
         body_of(answer, method="GET", http11_client=True)
@@ -190,6 +190,6 @@ def test_http_1_0_has_no_codings() -> None:
         b"HTTP/1.1 200 OK\r\n\xff: a\r\n\r\n",
     ],
 )
-def test_a_malformed_head_is_an_error(malformed: bytes) -> None:
+def test_malformed_head_is_error(malformed: bytes) -> None:
     with pytest.raises(OriginProtocolError):
         parse_response_head(malformed)

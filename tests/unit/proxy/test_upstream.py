@@ -27,7 +27,7 @@ class Taking(asyncio.Transport):
 
 
 @pytest.mark.parametrize("takes", [0, 3])
-async def test_an_upload_that_is_taken_slowly_is_no_silence_until_it_stops(takes: int) -> None:
+async def test_slow_upload_times_out_when_it_stops(takes: int) -> None:
     connection = OriginConnection(read_timeout_s=TIMEOUT_S, on_lost=lambda _: None)
     transport = Taking(10, stops_at=9 - takes)
     connection.connection_made(transport)

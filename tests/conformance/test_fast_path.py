@@ -1,4 +1,4 @@
-"""The lane where it is easily forgotten: behind TLS, on another loop, at the end."""
+"""The fast path behind TLS, on asyncio's loop, at shutdown and at hand-over."""
 
 import asyncio
 import ssl
@@ -9,15 +9,15 @@ import pytest
 import trustme
 
 from gatekeeper.proxy import SERVER_OPTIONS
-from tests.conformance.cases import GET, OK, PIPELINES, POST
-from tests.conformance.gate_pair import asked, received, running_stage
-from tests.conformance.playing import Part, play, receive
-from tests.conformance.table import TABLE
+from tests.conformance.case_runner import ScriptedOrigin, receive, run_case
+from tests.conformance.case_table import CASES_BY_NAME
+from tests.conformance.gate_pair import received, running_stage, visitor_request
+from tests.conformance.request_cases import GET, OK, PIPELINES, POST
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
-# On a connection that served before, the request is sent once more (RFC 9110 section 9.2.2).
-_REPEATED = {"broken answer: nothing", "broken answer: a reset"}
-_NAMES = [name for name in TABLE if name not in _REPEATED]
+# On a reused connection the request is sent again (RFC 9110 section 9.2.2).
+_REPEATED = {"malformed response: nothing", "malformed response: a reset"}
+_NAMES = [name for name in CASES_BY_NAME if name not in _REPEATED]
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ def tls(tmp_path: Path) -> Tls:
 
 
 def over_tls(data: bytes) -> bytes:
-    """Behind TLS the cookie has its prefix, and the origin hears of https."""
+    """Over TLS the cookie has its prefix, and the origin receives the scheme https."""
     return data.replace(b"Cookie: ", b"Cookie: __Host-").replace(
         b"Proto: http\r", b"Proto: https\r"
     )
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-async def test_pipelines_cross_tls_the_same(
-    name: str, express: bool, store_url: str, tls: Tls
+async def test_pipeline_over_tls_is_forwarded_unchanged(
+    name: str, fast_path: bool, store_url: str, tls: Tls
 ) -> None:
     case = PIPELINES[name]
-    part = Part()
+    part = ScriptedOrigin()
     async with running_stage(
-        part.script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+        part.script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
     ) as stage:
         part.begin(case)
         wire = await stage.connect()
@@ -61,7 +61,7 @@ async def test_pipelines_cross_tls_the_same(
         assert part.heard == over_tls(case.seen)
 
 
-async def test_a_failure_is_handed_over_behind_tls(express: bool, store_url: str, tls: Tls) -> None:
+async def test_origin_failure_over_tls_is_502(fast_path: bool, store_url: str, tls: Tls) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -70,7 +70,7 @@ async def test_a_failure_is_handed_over_behind_tls(express: bool, store_url: str
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+        script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
     ) as stage:
         wire = await stage.connect()
         for _ in range(2):
@@ -79,8 +79,8 @@ async def test_a_failure_is_handed_over_behind_tls(express: bool, store_url: str
         assert len(stage.origin.requests) == 2
 
 
-async def test_a_cut_answer_does_not_look_whole_behind_tls(
-    express: bool, store_url: str, tls: Tls
+async def test_cut_response_over_tls_looks_incomplete(
+    fast_path: bool, store_url: str, tls: Tls
 ) -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -90,32 +90,32 @@ async def test_a_cut_answer_does_not_look_whole_behind_tls(
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, toml=tls.toml, tls=tls.client
+        script_of, store_url=store_url, fast_path=fast_path, toml=tls.toml, tls=tls.client
     ) as stage:
         wire = await stage.connect()
         wire.send(over_tls(GET))
         await wire.head()
-        # Whether its end is clean or not: what came is short of what was said.
+        # Closed or aborted: the client receives less than the announced length.
         try:
             assert len(await wire.rest()) < 5
         except (ConnectionError, ssl.SSLError):
-            await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
+            await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-@pytest.mark.parametrize("express_", [True, False], ids=["lane", "long way"])
-def test_the_whole_table_holds_on_asyncios_own_loop(express_: bool, store_url: str) -> None:
+@pytest.mark.parametrize("express_", [True, False], ids=["fast path", "aiohttp"])
+def test_all_cases_hold_on_asyncio_loop(fast_path: bool, store_url: str) -> None:
     async def all_of_it() -> None:
-        part = Part()
-        async with running_stage(part.script_of, store_url=store_url, express=express_) as stage:
+        part = ScriptedOrigin()
+        async with running_stage(part.script_of, store_url=store_url, fast_path=fast_path) as stage:
             for name in _NAMES:
-                await play(stage, part, TABLE[name])
+                await run_case(stage, part, CASES_BY_NAME[name])
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(all_of_it())
 
 
-async def test_a_client_that_takes_nothing_of_its_answer_is_dropped(
-    express: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_client_that_reads_nothing_is_dropped(
+    fast_path: bool, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SERVER_OPTIONS, "keepalive_timeout", 0.1)
     body = b"x" * 2**20
@@ -131,13 +131,13 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_dropped(
         return script
 
     async with running_stage(
-        script_of, store_url=store_url, express=express, origin_toml='read_timeout = "200ms"'
+        script_of, store_url=store_url, fast_path=fast_path, origin_toml='read_timeout = "200ms"'
     ) as stage:
         wire = await stage.connect()
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         wire.send(GET)
         await until(lambda: stage.origin.requests != [])
-        await until(lambda: stage.in_the_lane + stage.on_the_long_way == 0)
+        await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
         await until(lambda: stage.origin.wires[0].reader.at_eof() or _broken(stage.origin.wires[0]))
 
 
@@ -145,27 +145,25 @@ def _broken(wire: Wire) -> bool:
     return wire.writer.transport.is_closing()
 
 
-async def test_the_end_waits_for_the_answer_under_way_and_for_nothing_else(
-    express: bool, store_url: str
-) -> None:
-    asked_, release = asyncio.Event(), asyncio.Event()
+async def test_shutdown_waits_for_current_response_only(fast_path: bool, store_url: str) -> None:
+    requested, release = asyncio.Event(), asyncio.Event()
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
-            asked_.set()
+            requested.set()
             await release.wait()
             wire.send(OK)
             await wire.gone()
 
         return script
 
-    async with running_stage(script_of, store_url=store_url, express=express) as stage:
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         idle, half, busy = [await stage.connect() for _ in range(3)]
         half.send(GET[:30])
         busy.send(GET)
         async with asyncio.timeout(5):
-            await asked_.wait()
+            await requested.wait()
             closing = asyncio.create_task(stage.worker.close())
             assert await idle.rest() == b""
             assert await half.rest() == b""
@@ -175,7 +173,7 @@ async def test_the_end_waits_for_the_answer_under_way_and_for_nothing_else(
             await closing
 
 
-async def test_a_client_that_leaves_while_the_gate_connects_leaves_nothing_behind(
+async def test_disconnect_while_connecting_ends_the_connect(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting, ended = asyncio.Event(), asyncio.Event()
@@ -187,7 +185,7 @@ async def test_a_client_that_leaves_while_the_gate_connects_leaves_nothing_behin
         finally:
             ended.set()
 
-    async with running_stage(answering(OK), store_url=store_url, express=True) as stage:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
         assert stage.worker._fast_path is not None
         monkeypatch.setattr(stage.worker._fast_path.pool, "connect", never)
         wire = await stage.connect()
@@ -196,18 +194,18 @@ async def test_a_client_that_leaves_while_the_gate_connects_leaves_nothing_behin
             await connecting.wait()
             wire.abort()
             await ended.wait()
-        await until(lambda: stage.in_the_lane == 0)
+        await until(lambda: stage.fast_path_connections == 0)
 
 
-async def test_a_connection_is_handed_over_whole_and_stays_with_aiohttp(store_url: str) -> None:
-    async with running_stage(answering(OK), store_url=store_url, express=True) as stage:
+async def test_handed_over_connection_stays_with_aiohttp(store_url: str) -> None:
+    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
         wire = await stage.connect()
         wire.send(GET)
         assert await received(wire, len(OK)) == OK
-        assert (stage.in_the_lane, stage.on_the_long_way) == (1, 0)
+        assert (stage.fast_path_connections, stage.aiohttp_connections) == (1, 0)
         wire.send(POST + GET)
         assert await received(wire, 2 * len(OK)) == OK * 2
-        assert (stage.in_the_lane, stage.on_the_long_way) == (0, 1)
-        wire.send(asked(b"GET /", b"Connection: close"))
+        assert (stage.fast_path_connections, stage.aiohttp_connections) == (0, 1)
+        wire.send(visitor_request(b"GET /", b"Connection: close"))
         assert (await wire.rest()).endswith(b"ok")
-        await until(lambda: stage.on_the_long_way == 0)
+        await until(lambda: stage.aiohttp_connections == 0)

@@ -78,23 +78,23 @@ LAST = get(b"GET /.gatekeeper/health", b"Connection: close")
 async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
     """The lane, and the long way."""
 
-    def stage(*, express: bool) -> AbstractAsyncContextManager[Stage]:
+    def stage(*, fast_path: bool) -> AbstractAsyncContextManager[Stage]:
         toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"'
-        return running_stage(answering(OK), store_url=store_url, express=express, toml=toml)
+        return running_stage(answering(OK), store_url=store_url, fast_path=fast_path, toml=toml)
 
-    async with stage(express=True) as lane, stage(express=False) as long_way:
+    async with stage(fast_path=True) as lane, stage(fast_path=False) as long_way:
         yield lane, long_way
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_the_lane_says_what_the_long_way_says(name: str, stages: tuple[Stage, Stage]) -> None:
+async def test_both_paths_send_same_gate_response(name: str, stages: tuple[Stage, Stage]) -> None:
     for sent in (CASES[name] + LAST, CASES[name].replace(b"\r\n", b"\r\nConnection: close\r\n", 1)):
         lane, long_way = [masked(await answers(stage, sent)) for stage in stages]
         assert lane == long_way
         assert len(lane) > 100
 
 
-async def test_a_shape_seen_before_says_the_same_of_whoever_speaks(
+async def test_cached_head_serves_every_visitor_correctly(
     stages: tuple[Stage, Stage],
 ) -> None:
     """The lane knows these heads from the first on, but for their cookies."""
@@ -119,16 +119,16 @@ async def test_a_shape_seen_before_says_the_same_of_whoever_speaks(
             assert lane == long_way, speaker
 
 
-async def test_it_is_the_lane_that_answers(stages: tuple[Stage, Stage]) -> None:
+async def test_fast_path_serves_gate_responses(stages: tuple[Stage, Stage]) -> None:
     lane, _ = stages
     wire = await lane.connect()
     for name in CASES.keys() - _LONG_WAY:
         wire.send(CASES[name])
         await wire.message()
-        assert (lane.in_the_lane, lane.on_the_long_way) == (1, 0), name
+        assert (lane.fast_path_connections, lane.aiohttp_connections) == (1, 0), name
 
 
-async def test_a_row_of_requests_in_one_piece_is_answered_in_order(
+async def test_pipelined_gate_requests_are_served_in_order(
     stages: tuple[Stage, Stage],
 ) -> None:
     lane, _ = stages
@@ -140,7 +140,7 @@ async def test_a_row_of_requests_in_one_piece_is_answered_in_order(
     assert rest.count(b'{"status": "ok"}') == 2001
 
 
-async def test_who_leaves_while_the_store_is_asked_leaves_nothing_behind(
+async def test_disconnect_during_store_call_leaves_nothing_behind(
     stages: tuple[Stage, Stage],
 ) -> None:
     lane, _ = stages
@@ -148,10 +148,10 @@ async def test_who_leaves_while_the_store_is_asked_leaves_nothing_behind(
     for wire in wires:
         wire.send(CASES["the status of one who waits"])
         wire.abort()
-    await until(lambda: lane.in_the_lane == 0)
+    await until(lambda: lane.fast_path_connections == 0)
 
 
-async def test_one_who_is_let_in_is_handed_over_with_what_the_store_said(
+async def test_admitted_visitor_is_handed_over_with_store_result(
     private_store: StoreServer,
 ) -> None:
     """A newcomer is asked about once: not again by the long way, as somebody else."""
@@ -159,7 +159,7 @@ async def test_one_who_is_let_in_is_handed_over_with_what_the_store_said(
     async with running_stage(
         answering(OK),
         store_url=private_store.url,
-        express=True,
+        fast_path=True,
         toml='[admission]\nrate = "60000/min"',
     ) as stage:
         room = next(iter(stage.worker.rooms.values()))

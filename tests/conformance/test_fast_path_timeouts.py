@@ -1,4 +1,4 @@
-"""The lane's own time-outs and bounds, with a clock and transports of the test."""
+"""Timeouts and bounds of the fast path, with a simulated clock and transports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Timer:
 
 
 class Clock:
-    """Stands in for the loop where time is told; `advance` runs what falls due."""
+    """Replaces the loop's clock; `advance` runs the timers that are due."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -55,7 +55,7 @@ class Clock:
 
 @dataclass
 class Transport:
-    """Remembers what was done to it."""
+    """Records the calls to it."""
 
     written: bytes = b""
     unread: int = 0
@@ -91,12 +91,12 @@ class Transport:
         return self if name == "socket" else ("192.0.2.1", 1)
 
     def setsockopt(self, *_: object) -> None:
-        """As a socket: it is to linger for nothing."""
+        """As a socket: SO_LINGER is not needed."""
 
 
 @dataclass
 class Aiohttp:
-    """What takes a connection over."""
+    """The protocol that takes a connection over."""
 
     failure: OriginError | None = None
     taken: bytes = b""
@@ -112,7 +112,7 @@ class Aiohttp:
         self.taken += data
 
 
-class Pass:
+class Plan:
     rest = b"\r\n"
     keep_alive = True
 
@@ -120,22 +120,22 @@ class Pass:
         return ()
 
     def on_response(self, status: int, *, seconds: float) -> None:
-        """Nothing to count."""
+        """Count nothing."""
 
 
-class Everybody:
-    """Lets everybody in, whether it knows them or not."""
+class AdmitAll:
+    """Admits every request, known or not."""
 
-    def recall(self, data: bytes, _: str) -> Pass | None:
-        return Pass() if data == GET else None
+    def recall(self, data: bytes, _: str) -> Plan | None:
+        return Plan() if data == GET else None
 
-    def look(self, _: bytes, __: str) -> Pass:
-        return Pass()
+    def look(self, _: bytes, __: str) -> Plan:
+        return Plan()
 
 
 @dataclass
-class Scene:
-    """One client's connection in the lane, with one warm connection to the origin."""
+class FastPathScene:
+    """One client connection on the fast path, with one idle connection to the origin."""
 
     clock: Clock = field(default_factory=Clock)
     client: Transport = field(default_factory=Transport)
@@ -148,7 +148,7 @@ class Scene:
         self.origin.connection_made(cast(Any, self.upstream))
         self.lane = FastPathServer(
             cast(Any, self),
-            admission=cast(Any, Everybody()),
+            admission=cast(Any, AdmitAll()),
             handler=cast(Any, lambda: self.aiohttp),
             idle_timeout_s=IDLE_S,
             client_timeout_s=CLIENT_S,
@@ -158,7 +158,7 @@ class Scene:
         self.connection.connection_made(cast(Any, self.client))
 
     def end(self) -> str:
-        """How the client's connection ended, if it did; methods, since mypy trusts attributes."""
+        """How the client connection ended, if it did; a method, since mypy narrows attributes."""
         return self.client.ended
 
     def client_may_send(self) -> bool:
@@ -177,11 +177,11 @@ class Scene:
 
 
 @pytest.fixture
-async def scene() -> Scene:
-    return Scene()
+async def scene() -> FastPathScene:
+    return FastPathScene()
 
 
-async def test_an_origin_is_not_blamed_for_a_pause_that_the_client_asked_for(scene: Scene) -> None:
+async def test_client_pause_suspends_origin_timeout(scene: FastPathScene) -> None:
     scene.connection.data_received(GET)
     scene.origin.data_received(BEGUN)
     scene.client.unread = 100_000
@@ -195,10 +195,10 @@ async def test_an_origin_is_not_blamed_for_a_pause_that_the_client_asked_for(sce
     scene.clock.advance(ORIGIN_S - 1)
     assert scene.end() == ""
     scene.clock.advance(ORIGIN_S)
-    assert scene.end() == "aborted"  # now it was the origin that was silent
+    assert scene.end() == "aborted"  # now the origin was silent
 
 
-async def test_a_slow_client_has_its_whole_time_however_long_it_was_there(scene: Scene) -> None:
+async def test_slow_client_gets_full_timeout_after_idling(scene: FastPathScene) -> None:
     scene.clock.advance(IDLE_S - 1)
     scene.connection.data_received(GET)
     scene.origin.data_received(BEGUN)
@@ -208,8 +208,8 @@ async def test_a_slow_client_has_its_whole_time_however_long_it_was_there(scene:
     assert scene.end() == ""
 
 
-async def test_a_client_that_takes_little_is_kept_and_one_that_takes_nothing_is_dropped(
-    scene: Scene,
+async def test_slow_client_is_kept_and_stopped_client_dropped(
+    scene: FastPathScene,
 ) -> None:
     scene.connection.data_received(GET)
     scene.origin.data_received(BEGUN)
@@ -223,49 +223,49 @@ async def test_a_client_that_takes_little_is_kept_and_one_that_takes_nothing_is_
     assert scene.end() == "aborted"
 
 
-async def test_a_connection_closed_with_bytes_unread_is_not_kept_for_ever(scene: Scene) -> None:
+async def test_closed_connection_with_unread_bytes_times_out(scene: FastPathScene) -> None:
     scene.client.unread = 1
     scene.connection.close_if_idle()
     assert scene.end() == "closed"
-    assert scene.connection in scene.lane.connections  # the end of the worker waits for it
+    assert scene.connection in scene.lane.connections  # the shutdown of the worker waits for it
     scene.clock.advance(CLIENT_S)
     assert scene.end() == "aborted"
     scene.connection.connection_lost(None)
     assert not scene.lane.connections
 
 
-async def test_a_connection_that_is_gone_leaves_no_timer(scene: Scene) -> None:
+async def test_lost_connection_leaves_no_timer(scene: FastPathScene) -> None:
     scene.client.unread = 1
     scene.connection.close_if_idle()
     scene.connection.connection_lost(None)
     assert all(timer.cancelled for timer in scene.clock.timers)
 
 
-async def test_a_client_may_pipeline_only_so_much_before_it_has_to_wait(scene: Scene) -> None:
+async def test_pipelining_beyond_limit_pauses_reading(scene: FastPathScene) -> None:
     scene.connection.data_received(GET + GET)
     scene.connection.data_received(GET * 10)
     assert scene.client_may_send()
     scene.connection.data_received(b"x" * MAX_PLAIN_BYTES)
     assert not scene.client_may_send()
-    answers = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    scene.origin.data_received(answers)
-    assert scene.client_may_send()  # a head is gone: there is room for more
+    responses = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    scene.origin.data_received(responses)
+    assert scene.client_may_send()  # a head was consumed: there is room for more
     for _ in range(11):
-        scene.origin.data_received(answers)
-    assert scene.client.written == answers * 12
+        scene.origin.data_received(responses)
+    assert scene.client.written == responses * 12
     assert scene.client_may_send()
     assert scene.aiohttp.taken == b"x" * MAX_PLAIN_BYTES
 
 
-async def test_nothing_of_a_request_is_kept_between_requests(scene: Scene) -> None:
+async def test_idle_connection_keeps_nothing_of_a_request(scene: FastPathScene) -> None:
     scene.connection.data_received(GET)
     scene.origin.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    held = [getattr(scene.connection, name) for name in ("_head", "_received", "_answer")]
+    held = [getattr(scene.connection, name) for name in ("_head", "_received", "_partial_head")]
     assert held == [b"", b"", b""]
-    assert (scene.connection._passage, scene.connection._body) == (None, None)
+    assert (scene.connection._plan, scene.connection._body) == (None, None)
 
 
-async def test_a_client_slow_at_interim_answers_is_handed_over_as_slow(scene: Scene) -> None:
+async def test_client_slow_at_interim_response_is_handed_over_paused(scene: FastPathScene) -> None:
     scene.connection.data_received(GET)
     scene.origin.data_received(b"HTTP/1.1 103 Early Hints\r\n\r\n")
     scene.connection.pause_writing()
@@ -275,7 +275,7 @@ async def test_a_client_slow_at_interim_answers_is_handed_over_as_slow(scene: Sc
     assert isinstance(scene.aiohttp.failure, OriginError)
 
 
-async def test_a_silent_origin_is_handed_over_as_a_time_out(scene: Scene) -> None:
+async def test_silent_origin_is_handed_over_as_timeout(scene: FastPathScene) -> None:
     scene.connection.data_received(GET + GET[:10])
     scene.clock.advance(ORIGIN_S)
     assert isinstance(scene.aiohttp.failure, OriginTimeout)
@@ -283,21 +283,21 @@ async def test_a_silent_origin_is_handed_over_as_a_time_out(scene: Scene) -> Non
     assert scene.client.protocol is scene.aiohttp
 
 
-async def test_an_origin_that_ended_before_it_was_asked_is_no_silence(scene: Scene) -> None:
+async def test_origin_closed_before_request_is_protocol_error(scene: FastPathScene) -> None:
     scene.origin.eof_received()
     scene.connection.data_received(GET)
     assert isinstance(scene.aiohttp.failure, OriginProtocolError)
     assert scene.upstream.written == b""
 
 
-async def test_what_is_no_beginning_of_a_plain_head_is_handed_over_at_once(scene: Scene) -> None:
+async def test_begun_head_that_is_not_plain_is_handed_over_at_once(scene: FastPathScene) -> None:
     scene.connection.data_received(b"GET / HTTP/1.1\r\nHost: a")
     assert scene.aiohttp.taken == b""
     scene.connection.data_received(b"\nX: b")
     assert scene.aiohttp.taken == b"GET / HTTP/1.1\r\nHost: a\nX: b"
 
 
-async def test_a_connection_accepted_while_closing_is_closed(scene: Scene) -> None:
+async def test_connection_accepted_while_closing_is_closed(scene: FastPathScene) -> None:
     await scene.lane.close(0.01)
     late = Transport()
     scene.lane().connection_made(cast(Any, late))

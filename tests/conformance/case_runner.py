@@ -1,4 +1,4 @@
-"""An origin that plays the part which the table gives it, and a client that plays a case."""
+"""Runs a case: an origin that follows its steps, and a client that compares what it receives."""
 
 import asyncio
 import socket
@@ -6,35 +6,35 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.conformance.cases import OK, Case, Says
-from tests.conformance.gate_pair import Stage, asked, received, seen, send_in_pieces
+from tests.conformance.gate_pair import Stage, received, seen, send_in_pieces, visitor_request
+from tests.conformance.request_cases import OK, Case, OriginStep
 from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire
 
-_LAST = asked(b"GET /last", b"Connection: close")
+_LAST = visitor_request(b"GET /last", b"Connection: close")
 _SEEN_LAST = seen(b"GET /last")
 _LAST_BACK = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass
-class Part:
-    """What the origin says to request after request, on whichever connection they come."""
+class ScriptedOrigin:
+    """An origin that follows the steps of a case, request after request, on any connection."""
 
-    says: list[Says] = field(default_factory=list)
-    cuts: tuple[int, ...] = ()  # where the pieces of its answers end
+    origin_steps: list[OriginStep] = field(default_factory=list)
+    cuts: tuple[int, ...] = ()  # where the pieces of its responses end
     heard: bytes = b""
 
     def begin(self, case: Case, *, cuts: tuple[int, ...] = ()) -> None:
-        self.says, self.cuts, self.heard = list(case.says), cuts, b""
+        self.origin_steps, self.cuts, self.heard = list(case.origin_steps), cuts, b""
 
     def script_of(self, origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             while True:
                 request = await origin.request(wire)
                 self.heard += request.head + request.raw_body
-                says = self.says.pop(0) if self.says else Says(OK)
-                await send_in_pieces(wire, says.data, self.cuts)
-                match says.then:
+                origin_steps = self.origin_steps.pop(0) if self.origin_steps else OriginStep(OK)
+                await send_in_pieces(wire, origin_steps.data, self.cuts)
+                match origin_steps.then:
                     case "close":
                         return
                     case "reset":
@@ -46,12 +46,14 @@ class Part:
 
 def reset(wire: Wire) -> None:
     sock: socket.socket = wire.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     wire.abort()
 
 
-async def play(stage: Stage, part: Part, case: Case, *, cuts: tuple[int, ...] = ()) -> None:
-    """Play one case on a connection of its own, and hold everybody to their part."""
+async def run_case(
+    stage: Stage, part: ScriptedOrigin, case: Case, *, cuts: tuple[int, ...] = ()
+) -> None:
+    """Run one case on a new connection; compare what the client and the origin receive."""
     part.begin(case, cuts=cuts)
     wire = await stage.connect()
     sending = asyncio.create_task(_send(wire, case.sent, cuts))
@@ -84,20 +86,20 @@ async def receive(wire: Wire, case: Case) -> None:
 
 
 def _same(got: bytes, expected: bytes) -> None:
-    """For other folders' tests too, in which pytest explains no assertion of this file."""
-    assert got == expected, f"got {got!r} in the place of {expected!r}"
+    """Assert with both values: outside this folder pytest does not explain this assertion."""
+    assert got == expected, f"got {got!r} instead of {expected!r}"
 
 
 async def _send(wire: Wire, data: bytes, cuts: tuple[int, ...]) -> None:
-    with suppress(ConnectionError):  # refused before all of it was sent
+    with suppress(ConnectionError):  # rejected before all of it was sent
         await send_in_pieces(wire, data, cuts)
 
 
-async def assert_cut(wire: Wire) -> None:
-    """The connection was broken, not closed in good order."""
+async def assert_aborted(wire: Wire) -> None:
+    """The connection was aborted, not closed."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             rest = await wire.reader.read()
     except ConnectionError:
         return
-    raise AssertionError(f"ended as if whole, with {rest!r}")
+    raise AssertionError(f"ended as if complete, with {rest!r}")
