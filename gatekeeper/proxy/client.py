@@ -1,6 +1,6 @@
 """The client of a request: the peer, or the client that trusted proxies forward for.
 
-Rules: pure but for the peer's address. `X-Forwarded-*` are believed only from a peer in a trusted
+Rules: pure; the peer's address is an argument. `X-Forwarded-*` are believed only from a peer in a trusted
 network, and read from the right: each proxy appends the address of its peer, so whatever stands
 left of the first untrusted address may be forged.
 """

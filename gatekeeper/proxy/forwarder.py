@@ -33,7 +33,7 @@ from gatekeeper.proxy.headers import (
 from gatekeeper.proxy.pool import FRESH_IDLE_S, MAX_IDLE_S, OriginPool, authority_of
 from gatekeeper.proxy.response import ResponseHead, body_of
 from gatekeeper.proxy.tunnel import Tunnel
-from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
+from gatekeeper.proxy.upstream import OriginDisconnect, OriginConnection
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _SWITCHING_PROTOCOLS = 101
@@ -75,7 +75,7 @@ class Forwarder:
             )
             try:
                 return await exchange.run(head, timeout_s=self._timeout_s)
-            except OriginClosed:
+            except OriginDisconnect:
                 # RFC 9110 section 9.2.2: repeat once, on a new connection, an idempotent request
                 # to which a reused connection sent no byte of a response.
                 if not repeatable or connection.requests == 1 or connection.answered:

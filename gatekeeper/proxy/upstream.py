@@ -23,7 +23,7 @@ from gatekeeper.proxy.response import ResponseHead, parse_response_head
 _CLOSE_TIMEOUT_S = 5.0  # for a closing connection to send its buffer
 
 
-class OriginClosed(OriginProtocolError):
+class OriginDisconnect(OriginProtocolError):
     """The origin closed before a head arrived.
 
     On a reused connection the likely reason is that its idle timeout expired as the request was
@@ -92,7 +92,7 @@ class OriginConnection(asyncio.Protocol):
         """The next response head, interim or final."""
         while (head := parse_response_head(self._buffer)) is None:
             if self.ended:
-                raise OriginClosed("the origin closed without a response") from self.broken
+                raise OriginDisconnect("the origin closed without a response") from self.broken
             await self.changed()
         self._buffer = self._buffer[head.size :]
         return head

@@ -190,9 +190,9 @@ async def test_early_response_ends_upload_and_connections(fast_path: bool, store
     async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(visitor_request(b"POST /", b"Content-Length: 1000000", body=b"begun"))
-        answer = await wire.message()
-        assert (answer.status, answer.body) == (413, b"big")
-        assert answer.one("Connection") == b"close"
+        response = await wire.message()
+        assert (response.status, response.body) == (413, b"big")
+        assert response.one("Connection") == b"close"
         await until(stage.origin.wires[0].reader.at_eof)
 
 
@@ -258,8 +258,8 @@ async def test_head_beyond_limits_is_rejected(known: bool, fast_path: bool, stor
                 wire.send(GET)
                 assert await received(wire, len(OK)) == OK
             wire.send(request)
-            answer = await wire.message()
-            assert answer.status in {400, 431}
+            response = await wire.message()
+            assert response.status in {400, 431}
             await wire.gone()
         assert len(stage.origin.requests) == (3 if known else 0)
 

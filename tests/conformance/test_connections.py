@@ -102,8 +102,8 @@ async def test_origin_that_does_not_listen_is_502(fast_path: bool, store_url: st
         wire = await stage.connect()
         for _ in range(2):
             wire.send(GET)
-            answer = await wire.message()
-            assert answer.status == 502
+            response = await wire.message()
+            assert response.status == 502
         assert stage.origin.connections == 0
 
 

@@ -102,7 +102,7 @@ async def test_cut_response_over_tls_looks_incomplete(
             await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
 
 
-@pytest.mark.parametrize("express_", [True, False], ids=["fast path", "aiohttp"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "aiohttp"])
 def test_all_cases_hold_on_asyncio_loop(fast_path: bool, store_url: str) -> None:
     async def all_of_it() -> None:
         part = ScriptedOrigin()

@@ -1,6 +1,6 @@
-"""What the gate answers itself is the same from the lane as from aiohttp, byte for byte.
+"""The gate's own responses are the same on the fast path and by aiohttp, byte for byte.
 
-Nobody is let in here, so both gates tell of one and the same line. What differs by nature is
+No visitor is admitted here, so both gates report the same queue. Values that always differ are
 masked: the date, a new token, and a newcomer's number and time.
 """
 
@@ -39,27 +39,27 @@ def get(line: bytes, *fields: bytes) -> bytes:
 
 WAITS = holding(TICKET)
 CASES = {
-    "the status of one who waits": get(STATUS, WAITS),
+    "the status of a waiting visitor": get(STATUS, WAITS),
     "the status, asked by a browser": get(STATUS, b"Accept: application/json", GZIP, WAITS),
     "the status of the room on this host": get(b"GET /.gatekeeper/status", WAITS),
-    "the status of one whose ticket is due": get(
+    "the status of a ticket that is due": get(
         STATUS, holding(TICKET._replace(issued_at_s=NOW_S - 100))
     ),
-    "the status of one whose ticket is over": get(
+    "the status of an expired ticket": get(
         STATUS, holding(TICKET._replace(expires_at_s=NOW_S - 1))
     ),
-    "the status of one inside": get(STATUS, holding(PASS)),
-    "the status of nobody": get(STATUS),
+    "the status of an admitted visitor": get(STATUS, holding(PASS)),
+    "the status without a token": get(STATUS),
     "the status of a forger": get(STATUS, WAITS[:-3] + b"abc"),
     "the status of another room": get(b"GET /.gatekeeper/status?room=nowhere", WAITS),
     "the status by header": get(STATUS, b"X-Queue-Token: " + WAITS.rpartition(b"=")[2]),
     "the head of the status": get(b"HEAD" + STATUS[3:], WAITS),
-    "the page of one who waits": get(b"GET /page?a=b", HTML, GZIP, WAITS),
+    "the page of a waiting visitor": get(b"GET /page?a=b", HTML, GZIP, WAITS),
     "the page, uncompressed": get(b"GET /", HTML, WAITS),
     "the page in two fields": get(b"GET /", b"Accept: a/b", HTML, b"accept-encoding: gzip", WAITS),
     "the page in a language": get(b"GET /", HTML, b"Accept-Language: de-DE,de;q=0.9", WAITS),
     "the page of a newcomer": get(b"GET /page", HTML, GZIP),
-    "the page of one with another's cookie": get(b"GET /page", HTML, b"Cookie: a=b"),
+    "the page with an unrelated cookie": get(b"GET /page", HTML, b"Cookie: a=b"),
     "no page": get(b"GET /page", b"Accept: application/json", WAITS),
     "no page for a newcomer": get(b"GET /page"),
     "an asset": get(b"GET " + PATH),
@@ -97,7 +97,7 @@ async def test_both_paths_send_same_gate_response(name: str, stages: tuple[Stage
 async def test_cached_head_serves_every_visitor_correctly(
     stages: tuple[Stage, Stage],
 ) -> None:
-    """The lane knows these heads from the first on, but for their cookies."""
+    """The fast path knows these heads after the first, except for their cookies."""
     speakers = [
         WAITS,
         holding(TICKET._replace(visitor=VisitorId("D" * 22), arrival_us=TICKET.arrival_us + 1)),
@@ -134,7 +134,7 @@ async def test_pipelined_gate_requests_are_served_in_order(
     lane, _ = stages
     wire = await lane.connect()
     health = CASES["health"]
-    wire.send(b"".join([CASES["the status of one who waits"], health * 2000, LAST]))
+    wire.send(b"".join([CASES["the status of a waiting visitor"], health * 2000, LAST]))
     rest = await wire.rest()
     assert rest.index(b'"waiting"') < rest.index(b'"ok"')
     assert rest.count(b'{"status": "ok"}') == 2001
@@ -146,7 +146,7 @@ async def test_disconnect_during_store_call_leaves_nothing_behind(
     lane, _ = stages
     wires = [await lane.connect() for _ in range(20)]
     for wire in wires:
-        wire.send(CASES["the status of one who waits"])
+        wire.send(CASES["the status of a waiting visitor"])
         wire.abort()
     await until(lambda: lane.fast_path_connections == 0)
 

@@ -40,14 +40,14 @@ def plain_head(data: bytes) -> bool:
 def response_head_target(data: bytes) -> bool:
     """A response head and the framing it announces: parsed, or OriginProtocolError."""
     try:
-        answer = parse_response_head(data)
-        if answer is None:
+        response = parse_response_head(data)
+        if response is None:
             return False
-        if answer.status < 200:
-            head = interim_head(answer)
+        if response.status < 200:
+            head = interim_head(response)
         else:
-            body = body_of(answer, method="GET", http11_client=True)
-            head = response_head(answer, body, http11_client=True, keep_alive=True, added=())
+            body = body_of(response, method="GET", http11_client=True)
+            head = response_head(response, body, http11_client=True, keep_alive=True, added=())
     except OriginProtocolError:
         return False
     # The client receives one head with the same status.
@@ -55,7 +55,7 @@ def response_head_target(data: bytes) -> bool:
     assert head.endswith(b"\r\n\r\n")
     again = parse_response_head(head)
     assert again is not None
-    assert again.status == answer.status
+    assert again.status == response.status
     assert again.size == len(head)
     return True
 

@@ -145,25 +145,25 @@ class HeadLog:
 def test_head_is_parsed_like_llhttp(status: str, fields: list[tuple[str, str]]) -> None:
     lines = [f"HTTP/1.1 {status}", *(f"{name}:{text}" for name, text in fields), "", ""]
     head = "\r\n".join(lines).encode("latin-1")
-    answer = parse_response_head(head)
-    assert answer is not None
+    response = parse_response_head(head)
+    assert response is not None
     log = HeadLog()
     parser = httptools.HttpResponseParser(log)
     parser.feed_data(head)
     assert log.complete
-    assert parser.get_status_code() == answer.status
+    assert parser.get_status_code() == response.status
     assert [(name.lower(), text.strip(b" ")) for name, text in log.fields] == [
         (name.lower(), text.strip(b" "))
-        for name, _, text in (line.partition(b":") for line in answer.lines.split(b"\r\n")[1:])
+        for name, _, text in (line.partition(b":") for line in response.lines.split(b"\r\n")[1:])
     ]
 
 
 @given(st.binary(max_size=80).map(lambda tail: b"HTTP/1.1 200 OK\r\n" + tail + b"\r\n\r\n"))
 def test_any_head_is_parsed_or_protocol_error(head: bytes) -> None:
     try:
-        answer = parse_response_head(head)
-        assert answer is not None
-        body_of(answer, method="GET", http11_client=True)
+        response = parse_response_head(head)
+        assert response is not None
+        body_of(response, method="GET", http11_client=True)
     except OriginProtocolError:
         return
-    assert answer.lines.count(b"\n") == answer.lines.count(b"\r\n")
+    assert response.lines.count(b"\n") == response.lines.count(b"\r\n")

@@ -78,14 +78,14 @@ def test_both_paths_send_origin_same_bytes(head: bytes, preserve_host: bool, vis
     plain = parse_plain_head(head)
     assume(plain is not None)
     assert plain is not None
-    crossing = ForwardContext(
+    context = ForwardContext(
         room="default" if visitor else "",
         visitor=visitor,
         client=Client("192.0.2.1", "https", plain.host.decode()),
         strip_cookies=frozenset({"gatekeeper", "__Host-gatekeeper"}),
     )
-    long = BaseRequest(_parsed(head), EMPTY_PAYLOAD, Mock(), Mock(), Mock(), _loop())
-    check_request(long)
+    request = BaseRequest(_parsed(head), EMPTY_PAYLOAD, Mock(), Mock(), Mock(), _loop())
+    check_request(request)
     assert plain_head(
-        plain, crossing, origin_host=b"origin:9000", preserve_host=preserve_host
-    ) == request_head(long, crossing, origin_host=b"origin:9000", preserve_host=preserve_host)
+        plain, context, origin_host=b"origin:9000", preserve_host=preserve_host
+    ) == request_head(request, context, origin_host=b"origin:9000", preserve_host=preserve_host)

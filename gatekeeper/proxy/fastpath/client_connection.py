@@ -43,7 +43,7 @@ from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
-from gatekeeper.proxy.upstream import OriginClosed, OriginConnection
+from gatekeeper.proxy.upstream import OriginDisconnect, OriginConnection
 from gatekeeper.stepper import step
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
                 self._release()
                 self._connect()
             else:
-                self._fail(OriginClosed("the origin closed without a response"))
+                self._fail(OriginDisconnect("the origin closed without a response"))
         elif origin.ended and self._body is not None and not self._body.complete:
             self._end(self._body, origin)
 

@@ -12,7 +12,7 @@ _CLIENTS = 200
 _LEG_S = 1.0
 
 
-@pytest.mark.parametrize("express", [True, False], ids=["fast path", "aiohttp"])
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "aiohttp"])
 async def test_every_answer_is_for_its_request_while_the_origin_restarts(
     fast_path: bool, store_url: str
 ) -> None:

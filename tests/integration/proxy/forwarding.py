@@ -1,4 +1,4 @@
-"""A gate with nothing but the proxy in it, between a scripted origin and a client, all raw.
+"""A gate reduced to the proxy, between a scripted origin and a raw client.
 
 Rules: every byte on the wire is the test's own or under test; every wait ends after `PATIENCE_S`.
 """
@@ -32,7 +32,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Message:
-    """A request or an answer as it came; `body` is without chunking, `raw_body` with."""
+    """A request or a response; `body` is decoded, `raw_body` has the chunks."""
 
     head: bytes
     body: bytes = b""
@@ -64,7 +64,7 @@ class Wire:
         self.writer = writer
 
     def send(self, data: bytes) -> None:
-        if not self.writer.is_closing():  # uvloop raises for what the gate closed
+        if not self.writer.is_closing():  # uvloop raises on a closed transport
             self.writer.write(data)
 
     async def flush(self) -> None:
@@ -84,12 +84,12 @@ class Wire:
             return await self.reader.read(1 << 16)
 
     async def rest(self) -> bytes:
-        """All until the other side closes; `ConnectionError` if it breaks the connection."""
+        """All bytes until the other side closes; `ConnectionError` if it resets the connection."""
         async with asyncio.timeout(PATIENCE_S):
             return await self.reader.read()
 
     async def gone(self) -> None:
-        """Wait until the other side closed or broke the connection."""
+        """Wait until the other side closed or reset the connection."""
         async with asyncio.timeout(PATIENCE_S):
             try:
                 while await self.reader.read(1 << 16):
@@ -98,7 +98,7 @@ class Wire:
                 pass
 
     async def message(self, *, bodiless: bool = False) -> Message:
-        """A request or answer that frames itself; else its body is all until the end."""
+        """A request or response with framing; without it, the body is all until the close."""
         message = await self.head()
         is_answer = message.head.startswith(b"HTTP/")
         if bodiless or (is_answer and message.status in {204, 304}):
@@ -141,7 +141,7 @@ Script = Callable[[Wire], Awaitable[None]]
 
 @dataclass
 class Origin:
-    """A server that runs `script` on each connection and remembers what it was sent."""
+    """A server that runs `script` on each connection and records the requests."""
 
     script: Script
     scheme: str = "http"
@@ -162,7 +162,7 @@ class Origin:
 
 
 def answering(*answers: bytes) -> Callable[[Origin], Script]:
-    """A script that answers request after request on a connection, the last answer for ever."""
+    """A script that responds to each request of a connection, and repeats the last response."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -196,7 +196,7 @@ async def running_origin(
             await origin.script(wire)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # the gate closed, or the test ended
-        except Exception as failure:  # noqa: BLE001 told when the origin stops
+        except Exception as failure:  # noqa: BLE001 reported when the origin stops
             origin.failures.append(failure)
         finally:
             writer.close()
@@ -220,7 +220,7 @@ async def _unset(_: Wire) -> None:
 
 @dataclass
 class Gate:
-    """The proxy behind aiohttp's server, as the real gate wires it."""
+    """The proxy behind aiohttp's server, wired as in the real gate."""
 
     forwarder: Forwarder
     port: int = 0
@@ -236,7 +236,7 @@ class Gate:
         try:
             check_request(request)
             trusted = [ip_network(network) for network in self.trusted]
-            crossing = ForwardContext(
+            context = ForwardContext(
                 room="default",
                 visitor="AAAAAAAAAAAAAAAAAAAAAA",
                 client=client_of(request, trusted=trusted, tls=False),
@@ -244,7 +244,7 @@ class Gate:
                 response_headers=self.added,
             )
             relayed = await self.forwarder.forward(
-                request, crossing, session_end=self.session_end, on_head=self.on_head
+                request, context, session_end=self.session_end, on_head=self.on_head
             )
         except GatekeeperError as error:
             self.errors.append(error)
@@ -270,7 +270,7 @@ class Gate:
             return Wire(*await asyncio.open_connection("127.0.0.1", self.port))
 
     async def ask(self, request: bytes, *, bodiless: bool = False) -> Message:
-        """One request on a connection of its own."""
+        """Send one request on a new connection."""
         wire = await self.connect()
         try:
             wire.send(request)
@@ -301,7 +301,7 @@ async def running_gate(
 async def proxying(
     script_of: Callable[[Origin], Script], *, max_idle: int = 256, **config: Any
 ) -> AsyncIterator[tuple[Origin, Gate]]:
-    """An origin that runs this script, and a gate in front of it."""
+    """An origin that runs the script, and a gate before it."""
     async with (
         running_origin(script_of) as origin,
         running_gate(origin.url, max_idle=max_idle, **config) as gate,
@@ -310,14 +310,14 @@ async def proxying(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the other side of a socket does, which no event tells."""
+    """Wait for an effect on the other side of a socket, which no event reports."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
 async def stuck_at(progress: Callable[[], int]) -> int:
-    """The value at which a counter stops, told by a quarter of a second without change."""
+    """The value at which a counter stops: unchanged for a quarter of a second."""
     loop = asyncio.get_running_loop()
     value, since_s = progress(), loop.time()
     async with asyncio.timeout(PATIENCE_S):

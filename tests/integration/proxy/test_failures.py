@@ -1,4 +1,4 @@
-"""When the origin fails: an error while one can still be told, a broken connection after that."""
+"""Origin failures: an error before the response head, an aborted connection after it."""
 
 import asyncio
 import socket
@@ -78,8 +78,8 @@ def silent_after(*pieces: bytes) -> Callable[[Origin], Script]:
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
 async def test_silence_before_head_is_origin_timeout(piece: bytes) -> None:
     async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
-        answer = await gate.ask(get(version="1.0"))
-        assert answer.status == 504
+        response = await gate.ask(get(version="1.0"))
+        assert response.status == 504
     failed_with(gate, OriginTimeout)
 
 
@@ -303,13 +303,13 @@ async def test_head_of_maximum_size_is_forwarded() -> None:
 
 
 async def test_on_head_error_is_raised_before_response() -> None:
-    class Odd(OriginError):
+    class OtherError(OriginError):
         pass
 
     def on_head(_status: int, _command: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        raise Odd("odd")
+        raise OtherError("odd")
 
     async with proxying(answering(OK)) as (_, gate):
         gate.on_head = on_head
         assert (await gate.ask(post(b"x"))).status == 502
-    assert isinstance(gate.errors[0], Odd)
+    assert isinstance(gate.errors[0], OtherError)

@@ -1,4 +1,4 @@
-"""What the origin is told of who asks, and what it is not."""
+"""The fields that identify visitor and client to the origin, and forged ones."""
 
 import pytest
 
@@ -76,7 +76,7 @@ async def test_trusted_proxy_is_read_from_the_right() -> None:
     assert seen.all("X-Forwarded-For") == [b"203.0.113.7"]
     assert seen.all("X-Forwarded-Proto") == [b"https"]
     assert seen.all("X-Forwarded-Host") == [b"www.example"]
-    assert seen.all("Host") == [b"shop.example"]  # routes, so no one in between may choose it
+    assert seen.all("Host") == [b"shop.example"]  # selects the room, so no proxy may choose it
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,5 @@ async def test_hop_by_hop_response_fields_are_removed() -> None:
         b"Content-Length: 0\r\n\r\n"
     )
     async with proxying(answering(head)) as (_, gate):
-        answer = await gate.ask(get())
-    assert answer.head == b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"
+        response = await gate.ask(get())
+    assert response.head == b"HTTP/1.1 200 OK\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What could be read in two ways is refused, and never reaches the origin."""
+"""Ambiguous requests are rejected, and never reach the origin."""
 
 import pytest
 
@@ -91,8 +91,8 @@ async def test_malformed_request_is_rejected_and_not_forwarded(what: str) -> Non
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(REFUSED[what])
-        answer = await wire.message()
-        assert answer.status in {400, 431}
+        response = await wire.message()
+        assert response.status in {400, 431}
         await wire.gone()
         wire.close()
     assert origin.requests == []
@@ -105,7 +105,7 @@ async def test_expectation_other_than_continue_is_417() -> None:
 
 
 async def test_malformed_body_never_looks_complete_to_origin() -> None:
-    """aiohttp tells nobody of the malformed chunk: for the upload the client falls silent."""
+    """aiohttp does not report the malformed chunk: the upload stops."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""Requests and answers cross the proxy as they came."""
+"""Requests and responses are forwarded unchanged."""
 
 import pytest
 
@@ -22,8 +22,8 @@ CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 @pytest.mark.parametrize("method", METHODS + EXTENSION_METHODS)
 async def test_every_method_is_forwarded(method: str) -> None:
     async with proxying(answering(OK)) as (origin, gate):
-        answer = await gate.ask(get("/x", method=method), bodiless=method == "HEAD")
-    assert answer.status == 200
+        response = await gate.ask(get("/x", method=method), bodiless=method == "HEAD")
+    assert response.status == 200
     assert origin.requests[0].first_line == f"{method} /x HTTP/1.1".encode()
 
 
@@ -69,8 +69,8 @@ async def test_absolute_target_is_forwarded_in_origin_form(
 
 async def test_body_of_known_length_is_forwarded() -> None:
     async with proxying(answering(OK)) as (origin, gate):
-        answer = await gate.ask(post(b"a=1&b=2"))
-    assert answer.body == b"ok"
+        response = await gate.ask(post(b"a=1&b=2"))
+    assert response.body == b"ok"
     assert origin.requests[0].one("Content-Length") == b"7"
     assert origin.requests[0].body == b"a=1&b=2"
 
@@ -99,7 +99,7 @@ async def test_body_in_pieces_is_forwarded_in_pieces() -> None:
             await wire.head()
             for piece in (b"one", b"two"):
                 assert await wire.exactly(3) == piece
-                wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")  # tells that this piece is here
+                wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")  # reports that this piece arrived
             wire.send(OK)
 
         return script
@@ -121,15 +121,15 @@ async def test_response_keeps_exactly_its_own_fields() -> None:
         b"Content-Length: 0\r\n\r\n"
     )
     async with proxying(answering(head)) as (_, gate):
-        answer = await gate.ask(get())
-    assert answer.head == head
+        response = await gate.ask(get())
+    assert response.head == head
 
 
 async def test_response_without_reason_is_forwarded() -> None:
     origin_answer = b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
     async with proxying(answering(origin_answer)) as (_, gate):
-        answer = await gate.ask(get())
-    assert answer.first_line == b"HTTP/1.1 200 "
+        response = await gate.ask(get())
+    assert response.first_line == b"HTTP/1.1 200 "
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1234", "Transfer-Encoding: chunked"])
@@ -138,12 +138,12 @@ async def test_head_response_never_has_body(framing: str) -> None:
     async with proxying(answering(head, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get(method="HEAD"))
-        answer = await wire.message(bodiless=True)
+        response = await wire.message(bodiless=True)
         wire.send(get())
         assert (await wire.message()).body == b"ok"
         wire.close()
     if framing.startswith("Content-Length"):
-        assert answer.one("Content-Length") == b"1234"
+        assert response.one("Content-Length") == b"1234"
     assert origin.connections == 1
 
 
@@ -177,10 +177,10 @@ async def test_range_is_forwarded_both_ways() -> None:
         b"Content-Length: 3\r\n\r\ncde"
     )
     async with proxying(answering(part)) as (origin, gate):
-        answer = await gate.ask(get("/", "Range: bytes=2-4"))
+        response = await gate.ask(get("/", "Range: bytes=2-4"))
     assert origin.requests[0].one("Range") == b"bytes=2-4"
-    assert (answer.status, answer.body) == (206, b"cde")
-    assert answer.one("Content-Range") == b"bytes 2-4/10"
+    assert (response.status, response.body) == (206, b"cde")
+    assert response.one("Content-Range") == b"bytes 2-4/10"
 
 
 async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
@@ -192,9 +192,9 @@ async def test_chunks_and_trailers_are_relayed_unchanged() -> None:
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "TE: trailers, deflate;q=0.5", "Connection: TE"))
-            answer = await wire.message()
-            assert answer.raw_body == chunks
-            assert answer.one("Trailer") == b"X-Sum, X-More"
+            response = await wire.message()
+            assert response.raw_body == chunks
+            assert response.one("Trailer") == b"X-Sum, X-More"
         wire.close()
     assert origin.requests[0].one("TE") == b"trailers"
     assert origin.requests[0].one("Connection") == b"TE"
@@ -213,9 +213,9 @@ async def test_close_delimited_response_is_sent_chunked() -> None:
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get())
-            answer = await wire.message()
-            assert answer.one("Transfer-Encoding") == b"chunked"
-            assert answer.body == b"all there is"
+            response = await wire.message()
+            assert response.one("Transfer-Encoding") == b"chunked"
+            assert response.body == b"all there is"
         wire.close()
     assert origin.connections == 2
 
@@ -226,10 +226,10 @@ async def test_http10_client_receives_decoded_chunks() -> None:
         b"3\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
     )
     async with proxying(answering(origin_answer)) as (origin, gate):
-        answer = await gate.ask(get("/", "Connection: keep-alive", "TE: trailers", version="1.0"))
-    assert answer.body == b"abcde"
-    assert answer.one("Connection") == b"close"
-    assert answer.one("Transfer-Encoding") is answer.one("Trailer") is None
+        response = await gate.ask(get("/", "Connection: keep-alive", "TE: trailers", version="1.0"))
+    assert response.body == b"abcde"
+    assert response.one("Connection") == b"close"
+    assert response.one("Transfer-Encoding") is response.one("Trailer") is None
     assert origin.requests[0].first_line == b"GET / HTTP/1.1"
     assert origin.requests[0].one("TE") is None
 
@@ -239,11 +239,11 @@ async def test_http10_client_with_keep_alive_keeps_connection() -> None:
         wire = await gate.connect()
         for _ in range(2):
             wire.send(get("/", "Connection: keep-alive", version="1.0"))
-            answer = await wire.message()
-            assert answer.one("Connection") == b"keep-alive"
+            response = await wire.message()
+            assert response.one("Connection") == b"keep-alive"
         wire.send(get(version="1.0"))
-        answer = await wire.message()
-        assert answer.one("Connection") == b"close"
+        response = await wire.message()
+        assert response.one("Connection") == b"close"
         assert await wire.rest() == b""
         wire.close()
 
@@ -259,8 +259,8 @@ async def test_client_that_requests_close_is_closed() -> None:
     async with proxying(answering(OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Connection: close"))
-        answer = await wire.message()
-        assert answer.one("Connection") == b"close"
+        response = await wire.message()
+        assert response.one("Connection") == b"close"
         assert await wire.rest() == b""
         wire.close()
     assert origin.requests[0].one("Connection") is None
@@ -330,8 +330,8 @@ async def test_refusal_in_place_of_continue_closes_connection() -> None:
     async with proxying(continuing) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/refuse", "Content-Length: 5", "Expect: 100-continue", method="POST"))
-        answer = await wire.message()
-        assert (answer.status, answer.one("Connection")) == (403, b"close")
+        response = await wire.message()
+        assert (response.status, response.one("Connection")) == (403, b"close")
         wire.send(b"GET /")  # five bytes that could be the body or the next request
         assert await wire.rest() == b""
         wire.close()
@@ -351,10 +351,10 @@ async def test_http10_expectation_is_ignored() -> None:
 
 
 async def test_gate_fields_are_added_and_command_removed() -> None:
-    heard: list[tuple[int, str | None]] = []
+    received_: list[tuple[int, str | None]] = []
 
     def on_head(status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        heard.append((status, command))
+        received_.append((status, command))
         return ((b"X-Late", b"2"),)
 
     origin_answer = (
@@ -367,12 +367,12 @@ async def test_gate_fields_are_added_and_command_removed() -> None:
         wire = await gate.connect()
         wire.send(get())
         assert (await wire.head()).head == b"HTTP/1.1 103 Early Hints\r\n\r\n"
-        answer = await wire.message()
+        response = await wire.message()
         wire.close()
-    assert heard == [(201, "revoke")]
-    assert answer.one("Set-Cookie") == b"gatekeeper=new"
-    assert answer.one("X-Late") == b"2"
-    assert answer.one("Gatekeeper-Command") is None
+    assert received_ == [(201, "revoke")]
+    assert response.one("Set-Cookie") == b"gatekeeper=new"
+    assert response.one("X-Late") == b"2"
+    assert response.one("Gatekeeper-Command") is None
     assert gate.relayed[0].command == "revoke"
     assert gate.relayed[0].status == 201
     assert 0 < gate.relayed[0].origin_seconds < 10

@@ -1,4 +1,4 @@
-"""Connections to the origin are kept while they are clean, and no answer goes astray."""
+"""Reuse of origin connections: only clean ones, and every response to its own request."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ from tests.integration.proxy.forwarding import (
 
 
 async def asked_in_turn(gate: Gate, *requests: bytes) -> list[int]:
-    """The statuses of requests on one client connection each, one after the other."""
+    """The statuses of consecutive requests, each on a new client connection."""
     return [(await gate.ask(request)).status for request in requests]
 
 
@@ -97,8 +97,8 @@ async def test_pool_keeps_at_most_max_idle_connections() -> None:
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
     ],
 )
-async def test_connection_announced_to_close_is_not_reused(answer: bytes) -> None:
-    async with proxying(answering(answer)) as (origin, gate):
+async def test_connection_announced_to_close_is_not_reused(response: bytes) -> None:
+    async with proxying(answering(response)) as (origin, gate):
         assert await asked_in_turn(gate, get(), get()) == [200, 200]
     assert origin.connections == 2
 
@@ -109,8 +109,8 @@ async def test_origin_close_keeps_client_connection() -> None:
         wire = await gate.connect()
         for _ in range(3):
             wire.send(get())
-            answer = await wire.message()
-            assert answer.one("Connection") is None
+            response = await wire.message()
+            assert response.one("Connection") is None
         wire.close()
     assert origin.connections == 3
 
@@ -129,8 +129,8 @@ async def test_bytes_after_response_reach_no_client(what: str) -> None:
         wire = await gate.connect()
         for _ in range(3):
             wire.send(get())
-            answer = await wire.message()
-            assert b"evil" not in answer.head + answer.raw_body
+            response = await wire.message()
+            assert b"evil" not in response.head + response.raw_body
         wire.send(get("/", "Connection: close"))
         assert b"evil" not in await wire.rest()
         wire.close()
@@ -167,7 +167,7 @@ async def test_unsolicited_response_closes_connection() -> None:
         wire.send(get())
         assert (await wire.message()).body == b"ok"
         answered.set()
-        async with asyncio.timeout(1):  # long before its idle time is over
+        async with asyncio.timeout(1):  # long before its idle timeout
             await dropped.wait()
         wire.send(get())
         assert (await wire.message()).body == b"ok"
@@ -176,7 +176,7 @@ async def test_unsolicited_response_closes_connection() -> None:
 
 
 def closing_on_the_second_request(origin: Origin) -> Script:
-    """As an origin whose keep-alive time-out and our next request cross on the way."""
+    """The origin's idle timeout expires as the next request is sent."""
 
     async def script(wire: Wire) -> None:
         first_connection = origin.connections == 1

@@ -1,4 +1,4 @@
-"""An origin over TLS is called by its name and must prove it."""
+"""An origin over TLS: its certificate is verified against its name."""
 
 import asyncio
 import os
@@ -102,10 +102,10 @@ async def test_origin_without_tls_is_unreachable() -> None:
 
 async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: str) -> None:
     body = bytes(range(256)) * 40_000
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     context = server_context(authority, "127.0.0.1")
     async with (
-        running_origin(answering(answer), tls=context) as origin,
+        running_origin(answering(response), tls=context) as origin,
         running_gate(origin.url, tls_ca=tls_ca) as gate,
     ):
         assert (await gate.ask(get())).body == body
@@ -116,7 +116,7 @@ async def test_large_body_is_forwarded_over_tls(authority: trustme.CA, tls_ca: s
 async def test_close_delimited_tls_response_needs_closure_alert(
     authority: trustme.CA, tls_ca: str, *, version: str, told: bool
 ) -> None:
-    """Anyone on the way can close TCP; the closing alert of TLS is the origin's (RFC 9112 9.8)."""
+    """Any hop can close TCP; only the origin sends the TLS closure alert (RFC 9112 section 9.8)."""
 
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:

@@ -1,4 +1,4 @@
-"""Bodies flow as they come, at the pace of the slower side, and are never gathered."""
+"""Bodies are streamed at the pace of the slower side, and never buffered whole."""
 
 import asyncio
 import tracemalloc
@@ -25,9 +25,9 @@ from tests.integration.proxy.forwarding import (
 
 MIB = 1 << 20
 BIG_MIB = 100
-# What client, gate and origin of a test, all in this process, may hold of it at any time.
+# The most that client, gate and origin, all in this process, may buffer of a body.
 MOST_HELD_MIB = 8
-# More than the kernel's buffers and ours hold together on the way from the origin to the client.
+# More than all buffers between origin and client hold.
 MORE_THAN_BUFFERS = 64 * MIB
 
 
@@ -171,8 +171,8 @@ async def test_origin_that_does_not_read_pauses_client() -> None:
 
 async def test_client_that_pipelines_without_reading_is_paused() -> None:
     body = b"x" * (MIB // 4)
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    async with proxying(answering(answer)) as (origin, gate):
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with proxying(answering(response)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get() * 256)
         assert await stuck_at(lambda: len(origin.requests)) < 256
@@ -221,9 +221,9 @@ async def test_response_may_precede_end_of_upload() -> None:
     async with proxying(script_of) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", "Content-Length: 1000000", method="POST") + b"beginning")
-        answer = await wire.message()
-        assert (answer.status, answer.body) == (413, b"big")
-        assert answer.one("Connection") == b"close"
+        response = await wire.message()
+        assert (response.status, response.body) == (413, b"big")
+        assert response.one("Connection") == b"close"
         await wire.gone()
         wire.close()
         await until(lambda: origin.wires[0].reader.at_eof())

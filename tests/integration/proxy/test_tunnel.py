@@ -23,7 +23,7 @@ from tests.integration.proxy.forwarding import (
 )
 
 MIB = 1 << 20
-MUCH = 64 * MIB  # more than all buffers on the way hold
+MUCH = 64 * MIB  # more than all buffers between the sides hold
 ASK = (
     "Connection: keep-alive, Upgrade",
     "Upgrade: WebSocket",
@@ -77,17 +77,17 @@ async def test_switch_is_reported_to_both_sides() -> None:
         gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
         wire = await gate.connect()
         wire.send(get("/socket", *ASK))
-        answer = await wire.head()
+        response = await wire.head()
         wire.close()
     request = origin.requests[0]
     assert request.one("Upgrade") == b"websocket"
     assert request.one("Connection") == b"Upgrade"
     assert request.one("Sec-WebSocket-Key") == b"dGhlIHNhbXBsZSBub25jZQ=="
-    assert answer.first_line == b"HTTP/1.1 101 Switching Protocols"
-    assert answer.one("Upgrade") == b"websocket"
-    assert answer.one("Connection") == b"Upgrade"
-    assert answer.one("Sec-WebSocket-Accept") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    assert answer.one("Set-Cookie") == b"gatekeeper=new"
+    assert response.first_line == b"HTTP/1.1 101 Switching Protocols"
+    assert response.one("Upgrade") == b"websocket"
+    assert response.one("Connection") == b"Upgrade"
+    assert response.one("Sec-WebSocket-Accept") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert response.one("Set-Cookie") == b"gatekeeper=new"
 
 
 async def test_bytes_sent_with_switch_are_relayed() -> None:
@@ -157,7 +157,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
             await origin.request(wire)
             wire.send(SWITCH)
             await goes_on.wait()
-            heard.set_result(len(await wire.rest()))
+            received_.set_result(len(await wire.rest()))
 
         return script
 
@@ -172,7 +172,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
         wire.close()
 
     goes_on = asyncio.Event()
-    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    received_: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
@@ -182,7 +182,7 @@ async def test_slow_origin_pauses_client_and_receives_all() -> None:
         goes_on.set()
         await pouring
         async with asyncio.timeout(PATIENCE_S):
-            assert await heard == MUCH
+            assert await received_ == MUCH
 
 
 async def test_origin_close_ends_client() -> None:
@@ -207,11 +207,11 @@ async def test_client_close_ends_origin_after_last_bytes() -> None:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
             wire.send(SWITCH)
-            heard.set_result(await wire.rest())
+            received_.set_result(await wire.rest())
 
         return script
 
-    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    received_: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
     async with proxying(script_of) as (_, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
@@ -219,7 +219,7 @@ async def test_client_close_ends_origin_after_last_bytes() -> None:
         wire.send(b"bye")
         wire.close()
         async with asyncio.timeout(PATIENCE_S):
-            assert await heard == b"bye"
+            assert await received_ == b"bye"
 
 
 async def test_session_end_closes_tunnel() -> None:
@@ -277,13 +277,13 @@ async def test_idle_tunnel_outlives_read_timeout() -> None:
 
 @pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"426 Upgrade Required"])
 async def test_origin_that_does_not_switch_responds_normally(status: bytes) -> None:
-    refusal = b"HTTP/1.1 %b\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno" % status
-    async with proxying(answering(refusal, OK)) as (origin, gate):
+    rejection = b"HTTP/1.1 %b\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno" % status
+    async with proxying(answering(rejection, OK)) as (origin, gate):
         wire = await gate.connect()
         wire.send(get("/", *ASK))
-        answer = await wire.message()
-        assert (answer.status, answer.body) == (int(status[:3]), b"no")
-        assert answer.one("Connection") is answer.one("Upgrade") is None
+        response = await wire.message()
+        assert (response.status, response.body) == (int(status[:3]), b"no")
+        assert response.one("Connection") is response.one("Upgrade") is None
         wire.send(get("/next"))
         assert (await wire.message()).body == b"ok"
         wire.close()

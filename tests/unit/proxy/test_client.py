@@ -1,4 +1,4 @@
-"""Who asked, behind proxies that are trusted and proxies that are not."""
+"""The client of a request behind trusted and untrusted proxies."""
 
 from ipaddress import ip_network
 from unittest.mock import Mock

@@ -1,4 +1,4 @@
-"""Where bodies end, what of them the client gets, and what is refused."""
+"""The end of response bodies, the bytes for the client, and malformed bodies."""
 
 import pytest
 

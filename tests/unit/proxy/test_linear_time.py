@@ -127,7 +127,7 @@ def _growth(parse: Callable[[bytes], object], input_of: Input, *, largest: int) 
 
 
 def _cost_s(parse: Callable[[bytes], object], data: bytes) -> float:
-    """The least CPU time of several rounds; what the process shares the machine with adds time."""
+    """The least CPU time of several rounds: other processes only add time."""
     return min(_round_s(parse, data) for _ in range(_ROUNDS))
 
 

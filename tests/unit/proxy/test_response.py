@@ -1,4 +1,4 @@
-"""The origin's head, and the framing that it announces."""
+"""Response heads, and the body framing that they announce."""
 
 import pytest
 
@@ -11,16 +11,16 @@ def head(*fields: str, status: str = "200 OK", version: str = "1.1") -> bytes:
     return "\r\n".join([f"HTTP/{version} {status}", *fields, "", ""]).encode("latin-1")
 
 
-def parse_answer(head: bytes) -> ResponseHead:
-    answer = parse_response_head(head)
-    assert answer is not None
-    assert answer.size == len(head)
-    return answer
+def parse_head(head: bytes) -> ResponseHead:
+    response = parse_response_head(head)
+    assert response is not None
+    assert response.size == len(head)
+    return response
 
 
 def test_fields_are_kept_unchanged_and_in_order() -> None:
-    answer = parse_answer(head("b:1", "A:  2 ", "b: \xff", "Connection: x", "X: 1", "c:\t"))
-    assert answer.lines == b"\r\nb:1\r\nA:  2 \r\nb: \xff\r\nc:\t"
+    response = parse_head(head("b:1", "A:  2 ", "b: \xff", "Connection: x", "X: 1", "c:\t"))
+    assert response.lines == b"\r\nb:1\r\nA:  2 \r\nb: \xff\r\nc:\t"
 
 
 @pytest.mark.parametrize("name", ["Te", "TRAILER", "keep-alive", "Proxy-Connection", "upgrade"])
@@ -30,30 +30,30 @@ def test_control_fields_are_removed_at_any_position(name: str) -> None:
         ["A: 1", f"{name}:"],
         [f"{name}: x", f"{name}:", "A: 1"],
     ):
-        assert parse_answer(head(*fields)).lines == b"\r\nA: 1"
+        assert parse_head(head(*fields)).lines == b"\r\nA: 1"
     lookalikes = [f"x-{name}: 1", f"{name}x: 1", f"A: {name}: 1"]
-    assert parse_answer(head(*lookalikes)).lines == "".join(
+    assert parse_head(head(*lookalikes)).lines == "".join(
         "\r\n" + line for line in lookalikes
     ).encode("ascii")
 
 
 def test_head_is_parsed_only_when_complete() -> None:
     whole = head("Content-Length: 2")
-    answer = parse_response_head(whole + b"ok")
-    assert answer is not None
-    assert answer.size == len(whole)
+    response = parse_response_head(whole + b"ok")
+    assert response is not None
+    assert response.size == len(whole)
     assert all(parse_response_head(whole[:size]) is None for size in range(len(whole)))
 
 
 def test_too_many_control_fields_are_error() -> None:
-    parse_answer(head(*["Keep-Alive: x"] * 999))
+    parse_head(head(*["Keep-Alive: x"] * 999))
     with pytest.raises(OriginProtocolError, match="too many"):
         parse_response_head(head(*["Keep-Alive: x"] * 1000))
 
 
 def test_head_beyond_limit_is_error() -> None:
     frame = len(head("X: "))
-    assert parse_answer(head("X: " + "a" * (MAX_HEAD_BYTES - frame))).size == MAX_HEAD_BYTES
+    assert parse_head(head("X: " + "a" * (MAX_HEAD_BYTES - frame))).size == MAX_HEAD_BYTES
     too_long = head("X: " + "a" * (MAX_HEAD_BYTES - frame + 1))
     for data in (too_long, too_long[:MAX_HEAD_BYTES]):
         with pytest.raises(OriginProtocolError, match="too long"):
@@ -61,16 +61,14 @@ def test_head_beyond_limit_is_error() -> None:
 
 
 def test_status_reason_and_command_are_parsed() -> None:
-    answer = parse_answer(head("gatekeeper-command:  revoke ", status="404 Not  Found "))
-    assert (answer.status, answer.reason) == (404, b"Not  Found ")
-    assert answer.command == "revoke"
-    assert parse_answer(head()).command is None
+    response = parse_head(head("gatekeeper-command:  revoke ", status="404 Not  Found "))
+    assert (response.status, response.reason) == (404, b"Not  Found ")
+    assert response.command == "revoke"
+    assert parse_head(head()).command is None
 
 
 def test_reason_is_optional() -> None:
-    assert (
-        parse_answer(head(status="200")).reason == parse_answer(head(status="200 ")).reason == b""
-    )
+    assert parse_head(head(status="200")).reason == parse_head(head(status="200 ")).reason == b""
 
 
 @pytest.mark.parametrize(
@@ -88,8 +86,8 @@ def test_reason_is_optional() -> None:
 def test_persistence_follows_version_and_connection(
     version: str, connection: str, *, persistent: bool
 ) -> None:
-    answer = parse_answer(head(f"Connection: {connection}", version=version))
-    assert answer.persistent is persistent
+    response = parse_head(head(f"Connection: {connection}", version=version))
+    assert response.persistent is persistent
 
 
 @pytest.mark.parametrize(
@@ -107,8 +105,8 @@ def test_persistence_follows_version_and_connection(
 def test_framing_follows_rfc_9112(
     fields: tuple[str, ...], method: str, status: str, kind: type
 ) -> None:
-    answer = parse_answer(head(*fields, status=status))
-    body = body_of(answer, method=method, http11_client=True)
+    response = parse_head(head(*fields, status=status))
+    body = body_of(response, method=method, http11_client=True)
     assert isinstance(body, kind)
     assert not body.complete
 
@@ -116,14 +114,14 @@ def test_framing_follows_rfc_9112(
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 @pytest.mark.parametrize("field", ["Content-Length: 5", "Transfer-Encoding: chunked", "X: y"])
 def test_head_204_and_304_have_no_body(method: str, status: int, field: str) -> None:
-    answer = parse_answer(head(field, status=str(status)))
-    assert body_of(answer, method=method, http11_client=True).complete
+    response = parse_head(head(field, status=str(status)))
+    assert body_of(response, method=method, http11_client=True).complete
 
 
 @pytest.mark.parametrize("http11", [True, False])
 def test_http10_client_receives_close_delimited_body(*, http11: bool) -> None:
     for fields in (["Transfer-Encoding: chunked"], []):
-        body = body_of(parse_answer(head(*fields)), method="GET", http11_client=http11)
+        body = body_of(parse_head(head(*fields)), method="GET", http11_client=http11)
         assert body.chunked is http11
         assert body.until_close is not http11
 
@@ -151,19 +149,19 @@ def test_http10_client_receives_close_delimited_body(*, http11: bool) -> None:
 )
 def test_ambiguous_framing_is_error(fields: tuple[str, ...]) -> None:
     with pytest.raises(OriginProtocolError):
-        body_of(parse_answer(head(*fields)), method="GET", http11_client=True)
+        body_of(parse_head(head(*fields)), method="GET", http11_client=True)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_invalid_length_is_error_without_body(method: str) -> None:
     with pytest.raises(OriginProtocolError):
-        body_of(parse_answer(head("Content-Length: x")), method=method, http11_client=True)
+        body_of(parse_head(head("Content-Length: x")), method=method, http11_client=True)
 
 
 def test_http10_transfer_coding_is_error() -> None:
-    answer = parse_answer(head("Transfer-Encoding: chunked", version="1.0"))
+    response = parse_head(head("Transfer-Encoding: chunked", version="1.0"))
     with pytest.raises(OriginProtocolError):
-        body_of(answer, method="GET", http11_client=True)
+        body_of(response, method="GET", http11_client=True)
 
 
 @pytest.mark.parametrize(

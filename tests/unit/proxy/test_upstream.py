@@ -1,4 +1,4 @@
-"""The patience of a connection with an origin that takes an upload slowly."""
+"""The read timeout of an origin connection during a slow upload."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ from gatekeeper.proxy.upstream import OriginConnection
 TIMEOUT_S = 0.02
 
 
-class Taking(asyncio.Transport):
-    """A transport whose other side takes a byte each time somebody looks, until it stops."""
+class SlowTransport(asyncio.Transport):
+    """A transport whose peer reads one byte per call, until it stops."""
 
     def __init__(self, unsent: int, *, stops_at: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Taking(asyncio.Transport):
 @pytest.mark.parametrize("takes", [0, 3])
 async def test_slow_upload_times_out_when_it_stops(takes: int) -> None:
     connection = OriginConnection(read_timeout_s=TIMEOUT_S, on_lost=lambda _: None)
-    transport = Taking(10, stops_at=9 - takes)
+    transport = SlowTransport(10, stops_at=9 - takes)
     connection.connection_made(transport)
     connection.begin()
     connection.pause_writing()
