@@ -1,8 +1,8 @@
 """The client of a request: the peer, or the client that trusted proxies forward for.
 
-Rules: pure; the peer's address is an argument. `X-Forwarded-*` are believed only from a peer in a trusted
-network, and read from the right: each proxy appends the address of its peer, so whatever stands
-left of the first untrusted address may be forged.
+Rules: pure; the peer's address is an argument. `X-Forwarded-*` are believed only from a peer in a
+trusted network, and read from the right: each proxy appends the address of its peer, so whatever
+stands left of the first untrusted address may be forged.
 """
 
 from __future__ import annotations

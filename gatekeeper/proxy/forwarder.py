@@ -33,7 +33,7 @@ from gatekeeper.proxy.headers import (
 from gatekeeper.proxy.pool import FRESH_IDLE_S, MAX_IDLE_S, OriginPool, authority_of
 from gatekeeper.proxy.response import ResponseHead, body_of
 from gatekeeper.proxy.tunnel import Tunnel
-from gatekeeper.proxy.upstream import OriginDisconnect, OriginConnection
+from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _SWITCHING_PROTOCOLS = 101

@@ -76,7 +76,7 @@ LAST = get(b"GET /.gatekeeper/health", b"Connection: close")
 
 @pytest.fixture
 async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
-    """The lane, and the long way."""
+    """A gate with the fast path, and one without."""
 
     def stage(*, fast_path: bool) -> AbstractAsyncContextManager[Stage]:
         toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"'
@@ -154,7 +154,7 @@ async def test_disconnect_during_store_call_leaves_nothing_behind(
 async def test_admitted_visitor_is_handed_over_with_store_result(
     private_store: StoreServer,
 ) -> None:
-    """A newcomer is asked about once: not again by the long way, as somebody else."""
+    """The store is asked once about a newcomer, and not again by aiohttp for a second one."""
 
     async with running_stage(
         answering(OK),

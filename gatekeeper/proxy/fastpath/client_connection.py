@@ -43,7 +43,7 @@ from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
-from gatekeeper.proxy.upstream import OriginDisconnect, OriginConnection
+from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 from gatekeeper.stepper import step
 
 if TYPE_CHECKING:
