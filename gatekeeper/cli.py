@@ -27,6 +27,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.policy.explain import explain_request, parse_request_url
 from gatekeeper.policy.phase import Mode
 from gatekeeper.simulate.command import simulate
 
@@ -257,6 +258,39 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
     response = _admin(config).get(f"/admin/audit?limit={limit}")
     for entry in reversed(response["entries"]):
         _say(json.dumps(entry, ensure_ascii=False) if as_json else _audit_line(entry))
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
+@_config
+def rules(as_json: bool, config: Path | None) -> None:
+    """Show the rules in force, in order, with what each has matched."""
+    response = _admin(config).get("/admin/rules")
+    if as_json:
+        _say(json.dumps(response))
+        return
+    for rule in response["rules"]:
+        default = " (default rule)" if rule["default"] else ""
+        counted = "" if rule["action"] == "queue" else f", {rule['matches']} matches"
+        _say(f"{rule['name']}: {rule['action']} {rule['conditions']}{counted}{default}")
+
+
+@app.command()
+@click.argument("method")
+@click.argument("url", callback=_checked(parse_request_url))
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field.")
+@click.option("--client", default="192.0.2.1", show_default=True, help="The client's address.")
+@_config
+def explain(
+    method: str, url: str, headers: tuple[str, ...], client: str, config: Path | None
+) -> None:
+    """Show which rule or room a request meets, and why.
+
+    METHOD and URL are of the request, e.g. GET https://shop.example.com/checkout/. The configuration
+    is read, and no gate has to run.
+    """
+    for line in explain_request(_load(config), method, url, headers=headers, client=client):
+        _say(line)
 
 
 def _admin(config: Path | None) -> AdminClient:

@@ -6,6 +6,7 @@
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
 | `rooms.py` | the rooms by name, and their JSON |
+| `rules.py` | `GET /admin/rules`: the rules in force, and what each has matched |
 | `audit.py` | the audit log: every change and every refused attempt |
 | `monitor.py` | reads rooms and workers each second and keeps an hour of samples |
 | `samples.py` | readings to rates and quantiles |

@@ -37,7 +37,7 @@ class Admin:
     """Builds the admin application.
 
     `ready` returns the problems that keep the gate from serving, none when it serves; `exposition`
-    returns the Prometheus text of all workers.
+    returns the Prometheus text of all workers; `rules` returns the rules in force.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Admin:
         pages: Pages,
         ready: Ready,
         exposition: Callable[[list[RoomState], list[RoomName]], bytes],
+        rules: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         self._rooms = Rooms(operators)
         self._auth = guard
@@ -60,6 +61,7 @@ class Admin:
         self._pages = pages
         self._ready = ready
         self._exposition = exposition
+        self._rules = rules
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._errors, self._authenticate])
@@ -73,6 +75,7 @@ class Admin:
                 web.get("/admin/status", self._status),
                 web.get("/admin/overview", self._overview.response),
                 web.get("/admin/audit", self._audit_entries),
+                web.get("/admin/rules", self._rules_in_force),
                 *self._actions.routes(),
             ]
         )
@@ -120,6 +123,9 @@ class Admin:
             )
         entries = self._audit.newest(int(limit), room=room)
         return web.json_response({"entries": [entry.as_json() for entry in entries]})
+
+    async def _rules_in_force(self, _request: web.Request) -> web.Response:
+        return web.json_response({"rules": self._rules()})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         states, names = [], []

@@ -5,13 +5,45 @@ Rules. Pure. The route is the router's own; this only reports how each rule was 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
-from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.config.schema import Config
+from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
+from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
+_URL = re.compile(r"(https?)://([^/?#]+)([/?][^#]*|)")
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
+
+
+def parse_request_url(text: str) -> tuple[str, str, str]:
+    """Scheme, host and request target of an absolute URL. Raises ValueError."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text}" is not a URL; expected e.g. "https://shop.example.com/cart"')
+    scheme, host, target = match.groups()
+    return scheme, host, target if target.startswith("/") else "/" + target
+
+
+def explain_request(
+    config: Config, method: str, url: str, *, headers: Sequence[str], client: str
+) -> Iterator[str]:
+    """`explain` for a configuration, and a request as it is typed: its fields are `Name: value`."""
+    scheme, host, target = parse_request_url(url)
+    fields: dict[str, list[str]] = {}
+    for header in headers:
+        name, _, value = header.partition(":")
+        fields.setdefault(name.strip().lower(), []).append(value.strip())
+    facts = RequestFacts(
+        client=Client(client, scheme, host),
+        method=method,
+        target=target,
+        cookies=tuple(fields.get("cookie", ())),
+        fields=lambda name: fields.get(name.lower(), ()),
+    )
+    rules = access_rules(config.rules, default_rules=config.server.default_rules)
+    return explain(Router(config.rooms, rules), facts)
 
 
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:

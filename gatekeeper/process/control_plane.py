@@ -18,12 +18,14 @@ from aiohttp import web
 
 from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Watch
 from gatekeeper.admin.exposition import exposition
+from gatekeeper.admin.rules import rules_json
 from gatekeeper.admin.worker_totals import figures_of
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.access import access_rules
 from gatekeeper.policy.rules import Rules
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.room.event_signing import EventSigner
@@ -72,6 +74,7 @@ class ControlPlane:
         for room in config.rooms:
             operators[room.name] = operator = Operator(store, events, Rules.of(room))
             stack.push_async_callback(operator.close)
+        rules = access_rules(config.rules, default_rules=config.server.default_rules)
         audit = AuditLog(self._folders.state)
         watch = Watch(list(operators.values()), events, own=self._figures, down=self._down)
         await watch.start()
@@ -89,6 +92,7 @@ class ControlPlane:
             pages=self._pages,
             ready=partial(self._ready, store),
             exposition=partial(exposition, self._folders.metrics),
+            rules=partial(rules_json, rules, self._folders.metrics),
         )
         runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=2)
         await runner.setup()

@@ -1,0 +1,95 @@
+"""`gatekeeper explain`: the route is the router's, and each rule says why it does not hold."""
+
+import pytest
+
+from gatekeeper.config.load import load_config
+from gatekeeper.config.schema import Config
+from gatekeeper.policy.explain import explain_request, parse_request_url
+from tests.builders import parse_config
+
+TOML = """
+[[rule]]
+name = "hooks"
+action = "bypass"
+method = "POST"
+path = "/hooks/**"
+header = { "Signature" = "*" }
+
+[[rule]]
+name = "closed"
+action = "block"
+path = "/closed/**"
+
+[[rule]]
+name = "pay"
+action = "queue"
+path = "/pay/**"
+
+[[room]]
+name = "shop"
+host = "shop.example.com"
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return parse_config(TOML, folder=tmp_path_factory.mktemp("config"))
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "last"),
+    [
+        (
+            "POST /hooks/a",
+            ["Signature: x"],
+            'forwarded by rule "hooks", uncounted and without a token',
+        ),
+        ("POST /hooks/a", [], 'in room "shop"'),
+        ("GET /closed/x", [], '403 by rule "closed"'),
+        ("GET /pay/x", [], 'in room "shop"'),
+        ("GET /robots.txt", [], 'forwarded by rule "robots", uncounted and without a token'),
+    ],
+)
+def test_last_line_is_the_route(
+    config: Config, request_line: str, headers: list[str], last: str
+) -> None:
+    method, path = request_line.split()
+    url = f"https://shop.example.com{path}"
+    assert [*explain_request(config, method, url, headers=headers, client="192.0.2.1")][-1] == last
+
+
+def test_reason_names_the_condition_and_the_reading(config: Config) -> None:
+    url = "https://shop.example.com/hooks/%2e%2e/x"
+    lines = [*explain_request(config, "POST", url, headers=["Signature: x"], client="192.0.2.1")]
+    assert lines[0] == "readings of the path: /hooks/%2e%2e/x, /x"
+    assert lines[1] == (
+        'rule "hooks" (bypass) does not hold: '
+        "path matches in one reading, and a bypass needs every reading"
+    )
+    assert lines[2] == 'rule "closed" (block) does not hold: path does not match'
+
+
+def test_rule_that_holds_ends_the_list(config: Config) -> None:
+    url = "https://shop.example.com/pay/1"
+    lines = [*explain_request(config, "GET", url, headers=[], client="192.0.2.1")]
+    assert lines[-2:] == [
+        'rule "pay" holds: the request goes on to the rooms',
+        'in room "shop"',
+    ]
+
+
+def test_other_host_is_misdirected(config: Config) -> None:
+    lines = [*explain_request(config, "GET", "http://other.example/", headers=[], client="")]
+    assert lines[-1] == "421: this host is not served here"
+
+
+def test_default_configuration_has_one_room() -> None:
+    config = load_config(environ={})
+    lines = [*explain_request(config, "GET", "http://x?a=b", headers=[], client="::1")]
+    assert lines[-1] == 'in room "default"'
+
+
+@pytest.mark.parametrize("url", ["", "shop.example.com", "/x", "ftp://x/", "https://"])
+def test_text_that_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a URL; expected"):
+        parse_request_url(url)
