@@ -24,7 +24,7 @@ path = "/hooks/**"
 async def test_rules_lists_what_each_rule_has_matched() -> None:
     async with Origin.running() as origin:
         with GateProcess(f'[origin]\nurl = "{origin.url}"\n' + TOML) as process:
-            await process.serving()
+            await process.wait_until_serving()
             async with aiohttp.ClientSession() as session:
                 for path in ("/hooks/a", "/hooks/b", "/x"):
                     await session.get(process.url + path)
