@@ -1,9 +1,10 @@
-"""The house around the code: what the documents say is so, and the rules of the tree are kept.
+"""House rules of the repository: its layout, and documents that match the code.
 
-Rules: what is checked is what stands in git. A document that names a test, a command, a key or a
-file names one that exists.
+Rules: only files in git are checked. A test, command, key or file that a document names exists.
+Sets named `_KNOWN_…` list exceptions that are still to be removed; they may only shrink.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -28,10 +29,15 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _TIMEOUT_S = 60
 _MOST_LINES = 400
-# Longer than that, each for one idea that would read worse in two files.
+# Longer files, each with one idea that would read worse in two files.
 _LONG = {"gatekeeper/proxy/fastpath/client_connection.py": 460}
+# Packages whose docstring does not name all of their modules yet.
+_KNOWN_UNMAPPED = {"gatekeeper/policy/__init__.py", "gatekeeper/proxy/fastpath/__init__.py"}
+# File names that two modules, or two test files, still share.
+_KNOWN_SHARED_NAMES = {"client.py", "samples.py", "facts.py"}
+_KNOWN_SHARED_TEST_NAMES = {"test_framing.py"}
 
-# In pieces, so that this file does not hold what it looks for.
+# In pieces, so that this file does not match its own patterns.
 _OF_ONE_MACHINE = re.compile(
     "|".join(["/wo" + "rk/", "/ro" + r"ot/", "/ho" + r"me/(?!gatekeeper)\w", "/Us" + r"ers/\w"])
 )
@@ -56,6 +62,14 @@ def _tracked() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def _modules() -> list[Path]:
+    return [
+        path
+        for path in _tracked()
+        if _name(path).startswith("gatekeeper/") and path.suffix == ".py"
+    ]
+
+
 def _text(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "replace")
 
@@ -67,7 +81,7 @@ def _name(path: Path) -> str:
 # The tree.
 
 
-def test_imports_run_one_way() -> None:
+def test_imports_follow_the_layers() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run(
         [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S
@@ -76,15 +90,15 @@ def test_imports_run_one_way() -> None:
     assert "1 kept, 0 broken" in done.stdout
 
 
-def test_no_file_knows_the_machine_it_was_written_on() -> None:
+def test_files_name_no_machine() -> None:
     assert [_name(path) for path in _tracked() if _OF_ONE_MACHINE.search(_text(path))] == []
 
 
-def test_no_file_names_where_packages_come_from() -> None:
+def test_files_name_no_package_registry() -> None:
     assert [_name(path) for path in _tracked() if _REGISTRIES.search(_text(path))] == []
 
 
-def test_a_module_holds_one_idea() -> None:
+def test_modules_have_at_most_400_lines() -> None:
     lengths = {
         _name(path): len(_text(path).splitlines())
         for path in _tracked()
@@ -96,7 +110,42 @@ def test_a_module_holds_one_idea() -> None:
     assert {name for name in _LONG if lengths[name] <= _MOST_LINES} == set()
 
 
-def test_ci_runs_the_tests_as_the_readme_says() -> None:
+def test_every_package_maps_its_modules() -> None:
+    missing = {}
+    for package in _modules():
+        if package.name == "__init__.py":
+            inside = {path.stem for path in _modules() if path.parent == package.parent}
+            inside |= {
+                path.parent.name
+                for path in _modules()
+                if path.name == "__init__.py" and path.parent.parent == package.parent
+            }
+            text = ast.get_docstring(ast.parse(_text(package))) or ""
+            unnamed = {
+                name for name in inside - {"__init__"} if not re.search(rf"\b{name}\b", text)
+            }
+            if unnamed:
+                missing[_name(package)] = unnamed
+    assert missing.keys() == _KNOWN_UNMAPPED, missing
+
+
+def test_modules_have_unique_file_names() -> None:
+    names = [path.name for path in _modules() if path.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == _KNOWN_SHARED_NAMES
+
+
+def test_test_files_have_unique_names() -> None:
+    names = [
+        path.name
+        for path in _tracked()
+        if _name(path).startswith("tests/")
+        and path.suffix == ".py"
+        and path.name not in {"__init__.py", "conftest.py"}
+    ]
+    assert {name for name in names if names.count(name) > 1} == _KNOWN_SHARED_TEST_NAMES
+
+
+def test_ci_runs_the_tests_as_documented() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text().splitlines()
@@ -109,7 +158,7 @@ def test_ci_runs_the_tests_as_the_readme_says() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_a_link_leads_somewhere(document: Path) -> None:
+def test_document_links_resolve(document: Path) -> None:
     dead = []
     for target in re.findall(r"\]\(([^)\s]+)\)", _without_code(_text(document))):
         if re.match(r"[a-z]+:", target):
@@ -122,7 +171,7 @@ def test_a_link_leads_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_a_test_that_a_document_names_exists(document: Path) -> None:
+def test_tests_named_in_documents_exist(document: Path) -> None:
     defined = {
         name
         for path in _tracked()
@@ -134,7 +183,7 @@ def test_a_test_that_a_document_names_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_a_file_that_a_document_names_exists(document: Path) -> None:
+def test_files_named_in_documents_exist(document: Path) -> None:
     named = set(
         re.findall(
             r"`((?:gatekeeper|tests|templates|static|deploy|docs|benchmarks)/[\w./-]*)`",
@@ -147,7 +196,7 @@ def test_a_file_that_a_document_names_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
-def test_a_command_that_a_document_gives_exists(document: Path) -> None:
+def test_commands_in_documents_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = _code(_text(document))
     asked = set(re.findall(r"(?:^|`)make ([a-z-]+)", shown, re.MULTILINE))
@@ -158,12 +207,12 @@ def test_a_command_that_a_document_gives_exists(document: Path) -> None:
     assert commands <= app.commands.keys()
 
 
-def test_the_readme_lists_every_command() -> None:
+def test_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [name for name in app.commands if f"`gatekeeper {name}" not in readme] == []
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_changelog_has_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -204,10 +253,10 @@ def _documented() -> Iterator[tuple[str, str, str]]:
             yield section, row[1], row[2]
 
 
-def test_every_key_is_documented_in_its_section_and_no_other() -> None:
+def test_every_key_is_documented_in_its_section() -> None:
     documented = {(section, key) for section, key, _ in _documented()}
-    of_a_room = {"name", "host", "path", "query", "ignore_case"}
-    room = set(RoomConfig.model_fields) - of_a_room
+    only_room = {"name", "host", "path", "query", "ignore_case"}
+    room = set(RoomConfig.model_fields) - only_room
     waiting = {"status", "title", "template", "json_format", "poll_interval_max", "updates"}
     there_are = {
         (section, key)
@@ -217,18 +266,18 @@ def test_every_key_is_documented_in_its_section_and_no_other() -> None:
     }
     there_are |= {("waiting", key) for key in waiting}
     there_are |= {("admission", key) for key in room - waiting}
-    there_are |= {("room", key) for key in of_a_room}
+    there_are |= {("room", key) for key in only_room}
     there_are |= {("rule", key) for key in RuleConfig.model_fields}
     there_are |= {("admin.tokens", key) for key in AdminToken.model_fields}
     assert documented == there_are
 
 
-def test_every_documented_default_is_the_default(tmp_path: Path) -> None:
+def test_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "gatekeeper.toml"
     sections: dict[str, list[str]] = {}
     for section, key, default in _documented():
-        if section not in {"room", "rule", "admin.tokens"}:  # tables of which there may be none
-            tomllib.loads(f"{key} = {default}")  # each for itself, to name the one that is none
+        if section not in {"room", "rule", "admin.tokens"}:  # optional tables
+            tomllib.loads(f"{key} = {default}")  # one by one, so that a failure names the key
             sections.setdefault(section, []).append(f"{key} = {default}")
     text = "\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items())
     file.write_text(text)
