@@ -1,14 +1,14 @@
 """The errors of the whole program.
 
-Rules: a `GatekeeperError` has a public message, which may be shown to anyone, and a private
-cause (`__cause__`), which goes to the log only. Adapters translate library errors at their own
-boundary with `raise … from`; only `web` chooses an HTTP status and only `cli` an exit code.
-Expected outcomes (a full room, a forged token) are values, not errors.
+Rules: a `GatekeeperError` has a public message for operators and visitors, and a private cause
+(`__cause__`) for the log. Adapters translate library errors at their own boundary with
+`raise … from`. Only `web` chooses an HTTP status, and only `cli` an exit code. Expected outcomes
+(a full room, a forged token) are values, not errors.
 """
 
 
 class GatekeeperError(Exception):
-    """Something went wrong that a person can be told in one line."""
+    """An error with a public message of one line."""
 
     def __init__(self, public: str) -> None:
         super().__init__(public)
@@ -16,7 +16,7 @@ class GatekeeperError(Exception):
 
 
 class ConfigError(GatekeeperError):
-    """The configuration is wrong; `problems` names every mistake, each with its path."""
+    """The configuration is invalid; `problems` has every problem, each with its path."""
 
     def __init__(self, problems: list[str], *, source: str = "configuration") -> None:
         super().__init__(f"{source}: " + "; ".join(problems))
@@ -25,7 +25,7 @@ class ConfigError(GatekeeperError):
 
 
 class StartError(GatekeeperError):
-    """A process cannot start: a port in use, a server that does not answer, a missing binary."""
+    """A process cannot start: a port in use, an unreachable server, a missing binary."""
 
 
 class StoreError(GatekeeperError):
@@ -33,11 +33,11 @@ class StoreError(GatekeeperError):
 
 
 class EventsError(GatekeeperError):
-    """The event bus is out of reach."""
+    """The event bus is unreachable."""
 
 
 class OriginError(GatekeeperError):
-    """The origin gave no usable answer, and nothing of one was sent to the client yet."""
+    """The origin sent no usable response, and nothing was sent to the client yet."""
 
 
 class OriginUnreachable(OriginError):
@@ -45,11 +45,11 @@ class OriginUnreachable(OriginError):
 
 
 class OriginTimeout(OriginError):
-    """Connecting took longer than `connect_timeout`, or a silence longer than `read_timeout`."""
+    """Connecting exceeded `connect_timeout`, or a pause of the origin exceeded `read_timeout`."""
 
 
 class OriginProtocolError(OriginError):
-    """The origin closed early or sent what RFC 9112 does not allow."""
+    """The origin closed early, or its response violates RFC 9112."""
 
 
 class BadRequest(GatekeeperError):

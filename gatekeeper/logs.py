@@ -1,7 +1,7 @@
-"""Logs: one line an event, with fields, on standard error.
+"""Logs: one line per event, with fields, on standard error.
 
-Rules. JSON unless a person is looking. Never a token, a cookie, a secret or a query string.
-Libraries speak through the same lines, and only when something is wrong with them.
+Rules. JSON, or colours on a terminal. No token, cookie, secret or query string is logged. Libraries
+log through the same lines, warnings and errors only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 
 def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     """Configure this process's logs; `process` tells workers and supervisor apart."""
-    for_people = sys.stderr.isatty()
+    on_terminal = sys.stderr.isatty()
     structlog.contextvars.bind_contextvars(process=process)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -22,13 +22,13 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             *shared,
             structlog.processors.StackInfoRenderer(),
-            *([] if for_people else [structlog.processors.format_exc_info]),
+            *([] if on_terminal else [structlog.processors.format_exc_info]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -43,7 +43,7 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # Every malformed request would print a traceback here; they are answered with 400 and no more.
+    # Without this every malformed request prints a traceback; it gets a 400 and no log line.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    # Reconnecting is its normal way; `events_unreachable` and `events_recovered` log it once.
+    # It reconnects by itself; `events_unreachable` and `events_recovered` log it once.
     logging.getLogger("nats").setLevel(logging.CRITICAL)

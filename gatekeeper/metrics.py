@@ -1,9 +1,9 @@
 """The Prometheus metrics of every process of a gate.
 
 Rules. An event is counted where it happens. prometheus_client's multiprocess files add up all
-workers (`PROMETHEUS_MULTIPROC_DIR`, set by the supervisor before a worker starts). Queue length and
-totals are not counted here: the admin listener reads them from the store. Labels are rooms, outcomes
-and operations, never a value that a visitor can choose.
+workers (`PROMETHEUS_MULTIPROC_DIR`, set by the supervisor before a worker starts). Queue length
+and totals are not counted here: the admin listener reads them from the store. Labels are rooms,
+outcomes and operations, never a value that a visitor can choose.
 """
 
 from __future__ import annotations

@@ -179,7 +179,8 @@ def test_tests_named_in_documents_exist(document: Path) -> None:
         for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
     }
     named = set(re.findall(r"\btest_[a-z0-9_]+\b(?!\.py)", _text(document)))
-    assert named - defined == set()
+    pattern = {"test_subject_condition_result"}  # the naming rule itself
+    assert named - defined - pattern == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
@@ -240,7 +241,7 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
     assert [name for name in sorted(own | shown) if f"`{name}" not in operations] == []
 
 
-# docs/reference/configuration.md: each section has one table of keys with their defaults in TOML.
+# docs/reference/configuration.md has a table of keys and defaults for every section.
 
 
 def _documented() -> Iterator[tuple[str, str, str]]:
