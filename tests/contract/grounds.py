@@ -1,9 +1,9 @@
-"""The grounds on which a room is tried: a real server, and DragonflyDB's rules in memory.
+"""The stores on which a room is tested: a real server, and DragonflyDB's rules in memory.
 
-Rules: a ground holds one room and speaks of it by short names (`queue`, `state`), so that one test
-serves all. Its time passes when the test says so and no test sleeps: in memory the clock is set; on
-a server, whose clock cannot be, every moment that the room remembers is moved into the past, which
-to the scripts is the same.
+Rules: a ground holds one room and calls its keys by short names (`queue`, `state`), so that one
+test serves all. Its time passes when the test says so and no test sleeps: in memory the clock is
+set; on a server, whose clock cannot be, every moment that the room remembers is moved into the
+past, which to the scripts is the same.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Ground(Protocol):
     room: RoomName
 
     def connect(self) -> Store:
-        """A connection of one's own, as a replica has it."""
+        """A connection of its own, as a replica has it."""
         ...
 
     async def read(self) -> Contents:
@@ -166,7 +166,7 @@ class ServerGround:
 
 
 class Replica:
-    """One replica's queue, and the newest state it heard of."""
+    """One replica's queue, and the newest state it received."""
 
     def __init__(self, ground: Ground, rules: Rules, *, name: str) -> None:
         self.store = ground.connect()
@@ -175,7 +175,7 @@ class Replica:
             self.store,
             rules,
             replica=name,
-            on_state=self._hear,
+            on_state=self._receive,
             newest_known=lambda: self.newest,
         )
 
@@ -193,7 +193,7 @@ class Replica:
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self.queue.set_mode(mode)
 
-    def _hear(self, state: RoomState) -> None:
+    def _receive(self, state: RoomState) -> None:
         if state.newer_than(self.newest):
             self.newest = state
 
@@ -232,7 +232,7 @@ def _short(key: str) -> str:
 
 
 async def enter(replica: Replica, name: str) -> int:
-    """Arrive, be released, claim: the arrival of one who is inside with a ticket's help."""
+    """Arrive, be released, claim: the turn of a visitor admitted by a ticket."""
     answer = (await arrive(replica, [name]))[name]
     assert isinstance(answer, QueuePosition)
     await replica.allow(1)

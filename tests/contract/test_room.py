@@ -1,4 +1,4 @@
-"""Who enters, in which order, and how many: held on every store.
+"""Which visitors are admitted, in which order and how many: held on every store.
 
 Read with `grounds.py` (where a room is kept, and how its time passes) and `conftest.py`.
 """
@@ -23,7 +23,7 @@ async def at_once(replicas: Sequence[Replica]) -> int:
 # Arrivals
 
 
-async def test_arrivals_are_unique_and_rise_in_the_order_of_one_call(open_room: Open) -> None:
+async def test_arrivals_of_one_call_are_unique_and_rising(open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(100))
     arrivals = [each.turn_us for each in answers.values()]
@@ -33,7 +33,7 @@ async def test_arrivals_are_unique_and_rise_in_the_order_of_one_call(open_room: 
     ]
 
 
-async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_room: Open) -> None:
+async def test_concurrent_replicas_give_unique_arrivals_and_positions(open_room: Open) -> None:
     replicas = [await open_room(rate=0) for _ in range(4)]
     groups = await asyncio.gather(
         *[arrive(each, crowd(50, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
@@ -48,7 +48,7 @@ async def test_replicas_that_call_at_once_share_no_arrival_and_no_position(open_
         assert arrivals == sorted(arrivals)
 
 
-async def test_more_than_a_batch_in_one_turn_finds_a_place_for_each(open_room: Open) -> None:
+async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(350))
     assert sorted(each.ahead for each in answers.values() if isinstance(each, QueuePosition)) == [
@@ -58,7 +58,7 @@ async def test_more_than_a_batch_in_one_turn_finds_a_place_for_each(open_room: O
     assert (state.queue_length, state.arrived_total) == (350, 350)
 
 
-async def test_an_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
+async def test_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
     replica = await open_room(rate=0)
     before = await replica.look()
     answers = await arrive(replica, ["ann"])
@@ -67,9 +67,7 @@ async def test_an_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -
     assert after.last_arrival_us == answers["ann"].turn_us
 
 
-async def test_an_arrival_of_sixteen_digits_is_kept_to_the_last(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     arrivals = {f"v{number}": 2**53 - 20 + number for number in range(20)}
     for name, arrival_us in reversed(arrivals.items()):
@@ -83,7 +81,7 @@ async def test_an_arrival_of_sixteen_digits_is_kept_to_the_last(
     assert (await replica.look()).watermark_us == 2**53 - 1
 
 
-async def test_a_newcomer_arrives_behind_everyone_who_has_a_place(open_room: Open) -> None:
+async def test_newcomer_arrives_behind_every_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 60_000_000
     await replica.queue.poll(asking("stamped by a clock that runs ahead", ahead_us))
@@ -91,7 +89,7 @@ async def test_a_newcomer_arrives_behind_everyone_who_has_a_place(open_room: Ope
     assert answers == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
 
 
-async def test_a_visitor_in_line_who_arrives_again_has_the_same_place(open_room: Open) -> None:
+async def test_second_arrival_keeps_the_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
     first = await arrive(replica, ["ann", "bob"])
     again = await arrive(replica, ["bob", "ann"])
@@ -100,7 +98,7 @@ async def test_a_visitor_in_line_who_arrives_again_has_the_same_place(open_room:
     assert (state.queue_length, state.arrived_total) == (2, 2)
 
 
-async def test_a_visitor_with_a_slot_who_arrives_again_has_the_same_slot(open_room: Open) -> None:
+async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
     replica = await open_room(burst=5)
     await arrive(replica, ["ann"])
     assert entered(await arrive(replica, ["ann"])) == ["ann"]
@@ -111,7 +109,7 @@ async def test_a_visitor_with_a_slot_who_arrives_again_has_the_same_slot(open_ro
 # Straight through
 
 
-async def test_newcomers_go_straight_through_while_the_bucket_lasts(open_room: Open) -> None:
+async def test_newcomers_are_admitted_while_the_bucket_lasts(open_room: Open) -> None:
     replica = await open_room(burst=3)
     answers = await arrive(replica, crowd(5))
     assert entered(answers) == crowd(3)
@@ -119,7 +117,7 @@ async def test_newcomers_go_straight_through_while_the_bucket_lasts(open_room: O
     assert (state.active, state.queue_length, state.admitted_total) == (3, 2, 3)
 
 
-async def test_one_who_went_straight_through_is_unproven_until_they_come_back(
+async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
     open_room: Open,
 ) -> None:
     replica = await open_room()
@@ -130,9 +128,7 @@ async def test_one_who_went_straight_through_is_unproven_until_they_come_back(
     assert (await replica.look()).admitted_total == 1
 
 
-async def test_nobody_goes_straight_through_while_others_wait(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_newcomer_waits_while_others_wait(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=3)
     await arrive(replica, crowd(4))
     await ground.pass_time(35)
@@ -140,14 +136,14 @@ async def test_nobody_goes_straight_through_while_others_wait(
     assert answers["late"] == QueuePosition(answers["late"].turn_us, 1)
 
 
-async def test_the_bucket_saves_up_no_more_than_burst(ground: Ground, open_room: Open) -> None:
+async def test_bucket_holds_at_most_burst(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=3)
     await arrive(replica, crowd(3))
     await ground.pass_time(100_000)
     assert len(entered(await arrive(replica, crowd(10, prefix="w")))) == 3
 
 
-async def test_replicas_that_call_at_once_never_exceed_the_bucket(open_room: Open) -> None:
+async def test_concurrent_replicas_stay_within_the_bucket(open_room: Open) -> None:
     replicas = [await open_room(burst=7) for _ in range(5)]
     groups = await asyncio.gather(
         *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
@@ -157,7 +153,7 @@ async def test_replicas_that_call_at_once_never_exceed_the_bucket(open_room: Ope
     assert [isinstance(each, SlotGrant) for each in in_order] == [True] * 7 + [False] * 93
 
 
-async def test_replicas_that_call_at_once_never_exceed_the_slots(open_room: Open) -> None:
+async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> None:
     replicas = [await open_room(burst=100, max_active=5) for _ in range(5)]
     groups = await asyncio.gather(
         *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
@@ -173,7 +169,7 @@ async def test_replicas_that_call_at_once_never_exceed_the_slots(open_room: Open
 # Releases
 
 
-async def test_releases_follow_the_order_of_arrival(open_room: Open) -> None:
+async def test_releases_follow_the_order_of_turns(open_room: Open) -> None:
     replicas = [await open_room(rate=0) for _ in range(5)]
     answers = await arrive(replicas[0], crowd(50))
     await replicas[0].allow(20)
@@ -187,7 +183,7 @@ async def test_releases_follow_the_order_of_arrival(open_room: Open) -> None:
     ]
 
 
-async def test_replicas_that_call_at_once_release_what_fell_due_once(
+async def test_concurrent_replicas_release_what_is_due_once(
     ground: Ground, open_room: Open
 ) -> None:
     replicas = [await open_room(burst=10) for _ in range(5)]
@@ -206,7 +202,7 @@ async def test_replicas_that_call_at_once_release_what_fell_due_once(
     assert await at_once(replicas) == 10  # no more than burst
 
 
-async def test_arrivals_polls_and_releases_at_once_admit_no_more_than_is_due(
+async def test_concurrent_calls_admit_no_more_than_is_due(
     open_room: Open,
 ) -> None:
     replicas = [await open_room(burst=20, max_active=30) for _ in range(4)]
@@ -228,7 +224,7 @@ async def test_arrivals_polls_and_releases_at_once_admit_no_more_than_is_due(
     assert sum(isinstance(each, SlotGrant) for each in standings) <= 30
 
 
-async def test_a_thousand_are_released_in_one_call_and_the_rest_in_the_next(
+async def test_one_call_releases_at_most_a_thousand(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0)
@@ -241,7 +237,7 @@ async def test_a_thousand_are_released_in_one_call_and_the_rest_in_the_next(
     assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
 
 
-async def test_a_slot_is_free_for_the_next_as_soon_as_it_is_given_back(open_room: Open) -> None:
+async def test_returned_slot_is_free_at_once(open_room: Open) -> None:
     replica = await open_room(burst=10, max_active=1)
     answers = await arrive(replica, ["ann", "bob"])
     assert await replica.released() == 0
@@ -253,7 +249,7 @@ async def test_a_slot_is_free_for_the_next_as_soon_as_it_is_given_back(open_room
 # What the operator sets
 
 
-async def test_a_rate_of_zero_lets_in_only_what_is_granted(ground: Ground, open_room: Open) -> None:
+async def test_rate_of_zero_admits_only_grants(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, burst=10)
     await ground.pass_time(100_000)
     await replica.allow(2)
@@ -263,7 +259,7 @@ async def test_a_rate_of_zero_lets_in_only_what_is_granted(ground: Ground, open_
     assert await replica.released() == 0
 
 
-async def test_grants_add_up_and_are_not_capped_by_burst(open_room: Open) -> None:
+async def test_grants_add_up_beyond_burst(open_room: Open) -> None:
     replica = await open_room(rate=0, burst=1)
     await arrive(replica, crowd(25))
     assert (await replica.allow(10)).pending_grants == 10
@@ -272,9 +268,7 @@ async def test_grants_add_up_and_are_not_capped_by_burst(open_room: Open) -> Non
     assert await replica.released() == 0
 
 
-async def test_what_the_line_does_not_take_yet_stays_granted(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_unused_grants_are_kept(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, burst=1)
     await arrive(replica, crowd(3))
     await replica.allow(10)
@@ -284,7 +278,7 @@ async def test_what_the_line_does_not_take_yet_stays_granted(
     assert len(entered(await arrive(replica, crowd(9, prefix="w")))) == 7
 
 
-async def test_grants_do_not_exceed_the_slots(open_room: Open) -> None:
+async def test_grants_stay_within_the_slots(open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=4)
     await arrive(replica, crowd(10))
     await replica.allow(10)
@@ -296,7 +290,7 @@ SHUT = pytest.mark.parametrize("shut", [Mode.HOLD, Mode.ENDED])
 
 
 @SHUT
-async def test_a_held_or_ended_room_releases_nobody_whatever_was_granted(
+async def test_held_or_ended_room_releases_no_visitor(
     ground: Ground, open_room: Open, shut: Mode
 ) -> None:
     replica = await open_room(burst=5)
@@ -311,7 +305,7 @@ async def test_a_held_or_ended_room_releases_nobody_whatever_was_granted(
 
 
 @SHUT
-async def test_a_held_or_ended_room_lets_no_newcomer_through(open_room: Open, shut: Mode) -> None:
+async def test_held_or_ended_room_admits_no_newcomer(open_room: Open, shut: Mode) -> None:
     replica = await open_room(burst=5)
     await replica.set_mode(shut)
     await replica.allow(10)
@@ -319,7 +313,7 @@ async def test_a_held_or_ended_room_lets_no_newcomer_through(open_room: Open, sh
     assert (await replica.look()).pending_grants == 10
 
 
-async def test_an_open_room_releases_everyone_whatever_the_rate_and_the_slots(
+async def test_open_room_releases_every_visitor(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0, max_active=1)
@@ -332,7 +326,7 @@ async def test_an_open_room_releases_everyone_whatever_the_rate_and_the_slots(
     assert (await replica.look()).pending_grants == 3  # an open gate costs none
 
 
-async def test_a_room_that_was_open_admits_nobody_above_its_slots_afterwards(
+async def test_room_stays_within_its_slots_after_being_open(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(burst=5, max_active=2)
@@ -347,9 +341,7 @@ async def test_a_room_that_was_open_admits_nobody_above_its_slots_afterwards(
     assert await replica.released() == 1
 
 
-async def test_a_new_rate_keeps_what_fell_due_under_the_old_one(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_new_rate_keeps_what_fell_due_before(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=10)
     await arrive(replica, crowd(20))
     await ground.pass_time(15)
@@ -359,14 +351,14 @@ async def test_a_new_rate_keeps_what_fell_due_under_the_old_one(
     assert await replica.released() == 2
 
 
-async def test_a_rate_of_zero_takes_back_what_was_saved_up(open_room: Open) -> None:
+async def test_rate_of_zero_empties_the_bucket(open_room: Open) -> None:
     replica = await open_room(burst=10)
     await replica.queue.set_rate(0)
     await replica.queue.set_rate(6)
     assert entered(await arrive(replica, ["ann"])) == []
 
 
-async def test_what_one_replica_sets_every_other_hears_with_its_next_call(open_room: Open) -> None:
+async def test_setting_reaches_other_replicas_with_their_next_call(open_room: Open) -> None:
     one, other = await open_room(), await open_room()
     await one.queue.set_rate(123.25)
     await one.set_mode(Mode.HOLD)
@@ -376,9 +368,7 @@ async def test_what_one_replica_sets_every_other_hears_with_its_next_call(open_r
     assert other.newest.replicas == 1  # the other one has not paced yet
 
 
-async def test_a_message_is_kept_with_the_room_until_it_is_taken_back(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_message_is_kept_until_it_is_removed(ground: Ground, open_room: Open) -> None:
     one, other = await open_room(), await open_room()
     assert (await one.look()).message == ""
     state = await one.queue.set_message("Türen um 12 – doors at noon 🎟")
@@ -391,9 +381,7 @@ async def test_a_message_is_kept_with_the_room_until_it_is_taken_back(
     assert (await other.look()).message == ""
 
 
-async def test_replicas_that_pace_are_counted_and_forgotten_when_they_stop(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_replicas_are_counted_while_they_call(ground: Ground, open_room: Open) -> None:
     replicas = [await open_room() for _ in range(3)]
     await at_once(replicas)
     assert (await replicas[0].look()).replicas == 3

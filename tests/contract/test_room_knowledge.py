@@ -1,4 +1,4 @@
-"""What a live replica knows outlives the store, whoever speaks to the store first."""
+"""What a live replica knows outlives the store, whichever replica calls it first."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ Join = Callable[[str], RoomReplica]
 
 @pytest.fixture
 def live(ground: Ground) -> Join:
-    """A replica whose pacer beats when the test says so."""
+    """A replica whose pacer ticks when the test says so."""
     rules = Rules.of(RoomConfig.model_validate({"name": ground.room, "rate": 0}))
     return lambda name: RoomReplica(ground.connect(), NoEvents(), rules, replica=name)
 
@@ -40,9 +40,7 @@ async def lose_everything(ground: Ground) -> None:
     await ground.pass_time(1)
 
 
-async def test_the_replica_that_knows_most_writes_back_most_when_it_is_first(
-    ground: Ground, live: Join
-) -> None:
+async def test_best_informed_replica_writes_back_when_first(ground: Ground, live: Join) -> None:
     first, second = await two_of_whom_the_first_knows_more(live)
     known = first.view.state
     assert known is not None
@@ -54,9 +52,7 @@ async def test_the_replica_that_knows_most_writes_back_most_when_it_is_first(
     assert state.arrived_total == 3
 
 
-async def test_the_replica_that_knows_most_writes_it_back_after_another_was_first(
-    ground: Ground, live: Join
-) -> None:
+async def test_best_informed_replica_writes_back_when_second(ground: Ground, live: Join) -> None:
     first, second = await two_of_whom_the_first_knows_more(live)
     await lose_everything(ground)
     await second._tick()
@@ -64,9 +60,7 @@ async def test_the_replica_that_knows_most_writes_it_back_after_another_was_firs
     assert (await second.queue.look()).rate_per_minute == 77
 
 
-async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_new_store(
-    ground: Ground, live: Join
-) -> None:
+async def test_best_informed_replica_writes_back_after_an_event(ground: Ground, live: Join) -> None:
     first, second = await two_of_whom_the_first_knows_more(live)
     await lose_everything(ground)
     await second._tick()
@@ -76,9 +70,7 @@ async def test_the_replica_that_knows_most_writes_it_back_after_it_heard_of_the_
     assert (await second.queue.look()).rate_per_minute == 77
 
 
-async def test_a_rollback_is_noticed_by_whichever_call_comes_first(
-    ground: Ground, live: Join
-) -> None:
+async def test_rollback_is_noticed_by_the_first_call(ground: Ground, live: Join) -> None:
     room = live("only")
     await room.queue.join(starting=True)
     snapshot = await ground.read()

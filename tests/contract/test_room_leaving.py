@@ -1,4 +1,4 @@
-"""Who leaves, and whose tokens count no more: held on every store."""
+"""Leaving, revocations and spent tickets: held on every store."""
 
 from gatekeeper.policy.decision import VoidToken
 from gatekeeper.policy.tokens import VisitorId
@@ -18,7 +18,7 @@ SOON_US = 60_000_000
 # Leaving
 
 
-async def test_leaving_says_what_was_given_back(open_room: Open) -> None:
+async def test_leave_reports_what_was_given_back(open_room: Open) -> None:
     replica = await open_room()
     await arrive(replica, ["ann", "bob"])
     state, left = await replica.queue.leave([ANN, BOB, CAT])
@@ -26,7 +26,7 @@ async def test_leaving_says_what_was_given_back(open_room: Open) -> None:
     assert (state.active, state.queue_length, state.revocations) == (0, 0, 3)
 
 
-async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_room: Open) -> None:
+async def test_old_token_of_a_visitor_that_left_is_void(ground: Ground, open_room: Open) -> None:
     replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
     answers = await arrive(replica, ["ann", "bob"])
     await replica.queue.leave([ANN, BOB])
@@ -44,7 +44,7 @@ async def test_nobody_who_left_comes_back_by_an_old_token(ground: Ground, open_r
     assert (state.active, state.queue_length) == (0, 0)
 
 
-async def test_a_revocation_is_forgotten_when_no_token_can_be_valid(
+async def test_revocation_is_forgotten_after_every_token_expired(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
@@ -57,7 +57,7 @@ async def test_a_revocation_is_forgotten_when_no_token_can_be_valid(
     assert await replica.queue.revoked() == {}
 
 
-async def test_one_who_leaves_the_line_has_spent_the_ticket_and_is_no_revocation(
+async def test_leaving_the_queue_spends_the_ticket_without_revocation(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(place_ttl="10m")
@@ -74,9 +74,7 @@ async def test_one_who_leaves_the_line_has_spent_the_ticket_and_is_no_revocation
     assert "spent" not in await ground.read()
 
 
-async def test_one_who_leaves_with_a_ticket_and_holds_a_slot_is_revoked(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_leaving_with_a_ticket_and_a_slot_revokes(ground: Ground, open_room: Open) -> None:
     replica = await open_room()
     answers = await arrive(replica, ["ann"])
     state, left = await replica.queue.leave([ANN], with_tickets=True)
@@ -91,7 +89,7 @@ async def test_one_who_leaves_with_a_ticket_and_holds_a_slot_is_revoked(
 # Spent tickets
 
 
-async def test_a_ticket_is_honoured_once_also_when_the_session_was_shorter_than_keep_place(
+async def test_ticket_is_accepted_once_also_after_a_short_session(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, session_idle_timeout="60s", place_ttl="10m")
@@ -106,7 +104,7 @@ async def test_a_ticket_is_honoured_once_also_when_the_session_was_shorter_than_
     assert (await replica.look()).queue_length == 0
 
 
-async def test_a_newcomers_call_that_ends_a_slot_remembers_the_ticket_as_well(
+async def test_slot_expired_by_an_arrival_spends_the_ticket(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, max_active=1, session_idle_timeout="60s", place_ttl="10m")
@@ -117,9 +115,7 @@ async def test_a_newcomers_call_that_ends_a_slot_remembers_the_ticket_as_well(
     assert await replica.queue.poll(asking("ann", arrival_us)) == VoidToken()
 
 
-async def test_nothing_is_remembered_of_a_ticket_that_has_expired_for_sure(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_expired_ticket_is_not_remembered(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, session_idle_timeout="30m", place_ttl="10m")
     await enter(replica, "ann")
     await ground.pass_time(3600)
@@ -127,7 +123,7 @@ async def test_nothing_is_remembered_of_a_ticket_that_has_expired_for_sure(
     assert (await ground.read()).keys() <= {"state", "replicas"}
 
 
-async def test_the_memory_of_spent_tickets_ends_with_them(ground: Ground, open_room: Open) -> None:
+async def test_spent_ticket_is_forgotten_after_it_expired(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, session_idle_timeout="60s", place_ttl="10m")
     await enter(replica, "ann")
     await ground.pass_time(66.1)
@@ -137,7 +133,7 @@ async def test_the_memory_of_spent_tickets_ends_with_them(ground: Ground, open_r
     assert (await ground.read()).keys() <= {"state", "replicas"}
 
 
-async def test_a_valid_pass_has_its_slot_also_when_the_store_missed_its_use(
+async def test_valid_pass_keeps_its_slot_after_a_missed_touch(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, session_idle_timeout="60s", place_ttl="10m")
@@ -150,7 +146,7 @@ async def test_a_valid_pass_has_its_slot_also_when_the_store_missed_its_use(
     assert ANN not in await replica.queue.revoked()
 
 
-async def test_a_spent_ticket_is_no_revocation(ground: Ground, open_room: Open) -> None:
+async def test_spent_ticket_is_no_revocation(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, session_idle_timeout="60s", place_ttl="10m")
     await enter(replica, "ann")
     await ground.pass_time(66.1)
@@ -164,9 +160,7 @@ async def test_a_spent_ticket_is_no_revocation(ground: Ground, open_room: Open) 
 # Touch
 
 
-async def test_touching_lengthens_a_slot_and_never_shortens_it(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_touch_extends_a_slot_and_never_shortens_it(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     await enter(replica, "ann")
     far_us = (await replica.look()).now_us + 3_600_000_000
@@ -175,7 +169,7 @@ async def test_touching_lengthens_a_slot_and_never_shortens_it(
         assert (await ground.read())["active"] == {ANN: far_us}
 
 
-async def test_a_pass_counts_in_a_store_that_never_heard_of_it(open_room: Open) -> None:
+async def test_unknown_pass_is_counted_by_a_touch(open_room: Open) -> None:
     replica = await open_room(max_active=1)
     until_us = (await replica.look()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us)
@@ -183,7 +177,7 @@ async def test_a_pass_counts_in_a_store_that_never_heard_of_it(open_room: Open) 
     assert entered(await arrive(replica, ["bob"])) == []
 
 
-async def test_one_who_entered_without_the_store_leaves_the_line(open_room: Open) -> None:
+async def test_touch_removes_the_visitor_from_the_queue(open_room: Open) -> None:
     replica = await open_room(rate=0)
     await arrive(replica, ["ann", "bob"])
     until_us = (await replica.look()).now_us + SOON_US

@@ -1,4 +1,4 @@
-"""Who is there, who is gone, and who comes back: held on every store."""
+"""Present, absent and returning visitors: held on every store."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, replace
@@ -31,7 +31,7 @@ SOON_US = 60_000_000
 # Ghosts
 
 
-async def test_a_newcomer_who_never_asks_again_is_swept_after_prove_within(
+async def test_silent_newcomer_is_swept_after_confirm_timeout(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, confirm_timeout="20s")
@@ -45,7 +45,7 @@ async def test_a_newcomer_who_never_asks_again_is_swept_after_prove_within(
     assert (state.queue_length, state.abandoned_total) == (0, 1)
 
 
-async def test_one_who_asks_is_kept_for_abandon_after_from_the_last_time(
+async def test_polling_visitor_is_kept_for_heartbeat_timeout(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="90s")
@@ -60,7 +60,7 @@ async def test_one_who_asks_is_kept_for_abandon_after_from_the_last_time(
     assert (await replica.look()).queue_length == 0
 
 
-async def test_nobody_is_released_after_their_deadline(ground: Ground, open_room: Open) -> None:
+async def test_visitor_past_the_deadline_is_not_released(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=1)
     answers = await arrive(replica, ["ann", "bob"])
     await ground.pass_time(15)
@@ -71,7 +71,7 @@ async def test_nobody_is_released_after_their_deadline(ground: Ground, open_room
     assert (await ground.read())["active"].keys() == {"bob"}
 
 
-async def test_many_ghosts_at_the_head_do_not_make_one_call_long(
+async def test_absent_visitors_at_the_head_are_passed_in_portions(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -87,7 +87,7 @@ async def test_many_ghosts_at_the_head_do_not_make_one_call_long(
     assert (await replica.look()).abandoned_total == 3500
 
 
-async def test_a_backlog_of_ghosts_is_swept_in_portions_and_told_until_it_is_gone(
+async def test_backlog_of_absent_visitors_is_reported_until_swept(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -103,7 +103,7 @@ async def test_a_backlog_of_ghosts_is_swept_in_portions_and_told_until_it_is_gon
     assert (swept, len(told)) == ([1000, 1000, 500], 2)
 
 
-async def test_ghosts_behind_many_who_are_there_are_swept_within_a_lap(
+async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
     ground: Ground, open_room: Open
 ) -> None:
     patient = await open_room(rate=0, confirm_timeout="10m")
@@ -118,7 +118,7 @@ async def test_ghosts_behind_many_who_are_there_are_swept_within_a_lap(
     assert await poll(patient, {"v2399": answers["v2399"]}) == {"v2399": answers["v2399"]}
 
 
-async def test_ghosts_are_found_in_a_store_so_full_that_it_cannot_note_how_far_one_looked(
+async def test_absent_visitors_are_swept_in_a_full_store(
     room_name: RoomName,
 ) -> None:
     ground = EmulatedGround(room_name)
@@ -137,9 +137,7 @@ async def test_ghosts_are_found_in_a_store_so_full_that_it_cannot_note_how_far_o
     assert set((await ground.read())["queue"]) == {*crowd(1200)}
 
 
-async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_unclaimed_slot_is_free_after_claim_timeout(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=1, claim_timeout="30s")
     answers = await arrive(replica, ["ann", "bob"])
     await replica.allow(2)
@@ -154,9 +152,7 @@ async def test_a_slot_that_is_not_claimed_goes_to_the_next_after_claim_within(
     assert (await ground.read())["active"].keys() == {"bob"}
 
 
-async def test_a_claimed_slot_does_not_end_with_the_claim_window(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_claimed_slot_outlives_the_claim_window(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, claim_timeout="30s", session_idle_timeout="10m")
     await enter(replica, "ann")
     await ground.pass_time(500)
@@ -165,9 +161,7 @@ async def test_a_claimed_slot_does_not_end_with_the_claim_window(
     assert (state.active, state.admitted_total, state.abandoned_total) == (1, 1, 0)
 
 
-async def test_the_slot_of_a_newcomer_who_keeps_no_cookie_is_free_for_the_next(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_slot_of_an_unconfirmed_newcomer_is_freed(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=10, max_active=1, confirm_timeout="20s")
     assert entered(await arrive(replica, ["ann"])) == ["ann"]
     await ground.pass_time(24)
@@ -179,7 +173,7 @@ async def test_the_slot_of_a_newcomer_who_keeps_no_cookie_is_free_for_the_next(
 
 
 @pytest.mark.parametrize("proof", ["poll", "touch"])
-async def test_a_newcomer_who_came_back_keeps_the_slot(
+async def test_confirmed_newcomer_keeps_the_slot(
     ground: Ground, open_room: Open, proof: str
 ) -> None:
     replica = await open_room(burst=10, max_active=1, session_idle_timeout="10m")
@@ -195,7 +189,7 @@ async def test_a_newcomer_who_came_back_keeps_the_slot(
     assert entered(await arrive(replica, ["bob"])) == []
 
 
-async def test_a_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
+async def test_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, session_idle_timeout="10m")  # the pass lives for 11 minutes
     await enter(replica, "ann")
     await ground.pass_time(655)
@@ -210,9 +204,7 @@ async def test_a_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> Non
 # Returns
 
 
-async def test_one_who_was_away_comes_back_to_their_own_place(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_absent_visitor_returns_to_their_place(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, ["ann", "bob", "cat"])
     await ground.pass_time(15)
@@ -224,7 +216,7 @@ async def test_one_who_was_away_comes_back_to_their_own_place(
     assert (await replica.look()).arrived_total == 3
 
 
-async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one_call(
+async def test_returning_and_present_visitors_share_one_call(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="90s", confirm_timeout="20s")
@@ -235,7 +227,7 @@ async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one
     await ground.pass_time(10)
     await replica.released()
     assert (await replica.look()).queue_length == 3
-    await poll(replica, answers)  # those who were away are asked for first
+    await poll(replica, answers)  # the absent visitors are asked for first
     await ground.pass_time(89)
     await replica.released()
     assert (await replica.look()).queue_length == 6
@@ -245,7 +237,7 @@ async def test_those_who_come_back_and_those_who_stayed_keep_their_places_by_one
 
 
 @pytest.mark.parametrize("by_ms", [-40, 40], ids=["earlier", "later"])
-async def test_one_who_was_stamped_has_the_place_of_the_ticket_and_no_second_one(
+async def test_stamped_visitor_has_only_the_place_of_the_ticket(
     open_room: Open, by_ms: int
 ) -> None:
     replica = await open_room(rate=0)
@@ -262,7 +254,7 @@ async def test_one_who_was_stamped_has_the_place_of_the_ticket_and_no_second_one
     assert (state.queue_length, state.arrived_total) == (2, 2)
 
 
-async def test_one_who_was_released_while_away_comes_back_to_the_head(
+async def test_visitor_released_while_absent_returns_to_the_head(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -283,7 +275,7 @@ async def test_one_who_was_released_while_away_comes_back_to_the_head(
     assert entered(await poll(replica, answers)) == ["ann", "bob", "cat"]
 
 
-async def test_one_whose_claim_window_ended_waits_again_at_the_head(
+async def test_visitor_after_the_claim_window_waits_at_the_head(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, claim_timeout="30s")
@@ -300,7 +292,7 @@ async def test_one_whose_claim_window_ended_waits_again_at_the_head(
     }
 
 
-async def test_a_late_unproven_pass_waits_at_its_arrival_when_the_slot_is_gone(
+async def test_late_unconfirmed_pass_without_slot_waits_at_its_turn(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(max_active=1)
@@ -329,7 +321,7 @@ DOINGS: dict[str, Doing] = {
     "one in line polls": lambda r, us: r.queue.poll(asking("bob", us + 1)),
     "one released claims": lambda r, us: r.queue.poll(asking("ann", us)),
     "one with a pass polls": lambda r, us: r.queue.poll(asking("ann", us, has_pass=True)),
-    "one who was away returns": lambda r, us: r.queue.poll(asking("away", us - 1)),
+    "absent visitor returns": lambda r, us: r.queue.poll(asking("away", us - 1)),
     "one inside is touched": lambda r, us: r.queue.touch(ANN, until_us=us + SOON_US),
     "one in line is touched": lambda r, us: r.queue.touch(BOB, until_us=us + SOON_US),
     "one in line leaves": lambda r, _: r.queue.leave([BOB]),
@@ -352,7 +344,9 @@ async def summary(ground: Ground, replica: Replica) -> object:
 
 
 @pytest.mark.parametrize("doing", DOINGS)
-async def test_a_call_that_ran_twice_ran_once(ground: Ground, open_room: Open, doing: str) -> None:
+async def test_repeated_call_has_the_effect_of_one(
+    ground: Ground, open_room: Open, doing: str
+) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, ["ann", "bob"])
     await replica.allow(1)
@@ -365,16 +359,16 @@ async def test_a_call_that_ran_twice_ran_once(ground: Ground, open_room: Open, d
     assert await summary(ground, replica) == once
 
 
-async def test_only_a_grant_counts_every_time(open_room: Open) -> None:
+async def test_repeated_grant_counts_each_time(open_room: Open) -> None:
     replica = await open_room()
     await replica.allow(2)
     assert (await replica.allow(2)).pending_grants == 4
 
 
-# Those who are connected
+# Visitors on a stream
 
 
-async def test_a_replica_keeps_the_place_of_one_connected_and_leaves_the_claim_to_them(
+async def test_connected_poll_keeps_the_place_and_claims_nothing(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(

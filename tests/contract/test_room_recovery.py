@@ -1,4 +1,4 @@
-"""What becomes of a room whose store was emptied, or rolled back, and at a restart."""
+"""A room whose store was emptied or rolled back, and a restart: held on every store."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -47,11 +47,11 @@ def fell(before: RoomState, after: RoomState) -> list[str]:
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
-async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_their_order(
+async def test_newest_known_state_is_written_back_in_any_order(
     ground: Ground, open_room: Open, order: tuple[int, int, int]
 ) -> None:
     replicas = [await open_room(rate=0) for _ in range(3)]
-    for replica in replicas:  # each of them hears less than the next
+    for replica in replicas:  # each of them receives less than the next
         answers = await arrive(replica, crowd(5, prefix=f"at-{id(replica)}-"))
         await replica.allow(2)
         await replica.released()
@@ -79,9 +79,7 @@ async def test_the_newest_state_that_any_replica_knows_is_written_back_whatever_
     assert [getattr(state, name) for name in TOTALS] == [getattr(newest, name) for name in TOTALS]
 
 
-async def test_a_replica_that_knows_nothing_does_not_hide_what_the_others_know(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_uninformed_replica_hides_no_known_state(ground: Ground, open_room: Open) -> None:
     old = await open_room(rate=0)
     await old.queue.set_rate(99)
     await old.set_mode(Mode.HOLD)
@@ -93,9 +91,7 @@ async def test_a_replica_that_knows_nothing_does_not_hide_what_the_others_know(
     assert state.recovering_until_us > state.now_us
 
 
-async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_first_call_of_any_kind_notices_the_loss(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, ["ann", "bob"])
     await replica.queue.set_rate(99)
@@ -108,7 +104,7 @@ async def test_the_first_call_of_any_kind_finds_the_loss_and_joins(
     }
 
 
-async def test_nobody_is_released_until_those_who_wait_had_time_to_return(
+async def test_no_visitor_is_released_in_the_recovery_window(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate="600/min", burst=10, confirm_timeout="20s")
@@ -130,7 +126,7 @@ async def test_nobody_is_released_until_those_who_wait_had_time_to_return(
     assert await replica.released() == 15
 
 
-async def test_those_who_return_have_their_own_order_and_newcomers_come_behind(
+async def test_returning_visitors_keep_their_order_before_newcomers(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -150,7 +146,7 @@ async def test_those_who_return_have_their_own_order_and_newcomers_come_behind(
     assert (await ground.read())["queue"].keys() == {"new"}
 
 
-async def test_an_old_ticket_holds_an_empty_store_that_nobody_remembers(
+async def test_old_ticket_starts_the_recovery_of_an_empty_store(
     ground: Ground, open_room: Open
 ) -> None:
     answers = await arrive(await open_room(rate=0), ["ann", "bob"])
@@ -167,9 +163,7 @@ async def test_an_old_ticket_holds_an_empty_store_that_nobody_remembers(
     assert await replica.released() == 2
 
 
-async def test_joining_again_writes_back_nothing_that_was_set_since(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_second_join_keeps_what_was_set_since(ground: Ground, open_room: Open) -> None:
     replica, other = await open_room(rate=0), await open_room(rate=0)
     await replica.allow(5)
     await lose_everything(ground)
@@ -182,9 +176,7 @@ async def test_joining_again_writes_back_nothing_that_was_set_since(
     assert await ground.read() == before
 
 
-async def test_a_rollback_to_an_older_snapshot_is_noticed_and_made_good(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_rollback_to_a_snapshot_is_repaired(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     answers = await arrive(replica, crowd(10))
     snapshot = await ground.read()
@@ -205,7 +197,7 @@ async def test_a_rollback_to_an_older_snapshot_is_noticed_and_made_good(
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
-async def test_after_a_rollback_the_newest_of_several_replicas_wins_whatever_their_order(
+async def test_newest_replica_wins_after_a_rollback_in_any_order(
     ground: Ground, open_room: Open, order: tuple[int, int, int]
 ) -> None:
     replicas = [await open_room() for _ in range(3)]
@@ -218,7 +210,7 @@ async def test_after_a_rollback_the_newest_of_several_replicas_wins_whatever_the
     assert (await replicas[0].look()).rate_per_minute == 52
 
 
-async def test_what_was_given_out_before_a_rollback_is_not_given_out_again(
+async def test_admissions_before_a_rollback_are_not_repeated(
     ground: Ground, open_room: Open
 ) -> None:
     replica, other = await open_room(burst=3), await open_room(burst=3)
@@ -245,7 +237,7 @@ SET: dict[
 
 
 @pytest.mark.parametrize("what", SET)
-async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_before(
+async def test_setting_after_a_loss_outlives_older_knowledge(
     ground: Ground, open_room: Open, what: str
 ) -> None:
     set_it, is_set = SET[what]
@@ -267,7 +259,7 @@ async def test_what_is_set_after_a_loss_outlives_a_replica_that_knows_only_of_be
     assert is_set(await late.look())
 
 
-async def test_one_who_was_released_before_a_loss_and_had_not_come_for_it_enters_all_the_same(
+async def test_visitor_released_before_a_loss_enters_after_it(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate="60/min", burst=2, max_active=3)
@@ -286,7 +278,7 @@ async def test_one_who_was_released_before_a_loss_and_had_not_come_for_it_enters
     assert await replica.released() == 1
 
 
-async def test_one_who_is_connected_and_asks_at_once_after_a_loss_has_come_for_the_slot(
+async def test_claim_after_a_loss_beside_connected_polls_counts_once(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -302,7 +294,7 @@ async def test_one_who_is_connected_and_asks_at_once_after_a_loss_has_come_for_t
     assert (await replica.look()).admitted_total == 2
 
 
-async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
+async def test_claims_after_a_loss_are_those_open_before_it(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -315,22 +307,20 @@ async def test_no_more_come_for_a_slot_after_a_loss_than_had_not_come_before_it(
     await lose_everything(ground)
     late = await open_room(rate=0)  # knows nothing, and lets nobody in for it
     assert entered(await poll(late, answers)) == []
-    # Whose ticket was spent is forgotten, so that it may be this one who comes first.
+    # The loss forgot which ticket was spent, so this visitor may be the first to claim.
     assert entered(await poll(replica, answers)) == crowd(3)
     assert (await replica.look()).expected == 0
     await lose_everything(ground)
     assert entered(await poll(replica, answers)) == []
 
 
-async def test_one_who_was_away_uses_up_nothing_of_those_who_were_released_before_a_loss(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_absent_visitors_take_no_claims_after_a_loss(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
     await replica.set_mode(Mode.HOLD)
     answers = await arrive(replica, crowd(6))
     await ground.pass_time(8)
     await poll(replica, {name: answers[name] for name in crowd(6)[2:]})
-    await ground.pass_time(2)  # of v0000 and v0001 nobody heard
+    await ground.pass_time(2)  # v0000 and v0001 are absent
     await replica.set_mode(Mode.AUTO)
     assert await replica.released() == 3
     await lose_everything(ground)
@@ -346,9 +336,7 @@ async def test_one_who_was_away_uses_up_nothing_of_those_who_were_released_befor
     assert entered(await poll(replica, back)) == crowd(5)
 
 
-async def test_after_a_loss_nobody_gets_a_slot_back_that_is_not_free(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_claims_after_a_loss_stay_within_the_slots(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=2)
     answers = await arrive(replica, crowd(2))
     await replica.allow(2)
@@ -359,7 +347,7 @@ async def test_after_a_loss_nobody_gets_a_slot_back_that_is_not_free(
     assert entered(await poll(replica, answers)) == crowd(1)
 
 
-async def test_after_two_losses_the_watermark_is_the_highest_that_anyone_knew(
+async def test_watermark_after_two_losses_is_the_highest_known(
     ground: Ground, open_room: Open
 ) -> None:
     replica, late = await open_room(rate=0), await open_room(rate=0)
@@ -375,9 +363,7 @@ async def test_after_two_losses_the_watermark_is_the_highest_that_anyone_knew(
     assert (state.rate_per_minute, state.released_total) == (5, 2)
 
 
-async def test_two_losses_that_began_from_one_state_are_told_apart(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_two_losses_from_one_state_get_two_epochs(ground: Ground, open_room: Open) -> None:
     replica, late = await open_room(), await open_room()
     ahead = 3_600_000_000  # how far the clock of the lost store was
     for each in (replica, late):
@@ -397,7 +383,7 @@ async def test_two_losses_that_began_from_one_state_are_told_apart(
     assert (await replica.look()).rate_per_minute == 77
 
 
-async def test_an_empty_store_whose_clock_is_behind_does_not_wait_until_it_has_caught_up(
+async def test_empty_store_with_a_late_clock_recovers_in_its_window(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -413,7 +399,7 @@ async def test_an_empty_store_whose_clock_is_behind_does_not_wait_until_it_has_c
     assert await replica.released() == 3
 
 
-async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
+async def test_empty_store_with_a_late_clock_keeps_the_order(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
@@ -437,9 +423,7 @@ async def test_an_empty_store_whose_clock_is_behind_keeps_the_order(
     ]
 
 
-async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 3_600_000_000
     await lose_everything(ground)
@@ -450,7 +434,7 @@ async def test_a_newcomer_comes_behind_tickets_newer_than_all_that_is_remembered
 # Restarts
 
 
-async def test_a_rate_set_at_run_time_outlives_a_restart_with_the_same_configuration(
+async def test_rate_set_live_outlives_a_restart(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate="6/min")
@@ -459,7 +443,7 @@ async def test_a_rate_set_at_run_time_outlives_a_restart_with_the_same_configura
     assert (await restarted.look()).rate_per_minute == 77
 
 
-async def test_a_rate_set_at_run_time_yields_to_a_changed_configuration(open_room: Open) -> None:
+async def test_rate_set_live_yields_to_a_changed_configuration(open_room: Open) -> None:
     replica = await open_room(rate="6/min")
     await replica.queue.set_rate(77)
     await open_room(rate="12/min")
@@ -469,14 +453,14 @@ async def test_a_rate_set_at_run_time_yields_to_a_changed_configuration(open_roo
     assert (await restarted.look()).rate_per_minute == 88
 
 
-async def test_a_restart_restores_nothing_to_the_bucket(open_room: Open) -> None:
+async def test_restart_adds_nothing_to_the_bucket(open_room: Open) -> None:
     replica = await open_room(burst=5)
     assert len(entered(await arrive(replica, crowd(5)))) == 5
     restarted = await open_room(burst=5)
     assert entered(await arrive(restarted, ["late"])) == []
 
 
-async def test_the_same_rate_in_other_words_is_the_same_rate(open_room: Open) -> None:
+async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> None:
     replica = await open_room(rate="60/min")
     await replica.queue.set_rate(77)
     restarted = await open_room(rate="1/s")
@@ -486,9 +470,7 @@ async def test_the_same_rate_in_other_words_is_the_same_rate(open_room: Open) ->
 # The store's clock
 
 
-async def test_a_clock_that_steps_back_admits_nobody_twice_and_keeps_the_order(
-    ground: Ground, open_room: Open
-) -> None:
+async def test_clock_stepping_back_admits_no_visitor_twice(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=5)
     answers = await arrive(replica, crowd(8))
     before = await replica.look()

@@ -1,4 +1,4 @@
-"""What a script refuses, the connection it goes by, and its text: held on every store."""
+"""Bad arguments, the connection and the text of the scripts: held on every store."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ ANN = VisitorId("ann")
 # A full store, and nonsense
 
 
-async def test_a_full_store_refuses_and_loses_nobody(room_name: RoomName) -> None:
+async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> None:
     ground = EmulatedGround(room_name)
     replica = Replica(ground, Rules.of(RoomConfig(name=room_name, rate=0.0)), name="only")
     await replica.queue.join(starting=True)
@@ -106,7 +106,7 @@ BAD_CALLS: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("bad_call", BAD_CALLS)
-async def test_a_bad_argument_is_an_error_and_leaves_the_store_untouched(
+async def test_bad_argument_is_an_error_without_a_write(
     ground: Ground, open_room: Open, bad_call: str
 ) -> None:
     replica = await open_room()
@@ -121,7 +121,7 @@ async def test_a_bad_argument_is_an_error_and_leaves_the_store_untouched(
 # The connection
 
 
-async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
+async def test_late_reply_is_not_taken_for_the_next_one(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     store = RedisStore(private_store.url, timeout_s=0.3)
@@ -143,7 +143,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(
         await store.close()
 
 
-async def test_a_store_that_forgot_its_scripts_is_sent_them_again(
+async def test_missing_script_is_sent_again(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     store = RedisStore(private_store.url, timeout_s=5)
@@ -165,7 +165,7 @@ SCRIPTS: tuple[Literal["join", "arrive", "poll", "advance", "control", "leave", 
 )  # fmt: skip
 
 
-def test_every_script_of_the_package_is_held_to_the_contract() -> None:
+def test_contract_covers_every_script() -> None:
     folder = files("gatekeeper.room") / "scripts"
     names = {
         each.name.removesuffix(".lua") for each in folder.iterdir() if each.name[-4:] == ".lua"
@@ -174,7 +174,7 @@ def test_every_script_of_the_package_is_held_to_the_contract() -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_names_only_declared_keys_and_no_word_that_a_store_lacks(name: str) -> None:
+def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     text = load_script(name).text
     code = re.sub(r"--[^\n]*", "", text)
     assert "#!" not in text
@@ -190,7 +190,7 @@ def test_a_script_names_only_declared_keys_and_no_word_that_a_store_lacks(name: 
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_scripts_head_says_its_arguments_its_reply_and_its_guarantee(name: str) -> None:
+def test_script_head_names_arguments_reply_and_guarantee(name: str) -> None:
     text = ((files("gatekeeper.room") / "scripts") / f"{name}.lua").read_text()
     head = text[: text.index("\nlocal ")] if "\nlocal " in text else text
     assert text.startswith(f"-- {name}: ")
@@ -198,7 +198,7 @@ def test_a_scripts_head_says_its_arguments_its_reply_and_its_guarantee(name: str
         assert f"-- {word}" in head
 
 
-def test_the_keys_of_a_room_have_one_hash_tag_of_its_own() -> None:
+def test_keys_of_a_room_share_one_hash_tag() -> None:
     keys = room_keys(RoomName("checkout"))
     assert len(set(keys)) == len(keys)
     assert all(key.startswith("gk:{checkout}:") for key in keys)

@@ -1,6 +1,6 @@
-"""A room in plain Python: what the scripts should do, said a second time and another way.
+"""A room in plain Python: what the scripts should do, written a second time and another way.
 
-Rules: every visitor stands in one of five ways, and time never steps back behind the last look at
+Rules: every visitor is in one of five states, and time never steps back behind the last look at
 the bucket. No limits of size are modelled, for the machine's rooms stay below all of them. The
 bucket counts billionths in whole numbers: exact for rates that divide a microsecond evenly.
 """
@@ -18,28 +18,29 @@ UNIT = 10**9
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingState:
     turn_us: int
     deadline_us: int
 
 
 @dataclass(slots=True)
-class Inside:
+class ActiveState:
     until_us: int
     claimed: bool
 
 
 @dataclass(slots=True)
-class Spent:
+class SpentTicket:
     until_us: int
 
 
 @dataclass(slots=True)
-class Revoked:
+class Revocation:
     until_us: int
 
 
-Standpoint = Waiting | Inside | Spent | Revoked  # or, without an entry, unknown
+VisitorState = WaitingState | ActiveState | SpentTicket | Revocation  # or, without an entry,
+unknown
 
 
 @dataclass(slots=True)
@@ -70,8 +71,9 @@ class RoomModel:
     last_us: int = 0
     recovering_until_us: int = 0
     totals: Totals = field(default_factory=Totals)
-    said: dict[str, int] = field(default_factory=dict)  # by an operator: in which epoch last
-    people: dict[VisitorId, Standpoint] = field(default_factory=dict)
+    operator_set: dict[str, int] = field(default_factory=dict)  # by an operator: in which epoch
+    last
+    people: dict[VisitorId, VisitorState] = field(default_factory=dict)
 
     @property
     def now_us(self) -> int:
@@ -80,11 +82,13 @@ class RoomModel:
     def line(self) -> list[tuple[int, VisitorId]]:
         """The queue in order: by turn, and visitors of one turn by name."""
         return sorted(
-            (each.turn_us, name) for name, each in self.people.items() if isinstance(each, Waiting)
+            (each.turn_us, name)
+            for name, each in self.people.items()
+            if isinstance(each, WaitingState)
         )
 
     def inside(self) -> list[VisitorId]:
-        return [name for name, each in self.people.items() if isinstance(each, Inside)]
+        return [name for name, each in self.people.items() if isinstance(each, ActiveState)]
 
     # The seven operations
 
@@ -110,20 +114,20 @@ class RoomModel:
             totals.abandoned = max(totals.abandoned, known.abandoned_total)
         if known is not None and self.origin < knowledge < (self.epoch, 0):
             self.origin = knowledge
-            if not self._has_said("mode"):
+            if not self._is_set_by_operator("mode"):
                 self.mode = known.mode
-            if not self._has_said("rate"):
+            if not self._is_set_by_operator("rate"):
                 self.rate = round(known.rate_per_minute)
-            if not self._has_said("message"):
+            if not self._is_set_by_operator("message"):
                 self.message = known.message
-            granted = self.grants if self._has_said("allow") else 0
+            granted = self.grants if self._is_set_by_operator("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
             self.claims_until = known.admitted_total + known.expected
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
         if starting and self.configured_rate != configured:
             self._refill()
             self.rate = self.configured_rate = configured
-            self.said["rate"] = self.epoch
+            self.operator_set["rate"] = self.epoch
 
     def arrive(self, names: list[VisitorId]) -> list[SlotGrant | QueuePosition]:
         self._refill()
@@ -134,10 +138,10 @@ class RoomModel:
         answers: list[SlotGrant | QueuePosition] = []
         for name in names:
             match self.people.get(name):
-                case Waiting(turn_us=turn_us):
+                case WaitingState(turn_us=turn_us):
                     answers.append(QueuePosition(turn_us, self._ahead(name)))
                     continue
-                case Inside():
+                case ActiveState():
                     answers.append(SlotGrant(self.last_us, confirmed=False))
                     continue
             self.last_us = max(self.last_us + 1, self.now_us)
@@ -147,11 +151,11 @@ class RoomModel:
                 self._pay(1)
                 self.totals.admitted += 1
                 until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
-                self.people[name] = Inside(until_us, claimed=False)
+                self.people[name] = ActiveState(until_us, claimed=False)
                 answers.append(SlotGrant(self.last_us, confirmed=False))
             else:
                 deadline_us = self.now_us + _us(self.rules.confirm_timeout_s)
-                self.people[name] = Waiting(self.last_us, deadline_us)
+                self.people[name] = WaitingState(self.last_us, deadline_us)
                 answers.append(QueuePosition(self.last_us, self._ahead(name)))
         return answers
 
@@ -174,22 +178,25 @@ class RoomModel:
             )
 
         match self.people.get(name):
-            case Waiting() as waiting if not asking.by_proxy and not was_released():
+            case WaitingState() as waiting if not asking.by_proxy and not was_released():
                 waiting.deadline_us = deadline_us
                 return QueuePosition(asking.turn_us, self._ahead(name))
-            case Inside() if asking.connected or asking.by_proxy:
+            case ActiveState() if asking.connected or asking.by_proxy:
                 return SlotGrant(asking.turn_us, confirmed=True)
-            case Inside() as inside:
+            case ActiveState() as inside:
                 highest_us = max(self.watermark_us, self.reached_us)
                 was_reached = not asking.has_pass and asking.turn_us <= highest_us
                 self.totals.admitted += not inside.claimed and was_reached
                 inside.claimed = True
                 inside.until_us = now_us + _us(self.rules.pass_life_s)
                 return SlotGrant(asking.turn_us, confirmed=True)
-            case Spent(until_us=until_us) | Revoked(until_us=until_us) if until_us > now_us:
+
+            case SpentTicket(until_us=until_us) | Revocation(until_us=until_us) if (
+                until_us > now_us
+            ):
                 return VoidToken()
         if was_released():
-            self.people[name] = Inside(now_us + _us(self.rules.pass_life_s), claimed=True)
+            self.people[name] = ActiveState(now_us + _us(self.rules.pass_life_s), claimed=True)
             if self._claims_left() == 0:
                 self.totals.released += 1
                 self._pay(1)
@@ -199,53 +206,55 @@ class RoomModel:
         if asking.turn_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
         self.last_us = max(self.last_us, asking.turn_us)
-        self.people[name] = Waiting(asking.turn_us, deadline_us)
+        self.people[name] = WaitingState(asking.turn_us, deadline_us)
         return QueuePosition(asking.turn_us, self._ahead(name))
 
     def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
         answers = []
         for name, until_us in batch:
-            standpoint = self.people.get(name)
-            if isinstance(standpoint, Revoked) and standpoint.until_us > self.now_us:
+            visitor_state = self.people.get(name)
+            if isinstance(visitor_state, Revocation) and visitor_state.until_us > self.now_us:
                 answers.append(False)
                 continue
-            if isinstance(standpoint, Inside):
-                until_us = max(until_us, standpoint.until_us)
-            self.people[name] = Inside(until_us, claimed=True)
+            if isinstance(visitor_state, ActiveState):
+                until_us = max(until_us, visitor_state.until_us)
+            self.people[name] = ActiveState(until_us, claimed=True)
             answers.append(True)
         return answers
 
     def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[Left]:
         answers: list[Left] = []
         for name in names:
-            standpoint = self.people.get(name)
-            self.totals.abandoned += isinstance(standpoint, Waiting)
-            match standpoint:
-                case Inside():
+            visitor_state = self.people.get(name)
+            self.totals.abandoned += isinstance(visitor_state, WaitingState)
+            match visitor_state:
+                case ActiveState():
                     answers.append("slot")
-                case Waiting():
+                case WaitingState():
                     answers.append("place")
                 case _:
                     answers.append("nothing")
-            if not with_tickets or isinstance(standpoint, Inside):
-                self.totals.revocations += not isinstance(standpoint, Revoked)
-                self.people[name] = Revoked(self.now_us + _us(self.rules.revoked_for_s))
-            elif not isinstance(standpoint, Revoked) or standpoint.until_us <= self.now_us:
+            if not with_tickets or isinstance(visitor_state, ActiveState):
+                self.totals.revocations += not isinstance(visitor_state, Revocation)
+                self.people[name] = Revocation(self.now_us + _us(self.rules.revoked_for_s))
+            elif not isinstance(visitor_state, Revocation) or visitor_state.until_us <= self.now_us:
                 until_us = self.now_us + _us(self.rules.ticket_life_s)
-                if isinstance(standpoint, Spent):
-                    until_us = max(until_us, standpoint.until_us)
-                self.people[name] = Spent(until_us)
+                if isinstance(visitor_state, SpentTicket):
+                    until_us = max(until_us, visitor_state.until_us)
+                self.people[name] = SpentTicket(until_us)
         return answers
 
     def advance(self) -> list[VisitorId]:
-        """Those who are released, in order."""
+        """The released visitors, in order."""
         self._refill()
         self._end_slots()
         for name, each in list(self.people.items()):
             match each:
-                case Spent(until_us=end_us) | Revoked(until_us=end_us) if end_us <= self.now_us:
+                case SpentTicket(until_us=end_us) | Revocation(until_us=end_us) if (
+                    end_us <= self.now_us
+                ):
                     del self.people[name]
-                case Waiting(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
+                case WaitingState(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
                     del self.people[name]
                     self.totals.abandoned += 1
         line, due = self.line(), self._due()
@@ -254,7 +263,7 @@ class RoomModel:
         released = line[:due]
         for turn_us, name in released:
             until_us = self.now_us + _us(self.rules.claim_timeout_s)
-            self.people[name] = Inside(until_us, claimed=False)
+            self.people[name] = ActiveState(until_us, claimed=False)
             self.reached_us = max(self.reached_us, turn_us)
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
@@ -265,28 +274,28 @@ class RoomModel:
     def allow(self, count: int) -> None:
         self._refill()
         self.grants += count
-        self.said["allow"] = self.epoch
+        self.operator_set["allow"] = self.epoch
 
     def set_rate(self, rate: int) -> None:
         self._refill()
         self.rate = rate
-        self.said["rate"] = self.epoch
+        self.operator_set["rate"] = self.epoch
         if not rate:
             self.level = 0
 
     def set_mode(self, mode: Mode) -> None:
         self._refill()
         self.mode = mode
-        self.said["mode"] = self.epoch
+        self.operator_set["mode"] = self.epoch
 
     def set_message(self, message: str) -> None:
         self._refill()
         self.message = message
-        self.said["message"] = self.epoch
+        self.operator_set["message"] = self.epoch
 
     def expected(self) -> int:
         inside = (self.people[name] for name in self.inside())
-        unproven = sum(isinstance(each, Inside) and not each.claimed for each in inside)
+        unproven = sum(isinstance(each, ActiveState) and not each.claimed for each in inside)
         return unproven + self._claims_left()
 
     # Underneath
@@ -296,8 +305,8 @@ class RoomModel:
             return 0
         return max(self.claims_until - self.totals.admitted, 0)
 
-    def _has_said(self, word: str) -> bool:
-        return self.said.get(word) == self.epoch
+    def _is_set_by_operator(self, word: str) -> bool:
+        return self.operator_set.get(word) == self.epoch
 
     def _ahead(self, name: VisitorId) -> int:
         return [each for _, each in self.line()].index(name)
@@ -335,14 +344,14 @@ class RoomModel:
     def _end_slots(self) -> None:
         for name in self.inside():
             inside = self.people[name]
-            assert isinstance(inside, Inside)
+            assert isinstance(inside, ActiveState)
             if inside.until_us > self.now_us:
                 continue
             del self.people[name]
             if not inside.claimed:
                 self.totals.abandoned += 1
             elif self.rules.spent_for_s:
-                self.people[name] = Spent(self.now_us + _us(self.rules.spent_for_s))
+                self.people[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
 
 
 def _tenth_after(us: int) -> int:

@@ -46,7 +46,12 @@ from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.profiles import examples
-from tests.property.room_model import UNIT, Inside, Revoked, RoomModel, Spent, Waiting
+fro
+fro
+fro
+fro
+from tests.property.room_model import UNIT, ActiveState,
+Revocation, RoomModel, SpentTicket, WaitingState
 
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ REPLICAS = st.integers(0, 2)
 RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
 PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
 TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
-WHO = st.integers(0, 10_000)  # picks one of those there are
+INDEXES = st.integers(0, 10_000)  # picks one of those there are
 
 
 @dataclass(slots=True)
@@ -154,12 +159,12 @@ class RoomMachine(RuleBasedStateMachine):
         if not was_born or before != (self.model.grants, self.model.level):
             self.admissions = Admissions()
             self.due_until_us = self.model.now_us
-        self.hear(at)
+        self.receive(at)
 
     def window_us(self, replica: Replica) -> int:
         return round(replica.queue._recovery_window_s(replica.newest) * 1_000_000)
 
-    def hear(self, at: int) -> None:
+    def receive(self, at: int) -> None:
         """The watermark never falls for anybody."""
         state = self.replicas[at].newest
         assert state is not None
@@ -179,7 +184,7 @@ class RoomMachine(RuleBasedStateMachine):
         admitted = self.model.totals.admitted - admitted
         assert not (waiting and admitted)
         self.check_admissions(admitted, grants_before=grants)
-        self.hear(at)
+        self.receive(at)
         return answers
 
     def call_poll(self, at: int, batch: list[PollRequest]) -> list[Standing]:
@@ -194,7 +199,7 @@ class RoomMachine(RuleBasedStateMachine):
         standings = self.run(poll())
         assert standings == self.model.poll(batch, window_us=window_us)
         self.check_admissions(self.model.totals.released - released, grants_before=grants)
-        self.hear(at)
+        self.receive(at)
         return standings
 
     def call_touch(self, at: int, batch: list[tuple[VisitorId, int]]) -> None:
@@ -229,7 +234,7 @@ class RoomMachine(RuleBasedStateMachine):
         for visitor in self.visitors:
             if isinstance(visitor.token, Pass) and visitor.token.expires_at_s <= self.now_s:
                 visitor.is_over = True
-        self.hear(at)
+        self.receive(at)
         return count
 
     def check_watermark(self, before_us: int, released: list[int]) -> None:
@@ -350,14 +355,14 @@ class RoomMachine(RuleBasedStateMachine):
             self.call("arrive", at, names)
         for ticket in tickets:
             match self.model.people[ticket.visitor]:
-                case Waiting(turn_us=turn_us):
+                case WaitingState(turn_us=turn_us):
                     assert turn_us == ticket.arrival_us, "two places"
-                case standpoint:
-                    assert isinstance(standpoint, Inside)
+                case visitor_state:
+                    assert isinstance(visitor_state, ActiveState)
             self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=8))
+    @rule(at=REPLICAS, who=st.lists(INDEXES, min_size=1, max_size=8))
     def ask(self, at: int, who: list[int]) -> None:
         """Requests of visitors, as the gate handles them."""
         for visitor in self.some(who):
@@ -365,7 +370,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.visitors)
     @rule(at=REPLICAS)
-    def everybody_asks(self, at: int) -> None:
+    def every_visitor_polls(self, at: int) -> None:
         for visitor in self.visitors:
             self.request(at, visitor)
 
@@ -396,9 +401,9 @@ class RoomMachine(RuleBasedStateMachine):
                 assert isinstance(decision, Arrive), decision
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(st.tuples(WHO, st.booleans()), min_size=2, max_size=12))
+    @rule(at=REPLICAS, who=st.lists(st.tuples(INDEXES, st.booleans()), min_size=2, max_size=12))
     def several_ask_in_one_turn(self, at: int, who: list[tuple[int, bool]]) -> None:
-        """Those who wait, by one call; some of them twice, or connected besides."""
+        """Waiting visitors in one call; some of them twice, or connected besides."""
         self.replica(at)
         asking: list[tuple[Visitor, Ticket, PollRequest]] = []
         for each, connected in who:
@@ -419,7 +424,7 @@ class RoomMachine(RuleBasedStateMachine):
                 self.goes_on_with(visitor, standing, ticket)
 
     @precondition(lambda self: any(each.ticket for each in self.visitors))
-    @rule(at=REPLICAS, who=WHO)
+    @rule(at=REPLICAS, who=INDEXES)
     def an_old_ticket_is_shown_again(self, at: int, who: int) -> None:
         visitors = [each for each in self.visitors if each.ticket and each.has_claimed]
         if not visitors:
@@ -437,7 +442,7 @@ class RoomMachine(RuleBasedStateMachine):
             self.goes_on_with(visitor, standing, ticket)
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(WHO, min_size=1, max_size=3))
+    @rule(at=REPLICAS, who=st.lists(INDEXES, min_size=1, max_size=3))
     def leave(self, at: int, who: list[int]) -> None:
         leaving = self.some(who)
         for with_tickets in (True, False):
@@ -446,7 +451,7 @@ class RoomMachine(RuleBasedStateMachine):
                 self.call("leave", at, ([each.name for each in some], with_tickets))
             for visitor in some:
                 visitor.has_left = visitor.ever_left = True
-                visitor.is_revoked = isinstance(self.model.people[visitor.name], Revoked)
+                visitor.is_revoked = isinstance(self.model.people[visitor.name], Revocation)
 
     def some(self, who: list[int]) -> list[Visitor]:
         return list(
@@ -487,10 +492,10 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.latest)
     @rule(at=REPLICAS)
-    def the_latest_call_comes_again(self, at: int) -> None:
+    def repeat_the_latest_call(self, at: int) -> None:
         kind, argument = cast(tuple[str, Any], self.latest)
         if kind == "arrive":  # nobody is told of an arrival before it was answered, so none left
-            known = (Spent, Revoked)
+            known = (SpentTicket, Revocation)
             argument = [n for n in argument if not isinstance(self.model.people.get(n), known)]
         if argument or kind == "advance":
             getattr(self, f"call_{kind}")(at, argument)
@@ -522,7 +527,7 @@ class RoomMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.copy)
     @rule(order=st.permutations(range(3)))
     def the_store_falls_back_to_the_copy(self, order: list[int]) -> None:
-        """Whoever knows most is first: what those knew who knew less would be taken for newer."""
+        """The best informed replica is first: what others know would be taken for newer."""
         newest = self.newest_known()
         assert self.copy
         data, model = deepcopy(self.copy)
@@ -571,14 +576,14 @@ class RoomMachine(RuleBasedStateMachine):
     def the_store_holds_what_the_model_holds(self) -> None:
         model = self.model
         data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
-        waiting = {n: w for n, w in model.people.items() if isinstance(w, Waiting)}
-        inside = {n: i for n, i in model.people.items() if isinstance(i, Inside)}
+        waiting = {n: w for n, w in model.people.items() if isinstance(w, WaitingState)}
+        inside = {n: i for n, i in model.people.items() if isinstance(i, ActiveState)}
         assert data.get("queue", {}) == {n: w.turn_us for n, w in waiting.items()}
         assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
         deadlines = data.get("deadlines", {})
         assert deadlines.keys() == {*waiting, *(n for n, i in inside.items() if not i.claimed)}
         assert all(deadlines[n] == str(_tenths(w.deadline_us)) for n, w in waiting.items())
-        for name, kind in (("spent", Spent), ("revoked", Revoked)):
+        for name, kind in (("spent", SpentTicket), ("revoked", Revocation)):
             held = {n: e.until_us for n, e in model.people.items() if isinstance(e, kind)}
             stored = cast(dict[VisitorId, float], data.get(name, {}))
             assert _still(held, model.now_us) == _still(stored, model.now_us)
@@ -609,11 +614,11 @@ class RoomMachine(RuleBasedStateMachine):
         if not hasattr(self, "loop"):
             return
         try:
-            self.let_everybody_in()
+            self.admit_every_visitor()
         finally:
             self.loop.close()
 
-    def let_everybody_in(self) -> None:
+    def admit_every_visitor(self) -> None:
         self.call("set_mode", 0, Mode.AUTO)
         self.call("set_rate", 0, 600)
         self.time_passes(3000)
@@ -630,7 +635,7 @@ class RoomMachine(RuleBasedStateMachine):
                 return
             self.call("advance", 0, None)
             self.time_passes(5000)
-        raise AssertionError(f"somebody waits for ever: {self.model}")
+        raise AssertionError(f"a visitor waits without end: {self.model}")
 
 
 def _tenths(us: int) -> int:
@@ -641,7 +646,7 @@ def _still(scores: dict[VisitorId, T], now_us: int) -> dict[VisitorId, T]:
     return {name: until for name, until in scores.items() if cast(float, until) > now_us}
 
 
-def test_any_course_of_events_leaves_the_room_as_promised() -> None:
+def test_room_holds_its_promises_under_any_course_of_events() -> None:
     run_state_machine_as_test(
         RoomMachine, settings=settings(max_examples=examples(100), stateful_step_count=40)
     )

@@ -1,4 +1,4 @@
-"""Every row of the decision table, and what the visitor holds after the store's answer."""
+"""Every row of the decision table, and what the visitor holds after the store's reply."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,8 +43,10 @@ ARRIVAL_US = 1_699_999_990_000_000
 TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
 FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
 USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 60)
-UNPROVEN = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 19.9)
-UNPROVEN_LATE = pass_of(
+UNCONFIRMED = pass_of(
+    VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 19.9
+)
+UNCONFIRMED_LATE = pass_of(
     VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 20
 )
 POLL = Poll(VISITOR, ARRIVAL_US)
@@ -86,14 +88,20 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         RULES,
         Forward(FRESH, renew=False),
     ),
-    ("an unproven pass proves itself", UNPROVEN, UP, RULES, Forward(UNPROVEN, renew=True)),
-    ("a late unproven pass asks for its slot", UNPROVEN_LATE, UP, RULES, POLL),
     (
-        "a late unproven pass counts without the store",
-        UNPROVEN_LATE,
+        "an unconfirmed pass is confirmed by its use",
+        UNCONFIRMED,
+        UP,
+        RULES,
+        Forward(UNCONFIRMED, renew=True),
+    ),
+    ("a late unconfirmed pass asks for its slot", UNCONFIRMED_LATE, UP, RULES, POLL),
+    (
+        "a late unconfirmed pass counts without the store",
+        UNCONFIRMED_LATE,
         DOWN,
         RULES,
-        Forward(UNPROVEN_LATE, renew=True),
+        Forward(UNCONFIRMED_LATE, renew=True),
     ),
     ("a ticket polls", TICKET, UP, RULES, POLL),
     ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
@@ -145,13 +153,13 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     [row[1:] for row in TABLE],
     ids=[row[0] for row in TABLE],
 )
-def test_the_decision_table(
+def test_decision_table(
     token: Token | None, room: RoomView, rules: Rules, decision: Decision
 ) -> None:
     assert decide(token, room, rules=rules, now_s=NOW_S) == decision
 
 
-EVERY_TOKEN: list[Token] = [FRESH, USED, UNPROVEN, UNPROVEN_LATE, TICKET]
+EVERY_TOKEN: list[Token] = [FRESH, USED, UNCONFIRMED, UNCONFIRMED_LATE, TICKET]
 EVERY_VIEW = [
     view(phase=phase, watermark_us=watermark_us, store_up=store_up)
     for phase in Phase
@@ -162,7 +170,7 @@ EVERY_VIEW = [
 
 @pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("token", EVERY_TOKEN)
-def test_the_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) -> None:
+def test_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) -> None:
     revoked = replace(room, revoked={VISITOR: NOW_S})
     assert decide(token, revoked, rules=RULES, now_s=NOW_S) == decide(
         None, room, rules=RULES, now_s=NOW_S
@@ -170,22 +178,20 @@ def test_the_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView
 
 
 @pytest.mark.parametrize("room", EVERY_VIEW)
-@pytest.mark.parametrize("pass_", [FRESH, UNPROVEN])
-def test_an_expired_pass_is_refused_whoever_forgot_to_look(pass_: Pass, room: RoomView) -> None:
+@pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
+def test_expired_pass_is_refused(pass_: Pass, room: RoomView) -> None:
     decision = decide(pass_, room, rules=RULES, now_s=pass_.expires_at_s)
     assert decision == Refuse("expired pass")
 
 
 @pytest.mark.parametrize("token", [None, TICKET])
 @pytest.mark.parametrize("rules", [RULES, OPEN_ON_LOSS])
-def test_with_the_store_nobody_without_a_pass_is_let_in_unasked(
-    token: Token | None, rules: Rules
-) -> None:
+def test_store_decides_for_every_visitor_without_a_pass(token: Token | None, rules: Rules) -> None:
     for room in (each for each in EVERY_VIEW if each.store_up):
         assert isinstance(decide(token, room, rules=rules, now_s=NOW_S), Arrive | Poll)
 
 
-def test_an_unknown_mode_lets_nobody_in() -> None:
+def test_unknown_phase_admits_no_visitor() -> None:
     unknown: Any = "shut"
     with pytest.raises(AssertionError):
         decide(None, view(phase=unknown, store_up=False), rules=OPEN_ON_LOSS, now_s=NOW_S)
@@ -194,18 +200,18 @@ def test_an_unknown_mode_lets_nobody_in() -> None:
 # What the visitor goes on with
 
 
-def test_one_who_is_gone_goes_on_with_nothing() -> None:
+def test_void_token_is_followed_by_none() -> None:
     for held in (None, *EVERY_TOKEN):
         assert conclude(VISITOR, VoidToken(), held, rules=RULES, now_s=NOW_S) is None
 
 
-def test_a_newcomer_who_waits_gets_a_ticket_at_their_arrival() -> None:
+def test_waiting_newcomer_gets_a_ticket_at_the_arrival() -> None:
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), None, rules=RULES, now_s=NOW_S)
     assert token == Ticket(ROOM, VISITOR, ARRIVAL_US, NOW_S, NOW_S + 7320)
 
 
 @pytest.mark.parametrize(("age_s", "kept"), [(0, True), (119.9, True), (120, False), (600, False)])
-def test_a_ticket_is_renewed_only_after_its_renewal_time(age_s: float, *, kept: bool) -> None:
+def test_ticket_is_renewed_after_its_renewal_time(age_s: float, *, kept: bool) -> None:
     now_s = NOW_S + age_s
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), TICKET, rules=RULES, now_s=now_s)
     assert (token is TICKET) is kept
@@ -214,7 +220,7 @@ def test_a_ticket_is_renewed_only_after_its_renewal_time(age_s: float, *, kept: 
     )
 
 
-def test_the_ticket_of_an_arrival_is_renewed_by_the_first_poll() -> None:
+def test_first_ticket_is_renewed_by_the_first_poll() -> None:
     """Which shows that it was kept: from then on its holder is told the intervals of the line."""
     first = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=ARRIVAL_US / 1e6 + 0.1)
     now_s = first.issued_at_s + 2
@@ -257,19 +263,19 @@ def test_watermark_is_compared_with_the_turn(turn_us: int, *, released: bool) ->
     assert decision == (EnterWithoutStore(ticket) if released else KeepWaiting(ticket))
 
 
-@pytest.mark.parametrize("token", [TICKET, UNPROVEN_LATE])
+@pytest.mark.parametrize("token", [TICKET, UNCONFIRMED_LATE])
 def test_poll_asks_for_the_turn(token: Token) -> None:
     moved = token._replace(own_turn_us=5)
     assert decide(moved, UP, rules=RULES, now_s=NOW_S) == Poll(VISITOR, 5)
 
 
 def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
-    class Reversed:
+    class ReversedOrder:
         def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
             assert visitor == VISITOR
             return 2**53 - 1 - arrival_us
 
-    room = replace(UP, ordering=Reversed())
+    room = replace(UP, ordering=ReversedOrder())
     turn_us = 2**53 - 1 - ARRIVAL_US
     assert decide(TICKET, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
     token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
@@ -278,17 +284,19 @@ def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
     assert decide(token, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
 
 
-def test_the_pass_of_one_whose_slot_went_to_another_becomes_a_ticket() -> None:
-    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 0), UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
+def test_pass_without_slot_becomes_a_ticket() -> None:
+    token = conclude(
+        VISITOR, QueuePosition(ARRIVAL_US, 0), UNCONFIRMED_LATE, rules=RULES, now_s=NOW_S
+    )
     assert token == TICKET
 
 
-def test_a_claimed_ticket_becomes_a_pass() -> None:
+def test_claimed_ticket_becomes_a_pass() -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True)
     assert conclude(VISITOR, granted, TICKET, rules=RULES, now_s=NOW_S) == FRESH
 
 
-def test_one_let_through_at_once_has_yet_to_prove_they_keep_cookies() -> None:
+def test_pass_admitted_on_arrival_is_unconfirmed() -> None:
     token = conclude(
         VISITOR, SlotGrant(ARRIVAL_US, confirmed=False), None, rules=RULES, now_s=NOW_S
     )
@@ -296,15 +304,15 @@ def test_one_let_through_at_once_has_yet_to_prove_they_keep_cookies() -> None:
     assert not token.confirmed
 
 
-def test_a_pass_that_came_back_is_proven_and_keeps_its_end() -> None:
+def test_returned_pass_is_confirmed_and_keeps_its_end() -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True)
-    token = conclude(VISITOR, granted, UNPROVEN_LATE, rules=RULES, now_s=NOW_S)
-    assert token == UNPROVEN_LATE._replace(
+    token = conclude(VISITOR, granted, UNCONFIRMED_LATE, rules=RULES, now_s=NOW_S)
+    assert token == UNCONFIRMED_LATE._replace(
         confirmed=True, issued_at_s=NOW_S, expires_at_s=NOW_S + RULES.pass_life_s
     )
 
 
-def test_an_absence_of_keep_place_is_forgiven_from_any_poll_on() -> None:
+def test_absence_of_place_ttl_keeps_the_ticket_valid() -> None:
     held = TICKET
     last_poll_s = NOW_S + RULES.ticket_renewal_s - 0.001
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), held, rules=RULES, now_s=last_poll_s)
@@ -317,7 +325,7 @@ def test_an_absence_of_keep_place_is_forgiven_from_any_poll_on() -> None:
     session_idle_timeout_s=st.floats(1, 3600),
     limit_s=st.floats(1, 7200),
 )
-def test_a_pass_slides_with_use_and_never_past_its_end(
+def test_pass_slides_with_use_up_to_its_end(
     uses_s: list[float], session_idle_timeout_s: float, limit_s: float
 ) -> None:
     rules = replace(
@@ -341,7 +349,7 @@ def test_a_pass_slides_with_use_and_never_past_its_end(
 
 
 @given(pauses_s=st.lists(st.floats(0, 1800), min_size=1, max_size=40))
-def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
+def test_pause_below_the_idle_timeout_never_ends_a_session(
     pauses_s: list[float],
 ) -> None:
     pass_ = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
@@ -376,9 +384,7 @@ def test_whoever_pauses_less_than_session_is_never_refused_before_the_end(
         born_s=st.sampled_from([0.0, NOW_S - 30, NOW_S]),
     ),
 )
-def test_who_passes_in_silence_is_whom_the_decision_forwards_unchanged(
-    pass_: Pass, view: RoomView
-) -> None:
+def test_forwarded_unchanged_agrees_with_the_decision(pass_: Pass, view: RoomView) -> None:
     decision = decide(pass_, view, rules=RULES, now_s=NOW_S)
     silent = is_forwarded_unchanged(pass_, view, rules=RULES, now_s=NOW_S)
     assert silent is (decision == Forward(pass_, renew=False))

@@ -1,4 +1,4 @@
-"""How long people wait, how often they ask, how often the pacer looks."""
+"""Estimated waits, poll intervals, the pacer's tick and the local share of the rate."""
 
 import math
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ AHEAD = st.integers(0, 10_000_000)
         (5, -1, None),
     ],
 )
-def test_the_wait_is_the_people_ahead_and_oneself_at_the_rate(
+def test_eta_counts_visitors_ahead_at_the_rate(
     ahead: int, rate_per_minute: float, eta: int | None
 ) -> None:
     assert eta_s(ahead, rate_per_minute=rate_per_minute) == eta
@@ -62,14 +62,14 @@ def test_the_wait_is_the_people_ahead_and_oneself_at_the_rate(
         (None, 500, 10),
     ],
 )
-def test_one_asks_again_after_two_fifths_of_the_wait_or_sooner(
+def test_poll_interval_is_two_fifths_of_the_wait_or_less(
     ahead: int | None, rate: float, refresh: int
 ) -> None:
     assert refresh_s(ahead, rate_per_minute=rate, rules=RULES) == refresh
 
 
 @given(AHEAD, AHEAD, RATE | st.just(0.0))
-def test_one_asks_more_often_toward_the_front(one: int, other: int, rate: float) -> None:
+def test_poll_interval_shrinks_toward_the_front(one: int, other: int, rate: float) -> None:
     near, far = (
         refresh_s(each, rate_per_minute=rate, rules=RULES) for each in sorted((one, other))
     )
@@ -77,7 +77,7 @@ def test_one_asks_more_often_toward_the_front(one: int, other: int, rate: float)
 
 
 @given(st.none() | AHEAD, RATE | st.just(0.0), st.floats(0.001, 100_000), st.floats(1, 1000))
-def test_one_always_asks_again_in_time_to_be_kept_and_to_claim(
+def test_poll_interval_fits_the_timeouts(
     ahead: int | None, rate: float, within_s: float, ceiling_s: float
 ) -> None:
     rules = replace(RULES, poll_interval_max_s=ceiling_s)
@@ -91,15 +91,13 @@ def test_one_always_asks_again_in_time_to_be_kept_and_to_claim(
 
 
 @given(st.integers(0, 2**53 - 1), AHEAD, RATE)
-def test_those_who_were_told_together_do_not_ask_together(
-    arrival_us: int, ahead: int, rate: float
-) -> None:
+def test_poll_intervals_are_jittered_by_arrival(arrival_us: int, ahead: int, rate: float) -> None:
     longest = refresh_s(ahead, rate_per_minute=rate, rules=RULES)
     told = refresh_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
     assert longest * 0.9 - 1 <= told <= longest
 
 
-def test_far_back_the_intervals_are_spread() -> None:
+def test_poll_intervals_far_back_are_spread() -> None:
     told = [
         refresh_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us) for us in range(10_000)
     ]
@@ -121,7 +119,7 @@ CHANGES = st.lists(
 
 @dataclass
 class Line:
-    """How many are ahead of one who waits, as the rate changes and others leave."""
+    """How many are ahead of a visitor, as the rate changes and others leave."""
 
     ahead: int
     rate: float
@@ -150,7 +148,7 @@ class Line:
 
 
 @given(AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), CHANGES, st.data())
-def test_whoever_is_near_the_front_learns_of_their_release_within_two_seconds(
+def test_release_near_the_front_is_learned_within_two_seconds(
     ahead: int, rate: float, changes: list[tuple[float, float, int]], data: st.DataObject
 ) -> None:
     line = Line(ahead, rate, changes)
@@ -174,7 +172,7 @@ def test_whoever_is_near_the_front_learns_of_their_release_within_two_seconds(
 @given(
     AHEAD.map(lambda ahead: ahead % 100_000), st.floats(1, 60_000), st.floats(0.01, 2), st.data()
 )
-def test_a_line_up_to_twice_as_fast_makes_nobody_late(
+def test_queue_twice_as_fast_delays_no_claim(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
     """The rate changes right after the answer, or as many leave, wherever one stands."""
@@ -184,12 +182,12 @@ def test_a_line_up_to_twice_as_fast_makes_nobody_late(
 
 
 @pytest.mark.parametrize("rate", [0, 1, 60, 500, 2_500, 6_000])
-def test_a_hundred_thousand_in_line_ask_less_than_four_thousand_times_a_second(rate: int) -> None:
+def test_queue_of_100000_polls_below_4000_per_second(rate: int) -> None:
     assert asked_per_s(100_000, rate=rate) < 4_000
 
 
 @pytest.mark.parametrize("rate", [10_000, 20_000, 60_000])
-def test_a_fast_line_asks_a_dozen_times_for_each_who_is_let_in(rate: int) -> None:
+def test_fast_queue_polls_a_dozen_times_per_admission(rate: int) -> None:
     """Where a hundred thousand are inside within minutes, they cannot be asked for less."""
     assert asked_per_s(100_000, rate=rate) < 4_000 + 12 * rate / 60
 
@@ -204,7 +202,7 @@ def asked_per_s(waiting: int, *, rate: float) -> float:
 @pytest.mark.parametrize(
     ("rate", "most"), [(1, 600), (10, 180), (60, 180), (500, 180), (5_000, 180), (60_000, 180)]
 )
-def test_an_hours_wait_costs_a_fourth_of_asking_every_five_seconds(rate: int, most: int) -> None:
+def test_wait_of_an_hour_polls_a_quarter_of_every_five_seconds(rate: int, most: int) -> None:
     now_s, asked = 0.0, 0
     while (ahead := rate * 60 - math.floor(now_s * rate / 60)) > 0:
         now_s += refresh_s(ahead, rate_per_minute=rate, rules=RULES)
@@ -213,23 +211,21 @@ def test_an_hours_wait_costs_a_fourth_of_asking_every_five_seconds(rate: int, mo
 
 
 @given(RATE | st.just(0.0), st.integers(1, 1_000_000), st.integers(0, 10_000_000))
-def test_the_pacer_looks_within_bounds(rate: float, burst: int, waiting: int) -> None:
+def test_tick_interval_stays_within_bounds(rate: float, burst: int, waiting: int) -> None:
     beat = tick_interval_s(rate_per_minute=rate, burst=burst, waiting=waiting)
     assert 0.02 <= beat <= IDLE_TICK_S
     assert waiting == 0 or beat <= 0.25
 
 
 @given(st.floats(0.001, 60_000), st.integers(1, 1000))
-def test_no_admission_is_lost_to_a_full_bucket_while_people_wait(rate: float, burst: int) -> None:
+def test_tick_interval_loses_no_admission_to_a_full_bucket(rate: float, burst: int) -> None:
     beat = tick_interval_s(rate_per_minute=rate, burst=burst, waiting=1)
     fills_in_s = burst / (rate / 60)
     assert beat <= max(fills_in_s / 2, 0.02)
 
 
 @given(AHEAD, RATE | st.just(0.0))
-def test_an_emptied_store_waits_for_everybody_who_was_told_when_to_ask(
-    waiting: int, rate: float
-) -> None:
+def test_recovery_window_covers_the_longest_poll_interval(waiting: int, rate: float) -> None:
     window_s = recovery_s(waiting, rate_per_minute=rate, rules=RULES)
     assert window_s >= RULES.confirm_timeout_s
     for ahead in {0, waiting // 2, max(waiting - 1, 0)}:
@@ -239,36 +235,36 @@ def test_an_emptied_store_waits_for_everybody_who_was_told_when_to_ask(
 # A replica's own share while the store is away
 
 
-def test_a_share_begins_empty() -> None:
+def test_share_begins_empty() -> None:
     assert not LocalBucket(RULES).take(now_s=0, rate_per_minute=600, replicas=1)
 
 
-def test_a_share_gives_what_fell_due_and_no_more() -> None:
+def test_share_gives_what_fell_due() -> None:
     bucket = LocalBucket(RULES)
     taken = [bucket.take(now_s=tick / 10, rate_per_minute=60, replicas=1) for tick in range(101)]
     assert sum(taken) == 10
 
 
-def test_a_share_saves_up_no_more_than_its_burst() -> None:
+def test_share_holds_at_most_its_burst() -> None:
     bucket = LocalBucket(replace(RULES, burst=4))
     bucket.take(now_s=0, rate_per_minute=60, replicas=2)
     taken = [bucket.take(now_s=1000, rate_per_minute=60, replicas=2) for _ in range(10)]
     assert taken == [True] * 2 + [False] * 8
 
 
-def test_a_share_of_a_rate_of_zero_gives_nothing() -> None:
+def test_share_at_rate_zero_gives_nothing() -> None:
     bucket = LocalBucket(RULES)
     assert not any(bucket.take(now_s=t, rate_per_minute=0, replicas=1) for t in range(1000))
 
 
-def test_a_share_gives_nothing_for_a_clock_that_steps_back_and_forth() -> None:
+def test_share_gives_nothing_for_a_jumping_clock() -> None:
     bucket = LocalBucket(RULES)
     bucket.take(now_s=1000, rate_per_minute=60, replicas=1)
     assert not bucket.take(now_s=900, rate_per_minute=60, replicas=1)
     assert not bucket.take(now_s=900.5, rate_per_minute=60, replicas=1)
 
 
-def test_a_share_counts_itself_when_nobody_counted_it() -> None:
+def test_share_counts_at_least_one_replica() -> None:
     bucket = LocalBucket(RULES)
     bucket.take(now_s=0, rate_per_minute=60, replicas=0)
     assert bucket.take(now_s=1, rate_per_minute=60, replicas=0)
@@ -280,7 +276,7 @@ def test_a_share_counts_itself_when_nobody_counted_it() -> None:
     st.floats(1, 100_000),
     st.lists(st.floats(0, 5), min_size=1, max_size=50),
 )
-def test_all_shares_together_stay_within_the_rooms_rate_and_one_a_replica(
+def test_all_shares_stay_within_rate_and_one_per_replica(
     replicas: int, burst: int, rate: float, pauses_s: list[float]
 ) -> None:
     buckets = [LocalBucket(replace(RULES, burst=burst)) for _ in range(replicas)]
@@ -295,7 +291,7 @@ def test_all_shares_together_stay_within_the_rooms_rate_and_one_a_replica(
     assert taken <= rate / 60 * now_s + 1e-6
 
 
-def test_a_newcomer_is_told_to_come_back_well_before_being_swept() -> None:
+def test_newcomer_polls_before_confirm_timeout() -> None:
     rules = Rules.of(RoomConfig(confirm_timeout="20s"))  # type: ignore[arg-type]
     far_back = refresh_s(36_000, rate_per_minute=60, rules=rules)
     assert far_back > rules.confirm_timeout_s

@@ -31,7 +31,7 @@ def any_rules(draw: st.DrawFn) -> Rules:
     )
 
 
-def test_rules_are_what_the_room_is_configured_to() -> None:
+def test_rules_follow_the_configuration() -> None:
     room = RoomConfig()
     rules = Rules.of(room)
     assert (rules.room, rules.rate_per_minute) == (room.name, room.rate)
@@ -53,36 +53,36 @@ def test_rules_are_what_the_room_is_configured_to() -> None:
         ("longest_poll_interval_s", 36),
     ],
 )
-def test_the_spans_derived_from_the_defaults(name: str, value_s: float) -> None:
+def test_spans_derived_from_the_defaults(name: str, value_s: float) -> None:
     assert getattr(Rules.of(RoomConfig()), name) == value_s
 
 
 @given(any_rules())
-def test_a_pass_lives_for_session_after_any_use(rules: Rules) -> None:
+def test_pass_lives_for_the_idle_timeout_after_any_use(rules: Rules) -> None:
     assert 0 < rules.pass_renewal_s < rules.session_idle_timeout_s
     assert rules.pass_life_s - rules.pass_renewal_s >= rules.session_idle_timeout_s * (1 - 1e-9)
 
 
 @given(any_rules())
-def test_a_ticket_lives_for_keep_place_after_any_poll(rules: Rules) -> None:
+def test_ticket_lives_for_place_ttl_after_any_poll(rules: Rules) -> None:
     assert 0 < rules.ticket_renewal_s < rules.place_ttl_s
     assert rules.ticket_life_s - rules.ticket_renewal_s >= rules.place_ttl_s * (1 - 1e-9)
 
 
 @given(any_rules())
-def test_no_token_outlives_the_memory_of_its_revocation(rules: Rules) -> None:
+def test_revocation_outlives_every_token(rules: Rules) -> None:
     assert rules.revoked_for_s >= rules.session_absolute_timeout_s
     assert rules.revoked_for_s >= rules.ticket_life_s
 
 
 @given(any_rules())
-def test_a_ticket_that_could_outlive_its_session_is_remembered_as_spent(rules: Rules) -> None:
+def test_ticket_outliving_its_session_is_remembered(rules: Rules) -> None:
     # The ticket was issued when it was spent at the latest, and the slot lasts for the session.
     assert rules.session_idle_timeout_s + rules.spent_for_s >= rules.ticket_life_s
 
 
 @given(any_rules())
-def test_an_unproven_slot_lasts_longer_than_the_gate_relies_on_it(rules: Rules) -> None:
+def test_unconfirmed_slot_outlasts_confirm_timeout(rules: Rules) -> None:
     assert rules.unconfirmed_slot_s <= rules.pass_life_s
     assert rules.unconfirmed_slot_s > rules.confirm_timeout_s or (
         rules.unconfirmed_slot_s == rules.pass_life_s
@@ -90,9 +90,7 @@ def test_an_unproven_slot_lasts_longer_than_the_gate_relies_on_it(rules: Rules) 
 
 
 @given(any_rules(), st.floats(1, 3600))
-def test_three_polls_fit_in_abandon_after_and_in_claim_within(
-    rules: Rules, longest_s: float
-) -> None:
+def test_two_polls_fit_in_heartbeat_and_claim_timeout(rules: Rules, longest_s: float) -> None:
     rules = replace(rules, poll_interval_max_s=longest_s)
     assert 1 <= rules.longest_poll_interval_s <= longest_s
     for within_s in (rules.heartbeat_timeout_s, rules.claim_timeout_s):

@@ -1,4 +1,4 @@
-"""A token is read or it is None; nothing that was not signed by us is read, and nothing raises."""
+"""A token is read or it is None: only what this gate signed is read, and nothing raises."""
 
 import base64
 import hmac
@@ -78,7 +78,7 @@ def claims_of(raw: str) -> dict[str, object]:
     return claims
 
 
-def test_the_hand_signed_token_of_these_tests_is_read() -> None:
+def test_hand_signed_token_is_read() -> None:
     assert read(signed(header(), CLAIMS)) == PASS
 
 
@@ -94,19 +94,19 @@ def test_the_hand_signed_token_of_these_tests_is_read() -> None:
         PASS._replace(own_turn_us=7),
     ],
 )
-def test_what_was_minted_is_read_back_the_same(token: Token) -> None:
+def test_minted_token_is_read_back_equal(token: Token) -> None:
     assert read(tokens().mint(token)) == token
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
-def test_a_minted_token_fits_in_a_cookie_and_a_header(token: Token) -> None:
+def test_minted_token_fits_in_a_cookie_and_a_header(token: Token) -> None:
     raw = tokens().mint(token)
     assert len(raw) < 512
     assert set(raw) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_no_token_is_no_token(nothing: str | None) -> None:
+def test_missing_token_is_none(nothing: str | None) -> None:
     assert tokens().read(nothing, now_s=NOW_S) is None
 
 
@@ -175,7 +175,7 @@ FORGERIES: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_forgery_is_none(forgery: str) -> None:
+def test_forged_token_is_none(forgery: str) -> None:
     assert read(FORGERIES[forgery]()) is None
 
 
@@ -232,7 +232,7 @@ BAD_CLAIMS: list[tuple[str, object]] = [
 
 
 @pytest.mark.parametrize(("claim", "value"), BAD_CLAIMS)
-def test_a_signed_pass_with_a_claim_of_another_type_is_none(claim: str, value: object) -> None:
+def test_claim_of_another_type_is_none(claim: str, value: object) -> None:
     assert read(signed(header(), CLAIMS | {claim: value})) is None
 
 
@@ -246,32 +246,32 @@ def test_token_names_its_turn_only_where_it_is_not_the_arrival(token: Token) -> 
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_a_signed_pass_without_one_of_its_claims_is_none(claim: str) -> None:
+def test_missing_claim_is_none(claim: str) -> None:
     assert read(signed(header(), {k: v for k, v in CLAIMS.items() if k != claim})) is None
 
 
-def test_a_ticket_is_never_taken_for_a_pass() -> None:
+def test_ticket_is_never_taken_for_a_pass() -> None:
     _, payload, _ = tokens().mint(TICKET).split(".")
     pass_header, _, signature = tokens().mint(PASS).split(".")
     assert read(".".join([pass_header, payload, signature])) is None
     assert read(signed(header(), {k: v for k, v in CLAIMS.items() if k != "end"})) is None
 
 
-def test_a_pass_under_a_tickets_header_is_none_when_its_signature_is_kept() -> None:
+def test_pass_under_the_header_of_a_ticket_is_none() -> None:
     ticket_header, _, _ = tokens().mint(TICKET).split(".")
     _, payload, signature = tokens().mint(PASS).split(".")
     assert read(".".join([ticket_header, payload, signature])) is None
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
-def test_a_token_cut_after_any_byte_is_none(token: Token) -> None:
+def test_truncated_token_is_none(token: Token) -> None:
     raw = tokens().mint(token)
     reader = tokens()
     assert [length for length in range(len(raw)) if reader.read(raw[:length], now_s=NOW_S)] == []
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
-def test_a_token_with_any_bit_flipped_is_none(token: Token) -> None:
+def test_token_with_a_flipped_bit_is_none(token: Token) -> None:
     raw = tokens().mint(token)
     reader = tokens()
     taken = [
@@ -284,12 +284,12 @@ def test_a_token_with_any_bit_flipped_is_none(token: Token) -> None:
 
 
 @given(st.text(max_size=MAX_TOKEN_LENGTH + 10))
-def test_no_text_makes_reading_raise(text: str) -> None:
+def test_any_text_is_read_without_an_error(text: str) -> None:
     assert read(text) is None
 
 
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=4))
-def test_no_bytes_in_the_shape_of_a_token_make_reading_raise(parts: list[bytes]) -> None:
+def test_any_parts_are_read_without_an_error(parts: list[bytes]) -> None:
     assert read(".".join(map(base64url, parts))) is None
 
 
@@ -301,13 +301,13 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["alg", "typ", "kid", "b64", "crit", "zip"]), JSON))
-def test_no_header_but_our_own_is_read(changes: dict[str, object]) -> None:
+def test_only_the_gates_own_header_is_read(changes: dict[str, object]) -> None:
     token = read(signed(header(**changes), CLAIMS))
     assert (token is not None) == (header(**changes) == header())
 
 
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ": ")])
-def test_our_own_header_in_another_spelling_is_none(separators: tuple[str, str]) -> None:
+def test_header_in_another_spelling_is_none(separators: tuple[str, str]) -> None:
     spelling = json.dumps(header(), separators=separators, sort_keys=True).encode()
     assert read(signed(spelling, CLAIMS)) is None
     assert read(signed(spelled(header())[::-1].encode(), CLAIMS)) is None
@@ -316,7 +316,7 @@ def test_our_own_header_in_another_spelling_is_none(separators: tuple[str, str])
 @given(
     st.dictionaries(st.sampled_from([*CLAIMS, "trn", "nbf", "new", "jti", "iss"]), JSON, min_size=1)
 )
-def test_no_signed_claims_make_reading_raise(changes: dict[str, object]) -> None:
+def test_any_signed_claims_are_read_without_an_error(changes: dict[str, object]) -> None:
     token = read(signed(header(), CLAIMS | changes))
     if token is not None:
         assert type(token.arrival_us) is int
@@ -328,14 +328,14 @@ def test_no_signed_claims_make_reading_raise(changes: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
-def test_a_token_is_valid_until_just_before_it_expires(token: Token) -> None:
+def test_token_is_valid_until_it_expires(token: Token) -> None:
     raw = tokens().mint(token)
     assert read(raw, now_s=NOW_S + 599.999) == token
     assert read(raw, now_s=NOW_S + 600) is None
 
 
 @pytest.mark.parametrize("token", [TICKET, PASS])
-def test_a_cached_token_expires_all_the_same(token: Token) -> None:
+def test_cached_token_expires(token: Token) -> None:
     reader = tokens()
     raw = reader.mint(token)
     assert reader.read(raw, now_s=NOW_S) is reader.read(raw, now_s=NOW_S + 1)
@@ -343,7 +343,7 @@ def test_a_cached_token_expires_all_the_same(token: Token) -> None:
     assert raw not in reader._cache
 
 
-def test_this_machines_clock_has_no_say() -> None:
+def test_machine_clock_is_not_used() -> None:
     long_ago_s = 1000.0
     token = TICKET._replace(issued_at_s=long_ago_s, expires_at_s=long_ago_s + 1)
     raw = tokens().mint(token)
@@ -353,7 +353,7 @@ def test_this_machines_clock_has_no_say() -> None:
     assert read(tokens().mint(token), now_s=far_ahead_s) == token
 
 
-def test_a_pass_whose_expiry_lies_past_its_end_ends_at_its_end() -> None:
+def test_pass_expires_at_its_end_at_the_latest() -> None:
     token = read(tokens().mint(PASS._replace(expires_at_s=NOW_S + 9999)))
     assert token is not None
     assert token.expires_at_s == PASS.ends_at_s
@@ -362,26 +362,26 @@ def test_a_pass_whose_expiry_lies_past_its_end_ends_at_its_end() -> None:
 # Keys
 
 
-def test_an_old_key_verifies_until_it_is_removed() -> None:
+def test_old_key_verifies_until_it_is_removed() -> None:
     old = tokens(SECRET).mint(PASS)
     assert tokens(OTHER_SECRET, SECRET).read(old, now_s=NOW_S) == PASS
     assert tokens(OTHER_SECRET).read(old, now_s=NOW_S) is None
 
 
-def test_the_first_key_signs() -> None:
+def test_first_key_signs() -> None:
     raw = tokens(OTHER_SECRET, SECRET).mint(PASS)
     assert tokens(OTHER_SECRET).read(raw, now_s=NOW_S) == PASS
     assert tokens(SECRET).read(raw, now_s=NOW_S) is None
 
 
-def test_the_token_names_its_key_without_giving_it_away() -> None:
+def test_key_id_names_the_key_and_does_not_reveal_it() -> None:
     kid = jwt.get_unverified_header(tokens().mint(PASS))["kid"]
     assert kid == key_id(SECRET)
     assert len(kid) == 8
     assert kid != key_id(OTHER_SECRET)
 
 
-def test_a_keyring_without_a_key_is_refused() -> None:
+def test_keyring_without_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one secret"):
         Keyring([])
 
@@ -389,14 +389,14 @@ def test_a_keyring_without_a_key_is_refused() -> None:
 # The cache
 
 
-def test_the_cache_keeps_no_more_than_its_size() -> None:
+def test_cache_is_bounded() -> None:
     reader = tokens(cache_size=10)
     for number in range(50):
         reader.read(reader.mint(PASS._replace(arrival_us=number)), now_s=NOW_S)
     assert len(reader._cache) == 10
 
 
-def test_forgeries_do_not_enter_the_cache() -> None:
+def test_forged_tokens_do_not_enter_the_cache() -> None:
     reader = tokens(cache_size=3)
     raw = reader.mint(PASS)
     good = reader.read(raw, now_s=NOW_S)
@@ -408,7 +408,7 @@ def test_forgeries_do_not_enter_the_cache() -> None:
     assert reader.read(raw, now_s=NOW_S) is good
 
 
-def test_a_token_pushed_out_of_the_cache_is_read_again() -> None:
+def test_evicted_token_is_read_again() -> None:
     reader = tokens(cache_size=1)
     first, second = reader.mint(PASS), reader.mint(TICKET)
     for _ in range(2):
@@ -416,7 +416,7 @@ def test_a_token_pushed_out_of_the_cache_is_read_again() -> None:
         assert reader.read(second, now_s=NOW_S) == TICKET
 
 
-def test_a_visitor_id_is_128_random_bits() -> None:
+def test_visitor_id_is_128_random_bits() -> None:
     ids = {new_visitor_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(len(base64.urlsafe_b64decode(each + "==")) == 16 for each in ids)

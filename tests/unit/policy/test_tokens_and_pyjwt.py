@@ -1,4 +1,4 @@
-"""Our few lines of HS256 mint what PyJWT mints, and take what PyJWT takes."""
+"""The gate's HS256 signs what PyJWT signs, and accepts what PyJWT accepts."""
 
 import base64
 import hmac
@@ -23,7 +23,7 @@ HEADERS = {
     for kind in ("ticket+jwt", "pass+jwt")
 }
 # Against the store's clock, which the caller has; what we never mint counts for nothing.
-LEFT_TO_US: Any = {
+CHECKED_BY_THE_GATE: Any = {
     "verify_exp": False,
     "verify_iat": False,
     "verify_nbf": False,
@@ -41,7 +41,7 @@ def as_pyjwt_reads(raw: str) -> tuple[str, dict[str, Any]] | None:
         if key is None:
             return None
         token = jwt.decode_complete(
-            raw, key, algorithms=["HS256"], audience=ROOM, options=LEFT_TO_US
+            raw, key, algorithms=["HS256"], audience=ROOM, options=CHECKED_BY_THE_GATE
         )
         claims = orjson.loads(base64url_decode(raw.split(".")[1]))
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, RecursionError):
@@ -77,7 +77,7 @@ passes = st.builds(
 
 
 @given(tickets | passes)
-def test_the_same_is_minted(token: Token) -> None:
+def test_minted_token_equals_that_of_pyjwt(token: Token) -> None:
     raw = Tokens(KEYRING, ROOM).mint(token)
     found = as_pyjwt_reads(raw)
     assert found is not None
@@ -92,12 +92,12 @@ def test_the_same_is_minted(token: Token) -> None:
     JSON | st.dictionaries(st.sampled_from(["aud", "sub", "arr", "exp"]), JSON | st.just(ROOM)),
     st.sampled_from([SECRET, OTHER, b""]),
 )
-def test_the_same_claims_are_taken(header: str, claims: object, key: bytes) -> None:
+def test_same_claims_are_accepted_as_by_pyjwt(header: str, claims: object, key: bytes) -> None:
     same(signed(header.encode("utf-8", "replace"), json.dumps(claims).encode(), key))
 
 
 @given(st.sampled_from(sorted(HEADERS)), st.binary(max_size=60))
-def test_the_same_hostile_payloads_are_none(header: str, payload: bytes) -> None:
+def test_same_hostile_payloads_are_none_as_by_pyjwt(header: str, payload: bytes) -> None:
     same(signed(header.encode(), payload, HEADERS[header]))
 
 
@@ -107,18 +107,18 @@ def test_the_same_hostile_payloads_are_none(header: str, payload: bytes) -> None
     st.integers(0, 3),
     st.text(max_size=3) | st.sampled_from([".", "=", "==", "+", "/", "-", "_", " ", "\n", "\0"]),
 )
-def test_the_same_edits_are_none(token: Token, at: int, cut: int, put: str) -> None:
+def test_same_edits_are_none_as_by_pyjwt(token: Token, at: int, cut: int, put: str) -> None:
     raw = Tokens(KEYRING, ROOM).mint(token)
     edited = raw[:at] + put + raw[at + cut :]
     assert same(edited) == (edited == raw)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
-def test_the_same_shapes_are_none(parts: list[bytes]) -> None:
+def test_same_shapes_are_none_as_by_pyjwt(parts: list[bytes]) -> None:
     assert not same(".".join(base64.urlsafe_b64encode(part).decode() for part in parts))
 
 
-def test_a_token_is_taken_by_both_and_another_rooms_by_neither() -> None:
+def test_token_of_another_key_is_none_as_by_pyjwt() -> None:
     assert same(Tokens(KEYRING, ROOM).mint(TICKET))
     assert not same(Tokens(Keyring([b"x" * 32]), ROOM).mint(TICKET))
     assert same(Tokens(Keyring([OTHER]), ROOM).mint(PASS))

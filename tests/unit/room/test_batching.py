@@ -1,4 +1,4 @@
-"""Batching: every caller of a batch gets one result, whatever becomes of the others."""
+"""Batching: every caller of a batch gets one result, also when another fails."""
 
 import asyncio
 from collections.abc import Sequence

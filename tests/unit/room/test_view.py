@@ -1,4 +1,4 @@
-"""What one replica believes: the store's clock by its least late answer, hearsay for a moment."""
+"""What one replica knows: the store's clock by the reply with the least delay, states of others."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def view(clock: Clock) -> ReplicaView:
     return ReplicaView(monotonic_s=clock, wall_s=lambda: START_S + 3600)
 
 
-def hear(view: ReplicaView, clock: Clock, *, store_s: float, late_s: float = 0.0) -> None:
+def receive(view: ReplicaView, clock: Clock, *, store_s: float, late_s: float = 0.0) -> None:
     clock.now_s = 50 + store_s + late_s
     view.update_from_store(replace(STATE, now_us=round((START_S + store_s) * 1_000_000)))
 
@@ -61,24 +61,24 @@ def error_s(view: ReplicaView, clock: Clock) -> float:
     return view.now_s() - (START_S + clock.now_s - 50)
 
 
-def test_the_first_word_of_the_store_sets_the_clock(view: ReplicaView, clock: Clock) -> None:
-    hear(view, clock, store_s=0)
+def test_first_reply_of_the_store_sets_the_clock(view: ReplicaView, clock: Clock) -> None:
+    receive(view, clock, store_s=0)
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
 
 
-def test_a_late_answer_does_not_set_the_clock_back(view: ReplicaView, clock: Clock) -> None:
-    hear(view, clock, store_s=0, late_s=0.001)
-    hear(view, clock, store_s=1, late_s=0.9)
+def test_late_reply_does_not_set_the_clock_back(view: ReplicaView, clock: Clock) -> None:
+    receive(view, clock, store_s=0, late_s=0.001)
+    receive(view, clock, store_s=1, late_s=0.9)
     assert error_s(view, clock) == pytest.approx(-0.001, abs=0.002)
 
 
-def test_an_answer_that_is_less_late_is_believed_at_once(view: ReplicaView, clock: Clock) -> None:
-    hear(view, clock, store_s=0, late_s=0.9)
-    hear(view, clock, store_s=1, late_s=0.001)
+def test_less_late_reply_sets_the_clock_at_once(view: ReplicaView, clock: Clock) -> None:
+    receive(view, clock, store_s=0, late_s=0.9)
+    receive(view, clock, store_s=1, late_s=0.001)
     assert error_s(view, clock) == pytest.approx(-0.001, abs=1e-5)
 
 
-def test_a_clock_that_runs_slower_is_followed(view: ReplicaView, clock: Clock) -> None:
+def test_slower_clock_is_followed(view: ReplicaView, clock: Clock) -> None:
     for second in range(1000):
         clock.now_s = 50 + second
         view.update_from_store(
@@ -87,15 +87,13 @@ def test_a_clock_that_runs_slower_is_followed(view: ReplicaView, clock: Clock) -
     assert view.now_s() == pytest.approx(START_S + 999 * 0.9995, abs=0.01)
 
 
-def test_a_clock_that_was_set_back_is_followed_at_once(view: ReplicaView, clock: Clock) -> None:
-    hear(view, clock, store_s=60)
-    hear(view, clock, store_s=0, late_s=61)
+def test_clock_set_back_is_followed_at_once(view: ReplicaView, clock: Clock) -> None:
+    receive(view, clock, store_s=60)
+    receive(view, clock, store_s=0, late_s=61)
     assert view.now_s() == pytest.approx(START_S)
 
 
-def test_before_the_first_word_of_the_store_the_others_are_believed_their_time_too(
-    view: ReplicaView, clock: Clock
-) -> None:
+def test_states_of_others_count_before_the_first_reply(view: ReplicaView, clock: Clock) -> None:
     heard = replace(STATE, mode=Mode.HOLD)
     assert view.update_from_replica(heard, sent_at_s=START_S)
     assert (view.state, view.store_state, view.decisive.phase) == (heard, None, Phase.HELD)
@@ -105,25 +103,23 @@ def test_before_the_first_word_of_the_store_the_others_are_believed_their_time_t
     assert error_s(view, clock) == pytest.approx(0, abs=0.002)
 
 
-def test_the_stores_first_word_counts_more_than_all_that_was_heard(
-    view: ReplicaView, clock: Clock
-) -> None:
+def test_first_reply_overrides_states_of_others(view: ReplicaView, clock: Clock) -> None:
     view.update_from_replica(replace(STATE, epoch=9, mode=Mode.HOLD), sent_at_s=START_S + 60)
     held = view.state
-    hear(view, clock, store_s=0)
+    receive(view, clock, store_s=0)
     view.settle(held)
     assert view.state == view.store_state == STATE
     assert view.decisive.phase is Phase.RUNNING
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
 
 
-def test_what_is_heard_of_another_epoch_has_the_store_asked(view: ReplicaView) -> None:
+def test_state_of_another_epoch_is_not_accepted(view: ReplicaView) -> None:
     view.update_from_store(STATE)
     assert not view.update_from_replica(replace(STATE, epoch=9), sent_at_s=START_S)
     assert view.state == STATE
 
 
-def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(
+def test_state_of_another_counts_until_the_next_reply(
     view: ReplicaView,
 ) -> None:
     view.update_from_store(STATE)
@@ -137,7 +133,7 @@ def test_hearsay_counts_until_the_store_has_answered_without_confirming_it(
     assert (view.decisive.watermark_us, view.decisive.phase) == (100, Phase.RUNNING)
 
 
-def test_hearsay_that_came_while_the_store_was_asked_stays(view: ReplicaView) -> None:
+def test_state_received_during_a_call_stays(view: ReplicaView) -> None:
     view.update_from_store(STATE)
     held = view.state
     view.update_from_replica(replace(STATE, version=3, watermark_us=150), sent_at_s=START_S)
@@ -146,13 +142,13 @@ def test_hearsay_that_came_while_the_store_was_asked_stays(view: ReplicaView) ->
     assert view.decisive.watermark_us == 150
 
 
-def test_hearsay_never_lowers_the_watermark(view: ReplicaView) -> None:
+def test_state_of_another_never_lowers_the_watermark(view: ReplicaView) -> None:
     view.update_from_store(STATE)
     view.update_from_replica(replace(STATE, version=9, watermark_us=0), sent_at_s=START_S)
     assert view.decisive.watermark_us == 100
 
 
-def test_a_store_that_forgot_does_not_lower_the_watermark(view: ReplicaView) -> None:
+def test_store_that_lost_data_does_not_lower_the_watermark(view: ReplicaView) -> None:
     view.update_from_store(STATE)
     view.update_from_store(replace(STATE, epoch=2, version=0, watermark_us=0, rate_per_minute=7))
     assert view.decisive.watermark_us == 100

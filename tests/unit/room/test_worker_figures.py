@@ -1,4 +1,4 @@
-"""What replicas tell each other they counted: it comes through as it was, or is refused."""
+"""Published figures: they are read as they were, or refused."""
 
 import json
 from dataclasses import replace
@@ -38,12 +38,12 @@ def in_the_sale(**change: object) -> dict[str, object]:
 
 
 @given(FIGURES)
-def test_figures_come_through_as_they_were(figures: Figures) -> None:
+def test_figures_round_trip(figures: Figures) -> None:
     assert parse_figures(figures.to_json()) == figures
 
 
 @given(FIGURES)
-def test_of_all_rooms_together_each_count_is_the_sum(figures: Figures) -> None:
+def test_counts_of_all_rooms_are_the_sums(figures: Figures) -> None:
     every = figures.served()
     assert every.forwarded == sum(each.forwarded for each in figures.rooms.values())
     causes = [cause for each in figures.rooms.values() for cause in each.failures]
@@ -51,13 +51,13 @@ def test_of_all_rooms_together_each_count_is_the_sum(figures: Figures) -> None:
     assert sum(every.waits) == sum(sum(each.waits) for each in figures.rooms.values())
 
 
-def test_a_room_in_which_nothing_happened_is_not_told() -> None:
+def test_idle_room_is_left_out() -> None:
     idle = replace(ONE, rooms={"sale": SALE, "idle": Served()})
     assert parse_figures(idle.to_json()) == ONE
     assert ONE.served("idle") == Served()
 
 
-def test_a_field_of_a_newer_release_is_left_alone() -> None:
+def test_unknown_field_is_ignored() -> None:
     assert parse_figures(json.dumps(json.loads(ONE.to_json()) | {"new": [1]}).encode()) == ONE
 
 
@@ -86,13 +86,13 @@ def test_a_field_of_a_newer_release_is_left_alone() -> None:
     ],
     ids=str,
 )
-def test_what_is_none_of_ours_is_refused(change: dict[str, object]) -> None:
+def test_malformed_figures_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_figures(json.dumps(json.loads(ONE.to_json()) | change).encode())
 
 
 @pytest.mark.parametrize("missing", ["replica", "heartbeat_s", "rooms", "store_up"])
-def test_what_lacks_a_field_is_refused(missing: str) -> None:
+def test_missing_field_is_refused(missing: str) -> None:
     raw = json.loads(ONE.to_json())
     del raw[missing]
     with pytest.raises(ValueError, match=f"{missing} is missing"):
@@ -100,7 +100,7 @@ def test_what_lacks_a_field_is_refused(missing: str) -> None:
 
 
 @pytest.mark.parametrize("missing", Served.__dataclass_fields__)
-def test_what_lacks_a_field_of_a_room_is_refused(missing: str) -> None:
+def test_missing_field_of_a_room_is_refused(missing: str) -> None:
     raw = json.loads(ONE.to_json())
     del raw["rooms"]["sale"][missing]
     with pytest.raises(ValueError, match=f"{missing} is missing"):
@@ -108,6 +108,6 @@ def test_what_lacks_a_field_of_a_room_is_refused(missing: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_make_reading_raise_anything_else(data: bytes) -> None:
+def test_any_bytes_raise_only_value_errors(data: bytes) -> None:
     with pytest.raises((ValueError, RecursionError)):
         parse_figures(data)
