@@ -46,12 +46,19 @@ from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.profiles import examples
+
 fro
 fro
 fro
 fro
-from tests.property.room_model import UNIT, ActiveState,
-Revocation, RoomModel, SpentTicket, WaitingState
+from tests.property.room_model import (
+    UNIT,
+    ActiveState,
+    Revocation,
+    RoomModel,
+    SpentTicket,
+    WaitingState,
+)
 
 T = TypeVar("T")
 
