@@ -39,8 +39,8 @@ class Revocation:
     until_us: int
 
 
-VisitorState = WaitingState | ActiveState | SpentTicket | Revocation  # or, without an entry,
-unknown
+# Without an entry a visitor is unknown.
+VisitorState = WaitingState | ActiveState | SpentTicket | Revocation
 
 
 @dataclass(slots=True)
@@ -71,8 +71,8 @@ class RoomModel:
     last_us: int = 0
     recovering_until_us: int = 0
     totals: Totals = field(default_factory=Totals)
-    operator_set: dict[str, int] = field(default_factory=dict)  # by an operator: in which epoch
-    last
+    # Settings by an operator: the epoch of each.
+    operator_set: dict[str, int] = field(default_factory=dict)
     people: dict[VisitorId, VisitorState] = field(default_factory=dict)
 
     @property

@@ -47,10 +47,6 @@ from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.profiles import examples
 
-fro
-fro
-fro
-fro
 from tests.property.room_model import (
     UNIT,
     ActiveState,
