@@ -46,7 +46,6 @@ from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.state import RoomState
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.profiles import examples
-
 from tests.property.room_model import (
     UNIT,
     ActiveState,
