@@ -5,6 +5,10 @@ phase      what a room does now: the operator's mode, the schedule, why visitors
 ordering   what the queue is ordered by, and what a watermark has released
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration
+facts      what is known of a request
+readings   the ways an origin could understand a path
+access     the rules of [[rule]]: which requests bypass the rooms or are blocked
+explain    why a request takes its route, for operators
 routing    which room a request belongs to
 tokens     tickets and passes: claims, signing, verification, visitor ids
 numbers    the check of numbers that pass through JSON, Lua and doubles
