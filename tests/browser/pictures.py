@@ -22,7 +22,7 @@ from tests.browser.conftest import launch_options
 _ROOT = Path(__file__).parents[2]
 _FOLDER = _ROOT / "docs" / "images"
 _PHONE = {"width": 390, "height": 844}
-_DESKTOP = {"width": 1280, "height": 900}
+_DESKTOP = {"width": 1280, "height": 1070}
 _CHART_S = 120.0
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -33,7 +33,7 @@ _LOCAL_URL = re.compile(r"http://127\.0\.0\.1:[0-9]+")
 async def running_demo() -> AsyncIterator[tuple[str, str]]:
     """The URLs of the demo's gate and of its control room."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gatekeeper.cli", "demo", "--visitors", "120"),
+        *(sys.executable, "-m", "gatekeeper.cli", "demo", "--visitors", "80"),
         cwd=_ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
         stdout=asyncio.subprocess.PIPE,
