@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.integration.failure.outage import LOSSES, Loss
+from tests.integration.failure.outage import OUTAGES, Outage
 
 
-@pytest.fixture(params=LOSSES)
-def lose(request: pytest.FixtureRequest) -> Loss:
-    return LOSSES[request.param]
+@pytest.fixture(params=OUTAGES)
+def break_store(request: pytest.FixtureRequest) -> Outage:
+    return OUTAGES[request.param]

@@ -7,17 +7,17 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
-NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
-QUICK = {
+GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
+SHORT_TIMEOUTS = {
     "heartbeat_timeout": "3s",
     "confirm_timeout": "1s",
 }  # tells everybody to ask again within 1 s
 
-Loss = Callable[[StoreServer], None]
-LOSSES = {"killed": StoreServer.kill, "paused": StoreServer.pause}
+Outage = Callable[[StoreServer], None]
+OUTAGES = {"killed": StoreServer.kill, "paused": StoreServer.pause}
 
 
-def bring_back(store: StoreServer) -> None:
+def recover(store: StoreServer) -> None:
     """With all it held; a killed one had a second and more to write it down."""
     if store._process is None:
         store.start()
@@ -25,9 +25,9 @@ def bring_back(store: StoreServer) -> None:
         store.resume()
 
 
-async def lost(*replicas: Replica) -> None:
+async def wait_until_unreachable(*replicas: Replica) -> None:
     await eventually(lambda: not any(each.store_up for each in replicas), what="the loss")
 
 
-async def back(*replicas: Replica) -> None:
+async def wait_until_recovered(*replicas: Replica) -> None:
     await eventually(lambda: all(each.store_up for each in replicas), what="the return")

@@ -12,91 +12,94 @@ from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.room.operator import Operator
 from tests.integration.replicas.replica_group import (
     Replica,
-    ask,
-    config,
-    hasty_replica,
+    admitted_indexes,
     line_up,
+    request_all,
+    room_config,
     running_operator,
     running_replica,
-    those_in,
+    short_timeout_replica,
 )
 from tests.servers import StoreServer, eventually
 
 
-class Way:
+class LossyLink:
     """A way to the store on which answers can be lost; `url` leads along it."""
 
     def __init__(self, store: StoreServer) -> None:
         self.url = ""
-        self._loses_answers = False
+        self._loses_replies = False
         self._path = URL(store.url).path
         self._open: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
-    async def to(cls, store: StoreServer) -> AsyncIterator["Way"]:
-        way = cls(store)
-        async with await asyncio.start_server(way._join, "127.0.0.1", 0) as server:
-            way.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            yield way
-        await asyncio.gather(*way._open)
+    async def to(cls, store: StoreServer) -> AsyncIterator["LossyLink"]:
+        link = cls(store)
+        async with await asyncio.start_server(link._join, "127.0.0.1", 0) as server:
+            link.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield link
+        await asyncio.gather(*link._open)
 
     @asynccontextmanager
-    async def losing_answers_to(self, replica: Replica) -> AsyncIterator[None]:
+    async def losing_replies_to(self, replica: Replica) -> AsyncIterator[None]:
         """Until the end, and then until that replica has the store again."""
-        self._loses_answers = True
+        self._loses_replies = True
         yield
-        self._loses_answers = False
+        self._loses_replies = False
         await eventually(lambda: replica.store_up)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(self._path)
-        for work in (self._carry(reader, back), self._carry(there, writer, answers=True)):
+        there, wait_until_recovered = await asyncio.open_unix_connection(self._path)
+        for work in (
+            self._carry(reader, wait_until_recovered),
+            self._carry(there, writer, replies=True),
+        ):
             self._open.add(asyncio.create_task(work))
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                if not (answers and self._loses_answers):
+                if not (replies and self._loses_replies):
                     writer.write(data)
         writer.close()
 
 
 @asynccontextmanager
-async def on_the_way(
+async def over_lossy_link(
     store: StoreServer, room: RoomConfig
-) -> AsyncIterator[tuple[Way, Replica, Operator]]:
+) -> AsyncIterator[tuple[LossyLink, Replica, Operator]]:
     """A replica at the end of a way to the store, and an operator who is beside it."""
     async with (
-        Way.to(store) as way,
-        hasty_replica(room, store_url=way.url) as replica,
+        LossyLink.to(store) as link,
+        short_timeout_replica(room, store_url=link.url) as replica,
         running_operator(room, store_url=store.url) as operator,
     ):
-        yield way, replica, operator
+        yield link, replica, operator
 
 
 async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1)
+    keys = room_config(room_name, rate=0, burst=1)
     async with (
-        on_the_way(private_store, keys) as (way, first, operator),
+        over_lossy_link(private_store, keys) as (link, first, operator),
         running_replica(keys, store_url=private_store.url) as second,
     ):
-        people = await line_up(1, first)  # the store has the script from now on
-        async with way.losing_answers_to(first):
-            people += await line_up(150, first)
+        visitors = await line_up(1, first)  # the store has the script from now on
+        async with link.losing_replies_to(first):
+            visitors += await line_up(150, first)
             assert (await operator.status()).queue_length == 151
-            people += await line_up(49, second)
-            people.sort(key=lambda person: person.arrival_us)
-        await ask(people, second)
-        assert [person.position for person in people] == [*range(1, 201)]
+            visitors += await line_up(49, second)
+            visitors.sort(key=lambda visitor: visitor.arrival_us)
+        await request_all(visitors, second)
+        assert [visitor.position for visitor in visitors] == [*range(1, 201)]
         await operator.allow(200)
         await eventually(lambda: second.state.released_total == 200)
-        await ask(people, second)
-        assert those_in(people) == [*range(200)]
+        await request_all(visitors, second)
+        assert admitted_indexes(visitors) == [*range(200)]
         state = await operator.status()
         assert (state.queue_length, state.active, state.expected) == (0, 200, 0)
 
@@ -104,16 +107,16 @@ async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
 async def test_a_slot_of_which_nobody_was_told_is_that_of_the_newcomer(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate="60/min", burst=2)
-    async with on_the_way(private_store, keys) as (way, replica, operator):
+    keys = room_config(room_name, rate="60/min", burst=2)
+    async with over_lossy_link(private_store, keys) as (link, replica, operator):
         [ann] = await line_up(1, replica)
-        assert ann.is_in
-        async with way.losing_answers_to(replica):
+        assert ann.is_admitted
+        async with link.losing_replies_to(replica):
             [bob] = await line_up(1, replica)
-            assert bob.waits
+            assert bob.is_waiting
             assert (await operator.status()).active == 2
-        await bob.ask(replica)
-        assert bob.is_in
+        await bob.request(replica)
+        assert bob.is_admitted
         state = await operator.status()
         assert (state.admitted_total, state.active, state.queue_length) == (2, 2, 0)
 
@@ -121,14 +124,14 @@ async def test_a_slot_of_which_nobody_was_told_is_that_of_the_newcomer(
 async def test_one_who_enters_an_open_room_unheard_holds_one_slot(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1)
-    async with on_the_way(private_store, keys) as (way, replica, operator):
+    keys = room_config(room_name, rate=0, burst=1)
+    async with over_lossy_link(private_store, keys) as (link, replica, operator):
         [ann] = await line_up(1, replica)
         await operator.set_mode(Mode.OPEN)
-        await eventually(lambda: replica.live.view.decisive.phase is Phase.OPEN)
-        await ann.ask(replica)
-        async with way.losing_answers_to(replica):
+        await eventually(lambda: replica.room.view.decisive.phase is Phase.OPEN)
+        await ann.request(replica)
+        async with link.losing_replies_to(replica):
             [bob] = await line_up(1, replica)
-            assert bob.is_in
+            assert bob.is_admitted
         state = await operator.status()
         assert (state.admitted_total, state.active, state.queue_length) == (2, 2, 0)

@@ -12,13 +12,13 @@ from tests.builders import SECRET
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
 from tests.integration.replicas.replica_group import (
-    Principal,
-    ask,
-    config,
-    hasty_replica,
+    RoomVisitor,
+    admitted_indexes,
     line_up,
+    request_all,
+    room_config,
     running_operator,
-    those_in,
+    short_timeout_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -28,25 +28,30 @@ MINUTES_S = 60.0
 async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_when_it_is_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    room = config(room_name, rate="0", store_failure_mode="open")
+    room = room_config(room_name, rate="0", store_failure_mode="open")
     async with (
-        hasty_replica(room, store_url=private_store.url) as first,
+        short_timeout_replica(room, store_url=private_store.url) as first,
         running_operator(room, store_url=private_store.url) as operator,
     ):
-        people = await line_up(3, first)
+        visitors = await line_up(3, first)
         await operator.allow(1)
-        await ask(people, first)
+        await request_all(visitors, first)
         private_store.pause()
-        async with hasty_replica(room, store_url=private_store.url) as late:
+        async with short_timeout_replica(room, store_url=private_store.url) as late:
             assert not late.store_up
-            newcomer = Principal()
-            await ask([*people, newcomer], late)
-            assert those_in([*people, newcomer]) == [0]
-            assert [person.waits for person in [*people, newcomer]] == [False, True, True, True]
+            newcomer = RoomVisitor()
+            await request_all([*visitors, newcomer], late)
+            assert admitted_indexes([*visitors, newcomer]) == [0]
+            assert [visitor.is_waiting for visitor in [*visitors, newcomer]] == [
+                False,
+                True,
+                True,
+                True,
+            ]
             private_store.resume()
             await eventually(lambda: late.store_up and first.store_up)
-            await ask([*people, newcomer], late)
-            assert [person.position for person in [*people, newcomer]] == [None, 1, 2, 3]
+            await request_all([*visitors, newcomer], late)
+            assert [visitor.position for visitor in [*visitors, newcomer]] == [None, 1, 2, 3]
             assert (await operator.status()).replicas == 2
 
 
@@ -54,51 +59,56 @@ async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     private_store.kill()
-    room = config(room_name, rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
-    async with hasty_replica(room, store_url=private_store.url) as late:
-        newcomer = Principal()
-        await newcomer.ask(late)
-        assert newcomer.waits
+    room = room_config(room_name, rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
+    async with short_timeout_replica(room, store_url=private_store.url) as late:
+        newcomer = RoomVisitor()
+        await newcomer.request(late)
+        assert newcomer.is_waiting
         await asyncio.to_thread(private_store.start)
         await eventually(lambda: late.store_up)
         assert late.state.rate_per_minute == 60
         async with asyncio.timeout(10):
-            while not newcomer.is_in:
-                await newcomer.ask(late)
+            while not newcomer.is_admitted:
+                await newcomer.request(late)
                 await asyncio.sleep(0.05)
 
 
 async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_operator_set(
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
-    room = config(room_name, rate="600/min", store_failure_mode="open")
+    room = room_config(room_name, rate="600/min", store_failure_mode="open")
     url = private_store.url
     async with (
-        hasty_replica(room, store_url=url, events_url=events_url) as first,
+        short_timeout_replica(room, store_url=url, events_url=events_url) as first,
         running_operator(room, store_url=url, events_url=events_url) as operator,
     ):
-        people = await line_up(3, first)
+        visitors = await line_up(3, first)
         await operator.set_rate(0)
-        people += await line_up(1, first)
+        visitors += await line_up(1, first)
         await operator.allow(1)
         await eventually(lambda: first.state.released_total == 1)
         await operator.set_mode(Mode.HOLD)
         await eventually(lambda: first.state.mode is Mode.HOLD and first.events.connected())
         private_store.pause()
-        async with hasty_replica(
+        async with short_timeout_replica(
             room, store_url=url, events_url=events_url, clock_error_s=-7 * MINUTES_S
         ) as late:
-            await eventually(lambda: late.live.view.state)
+            await eventually(lambda: late.room.view.state)
             assert not late.store_up
-            assert late.live.view.store_state is None
-            assert late.live.view.decisive.phase is Phase.HELD
-            assert late.live.view.now_s() == pytest.approx(first.live.view.now_s(), abs=1)
-            newcomer = Principal()
-            await ask([*people, newcomer], late)
-            assert those_in([*people, newcomer]) == [0, 1, 2, 3]  # the last by the watermark
+            assert late.room.view.store_state is None
+            assert late.room.view.decisive.phase is Phase.HELD
+            assert late.room.view.now_s() == pytest.approx(first.room.view.now_s(), abs=1)
+            newcomer = RoomVisitor()
+            await request_all([*visitors, newcomer], late)
+            assert admitted_indexes([*visitors, newcomer]) == [
+                0,
+                1,
+                2,
+                3,
+            ]  # the last by the watermark
             private_store.resume()
             await eventually(lambda: late.store_up and first.store_up)
-            await newcomer.ask(late)
+            await newcomer.request(late)
             assert newcomer.position == 1
 
 
@@ -106,12 +116,12 @@ async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_
 async def one_answer(line: bytes) -> AsyncIterator[str]:
     """A server that says this to everyone, whatever they ask."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def response(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(line)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(response, "127.0.0.1", 0)
     async with server:
         yield f"redis://:open-sesame@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
@@ -157,8 +167,8 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
 @pytest.mark.parametrize(
     "answer", [b"-NOAUTH Authentication required.\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
 )
-async def test_a_store_that_refuses_ends_the_start_in_one_line(answer: bytes) -> None:
-    async with one_answer(answer) as url:
+async def test_a_store_that_refuses_ends_the_start_in_one_line(response: bytes) -> None:
+    async with one_answer(response) as url:
         with GateProcess(settings(more=shared(url))) as gate:
             assert await gate.wait_until_exit() == 1
             [line] = gate.errors().splitlines()

@@ -12,16 +12,23 @@ from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from tests.gates import GateStarter, Visitor
-from tests.integration.failure.outage import NOBODY, QUICK, Loss, back, bring_back, lost
+from tests.integration.failure.outage import (
+    GRANTS_ONLY,
+    SHORT_TIMEOUTS,
+    Outage,
+    recover,
+    wait_until_recovered,
+    wait_until_unreachable,
+)
 from tests.integration.replicas.replica_group import (
     STORE_TIMEOUT_S,
-    Principal,
-    ask,
-    config,
-    hasty_replica,
+    RoomVisitor,
+    admitted_indexes,
     line_up,
+    request_all,
+    room_config,
     running_operator,
-    those_in,
+    short_timeout_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -29,7 +36,7 @@ from tests.servers import StoreServer, eventually
 
 
 async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
-    private_store: StoreServer, room_name: RoomName, lose: Loss, start_gate: GateStarter
+    private_store: StoreServer, room_name: RoomName, break_store: Outage, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(
         '[store]\ntimeout = "300ms"\n', rate="0", heartbeat_timeout="3s", confirm_timeout="1s"
@@ -44,7 +51,7 @@ async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
     before = await waiting.status()
     assert before["position"] == 1
     await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
-    lose(private_store)
+    break_store(private_store)
     status, _ = await admitted.get("/still-here")
     assert status == 200
     during = await waiting.status()
@@ -60,7 +67,7 @@ async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
     status, _ = await new.get()
     assert status == 503
     assert (await new.status())["position"] is None
-    bring_back(private_store)
+    recover(private_store)
     await eventually(lambda: gate.room(room_name).view.store_up)
     assert (await waiting.status())["position"] == 1
     assert (await new.status())["position"] == 2
@@ -77,7 +84,7 @@ async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothin
         visitors = [await stack.enter_async_context(Visitor(gate)) for _ in range(12)]
         for visitor in visitors:
             await visitor.get()
-        for answers_late in (False, True):  # the store does not answer, or when they have left
+        for replies_late in (False, True):  # the store does not answer, or when they have left
             private_store.pause()
             asking = [
                 asyncio.create_task(visitor.request(*how))
@@ -88,7 +95,7 @@ async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothin
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-            if not answers_late:
+            if not replies_late:
                 await eventually(lambda: not gate.room(room_name).view.store_up)
             private_store.resume()
             await eventually(lambda: gate.room(room_name).view.store_up)
@@ -99,110 +106,118 @@ async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothin
 
 
 async def test_one_who_was_released_enters_without_the_store_and_the_next_does_not(
-    private_store: StoreServer, room_name: RoomName, lose: Loss
+    private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
-    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
-        people = await line_up(3, replica)
+    async with short_timeout_replica(
+        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
+    ) as replica:
+        visitors = await line_up(3, replica)
         async with running_operator(
-            config(room_name, **NOBODY), store_url=private_store.url
+            room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
         ) as operator:
             await operator.allow(2)
-        await eventually(lambda: replica.state.watermark_us == people[1].arrival_us)
-        lose(private_store)
-        await ask(people, replica)
-        assert those_in(people) == [0, 1]
+        await eventually(lambda: replica.state.watermark_us == visitors[1].arrival_us)
+        break_store(private_store)
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [0, 1]
 
 
 async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, "max_active": 1, "claim_timeout": "1s"}
+    keys = {**GRANTS_ONLY, "max_active": 1, "claim_timeout": "1s"}
     async with (
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
-        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+        short_timeout_replica(
+            room_config(room_name, **keys), store_url=private_store.url
+        ) as replica,
+        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
     ):
-        people = await line_up(2, replica)
+        visitors = await line_up(2, replica)
         await operator.allow(2)
-        await eventually(lambda: replica.state.watermark_us == people[0].arrival_us)
+        await eventually(lambda: replica.state.watermark_us == visitors[0].arrival_us)
         private_store.pause()
-        await ask(people, replica)
-        assert those_in(people) == [0]
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [0]
         await asyncio.sleep(4)  # the claim window ends meanwhile
         private_store.resume()
-        await back(replica)
-        await ask(people, replica)
-        assert those_in(people) == [0]
+        await wait_until_recovered(replica)
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [0]
         state = await operator.status()
         assert (state.active, state.queue_length) == (1, 1)
 
 
 async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(
-    private_store: StoreServer, room_name: RoomName, lose: Loss
+    private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
-    keys = {"rate": "600/min", "burst": 10, **QUICK}
+    keys = {"rate": "600/min", "burst": 10, **SHORT_TIMEOUTS}
     async with (
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as first,
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as second,
-        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+        short_timeout_replica(room_config(room_name, **keys), store_url=private_store.url) as first,
+        short_timeout_replica(
+            room_config(room_name, **keys), store_url=private_store.url
+        ) as second,
+        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         await asyncio.sleep(1.1)
-        lose(private_store)
-        await Principal().ask(first)
-        await Principal().ask(second)
-        await lost(first, second)
+        break_store(private_store)
+        await RoomVisitor().request(first)
+        await RoomVisitor().request(second)
+        await wait_until_unreachable(first, second)
         held = []
         for turn in range(40):
-            held.append(Principal())
-            await held[-1].ask((first, second)[turn % 2])
+            held.append(RoomVisitor())
+            await held[-1].request((first, second)[turn % 2])
             await asyncio.sleep(0.005)  # the replicas' clocks agree to within a call's way back
-        assert all(person.waits and person.position is None for person in held)
+        assert all(visitor.is_waiting and visitor.position is None for visitor in held)
         assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(held))
         await asyncio.sleep(3)
-        bring_back(private_store)
-        await back(first)  # the other may still hold people it stamped
+        recover(private_store)
+        await wait_until_recovered(first)  # the other may still hold people it stamped
         newcomers = await line_up(10, first)
-        assert those_in(newcomers) == []
-        await back(first, second)
+        assert admitted_indexes(newcomers) == []
+        await wait_until_recovered(first, second)
         # nobody who was held has asked since: their replicas spoke for them
         assert (await operator.status()).queue_length == 52
         entered: list[int] = []
         async with asyncio.timeout(20):
             while len(entered) < 50:
-                await ask([*held, *newcomers], first, second)
-                entered += [at for at in those_in([*held, *newcomers]) if at not in entered]
+                await request_all([*held, *newcomers], first, second)
+                entered += [at for at in admitted_indexes([*held, *newcomers]) if at not in entered]
                 await asyncio.sleep(0.05)
         assert max(entered[:30]) < 40
         assert sorted(entered[:40]) == [*range(40)]
 
 
 async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
-    private_store: StoreServer, room_name: RoomName, lose: Loss
+    private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
-    keys = {"rate": "600/min", "burst": 6, "store_failure_mode": "open", **QUICK}
+    keys = {"rate": "600/min", "burst": 6, "store_failure_mode": "open", **SHORT_TIMEOUTS}
     url = private_store.url
     async with (
-        hasty_replica(config(room_name, **keys), store_url=url) as first,
-        hasty_replica(config(room_name, **keys), store_url=url) as second,
-        hasty_replica(config(room_name, **keys), store_url=url) as third,
+        short_timeout_replica(room_config(room_name, **keys), store_url=url) as first,
+        short_timeout_replica(room_config(room_name, **keys), store_url=url) as second,
+        short_timeout_replica(room_config(room_name, **keys), store_url=url) as third,
     ):
         replicas = (first, second, third)
         await eventually(lambda: all(each.state.replicas == 3 for each in replicas))
-        await ask([Principal() for _ in range(30)], first)  # the bucket is empty, and some wait
+        await request_all(
+            [RoomVisitor() for _ in range(30)], first
+        )  # the bucket is empty, and some wait
         for _ in range(2):  # what the first loss left over is no credit for the second
-            began_s = time.monotonic()
-            lose(private_store)
-            await ask([Principal() for _ in range(3)], *replicas)
-            await lost(*replicas)
-            let_in = 0
-            while time.monotonic() - began_s < 2.5:
-                crowd = [Principal() for _ in range(60)]
-                await ask(crowd, *replicas)
-                let_in += len(those_in(crowd))
+            start_s = time.monotonic()
+            break_store(private_store)
+            await request_all([RoomVisitor() for _ in range(3)], *replicas)
+            await wait_until_unreachable(*replicas)
+            admitted = 0
+            while time.monotonic() - start_s < 2.5:
+                crowd = [RoomVisitor() for _ in range(60)]
+                await request_all(crowd, *replicas)
+                admitted += len(admitted_indexes(crowd))
                 await asyncio.sleep(0.02)
-            passed_s = time.monotonic() - began_s
-            assert passed_s * 10 * 0.5 < let_in <= passed_s * 10
-            bring_back(private_store)
-            await back(*replicas)
+            elapsed_s = time.monotonic() - start_s
+            assert elapsed_s * 10 * 0.5 < admitted <= elapsed_s * 10
+            recover(private_store)
+            await wait_until_recovered(*replicas)
             await asyncio.sleep(1)
 
 
@@ -212,25 +227,27 @@ async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
 async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, **QUICK}
+    keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
     async with (
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as first,
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as second,
-        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+        short_timeout_replica(room_config(room_name, **keys), store_url=private_store.url) as first,
+        short_timeout_replica(
+            room_config(room_name, **keys), store_url=private_store.url
+        ) as second,
+        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
     ):
-        people = await line_up(300, first, second)
-        await ask(people, first, second)
+        visitors = await line_up(300, first, second)
+        await request_all(visitors, first, second)
         private_store.pause()
         await asyncio.sleep(6)  # twice `heartbeat_timeout`, six times `confirm_timeout`
         private_store.resume()
-        await back(first, second)
+        await wait_until_recovered(first, second)
         state = await operator.allow(100)
         assert state.abandoned_total == 0
-        await ask(reversed(people), first, second)  # the last ask first
+        await request_all(reversed(visitors), first, second)  # the last ask first
         await eventually(lambda: first.state.released_total == 100)
-        await ask(people, first, second)
-        assert those_in(people) == [*range(100)]
-        assert [person.position for person in people[100:]] == [*range(1, 201)]
+        await request_all(visitors, first, second)
+        assert admitted_indexes(visitors) == [*range(100)]
+        assert [visitor.position for visitor in visitors[100:]] == [*range(1, 201)]
         state = await operator.status()
         assert (state.abandoned_total, state.arrived_total) == (0, 300)
 
@@ -238,87 +255,99 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
 async def test_a_store_that_was_paused_for_long_finds_the_line_as_it_was(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, "heartbeat_timeout": "5s", "confirm_timeout": "2s"}
+    keys = {**GRANTS_ONLY, "heartbeat_timeout": "5s", "confirm_timeout": "2s"}
     async with (
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
-        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+        short_timeout_replica(
+            room_config(room_name, **keys), store_url=private_store.url
+        ) as replica,
+        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
     ):
-        people = await line_up(200, replica)
-        await ask(people, replica)
+        visitors = await line_up(200, replica)
+        await request_all(visitors, replica)
         private_store.pause()
         for _ in range(5):
             await asyncio.sleep(2.5)
-            await ask(people, replica)
-            assert all(person.waits and person.position is None for person in people)
+            await request_all(visitors, replica)
+            assert all(visitor.is_waiting and visitor.position is None for visitor in visitors)
         private_store.resume()
-        await back(replica)
+        await wait_until_recovered(replica)
         await operator.allow(50)
         await eventually(lambda: replica.state.released_total == 50)
-        await ask(people, replica)
-        assert those_in(people) == [*range(50)]
-        assert [person.position for person in people[50:]] == [*range(1, 151)]
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [*range(50)]
+        assert [visitor.position for visitor in visitors[50:]] == [*range(1, 151)]
 
 
 async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_starts_again(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**NOBODY, **QUICK}
-    async with hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica:
-        people = await line_up(50, replica)
-        await ask(people, replica)
+    keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
+    async with short_timeout_replica(
+        room_config(room_name, **keys), store_url=private_store.url
+    ) as replica:
+        visitors = await line_up(50, replica)
+        await request_all(visitors, replica)
     await asyncio.sleep(5)
     async with (
-        hasty_replica(config(room_name, **keys), store_url=private_store.url) as replica,
-        running_operator(config(room_name, **keys), store_url=private_store.url) as operator,
+        short_timeout_replica(
+            room_config(room_name, **keys), store_url=private_store.url
+        ) as replica,
+        running_operator(room_config(room_name, **keys), store_url=private_store.url) as operator,
     ):
         await operator.allow(20)
-        await ask(reversed(people), replica)
-        await ask(people, replica)
-        assert those_in(people) == [*range(20)]
+        await request_all(reversed(visitors), replica)
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [*range(20)]
         assert (await operator.status()).abandoned_total == 0
 
 
 async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with hasty_replica(config(room_name), store_url=private_store.url):
+    async with short_timeout_replica(room_config(room_name), store_url=private_store.url):
         pass
     await asyncio.sleep(4)
-    async with hasty_replica(config(room_name), store_url=private_store.url) as replica:
-        newcomer = Principal()
-        await newcomer.ask(replica)
-        assert newcomer.is_in
+    async with short_timeout_replica(
+        room_config(room_name), store_url=private_store.url
+    ) as replica:
+        newcomer = RoomVisitor()
+        await newcomer.request(replica)
+        assert newcomer.is_admitted
 
 
 # Slow rather than dead
 
 
 async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name: RoomName) -> None:
-    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
-        [person] = await line_up(1, replica)
+    async with short_timeout_replica(
+        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
+    ) as replica:
+        [visitor] = await line_up(1, replica)
         private_store.pause()
-        await lost(replica)
+        await wait_until_unreachable(replica)
         private_store.resume()
-        began_s = time.monotonic()
-        await back(replica)
-        assert time.monotonic() - began_s < 1  # a pause of the pacer and a time-out
-        await person.ask(replica)
-        assert person.position == 1
+        start_s = time.monotonic()
+        await wait_until_recovered(replica)
+        assert time.monotonic() - start_s < 1  # a pause of the pacer and a time-out
+        await visitor.request(replica)
+        assert visitor.position == 1
 
 
 async def test_while_the_store_is_away_only_the_pacer_calls_it(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
-        people = await line_up(500, replica)
+    async with short_timeout_replica(
+        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
+    ) as replica:
+        visitors = await line_up(500, replica)
         private_store.pause()
-        await lost(replica)
-        began_s = time.monotonic()
+        await wait_until_unreachable(replica)
+        start_s = time.monotonic()
         for _ in range(20):
-            await ask(people, replica)
-            await replica.live.leave([people.pop().token.visitor])  # type: ignore[union-attr]
-        assert time.monotonic() - began_s < 20 * STORE_TIMEOUT_S / 2
-        assert _tasks(replica.live) == 0
+            await request_all(visitors, replica)
+            await replica.room.leave([visitors.pop().token.visitor])  # type: ignore[union-attr]
+        assert time.monotonic() - start_s < 20 * STORE_TIMEOUT_S / 2
+        assert _tasks(replica.room) == 0
 
 
 def _tasks(live: RoomReplica) -> int:
@@ -330,30 +359,34 @@ def _tasks(live: RoomReplica) -> int:
 async def test_requests_under_way_when_the_store_stops_are_answered_within_its_time_out(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    async with hasty_replica(config(room_name, **NOBODY), store_url=private_store.url) as replica:
-        people = await line_up(2000, replica)
+    async with short_timeout_replica(
+        room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
+    ) as replica:
+        visitors = await line_up(2000, replica)
         private_store.pause()
-        began_s = time.monotonic()
-        await ask([*people, *(Principal() for _ in range(500))], replica)
+        start_s = time.monotonic()
+        await request_all([*visitors, *(RoomVisitor() for _ in range(500))], replica)
         one_after_another_s = 2500 / BATCH_LIMIT * STORE_TIMEOUT_S
-        assert time.monotonic() - began_s < one_after_another_s / 2
-        assert all(isinstance(person.token, Ticket) for person in people)
-        await eventually(lambda: _tasks(replica.live) == 0)
+        assert time.monotonic() - start_s < one_after_another_s / 2
+        assert all(isinstance(visitor.token, Ticket) for visitor in visitors)
+        await eventually(lambda: _tasks(replica.room) == 0)
 
 
 async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
     store_url: str, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, claim_timeout="1s")
-    async with hasty_replica(keys, store_url=store_url) as replica:
-        [person] = await line_up(1, replica)
-        token = person.token
+    keys = room_config(room_name, **GRANTS_ONLY, claim_timeout="1s")
+    async with short_timeout_replica(keys, store_url=store_url) as replica:
+        [visitor] = await line_up(1, replica)
+        token = visitor.token
         assert token is not None
-        queue = replica.live.queue
+        queue = replica.room.queue
         await queue.allow(1)
         await eventually(lambda: replica.state.released_total == 1)
-        stamped = PollRequest(token.visitor, token.arrival_us, has_pass=False, by_proxy=True)
-        await queue.poll(stamped)
+        arrived_offline = PollRequest(
+            token.visitor, token.arrival_us, has_pass=False, by_proxy=True
+        )
+        await queue.poll(arrived_offline)
         assert (replica.state.active, replica.state.admitted_total) == (1, 0)
         await eventually(lambda: replica.state.active == 0, what="the end of the claim window")
         assert replica.state.abandoned_total == 1

@@ -12,50 +12,50 @@ from gatekeeper.room.store import room_keys
 from gatekeeper.web.admission import Deny
 from tests.gates import GateStarter
 from tests.integration.replicas.replica_group import (
-    Principal,
     Replica,
-    ask,
-    config,
-    hasty_replica,
+    RoomVisitor,
+    admitted_indexes,
     line_up,
+    request_all,
+    room_config,
     running_operator,
-    those_in,
+    short_timeout_replica,
 )
 from tests.servers import StoreServer, eventually
 
-NOBODY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
-QUICK: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
+GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
+SHORT_TIMEOUTS: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
 RECOVERY_S = 1.3  # of these: 1 s to prove, and a quarter beyond the 1 s told to everybody
 
 
 async def recovered(replica: Replica) -> None:
     """Until the store may release again, by its own clock."""
-    view = replica.live.view
+    view = replica.room.view
     await eventually(lambda: replica.state.recovering_until_us < view.now_s() * 1_000_000)
 
 
 async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_place(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, heartbeat_timeout="9s", confirm_timeout="4s")
+    keys = room_config(room_name, **GRANTS_ONLY, heartbeat_timeout="9s", confirm_timeout="4s")
     url = private_store.url
     async with (
-        hasty_replica(keys, store_url=url, store_timeout_s=5) as first,
-        hasty_replica(keys, store_url=url, store_timeout_s=5) as second,
-        hasty_replica(keys, store_url=url, store_timeout_s=5) as third,
+        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as first,
+        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as second,
+        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as third,
         running_operator(keys, store_url=url) as operator,
     ):
         replicas = (first, second, third)
-        people = await line_up(1000, *replicas)
-        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(people))
+        visitors = await line_up(1000, *replicas)
+        assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(visitors))
 
         async def admit(count: int) -> None:
-            let_in = len(those_in(people))
+            admitted = len(admitted_indexes(visitors))
             await operator.allow(count)
-            await eventually(lambda: first.state.watermark_us >= people[let_in].arrival_us)
+            await eventually(lambda: first.state.watermark_us >= visitors[admitted].arrival_us)
             for _ in range(2):
-                await ask(reversed(people), *replicas)
-            assert those_in(people) == [*range(let_in + count)]
+                await request_all(reversed(visitors), *replicas)
+            assert admitted_indexes(visitors) == [*range(admitted + count)]
 
         for _ in range(4):
             await admit(100)
@@ -64,19 +64,19 @@ async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_
         private_store.flush()
         granting = asyncio.create_task(operator.allow(100))
         for _ in range(3):  # the last ask first, before it is known who waits at all
-            await ask(reversed(people[350:]), *replicas)
-        assert those_in(people) == [*range(400)]
-        assert [person.position for person in people[400:]] == [*range(1, 601)]
+            await request_all(reversed(visitors[350:]), *replicas)
+        assert admitted_indexes(visitors) == [*range(400)]
+        assert [visitor.position for visitor in visitors[400:]] == [*range(1, 601)]
         newcomers = await line_up(5, *replicas)
-        assert [person.position for person in newcomers] == [*range(601, 606)]
+        assert [visitor.position for visitor in newcomers] == [*range(601, 606)]
         assert all(each.state.watermark_us >= watermark_us for each in replicas)
 
-        await ask([*people, *newcomers], *replicas)
+        await request_all([*visitors, *newcomers], *replicas)
         await recovered(first)
         await granting
-        await eventually(lambda: first.state.watermark_us == people[499].arrival_us)
-        await ask([*newcomers, *reversed(people)], *replicas)
-        assert those_in(people) == [*range(500)]
+        await eventually(lambda: first.state.watermark_us == visitors[499].arrival_us)
+        await request_all([*newcomers, *reversed(visitors)], *replicas)
+        assert admitted_indexes(visitors) == [*range(500)]
         for _ in range(5):
             await admit(100)
         state = await operator.status()
@@ -115,48 +115,48 @@ async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_
 async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate="600/min", burst=10, **QUICK)
-    async with hasty_replica(keys, store_url=private_store.url) as replica:
-        people = await line_up(60, replica)
+    keys = room_config(room_name, rate="600/min", burst=10, **SHORT_TIMEOUTS)
+    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+        visitors = await line_up(60, replica)
         await eventually(lambda: replica.state.released_total >= 5)
-        await ask(people, replica)
-        waiting = [person for person in people if person.waits]
+        await request_all(visitors, replica)
+        waiting = [visitor for visitor in visitors if visitor.is_waiting]
         private_store.flush()
-        newcomer = Principal()
-        await newcomer.ask(replica)
-        assert newcomer.waits
+        newcomer = RoomVisitor()
+        await newcomer.request(replica)
+        assert newcomer.is_waiting
         released = replica.state.released_total
-        await waiting[-1].ask(replica)
+        await waiting[-1].request(replica)
         await asyncio.sleep(RECOVERY_S * 0.6)
         assert replica.state.released_total == released
-        await ask(reversed(waiting), replica)
-        assert those_in(waiting) == []
+        await request_all(reversed(waiting), replica)
+        assert admitted_indexes(waiting) == []
         async with asyncio.timeout(20):
-            while any(person.waits for person in waiting):
-                await ask([newcomer, *waiting], replica)
-                if newcomer.is_in:
-                    assert those_in(waiting)[-1] == len(waiting) - 1
+            while any(visitor.is_waiting for visitor in waiting):
+                await request_all([newcomer, *waiting], replica)
+                if newcomer.is_admitted:
+                    assert admitted_indexes(waiting)[-1] == len(waiting) - 1
                 await asyncio.sleep(0.02)
 
 
 async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_replica_holds(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, **QUICK)
+    keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     url = private_store.url
     async with (
-        hasty_replica(keys, store_url=url) as first,
-        hasty_replica(keys, store_url=url) as second,
+        short_timeout_replica(keys, store_url=url) as first,
+        short_timeout_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
         await operator.set_rate(120)
         await operator.set_mode(Mode.HOLD)
         await operator.allow(7)
-        known = await second.live.queue.look()
-        await first.live._stop_pacing()  # this one knows less, and is the first to come
+        known = await second.room.queue.look()
+        await first.room._stop_pacing()  # this one knows less, and is the first to come
         private_store.flush()
-        await Principal().ask(first)
-        async with hasty_replica(keys, store_url=url):  # and this one knows nothing
+        await RoomVisitor().request(first)
+        async with short_timeout_replica(keys, store_url=url):  # and this one knows nothing
             pass
         await eventually(lambda: second.state.epoch != known.epoch)
         state = await operator.status()
@@ -168,68 +168,70 @@ async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_repli
 async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, **QUICK)
+    keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     url = private_store.url
     async with (
-        hasty_replica(keys, store_url=url) as first,
-        hasty_replica(keys, store_url=url) as second,
+        short_timeout_replica(keys, store_url=url) as first,
+        short_timeout_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
-        people = await line_up(12, first)
+        visitors = await line_up(12, first)
         await operator.allow(5)
         await eventually(lambda: first.state.released_total == 5)
-        await ask(people, first)
-        gone = [people[at].token for at in (1, 2, 7)]
-        visitors = [token.visitor for token in gone if token is not None]
-        for visitor in visitors:
-            await operator.revoke(visitor)
-        views = (first.live.view, second.live.view)
-        await eventually(lambda: all(visitors[-1] in view.revoked() for view in views))
+        await request_all(visitors, first)
+        gone = [visitors[at].token for at in (1, 2, 7)]
+        visitor_ids = [token.visitor for token in gone if token is not None]
+        for visitor_id in visitor_ids:
+            await operator.revoke(visitor_id)
+        views = (first.room.view, second.room.view)
+        await eventually(lambda: all(visitor_ids[-1] in view.revoked() for view in views))
         private_store.flush()
-        await Principal().ask(second)
+        await RoomVisitor().request(second)
         async with running_operator(keys, store_url=url) as fresh:
             await until(fresh, revocations=3)
-        async with hasty_replica(keys, store_url=url) as third:
+        async with short_timeout_replica(keys, store_url=url) as third:
             for replica in (first, second, third):
-                assert all(visitor in replica.live.view.decisive.revoked for visitor in visitors)
+                assert all(
+                    visitor_id in replica.room.view.decisive.revoked for visitor_id in visitor_ids
+                )
                 for token in gone:
-                    assert isinstance(await replica.entrance.standing(token), Deny)
+                    assert isinstance(await replica.admission.standing(token), Deny)
 
 
 async def test_passes_in_use_hold_their_slots_again_before_anyone_is_released(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1, max_active=5, **QUICK)
+    keys = room_config(room_name, rate=0, burst=1, max_active=5, **SHORT_TIMEOUTS)
     async with (
-        hasty_replica(keys, store_url=private_store.url) as replica,
+        short_timeout_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
-        people = await line_up(8, replica)
+        visitors = await line_up(8, replica)
         await operator.allow(8)
         await eventually(lambda: replica.state.released_total == 5)
-        await ask(people, replica)
-        assert those_in(people) == [*range(5)]
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [*range(5)]
         private_store.flush()
         await eventually(lambda: replica.state.recovering_until_us > 0)
-        await ask(people, replica)
+        await request_all(visitors, replica)
         await until(operator, active=5)
         await recovered(replica)
         for _ in range(4):
-            await ask(people, replica)
+            await request_all(visitors, replica)
             await asyncio.sleep(0.25)
-        assert those_in(people) == [*range(5)]
-        assert [person.position for person in people[5:]] == [1, 2, 3]
+        assert admitted_indexes(visitors) == [*range(5)]
+        assert [visitor.position for visitor in visitors[5:]] == [1, 2, 3]
 
 
 async def test_what_a_restart_lost_is_written_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, **QUICK)
+    keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     async with (
-        hasty_replica(keys, store_url=private_store.url) as replica,
+        short_timeout_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
-        people = await line_up(30, replica)
+        visitors = await line_up(30, replica)
         before = _dump(private_store, room_name)
         await operator.set_rate(0.5)
         await operator.allow(10)
@@ -238,43 +240,43 @@ async def test_what_a_restart_lost_is_written_back(
         _load(private_store, before)  # as a store that did not write its last second down
         await eventually(lambda: replica.state.released_total == 10)
         await until(operator, rate_per_minute=0.5, released_total=10)
-        await ask(people, replica)
+        await request_all(visitors, replica)
         # Ten were released and had not claimed when the store forgot that.
-        assert those_in(people) == [*range(10)]
+        assert admitted_indexes(visitors) == [*range(10)]
         await operator.allow(10)
         await asyncio.sleep(RECOVERY_S / 2)
-        await ask(people, replica)
+        await request_all(visitors, replica)
         await recovered(replica)
         await eventually(lambda: replica.state.released_total == 20)
-        await ask(people, replica)
-        assert those_in(people) == [*range(20)]
+        await request_all(visitors, replica)
+        assert admitted_indexes(visitors) == [*range(20)]
 
 
 async def test_a_store_emptied_again_and_again_keeps_the_order(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, **NOBODY, **QUICK)
+    keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     async with (
-        hasty_replica(keys, store_url=private_store.url) as first,
-        hasty_replica(keys, store_url=private_store.url) as second,
+        short_timeout_replica(keys, store_url=private_store.url) as first,
+        short_timeout_replica(keys, store_url=private_store.url) as second,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
-        people = await line_up(100, first, second)
+        visitors = await line_up(100, first, second)
         for _ in range(5):
             private_store.flush()
-            await ask(reversed(people), first, second)
+            await request_all(reversed(visitors), first, second)
             await asyncio.sleep(0.3)
-        await ask(people, first, second)
-        assert [person.position for person in people] == [*range(1, 101)]
+        await request_all(visitors, first, second)
+        assert [visitor.position for visitor in visitors] == [*range(1, 101)]
         await asyncio.to_thread(private_store.restart, empty=True)
         await eventually(lambda: first.store_up and second.store_up)
-        await ask(reversed(people), first, second)
+        await request_all(reversed(visitors), first, second)
         await recovered(first)
-        await ask(people, first, second)
+        await request_all(visitors, first, second)
         await operator.allow(50)
         await eventually(lambda: first.state.released_total == 50)
-        await ask(people, first, second)
-        assert those_in(people) == [*range(50)]
+        await request_all(visitors, first, second)
+        assert admitted_indexes(visitors) == [*range(50)]
 
 
 async def until(operator: Operator, **expected: float) -> None:
@@ -302,16 +304,16 @@ def _load(store: StoreServer, dumps: dict[str, bytes]) -> None:
 async def test_after_a_flush_no_more_than_the_rate_is_let_in(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate="600/min", burst=5, **QUICK)
-    async with hasty_replica(keys, store_url=private_store.url) as replica:
-        people = await line_up(40, replica)
-        began_s = replica.live.view.now_s()
+    keys = room_config(room_name, rate="600/min", burst=5, **SHORT_TIMEOUTS)
+    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+        visitors = await line_up(40, replica)
+        start_s = replica.room.view.now_s()
         flushed = False
         for _ in range(150):
-            await ask(people, replica)
-            passed_s = replica.live.view.now_s() - began_s
-            assert len(those_in(people)) <= 5 + passed_s * 10 + 1
-            if passed_s > 1 and not flushed:
+            await request_all(visitors, replica)
+            elapsed_s = replica.room.view.now_s() - start_s
+            assert len(admitted_indexes(visitors)) <= 5 + elapsed_s * 10 + 1
+            if elapsed_s > 1 and not flushed:
                 private_store.flush()
                 flushed = True
             await asyncio.sleep(0.02)

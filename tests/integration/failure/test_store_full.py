@@ -11,16 +11,16 @@ from gatekeeper.policy.tokens import Ticket, new_visitor_id
 from gatekeeper.web.admission import Deny
 from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
-    Principal,
-    ask,
-    config,
-    hasty_replica,
+    RoomVisitor,
+    admitted_indexes,
     line_up,
-    those_in,
+    request_all,
+    room_config,
+    short_timeout_replica,
 )
 from tests.servers import StoreServer, eventually
 
-QUICK: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "2s"}
+SHORT_TIMEOUTS: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "2s"}
 
 
 def fill(store: StoreServer) -> None:
@@ -42,31 +42,36 @@ def empty_out(store: StoreServer) -> None:
 async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1)
+    keys = room_config(room_name, rate=0, burst=1)
     async with (
-        hasty_replica(keys, store_url=private_store.url) as first,
-        hasty_replica(keys, store_url=private_store.url) as second,
+        short_timeout_replica(keys, store_url=private_store.url) as first,
+        short_timeout_replica(keys, store_url=private_store.url) as second,
     ):
-        people = await line_up(10, first, second)
-        await first.live.queue.allow(4)
+        visitors = await line_up(10, first, second)
+        await first.room.queue.allow(4)
         await eventually(lambda: first.state.released_total == 4)
-        await ask(people[:2], first)
-        assert those_in(people) == [0, 1]
+        await request_all(visitors[:2], first)
+        assert admitted_indexes(visitors) == [0, 1]
         fill(private_store)
-        newcomers = [Principal() for _ in range(20)]
+        newcomers = [RoomVisitor() for _ in range(20)]
         for _ in range(3):
-            await ask([*people, *newcomers], first, second)
+            await request_all([*visitors, *newcomers], first, second)
             await asyncio.sleep(0.3)
-        assert those_in(people) == [0, 1, 2, 3]  # released before, and entered by the watermark
-        assert all(person.waits and person.position is None for person in people[4:])
-        assert all(isinstance(person.token, Ticket) for person in newcomers)
+        assert admitted_indexes(visitors) == [
+            0,
+            1,
+            2,
+            3,
+        ]  # released before, and entered by the watermark
+        assert all(visitor.is_waiting and visitor.position is None for visitor in visitors[4:])
+        assert all(isinstance(visitor.token, Ticket) for visitor in newcomers)
         assert first.store_up
         assert second.store_up
         empty_out(private_store)
         await eventually(lambda: first.state.queue_length == 26)
-        await ask([*people, *newcomers], first, second)
-        assert [person.position for person in people[4:]] == [*range(1, 7)]
-        assert sorted(person.position or 0 for person in newcomers) == [*range(7, 27)]
+        await request_all([*visitors, *newcomers], first, second)
+        assert [visitor.position for visitor in visitors[4:]] == [*range(1, 7)]
+        assert sorted(visitor.position or 0 for visitor in newcomers) == [*range(7, 27)]
         assert first.state.released_total == 4
 
 
@@ -74,21 +79,21 @@ async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
 async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
     private_store: StoreServer, room_name: RoomName, store_failure_mode: str
 ) -> None:
-    keys = config(
-        room_name, rate="600/min", burst=5, store_failure_mode=store_failure_mode, **QUICK
+    keys = room_config(
+        room_name, rate="600/min", burst=5, store_failure_mode=store_failure_mode, **SHORT_TIMEOUTS
     )
     async with (
-        hasty_replica(keys, store_url=private_store.url) as first,
-        hasty_replica(keys, store_url=private_store.url) as second,
+        short_timeout_replica(keys, store_url=private_store.url) as first,
+        short_timeout_replica(keys, store_url=private_store.url) as second,
     ):
-        people = await line_up(60, first, second)
-        began_s = first.live.view.now_s()
+        visitors = await line_up(60, first, second)
+        start_s = first.room.view.now_s()
         fill(private_store)
         async with asyncio.timeout(30):
-            while (passed_s := first.live.view.now_s() - began_s) < 3:
-                people += [Principal() for _ in range(10)]
-                await ask(people, first, second)
-                assert len(those_in(people)) <= 5 + 10 * passed_s + 1
+            while (elapsed_s := first.room.view.now_s() - start_s) < 3:
+                visitors += [RoomVisitor() for _ in range(10)]
+                await request_all(visitors, first, second)
+                assert len(admitted_indexes(visitors)) <= 5 + 10 * elapsed_s + 1
                 await asyncio.sleep(0.05)
         empty_out(private_store)
         await eventually(lambda: first.state.queue_length > 100)
@@ -99,25 +104,25 @@ async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
 async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1)
-    async with hasty_replica(keys, store_url=private_store.url) as replica:
-        people = await line_up(3, replica)
+    keys = room_config(room_name, rate=0, burst=1)
+    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+        visitors = await line_up(3, replica)
         fill(private_store)
-        gone = people[0].token
+        gone = visitors[0].token
         assert gone is not None
-        await replica.live.leave([gone.visitor])
-        assert isinstance(await replica.entrance.standing(gone), Deny)
+        await replica.room.leave([gone.visitor])
+        assert isinstance(await replica.admission.standing(gone), Deny)
         empty_out(private_store)
         await eventually(lambda: replica.state.revocations == 1)
-        await ask(people[1:], replica)
-        assert [person.position for person in people[1:]] == [1, 2]
+        await request_all(visitors[1:], replica)
+        assert [visitor.position for visitor in visitors[1:]] == [1, 2]
 
 
 async def test_ghosts_are_swept_from_a_full_store_and_make_room(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = config(room_name, rate=0, burst=1, **QUICK)
-    async with hasty_replica(keys, store_url=private_store.url) as replica:
+    keys = room_config(room_name, rate=0, burst=1, **SHORT_TIMEOUTS)
+    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
         await line_up(500, replica)
         fill(private_store)
         await eventually(lambda: replica.state.queue_length == 0)
@@ -140,7 +145,7 @@ async def test_a_full_store_is_said_once_and_a_page_is_served_all_the_same(
             assert (await visitor.status())["state"] == "waiting"
     await gate.room(room_name).leave([new_visitor_id()])
     await asyncio.sleep(1)
-    said = capsys.readouterr().out
-    assert said.count("store_full") == 1
-    assert "store_unreachable" not in said
-    assert "failed" not in said
+    event = capsys.readouterr().out
+    assert event.count("store_full") == 1
+    assert "store_unreachable" not in event
+    assert "failed" not in event

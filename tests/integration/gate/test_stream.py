@@ -40,7 +40,7 @@ async def line_up(count: int, *gates: Gate) -> list[Visitor]:
     return visitors
 
 
-class Told:
+class EventReader:
     """The events of one stream, as they come."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -66,18 +66,18 @@ class Told:
         return None
 
     async def until(self, name: str, **wanted: object) -> dict[str, Any]:
-        while (told := await self.next()) is not None:
-            if told[0] == name and wanted.items() <= told[1].items():
-                return told[1]
+        while (events := await self.next()) is not None:
+            if events[0] == name and wanted.items() <= events[1].items():
+                return events[1]
         raise AssertionError(f"the stream ended without {name}")
 
 
 @asynccontextmanager
-async def streaming(visitor: Visitor, *, at: int = 0) -> AsyncIterator[Told]:
+async def streaming(visitor: Visitor, *, at: int = 0) -> AsyncIterator[EventReader]:
     headers = {"Accept": stream.EVENT_STREAM}
     async with visitor.session.get(visitor.urls[at] + PATH, headers=headers) as response:
         assert response.content_type == stream.EVENT_STREAM
-        yield Told(response)
+        yield EventReader(response)
 
 
 async def test_the_first_event_is_the_answer_of_a_poll(
@@ -85,10 +85,10 @@ async def test_the_first_event_is_the_answer_of_a_poll(
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     _, second = await line_up(2, gate)
-    async with streaming(second) as told:
-        assert told.headers["Cache-Control"] == "no-store"
-        assert told.headers["X-Accel-Buffering"] == "no"
-        place = await told.until("place")
+    async with streaming(second) as events:
+        assert events.headers["Cache-Control"] == "no-store"
+        assert events.headers["X-Accel-Buffering"] == "no"
+        place = await events.until("place")
         assert place.pop("released_total") == 0
         assert place == await second.status()
         assert place["position"] == 2
@@ -100,12 +100,12 @@ async def test_whoever_is_released_anywhere_is_told_and_enters_and_the_others_co
     here = await streaming_gate(start_gate, events_url=events_url)
     there = await streaming_gate(start_gate, events_url=events_url)
     first, second = await line_up(2, here)
-    async with streaming(first) as told_first, streaming(second) as told_second:
-        assert (await told_second.until("place"))["ahead"] == 1
+    async with streaming(first) as first_events, streaming(second) as second_events:
+        assert (await second_events.until("place"))["ahead"] == 1
         await there.allow(1)
-        await told_first.until("admitted")
-        assert await told_first.next() is None
-        assert (await told_second.until("room", released_total=1))["released_total"] == 1
+        await first_events.until("admitted")
+        assert await first_events.next() is None
+        assert (await second_events.until("room", released_total=1))["released_total"] == 1
         assert (await here.queue.look()).expected == 1  # it claimed nothing
         assert (await first.status())["state"] == "admitted"
         assert (await first.get())[0] == 200
@@ -116,10 +116,10 @@ async def test_a_message_reaches_all_who_are_connected(
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, gate)
-    async with streaming(visitor) as told:
-        await told.until("place")
+    async with streaming(visitor) as events:
+        await events.until("place")
         await gate.queue.set_message("The doors open at ten.")
-        await told.until("room", message="The doors open at ten.")
+        await events.until("room", message="The doors open at ten.")
 
 
 async def test_who_is_connected_keeps_the_place_without_a_poll(
@@ -128,11 +128,11 @@ async def test_who_is_connected_keeps_the_place_without_a_poll(
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
     gate = await streaming_gate(start_gate, events_url=events_url, **keys)
     silent, connected = await line_up(2, gate)
-    async with streaming(connected) as told:
-        assert (await told.until("place"))["position"] == 2
-        began_s = gate.now_s()
-        while gate.now_s() < began_s + 3.5:  # of no poll
-            place = await told.until("place")
+    async with streaming(connected) as events:
+        assert (await events.until("place"))["position"] == 2
+        start_s = gate.now_s()
+        while gate.now_s() < start_s + 3.5:  # of no poll
+            place = await events.until("place")
         assert place["position"] == 1  # who is silent was swept
         assert (await gate.queue.look()).abandoned_total == 1
         assert silent.cookies()
@@ -143,11 +143,11 @@ async def test_one_who_leaves_is_told_and_the_stream_ends(
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, gate)
-    async with streaming(visitor) as told:
-        await told.until("place")
+    async with streaming(visitor) as events:
+        await events.until("place")
         assert (await visitor.leave()).json == {"state": "none"}
-        await told.until("gone")
-        assert await told.next() is None
+        await events.until("gone")
+        assert await events.next() is None
 
 
 async def test_whoever_gets_no_stream_is_told_to_stop_trying(
@@ -171,14 +171,14 @@ async def test_a_stream_ends_in_good_order_with_its_worker(
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, gate)
-    async with streaming(visitor) as told:
-        await told.until("place")
+    async with streaming(visitor) as events:
+        await events.until("place")
         await gate.worker.close()
-        while await told.next() is not None:
+        while await events.next() is not None:
             pass
-        assert len(told.retries) == 2
-        assert told.response.content.is_eof()
-        assert told.response.content.exception() is None
+        assert len(events.retries) == 2
+        assert events.response.content.is_eof()
+        assert events.response.content.exception() is None
 
 
 async def test_a_client_that_takes_nothing_is_dropped(
@@ -214,12 +214,12 @@ async def test_a_revocation_anywhere_ends_the_stream(
     here = await streaming_gate(start_gate, events_url=events_url)
     there = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, here)
-    async with streaming(visitor) as told:
-        await told.until("place")
+    async with streaming(visitor) as events:
+        await events.until("place")
         [stream_] = here.worker.streams._rooms[room_name].streams
         await there.room().leave([stream_.ticket.visitor])
-        await told.until("gone")
-        assert await told.next() is None
+        await events.until("gone")
+        assert await events.next() is None
         assert (await visitor.status())["state"] == "none"
 
 
@@ -230,11 +230,11 @@ async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
     here = await streaming_gate(start_gate, **keys)
     there = await streaming_gate(start_gate, **keys)
     [visitor] = await line_up(1, here, there)
-    async with streaming(visitor) as told:
-        await told.until("place")
+    async with streaming(visitor) as events:
+        await events.until("place")
         await visitor.leave(at=1)
-        await told.until("gone")
-        assert await told.next() is None
+        await events.until("gone")
+        assert await events.next() is None
 
 
 async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_same_place(
@@ -243,12 +243,12 @@ async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_
     monkeypatch.setattr(rules, "_STREAM_LIFE_S", 1.0)
     gate = await streaming_gate(start_gate, events_url=events_url)
     _, second = await line_up(2, gate)
-    async with streaming(second) as told:
-        while (said := await told.next()) is not None:
-            assert said[0] in {"place", "room"}
-        assert len(told.retries) == 2
-    async with streaming(second) as told:
-        assert (await told.until("place"))["position"] == 2
+    async with streaming(second) as events:
+        while (event := await events.next()) is not None:
+            assert event[0] in {"place", "room"}
+        assert len(events.retries) == 2
+    async with streaming(second) as events:
+        assert (await events.until("place"))["position"] == 2
 
 
 async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_all_keep_it(
@@ -257,12 +257,12 @@ async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
     gate = await streaming_gate(start_gate, **keys)
     [visitor] = await line_up(1, gate)
-    async with streaming(visitor) as told:
-        await told.until("place", position=1)
+    async with streaming(visitor) as events:
+        await events.until("place", position=1)
         private_store.pause()
-        await told.until("place", position=None, reason="reconnecting", eta_seconds=None)
+        await events.until("place", position=None, reason="reconnecting", eta_seconds=None)
         private_store.resume()
-        await told.until("place", position=1, reason="held")
+        await events.until("place", position=1, reason="held")
 
 
 async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
@@ -278,11 +278,11 @@ async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
     await gate.allow(1)
     assert (await there.status())["state"] == "admitted"
     assert (await away.status())["position"] == 1
-    async with streaming(away) as told:
-        await told.until("place", position=1)
+    async with streaming(away) as events:
+        await events.until("place", position=1)
         private_store.pause()
-        await told.until("admitted")
-        assert await told.next() is None
+        await events.until("admitted")
+        assert await events.next() is None
     assert (await away.status())["state"] == "admitted"
 
 
@@ -299,8 +299,8 @@ async def test_a_stream_is_had_behind_tls(
     gate = await start_gate(tls, events_url=events_url, rate="0", updates="stream")
     visitor = gate.visitor(tls=context)
     await visitor.get()
-    async with streaming(visitor) as told:
-        await told.until("place", position=1)
+    async with streaming(visitor) as events:
+        await events.until("place", position=1)
         await gate.allow(1)
-        await told.until("admitted")
-        assert await told.next() is None
+        await events.until("admitted")
+        assert await events.next() is None

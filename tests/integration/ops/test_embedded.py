@@ -26,8 +26,7 @@ from gatekeeper.process.embedded import (
     start_store,
     store_command,
 )
-from gatekeeper.process.state_folder import state_folder
-from tests.integration.replicas.replica_group import config, running_replica
+from tests.integration.replicas.replica_group import room_config, running_replica
 from tests.servers import eventually
 
 _GATE = """
@@ -206,7 +205,7 @@ async def test_replicas_find_events_on_another_port(
 ) -> None:
     first = await start_events(tmp_path)
     url = events_address(tmp_path)
-    keys = config(room_name, rate=0)
+    keys = room_config(room_name, rate=0)
     async with (
         running_replica(keys, store_url=store_url, events_url=url) as one,
         running_replica(keys, store_url=store_url, events_url=url) as other,
@@ -222,8 +221,8 @@ async def test_replicas_find_events_on_another_port(
             assert second.url != first.url
             await eventually(lambda: one.events.connected() and other.events.connected())
         visitor = new_visitor_id()
-        await one.live.leave([visitor])
-        await eventually(lambda: visitor in other.live.view.revoked())
+        await one.room.leave([visitor])
+        await eventually(lambda: visitor in other.room.view.revoked())
     await second.stop()
 
 

@@ -35,21 +35,21 @@ _PATIENCE_S = 5.0  # of all others: a busy machine is no outage
 class Replica:
     """One running replica of one room."""
 
-    live: RoomReplica
-    entrance: Admission
+    room: RoomReplica
+    admission: Admission
     events: Events
 
     @property
     def state(self) -> RoomState:
-        assert self.live.view.state is not None
-        return self.live.view.state
+        assert self.room.view.state is not None
+        return self.room.view.state
 
     @property
     def store_up(self) -> bool:
-        return self.live.view.store_up
+        return self.room.view.store_up
 
 
-def config(room: RoomName, **keys: object) -> RoomConfig:
+def room_config(room: RoomName, **keys: object) -> RoomConfig:
     """A room with these keys of its configuration, the rest as by default."""
     return RoomConfig.model_validate({"name": room} | keys)
 
@@ -74,21 +74,21 @@ async def running_replica(
     if events_url != "off":
         events = NatsEvents(events_url, replica=name, seal=EventSigner(secrets_))
     view = ReplicaView(
-        monotonic_s=_wrong(time.monotonic, by_s=-clock_error_s),
-        wall_s=_wrong(time.time, by_s=clock_error_s),
+        monotonic_s=_shifted(time.monotonic, by_s=-clock_error_s),
+        wall_s=_shifted(time.time, by_s=clock_error_s),
     )
-    live = RoomReplica(store, events, Rules.of(room), replica=name, view=view)
+    room_replica = RoomReplica(store, events, Rules.of(room), replica=name, view=view)
     try:
-        await live.start()
-        yield Replica(live, Admission(live, room), events)
+        await room_replica.start()
+        yield Replica(room_replica, Admission(room_replica, room), events)
     finally:
-        await live.close()
+        await room_replica.close()
         await events.close()
         await store.close()
 
 
 # One that soon takes the store for lost, where the test takes it away.
-hasty_replica = partial(running_replica, store_timeout_s=STORE_TIMEOUT_S)
+short_timeout_replica = partial(running_replica, store_timeout_s=STORE_TIMEOUT_S)
 
 
 @asynccontextmanager
@@ -110,18 +110,18 @@ async def running_operator(
 
 
 @dataclass(slots=True)
-class Principal:
+class RoomVisitor:
     """A visitor: their token, and what the last answer said."""
 
     token: Token | None = None
     position: int | None = None
 
     @property
-    def is_in(self) -> bool:
+    def is_admitted(self) -> bool:
         return isinstance(self.token, Pass)
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         return isinstance(self.token, Ticket)
 
     @property
@@ -134,9 +134,9 @@ class Principal:
         assert self.token is not None
         return self.token.arrival_us
 
-    async def ask(self, replica: Replica) -> None:
+    async def request(self, replica: Replica) -> None:
         """One request for a page, the token as a browser keeps it."""
-        outcome = await replica.entrance.admit(self.token)
+        outcome = await replica.admission.admit(self.token)
         self.position = None
         match outcome:
             case Admit(pass_=pass_):
@@ -148,24 +148,24 @@ class Principal:
                 raise AssertionError(outcome)
 
 
-async def ask(people: Iterable[Principal], *replicas: Replica) -> None:
+async def request_all(visitors: Iterable[RoomVisitor], *replicas: Replica) -> None:
     """Everybody asks once, the replicas in turn."""
     await asyncio.gather(
-        *(person.ask(replicas[at % len(replicas)]) for at, person in enumerate(people))
+        *(visitor.request(replicas[at % len(replicas)]) for at, visitor in enumerate(visitors))
     )
 
 
-async def line_up(count: int, *replicas: Replica) -> list[Principal]:
+async def line_up(count: int, *replicas: Replica) -> list[RoomVisitor]:
     """So many newcomers, in the order in which they arrived."""
-    people = [Principal() for _ in range(count)]
-    await ask(people, *replicas)
-    return sorted(people, key=lambda person: person.arrival_us)
+    visitors = [RoomVisitor() for _ in range(count)]
+    await request_all(visitors, *replicas)
+    return sorted(visitors, key=lambda visitor: visitor.arrival_us)
 
 
-def those_in(people: Sequence[Principal]) -> list[int]:
+def admitted_indexes(visitors: Sequence[RoomVisitor]) -> list[int]:
     """Who of them is in, by place in the sequence."""
-    return [at for at, person in enumerate(people) if person.is_in]
+    return [at for at, visitor in enumerate(visitors) if visitor.is_admitted]
 
 
-def _wrong(clock: Callable[[], float], *, by_s: float) -> Callable[[], float]:
+def _shifted(clock: Callable[[], float], *, by_s: float) -> Callable[[], float]:
     return lambda: clock() + by_s

@@ -28,7 +28,7 @@ class App:
     urls: Sequence[str]
     session: aiohttp.ClientSession
     token: str = ""
-    is_in: bool = False
+    is_admitted: bool = False
 
     async def enqueue(self) -> None:
         async with self.session.post(f"{self.urls[0]}/.gatekeeper/enqueue") as response:
@@ -41,23 +41,23 @@ class App:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         return int(claims["arr"])
 
-    async def ask(self) -> None:
+    async def request(self) -> None:
         for number in range(TRIES):
             try:
-                await self._ask(self.urls[number % len(self.urls)])
+                await self._request(self.urls[number % len(self.urls)])
             except aiohttp.ClientError:
                 await asyncio.sleep(0.05)
             else:
                 return
         raise AssertionError("no gate answers")
 
-    async def _ask(self, url: str) -> None:
+    async def _request(self, url: str) -> None:
         headers = {TOKEN: self.token}
         async with self.session.get(f"{url}/.gatekeeper/status", headers=headers) as response:
             state = (await response.json())["state"]
             assert state in {"waiting", "admitted"}
             self.token = response.headers.get(TOKEN, self.token)
-            self.is_in = state == "admitted"
+            self.is_admitted = state == "admitted"
 
 
 async def kill_a_worker(gate: GateProcess, *, after_s: float) -> None:
@@ -101,10 +101,10 @@ async def test_a_worker_killed_under_load_costs_nobody_their_turn() -> None:
                     killing = asyncio.create_task(kill_a_worker(gate, after_s=0.02))
                 await allow(gate.admin_url, 25)
                 async with asyncio.timeout(20):
-                    while sum(app.is_in for app in apps) < granted:
-                        await asyncio.gather(*(app.ask() for app in apps))
-                await asyncio.gather(*(app.ask() for app in apps))
-                assert [at for at, app in enumerate(apps) if app.is_in] == [*range(granted)]
+                    while sum(app.is_admitted for app in apps) < granted:
+                        await asyncio.gather(*(app.request() for app in apps))
+                await asyncio.gather(*(app.request() for app in apps))
+                assert [at for at, app in enumerate(apps) if app.is_admitted] == [*range(granted)]
                 if killing:
                     await killing
                     await gate_is_whole(gate)
@@ -145,16 +145,16 @@ async def test_one_gate_of_three_killed_at_a_rate_admits_nobody_in_excess(
             for gate in gates:
                 await gate.wait_until_serving()
             urls = [gate.url for gate in gates]
-            began_s = time.monotonic()
+            start_s = time.monotonic()
             apps = [App([*urls[n % 3 :], *urls[: n % 3]], session) for n in range(120)]
             await asyncio.gather(*(app.enqueue() for app in apps))
             killed = False
             async with asyncio.timeout(40):
-                while not all(app.is_in for app in apps):
-                    await asyncio.gather(*(app.ask() for app in apps))
-                    passed_s = time.monotonic() - began_s
-                    assert sum(app.is_in for app in apps) <= burst + per_second * passed_s
-                    if passed_s > 1.5 and not killed:
+                while not all(app.is_admitted for app in apps):
+                    await asyncio.gather(*(app.request() for app in apps))
+                    elapsed_s = time.monotonic() - start_s
+                    assert sum(app.is_admitted for app in apps) <= burst + per_second * elapsed_s
+                    if elapsed_s > 1.5 and not killed:
                         gates[0].process.kill()
                         killed = True
             assert killed

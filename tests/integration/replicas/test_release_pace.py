@@ -16,15 +16,15 @@ from gatekeeper.room.events import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
-from tests.integration.replicas.replica_group import config, line_up, running_replica
+from tests.integration.replicas.replica_group import line_up, room_config, running_replica
 from tests.servers import eventually
 
-BEAT_S = 0.25  # of a line at this rate and burst
+TICK_S = 0.25  # of a line at this rate and burst
 
 
 @pytest.fixture
 def moving(room_name: RoomName) -> RoomConfig:
-    return config(room_name, rate="500/min")
+    return room_config(room_name, rate="500/min")
 
 
 @dataclass
@@ -87,9 +87,9 @@ async def test_several_replicas_call_little_more_often_than_one(
         await eventually(lambda: all(each.events.connected() for each in replicas))
         calls = Calls()
         for each in replicas:
-            calls.of(each.live)
+            calls.of(each.room)
         released = one.state.released_total
-        await asyncio.sleep(8 * BEAT_S)
+        await asyncio.sleep(8 * TICK_S)
 
         assert calls.count < 3 * 8  # and 48 if each went by itself
         await eventually(lambda: one.state.released_total >= released + 8)
@@ -113,16 +113,16 @@ async def test_who_hears_of_others_calls_once_a_second_and_again_when_they_fall_
 
 async def test_what_another_has_told_is_not_told_again(store_url: str, room_name: RoomName) -> None:
     bus = Bus()
-    async with room_on(bus, config(room_name, rate=0, burst=1), store_url) as live:
+    async with room_on(bus, room_config(room_name, rate=0, burst=1), store_url) as live:
         await live._stop_pacing()
         await live.queue.arrive(new_visitor_id())
         assert live.view.store_state is not None
-        told = live.view.store_state
-        live.receive_state(told, sent_at_s=live.view.now_s())
+        events = live.view.store_state
+        live.receive_state(events, sent_at_s=live.view.now_s())
         bus.said.clear()
         await live._publish()
         assert bus.said == []
 
         await live.queue.arrive(new_visitor_id())
         await live._publish()
-        assert [state.version for state in bus.said] == [told.version + 1]
+        assert [state.version for state in bus.said] == [events.version + 1]
