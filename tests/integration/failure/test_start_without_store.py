@@ -1,4 +1,4 @@
-"""A replica starts while the store is away: it serves who is in, holds who is new, joins later."""
+"""A replica starts while the store is unreachable, and joins when it has recovered."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.servers import StoreServer, eventually
 MINUTES_S = 60.0
 
 
-async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_when_it_is_back(
+async def test_replica_started_in_outage_joins_on_recovery(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     room = room_config(room_name, rate="0", store_failure_mode="open")
@@ -55,7 +55,7 @@ async def test_a_replica_that_starts_without_the_store_knows_passes_and_joins_wh
             assert (await operator.status()).replicas == 2
 
 
-async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
+async def test_new_room_is_created_once_store_is_reachable(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     private_store.kill()
@@ -73,7 +73,7 @@ async def test_a_room_that_nobody_ever_opened_is_born_when_the_store_comes(
                 await asyncio.sleep(0.05)
 
 
-async def test_one_that_starts_without_the_store_learns_from_the_others_what_an_operator_set(
+async def test_replica_started_in_outage_learns_state_by_event(
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
     room = room_config(room_name, rate="600/min", store_failure_mode="open")
@@ -133,7 +133,7 @@ def shared(store_url: str) -> str:
     )
 
 
-async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
+async def test_gate_restarted_in_outage_admits_valid_passes(
     private_store: StoreServer,
 ) -> None:
     async with Origin.running() as origin:
@@ -167,7 +167,7 @@ async def test_a_gate_started_again_in_an_outage_lets_in_who_was_in(
 @pytest.mark.parametrize(
     "answer", [b"-NOAUTH Authentication required.\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
 )
-async def test_a_store_that_refuses_ends_the_start_in_one_line(response: bytes) -> None:
+async def test_store_that_refuses_is_a_start_error_of_one_line(response: bytes) -> None:
     async with one_answer(response) as url:
         with GateProcess(settings(more=shared(url))) as gate:
             assert await gate.wait_until_exit() == 1

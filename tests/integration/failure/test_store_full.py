@@ -1,4 +1,4 @@
-"""The store is at `maxmemory`: it removes, takes no more, and lets in no more than is due."""
+"""The store is at `maxmemory`: removals work, writes fail, the rate is kept."""
 
 import asyncio
 from typing import cast
@@ -39,7 +39,7 @@ def empty_out(store: StoreServer) -> None:
         client.config_set("maxmemory", 0)
 
 
-async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
+async def test_full_store_keeps_passes_and_releases(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)
@@ -76,7 +76,7 @@ async def test_passes_pass_the_line_moves_and_newcomers_are_stamped(
 
 
 @pytest.mark.parametrize("store_failure_mode", ["closed", "open"])
-async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
+async def test_full_store_admits_no_more_than_the_rate(
     private_store: StoreServer, room_name: RoomName, store_failure_mode: str
 ) -> None:
     keys = room_config(
@@ -101,7 +101,7 @@ async def test_no_more_than_the_rate_is_let_in_while_the_store_is_full(
         assert state.active <= state.admitted_total + state.released_total
 
 
-async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
+async def test_leave_with_full_store_is_final(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)
@@ -118,7 +118,7 @@ async def test_who_leaves_a_full_store_is_out_at_once_and_stays_so(
         assert [visitor.position for visitor in visitors[1:]] == [1, 2]
 
 
-async def test_ghosts_are_swept_from_a_full_store_and_make_room(
+async def test_sweep_of_full_store_makes_room(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1, **SHORT_TIMEOUTS)
@@ -129,7 +129,7 @@ async def test_ghosts_are_swept_from_a_full_store_and_make_room(
         assert replica.state.abandoned_total == 500
 
 
-async def test_a_full_store_is_said_once_and_a_page_is_served_all_the_same(
+async def test_full_store_is_logged_once_and_pages_are_served(
     private_store: StoreServer,
     room_name: RoomName,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""What a token is worth at the gate, and how it travels."""
+"""Tokens at the gate: which are valid, and how they travel."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ BAD_TOKENS: dict[str, Callable[[Gate], str]] = {
 
 @pytest.mark.parametrize("bad", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
 @pytest.mark.parametrize("by_header", [True, False], ids=["header", "cookie"])
-async def test_a_token_that_is_not_right_makes_a_newcomer(
+async def test_invalid_token_makes_a_newcomer(
     room_name: RoomName,
     bad: Callable[[Gate], str],
     by_header: bool,
@@ -68,7 +68,7 @@ async def test_a_token_that_is_not_right_makes_a_newcomer(
     assert gate.origin.requests == []
 
 
-async def test_a_ticket_is_no_pass(start_gate: GateStarter) -> None:
+async def test_ticket_does_not_admit(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_ticket()))
@@ -77,7 +77,7 @@ async def test_a_ticket_is_no_pass(start_gate: GateStarter) -> None:
     assert gate.origin.requests == []
 
 
-async def test_bytes_that_are_no_text_are_no_token(
+async def test_token_of_undecodable_bytes_is_ignored(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -93,7 +93,7 @@ async def test_bytes_that_are_no_text_are_no_token(
 # Rotation.
 
 
-async def test_a_second_secret_verifies_until_it_is_removed(start_gate: GateStarter) -> None:
+async def test_second_secret_verifies_until_removed(start_gate: GateStarter) -> None:
     rotating = await start_gate(rate="0", secrets=(OTHER_SECRET, SECRET))
     rotated = await start_gate(rate="0", secrets=(OTHER_SECRET,))
     visitor = rotating.visitor(rotated)
@@ -115,7 +115,7 @@ def attributes(set_cookie: str) -> set[str]:
     return {part.strip() for part in set_cookie.split(";")[1:]}
 
 
-async def test_the_cookie_is_for_the_gate_alone(
+async def test_cookie_is_http_only_and_lax(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -129,7 +129,7 @@ async def test_the_cookie_is_for_the_gate_alone(
     assert 1800 <= int(life.partition("=")[2]) <= 1860
 
 
-async def test_behind_a_trusted_proxy_that_speaks_tls_the_cookie_is_bound_to_the_host(
+async def test_cookie_behind_tls_proxy_is_secure_and_host_bound(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate('[server]\ntrusted_proxies = ["127.0.0.1"]\n')
@@ -154,7 +154,7 @@ async def test_behind_a_trusted_proxy_that_speaks_tls_the_cookie_is_bound_to_the
     assert plain.json == {"state": "none"}  # whoever can write plain cookies plants no session
 
 
-async def test_nobody_else_makes_the_cookie_secure(
+async def test_cookie_ignores_forwarded_proto_of_untrusted_client(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -163,7 +163,7 @@ async def test_nobody_else_makes_the_cookie_secure(
     assert answer.headers["Set-Cookie"].startswith(f"gatekeeper-{room_name}=")
 
 
-async def test_no_token_of_any_room_reaches_the_origin(
+async def test_tokens_of_all_rooms_are_removed_for_the_origin(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     side = RoomName(f"{room_name}-side")
@@ -190,7 +190,7 @@ async def test_no_token_of_any_room_reaches_the_origin(
 
 
 @pytest.mark.parametrize("first", ["valid", "junk"])
-async def test_of_two_cookies_of_one_name_the_valid_one_counts(
+async def test_valid_cookie_counts_beside_an_invalid_one(
     first: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -205,7 +205,7 @@ async def test_of_two_cookies_of_one_name_the_valid_one_counts(
         assert (await visitor.request("GET", headers=headers)).status == 200
 
 
-async def test_the_header_counts_before_the_cookie(
+async def test_token_header_outranks_cookie(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -224,7 +224,7 @@ async def test_the_header_counts_before_the_cookie(
     assert answer.json["visitor"] == by_header.visitor
 
 
-async def test_a_renewed_token_goes_back_the_way_it_came(
+async def test_renewed_token_returns_by_header_or_cookie_as_sent(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")

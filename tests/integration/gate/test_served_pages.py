@@ -1,5 +1,4 @@
-"""What those who wait are sent: in their language, gzipped, why and with which word to all, and
-as those know it who come from Cloudflare Waiting Room."""
+"""Pages that waiting visitors receive: language, compression, reason, message, Cloudflare."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +7,7 @@ from gatekeeper.policy.phase import Mode
 from tests.gates import HTML, GateStarter
 
 
-async def test_a_page_comes_in_the_language_that_its_visitor_reads_best(
+async def test_page_language_follows_accept_language(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -28,7 +27,7 @@ async def test_a_page_comes_in_the_language_that_its_visitor_reads_best(
             assert said in page.text
 
 
-async def test_a_page_and_an_app_are_told_why_they_wait_and_what_the_operator_says(
+async def test_status_and_page_show_reason_and_message(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="600/min", burst=1, max_active=1)
@@ -58,7 +57,7 @@ async def test_a_page_and_an_app_are_told_why_they_wait_and_what_the_operator_sa
     assert "Doors at 18:00" in page
 
 
-async def test_whoever_comes_from_cloudflare_finds_their_page_and_their_json(
+async def test_cloudflare_template_and_json_are_served(
     tmp_path: Path, start_gate: GateStarter
 ) -> None:
     (tmp_path / "queue.mustache").write_text(

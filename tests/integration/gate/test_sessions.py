@@ -1,4 +1,4 @@
-"""Those who are inside: how long they may stay, and what ends it."""
+"""Sessions of admitted visitors: how long they last, and what ends them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ async def until_closed(socket: ClientWebSocketResponse) -> None:
 # How long.
 
 
-async def test_a_pass_slides_with_its_use_and_keeps_its_end(
+async def test_pass_is_extended_by_use_up_to_absolute_end(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -56,7 +56,7 @@ async def test_a_pass_slides_with_its_use_and_keeps_its_end(
     assert len(gate.origin.requests) == 1
 
 
-async def test_a_pass_used_just_now_is_not_renewed_by_every_request(
+async def test_recent_pass_is_not_renewed(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -69,7 +69,7 @@ async def test_a_pass_used_just_now_is_not_renewed_by_every_request(
         assert "Set-Cookie" not in answer.headers
 
 
-async def test_a_pass_never_slides_beyond_the_sessions_limit(
+async def test_pass_never_extends_beyond_absolute_timeout(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -87,7 +87,7 @@ async def test_a_pass_never_slides_beyond_the_sessions_limit(
     [(-1, SESSION_ABSOLUTE_S), (SESSION_IDLE_S, -1)],
     ids=["idle too long", "at its limit"],
 )
-async def test_a_pass_that_ended_leads_to_the_end_of_the_line(
+async def test_expired_pass_waits_as_newcomer(
     room_name: RoomName, expires_in_s: float, ends_in_s: float, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -112,7 +112,7 @@ async def test_a_pass_that_ended_leads_to_the_end_of_the_line(
 # Newcomers who were let through at once.
 
 
-async def test_a_newcomer_proves_with_the_second_request_that_the_cookie_is_kept(
+async def test_second_request_confirms_the_visitor(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -126,7 +126,7 @@ async def test_a_newcomer_proves_with_the_second_request_that_the_cookie_is_kept
     assert second.visitor == first.visitor
 
 
-async def test_an_unproven_pass_that_comes_late_has_lost_its_slot(start_gate: GateStarter) -> None:
+async def test_late_unconfirmed_pass_has_lost_its_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     late = gate.issue_pass(ago_s=30, confirmed=False)
@@ -136,7 +136,7 @@ async def test_an_unproven_pass_that_comes_late_has_lost_its_slot(start_gate: Ga
     assert gate.origin.requests == []
 
 
-async def test_an_unproven_pass_that_comes_in_time_is_as_good_as_any(
+async def test_timely_unconfirmed_pass_is_confirmed(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -150,7 +150,7 @@ async def test_an_unproven_pass_that_comes_in_time_is_as_good_as_any(
 # The origin ends it.
 
 
-async def test_the_origin_ends_a_session_after_this_response(start_gate: GateStarter) -> None:
+async def test_origin_command_ends_the_session(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     raw = sign_token(gate.issue_pass())
@@ -167,7 +167,7 @@ async def test_the_origin_ends_a_session_after_this_response(start_gate: GateSta
     assert [request.path for request in gate.origin.requests] == ["/done"]
 
 
-async def test_an_app_whose_session_the_origin_ends_is_sent_no_token(
+async def test_origin_command_sends_no_token_to_app(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -180,7 +180,7 @@ async def test_an_app_whose_session_the_origin_ends_is_sent_no_token(
     assert (await visitor.request("GET", headers=token)).status == 503
 
 
-async def test_a_newcomer_sent_away_at_once_is_handed_no_pass(start_gate: GateStarter) -> None:
+async def test_origin_command_on_first_request_frees_the_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="60000/min", max_active=1)
     visitor = gate.visitor()
     next_one = gate.visitor()
@@ -195,7 +195,7 @@ async def test_a_newcomer_sent_away_at_once_is_handed_no_pass(start_gate: GateSt
 # The operator ends it.
 
 
-async def test_a_revoked_visitor_is_out_on_every_replica(
+async def test_revoked_visitor_is_denied_at_every_replica(
     store_url: str, events_url: str, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     first = await start_gate(rate="0", events_url=events_url)
@@ -242,7 +242,7 @@ async def operator_of(
 # What outlives a request.
 
 
-async def test_a_websocket_ends_with_the_session(start_gate: GateStarter) -> None:
+async def test_websocket_ends_with_the_session(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     short = gate.issue_pass(ends_in_s=0.5)
@@ -254,7 +254,7 @@ async def test_a_websocket_ends_with_the_session(start_gate: GateStarter) -> Non
         assert gate.now_s() >= short.ends_at_s
 
 
-async def test_a_websocket_ends_when_its_visitor_leaves(start_gate: GateStarter) -> None:
+async def test_websocket_ends_when_its_visitor_leaves(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass()))
@@ -263,7 +263,7 @@ async def test_a_websocket_ends_when_its_visitor_leaves(start_gate: GateStarter)
         await until_closed(socket)
 
 
-async def test_an_open_websocket_holds_its_slot(start_gate: GateStarter) -> None:
+async def test_open_websocket_holds_its_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", max_active=1)
     visitor = gate.visitor()
     held = gate.issue_pass()
@@ -276,7 +276,7 @@ async def test_an_open_websocket_holds_its_slot(start_gate: GateStarter) -> None
         assert (await waiting.status())["state"] == "waiting"
 
 
-async def test_a_newcomer_finds_no_websocket_but_the_line(start_gate: GateStarter) -> None:
+async def test_websocket_request_of_newcomer_waits(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     answer = await visitor.request(
@@ -294,7 +294,7 @@ async def test_a_newcomer_finds_no_websocket_but_the_line(start_gate: GateStarte
     assert gate.origin.requests == []
 
 
-async def test_a_session_that_ended_while_its_tunnel_was_made_ends_the_tunnel(
+async def test_tunnel_opened_after_session_end_is_closed(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")

@@ -1,4 +1,4 @@
-"""Under the rate with nobody waiting, the gate is not to be noticed."""
+"""Below the rate with an empty queue, the gate forwards every request at once."""
 
 import pytest
 from aiohttp import CookieJar
@@ -7,7 +7,7 @@ from tests.gates import GateStarter
 from tests.servers import StoreServer, eventually
 
 
-async def test_a_newcomer_is_forwarded_at_once_and_carries_a_pass(start_gate: GateStarter) -> None:
+async def test_newcomer_is_forwarded_with_a_pass(start_gate: GateStarter) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
     status, text = await visitor.get("/a?b=c")
@@ -21,7 +21,7 @@ async def test_a_newcomer_is_forwarded_at_once_and_carries_a_pass(start_gate: Ga
     assert [cookie.key for cookie in jar] == [gate.cookie_name]
 
 
-async def test_an_admitted_visitor_makes_no_trip_to_the_store(
+async def test_admitted_requests_cost_no_store_trip(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -43,7 +43,7 @@ async def test_an_admitted_visitor_makes_no_trip_to_the_store(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-async def test_a_newcomers_unsafe_request_is_forwarded_whole(
+async def test_unsafe_request_of_newcomer_is_forwarded_whole(
     method: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()

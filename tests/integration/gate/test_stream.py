@@ -1,4 +1,4 @@
-"""The line told instead of asked for: `GET status` as server-sent events."""
+"""The queue as server-sent events: `GET status` as a stream."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ async def streaming(visitor: Visitor, *, at: int = 0) -> AsyncIterator[EventRead
         yield EventReader(response)
 
 
-async def test_the_first_event_is_the_answer_of_a_poll(
+async def test_first_event_equals_a_poll(
     events_url: str, start_gate: GateStarter
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
@@ -94,7 +94,7 @@ async def test_the_first_event_is_the_answer_of_a_poll(
         assert place["position"] == 2
 
 
-async def test_whoever_is_released_anywhere_is_told_and_enters_and_the_others_count_on(
+async def test_release_at_another_replica_is_streamed(
     events_url: str, start_gate: GateStarter
 ) -> None:
     here = await streaming_gate(start_gate, events_url=events_url)
@@ -111,7 +111,7 @@ async def test_whoever_is_released_anywhere_is_told_and_enters_and_the_others_co
         assert (await first.get())[0] == 200
 
 
-async def test_a_message_reaches_all_who_are_connected(
+async def test_operator_message_is_streamed(
     events_url: str, start_gate: GateStarter
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
@@ -122,7 +122,7 @@ async def test_a_message_reaches_all_who_are_connected(
         await events.until("room", message="The doors open at ten.")
 
 
-async def test_who_is_connected_keeps_the_place_without_a_poll(
+async def test_open_stream_is_a_heartbeat(
     events_url: str, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
@@ -138,7 +138,7 @@ async def test_who_is_connected_keeps_the_place_without_a_poll(
         assert silent.cookies()
 
 
-async def test_one_who_leaves_is_told_and_the_stream_ends(
+async def test_stream_ends_when_its_visitor_leaves(
     events_url: str, start_gate: GateStarter
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
@@ -150,7 +150,7 @@ async def test_one_who_leaves_is_told_and_the_stream_ends(
         assert await events.next() is None
 
 
-async def test_whoever_gets_no_stream_is_told_to_stop_trying(
+async def test_stream_beyond_limit_is_204(
     events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(stream, "MOST_STREAMS", 1)
@@ -166,7 +166,7 @@ async def test_whoever_gets_no_stream_is_told_to_stop_trying(
         assert (await second.status())["position"] == 2
 
 
-async def test_a_stream_ends_in_good_order_with_its_worker(
+async def test_stream_ends_cleanly_with_its_worker(
     events_url: str, start_gate: GateStarter
 ) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
@@ -181,7 +181,7 @@ async def test_a_stream_ends_in_good_order_with_its_worker(
         assert events.response.content.exception() is None
 
 
-async def test_a_client_that_takes_nothing_is_dropped(
+async def test_stream_of_client_that_does_not_read_is_dropped(
     events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(stream, "_TICK_S", 0.005)
@@ -208,7 +208,7 @@ async def test_a_client_that_takes_nothing_is_dropped(
                 await gate.queue.set_message(f"{number:0500}")
 
 
-async def test_a_revocation_anywhere_ends_the_stream(
+async def test_stream_ends_when_revoked_at_another_replica(
     events_url: str, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     here = await streaming_gate(start_gate, events_url=events_url)
@@ -223,7 +223,7 @@ async def test_a_revocation_anywhere_ends_the_stream(
         assert (await visitor.status())["state"] == "none"
 
 
-async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
+async def test_stream_without_events_ends_by_next_heartbeat(
     start_gate: GateStarter,
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}  # heartbeats are a second apart
@@ -237,7 +237,7 @@ async def test_one_who_leaves_elsewhere_is_told_with_the_next_heartbeat(
         assert await events.next() is None
 
 
-async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_same_place(
+async def test_stream_ends_at_its_limit_and_next_one_continues(
     events_url: str, monkeypatch: pytest.MonkeyPatch, start_gate: GateStarter
 ) -> None:
     monkeypatch.setattr(rules, "_STREAM_LIFE_S", 1.0)
@@ -251,7 +251,7 @@ async def test_a_stream_that_lived_long_ends_in_good_order_and_the_next_has_the_
         assert (await events.until("place"))["position"] == 2
 
 
-async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_all_keep_it(
+async def test_stream_keeps_place_while_store_is_unreachable(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
@@ -265,7 +265,7 @@ async def test_while_the_store_is_away_nobody_on_a_stream_knows_their_place_and_
         await events.until("place", position=1, reason="held")
 
 
-async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
+async def test_stream_below_watermark_admits_without_store(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     keys = {"heartbeat_timeout": "6s", "confirm_timeout": "1s"}
@@ -286,7 +286,7 @@ async def test_one_below_the_watermark_is_told_to_enter_when_the_store_is_lost(
     assert (await away.status())["state"] == "admitted"
 
 
-async def test_a_stream_is_had_behind_tls(
+async def test_stream_works_over_tls(
     events_url: str, tmp_path: Path, start_gate: GateStarter
 ) -> None:
     authority = trustme.CA()

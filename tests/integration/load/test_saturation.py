@@ -1,4 +1,4 @@
-"""Under load, with an origin that comes and goes: no answer to the wrong one, and nothing left."""
+"""Load while the origin restarts: each response is for its request, nothing is left over."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ _LEG_S = 1.0
 
 
 @pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "aiohttp"])
-async def test_every_answer_is_for_its_request_while_the_origin_restarts(
+async def test_responses_match_requests_while_origin_restarts(
     fast_path: bool, store_url: str
 ) -> None:
     tally, stop = Tally(), asyncio.Event()
@@ -47,7 +47,7 @@ async def test_every_answer_is_for_its_request_while_the_origin_restarts(
     assert tally.refused + tally.cut > 0
 
 
-async def test_no_more_connections_to_the_origin_than_requests_under_way(store_url: str) -> None:
+async def test_origin_connections_do_not_exceed_open_requests(store_url: str) -> None:
     async with (
         NonceOrigin.running() as origin,
         running_worker(

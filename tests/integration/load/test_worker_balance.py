@@ -1,4 +1,4 @@
-"""Two workers on one port share the load, and the end of one ends no admission."""
+"""Two workers on one port share the load, and passes survive the end of one."""
 
 import json
 import os
@@ -53,7 +53,7 @@ async def seen_as(visitor: Visitor) -> str:
     raise AssertionError("three connections broke in a row")
 
 
-async def test_two_workers_share_the_load_and_outlive_each_other() -> None:
+async def test_workers_share_load_and_survive_each_other() -> None:
     port = free_port()
     async with Origin.running() as origin, AsyncExitStack() as stack:
         gate = stack.enter_context(GateProcess(toml(origin, port=port)))

@@ -1,4 +1,4 @@
-"""Replicas agree: one that starts late, one whose clock is wrong, all of them once restarted."""
+"""Replicas agree: with a late start, with wrong clocks, after a restart of all."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ def closed_room(room_name: RoomName) -> RoomConfig:
     return room_config(room_name, rate=0, burst=1)
 
 
-async def test_a_replica_that_starts_late_is_right_at_once(
+async def test_late_replica_is_current_at_once(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     urls = (store_url, events_url)
@@ -64,7 +64,7 @@ async def test_a_replica_that_starts_late_is_right_at_once(
             assert [visitor.position for visitor in visitors[3:8]] == [1, 2, 3, 4, 5]
 
 
-async def test_two_replicas_whose_clocks_are_minutes_off_agree(
+async def test_replicas_with_wrong_clocks_agree(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1, session_idle_timeout="2s", place_ttl="10m")
@@ -106,7 +106,7 @@ async def test_two_replicas_whose_clocks_are_minutes_off_agree(
         assert [visitor.position for visitor in arrived_offline] == [*range(16, 26)]
 
 
-async def test_replicas_whose_clocks_are_minutes_off_release_in_order_and_by_the_stores_clock(
+async def test_release_follows_store_clock_with_wrong_clocks(
     store_url: str, events_url: str, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="1200/min", burst=5)
@@ -145,7 +145,7 @@ async def ann_was_released_and_bob_waits(
         yield [first, second], operator, ann, bob
 
 
-async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_one_admission(
+async def test_ticket_claimed_at_all_replicas_takes_one_slot(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with ann_was_released_and_bob_waits(store_url, closed_room) as (
@@ -162,7 +162,7 @@ async def test_a_ticket_redeemed_at_several_replicas_at_once_takes_one_slot_and_
         assert (state.active, state.admitted_total, state.queue_length) == (1, 1, 1)
 
 
-async def test_one_who_leaves_while_they_ask_elsewhere_has_neither_place_nor_slot_afterwards(
+async def test_leave_concurrent_with_claims_frees_place_and_slot(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with ann_was_released_and_bob_waits(store_url, closed_room) as (
@@ -182,7 +182,7 @@ async def test_one_who_leaves_while_they_ask_elsewhere_has_neither_place_nor_slo
         assert (await operator.status()).active == 0
 
 
-async def test_what_was_set_at_run_time_outlives_every_replica(
+async def test_runtime_settings_outlive_every_replica(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -205,7 +205,7 @@ async def test_what_was_set_at_run_time_outlives_every_replica(
         assert admitted_indexes(visitors) == [0, 1]
 
 
-async def test_a_revocation_reaches_other_replicas_by_event_before_they_ask(
+async def test_revocation_reaches_replicas_by_event(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -226,7 +226,7 @@ async def test_a_revocation_reaches_other_replicas_by_event_before_they_ask(
         assert isinstance(await second.admission.standing(pass_), Deny)
 
 
-async def test_those_who_come_and_leave_the_line_are_no_burden_to_replicas(
+async def test_leaves_from_the_queue_are_not_remembered(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -246,7 +246,7 @@ async def test_those_who_come_and_leave_the_line_are_no_burden_to_replicas(
         assert [visitor.position for visitor in visitors[40:]] == [*range(1, 11)]
 
 
-async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_that_starts(
+async def test_many_revocations_reach_replicas_without_events(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -264,7 +264,7 @@ async def test_thousands_of_revocations_reach_a_replica_without_events_and_one_t
             assert late.room.view.revoked().keys() == set(gone)
 
 
-async def test_of_those_who_enter_an_open_room_and_leave_a_bounded_number_is_remembered(
+async def test_leaves_remembered_in_open_room_are_bounded(
     store_url: str, closed_room: RoomConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room_replica, "_MOST_GONE", 2)
@@ -286,7 +286,7 @@ async def test_of_those_who_enter_an_open_room_and_leave_a_bounded_number_is_rem
         assert (await operator.status()).revocations == 3
 
 
-async def test_news_of_revocations_costs_what_is_new_and_not_what_is_known(
+async def test_revocation_updates_transfer_only_new_entries(
     private_store: StoreServer, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -309,7 +309,7 @@ async def test_news_of_revocations_costs_what_is_new_and_not_what_is_known(
         assert second.room.view.revocations_known == 4005
 
 
-async def test_a_replica_closes_at_any_moment_of_a_beat(
+async def test_replica_closes_at_any_moment_of_a_tick(
     store_url: str, events_url: str, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="600/min", burst=1)

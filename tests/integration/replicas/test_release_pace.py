@@ -1,4 +1,4 @@
-"""Replicas share the work of pacing: one calls the store, the others hear of it."""
+"""Replicas share the pacing: one calls the store, the others receive the state."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -76,7 +76,7 @@ async def hear_another_call(live: RoomReplica) -> None:
     await asyncio.sleep(0.02)
 
 
-async def test_several_replicas_call_little_more_often_than_one(
+async def test_replicas_share_calls_to_the_store(
     store_url: str, events_url: str, moving: RoomConfig
 ) -> None:
     running = partial(running_replica, moving, store_url=store_url, events_url=events_url)
@@ -95,7 +95,7 @@ async def test_several_replicas_call_little_more_often_than_one(
         await eventually(lambda: one.state.released_total >= released + 8)
 
 
-async def test_who_hears_of_others_calls_once_a_second_and_again_when_they_fall_silent(
+async def test_replica_calls_rarely_while_others_call(
     store_url: str, moving: RoomConfig
 ) -> None:
     async with room_on(Bus(), moving, store_url) as live:
@@ -111,7 +111,7 @@ async def test_who_hears_of_others_calls_once_a_second_and_again_when_they_fall_
         await eventually(lambda: calls.count > heard + 1)
 
 
-async def test_what_another_has_told_is_not_told_again(store_url: str, room_name: RoomName) -> None:
+async def test_received_state_is_not_published_again(store_url: str, room_name: RoomName) -> None:
     bus = Bus()
     async with room_on(bus, room_config(room_name, rate=0, burst=1), store_url) as live:
         await live._stop_pacing()

@@ -1,4 +1,4 @@
-"""The store comes back empty, or older than it was: all others together still hold the line."""
+"""The store loses data: tickets, passes and replicas restore the room."""
 
 import asyncio
 from itertools import pairwise
@@ -34,7 +34,7 @@ async def recovered(replica: Replica) -> None:
     await eventually(lambda: replica.state.recovering_until_us < view.now_s() * 1_000_000)
 
 
-async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_place(
+async def test_flush_keeps_places_of_a_thousand_visitors(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, heartbeat_timeout="9s", confirm_timeout="4s")
@@ -88,7 +88,7 @@ async def test_a_flush_in_the_middle_of_a_line_of_a_thousand_costs_nobody_their_
         assert (state.queue_length, state.abandoned_total) == (5, 0)
 
 
-async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_first(
+async def test_flush_keeps_passes_and_places(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", confirm_timeout="1s", heartbeat_timeout="3s")
@@ -112,7 +112,7 @@ async def test_an_admitted_visitor_passes_through_a_flush_and_one_in_line_stays_
     assert (await new.status())["position"] == 1
 
 
-async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
+async def test_release_waits_until_visitors_could_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="600/min", burst=10, **SHORT_TIMEOUTS)
@@ -139,7 +139,7 @@ async def test_nothing_is_released_until_those_who_wait_had_time_to_return(
                 await asyncio.sleep(0.02)
 
 
-async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_replica_holds(
+async def test_newest_replica_state_is_written_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
@@ -165,7 +165,7 @@ async def test_rate_mode_and_grants_are_those_of_the_newest_state_that_any_repli
         assert state.epoch > known.epoch
 
 
-async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
+async def test_revocations_survive_a_flush(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
@@ -198,7 +198,7 @@ async def test_who_was_revoked_stays_so_through_a_flush_on_every_replica(
                     assert isinstance(await replica.admission.standing(token), Deny)
 
 
-async def test_passes_in_use_hold_their_slots_again_before_anyone_is_released(
+async def test_used_passes_hold_slots_before_next_release(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1, max_active=5, **SHORT_TIMEOUTS)
@@ -223,7 +223,7 @@ async def test_passes_in_use_hold_their_slots_again_before_anyone_is_released(
         assert [visitor.position for visitor in visitors[5:]] == [1, 2, 3]
 
 
-async def test_what_a_restart_lost_is_written_back(
+async def test_writes_lost_by_restart_are_written_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
@@ -252,7 +252,7 @@ async def test_what_a_restart_lost_is_written_back(
         assert admitted_indexes(visitors) == [*range(20)]
 
 
-async def test_a_store_emptied_again_and_again_keeps_the_order(
+async def test_repeated_flushes_keep_the_order(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
@@ -301,7 +301,7 @@ def _load(store: StoreServer, dumps: dict[str, bytes]) -> None:
             client.restore(key, 0, value)
 
 
-async def test_after_a_flush_no_more_than_the_rate_is_let_in(
+async def test_flush_admits_no_more_than_the_rate(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="600/min", burst=5, **SHORT_TIMEOUTS)

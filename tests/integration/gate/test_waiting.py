@@ -1,4 +1,4 @@
-"""Those who wait: first come, first served, and the page at the very address asked for."""
+"""Waiting visitors: first come, first served, and the page at the requested path."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from tests.gates import HTML, GateStarter, Visitor
 CROWD = 9
 
 
-async def test_many_replicas_admit_strictly_by_arrival(
+async def test_replicas_admit_in_order_of_arrival(
     events_url: str, start_gate: GateStarter
 ) -> None:
     first = await start_gate(rate="0", events_url=events_url)
@@ -47,7 +47,7 @@ async def test_many_replicas_admit_strictly_by_arrival(
             await visitor.session.close()
 
 
-async def test_the_page_stands_at_the_address_asked_for(start_gate: GateStarter) -> None:
+async def test_waiting_page_is_served_at_requested_path(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", title="Nearly there <now>")
     visitor = gate.visitor()
     answer = await visitor.request("GET", "/deep/page?and=query", headers=HTML)
@@ -71,7 +71,7 @@ async def test_the_page_stands_at_the_address_asked_for(start_gate: GateStarter)
 
 
 @pytest.mark.parametrize("status", [200, 202, 429, 503])
-async def test_the_waiting_status_is_the_configured_one(
+async def test_waiting_status_is_as_configured(
     status: int, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", status=status)
@@ -95,7 +95,7 @@ async def test_the_waiting_status_is_the_configured_one(
         ("DELETE", "application/json"),
     ],
 )
-async def test_whoever_is_no_navigation_gets_json(
+async def test_request_that_is_no_navigation_gets_json(
     method: str, accept: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -109,7 +109,7 @@ async def test_whoever_is_no_navigation_gets_json(
     assert gate.origin.requests == []
 
 
-async def test_a_head_request_gets_the_head_of_the_page_alone(start_gate: GateStarter) -> None:
+async def test_head_request_gets_page_headers_only(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     answer = await visitor.request("HEAD", headers=HTML)
@@ -120,7 +120,7 @@ async def test_a_head_request_gets_the_head_of_the_page_alone(start_gate: GateSt
     assert "Set-Cookie" in answer.headers
 
 
-async def test_a_body_sent_while_waiting_is_gone_and_the_later_one_arrives(
+async def test_body_sent_while_waiting_is_not_forwarded_later(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -140,7 +140,7 @@ async def test_a_body_sent_while_waiting_is_gone_and_the_later_one_arrives(
     assert [request.path for request in gate.origin.requests] == ["/order"]
 
 
-async def test_the_request_itself_is_forwarded_once_it_is_ones_turn(
+async def test_request_of_released_visitor_claims_and_is_forwarded(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -153,7 +153,7 @@ async def test_the_request_itself_is_forwarded_once_it_is_ones_turn(
     assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_the_page_comes_compressed_to_whoever_takes_it(start_gate: GateStarter) -> None:
+async def test_waiting_page_is_compressed_when_accepted(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     plain = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "gzip;q=0, br"})
@@ -164,7 +164,7 @@ async def test_the_page_comes_compressed_to_whoever_takes_it(start_gate: GateSta
     assert without_figures[0] == without_figures[1]  # read through the client's own gzip
 
 
-async def test_with_a_rate_the_estimate_and_the_interval_follow_from_it(
+async def test_eta_follows_from_rate_and_position(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="6/min", burst=1)
@@ -181,7 +181,7 @@ async def test_with_a_rate_the_estimate_and_the_interval_follow_from_it(
     assert answer["eta_seconds"] == 20
 
 
-async def test_nobody_who_waits_is_asked_for_their_body(start_gate: GateStarter) -> None:
+async def test_expect_continue_of_waiting_visitor_gets_final_response(start_gate: GateStarter) -> None:
     """RFC 9110 section 10.1.1: whoever expects 100 may be answered at once instead."""
     gate = await start_gate(rate="0")
     async with asyncio.timeout(5):
@@ -197,7 +197,7 @@ async def test_nobody_who_waits_is_asked_for_their_body(start_gate: GateStarter)
         assert gate.origin.requests == []
 
 
-async def test_two_tabs_that_claim_one_place_at_two_replicas_share_one_slot(
+async def test_tabs_claiming_at_two_replicas_share_one_slot(
     start_gate: GateStarter,
 ) -> None:
     first = await start_gate(rate="0")

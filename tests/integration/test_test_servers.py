@@ -12,22 +12,22 @@ from gatekeeper.config.types import RoomName
 from tests.servers import EventsServer, StoreServer, eventually
 
 
-async def test_the_loop_is_uvloop() -> None:
+async def test_loop_is_uvloop() -> None:
     assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
 
 
-async def test_the_shared_store_answers(store_url: str, room_name: RoomName) -> None:
+async def test_shared_store_replies(store_url: str, room_name: RoomName) -> None:
     async with redis.from_url(store_url) as client:
         assert await client.incr(room_name) == 1
 
 
-async def test_the_shared_events_answer(events_url: str) -> None:
+async def test_shared_events_reply(events_url: str) -> None:
     client = await nats.connect(events_url)
     await client.flush()
     await client.close()
 
 
-async def test_a_killed_store_comes_back_with_its_data(private_store: StoreServer) -> None:
+async def test_killed_store_restarts_with_its_data(private_store: StoreServer) -> None:
     async with redis.from_url(private_store.url, retry=None) as client:
         await client.set("a", 1)
         private_store.kill()
@@ -37,7 +37,7 @@ async def test_a_killed_store_comes_back_with_its_data(private_store: StoreServe
         assert await client.get("a") == b"1"
 
 
-async def test_a_store_can_come_back_empty(private_store: StoreServer) -> None:
+async def test_store_can_restart_empty(private_store: StoreServer) -> None:
     async with redis.from_url(private_store.url) as client:
         await client.set("a", 1)
     private_store.restart(empty=True)
@@ -45,7 +45,7 @@ async def test_a_store_can_come_back_empty(private_store: StoreServer) -> None:
         assert await client.get("a") is None
 
 
-async def test_a_store_counts_its_commands_and_forgets_on_flush(private_store: StoreServer) -> None:
+async def test_store_counts_commands_and_forgets_on_flush(private_store: StoreServer) -> None:
     async with redis.from_url(private_store.url) as client:
         await client.set("a", 1)
         await client.get("a")
@@ -55,7 +55,7 @@ async def test_a_store_counts_its_commands_and_forgets_on_flush(private_store: S
     assert private_store.commands()["get"] == 3
 
 
-async def test_a_paused_store_keeps_silent_until_it_is_resumed(private_store: StoreServer) -> None:
+async def test_paused_store_replies_after_resume(private_store: StoreServer) -> None:
     async with redis.from_url(private_store.url) as client:
         await client.ping()
         private_store.pause()
@@ -67,7 +67,7 @@ async def test_a_paused_store_keeps_silent_until_it_is_resumed(private_store: St
             assert await answer is None
 
 
-async def test_killed_events_come_back_on_the_same_port(private_events: EventsServer) -> None:
+async def test_killed_events_restart_on_the_same_port(private_events: EventsServer) -> None:
     address = private_events.url
     client = await nats.connect(address, reconnect_time_wait=0.01)
     private_events.kill()
@@ -78,6 +78,6 @@ async def test_killed_events_come_back_on_the_same_port(private_events: EventsSe
     await client.close()
 
 
-async def test_eventually_says_what_did_not_happen() -> None:
+async def test_eventually_names_what_did_not_happen() -> None:
     with pytest.raises(AssertionError, match="the moon is blue"):
         await eventually(lambda: False, 0.02, what="the moon is blue")

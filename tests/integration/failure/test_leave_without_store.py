@@ -1,4 +1,4 @@
-"""Who leaves while the store is away: they are out, and stay so when it is back."""
+"""Visitors leave while the store is unreachable: they stay out when it has recovered."""
 
 import asyncio
 from functools import partial
@@ -27,7 +27,7 @@ from tests.integration.replicas.replica_group import (
 from tests.servers import StoreServer, eventually
 
 
-async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when_it_is_back(
+async def test_leave_during_outage_holds_at_all_replicas(
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
@@ -58,7 +58,7 @@ async def test_one_who_leaves_without_the_store_is_in_nowhere_and_stays_out_when
             assert admitted_indexes(again) == [1]
 
 
-async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is_remembered(
+async def test_leaves_remembered_during_outage_are_bounded(
     private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room_replica, "_MOST_LEFT_UNTOLD", 2)
@@ -86,7 +86,7 @@ async def test_of_those_who_leave_the_line_without_the_store_a_bounded_number_is
         assert (state.revocations, state.active, state.queue_length) == (3, 0, 3)
 
 
-async def test_one_who_left_while_the_store_was_away_is_swept_once_they_had_time_to_return(
+async def test_absent_visitor_is_swept_after_time_to_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
@@ -111,7 +111,7 @@ async def test_one_who_left_while_the_store_was_away_is_swept_once_they_had_time
         assert gone.position == 1  # and keeps the place for as long as the ticket lasts
 
 
-async def test_who_left_while_the_store_was_away_has_no_place_when_it_is_back(
+async def test_leave_during_outage_reaches_recovered_store(
     private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""NATS is killed, paused or told nonsense: the store alone keeps the replicas right."""
+"""NATS is killed, paused or carries forged events: the store alone keeps replicas right."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def break_events(request: pytest.FixtureRequest) -> Callable[[EventsServer], Non
     return OUTAGES[request.param]
 
 
-async def test_the_waiting_are_admitted_within_a_beat_and_newcomers_come_as_ever(
+async def test_waiting_visitors_are_admitted_within_a_tick(
     private_events: EventsServer,
     room_name: RoomName,
     break_events: Callable[[EventsServer], None],
@@ -83,7 +83,7 @@ async def test_the_waiting_are_admitted_within_a_beat_and_newcomers_come_as_ever
         assert status == 200
 
 
-async def test_a_replica_that_hears_no_events_is_right_within_two_beats(
+async def test_replica_without_events_is_current_in_two_ticks(
     store_url: str,
     private_events: EventsServer,
     closed_room: RoomConfig,
@@ -118,7 +118,7 @@ async def test_a_replica_that_hears_no_events_is_right_within_two_beats(
         assert time.monotonic() - start_s < TWO_TICKS_S
 
 
-async def test_with_events_off_all_the_same_comes_from_the_store(
+async def test_replicas_agree_with_events_off(
     store_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -138,7 +138,7 @@ async def test_with_events_off_all_the_same_comes_from_the_store(
         assert admitted_indexes(visitors) == [*range(5)]
 
 
-async def test_events_come_again_after_a_restart_of_nats(
+async def test_events_resume_after_nats_restart(
     store_url: str, private_events: EventsServer, closed_room: RoomConfig
 ) -> None:
     async with (
@@ -160,7 +160,7 @@ async def test_events_come_again_after_a_restart_of_nats(
         await eventually(lambda: second.state.watermark_us == visitor.arrival_us)
 
 
-async def test_a_replica_starts_without_nats_and_finds_it_later(
+async def test_replica_connects_to_nats_started_later(
     store_url: str, private_events: EventsServer, closed_room: RoomConfig
 ) -> None:
     private_events.kill()
@@ -181,7 +181,7 @@ async def test_a_replica_starts_without_nats_and_finds_it_later(
         await eventually(lambda: second.state.rate_per_minute == 33)
 
 
-async def test_a_paused_nats_does_not_slow_the_pacer_down(
+async def test_paused_nats_does_not_slow_the_pacer(
     store_url: str, private_events: EventsServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="1200/min", burst=10)
@@ -218,7 +218,7 @@ NONSENSE = [
 ]
 
 
-async def test_a_replica_of_the_release_before_tells_of_no_message(
+async def test_state_without_message_field_is_accepted(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with short_timeout_replica(
@@ -236,7 +236,7 @@ async def test_a_replica_of_the_release_before_tells_of_no_message(
         await eventually(lambda: replica.state == newer)
 
 
-async def test_what_is_not_ours_is_dropped_and_the_next_event_is_heard(
+async def test_malformed_event_is_dropped(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with short_timeout_replica(
@@ -273,7 +273,7 @@ SIGNERS = {
 
 
 @pytest.mark.parametrize("seal", SIGNERS)
-async def test_what_none_of_us_sealed_for_this_room_is_not_heard(
+async def test_event_without_valid_signature_is_dropped(
     store_url: str, events_url: str, closed_room: RoomConfig, signer: str
 ) -> None:
     async with short_timeout_replica(
@@ -296,7 +296,7 @@ async def test_what_none_of_us_sealed_for_this_room_is_not_heard(
         assert [visitor.position for visitor in visitors] == [1, 2, 3]
 
 
-async def test_a_replica_that_still_seals_with_the_old_secret_is_heard(
+async def test_event_signed_with_old_secret_is_accepted(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     new = b"a newer secret of the tests, longer than 32 bytes"
@@ -310,7 +310,7 @@ async def test_a_replica_that_still_seals_with_the_old_secret_is_heard(
         await eventually(lambda: replica.state == state)
 
 
-async def test_what_a_newer_release_says_besides_is_left_alone(
+async def test_unknown_fields_of_newer_release_are_ignored(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with short_timeout_replica(
@@ -330,7 +330,7 @@ async def test_what_a_newer_release_says_besides_is_left_alone(
 
 
 @pytest.mark.parametrize("epoch", [-1, 0, 1])
-async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reaches_the_store(
+async def test_false_signed_state_never_reaches_the_store(
     private_store: StoreServer, events_url: str, closed_room: RoomConfig, epoch: int
 ) -> None:
     url = private_store.url
@@ -365,7 +365,7 @@ async def test_a_false_state_told_by_one_of_us_is_soon_forgotten_and_never_reach
         assert admitted_indexes(visitors) == []
 
 
-async def test_a_flood_of_events_does_not_make_a_flood_of_calls(
+async def test_flood_of_events_makes_few_store_calls(
     private_store: StoreServer, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with short_timeout_replica(
@@ -382,7 +382,7 @@ async def test_a_flood_of_events_does_not_make_a_flood_of_calls(
         assert replica.store_up
 
 
-async def test_a_replica_that_was_told_of_false_revocations_of_its_own_room_hears_true_ones(
+async def test_true_revocations_arrive_after_false_ones(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""The store heard and its answer is lost: a newcomer has one place, or the slot that was given."""
+"""A store's reply is lost: the newcomer has one place, or the slot that was granted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ async def over_lossy_link(
         yield link, replica, operator
 
 
-async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
+async def test_lost_arrival_reply_leaves_one_place_per_ticket(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)
@@ -104,7 +104,7 @@ async def test_newcomers_have_one_place_each_and_that_of_their_ticket(
         assert (state.queue_length, state.active, state.expected) == (0, 200, 0)
 
 
-async def test_a_slot_of_which_nobody_was_told_is_that_of_the_newcomer(
+async def test_lost_grant_reply_leaves_slot_to_newcomer(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="60/min", burst=2)
@@ -121,7 +121,7 @@ async def test_a_slot_of_which_nobody_was_told_is_that_of_the_newcomer(
         assert (state.admitted_total, state.active, state.queue_length) == (2, 2, 0)
 
 
-async def test_one_who_enters_an_open_room_unheard_holds_one_slot(
+async def test_lost_reply_in_open_room_leaves_one_slot(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)

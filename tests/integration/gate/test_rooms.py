@@ -1,4 +1,4 @@
-"""Several rooms behind one gate: by host, by path, each with its own line."""
+"""Several rooms behind one gate: by host, by path, each with its own queue."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def raw_exchange(gate: Gate, request: bytes) -> bytes:
             writer.close()
 
 
-async def test_each_room_has_its_own_line_cookie_title_and_status(
+async def test_each_room_has_its_own_queue_cookie_title_status(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     tickets, shop = f"{room_name}-tickets", f"{room_name}-shop"
@@ -56,7 +56,7 @@ async def test_each_room_has_its_own_line_cookie_title_and_status(
     assert (answer.status, answer.json["room"]) == (200, shop)
 
 
-async def test_the_default_rooms_cookie_has_no_rooms_name(
+async def test_default_room_cookie_has_no_room_name(
     private_store: StoreServer, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rooms="")
@@ -66,7 +66,7 @@ async def test_the_default_rooms_cookie_has_no_rooms_name(
     assert list(visitor.cookies()) == ["gatekeeper"]
 
 
-async def test_a_path_in_no_room_passes_straight_through(
+async def test_path_outside_rooms_is_forwarded_without_token(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", path="/checkout/")
@@ -108,7 +108,7 @@ async def test_a_path_in_no_room_passes_straight_through(
         "http://shop.test//checkout/pay",
     ],
 )
-async def test_no_spelling_of_its_path_leads_around_a_room(
+async def test_path_spelling_does_not_bypass_a_room(
     target: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", path="/checkout/")
@@ -120,7 +120,7 @@ async def test_no_spelling_of_its_path_leads_around_a_room(
 
 
 @pytest.mark.parametrize("target", ["http://shop.test?/free/", "http://shop.test?a=/free/b"])
-async def test_a_query_is_no_path_however_the_target_is_written(
+async def test_query_of_absolute_form_is_not_a_path(
     room_name: RoomName, target: str, start_gate: GateStarter
 ) -> None:
     """RFC 9112 section 3.2.2: an absolute-form may have a query and no path; the path is `/`."""
@@ -132,7 +132,7 @@ async def test_a_query_is_no_path_however_the_target_is_written(
     assert gate.origin.requests == []
 
 
-async def test_a_pass_of_one_room_opens_no_other(
+async def test_pass_is_valid_in_its_room_only(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     side = RoomName(f"{room_name}-side")

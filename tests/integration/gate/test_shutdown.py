@@ -1,4 +1,4 @@
-"""A replica that ends lets what is under way finish."""
+"""A replica that shuts down finishes its open requests."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from tests.gates import GateStarter
 from tests.servers import eventually
 
 
-async def test_an_answer_under_way_is_finished_and_its_connection_closed(
+async def test_shutdown_finishes_open_requests(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate()
@@ -23,7 +23,7 @@ async def test_an_answer_under_way_is_finished_and_its_connection_closed(
     await asyncio.wait_for(closing, 5)
 
 
-async def test_an_origin_that_ends_as_well_is_still_answered_for(start_gate: GateStarter) -> None:
+async def test_shutdown_with_failed_origin_sends_502(start_gate: GateStarter) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
     await visitor.get()
@@ -40,7 +40,7 @@ async def test_an_origin_that_ends_as_well_is_still_answered_for(start_gate: Gat
     assert gate.worker._server.connections == []
 
 
-async def test_an_idle_connection_delays_nothing(start_gate: GateStarter) -> None:
+async def test_shutdown_is_not_delayed_by_idle_connections(start_gate: GateStarter) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
     waiting = gate.visitor()

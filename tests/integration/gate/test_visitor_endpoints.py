@@ -1,4 +1,4 @@
-"""What apps and the waiting page ask under `/.gatekeeper/`."""
+"""The endpoints for apps and the waiting page under `/.gatekeeper/`."""
 
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ WAITING = {
 }
 
 
-async def test_status_says_each_state_in_just_its_fields(
+async def test_status_has_exactly_the_fields_of_its_state(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
@@ -58,7 +58,7 @@ async def test_status_says_each_state_in_just_its_fields(
     assert gate.origin.requests == []
 
 
-async def test_an_app_without_cookies_waits_and_enters_by_its_token(
+async def test_app_waits_and_is_admitted_by_token_header(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -97,7 +97,7 @@ async def test_an_app_without_cookies_waits_and_enters_by_its_token(
     assert all(TOKEN not in request.headers for request in gate.origin.requests)
 
 
-async def test_an_app_that_finds_nobody_waiting_gets_its_pass_at_once(
+async def test_enqueue_into_empty_room_returns_a_pass(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate()
@@ -110,7 +110,7 @@ async def test_an_app_that_finds_nobody_waiting_gets_its_pass_at_once(
     assert (await gate.queue.look()).queue_length == 0
 
 
-async def test_a_token_that_enqueue_renews_comes_back_in_the_header_too(
+async def test_enqueue_returns_renewed_token_in_header_and_body(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="0")
@@ -122,7 +122,7 @@ async def test_a_token_that_enqueue_renews_comes_back_in_the_header_too(
     assert answer.headers[TOKEN] == answer.json["token"] != token
 
 
-async def test_leaving_the_line_moves_up_those_behind(start_gate: GateStarter) -> None:
+async def test_leave_moves_up_later_visitors(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     first = gate.visitor()
     second = gate.visitor()
@@ -135,7 +135,7 @@ async def test_leaving_the_line_moves_up_those_behind(start_gate: GateStarter) -
     assert (await first.status()) == {"state": "none"}
 
 
-async def test_a_ticket_that_was_given_back_counts_no_more(start_gate: GateStarter) -> None:
+async def test_returned_ticket_is_void(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     await visitor.get()
@@ -148,7 +148,7 @@ async def test_a_ticket_that_was_given_back_counts_no_more(start_gate: GateStart
     assert visitor.cookies() == {}
 
 
-async def test_leaving_from_inside_lets_the_next_in_at_once(start_gate: GateStarter) -> None:
+async def test_leave_of_admitted_visitor_frees_the_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="60000/min", burst=100, max_active=1)
     inside = gate.visitor()
     outside = gate.visitor()
@@ -160,7 +160,7 @@ async def test_leaving_from_inside_lets_the_next_in_at_once(start_gate: GateStar
     assert (await inside.get())[0] == 503
 
 
-async def test_leaving_by_a_form_answers_a_page_with_the_way_back(
+async def test_leave_by_form_returns_page_with_link_back(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", path="/shop/")
@@ -176,7 +176,7 @@ async def test_leaving_by_a_form_answers_a_page_with_the_way_back(
     assert visitor.cookies() == {}
 
 
-async def test_whoever_has_no_token_with_them_loses_none_by_leaving(
+async def test_leave_without_token_sets_no_cookie(
     start_gate: GateStarter,
 ) -> None:
     """A form on another site sends no cookie along (SameSite=Lax), and must not take it away."""
@@ -191,7 +191,7 @@ async def test_whoever_has_no_token_with_them_loses_none_by_leaving(
 @pytest.mark.parametrize(
     "path", ["", "nothing", "status/", "static/", "static/none.css", "static/..%2fstatus", "admin"]
 )
-async def test_anything_else_under_the_prefix_is_not_found_and_never_forwarded(
+async def test_unknown_reserved_path_is_404_and_not_forwarded(
     path: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -218,7 +218,7 @@ async def test_anything_else_under_the_prefix_is_not_found_and_never_forwarded(
         ("leave", "POST", "DELETE"),
     ],
 )
-async def test_a_wrong_method_is_told_the_right_ones(
+async def test_wrong_method_is_405_with_allow(
     path: str, allowed: str, wrong: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate()
@@ -230,7 +230,7 @@ async def test_a_wrong_method_is_told_the_right_ones(
     assert gate.origin.requests == []
 
 
-async def test_the_pages_assets_are_kept_for_good(start_gate: GateStarter) -> None:
+async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -254,7 +254,7 @@ async def test_the_pages_assets_are_kept_for_good(start_gate: GateStarter) -> No
         assert (wrong.status, wrong.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_health_is_well_without_any_token(start_gate: GateStarter) -> None:
+async def test_health_needs_no_token(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     answer = await visitor.request("GET", "/.gatekeeper/health")
@@ -263,7 +263,7 @@ async def test_health_is_well_without_any_token(start_gate: GateStarter) -> None
     assert visitor.cookies() == {}
 
 
-async def test_a_room_can_be_named_and_an_unknown_one_is_not_found(
+async def test_room_parameter_selects_room_and_unknown_is_404(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     side = f"{room_name}-side"
@@ -285,7 +285,7 @@ async def test_a_room_can_be_named_and_an_unknown_one_is_not_found(
         assert "error" in unknown.json
 
 
-async def test_where_the_front_page_is_in_no_room_the_room_must_be_named(
+async def test_status_without_default_room_needs_room_parameter(
     room_name: RoomName, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0", path="/checkout/")

@@ -1,4 +1,4 @@
-"""When the site behind the gate fails, those inside keep their session and are told so."""
+"""When the origin fails, admitted visitors keep their session and get an error page."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from tests.servers import eventually
 TIMEOUT_S = 10
 
 
-async def test_people_get_a_page_and_apps_get_json(start_gate: GateStarter) -> None:
+async def test_origin_error_is_page_for_browsers_and_json_for_apps(start_gate: GateStarter) -> None:
     gate = await start_gate(origin_url=closed_port())
     visitor = gate.visitor()
     page = await visitor.request("GET", "/a", headers=HTML)
@@ -32,7 +32,7 @@ async def test_people_get_a_page_and_apps_get_json(start_gate: GateStarter) -> N
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_newcomer_keeps_the_pass_they_got(start_gate: GateStarter) -> None:
+async def test_newcomer_keeps_pass_when_origin_refuses(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="60/min", burst=1, origin_url=closed_port())
     visitor = gate.visitor()
     app = gate.visitor()
@@ -45,7 +45,7 @@ async def test_a_newcomer_keeps_the_pass_they_got(start_gate: GateStarter) -> No
     assert answer.headers["X-Queue-Token"] != raw
 
 
-async def test_a_silent_origin_is_a_time_out(store_url: str, room_name: RoomName) -> None:
+async def test_silent_origin_is_504(store_url: str, room_name: RoomName) -> None:
     async with silent_origin() as origin_url:
         toml = 'read_timeout = "200ms"\n' + room_toml(room_name)
         async with (
@@ -60,7 +60,7 @@ async def test_a_silent_origin_is_a_time_out(store_url: str, room_name: RoomName
             assert (await visitor.status())["state"] == "admitted"
 
 
-async def test_nobody_is_promised_a_place_where_there_is_none(start_gate: GateStarter) -> None:
+async def test_origin_error_outside_rooms_mentions_no_place(start_gate: GateStarter) -> None:
     gate = await start_gate(path="/checkout/", origin_url=closed_port())
     visitor = gate.visitor()
     page = await visitor.request("GET", "/free", headers=HTML)
@@ -70,7 +70,7 @@ async def test_nobody_is_promised_a_place_where_there_is_none(start_gate: GateSt
     assert "place" not in words
 
 
-async def test_those_who_wait_do_not_notice(start_gate: GateStarter) -> None:
+async def test_waiting_visitors_are_unaffected_by_origin_errors(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", origin_url=closed_port())
     visitor = gate.visitor()
     assert (await visitor.get())[0] == 503
@@ -78,7 +78,7 @@ async def test_those_who_wait_do_not_notice(start_gate: GateStarter) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_the_origins_return_needs_nothing_of_the_visitor(
+async def test_visitor_continues_when_origin_recovers(
     store_url: str, room_name: RoomName, method: str
 ) -> None:
     async with Origin.running() as origin:
@@ -94,7 +94,7 @@ async def test_the_origins_return_needs_nothing_of_the_visitor(
                 assert (await visitor.request(method)).json["visitor"] == first
 
 
-async def test_a_client_that_stops_reading_its_websocket_is_cut_off_and_told_nothing_more(
+async def test_unread_websocket_is_closed_without_http_bytes(
     start_gate: GateStarter,
 ) -> None:
     """No word of HTTP may follow the first byte of another protocol."""

@@ -1,4 +1,4 @@
-"""The store is killed or paused: passes pass, places are kept, and nobody's order is lost."""
+"""The store is killed or paused: passes are valid, places and order are kept."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ from tests.servers import StoreServer, eventually
 # The table, cell by cell, over HTTP
 
 
-async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
+async def test_outage_keeps_passes_and_places(
     private_store: StoreServer, room_name: RoomName, break_store: Outage, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(
@@ -74,7 +74,7 @@ async def test_an_admitted_visitor_passes_and_one_in_line_keeps_the_ticket(
     assert len(gate.origin.requests) == 1
 
 
-async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothing_behind(
+async def test_cancelled_requests_in_outage_leave_no_task(
     private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
 ) -> None:
     faults: list[dict[str, object]] = []
@@ -105,7 +105,7 @@ async def test_clients_that_leave_while_the_store_is_asked_for_them_leave_nothin
     assert faults == []
 
 
-async def test_one_who_was_released_enters_without_the_store_and_the_next_does_not(
+async def test_released_visitor_is_admitted_without_store(
     private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
     async with short_timeout_replica(
@@ -122,7 +122,7 @@ async def test_one_who_was_released_enters_without_the_store_and_the_next_does_n
         assert admitted_indexes(visitors) == [0, 1]
 
 
-async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
+async def test_visitor_admitted_in_outage_holds_slot_later(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, "max_active": 1, "claim_timeout": "1s"}
@@ -147,7 +147,7 @@ async def test_one_who_entered_without_the_store_holds_a_slot_once_it_is_back(
         assert (state.active, state.queue_length) == (1, 1)
 
 
-async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_later_ones(
+async def test_newcomers_in_outage_queue_by_their_arrival(
     private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
     keys = {"rate": "600/min", "burst": 10, **SHORT_TIMEOUTS}
@@ -188,7 +188,7 @@ async def test_a_held_newcomer_is_queued_at_the_moment_they_came_and_before_late
         assert sorted(entered[:40]) == [*range(40)]
 
 
-async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
+async def test_fail_open_admits_share_of_the_rate(
     private_store: StoreServer, room_name: RoomName, break_store: Outage
 ) -> None:
     keys = {"rate": "600/min", "burst": 6, "store_failure_mode": "open", **SHORT_TIMEOUTS}
@@ -224,7 +224,7 @@ async def test_an_open_room_lets_in_its_share_of_the_rate_and_no_more(
 # Longer than anything is kept
 
 
-async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
+async def test_long_outage_sweeps_no_waiting_visitor(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
@@ -252,7 +252,7 @@ async def test_nobody_who_waited_is_swept_because_the_store_was_away_for_long(
         assert (state.abandoned_total, state.arrived_total) == (0, 300)
 
 
-async def test_a_store_that_was_paused_for_long_finds_the_line_as_it_was(
+async def test_long_pause_keeps_order_of_polling_visitors(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, "heartbeat_timeout": "5s", "confirm_timeout": "2s"}
@@ -278,7 +278,7 @@ async def test_a_store_that_was_paused_for_long_finds_the_line_as_it_was(
         assert [visitor.position for visitor in visitors[50:]] == [*range(1, 151)]
 
 
-async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_starts_again(
+async def test_queue_survives_a_long_stop_of_all_replicas(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
@@ -301,7 +301,7 @@ async def test_a_line_whose_only_replica_was_away_for_long_is_there_when_it_star
         assert (await operator.status()).abandoned_total == 0
 
 
-async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
+async def test_restarted_replica_admits_newcomers_at_once(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     async with short_timeout_replica(room_config(room_name), store_url=private_store.url):
@@ -318,7 +318,7 @@ async def test_a_gate_that_starts_again_lets_newcomers_straight_through(
 # Slow rather than dead
 
 
-async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name: RoomName) -> None:
+async def test_recovery_follows_a_slow_call_within_a_second(private_store: StoreServer, room_name: RoomName) -> None:
     async with short_timeout_replica(
         room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
     ) as replica:
@@ -333,7 +333,7 @@ async def test_one_slow_call_is_no_outage(private_store: StoreServer, room_name:
         assert visitor.position == 1
 
 
-async def test_while_the_store_is_away_only_the_pacer_calls_it(
+async def test_only_the_pacer_calls_an_unreachable_store(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     async with short_timeout_replica(
@@ -356,7 +356,7 @@ def _tasks(live: RoomReplica) -> int:
     return len(live._background) + sum(len(each._tasks) for each in batches)
 
 
-async def test_requests_under_way_when_the_store_stops_are_answered_within_its_time_out(
+async def test_open_requests_return_within_store_timeout(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     async with short_timeout_replica(
@@ -372,7 +372,7 @@ async def test_requests_under_way_when_the_store_stops_are_answered_within_its_t
         await eventually(lambda: _tasks(replica.room) == 0)
 
 
-async def test_a_replica_that_speaks_for_one_it_stamped_claims_nothing_for_them(
+async def test_replica_reports_offline_arrival_without_claiming(
     store_url: str, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, claim_timeout="1s")

@@ -1,4 +1,4 @@
-"""The connection to the store: by any address, broken, late, and never with another's reply."""
+"""The connection to the store: addresses, broken connections, late replies."""
 
 import asyncio
 import ssl
@@ -71,7 +71,7 @@ async def in_front(
         listener.close()
 
 
-async def test_a_password_opens_the_store_and_a_wrong_one_does_not(
+async def test_password_is_required_and_checked(
     private_store: StoreServer,
 ) -> None:
     path = private_store.url.removeprefix("unix://")
@@ -89,7 +89,7 @@ async def test_a_password_opens_the_store_and_a_wrong_one_does_not(
                 await store.ping()
 
 
-async def test_a_database_is_chosen_by_its_number(private_store: StoreServer) -> None:
+async def test_database_is_selected_by_number(private_store: StoreServer) -> None:
     write = Script("write", "redis.call('SET', KEYS[1], 'x'); return {}", "0" * 40)
     async with in_front(private_store) as (port, _):
         async with connected(f"redis://127.0.0.1:{port}/3") as store:
@@ -104,7 +104,7 @@ async def test_a_database_is_chosen_by_its_number(private_store: StoreServer) ->
         assert sorted(client.keys()) == [b"k", b"third"]
 
 
-async def test_a_store_behind_tls_is_known_by_its_certificate(
+async def test_tls_store_is_verified_by_certificate(
     private_store: StoreServer, tmp_path: Path
 ) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
@@ -122,13 +122,13 @@ async def test_a_store_behind_tls_is_known_by_its_certificate(
                 await echo(store, "out")
 
 
-async def test_many_at_once_get_each_their_own_reply(store_url: str) -> None:
+async def test_concurrent_calls_get_their_own_replies(store_url: str) -> None:
     async with connected(store_url) as store:
         words = [str(number) * (number % 50) for number in range(2000)]
         assert await asyncio.gather(*(echo(store, word) for word in words)) == words
 
 
-async def test_who_gives_up_leaves_the_others_their_replies(private_store: StoreServer) -> None:
+async def test_cancelled_calls_leave_other_replies_intact(private_store: StoreServer) -> None:
     async with connected(private_store.url) as store:
         await echo(store, "warm")
         private_store.pause()
@@ -142,7 +142,7 @@ async def test_who_gives_up_leaves_the_others_their_replies(private_store: Store
         assert kept == [str(number) for number in range(1, 20, 2)]
 
 
-async def test_a_reply_that_comes_too_late_is_nobodys(private_store: StoreServer) -> None:
+async def test_late_reply_is_discarded(private_store: StoreServer) -> None:
     async with connected(private_store.url, timeout_s=0.2) as store:
         await echo(store, "warm")
         private_store.pause()
@@ -152,7 +152,7 @@ async def test_a_reply_that_comes_too_late_is_nobodys(private_store: StoreServer
         assert [await echo(store, str(number)) for number in range(5)] == list("01234")
 
 
-async def test_a_connection_that_breaks_fails_those_who_wait_and_nobody_later(
+async def test_broken_connection_fails_only_open_calls(
     private_store: StoreServer,
 ) -> None:
     async with (
@@ -171,7 +171,7 @@ async def test_a_connection_that_breaks_fails_those_who_wait_and_nobody_later(
         assert len(clients) == 2
 
 
-async def test_a_store_that_forgot_the_scripts_is_told_again(private_store: StoreServer) -> None:
+async def test_flushed_scripts_are_loaded_again(private_store: StoreServer) -> None:
     async with connected(private_store.url) as store:
         assert await echo(store, "one") == "one"
         with admin(private_store) as client:
@@ -182,7 +182,7 @@ async def test_a_store_that_forgot_the_scripts_is_told_again(private_store: Stor
         assert await echo(store, "three") == "three"
 
 
-async def test_what_cannot_be_sent_fails_its_caller_and_shifts_nobodys_reply(
+async def test_unencodable_argument_fails_only_its_call(
     store_url: str,
 ) -> None:
     async with connected(store_url, timeout_s=2) as store:
@@ -192,7 +192,7 @@ async def test_what_cannot_be_sent_fails_its_caller_and_shifts_nobodys_reply(
         assert told == ["one", "two", "three"]
 
 
-async def test_an_error_among_replies_is_its_callers_alone(store_url: str) -> None:
+async def test_error_reply_fails_only_its_call(store_url: str) -> None:
     broken = Script("broken", "return redis.error_reply('ERR ' .. ARGV[1])", "0" * 40)
     async with connected(store_url) as store:
         asking = []
@@ -208,7 +208,7 @@ async def test_an_error_among_replies_is_its_callers_alone(store_url: str) -> No
                 assert reply == [str(number).encode()]
 
 
-async def test_a_primary_that_was_demoted_is_looked_for_anew(private_store: StoreServer) -> None:
+async def test_demoted_primary_is_resolved_again(private_store: StoreServer) -> None:
     write = Script("write", "redis.call('SET', KEYS[1], 'x'); return {}", "0" * 40)
     with StoreServer() as primary:
         servers = [primary, private_store]
@@ -226,7 +226,7 @@ async def test_a_primary_that_was_demoted_is_looked_for_anew(private_store: Stor
 
 
 @pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n+OK\r\n", b""])
-async def test_what_is_no_store_is_refused(words: bytes) -> None:
+async def test_server_that_is_no_store_is_refused(words: bytes) -> None:
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(words + words)
@@ -244,7 +244,7 @@ async def test_what_is_no_store_is_refused(words: bytes) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere/store.sock"])
-async def test_a_store_that_is_not_there_is_an_error(url: str) -> None:
+async def test_absent_store_is_an_error(url: str) -> None:
     async with connected(url) as store:
         with pytest.raises(StoreError):
             await store.ping()
