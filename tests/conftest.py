@@ -1,4 +1,4 @@
-"""What every test may ask for: real servers, a room of its own, and no trace left behind.
+"""Fixtures of all tests: real servers, a room per test, and gates; all removed afterwards.
 
 Rules: tests share one store and one NATS, each in a room that no other test uses; a test that
 kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_TEST_STORE_URL` and
@@ -23,7 +23,7 @@ from tests.servers import EventsServer, StoreServer
 
 load_profile()
 
-# Files that mostly wait. They start first, so that no worker of xdist ends with one alone.
+# Files that mostly wait. They start first, so that no xdist worker ends alone with one.
 _SLOW = ("chaos", "integration/simulate", "integration/failure", "integration/replicas", "browser")
 
 
@@ -38,7 +38,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest.fixture(autouse=True, scope="session")
 def environment_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The state folder is a temporary one, and nothing of the user's own gate is seen."""
+    """A temporary state folder, and no settings of the user's own gate."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("GATEKEEPER_") and not name.startswith("GATEKEEPER_TEST_"):
@@ -49,7 +49,7 @@ def environment_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def store_url() -> Iterator[str]:
-    """The store that all tests share; take `room_name` as well."""
+    """The shared store; take `room_name` as well."""
     if url := os.environ.get("GATEKEEPER_TEST_STORE_URL"):
         yield url
         return
@@ -59,7 +59,7 @@ def store_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def events_url() -> Iterator[str]:
-    """The NATS that all tests share; take `room_name` as well."""
+    """The shared NATS server; take `room_name` as well."""
     if url := os.environ.get("GATEKEEPER_TEST_EVENTS_URL"):
         yield url
         return

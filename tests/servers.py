@@ -1,7 +1,7 @@
-"""Real servers that a test can kill, pause and bring back at the same address.
+"""Real servers that a test can kill, pause and restart at the same address.
 
-Rules: synchronous, so that one server may outlive the event loop of a single test; nothing sleeps
-longer than until the server answers; a server dies with the test run even by SIGKILL.
+Rules: synchronous, so that one server can outlive the event loop of a test; a start returns as soon
+as the server responds; a server ends with the test run, even when that is killed.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ async def eventually(
     """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
-        answer = predicate()
-        value = cast(T, await answer if inspect.isawaitable(answer) else answer)
+        result = predicate()
+        value = cast(T, await result if inspect.isawaitable(result) else result)
         if value:
             return value
         if time.monotonic() > deadline:
@@ -44,7 +44,7 @@ async def eventually(
 
 
 class _Server:
-    """A child process; `stop` is polite, `kill` is not, and `restart` keeps the address."""
+    """A child process. `stop` sends SIGTERM, `kill` SIGKILL; `restart` keeps the address."""
 
     url: str
 
@@ -74,7 +74,7 @@ class _Server:
         return self._running().pid
 
     def start(self) -> None:
-        """Start and return once the server answers."""
+        """Start, and return once the server responds."""
         assert self._process is None, "it runs already"
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,10 +86,10 @@ class _Server:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._answers():
+        while not self._responds():
             log_text = (self.home / "log").read_text(errors="replace")[-1000:]
             assert self._process.poll() is None, f"ended at once: {log_text}"
-            assert time.monotonic() < deadline, f"does not answer: {log_text}"
+            assert time.monotonic() < deadline, f"does not respond: {log_text}"
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
@@ -101,7 +101,7 @@ class _Server:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """SIGSTOP: connections stay open without any response."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -114,7 +114,7 @@ class _Server:
         self.start()
 
     def close(self) -> None:
-        """End it whatever its state, and remove its data."""
+        """End it in any state, and remove its data."""
         if self._process is not None:
             self.kill()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -126,26 +126,26 @@ class _Server:
     def _end(self, number: signal.Signals) -> None:
         process = self._running()
         process.send_signal(number)
-        process.send_signal(signal.SIGCONT)  # a paused process cannot obey
+        process.send_signal(signal.SIGCONT)  # a paused process ignores other signals
         process.wait(timeout=_START_TIMEOUT_S)
         self._process = None
 
     def _command(self) -> list[str]:
         raise NotImplementedError
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         raise NotImplementedError
 
 
 class StoreServer(_Server):
-    """A store on a unix socket, with its data kept over `restart` unless told otherwise."""
+    """A store on a unix socket. `restart` keeps its data unless `empty` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.url = f"unix://{self.home}/store.sock"
 
     def restart(self, *, empty: bool = False) -> None:
-        """Stop it, if it runs, and start it again, on request with all data lost."""
+        """Stop it, if it runs, and start it again; with `empty`, all data is lost."""
         if self._process is not None:
             self.stop()
         if empty:
@@ -153,7 +153,7 @@ class StoreServer(_Server):
         self.start()
 
     def flush(self) -> None:
-        """Lose every key, and keep the connections."""
+        """Delete every key; connections stay open."""
         with self._client() as client:
             client.flushall()
 
@@ -169,7 +169,7 @@ class StoreServer(_Server):
     def _command(self) -> list[str]:
         return store_command(self.home / "store.sock")
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             with self._client() as client:
                 return bool(client.ping())
@@ -178,7 +178,7 @@ class StoreServer(_Server):
 
 
 class EventsServer(_Server):
-    """Core NATS on a port of its own choice, which it then keeps."""
+    """Core NATS on a free port that it keeps over restarts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class EventsServer(_Server):
     def _command(self) -> list[str]:
         return events_command(self.home, port=self._port)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         if self._port == -1:
             try:
                 ports = (self.home / f"nats-server_{self.pid}.ports").read_text()

@@ -40,8 +40,7 @@ def admin(server: StoreServer) -> redis.Redis:
 async def in_front(
     server: StoreServer | Callable[[], StoreServer], *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
-    """A port before the store's socket (asked for by each connection), and the connections made
-    to it."""
+    """A port before the store's socket (chosen per connection), and the connections to it."""
     clients: list[asyncio.StreamWriter] = []
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,13 +131,13 @@ async def test_cancelled_calls_leave_other_replies_intact(private_store: StoreSe
     async with connected(private_store.url) as store:
         await echo(store, "warm")
         private_store.pause()
-        asking = [asyncio.create_task(echo(store, str(number))) for number in range(20)]
+        calls = [asyncio.create_task(echo(store, str(number))) for number in range(20)]
         await asyncio.sleep(0)
-        for task in asking[::2]:
+        for task in calls[::2]:
             task.cancel()
         await asyncio.sleep(0)
         private_store.resume()
-        kept = await asyncio.gather(*asking[1::2])
+        kept = await asyncio.gather(*calls[1::2])
         assert kept == [str(number) for number in range(1, 20, 2)]
 
 
@@ -161,10 +160,10 @@ async def test_broken_connection_fails_only_open_calls(
     ):
         await echo(store, "warm")
         private_store.pause()
-        asking = [asyncio.create_task(echo(store, "x")) for _ in range(3)]
+        calls = [asyncio.create_task(echo(store, "x")) for _ in range(3)]
         await asyncio.sleep(0)
         clients[0].transport.abort()
-        results = await asyncio.gather(*asking, return_exceptions=True)
+        results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results] == [StoreError] * 3
         private_store.resume()
         assert await asyncio.gather(*(echo(store, word) for word in "abc")) == ["a", "b", "c"]
@@ -187,20 +186,22 @@ async def test_unencodable_argument_fails_only_its_call(
 ) -> None:
     async with connected(store_url, timeout_s=2) as store:
         words = ["one", "half a character: \ud800", "two", "three"]
-        told = await asyncio.gather(*(echo(store, word) for word in words), return_exceptions=True)
-        assert isinstance(told.pop(1), UnicodeEncodeError)
-        assert told == ["one", "two", "three"]
+        replies = await asyncio.gather(
+            *(echo(store, word) for word in words), return_exceptions=True
+        )
+        assert isinstance(replies.pop(1), UnicodeEncodeError)
+        assert replies == ["one", "two", "three"]
 
 
 async def test_error_reply_fails_only_its_call(store_url: str) -> None:
     broken = Script("broken", "return redis.error_reply('ERR ' .. ARGV[1])", "0" * 40)
     async with connected(store_url) as store:
-        asking = []
+        calls = []
         for number in range(20):
             script = broken if number % 3 == 0 else ECHO
-            asking.append(store.run(script, [], [str(number)]))
-        told = await asyncio.gather(*asking, return_exceptions=True)
-        for number, reply in enumerate(told):
+            calls.append(store.run(script, [], [str(number)]))
+        replies = await asyncio.gather(*calls, return_exceptions=True)
+        for number, reply in enumerate(replies):
             if number % 3 == 0:
                 assert isinstance(reply, StoreError)
                 assert str(reply.__cause__).startswith(f"ERR {number}")

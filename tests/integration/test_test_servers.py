@@ -59,12 +59,12 @@ async def test_paused_store_replies_after_resume(private_store: StoreServer) -> 
     async with redis.from_url(private_store.url) as client:
         await client.ping()
         private_store.pause()
-        answer = asyncio.ensure_future(client.get("a"))
-        done, _ = await asyncio.wait({answer}, timeout=0.1)
+        reply = asyncio.ensure_future(client.get("a"))
+        done, _ = await asyncio.wait({reply}, timeout=0.1)
         assert not done
         private_store.resume()
         async with asyncio.timeout(5):
-            assert await answer is None
+            assert await reply is None
 
 
 async def test_killed_events_restart_on_the_same_port(private_events: EventsServer) -> None:

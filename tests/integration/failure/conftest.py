@@ -1,4 +1,4 @@
-"""The ways in which a store is lost."""
+"""The ways in which a store becomes unreachable."""
 
 import pytest
 
@@ -7,4 +7,5 @@ from tests.integration.failure.outage import OUTAGES, Outage
 
 @pytest.fixture(params=OUTAGES)
 def break_store(request: pytest.FixtureRequest) -> Outage:
+    """Kills or pauses a store."""
     return OUTAGES[request.param]

@@ -118,9 +118,7 @@ async def test_replica_without_events_is_current_in_two_ticks(
         assert time.monotonic() - start_s < TWO_TICKS_S
 
 
-async def test_replicas_agree_with_events_off(
-    store_url: str, closed_room: RoomConfig
-) -> None:
+async def test_replicas_agree_with_events_off(store_url: str, closed_room: RoomConfig) -> None:
     async with (
         short_timeout_replica(closed_room, store_url=store_url) as first,
         short_timeout_replica(closed_room, store_url=store_url) as second,
@@ -199,7 +197,7 @@ async def test_paused_nats_does_not_slow_the_pacer(
         assert replica.state.released_total - released >= 20 * elapsed_s * 0.7
 
 
-# What is heard there and cannot be so
+# Events that no correct replica sends.
 
 NONSENSE = [
     b"",
@@ -272,7 +270,7 @@ SIGNERS = {
 }
 
 
-@pytest.mark.parametrize("seal", SIGNERS)
+@pytest.mark.parametrize("signer", SIGNERS)
 async def test_event_without_valid_signature_is_dropped(
     store_url: str, events_url: str, closed_room: RoomConfig, signer: str
 ) -> None:
@@ -322,7 +320,7 @@ async def test_unknown_fields_of_newer_release_are_ignored(
         newer = json.loads(_body(state)) | {"mode": "by-invitation", "lane": {"fast": 1}}
         await publish(events_url, closed_room.name, json.dumps(newer).encode())
         await eventually(lambda: replica.state.version == state.version)
-        assert replica.state.mode is Mode.HOLD  # a word nobody knows lets nobody in
+        assert replica.state.mode is Mode.HOLD  # an unknown mode admits no visitor
         visitor = new_visitor_id()
         event = {"visitors": [visitor], "revocations": 1, "why": "asked to"}
         await publish(events_url, closed_room.name, json.dumps(event).encode(), subject="revoked")

@@ -10,8 +10,6 @@ from gatekeeper.room import replica as room_replica
 from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
-    Outage,
-    recover,
     wait_until_recovered,
     wait_until_unreachable,
 )
@@ -50,7 +48,7 @@ async def test_leave_during_outage_holds_at_all_replicas(
             await request_all(again, other)
             assert admitted_indexes(again) == [1]
             assert again[0].token != tickets[0]
-        private_store.resume()  # the first, which was told, is gone
+        private_store.resume()  # the first replica, which knew of it, has ended
         await wait_until_recovered(other)
         async with start(keys) as third:
             again = [RoomVisitor(ticket) for ticket in tickets]
@@ -112,8 +110,9 @@ async def test_absent_visitor_is_swept_after_time_to_return(
 
 
 async def test_leave_during_outage_reaches_recovered_store(
-    private_store: StoreServer, room_name: RoomName, break_store: Outage
+    private_store: StoreServer, room_name: RoomName
 ) -> None:
+    """The store is killed and restarts with its data."""
     async with (
         short_timeout_replica(
             room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
@@ -123,15 +122,15 @@ async def test_leave_during_outage_reaches_recovered_store(
         ) as second,
     ):
         visitors = await line_up(5, first)
-        await asyncio.sleep(1.1)
-        break_store(private_store)
+        await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
+        private_store.kill()
         await RoomVisitor().request(first)
         await wait_until_unreachable(first)
         visitor_ids = [visitor.token.visitor for visitor in visitors[:2] if visitor.token]
         await first.room.leave(visitor_ids)
         assert not first.store_up
         assert all(visitor_id in first.room.view.decisive.revoked for visitor_id in visitor_ids)
-        recover(private_store)
+        private_store.start()
         await wait_until_recovered(first, second)
         await eventually(
             lambda: all(

@@ -24,7 +24,7 @@ from tests.servers import StoreServer, eventually
 
 
 class LossyLink:
-    """A way to the store on which answers can be lost; `url` leads along it."""
+    """A proxy before the store that can drop its replies; `url` is its address."""
 
     def __init__(self, store: StoreServer) -> None:
         self.url = ""
@@ -71,7 +71,7 @@ class LossyLink:
 async def over_lossy_link(
     store: StoreServer, room: RoomConfig
 ) -> AsyncIterator[tuple[LossyLink, Replica, Operator]]:
-    """A replica at the end of a way to the store, and an operator who is beside it."""
+    """A replica behind the link, and an operator with a direct connection."""
     async with (
         LossyLink.to(store) as link,
         short_timeout_replica(room, store_url=link.url) as replica,

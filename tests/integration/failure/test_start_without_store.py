@@ -113,8 +113,8 @@ async def test_replica_started_in_outage_learns_state_by_event(
 
 
 @asynccontextmanager
-async def one_answer(line: bytes) -> AsyncIterator[str]:
-    """A server that says this to everyone, whatever they ask."""
+async def fixed_reply_server(line: bytes) -> AsyncIterator[str]:
+    """A server that sends this to every client, whatever the command."""
 
     async def response(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
@@ -165,10 +165,10 @@ async def test_gate_restarted_in_outage_admits_valid_passes(
 
 
 @pytest.mark.parametrize(
-    "answer", [b"-NOAUTH Authentication required.\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
+    "response", [b"-NOAUTH Authentication required.\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
 )
 async def test_store_that_refuses_is_a_start_error_of_one_line(response: bytes) -> None:
-    async with one_answer(response) as url:
+    async with fixed_reply_server(response) as url:
         with GateProcess(settings(more=shared(url))) as gate:
             assert await gate.wait_until_exit() == 1
             [line] = gate.errors().splitlines()

@@ -25,7 +25,7 @@ from tests.servers import StoreServer, eventually
 
 GRANTS_ONLY: dict[str, object] = {"rate": 0, "burst": 1}  # only what is granted
 SHORT_TIMEOUTS: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
-RECOVERY_S = 1.3  # of these: 1 s to prove, and a quarter beyond the 1 s told to everybody
+RECOVERY_S = 1.3  # `confirm_timeout`, and a quarter of the poll interval of 1 s more
 
 
 async def recovered(replica: Replica) -> None:
@@ -63,7 +63,7 @@ async def test_flush_keeps_places_of_a_thousand_visitors(
 
         private_store.flush()
         granting = asyncio.create_task(operator.allow(100))
-        for _ in range(3):  # the last ask first, before it is known who waits at all
+        for _ in range(3):  # the last arrivals poll first, before the queue is restored
             await request_all(reversed(visitors[350:]), *replicas)
         assert admitted_indexes(visitors) == [*range(400)]
         assert [visitor.position for visitor in visitors[400:]] == [*range(1, 601)]
@@ -153,10 +153,12 @@ async def test_newest_replica_state_is_written_back(
         await operator.set_mode(Mode.HOLD)
         await operator.allow(7)
         known = await second.room.queue.look()
-        await first.room._stop_pacing()  # this one knows less, and is the first to come
+        await (
+            first.room._stop_pacing()
+        )  # this replica has an older state, and reaches the store first
         private_store.flush()
         await RoomVisitor().request(first)
-        async with short_timeout_replica(keys, store_url=url):  # and this one knows nothing
+        async with short_timeout_replica(keys, store_url=url):  # and this one has no state
             pass
         await eventually(lambda: second.state.epoch != known.epoch)
         state = await operator.status()
@@ -165,9 +167,7 @@ async def test_newest_replica_state_is_written_back(
         assert state.epoch > known.epoch
 
 
-async def test_revocations_survive_a_flush(
-    private_store: StoreServer, room_name: RoomName
-) -> None:
+async def test_revocations_survive_a_flush(private_store: StoreServer, room_name: RoomName) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     url = private_store.url
     async with (

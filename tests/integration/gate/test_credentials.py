@@ -55,16 +55,16 @@ async def test_invalid_token_makes_a_newcomer(
     visitor = gate.visitor()
     raw = bad(gate)
     sent = {"X-Queue-Token": raw} if by_header else {"Cookie": f"gatekeeper-{room_name}={raw}"}
-    answer = await visitor.request("GET", headers=sent)
-    assert answer.status == 503
-    assert (answer.json["state"], answer.json["position"]) == ("waiting", 1)
-    fresh = answer.headers.get("X-Queue-Token") or visitor.cookies()[gate.cookie_name]
+    response = await visitor.request("GET", headers=sent)
+    assert response.status == 503
+    assert (response.json["state"], response.json["position"]) == ("waiting", 1)
+    fresh = response.headers.get("X-Queue-Token") or visitor.cookies()[gate.cookie_name]
     assert gate.token(fresh) is not None
     visitor.session.cookie_jar.clear()
-    answer = await visitor.request("GET", "/.gatekeeper/status", headers=sent)
-    assert answer.json == {"state": "none"}
-    answer = await visitor.request("POST", "/.gatekeeper/leave", headers=sent)
-    assert answer.json == {"state": "none"}
+    response = await visitor.request("GET", "/.gatekeeper/status", headers=sent)
+    assert response.json == {"state": "none"}
+    response = await visitor.request("POST", "/.gatekeeper/leave", headers=sent)
+    assert response.json == {"state": "none"}
     assert gate.origin.requests == []
 
 
@@ -115,13 +115,11 @@ def attributes(set_cookie: str) -> set[str]:
     return {part.strip() for part in set_cookie.split(";")[1:]}
 
 
-async def test_cookie_is_http_only_and_lax(
-    room_name: RoomName, start_gate: GateStarter
-) -> None:
+async def test_cookie_is_http_only_and_lax(room_name: RoomName, start_gate: GateStarter) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
-    answer = await visitor.request("GET")
-    [cookie] = answer.headers.getall("Set-Cookie")
+    response = await visitor.request("GET")
+    [cookie] = response.headers.getall("Set-Cookie")
     assert cookie.startswith(f"gatekeeper-{room_name}=")
     assert attributes(cookie) >= {"Path=/", "HttpOnly", "SameSite=Lax"}
     assert "Secure" not in attributes(cookie)
@@ -135,8 +133,8 @@ async def test_cookie_behind_tls_proxy_is_secure_and_host_bound(
     gate = await start_gate('[server]\ntrusted_proxies = ["127.0.0.1"]\n')
     visitor = gate.visitor()
     https = {"X-Forwarded-Proto": "https"}
-    answer = await visitor.request("GET", headers=https)
-    [cookie] = answer.headers.getall("Set-Cookie")
+    response = await visitor.request("GET", headers=https)
+    [cookie] = response.headers.getall("Set-Cookie")
     name, _, value = cookie.partition(";")[0].partition("=")
     assert name == f"__Host-gatekeeper-{room_name}"
     assert attributes(cookie) >= {"Path=/", "HttpOnly", "SameSite=None", "Secure"}
@@ -151,7 +149,7 @@ async def test_cookie_behind_tls_proxy_is_secure_and_host_bound(
         "/.gatekeeper/status",
         headers=https | {"Cookie": f"gatekeeper-{room_name}={value}"},
     )
-    assert plain.json == {"state": "none"}  # whoever can write plain cookies plants no session
+    assert plain.json == {"state": "none"}  # a plain cookie is not valid over https
 
 
 async def test_cookie_ignores_forwarded_proto_of_untrusted_client(
@@ -159,8 +157,8 @@ async def test_cookie_ignores_forwarded_proto_of_untrusted_client(
 ) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
-    answer = await visitor.request("GET", headers={"X-Forwarded-Proto": "https"})
-    assert answer.headers["Set-Cookie"].startswith(f"gatekeeper-{room_name}=")
+    response = await visitor.request("GET", headers={"X-Forwarded-Proto": "https"})
+    assert response.headers["Set-Cookie"].startswith(f"gatekeeper-{room_name}=")
 
 
 async def test_tokens_of_all_rooms_are_removed_for_the_origin(
@@ -205,23 +203,21 @@ async def test_valid_cookie_counts_beside_an_invalid_one(
         assert (await visitor.request("GET", headers=headers)).status == 200
 
 
-async def test_token_header_outranks_cookie(
-    room_name: RoomName, start_gate: GateStarter
-) -> None:
+async def test_token_header_outranks_cookie(room_name: RoomName, start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     by_header, by_cookie = (
         gate.issue_pass(),
         gate.issue_pass(),
     )
-    answer = await visitor.request(
+    response = await visitor.request(
         "GET",
         headers={
             "X-Queue-Token": sign_token(by_header),
             "Cookie": f"gatekeeper-{room_name}={sign_token(by_cookie)}",
         },
     )
-    assert answer.json["visitor"] == by_header.visitor
+    assert response.json["visitor"] == by_header.visitor
 
 
 async def test_renewed_token_returns_by_header_or_cookie_as_sent(

@@ -27,9 +27,9 @@ async def test_origin_error_is_page_for_browsers_and_json_for_apps(start_gate: G
     assert set(app.json) == {"error"}
     post = await visitor.request("POST", "/a", data=b"x" * 2**20)
     assert post.status == 502
-    for answer in (page, app, post):
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert answer.headers["Cache-Control"] == "no-store"
+    for response in (page, app, post):
+        assert int(response.headers["Retry-After"]) >= 1
+        assert response.headers["Cache-Control"] == "no-store"
 
 
 async def test_newcomer_keeps_pass_when_origin_refuses(start_gate: GateStarter) -> None:
@@ -40,9 +40,9 @@ async def test_newcomer_keeps_pass_when_origin_refuses(start_gate: GateStarter) 
     assert list(visitor.cookies()) == [gate.cookie_name]
     assert (await visitor.status())["state"] == "admitted"
     raw = sign_token(gate.issue_pass(ago_s=100))
-    answer = await app.request("GET", headers={"X-Queue-Token": raw})
-    assert answer.status == 502
-    assert answer.headers["X-Queue-Token"] != raw
+    response = await app.request("GET", headers={"X-Queue-Token": raw})
+    assert response.status == 502
+    assert response.headers["X-Queue-Token"] != raw
 
 
 async def test_silent_origin_is_504(store_url: str, room_name: RoomName) -> None:
@@ -52,7 +52,7 @@ async def test_silent_origin_is_504(store_url: str, room_name: RoomName) -> None
             running_gate(toml, store_url=store_url, origin_url=origin_url) as gate,
             Visitor(gate) as visitor,
         ):
-            for _ in range(2):  # as a newcomer, and as one who is known
+            for _ in range(2):  # as a newcomer, and with a pass
                 page = await visitor.request("GET", "/a", headers=HTML)
                 assert page.status == 504
                 assert "Your place is kept" in page.text
@@ -66,7 +66,7 @@ async def test_origin_error_outside_rooms_mentions_no_place(start_gate: GateStar
     page = await visitor.request("GET", "/free", headers=HTML)
     assert page.status == 502
     words = page.text.partition("<main>")[2].partition("</main>")[0]
-    assert "does not answer" in words
+    assert "is not responding" in words
     assert "place" not in words
 
 

@@ -13,7 +13,7 @@ TIMEOUT_S = 5
 
 
 async def raw_exchange(gate: Gate, request: bytes) -> bytes:
-    """The bytes that answer `request` until the gate closes; for what no client would send."""
+    """All bytes of the response to `request`, which no HTTP client would send."""
     async with asyncio.timeout(TIMEOUT_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
         try:
@@ -34,12 +34,12 @@ async def test_each_room_has_its_own_queue_cookie_title_status(
     )
     gate = await start_gate(rooms=rooms)
     visitor = gate.visitor()
-    answer = await visitor.request("GET", "/x", headers=HTML | {"Host": "tickets.example.com"})
-    assert (answer.status, "Tickets soon" in answer.text) == (429, True)
-    answer = await visitor.request("GET", "/shop/item", headers=HTML)
-    assert (answer.status, "Shop soon" in answer.text) == (200, True)
-    answer = await visitor.request("GET", "/about")
-    assert (answer.status, answer.json["room"]) == (200, room_name)
+    response = await visitor.request("GET", "/x", headers=HTML | {"Host": "tickets.example.com"})
+    assert (response.status, "Tickets soon" in response.text) == (429, True)
+    response = await visitor.request("GET", "/shop/item", headers=HTML)
+    assert (response.status, "Shop soon" in response.text) == (200, True)
+    response = await visitor.request("GET", "/about")
+    assert (response.status, response.json["room"]) == (200, room_name)
     assert set(visitor.cookies()) == {
         f"gatekeeper-{tickets}",
         f"gatekeeper-{shop}",
@@ -52,8 +52,8 @@ async def test_each_room_has_its_own_queue_cookie_title_status(
     await gate.allow(1, room=shop)
     assert (await visitor.status(room=shop))["state"] == "admitted"
     assert (await visitor.status(room=tickets))["state"] == "waiting"
-    answer = await visitor.request("GET", "/shop/item")
-    assert (answer.status, answer.json["room"]) == (200, shop)
+    response = await visitor.request("GET", "/shop/item")
+    assert (response.status, response.json["room"]) == (200, shop)
 
 
 async def test_default_room_cookie_has_no_room_name(
@@ -61,8 +61,8 @@ async def test_default_room_cookie_has_no_room_name(
 ) -> None:
     gate = await start_gate(rooms="")
     visitor = gate.visitor()
-    answer = await visitor.request("GET")
-    assert answer.json["room"] == "default"
+    response = await visitor.request("GET")
+    assert response.json["room"] == "default"
     assert list(visitor.cookies()) == ["gatekeeper"]
 
 
@@ -79,10 +79,10 @@ async def test_path_outside_rooms_is_forwarded_without_token(
         "Cookie": f"gatekeeper-{room_name}=mine; theirs=1",
     }
     for method in ("GET", "POST"):
-        answer = await visitor.request(method, "/free", headers=made_up)
-        assert answer.status == 200
-        assert (answer.json["visitor"], answer.json["room"]) == (None, None)
-        assert "Set-Cookie" not in answer.headers
+        response = await visitor.request(method, "/free", headers=made_up)
+        assert response.status == 200
+        assert (response.json["visitor"], response.json["room"]) == (None, None)
+        assert "Set-Cookie" not in response.headers
     for request in gate.origin.requests:
         assert not [name for name in request.headers if "gatekeeper" in name.lower()]
         assert "X-Queue-Token" not in request.headers
@@ -108,14 +108,12 @@ async def test_path_outside_rooms_is_forwarded_without_token(
         "http://shop.test//checkout/pay",
     ],
 )
-async def test_path_spelling_does_not_bypass_a_room(
-    target: str, start_gate: GateStarter
-) -> None:
+async def test_path_spelling_does_not_bypass_a_room(target: str, start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", path="/checkout/")
     request = f"GET {target} HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
-    answer = await raw_exchange(gate, request.encode())
-    assert answer.startswith(b"HTTP/1.1 503 "), answer[:200]
-    assert b'"state": "waiting"' in answer
+    response = await raw_exchange(gate, request.encode())
+    assert response.startswith(b"HTTP/1.1 503 "), response[:200]
+    assert b'"state": "waiting"' in response
     assert gate.origin.requests == []
 
 
@@ -127,14 +125,12 @@ async def test_query_of_absolute_form_is_not_a_path(
     free = f"{room_name}-free"
     gate = await start_gate(room_toml(free, path="/free/"), rate="0")
     request = f"GET {target} HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n"
-    answer = await raw_exchange(gate, request.encode())
-    assert answer.startswith(b"HTTP/1.1 503 "), answer[:200]
+    response = await raw_exchange(gate, request.encode())
+    assert response.startswith(b"HTTP/1.1 503 "), response[:200]
     assert gate.origin.requests == []
 
 
-async def test_pass_is_valid_in_its_room_only(
-    room_name: RoomName, start_gate: GateStarter
-) -> None:
+async def test_pass_is_valid_in_its_room_only(room_name: RoomName, start_gate: GateStarter) -> None:
     side = RoomName(f"{room_name}-side")
     gate = await start_gate(room_toml(side, rate="0", path="/side/"), rate="0")
     visitor = gate.visitor()

@@ -12,7 +12,7 @@ async def test_page_language_follows_accept_language(
 ) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    for accepted, language, said in (
+    for accepted, language, text in (
         ("de-AT, en;q=0.5", "de", "Warteschlange"),
         ("xx, he;q=0.9", "he", 'dir="rtl"'),
         ("xx", "en", "Leave the line"),
@@ -24,34 +24,34 @@ async def test_page_language_follows_accept_language(
             assert page.headers["Content-Language"] == language
             assert "Accept-Language" in page.headers["Vary"]
             assert page.headers.get("Content-Encoding", "identity") == coding
-            assert said in page.text
+            assert text in page.text
 
 
 async def test_status_and_page_show_reason_and_message(
     start_gate: GateStarter,
 ) -> None:
     gate = await start_gate(rate="600/min", burst=1, max_active=1)
-    inside = gate.visitor()
+    admitted = gate.visitor()
     visitor = gate.visitor()
-    assert (await inside.get())[0] == 200
-    assert (await inside.get())[0] == 200
+    assert (await admitted.get())[0] == 200
+    assert (await admitted.get())[0] == 200
     await visitor.get()
     queue = gate.queue
 
-    async def until_told(reason: str, message: str | None) -> None:
+    async def wait_until_status(reason: str, message: str | None) -> None:
         async with asyncio.timeout(5):
             status = await visitor.status()
             while (status["reason"], status["message"]) != (reason, message):
                 await asyncio.sleep(0.02)
                 status = await visitor.status()
 
-    await until_told("full", None)
+    await wait_until_status("full", None)
     await queue.set_message("Doors at 18:00")
-    await until_told("full", "Doors at 18:00")
+    await wait_until_status("full", "Doors at 18:00")
     await queue.set_mode(Mode.HOLD)
-    await until_told("held", "Doors at 18:00")
+    await wait_until_status("held", "Doors at 18:00")
     await queue.set_mode(Mode.ENDED)
-    await until_told("ended", "Doors at 18:00")
+    await wait_until_status("ended", "Doors at 18:00")
     _, page = await visitor.get()
     assert 'data-state="ended"' in page
     assert "Doors at 18:00" in page
@@ -81,6 +81,10 @@ async def test_cloudflare_template_and_json_are_served(
     assert page.headers["Refresh"] == "10"
     app = await visitor.request("GET", "/api", headers={"Accept": "application/json"})
     assert app.status == 202
-    told = app.json["cfWaitingRoom"]
-    assert (told["inWaitingRoom"], told["waitTime"], told["queueAll"]) == (True, 1, False)
-    assert told["refreshIntervalSeconds"] == int(app.headers["Retry-After"])
+    waiting_room = app.json["cfWaitingRoom"]
+    assert (waiting_room["inWaitingRoom"], waiting_room["waitTime"], waiting_room["queueAll"]) == (
+        True,
+        1,
+        False,
+    )
+    assert waiting_room["refreshIntervalSeconds"] == int(app.headers["Retry-After"])

@@ -63,10 +63,10 @@ async def test_recent_pass_is_not_renewed(
     visitor = gate.visitor()
     token = {"X-Queue-Token": sign_token(gate.issue_pass(ago_s=5))}
     for path in ("/", "/.gatekeeper/status"):
-        answer = await visitor.request("GET", path, headers=token)
-        assert answer.status == 200
-        assert "X-Queue-Token" not in answer.headers
-        assert "Set-Cookie" not in answer.headers
+        response = await visitor.request("GET", path, headers=token)
+        assert response.status == 200
+        assert "X-Queue-Token" not in response.headers
+        assert "Set-Cookie" not in response.headers
 
 
 async def test_pass_never_extends_beyond_absolute_timeout(
@@ -101,15 +101,15 @@ async def test_expired_pass_waits_as_newcomer(
     )
     visitor.set_cookie(gate.cookie_name, sign_token(old))
     assert (await visitor.get())[0] == 503
-    answer = await visitor.status()
-    assert (answer["state"], answer["position"]) == ("waiting", 1)
+    response = await visitor.status()
+    assert (response["state"], response["position"]) == ("waiting", 1)
     new = gate.token(visitor.cookies()[gate.cookie_name])
     assert new is not None
     assert new.visitor != old.visitor
     assert gate.origin.requests == []
 
 
-# Newcomers who were let through at once.
+# Newcomers admitted at once.
 
 
 async def test_second_request_confirms_the_visitor(
@@ -155,9 +155,9 @@ async def test_origin_command_ends_the_session(start_gate: GateStarter) -> None:
     visitor = gate.visitor()
     raw = sign_token(gate.issue_pass())
     visitor.set_cookie(gate.cookie_name, raw)
-    answer = await visitor.request("GET", "/done")
-    assert (answer.status, answer.text) == (200, "done")
-    assert "Gatekeeper-Command" not in answer.headers
+    response = await visitor.request("GET", "/done")
+    assert (response.status, response.text) == (200, "done")
+    assert "Gatekeeper-Command" not in response.headers
     assert visitor.cookies() == {}
     assert (await visitor.get())[0] == 503
 
@@ -173,10 +173,10 @@ async def test_origin_command_sends_no_token_to_app(
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     token = {"X-Queue-Token": sign_token(gate.issue_pass(ago_s=100))}
-    answer = await visitor.request("POST", "/done", headers=token)
-    assert answer.status == 200
-    assert "X-Queue-Token" not in answer.headers
-    assert "Set-Cookie" not in answer.headers
+    response = await visitor.request("POST", "/done", headers=token)
+    assert response.status == 200
+    assert "X-Queue-Token" not in response.headers
+    assert "Set-Cookie" not in response.headers
     assert (await visitor.request("GET", headers=token)).status == 503
 
 
@@ -184,9 +184,9 @@ async def test_origin_command_on_first_request_frees_the_slot(start_gate: GateSt
     gate = await start_gate(rate="60000/min", max_active=1)
     visitor = gate.visitor()
     next_one = gate.visitor()
-    answer = await visitor.request("GET", "/done")
-    assert answer.status == 200
-    [cookie] = answer.headers.getall("Set-Cookie")
+    response = await visitor.request("GET", "/done")
+    assert response.status == 200
+    [cookie] = response.headers.getall("Set-Cookie")
     assert "Max-Age=0" in cookie
     await next_one.get()
     await next_one.wait_until_admitted(timeout_s=TIMEOUT_S)
@@ -279,7 +279,7 @@ async def test_open_websocket_holds_its_slot(start_gate: GateStarter) -> None:
 async def test_websocket_request_of_newcomer_waits(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request(
+    response = await visitor.request(
         "GET",
         "/ws",
         headers={
@@ -289,8 +289,8 @@ async def test_websocket_request_of_newcomer_waits(start_gate: GateStarter) -> N
             "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
         },
     )
-    assert answer.status == 503
-    assert answer.json["state"] == "waiting"
+    assert response.status == 503
+    assert response.json["state"] == "waiting"
     assert gate.origin.requests == []
 
 

@@ -13,8 +13,8 @@ async def test_newcomer_is_forwarded_with_a_pass(start_gate: GateStarter) -> Non
     status, text = await visitor.get("/a?b=c")
     assert status == 200
     assert '"/a?b=c"' in text
-    answer = await visitor.status()
-    assert answer["state"] == "admitted"
+    response = await visitor.status()
+    assert response["state"] == "admitted"
     assert len(gate.origin.requests) == 1
     jar = visitor.session.cookie_jar
     assert isinstance(jar, CookieJar)
@@ -27,7 +27,7 @@ async def test_admitted_requests_cost_no_store_trip(
     gate = await start_gate()
     visitor = gate.visitor()
     await visitor.get()
-    await visitor.get()  # proves that the cookie is kept, which the store hears of
+    await visitor.get()  # confirms the visitor, which is a write to the store
     live = gate.room()
     await eventually(lambda: not live._background)
     await live._stop_pacing()
@@ -49,7 +49,7 @@ async def test_unsafe_request_of_newcomer_is_forwarded_whole(
     gate = await start_gate()
     visitor = gate.visitor()
     async with visitor.session.request(method, gate.url + "/x", data=b"body" * 1000) as response:
-        answer = await response.json()
+        body = await response.json()
         assert response.status == 200
-        assert answer["method"] == method
-        assert answer["length"] == 4000
+        assert body["method"] == method
+        assert body["length"] == 4000

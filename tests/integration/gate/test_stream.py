@@ -80,9 +80,7 @@ async def streaming(visitor: Visitor, *, at: int = 0) -> AsyncIterator[EventRead
         yield EventReader(response)
 
 
-async def test_first_event_equals_a_poll(
-    events_url: str, start_gate: GateStarter
-) -> None:
+async def test_first_event_equals_a_poll(events_url: str, start_gate: GateStarter) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     _, second = await line_up(2, gate)
     async with streaming(second) as events:
@@ -111,9 +109,7 @@ async def test_release_at_another_replica_is_streamed(
         assert (await first.get())[0] == 200
 
 
-async def test_operator_message_is_streamed(
-    events_url: str, start_gate: GateStarter
-) -> None:
+async def test_operator_message_is_streamed(events_url: str, start_gate: GateStarter) -> None:
     gate = await streaming_gate(start_gate, events_url=events_url)
     [visitor] = await line_up(1, gate)
     async with streaming(visitor) as events:
@@ -122,18 +118,16 @@ async def test_operator_message_is_streamed(
         await events.until("room", message="The doors open at ten.")
 
 
-async def test_open_stream_is_a_heartbeat(
-    events_url: str, start_gate: GateStarter
-) -> None:
+async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStarter) -> None:
     keys = {"heartbeat_timeout": "3s", "confirm_timeout": "1s"}
     gate = await streaming_gate(start_gate, events_url=events_url, **keys)
     silent, connected = await line_up(2, gate)
     async with streaming(connected) as events:
         assert (await events.until("place"))["position"] == 2
         start_s = gate.now_s()
-        while gate.now_s() < start_s + 3.5:  # of no poll
+        while gate.now_s() < start_s + 3.5:  # without a poll
             place = await events.until("place")
-        assert place["position"] == 1  # who is silent was swept
+        assert place["position"] == 1  # the silent visitor was swept
         assert (await gate.queue.look()).abandoned_total == 1
         assert silent.cookies()
 

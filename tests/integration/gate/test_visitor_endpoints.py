@@ -30,11 +30,11 @@ async def test_status_has_exactly_the_fields_of_its_state(
 ) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request("GET", "/.gatekeeper/status")
-    assert answer.json == {"state": "none"}
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["Server"] == "gatekeeper"
-    assert "Set-Cookie" not in answer.headers
+    response = await visitor.request("GET", "/.gatekeeper/status")
+    assert response.json == {"state": "none"}
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Server"] == "gatekeeper"
+    assert "Set-Cookie" not in response.headers
 
     await visitor.get()
     waiting = await visitor.status()
@@ -42,18 +42,18 @@ async def test_status_has_exactly_the_fields_of_its_state(
     assert waiting["state"] == "waiting"
     assert waiting["room"] == room_name
     assert (waiting["position"], waiting["ahead"], waiting["queue_length"]) == (1, 0, 1)
-    assert waiting["eta_seconds"] is None  # nobody knows when the operator lets people in
+    assert waiting["eta_seconds"] is None  # unknown: only the operator admits
     assert waiting["rate_per_minute"] == 0
     assert waiting["refresh_seconds"] >= 1
     arrived_at = datetime.fromisoformat(waiting["arrived_at"])
     assert abs((datetime.now(UTC) - arrived_at).total_seconds()) < 5
 
     await gate.allow(1)
-    answer = await visitor.request("GET", "/.gatekeeper/status")
-    assert set(answer.json) == {"state", "expires_at"}
-    assert answer.json["state"] == "admitted"
-    assert "Set-Cookie" in answer.headers
-    left_s = datetime.fromisoformat(answer.json["expires_at"]).timestamp() - gate.now_s()
+    response = await visitor.request("GET", "/.gatekeeper/status")
+    assert set(response.json) == {"state", "expires_at"}
+    assert response.json["state"] == "admitted"
+    assert "Set-Cookie" in response.headers
+    left_s = datetime.fromisoformat(response.json["expires_at"]).timestamp() - gate.now_s()
     assert 1800 <= left_s <= 1862
     assert gate.origin.requests == []
 
@@ -63,10 +63,10 @@ async def test_app_waits_and_is_admitted_by_token_header(
 ) -> None:
     gate = await start_gate(rate="0")
     app = gate.visitor()
-    answer = await app.request("POST", "/.gatekeeper/enqueue")
-    assert answer.status == 201
-    assert set(answer.json) == WAITING | {"token"}
-    ticket = {TOKEN: answer.json["token"]}
+    response = await app.request("POST", "/.gatekeeper/enqueue")
+    assert response.status == 201
+    assert set(response.json) == WAITING | {"token"}
+    ticket = {TOKEN: response.json["token"]}
 
     again = await app.request("POST", "/.gatekeeper/enqueue", headers=ticket)
     assert again.status == 200
@@ -81,17 +81,17 @@ async def test_app_waits_and_is_admitted_by_token_header(
     assert early.json["position"] == 1
 
     await gate.allow(1)
-    entered = await app.request("POST", "/api", headers=ticket, data=b"payload")
-    assert entered.status == 200
-    assert entered.json["length"] == 7
-    pass_ = {TOKEN: entered.headers[TOKEN]}
+    admitted = await app.request("POST", "/api", headers=ticket, data=b"payload")
+    assert admitted.status == 200
+    assert admitted.json["length"] == 7
+    pass_ = {TOKEN: admitted.headers[TOKEN]}
     assert pass_ != ticket
 
     for method, path in (("GET", "/a"), ("DELETE", "/b"), ("POST", "/c")):
         assert (await app.request(method, path, headers=pass_)).status == 200
-    answer = await app.request("POST", "/.gatekeeper/enqueue", headers=pass_)
-    assert answer.status == 200
-    assert answer.json["state"] == "admitted"
+    response = await app.request("POST", "/.gatekeeper/enqueue", headers=pass_)
+    assert response.status == 200
+    assert response.json["state"] == "admitted"
 
     assert app.cookies() == {}
     assert all(TOKEN not in request.headers for request in gate.origin.requests)
@@ -102,11 +102,11 @@ async def test_enqueue_into_empty_room_returns_a_pass(
 ) -> None:
     gate = await start_gate()
     app = gate.visitor()
-    answer = await app.request("POST", "/.gatekeeper/enqueue")
-    assert answer.status == 201
-    assert set(answer.json) == {"state", "expires_at", "token"}
-    entered = await app.request("GET", "/api", headers={TOKEN: answer.json["token"]})
-    assert entered.status == 200
+    response = await app.request("POST", "/.gatekeeper/enqueue")
+    assert response.status == 201
+    assert set(response.json) == {"state", "expires_at", "token"}
+    admitted = await app.request("GET", "/api", headers={TOKEN: response.json["token"]})
+    assert admitted.status == 200
     assert (await gate.queue.look()).queue_length == 0
 
 
@@ -117,9 +117,9 @@ async def test_enqueue_returns_renewed_token_in_header_and_body(
     app = gate.visitor()
     token = (await app.request("POST", "/.gatekeeper/enqueue")).json["token"]
     await gate.allow(1)
-    answer = await app.request("POST", "/.gatekeeper/enqueue", headers={TOKEN: token})
-    assert answer.json["state"] == "admitted"
-    assert answer.headers[TOKEN] == answer.json["token"] != token
+    response = await app.request("POST", "/.gatekeeper/enqueue", headers={TOKEN: token})
+    assert response.json["state"] == "admitted"
+    assert response.headers[TOKEN] == response.json["token"] != token
 
 
 async def test_leave_moves_up_later_visitors(start_gate: GateStarter) -> None:
@@ -128,8 +128,8 @@ async def test_leave_moves_up_later_visitors(start_gate: GateStarter) -> None:
     second = gate.visitor()
     await first.get()
     await second.get()
-    answer = await first.leave()
-    assert answer.json == {"state": "none"}
+    response = await first.leave()
+    assert response.json == {"state": "none"}
     assert first.cookies() == {}
     assert (await second.status())["position"] == 1
     assert (await first.status()) == {"state": "none"}
@@ -143,21 +143,21 @@ async def test_returned_ticket_is_void(start_gate: GateStarter) -> None:
     await visitor.leave()
     await gate.allow(1)
     visitor.set_cookie(name, ticket)
-    answer = await visitor.request("GET", "/.gatekeeper/status")
-    assert answer.json == {"state": "none"}
+    response = await visitor.request("GET", "/.gatekeeper/status")
+    assert response.json == {"state": "none"}
     assert visitor.cookies() == {}
 
 
 async def test_leave_of_admitted_visitor_frees_the_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="60000/min", burst=100, max_active=1)
-    inside = gate.visitor()
-    outside = gate.visitor()
-    assert (await inside.get())[0] == 200
-    assert (await outside.get())[0] == 503
-    assert (await inside.leave()).status == 200
-    await outside.wait_until_admitted(timeout_s=3)
-    assert (await outside.get())[0] == 200
-    assert (await inside.get())[0] == 503
+    admitted = gate.visitor()
+    waiting_visitor = gate.visitor()
+    assert (await admitted.get())[0] == 200
+    assert (await waiting_visitor.get())[0] == 503
+    assert (await admitted.leave()).status == 200
+    await waiting_visitor.wait_until_admitted(timeout_s=3)
+    assert (await waiting_visitor.get())[0] == 200
+    assert (await admitted.get())[0] == 503
 
 
 async def test_leave_by_form_returns_page_with_link_back(
@@ -166,26 +166,26 @@ async def test_leave_by_form_returns_page_with_link_back(
     gate = await start_gate(rate="0", path="/shop/")
     visitor = gate.visitor()
     await visitor.get("/shop/")
-    answer = await visitor.request(
+    response = await visitor.request(
         "POST", f"/.gatekeeper/leave?room={room_name}", data={}, headers=HTML
     )
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert "Content-Security-Policy" in answer.headers
-    assert 'href="/shop/"' in answer.text
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "Content-Security-Policy" in response.headers
+    assert 'href="/shop/"' in response.text
     assert visitor.cookies() == {}
 
 
 async def test_leave_without_token_sets_no_cookie(
     start_gate: GateStarter,
 ) -> None:
-    """A form on another site sends no cookie along (SameSite=Lax), and must not take it away."""
+    """A form on another site sends no cookie (SameSite=Lax), and must not remove it."""
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
     for headers in (HTML, {"Accept": "*/*"}):
-        answer = await visitor.request("POST", "/.gatekeeper/leave", data={}, headers=headers)
-        assert answer.status == 200
-        assert "Set-Cookie" not in answer.headers
+        response = await visitor.request("POST", "/.gatekeeper/leave", data={}, headers=headers)
+        assert response.status == 200
+        assert "Set-Cookie" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,14 @@ async def test_unknown_reserved_path_is_404_and_not_forwarded(
 ) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
-    await visitor.get()  # inside, so that the origin would answer
+    await visitor.get()  # admitted, so that the origin would respond
     del gate.origin.requests[:]
     for method in ("GET", "POST", "DELETE"):
-        answer = await visitor.request(
+        response = await visitor.request(
             method, "/.gatekeeper/" + path, headers={"Accept": "application/json"}
         )
-        assert answer.status == 404
-        assert "error" in answer.json
+        assert response.status == 404
+        assert "error" in response.json
     assert (await visitor.request("GET", "/.gatekeeper/" + path, headers=HTML)).status == 404
     assert gate.origin.requests == []
 
@@ -223,10 +223,10 @@ async def test_wrong_method_is_405_with_allow(
 ) -> None:
     gate = await start_gate()
     visitor = gate.visitor()
-    answer = await visitor.request(wrong, f"/.gatekeeper/{path}")
-    assert answer.status == 405
-    assert answer.headers["Allow"] == allowed
-    assert "error" in answer.json
+    response = await visitor.request(wrong, f"/.gatekeeper/{path}")
+    assert response.status == 405
+    assert response.headers["Allow"] == allowed
+    assert "error" in response.json
     assert gate.origin.requests == []
 
 
@@ -240,12 +240,12 @@ async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
         plain = await visitor.request("GET", path, headers={"Accept-Encoding": "identity"})
         packed = await visitor.request("GET", path, headers={"Accept-Encoding": "gzip"})
         head = await visitor.request("HEAD", path)
-        for answer in (plain, packed, head):
-            assert answer.status == 200
-            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Vary"] == "Accept-Encoding"
-            kind = answer.headers["Content-Type"].partition(";")[0]
+        for response in (plain, packed, head):
+            assert response.status == 200
+            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Vary"] == "Accept-Encoding"
+            kind = response.headers["Content-Type"].partition(";")[0]
             assert kind == types[path.rpartition(".")[2]]
         assert "Content-Encoding" not in plain.headers
         assert packed.headers["Content-Encoding"] == "gzip"
@@ -257,8 +257,8 @@ async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
 async def test_health_needs_no_token(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request("GET", "/.gatekeeper/health")
-    assert (answer.status, answer.json) == (200, {"status": "ok"})
+    response = await visitor.request("GET", "/.gatekeeper/health")
+    assert (response.status, response.json) == (200, {"status": "ok"})
     assert (await visitor.request("HEAD", "/.gatekeeper/health")).status == 200
     assert visitor.cookies() == {}
 
@@ -269,13 +269,13 @@ async def test_room_parameter_selects_room_and_unknown_is_404(
     side = f"{room_name}-side"
     gate = await start_gate(room_toml(side, rate="0", path="/side/"))
     visitor = gate.visitor()
-    in_main = await visitor.request("POST", "/.gatekeeper/enqueue")
-    assert in_main.json["state"] == "admitted"
-    in_side = await visitor.request("POST", f"/.gatekeeper/enqueue?room={side}")
-    assert in_side.json["room"] == side
-    token = {TOKEN: in_side.json["token"]}
-    asked = await visitor.request("GET", f"/.gatekeeper/status?room={side}", headers=token)
-    assert asked.json["position"] == 1
+    main = await visitor.request("POST", "/.gatekeeper/enqueue")
+    assert main.json["state"] == "admitted"
+    side_room = await visitor.request("POST", f"/.gatekeeper/enqueue?room={side}")
+    assert side_room.json["room"] == side
+    token = {TOKEN: side_room.json["token"]}
+    status = await visitor.request("GET", f"/.gatekeeper/status?room={side}", headers=token)
+    assert status.json["position"] == 1
     elsewhere = await visitor.request("GET", "/.gatekeeper/status", headers=token)
     assert elsewhere.json == {"state": "none"}
     for path in ("status", "enqueue", "leave"):

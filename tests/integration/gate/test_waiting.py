@@ -11,9 +11,7 @@ from tests.gates import HTML, GateStarter, Visitor
 CROWD = 9
 
 
-async def test_replicas_admit_in_order_of_arrival(
-    events_url: str, start_gate: GateStarter
-) -> None:
+async def test_replicas_admit_in_order_of_arrival(events_url: str, start_gate: GateStarter) -> None:
     first = await start_gate(rate="0", events_url=events_url)
     second = await start_gate(rate="0", events_url=events_url)
     third = await start_gate(rate="0", events_url=events_url)
@@ -50,17 +48,17 @@ async def test_replicas_admit_in_order_of_arrival(
 async def test_waiting_page_is_served_at_requested_path(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", title="Nearly there <now>")
     visitor = gate.visitor()
-    answer = await visitor.request("GET", "/deep/page?and=query", headers=HTML)
-    assert answer.status == 503
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "Nearly there &lt;now&gt;" in answer.text
-    assert 'data-position="1"' in answer.text
-    assert int(answer.headers["Retry-After"]) >= 1
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["X-Robots-Tag"] == "noindex"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert {name.strip() for name in answer.headers["Vary"].split(",")} == {
+    response = await visitor.request("GET", "/deep/page?and=query", headers=HTML)
+    assert response.status == 503
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "Nearly there &lt;now&gt;" in response.text
+    assert 'data-position="1"' in response.text
+    assert int(response.headers["Retry-After"]) >= 1
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Robots-Tag"] == "noindex"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert {name.strip() for name in response.headers["Vary"].split(",")} == {
         "Accept",
         "Accept-Encoding",
         "Accept-Language",
@@ -71,16 +69,14 @@ async def test_waiting_page_is_served_at_requested_path(start_gate: GateStarter)
 
 
 @pytest.mark.parametrize("status", [200, 202, 429, 503])
-async def test_waiting_status_is_as_configured(
-    status: int, start_gate: GateStarter
-) -> None:
+async def test_waiting_status_is_as_configured(status: int, start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0", status=status)
     visitor = gate.visitor()
     for headers in (HTML, {"Accept": "application/json"}):
-        answer = await visitor.request("GET", headers=headers)
-        assert answer.status == status
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert "Retry-After" in answer.headers
+        response = await visitor.request("GET", headers=headers)
+        assert response.status == status
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "Retry-After" in response.headers
 
 
 @pytest.mark.parametrize(
@@ -100,24 +96,24 @@ async def test_request_that_is_no_navigation_gets_json(
 ) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request(method, "/api", headers={"Accept": accept})
-    assert answer.status == 503
-    assert answer.json["state"] == "waiting"
-    assert answer.json["position"] == 1
-    assert answer.headers["Retry-After"] == str(answer.json["refresh_seconds"])
-    assert answer.headers["Cache-Control"] == "no-store"
+    response = await visitor.request(method, "/api", headers={"Accept": accept})
+    assert response.status == 503
+    assert response.json["state"] == "waiting"
+    assert response.json["position"] == 1
+    assert response.headers["Retry-After"] == str(response.json["refresh_seconds"])
+    assert response.headers["Cache-Control"] == "no-store"
     assert gate.origin.requests == []
 
 
 async def test_head_request_gets_page_headers_only(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request("HEAD", headers=HTML)
-    assert answer.status == 503
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert int(answer.headers["Content-Length"]) > 1000
-    assert answer.body == b""
-    assert "Set-Cookie" in answer.headers
+    response = await visitor.request("HEAD", headers=HTML)
+    assert response.status == 503
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert int(response.headers["Content-Length"]) > 1000
+    assert response.body == b""
+    assert "Set-Cookie" in response.headers
 
 
 async def test_body_sent_while_waiting_is_not_forwarded_later(
@@ -125,18 +121,18 @@ async def test_body_sent_while_waiting_is_not_forwarded_later(
 ) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    answer = await visitor.request("POST", "/order", data=b"x" * 2**20)
-    assert answer.status == 503
-    assert answer.json["position"] == 1
+    response = await visitor.request("POST", "/order", data=b"x" * 2**20)
+    assert response.status == 503
+    assert response.json["position"] == 1
     assert gate.origin.requests == []
 
     await gate.allow(1)
     assert (await visitor.status())["state"] == "admitted"
     assert gate.origin.requests == []
 
-    answer = await visitor.request("POST", "/order", data=b"small")
-    assert answer.status == 200
-    assert answer.json["length"] == 5
+    response = await visitor.request("POST", "/order", data=b"small")
+    assert response.status == 200
+    assert response.json["length"] == 5
     assert [request.path for request in gate.origin.requests] == ["/order"]
 
 
@@ -160,7 +156,7 @@ async def test_waiting_page_is_compressed_when_accepted(start_gate: GateStarter)
     packed = await visitor.request("GET", headers=HTML | {"Accept-Encoding": "br, gzip"})
     assert "Content-Encoding" not in plain.headers
     assert packed.headers["Content-Encoding"] == "gzip"
-    without_figures = [re.sub(r"\d+", "", answer.text) for answer in (plain, packed)]
+    without_figures = [re.sub(r"\d+", "", response.text) for response in (plain, packed)]
     assert without_figures[0] == without_figures[1]  # read through the client's own gzip
 
 
@@ -173,16 +169,18 @@ async def test_eta_follows_from_rate_and_position(
     third = gate.visitor()
     assert (await first.get())[0] == 200
     await second.get()
-    answer = (await third.request("GET", "/api")).json
-    assert answer["position"] == 2
-    assert answer["ahead"] == 1
-    assert answer["queue_length"] == 2
-    assert answer["rate_per_minute"] == 6
-    assert answer["eta_seconds"] == 20
+    response = (await third.request("GET", "/api")).json
+    assert response["position"] == 2
+    assert response["ahead"] == 1
+    assert response["queue_length"] == 2
+    assert response["rate_per_minute"] == 6
+    assert response["eta_seconds"] == 20
 
 
-async def test_expect_continue_of_waiting_visitor_gets_final_response(start_gate: GateStarter) -> None:
-    """RFC 9110 section 10.1.1: whoever expects 100 may be answered at once instead."""
+async def test_expect_continue_of_waiting_visitor_gets_final_response(
+    start_gate: GateStarter,
+) -> None:
+    """RFC 9110 section 10.1.1: a final response may be sent instead of 100."""
     gate = await start_gate(rate="0")
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
@@ -205,8 +203,8 @@ async def test_tabs_claiming_at_two_replicas_share_one_slot(
     visitor = first.visitor(second)
     await visitor.get()
     await first.allow(2)
-    answers = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
-    assert [status for status, _ in answers] == [200] * 6
-    assert len({json.loads(text)["visitor"] for _, text in answers}) == 1
+    responses = await asyncio.gather(*(visitor.get(at=turn % 2) for turn in range(6)))
+    assert [status for status, _ in responses] == [200] * 6
+    assert len({json.loads(text)["visitor"] for _, text in responses}) == 1
     state = await first.queue.look()
     assert (state.active, state.admitted_total, state.pending_grants) == (1, 1, 1)

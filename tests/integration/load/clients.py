@@ -1,4 +1,4 @@
-"""A crowd that notices: each answer must carry the nonce of the request it is for.
+"""Clients that check that each response carries the nonce of its request.
 
 The origin says `nonce nonce nonce …` for `/nonce/count`, chunked when `count` is odd, and can be
 cut off from everybody and come back. Its clients hold keep-alive connections and count what they
@@ -73,7 +73,7 @@ class NonceOrigin:
 
     async def restart(self) -> None:
         self._cut_off()
-        await asyncio.sleep(_AWAY_S)  # the point: it is away for a while
+        await asyncio.sleep(_AWAY_S)  # the origin is unreachable for a while
         await self._listen()
 
     async def _listen(self) -> None:
@@ -94,13 +94,13 @@ class Tally:
     """What a crowd got."""
 
     right: int = 0
-    refused: int = 0  # 502 or 504: the origin was away
+    refused: int = 0  # 502 or 504: the origin was unreachable
     cut: int = 0  # a connection broke
     faults: list[str] = field(default_factory=list)
 
 
 async def client(port: int, *, cookie: str, tally: Tally, until: asyncio.Event) -> None:
-    """Ask on one connection until told to stop; connect anew when it breaks."""
+    """Send requests on one connection until `until` is set; reconnect when it breaks."""
     while not until.is_set():
         try:
             async with asyncio.timeout(_PATIENCE_S):

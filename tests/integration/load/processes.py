@@ -1,4 +1,4 @@
-"""What the system tells about the processes of a gate."""
+"""The processes of a gate, as /proc shows them."""
 
 from pathlib import Path
 

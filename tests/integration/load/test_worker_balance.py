@@ -41,8 +41,7 @@ listen = "127.0.0.1:{free_port()}"
 
 
 async def seen_as(visitor: Visitor) -> str:
-    """The visitor id that the origin was told; a connection that broke is tried anew, as a
-    browser does."""
+    """The visitor id that the origin received. A broken connection is retried, as browsers do."""
     for _ in range(3):
         try:
             status, text = await visitor.get()

@@ -1,7 +1,8 @@
-"""Replicas without HTTP, for tests of many visitors, many replicas or clocks that are wrong.
+"""Replicas without HTTP, for tests of many visitors, many replicas or wrong clocks.
 
-Rules: a replica here is the whole of it but for the listener: store, events, pacer and entrance. A
-person keeps the token they were handed last and asks whichever replica the test names.
+Rules: a replica here has all parts except the listener: store, events, pacer and admission. A
+visitor keeps the token that it received last, and sends each request to the replica that the test
+names.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ from gatekeeper.room.view import ReplicaView
 from gatekeeper.web.admission import Admission, Admit, Wait
 from tests.builders import SECRET
 
-STORE_TIMEOUT_S = 0.3  # of those whose store is taken away
-_PATIENCE_S = 5.0  # of all others: a busy machine is no outage
+STORE_TIMEOUT_S = 0.3  # where the test makes the store unreachable
+_PATIENCE_S = 5.0  # elsewhere: a busy machine is no outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Replica:
 
 
 def room_config(room: RoomName, **keys: object) -> RoomConfig:
-    """A room with these keys of its configuration, the rest as by default."""
+    """A room with these keys of its configuration, the others by default."""
     return RoomConfig.model_validate({"name": room} | keys)
 
 
@@ -87,7 +88,7 @@ async def running_replica(
         await store.close()
 
 
-# One that soon takes the store for lost, where the test takes it away.
+# For tests that make the store unreachable.
 short_timeout_replica = partial(running_replica, store_timeout_s=STORE_TIMEOUT_S)
 
 
@@ -111,7 +112,7 @@ async def running_operator(
 
 @dataclass(slots=True)
 class RoomVisitor:
-    """A visitor: their token, and what the last answer said."""
+    """A visitor without HTTP: its token, and the position in the last response."""
 
     token: Token | None = None
     position: int | None = None
@@ -135,7 +136,7 @@ class RoomVisitor:
         return self.token.arrival_us
 
     async def request(self, replica: Replica) -> None:
-        """One request for a page, the token as a browser keeps it."""
+        """One request for a page with the token received last."""
         outcome = await replica.admission.admit(self.token)
         self.position = None
         match outcome:
@@ -149,21 +150,21 @@ class RoomVisitor:
 
 
 async def request_all(visitors: Iterable[RoomVisitor], *replicas: Replica) -> None:
-    """Everybody asks once, the replicas in turn."""
+    """One request of each visitor, to the replicas in turn."""
     await asyncio.gather(
         *(visitor.request(replicas[at % len(replicas)]) for at, visitor in enumerate(visitors))
     )
 
 
 async def line_up(count: int, *replicas: Replica) -> list[RoomVisitor]:
-    """So many newcomers, in the order in which they arrived."""
+    """New visitors, in the order in which they arrived."""
     visitors = [RoomVisitor() for _ in range(count)]
     await request_all(visitors, *replicas)
     return sorted(visitors, key=lambda visitor: visitor.arrival_us)
 
 
 def admitted_indexes(visitors: Sequence[RoomVisitor]) -> list[int]:
-    """Who of them is in, by place in the sequence."""
+    """The indexes of the admitted visitors."""
     return [at for at, visitor in enumerate(visitors) if visitor.is_admitted]
 
 

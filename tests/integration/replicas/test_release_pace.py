@@ -29,7 +29,7 @@ def moving(room_name: RoomName) -> RoomConfig:
 
 @dataclass
 class Calls:
-    """How often these replicas asked the store to release."""
+    """Counts the calls of these replicas that release visitors."""
 
     count: int = 0
 
@@ -44,7 +44,7 @@ class Calls:
 
 
 class Bus(NoEvents):
-    """Remembers what is said."""
+    """Records the published states."""
 
     def __init__(self) -> None:
         self.said: list[RoomState] = []
@@ -66,8 +66,8 @@ async def room_on(bus: Bus, room: RoomConfig, store_url: str) -> AsyncIterator[R
         await store.close()
 
 
-async def hear_another_call(live: RoomReplica) -> None:
-    """As another replica tells it that called just now."""
+async def receive_state_of_another_call(live: RoomReplica) -> None:
+    """The state that another replica publishes after its call."""
     held = live.view.state
     assert held is not None
     now_s = live.view.now_s()
@@ -95,20 +95,18 @@ async def test_replicas_share_calls_to_the_store(
         await eventually(lambda: one.state.released_total >= released + 8)
 
 
-async def test_replica_calls_rarely_while_others_call(
-    store_url: str, moving: RoomConfig
-) -> None:
+async def test_replica_calls_rarely_while_others_call(store_url: str, moving: RoomConfig) -> None:
     async with room_on(Bus(), moving, store_url) as live:
         for _ in range(60):
             await live.queue.arrive(new_visitor_id())
         calls = Calls()
         calls.of(live)
         for _ in range(100):  # two seconds at least
-            await hear_another_call(live)
+            await receive_state_of_another_call(live)
 
         assert 1 <= calls.count <= 5
-        heard = calls.count
-        await eventually(lambda: calls.count > heard + 1)
+        count_before = calls.count
+        await eventually(lambda: calls.count > count_before + 1)
 
 
 async def test_received_state_is_not_published_again(store_url: str, room_name: RoomName) -> None:

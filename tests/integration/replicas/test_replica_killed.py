@@ -23,7 +23,7 @@ TRIES = 40  # a killed worker takes its connections with it, and its successor a
 
 @dataclass
 class App:
-    """A visitor without cookies, who asks any gate that answers."""
+    """A visitor without cookies, which uses any gate that responds."""
 
     urls: Sequence[str]
     session: aiohttp.ClientSession
