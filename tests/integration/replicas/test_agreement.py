@@ -267,7 +267,7 @@ async def test_many_revocations_reach_replicas_without_events(
 async def test_leaves_remembered_in_open_room_are_bounded(
     store_url: str, closed_room: RoomConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_replica, "_MOST_GONE", 2)
+    monkeypatch.setattr(room_replica, "_MOST_REVOKED", 2)
     async with (
         running_replica(closed_room, store_url=store_url) as replica,
         running_operator(closed_room, store_url=store_url) as operator,
