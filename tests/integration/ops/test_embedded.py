@@ -26,6 +26,7 @@ from gatekeeper.process.embedded import (
     start_store,
     store_command,
 )
+from gatekeeper.process.state_folder import state_folder
 from tests.integration.replicas.replica_group import room_config, running_replica
 from tests.servers import eventually
 
