@@ -26,12 +26,13 @@ from __future__ import annotations
 import asyncio
 from enum import Enum, auto
 from time import perf_counter
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
+    ConnectionOwner,
     FastPathReply,
     ForwardPlan,
     GateExchange,
@@ -45,9 +46,6 @@ from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
 from gatekeeper.stepper import step
-
-if TYPE_CHECKING:
-    from gatekeeper.proxy.fastpath.server import FastPathServer
 
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
@@ -95,7 +93,7 @@ class ClientConnection(asyncio.Protocol):
         "_unread_bytes",
     )
 
-    def __init__(self, server: FastPathServer) -> None:
+    def __init__(self, server: ConnectionOwner) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
@@ -121,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._server.connections.add(self)
+        self._server.add(self)
         self._last_s = self._loop.time()
         self._timer = self._loop.call_later(self._server.idle_timeout_s, self._check_idle)
         if self._server.closing:  # accepted just before the listener closed

@@ -16,7 +16,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields
+from gatekeeper.proxy.pool import OriginPool
 
 
 class OnResponse(Protocol):
@@ -100,4 +102,26 @@ class FastPathPolicy(Protocol):
 
     def look(self, head: bytes, peer: str) -> ForwardPlan | GateExchange | None:
         """The decision on one complete head; None hands the connection over to aiohttp."""
+        ...
+
+
+class ConnectionOwner(Protocol):
+    """What a client connection uses of the server that it belongs to."""
+
+    pool: OriginPool
+    admission: FastPathPolicy
+    idle_timeout_s: float
+    client_timeout_s: float
+    closing: bool
+
+    def handler(self) -> ConnectionHandler:
+        """A new aiohttp protocol, for a connection that is handed over."""
+        ...
+
+    def add(self, connection: asyncio.Protocol) -> None:
+        """Count an open connection."""
+        ...
+
+    def forget(self, connection: asyncio.Protocol) -> None:
+        """The connection was closed or handed over."""
         ...

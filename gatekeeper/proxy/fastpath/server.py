@@ -30,7 +30,7 @@ class FastPathServer:
     ) -> None:
         self.pool = pool
         self.admission = admission
-        self.handler = handler
+        self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.connections: set[ClientConnection] = set()
@@ -56,7 +56,17 @@ class FastPathServer:
         for connection in list(self.connections):
             connection.abort()
 
-    def forget(self, connection: ClientConnection) -> None:
-        self.connections.discard(connection)
+    def handler(self) -> ConnectionHandler:
+        """A new aiohttp protocol, for a connection that is handed over."""
+        return self._new_handler()
+
+    def add(self, connection: asyncio.Protocol) -> None:
+        """Count an open connection; only this server's own are counted."""
+        assert isinstance(connection, ClientConnection)
+        self.connections.add(connection)
+
+    def forget(self, connection: asyncio.Protocol) -> None:
+        """The connection was closed or handed over."""
+        self.connections -= {connection}
         if self._forgotten is not None and not self._forgotten.done():
             self._forgotten.set_result(None)
