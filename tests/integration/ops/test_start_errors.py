@@ -204,7 +204,7 @@ async def test_unreachable_gate_is_named(tmp_path: Path) -> None:
         alone = await gatekeeper(*words, folder=tmp_path)
         assert alone.returncode == FAILURE
         assert len(alone.stderr.splitlines()) == 1
-        assert f"no gate answers at 127.0.0.1:{port}" in alone.stderr
+        assert f"no gate responds at 127.0.0.1:{port}" in alone.stderr
 
 
 async def test_encrypted_key_is_named_without_a_prompt(tmp_path: Path) -> None:
