@@ -9,6 +9,7 @@ and called again. Every operation raises `StoreError` and nothing else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -94,9 +95,9 @@ class Queue:
         """A newcomer: a slot if one is due and the queue is empty, else the last place."""
         return await self._arrivals.submit(visitor)
 
-    async def poll(self, request: PollRequest) -> Standing:
+    def poll(self, request: PollRequest) -> asyncio.Future[Standing]:
         """The heartbeat of a waiting visitor, and the claim of a released one."""
-        return await self._polls.submit(request)
+        return self._polls.submit(request)
 
     async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
         """Their slot lasts until then; False: they were revoked."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 
 from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
-from gatekeeper.policy.phase import Mode, Phase, effective_rate, phase_of
+from gatekeeper.policy.phase import Mode, Phase, effective_rate, expected_rate, phase_of
 
 _FIELDS_IN_REPLY = 19
 _TEXTS = ("mode", "message")
@@ -46,6 +46,19 @@ class RoomState:
     expected: int
     replicas: int
     now_us: int
+    # Derived once for each state, and read by every poll.
+    phase: Phase = field(init=False, repr=False, compare=False)
+    effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
+    expected_rate_per_minute: float = field(init=False, repr=False, compare=False)  # to pace polls
+
+    def __post_init__(self) -> None:
+        phase = phase_of(self.mode)
+        object.__setattr__(self, "phase", phase)
+        effective, expected = (
+            rate(phase, self.rate_per_minute) for rate in (effective_rate, expected_rate)
+        )
+        object.__setattr__(self, "effective_rate_per_minute", effective)
+        object.__setattr__(self, "expected_rate_per_minute", expected)
 
     def newer_than(self, other: RoomState | None) -> bool:
         return other is None or (self.epoch, self.version, self.now_us) > (
@@ -54,17 +67,13 @@ class RoomState:
             other.now_us,
         )
 
-    @property
-    def phase(self) -> Phase:
-        return phase_of(self.mode)
-
-    @property
-    def effective_rate_per_minute(self) -> float:
-        """What the queue can expect: 0 while no visitor is released."""
-        return effective_rate(phase_of(self.mode), self.rate_per_minute)
-
     def to_json(self, **more: object) -> bytes:
-        return json.dumps(asdict(self) | more, separators=(",", ":")).encode()
+        """The state as replicas publish it, without the derived fields."""
+        published = {name: getattr(self, name) for name in _PUBLISHED}
+        return json.dumps(published | more, separators=(",", ":")).encode()
+
+
+_PUBLISHED = tuple(each.name for each in fields(RoomState) if each.init)
 
 
 def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | int]]:
@@ -91,7 +100,7 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     try:
         raw.setdefault("message", "")
         raw.setdefault("expected", 0)
-        known = {name: raw.pop(name) for name in RoomState.__dataclass_fields__}
+        known = {name: raw.pop(name) for name in _PUBLISHED}
         known["message"] = parse_message(known["message"])
         known["mode"] = _mode(str(known["mode"]).encode())
         if not all(_is_number(name, value) for name, value in known.items() if name not in _TEXTS):

@@ -98,18 +98,14 @@ class Admission:
         """The store's clock, seconds since the epoch."""
         return self.room.view.now_s()
 
-    async def standing(self, held: Token | None) -> Outcome:
-        """The outcome for the holder of a token; `Deny` for a void one. No place is created."""
-        if held is None or held.visitor in self.room.view.decisive.revoked:
-            return _VOID
-        return await self.admit(held, newcomers=False)
-
     async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
         """The outcome for a request that carries the token `held`.
 
-        Without `newcomers`, the holder of a void token is denied and gets no new place.
+        Without `newcomers` no place is created: a request with a void token, or none, is denied.
         """
         room = self.room
+        if not newcomers and (held is None or held.visitor in room.view.decisive.revoked):
+            return _VOID
         decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
         match decision:
             case Arrive():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, refresh_s
-from gatekeeper.policy.phase import Reason, expected_rate, reason_of
+from gatekeeper.policy.phase import Reason, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
@@ -58,12 +58,11 @@ def waiting_status_of(
 ) -> WaitingStatus:
     """The status by the store's reply, or what is known without one."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
-    pace = expected_rate(state.phase, state.rate_per_minute) if state else rate
+    pace = state.expected_rate_per_minute if state else rate
     reason = _reason(position, state, rules=rules)
     eta = None
-    if (
-        position and reason != "full"
-    ):  # there visitors are admitted as others leave, whatever the rate
+    # At a full site visitors are admitted as others leave, whatever the rate.
+    if position and reason != "full":
         eta = eta_s(position.ahead, rate_per_minute=rate)
     return WaitingStatus(
         room=rules.room,

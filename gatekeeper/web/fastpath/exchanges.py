@@ -80,8 +80,9 @@ class StatusExchange(GateExchange):
 
     async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
-        outcome = await self._visit.admission.standing(self._visit.held.token)
-        return complete_response(self._endpoints.status_response(self._visit, outcome))
+        visit = self._visit
+        outcome = await visit.admission.admit(visit.held.token, newcomers=False)
+        return complete_response(self._endpoints.status_response(visit, outcome))
 
 
 class StreamExchange(GateExchange):
@@ -108,7 +109,7 @@ class StreamExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
         visit = self._visit
-        outcome = await visit.admission.standing(visit.held.token)
+        outcome = await visit.admission.admit(visit.held.token, newcomers=False)
         if isinstance(outcome, Wait):
             stream = self._streams.open(visit.admission, outcome)
             if stream is not None:

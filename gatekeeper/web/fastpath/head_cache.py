@@ -10,7 +10,7 @@ for each request. A head is kept only if its route depended on nothing that the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
@@ -40,12 +40,16 @@ class HeadEntry:
     keep_alive: bool
     is_status: bool  # else it is for a page of the site
     wants_stream: bool = False
+    is_secure: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_secure", self.facts.is_secure)
 
     def visit(self, cookie: bytes) -> Visit:
         """The visit of a request with this head and this Cookie."""
         gate = self.gate
         token = gate.credentials.read_cookie(
-            cookie.decode("latin-1"), secure=self.facts.is_secure, now_s=gate.admission.now_s()
+            cookie.decode("latin-1"), secure=self.is_secure, now_s=gate.admission.now_s()
         )
         return Visit(self.facts, self.route, gate, Held(token, by_header=False))
 

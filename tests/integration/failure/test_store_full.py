@@ -111,7 +111,7 @@ async def test_leave_with_full_store_is_final(
         gone = visitors[0].token
         assert gone is not None
         await replica.room.leave([gone.visitor])
-        assert isinstance(await replica.admission.standing(gone), Deny)
+        assert isinstance(await replica.admission.admit(gone, newcomers=False), Deny)
         empty_out(private_store)
         await eventually(lambda: replica.state.revocations == 1)
         await request_all(visitors[1:], replica)

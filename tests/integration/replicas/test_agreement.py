@@ -223,7 +223,7 @@ async def test_revocation_reaches_replicas_by_event(
         assert visitor.is_admitted
         await first.room.leave([pass_.visitor])
         await eventually(lambda: pass_.visitor in second.room.view.decisive.revoked)
-        assert isinstance(await second.admission.standing(pass_), Deny)
+        assert isinstance(await second.admission.admit(pass_, newcomers=False), Deny)
 
 
 async def test_leaves_from_the_queue_are_not_remembered(
@@ -241,7 +241,9 @@ async def test_leaves_from_the_queue_are_not_remembered(
         for replica in (first, second):
             assert replica.state.revocations == 0
             assert not replica.room.view.revoked()
-            assert isinstance(await replica.admission.standing(visitors[0].token), Deny)
+            assert isinstance(
+                await replica.admission.admit(visitors[0].token, newcomers=False), Deny
+            )
         await request_all(visitors[40:], second)
         assert [visitor.position for visitor in visitors[40:]] == [*range(1, 11)]
 
