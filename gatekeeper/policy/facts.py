@@ -45,6 +45,7 @@ class Client:
     scheme: str
     host: str
     forwarded_host: str = ""
+    is_proxied: bool = False  # the peer is a trusted proxy, whose fields about the client count
 
 
 FieldLookup = Callable[[str], Sequence[str]]

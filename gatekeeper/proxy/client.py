@@ -51,6 +51,7 @@ def client_behind(
         scheme=forwarded_scheme if forwarded_scheme in {"http", "https"} else scheme,
         host=host,
         forwarded_host=forwarded_host if HOST.fullmatch(forwarded_host) else "",
+        is_proxied=True,
     )
 
 

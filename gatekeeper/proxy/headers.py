@@ -42,6 +42,19 @@ _SET_BY_GATE = frozenset(
         b"x-queue-token",
     }
 )
+# What proxies and CDNs report of a request. Sent by a client itself, they could name another address,
+# or lead an origin to another path than the one that was matched.
+_PROXY_CLAIMS = frozenset(
+    {
+        b"cf-connecting-ip",
+        b"true-client-ip",
+        b"x-client-ip",
+        b"x-original-url",
+        b"x-real-ip",
+        b"x-rewrite-url",
+    }
+)
+_KNOWN = _SET_BY_GATE | _PROXY_CLAIMS
 _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
 # RFC 9111, RFC 9213 and the CDNs' own: what says that a response may be stored.
 _CACHE_FIELDS = re.compile(
@@ -81,7 +94,7 @@ def request_head(
     client_host = client.host.encode("ascii")
     http11_client = request.version == HttpVersion11
     options = _connection_options(request)
-    removed = _REMOVED
+    removed = _REMOVED if client.is_proxied else _REMOVED | _PROXY_CLAIMS
     if not http11_client:
         removed |= {b"expect"}  # RFC 9110 section 10.1.1
     if not _OPTIONS_WITHOUT_FIELD.issuperset(options):
@@ -117,6 +130,12 @@ def plain_head(
     request: PlainRequest, context: ForwardContext, *, origin_host: bytes, preserve_host: bool
 ) -> bytes:
     """The head for the origin, as `request_head` makes it, of a plain request."""
+    fields, cookie_at = request.fields, request.cookie_at
+    if not context.client.is_proxied:
+        claims = [at for at, line in enumerate(fields) if _is_proxy_claim(line)]
+        if claims:
+            fields = [line for line in fields if not _is_proxy_claim(line)]
+            cookie_at -= sum(at < cookie_at for at in claims)
     parts = [
         b"%b %b HTTP/1.1\r\nHost: %b"
         % (
@@ -124,14 +143,18 @@ def plain_head(
             request.target,
             context.client.host.encode("ascii") if preserve_host else origin_host,
         ),
-        *request.fields,
+        *fields,
     ]
     if request.cookie is not None:
         cookie = _without(request.cookie, context.strip_cookies)
         if cookie:
-            parts.insert(request.cookie_at + 1, b"%b: %b" % (request.cookie_name, cookie))
+            parts.insert(cookie_at + 1, b"%b: %b" % (request.cookie_name, cookie))
     parts.append(_gate_fields(context))
     return b"\r\n".join(parts)
+
+
+def _is_proxy_claim(line: bytes) -> bool:
+    return line.partition(b":")[0].lower() in _PROXY_CLAIMS
 
 
 def _gate_fields(context: ForwardContext) -> bytes:
@@ -233,7 +256,7 @@ def _canonical(name: bytes) -> bytes:
     """The name in lower case; the gate's name for each that a CGI-like origin reads as that one."""
     lower = name.lower()
     dashed = lower.replace(b"_", b"-")
-    return dashed if dashed in _SET_BY_GATE else lower
+    return dashed if dashed in _KNOWN else lower
 
 
 @lru_cache(maxsize=256)

@@ -65,6 +65,29 @@ async def test_client_cannot_forge_gate_fields(field: str) -> None:
     assert seen.one("X-Gatekeeper-Visitor") == b"AAAAAAAAAAAAAAAAAAAAAA"
 
 
+CLAIMS = [
+    "X-Real-IP: 9.9.9.9",
+    "True-Client-IP: 9.9.9.9",
+    "CF-Connecting-IP: 9.9.9.9",
+    "x-client-ip: 9.9.9.9",
+    "X-Original-URL: /9.9.9.9",
+    "X-Rewrite-URL: /9.9.9.9",
+]
+
+
+@pytest.mark.parametrize("claim", [*CLAIMS, "X_Real_IP: 9.9.9.9", "X_Original-URL: /9.9.9.9"])
+async def test_proxy_claims_of_a_client_are_removed(claim: str) -> None:
+    seen = await seen_by_the_origin("Accept: a/b", claim, "Cookie: a=b")
+    assert b"9.9.9.9" not in seen.head
+    assert (seen.one("Accept"), seen.one("Cookie")) == (b"a/b", b"a=b")
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_proxy_claims_of_a_trusted_proxy_are_forwarded(claim: str) -> None:
+    seen = await seen_by_the_origin(claim, trusted=("127.0.0.0/8",))
+    assert claim.encode() in seen.head
+
+
 async def test_trusted_proxy_is_read_from_the_right() -> None:
     seen = await seen_by_the_origin(
         "X-Forwarded-For: 1.1.1.1, 203.0.113.7",
