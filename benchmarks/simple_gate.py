@@ -27,7 +27,7 @@ from contenders import SECRET
 from gatekeeper.config.load import load_config
 from gatekeeper.pages.renderer import Pages, WaitingView
 from gatekeeper.policy.decision import QueuePosition
-from gatekeeper.policy.pacing import eta_s, refresh_s
+from gatekeeper.policy.pacing import eta_s, poll_interval_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest, Queue
@@ -124,7 +124,9 @@ class SimpleGate:
             "queue_length": self.state.queue_length,
             "eta_seconds": eta,
             "rate_per_minute": rate,
-            "refresh_seconds": refresh_s(position.ahead, rate_per_minute=rate, rules=self.rules),
+            "refresh_seconds": poll_interval_s(
+                position.ahead, rate_per_minute=rate, rules=self.rules
+            ),
             "arrived_at": rfc3339(position.turn_us / 1e6),
         }
 

@@ -75,7 +75,7 @@ async def run_replica(store_url: str, events_url: str, room: RoomConfig) -> None
     store = RedisStore(store_url, timeout_s=5)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica=f"{os.getpid()}", seal=EventSigner([SECRET]))
+        events = NatsEvents(events_url, replica=f"{os.getpid()}", signer=EventSigner([SECRET]))
     view = RecordingView()
     live = RoomReplica(store, events, Rules.of(room), replica=f"{os.getpid()}", view=view)
     await live.start()

@@ -21,7 +21,7 @@ import click
 import uvloop
 
 from gatekeeper import __version__
-from gatekeeper.admin.client import AdminClient
+from gatekeeper.admin.api_client import AdminClient
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets

@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
-from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Watch
+from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.rules import Rules
-from gatekeeper.proxy.client import Network
+from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
@@ -45,13 +45,13 @@ async def running_admin(
     store_url: str,
     *rooms: str,
     credentials: Sequence[Credential] = (),
-    watch: Watch | None = None,
+    monitor: Monitor | None = None,
     problems: Callable[[], list[str]] = list,
     audit: AuditLog | None = None,
     max_active: int = 7,
     trusted: Sequence[Network] = (),
 ) -> AsyncIterator[Visitor]:
-    """The listener in this process, and someone who asks it. A `watch` is the caller's to run."""
+    """The listener in this process and a client of it; the caller runs a `monitor` it passes."""
     store = RedisStore(store_url, timeout_s=1)
     operators = {
         RoomName(name): Operator(store, NoEvents(), rules_of(name, max_active=max_active))
@@ -63,14 +63,14 @@ async def running_admin(
 
     folder = TemporaryDirectory()
     audit = audit or AuditLog(Path(folder.name))
-    seeing = watch or Watch(list(operators.values()), NoEvents(), own=list)
-    if watch is None:
+    seeing = monitor or Monitor(list(operators.values()), NoEvents(), own=list)
+    if monitor is None:
         await seeing.start()
     admin = Admin(
         operators,
-        guard=AdminAuth(credentials, audit=audit, trusted=trusted),
+        auth=AdminAuth(credentials, audit=audit, trusted=trusted),
         audit=audit,
-        watch=seeing,
+        monitor=seeing,
         events_on=False,
         pages=_pages(),
         ready=ready,

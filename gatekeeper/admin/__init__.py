@@ -6,21 +6,21 @@
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
 | `rooms.py` | the rooms by name, and their JSON |
-| `rules.py` | `GET /admin/rules`: the rules in force, and what each has matched |
+| `rule_list.py` | `GET /admin/rules`: the rules in force, and what each has matched |
 | `audit.py` | the audit log: every change and every refused attempt |
 | `monitor.py` | reads rooms and workers each second and keeps an hour of samples |
-| `samples.py` | readings to rates and quantiles |
+| `history.py` | readings to rates and quantiles |
 | `diagnosis.py` | readings to sentences: what is wrong, the most urgent first |
 | `overview.py` | `GET /admin/overview`: all that the control room shows |
 | `metric_files.py` | the only reader of the workers' metric files |
 | `exposition.py` | `GET /metrics`: metric files and rooms as Prometheus text |
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |
-| `client.py` | the API's client for the command line |
+| `api_client.py` | the API's client for the command line |
 """
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.listener import STATIC_PREFIX, Admin
-from gatekeeper.admin.monitor import Watch
+from gatekeeper.admin.monitor import Monitor
 
-__all__ = ["STATIC_PREFIX", "Admin", "AdminAuth", "AuditLog", "Credential", "Watch"]
+__all__ = ["STATIC_PREFIX", "Admin", "AdminAuth", "AuditLog", "Credential", "Monitor"]

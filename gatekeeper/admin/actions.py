@@ -45,10 +45,10 @@ class _Action:
 class AdminActions:
     """The `POST`s of the admin API."""
 
-    def __init__(self, rooms: Rooms, *, audit: AuditLog, guard: AdminAuth) -> None:
+    def __init__(self, rooms: Rooms, *, audit: AuditLog, auth: AdminAuth) -> None:
         self._rooms = rooms
         self._audit = audit
-        self._auth = guard
+        self._auth = auth
 
     def routes(self) -> list[web.RouteDef]:
         return [

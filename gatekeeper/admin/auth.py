@@ -20,7 +20,7 @@ from typing import Literal
 from aiohttp import web
 
 from gatekeeper.admin.audit import AuditLog
-from gatekeeper.proxy.client import Network, client_of
+from gatekeeper.proxy.client_address import Network, client_of
 
 Role = Literal["read", "full"]
 _READING = frozenset({"GET", "HEAD"})

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from gatekeeper import metrics
-from gatekeeper.admin.samples import Reading, growth, origin_responses, quantile
+from gatekeeper.admin.history import Reading, growth, origin_responses, quantile
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import TIMEOUT, UNREACHABLE
 from gatekeeper.policy.phase import Phase, is_full
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.worker_figures import Served
+from gatekeeper.room.worker_figures import RequestCounts
 
 Level = Literal["bad", "warn", "busy", "calm"]
 _ORDER: tuple[Level, ...] = ("bad", "warn", "busy", "calm")
@@ -133,7 +133,7 @@ def _origin_problem(seen: Observations, room: RoomName | None) -> Finding | None
     return None
 
 
-def _by_cause(served: Served, causes: Sequence[str]) -> tuple[int, ...]:
+def _by_cause(served: RequestCounts, causes: Sequence[str]) -> tuple[int, ...]:
     return tuple(served.failures.get(cause, 0) for cause in causes)
 
 

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
-from gatekeeper.admin.monitor import Watch
+from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.config.problems import shown
@@ -44,9 +44,9 @@ class Admin:
         self,
         operators: Mapping[RoomName, Operator],
         *,
-        guard: AdminAuth,
+        auth: AdminAuth,
         audit: AuditLog,
-        watch: Watch,
+        monitor: Monitor,
         events_on: bool,
         pages: Pages,
         ready: Ready,
@@ -54,10 +54,10 @@ class Admin:
         rules: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         self._rooms = Rooms(operators)
-        self._auth = guard
+        self._auth = auth
         self._audit = audit
-        self._overview = Overview(self._rooms, watch, audit=audit, events_on=events_on)
-        self._actions = AdminActions(self._rooms, audit=audit, guard=guard)
+        self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
+        self._actions = AdminActions(self._rooms, audit=audit, auth=auth)
         self._pages = pages
         self._ready = ready
         self._exposition = exposition

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import structlog
 
-from gatekeeper.admin.samples import QUANTILE_WINDOW_S, Reading, sample
+from gatekeeper.admin.history import QUANTILE_WINDOW_S, Reading, sample
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
@@ -59,7 +59,7 @@ class Replica:
         return now_s - self.heartbeat_at_s
 
 
-class Watch:
+class Monitor:
     """Start with `start`, stop with `close`.
 
     `own` reads the figures of this group's workers, `down` counts those that do not serve.
@@ -94,7 +94,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self._events.listen_figures(self.hear)
+        await self._events.subscribe_figures(self.hear)
         self._task = asyncio.create_task(self._run(), name="monitor")
 
     async def close(self) -> None:

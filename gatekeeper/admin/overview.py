@@ -15,9 +15,9 @@ from aiohttp import web
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import principal_of
 from gatekeeper.admin.diagnosis import Observations, diagnose
-from gatekeeper.admin.monitor import RETENTION_S, SAMPLE_INTERVAL_S, SILENT_AFTER_S, Watch
+from gatekeeper.admin.history import REPLICA_FIELDS, ROOM_FIELDS
+from gatekeeper.admin.monitor import RETENTION_S, SAMPLE_INTERVAL_S, SILENT_AFTER_S, Monitor
 from gatekeeper.admin.rooms import Rooms, room_json
-from gatekeeper.admin.samples import REPLICA_FIELDS, ROOM_FIELDS
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
@@ -28,15 +28,15 @@ _SAME_CHANGE_S = 5.0  # the monitor sees a change at most this long after it was
 class Overview:
     """`GET /admin/overview`."""
 
-    def __init__(self, rooms: Rooms, watch: Watch, *, audit: AuditLog, events_on: bool) -> None:
+    def __init__(self, rooms: Rooms, monitor: Monitor, *, audit: AuditLog, events_on: bool) -> None:
         self._rooms = rooms
-        self._watch = watch
+        self._monitor = monitor
         self._audit = audit
         self._events_on = events_on
 
     async def response(self, request: web.Request) -> web.Response:
         after_s = _parse_after(request.query.get("after", "0"))
-        watch, principal = self._watch, principal_of(request)
+        monitor, principal = self._monitor, principal_of(request)
         response = web.json_response(
             {
                 "you": {"name": principal.name, "role": principal.role},
@@ -44,25 +44,25 @@ class Overview:
                     {"level": each.level, "text": each.text, "since": each.since_s}
                     for each in diagnose(self._observations())
                 ]
-                if watch.readings
+                if monitor.readings
                 else [],
                 "rooms": [
-                    room_json(operator, watch.states[operator.rules.room])
+                    room_json(operator, monitor.states[operator.rules.room])
                     for operator in self._rooms
-                    if operator.rules.room in watch.states
+                    if operator.rules.room in monitor.states
                 ],
                 "replicas": [
                     {"replica": name, "own": replica.own, "quiet_s": round(silent_s, 1)}
-                    for name, replica in sorted(watch.replicas.items())
-                    for silent_s in [replica.silent_s(watch.monotonic_s())]
+                    for name, replica in sorted(monitor.replicas.items())
+                    for silent_s in [replica.silent_s(monitor.monotonic_s())]
                 ],
                 "silent_after_s": SILENT_AFTER_S,
                 "kept_s": RETENTION_S,
                 "every_s": SAMPLE_INTERVAL_S,
                 "room_fields": ROOM_FIELDS,
                 "replica_fields": REPLICA_FIELDS,
-                "now": watch.now() if watch.readings else None,
-                "samples": watch.since(after_s),
+                "now": monitor.now() if monitor.readings else None,
+                "samples": monitor.since(after_s),
                 "audit_mark": self._audit.mark,
             }
         )
@@ -70,22 +70,23 @@ class Overview:
         return response
 
     def _observations(self) -> Observations:
-        watch = self._watch
+        monitor = self._monitor
         silent_s = {
-            name: replica.silent_s(watch.monotonic_s()) for name, replica in watch.replicas.items()
+            name: replica.silent_s(monitor.monotonic_s())
+            for name, replica in monitor.replicas.items()
         }
         return Observations(
-            now_s=watch.readings[-1].at_s,
+            now_s=monitor.readings[-1].at_s,
             rules=[operator.rules for operator in self._rooms],
-            states=watch.states,
-            readings=watch.readings,
+            states=monitor.states,
+            readings=monitor.readings,
             silent=[(name, s) for name, s in sorted(silent_s.items()) if s >= SILENT_AFTER_S],
             living=sum(s < SILENT_AFTER_S for s in silent_s.values()),
-            store_lost_at_s=watch.store_lost_at_s,
-            mode_changes={name: self._mode_change(name) for name in watch.names},
+            store_lost_at_s=monitor.store_lost_at_s,
+            mode_changes={name: self._mode_change(name) for name in monitor.names},
             events_on=self._events_on,
-            serving=sum(replica.own for replica in watch.replicas.values()),
-            down=watch.down(),
+            serving=sum(replica.own for replica in monitor.replicas.values()),
+            down=monitor.down(),
             unwritten=self._audit.unwritten,
         )
 
@@ -94,8 +95,8 @@ class Overview:
 
         The operator is "" and the time 0 where they are not known.
         """
-        seen_s = self._watch.mode_since_s.get(room, 0.0)
-        state = self._watch.states.get(room)
+        seen_s = self._monitor.mode_since_s.get(room, 0.0)
+        state = self._monitor.states.get(room)
         for entry in self._audit.newest(room=room):
             if entry.what == "mode" and entry.outcome == "done":
                 if state is None or entry.after != state.mode.value:

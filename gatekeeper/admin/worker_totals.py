@@ -9,12 +9,12 @@ from prometheus_client.samples import Sample
 from gatekeeper import metrics
 from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.metrics import Tally
-from gatekeeper.room.worker_figures import Buckets, Figures, Served
+from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts
 
 Samples = dict[str, list[Sample]]  # by metric name
 
 
-def figures_of(folder: Path, *, replica: str, pid: int) -> Figures:
+def read_figures(folder: Path, *, replica: str, pid: int) -> Figures:
     """The figures of the worker with `pid`; all 0 before it counted anything."""
     samples = {metric.name: list(values(metric)) for metric in read_metrics(folder, pid=pid)}
     by_room: dict[str, Samples] = {}
@@ -33,10 +33,10 @@ def figures_of(folder: Path, *, replica: str, pid: int) -> Figures:
     )
 
 
-def _served(samples: Samples) -> Served:
+def _served(samples: Samples) -> RequestCounts:
     requests = samples.get("gatekeeper_requests", [])
     causes = {"kind": "gatekeeper_origin_errors", "status": "gatekeeper_origin_server_errors"}
-    return Served(
+    return RequestCounts(
         forwarded=_outcome(requests, "forwarded"),
         waiting=_outcome(requests, "waiting"),
         failures={

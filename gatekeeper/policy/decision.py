@@ -9,7 +9,7 @@ is denied.
     token      store        decision
     pass       any          Forward, unless revoked; unconfirmed and late: Poll
     ticket     up           Poll (the heartbeat, and the claim once released)
-    ticket     unreachable  released by the last watermark: EnterWithoutStore, else KeepWaiting
+    ticket     unreachable  released by the last watermark: EnterWithoutStore, else WaitWithoutStore
     none       up           Arrive
     none       unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
 """
@@ -76,7 +76,7 @@ class StampWithoutStore:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepWaiting:
+class WaitWithoutStore:
     """The ticket keeps the place; the position is unknown until the store recovers."""
 
     ticket: Ticket
@@ -96,7 +96,7 @@ Decision = (
     | EnterWithoutStore
     | EnterByShare
     | StampWithoutStore
-    | KeepWaiting
+    | WaitWithoutStore
     | Refuse
 )
 
@@ -147,7 +147,7 @@ def _decide_ticket(ticket: Ticket, view: RoomView) -> Decision:
         return Poll(ticket.visitor, turn_us)
     if view.phase is Phase.OPEN or is_released(turn_us, view.watermark_us):
         return EnterWithoutStore(ticket)
-    return KeepWaiting(ticket)
+    return WaitWithoutStore(ticket)
 
 
 def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:

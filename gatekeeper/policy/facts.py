@@ -34,7 +34,7 @@ FactSet = int  # of `Fact`s, joined by |
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client of a request, as `gatekeeper.proxy.client.client_of` determines it.
+    """The client of a request, as `gatekeeper.proxy.client_address.client_of` determines it.
 
     `host` is the request's own Host, "" if it has none. It selects the room and is forwarded.
     `forwarded_host` comes from a trusted proxy and is forwarded only: many proxies copy the

@@ -22,7 +22,7 @@ def eta_s(ahead: int, *, rate_per_minute: float) -> int | None:
     return math.ceil((ahead + 1) * 60 / rate_per_minute)
 
 
-def refresh_s(
+def poll_interval_s(
     ahead: int | None,
     *,
     rate_per_minute: float,
@@ -75,7 +75,7 @@ def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
 
     At least `confirm_timeout`, and longer than the longest poll interval of any of them.
     """
-    longest_s = refresh_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
+    longest_s = poll_interval_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
     return max(rules.confirm_timeout_s, longest_s * 1.25)
 
 

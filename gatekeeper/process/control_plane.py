@@ -16,10 +16,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Watch
+from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Monitor
 from gatekeeper.admin.exposition import exposition
-from gatekeeper.admin.rules import rules_json
-from gatekeeper.admin.worker_totals import figures_of
+from gatekeeper.admin.rule_list import rules_json
+from gatekeeper.admin.worker_totals import read_figures
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import RoomName
@@ -67,7 +67,7 @@ class ControlPlane:
         config = self._config
         events: Events = NoEvents()
         if events_url != "off":
-            events = NatsEvents(events_url, replica="operator", seal=signer)
+            events = NatsEvents(events_url, replica="operator", signer=signer)
             events.connect()
         stack.push_async_callback(events.close)
         operators: dict[RoomName, Operator] = {}
@@ -76,14 +76,14 @@ class ControlPlane:
             stack.push_async_callback(operator.close)
         rules = access_rules(config.rules, default_rules=config.server.default_rules)
         audit = AuditLog(self._folders.state)
-        watch = Watch(list(operators.values()), events, own=self._figures, down=self._down)
-        await watch.start()
-        stack.push_async_callback(watch.close)
+        monitor = Monitor(list(operators.values()), events, own=self._figures, down=self._down)
+        await monitor.start()
+        stack.push_async_callback(monitor.close)
         admin = Admin(
             operators,
-            watch=watch,
+            monitor=monitor,
             events_on=events_url != "off",
-            guard=AdminAuth(
+            auth=AdminAuth(
                 credentials(config),
                 audit=audit,
                 trusted=[ip_network(network) for network in config.server.trusted_proxies],
@@ -104,7 +104,7 @@ class ControlPlane:
 
     def _figures(self) -> list[Figures]:
         return [
-            figures_of(self._folders.metrics, replica=worker.replica, pid=worker.pid)
+            read_figures(self._folders.metrics, replica=worker.replica, pid=worker.pid)
             for worker in self._workers
             if worker.serving and worker.pid is not None
         ]

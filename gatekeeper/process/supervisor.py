@@ -38,7 +38,7 @@ from gatekeeper.process.state_folder import state_folder
 from gatekeeper.process.tls import TlsFiles
 from gatekeeper.process.worker import WorkerPlan
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.store import RedisStore, StoreRefused
+from gatekeeper.room.store import RedisStore, StoreRefusal
 
 log = structlog.get_logger()
 
@@ -123,7 +123,7 @@ class Supervisor:
         address = _without_password(self._store_url)
         try:
             await store.ping()
-        except StoreRefused as error:
+        except StoreRefusal as error:
             raise StartError(
                 f"store.url: {error.public} ({address}); "
                 "expected the address of the store, with its user and password"

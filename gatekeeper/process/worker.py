@@ -112,7 +112,7 @@ class Worker:
             events = NatsEvents(
                 plan.events_url,
                 replica=self.replica,
-                seal=EventSigner(plan.secrets),
+                signer=EventSigner(plan.secrets),
                 on_reconnect=self._wake_rooms,
             )
         stack.push_async_callback(events.close)

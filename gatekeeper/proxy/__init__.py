@@ -3,7 +3,7 @@
     web.handler ─▶ check_request ─▶ client_of ─▶ Forwarder.forward ─▶ ProxiedResponse
 
 - `request_check`: requests that RFC 9112 forbids and aiohttp accepts
-- `client`: the client's address, scheme and host behind trusted proxies
+- `client_address`: the client's address, scheme and host behind trusted proxies
 - `context`: the types that `web` passes in and gets back
 - `forwarder`: one exchange, from the request to the end of its response
 - `headers`: the request head for the origin, the response head for the client; pure
@@ -18,7 +18,7 @@
 """
 
 from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
-from gatekeeper.proxy.client import client_of
+from gatekeeper.proxy.client_address import client_of
 from gatekeeper.proxy.context import ForwardContext, OnHead, ProxiedResponse
 from gatekeeper.proxy.forwarder import Forwarder
 from gatekeeper.proxy.request_check import check_request

@@ -62,7 +62,7 @@ class Events(Protocol):
     async def publish_revoked(
         self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
     ) -> None: ...
-    async def listen_figures(self, receive: Callable[[Figures], None]) -> None: ...
+    async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None: ...
     async def publish_figures(self, figures: Figures) -> None: ...
     async def close(self) -> None: ...
 
@@ -87,7 +87,7 @@ class NoEvents:
     ) -> None:
         pass
 
-    async def listen_figures(self, receive: Callable[[Figures], None]) -> None:
+    async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None:
         pass
 
     async def publish_figures(self, figures: Figures) -> None:
@@ -109,12 +109,12 @@ class NatsEvents:
         url: str,
         *,
         replica: str,
-        seal: EventSigner,
+        signer: EventSigner,
         on_reconnect: Callable[[], None] = lambda: None,
     ) -> None:
         self._url = url
         self._replica = replica
-        self._signer = seal
+        self._signer = signer
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
@@ -134,7 +134,7 @@ class NatsEvents:
             with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
                 await self._subscribe(room)
 
-    async def listen_figures(self, receive: Callable[[Figures], None]) -> None:
+    async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None:
         """Subscribe to the figures of replicas in other process groups."""
         self._receive_figures = receive
         self.connect()

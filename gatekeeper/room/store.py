@@ -37,7 +37,7 @@ class StoreFull(StoreError):
     """The store is at `maxmemory`: it replies and removes, and refuses every other write."""
 
 
-class StoreRefused(StoreError):
+class StoreRefusal(StoreError):
     """The server replies and does not serve this gate: a wrong password, another program."""
 
 
@@ -123,7 +123,7 @@ class RedisStore:
         except hiredis.HiredisError as error:
             if str(error).startswith(_TEMPORARY):
                 raise StoreError("the store is not ready yet") from error
-            raise StoreRefused(f"the store refuses: {error}") from error
+            raise StoreRefusal(f"the store refuses: {error}") from error
         except _FAILURES as error:
             raise StoreError("the store does not respond") from error
 

@@ -20,7 +20,7 @@ Buckets = tuple[int, ...]  # not cumulative
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RequestCounts:
     """Requests of one room since the start, by outcome."""
 
     forwarded: int = 0
@@ -30,7 +30,7 @@ class Served:
     waits: Buckets = ()  # admissions, by bucket of the wait
 
 
-_NOTHING = Served()
+_NOTHING = RequestCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,18 @@ class Figures:
     replica: str
     heartbeat_s: float
     connections: int
-    rooms: Mapping[str, Served]
+    rooms: Mapping[str, RequestCounts]
     store_up: bool
     events_up: bool
     ended: bool = False  # the replica has stopped
 
-    def served(self, room: str | None = None) -> Served:
+    def served(self, room: str | None = None) -> RequestCounts:
         """The counts of one room, or of all together."""
         if room is not None:
             return self.rooms.get(room, _NOTHING)
         every = self.rooms.values()
         causes = {cause for each in every for cause in each.failures}
-        return Served(
+        return RequestCounts(
             forwarded=sum(each.forwarded for each in every),
             waiting=sum(each.waiting for each in every),
             failures={c: sum(each.failures.get(c, 0) for each in every) for c in sorted(causes)},
@@ -98,10 +98,10 @@ def parse_figures(data: bytes) -> Figures:
         raise ValueError(f"{error.args[0]} is missing") from error
 
 
-def _served(value: object) -> Served:
+def _served(value: object) -> RequestCounts:
     raw = _table(value)
     failures = _table(raw["failures"], most=_MOST_CAUSES)
-    return Served(
+    return RequestCounts(
         forwarded=_count(raw["forwarded"]),
         waiting=_count(raw["waiting"]),
         failures={cause: _count(count) for cause, count in failures.items()},

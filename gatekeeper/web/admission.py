@@ -21,7 +21,6 @@ from gatekeeper.policy.decision import (
     EnterByShare,
     EnterWithoutStore,
     Forward,
-    KeepWaiting,
     Poll,
     QueuePosition,
     Refuse,
@@ -29,6 +28,7 @@ from gatekeeper.policy.decision import (
     StampWithoutStore,
     Standing,
     VoidToken,
+    WaitWithoutStore,
     conclude,
     decide,
     is_forwarded_unchanged,
@@ -133,7 +133,7 @@ class Admission:
                 )
             case EnterWithoutStore():
                 return SlotGrant(self._turn_us(ticket), confirmed=True)
-            case KeepWaiting():
+            case WaitWithoutStore():
                 return None
             case _:  # revoked
                 return VoidToken()
@@ -201,7 +201,7 @@ class Admission:
                 return self._admit_without_store(newcomer or self._newcomer())
             case EnterByShare() | StampWithoutStore():
                 return self._stamp(newcomer or self._newcomer())
-            case KeepWaiting(ticket=ticket):
+            case WaitWithoutStore(ticket=ticket):
                 if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
                     return Wait(ticket, None, changed=False)
                 fresh = ticket_of(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp.web import BaseRequest
 
 from gatekeeper.policy.facts import Client, RequestFacts
-from gatekeeper.proxy.client import Network, client_behind, client_of
+from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import QUEUE_TOKEN
 

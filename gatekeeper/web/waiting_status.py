@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition
-from gatekeeper.policy.pacing import eta_s, refresh_s
+from gatekeeper.policy.pacing import eta_s, poll_interval_s
 from gatekeeper.policy.phase import Reason, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
@@ -71,7 +71,7 @@ def waiting_status_of(
         queue_length=max(state.queue_length, position.ahead + 1) if state and position else None,
         eta_seconds=eta,
         rate_per_minute=rate,
-        refresh_seconds=refresh_s(
+        refresh_seconds=poll_interval_s(
             position.ahead if position else None,
             rate_per_minute=pace,
             rules=rules,

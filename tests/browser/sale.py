@@ -2,7 +2,7 @@
 
 At 40 minutes before its end the doors open on a crowd; at 18 the site begins to answer 502, at 16
 maria holds the line, at 12 it goes on at a lower rate. Figures come to the page through the real
-watch and listener.
+monitor and listener.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from gatekeeper import metrics
-from gatekeeper.admin import AuditLog, Watch
+from gatekeeper.admin import AuditLog, Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
@@ -20,7 +20,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.worker_figures import Figures, Served
+from gatekeeper.room.worker_figures import Figures, RequestCounts
 
 SALE, CHECKOUT = RoomName("sale"), RoomName("checkout")
 REPLICAS = ("gate-1-14-c0ffee", "gate-2-14-facade", "gate-3-14-decade")
@@ -53,7 +53,7 @@ def room_of(name: RoomName, rate: float, *, max_active: int = 0) -> Room:
 
 @dataclass
 class Sale:
-    """The gate as it stands at `second` of the hour; `watch` has seen all before."""
+    """The gate as it stands at `second` of the hour; `monitor` holds all seconds before."""
 
     ends_at: datetime
     rooms: list[Room] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Sale:
         self.rooms = [room_of(SALE, 480.0), room_of(CHECKOUT, 60.0)]
         nothing = Figures("", 1.0, 0, {}, store_up=True, events_up=True)
         self._figures = {name: replace(nothing, replica=name) for name in REPLICAS}
-        self.watch = Watch(
+        self.monitor = Monitor(
             self.rooms, NoEvents(), own=self._own, wall_s=self.now_s, monotonic_s=self.now_s
         )
 
@@ -81,7 +81,7 @@ class Sale:
         for _ in range(seconds):
             self.second += 1
             self._pass()
-            await self.watch.look()
+            await self.monitor.look()
 
     def _grow(self, name: str, by: float) -> int:
         """A total that grows by fractions, as a whole number."""
@@ -140,7 +140,7 @@ class Sale:
     def _count(self, name: str, share: float, requests: float, *, troubled: bool) -> None:
         """What the site answered: nine of ten requests are for the sale."""
         queue = self._totals.get("queue", 0.0)
-        rooms: dict[str, Served] = {}
+        rooms: dict[str, RequestCounts] = {}
         for room, part in ((SALE, 0.9), (CHECKOUT, 0.1)):
             key = f"{name}.{room}"
             asked = requests * share * 0.8 * part
@@ -151,7 +151,7 @@ class Sale:
                 self._grow(f"{key}.{at}", asked * of_all)
             for at in range(len(_ORIGIN)):
                 buckets[at] = self._grow(f"{key}.{at}", 0)
-            rooms[room] = Served(
+            rooms[room] = RequestCounts(
                 forwarded=self._grow(f"{key}.forwarded", asked),
                 waiting=self._grow(f"{key}.waiting", queue * share / 8 if room == SALE else 0.0),
                 failures={"502": self._grow(f"{key}.502", asked * 0.12 if troubled else 0.0)},

@@ -96,7 +96,7 @@ async def hour(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
     await sale.write(audit)
     with StoreServer() as store:
         async with running_admin(
-            store.url, "sale", "checkout", watch=sale.watch, audit=audit, max_active=0
+            store.url, "sale", "checkout", monitor=sale.monitor, audit=audit, max_active=0
         ) as admin:
             yield sale, admin.urls[0] + "/"
 
@@ -142,9 +142,14 @@ async def test_empty_and_failing_states_pass_axe(
         sale.silent = "gate-3-14-decade"
         sale.rooms[0].away = sale.rooms[1].away = state == "store-lost"
     await sale.run(10)
-    nobody = "redis://127.0.0.1:9"  # the page asks the watch, which has seen all
+    unreachable = "redis://127.0.0.1:9"  # the page asks the monitor, which has every reading
     async with running_admin(
-        nobody, "sale", "checkout", watch=sale.watch, audit=AuditLog(tmp_path), max_active=0
+        unreachable,
+        "sale",
+        "checkout",
+        monitor=sale.monitor,
+        audit=AuditLog(tmp_path),
+        max_active=0,
     ) as admin:
         page = await new_page(**LOOKS[look])
         await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")

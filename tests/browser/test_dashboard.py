@@ -39,7 +39,7 @@ CREDENTIALS = (
 
 @dataclass
 class Control:
-    """A listener whose watch has seen an hour of the sale."""
+    """A listener whose monitor holds an hour of the sale."""
 
     sale: Sale
     audit: AuditLog
@@ -77,7 +77,7 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
                 "sale",
                 "checkout",
                 credentials=credentials,
-                watch=sale.watch,
+                monitor=sale.monitor,
                 audit=audit,
                 max_active=0,
             )
@@ -163,8 +163,8 @@ async def test_values_of_the_gate_are_shown_as_text(control: Control, visit: Vis
     hostile = "<img src=x onerror=alert(1)>"
     room = control.sale.rooms[0]
     room.state = replace(room.state, message=hostile)
-    figures = next(iter(control.sale.watch.replicas.values())).figures
-    control.sale.watch.hear(replace(figures, replica=hostile))
+    figures = next(iter(control.sale.monitor.replicas.values())).figures
+    control.sale.monitor.hear(replace(figures, replica=hostile))
     await control.sale.run(1)
     await second(page)
     await expect(page.get_by_role("rowheader", name=hostile)).to_be_visible()
@@ -198,7 +198,7 @@ async def test_chart_of_a_young_gate_begins_with_its_data(
     await sale.run(120)
     no_store = "redis://127.0.0.1:9"  # the page reads the monitor only
     async with running_admin(
-        no_store, "sale", "checkout", watch=sale.watch, audit=AuditLog(tmp_path), max_active=0
+        no_store, "sale", "checkout", monitor=sale.monitor, audit=AuditLog(tmp_path), max_active=0
     ) as admin:
         page = await new_page()
         await set_stage(page)
@@ -307,8 +307,8 @@ async def test_restarted_gate_keeps_the_hour_of_the_page(
     page = await visit()
     await expect(page.locator("#entries li")).to_have_count(8)
     before = len(set(await points(page, "admitted")))
-    control.sale.watch.samples.clear()
-    control.sale.watch.readings.clear()
+    control.sale.monitor.samples.clear()
+    control.sale.monitor.readings.clear()
     anew = AuditLog(tmp_path, wall_s=lambda: 1.0)
     for _ in range(8):  # as many as before: the number alone would not tell
         await anew.add("olga", "allow", address="::1", after=1)

@@ -1,4 +1,4 @@
-"""Every test of this folder that takes `express` runs on both paths."""
+"""Every test of this folder that takes `fast_path` runs on both paths."""
 
 import pytest
 

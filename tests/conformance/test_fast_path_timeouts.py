@@ -146,14 +146,14 @@ class FastPathScene:
         self.origin = OriginConnection(read_timeout_s=ORIGIN_S, on_lost=lambda _: None)
         self.origin._loop = cast(Any, self.clock)
         self.origin.connection_made(cast(Any, self.upstream))
-        self.lane = FastPathServer(
+        self.server = FastPathServer(
             cast(Any, self),
             admission=cast(Any, AdmitAll()),
             handler=cast(Any, lambda: self.aiohttp),
             idle_timeout_s=IDLE_S,
             client_timeout_s=CLIENT_S,
         )
-        self.connection: ClientConnection = self.lane()
+        self.connection: ClientConnection = self.server()
         self.connection._loop = cast(Any, self.clock)
         self.connection.connection_made(cast(Any, self.client))
 
@@ -227,11 +227,11 @@ async def test_closed_connection_with_unread_bytes_times_out(scene: FastPathScen
     scene.client.unread = 1
     scene.connection.close_if_idle()
     assert scene.end() == "closed"
-    assert scene.connection in scene.lane.connections  # the shutdown of the worker waits for it
+    assert scene.connection in scene.server.connections  # the shutdown of the worker waits for it
     scene.clock.advance(CLIENT_S)
     assert scene.end() == "aborted"
     scene.connection.connection_lost(None)
-    assert not scene.lane.connections
+    assert not scene.server.connections
 
 
 async def test_lost_connection_leaves_no_timer(scene: FastPathScene) -> None:
@@ -298,8 +298,8 @@ async def test_begun_head_that_is_not_plain_is_handed_over_at_once(scene: FastPa
 
 
 async def test_connection_accepted_while_closing_is_closed(scene: FastPathScene) -> None:
-    await scene.lane.close(0.01)
+    await scene.server.close(0.01)
     late = Transport()
-    scene.lane().connection_made(cast(Any, late))
+    scene.server().connection_made(cast(Any, late))
     assert late.ended == "closed"
-    assert not scene.lane.connections
+    assert not scene.server.connections

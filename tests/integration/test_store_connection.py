@@ -11,7 +11,7 @@ import redis
 import trustme
 
 from gatekeeper.errors import StoreError
-from gatekeeper.room.store import RedisStore, Script, StoreRefused
+from gatekeeper.room.store import RedisStore, Script, StoreRefusal
 from tests.servers import StoreServer, eventually
 
 ECHO = Script("echo", "return { ARGV[1] }", "d1f7dd9e5bb8ebb0ae8d1b8fcd9a4d4b14a0dd5c")
@@ -84,7 +84,7 @@ async def test_password_is_required_and_checked(
         async with connected(f"unix://{login}{path}") as store:
             with pytest.raises(StoreError):
                 await echo(store, "out")
-            with pytest.raises(StoreRefused):
+            with pytest.raises(StoreRefusal):
                 await store.ping()
 
 
@@ -239,7 +239,7 @@ async def test_server_that_is_no_store_is_refused(words: bytes) -> None:
         with pytest.raises(StoreError):
             await store.scores("k", since=0, most=1)
         if words.startswith(b"HTTP"):
-            with pytest.raises(StoreRefused):
+            with pytest.raises(StoreRefusal):
                 await store.ping()
     listener.close()
 

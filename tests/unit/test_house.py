@@ -1,7 +1,6 @@
 """House rules of the repository: its layout, and documents that match the code.
 
 Rules: only files in git are checked. A test, command, key or file that a document names exists.
-Sets named `_KNOWN_…` list exceptions that are still to be removed; they may only shrink.
 """
 
 import ast
@@ -31,15 +30,6 @@ _TIMEOUT_S = 60
 _MOST_LINES = 400
 # Longer files, each with one idea that would read worse in two files.
 _LONG = {"gatekeeper/proxy/fastpath/client_connection.py": 460}
-# Packages whose docstring does not name all of their modules yet.
-_KNOWN_UNMAPPED: set[str] = set()
-# File names that two modules, or two test files, still share.
-_KNOWN_SHARED_NAMES = {"client.py", "rules.py", "samples.py"}
-_KNOWN_SHARED_TEST_NAMES = {
-    "test_credentials.py",
-    "test_framing.py",
-    "test_gate_responses.py",
-}
 
 # In pieces, so that this file does not match its own patterns.
 _OF_ONE_MACHINE = re.compile(
@@ -130,12 +120,12 @@ def test_every_package_maps_its_modules() -> None:
             }
             if unnamed:
                 missing[_name(package)] = unnamed
-    assert missing.keys() <= _KNOWN_UNMAPPED, missing
+    assert missing == {}
 
 
 def test_modules_have_unique_file_names() -> None:
     names = [path.name for path in _modules() if path.name != "__init__.py"]
-    assert {name for name in names if names.count(name) > 1} <= _KNOWN_SHARED_NAMES
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_test_files_have_unique_names() -> None:
@@ -146,7 +136,7 @@ def test_test_files_have_unique_names() -> None:
         and path.suffix == ".py"
         and path.name not in {"__init__.py", "conftest.py"}
     ]
-    assert {name for name in names if names.count(name) > 1} <= _KNOWN_SHARED_TEST_NAMES
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def test_ci_runs_the_tests_as_documented() -> None:

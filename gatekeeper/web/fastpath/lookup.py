@@ -26,7 +26,7 @@ from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
-from gatekeeper.proxy.client import is_trusted
+from gatekeeper.proxy.client_address import is_trusted
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
 from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head

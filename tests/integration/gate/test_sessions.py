@@ -227,7 +227,7 @@ async def operator_of(
     gate: Gate, name: RoomName, *, store_url: str, events_url: str
 ) -> AsyncIterator[Operator]:
     store = RedisStore(store_url, timeout_s=1)
-    events = NatsEvents(events_url, replica="operator", seal=EventSigner([SECRET]))
+    events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
     events.connect()
     await eventually(events.connected)
     operator = Operator(store, events, gate.room(name).rules)

@@ -55,7 +55,7 @@ async def test_read_role_sees_all_and_changes_nothing(
 
 def test_list_of_controls_is_complete(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path)
-    routes = AdminActions(Rooms({}), audit=audit, guard=AdminAuth((), audit=audit)).routes()
+    routes = AdminActions(Rooms({}), audit=audit, auth=AdminAuth((), audit=audit)).routes()
     assert {route.path for route in routes} == {target.partition("?")[0] for target in CONTROLS}
 
 

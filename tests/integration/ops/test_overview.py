@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gatekeeper.admin.monitor import Watch
+from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
@@ -110,10 +110,10 @@ async def test_overview_returns_past_and_missed_samples(
     store_url: str, room_name: RoomName
 ) -> None:
     now_s = 1_000_000.0
-    watch = Watch([], NoEvents(), own=list, wall_s=lambda: now_s, monotonic_s=lambda: now_s)
-    async with running_admin(store_url, room_name, watch=watch) as admin:
+    monitor = Monitor([], NoEvents(), own=list, wall_s=lambda: now_s, monotonic_s=lambda: now_s)
+    async with running_admin(store_url, room_name, monitor=monitor) as admin:
         for _ in range(4_000):  # more than an hour, in seconds
-            await watch.look()
+            await monitor.look()
             now_s += 1
         told = await overview(admin)
         assert len(told["samples"]) == told["kept_s"] / told["every_s"] == 720
@@ -130,18 +130,18 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
 ) -> None:
     store = RedisStore(private_store.url, timeout_s=1)
     operator = Operator(store, NoEvents(), rules_of(room_name))
-    watch = Watch([operator], NoEvents(), own=list)
-    async with running_admin(private_store.url, room_name, watch=watch) as admin:
+    monitor = Monitor([operator], NoEvents(), own=list)
+    async with running_admin(private_store.url, room_name, monitor=monitor) as admin:
         assert (await overview(admin))["situation"] == []  # nothing was looked at yet
-        await watch.look()
+        await monitor.look()
         private_store.kill()
-        await watch.look()
+        await monitor.look()
         told = await overview(admin)
         assert told["situation"][0]["text"].startswith("Store unreachable since {since}: ")
         assert told["now"]["rooms"][room_name][told["room_fields"].index("queue")] is None
         assert told["rooms"][0]["room"] == room_name
         private_store.restart()
-        await watch.look()
+        await monitor.look()
         told = await overview(admin)
         assert told["situation"][0]["text"] == "No one is in line, 0 of 7 active."
     await operator.close()

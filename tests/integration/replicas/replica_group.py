@@ -73,7 +73,7 @@ async def running_replica(
     store = RedisStore(store_url, timeout_s=store_timeout_s)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica=name, seal=EventSigner(secrets_))
+        events = NatsEvents(events_url, replica=name, signer=EventSigner(secrets_))
     view = ReplicaView(
         monotonic_s=_shifted(time.monotonic, by_s=-clock_error_s),
         wall_s=_shifted(time.time, by_s=clock_error_s),
@@ -99,7 +99,7 @@ async def running_operator(
     store = RedisStore(store_url, timeout_s=5)
     events: Events = NoEvents()
     if events_url != "off":
-        events = NatsEvents(events_url, replica="operator", seal=EventSigner([SECRET]))
+        events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
         events.connect()
     operator = Operator(store, events, Rules.of(room))
     try:

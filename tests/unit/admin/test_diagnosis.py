@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from gatekeeper.admin.diagnosis import Finding, Observations, diagnose
-from gatekeeper.admin.samples import Reading
+from gatekeeper.admin.history import Reading
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures
-from tests.unit.admin.test_samples import ORIGIN, STATE, figures
+from tests.unit.admin.test_history import ORIGIN, STATE, figures
 
 SALE = RoomName("sale")
 NOW_S = 1_800_000_000.0

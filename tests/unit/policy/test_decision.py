@@ -15,7 +15,6 @@ from gatekeeper.policy.decision import (
     EnterByShare,
     EnterWithoutStore,
     Forward,
-    KeepWaiting,
     Poll,
     QueuePosition,
     Refuse,
@@ -23,6 +22,7 @@ from gatekeeper.policy.decision import (
     SlotGrant,
     StampWithoutStore,
     VoidToken,
+    WaitWithoutStore,
     conclude,
     decide,
     is_forwarded_unchanged,
@@ -118,9 +118,15 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         TICKET,
         DOWN,
         RULES,
-        KeepWaiting(TICKET),
+        WaitWithoutStore(TICKET),
     ),
-    ("store_failure_mode does not favour tickets", TICKET, DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
+    (
+        "store_failure_mode does not favour tickets",
+        TICKET,
+        DOWN,
+        OPEN_ON_LOSS,
+        WaitWithoutStore(TICKET),
+    ),
     (
         "a ticket enters an open room without the store",
         TICKET,
@@ -143,7 +149,7 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ),
     ("a newcomer is stamped in a held room", None, HELD_DOWN, OPEN_ON_LOSS, StampWithoutStore()),
     ("a newcomer is stamped in an ended room", None, ENDED_DOWN, OPEN_ON_LOSS, StampWithoutStore()),
-    ("a ticket waits in an ended room", TICKET, ENDED_DOWN, OPEN_ON_LOSS, KeepWaiting(TICKET)),
+    ("a ticket waits in an ended room", TICKET, ENDED_DOWN, OPEN_ON_LOSS, WaitWithoutStore(TICKET)),
     ("the watermark lets no newcomer in", None, RELEASED_DOWN, RULES, StampWithoutStore()),
 ]
 
@@ -260,7 +266,7 @@ def test_pass_of_a_turn_keeps_arrival_and_turn() -> None:
 def test_watermark_is_compared_with_the_turn(turn_us: int, *, released: bool) -> None:
     ticket = TICKET._replace(arrival_us=ARRIVAL_US + 7, own_turn_us=turn_us)
     decision = decide(ticket, DOWN, rules=RULES, now_s=NOW_S)
-    assert decision == (EnterWithoutStore(ticket) if released else KeepWaiting(ticket))
+    assert decision == (EnterWithoutStore(ticket) if released else WaitWithoutStore(ticket))
 
 
 @pytest.mark.parametrize("token", [TICKET, UNCONFIRMED_LATE])

@@ -12,8 +12,8 @@ from gatekeeper.policy.pacing import (
     IDLE_TICK_S,
     LocalBucket,
     eta_s,
+    poll_interval_s,
     recovery_s,
-    refresh_s,
     tick_interval_s,
 )
 from gatekeeper.policy.rules import Rules
@@ -65,13 +65,13 @@ def test_eta_counts_visitors_ahead_at_the_rate(
 def test_poll_interval_is_two_fifths_of_the_wait_or_less(
     ahead: int | None, rate: float, refresh: int
 ) -> None:
-    assert refresh_s(ahead, rate_per_minute=rate, rules=RULES) == refresh
+    assert poll_interval_s(ahead, rate_per_minute=rate, rules=RULES) == refresh
 
 
 @given(AHEAD, AHEAD, RATE | st.just(0.0))
 def test_poll_interval_shrinks_toward_the_front(one: int, other: int, rate: float) -> None:
     near, far = (
-        refresh_s(each, rate_per_minute=rate, rules=RULES) for each in sorted((one, other))
+        poll_interval_s(each, rate_per_minute=rate, rules=RULES) for each in sorted((one, other))
     )
     assert near <= far
 
@@ -85,21 +85,22 @@ def test_poll_interval_fits_the_timeouts(
         replace(rules, heartbeat_timeout_s=within_s),
         replace(rules, claim_timeout_s=within_s),
     ):
-        refresh = refresh_s(ahead, rate_per_minute=rate, rules=bound)
+        refresh = poll_interval_s(ahead, rate_per_minute=rate, rules=bound)
         assert 1 <= refresh <= ceiling_s
         assert refresh * 2.5 <= within_s or refresh == 1
 
 
 @given(st.integers(0, 2**53 - 1), AHEAD, RATE)
 def test_poll_intervals_are_jittered_by_arrival(arrival_us: int, ahead: int, rate: float) -> None:
-    longest = refresh_s(ahead, rate_per_minute=rate, rules=RULES)
-    told = refresh_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
+    longest = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
+    told = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=arrival_us)
     assert longest * 0.9 - 1 <= told <= longest
 
 
 def test_poll_intervals_far_back_are_spread() -> None:
     told = [
-        refresh_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us) for us in range(10_000)
+        poll_interval_s(100_000, rate_per_minute=1, rules=RULES, arrival_us=us)
+        for us in range(10_000)
     ]
     assert {told.count(seconds) > 2_000 for seconds in (34, 35, 36)} == {True}
 
@@ -158,7 +159,7 @@ def test_release_near_the_front_is_learned_within_two_seconds(
     for _ in range(200):
         ahead_now, rate_now = line.at(now_s)
         told_ahead = max(math.floor(ahead_now), 0)
-        told = refresh_s(told_ahead, rate_per_minute=rate_now, rules=RULES)
+        told = poll_interval_s(told_ahead, rate_per_minute=rate_now, rules=RULES)
         next_s = now_s + told * data.draw(JITTER)
         if next_s >= released_s:
             near = told_ahead < 4 or (told_ahead + 1) * 60 / rate_now < 5
@@ -176,7 +177,7 @@ def test_queue_twice_as_fast_delays_no_claim(
     ahead: int, rate: float, factor: float, data: st.DataObject
 ) -> None:
     """The rate changes right after the answer, or as many leave, wherever one stands."""
-    told = refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+    told = poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
     released_in_s = (ahead + 1) * 60 / (rate * factor)
     assert told * data.draw(JITTER) - released_in_s <= 2
 
@@ -194,7 +195,7 @@ def test_fast_queue_polls_a_dozen_times_per_admission(rate: int) -> None:
 
 def asked_per_s(waiting: int, *, rate: float) -> float:
     return sum(
-        1 / refresh_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=ahead * 7919)
+        1 / poll_interval_s(ahead, rate_per_minute=rate, rules=RULES, arrival_us=ahead * 7919)
         for ahead in range(waiting)
     )
 
@@ -205,7 +206,7 @@ def asked_per_s(waiting: int, *, rate: float) -> float:
 def test_wait_of_an_hour_polls_a_quarter_of_every_five_seconds(rate: int, most: int) -> None:
     now_s, asked = 0.0, 0
     while (ahead := rate * 60 - math.floor(now_s * rate / 60)) > 0:
-        now_s += refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+        now_s += poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
         asked += 1
     assert asked <= most
 
@@ -229,7 +230,7 @@ def test_recovery_window_covers_the_longest_poll_interval(waiting: int, rate: fl
     window_s = recovery_s(waiting, rate_per_minute=rate, rules=RULES)
     assert window_s >= RULES.confirm_timeout_s
     for ahead in {0, waiting // 2, max(waiting - 1, 0)}:
-        assert window_s > refresh_s(ahead, rate_per_minute=rate, rules=RULES)
+        assert window_s > poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
 
 
 # A replica's own share while the store is away
@@ -293,8 +294,8 @@ def test_all_shares_stay_within_rate_and_one_per_replica(
 
 def test_newcomer_polls_before_confirm_timeout() -> None:
     rules = Rules.of(RoomConfig(confirm_timeout="20s"))  # type: ignore[arg-type]
-    far_back = refresh_s(36_000, rate_per_minute=60, rules=rules)
+    far_back = poll_interval_s(36_000, rate_per_minute=60, rules=rules)
     assert far_back > rules.confirm_timeout_s
     for ahead in (36_000, None):
-        told = refresh_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
+        told = poll_interval_s(ahead, rate_per_minute=60, rules=rules, newcomer=True)
         assert told * 1.15 < rules.confirm_timeout_s

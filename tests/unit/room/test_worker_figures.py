@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.room.worker_figures import Figures, Served, parse_figures
+from gatekeeper.room.worker_figures import Figures, RequestCounts, parse_figures
 
 COUNTS = st.integers(0, 2**53 - 1)
 BUCKETS = st.lists(COUNTS, max_size=30).map(tuple)
 SERVED = st.builds(
-    Served,
+    RequestCounts,
     forwarded=st.integers(1, 2**53 - 1),  # a room of which there is nothing is not told
     waiting=COUNTS,
     failures=st.dictionaries(st.sampled_from(["500", "timeout", "other"]), COUNTS),
@@ -29,7 +29,7 @@ FIGURES = st.builds(
     events_up=st.booleans(),
     ended=st.booleans(),
 )
-SALE = Served(2, 3, {"502": 6}, (7, 8), (9, 10))
+SALE = RequestCounts(2, 3, {"502": 6}, (7, 8), (9, 10))
 ONE = Figures("one", 1.5, 1, {"sale": SALE}, True, False)
 
 
@@ -52,9 +52,9 @@ def test_counts_of_all_rooms_are_the_sums(figures: Figures) -> None:
 
 
 def test_idle_room_is_left_out() -> None:
-    idle = replace(ONE, rooms={"sale": SALE, "idle": Served()})
+    idle = replace(ONE, rooms={"sale": SALE, "idle": RequestCounts()})
     assert parse_figures(idle.to_json()) == ONE
-    assert ONE.served("idle") == Served()
+    assert ONE.served("idle") == RequestCounts()
 
 
 def test_unknown_field_is_ignored() -> None:
@@ -99,7 +99,7 @@ def test_missing_field_is_refused(missing: str) -> None:
         parse_figures(json.dumps(raw).encode())
 
 
-@pytest.mark.parametrize("missing", Served.__dataclass_fields__)
+@pytest.mark.parametrize("missing", RequestCounts.__dataclass_fields__)
 def test_missing_field_of_a_room_is_refused(missing: str) -> None:
     raw = json.loads(ONE.to_json())
     del raw["rooms"]["sale"][missing]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper import metrics
-from gatekeeper.admin.samples import (
+from gatekeeper.admin.history import (
     ALL,
     REPLICA_FIELDS,
     ROOM_FIELDS,
@@ -19,7 +19,7 @@ from gatekeeper.admin.samples import (
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.worker_figures import Figures, Served
+from gatekeeper.room.worker_figures import Figures, RequestCounts
 
 SALE = RoomName("sale")
 STATE = RoomState(
@@ -49,7 +49,7 @@ ORIGIN = len(metrics.origin_seconds.bounds_s)
 
 def figures(replica: str, *, room: str = SALE, events_up: bool = True, **served: object) -> Figures:
     """What a replica counted in one room."""
-    of_room = Served(**served)  # type: ignore[arg-type]
+    of_room = RequestCounts(**served)  # type: ignore[arg-type]
     return Figures(replica, 1.0, 0, {room: of_room}, store_up=True, events_up=events_up)
 
 

@@ -82,16 +82,16 @@ async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
         toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"'
         return running_stage(answering(OK), store_url=store_url, fast_path=fast_path, toml=toml)
 
-    async with stage(fast_path=True) as lane, stage(fast_path=False) as long_way:
-        yield lane, long_way
+    async with stage(fast_path=True) as on_fast_path, stage(fast_path=False) as on_aiohttp:
+        yield on_fast_path, on_aiohttp
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_both_paths_send_same_gate_response(name: str, stages: tuple[Stage, Stage]) -> None:
     for sent in (CASES[name] + LAST, CASES[name].replace(b"\r\n", b"\r\nConnection: close\r\n", 1)):
-        lane, long_way = [masked(await answers(stage, sent)) for stage in stages]
-        assert lane == long_way
-        assert len(lane) > 100
+        on_fast_path, on_aiohttp = [masked(await answers(stage, sent)) for stage in stages]
+        assert on_fast_path == on_aiohttp
+        assert len(on_fast_path) > 100
 
 
 async def test_cached_head_serves_every_visitor_correctly(
@@ -115,24 +115,26 @@ async def test_cached_head_serves_every_visitor_correctly(
     for line in (STATUS, b"GET /page"):
         for speaker in speakers * 2:
             sent = get(line, HTML, speaker) + LAST
-            lane, long_way = [masked(await answers(stage, sent)) for stage in stages]
-            assert lane == long_way, speaker
+            on_fast_path, on_aiohttp = [masked(await answers(stage, sent)) for stage in stages]
+            assert on_fast_path == on_aiohttp, speaker
 
 
 async def test_fast_path_serves_gate_responses(stages: tuple[Stage, Stage]) -> None:
-    lane, _ = stages
-    wire = await lane.connect()
+    on_fast_path, _ = stages
+    wire = await on_fast_path.connect()
     for name in CASES.keys() - _LONG_WAY:
         wire.send(CASES[name])
         await wire.message()
-        assert (lane.fast_path_connections, lane.aiohttp_connections) == (1, 0), name
+        assert (on_fast_path.fast_path_connections, on_fast_path.aiohttp_connections) == (1, 0), (
+            name
+        )
 
 
 async def test_pipelined_gate_requests_are_served_in_order(
     stages: tuple[Stage, Stage],
 ) -> None:
-    lane, _ = stages
-    wire = await lane.connect()
+    on_fast_path, _ = stages
+    wire = await on_fast_path.connect()
     health = CASES["health"]
     wire.send(b"".join([CASES["the status of a waiting visitor"], health * 2000, LAST]))
     rest = await wire.rest()
@@ -143,12 +145,12 @@ async def test_pipelined_gate_requests_are_served_in_order(
 async def test_disconnect_during_store_call_leaves_nothing_behind(
     stages: tuple[Stage, Stage],
 ) -> None:
-    lane, _ = stages
-    wires = [await lane.connect() for _ in range(20)]
+    on_fast_path, _ = stages
+    wires = [await on_fast_path.connect() for _ in range(20)]
     for wire in wires:
         wire.send(CASES["the status of a waiting visitor"])
         wire.abort()
-    await until(lambda: lane.fast_path_connections == 0)
+    await until(lambda: on_fast_path.fast_path_connections == 0)
 
 
 async def test_admitted_visitor_is_handed_over_with_store_result(
