@@ -25,7 +25,7 @@ async def test_responses_match_requests_while_origin_restarts(
     ):
         assert worker._fast_path is not None
         assert worker._server is not None
-        fast_path, server = worker._fast_path, worker._server
+        plain_server, server = worker._fast_path, worker._server
         before = asyncio.all_tasks()
         crowd = [
             asyncio.create_task(client(worker.port, cookie=cookie_of(), tally=tally, until=stop))
@@ -38,11 +38,11 @@ async def test_responses_match_requests_while_origin_restarts(
         await until(lambda: tally.right > _CLIENTS * 5)  # a busy machine needs longer
         stop.set()
         await asyncio.gather(*crowd)
-        await until(lambda: not fast_path.connections and not server.connections)
+        await until(lambda: not plain_server.connections and not server.connections)
         await until(lambda: asyncio.all_tasks() <= before)
         # What is still open to the origin is idle in the pool, and no more than it may keep.
-        await until(lambda: len(origin.connections) == len(fast_path.pool._idle))
-        assert len(fast_path.pool._idle) <= 256
+        await until(lambda: len(origin.connections) == len(plain_server.pool._idle))
+        assert len(plain_server.pool._idle) <= 256
     assert tally.faults == []
     assert tally.right > _CLIENTS * 5
     assert tally.refused + tally.cut > 0
