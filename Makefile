@@ -39,7 +39,7 @@ check: format lint types imports test  ## what CI runs, before `make test-interp
 format: $(READY)
 	$(BIN)/ruff format --check .
 
-lint: $(READY)
+lint: $(READY) lint-language  ## ruff, and plain English
 	$(BIN)/ruff check .
 
 lint-language: $(READY)  ## plain English, by the word list .ci/plain_english.toml
@@ -64,10 +64,10 @@ bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with or
 bench-line: $(READY)  ## 40,000 in line before ten replicas: order, rate, news of a release, polling
 	$(BIN)/python -m benchmarks.line $(ARGS)
 
-bench-poll: $(READY)  ## what a poll and an arrival cost beside the gate most would write first
+bench-poll: $(READY)  ## what a poll and an arrival cost compared with the simplest gate
 	$(BIN)/python benchmarks/poll.py $(ARGS)
 
-bench-stream: $(READY)  ## what one who waits costs on an event stream, beside one who polls
+bench-stream: $(READY)  ## what a waiting visitor costs on an event stream, compared with polling
 	$(BIN)/python -m benchmarks.streaming $(ARGS)
 
 bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, ghosts

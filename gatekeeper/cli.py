@@ -63,13 +63,13 @@ def _load(path: Path | None, **flags: str | None) -> Config:
 def serve(config: Path | None, origin: str | None, rate: str | None, listen: str | None) -> None:
     """Run the waiting room in front of your site."""
     from gatekeeper.logs import set_up_logging
-    from gatekeeper.process.supervisor import Serving
+    from gatekeeper.process.supervisor import RunningGate
     from gatekeeper.process.supervisor import serve as run
 
     loaded = _load(config, origin__url=origin, admission__rate=rate, server__listen=listen)
     set_up_logging(process="supervisor")
 
-    def print_addresses(serving: Serving) -> None:
+    def print_addresses(serving: RunningGate) -> None:
         _say(f"gatekeeper {__version__} at {serving.url} in front of {loaded.origin.url}")
         _say(f"control room at {serving.admin_url}")
 
@@ -286,8 +286,8 @@ def explain(
 ) -> None:
     """Show which rule or room a request meets, and why.
 
-    METHOD and URL are of the request, e.g. GET https://shop.example.com/checkout/. The configuration
-    is read, and no gate has to run.
+    METHOD and URL are of the request, e.g. GET https://shop.example.com/checkout/. The
+    configuration is read, and no gate has to run.
     """
     for line in explain_request(_load(config), method, url, headers=headers, client=client):
         _say(line)

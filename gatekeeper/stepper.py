@@ -1,9 +1,9 @@
 """Runs a coroutine from within callbacks of the event loop, without a task.
 
-Rules. A stepped operation is an ordinary coroutine, and the same coroutine can be awaited by a task.
-It awaits futures and other operations only. Where nothing has to be awaited it ends during the call
-to `step`; each future it waits for costs one callback. A task costs several times that, and the
-fast path runs one operation for every poll.
+Rules. A stepped operation is an ordinary coroutine, and the same coroutine can be awaited by a
+task. It awaits futures and other operations only. Where nothing has to be awaited it ends during
+the call to `step`; each future it waits for costs one callback. A task costs several times that,
+and the fast path runs one operation for every poll.
 """
 
 from __future__ import annotations

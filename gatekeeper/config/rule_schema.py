@@ -1,7 +1,7 @@
 """The keys of `[[rule]]`, and lists of networks from files.
 
-Rules: field names are the keys of the file. Every key but `name`, `action` and `room` is a condition; all
-conditions of a rule have to hold, and a list means any of its members.
+Rules: field names are the keys of the file. Every key but `name`, `action` and `room` is a
+condition; all conditions of a rule have to hold, and a list means any of its members.
 """
 
 from __future__ import annotations
@@ -156,8 +156,9 @@ class RuleConfig(Section):
 
 
 def networks_in(path: Path) -> list[Network]:
-    """The networks in a file: one a line, `#` begins a comment; or the JSON that Google and Bing publish of
-    their crawlers (`{"prefixes": [{"ipv4Prefix": …}, {"ipv6Prefix": …}]}`). Raises ValueError."""
+    """The networks in a file: one a line, `#` begins a comment; or the JSON that Google and Bing
+    publish of their crawlers (`{"prefixes": [{"ipv4Prefix": …}, {"ipv6Prefix": …}]}`). Raises
+    ValueError."""
     try:
         data = path.open("rb").read(_MAX_FILE_BYTES + 1)
     except OSError as error:
@@ -189,7 +190,8 @@ def _lines(text: str) -> list[tuple[str, str]]:
 
 
 def _published(text: str, path: Path) -> list[tuple[str, str]]:
-    problem = f'{shown(str(path))} is not a published list; expected {{"prefixes": [{{"ipv4Prefix": "…"}}]}}'
+    expected = '{"prefixes": [{"ipv4Prefix": "…"}]}'
+    problem = f"{shown(str(path))} is not a published list; expected {expected}"
     try:
         prefixes = json.loads(text)["prefixes"]
         return [

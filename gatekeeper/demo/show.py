@@ -26,7 +26,7 @@ from gatekeeper.config.load import load_config
 from gatekeeper.demo.shop import start_origin
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.logs import set_up_logging
-from gatekeeper.process.supervisor import Serving, serve
+from gatekeeper.process.supervisor import RunningGate, serve
 from gatekeeper.simulate.crowd import run_crowd
 from gatekeeper.simulate.observer import Progress
 from gatekeeper.simulate.plan import CrowdPlan, Shares
@@ -71,7 +71,7 @@ async def demo(*, port: int | None, visitors: int) -> int:
 
 async def _start_gate(
     origin_url: str, *, port: int | None, ended: asyncio.Event
-) -> tuple[Serving, asyncio.Task[None]]:
+) -> tuple[RunningGate, asyncio.Task[None]]:
     """Start the gate; returns it with the task that runs it until `ended`."""
     public = port if port is not None else _port_or_any(_PORT)
     overrides = {
@@ -84,7 +84,7 @@ async def _start_gate(
         "admission.burst": str(_BURST),
     }
     config = load_config(None, environ={}, overrides=overrides)
-    ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[RunningGate] = asyncio.get_running_loop().create_future()
     gate = asyncio.create_task(
         serve(config, on_ready=ready.set_result, stop=ended), name="demo gate"
     )
@@ -103,7 +103,7 @@ async def _start_gate(
 
 
 async def _run_crowd_until(
-    ended: asyncio.Event, gate: asyncio.Task[None], serving: Serving, *, visitors: int
+    ended: asyncio.Event, gate: asyncio.Task[None], serving: RunningGate, *, visitors: int
 ) -> _LatestProgress:
     """Run the crowd until `ended` is set by a signal, or the gate stops."""
     latest = _LatestProgress()
@@ -140,7 +140,7 @@ async def _run_crowd_until(
     return latest
 
 
-def _welcome_text(serving: Serving) -> str:
+def _welcome_text(serving: RunningGate) -> str:
     return (
         f"\n  Shop               {serving.url}   open it to join the queue\n"
         f"  Control room       {serving.admin_url}\n"
@@ -149,7 +149,7 @@ def _welcome_text(serving: Serving) -> str:
     )
 
 
-def _allow_command(serving: Serving, count: int) -> str:
+def _allow_command(serving: RunningGate, count: int) -> str:
     """The command for another terminal that reaches this gate."""
     listen = serving.admin_url.partition("://")[2]
     command = f"gatekeeper allow {count}"

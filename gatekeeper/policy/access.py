@@ -1,10 +1,10 @@
 """Rules on requests, checked before rooms: a request bypasses the queue, joins it, or is blocked.
 
 Rules of this module. Pure. The first rule that holds decides; a rule holds when all its conditions
-do. The strict reading wins: a rule that loosens (`bypass`) holds only if every reading of the request
-satisfies it, a rule that tightens (`queue`, `block`) if any reading does. A condition that fails ends
-the look at its rule; the facts read up to then are reported, so that a cache knows what its key has
-to hold.
+do. The strict reading wins: a rule that loosens (`bypass`) holds only if every reading of the
+request satisfies it, a rule that tightens (`queue`, `block`) if any reading does. A condition that
+fails ends the look at its rule; the facts read up to then are reported, so that a cache knows what
+its key has to hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Quantifier = Callable[[Iterable[object]], bool]
 
 
 class Condition(Protocol):
-    """One condition of a rule: `key` and `value` as configured, and the facts that `holds` reads."""
+    """One condition of a rule: `key` and `value` as configured, and what facts `holds` reads."""
 
     reads: ClassVar[FactSet]
 
@@ -308,7 +308,7 @@ def _named(table: Mapping[str, tuple[str, ...]]) -> tuple[NamedValue, ...]:
     return tuple(NamedValue(name, globs) for name, globs in table.items())
 
 
-# `server.default_rules`: what crawlers, browsers and certificate authorities fetch without a visitor.
+# `server.default_rules`: what crawlers, browsers and certificate authorities fetch by themselves.
 DEFAULT_RULES = (
     AccessRule(
         "cors-preflight",

@@ -1,4 +1,4 @@
-"""Why a request takes its route: each rule that is looked at, in order, and the first one that holds.
+"""Why a request takes its route: each rule that is evaluated, in order, up to the match.
 
 Rules. Pure. The route is the router's own; this only reports how each rule was evaluated.
 """

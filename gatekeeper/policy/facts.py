@@ -1,9 +1,9 @@
 """What is known of a request before anything is decided about it.
 
 Rules. Pure data. Two adapters produce it, one from aiohttp's request and one from the raw head of
-the fast path (`gatekeeper.web.facts_reader`); behind `RequestFacts` nothing can tell which it was. Fields
-that came several times are joined as lists are (RFC 9110 section 5.3), but for cookies, which are
-no list.
+the fast path (`gatekeeper.web.facts_reader`); behind `RequestFacts` both are the same.
+Fields that came several times are joined as lists are (RFC 9110 section 5.3), except cookies,
+which are no list.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RequestFacts:
 
     @property
     def accepts_html(self) -> bool:
-        """Whether the response is for a person: HTML is named as acceptable, whatever the method."""
+        """Whether the client accepts HTML by name, so that a person reads it; for any method."""
         return not _HTML.isdisjoint(_media_types(self.accept))
 
     def accepts(self, media_type: str) -> bool:

@@ -1,12 +1,13 @@
 """Which way a request takes: past the gate, into a room, or to an error.
 
-Rules. Pure: `Router.route(facts)` reads nothing else. Rules come first, in order, then rooms: by host,
-then by a parameter of the query, then by the longest path prefix. A path is matched as it came *and* as an origin could understand it
-(percent-decoded, dot segments resolved), so that no other spelling leads around a room. A path that
-could be read into two rooms is rejected: the laxer room must not open the stricter one.
+Rules. Pure: `Router.route(facts)` reads nothing else. Rules come first, in order, then rooms: by
+host, then by a parameter of the query, then by the longest path prefix. A path is matched as it
+came *and* as an origin could understand it (percent-decoded, dot segments resolved), so that no
+other spelling leads around a room. A path that could be read into two rooms is rejected: the laxer
+room must not open the stricter one.
 
-Every route declares the facts that it depended on (`reads`). A route is the same for all requests that
-agree in these facts, so a cache may keep it only under a key that holds all of them.
+Every route declares the facts that it depended on (`reads`). A route is the same for all requests
+that agree in these facts, so a cache may keep it only under a key that holds all of them.
 """
 
 from __future__ import annotations

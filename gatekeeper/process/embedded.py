@@ -38,7 +38,7 @@ from gatekeeper.errors import StartError
 from gatekeeper.process.state_folder import private_folder
 
 # Given the server's process id: its URL once it is ready, None or an OSError before. Raises
-# `_Loading` while it reads its data, which may take any time.
+# `_NotReadyError` while it reads its data, which may take any time.
 Probe = Callable[[int], Awaitable[str | None]]
 
 _PROBE_INTERVAL_S = 0.02
@@ -63,7 +63,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class _Loading(Exception):
+class _NotReadyError(Exception):
     """The server responds, and is not ready yet."""
 
 
@@ -113,7 +113,7 @@ async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
         finally:
             writer.close()
         if reply.startswith(b"-LOADING"):
-            raise _Loading
+            raise _NotReadyError
         return f"unix://{quote(str(address))}" if reply == b"+PONG\r\n" else None
 
     return await _start("store", home=home, prepare=prepare, probe=probe, timeout_s=timeout_s)
@@ -292,7 +292,7 @@ async def _ready(
                 return url
         except (OSError, ValueError):  # not listening yet; a ports file half written
             pass
-        except _Loading:
+        except _NotReadyError:
             limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
         await asyncio.sleep(_PROBE_INTERVAL_S)
     return None

@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningGate:
     """The addresses of a gate that serves."""
 
     url: str
@@ -55,7 +55,7 @@ class Serving:
 async def serve(
     config: Config,
     *,
-    on_ready: Callable[[Serving], None],
+    on_ready: Callable[[RunningGate], None],
     stop: asyncio.Event | None = None,
 ) -> None:
     """Run a gate until SIGTERM, SIGINT or `stop`. Raises StartError or ConfigError on start."""
@@ -81,7 +81,7 @@ class Supervisor:
         self._workers: list[WorkerProcess] = []
         self._store_url = config.store.url
         self._events_url = config.events.url
-        self.serving: Serving
+        self.serving: RunningGate
 
     async def start(self) -> None:
         """Serve; `serving` is set from then on. Raises StartError or ConfigError."""
@@ -116,7 +116,9 @@ class Supervisor:
             signer=EventSigner(plan.secrets),
         )
         scheme = "https" if config.server.tls else "http"
-        self.serving = Serving(f"{scheme}://{_local_address(host)}:{port}", admin_url, self._pids)
+        self.serving = RunningGate(
+            f"{scheme}://{_local_address(host)}:{port}", admin_url, self._pids
+        )
 
     async def _check_store(self, store: RedisStore) -> None:
         """Raise StartError for a store that refuses; an unreachable one may recover."""

@@ -42,8 +42,8 @@ _SET_BY_GATE = frozenset(
         b"x-queue-token",
     }
 )
-# What proxies and CDNs report of a request. Sent by a client itself, they could name another address,
-# or lead an origin to another path than the one that was matched.
+# What proxies and CDNs report of a request. Sent by a client itself, they could name another
+# address, or lead an origin to another path than the one that was matched.
 _PROXY_CLAIMS = frozenset(
     {
         b"cf-connecting-ip",

@@ -1,9 +1,9 @@
 """Admission to one room on one replica: from a request's token to the outcome for its visitor.
 
 Rules. `decide` chooses what to do, this module calls the store where the decision requires it, and
-`conclude` chooses the visitor's next token. When the store does not reply in time, the same request is
-decided again with that as a fact. A newcomer keeps their visitor id then: the store may have received the
-call and only its reply be lost. The outcome is `Admit`, `Wait` or `Deny`.
+`conclude` chooses the visitor's next token. When the store does not reply in time, the same request
+is decided again with that as a fact. A newcomer keeps their visitor id then: the store may have
+received the call and only its reply be lost. The outcome is `Admit`, `Wait` or `Deny`.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ class Admission:
         return turn_of(ticket, self.room.view.decisive.ordering)
 
     def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
-        """The outcome of a decision that needs no store. `newcomer`: a visitor for whom the store was
-        called without a reply, so that it may know them."""
+        """The outcome of a decision that needs no store. `newcomer`: a visitor for whom the store
+        was called without a reply, so that it may know them."""
         rules, now_s = self.room.rules, self.now_s()
         match decision:
             case Forward():

@@ -1,9 +1,10 @@
 """How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
 
-Rules. A valid header wins over the cookie, and a renewed token returns the way it came. Behind TLS the
-cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text page, and
-with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). The `Cookie` field is searched, not parsed, since this is done for every
-request; `Tokens.read` refuses a value that is no token.
+Rules. A valid header wins over the cookie, and a renewed token returns the way it came. Behind TLS
+the cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no
+plain-text page, and with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). The
+`Cookie` field is searched, not parsed, since this is done for every request; `Tokens.read` refuses
+a value that is no token.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gatekeeper.policy.tokens import Ticket, Token, Tokens
 from gatekeeper.web.message import QUEUE_TOKEN, Headers
 
 
-class Held(NamedTuple):
+class PresentedToken(NamedTuple):
     """The token a request came with, and whether by header."""
 
     token: Token | None
@@ -72,18 +73,18 @@ class Credentials:
         }
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
 
-    def read(self, facts: RequestFacts, *, now_s: float) -> Held:
-        """The token of a request, from the header or the cookie. A header without a valid token never
-        outranks a cookie with one."""
+    def read(self, facts: RequestFacts, *, now_s: float) -> PresentedToken:
+        """The token of a request, from the header or the cookie. A header without a valid token
+        never outranks a cookie with one."""
         by_header = facts.queue_token is not None
         token = self._tokens.read(facts.queue_token, now_s=now_s)
         if token is not None:
-            return Held(token, by_header=True)
+            return PresentedToken(token, by_header=True)
         for cookies in facts.cookies:
             token = self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s)
             if token is not None:
-                return Held(token, by_header=False)
-        return Held(None, by_header)
+                return PresentedToken(token, by_header=False)
+        return PresentedToken(None, by_header)
 
     def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
         """The first valid token in the value of a `Cookie` field. A name may come several times

@@ -1,8 +1,8 @@
 """The gate's own endpoints under `/.gatekeeper/`, for the waiting page and for apps.
 
 Rules. Each path has its methods; any other path or method under the prefix is 404 or 405 and never
-reaches the origin. `?room=` names the room; without it the room is that of `/` on this host. `GET status`
-is the heartbeat, and the claim once released.
+reaches the origin. `?room=` names the room; without it the room is that of `/` on this host.
+`GET status` is the heartbeat, and the claim once released.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Endpoints:
 
 
 def _is_from_another_site(facts: RequestFacts) -> bool:
-    """Whether the browser says that another origin sent this (Fetch Metadata; RFC 6454 section 7)."""
+    """Whether the browser reports another origin as sender (Fetch Metadata; RFC 6454 section 7)."""
     sites = facts.fields("Sec-Fetch-Site")
     if sites:
         return any(site not in {"same-origin", "none"} for site in sites)

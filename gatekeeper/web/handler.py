@@ -1,8 +1,8 @@
 """The handler of the public listener: the exit for every request that aiohttp parsed.
 
-Rules. The request is checked, then takes the one way in (`gatekeeper.web.pipeline`); only what is admitted
-is forwarded. Under `/.gatekeeper/` nothing reaches the origin. The body of a request that is not
-admitted stays unread. A failure in here refuses the request.
+Rules. The request is checked, then takes the one way in (`gatekeeper.web.pipeline`); only what is
+admitted is forwarded. Under `/.gatekeeper/` nothing reaches the origin. The body of a request that
+is not admitted stays unread. A failure in here refuses the request.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
                                       Wait           the waiting page, or its JSON
                                       Deny           an error
 
-Rules. Nothing else decides. `admit` is pure but for the one store call that `decide` asks for. An exit
-matches all three outcomes: the handler of aiohttp's requests, the fast path, the endpoints.
+Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for.
+An exit matches all three outcomes: the handler of aiohttp's requests, the fast path, the endpoints.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from gatekeeper.policy.routing import (
 )
 from gatekeeper.policy.tokens import Token
 from gatekeeper.web.admission import Admission, Admit, Deny, Outcome, Wait
-from gatekeeper.web.credentials import Credentials, Held
+from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
-_NO_TOKEN = Held(None, by_header=False)
+_NO_TOKEN = PresentedToken(None, by_header=False)
 
 
 class RoomGate(NamedTuple):
@@ -49,7 +49,7 @@ class Visit(NamedTuple):
     facts: RequestFacts
     route: Route
     gate: RoomGate | None = None
-    held: Held = _NO_TOKEN
+    held: PresentedToken = _NO_TOKEN
 
     @property
     def room(self) -> RoomName | None:

@@ -1,8 +1,8 @@
 """The gate's own responses: waiting pages, JSON and errors.
 
 Rules. None of them may be stored or indexed, and each says in `X-Gatekeeper-State` what it is to a
-script. A request that accepts HTML gets a page, whatever its method, every other request JSON; unknown
-numbers are null. Only `web` chooses a status.
+script. A request that accepts HTML gets a page, whatever its method, every other request JSON;
+unknown numbers are null. Only `web` chooses a status.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Responses:
         return GateResponse(status, (*_JSON, *_WAITING, *headers), place.encoded())
 
     def stream(self, *, headers: Headers) -> GateResponse:
-        """The head of an event stream. No proxy may buffer it, and the connection closes after it."""
+        """The head of an event stream. No proxy may buffer it; the connection closes after it."""
         more = (
             ("Content-Type", "text/event-stream"),
             ("X-Accel-Buffering", "no"),

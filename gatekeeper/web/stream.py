@@ -1,11 +1,12 @@
 """The status pushed instead of polled: `GET status` as a stream of server-sent events.
 
-Rules. What all visitors have in common is written once and sent to all, at most once a second; from it
-each page counts on from its own last place. That place is exact and is sent with each heartbeat,
-which this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing, since
-only the response to a request can carry the pass. A released visitor is notified as soon as this replica
-receives the watermark. A stream costs a bounded amount: their number is limited, none lives longer than
-a ticket allows, and a client that does not read is dropped. A visitor without a stream polls.
+Rules. What all visitors have in common is written once and sent to all, at most once a second; from
+it each page counts on from its own last place. That place is exact and is sent with each heartbeat,
+which this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing,
+since only the response to a request can carry the pass. A released visitor is notified as soon as
+this replica receives the watermark. A stream costs a bounded amount: their number is limited, none
+lives longer than a ticket allows, and a client that does not read is dropped. A visitor without a
+stream polls.
 
     place      the JSON of a poll, and `released_total` at that instant: exact
     room       what changed of `released_total`, `queue_length`, `rate_per_minute`, `reason` and
@@ -138,8 +139,8 @@ class Broadcast:
             self._woken.set()
 
     def _on_left(self, visitor: VisitorId) -> None:
-        """A visitor who left at this replica is notified at the next tick; one who left elsewhere
-        by their next heartbeat."""
+        """A visitor who left at this replica is notified at the next tick; a visitor who left at
+        another replica by their next heartbeat."""
         for stream in self.streams:
             if stream.ticket.visitor == visitor:
                 stream.due_s = 0.0

@@ -1,7 +1,7 @@
 """The status of a waiting visitor, and its JSON.
 
-Rules: pure. An unknown value is null. Every poll needs this, so it is written without a JSON encoder;
-a test compares it with the library's.
+Rules: pure. An unknown value is null. Every poll needs this, so it is written without a JSON
+encoder; a test compares it with the library's.
 """
 
 from __future__ import annotations

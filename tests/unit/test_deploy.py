@@ -1,4 +1,4 @@
-"""What `deploy/` offers is valid by the schemas of those who read it, and does what it says."""
+"""The files of `deploy/`: valid by the schemas of their readers, and effective as documented."""
 
 import configparser
 import json

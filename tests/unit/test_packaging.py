@@ -146,6 +146,6 @@ def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) ->
     }
     needed |= {"tests/conftest.py", "tests/testdata/compose/compose-spec.json"}
     assert needed <= names
-    # Who deploys from this tree keeps secrets in that folder.
+    # An operator that deploys from this tree keeps secrets in that folder.
     beside_secrets = {name for name in names if name.startswith("deploy/")}
     assert beside_secrets == {f"deploy/{name}" for name in _DEPLOYED}

@@ -1,6 +1,6 @@
 """The gate on the fast path: plain requests, decided on sight.
 
-lookup       the exit: what becomes of a plain head, with the cache of known fields
+lookup       the exit: the outcome of a plain head, with the cache of known fields
 head_cache   known heads that the gate itself responds to
 exchanges    the gate's own responses, as operations that are stepped
 """

@@ -1,9 +1,9 @@
 """The gate's own responses on the fast path: the status, the waiting page, its assets.
 
 Rules. Nothing is decided here: endpoints, admission and responses are those of the handler, called
-without a task and written without response objects, since waiting visitors send far more requests than
-admitted ones. Whatever is no plain response to a GET is handed over to aiohttp, with its outcome if there
-is one: an admitted newcomer, a denial, an error.
+without a task and written without response objects, since waiting visitors send far more requests
+than admitted ones. Whatever is no plain response to a GET is handed over to aiohttp, with its
+outcome if there is one: an admitted newcomer, a denial, an error.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Known heads whose response is the gate's own, by everything in them but what differs by visitor.
 
-Rules. Waiting visitors send the same head again and again: between two polls of a browser, and between
-browsers of one kind, only the cookie changes, and the address that a proxy adds. So the entry of a head
-is kept under its bytes without these values. What was cut out is held to the grammar of `plain_head`,
-so that the whole head is plain if the kept one was. The token, its holder and the decision are looked at
-for each request. A head is kept only if its route depended on nothing that the key leaves out.
+Rules. Waiting visitors send the same head again and again: between two polls of a browser, and
+between browsers of one kind, only the cookie changes, and the address that a proxy adds. So the
+entry of a head is kept under its bytes without these values. What was cut out is held to the
+grammar of `plain_head`, so that the whole head is plain if the kept one was. The token, its holder
+and the decision are looked at for each request. A head is kept only if its route depended on
+nothing that the key leaves out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.routing import Route
-from gatekeeper.web.credentials import Held
+from gatekeeper.web.credentials import PresentedToken
 from gatekeeper.web.pipeline import RoomGate, Visit
 
 # Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
@@ -26,7 +27,7 @@ _VARIES = re.compile(
 _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
-# Cut from the key: cookies, and the address that a trusted proxy adds. The peer is not in it either.
+# Cut from the key: cookies, and the address that a trusted proxy adds. The key has no peer either.
 KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 
 
@@ -51,7 +52,7 @@ class HeadEntry:
         token = gate.credentials.read_cookie(
             cookie.decode("latin-1"), secure=self.is_secure, now_s=gate.admission.now_s()
         )
-        return Visit(self.facts, self.route, gate, Held(token, by_header=False))
+        return Visit(self.facts, self.route, gate, PresentedToken(token, by_header=False))
 
 
 class HeadCache:

@@ -1,15 +1,15 @@
 """The exit of the fast path: the gate's decision on plain requests, on sight.
 
 Rules. No await and no store call in here. A request goes to the origin only if the whole pipeline
-would forward it unchanged and without a new token: with a confirmed pass that is not due for renewal, or
-on a route outside of rooms. A GET that the gate itself responds to becomes an exchange. None for
-everything else: aiohttp parses it, and the pipeline decides in full.
+would forward it unchanged and without a new token: with a confirmed pass that is not due for
+renewal, or on a route outside of rooms. A GET that the gate itself responds to becomes an exchange.
+None for everything else: aiohttp parses it, and the pipeline decides in full.
 
-A browser sends the same fields again and again and changes the path. So the outcome for a block of fields is
-kept under its bytes and its peer, once its visitor was forwarded. That key holds every fact but the
-request line, so the route is looked up for each request where any rule or room reads method or target:
-among the routes kept by request line and host, where nothing else was read, else by all facts. Whether
-the pass still counts is checked for each request.
+A browser sends the same fields again and again and changes the path. So the outcome for a block of
+fields is kept under its bytes and its peer, once its visitor was forwarded. That key holds every
+fact but the request line, so the route is looked up for each request where any rule or room reads
+method or target: among the routes kept by request line and host, where nothing else was read, else
+by all facts. Whether the pass still counts is checked for each request.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ async def test_wrong_method_or_path_changes_nothing(store_url: str, room_name: R
         assert await status(operator, room_name) == before
 
 
-# Who may.
+# Authorization.
 
 
 @pytest.mark.parametrize(

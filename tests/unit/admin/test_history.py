@@ -98,7 +98,7 @@ def test_limit_follows_the_mode(mode: Mode, limit: float | None) -> None:
 def test_replica_that_joins_or_leaves_causes_no_jump() -> None:
     def at(second: int) -> Reading:
         known = {"one": figures("one", forwarded=1000 + 10 * second)}
-        if second >= 8:  # it ran for long, and is heard of only now
+        if second >= 8:  # it ran before, and its first heartbeat arrives now
             known["new"] = figures("new", forwarded=1_000_000 + 5 * (second - 8))
         if second < 9:
             known["gone"] = figures("gone", forwarded=500_000 + 100 * second)

@@ -1,7 +1,7 @@
 """The fast path decides as the pipeline does, whatever its caches have seen before.
 
-Rules: every request goes through one lookup that has seen others, and through a fresh one. What a cache
-returns has to be what a first look at the same bytes from the same peer returns.
+Rules: every request goes through one lookup that has seen others, and through a fresh one. What a
+cache returns has to be what a first look at the same bytes from the same peer returns.
 """
 
 import time
@@ -107,7 +107,7 @@ def head(target: str, *fields: str, method: str = "GET", host: str = "shop.examp
 
 @dataclass(frozen=True)
 class Exit:
-    """What becomes of a request: the way it takes, its route, and the head for the origin."""
+    """The outcome of a request: the path it takes, its route, and the head for the origin."""
 
     way: str
     route: Route | None = None
@@ -268,8 +268,8 @@ peers = st.sampled_from([TRUSTED_PEER, PEER, OTHER_PEER])
 
 @st.composite
 def visits(draw: st.DrawFn) -> list[tuple[bytes, str]]:
-    """Heads and their peers. They are alike in most, as those of browsers are: a cache that leaves a
-    fact out of its key meets two that differ in this fact alone."""
+    """Heads and their peers. They are alike in most, as those of browsers are: a cache that leaves
+    a fact out of its key meets two that differ in this fact alone."""
     few_targets = st.sampled_from(draw(st.lists(targets, min_size=1, max_size=2)))
     few_others = st.sampled_from(draw(st.lists(others, min_size=1, max_size=2)))
     host, requests = draw(hosts), []
