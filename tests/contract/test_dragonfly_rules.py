@@ -1,4 +1,4 @@
-"""Each of DragonflyDB's rules bites, and where no rule differs the commands are those of Redis."""
+"""The emulation enforces each rule of DragonflyDB; all else equals the real store."""
 
 import os
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def store() -> DragonflyRules:
     return DragonflyRules()
 
 
-def test_an_undeclared_key_is_refused_even_of_the_same_tag(store: DragonflyRules) -> None:
+def test_undeclared_key_of_the_same_tag_is_refused(store: DragonflyRules) -> None:
     with pytest.raises(ScriptError, match=r"undeclared key, key: gk:\{room\}:state"):
         store.eval("return redis.call('HGET', 'gk:{room}:state', 'a')", [KEY], [])
 
 
-def test_every_key_of_a_command_with_many_is_checked(store: DragonflyRules) -> None:
+def test_command_with_many_keys_has_every_key_checked(store: DragonflyRules) -> None:
     with pytest.raises(ScriptError, match="undeclared key"):
         store.eval("return redis.call('DEL', KEYS[1], 'gk:{room}:state')", [KEY], [])
 
@@ -47,12 +47,12 @@ def test_keys_of_two_tags_are_refused(store: DragonflyRules, keys: list[str]) ->
         "redis.call('ZPOPMIN', KEYS[1])[2]",
     ],
 )
-def test_scores_come_as_floats(store: DragonflyRules, command: str) -> None:
+def test_scores_are_floats(store: DragonflyRules, command: str) -> None:
     store.eval("redis.call('ZADD', KEYS[1], 7, 'a')", [KEY], [])
     assert store.eval(f"return math.type({command})", [KEY], []) == "float"
 
 
-def test_tostring_of_an_arrival_loses_digits_and_format_keeps_them(store: DragonflyRules) -> None:
+def test_format_keeps_arrival_digits_that_tostring_loses(store: DragonflyRules) -> None:
     store.eval("redis.call('ZADD', KEYS[1], '1700000000123457', 'a')", [KEY], [])
     score = "redis.call('ZSCORE', KEYS[1], 'a')"
     assert store.eval(f"return tostring({score})", [KEY], []) == "1.7000000001235e+15"
@@ -60,7 +60,7 @@ def test_tostring_of_an_arrival_loses_digits_and_format_keeps_them(store: Dragon
     assert formatted == "1700000000123457"
 
 
-def test_a_float_given_to_a_command_keeps_17_digits(store: DragonflyRules) -> None:
+def test_float_argument_keeps_17_digits(store: DragonflyRules) -> None:
     store.eval("redis.call('HSET', KEYS[1], 'a', 1700000000123457.0, 'b', 0.5)", [KEY], [])
     assert store.eval("return redis.call('HMGET', KEYS[1], 'a', 'b')", [KEY], []) == [
         "1700000000123457",
@@ -69,12 +69,12 @@ def test_a_float_given_to_a_command_keeps_17_digits(store: DragonflyRules) -> No
 
 
 @pytest.mark.parametrize("value", ["true", "nil", "{}"])
-def test_only_strings_and_numbers_go_to_commands(store: DragonflyRules, value: str) -> None:
+def test_arguments_are_strings_and_numbers_only(store: DragonflyRules, value: str) -> None:
     with pytest.raises(ScriptError, match="arguments must be strings or integers"):
         store.eval(f"return redis.call('HSET', KEYS[1], 'a', {value})", [KEY], [])
 
 
-def test_a_float_in_the_reply_is_not_truncated(store: DragonflyRules) -> None:
+def test_float_in_a_reply_is_not_truncated(store: DragonflyRules) -> None:
     assert store.eval("return {3.7, 3}", [], []) == [3.7, 3]
     reply = store.eval("return 6/2", [], [])
     assert isinstance(reply, float)
@@ -88,11 +88,11 @@ def test_lua_is_5_4(store: DragonflyRules) -> None:
         store.eval("return unpack({1})", [], [])
 
 
-def test_a_nil_does_not_end_a_reply(store: DragonflyRules) -> None:
+def test_nil_does_not_end_a_reply(store: DragonflyRules) -> None:
     assert store.eval("return {1, nil, false, 4}", [], []) == [1, None, None, 4]
 
 
-def test_what_is_missing_is_false_in_lua(store: DragonflyRules) -> None:
+def test_missing_value_is_false_in_lua(store: DragonflyRules) -> None:
     script = """
         local score = redis.call('ZSCORE', KEYS[1], 'a')
         return {tostring(score), redis.call('HMGET', KEYS[2], 'a', 'b')}
@@ -100,7 +100,7 @@ def test_what_is_missing_is_false_in_lua(store: DragonflyRules) -> None:
     assert store.eval(script, [KEY, OTHER], []) == ["false", [None, None]]
 
 
-def test_time_moves_in_milliseconds_and_stands_still_in_a_script(store: DragonflyRules) -> None:
+def test_time_has_milliseconds_and_is_constant_in_a_script(store: DragonflyRules) -> None:
     store.clock_us = 1_700_000_000_123_456
     script = """
         local before = redis.call('TIME')
@@ -137,36 +137,36 @@ def test_lt_is_ignored_past_128_members(store: DragonflyRules) -> None:
 
 
 @pytest.mark.parametrize("script", ["leak = 1", "function leak() end", "_G.leak = 1"])
-def test_a_script_makes_no_globals(store: DragonflyRules, script: str) -> None:
+def test_script_cannot_set_globals(store: DragonflyRules, script: str) -> None:
     with pytest.raises(ScriptError, match="global variable"):
         store.eval(script, [], [])
 
 
 @pytest.mark.parametrize("name", ["os", "io", "require", "cjson", "bit", "debug", "missing"])
-def test_what_is_not_there_cannot_be_read(store: DragonflyRules, name: str) -> None:
+def test_missing_global_cannot_be_read(store: DragonflyRules, name: str) -> None:
     with pytest.raises(ScriptError, match=f"nonexistent global variable '{name}'"):
         store.eval(f"return {name} == nil", [], [])
 
 
-def test_a_shebang_is_a_syntax_error(store: DragonflyRules) -> None:
+def test_shebang_is_a_syntax_error(store: DragonflyRules) -> None:
     with pytest.raises(ScriptError, match="near '#'"):
         store.eval("#!lua name=x\nreturn 1", [], [])
 
 
-def test_what_was_written_before_an_error_stays(store: DragonflyRules) -> None:
+def test_writes_before_an_error_stay(store: DragonflyRules) -> None:
     with pytest.raises(ScriptError, match="halfway"):
         store.eval("redis.call('HSET', KEYS[1], 'a', 1); error('halfway')", [KEY], [])
     assert store.eval("return redis.call('HGET', KEYS[1], 'a')", [KEY], []) == "1"
 
 
-def test_call_raises_and_pcall_hands_the_error_over(store: DragonflyRules) -> None:
+def test_call_raises_and_pcall_returns_the_error(store: DragonflyRules) -> None:
     with pytest.raises(ScriptError, match="WRONGTYPE"):
         store.eval("redis.call('HSET', KEYS[1], 'a', 1); redis.call('ZCARD', KEYS[1])", [KEY], [])
     script = "local reply = redis.pcall('ZCARD', KEYS[1]); return reply.err"
     assert "WRONGTYPE" in str(store.eval(script, [KEY], []))
 
 
-def test_error_and_status_replies_are_what_they_say(store: DragonflyRules) -> None:
+def test_error_reply_raises_and_status_reply_returns(store: DragonflyRules) -> None:
     assert store.eval("return redis.status_reply('FINE')", [], []) == "FINE"
     with pytest.raises(ScriptError, match=r"^NOPE for a reason$"):
         store.eval("return redis.error_reply('NOPE for a reason')", [], [])
@@ -176,7 +176,7 @@ def test_error_and_status_replies_are_what_they_say(store: DragonflyRules) -> No
     "command",
     ["'GET', KEYS[1]", "'ZADD', KEYS[1], 'INCR', 1, 'a'", "'ZRANGE', KEYS[1], 0, 1, 'BYLEX'"],
 )
-def test_what_is_not_emulated_is_an_error(store: DragonflyRules, command: str) -> None:
+def test_command_without_emulation_is_an_error(store: DragonflyRules, command: str) -> None:
     with pytest.raises(ScriptError, match=r"unknown command|syntax error"):
         store.eval(f"return redis.call({command})", [KEY], [])
 
@@ -189,7 +189,7 @@ def test_at_maxmemory_writes_fail_and_removals_work(store: DragonflyRules) -> No
     assert store.eval("return redis.call('ZREM', KEYS[1], 'a')", [KEY], []) == 1
 
 
-def test_a_key_expires_by_the_clock_of_the_test(store: DragonflyRules) -> None:
+def test_key_expires_by_the_clock_of_the_test(store: DragonflyRules) -> None:
     script = "redis.call('HSET', KEYS[1], 'a', 1); return redis.call('PEXPIRE', KEYS[1], 10)"
     assert store.eval(script, [KEY], []) == 1
     store.clock_us += 9_999
@@ -198,7 +198,7 @@ def test_a_key_expires_by_the_clock_of_the_test(store: DragonflyRules) -> None:
     assert store.eval("return redis.call('EXISTS', KEYS[1])", [KEY], []) == 0
 
 
-def test_a_persisted_key_does_not_expire(store: DragonflyRules) -> None:
+def test_persisted_key_does_not_expire(store: DragonflyRules) -> None:
     store.eval("redis.call('HSET', KEYS[1], 'a', 1); redis.call('PEXPIRE', KEYS[1], 10)", [KEY], [])
     assert store.eval("return redis.call('PERSIST', KEYS[1])", [KEY], []) == 1
     store.clock_us += 1_000_000
@@ -263,9 +263,9 @@ def plain(reply: object) -> object:
         return text
 
 
-def answer(ask: Callable[..., object], *args: object) -> object:
+def reply_of(call: Callable[..., object], *args: object) -> object:
     try:
-        return plain(ask(*args))
+        return plain(call(*args))
     except (ScriptError, redis.ResponseError):
         return "error"
 
@@ -282,15 +282,13 @@ of_one_kind = st.one_of(
 
 @settings(max_examples=examples(500))
 @given(commands=of_one_kind.map(lambda both: [both[0], *both[1]]))
-def test_commands_answer_as_those_of_the_real_store(
-    store_url: str, commands: list[list[str]]
-) -> None:
+def test_commands_reply_like_the_real_store(store_url: str, commands: list[list[str]]) -> None:
     script = "return redis.call(ARGV[1], KEYS[1], (table.unpack or unpack)(ARGV, 2))"
     key = f"gk:{{rules-{os.getpid()}}}:any"
     emulated = DragonflyRules()
     with redis.Redis.from_url(store_url) as real:
         real.delete(key)
         for command in commands:
-            there = answer(real.eval, script, 1, key, *command)
-            assert answer(emulated.eval, script, [key], command) == there, command
+            expected = reply_of(real.eval, script, 1, key, *command)
+            assert reply_of(emulated.eval, script, [key], command) == expected, command
         real.delete(key)

@@ -1,7 +1,7 @@
-"""compose.yaml, what it mounts, and the Dockerfile: held to the specification and to our promises.
+"""compose.yaml, the files it mounts, and the Dockerfile, checked by schema and by our promises.
 
 Rules: no engine runs here, so the files are read as data. The schema is the Compose Specification's
-own, kept under testdata with its licence. What the gatekeepers are told is loaded as they load it.
+own, kept under testdata with its license. The configuration is loaded as the program loads it.
 """
 
 import json
@@ -36,21 +36,21 @@ def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_it_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
+def test_compose_file_matches_the_specification(compose: dict[str, Any]) -> None:
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert [f"{e.json_path}: {e.message}" for e in validator.iter_errors(compose)] == []
 
 
-def test_the_schema_would_refuse_a_slip(compose: dict[str, Any]) -> None:
+def test_compose_schema_refuses_a_misspelled_key(compose: dict[str, Any]) -> None:
     slip = json.loads(json.dumps(compose))
     slip["services"]["store"]["healthchek"] = slip["services"]["store"].pop("healthcheck")
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     assert not validator.is_valid(slip)
 
 
-def test_three_gatekeepers_stand_behind_one_port(services: dict[str, Any]) -> None:
+def test_compose_runs_three_replicas_behind_one_port(services: dict[str, Any]) -> None:
     assert tuple(services) == SERVICES
     assert services["gatekeeper"]["deploy"]["replicas"] == 3
     assert [name for name in SERVICES if "ports" in services[name]] == ["balancer"]
@@ -58,16 +58,14 @@ def test_three_gatekeepers_stand_behind_one_port(services: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_checked_for_its_health_and_started_again(
-    services: dict[str, Any], name: str
-) -> None:
+def test_service_has_health_check_and_restart(services: dict[str, Any], name: str) -> None:
     check = services[name]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
     assert {"interval", "timeout", "retries", "start_period"} <= check.keys()
     assert services[name]["restart"] == "unless-stopped"
 
 
-def test_a_service_starts_when_those_it_needs_are_healthy(services: dict[str, Any]) -> None:
+def test_service_starts_after_its_healthy_dependencies(services: dict[str, Any]) -> None:
     healthy = {"condition": "service_healthy"}
     assert services["balancer"]["depends_on"] == {"gatekeeper": healthy}
     assert services["gatekeeper"]["depends_on"] == {
@@ -78,7 +76,7 @@ def test_a_service_starts_when_those_it_needs_are_healthy(services: dict[str, An
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_has_no_more_rights_than_it_needs(services: dict[str, Any], name: str) -> None:
+def test_service_has_least_privileges(services: dict[str, Any], name: str) -> None:
     service = services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -86,7 +84,7 @@ def test_a_service_has_no_more_rights_than_it_needs(services: dict[str, Any], na
     assert {"privileged", "cap_add", "pid", "network_mode"}.isdisjoint(service)
 
 
-def test_what_goes_into_read_only_containers_is_mounted_from_files(compose: dict[str, Any]) -> None:
+def test_configs_and_secrets_are_mounted_from_files(compose: dict[str, Any]) -> None:
     # Compose copies `content:` and `environment:`, and no copy enters a read-only container.
     for kind in ("configs", "secrets"):
         for entry in compose[kind].values():
@@ -96,12 +94,12 @@ def test_what_goes_into_read_only_containers_is_mounted_from_files(compose: dict
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_image_is_pinned(services: dict[str, Any], name: str) -> None:
+def test_service_image_is_pinned(services: dict[str, Any], name: str) -> None:
     tag = services[name]["image"].rpartition(":")[2]
     assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-alpine)?", tag)
 
 
-def test_the_image_that_is_built_here_has_the_version_of_the_package(
+def test_compose_image_has_the_package_version(
     services: dict[str, Any],
 ) -> None:
     from gatekeeper import __version__
@@ -110,7 +108,7 @@ def test_the_image_that_is_built_here_has_the_version_of_the_package(
         assert services[name]["image"] == f"gatekeeper-waiting-room:{__version__}"
 
 
-def test_the_store_is_told_what_the_scripts_rely_on(services: dict[str, Any]) -> None:
+def test_store_has_the_flags_that_scripts_require(services: dict[str, Any]) -> None:
     command = services["store"]["command"]
     flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in command[1:])
     assert command[0] == "dragonfly"
@@ -123,18 +121,18 @@ def test_the_store_is_told_what_the_scripts_rely_on(services: dict[str, Any]) ->
     assert services["store"]["volumes"] == [f"store:{flags['dir']}"]
 
 
-def test_the_stores_health_is_asked_in_words_it_takes_for_http(services: dict[str, Any]) -> None:
-    # DragonflyDB tells HTTP from commands by a first line that ends with HTTP/1.1.
+def test_store_health_check_sends_http_1_1(services: dict[str, Any]) -> None:
+    # DragonflyDB takes a first line that ends with HTTP/1.1 for HTTP.
     assert "'GET /healthz HTTP/1.1\\r\\n" in services["store"]["healthcheck"]["test"][1]
 
 
-def test_events_are_checked_on_the_port_they_monitor(services: dict[str, Any]) -> None:
+def test_events_health_check_uses_the_monitoring_port(services: dict[str, Any]) -> None:
     assert "--http_port=8222" in services["events"]["command"]
     assert services["events"]["healthcheck"]["test"][-1] == "http://127.0.0.1:8222/healthz"
     assert "alpine" in services["events"]["image"]  # the plain image has nothing to check with
 
 
-def test_store_and_events_are_reached_by_gatekeepers_alone(compose: dict[str, Any]) -> None:
+def test_store_and_events_are_in_the_internal_network(compose: dict[str, Any]) -> None:
     members = {
         network: [name for name in SERVICES if network in compose["services"][name]["networks"]]
         for network in compose["networks"]
@@ -147,7 +145,7 @@ def test_store_and_events_are_reached_by_gatekeepers_alone(compose: dict[str, An
     assert compose["networks"]["inside"] == {"internal": True}
 
 
-def test_the_gatekeepers_load_what_they_are_given(compose: dict[str, Any], tmp_path: Path) -> None:
+def test_compose_configuration_loads(compose: dict[str, Any], tmp_path: Path) -> None:
     service = compose["services"]["gatekeeper"]
     secret = tmp_path / "secret"
     secret.write_text("s" * MIN_SECRET_BYTES)
@@ -165,7 +163,7 @@ def test_the_gatekeepers_load_what_they_are_given(compose: dict[str, Any], tmp_p
     assert _seconds(service["stop_grace_period"]) > config.server.shutdown_timeout + 5
 
 
-def test_the_secret_is_a_file_that_git_does_not_see(compose: dict[str, Any]) -> None:
+def test_compose_secrets_are_files_ignored_by_git(compose: dict[str, Any]) -> None:
     assert compose["services"]["gatekeeper"]["secrets"] == ["gatekeeper"]
     assert "/run/secrets/gatekeeper" in (ROOT / "deploy" / "gatekeeper.toml").read_text()
     ignored = (ROOT / "deploy" / ".gitignore").read_text().splitlines()
@@ -177,13 +175,13 @@ def test_the_secret_is_a_file_that_git_does_not_see(compose: dict[str, Any]) -> 
         assert f"/{name}" in ignored
 
 
-def test_the_balancer_says_itself_who_the_client_is() -> None:
+def test_balancer_sets_forwarded_fields_and_timeouts() -> None:
     text = (ROOT / "deploy" / "haproxy.cfg").read_text()
     for name in ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
         assert f"http-request set-header {name} " in _section(text, "frontend site")
     assert "timeout tunnel" in text  # WebSocket
-    # The balancer closes an idle connection before the gate (75 s) does, and waits longer for an
-    # answer than the gate waits for the origin.
+    # The balancer closes an idle connection before the gate (75 s) does, and waits longer for a
+    # response than the gate waits for the origin.
     assert _timeout_s(text, "http-keep-alive") < 75
     assert _timeout_s(text, "server") > load_config(environ={}).origin.read_timeout
 
@@ -212,7 +210,7 @@ def _stages(dockerfile: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return stages
 
 
-def test_the_image_is_built_in_two_stages_on_one_pinned_base(
+def test_image_has_two_stages_on_one_pinned_base(
     dockerfile: list[tuple[str, str]],
 ) -> None:
     build, final = _stages(dockerfile)
@@ -223,21 +221,21 @@ def test_the_image_is_built_in_two_stages_on_one_pinned_base(
     assert copied == ["--from=build /opt/gatekeeper /opt/gatekeeper"]
 
 
-def test_the_image_does_not_run_as_root(dockerfile: list[tuple[str, str]]) -> None:
+def test_image_runs_without_root(dockerfile: list[tuple[str, str]]) -> None:
     users = [rest for word, rest in dockerfile if word == "USER"]
     assert users == ["10001:10001"]
     after = [word for word, _ in dockerfile][[word for word, _ in dockerfile].index("USER") :]
     assert {"RUN", "COPY", "ADD"}.isdisjoint(after)
 
 
-def test_the_image_starts_the_gate_and_ends_it_politely(dockerfile: list[tuple[str, str]]) -> None:
-    said = dict(dockerfile)
-    assert json.loads(said["ENTRYPOINT"]) == ["gatekeeper"]
-    assert json.loads(said["CMD"]) == ["serve"]
-    assert said["STOPSIGNAL"] == "SIGTERM"
+def test_image_runs_serve_and_stops_with_sigterm(dockerfile: list[tuple[str, str]]) -> None:
+    instructions = dict(dockerfile)
+    assert json.loads(instructions["ENTRYPOINT"]) == ["gatekeeper"]
+    assert json.loads(instructions["CMD"]) == ["serve"]
+    assert instructions["STOPSIGNAL"] == "SIGTERM"
 
 
-def test_the_image_asks_the_gate_for_its_health(dockerfile: list[tuple[str, str]]) -> None:
+def test_image_health_check_requests_the_gate(dockerfile: list[tuple[str, str]]) -> None:
     command = dict(dockerfile)["HEALTHCHECK"].partition("CMD ")[2]
     program = json.loads(command)
     assert program[:2] == ["python", "-c"]
@@ -246,7 +244,7 @@ def test_the_image_asks_the_gate_for_its_health(dockerfile: list[tuple[str, str]
     compile(program[2], "HEALTHCHECK", "exec")
 
 
-def test_no_secret_is_built_into_the_image(dockerfile: list[tuple[str, str]]) -> None:
+def test_image_contains_no_secret(dockerfile: list[tuple[str, str]]) -> None:
     for word, rest in dockerfile:
         if word in {"ENV", "ARG"}:
             names = [pair.partition("=")[0] for pair in shlex.split(rest)]
@@ -256,7 +254,7 @@ def test_no_secret_is_built_into_the_image(dockerfile: list[tuple[str, str]]) ->
     assert not [line for line in ignored if line.startswith("!deploy")]
 
 
-def test_everything_the_build_copies_is_there_and_not_ignored(
+def test_copied_files_exist_and_are_not_ignored(
     dockerfile: list[tuple[str, str]],
 ) -> None:
     build, _ = _stages(dockerfile)
@@ -268,11 +266,13 @@ def test_everything_the_build_copies_is_there_and_not_ignored(
         assert f"!{source}" in allowed
 
 
-def test_an_operator_is_known_by_address_and_stays_with_one_gatekeeper() -> None:
+def test_operator_keeps_address_and_replica_behind_balancer() -> None:
     text = (ROOT / "deploy" / "haproxy.cfg").read_text()
-    # The gates believe the balancer: else a client would write its own address into the audit log.
+    # The gates trust the balancer: otherwise a client could forge its address in the audit log.
     assert "http-request set-header X-Forwarded-For " in _section(text, "frontend operator")
-    assert "balance source" in _section(text, "backend operators")  # its hour and its log
+    assert "balance source" in _section(
+        text, "backend operators"
+    )  # a replica has its own history and audit log
 
 
 def _section(haproxy: str, title: str) -> str:

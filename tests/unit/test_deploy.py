@@ -18,7 +18,7 @@ from gatekeeper.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-# The oldest that its project still mended when this was written, and the newest that is known.
+# The oldest version that was maintained when this was written, and the newest known.
 VERSIONS = ("1.33", kubernetes_validate.latest_version())
 _TIMEOUT_S = 60
 
@@ -54,21 +54,23 @@ def toml(manifests: dict[tuple[str, str], Manifest]) -> str:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_manifest_is_valid_by_the_schema_strictly(
+def test_manifests_match_the_strict_schema(
     version: str, manifests: dict[tuple[str, str], Manifest]
 ) -> None:
     for manifest in manifests.values():
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_the_schema_would_refuse_a_slip(manifests: dict[tuple[str, str], Manifest]) -> None:
+def test_manifest_schema_refuses_a_misspelled_key(
+    manifests: dict[tuple[str, str], Manifest],
+) -> None:
     wrong = deepcopy(manifests["Deployment", "gatekeeper"])
     wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
 
 
-def test_everything_a_cluster_needs_is_there(manifests: dict[tuple[str, str], Manifest]) -> None:
+def test_manifests_are_complete(manifests: dict[tuple[str, str], Manifest]) -> None:
     assert manifests.keys() == {
         ("ConfigMap", "gatekeeper"),
         ("Deployment", "gatekeeper"),
@@ -79,7 +81,7 @@ def test_everything_a_cluster_needs_is_there(manifests: dict[tuple[str, str], Ma
     }
 
 
-def test_what_selects_pods_selects_these(manifests: dict[tuple[str, str], Manifest]) -> None:
+def test_selectors_match_the_labels_of_the_pods(manifests: dict[tuple[str, str], Manifest]) -> None:
     deployment = manifests["Deployment", "gatekeeper"]["spec"]
     labels = deployment["template"]["metadata"]["labels"]
     budget = manifests["PodDisruptionBudget", "gatekeeper"]["spec"]
@@ -90,7 +92,7 @@ def test_what_selects_pods_selects_these(manifests: dict[tuple[str, str], Manife
     assert manifests["Service", "gatekeeper-admin"]["spec"]["sessionAffinity"] == "ClientIP"
 
 
-def test_the_configuration_loads_and_listens_where_probes_and_services_ask(
+def test_manifest_configuration_matches_probes_and_services(
     manifests: dict[tuple[str, str], Manifest], container: Manifest, toml: str, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secrets"
@@ -117,13 +119,15 @@ def test_the_configuration_loads_and_listens_where_probes_and_services_ask(
     }
 
 
-def test_a_pod_has_time_to_end(pod: Manifest, container: Manifest, toml: str) -> None:
+def test_pod_grace_period_covers_shutdown(pod: Manifest, container: Manifest, toml: str) -> None:
     shutdown_s = int(re.findall(r'shutdown_timeout = "(\d+)s"', toml)[0])
     before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] >= before_s + shutdown_s + 5
 
 
-def test_what_is_mounted_is_what_is_read(pod: Manifest, container: Manifest, toml: str) -> None:
+def test_mounted_paths_are_those_of_the_configuration(
+    pod: Manifest, container: Manifest, toml: str
+) -> None:
     volumes = {each["name"]: each for each in pod["volumes"]}
     mounts = {each["mountPath"]: volumes[each["name"]] for each in container["volumeMounts"]}
     assert mounts.keys() == {
@@ -137,7 +141,7 @@ def test_what_is_mounted_is_what_is_read(pod: Manifest, container: Manifest, tom
     assert "GATEKEEPER_STATE_DIR=/var/lib/gatekeeper" in (ROOT / "Dockerfile").read_text()
 
 
-def test_a_pod_has_no_more_rights_than_it_needs(pod: Manifest, container: Manifest) -> None:
+def test_pod_has_least_privileges(pod: Manifest, container: Manifest) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
     assert pod["automountServiceAccountToken"] is False
@@ -147,16 +151,16 @@ def test_a_pod_has_no_more_rights_than_it_needs(pod: Manifest, container: Manife
     assert rights["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_image_has_the_version_of_the_package(container: Manifest) -> None:
+def test_manifest_image_has_the_package_version(container: Manifest) -> None:
     assert container["image"] == f"gatekeeper-waiting-room:{__version__}"
 
 
-def test_no_secret_stands_in_the_manifests(manifests: dict[tuple[str, str], Manifest]) -> None:
+def test_manifests_contain_no_secret(manifests: dict[tuple[str, str], Manifest]) -> None:
     assert "Secret" not in {kind for kind, _ in manifests}
     assert "secrets = [" not in (DEPLOY / "kubernetes.yaml").read_text()
 
 
-def test_a_disruption_leaves_some_and_the_autoscaler_starts_above_that(
+def test_disruption_budget_is_below_autoscaler_minimum(
     manifests: dict[tuple[str, str], Manifest],
 ) -> None:
     scaler = manifests["HorizontalPodAutoscaler", "gatekeeper"]["spec"]
@@ -177,7 +181,7 @@ def unit() -> configparser.ConfigParser:
     return parser
 
 
-def test_the_service_runs_the_command_and_ends_it_in_order(
+def test_unit_runs_serve_and_stops_in_order(
     unit: configparser.ConfigParser,
 ) -> None:
     service = unit["Service"]
@@ -188,7 +192,7 @@ def test_the_service_runs_the_command_and_ends_it_in_order(
     assert f"GATEKEEPER_STATE_DIR=/var/lib/{service['StateDirectory']}" in service["Environment"]
 
 
-def test_the_service_has_no_more_rights_than_it_needs(unit: configparser.ConfigParser) -> None:
+def test_unit_has_least_privileges(unit: configparser.ConfigParser) -> None:
     service = unit["Service"]
     for key in (
         "DynamicUser",
@@ -203,8 +207,8 @@ def test_the_service_has_no_more_rights_than_it_needs(unit: configparser.ConfigP
     assert set(service["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_UNIX"}
 
 
-def test_systemd_itself_finds_nothing_wrong_with_the_service(tmp_path: Path) -> None:
-    """Where there is a systemd to ask; elsewhere every line is at least of the shape it reads."""
+def test_unit_is_valid_by_systemd_analyze(tmp_path: Path) -> None:
+    """By `systemd-analyze` where it exists; every line has the syntax of a unit file anywhere."""
     text = (DEPLOY / "gatekeeper.service").read_text()
     for line in text.splitlines():
         assert re.fullmatch(r"|#.*|\[\w+\]|[A-Z]\w*=.*", line), line
@@ -219,10 +223,10 @@ def test_systemd_itself_finds_nothing_wrong_with_the_service(tmp_path: Path) -> 
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-# Grafana and Prometheus; their expressions are held against real metrics elsewhere.
+# Grafana and Prometheus; tests/integration/ops/test_deployed_metrics.py checks the expressions.
 
 
-def test_the_dashboard_has_panels_that_do_not_overlap_and_explain_themselves() -> None:
+def test_dashboard_panels_are_described_without_overlap() -> None:
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
     assert dashboard["uid"] == "gatekeeper"
     panels = dashboard["panels"]
@@ -241,7 +245,7 @@ def test_the_dashboard_has_panels_that_do_not_overlap_and_explain_themselves() -
         assert panel["type"] == "row" or panel["description"]
 
 
-def test_every_alert_says_how_bad_it_is_and_what_it_means() -> None:
+def test_alerts_have_severity_and_description() -> None:
     [group] = yaml.safe_load((DEPLOY / "prometheus-alerts.yaml").read_text())["groups"]
     names = [rule["alert"] for rule in group["rules"]]
     assert len(set(names)) == len(names) > 8

@@ -128,6 +128,18 @@ def test_modules_have_unique_file_names() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+def test_test_names_have_at_most_70_characters() -> None:
+    """A test is named `subject_condition_result`; a longer sentence goes in its docstring."""
+    names = [
+        name
+        for path in _tracked()
+        if _name(path).startswith("tests/") and path.suffix == ".py"
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
+    ]
+    assert len(names) > 1000
+    assert [name for name in names if len(name) > 70] == []
+
+
 def test_test_files_have_unique_names() -> None:
     names = [
         path.name
@@ -211,7 +223,7 @@ def test_changelog_has_this_version() -> None:
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_what_the_readme_says_it_costs_was_measured() -> None:
+def test_costs_in_readme_match_measurements() -> None:
     readme = (ROOT / "README.md").read_text().partition("## What it costs")[2]
     assert "about twice the CPU time of nginx" in readme
     assert "half of Caddy's" in readme

@@ -1,4 +1,4 @@
-"""What workers count in pieces comes out as the histograms they are."""
+"""Tallies that workers count in parts are exposed as histograms."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def samples(metric: Metric) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_a_tally_is_a_histogram_of_each_label_once_it_is_flushed() -> None:
+def test_flushed_tally_is_a_histogram_per_label() -> None:
     tally = Tally("test_tally_seconds", "Spans.", labels=("room",), bounds_s=(1, 10))
     tally.declare("sale")
     tally.declare("other")
@@ -50,14 +50,14 @@ def test_a_tally_is_a_histogram_of_each_label_once_it_is_flushed() -> None:
     }
 
 
-def test_what_is_no_tally_stays_as_it_is() -> None:
+def test_other_metrics_are_unchanged() -> None:
     registry = CollectorRegistry()
     Counter("test_plain", "Plain.", registry=registry).inc(3)
     [metric] = with_tallies(registry.collect())
     assert (metric.name, metric.samples[0].value) == ("test_plain", 3)
 
 
-def test_every_operation_of_the_store_begins_at_0() -> None:
+def test_store_operations_are_the_scripts() -> None:
     scripts = Path(metrics.__file__).parent / "room" / "scripts"
     names = sorted(path.stem for path in scripts.glob("[!_]*.lua"))
     assert list(metrics.OPERATIONS) == names

@@ -1,4 +1,4 @@
-"""The wheel and the source archive hold what the program reads, and the wheel finds it.
+"""The wheel and the source archive contain all that the program reads, and the wheel finds it.
 
 Rules: built by the real backend, offline, from the work tree; nothing is written into the tree.
 """
@@ -82,7 +82,7 @@ def _names(folder: Path, pattern: str) -> set[str]:
         ("gatekeeper/locale", "*/LC_MESSAGES/gatekeeper.po", "gatekeeper/locale"),
     ],
 )
-def test_the_wheel_holds_every_file_that_the_program_reads(
+def test_wheel_contains_every_data_file(
     wheel: Path, folder: str, pattern: str, packed_in: str
 ) -> None:
     with ZipFile(wheel) as archive:
@@ -90,14 +90,14 @@ def test_the_wheel_holds_every_file_that_the_program_reads(
     assert {f"{packed_in}/{name}" for name in _names(ROOT / folder, pattern)} <= packed
 
 
-def test_the_wheel_holds_every_module_and_no_tests(wheel: Path) -> None:
+def test_wheel_contains_every_module_and_no_tests(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.endswith(".py")}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gatekeeper").rglob("*.py")}
     assert packed == modules
 
 
-def test_the_wheel_names_its_command_licence_and_dependencies(wheel: Path) -> None:
+def test_wheel_metadata_has_command_license_dependencies(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
     with ZipFile(wheel) as archive:
         [info] = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
@@ -110,30 +110,28 @@ def test_the_wheel_names_its_command_licence_and_dependencies(wheel: Path) -> No
     assert "hypothesis" not in metadata
 
 
-def test_a_program_from_the_wheel_finds_its_pages_assets_and_scripts(
-    wheel: Path, tmp_path: Path
-) -> None:
+def test_installed_wheel_finds_its_data_files(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with ZipFile(wheel) as archive:
         archive.extractall(site)
-    said = _run([sys.executable, "-c", _LOOK], cwd=tmp_path, python_path=str(site))
-    where, url, script_found, german = said.splitlines()
+    output = _run([sys.executable, "-c", _LOOK], cwd=tmp_path, python_path=str(site))
+    where, url, script_found, german = output.splitlines()
     assert Path(where).is_relative_to(site)
     assert re.fullmatch(r"/\.gatekeeper/static/waiting\.[0-9a-f]{12}\.css", url)
     assert script_found == german == "True"
 
 
-def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+def test_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     with ZipFile(wheel) as archive:
         archive.extractall(site)
     command = [sys.executable, "-m", "gatekeeper.cli"]
-    said = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
-    assert wheel.name.split("-")[1] in said
+    output = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
+    assert wheel.name.split("-")[1] in output
     assert "ok: " in _run([*command, "check"], cwd=tmp_path, python_path=str(site))
 
 
-def test_the_source_archive_holds_what_building_and_testing_need(sdist: Path) -> None:
+def test_sdist_contains_build_and_test_files(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile"}

@@ -1,4 +1,4 @@
-"""`gatekeeper preview`: the pages of a configuration, before anyone has to wait."""
+"""`gatekeeper preview`: the pages of a configuration, before any visitor waits."""
 
 import asyncio
 from contextlib import suppress
@@ -12,19 +12,19 @@ from gatekeeper.web.preview import Preview, PreviewRequest
 from tests.gates import gatekeeper
 
 
-async def test_any_state_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
-    said = await gatekeeper(
+async def test_preview_writes_state_to_file_or_stdout(tmp_path: Path) -> None:
+    output = await gatekeeper(
         "preview", "--state", "held", "--position", "1234", "--lang", "de-AT", folder=tmp_path
     )
-    assert said.stderr == ""
-    assert '<html lang="de" dir="ltr" data-state="held"' in said.stdout
-    assert '<strong id="position">1.234</strong>' in said.stdout
+    assert output.stderr == ""
+    assert '<html lang="de" dir="ltr" data-state="held"' in output.stdout
+    assert '<strong id="position">1.234</strong>' in output.stdout
     written = await gatekeeper("preview", "--state", "left", "--out", "left.html", folder=tmp_path)
     assert (written.returncode, written.stdout) == (0, "")
     assert "You have left the line" in (tmp_path / "left.html").read_text()
 
 
-async def test_it_shows_the_templates_and_the_rooms_of_the_configuration(tmp_path: Path) -> None:
+async def test_preview_uses_configured_templates_and_rooms(tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text("{{ view.title }}: {{ view.position }}, {{ view.message }}")
     (tmp_path / "queue.mustache").write_text("{{title}}: {{waitTimeFormatted}}")
     (tmp_path / "gatekeeper.toml").write_text(
@@ -53,15 +53,15 @@ async def test_it_shows_the_templates_and_the_rooms_of_the_configuration(tmp_pat
         (["--room", "attic"], "room: expected one of default"),
     ],
 )
-async def test_what_there_is_not_is_said_in_one_line(
+async def test_preview_of_unknown_value_is_one_line_error(
     tmp_path: Path, words: list[str], problem: str
 ) -> None:
-    said = await gatekeeper("preview", *words, folder=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"gatekeeper: preview: {problem}")
+    output = await gatekeeper("preview", *words, folder=tmp_path)
+    assert output.returncode == 2
+    assert output.stderr.startswith(f"gatekeeper: preview: {problem}")
 
 
-async def test_served_it_shows_every_state_and_answers_the_pages_script() -> None:
+async def test_served_preview_has_every_state_and_status() -> None:
     config = Config()
     preview = Preview(config, config.rooms[0])
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -76,8 +76,8 @@ async def test_served_it_shows_every_state_and_answers_the_pages_script() -> Non
                 assert f'data-state="{state}"' in await answer.text()
         await (await session.get(f"{address}?state=ended&position=7")).read()
         async with session.get(f"{address}.gatekeeper/status?room=default") as answer:
-            told = await answer.json()
-        assert (told["state"], told["reason"], told["position"]) == ("waiting", "ended", 7)
+            status = await answer.json()
+        assert (status["state"], status["reason"], status["position"]) == ("waiting", "ended", 7)
         async with session.get(f"{address}?state=nowhere") as answer:
             assert answer.status == 400
     serving.cancel()

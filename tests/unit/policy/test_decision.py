@@ -241,7 +241,7 @@ def test_first_ticket_is_renewed_by_the_first_poll() -> None:
     )
 
 
-def test_ticket_takes_the_turn_of_the_store_and_keeps_its_arrival() -> None:
+def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
     token = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 7), TICKET, rules=RULES, now_s=NOW_S)
     assert token == TICKET._replace(own_turn_us=ARRIVAL_US + 5)
     again = conclude(VISITOR, QueuePosition(ARRIVAL_US + 5, 6), token, rules=RULES, now_s=NOW_S)

@@ -1,4 +1,4 @@
-"""A request falls in one room, however its path is spelled."""
+"""The route of a request: one room, for any spelling of its path."""
 
 import re
 import time
@@ -39,11 +39,11 @@ SITE = Router(
 
 @pytest.mark.parametrize("path", ["/", "", "*", "/a", "//", "http://x/", "/%", "\0"])
 @pytest.mark.parametrize("host", ["example.com", "", "[::1]:80", "a b"])
-def test_one_room_for_everything_holds_everything(host: str, path: str) -> None:
+def test_only_room_holds_every_host_and_path(host: str, path: str) -> None:
     assert ONE_ROOM.room_of(host, path) == "default"
 
 
-def test_no_rooms_gate_nothing() -> None:
+def test_router_without_rooms_gates_nothing() -> None:
     assert Router([]).room_of("example.com", "/") is None
 
 
@@ -64,7 +64,7 @@ def test_no_rooms_gate_nothing() -> None:
         ("/#/shop", "default"),
     ],
 )
-def test_the_longest_prefix_wins(path: str, name: str) -> None:
+def test_longest_prefix_decides(path: str, name: str) -> None:
     assert SITE.room_of("example.com", path) == name
 
 
@@ -87,24 +87,24 @@ def test_the_longest_prefix_wins(path: str, name: str) -> None:
         ("", "/shop", "shop"),
     ],
 )
-def test_a_host_is_more_specific_than_any_path(host: str, path: str, name: str) -> None:
+def test_host_is_more_specific_than_any_path(host: str, path: str, name: str) -> None:
     assert SITE.room_of(host, path) == name
 
 
 @pytest.mark.parametrize("host", ["[::1]", "[::1]:8080", "[2001:db8::1]:80", "127.0.0.1:80"])
-def test_an_address_is_no_named_host(host: str) -> None:
+def test_ip_address_matches_no_named_host(host: str) -> None:
     assert SITE.room_of(host, "/") == "default"
     assert Router([room("named", host="tickets.example.com")]).room_of(host, "/") is None
 
 
-def test_every_star_is_one_label() -> None:
+def test_star_in_a_host_is_one_label() -> None:
     router = Router([room("stars", host="*.example.*")])
     assert router.room_of("a.example.org", "/") == "stars"
     assert router.room_of("a.example.co.uk", "/") is None
     assert router.room_of("example.org", "/") is None
 
 
-def test_the_order_of_the_rooms_does_not_matter() -> None:
+def test_order_of_rooms_does_not_matter() -> None:
     rooms = [room("a", path="/a/"), room("b", path="/a/b/"), room("c", host="h", path="/")]
     for router in (Router(rooms), Router(rooms[::-1])):
         assert router.room_of("x", "/a/b/c") == "b"
@@ -161,7 +161,7 @@ RESPELLED = [
 
 
 @pytest.mark.parametrize("path", RESPELLED)
-def test_a_path_spelled_another_way_falls_in_the_room_all_the_same(path: str) -> None:
+def test_respelled_path_is_in_the_room(path: str) -> None:
     assert CHECKOUT.room_of("example.com", path) == "checkout"
 
 
@@ -174,7 +174,7 @@ SPELLINGS = {
 
 
 @given(st.data())
-def test_every_mixture_of_spellings_falls_in_the_room(data: st.DataObject) -> None:
+def test_any_mixture_of_spellings_is_in_the_room(data: st.DataObject) -> None:
     path = "".join(
         data.draw(st.sampled_from(SPELLINGS.get(letter, [letter]))) for letter in "/checkout/"
     )
@@ -199,7 +199,7 @@ def test_every_mixture_of_spellings_falls_in_the_room(data: st.DataObject) -> No
         "/%25252fcheckouts",
     ],
 )
-def test_what_only_looks_alike_is_not_gated(path: str) -> None:
+def test_similar_path_is_not_gated(path: str) -> None:
     assert CHECKOUT.room_of("example.com", path) is None
 
 
@@ -207,13 +207,13 @@ def test_what_only_looks_alike_is_not_gated(path: str) -> None:
 @example("/%ff%fe/", "\udc80")
 @example("/%", "[")
 @example("/%zz%2", "]:")
-def test_no_path_and_no_host_make_routing_raise(path: str, host: str) -> None:
+def test_any_path_and_host_are_routed_without_error(path: str, host: str) -> None:
     assert SITE.room_of(host, "/" + path) is not None
     assert CHECKOUT.room_of(host, path) in (None, "checkout")
 
 
 @given(st.text(alphabet="/.%2eEfF;\\c", max_size=40))
-def test_what_the_room_holds_it_holds_as_the_readings_say(path: str) -> None:
+def test_room_of_any_path_follows_its_readings(path: str) -> None:
     readings = list(path_readings("/" + path))
     assert readings[0] == re.sub("/{2,}", "/", "/" + path)
     gated = any(each == "/c" or each.startswith("/c/") for each in readings)
@@ -221,7 +221,7 @@ def test_what_the_room_holds_it_holds_as_the_readings_say(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/a", "/a/b-c_d~e/", "/a/b?x=%2f..", "/a#%2e"])
-def test_an_ordinary_path_has_one_reading(path: str) -> None:
+def test_ordinary_path_has_one_reading(path: str) -> None:
     assert list(path_readings(path)) == [path.partition("?")[0].partition("#")[0]]
 
 
@@ -239,7 +239,7 @@ def test_an_ordinary_path_has_one_reading(path: str) -> None:
     ],
     ids=["a long name", "many names", "slashes", "dots", "percents", "semicolons", "back", "up"],
 )
-def test_no_path_of_8_kb_takes_long(path: str) -> None:
+def test_path_of_8_kb_is_routed_in_100_ms(path: str) -> None:
     began_s = time.process_time()
     SITE.room_of("example.com", path)
     assert time.process_time() - began_s < 0.1
@@ -249,14 +249,14 @@ def test_no_path_of_8_kb_takes_long(path: str) -> None:
     "path",
     ["/assets/../buy", "/assets/%2e%2e/buy", "/assets/..%2fbuy", "/assets/%252e%252e/buy"],
 )
-def test_nobody_walks_around_a_room_through_another_one(path: str) -> None:
+def test_path_readable_into_two_rooms_is_rejected(path: str) -> None:
     router = Router([room("default"), room("assets", path="/assets/")])
     assert router.room_of("example.com", path) is None
     assert route(router, path) == Rejected(400, "the path can be read in two ways")
 
 
 @pytest.mark.parametrize("path", ["//assets/a.js", "/assets//a.js", "/assets/./a.js"])
-def test_a_sloppy_link_falls_in_the_room_it_means(path: str) -> None:
+def test_untidy_link_is_in_the_intended_room(path: str) -> None:
     router = Router([room("default"), room("assets", path="/assets/")])
     assert router.room_of("example.com", path) == "assets"
 

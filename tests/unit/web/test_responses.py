@@ -1,4 +1,4 @@
-"""Why one waits, and what the operator says to all, as pages and apps are told."""
+"""The status that pages and apps receive: reason, estimate and the operator's message."""
 
 import pytest
 
@@ -30,11 +30,11 @@ PLACED = QueuePosition(10**15, ahead=1283)
         (None, FULL, "reconnecting"),
     ],
 )
-def test_one_is_told_what_holds_the_line_up(
+def test_status_reports_the_reason_for_the_wait(
     known: RoomState | None, rules: Rules, reason: str
 ) -> None:
-    told = waiting_status_of(TICKET, PLACED, known, rules=rules).json
-    assert told["reason"] == reason
+    status = waiting_status_of(TICKET, PLACED, known, rules=rules).json
+    assert status["reason"] == reason
 
 
 @pytest.mark.parametrize(
@@ -46,24 +46,22 @@ def test_one_is_told_what_holds_the_line_up(
         (room_state(Mode.HOLD, rate=60.0, active=9), None),
     ],
 )
-def test_nobody_forecasts_by_the_rate_what_depends_on_when_others_leave(
-    known: RoomState, eta_seconds: int | None
-) -> None:
+def test_full_room_has_no_estimate_by_rate(known: RoomState, eta_seconds: int | None) -> None:
     assert waiting_status_of(TICKET, PLACED, known, rules=FULL).json["eta_seconds"] == eta_seconds
 
 
-def test_a_place_that_nobody_knows_is_being_asked_for() -> None:
+def test_unknown_place_is_being_requested() -> None:
     assert (
         waiting_status_of(TICKET, None, room_state(Mode.AUTO), rules=FULL).json["reason"]
         == "reconnecting"
     )
 
 
-def test_what_the_operator_says_reaches_all_and_nothing_is_null() -> None:
-    told = waiting_status_of(
+def test_operator_message_is_in_every_status() -> None:
+    status = waiting_status_of(
         TICKET, PLACED, room_state(Mode.AUTO, message="Doors at 18:00"), rules=FULL
     )
-    assert told.json["message"] == "Doors at 18:00"
+    assert status.json["message"] == "Doors at 18:00"
     assert (
         waiting_status_of(TICKET, PLACED, room_state(Mode.AUTO), rules=FULL).json["message"] is None
     )

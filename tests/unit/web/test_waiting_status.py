@@ -1,4 +1,4 @@
-"""Where a visitor stands, when they are to ask again, and how that is written."""
+"""The status of a waiting visitor: poll interval, estimate and JSON."""
 
 import json
 from datetime import UTC, datetime
@@ -33,32 +33,30 @@ places = st.builds(
 
 
 @given(places)
-def test_a_place_is_encoded_as_the_library_encodes_it(place: WaitingStatus) -> None:
+def test_status_json_equals_that_of_the_library(place: WaitingStatus) -> None:
     assert place.encoded() == json.dumps(place.json).encode()
 
 
 @given(st.floats(0, 2**33))
-def test_a_time_is_told_to_the_second_in_utc(at_s: float) -> None:
-    told = datetime.strptime(rfc3339(at_s), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    assert told.timestamp() == int(at_s)
+def test_time_is_in_utc_to_the_second(at_s: float) -> None:
+    parsed = datetime.strptime(rfc3339(at_s), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert parsed.timestamp() == int(at_s)
 
 
 @pytest.mark.parametrize(
-    ("mode", "rate", "asks_within_s"),
+    ("mode", "rate", "within_s"),
     [
         (Mode.AUTO, 500, 3),
         (Mode.OPEN, 500, 3),
-        (Mode.HOLD, 500, 3),  # and will be on time when the line moves again
-        (Mode.HOLD, 0, 25),  # nobody knows how fast
-        (Mode.ENDED, 500, 25),  # it will not
+        (Mode.HOLD, 500, 3),  # in time when the line moves again
+        (Mode.HOLD, 0, 25),  # the rate is unknown
+        (Mode.ENDED, 500, 25),  # the line does not move again
     ],
 )
-def test_one_in_a_held_line_asks_as_often_as_when_it_moves(
-    mode: Mode, rate: float, asks_within_s: int
-) -> None:
+def test_held_line_keeps_the_poll_interval(mode: Mode, rate: float, within_s: int) -> None:
     rules = Rules.of(RoomConfig())
     place = waiting_status_of(
         TICKET, QueuePosition(10**15, 50), room_state(mode, rate=rate), rules=rules
     )
-    assert asks_within_s - 3 <= place.refresh_seconds <= asks_within_s
+    assert within_s - 3 <= place.refresh_seconds <= within_s
     assert (place.eta_seconds is None) is (mode in {Mode.HOLD, Mode.ENDED})

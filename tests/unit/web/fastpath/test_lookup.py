@@ -133,7 +133,7 @@ def bypass(*conditions: Condition) -> AccessRule:
     return AccessRule("free", "bypass", conditions)
 
 
-def test_known_fields_do_not_carry_a_bypass_by_path_to_another_path() -> None:
+def test_known_fields_keep_a_bypass_to_its_path() -> None:
     """With rate 0: `/secret` waits, `/free/a` is forwarded, then `/secret` waits as before."""
     looked = lookup(ONE_ROOM, [bypass(PathCondition(("/free/**",)))])
     ways = [exit_of(looked, head(path), PEER).way for path in ("/secret", "/free/a", "/secret")]
@@ -202,7 +202,7 @@ TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host=("tickets.example",),
     ],
     ids=["client", "fields", "host"],
 )
-def test_route_of_a_request_line_is_kept_apart_by_every_other_fact(
+def test_cached_route_is_separate_for_every_other_fact(
     rooms: tuple[RoomConfig, ...], rules: list[AccessRule], host: str, fields: list[str], peer: str
 ) -> None:
     """One visitor's `/secret` is forwarded; that of another, known by other fields, is not."""
