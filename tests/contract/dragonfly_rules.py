@@ -136,9 +136,12 @@ class DragonflyRules:
         return self._of_kind(key, str)
 
     def _of_kind(self, key: str, kind: type) -> dict[str, Any]:
-        """The value of `key`, or a new empty one that is kept only by `_store`."""
+        """The value of `key`, or a new empty one that is kept only by `_store`.
+
+        No command mixes kinds in one key, so the first value tells the kind.
+        """
         value: dict[str, Any] = self.data.get(key, {})
-        if not all(isinstance(each, kind) for each in value.values()):
+        if not isinstance(next(iter(value.values()), kind()), kind):
             raise ScriptError("WRONGTYPE Operation against a key holding the wrong kind of value")
         return value
 
@@ -175,7 +178,8 @@ class DragonflyRules:
         return self._hash(key).get(field)
 
     def hmget(self, key: str, *fields: str) -> Reply:
-        return [self._hash(key).get(field) for field in fields]
+        value = self._hash(key)
+        return [value.get(field) for field in fields]
 
     def hgetall(self, key: str) -> Reply:
         return [part for pair in self._hash(key).items() for part in pair]

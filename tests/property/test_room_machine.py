@@ -624,14 +624,16 @@ class RoomMachine(RuleBasedStateMachine):
         self.call("set_mode", 0, Mode.AUTO)
         self.call("set_rate", 0, 600)
         self.time_passes(3000)
-        for _ in range(30 + len(self.visitors)):  # a burst of one lets in one at a time
+        for turn in range(30 + len(self.visitors)):  # a burst of one lets in one at a time
             there = [
                 each
                 for each in self.visitors
                 if isinstance(each.token, Ticket) and each.token.expires_at_s > self.now_s
             ]
-            for visitor in there:
-                self.request(1, visitor)
+            for visitor in there:  # a waiting one only as often as its heartbeat must arrive
+                waits = isinstance(self.model.people.get(visitor.name), WaitingState)
+                if turn % 4 == 0 or not waits:
+                    self.request(1, visitor)
             self.call("leave", 2, (self.model.inside(), False))
             if not any(isinstance(each.token, Ticket) for each in there):
                 return
