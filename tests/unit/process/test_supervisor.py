@@ -1,0 +1,32 @@
+"""Addresses as the supervisor prints and logs them."""
+
+import pytest
+
+from gatekeeper.process.supervisor import _local_address, _without_password
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("2001:db8::1", "[2001:db8::1]"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("gate.example.com", "gate.example.com"),
+    ],
+)
+def test_local_address_can_be_opened_in_a_browser(host: str, address: str) -> None:
+    assert _local_address(host) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "logged"),
+    [
+        ("redis://store:6379", "redis://store:6379"),
+        ("redis://user:pass@store:6379/1", "redis://store:6379/1"),
+        ("redis://:p%40ss@word@store:6379", "redis://store:6379"),
+    ],
+)
+def test_logged_url_has_no_password(url: str, logged: str) -> None:
+    assert _without_password(url) == logged
