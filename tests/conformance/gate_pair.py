@@ -8,7 +8,7 @@ test or is under test. Every wait has a timeout.
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,10 +156,16 @@ async def received(wire: Wire, size: int) -> bytes:
 
 async def send_in_pieces(wire: Wire, data: bytes, cuts: tuple[int, ...] = ()) -> None:
     """Send with a turn of the loop after each cut, so that the pieces mostly arrive separately."""
+    for piece in pieces(data, cuts):
+        wire.send(piece)
+        await wire.flush()
+        await asyncio.sleep(0)
+
+
+def pieces(data: bytes, cuts: tuple[int, ...]) -> Iterator[bytes]:
+    """`data` cut at these offsets; those beyond its end do nothing."""
     start = 0
     for cut in (*sorted(cuts), len(data)):
         if start < cut <= len(data):
-            wire.send(data[start:cut])
-            await wire.flush()
-            await asyncio.sleep(0)
+            yield data[start:cut]
             start = cut

@@ -20,9 +20,8 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.gate_pair import VISITOR, running_worker, send_in_pieces, visitor_request
+from tests.conformance.gate_pair import VISITOR, pieces, running_worker, visitor_request
 from tests.conformance.smuggling_cases import ACCEPTED, REJECTED
-from tests.integration.proxy.forwarding import Wire
 from tests.profiles import examples
 from tests.servers import eventually
 
@@ -178,35 +177,50 @@ class ClientLog:
 async def exchange(
     port: int, data: bytes, *, until: bytes, cuts: tuple[int, ...] = ()
 ) -> ClientLog:
-    """Send it, in pieces if so told, and listen until the connection ends, `until` comes, or all is
-    quiet."""
-    log = ClientLog()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    wire = Wire(reader, writer)
-    sending = asyncio.create_task(_send(wire, data, cuts))
-    try:
-        while not log.data.endswith(until):
-            async with asyncio.timeout(_QUIET_S):
-                piece = await reader.read(1 << 16)
-            if not piece:
-                log.closed = True
-                break
-            log.data += piece
-    except ConnectionError:
-        log.closed = True
-    except TimeoutError:
-        pass
-    finally:
-        sending.cancel()
-        wire.abort()
+    """Send it, in pieces at `cuts`, and read until the connection ends, `until` comes, or nothing
+    comes for a while after the last piece.
+
+    On a raw socket: after a reset, an asyncio transport drops what it has not read yet.
+    """
+    log, loop = ClientLog(), asyncio.get_running_loop()
+    with socket.socket() as wire:
+        wire.setblocking(False)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await loop.sock_connect(wire, ("127.0.0.1", port))
+        sending = asyncio.create_task(_send(wire, data, cuts))
+        try:
+            while not log.data.endswith(until):
+                piece = await _receive(wire, sending)
+                if not piece:
+                    log.closed = piece is not None
+                    break
+                log.data += piece
+        except ConnectionError:
+            log.closed = True
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
     # Final responses only.
     log.statuses = [int(s) for s in re.findall(rb"HTTP/\d\.\d ([2-5]\d\d) ", log.data)]
     return log
 
 
-async def _send(wire: Wire, data: bytes, cuts: tuple[int, ...]) -> None:
+async def _send(wire: socket.socket, data: bytes, cuts: tuple[int, ...]) -> None:
     with suppress(ConnectionError):  # rejected before all of it was sent
-        await send_in_pieces(wire, data, cuts)
+        for piece in pieces(data, cuts):
+            await asyncio.get_running_loop().sock_sendall(wire, piece)
+            await asyncio.sleep(0)
+
+
+async def _receive(wire: socket.socket, sending: asyncio.Task[None]) -> bytes | None:
+    """What comes next, b"" at the end; None when all is sent and nothing came for `_QUIET_S`."""
+    while True:
+        all_sent = sending.done()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET_S):
+                return await asyncio.get_running_loop().sock_recv(wire, 1 << 16)
+        if all_sent:
+            return None
 
 
 @pytest.mark.parametrize("name", REJECTED)
