@@ -1,9 +1,9 @@
-/* The control room: polls the gate each second, draws the hour that the gate keeps, and sends the
-   operator's changes.
+/* The control room: polls the gate each second, draws the last hour, and sends the operator's
+   changes.
 
    Rules: no requests while the tab is hidden. Memory is bounded: the samples of one hour, and nothing
-   of a removed room or replica; elements are created once and changed, so a page left open for a day
-   does not grow. Every value of the gate is set as text. Every change is confirmed first. */
+   of a removed room or replica; elements are created once and updated, so a page that is open for a
+   day does not grow. Every value of the gate is set as text. Every change is confirmed first. */
 (() => {
   "use strict";
 
@@ -12,8 +12,8 @@
   const POLL_INTERVAL_S = 1;
   const MAX_BACKOFF_S = 10;
   const TIMEOUT_S = 5;
-  const STUCK_S = 30;        // a request older than this was lost in a sleep of the machine
-  const MAX_SAMPLES = 1500;  // a bound whatever the gate sends
+  const STUCK_S = 30;        // an older request was lost while the machine slept
+  const MAX_SAMPLES = 1500;  // whatever the gate sends
   const ENTRIES = 50;
   const TOKEN = "gatekeeper:admin-token";
   const ROOM_CHARTS = [
@@ -47,8 +47,8 @@
   ];
 
   const byId = (id) => document.getElementById(id);
-  const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-  const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+  const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+  const decimal = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
   const cards = new Map();     // room → card
@@ -59,10 +59,10 @@
   let entries = [];            // of the audit log, newest first
   let auditMark = null;
   let range = 3600;
-  let drawnAt = "";            // what the charts show: drawn again when it changes
+  let drawnKey = "";           // what the charts show; they are drawn again when it changes
   let timer = 0;
   let sentAt = 0;              // 0: no request is open
-  let turn = 0;                // a response of an earlier turn is dropped
+  let pollNumber = 0;          // the response of an earlier poll is dropped
   let failures = 0;
   let signedOut = false;
   let announced = "";
@@ -83,11 +83,11 @@
         signOut(token);
         throw new Error("A token is required.");
       }
-      const answer = await response.json().catch(() => null);
-      if (!response.ok || answer === null) {
-        throw new Error((answer && answer.error) || "The gate returned status " + response.status + ".");
+      const body = await response.json().catch(() => null);
+      if (!response.ok || body === null) {
+        throw new Error((body && body.error) || "The gate returned status " + response.status + ".");
       }
-      return answer;
+      return body;
     } catch (error) {
       if (error.name === "AbortError") throw new Error("The gate did not respond in time.");
       if (error instanceof TypeError) throw new Error("The gate is unreachable.");
@@ -102,28 +102,28 @@
     if (sentAt && Math.abs(Date.now() - sentAt) < STUCK_S * 1000) return;
     clearTimeout(timer);
     sentAt = Date.now();
-    turn += 1;
-    const mine = turn;
+    pollNumber += 1;
+    const ownNumber = pollNumber;
     try {
       const after = samples.length ? samples[samples.length - 1].at : 0;
-      const answer = await call("GET", "/admin/overview?after=" + after);
-      if (mine !== turn) return;
+      const overview = await call("GET", "/admin/overview?after=" + after);
+      if (ownNumber !== pollNumber) return;
       failures = 0;
       connection("live", "Live");
-      show(answer);
-      if (answer.audit_mark !== auditMark) await readAudit(answer.audit_mark);
+      show(overview);
+      if (overview.audit_mark !== auditMark) await readAudit(overview.audit_mark);
     } catch (error) {
-      if (mine !== turn) return;
+      if (ownNumber !== pollNumber) return;
       failures += 1;
       if (!signedOut) connection("lost", error.message + " Retrying …");
     }
-    if (mine !== turn) return;
+    if (ownNumber !== pollNumber) return;
     sentAt = 0;
     const seconds = failures ? Math.min(POLL_INTERVAL_S * Math.pow(2, failures), MAX_BACKOFF_S) : POLL_INTERVAL_S;
     if (!signedOut && !document.hidden) timer = setTimeout(poll, seconds * 1000);
   }
 
-  /* Polls now, also after a sleep of the machine. */
+  /* Polls at once, also after the machine slept. */
   function wake() {
     clearTimeout(timer);
     poll();
@@ -162,35 +162,35 @@
 
   // --- overview -----------------------------------------------------------------------
 
-  function show(answer) {
-    latest = answer;
-    keep(answer);
+  function show(overview) {
+    latest = overview;
+    keep(overview);
     byId("live").hidden = false;
     byId("you").hidden = false;
-    text(byId("you"), answer.you.name + (answer.you.role === "read" ? " · read only" : ""));
+    text(byId("you"), overview.you.name + (overview.you.role === "read" ? " · read only" : ""));
     byId("sign-out").hidden = !sessionStorage.getItem(TOKEN);
-    document.documentElement.dataset.role = answer.you.role;
-    showSituation(answer.situation);
-    showRooms(answer);
-    showReplicas(answer);
+    document.documentElement.dataset.role = overview.you.role;
+    showSituation(overview.situation);
+    showRooms(overview);
+    showReplicas(overview);
     draw();
   }
 
-  /* Keeps the samples of the gate's hour. */
-  function keep(answer) {
+  /* Adds the new samples and drops those older than the gate keeps. */
+  function keep(overview) {
     const last = samples.length ? samples[samples.length - 1].at : 0;
     const unpack = (rows, fields) => Object.fromEntries(
       Object.entries(rows).map(([name, row]) => [name, named(fields, row)]));
-    answer.samples.forEach((each) => {
+    overview.samples.forEach((each) => {
       if (each.at <= last) return;
       samples.push({
         at: each.at,
-        rooms: unpack(each.rooms, answer.room_fields),
-        replicas: unpack(each.replicas, answer.replica_fields),
+        rooms: unpack(each.rooms, overview.room_fields),
+        replicas: unpack(each.replicas, overview.replica_fields),
       });
     });
-    const now = answer.now ? answer.now.at : last;
-    const first = samples.findIndex((each) => each.at > now - answer.kept_s && each.at <= now + answer.every_s);
+    const now = overview.now ? overview.now.at : last;
+    const first = samples.findIndex((each) => each.at > now - overview.kept_s && each.at <= now + overview.every_s);
     samples = first < 0 ? [] : samples.slice(Math.max(first, samples.length - MAX_SAMPLES));
   }
 
@@ -216,21 +216,21 @@
     }
   }
 
-  function showRooms(answer) {
-    const names = answer.rooms.map((room) => room.room);
+  function showRooms(overview) {
+    const names = overview.rooms.map((room) => room.room);
     cards.forEach((card, name) => {
       if (names.includes(name)) return;
       card.element.remove();
       card.option.remove();
       cards.delete(name);
     });
-    byId("of-rooms").hidden = names.length < 2; // one room equals all
-    answer.rooms.forEach((room) => {
+    byId("of-rooms").hidden = names.length < 2; // with one room the totals are the same
+    overview.rooms.forEach((room) => {
       if (!cards.has(room.room)) cards.set(room.room, makeCard(room.room));
       const card = cards.get(room.room);
       card.room = room;
-      const row = answer.now && answer.now.rooms[room.room];
-      showFacts(card, room, row ? named(answer.room_fields, row) : {});
+      const row = overview.now && overview.now.rooms[room.room];
+      showFacts(card, room, row ? named(overview.room_fields, row) : {});
     });
   }
 
@@ -280,24 +280,24 @@
     });
     card.find("[data-message]").hidden = !room.message;
     text(card.find("[data-message]"), room.message ? "Message on the waiting page: “" + room.message + "”" : "");
-    set("queue", whole.format(room.queue_length), "");
-    set("active", whole.format(room.active), room.max_active ? "of " + whole.format(room.max_active) : "");
+    set("queue", integer.format(room.queue_length), "");
+    set("active", integer.format(room.active), room.max_active ? "of " + integer.format(room.max_active) : "");
     set("arrived", ...flow(now.arrived));
-    const entering = flow(now.admitted);
-    set("admitted", entering[0], room.mode === "open" ? entering[1] : entering[1] + " of " + fine.format(room.rate_per_minute));
+    const admitted = flow(now.admitted);
+    set("admitted", admitted[0], room.mode === "open" ? admitted[1] : admitted[1] + " of " + decimal.format(room.rate_per_minute));
     set("abandoned", ...flow(now.abandoned));
     set("wait", ...(storeLost ? ["–", ""] : newcomerWait(room)));
-    const quantiles = (name, half, most) => {
-      if (typeof half === "number") set(name, duration(half), "· " + duration(most));
+    const quantiles = (name, p50, p99) => {
+      if (typeof p50 === "number") set(name, duration(p50), "· " + duration(p99));
       else set(name, "–", "");
     };
     quantiles("waited", now.wait_p50, now.wait_p99);
-    quantiles("answers", now.origin_p50, now.origin_p99);
+    quantiles("origin", now.origin_p50, now.origin_p99);
     set("failed", ...(typeof now.failed === "number" ? [number(now.failed), "/s"] : ["–", ""]));
     card.element.dataset.failing = String(now.failed > 0);
-    text(card.find("[data-totals]"), "Totals: " + whole.format(room.arrived_total) + " arrived, " +
-      whole.format(room.released_total) + " released, " + whole.format(room.admitted_total) +
-      " admitted, " + whole.format(room.abandoned_total) + " left or no-show.");
+    text(card.find("[data-totals]"), "Totals: " + integer.format(room.arrived_total) + " arrived, " +
+      integer.format(room.released_total) + " released, " + integer.format(room.admitted_total) +
+      " admitted, " + integer.format(room.abandoned_total) + " left or no-show.");
   }
 
   function newcomerWait(room) {
@@ -311,20 +311,20 @@
 
   // --- replicas ---------------------------------------------------------------------------------
 
-  function showReplicas(answer) {
-    const names = answer.replicas.map((each) => each.replica);
+  function showReplicas(overview) {
+    const names = overview.replicas.map((each) => each.replica);
     rows.forEach((row, name) => {
       if (names.includes(name)) return;
       row.element.remove();
       row.option.remove();
       rows.delete(name);
     });
-    answer.replicas.forEach((each) => {
+    overview.replicas.forEach((each) => {
       if (!rows.has(each.replica)) rows.set(each.replica, makeRow(each.replica));
       const { element, cells } = rows.get(each.replica);
-      const row = answer.now && answer.now.replicas[each.replica];
-      const now = row ? named(answer.replica_fields, row) : {};
-      const silent = each.quiet_s >= answer.silent_after_s;
+      const row = overview.now && overview.now.replicas[each.replica];
+      const now = row ? named(overview.replica_fields, row) : {};
+      const silent = each.quiet_s >= overview.silent_after_s;
       const rate = (value, unit) => (typeof value === "number" ? number(value) + unit : "–");
       element.dataset.silent = String(silent);
       text(cells[0], silent ? "not reporting for " + duration(Math.round(each.quiet_s)) : "up");
@@ -352,14 +352,14 @@
 
   // --- charts -----------------------------------------------------------------------------------
 
-  /* Draws the charts when there is a new sample or another choice; every few seconds at most. */
+  /* Draws the charts when a sample, the audit log or the selection changed. */
   function draw() {
     if (!latest || !latest.now) return;
     const [kind, chosen] = byId("of").value.split(" ");
     const last = samples.length ? samples[samples.length - 1].at : 0;
-    const wanted = [last, range, kind, chosen, [...cards.keys()].join(), entries.length && entries[0].at].join(" ");
-    if (wanted === drawnAt) return;
-    drawnAt = wanted;
+    const wantedKey = [last, range, kind, chosen, [...cards.keys()].join(), entries.length && entries[0].at].join(" ");
+    if (wantedKey === drawnKey) return;
+    drawnKey = wantedKey;
     const axis = { now: latest.now.at, first: samples.length ? samples[0].at : latest.now.at, range };
     cards.forEach((card) => {
       const shown = samples.filter((each) => each.rooms[card.name])
@@ -371,17 +371,17 @@
     siteCharts.forEach((chart) => chart.show(shown, { ...axis, marks: marksOf(() => true) }));
   }
 
-  function marksOf(concerns) {
-    return entries.filter((entry) => entry.outcome === "done" && concerns(entry))
+  function marksOf(matches) {
+    return entries.filter((entry) => entry.outcome === "done" && matches(entry))
       .map((entry) => ({ at: Date.parse(entry.at) / 1000, words: entry.who + " " + sentence(entry) }));
   }
 
   // --- the audit log ----------------------------------------------------------------------------
 
   async function readAudit(mark) {
-    const answer = await call("GET", "/admin/audit?limit=" + ENTRIES);
+    const log = await call("GET", "/admin/audit?limit=" + ENTRIES);
     auditMark = mark;
-    entries = answer.entries;
+    entries = log.entries;
     byId("entries").replaceChildren(...entries.map(entryItem));
     byId("no-entries").hidden = entries.length > 0;
     draw();
@@ -397,9 +397,9 @@
     };
     const time = part("time", when(Date.parse(entry.at)));
     time.dateTime = entry.at;
-    const tried = { refused: "refused: " + entry.what, failed: "failed: " + sentence(entry) };
+    const attempt = { refused: "refused: " + entry.what, failed: "failed: " + sentence(entry) };
     const note = entry.note ? " (" + entry.note + ")" : "";
-    item.append(time, part("b", entry.who), part("span", (tried[entry.outcome] || sentence(entry)) + note), part("small", entry.address));
+    item.append(time, part("b", entry.who), part("span", (attempt[entry.outcome] || sentence(entry)) + note), part("small", entry.address));
     return item;
   }
 

@@ -55,19 +55,19 @@ async def poll(page: Page, *, within_s: float = MAX_DELAY_S) -> None:
 
 
 async def hide_tab(page: Page) -> None:
-    await go_away(page, away=True)
+    await set_hidden(page, hidden=True)
 
 
 async def show_tab(page: Page) -> None:
-    await go_away(page, away=False)
+    await set_hidden(page, hidden=False)
 
 
-async def go_away(page: Page, *, away: bool) -> None:
+async def set_hidden(page: Page, *, hidden: bool) -> None:
     """Hide the page's tab, or show it again."""
     await page.evaluate(
         "hidden => { window.isHidden = hidden; "
         "document.dispatchEvent(new Event('visibilitychange')); }",
-        away,
+        hidden,
     )
 
 

@@ -140,7 +140,7 @@ async def test_empty_and_failing_states_pass_axe(
         sale.second = 2520  # the site begins to fail
         await sale.run(60)
         sale.silent = "gate-3-14-decade"
-        sale.rooms[0].away = sale.rooms[1].away = state == "store-lost"
+        sale.rooms[0].is_store_down = sale.rooms[1].is_store_down = state == "store-lost"
     await sale.run(10)
     unreachable = "redis://127.0.0.1:9"  # the page asks the monitor, which has every reading
     async with running_admin(

@@ -22,7 +22,7 @@ from gatekeeper.policy.phase import Mode
 from tests.admin import running_admin
 from tests.browser.conftest import NewPage
 from tests.browser.sale import NOW, SALE, Sale
-from tests.browser.stage import go_away, set_stage
+from tests.browser.stage import set_hidden, set_stage
 from tests.servers import StoreServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -130,7 +130,7 @@ async def test_headline_follows_the_situation(control: Control, visit: Visit) ->
     page = await visit()
     headline = page.locator("#headline")
     await expect(headline).to_have_text("sale: no one is in line, 491 active.")
-    control.sale.rooms[0].away = control.sale.rooms[1].away = True
+    control.sale.rooms[0].is_store_down = control.sale.rooms[1].is_store_down = True
     await control.sale.run(1)
     await second(page)
     await expect(headline).to_contain_text(
@@ -290,12 +290,12 @@ async def test_hidden_tab_sends_nothing_and_catches_up(control: Control, visit: 
     page = await visit()
     await expect(fact(page, "queue")).to_have_text("0")
     before = len(set(await points(page, "admitted")))
-    await go_away(page, away=True)
+    await set_hidden(page, hidden=True)
     asked = control.asked
     await page.clock.run_for(60_000)
     assert control.asked == asked
     await control.sale.run(60)
-    await go_away(page, away=False)
+    await set_hidden(page, hidden=False)
     await expect(page.locator("#headline")).to_contain_text("active")
     await second(page)
     assert len(set(await points(page, "admitted"))) == before + 12
@@ -418,7 +418,7 @@ async def test_without_tokens_there_is_no_sign_in(visit: Visit) -> None:
 
 # --- changes and their confirmation ---
 
-CROWD = {"queue": 1284.0, "inside": 310.0}
+CROWD = {"queue": 1284.0, "active": 310.0}
 
 
 @pytest.mark.parametrize(
