@@ -204,26 +204,28 @@ Open: TypeAlias = Callable[..., Awaitable[Replica]]  # a replica joins; keywords
 
 async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
     """All of them within one turn of the event loop, and so in one call up to the batch's limit."""
-    answers = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
-    return dict(zip(names, answers, strict=True))
+    replies = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
+    return dict(zip(names, replies, strict=True))
 
 
-async def poll(replica: Replica, answers: Responses) -> dict[str, Standing]:
+async def poll(replica: Replica, replies: Responses) -> dict[str, Standing]:
     standings = await asyncio.gather(
-        *[replica.queue.poll(asking(name, each.turn_us)) for name, each in answers.items()]
+        *[replica.queue.poll(poll_request(name, each.turn_us)) for name, each in replies.items()]
     )
-    return dict(zip(answers, standings, strict=True))
+    return dict(zip(replies, standings, strict=True))
 
 
 def crowd(count: int, *, prefix: str = "v") -> list[str]:
     return [f"{prefix}{number:04}" for number in range(count)]
 
 
-def entered(answers: dict[str, SlotGrant | QueuePosition] | dict[str, Standing]) -> list[str]:
-    return [name for name, answer in answers.items() if isinstance(answer, SlotGrant)]
+def admitted_names(
+    replies: dict[str, SlotGrant | QueuePosition] | dict[str, Standing],
+) -> list[str]:
+    return [name for name, reply in replies.items() if isinstance(reply, SlotGrant)]
 
 
-def asking(name: str, turn_us: int, *, has_pass: bool = False) -> PollRequest:
+def poll_request(name: str, turn_us: int, *, has_pass: bool = False) -> PollRequest:
     return PollRequest(VisitorId(name), turn_us, has_pass)
 
 
@@ -233,11 +235,11 @@ def _short(key: str) -> str:
 
 async def enter(replica: Replica, name: str) -> int:
     """Arrive, be released, claim: the turn of a visitor admitted by a ticket."""
-    answer = (await arrive(replica, [name]))[name]
-    assert isinstance(answer, QueuePosition)
+    reply = (await arrive(replica, [name]))[name]
+    assert isinstance(reply, QueuePosition)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(asking(name, answer.turn_us)) == SlotGrant(
-        answer.turn_us, confirmed=True
+    assert await replica.queue.poll(poll_request(name, reply.turn_us)) == SlotGrant(
+        reply.turn_us, confirmed=True
     )
-    return answer.turn_us
+    return reply.turn_us

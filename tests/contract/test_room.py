@@ -12,7 +12,16 @@ from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
-from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered, poll
+from tests.contract.grounds import (
+    Ground,
+    Open,
+    Replica,
+    admitted_names,
+    arrive,
+    crowd,
+    poll,
+    poll_request,
+)
 
 
 async def at_once(replicas: Sequence[Replica]) -> int:
@@ -25,10 +34,10 @@ async def at_once(replicas: Sequence[Replica]) -> int:
 
 async def test_arrivals_of_one_call_are_unique_and_rising(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(100))
-    arrivals = [each.turn_us for each in answers.values()]
+    replies = await arrive(replica, crowd(100))
+    arrivals = [each.turn_us for each in replies.values()]
     assert arrivals == sorted(set(arrivals))
-    assert list(answers.values()) == [
+    assert list(replies.values()) == [
         QueuePosition(arrival_us, ahead) for ahead, arrival_us in enumerate(arrivals)
     ]
 
@@ -50,8 +59,8 @@ async def test_concurrent_replicas_give_unique_arrivals_and_positions(open_room:
 
 async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(350))
-    assert sorted(each.ahead for each in answers.values() if isinstance(each, QueuePosition)) == [
+    replies = await arrive(replica, crowd(350))
+    assert sorted(each.ahead for each in replies.values() if isinstance(each, QueuePosition)) == [
         *range(350)
     ]
     state = await replica.look()
@@ -61,20 +70,20 @@ async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> N
 async def test_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
     replica = await open_room(rate=0)
     before = await replica.look()
-    answers = await arrive(replica, ["ann"])
+    replies = await arrive(replica, ["ann"])
     after = await replica.look()
-    assert before.now_us <= answers["ann"].turn_us <= after.now_us
-    assert after.last_arrival_us == answers["ann"].turn_us
+    assert before.now_us <= replies["ann"].turn_us <= after.now_us
+    assert after.last_arrival_us == replies["ann"].turn_us
 
 
 async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
     arrivals = {f"v{number}": 2**53 - 20 + number for number in range(20)}
     for name, arrival_us in reversed(arrivals.items()):
-        await replica.queue.poll(asking(name, arrival_us))
+        await replica.queue.poll(poll_request(name, arrival_us))
     assert (await ground.read())["queue"] == arrivals
     for ahead, (name, arrival_us) in enumerate(arrivals.items()):
-        standing = await replica.queue.poll(asking(name, arrival_us))
+        standing = await replica.queue.poll(poll_request(name, arrival_us))
         assert standing == QueuePosition(arrival_us, ahead)
     await replica.allow(20)
     assert await replica.released() == 20
@@ -84,9 +93,9 @@ async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room:
 async def test_newcomer_arrives_behind_every_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 60_000_000
-    await replica.queue.poll(asking("stamped by a clock that runs ahead", ahead_us))
-    answers = await arrive(replica, ["ann", "bob"])
-    assert answers == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
+    await replica.queue.poll(poll_request("stamped by a clock that runs ahead", ahead_us))
+    replies = await arrive(replica, ["ann", "bob"])
+    assert replies == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
 
 
 async def test_second_arrival_keeps_the_place(open_room: Open) -> None:
@@ -101,7 +110,7 @@ async def test_second_arrival_keeps_the_place(open_room: Open) -> None:
 async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
     replica = await open_room(burst=5)
     await arrive(replica, ["ann"])
-    assert entered(await arrive(replica, ["ann"])) == ["ann"]
+    assert admitted_names(await arrive(replica, ["ann"])) == ["ann"]
     state = await replica.look()
     assert (state.active, state.arrived_total, state.admitted_total) == (1, 1, 1)
 
@@ -111,8 +120,8 @@ async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
 
 async def test_newcomers_are_admitted_while_the_bucket_lasts(open_room: Open) -> None:
     replica = await open_room(burst=3)
-    answers = await arrive(replica, crowd(5))
-    assert entered(answers) == crowd(3)
+    replies = await arrive(replica, crowd(5))
+    assert admitted_names(replies) == crowd(3)
     state = await replica.look()
     assert (state.active, state.queue_length, state.admitted_total) == (3, 2, 3)
 
@@ -121,10 +130,10 @@ async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
     open_room: Open,
 ) -> None:
     replica = await open_room()
-    answers = await arrive(replica, ["ann"])
-    assert answers["ann"] == SlotGrant(answers["ann"].turn_us, confirmed=False)
-    again = await replica.queue.poll(asking("ann", answers["ann"].turn_us, has_pass=True))
-    assert again == SlotGrant(answers["ann"].turn_us, confirmed=True)
+    replies = await arrive(replica, ["ann"])
+    assert replies["ann"] == SlotGrant(replies["ann"].turn_us, confirmed=False)
+    again = await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
+    assert again == SlotGrant(replies["ann"].turn_us, confirmed=True)
     assert (await replica.look()).admitted_total == 1
 
 
@@ -132,15 +141,15 @@ async def test_newcomer_waits_while_others_wait(ground: Ground, open_room: Open)
     replica = await open_room(burst=3)
     await arrive(replica, crowd(4))
     await ground.pass_time(35)
-    answers = await arrive(replica, ["late"])
-    assert answers["late"] == QueuePosition(answers["late"].turn_us, 1)
+    replies = await arrive(replica, ["late"])
+    assert replies["late"] == QueuePosition(replies["late"].turn_us, 1)
 
 
 async def test_bucket_holds_at_most_burst(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=3)
     await arrive(replica, crowd(3))
     await ground.pass_time(100_000)
-    assert len(entered(await arrive(replica, crowd(10, prefix="w")))) == 3
+    assert len(admitted_names(await arrive(replica, crowd(10, prefix="w")))) == 3
 
 
 async def test_concurrent_replicas_stay_within_the_bucket(open_room: Open) -> None:
@@ -158,7 +167,7 @@ async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> Non
     groups = await asyncio.gather(
         *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
-    inside = [VisitorId(name) for group in groups for name in entered(group)]
+    inside = [VisitorId(name) for group in groups for name in admitted_names(group)]
     assert len(inside) == 5
     assert await at_once(replicas) == 0
     await replicas[0].queue.leave(inside[:2])
@@ -171,13 +180,13 @@ async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> Non
 
 async def test_releases_follow_the_order_of_turns(open_room: Open) -> None:
     replicas = [await open_room(rate=0) for _ in range(5)]
-    answers = await arrive(replicas[0], crowd(50))
+    replies = await arrive(replicas[0], crowd(50))
     await replicas[0].allow(20)
     assert await at_once(replicas) == 20
     state = await replicas[0].look()
-    assert state.watermark_us == answers["v0019"].turn_us
-    standings = await poll(replicas[1], answers)
-    assert entered(standings) == crowd(50)[:20]
+    assert state.watermark_us == replies["v0019"].turn_us
+    standings = await poll(replicas[1], replies)
+    assert admitted_names(standings) == crowd(50)[:20]
     assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
         *range(30)
     ]
@@ -187,17 +196,17 @@ async def test_concurrent_replicas_release_what_is_due_once(
     ground: Ground, open_room: Open
 ) -> None:
     replicas = [await open_room(burst=10) for _ in range(5)]
-    answers = await arrive(replicas[0], crowd(50))
-    assert len(entered(answers)) == 10
+    replies = await arrive(replicas[0], crowd(50))
+    assert len(admitted_names(replies)) == 10
     assert await at_once(replicas) == 0
     await ground.pass_time(15)
     assert await at_once(replicas) == 1
-    await poll(replicas[0], answers)
+    await poll(replicas[0], replies)
     await ground.pass_time(40)
     assert await at_once(replicas) == 4  # 1.5 and 4.0 fell due, and a half of one is not lost
-    await poll(replicas[0], answers)
+    await poll(replicas[0], replies)
     await ground.pass_time(89)
-    await poll(replicas[0], answers)
+    await poll(replicas[0], replies)
     await ground.pass_time(89)
     assert await at_once(replicas) == 10  # no more than burst
 
@@ -209,9 +218,9 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
     await replicas[0].allow(25)
 
     async def visit(replica: Replica, name: str) -> Standing:
-        answer = await replica.queue.arrive(VisitorId(name))
+        reply = await replica.queue.arrive(VisitorId(name))
         await replica.released()
-        return await replica.queue.poll(asking(name, answer.turn_us))
+        return await replica.queue.poll(poll_request(name, reply.turn_us))
 
     standings = await asyncio.gather(
         *[visit(replicas[number % 4], name) for number, name in enumerate(crowd(120))]
@@ -220,7 +229,7 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
     state = await replicas[0].look()
     assert state.active == 30
     assert state.queue_length == 90
-    assert state.pending_grants == 15  # 20 came from the bucket before any grant was used
+    assert state.pending_grants == 15  # 20 were taken from the bucket before any grant was used
     assert sum(isinstance(each, SlotGrant) for each in standings) <= 30
 
 
@@ -228,22 +237,22 @@ async def test_one_call_releases_at_most_a_thousand(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(MOST_RELEASED_PER_CALL + 50))
+    replies = await arrive(replica, crowd(MOST_RELEASED_PER_CALL + 50))
     await replica.allow(5000)
     assert await replica.released() == MOST_RELEASED_PER_CALL
     assert await replica.released() == 50
     state = await replica.look()
-    assert state.watermark_us == max(each.turn_us for each in answers.values())
+    assert state.watermark_us == max(each.turn_us for each in replies.values())
     assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
 
 
 async def test_returned_slot_is_free_at_once(open_room: Open) -> None:
     replica = await open_room(burst=10, max_active=1)
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     assert await replica.released() == 0
     await replica.queue.leave([VisitorId("ann")])
     assert await replica.released() == 1
-    assert entered(await poll(replica, answers)) == ["bob"]
+    assert admitted_names(await poll(replica, replies)) == ["bob"]
 
 
 # What the operator sets
@@ -253,8 +262,8 @@ async def test_rate_of_zero_admits_only_grants(ground: Ground, open_room: Open) 
     replica = await open_room(rate=0, burst=10)
     await ground.pass_time(100_000)
     await replica.allow(2)
-    answers = await arrive(replica, crowd(5))
-    assert entered(answers) == crowd(2)
+    replies = await arrive(replica, crowd(5))
+    assert admitted_names(replies) == crowd(2)
     await ground.pass_time(10)
     assert await replica.released() == 0
 
@@ -275,7 +284,7 @@ async def test_unused_grants_are_kept(ground: Ground, open_room: Open) -> None:
     assert await replica.released() == 3
     await ground.pass_time(100_000)
     assert (await replica.look()).pending_grants == 7
-    assert len(entered(await arrive(replica, crowd(9, prefix="w")))) == 7
+    assert len(admitted_names(await arrive(replica, crowd(9, prefix="w")))) == 7
 
 
 async def test_grants_stay_within_the_slots(open_room: Open) -> None:
@@ -294,12 +303,12 @@ async def test_held_or_ended_room_releases_no_visitor(
     ground: Ground, open_room: Open, shut: Mode
 ) -> None:
     replica = await open_room(burst=5)
-    answers = await arrive(replica, crowd(8))
+    replies = await arrive(replica, crowd(8))
     await replica.set_mode(shut)
     await replica.allow(10)
     await ground.pass_time(15)
     assert await replica.released() == 0
-    assert entered(await poll(replica, answers)) == crowd(5)
+    assert admitted_names(await poll(replica, replies)) == crowd(5)
     await replica.set_mode(Mode.AUTO)
     assert await replica.released() == 3
 
@@ -309,7 +318,7 @@ async def test_held_or_ended_room_admits_no_newcomer(open_room: Open, shut: Mode
     replica = await open_room(burst=5)
     await replica.set_mode(shut)
     await replica.allow(10)
-    assert entered(await arrive(replica, crowd(5))) == []
+    assert admitted_names(await arrive(replica, crowd(5))) == []
     assert (await replica.look()).pending_grants == 10
 
 
@@ -317,12 +326,12 @@ async def test_open_room_releases_every_visitor(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0, max_active=1)
-    answers = await arrive(replica, crowd(30))
+    replies = await arrive(replica, crowd(30))
     await replica.allow(3)
     await replica.set_mode(Mode.OPEN)
     assert await replica.released() == 30
-    assert entered(await poll(replica, answers)) == crowd(30)
-    assert entered(await arrive(replica, ["late"])) == ["late"]
+    assert admitted_names(await poll(replica, replies)) == crowd(30)
+    assert admitted_names(await arrive(replica, ["late"])) == ["late"]
     assert (await replica.look()).pending_grants == 3  # an open gate costs none
 
 
@@ -331,10 +340,10 @@ async def test_room_stays_within_its_slots_after_being_open(
 ) -> None:
     replica = await open_room(burst=5, max_active=2)
     await replica.set_mode(Mode.OPEN)
-    inside = entered(await arrive(replica, crowd(10)))
+    inside = admitted_names(await arrive(replica, crowd(10)))
     await replica.set_mode(Mode.AUTO)
     await replica.allow(5)
-    assert entered(await arrive(replica, ["late"])) == []
+    assert admitted_names(await arrive(replica, ["late"])) == []
     await replica.queue.leave([VisitorId(name) for name in inside[:8]])
     assert await replica.released() == 0
     await replica.queue.leave([VisitorId(inside[8])])
@@ -355,7 +364,7 @@ async def test_rate_of_zero_empties_the_bucket(open_room: Open) -> None:
     replica = await open_room(burst=10)
     await replica.queue.set_rate(0)
     await replica.queue.set_rate(6)
-    assert entered(await arrive(replica, ["ann"])) == []
+    assert admitted_names(await arrive(replica, ["ann"])) == []
 
 
 async def test_setting_reaches_other_replicas_with_their_next_call(open_room: Open) -> None:

@@ -5,11 +5,11 @@ from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import (
     Ground,
     Open,
+    admitted_names,
     arrive,
-    asking,
     enter,
-    entered,
     poll,
+    poll_request,
 )
 
 ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
@@ -28,13 +28,13 @@ async def test_leave_reports_what_was_given_back(open_room: Open) -> None:
 
 async def test_old_token_of_a_visitor_that_left_is_void(ground: Ground, open_room: Open) -> None:
     replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await replica.queue.leave([ANN, BOB])
     for _ in range(2):
-        for name, answer in answers.items():
+        for name, reply in replies.items():
             for has_pass in (True, False):
-                question = asking(name, answer.turn_us, has_pass=has_pass)
-                assert await replica.queue.poll(question) == VoidToken()
+                request = poll_request(name, reply.turn_us, has_pass=has_pass)
+                assert await replica.queue.poll(request) == VoidToken()
             until_us = (await replica.look()).now_us + SOON_US
             assert not await replica.queue.touch(VisitorId(name), until_us=until_us)
         await ground.pass_time(1700)
@@ -61,13 +61,13 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(place_ttl="10m")
-    answers = await arrive(replica, ["ann", "bob", "cat"])
+    replies = await arrive(replica, ["ann", "bob", "cat"])
     state, left = await replica.queue.leave([BOB, CAT, DAN], with_tickets=True)
     assert left == ["place", "place", "nothing"]
     assert (state.revocations, state.queue_length, state.abandoned_total) == (0, 0, 2)
     await ground.pass_time(600)
     await replica.released()
-    assert await poll(replica, {"bob": answers["bob"]}) == {"bob": VoidToken()}
+    assert await poll(replica, {"bob": replies["bob"]}) == {"bob": VoidToken()}
     assert (await ground.read()).keys() & {"revoked", "queue"} == set()
     await ground.pass_time(121)  # by now the ticket has expired
     await replica.released()
@@ -76,11 +76,11 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
 
 async def test_leaving_with_a_ticket_and_a_slot_revokes(ground: Ground, open_room: Open) -> None:
     replica = await open_room()
-    answers = await arrive(replica, ["ann"])
+    replies = await arrive(replica, ["ann"])
     state, left = await replica.queue.leave([ANN], with_tickets=True)
     assert (left, state.revocations, state.active) == (["slot"], 1, 0)
-    question = asking("ann", answers["ann"].turn_us, has_pass=True)
-    assert await replica.queue.poll(question) == VoidToken()
+    request = poll_request("ann", replies["ann"].turn_us, has_pass=True)
+    assert await replica.queue.poll(request) == VoidToken()
     state, left = await replica.queue.leave([ANN], with_tickets=True)
     assert (left, state.revocations) == (["nothing"], 1)
     assert (await ground.read()).keys() & {"revoked", "spent"} == {"revoked"}
@@ -97,10 +97,10 @@ async def test_ticket_is_accepted_once_also_after_a_short_session(
     await ground.pass_time(66.1)
     await replica.released()
     assert (await replica.look()).active == 0
-    assert await replica.queue.poll(asking("ann", arrival_us)) == VoidToken()
+    assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
     await ground.pass_time(600)
     await replica.released()
-    assert await replica.queue.poll(asking("ann", arrival_us)) == VoidToken()
+    assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
     assert (await replica.look()).queue_length == 0
 
 
@@ -111,8 +111,8 @@ async def test_slot_expired_by_an_arrival_spends_the_ticket(
     arrival_us = await enter(replica, "ann")
     await ground.pass_time(66.1)
     await replica.allow(1)
-    assert entered(await arrive(replica, ["bob"])) == ["bob"]
-    assert await replica.queue.poll(asking("ann", arrival_us)) == VoidToken()
+    assert admitted_names(await arrive(replica, ["bob"])) == ["bob"]
+    assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
 
 
 async def test_expired_ticket_is_not_remembered(ground: Ground, open_room: Open) -> None:
@@ -174,7 +174,7 @@ async def test_unknown_pass_is_counted_by_a_touch(open_room: Open) -> None:
     until_us = (await replica.look()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us)
     assert (await replica.look()).active == 1
-    assert entered(await arrive(replica, ["bob"])) == []
+    assert admitted_names(await arrive(replica, ["bob"])) == []
 
 
 async def test_touch_removes_the_visitor_from_the_queue(open_room: Open) -> None:

@@ -17,12 +17,12 @@ from tests.contract.grounds import (
     Ground,
     Open,
     Replica,
+    admitted_names,
     arrive,
-    asking,
     crowd,
     enter,
-    entered,
     poll,
+    poll_request,
 )
 
 ANN, BOB, CAT = (VisitorId(name) for name in ("ann", "bob", "cat"))
@@ -49,9 +49,9 @@ async def test_polling_visitor_is_kept_for_heartbeat_timeout(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="90s")
-    answers = await arrive(replica, ["ann"])
+    replies = await arrive(replica, ["ann"])
     for _ in range(3):
-        await poll(replica, answers)
+        await poll(replica, replies)
         await ground.pass_time(80)
         await replica.released()
         assert (await replica.look()).queue_length == 1
@@ -62,9 +62,9 @@ async def test_polling_visitor_is_kept_for_heartbeat_timeout(
 
 async def test_visitor_past_the_deadline_is_not_released(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=1)
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await ground.pass_time(15)
-    await poll(replica, {"bob": answers["bob"]})
+    await poll(replica, {"bob": replies["bob"]})
     await ground.pass_time(15)
     await replica.allow(1)
     assert await replica.released() == 1
@@ -83,7 +83,7 @@ async def test_absent_visitors_at_the_head_are_passed_in_portions(
     left = (await replica.look()).queue_length
     assert 2000 < left < 2600
     assert [await replica.released() for _ in range(3)].count(1) == 1
-    assert entered(await poll(replica, there)) == ["ann"]
+    assert admitted_names(await poll(replica, there)) == ["ann"]
     assert (await replica.look()).abandoned_total == 3500
 
 
@@ -93,14 +93,14 @@ async def test_backlog_of_absent_visitors_is_reported_until_swept(
     replica = await open_room(rate=0)
     await arrive(replica, crowd(2500))
     await ground.pass_time(21)
-    told: list[int] = []
-    replica.queue._on_backlog = lambda: told.append(1)
+    calls: list[int] = []
+    replica.queue._on_backlog = lambda: calls.append(1)
     swept = []
     for _ in range(3):
         before = replica.newest.abandoned_total if replica.newest else 0
         await replica.released()
         swept.append((await replica.look()).abandoned_total - before)
-    assert (swept, len(told)) == ([1000, 1000, 500], 2)
+    assert (swept, len(calls)) == ([1000, 1000, 500], 2)
 
 
 async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
@@ -108,14 +108,14 @@ async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
 ) -> None:
     patient = await open_room(rate=0, confirm_timeout="10m")
     hasty = await open_room(rate=0, confirm_timeout="20s")
-    answers = await arrive(patient, crowd(2400))
+    replies = await arrive(patient, crowd(2400))
     await arrive(hasty, crowd(100, prefix="ghost"))
     await ground.pass_time(21)
     for _ in range(3):
         await patient.released()
     state = await patient.look()
     assert (state.queue_length, state.abandoned_total) == (2400, 100)
-    assert await poll(patient, {"v2399": answers["v2399"]}) == {"v2399": answers["v2399"]}
+    assert await poll(patient, {"v2399": replies["v2399"]}) == {"v2399": replies["v2399"]}
 
 
 async def test_absent_visitors_are_swept_in_a_full_store(
@@ -139,10 +139,10 @@ async def test_absent_visitors_are_swept_in_a_full_store(
 
 async def test_unclaimed_slot_is_free_after_claim_timeout(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=1, claim_timeout="30s")
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await replica.allow(2)
     assert await replica.released() == 1
-    await poll(replica, {"bob": answers["bob"]})
+    await poll(replica, {"bob": replies["bob"]})
     await ground.pass_time(29)
     assert await replica.released() == 0
     await ground.pass_time(1.1)
@@ -163,12 +163,12 @@ async def test_claimed_slot_outlives_the_claim_window(ground: Ground, open_room:
 
 async def test_slot_of_an_unconfirmed_newcomer_is_freed(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=10, max_active=1, confirm_timeout="20s")
-    assert entered(await arrive(replica, ["ann"])) == ["ann"]
+    assert admitted_names(await arrive(replica, ["ann"])) == ["ann"]
     await ground.pass_time(24)
-    assert entered(await arrive(replica, ["bob"])) == []
+    assert admitted_names(await arrive(replica, ["bob"])) == []
     await replica.queue.leave([BOB])
     await ground.pass_time(1.1)
-    assert entered(await arrive(replica, ["cat"])) == ["cat"]
+    assert admitted_names(await arrive(replica, ["cat"])) == ["cat"]
     assert (await replica.look()).active == 1
 
 
@@ -177,16 +177,16 @@ async def test_confirmed_newcomer_keeps_the_slot(
     ground: Ground, open_room: Open, proof: str
 ) -> None:
     replica = await open_room(burst=10, max_active=1, session_idle_timeout="10m")
-    answers = await arrive(replica, ["ann"])
+    replies = await arrive(replica, ["ann"])
     if proof == "poll":
-        await replica.queue.poll(asking("ann", answers["ann"].turn_us, has_pass=True))
+        await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
     else:
         until_us = (await replica.look()).now_us + 600_000_000
         assert await replica.queue.touch(ANN, until_us=until_us)
     await ground.pass_time(500)
     await replica.released()
     assert (await replica.look()).active == 1
-    assert entered(await arrive(replica, ["bob"])) == []
+    assert admitted_names(await arrive(replica, ["bob"])) == []
 
 
 async def test_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
@@ -206,13 +206,13 @@ async def test_slot_ends_with_the_pass(ground: Ground, open_room: Open) -> None:
 
 async def test_absent_visitor_returns_to_their_place(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["ann", "bob", "cat"])
+    replies = await arrive(replica, ["ann", "bob", "cat"])
     await ground.pass_time(15)
-    await poll(replica, {"ann": answers["ann"], "cat": answers["cat"]})
+    await poll(replica, {"ann": replies["ann"], "cat": replies["cat"]})
     await ground.pass_time(15)
     await replica.released()
     assert (await replica.look()).queue_length == 2
-    assert (await poll(replica, answers))["bob"] == QueuePosition(answers["bob"].turn_us, 1)
+    assert (await poll(replica, replies))["bob"] == QueuePosition(replies["bob"].turn_us, 1)
     assert (await replica.look()).arrived_total == 3
 
 
@@ -220,14 +220,14 @@ async def test_returning_and_present_visitors_share_one_call(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, heartbeat_timeout="90s", confirm_timeout="20s")
-    answers = await arrive(replica, crowd(6))
+    replies = await arrive(replica, crowd(6))
     await ground.pass_time(15)
-    stayed = {name: answers[name] for name in crowd(6)[3:]}
+    stayed = {name: replies[name] for name in crowd(6)[3:]}
     await poll(replica, stayed)
     await ground.pass_time(10)
     await replica.released()
     assert (await replica.look()).queue_length == 3
-    await poll(replica, answers)  # the absent visitors are asked for first
+    await poll(replica, replies)  # the absent visitors are looked at first
     await ground.pass_time(89)
     await replica.released()
     assert (await replica.look()).queue_length == 6
@@ -241,12 +241,12 @@ async def test_stamped_visitor_has_only_the_place_of_the_ticket(
     open_room: Open, by_ms: int
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["ann", "bob"])  # whose answer to ann is lost on the way
-    stamp_us = answers["ann"].turn_us + by_ms * 1000
-    for_ann = asking("ann", stamp_us)._replace(by_proxy=True)
+    replies = await arrive(replica, ["ann", "bob"])  # the reply to ann is lost
+    stamp_us = replies["ann"].turn_us + by_ms * 1000
+    for_ann = poll_request("ann", stamp_us)._replace(by_proxy=True)
     for _ in range(2):
         assert await replica.queue.poll(for_ann) == QueuePosition(stamp_us, ahead=int(by_ms > 0))
-        assert await replica.queue.poll(asking("ann", stamp_us)) == QueuePosition(
+        assert await replica.queue.poll(poll_request("ann", stamp_us)) == QueuePosition(
             stamp_us, by_ms > 0
         )
     assert (await arrive(replica, ["ann"]))["ann"] == QueuePosition(stamp_us, ahead=int(by_ms > 0))
@@ -258,37 +258,37 @@ async def test_visitor_released_while_absent_returns_to_the_head(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["ann", "bob", "cat", "dan"])
+    replies = await arrive(replica, ["ann", "bob", "cat", "dan"])
     await ground.pass_time(15)
-    await poll(replica, {name: answers[name] for name in ("bob", "cat", "dan")})
+    await poll(replica, {name: replies[name] for name in ("bob", "cat", "dan")})
     await ground.pass_time(15)
     await replica.allow(2)
     assert await replica.released() == 2
     watermark_us = (await replica.look()).watermark_us
-    assert watermark_us == answers["cat"].turn_us
-    assert await replica.queue.poll(asking("ann", answers["ann"].turn_us)) == QueuePosition(
-        answers["ann"].turn_us, 0
+    assert watermark_us == replies["cat"].turn_us
+    assert await replica.queue.poll(poll_request("ann", replies["ann"].turn_us)) == QueuePosition(
+        replies["ann"].turn_us, 0
     )
     await replica.allow(1)
     assert await replica.released() == 1
     assert (await replica.look()).watermark_us == watermark_us
-    assert entered(await poll(replica, answers)) == ["ann", "bob", "cat"]
+    assert admitted_names(await poll(replica, replies)) == ["ann", "bob", "cat"]
 
 
 async def test_visitor_after_the_claim_window_waits_at_the_head(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0, claim_timeout="30s")
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await replica.allow(1)
     await replica.released()
     await ground.pass_time(15)
-    await poll(replica, {"bob": answers["bob"]})
+    await poll(replica, {"bob": replies["bob"]})
     await ground.pass_time(16)
     await replica.released()
-    assert await poll(replica, answers) == {
-        "ann": QueuePosition(answers["ann"].turn_us, 0),
-        "bob": QueuePosition(answers["bob"].turn_us, 1),
+    assert await poll(replica, replies) == {
+        "ann": QueuePosition(replies["ann"].turn_us, 0),
+        "bob": QueuePosition(replies["bob"].turn_us, 1),
     }
 
 
@@ -296,18 +296,18 @@ async def test_late_unconfirmed_pass_without_slot_waits_at_its_turn(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(max_active=1)
-    answers = await arrive(replica, ["ann", "bob"])
-    assert entered(answers) == ["ann"]
+    replies = await arrive(replica, ["ann", "bob"])
+    assert admitted_names(replies) == ["ann"]
     await ground.pass_time(19)
-    await poll(replica, {"bob": answers["bob"]})
+    await poll(replica, {"bob": replies["bob"]})
     await ground.pass_time(7)
     await replica.allow(1)
     assert await replica.released() == 1
-    ann_us = answers["ann"].turn_us
-    assert await replica.queue.poll(asking("ann", ann_us, has_pass=True)) == QueuePosition(
+    ann_us = replies["ann"].turn_us
+    assert await replica.queue.poll(poll_request("ann", ann_us, has_pass=True)) == QueuePosition(
         ann_us, 0
     )
-    assert entered(await poll(replica, {"bob": answers["bob"]})) == ["bob"]
+    assert admitted_names(await poll(replica, {"bob": replies["bob"]})) == ["bob"]
 
 
 # Twice is once
@@ -318,10 +318,10 @@ DOINGS: dict[str, Doing] = {
     "a newcomer arrives": lambda r, _: r.queue.arrive(VisitorId("new")),
     "one in line arrives": lambda r, _: r.queue.arrive(BOB),
     "one inside arrives": lambda r, _: r.queue.arrive(ANN),
-    "one in line polls": lambda r, us: r.queue.poll(asking("bob", us + 1)),
-    "one released claims": lambda r, us: r.queue.poll(asking("ann", us)),
-    "one with a pass polls": lambda r, us: r.queue.poll(asking("ann", us, has_pass=True)),
-    "absent visitor returns": lambda r, us: r.queue.poll(asking("away", us - 1)),
+    "one in line polls": lambda r, us: r.queue.poll(poll_request("bob", us + 1)),
+    "one released claims": lambda r, us: r.queue.poll(poll_request("ann", us)),
+    "one with a pass polls": lambda r, us: r.queue.poll(poll_request("ann", us, has_pass=True)),
+    "absent visitor returns": lambda r, us: r.queue.poll(poll_request("away", us - 1)),
     "one inside is touched": lambda r, us: r.queue.touch(ANN, until_us=us + SOON_US),
     "one in line is touched": lambda r, us: r.queue.touch(BOB, until_us=us + SOON_US),
     "one in line leaves": lambda r, _: r.queue.leave([BOB]),
@@ -331,7 +331,7 @@ DOINGS: dict[str, Doing] = {
     "a rate is set": lambda r, _: r.queue.set_rate(77),
     "a mode is set": lambda r, _: r.queue.set_mode(Mode.OPEN),
     "a replica joins": lambda r, _: r.queue.join(starting=True),
-    "somebody looks": lambda r, _: r.queue.look(),
+    "a look": lambda r, _: r.queue.look(),
 }
 
 
@@ -348,11 +348,11 @@ async def test_repeated_call_has_the_effect_of_one(
     ground: Ground, open_room: Open, doing: str
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await replica.allow(1)
     await replica.released()
     await replica.allow(2)
-    arrival_us = answers["ann"].turn_us
+    arrival_us = replies["ann"].turn_us
     await DOINGS[doing](replica, arrival_us)
     once = await summary(ground, replica)
     await DOINGS[doing](replica, arrival_us)
@@ -375,7 +375,7 @@ async def test_connected_poll_keeps_the_place_and_claims_nothing(
         rate=0, confirm_timeout="20s", heartbeat_timeout="90s", claim_timeout="2m"
     )
     ann = (await arrive(replica, ["ann"]))["ann"]
-    for_ann = asking("ann", ann.turn_us)._replace(connected=True)
+    for_ann = poll_request("ann", ann.turn_us)._replace(connected=True)
     assert await replica.queue.poll(for_ann) == QueuePosition(ann.turn_us, ahead=0)
     await ground.pass_time(80)
     await replica.released()
@@ -386,4 +386,4 @@ async def test_connected_poll_keeps_the_place_and_claims_nothing(
     assert (await replica.look()).expected == 1
     await ground.pass_time(121)
     await replica.released()
-    assert (await replica.look()).active == 0  # nobody came for it
+    assert (await replica.look()).active == 0  # the visitor did not claim it

@@ -15,11 +15,11 @@ from tests.contract.grounds import (
     Ground,
     Open,
     Replica,
+    admitted_names,
     arrive,
-    asking,
     crowd,
-    entered,
     poll,
+    poll_request,
 )
 
 WINDOW_S = 40  # beyond the recovery window of these rooms: 30 s of longest refresh and a quarter
@@ -52,10 +52,10 @@ async def test_newest_known_state_is_written_back_in_any_order(
 ) -> None:
     replicas = [await open_room(rate=0) for _ in range(3)]
     for replica in replicas:  # each of them receives less than the next
-        answers = await arrive(replica, crowd(5, prefix=f"at-{id(replica)}-"))
+        replies = await arrive(replica, crowd(5, prefix=f"at-{id(replica)}-"))
         await replica.allow(2)
         await replica.released()
-        await poll(replica, answers)
+        await poll(replica, replies)
         await replica.queue.set_rate(100 + replica.newest.version if replica.newest else 0)
         await replica.allow(7)
     await replicas[2].set_mode(Mode.HOLD)
@@ -93,14 +93,14 @@ async def test_uninformed_replica_hides_no_known_state(ground: Ground, open_room
 
 async def test_first_call_of_any_kind_notices_the_loss(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["ann", "bob"])
+    replies = await arrive(replica, ["ann", "bob"])
     await replica.queue.set_rate(99)
     await lose_everything(ground)
     assert (await replica.look()).rate_per_minute == 99
     await lose_everything(ground)
-    assert await poll(replica, answers) == {
+    assert await poll(replica, replies) == {
         name: QueuePosition(each.turn_us, ahead)
-        for ahead, (name, each) in enumerate(answers.items())
+        for ahead, (name, each) in enumerate(replies.items())
     }
 
 
@@ -109,14 +109,14 @@ async def test_no_visitor_is_released_in_the_recovery_window(
 ) -> None:
     replica = await open_room(rate="600/min", burst=10, confirm_timeout="20s")
     await replica.queue.set_rate(0)
-    answers = await arrive(replica, crowd(30))
+    replies = await arrive(replica, crowd(30))
     await replica.queue.set_rate(600)
     await replica.allow(5)
     await lose_everything(ground)
     state = await replica.queue.join()
     assert state.recovering_until_us - state.now_us >= 20_000_000
-    assert entered(await arrive(replica, ["a newcomer"])) == []
-    assert entered(await poll(replica, answers)) == []
+    assert admitted_names(await arrive(replica, ["a newcomer"])) == []
+    assert admitted_names(await poll(replica, replies)) == []
     await ground.pass_time(19)
     assert await replica.released() == 0
     await replica.set_mode(Mode.OPEN)
@@ -130,17 +130,17 @@ async def test_returning_visitors_keep_their_order_before_newcomers(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(30))
+    replies = await arrive(replica, crowd(30))
     await lose_everything(ground)
     newcomers = await arrive(replica, ["new"])
-    for name in reversed(answers):
-        await poll(replica, {name: answers[name]})
-    standings = await poll(replica, answers | newcomers)
+    for name in reversed(replies):
+        await poll(replica, {name: replies[name]})
+    standings = await poll(replica, replies | newcomers)
     assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
         *range(31)
     ]
     await ground.pass_time(WINDOW_S)
-    await poll(replica, answers | newcomers)
+    await poll(replica, replies | newcomers)
     await replica.allow(30)
     assert await replica.released() == 30
     assert (await ground.read())["queue"].keys() == {"new"}
@@ -149,17 +149,17 @@ async def test_returning_visitors_keep_their_order_before_newcomers(
 async def test_old_ticket_starts_the_recovery_of_an_empty_store(
     ground: Ground, open_room: Open
 ) -> None:
-    answers = await arrive(await open_room(rate=0), ["ann", "bob"])
+    replies = await arrive(await open_room(rate=0), ["ann", "bob"])
     await lose_everything(ground)
     replica = await open_room(rate="600/min", burst=10)
     assert (await replica.look()).recovering_until_us == 0
-    assert await poll(replica, {"bob": answers["bob"]}) == {
-        "bob": QueuePosition(answers["bob"].turn_us, 0)
+    assert await poll(replica, {"bob": replies["bob"]}) == {
+        "bob": QueuePosition(replies["bob"].turn_us, 0)
     }
     assert await replica.released() == 0
-    await poll(replica, {"ann": answers["ann"]})
+    await poll(replica, {"ann": replies["ann"]})
     await ground.pass_time(WINDOW_S)
-    await poll(replica, answers)
+    await poll(replica, replies)
     assert await replica.released() == 2
 
 
@@ -178,7 +178,7 @@ async def test_second_join_keeps_what_was_set_since(ground: Ground, open_room: O
 
 async def test_rollback_to_a_snapshot_is_repaired(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(10))
+    replies = await arrive(replica, crowd(10))
     snapshot = await ground.read()
     await replica.allow(4)
     await replica.released()
@@ -193,7 +193,7 @@ async def test_rollback_to_a_snapshot_is_repaired(ground: Ground, open_room: Ope
     assert state.rate_per_minute == 33
     assert state.recovering_until_us > state.now_us
     assert await replica.released() == 0
-    assert entered(await poll(replica, answers)) == crowd(4)  # those, and nobody else
+    assert admitted_names(await poll(replica, replies)) == crowd(4)  # these four only
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
@@ -217,11 +217,11 @@ async def test_admissions_before_a_rollback_are_not_repeated(
     snapshot = await ground.read()
     await replica.allow(2)
     before = await arrive(replica, crowd(6))
-    assert len(entered(before)) == 5  # by three saved up and two granted
+    assert len(admitted_names(before)) == 5  # by three saved up and two granted
     await other.look()
     await ground.write(snapshot)
     late = await arrive(other, ["late"])
-    assert entered(late) == []
+    assert admitted_names(late) == []
     assert late["late"].turn_us > max(each.turn_us for each in before.values())
     assert await replica.released() == 0
 
@@ -242,7 +242,7 @@ async def test_setting_after_a_loss_outlives_older_knowledge(
 ) -> None:
     set_it, is_set = SET[what]
     replica, late = await open_room(rate=0), await open_room(rate=0)
-    answers = await arrive(late, crowd(3))
+    replies = await arrive(late, crowd(3))
     await late.allow(2)
     await late.released()
     await late.queue.set_rate(5)
@@ -252,9 +252,9 @@ async def test_setting_after_a_loss_outlives_older_knowledge(
     await set_it(replica)
     state = await late.look()
     assert is_set(state)
-    assert state.watermark_us == answers["v0001"].turn_us
-    told = (state.rate_per_minute, state.mode, state.message)
-    assert sum(a == b for a, b in zip(told, (5, Mode.ENDED, "over"), strict=True)) >= 2
+    assert state.watermark_us == replies["v0001"].turn_us
+    known = (state.rate_per_minute, state.mode, state.message)
+    assert sum(a == b for a, b in zip(known, (5, Mode.ENDED, "over"), strict=True)) >= 2
     await lose_everything(ground)
     assert is_set(await late.look())
 
@@ -263,18 +263,18 @@ async def test_visitor_released_before_a_loss_enters_after_it(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate="60/min", burst=2, max_active=3)
-    answers = await arrive(replica, crowd(6))
-    assert len(entered(answers)) == 2
+    replies = await arrive(replica, crowd(6))
+    assert len(admitted_names(replies)) == 2
     await ground.pass_time(1)
     assert await replica.released() == 1  # v0002, which is the third inside
     await lose_everything(ground)
-    standings = await poll(replica, {name: answers[name] for name in ("v0003", "v0002")})
-    assert entered(standings) == ["v0002"]
-    assert entered(await poll(replica, {"v0002": answers["v0002"]})) == ["v0002"]
+    standings = await poll(replica, {name: replies[name] for name in ("v0003", "v0002")})
+    assert admitted_names(standings) == ["v0002"]
+    assert admitted_names(await poll(replica, {"v0002": replies["v0002"]})) == ["v0002"]
     state = await replica.look()
     assert (state.active, state.queue_length, state.admitted_total) == (1, 1, 3)
     await ground.pass_time(WINDOW_S)
-    await poll(replica, {"v0003": answers["v0003"]})
+    await poll(replica, {"v0003": replies["v0003"]})
     assert await replica.released() == 1
 
 
@@ -282,12 +282,12 @@ async def test_claim_after_a_loss_beside_connected_polls_counts_once(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, ["v0000", "v0001"])
+    replies = await arrive(replica, ["v0000", "v0001"])
     await replica.allow(2)
     await replica.released()
     await lose_everything(ground)
-    for_others = asking("v0001", answers["v0001"].turn_us)
-    itself = asking("v0000", answers["v0000"].turn_us)
+    for_others = poll_request("v0001", replies["v0001"].turn_us)
+    itself = poll_request("v0000", replies["v0000"].turn_us)
     for_it = itself._replace(connected=True)
     await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
     assert (await ground.read()).get("deadlines", {}) == {}
@@ -298,60 +298,62 @@ async def test_claims_after_a_loss_are_those_open_before_it(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(6))
+    replies = await arrive(replica, crowd(6))
     await replica.allow(4)
     await replica.released()
-    claimed = {name: answers[name] for name in crowd(1)}
-    assert entered(await poll(replica, claimed)) == crowd(1)
+    claimed = {name: replies[name] for name in crowd(1)}
+    assert admitted_names(await poll(replica, claimed)) == crowd(1)
     assert (await replica.look()).expected == 3
     await lose_everything(ground)
-    late = await open_room(rate=0)  # knows nothing, and lets nobody in for it
-    assert entered(await poll(late, answers)) == []
+    late = await open_room(rate=0)  # knows no state, and admits no visitor for it
+    assert admitted_names(await poll(late, replies)) == []
     # The loss forgot which ticket was spent, so this visitor may be the first to claim.
-    assert entered(await poll(replica, answers)) == crowd(3)
+    assert admitted_names(await poll(replica, replies)) == crowd(3)
     assert (await replica.look()).expected == 0
     await lose_everything(ground)
-    assert entered(await poll(replica, answers)) == []
+    assert admitted_names(await poll(replica, replies)) == []
 
 
 async def test_absent_visitors_take_no_claims_after_a_loss(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
     await replica.set_mode(Mode.HOLD)
-    answers = await arrive(replica, crowd(6))
+    replies = await arrive(replica, crowd(6))
     await ground.pass_time(8)
-    await poll(replica, {name: answers[name] for name in crowd(6)[2:]})
+    await poll(replica, {name: replies[name] for name in crowd(6)[2:]})
     await ground.pass_time(2)  # v0000 and v0001 are absent
     await replica.set_mode(Mode.AUTO)
     assert await replica.released() == 3
     await lose_everything(ground)
-    assert entered(await poll(replica, {"v0005": answers["v0005"]})) == []
+    assert admitted_names(await poll(replica, {"v0005": replies["v0005"]})) == []
     await ground.pass_time(1.01)
-    back = {name: answers[name] for name in crowd(5)}
-    assert entered(await poll(replica, back)) == crowd(4)  # three expected, and one by the rate
+    back = {name: replies[name] for name in crowd(5)}
+    assert admitted_names(await poll(replica, back)) == crowd(
+        4
+    )  # three expected, and one by the rate
     assert (await replica.look()).released_total == 4
     await replica.set_mode(Mode.HOLD)
     await ground.pass_time(1)
-    assert entered(await poll(replica, back)) == crowd(4)
+    assert admitted_names(await poll(replica, back)) == crowd(4)
     await replica.set_mode(Mode.AUTO)
-    assert entered(await poll(replica, back)) == crowd(5)
+    assert admitted_names(await poll(replica, back)) == crowd(5)
 
 
 async def test_claims_after_a_loss_stay_within_the_slots(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=2)
-    answers = await arrive(replica, crowd(2))
+    replies = await arrive(replica, crowd(2))
     await replica.allow(2)
     await replica.released()
     await lose_everything(ground)
     state = await replica.look()
     await replica.queue.touch(VisitorId("inside"), until_us=state.now_us + 60_000_000)
-    assert entered(await poll(replica, answers)) == crowd(1)
+    assert admitted_names(await poll(replica, replies)) == crowd(1)
 
 
 async def test_watermark_after_two_losses_is_the_highest_known(
     ground: Ground, open_room: Open
 ) -> None:
     replica, late = await open_room(rate=0), await open_room(rate=0)
-    answers = await arrive(late, crowd(3))
+    replies = await arrive(late, crowd(3))
     await late.allow(2)
     await late.released()
     await lose_everything(ground)
@@ -359,7 +361,7 @@ async def test_watermark_after_two_losses_is_the_highest_known(
     await lose_everything(ground)
     await replica.look()
     state = await late.look()
-    assert state.watermark_us == answers["v0001"].turn_us
+    assert state.watermark_us == replies["v0001"].turn_us
     assert (state.rate_per_minute, state.released_total) == (5, 2)
 
 
@@ -387,14 +389,14 @@ async def test_empty_store_with_a_late_clock_recovers_in_its_window(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(3))
+    replies = await arrive(replica, crowd(3))
     known = replica.newest
     assert known is not None
     replica.newest = replace(known, epoch=known.epoch + 3_600_000_000)
     await lose_everything(ground)
-    await poll(replica, answers)
+    await poll(replica, replies)
     await ground.pass_time(WINDOW_S)
-    await poll(replica, answers)
+    await poll(replica, replies)
     await replica.allow(3)
     assert await replica.released() == 3
 
@@ -403,7 +405,7 @@ async def test_empty_store_with_a_late_clock_keeps_the_order(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate=0)
-    answers = await arrive(replica, crowd(3))
+    replies = await arrive(replica, crowd(3))
     known = replica.newest
     assert known is not None
     replica.newest = replace(  # what it would know had the lost store's clock run an hour ahead
@@ -414,7 +416,7 @@ async def test_empty_store_with_a_late_clock_keeps_the_order(
     await lose_everything(ground)
     late = await arrive(replica, ["late"])
     assert late["late"].turn_us == known.last_arrival_us + 3_600_000_001
-    standings = await poll(replica, answers | late)
+    standings = await poll(replica, replies | late)
     assert [each.ahead for each in standings.values() if isinstance(each, QueuePosition)] == [
         0,
         1,
@@ -427,7 +429,7 @@ async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 3_600_000_000
     await lose_everything(ground)
-    await replica.queue.poll(asking("ann", ahead_us))
+    await replica.queue.poll(poll_request("ann", ahead_us))
     assert await arrive(replica, ["bob"]) == {"bob": QueuePosition(ahead_us + 1, 1)}
 
 
@@ -455,9 +457,9 @@ async def test_rate_set_live_yields_to_a_changed_configuration(open_room: Open) 
 
 async def test_restart_adds_nothing_to_the_bucket(open_room: Open) -> None:
     replica = await open_room(burst=5)
-    assert len(entered(await arrive(replica, crowd(5)))) == 5
+    assert len(admitted_names(await arrive(replica, crowd(5)))) == 5
     restarted = await open_room(burst=5)
-    assert entered(await arrive(restarted, ["late"])) == []
+    assert admitted_names(await arrive(restarted, ["late"])) == []
 
 
 async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> None:
@@ -472,11 +474,11 @@ async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> No
 
 async def test_clock_stepping_back_admits_no_visitor_twice(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=5)
-    answers = await arrive(replica, crowd(8))
+    replies = await arrive(replica, crowd(8))
     before = await replica.look()
     await ground.pass_time(-30)
-    answers |= await arrive(replica, ["late"])
-    arrivals = [each.turn_us for each in answers.values()]
+    replies |= await arrive(replica, ["late"])
+    arrivals = [each.turn_us for each in replies.values()]
     assert arrivals == sorted(set(arrivals))
     assert await replica.released() == 0
     state = await replica.look()

@@ -21,10 +21,10 @@ from tests.contract.grounds import (
     Ground,
     Open,
     Replica,
+    admitted_names,
     arrive,
-    asking,
-    entered,
     poll,
+    poll_request,
 )
 from tests.servers import StoreServer
 
@@ -38,16 +38,16 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
     replica = Replica(ground, Rules.of(RoomConfig(name=room_name, rate=0.0)), name="only")
     await replica.queue.join(starting=True)
     await replica.allow(1)
-    answers = await arrive(replica, ["ann", "bob", "cat"])
+    replies = await arrive(replica, ["ann", "bob", "cat"])
     await replica.allow(1)
     until_us = ground.rules.clock_us + 3_600_000_000
     before = await ground.read()
     ground.rules.is_full = True
     for call in (
         replica.queue.arrive(VisitorId("dan")),
-        replica.queue.poll(asking("ann", answers["ann"].turn_us)),
-        replica.queue.poll(asking("bob", answers["bob"].turn_us)),
-        replica.queue.poll(asking("eve", 1)),
+        replica.queue.poll(poll_request("ann", replies["ann"].turn_us)),
+        replica.queue.poll(poll_request("bob", replies["bob"].turn_us)),
+        replica.queue.poll(poll_request("eve", 1)),
         replica.queue.advance(),
         replica.queue.leave([ANN]),
         replica.queue.leave([VisitorId("bob")]),
@@ -60,7 +60,7 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
     assert await ground.read() == before
     ground.rules.is_full = False
     assert await replica.released() == 1
-    assert entered(await poll(replica, answers)) == ["ann", "bob"]
+    assert admitted_names(await poll(replica, replies)) == ["ann", "bob"]
 
 
 KNOWS_NOTHING = ["0", "0"]
@@ -84,7 +84,7 @@ BAD_CALLS: dict[str, list[str]] = {
         "poll, a life": ["90000000", "inf", "1", "1", "0", "t", DIGITS, "ann"],
         "poll, cut short": ["90000000", "1", "1", "1", "0", "tt", DIGITS + DIGITS, "bob"],
         "poll, an arrival missing": ["90000000", "1", "1", "1", "0", "tt", DIGITS, "ann", "bob"],
-        "poll, nobody": ["90000000", "1", "1", "1", "0", "t"],
+        "poll, no visitor": ["90000000", "1", "1", "1", "0", "t"],
         "poll, a letter missing": ["90000000", "1", "1", "1", "0", "t", 2 * DIGITS, "ann", "bob"],
         "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
         "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],

@@ -11,7 +11,15 @@ import pytest
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
-from tests.contract.grounds import Ground, Open, Replica, arrive, asking, crowd, entered
+from tests.contract.grounds import (
+    Ground,
+    Open,
+    Replica,
+    admitted_names,
+    arrive,
+    crowd,
+    poll_request,
+)
 
 WINDOW_S = 40  # longer than the recovery window of these rooms
 
@@ -33,8 +41,8 @@ class Line:
 
     async def poll(self) -> dict[str, int | str]:
         """How many visitors are ahead of each, or "in"."""
-        asked = [asking(name, turn_us) for name, turn_us in self.turns.items()]
-        standings = await asyncio.gather(*map(self.replica.queue.poll, asked))
+        polls = [poll_request(name, turn_us) for name, turn_us in self.turns.items()]
+        standings = await asyncio.gather(*map(self.replica.queue.poll, polls))
         found: dict[str, int | str] = {}
         for name, standing in zip(self.turns, standings, strict=True):
             assert isinstance(standing, QueuePosition | SlotGrant)
@@ -69,11 +77,11 @@ async def test_newcomer_arrives_behind_every_turn(open_room: Open) -> None:
 async def test_turn_before_earlier_arrivals_is_ahead_of_them(open_room: Open) -> None:
     replica = await open_room(rate=0)
     base_us = (await replica.look()).now_us
-    await replica.queue.poll(asking("ann", base_us + 500))
+    await replica.queue.poll(poll_request("ann", base_us + 500))
     first = await arrive(replica, ["bob"])
     early_us = base_us + 100
-    assert await replica.queue.poll(asking("cat", early_us)) == QueuePosition(early_us, 0)
-    assert await replica.queue.poll(asking("bob", first["bob"].turn_us)) == QueuePosition(
+    assert await replica.queue.poll(poll_request("cat", early_us)) == QueuePosition(early_us, 0)
+    assert await replica.queue.poll(poll_request("bob", first["bob"].turn_us)) == QueuePosition(
         first["bob"].turn_us, 2
     )
 
@@ -106,7 +114,7 @@ async def test_partly_released_turn_admits_no_more_than_is_due(open_room: Open) 
 
 async def test_tied_turns_move_at_a_burst_of_one(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate="6/min", burst=1)
-    assert entered(await arrive(replica, ["inside"])) == ["inside"]
+    assert admitted_names(await arrive(replica, ["inside"])) == ["inside"]
     line = await Line.of(replica, dict.fromkeys(crowd(5), 10))
     marks = []
     for _ in range(5):

@@ -73,7 +73,7 @@ class RoomModel:
     totals: Totals = field(default_factory=Totals)
     # Settings by an operator: the epoch of each.
     operator_set: dict[str, int] = field(default_factory=dict)
-    people: dict[VisitorId, VisitorState] = field(default_factory=dict)
+    visitor_states: dict[VisitorId, VisitorState] = field(default_factory=dict)
 
     @property
     def now_us(self) -> int:
@@ -83,12 +83,12 @@ class RoomModel:
         """The queue in order: by turn, and visitors of one turn by name."""
         return sorted(
             (each.turn_us, name)
-            for name, each in self.people.items()
+            for name, each in self.visitor_states.items()
             if isinstance(each, WaitingState)
         )
 
     def inside(self) -> list[VisitorId]:
-        return [name for name, each in self.people.items() if isinstance(each, ActiveState)]
+        return [name for name, each in self.visitor_states.items() if isinstance(each, ActiveState)]
 
     # The seven operations
 
@@ -135,14 +135,14 @@ class RoomModel:
         if due and self._free() < len(names):
             self._end_slots()
         free = self._free() if self.mode is not Mode.OPEN else len(names)
-        answers: list[SlotGrant | QueuePosition] = []
+        replies: list[SlotGrant | QueuePosition] = []
         for name in names:
-            match self.people.get(name):
+            match self.visitor_states.get(name):
                 case WaitingState(turn_us=turn_us):
-                    answers.append(QueuePosition(turn_us, self._ahead(name)))
+                    replies.append(QueuePosition(turn_us, self._ahead(name)))
                     continue
                 case ActiveState():
-                    answers.append(SlotGrant(self.last_us, confirmed=False))
+                    replies.append(SlotGrant(self.last_us, confirmed=False))
                     continue
             self.last_us = max(self.last_us + 1, self.now_us)
             self.totals.arrived += 1
@@ -151,111 +151,113 @@ class RoomModel:
                 self._pay(1)
                 self.totals.admitted += 1
                 until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
-                self.people[name] = ActiveState(until_us, claimed=False)
-                answers.append(SlotGrant(self.last_us, confirmed=False))
+                self.visitor_states[name] = ActiveState(until_us, claimed=False)
+                replies.append(SlotGrant(self.last_us, confirmed=False))
             else:
                 deadline_us = self.now_us + _us(self.rules.confirm_timeout_s)
-                self.people[name] = WaitingState(self.last_us, deadline_us)
-                answers.append(QueuePosition(self.last_us, self._ahead(name)))
-        return answers
+                self.visitor_states[name] = WaitingState(self.last_us, deadline_us)
+                replies.append(QueuePosition(self.last_us, self._ahead(name)))
+        return replies
 
     def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
-        return [self._poll(asking, window_us=window_us) for asking in batch]
+        return [self._poll(poll_request, window_us=window_us) for poll_request in batch]
 
-    def _poll(self, asking: PollRequest, *, window_us: int) -> Standing:
-        name, now_us = asking.visitor, self.now_us
+    def _poll(self, poll_request: PollRequest, *, window_us: int) -> Standing:
+        name, now_us = poll_request.visitor, self.now_us
         deadline_us = now_us + _us(self.rules.heartbeat_timeout_s)
 
         def was_released() -> bool:
             return (
-                not asking.has_pass
-                and not asking.by_proxy
-                and not asking.connected
-                and asking.turn_us <= self.watermark_us
+                not poll_request.has_pass
+                and not poll_request.by_proxy
+                and not poll_request.connected
+                and poll_request.turn_us <= self.watermark_us
                 and now_us < self.recovering_until_us
                 and self._free() > 0
                 and (self._claims_left() > 0 or self._falls_due())
             )
 
-        match self.people.get(name):
-            case WaitingState() as waiting if not asking.by_proxy and not was_released():
+        match self.visitor_states.get(name):
+            case WaitingState() as waiting if not poll_request.by_proxy and not was_released():
                 waiting.deadline_us = deadline_us
-                return QueuePosition(asking.turn_us, self._ahead(name))
-            case ActiveState() if asking.connected or asking.by_proxy:
-                return SlotGrant(asking.turn_us, confirmed=True)
+                return QueuePosition(poll_request.turn_us, self._ahead(name))
+            case ActiveState() if poll_request.connected or poll_request.by_proxy:
+                return SlotGrant(poll_request.turn_us, confirmed=True)
             case ActiveState() as inside:
                 highest_us = max(self.watermark_us, self.reached_us)
-                was_reached = not asking.has_pass and asking.turn_us <= highest_us
+                was_reached = not poll_request.has_pass and poll_request.turn_us <= highest_us
                 self.totals.admitted += not inside.claimed and was_reached
                 inside.claimed = True
                 inside.until_us = now_us + _us(self.rules.pass_life_s)
-                return SlotGrant(asking.turn_us, confirmed=True)
+                return SlotGrant(poll_request.turn_us, confirmed=True)
 
             case SpentTicket(until_us=until_us) | Revocation(until_us=until_us) if (
                 until_us > now_us
             ):
                 return VoidToken()
         if was_released():
-            self.people[name] = ActiveState(now_us + _us(self.rules.pass_life_s), claimed=True)
+            self.visitor_states[name] = ActiveState(
+                now_us + _us(self.rules.pass_life_s), claimed=True
+            )
             if self._claims_left() == 0:
                 self.totals.released += 1
                 self._pay(1)
             self.totals.admitted += 1
-            return SlotGrant(asking.turn_us, confirmed=True)
+            return SlotGrant(poll_request.turn_us, confirmed=True)
         born_until_us = self.epoch + window_us
-        if asking.turn_us < self.epoch <= now_us < born_until_us:
+        if poll_request.turn_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
-        self.last_us = max(self.last_us, asking.turn_us)
-        self.people[name] = WaitingState(asking.turn_us, deadline_us)
-        return QueuePosition(asking.turn_us, self._ahead(name))
+        self.last_us = max(self.last_us, poll_request.turn_us)
+        self.visitor_states[name] = WaitingState(poll_request.turn_us, deadline_us)
+        return QueuePosition(poll_request.turn_us, self._ahead(name))
 
     def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
-        answers = []
+        replies = []
         for name, until_us in batch:
-            visitor_state = self.people.get(name)
+            visitor_state = self.visitor_states.get(name)
             if isinstance(visitor_state, Revocation) and visitor_state.until_us > self.now_us:
-                answers.append(False)
+                replies.append(False)
                 continue
             if isinstance(visitor_state, ActiveState):
                 until_us = max(until_us, visitor_state.until_us)
-            self.people[name] = ActiveState(until_us, claimed=True)
-            answers.append(True)
-        return answers
+            self.visitor_states[name] = ActiveState(until_us, claimed=True)
+            replies.append(True)
+        return replies
 
     def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[Left]:
-        answers: list[Left] = []
+        replies: list[Left] = []
         for name in names:
-            visitor_state = self.people.get(name)
+            visitor_state = self.visitor_states.get(name)
             self.totals.abandoned += isinstance(visitor_state, WaitingState)
             match visitor_state:
                 case ActiveState():
-                    answers.append("slot")
+                    replies.append("slot")
                 case WaitingState():
-                    answers.append("place")
+                    replies.append("place")
                 case _:
-                    answers.append("nothing")
+                    replies.append("nothing")
             if not with_tickets or isinstance(visitor_state, ActiveState):
                 self.totals.revocations += not isinstance(visitor_state, Revocation)
-                self.people[name] = Revocation(self.now_us + _us(self.rules.revoked_for_s))
+                self.visitor_states[name] = Revocation(self.now_us + _us(self.rules.revoked_for_s))
             elif not isinstance(visitor_state, Revocation) or visitor_state.until_us <= self.now_us:
                 until_us = self.now_us + _us(self.rules.ticket_life_s)
                 if isinstance(visitor_state, SpentTicket):
                     until_us = max(until_us, visitor_state.until_us)
-                self.people[name] = SpentTicket(until_us)
-        return answers
+                self.visitor_states[name] = SpentTicket(until_us)
+        return replies
 
     def advance(self) -> list[VisitorId]:
         """The released visitors, in order."""
         self._refill()
         self._end_slots()
-        for name, each in list(self.people.items()):
+        for name, each in list(self.visitor_states.items()):
             match each:
                 case SpentTicket(until_us=end_us) | Revocation(until_us=end_us) if (
                     end_us <= self.now_us
                 ):
-                    del self.people[name]
+                    del self.visitor_states[name]
                 case WaitingState(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
-                    del self.people[name]
+                    del self.visitor_states[name]
                     self.totals.abandoned += 1
         line, due = self.line(), self._due()
         if self.mode is not Mode.OPEN:
@@ -263,7 +265,7 @@ class RoomModel:
         released = line[:due]
         for turn_us, name in released:
             until_us = self.now_us + _us(self.rules.claim_timeout_s)
-            self.people[name] = ActiveState(until_us, claimed=False)
+            self.visitor_states[name] = ActiveState(until_us, claimed=False)
             self.reached_us = max(self.reached_us, turn_us)
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
@@ -294,7 +296,7 @@ class RoomModel:
         self.operator_set["message"] = self.epoch
 
     def expected(self) -> int:
-        inside = (self.people[name] for name in self.inside())
+        inside = (self.visitor_states[name] for name in self.inside())
         unproven = sum(isinstance(each, ActiveState) and not each.claimed for each in inside)
         return unproven + self._claims_left()
 
@@ -343,15 +345,15 @@ class RoomModel:
 
     def _end_slots(self) -> None:
         for name in self.inside():
-            inside = self.people[name]
+            inside = self.visitor_states[name]
             assert isinstance(inside, ActiveState)
             if inside.until_us > self.now_us:
                 continue
-            del self.people[name]
+            del self.visitor_states[name]
             if not inside.claimed:
                 self.totals.abandoned += 1
             elif self.rules.spent_for_s:
-                self.people[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
+                self.visitor_states[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
 
 
 def _tenth_after(us: int) -> int:

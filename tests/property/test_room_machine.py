@@ -1,9 +1,9 @@
 """A whole room under any course of events: visitors, operators, replicas, clocks and losses.
 
 Every call goes to the real scripts, under DragonflyDB's rules, and to the model of `room_model.py`,
-which must give the same answer and hold the same people in the same places. Beyond that the machine
-keeps promises of its own account: who came first goes first, no more than falls due in any span of
-time, nobody is lost, no ticket is honoured twice, the watermark never falls.
+which must give the same reply and hold the same visitors at the same places. The machine also
+checks promises by its own account: release in the order of turns, no more admissions than fall due
+in any span of time, no lost visitor, no ticket accepted twice, a watermark that never falls.
 """
 
 import asyncio
@@ -63,12 +63,12 @@ REPLICAS = st.integers(0, 2)
 RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
 PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
 TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
-INDEXES = st.integers(0, 10_000)  # picks one of those there are
+INDEXES = st.integers(0, 10_000)  # picks one of the existing visitors
 
 
 @dataclass(slots=True)
 class Visitor:
-    """One browser, with the token it goes on with and the last ticket it ever had."""
+    """One browser, with its present token and its last ticket."""
 
     name: VisitorId
     token: Token | None
@@ -181,13 +181,13 @@ class RoomMachine(RuleBasedStateMachine):
             return await asyncio.gather(*map(replica.queue.arrive, names))
 
         admitted, waiting = self.model.totals.admitted, bool(self.model.line())
-        answers = self.run(arrive())
-        assert answers == self.model.arrive(names)
+        replies = self.run(arrive())
+        assert replies == self.model.arrive(names)
         admitted = self.model.totals.admitted - admitted
         assert not (waiting and admitted)
         self.check_admissions(admitted, grants_before=grants)
         self.receive(at)
-        return answers
+        return replies
 
     def call_poll(self, at: int, batch: list[PollRequest]) -> list[Standing]:
         replica = self.replica(at)
@@ -288,7 +288,7 @@ class RoomMachine(RuleBasedStateMachine):
             assert 0 <= by_grant <= count
             self.admissions.let_in(count - by_grant, burst=self.promised.burst)
 
-    def goes_on_with(self, visitor: Visitor, standing: Standing, held: Token | None) -> None:
+    def keep_token(self, visitor: Visitor, standing: Standing, held: Token | None) -> None:
         token = conclude(visitor.name, standing, held, rules=self.promised, now_s=self.now_s)
         visitor.token = token
         if isinstance(token, Ticket):
@@ -302,16 +302,16 @@ class RoomMachine(RuleBasedStateMachine):
     def newcomers(self, at: int, count: int) -> None:
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
-        answers = self.call("arrive", at, names)
-        arrivals = [answer.turn_us for answer in answers]
+        replies = self.call("arrive", at, names)
+        arrivals = [reply.turn_us for reply in replies]
         assert arrivals == sorted(set(arrivals))
-        for name, answer in zip(names, answers, strict=True):
+        for name, reply in zip(names, replies, strict=True):
             self.visitors.append(Visitor(name, None))
-            self.goes_on_with(self.visitors[-1], answer, None)
+            self.keep_token(self.visitors[-1], reply, None)
 
     @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
     def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
-        """Turns of another order than that of arrivals: tied, before all who wait, behind all."""
+        """Turns in another order than arrivals: tied, before all waiting visitors, behind all."""
         self.replica(at)
         for turn in turns:
             name = VisitorId(f"v{self.arrived:04}")
@@ -356,7 +356,7 @@ class RoomMachine(RuleBasedStateMachine):
         if ran == "after":
             self.call("arrive", at, names)
         for ticket in tickets:
-            match self.model.people[ticket.visitor]:
+            match self.model.visitor_states[ticket.visitor]:
                 case WaitingState(turn_us=turn_us):
                     assert turn_us == ticket.arrival_us, "two places"
                 case visitor_state:
@@ -364,10 +364,10 @@ class RoomMachine(RuleBasedStateMachine):
             self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(INDEXES, min_size=1, max_size=8))
-    def ask(self, at: int, who: list[int]) -> None:
+    @rule(at=REPLICAS, picked=st.lists(INDEXES, min_size=1, max_size=8))
+    def visitors_poll(self, at: int, picked: list[int]) -> None:
         """Requests of visitors, as the gate handles them."""
-        for visitor in self.some(who):
+        for visitor in self.some(picked):
             self.request(at, visitor)
 
     @precondition(lambda self: self.visitors)
@@ -392,72 +392,74 @@ class RoomMachine(RuleBasedStateMachine):
             case Forward():
                 pass
             case Poll(visitor=name, turn_us=turn_us):
-                asking = PollRequest(name, turn_us, has_pass=isinstance(token, Pass))
-                [standing] = self.call("poll", at, [asking])
+                poll_request = PollRequest(name, turn_us, has_pass=isinstance(token, Pass))
+                [standing] = self.call("poll", at, [poll_request])
                 if isinstance(standing, VoidToken):
                     assert visitor.ever_left or visitor.has_claimed, "lost"
                 if visitor.has_left:
                     assert standing == VoidToken()
-                self.goes_on_with(visitor, standing, token)
+                self.keep_token(visitor, standing, token)
             case decision:
                 assert isinstance(decision, Arrive), decision
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(st.tuples(INDEXES, st.booleans()), min_size=2, max_size=12))
-    def several_ask_in_one_turn(self, at: int, who: list[tuple[int, bool]]) -> None:
+    @rule(at=REPLICAS, picked=st.lists(st.tuples(INDEXES, st.booleans()), min_size=2, max_size=12))
+    def several_visitors_poll_in_one_turn(self, at: int, picked: list[tuple[int, bool]]) -> None:
         """Waiting visitors in one call; some of them twice, or connected besides."""
         self.replica(at)
-        asking: list[tuple[Visitor, Ticket, PollRequest]] = []
-        for each, connected in who:
+        poll_request: list[tuple[Visitor, Ticket, PollRequest]] = []
+        for each, connected in picked:
             visitor = self.visitors[each % len(self.visitors)]
             ticket = visitor.token
             if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
                 one = PollRequest(
                     visitor.name, turn_of(ticket, ARRIVAL_ORDER), False, connected=connected
                 )
-                asking.append((visitor, ticket, one))
-        if not asking:
+                poll_request.append((visitor, ticket, one))
+        if not poll_request:
             return
-        standings = self.call("poll", at, [one for _, _, one in asking])
-        for (visitor, ticket, one), standing in zip(asking, standings, strict=True):
+        standings = self.call("poll", at, [one for _, _, one in poll_request])
+        for (visitor, ticket, one), standing in zip(poll_request, standings, strict=True):
             if isinstance(standing, VoidToken):
                 assert visitor.ever_left or visitor.has_claimed, "lost"
             if not one.connected:
-                self.goes_on_with(visitor, standing, ticket)
+                self.keep_token(visitor, standing, ticket)
 
     @precondition(lambda self: any(each.ticket for each in self.visitors))
-    @rule(at=REPLICAS, who=INDEXES)
-    def an_old_ticket_is_shown_again(self, at: int, who: int) -> None:
+    @rule(at=REPLICAS, picked=INDEXES)
+    def old_ticket_is_presented_again(self, at: int, picked: int) -> None:
         visitors = [each for each in self.visitors if each.ticket and each.has_claimed]
         if not visitors:
             return
-        visitor = visitors[who % len(visitors)]
+        visitor = visitors[picked % len(visitors)]
         ticket = visitor.ticket
         assert ticket is not None
         if ticket.expires_at_s <= self.now_s:
             return
-        asking = PollRequest(visitor.name, turn_of(ticket, ARRIVAL_ORDER), has_pass=False)
-        [standing] = self.call("poll", at, [asking])
+        poll_request = PollRequest(visitor.name, turn_of(ticket, ARRIVAL_ORDER), has_pass=False)
+        [standing] = self.call("poll", at, [poll_request])
         if visitor.is_over or visitor.has_left:
-            assert standing == VoidToken(), "honoured twice"
+            assert standing == VoidToken(), "accepted twice"
         if isinstance(standing, SlotGrant):
-            self.goes_on_with(visitor, standing, ticket)
+            self.keep_token(visitor, standing, ticket)
 
     @precondition(lambda self: self.visitors)
-    @rule(at=REPLICAS, who=st.lists(INDEXES, min_size=1, max_size=3))
-    def leave(self, at: int, who: list[int]) -> None:
-        leaving = self.some(who)
+    @rule(at=REPLICAS, picked=st.lists(INDEXES, min_size=1, max_size=3))
+    def leave(self, at: int, picked: list[int]) -> None:
+        leaving = self.some(picked)
         for with_tickets in (True, False):
             some = [each for each in leaving if isinstance(each.token, Ticket) is with_tickets]
             if some:
                 self.call("leave", at, ([each.name for each in some], with_tickets))
             for visitor in some:
                 visitor.has_left = visitor.ever_left = True
-                visitor.is_revoked = isinstance(self.model.people[visitor.name], Revocation)
+                visitor.is_revoked = isinstance(self.model.visitor_states[visitor.name], Revocation)
 
-    def some(self, who: list[int]) -> list[Visitor]:
+    def some(self, picked: list[int]) -> list[Visitor]:
         return list(
-            {at: self.visitors[at] for at in (each % len(self.visitors) for each in who)}.values()
+            {
+                at: self.visitors[at] for at in (each % len(self.visitors) for each in picked)
+            }.values()
         )
 
     # Replicas, operators, time
@@ -494,11 +496,13 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.latest)
     @rule(at=REPLICAS)
-    def repeat_the_latest_call(self, at: int) -> None:
+    def latest_call_is_repeated(self, at: int) -> None:
         kind, argument = cast(tuple[str, Any], self.latest)
-        if kind == "arrive":  # nobody is told of an arrival before it was answered, so none left
+        if kind == "arrive":  # before the reply no visitor knows of the arrival, so none left
             known = (SpentTicket, Revocation)
-            argument = [n for n in argument if not isinstance(self.model.people.get(n), known)]
+            argument = [
+                n for n in argument if not isinstance(self.model.visitor_states.get(n), known)
+            ]
         if argument or kind == "advance":
             getattr(self, f"call_{kind}")(at, argument)
 
@@ -578,15 +582,15 @@ class RoomMachine(RuleBasedStateMachine):
     def the_store_holds_what_the_model_holds(self) -> None:
         model = self.model
         data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
-        waiting = {n: w for n, w in model.people.items() if isinstance(w, WaitingState)}
-        inside = {n: i for n, i in model.people.items() if isinstance(i, ActiveState)}
+        waiting = {n: w for n, w in model.visitor_states.items() if isinstance(w, WaitingState)}
+        inside = {n: i for n, i in model.visitor_states.items() if isinstance(i, ActiveState)}
         assert data.get("queue", {}) == {n: w.turn_us for n, w in waiting.items()}
         assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
         deadlines = data.get("deadlines", {})
         assert deadlines.keys() == {*waiting, *(n for n, i in inside.items() if not i.claimed)}
         assert all(deadlines[n] == str(_tenths(w.deadline_us)) for n, w in waiting.items())
         for name, kind in (("spent", SpentTicket), ("revoked", Revocation)):
-            held = {n: e.until_us for n, e in model.people.items() if isinstance(e, kind)}
+            held = {n: e.until_us for n, e in model.visitor_states.items() if isinstance(e, kind)}
             stored = cast(dict[VisitorId, float], data.get(name, {}))
             assert _still(held, model.now_us) == _still(stored, model.now_us)
         state, totals = data["state"], model.totals
@@ -631,7 +635,7 @@ class RoomMachine(RuleBasedStateMachine):
                 if isinstance(each.token, Ticket) and each.token.expires_at_s > self.now_s
             ]
             for visitor in there:  # a waiting one only as often as its heartbeat must arrive
-                waits = isinstance(self.model.people.get(visitor.name), WaitingState)
+                waits = isinstance(self.model.visitor_states.get(visitor.name), WaitingState)
                 if turn % 4 == 0 or not waits:
                     self.request(1, visitor)
             self.call("leave", 2, (self.model.inside(), False))
