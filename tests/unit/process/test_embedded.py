@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -92,14 +93,17 @@ def test_log_end_is_the_last_lines_on_one_line(tmp_path: Path) -> None:
     assert len(embedded._log_end(tmp_path)) < 600
 
 
-def test_socket_path_is_short_enough_for_a_socket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert embedded._socket_path(tmp_path) == tmp_path / "store.sock"
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    short = embedded._socket_path(tmp_path / ("long" * 30))
-    assert short.parent.parent == tmp_path
+def test_socket_path_is_short_enough_for_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory(prefix="gk-") as folder:  # pytest's own paths may be too long already
+        _check_socket_paths(Path(folder), monkeypatch)
+
+
+def _check_socket_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert embedded._socket_path(folder) == folder / "store.sock"
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
+    short = embedded._socket_path(folder / ("long" * 30))
+    assert short.parent.parent == folder
     assert len(os.fsencode(short)) <= embedded._MAX_SOCKET_PATH_BYTES
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / ("long" * 30)))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder / ("long" * 30)))
     with pytest.raises(StartError, match="too long for a socket; set TMPDIR to a shorter path"):
-        embedded._socket_path(tmp_path / ("long" * 30))
+        embedded._socket_path(folder / ("long" * 30))
