@@ -264,7 +264,7 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @_config
 def rules(as_json: bool, config: Path | None) -> None:
-    """Show the rules in force, in order, with what each has matched."""
+    """Show the rules in force, in order, and how many requests each has bypassed or blocked."""
     response = _admin(config).get("/admin/rules")
     if as_json:
         _say(json.dumps(response))
@@ -278,7 +278,14 @@ def rules(as_json: bool, config: Path | None) -> None:
 @app.command()
 @click.argument("method")
 @click.argument("url", callback=_checked(parse_request_url))
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header field.",
+)
 @click.option("--client", default="192.0.2.1", show_default=True, help="The client's address.")
 @_config
 def explain(

@@ -94,7 +94,7 @@ class Monitor:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self._events.subscribe_figures(self.hear)
+        await self._events.subscribe_figures(self.receive)
         self._task = asyncio.create_task(self._run(), name="monitor")
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ class Monitor:
                 log.exception("monitor_failed")
             await asyncio.sleep(max(READ_INTERVAL_S - (self.monotonic_s() - started_s), 0.1))
 
-    def hear(self, figures: Figures) -> None:
+    def receive(self, figures: Figures) -> None:
         """Take the figures of another group's replica."""
         known = self.replicas.get(figures.replica)
         if known is None or not known.own:

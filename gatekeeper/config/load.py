@@ -202,7 +202,8 @@ def _places(room: RoomConfig) -> set[str]:
     """Where a room is on the site, each place as one text."""
     query = f"?{room.query}" if room.query else ""
     hosts = room.host or ("any host",)
-    return {f"{host}{path}{query}" for host in hosts for path in room.path}
+    paths = [path.lower() if room.ignore_case else path for path in room.path]
+    return {f"{host}{path}{query}" for host in hosts for path in paths}
 
 
 def _checked_rules(

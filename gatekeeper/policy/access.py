@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_matcher
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.facts import Fact, FactSet, RequestFacts
+from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
 from gatekeeper.policy.readings import host_labels, labels_match, path_of, path_readings
 
 Action = Literal["bypass", "queue", "block"]
@@ -28,7 +28,8 @@ _Quantifier = Callable[[Iterable[object]], bool]
 class Condition(Protocol):
     """One condition of a rule: `key` and `value` as configured, and what facts `holds` reads."""
 
-    reads: ClassVar[FactSet]
+    @property
+    def reads(self) -> FactSet: ...
 
     @property
     def key(self) -> str: ...
@@ -160,7 +161,8 @@ class ClientCondition:
 
     @property
     def value(self) -> str:
-        return f"in {len(self.networks)} networks"
+        count = len(self.networks)
+        return "in 1 network" if count == 1 else f"in {count} networks"
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
         return request.facts.client.address in self.networks
@@ -254,8 +256,14 @@ class FieldCondition:
     """Every one of these header fields is present, with a value that matches."""
 
     fields: tuple[NamedValue, ...]
-    reads: ClassVar[FactSet] = Fact.FIELDS
+    reads: FactSet = field(init=False, repr=False, compare=False)
     key: ClassVar[str] = "header"
+
+    def __post_init__(self) -> None:
+        reads: FactSet = Fact.NONE
+        for each in self.fields:
+            reads |= facts_of_field(each.name)
+        object.__setattr__(self, "reads", reads)
 
     @property
     def value(self) -> str:

@@ -31,6 +31,14 @@ class Fact:
 
 FactSet = int  # of `Fact`s, joined by |
 
+# Fields that are facts of their own, and that a cache may leave out of its key.
+_FACTS_OF_FIELDS = {"cookie": Fact.COOKIES, "x-forwarded-for": Fact.CLIENT}
+
+
+def facts_of_field(name: str) -> FactSet:
+    """The facts that a rule reads with the field `name`."""
+    return Fact.FIELDS | _FACTS_OF_FIELDS.get(name.lower(), Fact.NONE)
+
 
 @dataclass(frozen=True, slots=True)
 class Client:

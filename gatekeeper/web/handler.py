@@ -24,7 +24,7 @@ from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
-from gatekeeper.web.admission import Admit, Deny, Wait
+from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.message import GateResponse, Headers, response_of
@@ -98,7 +98,11 @@ class GateHandler:
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts)
         visit = self._pipeline.visit(facts)
-        outcome = known if isinstance(known, Admit | Wait | Deny) else await visit.admit()
+        # An outcome of the fast path is of a room; it counts for a request in a room alone.
+        if isinstance(known, Admit | Wait | Deny) and visit.room is not None:
+            outcome: Outcome = known
+        else:
+            outcome = await visit.admit()
         match outcome:
             case Admit(pass_=pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()

@@ -7,6 +7,7 @@
 
 Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for.
 An exit matches all three outcomes: the handler of aiohttp's requests, the fast path, the endpoints.
+Requests under `/.gatekeeper/` are for the gate itself: they name their room, and no rule applies.
 """
 
 from __future__ import annotations

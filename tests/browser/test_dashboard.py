@@ -164,7 +164,7 @@ async def test_values_of_the_gate_are_shown_as_text(control: Control, visit: Vis
     room = control.sale.rooms[0]
     room.state = replace(room.state, message=hostile)
     figures = next(iter(control.sale.monitor.replicas.values())).figures
-    control.sale.monitor.hear(replace(figures, replica=hostile))
+    control.sale.monitor.receive(replace(figures, replica=hostile))
     await control.sale.run(1)
     await second(page)
     await expect(page.get_by_role("rowheader", name=hostile)).to_be_visible()

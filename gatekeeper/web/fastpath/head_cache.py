@@ -27,6 +27,7 @@ _VARIES = re.compile(
 _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
+# By `facts_of_field`, a rule on one of the fields that are cut reads one of these facts.
 # Cut from the key: cookies, and the address that a trusted proxy adds. The key has no peer either.
 KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 

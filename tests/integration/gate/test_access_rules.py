@@ -87,6 +87,21 @@ async def test_queue_rule_is_an_exception_to_a_bypass(start_gate: GateStarter) -
         assert (await visitor.request("GET", path)).status == status
 
 
+@pytest.mark.parametrize(
+    ("name", "passed", "blocked"),
+    [("Cookie", "a=1", "bad=1"), ("X-Forwarded-For", "1.1.1.1", "6.6.6.6")],
+)
+async def test_block_by_field_holds_behind_a_known_head(
+    name: str, passed: str, blocked: str, start_gate: GateStarter
+) -> None:
+    glob = blocked.replace("bad=1", "*bad*")
+    rule = f'[[rule]]\nname = "bad"\naction = "block"\nheader = {{ "{name}" = "{glob}" }}\n'
+    gate = await start_gate(rule, rate="600/min")
+    for value, status in ((passed, 200), (blocked, 403)) * 2:
+        response = await gate.visitor().request("GET", "/o/a", headers={name: value})
+        assert response.status == status
+
+
 async def test_networks_from_a_published_file_bypass(
     start_gate: GateStarter, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import (
     AccessRule,
+    Action,
     ClientCondition,
     Condition,
     CookieCondition,
@@ -158,6 +159,21 @@ def test_known_head_does_not_keep_an_exempt_cookie_waiting() -> None:
         assert exit_of(looked, head("/b", f"Cookie: staff={value}"), PEER).way == way
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("Cookie", ("a=1", "staff=yes")), ("X-Forwarded-For", ("198.51.100.1", "203.0.113.9"))],
+)
+@pytest.mark.parametrize("action", ["bypass", "block"])
+def test_known_head_is_separate_for_rules_on_the_fields_cut_from_its_key(
+    name: str, values: tuple[str, str], action: Action
+) -> None:
+    rule = AccessRule("field", action, (FieldCondition((NamedValue(name, (values[1],)),)),))
+    looked = lookup(ONE_ROOM, [rule])
+    way = {"bypass": "forward", "block": "NoneType"}[action]
+    for value, expected in ((values[0], "PageExchange"), (values[1], way)) * 2:
+        assert exit_of(looked, head("/b", f"{name}: {value}"), PEER).way == expected
+
+
 def test_known_fields_forward_in_the_room_of_the_pass_alone() -> None:
     looked = lookup(ROOMS)
     fields = f"Cookie: {PASSES['default']}"
@@ -222,6 +238,9 @@ conditions: st.SearchStrategy[Condition] = st.one_of(
             HostCondition(("tickets.example",)),
             QueryCondition((NamedValue("free"),)),
             FieldCondition((NamedValue("X-Key", ("yes",)),)),
+            FieldCondition((NamedValue("Cookie", ("*staff=yes*",)),)),
+            FieldCondition((NamedValue("x-forwarded-for", ("203.*",)),)),
+            FieldCondition((NamedValue("X-Forwarded-Proto", ("https",)),)),
             FieldCondition((NamedValue("user-agent", ("*bot*",)),)),
             CookieCondition((NamedValue("staff", ("yes",)),)),
             CookieCondition((NamedValue("gatekeeper"),)),
