@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from aiohttp.web import BaseRequest
 
 from gatekeeper.policy.facts import Client
+from gatekeeper.proxy.response import ResponseHead
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
-# Called once with the status and the `Gatekeeper-Command` of the final response head; returns
-# fields to add to the head for the client.
-OnHead = Callable[[int, str | None], Fields]
+# Called once with the final response head; returns fields to add to the head for the client.
+OnHead = Callable[[ResponseHead], Fields]
 
 
 @dataclass(frozen=True, slots=True)

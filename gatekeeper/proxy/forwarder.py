@@ -151,7 +151,7 @@ class _Exchange:
         added = self._context.response_headers
         if self._on_head is None:
             return added
-        return added + self._on_head(response.status, response.command)
+        return added + self._on_head(response)
 
     async def _relay(self, response: ResponseHead, proxied: ProxiedResponse) -> None:
         connection, client = self._connection, self._client

@@ -24,6 +24,7 @@ from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
@@ -139,9 +140,9 @@ class GateHandler:
             strip_cookies=self._own_cookies,
         )
 
-        def on_head(_status: int, command: str | None) -> Fields:
-            if pass_ is not None and command == _REVOKE:  # instead of a new pass
-                return run_origin_command(command, visit, pass_.visitor)
+        def on_head(head: ResponseHead) -> Fields:
+            if pass_ is not None and head.command == _REVOKE:  # instead of a new pass
+                return run_origin_command(head.command, visit, pass_.visitor)
             return _as_bytes(headers)
 
         end: asyncio.Future[None] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout, OriginUnreachable
+from gatekeeper.proxy.response import ResponseHead
 from tests.integration.proxy.forwarding import (
     OK,
     Gate,
@@ -306,7 +307,7 @@ async def test_on_head_error_is_raised_before_response() -> None:
     class OtherError(OriginError):
         pass
 
-    def on_head(_status: int, _command: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    def on_head(_head: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
         raise OtherError("odd")
 
     async with proxying(answering(OK)) as (_, gate):

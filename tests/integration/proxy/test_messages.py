@@ -2,6 +2,7 @@
 
 import pytest
 
+from gatekeeper.proxy.response import ResponseHead
 from tests.integration.proxy.forwarding import (
     OK,
     Origin,
@@ -353,8 +354,8 @@ async def test_http10_expectation_is_ignored() -> None:
 async def test_gate_fields_are_added_and_command_removed() -> None:
     received_: list[tuple[int, str | None]] = []
 
-    def on_head(status: int, command: str | None) -> tuple[tuple[bytes, bytes], ...]:
-        received_.append((status, command))
+    def on_head(head: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
+        received_.append((head.status, head.command))
         return ((b"X-Late", b"2"),)
 
     origin_answer = (
