@@ -1,15 +1,104 @@
 """Logs: one line per event, with fields, on standard error.
 
 Rules. JSON, or colours on a terminal. No token, cookie, secret or query string is logged. Libraries
-log through the same lines, warnings and errors only.
+log through the same lines, warnings and errors only. A client or a failing origin can cause an
+event with every request, so every kind of line is sampled: `Sampler` lets some through and counts
+the others. Only the lines of the audit log are never dropped; it limits them itself.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
 
 import structlog
+
+MOST_LINES: Final = 10  # of one kind, in a period
+PERIOD_S: Final = 10.0
+_MOST_KINDS = 256  # libraries may put values into their messages
+_NEVER_DROPPED = frozenset({"audit"})
+
+
+@dataclass(slots=True)
+class _Period:
+    """The lines of one kind since `began_s`."""
+
+    began_s: float
+    lines: int = 0
+    suppressed: int = 0
+
+
+class Sampler:
+    """Lets `MOST_LINES` lines of each kind through in each period, and counts the others."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._periods: dict[Hashable, _Period] = {}
+
+    def pass_line(self, kind: Hashable) -> int | None:
+        """None: the line is dropped. Else how many lines of its kind were dropped before it, since
+        the last one that came with a number."""
+        now_s = self._clock()
+        if kind not in self._periods and len(self._periods) >= _MOST_KINDS:
+            kind = "other"
+        period = self._periods.setdefault(kind, _Period(now_s))
+        suppressed = 0
+        if now_s - period.began_s >= PERIOD_S:
+            suppressed = period.suppressed
+            period.began_s, period.lines, period.suppressed = now_s, 0, 0
+        if period.lines >= MOST_LINES:
+            period.suppressed += 1
+            return None
+        period.lines += 1
+        return suppressed
+
+    def take_suppressed(self) -> list[tuple[Hashable, int]]:
+        """The kinds of which lines were dropped in a period that is over, with their number."""
+        now_s = self._clock()
+        over = [
+            (kind, period)
+            for kind, period in self._periods.items()
+            if now_s - period.began_s >= PERIOD_S
+        ]
+        for kind, _ in over:
+            del self._periods[kind]
+        return [(kind, period.suppressed) for kind, period in over if period.suppressed]
+
+    def __call__(
+        self, _logger: object, _method: str, line: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """As a processor of structlog."""
+        if line["event"] in _NEVER_DROPPED:
+            return line
+        suppressed = self.pass_line((line["event"], line.get("room", "")))
+        if suppressed is None:
+            raise structlog.DropEvent
+        if suppressed:
+            line["suppressed"] = suppressed
+        return line
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """As a filter of the standard library's loggers."""
+        suppressed = self.pass_line((record.name, record.msg))
+        if suppressed:
+            record.msg, record.args = f"{record.getMessage()} (suppressed={suppressed})", ()
+        return suppressed is not None
+
+
+_sampler = Sampler()
+
+
+def log_suppressed() -> None:
+    """Log how many lines were dropped in periods that are over. Called about once a second."""
+    for kind, suppressed in _sampler.take_suppressed():
+        event, where = kind if isinstance(kind, tuple) else (kind, "")
+        structlog.get_logger().warning(
+            "log_lines_suppressed", of=event, room=where or None, suppressed=suppressed
+        )
 
 
 def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
@@ -26,6 +115,7 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     )
     structlog.configure(
         processors=[
+            _sampler,
             *shared,
             structlog.processors.StackInfoRenderer(),
             *([] if on_terminal else [structlog.processors.format_exc_info]),
@@ -42,6 +132,7 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_sampler.filter)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # Without this every malformed request prints a traceback; it gets a 400 and no log line.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -30,7 +30,7 @@ from gatekeeper import metrics
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import GatekeeperError, StartError
-from gatekeeper.logs import set_up_logging
+from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import access_rules
 from gatekeeper.policy.routing import Router
@@ -215,7 +215,7 @@ class Worker:
         await asyncio.gather(self._server.shutdown(limit_s / 2), self._fast_path.close(limit_s))
 
     async def _heartbeat(self) -> None:
-        """Write this worker's metrics and its heartbeat once a second."""
+        """Write this worker's metrics, its heartbeat and what its log left out, once a second."""
         assert self._server is not None
         assert self._fast_path is not None
         while True:
@@ -223,6 +223,7 @@ class Worker:
             metrics.connections.set(len(self._server.connections) + on_fast_path)
             metrics.flush()
             metrics.heartbeat.set_to_current_time()
+            log_suppressed()
             await asyncio.sleep(_HEARTBEAT_INTERVAL_S)
 
     def reload_tls(self) -> None:

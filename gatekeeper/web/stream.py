@@ -4,9 +4,9 @@ Rules. What all visitors have in common is written once and sent to all, at most
 it each page counts on from its own last place. That place is exact and is sent with each heartbeat,
 which this replica makes for connected visitors, in the store's batches. A heartbeat claims nothing,
 since only the response to a request can carry the pass. A released visitor is notified as soon as
-this replica receives the watermark. A stream costs a bounded amount: their number is limited, none
-lives longer than a ticket allows, and a client that does not read is dropped. A visitor without a
-stream polls.
+this replica receives the watermark. A stream costs a bounded amount: their number is limited, in
+all and for each visitor, none lives longer than a ticket allows, and a client that does not read is
+dropped. A visitor without a stream polls.
 
     place      the JSON of a poll, and `released_total` at that instant: exact
     room       what changed of `released_total`, `queue_length`, `rate_per_minute`, `reason` and
@@ -23,6 +23,7 @@ import json
 import random
 import resource
 import socket
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import assert_never, cast
@@ -39,6 +40,9 @@ from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
 MOST_STREAMS = 20_000  # of one worker, and at most half of the files that it may open
+# Tabs of one browser share a ticket. A visitor with more polls in the others: were the oldest
+# stream ended instead, the tabs would reconnect in turn and end each other's.
+MOST_STREAMS_PER_VISITOR = 8
 _TICK_S = 1.0
 _EXACT_EVERY_S = 5.0  # at most, also near the front
 _KEEP_ALIVE_EVERY_S = 15.0  # proxies close a connection that is silent for a minute
@@ -123,6 +127,7 @@ class Broadcast:
     def __init__(self, admission: Admission) -> None:
         self.admission = admission
         self.streams: set[Stream] = set()
+        self._per_visitor: Counter[VisitorId] = Counter()
         self._rules = admission.room.rules
         self._view = admission.room.view
         self._view.on_change = self._wake
@@ -145,7 +150,10 @@ class Broadcast:
             if stream.ticket.visitor == visitor:
                 stream.due_s = 0.0
 
-    def open(self, wait: Wait) -> Stream:
+    def open(self, wait: Wait) -> Stream | None:
+        """A stream, unless the visitor has as many as one may have."""
+        if self._per_visitor[wait.ticket.visitor] >= MOST_STREAMS_PER_VISITOR:
+            return None
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
         return Stream(self, wait.ticket, first=chunk(first))
 
@@ -156,13 +164,20 @@ class Broadcast:
             stream.due_s += self._rules.longest_poll_interval_s * random.uniform(0.3, 1)  # noqa: S311
         stream.ends_s = now_s + self._rules.stream_life_s * random.uniform(0.8, 1)  # noqa: S311
         self.streams.add(stream)
+        self._per_visitor[stream.ticket.visitor] += 1
         self._first_turn_us = min(self._first_turn_us, self._turn_us(stream.ticket))
         if self._task is None:
             self._notified_through_us = self._view.decisive.watermark_us
             self._task = asyncio.create_task(self._run(), name=f"streams {self._rules.room}")
 
     def forget(self, stream: Stream) -> None:
-        self.streams.discard(stream)
+        if stream not in self.streams:
+            return
+        self.streams.remove(stream)
+        visitor = stream.ticket.visitor
+        self._per_visitor[visitor] -= 1
+        if not self._per_visitor[visitor]:
+            del self._per_visitor[visitor]
 
     def close(self) -> None:
         if self._task is not None:

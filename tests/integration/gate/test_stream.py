@@ -298,3 +298,31 @@ async def test_stream_works_over_tls(
         await gate.allow(1)
         await events.until("admitted")
         assert await events.next() is None
+
+
+async def test_one_ticket_cannot_take_every_stream(
+    events_url: str, start_gate: GateStarter
+) -> None:
+    """Tabs of one browser have streams up to the bound; the others poll. Nothing is taken from
+    other visitors, and a closed tab makes room."""
+    gate = await streaming_gate(start_gate, events_url=events_url)
+    greedy, other = await line_up(2, gate)
+    most = stream.MOST_STREAMS_PER_VISITOR
+    headers = {"Accept": stream.EVENT_STREAM}
+    open_ = [await greedy.session.get(greedy.urls[0] + PATH, headers=headers) for _ in range(most)]
+    assert [response.status for response in open_] == [200] * most
+    for _ in range(3):
+        async with greedy.session.get(greedy.urls[0] + PATH, headers=headers) as refused:
+            assert refused.status == 204  # an EventSource stops, and the page polls
+    assert (await greedy.status())["position"] == 1
+    async with streaming(other) as events:
+        assert (await events.until("place"))["position"] == 2
+    await eventually(lambda: len(gate.worker.streams) == most)
+    open_[0].close()
+    await eventually(lambda: len(gate.worker.streams) == most - 1)
+    async with streaming(greedy) as events:
+        assert (await events.until("place"))["position"] == 1
+    for response in open_[1:]:
+        response.close()
+    await eventually(lambda: len(gate.worker.streams) == 0)
+    assert not any(room._per_visitor for room in gate.worker.streams._rooms.values())

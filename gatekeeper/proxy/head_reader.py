@@ -1,0 +1,67 @@
+"""Where the request heads of a client's byte stream end, and what of them a parser may see.
+
+Rules: pure. A head is at most `MAX_HEAD_BYTES` long, all lines together. Line breaks before it are
+no part of it (RFC 9112 section 2.2). Bytes above 0x7F in a request line are what RFC 3986 calls
+invalid, and what browsers, scripts and servers use all the same. The parser refuses them. So it
+receives `PLACEHOLDER` in their place, and `target` has the bytes that came.
+"""
+
+from __future__ import annotations
+
+MAX_HEAD_BYTES = 65_536
+MAX_LINE_BYTES = 8190  # of the request line; the parser's own limit
+
+_HEAD_END = b"\r\n\r\n"
+# Valid in a target, and in no method or version.
+PLACEHOLDER = b"~"
+_ASCII_ONLY = bytes(range(128)) + PLACEHOLDER * 128
+
+
+class HeadReader:
+    """Reads one head after the other; `reset` begins the next."""
+
+    __slots__ = ("_line_end", "head")
+
+    def __init__(self) -> None:
+        self.head = bytearray()  # of the current request, as far as it was received
+        self._line_end = 0  # after the request line; 0: it is not complete
+
+    def reset(self) -> None:
+        self.head = bytearray()
+        self._line_end = 0
+
+    def take(self, data: bytes) -> tuple[bytes, int]:
+        """Take what belongs to this head: the bytes for the parser, and how many of `data` they
+        stand for."""
+        held = len(self.head)
+        skipped = 0 if held else len(data) - len(data.lstrip(b"\r\n"))
+        self.head += data[skipped : skipped + MAX_HEAD_BYTES + 1]
+        end = self.head.find(_HEAD_END, max(held - len(_HEAD_END) + 1, 0))
+        if end >= 0:
+            del self.head[end + len(_HEAD_END) :]
+        new = bytes(self.head[held:])
+        line_end = self._line_end
+        if not line_end:
+            self._line_end = line_end = self.head.find(b"\n", held) + 1
+        if line_end == 0 or line_end > held:  # `new` has bytes of the request line
+            in_line = len(new) if line_end == 0 else line_end - held
+            if not new[:in_line].isascii():
+                shown = new[:in_line].translate(_ASCII_ONLY) + new[in_line:]
+                return shown, skipped + len(new)
+        return new, skipped + len(new)
+
+    @property
+    def is_too_long(self) -> bool:
+        return len(self.head) > MAX_HEAD_BYTES
+
+    @property
+    def has_request_line(self) -> bool:
+        return self._line_end > 0
+
+    @property
+    def target(self) -> str | None:
+        """The target as it came, if the parser did not see it so; else None."""
+        line = bytes(self.head[: self._line_end])
+        if line.isascii():
+            return None
+        return line.split(b" ")[1].decode("utf-8", "surrogateescape")
