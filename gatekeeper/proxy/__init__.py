@@ -12,6 +12,8 @@
 - `pool`, `upstream`: idle connections to the origin, and one such connection
 - `upload`: the request body, sent while the response is awaited
 - `downstream`: the client's side of an exchange
+- `write_deadline`: the deadline of a client that reads nothing
+- `head_reader`: where the heads of a client's byte stream end; pure
 - `tunnel`: a WebSocket, after a 101
 - `aiohttp_server`: options and connection handler of the HTTP server
 - `fastpath`: plain requests, forwarded between the two sockets without aiohttp

@@ -75,7 +75,7 @@ def written_log(monkeypatch: pytest.MonkeyPatch, sampler: Sampler) -> Iterator[i
     """What a process writes that logs with this sampler."""
     written = io.StringIO()
     monkeypatch.setattr(logs, "_sampler", sampler)
-    monkeypatch.setattr(logs.sys, "stderr", written)
+    monkeypatch.setattr("sys.stderr", written)
     root, level = logging.getLogger(), logging.getLogger().level
     handlers = list(root.handlers)
     try:
