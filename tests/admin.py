@@ -14,7 +14,6 @@ from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
-from gatekeeper.policy.rules import Rules
 from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
@@ -36,8 +35,8 @@ def _pages() -> Pages:
     return Pages(asset_prefix="/static/")
 
 
-def rules_of(name: str, *, max_active: int = 7) -> Rules:
-    return Rules.of(RoomConfig(name=RoomName(name), rate=0.0, max_active=max_active))
+def room_of(name: str, *, max_active: int = 7) -> RoomConfig:
+    return RoomConfig(name=RoomName(name), rate=0.0, max_active=max_active)
 
 
 @asynccontextmanager
@@ -54,7 +53,7 @@ async def running_admin(
     """The listener in this process and a client of it; the caller runs a `monitor` it passes."""
     store = RedisStore(store_url, timeout_s=1)
     operators = {
-        RoomName(name): Operator(store, NoEvents(), rules_of(name, max_active=max_active))
+        RoomName(name): Operator(store, NoEvents(), room_of(name, max_active=max_active))
         for name in rooms
     }
 

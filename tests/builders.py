@@ -112,6 +112,7 @@ _STATE = RoomState(
     mode=Mode.AUTO,
     rate_per_minute=500.0,
     message="",
+    overrides="",
     watermark_us=0,
     last_arrival_us=0,
     pending_grants=0,

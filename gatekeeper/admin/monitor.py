@@ -40,7 +40,8 @@ log = structlog.get_logger()
 class RoomReading(Protocol):
     """A room as the monitor reads it."""
 
-    rules: Rules
+    @property
+    def rules(self) -> Rules: ...
 
     async def status(self) -> RoomState:
         """Raises StoreError."""

@@ -114,11 +114,11 @@ def _override(
         return False  # reported when the section is checked
     field = _TABLES[section].model_fields.get(key)
     is_text = field is None or isinstance(field.default, str | float)
-    table[key] = text if is_text else _toml_value(text)
+    table[key] = text if is_text else toml_value(text)
     return True
 
 
-def _toml_value(text: str) -> object:
+def toml_value(text: str) -> object:
     """The single TOML value that `text` spells (`2`, `true`, `["a"]`), else `text` itself."""
     try:
         table = tomllib.loads(f"value = {text}")
@@ -245,7 +245,7 @@ def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, 
             problems.append(f"{section}.{key}: {reason}")
         known = {key: value for key, value in current.items() if key in keys}
         # An invalid default is reported once, here, and not again for every room.
-        wrong = _wrong_keys(RoomKeys, known, path=section, problems=problems)
+        wrong = invalid_keys(RoomKeys, known, path=section, problems=problems)
         defaults |= {key: known[key] for key in known.keys() - wrong}
         unknown |= wrong | renamed
     return defaults, unknown
@@ -277,7 +277,7 @@ def _validated(
     if not isinstance(raw, dict):
         problems.append(f"{path}: {not_a_table(path)}")
         return None
-    wrong = _wrong_keys(model, raw, path=path, problems=problems)
+    wrong = invalid_keys(model, raw, path=path, problems=problems)
     if any(model.model_fields[key].is_required() for key in wrong & model.model_fields.keys()):
         return None
     section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
@@ -286,10 +286,12 @@ def _validated(
     return None if wrong or conflicts else section
 
 
-def _wrong_keys(
+def invalid_keys(
     model: type[Section], raw: dict[str, Any], *, path: str, problems: list[str]
 ) -> set[str]:
-    """The keys of `raw` that are invalid by themselves; their problems are added to `problems`."""
+    """The keys of `raw` that are invalid by themselves; their problems are added to `problems`.
+
+    `path` is where `raw` stands in the file; "" for keys without a section."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
@@ -324,4 +326,4 @@ def _keys_at(model: type[Section], parents: Sequence[int | str]) -> Iterable[str
 def _dotted(path: str, location: Sequence[int | str]) -> str:
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path
+    return path.removeprefix(".")

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
-from gatekeeper.config.section import Conflict, Section
+from gatekeeper.config.section import LIVE, Conflict, Section
 from gatekeeper.config.types import (
     CookieName,
     Domain,
@@ -23,6 +23,7 @@ from gatekeeper.config.types import (
     Folder,
     Hosts,
     Listen,
+    Message,
     Network,
     OriginUrl,
     Parameter,
@@ -72,28 +73,30 @@ class OriginConfig(Section):
 
 
 class RoomKeys(Section):
-    """The keys of [admission] and [waiting]; every [[room]] may override them."""
+    """The keys of [admission] and [waiting]; every [[room]] may override them. Operators can change
+    those marked LIVE while the gate runs."""
 
-    rate: RatePerMinute = 500.0
-    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    max_active: Annotated[int, Field(ge=0, le=100_000_000)] = 0
-    session_idle_timeout: Duration = 1800.0
-    session_absolute_timeout: Duration = 14400.0
-    claim_timeout: Duration = 120.0
-    confirm_timeout: Duration = 20.0
-    heartbeat_timeout: Duration = 90.0
-    place_ttl: Duration = 7200.0
+    rate: Annotated[RatePerMinute, LIVE] = 500.0
+    burst: Annotated[int, Field(ge=1, le=1_000_000), LIVE] = 10
+    max_active: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0
+    session_idle_timeout: Annotated[Duration, LIVE] = 1800.0
+    session_absolute_timeout: Annotated[Duration, LIVE] = 14400.0
+    claim_timeout: Annotated[Duration, LIVE] = 120.0
+    confirm_timeout: Annotated[Duration, LIVE] = 20.0
+    heartbeat_timeout: Annotated[Duration, LIVE] = 90.0
+    place_ttl: Annotated[Duration, LIVE] = 7200.0
     store_failure_mode: Literal["closed", "open"] = "closed"
     status: Literal[200, 202, 429, 503] = 503
-    title: Annotated[str, Field(min_length=1, max_length=200)] = "You are in line"
+    title: Annotated[str, Field(min_length=1, max_length=200), LIVE] = "You are in line"
+    message: Annotated[Message, LIVE] = ""  # one line to all waiting visitors
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
-    poll_interval_max: Duration = 36.0
+    poll_interval_max: Annotated[Duration, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
 
 
 WAITING_KEYS = frozenset(
-    {"status", "title", "template", "json_format", "poll_interval_max", "updates"}
+    {"status", "title", "message", "template", "json_format", "poll_interval_max", "updates"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 

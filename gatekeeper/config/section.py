@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 
+class LiveSetting:
+    """Marks a key that operators can change while the gate runs (`*` in the reference)."""
+
+
+LIVE = LiveSetting()
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """Keys of one section that are each valid and conflict with each other."""

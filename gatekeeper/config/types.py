@@ -272,6 +272,7 @@ def _parameter(value: object) -> str:
 
 Duration = Annotated[float, BeforeValidator(parse_duration_s), AfterValidator(_positive)]
 RatePerMinute = Annotated[float, BeforeValidator(parse_rate_per_minute)]
+Message = Annotated[str, BeforeValidator(parse_message)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 Network = Annotated[str, BeforeValidator(_cidr)]
 Listen = Annotated[str, BeforeValidator(_listen)]

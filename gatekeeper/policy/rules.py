@@ -37,6 +37,10 @@ class Rules:
     store_failure_mode: Literal["closed", "open"]
     poll_interval_max_s: float
     updates: Literal["poll", "stream"] = "poll"
+    message: str = ""  # the file's own
+    # The longest lives of tokens that were issued under earlier rules.
+    earlier_ticket_life_s: float = 0.0
+    earlier_session_s: float = 0.0
     # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
     ticket_renewal_s: float = field(init=False)
@@ -59,7 +63,8 @@ class Rules:
             object.__setattr__(self, name, value_s)
 
     @classmethod
-    def of(cls, room: RoomConfig) -> Rules:
+    def of(cls, room: RoomConfig, *, after: Rules | None = None) -> Rules:
+        """The rules of a configuration; `after` are those in force until now."""
         return cls(
             room=room.name,
             rate_per_minute=room.rate,
@@ -74,6 +79,9 @@ class Rules:
             store_failure_mode=room.store_failure_mode,
             poll_interval_max_s=room.poll_interval_max,
             updates=room.updates,
+            message=room.message,
+            earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,
+            earlier_session_s=after.longest_session_s if after else 0.0,
         )
 
     @property
@@ -100,10 +108,21 @@ class Rules:
     @property
     def revoked_for_s(self) -> float:
         """After this time every token of a revoked visitor has expired."""
-        return max(self.session_absolute_timeout_s, self.ticket_life_s)
+        return max(self.longest_session_s, self.longest_ticket_life_s)
 
     @property
     def spent_for_s(self) -> float:
         """How long a visitor whose pass expired is remembered, so that the ticket that claimed it
         is not accepted twice. 0 when that ticket has always expired first."""
-        return self.ticket_life_s if self.ticket_life_s > self.session_idle_timeout_s else 0.0
+        life_s = self.longest_ticket_life_s
+        return life_s if life_s > self.session_idle_timeout_s else 0.0
+
+    @property
+    def longest_ticket_life_s(self) -> float:
+        """The life of a ticket under these rules, or under earlier ones."""
+        return max(self.ticket_life_s, self.earlier_ticket_life_s)
+
+    @property
+    def longest_session_s(self) -> float:
+        """The absolute end of a session under these rules, or under earlier ones."""
+        return max(self.session_absolute_timeout_s, self.earlier_session_s)

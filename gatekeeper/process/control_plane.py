@@ -26,7 +26,6 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import access_rules
-from gatekeeper.policy.rules import Rules
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
@@ -72,7 +71,7 @@ class ControlPlane:
         stack.push_async_callback(events.close)
         operators: dict[RoomName, Operator] = {}
         for room in config.rooms:
-            operators[room.name] = operator = Operator(store, events, Rules.of(room))
+            operators[room.name] = operator = Operator(store, events, room)
             stack.push_async_callback(operator.close)
         rules = access_rules(config.rules, default_rules=config.server.default_rules)
         audit = AuditLog(self._folders.state)

@@ -2,43 +2,65 @@
 
 Rules. An operator is no replica: no pacer, no visitors. Every change is made in the store and then
 published, so that it holds whether or not a replica receives it. In a store that just lost
-everything a grant waits until the replicas, which may know of earlier grants, have written them
-back. Raises StoreError.
+everything a grant and a change of settings wait until the replicas, which may know of earlier ones,
+have written them back. The rules are those in force, as of the newest state seen. Raises
+StoreError.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.settings import Setting, Spelled, change_settings, settings_of
+from gatekeeper.errors import StoreError
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
 from gatekeeper.room.queue import Left, Queue
+from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store
 from gatekeeper.room.view import ReplicaView
 
+_MOST_TRIES = 5  # of a change that others overtake
 _WRITE_BACK_S = 2.0  # each replica calls within its pacer's longest pause and one timeout
 
 
 class Operator:
     """The controls of one room."""
 
-    def __init__(self, store: Store, events: Events, rules: Rules) -> None:
-        self.rules = rules
+    def __init__(self, store: Store, events: Events, room: RoomConfig) -> None:
+        self.settings = RoomSettings(room)
         self._events = events
         self._view = ReplicaView()
+        self._view.on_overrides = self.settings.receive
         self._queue = Queue(
             store,
-            rules,
+            self.settings.rules,
             replica="",
             on_state=self._view.update_from_store,
             newest_known=lambda: self._view.store_state,
-            on_loss=self._delay_grants,
+            on_loss=self._delay_changes,
         )
-        self._grant_after_s = 0.0  # of the monotonic clock
+        self._change_after_s = 0.0  # of the monotonic clock
+        self.settings.on_change = self._follow
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        return self.settings.rules
+
+    def configure(self, room: RoomConfig) -> None:
+        """The file was read again."""
+        self.settings.configure(room)
+        self._follow()
+
+    def _follow(self) -> None:
+        self._queue.rules = self.settings.rules
 
     async def status(self) -> RoomState:
         return await self._queue.look()
@@ -60,6 +82,30 @@ class Operator:
         """The line to all waiting visitors, as `parse_message` returned it; "" removes it."""
         return await self._published(await self._queue.set_message(message))
 
+    def shown_settings(self, state: RoomState) -> list[Setting]:
+        """Every setting of this room, in that state."""
+        own = {"rate": state.rate_per_minute, "message": state.message}
+        return settings_of(self.settings.file, self.settings.config.model_copy(update=own))
+
+    async def change_settings(self, changes: Mapping[str, Spelled | None]) -> RoomState:
+        """All changes of `parse_changes`, or none. Raises ConfigError for keys that conflict, and
+        StoreError, also while other operators keep changing the settings."""
+        await self._wait_for_write_back()
+        for _ in range(_MOST_TRIES):
+            before = (await self._queue.look()).overrides
+            change = change_settings(self.settings.file, before, changes)
+            state = await self._queue.change_settings(before, change)
+            if state is not None:
+                return await self._published(state)
+        raise StoreError("the settings were changed by other operators at the same time")
+
+    async def drop_outdated(self) -> None:
+        """Forget the overrides of keys that have another value in the file by now, so that they do
+        not return with its old value."""
+        overrides = (await self._queue.look()).overrides
+        if change_settings(self.settings.file, overrides, {}).overrides != overrides:
+            await self.change_settings({})
+
     async def revoke(self, visitor: VisitorId) -> Left:
         """End a visitor's session or take their place, on all replicas."""
         state, left = await self._queue.leave([visitor])
@@ -68,10 +114,10 @@ class Operator:
 
     async def _wait_for_write_back(self) -> None:
         await self._queue.look()
-        await asyncio.sleep(self._grant_after_s - time.monotonic())
+        await asyncio.sleep(self._change_after_s - time.monotonic())
 
-    def _delay_grants(self) -> None:
-        self._grant_after_s = time.monotonic() + _WRITE_BACK_S
+    def _delay_changes(self) -> None:
+        self._change_after_s = time.monotonic() + _WRITE_BACK_S
 
     async def _published(self, state: RoomState) -> RoomState:
         room, now_s = self.rules.room, self._view.now_s()

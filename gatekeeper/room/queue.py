@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.pacing import recovery_s
@@ -66,7 +67,8 @@ Left = Literal["slot", "place", "nothing"]
 
 
 class Queue:
-    """One room in the store, as one replica sees it."""
+    """One room in the store, as one replica sees it. `rules` may be replaced at any time; each call
+    sends those of that moment."""
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class Queue:
         on_backlog: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
-        self._rules = rules
+        self.rules = rules
         self._replica = replica
         self._on_state = on_state
         self._newest_known = newest_known
@@ -106,7 +108,7 @@ class Queue:
     async def advance(self) -> tuple[RoomState, int]:
         """Sweep, release what is due, and return how many were released. `on_backlog` is called
         when more is due than one call may do without holding up the store."""
-        rules = self._rules
+        rules = self.rules
         state, rest = await self._run(
             _ADVANCE,
             self._replica,
@@ -129,7 +131,7 @@ class Queue:
 
         `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
         """
-        rules = self._rules
+        rules = self.rules
         ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
         state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
         meaning: dict[bytes | int, Left] = {b"1": "slot", b"0": "place"}
@@ -148,6 +150,20 @@ class Queue:
     async def set_message(self, message: str) -> RoomState:
         """The line to all waiting visitors, as `parse_message` returned it; "" is none."""
         return await self._control("message", message)
+
+    async def change_settings(self, before: str, change: SettingsChange) -> RoomState | None:
+        """Set all of them; None when the stored overrides are no longer `before`."""
+        state, [is_set] = await self._run(
+            _CONTROL,
+            str(self.rules.burst),
+            "settings",
+            before,
+            change.overrides,
+            "" if change.rate_per_minute is None else _rate(change.rate_per_minute),
+            "" if change.message is None else "1",
+            change.message or "",
+        )
+        return state if is_set == b"1" else None
 
     async def look(self) -> RoomState:
         """The state as it is now; changes nothing."""
@@ -176,10 +192,11 @@ class Queue:
         window_s = self._recovery_window_s(known)
         arguments = [
             *_known(known),
-            _rate(self._rules.rate_per_minute),
-            str(self._rules.burst),
+            _rate(self.rules.rate_per_minute),
+            str(self.rules.burst),
             _us(window_s),
             "start" if starting else "",
+            self.rules.message,
         ]
         if known is not None:
             arguments += [
@@ -194,6 +211,7 @@ class Queue:
                 str(known.abandoned_total),
                 known.message,
                 str(known.expected),
+                known.overrides,
             ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -205,7 +223,7 @@ class Queue:
             await batcher.close()
 
     async def _arrive(self, visitors: Sequence[VisitorId]) -> list[SlotGrant | QueuePosition]:
-        rules = self._rules
+        rules = self.rules
         _, rest = await self._run(
             _ARRIVE,
             str(rules.burst),
@@ -223,7 +241,7 @@ class Queue:
         ]
 
     async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
-        rules = self._rules
+        rules = self.rules
         _, rest = await self._run(
             _POLL,
             _us(rules.heartbeat_timeout_s),
@@ -247,7 +265,7 @@ class Queue:
         return [code == b"1" for code in rest]
 
     async def _control(self, setting: str, value: str) -> RoomState:
-        state, _ = await self._run(_CONTROL, str(self._rules.burst), setting, value)
+        state, _ = await self._run(_CONTROL, str(self.rules.burst), setting, value)
         return state
 
     async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, Reply]:
@@ -271,8 +289,8 @@ class Queue:
 
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
-        rate = known.effective_rate_per_minute if known else self._rules.rate_per_minute
-        return recovery_s(waiting, rate_per_minute=rate, rules=self._rules)
+        rate = known.effective_rate_per_minute if known else self.rules.rate_per_minute
+        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules)
 
 
 def _standing(reply: bytes | int, turn_us: int) -> Standing:

@@ -97,6 +97,12 @@ class RoomReplica:
             metrics.store_up.labels(self.rules.room).set(0)
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
+    def follow(self, rules: Rules, *, rejoin: bool) -> None:
+        """Other rules from now on. `rejoin`: the file has changed, so the store is to know it."""
+        self.rules = self.queue.rules = rules
+        self._has_joined = self._has_joined and not rejoin
+        self._wake.set()
+
     async def close(self) -> None:
         await self._stop_pacing()
         if self._background:
@@ -194,9 +200,7 @@ class RoomReplica:
         if self.view.store_up or state is None:
             return False
         return self._share.take(
-            now_s=self.view.now_s(),
-            rate_per_minute=state.rate_per_minute,
-            replicas=state.replicas,
+            now_s=self.view.now_s(), rate_per_minute=state.rate_per_minute, replicas=state.replicas
         )
 
     # Events (the Listener protocol).
@@ -327,17 +331,14 @@ class RoomReplica:
                 return
 
     async def _publish(self) -> None:
-        """The newest state of the store: when no replica has published it yet, and once a
-        second."""
+        """The store's newest state: once for all replicas, and at least once a second."""
         state, now_s = self.view.store_state, self.view.now_s()
         if state is None:
             return
         version = (state.epoch, state.version)
         at_s = asyncio.get_running_loop().time()
-        if (
-            version == self._published_version
-            and at_s - self._published_at_s < _PUBLISH_AT_LEAST_EVERY_S
-        ):
+        is_due = at_s - self._published_at_s >= _PUBLISH_AT_LEAST_EVERY_S
+        if version == self._published_version and not is_due:
             return
         self._published_version, self._published_at_s = version, at_s
         await self._events.publish_state(self.rules.room, state, sent_at_s=now_s)
@@ -377,9 +378,8 @@ class RoomReplica:
             return
         log.warning("store_unreachable", room=self.rules.room, error=error.public)
         self.view.lose_store()
-        self._share = LocalBucket(
-            self.rules
-        )  # the store has spent the rest of the last outage's share
+        # The store has spent the rest of the last outage's share.
+        self._share = LocalBucket(self.rules)
         metrics.store_up.labels(self.rules.room).set(0)
         if now_s - self._recovered_at_s > _PUBLISH_AT_LEAST_EVERY_S:
             self._wake.set()  # one slow call is no outage: call again at once, but not in a loop

@@ -10,19 +10,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
+from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.phase import Mode, Phase, effective_rate, expected_rate, phase_of
 
-_FIELDS_IN_REPLY = 19
-_TEXTS = ("mode", "message")
+_FIELDS_IN_REPLY = 20
+_TEXTS = ("mode", "message", "overrides")
 
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
     """Everything a replica knows of a room. Times and turns are microseconds of the store's clock.
 
-    `message` is the operator's line to all waiting visitors; "" is none. `expected` counts the
+    `message` is the line to all waiting visitors; "" is none. `overrides` are the other settings
+    that operators changed, as `config.settings` writes them; "" is none. `expected` counts the
     active visitors that have yet to return a token: released, or admitted on arrival just now.
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
@@ -32,6 +34,7 @@ class RoomState:
     mode: Mode
     rate_per_minute: float
     message: str
+    overrides: str
     watermark_us: int
     last_arrival_us: int
     pending_grants: int
@@ -81,9 +84,15 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
     head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
     if len(head) < _FIELDS_IN_REPLY:
         raise ValueError("expected the state of a room")
-    epoch, version, mode, rate, message, *counts = head
+    epoch, version, mode, rate, message, overrides, *counts = head
     state = RoomState(
-        int(epoch), int(version), _mode(mode), float(rate), message.decode(), *map(int, counts)
+        int(epoch),
+        int(version),
+        _mode(mode),
+        float(rate),
+        message.decode(),
+        overrides.decode(),
+        *map(int, counts),
     )
     return state, list(reply[_FIELDS_IN_REPLY:])
 
@@ -91,17 +100,19 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
-    Raises ValueError. Fields of a newer release are returned unread; an older release sends neither
-    `message` nor `expected`.
+    Raises ValueError. Fields of a newer release are returned unread; an older release does not send
+    `message`, `overrides` and `expected`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
         raise ValueError("expected an object")  # noqa: TRY004  one error for every malformed message
     try:
         raw.setdefault("message", "")
+        raw.setdefault("overrides", "")
         raw.setdefault("expected", 0)
         known = {name: raw.pop(name) for name in _PUBLISHED}
         known["message"] = parse_message(known["message"])
+        known["overrides"] = _overrides(known["overrides"])
         known["mode"] = _mode(str(known["mode"]).encode())
         if not all(_is_number(name, value) for name, value in known.items() if name not in _TEXTS):
             raise ValueError("expected numbers")
@@ -113,6 +124,12 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
 def _is_number(name: str, value: object) -> bool:
     """Whether a field holds what the scripts expect: whole numbers, except for the rate."""
     return is_exact_number(value) if name == "rate_per_minute" else is_exact_int(value)
+
+
+def _overrides(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_OVERRIDES_CHARACTERS:
+        raise ValueError("expected overrides")
+    return value
 
 
 def _mode(raw: bytes) -> Mode:

@@ -49,6 +49,7 @@ class ReplicaView:
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
         # Called at each change of `decisive`; must return quickly.
         self.on_change: Callable[[], None] = lambda: None
+        self.on_overrides: Callable[[str], None] = lambda _overrides: None  # at each state
 
     def now_s(self) -> float:
         """The store's clock as best known, seconds since the epoch."""
@@ -111,6 +112,8 @@ class ReplicaView:
     def _decide_with(self, state: RoomState | None) -> None:
         phase = state.phase if state else NO_STORE_YET.phase
         watermark_us = state.watermark_us if state else 0
+        if state is not None:
+            self.on_overrides(state.overrides)
         decisive = RoomView(phase, watermark_us, self._revoked, self.store_up, self._born_s)
         if decisive != self.decisive:
             self.decisive = decisive

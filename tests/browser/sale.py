@@ -47,7 +47,8 @@ def room_of(name: RoomName, rate: float, *, max_active: int = 0) -> Room:
     keys = {"name": name, "rate": f"{rate:g}/min", "max_active": max_active}
     rules = Rules.of(RoomConfig.model_validate(keys))
     numbers = dict.fromkeys((each.name for each in fields(RoomState) if each.init), 0)
-    state = RoomState(**numbers | {"mode": Mode.AUTO, "message": "", "rate_per_minute": rate})  # type: ignore[arg-type]
+    more = {"mode": Mode.AUTO, "message": "", "overrides": "", "rate_per_minute": rate}
+    state = RoomState(**numbers | more)  # type: ignore[arg-type]
     return Room(rules, replace(state, epoch=1, now_us=2))
 
 

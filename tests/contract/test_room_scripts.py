@@ -64,15 +64,15 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
 
 
 KNOWS_NOTHING = ["0", "0"]
-GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "1", "start"]
+GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "1", "start", ""]
 LOOK = [*KNOWS_NOTHING, "1", "look", ""]
 DIGITS = "0000000000000001"  # an arrival
-KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "hold", "0", "5", "5"]
+KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
-    "join": [*KNOWS_NOTHING, "60", "x", "1", "start"],
-    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0"],
-    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0"],
-    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", ""],
+    "join": [*KNOWS_NOTHING, "60", "x", "1", "start", ""],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0", ""],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0", ""],
+    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", "", ""],
     "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
     "control, knowing a strange version": ["1", "x", "1", "look", ""],
 } | {
@@ -101,6 +101,8 @@ BAD_CALLS: dict[str, list[str]] = {
         "control, a mode": ["1", "mode", "ajar"],
         "control, a message cut short": ["1", "message"],
         "control, a word": ["1", "close", ""],
+        "control, settings cut short": ["1", "settings", "", "{}", "", "1"],
+        "control, settings with a strange rate": ["1", "settings", "", "{}", "nan", "", ""],
     }.items()
 }  # fmt: skip
 

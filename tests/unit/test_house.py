@@ -21,7 +21,13 @@ from gatekeeper.admin.exposition import exposition
 from gatekeeper.cli import app
 from gatekeeper.config.load import load_config
 from gatekeeper.config.rule_schema import RuleConfig
-from gatekeeper.config.schema import AdminConfig, AdminToken, Config, RoomConfig
+from gatekeeper.config.schema import (
+    WAITING_KEYS,
+    AdminConfig,
+    AdminToken,
+    Config,
+    RoomConfig,
+)
 from gatekeeper.metrics import Tally  # and registers what is to be documented
 
 ROOT = Path(__file__).parents[2]
@@ -264,15 +270,14 @@ def test_every_key_is_documented_in_its_section() -> None:
     documented = {(section, key) for section, key, _ in _documented()}
     only_room = {"name", "host", "path", "query", "ignore_case"}
     room = set(RoomConfig.model_fields) - only_room
-    waiting = {"status", "title", "template", "json_format", "poll_interval_max", "updates"}
     there_are = {
         (section, key)
         for section, field in Config.model_fields.items()
         if section not in {"rooms", "rules"}
         for key in _fields(field.annotation)
     }
-    there_are |= {("waiting", key) for key in waiting}
-    there_are |= {("admission", key) for key in room - waiting}
+    there_are |= {("waiting", key) for key in WAITING_KEYS}
+    there_are |= {("admission", key) for key in room - WAITING_KEYS}
     there_are |= {("room", key) for key in only_room}
     there_are |= {("rule", key) for key in RuleConfig.model_fields}
     there_are |= {("admin.tokens", key) for key in AdminToken.model_fields}

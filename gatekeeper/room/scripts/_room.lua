@@ -69,9 +69,10 @@ local present = now
 local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'watermark', 'last',
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
-  'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached' }
+  'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
+  'configured_message' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true,
-  operator_set = true }
+  operator_set = true, overrides = true, configured_message = true }
 
 local stored = {}
 
@@ -243,8 +244,8 @@ end
 local function reply_with(s)
   local waiting = call('ZCARD', QUEUE)
   local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
-  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, fmt(s.watermark), fmt(s.last),
-    fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
+  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides,
+    fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
     fmt(s.recovering_until), fmt(s.revocations), fmt(waiting), fmt(call('ZCARD', ACTIVE)),
     fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(now) }
 end

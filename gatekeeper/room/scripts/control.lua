@@ -1,14 +1,16 @@
--- control: the operator sets the rate, the mode or the message to waiting visitors, or grants
--- admissions; 'look' reads the state.
+-- control: the operator sets the rate, the mode, the message to waiting visitors or other settings,
+-- or grants admissions; 'look' reads the state.
 --
 -- ARGV  1 burst   2 'allow' and 3 how many, 'rate' and 3 per minute, 'mode' and 3 the mode,
---       'message' and 3 the text ('': none), or 'look' and 3 ''
--- Reply the state; 'behind' when the store is older than what the caller knows, an error for any
---       other setting.
+--       'message' and 3 the text ('': none), or 'look' and 3 ''; or 'settings' and 3 the overrides
+--       that the caller has read, 4 those to store instead, 5 a rate or '', 6 '1' and 7 a message
+-- Reply the state, and for 'settings' '1' when they were set, else '0'; 'behind' when the store is
+--       older than what the caller knows, an error for any other setting.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
 -- be reversed: 'ended' releases no visitor, as 'hold', and takes no place. The change outlives
--- every replica. 'allow' is not idempotent: its caller must not retry.
+-- every replica. 'settings' changes all of them, or none when other overrides are stored than the
+-- caller has read. 'allow' is not idempotent: its caller must not retry.
 
 local burst, setting, value = number(ARGV[1]), ARGV[2], ARGV[3]
 
@@ -18,11 +20,33 @@ local s = load_state()
 if not s then return { 'behind' } end
 if setting == 'look' then return reply_with(s) end
 refill(s, burst)
+
+local function reply_and(state, result)
+  local reply = reply_with(state)
+  reply[#reply + 1] = result
+  return reply
+end
+
+local function set_rate(rate)
+  s.rate = rate
+  if number(rate) <= 0 then s.level = 0 end
+end
+
 if setting == 'allow' then
   s.grants = s.grants + number(value)
 elseif setting == 'rate' then
-  s.rate = value
-  if number(value) <= 0 then s.level = 0 end
+  set_rate(value)
+elseif setting == 'settings' and ARGV[7] then
+  if s.overrides ~= value then return reply_and(s, '0') end
+  if ARGV[5] ~= '' then
+    set_rate(ARGV[5])
+    note_operator_set(s, 'rate')
+  end
+  if ARGV[6] == '1' then
+    s.message = ARGV[7]
+    note_operator_set(s, 'message')
+  end
+  s.overrides = ARGV[4]
 elseif setting == 'mode' and MODES[value] then
   s.mode = value
 elseif setting == 'message' and value then
@@ -32,4 +56,5 @@ else
 end
 note_operator_set(s, setting)
 save_state(s, true)
+if setting == 'settings' then return reply_and(s, '1') end
 return reply_with(s)

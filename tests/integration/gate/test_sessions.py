@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.room.event_signing import EventSigner
@@ -201,9 +202,7 @@ async def test_revoked_visitor_is_denied_at_every_replica(
     first = await start_gate(rate="0", events_url=events_url)
     second = await start_gate(rate="0", events_url=events_url)
     visitor = first.visitor(second)
-    async with operator_of(
-        first, room_name, store_url=store_url, events_url=events_url
-    ) as operator:
+    async with operator_of(room_name, store_url=store_url, events_url=events_url) as operator:
         held = first.issue_pass()
         visitor.set_cookie(first.cookie_name, sign_token(held))
         sockets = [
@@ -224,13 +223,13 @@ async def test_revoked_visitor_is_denied_at_every_replica(
 
 @asynccontextmanager
 async def operator_of(
-    gate: Gate, name: RoomName, *, store_url: str, events_url: str
+    name: RoomName, *, store_url: str, events_url: str
 ) -> AsyncIterator[Operator]:
     store = RedisStore(store_url, timeout_s=1)
     events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
     events.connect()
     await eventually(events.connected)
-    operator = Operator(store, events, gate.room(name).rules)
+    operator = Operator(store, events, RoomConfig(name=name, rate=0.0))
     try:
         yield operator
     finally:

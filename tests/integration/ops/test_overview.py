@@ -11,7 +11,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
-from tests.admin import rules_of, running_admin
+from tests.admin import room_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
 from tests.servers import StoreServer
@@ -129,7 +129,7 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     store = RedisStore(private_store.url, timeout_s=1)
-    operator = Operator(store, NoEvents(), rules_of(room_name))
+    operator = Operator(store, NoEvents(), room_of(room_name))
     monitor = Monitor([operator], NoEvents(), own=list)
     async with running_admin(private_store.url, room_name, monitor=monitor) as admin:
         assert (await overview(admin))["situation"] == []  # nothing was looked at yet

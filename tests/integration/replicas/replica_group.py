@@ -101,7 +101,7 @@ async def running_operator(
     if events_url != "off":
         events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
         events.connect()
-    operator = Operator(store, events, Rules.of(room))
+    operator = Operator(store, events, room)
     try:
         yield operator
     finally:

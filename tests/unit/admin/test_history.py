@@ -28,6 +28,7 @@ STATE = RoomState(
     mode=Mode.AUTO,
     rate_per_minute=60.0,
     message="",
+    overrides="",
     watermark_us=0,
     last_arrival_us=0,
     pending_grants=0,

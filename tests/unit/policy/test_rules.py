@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
@@ -14,13 +14,12 @@ SPAN_S = st.floats(0.001, 1_000_000)
 
 @st.composite
 def any_rules(draw: st.DrawFn) -> Rules:
-    session_idle_timeout_s, session_absolute_timeout_s = draw(SPAN_S), draw(SPAN_S)
-    assume(session_idle_timeout_s <= session_absolute_timeout_s)
+    session_idle_timeout_s, session_absolute_timeout_s = sorted((draw(SPAN_S), draw(SPAN_S)))
     return Rules.of(
         RoomConfig.model_construct(
             **RoomConfig().model_dump()
             | {
-                "session": session_idle_timeout_s,
+                "session_idle_timeout": session_idle_timeout_s,
                 "session_absolute_timeout": session_absolute_timeout_s,
                 "claim_timeout": draw(SPAN_S),
                 "confirm_timeout": draw(SPAN_S),
@@ -36,7 +35,8 @@ def test_rules_follow_the_configuration() -> None:
     rules = Rules.of(room)
     assert (rules.room, rules.rate_per_minute) == (room.name, room.rate)
     for field in fields(Rules):
-        if field.init and field.name not in {"room", "rate_per_minute"}:
+        is_key = not field.name.startswith("earlier_")
+        if field.init and is_key and field.name not in {"room", "rate_per_minute"}:
             assert getattr(rules, field.name) == getattr(room, field.name.removesuffix("_s"))
 
 
@@ -79,6 +79,29 @@ def test_revocation_outlives_every_token(rules: Rules) -> None:
 def test_ticket_outliving_its_session_is_remembered(rules: Rules) -> None:
     # The ticket was issued when it was spent at the latest, and the slot lasts for the session.
     assert rules.session_idle_timeout_s + rules.spent_for_s >= rules.ticket_life_s
+
+
+@given(any_rules(), any_rules(), any_rules())
+def test_tokens_of_earlier_rules_are_remembered_after_a_change(
+    first: Rules, second: Rules, third: Rules
+) -> None:
+    """A shorter `place_ttl` or session must not free a ticket or pass that was issued before."""
+    rules = Rules.of(room_of(third), after=Rules.of(room_of(second), after=first))
+    for each in (first, second, third):
+        assert rules.revoked_for_s >= each.revoked_for_s
+        assert rules.session_idle_timeout_s + rules.spent_for_s >= each.ticket_life_s
+
+
+def room_of(rules: Rules) -> RoomConfig:
+    spans = (
+        "session_idle_timeout",
+        "session_absolute_timeout",
+        "claim_timeout",
+        "confirm_timeout",
+        "heartbeat_timeout",
+        "place_ttl",
+    )
+    return RoomConfig().model_copy(update={name: getattr(rules, f"{name}_s") for name in spans})
 
 
 @given(any_rules())

@@ -14,6 +14,7 @@ STATE = RoomState(
     version=1,
     mode=Mode.AUTO,
     message="",
+    overrides="",
     rate_per_minute=60,
     watermark_us=100,
     last_arrival_us=200,

@@ -1,0 +1,198 @@
+"""Settings: the keys of a room that operators change while the gate runs.
+
+Rules. Pure. The schema marks these keys with LIVE. The overrides of a room are one text: canonical
+JSON of each key with its value and the file's own value at that time, spelled as in the file, e.g.
+`{"max_active":[300,0]}`. An override is in force for as long as the file's own value is the same. A
+value is parsed by the schema, and keys that conflict with each other are refused together. `rate`
+and `message` have fields of their own in the room's state and are never in the overrides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
+
+from gatekeeper.config.load import invalid_keys, toml_value
+from gatekeeper.config.schema import RoomConfig, RoomKeys
+from gatekeeper.config.section import LIVE
+from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute
+from gatekeeper.errors import ConfigError
+
+LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)
+OWN_FIELDS = ("rate", "message")  # fields of their own in the state
+MAX_OVERRIDES_CHARACTERS = 8192
+
+_OVERRIDDEN = frozenset(LIVE_KEYS) - frozenset(OWN_FIELDS)
+_UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
+
+Spelled = str | int | float | bool  # a value as the file spells it
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of a room: its value in force and the file's own, spelled as in the file."""
+
+    key: str
+    value: Spelled
+    file: Spelled
+
+    @property
+    def is_live(self) -> bool:
+        """Whether an operator has set it."""
+        return self.value != self.file
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChange:
+    """A checked change: the overrides after it, and `rate` and `message` where they are in it."""
+
+    overrides: str
+    rate_per_minute: float | None
+    message: str | None
+    after: Mapping[str, Spelled]  # each changed key and its value then
+
+
+def effective_config(room: RoomConfig, overrides: str) -> RoomConfig:
+    """The room's configuration with the overrides in force. An override that is not valid, or
+    conflicts with the file, is left out."""
+    values: dict[str, Any] = {}
+    for key, (spelled, base) in _parsed(overrides).items():
+        if key in _OVERRIDDEN and base == spelled_value(room, key):
+            problems: list[str] = []
+            if not invalid_keys(RoomKeys, {key: spelled}, path="", problems=problems):
+                values[key] = _value(key, spelled)
+    changed = room.model_copy(update=values)
+    for conflict in changed.conflicts():
+        values = {key: value for key, value in values.items() if key not in conflict.keys}
+    return room.model_copy(update=values) if values else room
+
+
+def settings_of(room: RoomConfig, config: RoomConfig) -> list[Setting]:
+    """Every setting of a room; `config` is the configuration in force, `room` the file's."""
+    return [Setting(key, spelled_value(config, key), spelled_value(room, key)) for key in LIVE_KEYS]
+
+
+def parse_changes(changes: Mapping[str, object]) -> dict[str, Spelled | None]:
+    """The changes with checked values, spelled alike; None returns to the file's value. Raises
+    ConfigError with every problem."""
+    problems: list[str] = []
+    parsed: dict[str, Spelled | None] = {}
+    for key, value in changes.items():
+        if key not in LIVE_KEYS:
+            problems.append(f"{key}: {_unknown(key)}")
+        elif value is None or (value == "" and key != "message"):
+            parsed[key] = None
+        elif not invalid_keys(RoomKeys, {key: value}, path="", problems=problems):
+            parsed[key] = _spell(RoomKeys.model_fields[key], _value(key, value))
+    if not changes:
+        problems.append("no setting; expected at least one, e.g. rate=800/min")
+    if problems:
+        raise ConfigError(problems, source="settings")
+    return parsed
+
+
+def change_settings(
+    room: RoomConfig, overrides: str, changes: Mapping[str, Spelled | None]
+) -> SettingsChange:
+    """The room's settings after `changes` (of `parse_changes`), all of them or none. Overrides that
+    are no longer in force are dropped. Raises ConfigError for keys that conflict."""
+    after = {
+        key: spelled_value(room, key) if value is None else value for key, value in changes.items()
+    }
+    known = _parsed(overrides)
+    kept = {
+        key: (value, base)
+        for key, (value, base) in known.items()
+        if key in _OVERRIDDEN and base == spelled_value(room, key)
+    }
+    kept |= {key: (value, spelled_value(room, key)) for key, value in after.items()}
+    changed = {key: pair for key, pair in kept.items() if pair[0] != pair[1]}
+    values = {key: _value(key, value) for key, (value, _) in changed.items()}
+    problems = [
+        f"{conflict.keys[-1]}: {conflict.problem}"
+        for conflict in room.model_copy(update=values).conflicts()
+    ]
+    if problems:
+        raise ConfigError(problems, source="settings")
+    stored = {key: list(pair) for key, pair in changed.items() if key in _OVERRIDDEN}
+    text = json.dumps(stored, sort_keys=True, separators=(",", ":")) if stored else ""
+    rate, message = after.get("rate"), after.get("message")
+    return SettingsChange(
+        text,
+        None if rate is None else parse_rate_per_minute(rate),
+        None if message is None else str(message),
+        after,
+    )
+
+
+def spelled_value(config: RoomKeys, key: str) -> Spelled:
+    """The value of a key as a file spells it."""
+    return _spell(RoomKeys.model_fields[key], getattr(config, key))
+
+
+def value_of_text(key: str, text: str) -> object:
+    """The value that `text` means on a command line: itself for a key that takes text in the file,
+    else the TOML value that it spells; None for an empty one, the file's value."""
+    if text == "":
+        return None
+    field = RoomKeys.model_fields.get(key)
+    is_text = field is None or isinstance(field.default, str | float)
+    return text if is_text else toml_value(text)
+
+
+def _parsed(overrides: str) -> dict[str, tuple[Spelled, Spelled]]:
+    """The overrides in a text that another release, or a damaged store, may have written."""
+    if not overrides or len(overrides) > MAX_OVERRIDES_CHARACTERS:
+        return {}
+    try:
+        raw = json.loads(overrides)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(raw, dict):
+        return {}
+    return {
+        key: (pair[0], pair[1])
+        for key, pair in raw.items()
+        if isinstance(pair, list) and len(pair) == 2
+    }
+
+
+def _value(key: str, spelled: object) -> Any:
+    return getattr(RoomKeys.model_validate({key: spelled}), key)
+
+
+def _spell(field: FieldInfo, value: Any) -> Spelled:
+    parsers = {each.func for each in field.metadata if isinstance(each, BeforeValidator)}
+    if parse_rate_per_minute in parsers:
+        return f"{_spell_number(value)}/min" if value else "0"
+    if parse_duration_s in parsers:
+        return _spell_duration(value)
+    assert isinstance(value, str | int | float)
+    return value
+
+
+def _spell_number(value: float) -> str:
+    text = f"{value:.12g}"
+    return f"{value:.15f}".rstrip("0") if "e" in text else text  # no exponent in a rate
+
+
+def _spell_duration(seconds: float) -> str:
+    rest_ms, text = round(seconds * 1000), ""
+    for unit, unit_ms in _UNITS_MS:
+        count, rest_ms = divmod(rest_ms, unit_ms)
+        text += f"{count}{unit}" if count else ""
+    return text + f"{rest_ms}ms" if rest_ms or not text else text
+
+
+def _unknown(key: str) -> str:
+    if key in RoomConfig.model_fields:
+        return "cannot be changed here; expected a change of the file, then `gatekeeper reload`"
+    if close := get_close_matches(key, LIVE_KEYS, n=1):
+        return f"unknown setting; expected {close[0]}"
+    return f"unknown setting; expected one of {', '.join(LIVE_KEYS)}"

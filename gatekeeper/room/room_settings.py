@@ -1,0 +1,44 @@
+"""The settings in force of one room: those of the file, with what operators changed live.
+
+Rules. A change replaces `config` and `rules` together, as frozen objects: a reader that keeps them
+sees one configuration. Tokens that were issued before a change keep their lives: the rules
+remember the longest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.settings import effective_config
+from gatekeeper.policy.rules import Rules
+
+
+class RoomSettings:
+    """`file` is the file's own configuration; `config` and `rules` are those in force."""
+
+    def __init__(self, file: RoomConfig) -> None:
+        self.file = self.config = file
+        self.rules = Rules.of(file)
+        self._overrides = ""
+        # Called after each change of `config`.
+        self.on_change: Callable[[], None] = lambda: None
+
+    def configure(self, file: RoomConfig) -> None:
+        """The file was read again; the overrides that still apply stay in force. Does not call
+        `on_change`."""
+        self.file = file
+        self._apply()
+
+    def receive(self, overrides: str) -> None:
+        """The overrides that the room's state holds now."""
+        if overrides == self._overrides:
+            return
+        before, self._overrides = self.config, overrides
+        self._apply()
+        if self.config != before:
+            self.on_change()
+
+    def _apply(self) -> None:
+        self.config = effective_config(self.file, self._overrides)
+        self.rules = Rules.of(self.config, after=self.rules)
