@@ -40,10 +40,11 @@ class RoomView:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Forward the request, and `renew` the pass with it."""
+    """Forward the request, and `renew` the pass with it; or with a later one, if it `may_wait`."""
 
     pass_: Pass
     renew: bool
+    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     age_s = now_s - pass_.issued_at_s
     if pass_.confirmed:
         is_unknown = pass_.issued_at_s < view.born_s
-        return Forward(pass_, renew=is_unknown or age_s >= rules.pass_renewal_s)
+        renew = is_unknown or age_s >= rules.pass_renewal_s
+        return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
     # Until `confirm_timeout` the store holds the slot. Later another visitor may have it, which
     # only the store knows; while the store is unreachable the pass itself counts.
     if age_s < rules.confirm_timeout_s or not view.store_up:

@@ -43,6 +43,8 @@ class Rules:
     earlier_session_s: float = 0.0
     # A token is renewed by its first use after this long, not by every use.
     pass_renewal_s: float = field(init=False)
+    # A renewal that is due waits until then for a response that no shared cache stores.
+    pass_renewal_deadline_s: float = field(init=False)
     ticket_renewal_s: float = field(init=False)
     # The longest poll interval of a waiting visitor: two polls fit in `heartbeat_timeout` with
     # their jitter, so that one may be lost, and in `claim_timeout`, since a released visitor learns
@@ -54,6 +56,7 @@ class Rules:
         within_s = min(self.heartbeat_timeout_s, self.claim_timeout_s) * _SHARE_OF_TIMEOUT
         for name, value_s in (
             ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
+            ("pass_renewal_deadline_s", self.session_idle_timeout_s / 2),
             ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.place_ttl_s / 5)),
             (
                 "longest_poll_interval_s",

@@ -7,6 +7,7 @@
 - `context`: the types that `web` passes in and gets back
 - `forwarder`: one exchange, from the request to the end of its response
 - `headers`: the request head for the origin, the response head for the client; pure
+- `cache_fields`: what a response says to caches, and how that is taken back; pure
 - `response`: the parser of response heads, and the framing that a head announces; pure
 - `framing`: where a response body ends; pure
 - `pool`, `upstream`: idle connections to the origin, and one such connection

@@ -12,8 +12,9 @@ from gatekeeper.proxy.response import ResponseHead
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
-# Called once with the final response head; returns fields to add to the head for the client.
-OnHead = Callable[[ResponseHead], Fields]
+# Called once with the final response head; returns the fields to add to it for the client, which
+# make the response one for this client alone. None: it stays as it is.
+OnHead = Callable[[ResponseHead], Fields | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,6 @@ class ForwardContext:
     visitor: str
     client: Client
     strip_cookies: frozenset[str]  # the gate's own cookies
-    response_headers: Fields = ()  # added to the response head
 
 
 @dataclass(slots=True)

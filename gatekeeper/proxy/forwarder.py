@@ -20,7 +20,7 @@ from gatekeeper.config.schema import OriginConfig
 from gatekeeper.errors import GatekeeperError, OriginProtocolError
 from gatekeeper.proxy import upload
 from gatekeeper.proxy.aiohttp_server import ends_connection
-from gatekeeper.proxy.context import ForwardContext, OnHead, ProxiedResponse
+from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, ProxiedResponse
 from gatekeeper.proxy.downstream import Downstream
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import (
@@ -71,7 +71,7 @@ class Forwarder:
         while True:
             connection = await self._pool.acquire(max_idle_s=max_idle_s)
             exchange = _Exchange(
-                request, context, client, connection, on_head=on_head, session_end=session_end
+                request, client, connection, on_head=on_head, session_end=session_end
             )
             try:
                 return await exchange.run(head, timeout_s=self._timeout_s)
@@ -92,12 +92,11 @@ class Forwarder:
 class _Exchange:
     """One request and its response on one origin connection."""
 
-    __slots__ = ("_client", "_connection", "_context", "_on_head", "_request", "_session_end")
+    __slots__ = ("_client", "_connection", "_on_head", "_request", "_session_end")
 
     def __init__(
         self,
         request: BaseRequest,
-        context: ForwardContext,
         client: Downstream,
         connection: OriginConnection,
         *,
@@ -105,7 +104,6 @@ class _Exchange:
         session_end: asyncio.Future[None] | None,
     ) -> None:
         self._request = request
-        self._context = context
         self._client = client
         self._connection = connection
         self._on_head = on_head
@@ -147,11 +145,8 @@ class _Exchange:
             if self._client.http11:
                 self._client.write(interim_head(response))
 
-    def _added(self, response: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-        added = self._context.response_headers
-        if self._on_head is None:
-            return added
-        return added + self._on_head(response)
+    def _added(self, response: ResponseHead) -> Fields | None:
+        return None if self._on_head is None else self._on_head(response)
 
     async def _relay(self, response: ResponseHead, proxied: ProxiedResponse) -> None:
         connection, client = self._connection, self._client

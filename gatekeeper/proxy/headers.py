@@ -7,12 +7,12 @@ set by the gate: a client's own are removed in every spelling that a CGI-like or
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from aiohttp import HttpVersion11
 from aiohttp.web import BaseRequest
 
+from gatekeeper.proxy.cache_fields import made_private
 from gatekeeper.proxy.context import Fields, ForwardContext
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.proxy.framing import Body
@@ -56,11 +56,6 @@ _PROXY_CLAIMS = frozenset(
 )
 _KNOWN = _SET_BY_GATE | _PROXY_CLAIMS
 _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
-# RFC 9111, RFC 9213 and the CDNs' own: what says that a response may be stored.
-_CACHE_FIELDS = re.compile(
-    rb"\r\n(?:cache-control|expires|pragma|surrogate-control|(?:[!-9;-~]+-)?cdn-cache-control):[^\r]*",
-    re.IGNORECASE,
-)
 # `Connection` cannot remove the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"content-length"})
 _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
@@ -177,16 +172,16 @@ def _gate_fields(context: ForwardContext) -> bytes:
 
 
 def response_head(
-    head: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields
+    head: ResponseHead, body: Body, *, http11_client: bool, keep_alive: bool, added: Fields | None
 ) -> bytes:
     """The head of a final response for the client: the gate's framing, the origin's fields.
 
-    With `added` fields, which set or delete a visitor's token, no cache may store the response.
+    A response for one visitor alone has `added` fields, which set or delete the token: no cache may
+    store it. None: the response is for everyone, and its fields stay as they are.
     """
     lines = head.lines
-    if added:
-        lines = _CACHE_FIELDS.sub(b"", lines) + b"\r\nCache-Control: private, no-store"
-        lines += b"".join([b"\r\n%b: %b" % field for field in added])
+    if added is not None:
+        lines = made_private(lines) + b"".join([b"\r\n%b: %b" % field for field in added])
     if body.chunked:
         lines += b"\r\nTransfer-Encoding: chunked"
         for value in head.control.get(b"trailer", ()):
@@ -203,12 +198,12 @@ def interim_head(head: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, head.lines)
 
 
-def switching_head(head: ResponseHead, *, added: Fields) -> bytes:
+def switching_head(head: ResponseHead, *, added: Fields | None) -> bytes:
     """The head of a 101 for the client, after which its connection is a tunnel."""
     parts = [
         b"HTTP/1.1 101 %b" % head.reason,
         b"Connection: Upgrade\r\nUpgrade: websocket%b" % head.lines,
-        *[b"%b: %b" % field for field in added],
+        *[b"%b: %b" % field for field in added or ()],
         b"\r\n",
     ]
     return b"\r\n".join(parts)

@@ -40,14 +40,16 @@ from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.web.last_times import LastTimes
 
 
 class Admit(NamedTuple):
     """Forward the request. `pass_` is None outside of rooms; `changed`: the visitor does not hold
-    this very pass yet."""
+    this very pass yet; `may_wait`: it can be handed over with a later response."""
 
     pass_: Pass | None
     changed: bool
+    may_wait: bool = False
 
 
 class Wait(NamedTuple):
@@ -84,28 +86,59 @@ class Admission:
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
         self.config = config
+        self._issued = LastTimes[tuple[VisitorId, bool]]()  # passes, by header or in cookies
+        self._touched = LastTimes[VisitorId]()
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
-    def forwards_unchanged(self, pass_: Pass) -> bool:
+    def forwards_unchanged(self, pass_: Pass, *, by_header: bool) -> bool:
         """Whether `admit` would forward this pass without a new token and without a store call."""
         room = self.room
-        view = room.view
-        return is_forwarded_unchanged(pass_, view.decisive, rules=room.rules, now_s=view.now_s())
+        view, now_s = room.view.decisive, room.view.now_s()
+        if is_forwarded_unchanged(pass_, view, rules=room.rules, now_s=now_s):
+            return True
+        newest = self._newest(pass_, by_header=by_header)
+        return newest is not pass_ and is_forwarded_unchanged(
+            newest, view, rules=room.rules, now_s=now_s
+        )
+
+    def forward(self, pass_: Pass, *, by_header: bool) -> Admit | None:
+        """What `admit` returns for this pass, if it needs no store call."""
+        view, rules = self.room.view.decisive, self.room.rules
+        held = self._newest(pass_, by_header=by_header)
+        decision = decide(held, view, rules=rules, now_s=self.now_s())
+        return self._forward(decision) if isinstance(decision, Forward) else None
+
+    def note_issued(self, token: Token, *, by_header: bool) -> None:
+        """A response hands `token` to its visitor."""
+        if isinstance(token, Pass) and token.confirmed:
+            self._issued.note((token.visitor, by_header), token.issued_at_s)
+
+    def _newest(self, pass_: Pass, *, by_header: bool) -> Pass:
+        """The newest pass that this replica has issued to the visitor, in a header or in cookies. A
+        client that keeps an older one is the same visitor, and is renewed no more often."""
+        issued_at_s = self._issued.of((pass_.visitor, by_header))
+        if issued_at_s <= pass_.issued_at_s:
+            return pass_
+        return renewed(pass_, rules=self.room.rules, now_s=issued_at_s)
 
     def now_s(self) -> float:
         """The store's clock, seconds since the epoch."""
         return self.room.view.now_s()
 
-    async def admit(self, held: Token | None, *, newcomers: bool = True) -> Outcome:
-        """The outcome for a request that carries the token `held`.
+    async def admit(
+        self, held: Token | None, by_header: bool = False, *, newcomers: bool = True
+    ) -> Outcome:
+        """The outcome for a request that carries the token `held`, in a cookie or `by_header`.
 
         Without `newcomers` no place is created: a request with a void token, or none, is denied.
         """
         room = self.room
         if not newcomers and (held is None or held.visitor in room.view.decisive.revoked):
             return _VOID
+        if isinstance(held, Pass):
+            held = self._newest(held, by_header=by_header)
         decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
         match decision:
             case Arrive():
@@ -223,8 +256,18 @@ class Admission:
         if not decision.renew:
             return Admit(decision.pass_, changed=False)
         fresh = renewed(decision.pass_, rules=self.room.rules, now_s=self.now_s())
-        self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
-        return Admit(fresh, changed=True)
+        self._touch(fresh)
+        return Admit(fresh, changed=True, may_wait=decision.may_wait)
+
+    def _touch(self, fresh: Pass) -> None:
+        """Extend the slot, unless that was done a moment ago: a renewal may wait for its response
+        over many requests."""
+        now_s = fresh.issued_at_s
+        touched_at_s = self._touched.of(fresh.visitor)
+        is_unknown = touched_at_s < self.room.view.decisive.born_s
+        if is_unknown or now_s - touched_at_s >= self.room.rules.pass_renewal_s:
+            self._touched.note(fresh.visitor, now_s)
+            self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
         fresh = pass_of(

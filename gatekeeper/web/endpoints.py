@@ -90,7 +90,7 @@ class Endpoints:
                 assert_never(outcome)
 
     async def _status(self, visit: Visit) -> GateResponse:
-        outcome = await visit.admission.admit(visit.held.token, newcomers=False)
+        outcome = await visit.admission.admit(*visit.held, newcomers=False)
         return self.status_response(visit, outcome)
 
     async def _enqueue(self, visit: Visit) -> GateResponse:

@@ -8,6 +8,7 @@ is not admitted stays unread. A failure in here refuses the request.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -18,13 +19,11 @@ from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
 from gatekeeper.pages.languages import N_
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
-from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
-from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
-from gatekeeper.proxy.response import ResponseHead
+from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
@@ -35,7 +34,6 @@ from gatekeeper.web.responses import Responses
 _ORIGIN_AWAY = N_("The site is not responding right now.")
 ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
 _FAILED = N_("Something went wrong on our side. Please try again.")
-_REVOKE = "revoke"  # the one Gatekeeper-Command
 
 log = structlog.get_logger()
 
@@ -105,9 +103,8 @@ class GateHandler:
         else:
             outcome = await visit.admit()
         match outcome:
-            case Admit(pass_=pass_, changed=changed):
-                headers = visit.headers(pass_) if changed else ()
-                return await self._forward(request, visit, pass_, headers=headers)
+            case Admit():
+                return await self._forward(request, visit, outcome)
             case Wait():
                 return waiting_response(self._responses, visit, outcome)
             case Deny():
@@ -131,19 +128,15 @@ class GateHandler:
         return self._responses.problem(facts, reason, status=status, close=True)
 
     async def _forward(
-        self, request: BaseRequest, visit: Visit, pass_: Pass | None, *, headers: Headers
+        self, request: BaseRequest, visit: Visit, admit: Admit
     ) -> GateResponse | ProxiedResponse:
+        pass_ = admit.pass_
         context = ForwardContext(
             room=visit.room or "",
             visitor="" if pass_ is None else pass_.visitor,
             client=visit.facts.client,
             strip_cookies=self._own_cookies,
         )
-
-        def on_head(head: ResponseHead) -> Fields:
-            if pass_ is not None and head.command == _REVOKE:  # instead of a new pass
-                return run_origin_command(head.command, visit, pass_.visitor)
-            return _as_bytes(headers)
 
         end: asyncio.Future[None] | None = None
         if pass_ is not None and wants_upgrade(request):
@@ -153,9 +146,10 @@ class GateHandler:
             if failure is not None:
                 raise failure
             relayed = await self._forwarder.forward(
-                request, context, session_end=end, on_head=on_head
+                request, context, session_end=end, on_head=partial(added_fields, visit, admit)
             )
         except OriginError as error:
+            headers = visit.headers(pass_) if admit.changed else ()
             return self._origin_problem(visit.facts, error, room=context.room, headers=headers)
         finally:
             if end is not None:
@@ -181,15 +175,3 @@ class GateHandler:
             retry=True,
             close=facts.has_body,
         )
-
-
-def run_origin_command(command: str, visit: Visit, visitor: VisitorId) -> Fields:
-    """Do what the origin commands for this visitor; returns the fields to add to its response."""
-    if command != _REVOKE:
-        return ()
-    visit.admission.room.leave_soon(visitor)
-    return _as_bytes(visit.headers(None))
-
-
-def _as_bytes(headers: Headers) -> Fields:
-    return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in headers)

@@ -67,7 +67,7 @@ class Visit(NamedTuple):
         """The outcome for this request."""
         match self.route:
             case InRoom():
-                return await self.admission.admit(self.held.token)
+                return await self.admission.admit(*self.held)
             case Bypassed() | Ungated():
                 return Admit(None, changed=False)
             case Blocked():
@@ -85,6 +85,8 @@ class Visit(NamedTuple):
     def headers(self, token: Token | None) -> Headers:
         """The headers that hand `token` to the visitor; None takes back the held one."""
         assert self.gate is not None
+        if token is not None:
+            self.gate.admission.note_issued(token, by_header=self.held.by_header)
         return self.gate.credentials.headers(
             token,
             facts=self.facts,

@@ -47,7 +47,7 @@ def response_head_target(data: bytes) -> bool:
             head = interim_head(response)
         else:
             body = body_of(response, method="GET", http11_client=True)
-            head = response_head(response, body, http11_client=True, keep_alive=True, added=())
+            head = response_head(response, body, http11_client=True, keep_alive=True, added=None)
     except OriginProtocolError:
         return False
     # The client receives one head with the same status.

@@ -281,13 +281,13 @@ class ClientConnection(asyncio.Protocol):
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:
             self._keep_alive = False
-        command = response.command
+        adds = plan.may_add or response.command is not None
         head = response_head(
             response,
             body,
             http11_client=True,
             keep_alive=self._keep_alive,
-            added=plan.command(command) if command is not None else (),
+            added=plan.added(response) if adds else None,
         )
         plan.on_response(response.status, seconds=perf_counter() - self._began_s)
         self._state, self._body, self._partial_head = _BODY, body, b""

@@ -19,6 +19,7 @@ from typing import Protocol
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.pool import OriginPool
+from gatekeeper.proxy.response import ResponseHead
 
 
 class OnResponse(Protocol):
@@ -40,8 +41,13 @@ class ForwardPlan(Protocol):
         """Whether the client's connection may stay open."""
         ...
 
-    def command(self, command: str) -> Fields:
-        """Run the origin's `Gatekeeper-Command`; return fields to add to the response head."""
+    @property
+    def may_add(self) -> bool:
+        """Whether `added` has to see every response head, not only one with a command."""
+        ...
+
+    def added(self, response: ResponseHead) -> Fields | None:
+        """The fields to add to the response head (`context.OnHead`). Runs its command."""
         ...
 
     @property

@@ -81,7 +81,7 @@ class StatusExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
         visit = self._visit
-        outcome = await visit.admission.admit(visit.held.token, newcomers=False)
+        outcome = await visit.admission.admit(*visit.held, newcomers=False)
         return complete_response(self._endpoints.status_response(visit, outcome))
 
 
@@ -109,7 +109,7 @@ class StreamExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         metrics.answered.count("", "own")
         visit = self._visit
-        outcome = await visit.admission.admit(visit.held.token, newcomers=False)
+        outcome = await visit.admission.admit(*visit.held, newcomers=False)
         if isinstance(outcome, Wait):
             stream = self._streams.open(visit.admission, outcome)
             if stream is not None:

@@ -1,15 +1,15 @@
 """The exit of the fast path: the gate's decision on plain requests, on sight.
 
 Rules. No await and no store call in here. A request goes to the origin only if the whole pipeline
-would forward it unchanged and without a new token: with a confirmed pass that is not due for
-renewal, or on a route outside of rooms. A GET that the gate itself responds to becomes an exchange.
+would forward it without a store call: with a pass that counts, renewed by its response where that
+is due, or on a route outside of rooms. A GET that the gate itself responds to becomes an exchange.
 None for everything else: aiohttp parses it, and the pipeline decides in full.
 
 A browser sends the same fields again and again and changes the path. So the outcome for a block of
-fields is kept under its bytes and its peer, once its visitor was forwarded. That key holds every
-fact but the request line, so the route is looked up for each request where any rule or room reads
-method or target: among the routes kept by request line and host, where nothing else was read, else
-by all facts. Whether the pass still counts is checked for each request.
+fields is kept under its bytes and its peer, once its visitor was forwarded without a new token.
+That key holds every fact but the request line, so the route is looked up for each request where any
+rule or room reads method or target: among the routes kept by request line and host, where nothing
+else was read, else by all facts. Whether the pass still counts is checked for each request.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
 from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.pool import authority_of
+from gatekeeper.proxy.response import ResponseHead
+from gatekeeper.web.added_fields import added_fields
+from gatekeeper.web.admission import Admit
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
@@ -41,7 +44,6 @@ from gatekeeper.web.fastpath.exchanges import (
     StreamExchange,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
-from gatekeeper.web.handler import run_origin_command
 from gatekeeper.web.pipeline import Pipeline, Visit
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
@@ -53,6 +55,7 @@ _LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARG
 _MOST_KNOWN = 8192
 _MOST_KNOWN_BYTES = 3072
 _MOST_ROUTES = 8192  # of request lines, 150 bytes each as a rule
+_ADMITTED: Final = Admit(None, changed=False)
 _REQUEST_LINE: Final = Fact.METHOD | Fact.TARGET
 _SHARED: Final = _REQUEST_LINE | Fact.HOST  # routes that read no more are shared by visitors
 
@@ -70,10 +73,11 @@ class KnownForward:
     block: bytes
     host: str
     route: Route
+    admit: Admit
+    may_add: bool  # a new token
 
-    def command(self, command: str) -> Fields:
-        token = self.visit.held.token
-        return () if token is None else run_origin_command(command, self.visit, token.visitor)
+    def added(self, response: ResponseHead) -> Fields | None:
+        return added_fields(self.visit, self.admit, response)
 
 
 class FastPathLookup:
@@ -154,15 +158,16 @@ class FastPathLookup:
         visit = self._pipeline.visit(facts)
         match visit.route:
             case Bypassed() | Ungated():
-                return self._forward(head, request, visit, peer=peer, passes=_always)
+                return self._forward(head, request, visit, _ADMITTED, peer=peer, passes=_always)
             case InRoom():
-                token = visit.held.token
+                token, by_header = visit.held
                 if not isinstance(token, Pass):
                     return self._page(head, request, visit, trusted=trusted)
-                if not visit.admission.forwards_unchanged(token):
+                admit = visit.admission.forward(token, by_header=by_header)
+                if admit is None:
                     return None
-                passes = partial(visit.admission.forwards_unchanged, token)
-                return self._forward(head, request, visit, peer=peer, passes=passes)
+                passes = partial(visit.admission.forwards_unchanged, token, by_header=by_header)
+                return self._forward(head, request, visit, admit, peer=peer, passes=passes)
             case Blocked() | Rejected():
                 return None
 
@@ -171,14 +176,15 @@ class FastPathLookup:
         head: bytes,
         request: PlainRequest,
         visit: Visit,
+        admit: Admit,
         *,
         peer: str,
         passes: Callable[[], bool],
     ) -> KnownForward:
-        room, token = visit.room or "", visit.held.token
+        room, pass_ = visit.room or "", admit.pass_
         context = ForwardContext(
             room=room,
-            visitor="" if token is None else token.visitor,
+            visitor="" if pass_ is None else pass_.visitor,
             client=visit.facts.client,
             strip_cookies=self._own_cookies,
         )
@@ -196,8 +202,10 @@ class FastPathLookup:
             block=block,
             host=visit.facts.client.host,
             route=self._interned(visit.route),
+            admit=admit,
+            may_add=admit.changed,
         )
-        if len(block) <= _MOST_KNOWN_BYTES:
+        if not admit.changed and len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[block] = forward

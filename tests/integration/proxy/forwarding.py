@@ -225,7 +225,6 @@ class Gate:
     forwarder: Forwarder
     port: int = 0
     trusted: tuple[str, ...] = ()
-    added: tuple[tuple[bytes, bytes], ...] = ()
     on_head: OnHead | None = None
     session_end: asyncio.Future[None] | None = None
     relayed: list[ProxiedResponse] = field(default_factory=list)
@@ -241,7 +240,6 @@ class Gate:
                 visitor="AAAAAAAAAAAAAAAAAAAAAA",
                 client=client_of(request, trusted=trusted, tls=False),
                 strip_cookies=frozenset({"gatekeeper", "gatekeeper-checkout"}),
-                response_headers=self.added,
             )
             relayed = await self.forwarder.forward(
                 request, context, session_end=self.session_end, on_head=self.on_head

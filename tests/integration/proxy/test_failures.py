@@ -307,7 +307,7 @@ async def test_on_head_error_is_raised_before_response() -> None:
     class OtherError(OriginError):
         pass
 
-    def on_head(_head: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
+    def on_head(_: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
         raise OtherError("odd")
 
     async with proxying(answering(OK)) as (_, gate):

@@ -354,16 +354,15 @@ async def test_http10_expectation_is_ignored() -> None:
 async def test_gate_fields_are_added_and_command_removed() -> None:
     received_: list[tuple[int, str | None]] = []
 
-    def on_head(head: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
-        received_.append((head.status, head.command))
-        return ((b"X-Late", b"2"),)
+    def on_head(response: ResponseHead) -> tuple[tuple[bytes, bytes], ...]:
+        received_.append((response.status, response.command))
+        return ((b"Set-Cookie", b"gatekeeper=new"), (b"X-Late", b"2"))
 
     origin_answer = (
         b"HTTP/1.1 103 Early Hints\r\n\r\n"
         b"HTTP/1.1 201 Created\r\nGatekeeper-Command: revoke\r\nContent-Length: 0\r\n\r\n"
     )
     async with proxying(answering(origin_answer)) as (_, gate):
-        gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
         gate.on_head = on_head
         wire = await gate.connect()
         wire.send(get())

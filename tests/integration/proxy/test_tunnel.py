@@ -74,7 +74,7 @@ async def test_websocket_client_and_server_exchange_messages() -> None:
 
 async def test_switch_is_reported_to_both_sides() -> None:
     async with proxying(echoing) as (origin, gate):
-        gate.added = ((b"Set-Cookie", b"gatekeeper=new"),)
+        gate.on_head = lambda _: ((b"Set-Cookie", b"gatekeeper=new"),)
         wire = await gate.connect()
         wire.send(get("/socket", *ASK))
         response = await wire.head()

@@ -43,6 +43,8 @@ ARRIVAL_US = 1_699_999_990_000_000
 TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
 FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
 USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 60)
+LATE = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 900)
+MAY_WAIT = Forward(USED, renew=True, may_wait=True)
 UNCONFIRMED = pass_of(
     VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 19.9
 )
@@ -71,15 +73,16 @@ ENDED, ENDED_DOWN = (view(phase=Phase.ENDED, store_up=up) for up in (True, False
 TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a pass is forwarded", FRESH, UP, RULES, Forward(FRESH, renew=False)),
     ("a pass needs no store", FRESH, DOWN, RULES, Forward(FRESH, renew=False)),
-    ("a used pass is renewed", USED, UP, RULES, Forward(USED, renew=True)),
-    ("a used pass is renewed without the store", USED, DOWN, RULES, Forward(USED, renew=True)),
+    ("a used pass is renewed, now or later", USED, UP, RULES, MAY_WAIT),
+    ("a used pass is renewed without the store", USED, DOWN, RULES, MAY_WAIT),
+    ("a pass at half of its idle time waits no longer", LATE, UP, RULES, Forward(LATE, renew=True)),
     ("a pass counts while the line is held", FRESH, HELD, RULES, Forward(FRESH, renew=False)),
     (
         "a pass from before the store's loss is renewed, to be counted",
         FRESH,
         replace(UP, born_s=FRESH.issued_at_s + 0.001),
         RULES,
-        Forward(FRESH, renew=True),
+        Forward(FRESH, renew=True, may_wait=True),
     ),
     (
         "a pass from after the store's loss is forwarded",

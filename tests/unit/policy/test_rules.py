@@ -44,6 +44,7 @@ def test_rules_follow_the_configuration() -> None:
     ("name", "value_s"),
     [
         ("pass_renewal_s", 60),
+        ("pass_renewal_deadline_s", 900),
         ("ticket_renewal_s", 120),
         ("pass_life_s", 1860),
         ("ticket_life_s", 7320),
