@@ -12,6 +12,7 @@
   const HIDDEN_S = 20;        // browsers stretch timers of hidden pages to a minute at worst, so
   const MAX_HIDDEN_S = 45;    // that a place is still claimed within two
   const FIRST_POLL_S = 2;     // the first poll confirms that the browser keeps the cookie
+  const FIRST_POLL_LATEST_MS = 30000;   // a page that slept longer may have lost its place
   const TIMEOUT_S = 10;
   const QUIET_S = 45;         // a stream without events for so long is replaced by a poll
   const OLD_PLACE_MS = 2 * 3600 * 1000;   // an older place is not explained
@@ -33,6 +34,7 @@
   let abort = null;           // the AbortController of the poll in progress
   let stream = null;          // the EventSource, if the gate streams
   let failures = 0;
+  let isConfirmed = false;    // a poll has returned the cookie of this page
   let intervalS = Number(data.refresh) || 5;
   let arrivedAt = data.arrived;
   let lastResponseAt = Date.now();
@@ -140,6 +142,7 @@
   }
 
   function showPlace(place) {
+    isConfirmed = true;
     intervalS = Math.max(1, Number(place.refresh_seconds) || intervalS);
     arrivedAt = place.arrived_at;
     forget("lost");
@@ -181,7 +184,23 @@
 
   function rejoin() {
     if (recall("left") === arrivedAt) end("elsewhere");
+    else if (lacksCookie() && isEmbedded()) end("no_cookies");
+    else if (lacksCookie() && !navigator.cookieEnabled) end("cookies");
     else reloadAs(lostState(lastResponseAt), () => 0);
+  }
+
+  /* The first poll of a page that was just issued a place returned `none`: no cookie was kept. */
+  function lacksCookie() {
+    return !isConfirmed && Date.now() - lastResponseAt < FIRST_POLL_LATEST_MS;
+  }
+
+  /* In a frame of another site. There no reload helps, only a tab of its own. */
+  function isEmbedded() {
+    try {
+      return window.top.location.href === null;
+    } catch (error) {
+      return true;
+    }
   }
 
   /* The place is kept for so long after the last response; a shorter absence did not cost it. */

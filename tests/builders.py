@@ -42,7 +42,7 @@ def parse_config(toml: str, *, folder: Path) -> Config:
     return load_config(path, environ={})
 
 
-def room_toml(name: str, **keys: str | int) -> str:
+def room_toml(name: str, **keys: str | int | list[str]) -> str:
     """The table of one room in a configuration file."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     return "\n".join(["[[room]]", f'name = "{name}"', *lines, ""])

@@ -21,6 +21,7 @@ from gatekeeper.config.types import (
     EventsUrl,
     File,
     Folder,
+    FrameAncestors,
     Hosts,
     Listen,
     Message,
@@ -35,6 +36,7 @@ from gatekeeper.config.types import (
     StoreUrl,
     TemplateName,
     TokenName,
+    WebOrigins,
     Workers,
     is_loopback,
     split_listen,
@@ -93,10 +95,13 @@ class RoomKeys(Section):
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
     poll_interval_max: Annotated[Duration, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
+    frame_ancestors: FrameAncestors = ("'self'",)  # who may embed the pages
+    cors_origins: WebOrigins = ()  # who may read the gate's own responses from scripts
 
 
 WAITING_KEYS = frozenset(
     {"status", "title", "message", "template", "json_format", "poll_interval_max", "updates"}
+    | {"frame_ancestors", "cors_origins"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 
@@ -117,6 +122,8 @@ class RoomConfig(RoomKeys):
                 f'expected at least "{self.session_idle_timeout:g}s"'
             )
             yield Conflict(("session_idle_timeout", "session_absolute_timeout"), problem)
+        if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
+            yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
 
 
 class StoreConfig(Section):

@@ -30,6 +30,12 @@ _MIN_DURATION_S = 0.001
 _MAX_DURATION_S = 366 * 86400.0
 _MAX_WORKERS = 1024
 _MAX_MESSAGE_CHARACTERS = 500
+_HOST_NAME = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*"
+_WEB_ORIGIN = re.compile(
+    rf"(?P<scheme>https?)://(?:{_HOST_NAME}|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+)
+_FRAME_ANCESTOR = re.compile(rf"(?:https?://)?(?:\*\.)?{_HOST_NAME}(?::(?:[0-9]{{1,5}}|\*))?")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def parse_duration_s(value: object) -> float:
@@ -256,6 +262,31 @@ def _domain(value: object) -> str:
     return text
 
 
+def _web_origin(value: object) -> str:
+    """As browsers send it in `Origin` (RFC 6454 section 6.2): in lower case, and without the port
+    that the scheme has anyway."""
+    text = value.lower() if isinstance(value, str) else ""
+    match = _WEB_ORIGIN.fullmatch(text)
+    if match is None or not 0 < int(match["port"] or 1) < 65536:
+        raise ValueError(
+            f'{shown(value)} is not an origin; expected e.g. "https://shop.example.com", '
+            'without a path and without "*"'
+        )
+    default = f":{_DEFAULT_PORTS[match['scheme']]}"
+    return text.removesuffix(default)
+
+
+def _frame_ancestor(value: object) -> str:
+    """A source of `frame-ancestors` (CSP Level 3 section 6.4.2). Nothing in it can end it."""
+    text = value.lower() if isinstance(value, str) else ""
+    if text in {"'self'", "'none'", "*", "https:", "http:"} or _FRAME_ANCESTOR.fullmatch(text):
+        return text
+    raise ValueError(
+        f"{shown(value)} is not a frame ancestor; "
+        'expected "\'self\'", "\'none\'" or e.g. "https://*.example.com"'
+    )
+
+
 def text_or_list(value: object) -> object:
     """A text alone is a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -288,6 +319,12 @@ Parameter = Annotated[str, BeforeValidator(_parameter)]
 Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(text_or_list), Field(strict=False)]
 Paths = Annotated[
     tuple[PathPrefix, ...], BeforeValidator(text_or_list), Field(strict=False, min_length=1)
+]
+WebOrigin = Annotated[str, BeforeValidator(_web_origin)]
+WebOrigins = Annotated[tuple[WebOrigin, ...], BeforeValidator(text_or_list), Field(strict=False)]
+FrameAncestor = Annotated[str, BeforeValidator(_frame_ancestor)]
+FrameAncestors = Annotated[
+    tuple[FrameAncestor, ...], BeforeValidator(text_or_list), Field(strict=False, min_length=1)
 ]
 Parameters = Annotated[tuple[Parameter, ...], BeforeValidator(text_or_list), Field(strict=False)]
 TokenName = Annotated[str, AfterValidator(_token_name)]

@@ -9,6 +9,7 @@ cloudflare    the variables and JSON of Cloudflare Waiting Room
 composer      page skeletons and their gzip; slots: a visitor's values while a template renders
 content       a page as bytes, plain or gzipped
 languages     which language a visitor reads, its catalogue, numbers, spans and times
+client_script `client.js` for single-page apps, per language
 assets        static files under hashed names
 samples       views that templates are tried with
 """

@@ -5,7 +5,8 @@ Rules: the gzip is made on demand; a skeleton brings most of it ready.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from gzip import compress
 from typing import Protocol
@@ -25,6 +26,10 @@ class Content(Protocol):
     def gzip(self) -> bytes: ...
 
 
+_OWN_SITE = ("'self'",)
+_FRAMES = "frame-ancestors 'self'"  # in every policy of a public page
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     _content: Content
@@ -41,6 +46,13 @@ class Page:
     def gzip(self) -> bytes:
         """The compressed body, made on demand: not every client accepts it."""
         return self._content.gzip
+
+    def framed(self, ancestors: Sequence[str]) -> Page:
+        """The page as sites of `ancestors` may embed it (CSP Level 3 section 6.4.2)."""
+        if ancestors == _OWN_SITE:
+            return self
+        frames = "frame-ancestors " + " ".join(ancestors)
+        return replace(self, csp=self.csp.replace(_FRAMES, frames))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ from jinja2 import TemplateSyntaxError
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.assets import Asset, Assets
+from gatekeeper.pages.client_script import FILE, ClientScript, client_script
 from gatekeeper.pages.content import Page, RenderedBody
 from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
 from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
 from gatekeeper.pages.samples import SAMPLE_VIEWS
-from gatekeeper.pages.states import STATE_ROWS, problem_state
+from gatekeeper.pages.states import NO_PLACE, NOT_SENT, STATE_ROWS, problem_state
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import JinjaTemplate, WaitingPage, WaitingTemplate
 from gatekeeper.pages.waiting_view import (
@@ -81,6 +82,9 @@ class Pages:
             name: WaitingPage(self._waiting_template(name, templates))
             for name in {WAITING, *waiting}
         }
+        self._scripts = {
+            each.code: client_script(self._assets.text(FILE), each) for each in languages().values()
+        }
         self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
         self._check(source=str(templates) if templates else "templates")
@@ -133,12 +137,23 @@ class Pages:
 
     def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
         """The page after leaving without script; `path` on this site leads back into line."""
-        path = path if _is_path(path) else "/"
+        path = path if is_path(path) else "/"
         return self._render("left.html", language_by_code(lang), row=STATE_ROWS["left"], path=path)
+
+    def not_sent(self, *, path: str = "/", lang: str = SOURCE, is_safe: bool = False) -> Page:
+        """The page for a form that was turned away, or for another request (`is_safe`) that creates
+        no place; `path` on this site leads into line."""
+        row = NO_PLACE if is_safe else NOT_SENT
+        path = path if is_path(path) else "/"
+        return self._render("not_sent.html", language_by_code(lang), row=row, path=path)
 
     def dashboard(self) -> Page:
         """The control room, with `dashboard_csp`."""
         return self._render(_DASHBOARD, language_by_code(SOURCE))
+
+    def client_script(self, lang: str) -> ClientScript:
+        """`client.js` in a language, or in English."""
+        return self._scripts[language_by_code(lang).code]
 
     def asset(self, name: str) -> Asset | None:
         """The file with the served name `name` (with its hash), which may be cached forever."""
@@ -207,6 +222,8 @@ class Pages:
                     ),
                 )
             yield "left.html", partial(self.left, lang=lang)
+            for is_safe in (True, False):
+                yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
         yield _DASHBOARD, self.dashboard
         for name, page in self._waiting.items():
             yield name, page.try_out
@@ -218,6 +235,6 @@ def _built_in(asset_prefix: str, waiting: frozenset[str]) -> Pages:
     return Pages(asset_prefix=asset_prefix, waiting=waiting)
 
 
-def _is_path(path: str) -> bool:
+def is_path(path: str) -> bool:
     """Whether `path` stays on this site: `//host` and `/\\host` would not (WHATWG URL, 4.4)."""
     return path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()

@@ -50,7 +50,7 @@ class PageState:
     # `stop`: nothing changes until the visitor presses a button.
     poll: Literal["interval", "reload", "stop"] = "stop"
     reload: Reload | None = None
-    action: Literal["none", "enter", "rejoin"] = "none"  # the button
+    action: Literal["none", "enter", "rejoin", "open", "start"] = "none"  # the button
     tone: Literal["calm", "warn"] = "calm"
     icon: Literal["position", "done", "alert"] = "alert"  # what the tab shows
     # Whether a screen reader announces label and lead. The position it announces wherever one is.
@@ -201,6 +201,18 @@ _ROWS = (
         tone="warn",
         politeness="assertive",
     ),
+    PageState(
+        "no_cookies",
+        label=N_("Place lost"),
+        heading=N_("We cannot keep your place here"),
+        lead=N_(
+            "This page is part of another site, and your browser does not save the cookie "
+            "that keeps your place. Please open it in a tab of its own."
+        ),
+        action="open",
+        tone="warn",
+        politeness="assertive",
+    ),
     # The visitor left.
     PageState(
         "left",
@@ -216,6 +228,27 @@ _ROWS = (
         lead=N_("You left in another tab or window, and your place went to the next person."),
         action="rejoin",
     ),
+)
+# A page of its own for a request that sent something and creates no place. It never loads itself
+# again: that would be a GET of an address that may know only POST, and no form is sent twice.
+NOT_SENT = PageState(
+    "not_sent",
+    label=N_("Not sent"),
+    heading=N_("Your form was not sent"),
+    lead=N_(
+        "Many people are here right now, so the site did not receive what you entered. "
+        "Please wait in line first. When it is your turn, send the form again."
+    ),
+    action="start",
+    tone="warn",
+)
+# The same for a request that sent nothing, such as a prefetch that is shown after all.
+NO_PLACE = PageState(
+    "no_place",
+    label=N_("Not in line"),
+    heading=N_("Please join the line"),
+    lead=N_("Many people are here right now. Join the line to enter the site."),
+    action="start",
 )
 STATE_ROWS: Mapping[str, PageState] = {row.name: row for row in _ROWS}
 

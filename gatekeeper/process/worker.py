@@ -45,6 +45,7 @@ from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
+from gatekeeper.web.cors import Cors
 from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.facts_reader import FactsReader
@@ -133,7 +134,7 @@ class Worker:
                 group.create_task(room.start())
         forwarder = Forwarder(config.origin)
         stack.push_async_callback(forwarder.close)
-        responses = Responses(pages)
+        responses = Responses(pages, Cors(config.rooms))
         rules = access_rules(config.rules, default_rules=config.server.default_rules)
         router = Router(config.rooms, rules)
         metrics.declare(gates, rules=[rule.name for rule in rules])

@@ -1,30 +1,35 @@
 """The gate's own endpoints under `/.gatekeeper/`, for the waiting page and for apps.
 
 Rules. Each path has its methods; any other path or method under the prefix is 404 or 405 and never
-reaches the origin. `?room=` names the room; without it the room is that of `/` on this host.
-`GET status` is the heartbeat, and the claim once released.
+reaches the origin. `?room=` names the room, or `?for=` an address in it; without both it is the
+room of `/` on this host. `GET status` is the heartbeat, and the claim once released. `GET wait` is
+the waiting page for `client.js`: with a pass it leads back to where the app was.
 """
 
 from __future__ import annotations
 
 import re
 from typing import assert_never
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlsplit
 
 from gatekeeper import metrics
+from gatekeeper.config.types import RoomName
 from gatekeeper.pages.languages import N_
+from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.message import GateResponse, Headers
-from gatekeeper.web.pipeline import Pipeline, Visit
+from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
 PREFIX = "/.gatekeeper/"
 _NONE = {"state": "none"}
 _ASSETS = "static/"
+_SCRIPT = "client.js"
 _ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
+_URL_CHARACTERS = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
 _READ, _WRITE = ("GET", "HEAD"), ("POST",)
 
 
@@ -38,6 +43,7 @@ class Endpoints:
             "status": (_READ, self._status),
             "enqueue": (_WRITE, self._enqueue),
             "leave": (_WRITE, self._leave),
+            "wait": (_READ, self._wait),
         }
 
     async def respond(self, facts: RequestFacts) -> GateResponse:
@@ -48,32 +54,39 @@ class Endpoints:
             return response
         metrics.answered.count("", "own")
         methods, endpoint = self._in_room[name]
-        if (refused := self._wrong_method(facts, methods)) is not None:
-            return refused
         visit = self.visit(facts, query)
-        if visit is None:
-            return self._not_found(facts, "There is no such room.")
-        return await endpoint(visit)
+        room = None if visit is None else visit.room
+        response = self._wrong_method(facts, methods, room=room)
+        if response is None and visit is not None:
+            response = await endpoint(visit)
+        response = response or self._not_found(facts, "There is no such room.")
+        return self._responses.cors.shared(response, facts, room)
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """The response to a request for `name` that concerns no room, else None."""
         if name in self._in_room:
             return None
         metrics.answered.count("", "own")
+        response = self._file(facts, name)
+        if response is None:
+            response = self._not_found(facts)
+        else:
+            response = self._wrong_method(facts, _READ) or response
+        return self._responses.cors.shared(response, facts, None)
+
+    def _file(self, facts: RequestFacts, name: str) -> GateResponse | None:
+        """What `name` is for every visitor alike."""
         if name == "health":
-            return self._wrong_method(facts, _READ) or self._responses.json(
-                {"status": "ok"}, state="none"
-            )
+            return self._responses.json({"status": "ok"}, state="none")
+        if name.partition("?")[0] == _SCRIPT:
+            return self._responses.script(facts)
         if name.startswith(_ASSETS):
-            asset = self._responses.asset(facts, name.removeprefix(_ASSETS))
-            if asset is None:
-                return self._not_found(facts)
-            return self._wrong_method(facts, _READ) or asset
-        return self._not_found(facts)
+            return self._responses.asset(facts, name.removeprefix(_ASSETS))
+        return None
 
     def visit(self, facts: RequestFacts, query: str) -> Visit | None:
         """A visit of the room that the query names; None: there is no such room."""
-        return self._pipeline.visit_room(facts, _room_in(query))
+        return self._pipeline.visit_room(facts, _room_in(query), path=_path_in(query))
 
     def status_response(self, visit: Visit, outcome: Outcome) -> GateResponse:
         """Where the holder of a token stands."""
@@ -115,7 +128,8 @@ class Endpoints:
         )
 
     async def _leave(self, visit: Visit) -> GateResponse:
-        if _is_from_another_site(visit.facts):
+        is_named = self._responses.cors.names(visit.facts, visit.room)
+        if _is_from_another_site(visit.facts) and not is_named:
             return self._responses.problem(
                 visit.facts, "This request came from another site.", status=403, close=True
             )
@@ -130,15 +144,46 @@ class Endpoints:
             return self._responses.left(visit.facts, path=path, headers=headers)
         return self._responses.json(_NONE, state="none", headers=headers)
 
+    async def _wait(self, visit: Visit) -> GateResponse:
+        """The waiting page; for an admitted visitor the way back to `?return=`."""
+        outcome = await visit.admit()
+        match outcome:
+            case Wait():
+                return waiting_response(self._responses, visit, outcome)
+            case Admit(pass_=pass_, changed=changed):
+                headers = visit.headers(pass_) if changed else ()
+                way_back = self._way_back(visit)
+                return self._responses.redirect(way_back, headers=headers)
+            case Deny(reason=reason, status=status):
+                return self._responses.problem(
+                    visit.facts, reason, status=status, headers=visit.headers(None)
+                )
+            case _:
+                assert_never(outcome)
+
+    def _way_back(self, visit: Visit) -> str:
+        """The address that the query asks to return to: on this site, or of an origin that the room
+        names; else the start of the room. Anything else would be an open redirect."""
+        asked = parse_qs(visit.facts.target.partition("?")[2]).get("return", [""])[0]
+        config = visit.admission.config
+        if is_path(asked) or _origin_of(asked) in config.cors_origins:
+            return quote(asked, safe=_URL_CHARACTERS)
+        return config.path[0]
+
     def _no_place(self, visit: Visit) -> GateResponse:
         """No place and no pass; a void token is taken back."""
         headers = visit.headers(None) if visit.held.token is not None else ()
         return self._responses.json(_NONE, state="none", headers=headers)
 
-    def _wrong_method(self, facts: RequestFacts, methods: tuple[str, ...]) -> GateResponse | None:
-        """The response to a request with none of `methods`, else None."""
+    def _wrong_method(
+        self, facts: RequestFacts, methods: tuple[str, ...], *, room: RoomName | None = None
+    ) -> GateResponse | None:
+        """The response to a request with none of `methods`, a preflight among them; else None."""
         if facts.method in methods:
             return None
+        preflight = self._responses.cors.preflight(facts, room, methods=methods)
+        if preflight is not None:
+            return self._responses.no_content(preflight)
         return self._responses.problem(
             facts,
             f"Use {methods[0]} here.",
@@ -160,6 +205,24 @@ def _is_from_another_site(facts: RequestFacts) -> bool:
         return any(site not in {"same-origin", "none"} for site in sites)
     own = {facts.client.host, facts.client.forwarded_host} - {""}
     return any(origin.partition("://")[2] not in own for origin in facts.fields("Origin"))
+
+
+def _origin_of(address: str) -> str | None:
+    """The origin of an absolute address; None: an address that browsers could read differently."""
+    if not address.isprintable() or "\\" in address or "@" in address:
+        return None
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _path_in(query: str) -> str:
+    """The first address in a room, `for`, that the query names; else `/`."""
+    if "for=" not in query:
+        return "/"
+    return parse_qs(query).get("for", ["/"])[0]
 
 
 def _room_in(query: str) -> str | None:

@@ -75,7 +75,8 @@ class GateHandler:
             check_request(request)
             return await self._exit(request, facts, known)
         except BadRequest as error:
-            return self._bad_request(facts, error.public, status=error.status)
+            response = self._bad_request(facts, error.public, status=error.status)
+            return self._responses.cors.shared(response, facts, None)
         except Exception as error:
             if not isinstance(error, ConnectionError):  # else the client left, or reads no more
                 log.exception("request_failed")
@@ -97,6 +98,14 @@ class GateHandler:
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts)
         visit = self._pipeline.visit(facts)
+        response = await self._exit_of(request, visit, known)
+        if isinstance(response, GateResponse):
+            return self._responses.cors.shared(response, facts, visit.room)
+        return response
+
+    async def _exit_of(
+        self, request: BaseRequest, visit: Visit, known: object
+    ) -> GateResponse | ProxiedResponse:
         # An outcome of the fast path is of a room; it counts for a request in a room alone.
         if isinstance(known, Admit | Wait | Deny) and visit.room is not None:
             outcome: Outcome = known
@@ -120,7 +129,12 @@ class GateHandler:
         metrics.requests.labels(visit.room or "", "refused").inc()
         headers = () if isinstance(visit.route, Blocked) else visit.headers(None)
         return self._responses.problem(
-            visit.facts, deny.reason, status=deny.status, headers=headers, close=True
+            visit.facts,
+            deny.reason,
+            status=deny.status,
+            headers=headers,
+            close=True,
+            room=visit.config,
         )
 
     def _bad_request(self, facts: RequestFacts, reason: str, *, status: int) -> GateResponse:
@@ -150,7 +164,7 @@ class GateHandler:
             )
         except OriginError as error:
             headers = visit.headers(pass_) if admit.changed else ()
-            return self._origin_problem(visit.facts, error, room=context.room, headers=headers)
+            return self._origin_problem(visit, error, headers=headers)
         finally:
             if end is not None:
                 end.cancel()
@@ -160,18 +174,20 @@ class GateHandler:
         return relayed
 
     def _origin_problem(
-        self, facts: RequestFacts, error: OriginError, *, room: str, headers: Headers
+        self, visit: Visit, error: OriginError, *, headers: Headers
     ) -> GateResponse:
+        room = visit.room or ""
         timed_out = isinstance(error, OriginTimeout)
         kind = metrics.TIMEOUT if timed_out else metrics.UNREACHABLE
         metrics.origin_errors.labels(room, kind).inc()
         metrics.requests.labels(room, "origin_failed").inc()
         log.warning("origin_failed", error=error.public, cause=repr(error.__cause__))
         return self._responses.problem(
-            facts,
+            visit.facts,
             ORIGIN_AWAY_IN_LINE if room else _ORIGIN_AWAY,
             status=504 if timed_out else 502,
             headers=headers,
             retry=True,
-            close=facts.has_body,
+            close=visit.facts.has_body,
+            room=visit.config,
         )

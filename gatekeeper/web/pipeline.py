@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 
 from gatekeeper import metrics
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import (
@@ -56,6 +57,11 @@ class Visit(NamedTuple):
     def room(self) -> RoomName | None:
         """The room that the request is in."""
         return self.route.room if isinstance(self.route, InRoom) else None
+
+    @property
+    def config(self) -> RoomConfig | None:
+        """The configuration of the room that the request is in."""
+        return None if self.gate is None else self.gate.admission.config
 
     @property
     def admission(self) -> Admission:
@@ -114,10 +120,10 @@ class Pipeline:
             return Visit(facts, route)
         return self._in_room(facts, route)
 
-    def visit_room(self, facts: RequestFacts, name: str | None) -> Visit | None:
-        """A visit of the room `name`, or without a name of the one that `/` on this host is in;
+    def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
+        """A visit of the room `name`, or without a name of the one that `path` on this host is in;
         None: there is no such room."""
-        room = RoomName(name) if name else self.router.room_of(facts.client.host, "/")
+        room = RoomName(name) if name else self.router.room_of(facts.client.host, path)
         if room is None or room not in self._gates:
             return None
         return self._in_room(facts, InRoom(room))

@@ -31,7 +31,7 @@ from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
-PREVIEW_STATES = (*get_args(WaitingState), "problem", "left")
+PREVIEW_STATES = (*get_args(WaitingState), "problem", "left", "not_sent")
 _WAITED_S = 300.0
 _HOST = "127.0.0.1"
 _FACTS = FactsReader(trusted=(), tls=False)
@@ -83,6 +83,8 @@ class Preview:
         match requested.state:
             case "left":
                 return self._pages.left(lang=requested.lang)
+            case "not_sent":
+                return self._pages.not_sent(lang=requested.lang)
             case "problem":
                 return self._pages.problem(
                     status=502,

@@ -2,7 +2,7 @@
 
 Rules. None of them may be stored or indexed, and each says in `X-Gatekeeper-State` what it is to a
 script. A request that accepts HTML gets a page, whatever its method, every other request JSON;
-unknown numbers are null. Only `web` chooses a status.
+unknown numbers are null. A page may be embedded where its room says. Only `web` chooses a status.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import GateResponse
 from gatekeeper.web.waiting_status import WaitingStatus
 
@@ -35,13 +36,16 @@ _WAITING: Headers = ((_STATE, "waiting"),)
 _HTMX_REFRESH = ("HX-Refresh", "true")  # htmx loads the whole page again, and so the waiting page
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
+_SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1, of methods that load a page
+_SCRIPT_LIFE_S = 3600  # then it is validated by its ETag
 
 
 class Responses:
     """Builds the gate's own responses from the pages."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, cors: Cors | None = None) -> None:
         self._pages = pages
+        self.cors = cors or Cors()
 
     def waiting(
         self,
@@ -56,10 +60,7 @@ class Responses:
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
-        if room.json_format == "cloudflare":
-            is_page = facts.accept.strip().lower() != "application/json"
-        else:
-            is_page = facts.accepts_html
+        is_page = _wants_page(facts, room)
         if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)
         view = WaitingView(
@@ -85,7 +86,32 @@ class Responses:
         page = self._pages.waiting(view, room.template)
         if page.reloads:
             more.append(("Refresh", str(view.reload_seconds)))
-        return self.page(facts, page, state="waiting", status=room.status, headers=more)
+        return self.page(
+            facts,
+            page.framed(room.frame_ancestors),
+            state="waiting",
+            status=room.status,
+            headers=more,
+        )
+
+    def without_place(
+        self, facts: RequestFacts, *, room: RoomConfig, retry_after_s: int, now_s: float
+    ) -> GateResponse:
+        """The waiting status for a request that creates no place. A person who sent a form reads
+        that it was not sent; the page leads to the same address by GET."""
+        more: list[tuple[str, str]] = [("Retry-After", str(retry_after_s))]
+        if facts.is_htmx:
+            more.append(_HTMX_REFRESH)
+        if _wants_page(facts, room):
+            language = preferred(facts.accept_language).code
+            is_safe = facts.method in _SAFE
+            page = self._pages.not_sent(path=facts.target, lang=language, is_safe=is_safe)
+            page = page.framed(room.frame_ancestors)
+            response = self.page(facts, page, state="waiting", status=room.status, headers=more)
+        else:
+            body = _without_place(room, refresh_seconds=retry_after_s, now_s=now_s)
+            response = self.json(body, state="waiting", status=room.status, headers=more)
+        return response._replace(close=facts.has_body)  # the body stays unread
 
     def problem(
         self,
@@ -96,11 +122,14 @@ class Responses:
         headers: Headers = (),
         retry: bool = False,
         close: bool = False,
+        room: RoomConfig | None = None,
     ) -> GateResponse:
-        """An error: a page for a navigation, else `{"error": …}`."""
+        """An error, in `room` if that is known: a page for a person, else `{"error": …}`."""
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
+            if facts.is_htmx:
+                more.append(_HTMX_REFRESH)
         if facts.accepts_html:
             page = self._pages.problem(
                 status=status,
@@ -109,6 +138,8 @@ class Responses:
                 retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
                 lang=preferred(facts.accept_language).code,
             )
+            if room is not None:
+                page = page.framed(room.frame_ancestors)
             response = self.page(facts, page, state="error", status=status, headers=more)
         else:
             response = self.json({"error": message}, state="error", status=status, headers=more)
@@ -159,6 +190,35 @@ class Responses:
         page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
         return self.page(facts, page, state="none", status=200, headers=headers)
 
+    def no_content(self, headers: Headers) -> GateResponse:
+        """204, as to a preflight."""
+        return GateResponse(204, (*_OURS, (_STATE, "none"), *headers), b"")
+
+    def redirect(self, address: str, *, headers: Headers) -> GateResponse:
+        """303 for an admitted visitor."""
+        own = (*_OURS, (_STATE, "admitted"), ("Location", address), *headers)
+        return GateResponse(303, own, b"")
+
+    def script(self, facts: RequestFacts) -> GateResponse:
+        """`client.js` in the visitor's language. Its name has no hash, so it is validated."""
+        script = self._pages.client_script(preferred(facts.accept_language).code)
+        own = (
+            *_SERVER,
+            (_STATE, "none"),
+            ("Cache-Control", f"public, max-age={_SCRIPT_LIFE_S}"),
+            ("ETag", script.etag),
+            ("Vary", "Accept-Encoding, Accept-Language"),
+        )
+        if _matches(script.etag, facts.fields("If-None-Match")):
+            return GateResponse(304, own, b"")
+        gzipped = facts.accepts_gzip
+        more = (
+            ("Content-Type", script.content_type),
+            ("X-Content-Type-Options", "nosniff"),
+            *(_GZIPPED if gzipped else ()),
+        )
+        return GateResponse(200, (*own, *more), script.gzip if gzipped else script.body)
+
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """A file of the pages, under its hashed name, cacheable without limit."""
         asset = self._pages.asset(name)
@@ -167,6 +227,7 @@ class Responses:
         gzipped = facts.accepts_gzip
         own = (
             *_SERVER,
+            (_STATE, "none"),
             ("Content-Type", asset.content_type),
             ("Cache-Control", "public, max-age=31536000, immutable"),
             ("X-Content-Type-Options", "nosniff"),
@@ -174,3 +235,36 @@ class Responses:
             *(_GZIPPED if gzipped else ()),
         )
         return GateResponse(200, own, asset.gzip if gzipped else asset.body)
+
+
+def _without_place(room: RoomConfig, *, refresh_seconds: int, now_s: float) -> Mapping[str, object]:
+    """The JSON for a request that creates no place."""
+    if room.json_format == "gatekeeper":
+        return {"state": "waiting", "room": room.name, "refresh_seconds": refresh_seconds}
+    view = WaitingView(
+        title=room.title,
+        room=room.name,
+        position=None,
+        ahead=None,
+        queue_length=None,
+        eta_seconds=None,
+        rate_per_minute=room.rate,
+        refresh_seconds=refresh_seconds,
+        arrived_at="",
+        place_ttl_minutes=0,
+        now_s=now_s,
+    )
+    return {"cfWaitingRoom": waiting_room(view)}
+
+
+def _wants_page(facts: RequestFacts, room: RoomConfig) -> bool:
+    """Whether a waiting response is a page. Cloudflare sends JSON for exactly this Accept."""
+    if room.json_format == "cloudflare":
+        return facts.accept != "application/json"
+    return facts.accepts_html
+
+
+def _matches(etag: str, values: Iterable[str]) -> bool:
+    """Whether a field `If-None-Match` names this weak tag (RFC 9110 section 13.1.2)."""
+    tags = [tag.strip() for value in values for tag in value.split(",")]
+    return "*" in tags or any(tag.removeprefix("W/") == etag.removeprefix("W/") for tag in tags)

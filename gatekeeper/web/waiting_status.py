@@ -100,7 +100,11 @@ def room_reason(state: RoomState, *, rules: Rules) -> Reason:
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:
-    return {"state": "admitted", "expires_at": rfc3339(pass_.expires_at_s)}
+    return {
+        "state": "admitted",
+        "expires_at": rfc3339(pass_.expires_at_s),
+        "ends_at": rfc3339(pass_.ends_at_s),
+    }
 
 
 def rfc3339(at_s: float) -> str:

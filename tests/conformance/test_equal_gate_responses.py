@@ -26,6 +26,7 @@ PASS = Pass(ROOM, VisitorId("C" * 22), round(NOW_S * 1e6), NOW_S + 60, NOW_S + 6
 STATUS = b"GET /.gatekeeper/status?room=" + ROOM.encode()
 HTML = b"Accept: text/html,application/xhtml+xml;q=0.9"
 GZIP = b"Accept-Encoding: gzip, deflate, br"
+SHOP = b"Origin: https://shop.example"
 PATH = Pages().asset_url("waiting.css").encode()
 
 
@@ -65,6 +66,14 @@ CASES = {
     "an asset": get(b"GET " + PATH),
     "an asset, compressed": get(b"GET " + PATH, GZIP),
     "no asset": get(b"GET " + PUBLIC_ASSET_PREFIX.encode() + b"none.css", HTML),
+    "the status for a named origin": get(STATUS, WAITS, SHOP),
+    "the status for another origin": get(STATUS, WAITS, SHOP + b".evil.example"),
+    "the page for a named origin": get(b"GET /api", SHOP, WAITS),
+    "the page for a newcomer of a named origin": get(b"GET /api", SHOP),
+    "the client script": get(b"GET /.gatekeeper/client.js", GZIP),
+    "the client script, unchanged": get(b"GET /.gatekeeper/client.js", b"If-None-Match: *"),
+    "health for a named origin": get(b"GET /.gatekeeper/health", SHOP),
+    "nothing for a named origin": get(b"GET /.gatekeeper/nothing", SHOP),
     "health": get(b"GET /.gatekeeper/health"),
     "nothing": get(b"GET /.gatekeeper/nothing"),
     "nothing, for a person": get(b"GET /.gatekeeper/nothing", HTML),
@@ -79,7 +88,8 @@ async def stages(store_url: str) -> AsyncIterator[tuple[Stage, Stage]]:
     """A gate with the fast path, and one without."""
 
     def stage(*, fast_path: bool) -> AbstractAsyncContextManager[Stage]:
-        toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"'
+        toml = '[admission]\nrate = 0\nconfirm_timeout = "10m"\n'
+        toml += '[waiting]\ncors_origins = ["https://shop.example"]'
         return running_stage(answering(OK), store_url=store_url, fast_path=fast_path, toml=toml)
 
     async with stage(fast_path=True) as on_fast_path, stage(fast_path=False) as on_aiohttp:

@@ -155,7 +155,7 @@ class GateStarter:
         events_url: str | None = None,
         origin_url: str | None = None,
         secrets: tuple[bytes, ...] = (SECRET,),
-        **room_keys: str | int,
+        **room_keys: str | int | list[str],
     ) -> Gate:
         """A running gate with the test's own room.
 

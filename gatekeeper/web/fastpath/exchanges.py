@@ -8,6 +8,7 @@ outcome if there is one: an admitted newcomer, a denial, an error.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -25,10 +26,13 @@ from gatekeeper.proxy.fastpath.interface import (
 )
 from gatekeeper.web.admission import Wait
 from gatekeeper.web.endpoints import Endpoints
-from gatekeeper.web.message import GateResponse
+from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.pipeline import Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
+
+# RFC 9110 section 8.6: that of a 304 would be the length of the 200.
+_WITHOUT_LENGTH = frozenset({204, 304})
 
 log = structlog.get_logger()
 
@@ -36,7 +40,14 @@ log = structlog.get_logger()
 def complete_response(response: GateResponse) -> CompleteResponse:
     """The response as aiohttp would write it."""
     length = f"Content-Length: {len(response.body)}\r\n"
+    if response.status in _WITHOUT_LENGTH:
+        length = ""
     return CompleteResponse(_head(response, length), response.body, response.close)
+
+
+def header_lines(headers: Headers) -> bytes:
+    """Headers as lines of a head."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode()
 
 
 def _head(response: GateResponse, framing: str = "") -> bytes:
@@ -53,6 +64,24 @@ def _status_line(status: int) -> str:
 @lru_cache(maxsize=1)
 def _date(at_s: int) -> str:
     return formatdate(at_s, usegmt=True)
+
+
+class CorsExchange(GateExchange):
+    """Another exchange in a room that names origins: its response gets these lines."""
+
+    __slots__ = ("_exchange", "_lines")
+
+    def __init__(self, exchange: GateExchange, lines: bytes) -> None:
+        super().__init__(keep_alive=exchange.keep_alive)
+        self._exchange = exchange
+        self._lines = lines
+
+    async def respond(self) -> FastPathReply:
+        reply = await self._exchange.respond()
+        if isinstance(reply, HandOver):
+            return reply
+        status_line, end, rest = reply.head.partition(b"\r\n")
+        return replace(reply, head=b"".join([status_line, end, self._lines, rest]))
 
 
 class ReadyResponse(GateExchange):

@@ -42,6 +42,7 @@ class HeadEntry:
     keep_alive: bool
     is_status: bool  # else it is for a page of the site
     wants_stream: bool = False
+    cors: bytes = b""  # lines of the response head; `Origin` is in the key
     is_secure: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -38,10 +38,12 @@ from gatekeeper.web.admission import Admit
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
+    CorsExchange,
     PageExchange,
     ReadyResponse,
     StatusExchange,
     StreamExchange,
+    header_lines,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
 from gatekeeper.web.pipeline import Pipeline, Visit
@@ -246,11 +248,16 @@ class FastPathLookup:
             keep_alive=request.keep_alive,
             is_status=is_status,
             wants_stream=streams,
+            cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
         )
         self._heads.keep(head, entry, trusted=trusted)
         return self._exchange(entry, visit)
 
     def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:
+        exchange = self._exchange_of(entry, visit)
+        return CorsExchange(exchange, entry.cors) if entry.cors else exchange
+
+    def _exchange_of(self, entry: HeadEntry, visit: Visit) -> GateExchange:
         if entry.wants_stream:
             return StreamExchange(
                 self._endpoints, self._responses, self._streams, visit, keep_alive=entry.keep_alive

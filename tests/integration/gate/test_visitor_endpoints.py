@@ -50,7 +50,7 @@ async def test_status_has_exactly_the_fields_of_its_state(
 
     await gate.allow(1)
     response = await visitor.request("GET", "/.gatekeeper/status")
-    assert set(response.json) == {"state", "expires_at"}
+    assert set(response.json) == {"state", "expires_at", "ends_at"}
     assert response.json["state"] == "admitted"
     assert "Set-Cookie" in response.headers
     left_s = datetime.fromisoformat(response.json["expires_at"]).timestamp() - gate.now_s()
@@ -104,7 +104,7 @@ async def test_enqueue_into_empty_room_returns_a_pass(
     app = gate.visitor()
     response = await app.request("POST", "/.gatekeeper/enqueue")
     assert response.status == 201
-    assert set(response.json) == {"state", "expires_at", "token"}
+    assert set(response.json) == {"state", "expires_at", "ends_at", "token"}
     admitted = await app.request("GET", "/api", headers={TOKEN: response.json["token"]})
     assert admitted.status == 200
     assert (await gate.queue.look()).queue_length == 0

@@ -160,3 +160,56 @@ def test_duration_is_number_times_unit(number: int, unit: str) -> None:
     expected = number * {"ms": 0.001, "s": 1, "m": 60}[unit]
     if expected <= 366 * 86400:
         assert parse_duration_s(f"{number}{unit}") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "origin"),
+    [
+        ("https://shop.example.com", "https://shop.example.com"),
+        ("HTTPS://Shop.Example.COM", "https://shop.example.com"),
+        ("https://shop.example.com:443", "https://shop.example.com"),
+        ("http://shop.example.com:80", "http://shop.example.com"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://shop.example.com:8443", "https://shop.example.com:8443"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_web_origin_is_spelled_as_browsers_send_it(value: str, origin: str) -> None:
+    assert TypeAdapter(types.WebOrigin).validate_python(value) == origin
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("*", "null", "", "shop.example.com", "//shop.example.com", "https://", "https://*.a.b"),
+        *("https://a.b/", "https://a.b/x", "https://a.b?x", "https://a.b#x", "https://u@a.b"),
+        *("https://a.b:0", "https://a.b:65536", "https://a.b:", "ftp://a.b", "https://a.b "),
+        *("https://a.b, https://c.d", "https://a.b\nX: y", "https://a..b", 5, None),
+    ],
+)
+def test_other_spelling_is_no_web_origin(value: object) -> None:
+    with pytest.raises(ValidationError, match="is not an origin"):
+        TypeAdapter(types.WebOrigin).validate_python(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("'self'", "'none'", "*", "https:", "https://a.example", "https://*.a.example:*"),
+        *("a.example", "*.a.example", "http://localhost:3000", "'SELF'"),
+    ],
+)
+def test_frame_ancestor_is_a_source_of_csp(value: str) -> None:
+    assert TypeAdapter(types.FrameAncestor).validate_python(value) == value.lower()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "self'", "'self';", "a.example; script-src *", "a.example,b.example", "a b", "a\nb"),
+        *("'unsafe-inline'", "https://a.*.example", "data:", "https://a.example/path", 5),
+    ],
+)
+def test_other_text_is_no_frame_ancestor(value: object) -> None:
+    with pytest.raises(ValidationError, match="is not a frame ancestor"):
+        TypeAdapter(types.FrameAncestor).validate_python(value)

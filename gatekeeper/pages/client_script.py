@@ -1,0 +1,41 @@
+"""`/.gatekeeper/client.js` for single-page apps: the static file with its texts, per language.
+
+Rules: made at the start. Its name has no hash, since apps link to it, so it has an ETag.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from gzip import compress
+from hashlib import sha256
+
+from gatekeeper.errors import ConfigError
+from gatekeeper.pages.languages import N_, Language
+
+FILE = "client.js"
+_TEXTS_AT = "{ /* texts */ }"
+_TEXTS = {
+    "ending": N_("Your visit here ends at #. Please finish what you are doing before then."),
+    "close": N_("Close"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientScript:
+    """The script in one language."""
+
+    body: bytes
+    gzip: bytes
+    etag: str  # weak: both codings have it
+    content_type: str = "text/javascript; charset=utf-8"  # RFC 9239 section 6
+
+
+def client_script(source: str, language: Language) -> ClientScript:
+    """The script in `language`. Raises ConfigError for a file without a place for the texts."""
+    if _TEXTS_AT not in source:
+        raise ConfigError([f"lacks {_TEXTS_AT}; expected the place of the texts"], source=FILE)
+    texts = {name: language.translate(text) for name, text in _TEXTS.items()}
+    body = source.replace(_TEXTS_AT, json.dumps(texts | {"lang": language.code})).encode()
+    etag = f'W/"{sha256(body).hexdigest()[:24]}"'
+    return ClientScript(body, compress(body, mtime=0), etag)

@@ -1,0 +1,88 @@
+"""Which scripts of other origins may read the gate's own responses: `waiting.cors_origins`.
+
+Rules. Pure. An origin is compared as the browser sends it (Fetch standard, section 3.2.5): one
+`Origin` field, equal to a name of the room's list byte for byte. Any other request gets no field
+but `Vary`. A response that concerns no room may be read by an origin that any room names. Forwarded
+responses belong to the origin and are never touched. `*` cannot be configured: it forbids cookies,
+and the place is in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.web.message import QUEUE_TOKEN, GateResponse, Headers
+
+_EXPOSED = f"X-Gatekeeper-State, Retry-After, {QUEUE_TOKEN}"
+_ALLOWED_FIELDS = f"{QUEUE_TOKEN}, Content-Type"
+_PREFLIGHT_LIFE_S = 600  # how long a browser need not ask again; a changed list counts after that
+_VARY: Headers = (("Vary", "Origin"),)
+_VARY_PREFLIGHT: Headers = (
+    ("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+)
+
+
+class Cors:
+    """The origins that each room names."""
+
+    def __init__(self, rooms: Iterable[RoomConfig] = ()) -> None:
+        self._of_room = {room.name: frozenset(room.cors_origins) for room in rooms}
+        self._of_any = frozenset().union(*self._of_room.values())
+
+    def names(self, facts: RequestFacts, room: RoomName | None) -> bool:
+        """Whether the request comes from an origin that the room names."""
+        return self._named(facts, room) is not None
+
+    def headers(self, facts: RequestFacts, room: RoomName | None) -> Headers:
+        """The fields that a response of the gate's own adds, besides its others."""
+        if not self._origins(room):
+            return ()
+        origin = self._named(facts, room)
+        return _VARY if origin is None else (*_allowed(origin), *_VARY)
+
+    def shared(
+        self, response: GateResponse, facts: RequestFacts, room: RoomName | None
+    ) -> GateResponse:
+        """The response, readable for the origins that the room names."""
+        headers = self.headers(facts, room)
+        if not headers:
+            return response
+        return response._replace(headers=(*headers, *response.headers))
+
+    def preflight(
+        self, facts: RequestFacts, room: RoomName | None, *, methods: Iterable[str]
+    ) -> Headers | None:
+        """The fields of the 204 for a preflight of a named origin; None: it is none."""
+        if facts.method != "OPTIONS" or not facts.fields("Access-Control-Request-Method"):
+            return None
+        origin = self._named(facts, room)
+        if origin is None:
+            return None
+        return (
+            *_allowed(origin),
+            ("Access-Control-Allow-Methods", ", ".join(methods)),
+            ("Access-Control-Allow-Headers", _ALLOWED_FIELDS),
+            ("Access-Control-Max-Age", str(_PREFLIGHT_LIFE_S)),
+            *_VARY_PREFLIGHT,
+        )
+
+    def _origins(self, room: RoomName | None) -> frozenset[str]:
+        return self._of_any if room is None else self._of_room.get(room, frozenset())
+
+    def _named(self, facts: RequestFacts, room: RoomName | None) -> str | None:
+        origins = self._origins(room)
+        if not origins:
+            return None
+        values = facts.fields("Origin")
+        return values[0] if len(values) == 1 and values[0] in origins else None
+
+
+def _allowed(origin: str) -> Headers:
+    return (
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+    )

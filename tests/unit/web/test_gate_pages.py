@@ -1,0 +1,244 @@
+"""The gate's own responses as values: pages, JSON, the script, and what every one carries."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pytest
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.web.message import GateResponse
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.waiting_status import WaitingStatus
+from tests.unit.pages.page_reader import Reader, directives
+
+RESPONSES = Responses(Pages())
+ROOM = RoomConfig()
+PLACE = WaitingStatus(
+    room=ROOM.name,
+    position=3,
+    ahead=2,
+    queue_length=9,
+    eta_seconds=60,
+    rate_per_minute=60.0,
+    refresh_seconds=7,
+    arrived_at="2026-11-23T20:30:00Z",
+    reason="line",
+    message=None,
+)
+HTML, JSON = "text/html,*/*;q=0.8", "application/json"
+
+
+def facts(
+    accept: str = HTML,
+    *,
+    method: str = "GET",
+    target: str = "/cart?step=2",
+    fields: Mapping[str, Sequence[str]] | None = None,
+    is_htmx: bool = False,
+) -> RequestFacts:
+    found = fields or {}
+    return RequestFacts(
+        Client("192.0.2.1", "http", "shop.example"),
+        method,
+        target,
+        accept=accept,
+        has_body=method == "POST",
+        is_htmx=is_htmx,
+        fields=lambda name: found.get(name, ()),
+    )
+
+
+def waiting(request: RequestFacts, room: RoomConfig = ROOM) -> GateResponse:
+    return RESPONSES.waiting(request, PLACE, room=room, now_s=0.0, headers=())
+
+
+def turned_away(request: RequestFacts, room: RoomConfig = ROOM) -> GateResponse:
+    return RESPONSES.without_place(request, room=room, retry_after_s=5, now_s=0.0)
+
+
+def header(response: GateResponse, name: str) -> str | None:
+    values = [value for key, value in response.headers if key == name]
+    assert len(values) <= 1
+    return values[0] if values else None
+
+
+def page_of(response: GateResponse) -> Reader:
+    class Body:
+        body = response.body
+
+    return Reader(Body())  # type: ignore[arg-type]  # only the body is read
+
+
+# A request that creates no place.
+
+
+@pytest.mark.parametrize("status", [200, 202, 429, 503])
+def test_form_that_was_turned_away_says_it_was_not_sent(
+    status: Literal[200, 202, 429, 503],
+) -> None:
+    response = turned_away(facts(method="POST"), RoomConfig(status=status))
+    page = page_of(response)
+    assert response.status == status
+    assert "Your form was not sent" in page.words
+    assert header(response, "X-Gatekeeper-State") == "waiting"
+    assert header(response, "Retry-After") == "5"
+    assert header(response, "Cache-Control") == "no-store"
+    assert response.close  # the body is not read
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_not_sent_page_leads_to_its_address_by_get(method: str) -> None:
+    page = page_of(turned_away(facts(method=method, target="/cart?a=1&b=%22")))
+    assert [link["href"] for link in page.attributes("a")] == ["/cart?a=1&b=%22"]
+    assert page.attributes("form") == []
+
+
+def test_not_sent_page_never_reloads_itself() -> None:
+    response = turned_away(facts(method="POST"))
+    assert header(response, "Refresh") is None
+    assert b"http-equiv" not in response.body
+    assert b"<script" not in response.body
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "javascript:x", "*"])
+def test_not_sent_page_leads_to_no_other_site(target: str) -> None:
+    page = page_of(turned_away(facts(method="POST", target=target)))
+    assert [link["href"] for link in page.attributes("a")] == ["/"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_safe_request_without_place_speaks_of_no_form(method: str) -> None:
+    words = page_of(turned_away(facts(method=method))).words
+    assert "Please join the line" in words
+    assert "form" not in words
+
+
+def test_app_that_was_turned_away_receives_json() -> None:
+    response = turned_away(facts(JSON, method="POST"))
+    assert header(response, "Content-Type") == "application/json"
+    assert response.body == b'{"state": "waiting", "room": "default", "refresh_seconds": 5}'
+    room = RoomConfig(json_format="cloudflare")
+    assert b'"cfWaitingRoom"' in turned_away(facts(JSON, method="POST"), room).body
+
+
+# Fields.
+
+
+def test_htmx_loads_the_whole_page_again() -> None:
+    for response in (
+        waiting(facts(is_htmx=True)),
+        waiting(facts(JSON, is_htmx=True)),
+        turned_away(facts(method="POST", is_htmx=True)),
+        RESPONSES.problem(facts(is_htmx=True), "x", status=502, retry=True),
+    ):
+        assert header(response, "HX-Refresh") == "true"
+
+
+def test_no_other_response_makes_htmx_reload() -> None:
+    """A part of a page that is refused each time would load its page without end."""
+    for response in (
+        waiting(facts()),
+        turned_away(facts(method="POST")),
+        RESPONSES.problem(facts(), "x", status=502, retry=True),
+        RESPONSES.problem(facts(is_htmx=True), "x", status=403),
+    ):
+        assert header(response, "HX-Refresh") is None
+
+
+def test_every_response_names_its_state() -> None:
+    pages = Pages()
+    name = pages.asset_url("waiting.css").rpartition("/")[2]
+    states = {
+        "waiting": waiting(facts()),
+        "waiting json": waiting(facts(JSON)),
+        "waiting place": RESPONSES.place(PLACE),
+        "waiting stream": RESPONSES.stream(headers=()),
+        "waiting without place": turned_away(facts(method="POST")),
+        "error": RESPONSES.problem(facts(), "x", status=403),
+        "error json": RESPONSES.problem(facts(JSON), "x", status=405),
+        "none": RESPONSES.left(facts(), path="/", headers=()),
+        "none asset": RESPONSES.asset(facts(), name),
+        "none script": RESPONSES.script(facts()),
+        "none preflight": RESPONSES.no_content(()),
+        "admitted": RESPONSES.redirect("/", headers=()),
+    }
+    for expected, response in states.items():
+        assert response is not None
+        assert header(response, "X-Gatekeeper-State") == expected.split()[0], expected
+
+
+# Cloudflare's rule for Accept.
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_json"),
+    [
+        ("application/json", True),
+        ("application/json, text/plain, */*", False),
+        ("application/json;q=1", False),
+        ("application/json; charset=utf-8", False),
+        ("application/json,application/json", False),
+        ("Application/JSON", False),
+        ("application/*", False),
+        ("*/*", False),
+        ("", False),
+        ("text/html", False),
+        ("text/html, application/json", False),
+    ],
+)
+def test_cloudflare_room_sends_json_for_exactly_its_accept(accept: str, is_json: bool) -> None:
+    room = RoomConfig(json_format="cloudflare")
+    for response in (waiting(facts(accept), room), turned_away(facts(accept), room)):
+        assert response.body.startswith(b'{"cfWaitingRoom"') == is_json
+        assert (header(response, "Content-Type") == "application/json") == is_json
+
+
+# Sites that embed a page.
+
+
+@pytest.mark.parametrize(
+    "ancestors", [("'self'",), ("'none'",), ("'self'", "https://*.partner.example")]
+)
+def test_pages_of_a_room_name_who_may_embed_them(ancestors: tuple[str, ...]) -> None:
+    room = RoomConfig(frame_ancestors=ancestors)
+    for response in (
+        waiting(facts(), room),
+        turned_away(facts(method="POST"), room),
+        RESPONSES.problem(facts(), "x", status=502, room=room),
+    ):
+        policy = directives(header(response, "Content-Security-Policy") or "")
+        assert policy["frame-ancestors"] == " ".join(ancestors)
+        assert policy["default-src"] == "'none'"
+
+
+def test_page_outside_of_rooms_is_embedded_by_its_own_site() -> None:
+    policy = header(RESPONSES.problem(facts(), "x", status=400), "Content-Security-Policy") or ""
+    assert directives(policy)["frame-ancestors"] == "'self'"
+
+
+# client.js
+
+
+def test_script_is_validated_by_its_etag() -> None:
+    response = RESPONSES.script(facts("*/*"))
+    etag = header(response, "ETag") or ""
+    assert (header(response, "Cache-Control") or "").startswith("public, max-age=")
+    for values in ([etag], ["*"], ['"a"', etag], [f'"a", {etag}'], [etag.removeprefix("W/")]):
+        fresh = RESPONSES.script(facts("*/*", fields={"If-None-Match": values}))
+        assert (fresh.status, fresh.body) == (304, b"")
+        assert header(fresh, "ETag") == etag
+        assert header(fresh, "Vary") == header(response, "Vary")
+    for value in ("", '"a"', etag[:-2] + '"', etag.strip('W/"')):
+        stale = RESPONSES.script(facts("*/*", fields={"If-None-Match": [value]}))
+        assert (stale.status, stale.body) == (200, response.body), value
+
+
+def test_script_speaks_the_language_of_the_visitor() -> None:
+    pages = Pages()
+    english, german = pages.client_script("en"), pages.client_script("de")
+    assert b"Your visit here ends at #" in english.body
+    assert b"Ihr Besuch hier endet um #" in german.body
+    assert english.etag != german.etag
+    assert pages.client_script("xx").etag == english.etag
