@@ -51,6 +51,7 @@ from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.handler import GateHandler
+from gatekeeper.web.lasting_exchanges import LastingExchanges
 from gatekeeper.web.pipeline import Pipeline, RoomGate
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
@@ -161,6 +162,7 @@ class Worker:
             idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
             client_timeout_s=config.origin.read_timeout,
         )
+        lasting = LastingExchanges(self._fast_path)
         gate_handler = GateHandler(
             pipeline=pipeline,
             facts=facts,
@@ -168,12 +170,16 @@ class Worker:
             responses=responses,
             endpoints=endpoints,
             own_cookies=own_cookies,
+            lasting=lasting,
         )
         self._server = Server(gate_handler.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._fast_path if self._with_fast_path else self._new_handler)
         heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
         stack.callback(heartbeat.cancel)
+        sweep = asyncio.create_task(lasting.sweep_forever(), name="sweep of exchanges")
+        stack.callback(lasting.close)
+        stack.callback(sweep.cancel)
 
     def _new_handler(self) -> ConnectionHandler:
         assert self._server is not None

@@ -6,6 +6,7 @@ admission        one room on this replica: from a token to Admit, Wait or Deny
 credentials      how tokens travel: cookie and X-Queue-Token
 added_fields     what the gate adds to a response of the origin, on both paths
 last_times       what was done for a visitor a moment ago; bounded
+lasting_exchanges  what streams counts as use of the session, and ends with it
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/

@@ -298,7 +298,8 @@ class Admission:
 
     def session_end(self, pass_: Pass) -> asyncio.Future[None]:
         """A future that is done when the session ends: revoked, left, or at its absolute timeout.
-        Until then the connection counts as use of the pass; cancel the future to stop that."""
+        Until then the connection counts as use of the pass; cancel the future to stop that. A
+        visitor who is not confirmed keeps no slot by it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         room, rules = self.room, self.room.rules
@@ -310,8 +311,8 @@ class Admission:
             if left_s <= 0 or pass_.visitor in room.view.decisive.revoked:
                 future.set_result(None)
                 return
-            until_s = min(self.now_s() + rules.pass_life_s, pass_.ends_at_s)
-            room.touch_soon(pass_.visitor, until_s=until_s)
+            if pass_.confirmed:
+                self._touch(renewed(pass_, rules=rules, now_s=self.now_s()))
             loop.call_later(min(rules.pass_renewal_s, left_s), keep_slot)
 
         ends = self._sessions.setdefault(pass_.visitor, [])

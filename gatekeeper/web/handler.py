@@ -8,7 +8,6 @@ is not admitted stays unread. A failure in here refuses the request.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import assert_never
 
 import structlog
@@ -21,12 +20,15 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
+from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
+from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, response_of
 from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses
@@ -50,6 +52,7 @@ class GateHandler:
         responses: Responses,
         endpoints: Endpoints,
         own_cookies: frozenset[str],
+        lasting: LastingExchanges,
     ) -> None:
         self._pipeline = pipeline
         self._facts = facts
@@ -57,6 +60,7 @@ class GateHandler:
         self._responses = responses
         self._endpoints = endpoints
         self._own_cookies = own_cookies
+        self._lasting = lasting
 
     async def handle(self, request: BaseRequest) -> Response | ProxiedResponse:
         """Respond to one request; raises only when its response was cut, or it was cancelled."""
@@ -153,14 +157,24 @@ class GateHandler:
         )
 
         end: asyncio.Future[None] | None = None
+        exchange: HandledExchange | None = None
         if pass_ is not None and wants_upgrade(request):
             end = visit.admission.session_end(pass_)
+        elif pass_ is not None:
+            exchange = HandledExchange(request, visit.admission, pass_)
+            self._lasting.handled.add(exchange)
+
+        def on_head(response: ResponseHead) -> Fields | None:
+            if exchange is not None and response.command is not None:
+                exchange.is_last = True
+            return added_fields(visit, admit, response)
+
         try:
             failure = take_failure(request)
             if failure is not None:
                 raise failure
             relayed = await self._forwarder.forward(
-                request, context, session_end=end, on_head=partial(added_fields, visit, admit)
+                request, context, session_end=end, on_head=on_head
             )
         except OriginError as error:
             headers = visit.headers(pass_) if admit.changed else ()
@@ -168,6 +182,8 @@ class GateHandler:
         finally:
             if end is not None:
                 end.cancel()
+            if exchange is not None:
+                self._lasting.handled.discard(exchange)
         metrics.forwarded.count(context.room, relayed.status, seconds=relayed.origin_seconds)
         if isinstance(visit.route, Bypassed):
             metrics.by_rule.count(visit.route.rule)

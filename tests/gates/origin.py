@@ -15,9 +15,9 @@ from aiohttp import web
 class Origin:
     """A real origin that records its requests.
 
-    The JSON response describes the request. `/slow` responds once `go` is set, `/done` ends the
-    session by its response, `/ws` echoes each message of a WebSocket. `headers` are added to every
-    other response.
+    The JSON response describes the request. `/slow` responds once `go` is set, `/stream` begins a
+    response that ends then, `/done` ends the session by its response, `/ws` echoes each message of
+    a WebSocket. `headers` are added to every other response.
     """
 
     url: str = ""
@@ -58,6 +58,13 @@ class Origin:
             async for message in socket:
                 await socket.send_str(f"echo {message.data}")
             return socket
+        if request.path == "/stream":
+            stream = web.StreamResponse(headers=self.headers)
+            await stream.prepare(request)
+            await stream.write(b"begin")
+            await self.go.wait()
+            await stream.write(b"end")
+            return stream
         if request.path == "/slow":
             await self.go.wait()
         if request.path == "/done":

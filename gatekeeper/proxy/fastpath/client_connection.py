@@ -289,6 +289,8 @@ class ClientConnection(asyncio.Protocol):
             keep_alive=self._keep_alive,
             added=plan.added(response) if adds else None,
         )
+        if response.command is not None:
+            self._plan = None  # the end of the session does not cut this response
         plan.on_response(response.status, seconds=perf_counter() - self._began_s)
         self._state, self._body, self._partial_head = _BODY, body, b""
         origin.reusable = response.persistent
@@ -347,6 +349,18 @@ class ClientConnection(asyncio.Protocol):
         else:
             if not self._slow:
                 self._finish()
+
+    # An exchange that lasts
+
+    @property
+    def exchange(self) -> tuple[float, ForwardPlan] | None:
+        """When the request that is being forwarded arrived, and its plan."""
+        return None if self._plan is None else (self._began_s, self._plan)
+
+    def cut(self, began_s: float) -> None:
+        """Abort the response to the request that arrived then, if it has begun and not ended."""
+        if self._state is _BODY and self._plan is not None and self._began_s == began_s:
+            self.abort()
 
     # The end
 

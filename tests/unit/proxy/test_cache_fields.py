@@ -80,7 +80,7 @@ PUBLIC = {
     "public with a cookie": ("Cache-Control: public, max-age=60", SET_COOKIE),
     "public in upper case": ("CACHE-CONTROL: PUBLIC",),
     "public in a second line": ("Cache-Control: must-revalidate", "Cache-Control: public"),
-    "public but for one field": ('Cache-Control: public, no-cache="Set-Cookie"',),
+    "public except for one field": ('Cache-Control: public, no-cache="Set-Cookie"',),
     "a lifetime for shared caches": ("Cache-Control: max-age=0, s-maxage=60",),
     "a lifetime for all caches": ("Cache-Control: max-age=60",),
     "a quoted lifetime": ('Cache-Control: max-age="60"',),

@@ -1,0 +1,172 @@
+"""A response or an upload that streams counts as use of the session, and ends with it.
+
+Rules: a pass in a cookie takes the fast path, one in `X-Queue-Token` the other path. Exchanges are
+looked at ten times as often as by default.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from gatekeeper.policy.tokens import Pass
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.web import lasting_exchanges
+from tests.builders import sign_token
+from tests.gates import Gate, GateStarter
+from tests.servers import eventually
+
+SENT_BY = pytest.mark.parametrize("by_header", [True, False], ids=["header", "cookie"])
+ENDS_IN_S = 5.0
+SWEEPS_S = 0.2  # time for several
+
+
+@pytest.fixture(autouse=True)
+def frequent_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lasting_exchanges, "SWEEP_INTERVAL_S", SWEEPS_S / 4)
+
+
+def sent(gate: Gate, pass_: Pass, *, by_header: bool) -> dict[str, str]:
+    raw = sign_token(pass_)
+    return {"X-Queue-Token": raw} if by_header else {"Cookie": f"{gate.cookie_name}={raw}"}
+
+
+@asynccontextmanager
+async def stream(
+    gate: Gate, pass_: Pass, *, by_header: bool
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A response that has begun and not ended."""
+    visitor = gate.visitor()
+    headers = sent(gate, pass_, by_header=by_header)
+    async with visitor.session.get(f"{gate.url}/stream", headers=headers) as response:
+        assert await response.content.readexactly(5) == b"begin"
+        yield response
+
+
+async def assert_cut(response: aiohttp.ClientResponse) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        await asyncio.wait_for(response.content.read(), ENDS_IN_S)
+
+
+async def test_stream_and_upload_keep_the_slot_beyond_the_idle_timeout(
+    start_gate: GateStarter,
+) -> None:
+    gate = await start_gate(rate="0", session_idle_timeout="1s")
+    ended = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"begin"
+        await ended.wait()
+
+    async def upload() -> int:
+        headers = sent(gate, gate.issue_pass(), by_header=False)
+        url = f"{gate.url}/upload"
+        async with gate.visitor().session.post(url, data=body(), headers=headers) as response:
+            return response.status
+
+    idle = gate.issue_pass(ago_s=0.5)  # due, so that its use is known to the store
+    async with (
+        stream(gate, gate.issue_pass(), by_header=True),
+        stream(gate, gate.issue_pass(), by_header=False),
+        asyncio.TaskGroup() as group,
+    ):
+        uploaded = group.create_task(upload())
+        headers = sent(gate, idle, by_header=False)
+        assert (await gate.visitor().request("GET", headers=headers)).status == 200
+        view = gate.room().view
+        await eventually(lambda: view.state is not None and view.state.active == 4)
+        await eventually(lambda: view.state is not None and view.state.active == 3)
+        await asyncio.sleep(1.5)
+        assert view.state is not None
+        assert view.state.active == 3
+        ended.set()
+    assert uploaded.result() == 200
+
+
+@SENT_BY
+@pytest.mark.parametrize("after_s", [0, SWEEPS_S], ids=["at once", "when it is kept"])
+async def test_revoked_visitor_loses_the_stream(
+    by_header: bool, after_s: float, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    held = gate.issue_pass()
+    async with stream(gate, held, by_header=by_header) as response:
+        await asyncio.sleep(after_s)
+        await gate.room().leave([held.visitor])
+        await assert_cut(response)
+
+
+@SENT_BY
+async def test_stream_ends_at_the_absolute_timeout(
+    by_header: bool, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    held = gate.issue_pass(ends_in_s=0.5)
+    async with stream(gate, held, by_header=by_header) as response:
+        await assert_cut(response)
+        assert gate.now_s() >= held.ends_at_s
+
+
+async def test_upload_of_a_revoked_visitor_is_cut(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0")
+    held = gate.issue_pass()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"begin"
+        await eventually(lambda: len(gate.origin.requests) == 1)
+        await gate.room().leave([held.visitor])
+        await asyncio.sleep(ENDS_IN_S)
+
+    with pytest.raises(aiohttp.ClientError):
+        await gate.visitor().session.post(
+            f"{gate.url}/upload", data=body(), headers=sent(gate, held, by_header=False)
+        )
+
+
+@SENT_BY
+async def test_response_that_is_awaited_is_not_cut(
+    by_header: bool, start_gate: GateStarter
+) -> None:
+    """It may be a payment: the buyer sees what became of it."""
+    gate = await start_gate(rate="0")
+    held = gate.issue_pass()
+    headers = sent(gate, held, by_header=by_header)
+    waiting = asyncio.create_task(gate.visitor().request("GET", "/slow", headers=headers))
+    await eventually(lambda: len(gate.origin.requests) == 1)
+    await gate.room().leave([held.visitor])
+    await asyncio.sleep(SWEEPS_S)
+    gate.origin.go.set()
+    assert (await waiting).status == 200
+
+
+@SENT_BY
+async def test_response_that_ends_the_session_is_not_cut(
+    by_header: bool, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    gate.origin.headers = {"Gatekeeper-Command": "revoke"}
+    held = gate.issue_pass()
+    async with stream(gate, held, by_header=by_header) as response:
+        await eventually(lambda: held.visitor in gate.room().view.revoked())
+        await asyncio.sleep(SWEEPS_S)
+        gate.origin.go.set()
+        assert await response.content.read() == b"end"
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
+    confirmed: bool, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that keep no cookies could otherwise hold every slot with connections left open."""
+    gate = await start_gate()
+    touched: list[str] = []
+    monkeypatch.setattr(RoomReplica, "touch_soon", lambda _, visitor, **__: touched.append(visitor))
+    headers: dict[str, str] = {}
+    if confirmed:
+        headers = sent(gate, gate.issue_pass(), by_header=False)
+    async with gate.visitor().session.get(f"{gate.url}/stream", headers=headers) as response:
+        assert response.status == 200
+        await asyncio.sleep(SWEEPS_S)
+    assert (len(touched) > 0) is confirmed
