@@ -10,7 +10,10 @@ from tempfile import TemporaryDirectory
 
 from aiohttp import web
 
-from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Monitor
+from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.auth import AdminAuth, Credential
+from gatekeeper.admin.listener import Admin
+from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages

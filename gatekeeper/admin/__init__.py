@@ -17,10 +17,3 @@
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |
 | `api_client.py` | the API's client for the command line |
 """
-
-from gatekeeper.admin.audit import AuditLog
-from gatekeeper.admin.auth import AdminAuth, Credential
-from gatekeeper.admin.listener import STATIC_PREFIX, Admin
-from gatekeeper.admin.monitor import Monitor
-
-__all__ = ["STATIC_PREFIX", "Admin", "AdminAuth", "AuditLog", "Credential", "Monitor"]

@@ -16,8 +16,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gatekeeper.admin import Admin, AdminAuth, AuditLog, Credential, Monitor
+from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.exposition import exposition
+from gatekeeper.admin.listener import Admin
+from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.rule_list import rules_json
 from gatekeeper.admin.worker_totals import read_figures
 from gatekeeper.config.schema import Config

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from gatekeeper.admin import STATIC_PREFIX
+from gatekeeper.admin.listener import STATIC_PREFIX
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets, read_secrets, signing_secrets
 from gatekeeper.config.types import split_listen

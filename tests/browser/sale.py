@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 from gatekeeper import metrics
-from gatekeeper.admin import AuditLog, Monitor
+from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError

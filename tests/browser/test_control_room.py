@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from gatekeeper.admin import AuditLog
+from gatekeeper.admin.audit import AuditLog
 from tests.admin import running_admin
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from yarl import URL
 
-from gatekeeper.admin import Credential
+from gatekeeper.admin.auth import Credential
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
 from tests.admin import CONTROLS, running_admin

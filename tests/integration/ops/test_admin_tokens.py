@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest_asyncio
 
-from gatekeeper.admin import AdminAuth, AuditLog, Credential
 from gatekeeper.admin.actions import AdminActions
+from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
