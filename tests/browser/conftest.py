@@ -17,6 +17,23 @@ from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import RECORD_DELAYS, set_stage
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first three are Chromium's own address bar: pages that cost more than the page under test.
+# The switch replaces Playwright's list, so what Playwright disables for a page's sake stands here.
+_DISABLED = (
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxFullPopup",
+    "WebUIOmniboxAimPopup",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+    "OptimizationHints",
+    "NetworkTimeServiceQuerying",
+    "AimEnabled",
+    "PreconnectToSearch",
+)
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,6 +42,7 @@ _ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(_DISABLED)}",
 ]
 _STEP_TIMEOUT_MS = 10_000
 
