@@ -17,7 +17,7 @@ class Origin:
 
     The JSON response describes the request. `/slow` responds once `go` is set, `/stream` begins a
     response that ends then, `/done` ends the session by its response, `/ws` echoes each message of
-    a WebSocket. `headers` are added to every other response.
+    a WebSocket. `headers` are added to every other response; their `ETag` is validated.
     """
 
     url: str = ""
@@ -69,6 +69,9 @@ class Origin:
             await self.go.wait()
         if request.path == "/done":
             return web.Response(text="done", headers={"Gatekeeper-Command": "revoke"})
+        etag = self.headers.get("ETag")
+        if etag is not None and request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers=self.headers)
         body = await request.read()
         return web.json_response(
             {

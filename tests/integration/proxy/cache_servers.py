@@ -1,0 +1,105 @@
+"""nginx and HAProxy as caches in front of a gate, in their default form."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+CacheKind = Literal["nginx", "haproxy"]
+
+_START_S = 10.0
+_PATH = "/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
+_NGINX = """
+daemon off;
+user root;
+pid {folder}/pid;
+error_log {folder}/errors;
+worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    proxy_cache_path {folder}/cache keys_zone=cache:1m;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass {gate};
+            proxy_cache cache;
+            {more}
+        }}
+    }}
+}}
+"""
+_HAPROXY = """
+global
+    maxconn 64
+cache cache
+    total-max-size 4
+    max-age 600
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend cached
+    bind 127.0.0.1:{port}
+    http-request cache-use cache
+    http-response cache-store cache
+    default_backend gate
+backend gate
+    server gate {gate}
+"""
+
+
+@contextmanager
+def running_cache(kind: CacheKind, gate_url: str, *, more: str = "") -> Iterator[str]:
+    """The URL of a cache that forwards to the gate. `more` are directives of nginx."""
+    binary = shutil.which(kind, path=_PATH)
+    if binary is None:
+        raise RuntimeError(f"these tests need {kind} (Debian: apt-get install {kind})")
+    with TemporaryDirectory(prefix="gk-") as name:
+        folder, port = Path(name), _free_port()
+        if kind == "nginx":
+            file = folder / "nginx.conf"
+            file.write_text(_NGINX.format(folder=folder, port=port, gate=gate_url, more=more))
+            command = [binary, "-p", name, "-e", f"{name}/errors", "-c", str(file)]
+        else:
+            file = folder / "haproxy.cfg"
+            file.write_text(_HAPROXY.format(port=port, gate=gate_url.removeprefix("http://")))
+            command = [binary, "-db", "-f", str(file)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            _wait_until_it_listens(port, process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(_START_S)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _wait_until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError("the cache did not start")
