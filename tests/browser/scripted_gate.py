@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from gatekeeper.config.schema import Config
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 
@@ -29,7 +30,7 @@ class FakeGate:
     """Serves the waiting page on every address until `admit`, and the status a test sets."""
 
     def __init__(self) -> None:
-        self.pages = Pages()
+        self.pages = Pages.of(Config())  # compiled once
         self.view = VIEW
         self.status: dict[str, Any] | None = (
             None  # None: no JSON, like the response of a proxy in front

@@ -12,7 +12,7 @@ replica.
 
 from tests.gates.gate import Gate, GateStarter, running_gate
 from tests.gates.origin import Origin, closed_port, silent_origin
-from tests.gates.process import GateProcess, descendants, gatekeeper, is_alive
+from tests.gates.process import GateProcess, descendants, gatekeeper, is_alive, quick_command
 from tests.gates.visitor import HTML, TIMEOUT, Response, Visitor
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "descendants",
     "gatekeeper",
     "is_alive",
+    "quick_command",
     "running_gate",
     "silent_origin",
 ]

@@ -1,8 +1,9 @@
-"""`gatekeeper serve` and the other commands as processes of their own."""
+"""`gatekeeper serve` as a process of its own; the other commands as processes or in this one."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -10,9 +11,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
+from unittest import mock
+
+import pytest
+
+from gatekeeper import cli
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
 _START_TIMEOUT_S = 30.0
@@ -105,16 +112,16 @@ class GateProcess:
         ]
 
     async def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`gatekeeper …` against this gate."""
+        """`gatekeeper …` against this gate, as `quick_command` runs it."""
         listen = self.admin_url.removeprefix("http://")
         environment = self.environment | {"GATEKEEPER_ADMIN__LISTEN": listen}
-        return await gatekeeper(*words, folder=self.folder, environment=environment)
+        return await quick_command(*words, folder=self.folder, environment=environment)
 
 
 async def gatekeeper(
     *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """One command, run to its end in `folder`."""
+    """One command as a process of its own, run to its end in `folder`."""
     return await asyncio.to_thread(
         subprocess.run,
         [*_GATEKEEPER, *words],
@@ -125,6 +132,32 @@ async def gatekeeper(
         timeout=30,
         check=False,
     )
+
+
+async def quick_command(
+    *words: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in this process, without the start of an interpreter: for commands that set up no
+    log, which are all but `serve`, `demo`, `simulate`, `check` and `preview`."""
+    return await asyncio.to_thread(_run_here, words, folder, environment or os.environ)
+
+
+def _run_here(
+    words: tuple[str, ...], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        chdir(folder),
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(sys, "argv", ["gatekeeper", *words]),
+        redirect_stdout(out),
+        redirect_stderr(errors),
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.main()
+    code = end.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
 
 
 def descendants(pid: int) -> dict[int, str]:

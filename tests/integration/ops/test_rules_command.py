@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.gates import GateProcess, Origin, gatekeeper
+from tests.gates import GateProcess, Origin, quick_command
 
 TOML = """
 [server]
@@ -53,9 +53,9 @@ async def _matches_reach_admin_api(session: aiohttp.ClientSession, admin_url: st
 
 async def test_explain_needs_no_running_gate(tmp_path: Path) -> None:
     (tmp_path / "gatekeeper.toml").write_text(TOML)
-    done = await gatekeeper("explain", "POST", "http://shop/hooks/a", folder=tmp_path)
+    done = await quick_command("explain", "POST", "http://shop/hooks/a", folder=tmp_path)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].startswith('forwarded by rule "hooks"')
-    wrong = await gatekeeper("explain", "POST", "/hooks/a", folder=tmp_path)
+    wrong = await quick_command("explain", "POST", "/hooks/a", folder=tmp_path)
     assert wrong.returncode == 2
     assert "is not a URL; expected" in wrong.stderr

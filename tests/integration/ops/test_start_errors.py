@@ -10,7 +10,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.gates import GateProcess, gatekeeper
+from tests.gates import GateProcess, gatekeeper, quick_command
 from tests.integration.ops.settings import settings
 from tests.servers import EventsServer, StoreServer
 
@@ -171,8 +171,8 @@ async def test_default_file_is_in_the_working_folder(tmp_path: Path) -> None:
 
 
 async def test_secret_is_long_and_random(tmp_path: Path) -> None:
-    first = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
-    second = (await gatekeeper("secret", folder=tmp_path)).stdout.strip()
+    first = (await quick_command("secret", folder=tmp_path)).stdout.strip()
+    second = (await quick_command("secret", folder=tmp_path)).stdout.strip()
     assert len(first) == len(second) == 64
     assert first != second
 
@@ -190,7 +190,7 @@ async def test_secret_is_long_and_random(tmp_path: Path) -> None:
     ],
 )
 async def test_usage_error_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
-    wrong = await gatekeeper(*words, folder=tmp_path)
+    wrong = await quick_command(*words, folder=tmp_path)
     assert wrong.returncode == USAGE
     assert len(wrong.stderr.splitlines()) == 1
     assert wrong.stderr.startswith("gatekeeper: ")
@@ -201,7 +201,7 @@ async def test_unreachable_gate_is_named(tmp_path: Path) -> None:
         pass
     (tmp_path / "gatekeeper.toml").write_text(f'[admin]\nlisten = "127.0.0.1:{port}"')
     for words in (("status",), ("allow", "3"), ("rate", "1/s"), ("mode", "hold")):
-        alone = await gatekeeper(*words, folder=tmp_path)
+        alone = await quick_command(*words, folder=tmp_path)
         assert alone.returncode == FAILURE
         assert len(alone.stderr.splitlines()) == 1
         assert f"no gate responds at 127.0.0.1:{port}" in alone.stderr
