@@ -7,7 +7,7 @@ from itertools import pairwise, permutations
 
 import pytest
 
-from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
@@ -224,6 +224,24 @@ async def test_admissions_before_a_rollback_are_not_repeated(
     assert admitted_names(late) == []
     assert late["late"].turn_us > max(each.turn_us for each in before.values())
     assert await replica.released() == 0
+
+
+async def test_time_before_a_rollback_fills_no_bucket(ground: Ground, open_room: Open) -> None:
+    """What fell due since the copy was made was spent in the state that is lost."""
+    replica = await open_room(rate="60/min", burst=1)
+    replies = await arrive(replica, crowd(4))
+    assert admitted_names(replies) == crowd(1)
+    await replica.queue.leave([VisitorId("v0000")])
+    snapshot = await ground.read()
+    await ground.pass_time(1)
+    assert await replica.released() == 1
+    await ground.write(snapshot)
+    await ground.pass_time(1)
+    early = poll_request("early", replies["v0001"].turn_us - 1)
+    assert await replica.queue.poll(poll_request("v0001", replies["v0001"].turn_us)) == SlotGrant(
+        replies["v0001"].turn_us, confirmed=True
+    )
+    assert await replica.queue.poll(early) == QueuePosition(early.turn_us, 0)
 
 
 SET: dict[

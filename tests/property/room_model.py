@@ -122,6 +122,7 @@ class RoomModel:
                 self.message = known.message
             granted = self.grants if self._is_set_by_operator("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
+            self.filled_at_us = self.now_us
             self.claims_until = known.admitted_total + known.expected
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
         if starting and self.configured_rate != configured:

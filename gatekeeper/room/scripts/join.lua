@@ -52,7 +52,8 @@ if known_epoch > 0 and known_epoch < s.epoch then
     if not is_set_by_operator(s, 'message') then s.message = ARGV[15] end
     if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[17] or '' end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
-    s.level = 0
+    -- What fell due since the store's own state was saved, the lost state may have spent.
+    s.level, s.filled_at = 0, now
     s.claims_until = number(ARGV[13]) + number(ARGV[16])
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
