@@ -8,7 +8,7 @@
    The waiting page opens at once, again not before `Retry-After`, and not a third time in a minute.
 
    data-origins   origins of APIs behind a gate, separated by spaces
-   data-for       an address in the room of the session; this page's by default
+   data-for       an address in the room of the session, on the host of this script; this page's by default
    data-minutes   how long before the end of the session to say so; 5 by default, 0 = never
    data-notice    "off": the event alone
 
@@ -19,6 +19,7 @@
   "use strict";
 
   const PREFIX = "/.gatekeeper/";
+  const FILE = PREFIX + "client.js";
   const OPENED = "gatekeeper:opened";   // times at which the waiting page was opened
   const MOST_OPENED = 2;
   const MINUTE_MS = 60000;
@@ -29,9 +30,10 @@
   if (window.gatekeeperClient) return;
   window.gatekeeperClient = true;
 
-  const script = document.currentScript || document.querySelector('script[src*="' + PREFIX + 'client.js"]');
+  const script = document.currentScript || document.querySelector('script[src*="' + FILE + '"]');
   const data = script ? script.dataset : {};
   const origins = [location.origin].concat((data.origins || "").split(/\s+/).filter(Boolean));
+  const gate = script && script.src.includes(FILE) ? new URL(script.src).origin : location.origin;
   let isOpening = false;
   let openedHere = 0;         // without a storage
 
@@ -127,10 +129,11 @@
 
   async function findEnd() {
     const address = data.for || location.pathname + location.search;
-    const response = await fetch(PREFIX + "status?for=" + encodeURIComponent(address), {
-      credentials: "same-origin",
+    const response = await fetch(gate + PREFIX + "status?for=" + encodeURIComponent(address), {
+      credentials: "include",
       headers: { Accept: "application/json" },
     });
+    if (response.status === 404) return;   // this address is in no room
     const status = await response.json();
     if (status.state !== "admitted" || !status.ends_at) {
       setTimeout(find, FIND_AGAIN_MS);   // the session begins with a later request

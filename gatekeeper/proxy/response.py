@@ -31,8 +31,8 @@ _MAX_LENGTH_DIGITS = 18  # every 64-bit parser reads as many alike
 # and Content-Length, which is evaluated and forwarded. Splits lines into kept lines, name, value,
 # kept lines, and so on.
 _CONTROL_FIELD = re.compile(
-    rb"\r\n(?=[cgkptu])(connection|content-length|gatekeeper-command|keep-alive|proxy-connection"
-    rb"|te|trailer|transfer-encoding|upgrade):([^\r]*+)",
+    rb"\r\n(?=[cgkptu])(connection|content-length|gatekeeper-command|cf-waiting-room-command"
+    rb"|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade):([^\r]*+)",
     re.IGNORECASE,
 )
 _CONNECTION, _LENGTH = b"connection", b"content-length"
@@ -60,8 +60,10 @@ class ResponseHead:
 
     @property
     def command(self) -> str | None:
-        """The value of `Gatekeeper-Command`."""
-        values = self.control.get(b"gatekeeper-command")
+        """The value of `Gatekeeper-Command`, or of `Cf-Waiting-Room-Command`: origins made for
+        Cloudflare Waiting Room send that."""
+        get = self.control.get
+        values = get(b"gatekeeper-command") or get(b"cf-waiting-room-command")
         return values[0].decode("latin-1") if values else None
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:

@@ -37,6 +37,7 @@ class FakeGate:
         )
         self.status_code = 503
         self.open = False
+        self.without_place = False
         self.problem = 0  # the status of an origin that does not respond
         self.polls = 0
         self.loaded = 0
@@ -65,6 +66,7 @@ class FakeGate:
         app.router.add_get("/.gatekeeper/status", self._status)
         app.router.add_post("/.gatekeeper/leave", self._leave)
         app.router.add_get("/{path:.*}", self._anything)
+        app.router.add_post("/{path:.*}", self._anything)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -106,6 +108,9 @@ class FakeGate:
                 lang=lang,
             )
             return _page_response(page, csp=self.pages.csp, status=self.problem)
+        if self.without_place:
+            page = self.pages.not_sent(path=request.path_qs, lang=lang)
+            return _page_response(page, csp=self.pages.csp, status=503)
         if self.open:
             return web.Response(text=ORIGIN_PAGE, content_type="text/html")
         return _page_response(

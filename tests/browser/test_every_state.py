@@ -109,6 +109,22 @@ async def finds_the_origin_down(gate: FakeGate, page: Page) -> None:
     await page.goto(gate.url)
 
 
+async def is_embedded_without_cookies(gate: FakeGate, page: Page) -> None:
+    """Shown as the script shows it; only a frame of another site reaches it."""
+    await page.goto(gate.url)
+    await page.evaluate("""() => {
+        document.documentElement.dataset.state = "no_cookies";
+        document.querySelectorAll("[data-when]").forEach((each) => {
+            each.hidden = !each.dataset.when.split(" ").includes("no_cookies");
+        });
+    }""")
+
+
+async def sends_a_form(gate: FakeGate, page: Page) -> None:
+    gate.without_place = True
+    await page.goto(gate.url)
+
+
 STATES: dict[str, Arrange] = {
     "waiting": waits(message=WORD),
     "held": waits(eta_seconds=None, rate_per_minute=0.0, reason="held"),
@@ -123,11 +139,13 @@ STATES: dict[str, Arrange] = {
     "waiting-new-place": has_a_new_place,
     "leaving": is_leaving,
     "left": left,
+    "no_cookies": is_embedded_without_cookies,
+    "not_sent": sends_a_form,
     "problem": finds_the_origin_down,
 }
 
 
-THE_LONGEST = ("waiting", "ended", "cookies", "waiting-new-place", "leaving", "problem")
+THE_LONGEST = ("waiting", "ended", "cookies", "waiting-new-place", "leaving", "not_sent", "problem")
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -151,6 +151,27 @@ async def test_timely_unconfirmed_pass_is_confirmed(
 # The origin ends it.
 
 
+@pytest.mark.parametrize("json_format", ["gatekeeper", "cloudflare"])
+async def test_cloudflare_command_of_the_origin_ends_the_session(
+    json_format: str, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0", json_format=json_format)
+    visitor = gate.visitor()
+    visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass()))
+    client_sends = {"Cf-Waiting-Room-Command": "revoke", "Gatekeeper-Command": "revoke"}
+    for value in ("Revoke", "revoke, x", "no"):
+        gate.origin.headers = {"Cf-Waiting-Room-Command": value}
+        response = await visitor.request("GET", "/", headers=client_sends)
+        assert response.status == 200
+        assert "Cf-Waiting-Room-Command" not in response.headers
+    gate.origin.headers = {"Cf-Waiting-Room-Command": "revoke"}
+    response = await visitor.request("GET", "/")
+    assert response.status == 200
+    assert "Cf-Waiting-Room-Command" not in response.headers
+    assert visitor.cookies() == {}
+    assert (await visitor.get())[0] == 503
+
+
 async def test_origin_command_ends_the_session(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()

@@ -67,6 +67,24 @@ def test_status_reason_and_command_are_parsed() -> None:
     assert parse_head(head()).command is None
 
 
+@pytest.mark.parametrize(
+    ("field", "command"),
+    [
+        ("Cf-Waiting-Room-Command: revoke", "revoke"),
+        ("cf-waiting-room-command:revoke", "revoke"),
+        ("Cf-Waiting-Room-Command: Revoke", "Revoke"),
+        ("Cf-Waiting-Room-Commands: revoke", None),
+        ("X-Cf-Waiting-Room-Command: revoke", None),
+        ("Cf-Waiting-Room: revoke", None),
+        ("X: a cf-waiting-room-command: revoke", None),
+    ],
+)
+def test_command_of_cloudflare_is_read_and_removed(field: str, command: str | None) -> None:
+    response = parse_head(head(field))
+    assert response.command == command
+    assert (field.encode() in response.lines) == (command is None)
+
+
 def test_reason_is_optional() -> None:
     assert parse_head(head(status="200")).reason == parse_head(head(status="200 ")).reason == b""
 
