@@ -14,14 +14,16 @@ import secrets as random_secrets
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 import uvloop
 
 from gatekeeper import __version__
 from gatekeeper.admin.api_client import AdminClient
+from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
@@ -66,14 +68,16 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
     from gatekeeper.process.supervisor import RunningGate
     from gatekeeper.process.supervisor import serve as run
 
-    loaded = _load(config, origin__url=origin, admission__rate=rate, server__listen=listen)
+    flags = {"origin__url": origin, "admission__rate": rate, "server__listen": listen}
+    load = partial(_load, config, **flags)
+    loaded = load()
     set_up_logging(process="supervisor")
 
     def print_addresses(serving: RunningGate) -> None:
         _say(f"gatekeeper {__version__} at {serving.url} in front of {loaded.origin.url}")
         _say(f"control room at {serving.admin_url}")
 
-    uvloop.run(run(loaded, on_ready=print_addresses))
+    uvloop.run(run(loaded, on_ready=print_addresses, load=load))
 
 
 @app.command()
@@ -184,7 +188,7 @@ def allow(count: int, room: str, config: Path | None) -> None:
 def rate(rate: str, room: str, config: Path | None) -> None:
     """Set the rate: "500/min", "8/s", or 0 for none."""
     response = _admin(config).post("/admin/rate", rate=rate, room=room)
-    _say(_line(response["rooms"][0]))
+    _say(room_line(response["rooms"][0]))
 
 
 @app.command()
@@ -201,7 +205,7 @@ def mode(mode: str, room: str, config: Path | None) -> None:
     ended  admit no visitor; pages say that the event is over
     """
     response = _admin(config).post("/admin/mode", mode=mode, room=room)
-    _say(_line(response["rooms"][0]))
+    _say(room_line(response["rooms"][0]))
 
 
 @app.command()
@@ -211,7 +215,46 @@ def mode(mode: str, room: str, config: Path | None) -> None:
 def message(text: str, room: str, config: Path | None) -> None:
     """Show TEXT to all waiting visitors: one line of at most 500 characters; "" removes it."""
     response = _admin(config).post("/admin/message", text=text, room=room)
-    _say(_line(response["rooms"][0]))
+    _say(room_line(response["rooms"][0]))
+
+
+@app.command("set")
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE…")
+@_room
+@_config
+def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> None:
+    """Change settings of a room, all of them or none.
+
+    They last until the value in the file changes. KEY= returns to the file's value. Example:
+    gatekeeper set rate=800/min max_active=300
+    """
+    changes = parse_assignments(settings)
+    response = _admin(config).post("/admin/settings", body=changes, room=room)
+    for line in setting_lines(response["rooms"][0], only=changes):
+        _say(line)
+
+
+@app.command()
+@click.option("--room", help="Name of the room. Default: all rooms.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
+@_config
+def settings(room: str | None, as_json: bool, config: Path | None) -> None:
+    """Show the settings in force, and those that were set live."""
+    response = _admin(config).get("/admin/settings", **({"room": room} if room else {}))
+    if as_json:
+        _say(json.dumps(response))
+        return
+    for each in response["rooms"]:
+        for line in setting_lines(each):
+            _say(line)
+
+
+@app.command()
+@_config
+def reload(config: Path | None) -> None:
+    """Read the configuration file again; a file with a problem changes nothing."""
+    response = _admin(config).post("/admin/reload")
+    _say(f"reloaded: rooms {', '.join(response['rooms'])}; {len(response['rules'])} rules")
 
 
 @app.command()
@@ -227,7 +270,7 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
             _say(json.dumps(response))
         else:
             for room in response["rooms"]:
-                _say(_line(room))
+                _say(room_line(room))
         if not watch:
             return
         time.sleep(1)
@@ -257,7 +300,7 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
     """Show the changes that operators made, newest last."""
     response = _admin(config).get(f"/admin/audit?limit={limit}")
     for entry in reversed(response["entries"]):
-        _say(json.dumps(entry, ensure_ascii=False) if as_json else _audit_line(entry))
+        _say(json.dumps(entry, ensure_ascii=False) if as_json else audit_line(entry))
 
 
 @app.command()
@@ -310,29 +353,6 @@ def _own_token(config: Config) -> str:
     secrets = zip(config.admin.tokens, admin_secrets(config), strict=True)
     by_role = {token.role: secret.decode() for token, secret in reversed(list(secrets))}
     return config.admin.token or by_role.get("full") or by_role.get("read", "")
-
-
-def _audit_line(entry: dict[str, Any]) -> str:
-    change = "".join(
-        f" {word} {entry[key]!r}" for key, word in (("from", "from"), ("to", "to")) if key in entry
-    )
-    more = "".join(f" ({entry[key]})" for key in ("visitor", "note") if key in entry)
-    outcome = "" if entry["outcome"] == "done" else f": {entry['outcome']}"
-    return (
-        f"{entry['at']} {entry['who']} at {entry['address']}: {entry['what']}"
-        f" {entry.get('room', '')}{change}{outcome}{more}"
-    )
-
-
-def _line(room: dict[str, Any]) -> str:
-    limit = f" of {room['max_active']}" if room["max_active"] else ""
-    message = f"; message: {room['message']}" if room["message"] else ""
-    return (
-        f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
-        f"{room['queue_length']} waiting, {room['active']}{limit} active, "
-        f"{room['released_total']} released, {room['abandoned_total']} left"
-        f"{message}"
-    )
 
 
 def _say(text: str) -> None:

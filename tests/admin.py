@@ -31,6 +31,7 @@ CONTROLS = [
     "/admin/message?text=hi",
     "/admin/revoke?visitor=AAAAAAAAAAAAAAAAAAAAAA",
 ]
+CHANGES = [*CONTROLS, "/admin/settings?", "/admin/reload?"]  # all that a role "read" may not do
 
 
 @cache

@@ -5,6 +5,8 @@
 | `listener.py` | the application: routes, errors, security headers |
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
+| `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |
+| `recorder.py` | runs changes, and records each in the audit log |
 | `rooms.py` | the rooms by name, and their JSON |
 | `rule_list.py` | `GET /admin/rules`: the rules in force, and what each has matched |
 | `audit.py` | the audit log: every change and every refused attempt |
@@ -15,5 +17,6 @@
 | `metric_files.py` | the only reader of the workers' metric files |
 | `exposition.py` | `GET /metrics`: metric files and rooms as Prometheus text |
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |
+| `console.py` | the API's responses as lines of text |
 | `api_client.py` | the API's client for the command line |
 """

@@ -1,24 +1,21 @@
 """The operator's changes to a room. Each is recorded in the audit log.
 
-Rules. An invalid value is 400 with `{"error": …}` and changes nothing. A change that the store did
-not accept is recorded as failed.
+Rules. An invalid value is 400 with `{"error": …}` and changes nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from aiohttp import web
 
-from gatekeeper.admin.audit import AuditLog, Outcome, Value
-from gatekeeper.admin.auth import AdminAuth, principal_of
+from gatekeeper.admin.recorder import Action, Recorder
 from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
-from gatekeeper.errors import BadRequest, StoreError
+from gatekeeper.errors import BadRequest
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.operator import Operator
@@ -31,24 +28,12 @@ _MODES = "auto, hold, open or ended"
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(slots=True)
-class _Action:
-    """A change in progress, for the audit log; its fields are filled in as they become known."""
-
-    what: str
-    room: str
-    before: Value = None
-    after: Value = None
-    visitor: str = ""
-
-
 class AdminActions:
     """The `POST`s of the admin API."""
 
-    def __init__(self, rooms: Rooms, *, audit: AuditLog, auth: AdminAuth) -> None:
+    def __init__(self, rooms: Rooms, *, recorder: Recorder) -> None:
         self._rooms = rooms
-        self._audit = audit
-        self._auth = auth
+        self._recorder = recorder
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -62,7 +47,7 @@ class AdminActions:
     async def _allow(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         count = _value(request, "n", _count)
-        action = _Action("allow", operator.rules.room, after=count)
+        action = Action("allow", operator.rules.room, after=count)
 
         async def grant() -> web.Response:
             state = await operator.allow(count)
@@ -74,45 +59,45 @@ class AdminActions:
                 }
             )
 
-        return await self._run_audited(request, action, grant())
+        return await self._recorder.run(request, [action], grant())
 
     async def _rate(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         rate = _value(request, "rate", parse_rate_per_minute)
-        action = _Action("rate", operator.rules.room, after=rate)
+        action = Action("rate", operator.rules.room, after=rate)
 
         async def set_rate() -> web.Response:
             action.before = (await operator.status()).rate_per_minute
             return _rooms_response(operator, await operator.set_rate(rate))
 
-        return await self._run_audited(request, action, set_rate())
+        return await self._recorder.run(request, [action], set_rate())
 
     async def _mode(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         mode = _value(request, "mode", _mode)
-        action = _Action("mode", operator.rules.room, after=mode.value)
+        action = Action("mode", operator.rules.room, after=mode.value)
 
         async def set_mode() -> web.Response:
             action.before = (await operator.status()).mode.value
             return _rooms_response(operator, await operator.set_mode(mode))
 
-        return await self._run_audited(request, action, set_mode())
+        return await self._recorder.run(request, [action], set_mode())
 
     async def _message(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         message = _value(request, "text", parse_message)
-        action = _Action("message", operator.rules.room, after=message)
+        action = Action("message", operator.rules.room, after=message)
 
         async def set_message() -> web.Response:
             action.before = (await operator.status()).message
             return _rooms_response(operator, await operator.set_message(message))
 
-        return await self._run_audited(request, action, set_message())
+        return await self._recorder.run(request, [action], set_message())
 
     async def _revoke(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
         visitor = _value(request, "visitor", _visitor)
-        action = _Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
+        action = Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
 
         async def revoke() -> web.Response:
             held = action.before = await operator.revoke(visitor)
@@ -120,33 +105,7 @@ class AdminActions:
                 {"room": operator.rules.room, "visitor": visitor, "held": held}
             )
 
-        return await self._run_audited(request, action, revoke())
-
-    async def _run_audited(
-        self, request: web.Request, action: _Action, change: Coroutine[Any, Any, web.Response]
-    ) -> web.Response:
-        try:
-            response = await change
-        except StoreError as error:
-            await self._record(request, action, outcome="failed", note=error.public)
-            raise
-        await self._record(request, action, outcome="done", note="")
-        return response
-
-    async def _record(
-        self, request: web.Request, action: _Action, *, outcome: Outcome, note: str
-    ) -> None:
-        await self._audit.add(
-            principal_of(request).name,
-            action.what,
-            address=self._auth.address_of(request),
-            outcome=outcome,
-            room=action.room,
-            before=action.before,
-            after=action.after,
-            visitor=action.visitor,
-            note=note,
-        )
+        return await self._recorder.run(request, [action], revoke())
 
 
 def _rooms_response(operator: Operator, state: RoomState) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ from gatekeeper.config.types import split_listen
 from gatekeeper.errors import ConfigError, GatekeeperError
 
 _TIMEOUT_S = 5.0
+_RELOAD_TIMEOUT_S = 60.0  # every worker reads templates, and starts new rooms
 _BAD_REQUEST = 400
 
 
@@ -25,16 +27,18 @@ class AdminClient:
         self._host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def get(self, path: str) -> Any:
-        return self._call("GET", path)
+    def get(self, path: str, **query: str) -> Any:
+        return self._call("GET", f"{path}?{urlencode(query)}" if query else path)
 
-    def post(self, path: str, **query: str) -> Any:
-        return self._call("POST", f"{path}?{urlencode(query)}")
+    def post(self, path: str, *, body: Mapping[str, object] | None = None, **query: str) -> Any:
+        return self._call("POST", f"{path}?{urlencode(query)}" if query else path, body)
 
-    def _call(self, method: str, target: str) -> Any:
-        connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+    def _call(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:
+        timeout_s = _RELOAD_TIMEOUT_S if target == "/admin/reload" else _TIMEOUT_S
+        connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+        data = None if body is None else json.dumps(body).encode()
         try:
-            connection.request(method, target, headers=self._headers)
+            connection.request(method, target, body=data, headers=self._headers)
             response = connection.getresponse()
             result = json.loads(response.read())
         except (OSError, HTTPException, ValueError) as error:
@@ -45,7 +49,8 @@ class AdminClient:
         finally:
             connection.close()
         if response.status == _BAD_REQUEST:
-            raise ConfigError([str(result.get("error"))], source=target.partition("?")[0])
+            problems = result.get("problems") or [str(result.get("error"))]
+            raise ConfigError(problems, source=target.partition("?")[0])
         if response.status != 200:
             raise GatekeeperError(f"the gate refused: {result.get('error', response.status)}")
         return result

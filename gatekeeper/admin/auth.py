@@ -66,8 +66,12 @@ class AdminAuth:
     def __init__(
         self, credentials: Sequence[Credential], *, audit: AuditLog, trusted: Sequence[Network] = ()
     ) -> None:
-        self._credentials = credentials
         self._audit = audit
+        self.follow(credentials, trusted=trusted)
+
+    def follow(self, credentials: Sequence[Credential], *, trusted: Sequence[Network]) -> None:
+        """The tokens and proxies of another configuration."""
+        self._credentials = credentials
         self._trusted = trusted
 
     async def check(self, request: web.Request) -> None:

@@ -15,12 +15,15 @@ from aiohttp.typedefs import Handler
 from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
+from gatekeeper.admin.configuration import ConfigurationActions, Reload
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
+from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.config.problems import shown
+from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
-from gatekeeper.errors import BadRequest, StoreError
+from gatekeeper.errors import BadRequest, ConfigError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
@@ -37,7 +40,8 @@ class Admin:
     """Builds the admin application.
 
     `ready` returns the problems that keep the gate from serving, none when it serves; `exposition`
-    returns the Prometheus text of all workers; `rules` returns the rules in force.
+    returns the Prometheus text of all workers; `rules` returns the rules in force; `reload` reads
+    the configuration again.
     """
 
     def __init__(
@@ -52,12 +56,17 @@ class Admin:
         ready: Ready,
         exposition: Callable[[list[RoomState], list[RoomName]], bytes],
         rules: Callable[[], list[dict[str, object]]] = list,
+        reload: Reload | None = None,
     ) -> None:
         self._rooms = Rooms(operators)
         self._auth = auth
         self._audit = audit
         self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
-        self._actions = AdminActions(self._rooms, audit=audit, auth=auth)
+        recorder = Recorder(audit, auth)
+        self._actions = AdminActions(self._rooms, recorder=recorder)
+        self._configuration = ConfigurationActions(
+            self._rooms, recorder=recorder, reload=reload or _nothing_to_reload
+        )
         self._pages = pages
         self._ready = ready
         self._exposition = exposition
@@ -77,10 +86,23 @@ class Admin:
                 web.get("/admin/audit", self._audit_entries),
                 web.get("/admin/rules", self._rules_in_force),
                 *self._actions.routes(),
+                *self._configuration.routes(),
             ]
         )
         app.on_response_prepare.append(_add_security_headers)
         return app
+
+    def follow(
+        self,
+        operators: Mapping[RoomName, Operator],
+        *,
+        pages: Pages,
+        rules: Callable[[], list[dict[str, object]]],
+    ) -> None:
+        """The rooms, pages and rules of another configuration."""
+        self._rooms.follow(operators)
+        self._pages = pages
+        self._rules = rules
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -100,6 +122,9 @@ class Admin:
             return _error(error.status, error.public, bearer)
         except BadRequest as error:
             return _error(error.status, error.public)
+        except ConfigError as error:
+            body = {"error": "; ".join(error.problems), "problems": error.problems}
+            return web.json_response(body, status=400)
         except StoreError as error:
             return _error(503, error.public)
         except Exception:
@@ -170,6 +195,10 @@ class Admin:
                 "Cache-Control": "public, max-age=31536000, immutable",
             },
         )
+
+
+async def _nothing_to_reload() -> Config:
+    raise ConfigError(["this gate was started without a reload"], source="reload")
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -77,12 +77,12 @@ class Monitor:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._operators = operators
+        self.names = [operator.rules.room for operator in operators]
         self._events = events
         self._own = own
         self.down = down
         self._wall_s = wall_s
         self.monotonic_s = monotonic_s
-        self.names = [operator.rules.room for operator in operators]
         self.replicas: dict[str, Replica] = {}
         self.readings: deque[Reading] = deque(maxlen=round(QUANTILE_WINDOW_S / READ_INTERVAL_S) + 2)
         self.samples: deque[dict[str, object]] = deque(
@@ -93,6 +93,12 @@ class Monitor:
         self.mode_since_s: dict[RoomName, float] = {}  # when the change was seen, wall clock
         self._sampled_at_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
+
+    def follow(self, operators: Sequence[RoomReading]) -> None:
+        """The rooms of another configuration."""
+        self._operators = operators
+        self.names = [operator.rules.room for operator in operators]
+        self.states = {name: self.states[name] for name in self.names if name in self.states}
 
     async def start(self) -> None:
         await self._events.subscribe_figures(self.receive)
@@ -146,11 +152,12 @@ class Monitor:
         return [each for each in self.samples if each["at"] > after_s]  # type: ignore[operator]
 
     async def _read_rooms(self) -> dict[RoomName, RoomState]:
-        results = await asyncio.gather(*map(_state, self._operators))
+        operators = self._operators
+        results = await asyncio.gather(*map(_state, operators))
         states = {
-            name: state
-            for name, state in zip(self.names, results, strict=True)
-            if state is not None
+            operator.rules.room: state
+            for operator, state in zip(operators, results, strict=True)
+            if state is not None and operator.rules.room in self.names
         }
         now_s = self._wall_s()
         if len(states) == len(self.names):

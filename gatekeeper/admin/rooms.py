@@ -20,6 +20,10 @@ class Rooms:
     def __init__(self, operators: Mapping[RoomName, Operator]) -> None:
         self._operators = operators
 
+    def follow(self, operators: Mapping[RoomName, Operator]) -> None:
+        """The rooms of another configuration."""
+        self._operators = operators
+
     def __iter__(self) -> Iterator[Operator]:
         return iter(self._operators.values())
 

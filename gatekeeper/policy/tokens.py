@@ -124,13 +124,14 @@ class Keyring:
     def __init__(self, secrets_: Sequence[bytes]) -> None:
         if not secrets_:
             raise ValueError("a keyring needs at least one secret")
-        signers = [(secret, Signer(secret)) for secret in secrets_]
+        self._signer = Signer(secrets_[0])
         # Each header that this gate writes, as spelled in a token, with its key and its kind.
-        self._headers = {
-            _header(secret, kind): (signer, kind) for secret, signer in signers for kind in _KINDS
-        }
-        self._signer = signers[0][1]
+        self._own_headers = self._headers = _headers(secrets_)
         self._signing_headers = {kind: _header(secrets_[0], kind) for kind in _KINDS}
+
+    def accept(self, secrets_: Sequence[bytes]) -> None:
+        """Verify tokens of these secrets too, while another worker may sign with them already."""
+        self._headers = _headers(secrets_) | self._own_headers
 
     def sign(self, claims: dict[str, object], *, kind: str) -> str:
         signed = b"%b.%b" % (self._signing_headers[kind], _base64url(orjson.dumps(claims)))
@@ -159,6 +160,11 @@ class Keyring:
         if not isinstance(claims, dict) or claims.get("aud") != audience:
             return None
         return kind, claims
+
+
+def _headers(secrets_: Sequence[bytes]) -> dict[bytes, tuple[Signer, str]]:
+    signers = [(secret, Signer(secret)) for secret in secrets_]
+    return {_header(secret, kind): (signer, kind) for secret, signer in signers for kind in _KINDS}
 
 
 def _header(secret: bytes, kind: str) -> bytes:

@@ -2,9 +2,13 @@
 
 - `supervisor`: the parent process; starts everything, reloads, stops everything in order
 - `children`: worker and embedded-server processes, restarted when they exit
+- `commands`: what the supervisor sends to a running worker
+- `reload`: reads the configuration again, and puts it in force on all workers or on none
+- `site`: all that one configuration decides for the requests of one worker
+- `room_set`: the rooms of one worker, each with its settings in force
 - `worker`: one replica: wires rooms, proxy and exits, and serves the public listener
 - `control_plane`: wires the admin listener in the supervisor
 - `embedded`: starts the private store and the private NATS
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
-- `tls`: the certificate of the public listener, reloaded on SIGHUP
+- `tls`: the certificate of the public listener, and its reload
 """

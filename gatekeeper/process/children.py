@@ -1,6 +1,8 @@
 """The child processes of the supervisor, restarted when they exit.
 
-Rules. A worker that exits is started again after a pause that grows with every exit in a row. An
+Rules. A worker that exits is started again after a pause that grows with every exit in a row, with
+the newest plan; one that started with an older plan follows the newest before it counts as serving.
+An
 embedded server is started again at the same address, on its own data. `stop` ends the process and
 its restarts.
 """
@@ -10,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from gatekeeper.errors import StartError
+from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, encode_frame
 from gatekeeper.process.embedded import EmbeddedServer
-from gatekeeper.process.worker import WorkerPlan
 
 _WORKER_START_TIMEOUT_S = 20.0
 _WORKER_STOP_MARGIN_S = 5.0
+_ORDER_TIMEOUT_S = 5.0
 _RESTART_PAUSE_S = (0.1, 0.5, 1, 2, 5)  # after the first, second … exit in a row
 _HEALTHY_AFTER_S = 30.0
 
@@ -45,7 +48,8 @@ class WorkerProcess:
         self.number = next(self._numbers)
         self.serving = False
         self.replica = ""
-        self._plan = plan
+        self.plan = plan  # of the next start
+        self._order_lock = asyncio.Lock()
         self._metrics_folder = metrics_folder
         self._process: asyncio.subprocess.Process | None = None
         self._restarts: asyncio.Task[None] | None = None
@@ -76,8 +80,8 @@ class WorkerProcess:
             raise StartError(f"worker {self.number}: cannot start: {error.strerror}") from error
         assert process.stdin is not None
         assert process.stdout is not None
-        plan = pickle.dumps(self._plan)
-        process.stdin.write(len(plan).to_bytes(8, "big") + plan)
+        plan = self.plan
+        process.stdin.write(encode_frame(plan))
         try:
             async with asyncio.timeout(_WORKER_START_TIMEOUT_S):
                 report = json.loads(await process.stdout.readline() or b"{}")
@@ -89,8 +93,46 @@ class WorkerProcess:
         if "serving" not in report:
             await process.wait()
             raise StartError(report.get("failed", f"worker {self.number}: exited while starting"))
+        while plan is not self.plan:  # reloaded while this worker started
+            plan = self.plan
+            await self._follow(plan)
         self.replica = report["serving"]
         self.serving = True
+
+    async def _follow(self, plan: WorkerPlan) -> None:
+        """Let the worker switch to another plan. Raises StartError."""
+        for command in (Prepare(plan), Commit()):
+            report = await self.order(command, timeout_s=_WORKER_START_TIMEOUT_S)
+            if report is None or "done" not in report:
+                self.kill()
+                raise StartError(f"worker {self.number}: cannot follow the newest configuration")
+
+    async def order(
+        self, command: Command, *, timeout_s: float = _ORDER_TIMEOUT_S
+    ) -> dict[str, Any] | None:
+        """The worker's report on a command; None when it has ended. One that does not respond is
+        killed, and so started again."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with self._order_lock, asyncio.timeout(timeout_s):
+                process.stdin.write(encode_frame(command))
+                await process.stdin.drain()
+                report = json.loads(await process.stdout.readline())
+        except TimeoutError:
+            log.error("worker_silent", worker=self.number)  # noqa: TRY400
+            self.kill()
+            return None
+        except (OSError, ValueError):  # it has ended
+            return None
+        return report if isinstance(report, dict) else None
+
+    def kill(self) -> None:
+        """End the process at once; it is started again."""
+        self.signal(signal.SIGKILL)
 
     async def _restart(self) -> None:
         loop = asyncio.get_running_loop()
@@ -121,7 +163,7 @@ class WorkerProcess:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
-        limit_s = self._plan.config.server.shutdown_timeout + _WORKER_STOP_MARGIN_S
+        limit_s = self.plan.config.server.shutdown_timeout + _WORKER_STOP_MARGIN_S
         try:
             await asyncio.wait_for(self._process.wait(), limit_s)
         except TimeoutError:

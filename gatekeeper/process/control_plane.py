@@ -6,17 +6,19 @@ supervisor exits, its workers stop too. The caller's stack undoes what is starte
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.audit import AuditLog, Outcome
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.admin.listener import Admin
@@ -26,15 +28,20 @@ from gatekeeper.admin.worker_totals import read_figures
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import RoomName
-from gatekeeper.errors import StartError, StoreError
+from gatekeeper.errors import ConfigError, GatekeeperError, StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import access_rules
 from gatekeeper.process.children import WorkerProcess
+from gatekeeper.process.reload import CheckedFiles, Reloader
+from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.worker_figures import Figures
+
+_RETRY_S = 1.0
+_MAX_NOTE_CHARACTERS = 500  # of the audit log
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +53,129 @@ class Folders:
 
 
 class ControlPlane:
-    """The admin listener with its store, events and operators."""
+    """The admin listener with its store, events and operators. `reload` is set before `start`."""
 
     def __init__(
-        self, config: Config, *, workers: Sequence[WorkerProcess], pages: Pages, folders: Folders
+        self,
+        config: Config,
+        *,
+        workers: Sequence[WorkerProcess],
+        pages: Pages,
+        folders: Folders,
+        secrets: tuple[bytes, ...],
     ) -> None:
         self._config = config
         self._workers = workers
         self._pages = pages
         self._folders = folders
+        self._signer = EventSigner(secrets)
+        self._operators: dict[RoomName, Operator] = {}
+        self._background: set[asyncio.Task[None]] = set()
+        self._audit = AuditLog(folders.state)
+        self._store: RedisStore
+        self._events: Events = NoEvents()
+        self._auth: AdminAuth
+        self._monitor: Monitor
+        self._admin: Admin
+        self.reloader: Reloader
 
     async def start(
-        self,
-        stack: AsyncExitStack,
-        bound: socket.socket,
-        *,
-        store: RedisStore,
-        events_url: str,
-        signer: EventSigner,
+        self, stack: AsyncExitStack, bound: socket.socket, *, store: RedisStore, events_url: str
     ) -> None:
         """Serve on the bound socket. Raises StartError."""
         config = self._config
-        events: Events = NoEvents()
+        self._store = store
         if events_url != "off":
-            events = NatsEvents(events_url, replica="operator", signer=signer)
-            events.connect()
-        stack.push_async_callback(events.close)
-        operators: dict[RoomName, Operator] = {}
-        for room in config.rooms:
-            operators[room.name] = operator = Operator(store, events, room)
-            stack.push_async_callback(operator.close)
-        rules = access_rules(config.rules, default_rules=config.server.default_rules)
-        audit = AuditLog(self._folders.state)
-        monitor = Monitor(list(operators.values()), events, own=self._figures, down=self._down)
-        await monitor.start()
-        stack.push_async_callback(monitor.close)
-        admin = Admin(
-            operators,
-            monitor=monitor,
+            self._events = NatsEvents(events_url, replica="operator", signer=self._signer)
+            self._events.connect()
+        stack.push_async_callback(self._events.close)
+        stack.push_async_callback(self._close_operators)
+        self._operators = {room.name: Operator(store, self._events, room) for room in config.rooms}
+        self._auth = AdminAuth(credentials(config), audit=self._audit, trusted=_trusted(config))
+        self._monitor = Monitor(
+            list(self._operators.values()), self._events, own=self._figures, down=self._down
+        )
+        await self._monitor.start()
+        stack.push_async_callback(self._monitor.close)
+        self._admin = Admin(
+            self._operators,
+            monitor=self._monitor,
             events_on=events_url != "off",
-            auth=AdminAuth(
-                credentials(config),
-                audit=audit,
-                trusted=[ip_network(network) for network in config.server.trusted_proxies],
-            ),
-            audit=audit,
+            auth=self._auth,
+            audit=self._audit,
             pages=self._pages,
             ready=partial(self._ready, store),
             exposition=partial(exposition, self._folders.metrics),
-            rules=partial(rules_json, rules, self._folders.metrics),
+            rules=self._rules_of(config),
+            reload=self.reloader.reload,
         )
-        runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=2)
+        runner = web.AppRunner(self._admin.application(), access_log=None, shutdown_timeout=2)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(self._end_background)
+        self._drop_outdated_soon()
         try:
             await web.SockSite(runner, bound).start()
         except OSError as error:
             raise cannot_listen(config.admin.listen, error, key="admin.listen") from error
+
+    def follow(self, files: CheckedFiles) -> None:
+        """Another configuration, which the workers have in force already."""
+        config = self._config = files.config
+        self._signer.use(files.secrets)
+        self._auth.follow(files.credentials, trusted=_trusted(config))
+        before, self._operators = self._operators, {}
+        for room in config.rooms:
+            operator = before.pop(room.name, None) or Operator(self._store, self._events, room)
+            operator.configure(room)
+            self._operators[room.name] = operator
+        for removed in before.values():
+            self._run_soon(removed.close())
+        self._monitor.follow(list(self._operators.values()))
+        self._admin.follow(self._operators, pages=files.pages, rules=self._rules_of(config))
+        self._drop_outdated_soon()
+
+    async def reload_by_signal(self) -> None:
+        """SIGHUP: the outcome is in the log and in the audit log."""
+        outcome: Outcome = "done"
+        note = ""
+        try:
+            await self.reloader.reload()
+        except ConfigError as error:
+            outcome, note = "failed", "; ".join(error.problems)[:_MAX_NOTE_CHARACTERS]
+        await self._audit.add("SIGHUP", "reload", address="", outcome=outcome, note=note)
+
+    def _rules_of(self, config: Config) -> Callable[[], list[dict[str, object]]]:
+        rules = access_rules(config.rules, default_rules=config.server.default_rules)
+        return partial(rules_json, rules, self._folders.metrics)
+
+    def _drop_outdated_soon(self) -> None:
+        """Forget what operators set for keys whose value in the file has changed since."""
+        for operator in self._operators.values():
+            self._run_soon(self._drop_outdated(operator))
+
+    async def _drop_outdated(self, operator: Operator) -> None:
+        while self._operators.get(operator.rules.room) is operator:
+            try:
+                await operator.drop_outdated()
+            except GatekeeperError:  # the store is unreachable
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    def _run_soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _end_background(self) -> None:
+        for task in tuple(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _close_operators(self) -> None:
+        for operator in self._operators.values():
+            await operator.close()
 
     def _figures(self) -> list[Figures]:
         return [
@@ -121,6 +194,10 @@ class ControlPlane:
         except StoreError as error:
             problems.append(error.public)
         return problems
+
+
+def _trusted(config: Config) -> list[Network]:
+    return [ip_network(network) for network in config.server.trusted_proxies]
 
 
 def credentials(config: Config) -> list[Credential]:

@@ -2,7 +2,7 @@
 
 Rules. It stops them in reverse order: workers first, so that open requests still reach the store.
 A problem that prevents serving is reported in one line. An unreachable shared store does not
-prevent serving. SIGHUP is passed on to the workers.
+prevent serving. SIGHUP reloads the configuration (`reload`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from gatekeeper.config.types import split_listen
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import EmbeddedServerProcess, WorkerProcess
-from gatekeeper.process.control_plane import ControlPlane, Folders, cannot_listen
+from gatekeeper.process.commands import WorkerPlan
+from gatekeeper.process.control_plane import ControlPlane, Folders, cannot_listen, credentials
 from gatekeeper.process.embedded import (
     EmbeddedServer,
     events_address,
     start_events,
     start_store,
 )
+from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder
 from gatekeeper.process.tls import TlsFiles
-from gatekeeper.process.worker import WorkerPlan
-from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.store import RedisStore, StoreRefusal
 
 log = structlog.get_logger()
@@ -57,15 +57,17 @@ async def serve(
     *,
     on_ready: Callable[[RunningGate], None],
     stop: asyncio.Event | None = None,
+    load: Callable[[], Config] | None = None,
 ) -> None:
-    """Run a gate until SIGTERM, SIGINT or `stop`. Raises StartError or ConfigError on start."""
+    """Run a gate until SIGTERM, SIGINT or `stop`; `load` reads its configuration again for a
+    reload. Raises StartError or ConfigError on start."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event() if stop is None else stop
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        supervisor = Supervisor(config, stack)
-        loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+        supervisor = Supervisor(config, stack, load=load or (lambda: config))
+        loop.add_signal_handler(signal.SIGHUP, supervisor.reload_soon)
         await supervisor.start()
         on_ready(supervisor.serving)
         await stop.wait()
@@ -75,8 +77,13 @@ async def serve(
 class Supervisor:
     """One gate: its servers, workers and admin listener; `stack` stops them all."""
 
-    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, config: Config, stack: AsyncExitStack, *, load: Callable[[], Config]
+    ) -> None:
         self._config = config
+        self._load = load
+        self._control: ControlPlane | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
         self._stack = stack
         self._workers: list[WorkerProcess] = []
         self._store_url = config.store.url
@@ -108,13 +115,20 @@ class Supervisor:
         self._workers = [WorkerProcess(plan, metrics_folder) for _ in range(count)]
         self._stack.push_async_callback(self._stop_workers)
         await self._start_workers()
-        admin_url = await self._start_admin(
-            admin_socket,
-            store,
+        control = ControlPlane(
+            config,
+            workers=self._workers,
             pages=pages,
             folders=Folders(state=folder, metrics=metrics_folder),
-            signer=EventSigner(plan.secrets),
+            secrets=plan.secrets,
         )
+        control.reloader = Reloader(
+            plan, self._workers, load=self._checked_files, on_reload=control.follow
+        )
+        await control.start(self._stack, admin_socket, store=store, events_url=self._events_url)
+        self._control = control
+        admin_host, _ = split_listen(config.admin.listen)
+        admin_url = f"http://{_local_address(admin_host)}:{admin_socket.getsockname()[1]}"
         scheme = "https" if config.server.tls else "http"
         self.serving = RunningGate(
             f"{scheme}://{_local_address(host)}:{port}", admin_url, self._pids
@@ -147,12 +161,18 @@ class Supervisor:
     async def _stop_workers(self) -> None:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    def reload(self) -> None:
-        """Let every worker load its TLS certificate again."""
-        log.info("reloading")
-        for worker in self._workers:
-            if worker.serving:  # a starting worker loads the files anyway, and SIGHUP would kill it
-                worker.signal(signal.SIGHUP)
+    def reload_soon(self) -> None:
+        """Reload in the background. Before the gate serves, it has just read the file."""
+        if self._control is not None:
+            task = asyncio.create_task(self._control.reload_by_signal(), name="reload")
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    def _checked_files(self) -> CheckedFiles:
+        config = self._load()
+        pages = check_files(config)
+        secrets = signing_secrets(config, state_folder())
+        return CheckedFiles(config, pages, secrets, credentials(config))
 
     def _pids(self) -> list[int]:
         return [worker.pid for worker in self._workers if worker.pid]
@@ -192,22 +212,6 @@ class Supervisor:
         server = EmbeddedServerProcess(start, name)
         self._stack.push_async_callback(server.stop)
         return await server.start()
-
-    async def _start_admin(
-        self,
-        bound: socket.socket,
-        store: RedisStore,
-        *,
-        pages: Pages,
-        folders: Folders,
-        signer: EventSigner,
-    ) -> str:
-        control = ControlPlane(self._config, workers=self._workers, pages=pages, folders=folders)
-        await control.start(
-            self._stack, bound, store=store, events_url=self._events_url, signer=signer
-        )
-        host, _ = split_listen(self._config.admin.listen)
-        return f"http://{_local_address(host)}:{bound.getsockname()[1]}"
 
 
 def check_files(config: Config) -> Pages:

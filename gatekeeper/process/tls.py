@@ -1,13 +1,13 @@
 """The certificate of the public listener.
 
-Rules. SIGHUP loads the files again into the same context, so open connections are not touched. A
-pair that cannot be used is refused before it replaces the one in use.
+Rules. A reload loads the files into the same context, so open connections are not touched. A pair
+that cannot be used is refused before it replaces the one in use.
 """
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import StartError
@@ -32,12 +32,23 @@ class TlsFiles:
         files.load()
         return files
 
+    def checked(self, config: Config) -> TlsFiles:
+        """The files of another configuration for the same context, not loaded yet. Raises
+        StartError when they cannot be used."""
+        files = replace(self, cert=config.server.tls_cert, key=config.server.tls_key)
+        files.load_into(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        return files
+
     def load(self) -> None:
         """Load both files, into a spare context first. Raises StartError and changes nothing."""
+        for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
+            self.load_into(context)
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Raises StartError."""
         try:
-            for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
-                # Any password, even a wrong one, keeps OpenSSL from asking on the terminal.
-                context.load_cert_chain(self.cert, self.key, password="")
+            # Any password, even a wrong one, keeps OpenSSL from asking on the terminal.
+            context.load_cert_chain(self.cert, self.key, password="")
         except (OSError, ssl.SSLError) as error:
             raise StartError(
                 f"server.tls_cert: cannot use {self.cert} with {self.key} ({error}); "

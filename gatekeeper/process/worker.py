@@ -1,10 +1,10 @@
 """One replica: wires store, events, rooms, proxy and exits, and serves the public listener.
 
 Rules. The supervisor starts a worker, passes it a `WorkerPlan` on standard input and keeps that
-pipe open: when it closes, the supervisor is gone and the worker stops. The worker prints one line
-of JSON on standard output once it serves. SIGTERM stops it: no new connections, open requests
-finish within `shutdown_timeout`, then rooms and origin connections close. SIGHUP reloads the TLS
-certificate.
+pipe open for commands (`commands`): when it closes, the supervisor is gone and the worker stops.
+The worker prints one line of JSON on standard output once it serves, and one for each command.
+SIGTERM stops it: no new connections, open requests finish within `shutdown_timeout`, then rooms and
+origin connections close. SIGHUP is for the supervisor, and ignored here.
 """
 
 from __future__ import annotations
@@ -17,43 +17,31 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from ipaddress import ip_network
+from typing import Any, assert_never
 
 import structlog
 import uvloop
-from aiohttp.web import Server
+from aiohttp.web import BaseRequest, Response, Server
 
 from gatekeeper import metrics
-from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
-from gatekeeper.errors import GatekeeperError, StartError
+from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
-from gatekeeper.pages.renderer import Pages
-from gatekeeper.policy.access import access_rules
-from gatekeeper.policy.routing import Router
-from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Keyring, Tokens
+from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
+from gatekeeper.process.room_set import NewRoom, RoomSet
+from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
-from gatekeeper.proxy import SERVER_OPTIONS, Forwarder
+from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
-from gatekeeper.web.admission import Admission
-from gatekeeper.web.cors import Cors
-from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
-from gatekeeper.web.endpoints import Endpoints
-from gatekeeper.web.facts_reader import FactsReader
-from gatekeeper.web.fastpath.lookup import FastPathLookup
-from gatekeeper.web.handler import GateHandler
 from gatekeeper.web.lasting_exchanges import LastingExchanges
-from gatekeeper.web.pipeline import Pipeline, RoomGate
-from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
@@ -63,15 +51,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerPlan:
-    """What the supervisor passes to a worker."""
+class _Prepared:
+    """A plan that was read, and what was started for it."""
 
-    config: Config
-    store_url: str
-    events_url: str
-    secrets: tuple[bytes, ...]
-    host: str
-    port: int
+    plan: WorkerPlan
+    parts: SiteParts
+    tls: TlsFiles | None
+    new_rooms: dict[RoomName, NewRoom]
 
 
 class Worker:
@@ -85,18 +71,27 @@ class Worker:
         self._with_fast_path = fast_path
         self._stack = AsyncExitStack()
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.rooms: dict[RoomName, RoomReplica] = {}
         self._tls = TlsFiles.of(plan.config)
         self._server: Server | None = None
         self._fast_path: FastPathServer | None = None
         self.streams = Streams([])
         self._listener: asyncio.Server | None = None
+        self._prepared: _Prepared | None = None
+        self._signer = EventSigner(plan.secrets)
+        self._rooms: RoomSet
+        self._forwarder: Forwarder
+        self._lasting: LastingExchanges
+        self._site: Site | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on, also when the plan left the choice to the system."""
         assert self._listener is not None
         return int(self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def rooms(self) -> dict[RoomName, RoomReplica]:
+        return self._rooms.replicas
 
     async def start(self) -> None:
         """Serve. Raises StartError or ConfigError and undoes what was started."""
@@ -106,7 +101,7 @@ class Worker:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         plan, config = self._plan, self._plan.config
-        pages = Pages.of(config)
+        parts = SiteParts.read(config, plan.secrets)
         store = RedisStore(plan.store_url, timeout_s=config.store.timeout)
         stack.push_async_callback(store.close)
         events: Events = NoEvents()
@@ -114,65 +109,27 @@ class Worker:
             events = NatsEvents(
                 plan.events_url,
                 replica=self.replica,
-                signer=EventSigner(plan.secrets),
-                on_reconnect=self._wake_rooms,
+                signer=self._signer,
+                on_reconnect=lambda: self._rooms.wake(),
             )
         stack.push_async_callback(events.close)
-        keyring = Keyring(plan.secrets)
-        cookies = CookiePolicy.of(config.tokens)
-        gates: dict[RoomName, RoomGate] = {}
-        for room_config in config.rooms:
-            name = room_config.name
-            room = RoomReplica(store, events, Rules.of(room_config), replica=self.replica)
-            stack.push_async_callback(room.close)
-            self.rooms[name] = room
-            credentials = Credentials(
-                Tokens(keyring, name), cookie=config.tokens.cookie, room=name, policy=cookies
-            )
-            gates[name] = RoomGate(Admission(room, room_config), credentials)
-        async with asyncio.TaskGroup() as group:  # an unreachable store costs one timeout, not each
-            for room in self.rooms.values():
-                group.create_task(room.start())
-        forwarder = Forwarder(config.origin)
-        stack.push_async_callback(forwarder.close)
-        responses = Responses(pages, Cors(config.rooms))
-        rules = access_rules(config.rules, default_rules=config.server.default_rules)
-        router = Router(config.rooms, rules)
-        metrics.declare(gates, rules=[rule.name for rule in rules])
-        pipeline = Pipeline(router, gates)
-        facts = FactsReader(
-            trusted=[ip_network(network) for network in config.server.trusted_proxies],
-            tls=config.server.tls,
-        )
-        own_cookies = all_cookie_names(config.tokens.cookie, gates)
-        endpoints = Endpoints(pipeline, responses)
-        self.streams = Streams([gate.admission for gate in gates.values()])
+        self._rooms = RoomSet(store, events, replica=self.replica, on_change=self._follow_settings)
+        stack.push_async_callback(self._rooms.close)
+        self._rooms.adopt(config.rooms, await self._rooms.start_new(config.rooms))
+        self._forwarder = Forwarder(config.origin)
+        stack.push_async_callback(self._forwarder.close)
+        lasting = self._lasting = LastingExchanges()
+        site = self._site_of(parts)
         self._fast_path = FastPathServer(
-            forwarder.pool,
-            admission=FastPathLookup(
-                pipeline=pipeline,
-                facts=facts,
-                origin=config.origin,
-                endpoints=endpoints,
-                responses=responses,
-                streams=self.streams,
-                own_cookies=own_cookies,
-            ),
+            self._forwarder.pool,
+            admission=site.lookup,
             handler=self._new_handler,
             idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
             client_timeout_s=config.origin.read_timeout,
         )
-        lasting = LastingExchanges(self._fast_path)
-        gate_handler = GateHandler(
-            pipeline=pipeline,
-            facts=facts,
-            forwarder=forwarder,
-            responses=responses,
-            endpoints=endpoints,
-            own_cookies=own_cookies,
-            lasting=lasting,
-        )
-        self._server = Server(gate_handler.handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
+        lasting.fast_path = self._fast_path
+        self._serve_from_now_on(site)
+        self._server = Server(self._handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._fast_path if self._with_fast_path else self._new_handler)
         heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
@@ -181,14 +138,102 @@ class Worker:
         stack.callback(lasting.close)
         stack.callback(sweep.cancel)
 
+    # The site: what a request meets.
+
+    def _site_of(self, parts: SiteParts) -> Site:
+        return Site(
+            parts,
+            self._rooms.in_force(),
+            forwarder=self._forwarder,
+            streams=self.streams,
+            lasting=self._lasting,
+            before=self._site,
+        )
+
+    def _serve_from_now_on(self, site: Site) -> None:
+        """Requests that have begun keep the site that they began with."""
+        self._site = site
+        self.streams.follow([gate.admission for gate in site.gates.values()])
+        assert self._fast_path is not None
+        self._fast_path.admission = site.lookup
+
+    def _handle(self, request: BaseRequest) -> Coroutine[Any, Any, Response | ProxiedResponse]:
+        assert self._site is not None
+        return self._site.handler.handle(request)
+
+    def _follow_settings(self) -> None:
+        """Operators changed the settings of a room."""
+        if self._site is not None:
+            self._serve_from_now_on(self._site_of(self._site.parts))
+
+    # Another configuration, in two steps.
+
+    async def prepare(self, plan: WorkerPlan) -> None:
+        """Read what the plan names. Raises ConfigError or StartError and changes nothing."""
+        assert self._site is not None
+        await self.abort()
+        parts = await asyncio.to_thread(
+            SiteParts.read, plan.config, plan.secrets, before=self._site.parts
+        )
+        tls = self._tls.checked(plan.config) if self._tls is not None else None
+        new_rooms = await self._rooms.start_new(plan.config.rooms)
+        # Another worker may commit first, and sign with a secret that is new.
+        self._site.parts.keyring.accept(plan.secrets)
+        self._prepared = _Prepared(plan, parts, tls, new_rooms)
+
+    async def abort(self) -> None:
+        """Drop what was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            assert self._site is not None
+            self._site.parts.keyring.accept(())
+            await self._rooms.drop(prepared.new_rooms)
+
+    def commit(self) -> None:
+        """The prepared plan decides from the next request on."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        assert self._site is not None
+        self._plan = prepared.plan
+        self._signer.use(prepared.plan.secrets)
+        if prepared.tls is not None:
+            self._load_certificate(prepared.tls)
+        if prepared.parts.keyring is self._site.parts.keyring:
+            prepared.parts.keyring.accept(())
+        self._rooms.adopt(prepared.plan.config.rooms, prepared.new_rooms)
+        self._serve_from_now_on(self._site_of(prepared.parts))
+
+    def _load_certificate(self, tls: TlsFiles) -> None:
+        try:
+            tls.load()
+        except GatekeeperError as error:  # changed since it was checked
+            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  the message is enough
+        else:
+            self._tls = tls
+
+    async def obey(self, command: Command) -> dict[str, object]:
+        """Run one command of the supervisor; the report."""
+        match command:
+            case Prepare(plan=plan):
+                try:
+                    await self.prepare(plan)
+                except ConfigError as error:
+                    return {"failed": error.problems}
+                except GatekeeperError as error:
+                    return {"failed": [error.public]}
+                return {"done": "prepare"}
+            case Commit():
+                self.commit()
+                return {"done": "commit"}
+            case Abort():
+                await self.abort()
+                return {"done": "abort"}
+            case _:
+                assert_never(command)
+
     def _new_handler(self) -> ConnectionHandler:
         assert self._server is not None
         return ConnectionHandler(self._server)
-
-    def _wake_rooms(self) -> None:
-        """Let every pacer ask the store now: events may have been missed."""
-        for room in self.rooms.values():
-            room.wake()
 
     async def _listen(
         self, stack: AsyncExitStack, protocol: Callable[[], asyncio.Protocol]
@@ -233,17 +278,6 @@ class Worker:
             log_suppressed()
             await asyncio.sleep(_HEARTBEAT_INTERVAL_S)
 
-    def reload_tls(self) -> None:
-        """Load the certificate files again. A pair that cannot be used changes nothing."""
-        if self._tls is None:
-            return
-        try:
-            self._tls.load()
-        except GatekeeperError as error:
-            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  the message is enough
-        else:
-            log.info("tls_reloaded")
-
     async def close(self) -> None:
         await self._stack.aclose()
 
@@ -254,24 +288,33 @@ async def serve(plan: WorkerPlan) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = Worker(plan)
-    loop.add_signal_handler(signal.SIGHUP, worker.reload_tls)
     await worker.start()
-    print(json.dumps({"serving": worker.replica}), flush=True)  # noqa: T201  for the supervisor
-    watch = asyncio.create_task(_stop_with_supervisor(stop), name="watch supervisor")
+    _report({"serving": worker.replica})
+    commands = asyncio.create_task(_obey_supervisor(worker, stop), name="commands")
     await stop.wait()
-    watch.cancel()
+    commands.cancel()
     await worker.close()
 
 
-async def _stop_with_supervisor(stop: asyncio.Event) -> None:
-    """Set `stop` when standard input closes: the supervisor has exited."""
+async def _obey_supervisor(worker: Worker, stop: asyncio.Event) -> None:
+    """Run its commands; set `stop` when standard input closes: the supervisor has exited."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
-    await reader.read()
-    stop.set()
+    try:
+        while (command := await read_command(reader)) is not None:
+            _report(await worker.obey(command))
+    except Exception:
+        log.exception("command_failed")  # the supervisor replaces this worker
+    finally:
+        stop.set()
+
+
+def _report(report: dict[str, object]) -> None:
+    print(json.dumps(report), flush=True)  # noqa: T201  for the supervisor
 
 
 def main() -> int:
@@ -282,7 +325,7 @@ def main() -> int:
     try:
         uvloop.run(serve(plan))
     except GatekeeperError as error:
-        print(json.dumps({"failed": error.public}), flush=True)  # noqa: T201  for the supervisor
+        _report({"failed": error.public})
         return 1
     return 0
 

@@ -24,6 +24,10 @@ class EventSigner:
     """Signs and verifies the bodies of events."""
 
     def __init__(self, secrets_: Sequence[bytes]) -> None:
+        self.use(secrets_)
+
+    def use(self, secrets_: Sequence[bytes]) -> None:
+        """Other secrets from now on."""
         self._keys = {
             key_id(secret).encode(): hmac.digest(secret, _PURPOSE, hashlib.sha256)
             for secret in secrets_

@@ -56,6 +56,7 @@ class Events(Protocol):
     def connect(self) -> None: ...
     def connected(self) -> bool: ...
     async def listen(self, room: RoomName, listener: Listener) -> None: ...
+    def forget(self, room: RoomName, listener: Listener) -> None: ...
     async def publish_state(
         self, room: RoomName, state: RoomState, *, sent_at_s: float
     ) -> None: ...
@@ -77,6 +78,9 @@ class NoEvents:
         return False
 
     async def listen(self, room: RoomName, listener: Listener) -> None:
+        pass
+
+    def forget(self, room: RoomName, listener: Listener) -> None:
         pass
 
     async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
@@ -133,6 +137,11 @@ class NatsEvents:
         if self.connected():
             with suppress(nats.errors.Error):  # closed this moment: the next connection subscribes
                 await self._subscribe(room)
+
+    def forget(self, room: RoomName, listener: Listener) -> None:
+        """Deliver no more events of a room that was removed; the subscription may stay."""
+        if self._listeners.get(room) is listener:
+            del self._listeners[room]
 
     async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None:
         """Subscribe to the figures of replicas in other process groups."""
@@ -242,7 +251,8 @@ class NatsEvents:
         except (ValueError, TypeError, RecursionError) as error:
             self._drop(message, error)
             return
-        self._listeners[_room_of(message.subject)].receive_state(state, sent_at_s=sent_at_s)
+        if (listener := self._listeners.get(_room_of(message.subject))) is not None:
+            listener.receive_state(state, sent_at_s=sent_at_s)
 
     async def _on_revoked(self, message: Msg) -> None:
         try:
@@ -250,7 +260,8 @@ class NatsEvents:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             self._drop(message, error)
             return
-        self._listeners[_room_of(message.subject)].receive_revoked(visitors, count=count)
+        if (listener := self._listeners.get(_room_of(message.subject))) is not None:
+            listener.receive_revoked(visitors, count=count)
 
     async def _on_figures(self, message: Msg) -> None:
         try:

@@ -81,31 +81,40 @@ _VOID = Deny("this place is no longer valid")
 
 
 class Admission:
-    """Admission to one room. `on_left` is called when a visitor has left here."""
+    """Admission to one room under one configuration. `on_left` is called when a visitor has left
+    here."""
 
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
         self.config = config
         self._issued = LastTimes[tuple[VisitorId, bool]]()  # passes, by header or in cookies
         self._touched = LastTimes[VisitorId]()
+        self.rules = room.rules  # as they are now: a request keeps them to its end
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
+
+    def under(self, config: RoomConfig) -> Admission:
+        """The same room under another configuration; sessions go on."""
+        other = Admission(self.room, config)
+        other._sessions, other.on_left = self._sessions, self.on_left
+        other._issued, other._touched = self._issued, self._touched
+        return other
 
     def forwards_unchanged(self, pass_: Pass, *, by_header: bool) -> bool:
         """Whether `admit` would forward this pass without a new token and without a store call."""
         room = self.room
         view, now_s = room.view.decisive, room.view.now_s()
-        if is_forwarded_unchanged(pass_, view, rules=room.rules, now_s=now_s):
+        if is_forwarded_unchanged(pass_, view, rules=self.rules, now_s=now_s):
             return True
         newest = self._newest(pass_, by_header=by_header)
         return newest is not pass_ and is_forwarded_unchanged(
-            newest, view, rules=room.rules, now_s=now_s
+            newest, view, rules=self.rules, now_s=now_s
         )
 
     def forward(self, pass_: Pass, *, by_header: bool) -> Admit | None:
         """What `admit` returns for this pass, if it needs no store call."""
-        view, rules = self.room.view.decisive, self.room.rules
+        view, rules = self.room.view.decisive, self.rules
         held = self._newest(pass_, by_header=by_header)
         decision = decide(held, view, rules=rules, now_s=self.now_s())
         return self._forward(decision) if isinstance(decision, Forward) else None
@@ -121,7 +130,7 @@ class Admission:
         issued_at_s = self._issued.of((pass_.visitor, by_header))
         if issued_at_s <= pass_.issued_at_s:
             return pass_
-        return renewed(pass_, rules=self.room.rules, now_s=issued_at_s)
+        return renewed(pass_, rules=self.rules, now_s=issued_at_s)
 
     def now_s(self) -> float:
         """The store's clock, seconds since the epoch."""
@@ -139,7 +148,7 @@ class Admission:
             return _VOID
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
-        decision = decide(held, room.view.decisive, rules=room.rules, now_s=self.now_s())
+        decision = decide(held, room.view.decisive, rules=self.rules, now_s=self.now_s())
         match decision:
             case Arrive():
                 return await self._arrive()
@@ -159,7 +168,7 @@ class Admission:
         A released visitor is `SlotGrant` and has claimed nothing: their next request does.
         """
         room = self.room
-        match decide(ticket, room.view.decisive, rules=room.rules, now_s=self.now_s()):
+        match decide(ticket, room.view.decisive, rules=self.rules, now_s=self.now_s()):
             case Poll(visitor=visitor, turn_us=turn_us):
                 return await room.poll(
                     PollRequest(visitor, turn_us, has_pass=False, connected=True)
@@ -193,11 +202,11 @@ class Admission:
         if standing is not None:
             return self._apply(holder.visitor, standing, held)
         view = replace(self.room.view.decisive, store_up=False)
-        decision = decide(held, view, rules=self.room.rules, now_s=self.now_s())
+        decision = decide(held, view, rules=self.rules, now_s=self.now_s())
         return self._without_store(decision, newcomer)
 
     def _apply(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
-        token = conclude(visitor, standing, held, rules=self.room.rules, now_s=self.now_s())
+        token = conclude(visitor, standing, held, rules=self.rules, now_s=self.now_s())
         match token:
             case Pass():
                 if not isinstance(held, Pass):
@@ -221,7 +230,7 @@ class Admission:
     def _without_store(self, decision: Decision, newcomer: Newcomer | None = None) -> Outcome:
         """The outcome of a decision that needs no store. `newcomer`: a visitor for whom the store
         was called without a reply, so that it may know them."""
-        rules, now_s = self.room.rules, self.now_s()
+        rules, now_s = self.rules, self.now_s()
         match decision:
             case Forward():
                 return self._forward(decision)
@@ -255,7 +264,7 @@ class Admission:
     def _forward(self, decision: Forward) -> Admit:
         if not decision.renew:
             return Admit(decision.pass_, changed=False)
-        fresh = renewed(decision.pass_, rules=self.room.rules, now_s=self.now_s())
+        fresh = renewed(decision.pass_, rules=self.rules, now_s=self.now_s())
         self._touch(fresh)
         return Admit(fresh, changed=True, may_wait=decision.may_wait)
 
@@ -265,7 +274,7 @@ class Admission:
         now_s = fresh.issued_at_s
         touched_at_s = self._touched.of(fresh.visitor)
         is_unknown = touched_at_s < self.room.view.decisive.born_s
-        if is_unknown or now_s - touched_at_s >= self.room.rules.pass_renewal_s:
+        if is_unknown or now_s - touched_at_s >= self.rules.pass_renewal_s:
             self._touched.note(fresh.visitor, now_s)
             self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
 
@@ -274,7 +283,7 @@ class Admission:
             newcomer.visitor,
             arrival_us=round(newcomer.arrived_s * 1_000_000),
             confirmed=True,
-            rules=self.room.rules,
+            rules=self.rules,
             now_s=self.now_s(),
         )
         return self._count_later(Admit(fresh, changed=True))
@@ -289,7 +298,7 @@ class Admission:
         ticket = ticket_of(
             newcomer.visitor,
             arrival_us=self.room.stamp_arrival(newcomer.visitor, came_s=newcomer.arrived_s),
-            rules=self.room.rules,
+            rules=self.rules,
             now_s=self.now_s(),
         )
         return Wait(ticket, None, changed=True)
@@ -302,7 +311,7 @@ class Admission:
         visitor who is not confirmed keeps no slot by it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        room, rules = self.room, self.room.rules
+        room, rules = self.room, self.rules
 
         def keep_slot() -> None:
             left_s = pass_.ends_at_s - self.now_s()

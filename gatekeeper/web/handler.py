@@ -30,7 +30,7 @@ from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, response_of
-from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
+from gatekeeper.web.pipeline import KnownOutcome, Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
@@ -98,23 +98,23 @@ class GateHandler:
     async def _exit(
         self, request: BaseRequest, facts: RequestFacts, known: object
     ) -> GateResponse | ProxiedResponse:
-        """`known`: the outcome, when the fast path has asked for it already."""
+        """`known`: a `KnownOutcome`, when the fast path has asked for it already."""
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts)
-        visit = self._pipeline.visit(facts)
-        response = await self._exit_of(request, visit, known)
+        known_outcome = None
+        if isinstance(known, KnownOutcome):  # its configuration may have been replaced since
+            visit, known_outcome = known.visit._replace(facts=facts), known.outcome
+        else:
+            visit = self._pipeline.visit(facts)
+        response = await self._exit_of(request, visit, known_outcome)
         if isinstance(response, GateResponse):
             return self._responses.cors.shared(response, facts, visit.room)
         return response
 
     async def _exit_of(
-        self, request: BaseRequest, visit: Visit, known: object
+        self, request: BaseRequest, visit: Visit, known: Outcome | None
     ) -> GateResponse | ProxiedResponse:
-        # An outcome of the fast path is of a room; it counts for a request in a room alone.
-        if isinstance(known, Admit | Wait | Deny) and visit.room is not None:
-            outcome: Outcome = known
-        else:
-            outcome = await visit.admit()
+        outcome = await visit.admit() if known is None else known
         match outcome:
             case Admit():
                 return await self._forward(request, visit, outcome)

@@ -67,8 +67,8 @@ class _Lasting:
 class LastingExchanges:
     """The exchanges of one worker."""
 
-    def __init__(self, fast_path: FastPathServer) -> None:
-        self._fast_path = fast_path
+    def __init__(self, fast_path: FastPathServer | None = None) -> None:
+        self.fast_path = fast_path
         self.handled: set[HandledExchange] = set()  # by aiohttp
         self._lasting: dict[Cuttable, _Lasting] = {}
 
@@ -87,7 +87,7 @@ class LastingExchanges:
     def sweep(self) -> None:
         """Keep the sessions of the exchanges that were there at the last sweep."""
         before, self._lasting = self._lasting, {}
-        for connection in self._fast_path.connections:
+        for connection in self.fast_path.connections if self.fast_path else ():
             exchange = connection.exchange
             if exchange is None:
                 continue

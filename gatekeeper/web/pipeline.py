@@ -86,7 +86,9 @@ class Visit(NamedTuple):
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
         room = self.admission.room
-        return waiting_status_of(wait.ticket, wait.position, room.view.state, rules=room.rules)
+        return waiting_status_of(
+            wait.ticket, wait.position, room.view.state, rules=self.admission.rules
+        )
 
     def headers(self, token: Token | None) -> Headers:
         """The headers that hand `token` to the visitor; None takes back the held one."""
@@ -104,6 +106,13 @@ class Visit(NamedTuple):
         """The signed text of `token`."""
         assert self.gate is not None
         return self.gate.credentials.mint(token)
+
+
+class KnownOutcome(NamedTuple):
+    """An outcome that the fast path has asked for already, and its visit."""
+
+    visit: Visit
+    outcome: Outcome
 
 
 class Pipeline:

@@ -30,6 +30,7 @@ from typing import assert_never, cast
 
 import structlog
 
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.ordering import is_released, turn_of
@@ -125,19 +126,23 @@ class Broadcast:
     """The streams of one room on this replica, and the task that writes to them."""
 
     def __init__(self, admission: Admission) -> None:
-        self.admission = admission
         self.streams: set[Stream] = set()
         self._per_visitor: Counter[VisitorId] = Counter()
-        self._rules = admission.room.rules
         self._view = admission.room.view
         self._view.on_change = self._wake
-        admission.on_left = self._on_left
+        self.follow(admission)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._notified_through_us = 0  # the watermark at the last notification
         self._first_turn_us = 0  # no stream has an earlier turn above the watermark
         self._sent: dict[str, object] = {}
         self._sent_at_s = 0.0
+
+    def follow(self, admission: Admission) -> None:
+        """The room under another configuration: the streams go on."""
+        self.admission = admission
+        self._rules = admission.rules
+        admission.on_left = self._on_left
 
     def _wake(self) -> None:
         if self.streams:
@@ -308,16 +313,30 @@ class Streams:
     """All streams of one worker."""
 
     def __init__(self, admissions: Iterable[Admission]) -> None:
-        self._rooms = {
-            admission.config.name: Broadcast(admission)
-            for admission in admissions
-            if admission.config.updates == "stream"
-        }
+        self._rooms: dict[RoomName, Broadcast] = {}
+        self.follow(admissions)
         self._most = min(MOST_STREAMS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._closing = False
 
     def __len__(self) -> int:
         return sum(len(room.streams) for room in self._rooms.values())
+
+    def follow(self, admissions: Iterable[Admission]) -> None:
+        """The rooms as another configuration has them. Streams go on where it has streams."""
+        streaming = {
+            admission.config.name: admission
+            for admission in admissions
+            if admission.config.updates == "stream"
+        }
+        for name, broadcast in tuple(self._rooms.items()):
+            admission = streaming.get(name)
+            if admission is not None and admission.room is broadcast.admission.room:
+                broadcast.follow(admission)
+            else:
+                self._rooms.pop(name).close()
+        for name, admission in streaming.items():
+            if name not in self._rooms:
+                self._rooms[name] = Broadcast(admission)
 
     def serve(self, admission: Admission, facts: RequestFacts) -> bool:
         """Whether this request accepts a stream and the room has streams."""

@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
-from gatekeeper.process.worker import Worker, WorkerPlan
+from gatekeeper.process.commands import WorkerPlan
+from gatekeeper.process.worker import Worker
 from tests.builders import SECRET, parse_config
 from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, running_origin
 

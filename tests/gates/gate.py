@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass, Ticket, Token
-from gatekeeper.process.worker import Worker, WorkerPlan
+from gatekeeper.process.commands import WorkerPlan
+from gatekeeper.process.worker import Worker
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from tests.builders import (

@@ -27,7 +27,7 @@ from gatekeeper.proxy.fastpath.interface import (
 from gatekeeper.web.admission import Wait
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.message import GateResponse, Headers
-from gatekeeper.web.pipeline import Visit, waiting_response
+from gatekeeper.web.pipeline import KnownOutcome, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
@@ -164,9 +164,9 @@ class PageExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         outcome = await self._visit.admit()
         if not isinstance(outcome, Wait):
-            return HandOver(outcome)
+            return HandOver(KnownOutcome(self._visit, outcome))
         try:
             return complete_response(waiting_response(self._responses, self._visit, outcome))
         except Exception:
             log.exception("response_failed")
-            return HandOver(outcome)
+            return HandOver(KnownOutcome(self._visit, outcome))

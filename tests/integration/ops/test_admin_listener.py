@@ -8,7 +8,7 @@ from yarl import URL
 from gatekeeper.admin.auth import Credential
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
-from tests.admin import CONTROLS, running_admin
+from tests.admin import CHANGES, CONTROLS, running_admin
 from tests.builders import room_toml
 from tests.gates import Response, Visitor, running_gate
 from tests.servers import StoreServer
@@ -208,7 +208,7 @@ async def test_without_the_token_every_path_is_401(
     async with running_admin(store_url, room_name, credentials=SESAME) as operator:
         before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
         headers = {} if authorization is None else {"Authorization": authorization}
-        for target in CONTROLS:
+        for target in CHANGES:
             answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
             assert answer.status == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -255,7 +255,7 @@ async def test_without_tokens_cross_site_requests_are_403(
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
-        for target in CONTROLS:
+        for target in CHANGES:
             answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
             assert answer.status == 403
         assert (await operator.request("GET", "/metrics", headers=headers)).status == 403

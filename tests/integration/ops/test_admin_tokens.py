@@ -11,10 +11,13 @@ import pytest_asyncio
 from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, Credential
+from gatekeeper.admin.configuration import ConfigurationActions
+from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms
+from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
-from tests.admin import CONTROLS, running_admin
+from tests.admin import CHANGES, running_admin
 from tests.gates import GateProcess, Visitor
 from tests.integration.ops.settings import settings
 from tests.servers import StoreServer
@@ -44,7 +47,7 @@ async def test_read_role_sees_all_and_changes_nothing(
     operator: Visitor, room_name: RoomName
 ) -> None:
     before = (await operator.request("GET", "/admin/status", headers=OTTO)).json
-    for target in CONTROLS:
+    for target in CHANGES:
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
             answer = await operator.request(method, f"{target}&room={room_name}", headers=OTTO)
             assert answer.status == 403
@@ -56,8 +59,18 @@ async def test_read_role_sees_all_and_changes_nothing(
 
 def test_list_of_controls_is_complete(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path)
-    routes = AdminActions(Rooms({}), audit=audit, auth=AdminAuth((), audit=audit)).routes()
-    assert {route.path for route in routes} == {target.partition("?")[0] for target in CONTROLS}
+    recorder = Recorder(audit, AdminAuth((), audit=audit))
+
+    async def reload() -> Config:
+        raise AssertionError
+
+    routes = [
+        *AdminActions(Rooms({}), recorder=recorder).routes(),
+        *ConfigurationActions(Rooms({}), recorder=recorder, reload=reload).routes(),
+    ]
+    assert {route.path for route in routes if route.method == "POST"} == {
+        target.partition("?")[0] for target in CHANGES
+    }
 
 
 async def test_audit_address_is_from_trusted_proxies_only(

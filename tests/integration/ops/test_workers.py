@@ -10,7 +10,7 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.process import children
-from gatekeeper.process.worker import WorkerPlan
+from gatekeeper.process.commands import WorkerPlan
 from tests.builders import SECRET, parse_config, room_toml
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
@@ -107,7 +107,7 @@ async def test_sighup_without_tls_keeps_serving() -> None:
         await gate.wait_until_serving()
         before = gate.workers()
         gate.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: "reloading" in gate.errors())
+        await eventually(lambda: '"reloaded"' in gate.errors())
         async with Visitor(gate.url) as visitor:
             assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
         assert gate.workers() == before

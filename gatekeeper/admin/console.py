@@ -1,0 +1,73 @@
+"""The admin API's responses as lines of text, for the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gatekeeper.config.settings import parse_changes, value_of_text
+from gatekeeper.errors import ConfigError
+
+
+def room_line(room: dict[str, Any]) -> str:
+    """Mode, rate and figures of a room."""
+    limit = f" of {room['max_active']}" if room["max_active"] else ""
+    message = f"; message: {room['message']}" if room["message"] else ""
+    return (
+        f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
+        f"{room['queue_length']} waiting, {room['active']}{limit} active, "
+        f"{room['released_total']} released, {room['abandoned_total']} left"
+        f"{message}"
+    )
+
+
+def audit_line(entry: dict[str, Any]) -> str:
+    """One entry of the audit log."""
+    change = "".join(
+        f" {word} {entry[key]!r}" for key, word in (("from", "from"), ("to", "to")) if key in entry
+    )
+    more = "".join(f" ({entry[key]})" for key in ("visitor", "note") if key in entry)
+    outcome = "" if entry["outcome"] == "done" else f": {entry['outcome']}"
+    place = f" at {entry['address']}" if entry.get("address") else ""
+    return (
+        f"{entry['at']} {entry['who']}{place}: {entry['what']}"
+        f" {entry.get('room', '')}{change}{outcome}{more}"
+    )
+
+
+def setting_lines(room: dict[str, Any], *, only: Iterable[str] = ()) -> Iterator[str]:
+    """The settings of a room, one a line; `only` these, or all."""
+    keys = list(only) or list(room["settings"])
+    for key in keys:
+        setting = room["settings"][key]
+        live = f" (set live; the file has {_spelled(setting['file'])})" if setting["live"] else ""
+        yield f"{room['room']}: {key} = {_spelled(setting['value'])}{live}"
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
+    """`KEY=VALUE` texts as the JSON of `POST /admin/settings`; `KEY=` returns to the file's value.
+    Raises ConfigError with every problem."""
+    changes: dict[str, object] = {}
+    problems: list[str] = []
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        key = key.strip()
+        if not separator:
+            problems.append(f"{assignment}: not a setting; expected KEY=VALUE, e.g. rate=800/min")
+        elif key in changes:
+            problems.append(f"{key}: set twice; expected it once")
+        else:
+            changes[key] = value_of_text(key, text.strip())
+    try:
+        if changes:
+            parse_changes(changes)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems, source="settings")
+    return changes
+
+
+def _spelled(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

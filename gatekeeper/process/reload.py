@@ -1,0 +1,107 @@
+"""Reload: reads the whole configuration again, and puts it in force on all workers or on none.
+
+Rules. The supervisor checks everything that serving needs before any worker hears of it. A problem
+changes nothing and is returned, whoever asked: SIGHUP, the admin API or the control room. Reloads
+run one after another. A worker that starts meanwhile, or is restarted later, serves the newest
+configuration that was put in force. A worker that does not respond is restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from gatekeeper.admin.auth import Credential
+from gatekeeper.config.restart import restart_problems
+from gatekeeper.config.schema import Config
+from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.process.children import WorkerProcess
+from gatekeeper.process.commands import Abort, Commit, Prepare, WorkerPlan
+
+_PREPARE_TIMEOUT_S = 20.0
+_COMMIT_TIMEOUT_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFiles:
+    """A configuration whose files can all be used, and what was read of them."""
+
+    config: Config
+    pages: Pages
+    secrets: tuple[bytes, ...]
+    credentials: Sequence[Credential]
+
+
+class Reloader:
+    """Reloads the configuration of one gate; `load` reads and checks all of its files.
+
+    `on_reload` is called when the workers have committed, for what the supervisor itself serves.
+    """
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        workers: Sequence[WorkerProcess],
+        *,
+        load: Callable[[], CheckedFiles],
+        on_reload: Callable[[CheckedFiles], None],
+    ) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._load = load
+        self._on_reload = on_reload
+        self._lock = asyncio.Lock()
+
+    async def reload(self) -> Config:
+        """The configuration that is in force now. Raises ConfigError with every problem."""
+        async with self._lock:
+            try:
+                config = await self._reload()
+            except ConfigError as error:
+                log.error("reload_refused", problems=error.problems)  # noqa: TRY400
+                raise
+            except GatekeeperError as error:
+                log.error("reload_refused", problems=[error.public])  # noqa: TRY400
+                raise ConfigError([error.public], source="reload") from error
+        log.info("reloaded", rooms=len(config.rooms), rules=len(config.rules))
+        return config
+
+    async def _reload(self) -> Config:
+        files = await asyncio.to_thread(self._load)
+        if problems := restart_problems(self._plan.config, files.config):
+            raise ConfigError(problems, source="reload")
+        plan = replace(self._plan, config=files.config, secrets=files.secrets)
+        serving = [worker for worker in self._workers if worker.serving]
+        if problems := await self._prepare(serving, plan):
+            await asyncio.gather(*(worker.order(Abort()) for worker in serving))
+            raise ConfigError(problems, source="reload")
+        # From here on there is no way back.
+        self._plan = plan
+        for worker in self._workers:
+            worker.plan = plan  # a starting worker follows before it serves
+        await asyncio.gather(*(self._commit(worker) for worker in serving))
+        self._on_reload(files)
+        return files.config
+
+    async def _prepare(self, workers: Sequence[WorkerProcess], plan: WorkerPlan) -> list[str]:
+        """Every worker's problems. A worker that ended has none: its successor follows."""
+        problems: set[str] = set()
+        reports = await asyncio.gather(
+            *(worker.order(Prepare(plan), timeout_s=_PREPARE_TIMEOUT_S) for worker in workers)
+        )
+        for report in reports:
+            if report is not None:
+                problems.update(report.get("failed", ()))
+        return sorted(problems)
+
+    async def _commit(self, worker: WorkerProcess) -> None:
+        report = await worker.order(Commit(), timeout_s=_COMMIT_TIMEOUT_S)
+        if report is not None and "done" not in report:
+            log.error("worker_not_reloaded", worker=worker.number)
+            worker.kill()

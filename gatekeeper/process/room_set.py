@@ -1,0 +1,98 @@
+"""The rooms of one worker, each with its settings in force.
+
+Rules. A room that a new configuration adds is started before that configuration decides, and
+becomes part of the set with it. A room that it removes ends in the background; requests that are
+still in it can finish. `on_change` is called when operators changed a room's settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.room.events import Events
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.room_settings import RoomSettings
+from gatekeeper.room.store import Store
+
+
+class RoomSet:
+    """The replicas of all rooms; `replicas` maps their names to them."""
+
+    def __init__(
+        self, store: Store, events: Events, *, replica: str, on_change: Callable[[], None]
+    ) -> None:
+        self.replicas: dict[RoomName, RoomReplica] = {}
+        self._settings: dict[RoomName, RoomSettings] = {}
+        self._store = store
+        self._events = events
+        self._replica = replica
+        self._on_change = on_change
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def start_new(self, rooms: Iterable[RoomConfig]) -> dict[RoomName, NewRoom]:
+        """Start those of `rooms` that are not in the set yet."""
+        new = {room.name: self._new(room) for room in rooms if room.name not in self.replicas}
+        async with asyncio.TaskGroup() as group:  # an unreachable store costs one timeout, not each
+            for room, _ in new.values():
+                group.create_task(room.start())
+        return new
+
+    def _new(self, room: RoomConfig) -> NewRoom:
+        settings = RoomSettings(room)
+        replica = RoomReplica(self._store, self._events, settings.rules, replica=self._replica)
+        replica.view.on_overrides = settings.receive
+        settings.on_change = partial(self._follow, room.name, replica, settings)
+        return replica, settings
+
+    def _follow(self, name: RoomName, replica: RoomReplica, settings: RoomSettings) -> None:
+        replica.follow(settings.rules, rejoin=False)
+        if self.replicas.get(name) is replica:
+            self._on_change()
+
+    def adopt(self, rooms: Iterable[RoomConfig], new: Mapping[RoomName, NewRoom]) -> None:
+        """From now on these are the rooms; `new` are those that were started for them."""
+        files = {room.name: room for room in rooms}
+        for name in self.replicas.keys() - files.keys():
+            del self._settings[name]
+            self._end_soon(name, self.replicas.pop(name))
+        for name, file in files.items():
+            if name in new:
+                self.replicas[name], self._settings[name] = new[name]
+            elif file != self._settings[name].file:
+                self._settings[name].configure(file)
+                self.replicas[name].follow(self._settings[name].rules, rejoin=True)
+
+    async def drop(self, new: Mapping[RoomName, NewRoom]) -> None:
+        """End rooms that were started and are not adopted."""
+        for name, (room, _) in new.items():
+            self._end_soon(name, room)
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def in_force(self) -> dict[RoomName, tuple[RoomReplica, RoomConfig]]:
+        """The rooms, each with its configuration in force."""
+        return {name: (room, self._settings[name].config) for name, room in self.replicas.items()}
+
+    def wake(self) -> None:
+        """Let every pacer ask the store now: events may have been missed."""
+        for room in self.replicas.values():
+            room.wake()
+
+    def _end_soon(self, name: RoomName, room: RoomReplica) -> None:
+        self._events.forget(name, room)
+        task = asyncio.create_task(room.close(), name=f"end {name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        for room in reversed(self.replicas.values()):
+            await room.close()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+
+NewRoom = tuple[RoomReplica, RoomSettings]

@@ -1,0 +1,137 @@
+"""All that one configuration decides for the requests of one worker.
+
+Rules. A `Site` is built once and never changes; a change of the configuration or of a live setting
+builds another, and the worker replaces the object. A request takes everything from the site that
+was in place when it began: facts, route, admission, rules, pages and cookies are of one
+configuration.
+Rooms, streams and connections are shared by successive sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from gatekeeper import metrics
+from gatekeeper.config.schema import Config, RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.access import AccessRule, access_rules
+from gatekeeper.policy.routing import Router
+from gatekeeper.policy.tokens import Keyring, Tokens
+from gatekeeper.proxy import Forwarder
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.web.admission import Admission
+from gatekeeper.web.cors import Cors
+from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
+from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.facts_reader import FactsReader
+from gatekeeper.web.fastpath.lookup import FastPathLookup
+from gatekeeper.web.handler import GateHandler
+from gatekeeper.web.lasting_exchanges import LastingExchanges
+from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.responses import Responses
+from gatekeeper.web.stream import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class SiteParts:
+    """A configuration, and what was read and derived for it."""
+
+    config: Config
+    secrets: tuple[bytes, ...]
+    keyring: Keyring
+    pages: Pages
+    rules: tuple[AccessRule, ...]
+    router: Router
+
+    @classmethod
+    def read(
+        cls, config: Config, secrets: tuple[bytes, ...], *, before: SiteParts | None = None
+    ) -> SiteParts:
+        """Reads templates and static files. Raises ConfigError or StartError. The keyring of
+        `before` is kept while the secrets are the same, and with it what is cached of tokens."""
+        rules = tuple(access_rules(config.rules, default_rules=config.server.default_rules))
+        is_same = before is not None and before.secrets == secrets
+        return cls(
+            config=config,
+            secrets=secrets,
+            keyring=before.keyring if before is not None and is_same else Keyring(secrets),
+            pages=Pages.of(config),
+            rules=rules,
+            router=Router(config.rooms, rules),
+        )
+
+
+class Site:
+    """The exits of one worker under one configuration, and the gates of its rooms."""
+
+    def __init__(
+        self,
+        parts: SiteParts,
+        rooms: Mapping[RoomName, tuple[RoomReplica, RoomConfig]],
+        *,
+        forwarder: Forwarder,
+        streams: Streams,
+        lasting: LastingExchanges,
+        before: Site | None = None,
+    ) -> None:
+        """`rooms` are those of the configuration, each with its configuration in force."""
+        self.parts = parts
+        config = parts.config
+        self.gates = {
+            name: self._gate(room, room_config, before)
+            for name, (room, room_config) in rooms.items()
+        }
+        metrics.declare(self.gates, rules=[rule.name for rule in parts.rules])
+        pipeline = Pipeline(parts.router, self.gates)
+        responses = Responses(parts.pages, Cors(config.rooms))
+        facts = FactsReader(
+            trusted=[ip_network(network) for network in config.server.trusted_proxies],
+            tls=config.server.tls,
+        )
+        # A cookie that was renamed still holds a token: it is not forwarded either.
+        self.own_cookies = all_cookie_names(config.tokens.cookie, self.gates)
+        if before is not None:
+            self.own_cookies |= before.own_cookies
+        endpoints = Endpoints(pipeline, responses)
+        self.lookup = FastPathLookup(
+            pipeline=pipeline,
+            facts=facts,
+            origin=config.origin,
+            endpoints=endpoints,
+            responses=responses,
+            streams=streams,
+            own_cookies=self.own_cookies,
+        )
+        self.handler = GateHandler(
+            pipeline=pipeline,
+            facts=facts,
+            forwarder=forwarder,
+            responses=responses,
+            endpoints=endpoints,
+            own_cookies=self.own_cookies,
+            lasting=lasting,
+        )
+
+    def _gate(self, room: RoomReplica, config: RoomConfig, before: Site | None) -> RoomGate:
+        """The gate of a room; its sessions, and its cached tokens, are those of `before`."""
+        known = before.gates.get(config.name) if before is not None else None
+        if before is None or known is None or known.admission.room is not room:
+            return RoomGate(Admission(room, config), self._credentials(config.name))
+        is_same = (before.parts.keyring, before.parts.config.tokens) == (
+            self.parts.keyring,
+            self.parts.config.tokens,
+        )
+        credentials = known.credentials if is_same else self._credentials(config.name)
+        return RoomGate(known.admission.under(config), credentials)
+
+    def _credentials(self, room: RoomName) -> Credentials:
+        tokens = self.parts.config.tokens
+        return Credentials(
+            Tokens(self.parts.keyring, room),
+            cookie=tokens.cookie,
+            room=room,
+            policy=CookiePolicy.of(tokens),
+        )

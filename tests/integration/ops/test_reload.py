@@ -1,0 +1,293 @@
+"""The configuration read again while the gate serves: by SIGHUP, the command line and the API."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.gates import GateProcess, Origin
+from tests.integration.ops.settings import settings
+from tests.servers import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RELOADS = 5
+HTML = {"Accept": "text/html"}
+
+
+def revision(number: int, *, origin_url: str, server: str = "", more: str = "") -> str:
+    """A configuration whose every response tells its number: by title, status and message."""
+    return settings(
+        origin_url,
+        server=f"workers = 2\n{server}",
+        more=f"""
+[waiting]
+title = "Revision {number}"
+status = {503 if number % 2 else 429}
+
+[[rule]]
+name = "open-{number}"
+action = "bypass"
+path = ["/open/**", "/only-{number}/**"]
+
+[[room]]
+name = "default"
+rate = 0
+{more}
+""",
+    )
+
+
+@dataclass
+class ReloadedGate:
+    """One gate for all tests of this file: each puts a configuration of its own in force."""
+
+    process: GateProcess
+    origin: Origin
+    session: aiohttp.ClientSession
+
+    def write(self, number: int, *, server: str = "", more: str = "") -> None:
+        text = revision(number, origin_url=self.origin.url, server=server, more=more)
+        self.process.file.write_text(text)
+
+    async def reload(self) -> tuple[int, Any]:
+        async with self.session.post(self.process.admin_url + "/admin/reload") as response:
+            return response.status, await response.json()
+
+    async def get(self, path: str) -> str:
+        async with self.session.get(self.process.url + path, headers=HTML) as page:
+            return await page.text()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served() -> AsyncIterator[ReloadedGate]:
+    async with Origin.running() as origin, aiohttp.ClientSession() as session:
+        with GateProcess(revision(0, origin_url=origin.url)) as process:
+            await process.wait_until_serving()
+            yield ReloadedGate(process, origin, session)
+
+
+@dataclass
+class Seen:
+    """What the clients of a load received."""
+
+    revisions: list[tuple[int, int]] = field(default_factory=list)  # of the title, and the status
+    forwarded: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def clients(url: str, seen: Seen) -> AsyncIterator[None]:
+    """Clients that request pages and bypassed paths without a pause, each on its connection."""
+    stop = asyncio.Event()
+
+    async def visit(path: str) -> None:
+        async with aiohttp.ClientSession(headers=HTML) as session:
+            while not stop.is_set():
+                async with session.get(url + path) as response:
+                    body = await response.text()
+                    if path == "/open/a":
+                        seen.forwarded += response.status == 200
+                    title = re.search(r"Revision (\d+)", body)
+                    if path == "/open/a" and response.status == 200:
+                        continue
+                    if title is None:
+                        seen.wrong.append(f"{path}: {response.status} {body[:200]}")
+                    else:
+                        seen.revisions.append((int(title[1]), response.status))
+
+    async with asyncio.TaskGroup() as group:
+        for path in ("/page", "/page", "/open/a", "/open/a"):
+            group.create_task(visit(path))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def test_reloads_under_load_drop_no_request(served: ReloadedGate) -> None:
+    """Each response is of exactly one configuration, and none fails."""
+    gate = served.process
+    workers, seen = gate.workers(), Seen()
+    async with clients(gate.url, seen):
+        await eventually(lambda: len(seen.revisions) > 20)
+        for number in range(1, RELOADS + 1):
+            served.write(number)
+            gate.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: gate.errors().count('"reloaded"') == number)  # noqa: B023
+            before = len(seen.revisions)
+            await eventually(lambda: len(seen.revisions) > before + 20)  # noqa: B023
+            # Each client may have had one request on its way.
+            assert {each for each, _ in seen.revisions[before + 4 :]} == {number}
+    assert seen.wrong == []
+    assert seen.forwarded > 0
+    assert {each for each, _ in seen.revisions} == set(range(RELOADS + 1))
+    assert all(status == (503 if number % 2 else 429) for number, status in seen.revisions)
+    assert gate.workers() == workers, "no worker was restarted"
+
+
+async def test_open_exchanges_survive_a_reload(served: ReloadedGate) -> None:
+    """A slow response, an upload and a WebSocket go on although the rule that let them in is gone,
+    and the origin has one connection for each to the end."""
+    rule = '[[rule]]\nname = "old"\naction = "bypass"\npath = ["/slow", "/up", "/ws"]\n'
+    go_on = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        await go_on.wait()
+        yield b"x" * 10
+
+    session, url = served.session, served.process.url
+    served.write(11, more=rule)
+    assert (await served.reload())[0] == 200
+    seen = len(served.origin.requests)
+    async with session.ws_connect(url + "/ws") as socket:
+        slow = asyncio.create_task(session.get(url + "/slow"))
+        upload = asyncio.create_task(session.put(url + "/up", data=body()))
+        await eventually(lambda: len(served.origin.requests) == seen + 3)
+        served.write(12)
+        assert (await served.reload())[0] == 200
+        served.origin.go.set()
+        go_on.set()
+        async with await slow as response:
+            assert (response.status, (await response.json())["path"]) == (200, "/slow")
+        async with await upload as response:
+            assert (response.status, (await response.json())["length"]) == (200, 20)
+        await socket.send_str("still here")
+        assert (await socket.receive(timeout=5)).data == "echo still here"
+    assert "Revision 12" in await served.get("/slow"), "the rule is gone for later requests"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("[[room]]", "[[room", "not valid TOML"),
+        ("rate = 0", 'rate = "fast"', 'room[0].rate: "fast" is not a rate'),
+        (
+            'listen = "127.0.0.1:0"\nshutdown',
+            'listen = "127.0.0.1:9"\nshutdown',
+            'server.listen: "127.0.0.1:9" requires a restart; expected "127.0.0.1:0" until then',
+        ),
+        ("workers = 2", "workers = 3", "server.workers: 3 requires a restart; expected 2"),
+        ('url = "http', 'url = "https', "origin.url: "),
+        (
+            "[waiting]",
+            '[events]\nurl = "nats://u:secret@h"\n[waiting]',
+            "events.url: another value",
+        ),
+        ('path = ["/open', 'client = "file:missing"\npath = ["/open', "rule[0].client"),
+        ("shutdown", 'templates = "missing"\nshutdown', "server.templates: "),
+    ],
+)
+async def test_file_with_a_problem_changes_nothing_and_says_why(
+    served: ReloadedGate, before: str, after: str, problem: str
+) -> None:
+    served.write(21)
+    assert (await served.reload())[0] == 200
+    text = revision(22, origin_url=served.origin.url)
+    assert before in text
+    served.process.file.write_text(text.replace(before, after, 1))
+    status, told = await served.reload()
+    assert (status, told["error"]) == (400, "; ".join(told["problems"]))
+    assert problem in told["error"]
+    assert "secret" not in told["error"]
+    for _ in range(2):
+        assert "Revision 21" in await served.get("/page")
+
+
+async def test_refused_reload_is_reported_by_command_log_and_audit(served: ReloadedGate) -> None:
+    served.write(23)
+    broken = served.process.file.read_text().replace("workers = 2", "workers = 3")
+    served.process.file.write_text(broken)
+    problem = "server.workers: 3 requires a restart; expected 2 until then"
+    done = await served.process.command("reload")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"gatekeeper: /admin/reload: {problem}\n"
+    refused = served.process.errors().count('"reload_refused"')
+    served.process.process.send_signal(signal.SIGHUP)
+    await eventually(lambda: served.process.errors().count('"reload_refused"') == refused + 1)
+    async with served.session.get(served.process.admin_url + "/admin/audit?limit=2") as response:
+        entries = (await response.json())["entries"]
+    assert [entry["who"] for entry in entries] == ["SIGHUP", "this machine"]
+    assert {(entry["what"], entry["outcome"], entry["note"]) for entry in entries} == {
+        ("reload", "failed", problem)
+    }
+
+
+async def test_rooms_are_added_and_removed_live(served: ReloadedGate) -> None:
+    side = '\n[[room]]\nname = "side"\npath = "/side/"\nrate = 0\ntitle = "The side room"\n'
+    message = served.process.admin_url + "/admin/message?text=hi&room=side"
+    for _ in range(2):  # a room that returns finds its queue and what was set
+        served.write(31, more=side)
+        assert await served.reload() == (
+            200,
+            {"reloaded": True, "rooms": ["default", "side"], "rules": ["open-31"]},
+        )
+        assert "The side room" in await served.get("/side/a")
+        async with served.session.post(message) as response:
+            assert response.status == 200
+        served.write(32)
+        assert (await served.reload())[0] == 200
+        assert "Revision 32" in await served.get("/side/a")
+        async with served.session.post(message) as response:
+            assert response.status == 400
+            assert "expected one of default" in (await response.json())["error"]
+
+
+async def test_file_ends_a_live_setting_when_it_changes_the_key(served: ReloadedGate) -> None:
+    settings_url = served.process.admin_url + "/admin/settings"
+
+    async def shown() -> dict[str, Any]:
+        async with served.session.get(settings_url) as response:
+            settings_: dict[str, Any] = (await response.json())["rooms"][0]["settings"]
+            return {key: (each["value"], each["live"]) for key, each in settings_.items()}
+
+    served.write(41, more='max_active = 10\nmessage = "From the file"')
+    assert (await served.reload())[0] == 200
+    changes = {"max_active": 300, "burst": 3, "message": "Live", "title": "Live title"}
+    async with served.session.post(settings_url, json=changes) as response:
+        assert response.status == 200
+    served.write(41, more='max_active = 20\nmessage = "Another"')
+    assert (await served.reload())[0] == 200
+
+    async with asyncio.timeout(5):
+        while (await shown())["message"] != ("Another", False):
+            await asyncio.sleep(0.05)
+    assert (await shown())["max_active"] == (20, False)
+    assert (await shown())["burst"] == (3, True)
+    assert "Live title" in await served.get("/page")
+    # What the file ended does not return with the file's earlier value.
+    served.write(41, more='max_active = 10\nmessage = "From the file"')
+    assert (await served.reload())[0] == 200
+    assert (await shown())["max_active"] == (10, False)
+    async with served.session.post(settings_url, json={"burst": None, "title": None}) as response:
+        assert response.status == 200
+
+
+async def test_restarted_worker_serves_the_newest_configuration(served: ReloadedGate) -> None:
+    gate = served.process
+    served.write(51)
+    assert (await served.reload())[0] == 200
+    gate.file.write_text("broken")  # only what was put in force counts
+    before = gate.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: len(gate.workers()) == 2 and not set(gate.workers()) & set(before))
+
+    async def is_ready() -> bool:
+        async with served.session.get(gate.admin_url + "/readyz") as ready:
+            return ready.status == 200
+
+    async with asyncio.timeout(20):
+        while not await is_ready():
+            await asyncio.sleep(0.1)
+    for _ in range(4):
+        assert "Revision 51" in await served.get("/page")
