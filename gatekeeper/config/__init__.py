@@ -8,6 +8,7 @@
 - `types`: the spelling of single values: durations, rates, addresses, names
 - `problems`: the wording of problems, `problem; expected …`
 - `settings`: keys that operators change while the gate runs, and their overrides
+- `restart`: the keys that a running gate cannot change
 - `renamed`: old keys and values, each with its name of today
 - `secrets`: signing secrets and admin tokens, from the configuration or its files
 """

@@ -1,7 +1,7 @@
 """Reload: reads the whole configuration again, and puts it in force on all workers or on none.
 
-Rules. The supervisor checks everything that serving needs before any worker hears of it. A problem
-changes nothing and is returned, whoever asked: SIGHUP, the admin API or the control room. Reloads
+Rules. The supervisor checks everything that serving needs before a worker prepares it. A problem
+changes nothing and is reported to the operator: in the log, and in the API's response. Reloads
 run one after another. A worker that starts meanwhile, or is restarted later, serves the newest
 configuration that was put in force. A worker that does not respond is restarted.
 """

@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Preparation:
     """A plan that was read, and what was started for it."""
 
     plan: WorkerPlan
@@ -76,7 +76,7 @@ class Worker:
         self._fast_path: FastPathServer | None = None
         self.streams = Streams([])
         self._listener: asyncio.Server | None = None
-        self._prepared: _Prepared | None = None
+        self._prepared: _Preparation | None = None
         self._signer = EventSigner(plan.secrets)
         self._rooms: RoomSet
         self._forwarder: Forwarder
@@ -179,7 +179,7 @@ class Worker:
         new_rooms = await self._rooms.start_new(plan.config.rooms)
         # Another worker may commit first, and sign with a secret that is new.
         self._site.parts.keyring.accept(plan.secrets)
-        self._prepared = _Prepared(plan, parts, tls, new_rooms)
+        self._prepared = _Preparation(plan, parts, tls, new_rooms)
 
     async def abort(self) -> None:
         """Drop what was prepared."""
