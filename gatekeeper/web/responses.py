@@ -56,13 +56,16 @@ class Responses:
         now_s: float,
         headers: Headers,
     ) -> GateResponse:
-        """The waiting page, or its JSON, under the room's waiting status."""
+        """The waiting page, or its JSON, under the room's waiting status. A form was not sent: its
+        page says so instead, since the waiting page would send it again at the visitor's turn."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
         is_page = _wants_page(facts, room)
         if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)
+        if is_page and facts.method not in _SAFE:
+            return self._not_sent(facts, room=room, headers=more)
         view = WaitingView(
             title=room.title,
             room=place.room,
@@ -103,15 +106,21 @@ class Responses:
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
         if _wants_page(facts, room):
-            language = preferred(facts.accept_language).code
-            is_safe = facts.method in _SAFE
-            page = self._pages.not_sent(path=facts.target, lang=language, is_safe=is_safe)
-            page = page.framed(room.frame_ancestors)
-            response = self.page(facts, page, state="waiting", status=room.status, headers=more)
+            response = self._not_sent(facts, room=room, headers=more)
         else:
             body = _without_place(room, refresh_seconds=retry_after_s, now_s=now_s)
             response = self.json(body, state="waiting", status=room.status, headers=more)
         return response._replace(close=facts.has_body)  # the body stays unread
+
+    def _not_sent(self, facts: RequestFacts, *, room: RoomConfig, headers: Headers) -> GateResponse:
+        """The page for a request that cannot wait as it is: it leads to its address by GET."""
+        page = self._pages.not_sent(
+            path=facts.target,
+            lang=preferred(facts.accept_language).code,
+            is_safe=facts.method in _SAFE,
+        )
+        page = page.framed(room.frame_ancestors)
+        return self.page(facts, page, state="waiting", status=room.status, headers=headers)
 
     def problem(
         self,
@@ -124,7 +133,8 @@ class Responses:
         close: bool = False,
         room: RoomConfig | None = None,
     ) -> GateResponse:
-        """An error, in `room` if that is known: a page for a person, else `{"error": …}`."""
+        """An error, in `room` if that is known: a page for a person, else `{"error": …}`. A page
+        loads itself again only if that sends nothing twice."""
         more = list(headers)
         if retry:
             more.append(("Retry-After", str(_RETRY_AFTER_ORIGIN_S)))
@@ -135,7 +145,7 @@ class Responses:
                 status=status,
                 title=HTTPStatus(status).phrase,
                 message=message,
-                retry_after_s=_RETRY_AFTER_ORIGIN_S if retry else None,
+                retry_after_s=_RETRY_AFTER_ORIGIN_S if retry and facts.method in _SAFE else None,
                 lang=preferred(facts.accept_language).code,
             )
             if room is not None:

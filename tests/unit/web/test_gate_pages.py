@@ -102,6 +102,33 @@ def test_not_sent_page_never_reloads_itself() -> None:
     assert b"<script" not in response.body
 
 
+def test_form_of_a_waiting_visitor_is_not_sent_either() -> None:
+    """The waiting page loads its address again, and so would send the form."""
+    cookie = ("Set-Cookie", "gatekeeper=ticket")
+    response = RESPONSES.waiting(
+        facts(method="POST"), PLACE, room=ROOM, now_s=0.0, headers=[cookie]
+    )
+    assert "Your form was not sent" in page_of(response).words
+    assert b"<script" not in response.body
+    assert cookie in response.headers
+    assert header(response, "Retry-After") == "7"
+    assert header(response, "Refresh") is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_page_of_an_origin_that_fails_loads_again(method: str) -> None:
+    response = RESPONSES.problem(facts(method=method), "x", status=502, retry=True)
+    assert b"http-equiv" in response.body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_page_of_an_origin_that_fails_sends_no_form_twice(method: str) -> None:
+    response = RESPONSES.problem(facts(method=method), "x", status=502, retry=True)
+    assert b"http-equiv" not in response.body
+    assert b"<script" not in response.body
+    assert header(response, "Retry-After") == "5"
+
+
 @pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "javascript:x", "*"])
 def test_not_sent_page_leads_to_no_other_site(target: str) -> None:
     page = page_of(turned_away(facts(method="POST", target=target)))
