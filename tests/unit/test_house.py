@@ -28,6 +28,7 @@ from gatekeeper.config.schema import (
     Config,
     RoomConfig,
 )
+from gatekeeper.config.settings import LIVE_KEYS
 from gatekeeper.metrics import Tally  # and registers what is to be documented
 
 ROOT = Path(__file__).parents[2]
@@ -282,6 +283,12 @@ def test_every_key_is_documented_in_its_section() -> None:
     there_are |= {("rule", key) for key in RuleConfig.model_fields}
     there_are |= {("admin.tokens", key) for key in AdminToken.model_fields}
     assert documented == there_are
+
+
+def test_reference_marks_the_live_settings() -> None:
+    text = (ROOT / "docs/reference/configuration.md").read_text()
+    marked = re.findall(r"\| `(\w+)` \| [^|]* \| `\*` ", text)
+    assert sorted(marked) == sorted(LIVE_KEYS)
 
 
 def test_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
