@@ -23,13 +23,28 @@ from tests.servers import EventsServer, StoreServer
 
 load_profile()
 
-# Files that mostly wait. They start first, so that no xdist worker ends alone with one.
-_SLOW = ("chaos", "integration/simulate", "integration/failure", "integration/replicas", "browser")
+# The long files start first, so that no xdist worker ends alone with one. Those that compute and
+# those that mostly wait take turns, so that the cores have work at any time.
+_LONG = (
+    ("tests/browser/",),
+    (
+        "tests/chaos/",
+        "tests/integration/failure/",
+        "tests/integration/replicas/",
+        "tests/integration/simulate/",
+    ),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    slow = tuple(f"tests/{folder}/" for folder in _SLOW)
-    items.sort(key=lambda item: not item.nodeid.startswith(slow))
+    """Order by file: the first of each kind of `_LONG`, the second of each, …, then the others."""
+    ranks: dict[str, tuple[int, int]] = {}
+    for kind, folders in enumerate(_LONG):
+        files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
+        long = [file for file in files if file.startswith(folders)]
+        ranks |= {file: (rank, kind) for rank, file in enumerate(long)}
+    last = (len(items), 0)
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], last))
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
