@@ -183,7 +183,7 @@ def text_of(result: Sale, *, visitors: int, scale: int) -> str:
         ["admitted", f"{figures['admitted']:,} in {result.sold_in_s:.0f} s"],
         [
             "inversions among present visitors",
-            f"{figures['inversions']:,} in {figures['answers_judged']:,} waiting responses",
+            f"{figures['inversions']:,} in {figures['responses_judged']:,} waiting responses",
         ],
         [
             "most admissions in any minute",
@@ -224,7 +224,7 @@ release was certain.
 
 def _timing_rows(figures: dict[str, Any]) -> list[list[str]]:
     """Waits, error of the estimate, release delay, response times, and delay of the crowd."""
-    wait, error, response = figures["wait_s"], figures["eta_error_s"], figures["answer_s"]
+    wait, error, response = figures["wait_s"], figures["eta_error_s"], figures["response_s"]
     delay, late = figures["let_in_after_release_s"], figures["crowd_late_s"]
     return [
         ["waits", f"p50 {wait['p50']:.1f} s, p99 {wait['p99']:.1f} s"],
@@ -251,7 +251,7 @@ def _timing_rows(figures: dict[str, Any]) -> list[list[str]]:
 
 def text_on_time(result: Sale) -> str:
     figures = result.figures
-    order = f"{figures['inversions']:,} in {figures['answers_judged']:,} waiting responses"
+    order = f"{figures['inversions']:,} in {figures['responses_judged']:,} waiting responses"
     rows = [["inversions among present visitors", order], *_timing_rows(figures)]
     return f"""\
 {ON_TIME_VISITORS:,} visitors, time scaled by {ON_TIME_SCALE}, otherwise as above. Here the crowd \

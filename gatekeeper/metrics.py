@@ -147,7 +147,7 @@ class Tally:
         self._sums_s.clear()
 
 
-class AnsweredTally:
+class OwnResponseTally:
     """Responses of the gate's own, by room and outcome."""
 
     def __init__(self) -> None:
@@ -215,12 +215,12 @@ waits = Tally(
     labels=("room",),
     bounds_s=_WAIT_S,
 )
-answered = AnsweredTally()
+own_responses = OwnResponseTally()
 by_rule = RuleTally()
 forwarded = ForwardedTally()
 
 
 def flush() -> None:
     """Write the tallies; called about once a second, and at the end."""
-    for tally in (answered, by_rule, forwarded, origin_seconds, waits):
+    for tally in (own_responses, by_rule, forwarded, origin_seconds, waits):
         tally.flush()

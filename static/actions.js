@@ -11,9 +11,9 @@ window.gatekeeperActions = (() => {
   const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
   const MODES = {
     auto: "Auto: admission by rate",
-    hold: "Held: no one is admitted",
+    hold: "Held: admission is paused",
     open: "Open: everyone is admitted",
-    ended: "Ended: no one is admitted",
+    ended: "Ended: admission is closed",
   };
   const RATE = /^([0-9]+(?:\.[0-9]+)?)\s*\/\s*(s|sec|second|m|min|minute|h|hour)$/;
   const PER_MINUTE = { s: 60, m: 1, h: 1 / 60 };
@@ -38,9 +38,9 @@ window.gatekeeperActions = (() => {
     switch (action) {
       case "mode": switch (values.mode) {
         case "auto": return dialog("Admit by rate?", "Admit by rate", "Visitors are admitted at " + fine.format(room.rate_per_minute) + "/min. " + drained(room, room.rate_per_minute));
-        case "hold": return dialog("Hold the line?", "Hold the line", "No one is admitted until you choose another mode. " + line + " keep their places; " + active + " stay.");
+        case "hold": return dialog("Hold the line?", "Hold the line", "Admission is paused until you choose another mode. " + line + " keep their places; " + active + " stay.");
         case "open": return dialog("Open the gate?", "Open the gate", line + " and every newcomer are admitted at once, without the rate" + (room.max_active ? " and the limit of " + whole.format(room.max_active) : "") + "; " + active + " now.");
-        default: return dialog("End admission?", "End admission", "No one is admitted, and " + line + " read that it is over. They keep their places, so another mode resumes; " + active + " stay.");
+        default: return dialog("End admission?", "End admission", "Admission closes, and " + line + " read that it is over. They keep their places, so another mode resumes; " + active + " stay.");
       }
       case "rate": {
         const rate = perMinute(values.rate);
@@ -66,7 +66,7 @@ window.gatekeeperActions = (() => {
   }
 
   function drained(room, rate) {
-    if (room.queue_length === 0) return "No one is in line now.";
+    if (room.queue_length === 0) return "The line is empty now.";
     if (rate === 0) return "";
     return "The line of " + whole.format(room.queue_length) + " takes about " + duration(room.queue_length / rate * 60) + ".";
   }

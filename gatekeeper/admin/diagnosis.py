@@ -168,10 +168,10 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
         return
     match state.phase:
         case Phase.HELD:
-            text = f"the line is held{by}{since_text}: {line}, no one is admitted."
+            text = f"the line is held{by}{since_text}: {line}, admission is paused."
             yield Finding("warn", _sentence(prefix, text), since)
         case Phase.ENDED:
-            text = f"ended{by}{at_text}: no one is admitted, {line} read that it is over."
+            text = f"ended{by}{at_text}: admission is closed, {line} read that it is over."
             yield Finding("warn", _sentence(prefix, text), since)
         case Phase.OPEN:
             opened = f"opened{by}{at_text}" if by or since else "open"
@@ -190,7 +190,7 @@ def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str)
         active += f" of {rules.max_active:,}"
     active += " active"
     if state.queue_length == 0:
-        return Finding("calm", _sentence(prefix, f"no one is in line, {active}."))
+        return Finding("calm", _sentence(prefix, f"the line is empty, {active}."))
     if state.recovering_until_us > state.now_us:
         text = f"recovering after a store outage: {line} until all had time to return."
         return Finding("warn", _sentence(prefix, text))
@@ -212,7 +212,7 @@ def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str)
 
 
 def _stuck(seen: Observations, rules: Rules, state: RoomState) -> bool:
-    """Whether no one was released for so long that several should have been, with a line."""
+    """Whether no visitor was released for so long that several should have been, with a line."""
     for reading in reversed(seen.readings):
         known = reading.rooms.get(rules.room)
         if known is None or known.queue_length == 0 or known.phase is not Phase.RUNNING:

@@ -57,7 +57,7 @@ class _RoomCollector(Collector):
             yield counter
         watermark = GaugeMetricFamily(
             "gatekeeper_watermark_timestamp_seconds",
-            "Arrival of the last released visitor, seconds since the epoch.",
+            "Turn of the last released visitor: in order of arrival, seconds since the epoch.",
             labels=["room"],
         )
         modes = GaugeMetricFamily(

@@ -49,6 +49,8 @@ def unknown_key(
 
 
 def unknown_section(name: str, known: Iterable[str]) -> str:
+    if name == "event":
+        return "scheduled events of a room are not supported yet; expected no [[event]]"
     choices = {each: f"[{each}]" for each in known} | {"room": "[[room]]"}
     if close := get_close_matches(name, choices, n=1):
         return f"unknown section; expected {choices[close[0]]}"

@@ -26,8 +26,8 @@ from gatekeeper.config.types import (
     Listen,
     Message,
     Network,
+    OptionalParameter,
     OriginUrl,
-    Parameter,
     Paths,
     RatePerMinute,
     Room,
@@ -39,6 +39,7 @@ from gatekeeper.config.types import (
     WebOrigins,
     Workers,
     is_loopback,
+    spell_duration,
     split_listen,
 )
 
@@ -112,14 +113,15 @@ class RoomConfig(RoomKeys):
     name: Room = DEFAULT_ROOM
     host: Hosts = ()  # none: any host
     path: Paths = ("/",)
-    query: Literal[""] | Parameter = ""  # only requests with this parameter
+    query: OptionalParameter = ""  # only requests with this parameter
     ignore_case: bool = True  # paths match in any letter case
 
     def conflicts(self) -> Iterator[Conflict]:
         if self.session_idle_timeout > self.session_absolute_timeout:
+            idle = spell_duration(self.session_idle_timeout)
+            absolute = spell_duration(self.session_absolute_timeout)
             problem = (
-                f"{self.session_absolute_timeout:g}s is shorter than session_idle_timeout; "
-                f'expected at least "{self.session_idle_timeout:g}s"'
+                f'"{absolute}" is shorter than session_idle_timeout; expected at least "{idle}"'
             )
             yield Conflict(("session_idle_timeout", "session_absolute_timeout"), problem)
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from gatekeeper.config.load import invalid_keys, toml_value
 from gatekeeper.config.schema import RoomConfig, RoomKeys
 from gatekeeper.config.section import LIVE
-from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute
+from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
 from gatekeeper.errors import ConfigError
 
 LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)
@@ -29,7 +29,6 @@ OWN_FIELDS = ("rate", "message")  # fields of their own in the state
 MAX_OVERRIDES_CHARACTERS = 8192
 
 _OVERRIDDEN = frozenset(LIVE_KEYS) - frozenset(OWN_FIELDS)
-_UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
 
 Spelled = str | int | float | bool  # a value as the file spells it
 
@@ -172,7 +171,7 @@ def _spell(field: FieldInfo, value: Any) -> Spelled:
     if parse_rate_per_minute in parsers:
         return f"{_spell_number(value)}/min" if value else "0"
     if parse_duration_s in parsers:
-        return _spell_duration(value)
+        return spell_duration(value)
     assert isinstance(value, str | int | float)
     return value
 
@@ -180,14 +179,6 @@ def _spell(field: FieldInfo, value: Any) -> Spelled:
 def _spell_number(value: float) -> str:
     text = f"{value:.12g}"
     return f"{value:.15f}".rstrip("0") if "e" in text else text  # no exponent in a rate
-
-
-def _spell_duration(seconds: float) -> str:
-    rest_ms, text = round(seconds * 1000), ""
-    for unit, unit_ms in _UNITS_MS:
-        count, rest_ms = divmod(rest_ms, unit_ms)
-        text += f"{count}{unit}" if count else ""
-    return text + f"{rest_ms}ms" if rest_ms or not text else text
 
 
 def _unknown(key: str) -> str:

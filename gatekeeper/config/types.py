@@ -54,6 +54,15 @@ def parse_duration_s(value: object) -> float:
     return duration_s
 
 
+def spell_duration(seconds: float) -> str:
+    """A duration as a file spells it: the largest units that it has, `"1h30m"`."""
+    rest_ms, text = round(seconds * 1000), ""
+    for unit, unit_s in reversed(_DURATION_UNITS_S.items()):
+        count, rest_ms = divmod(rest_ms, round(unit_s * 1000))
+        text += f"{count}{unit}" if count else ""
+    return text or "0"
+
+
 def parse_rate_per_minute(value: object) -> float:
     """Admissions per minute of a rate such as `"500/min"`, `"8/s"` or `0` (none)."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
@@ -292,6 +301,10 @@ def text_or_list(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _optional_parameter(value: object) -> str:
+    return "" if value == "" else _parameter(value)
+
+
 def _parameter(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[^=&#]{1,200}(=[^&#]*)?", text):
@@ -316,6 +329,7 @@ CookieName = Annotated[str, BeforeValidator(_cookie_name)]
 HostPattern = Annotated[str, BeforeValidator(_host_pattern)]
 PathPrefix = Annotated[str, BeforeValidator(_path_prefix)]
 Parameter = Annotated[str, BeforeValidator(_parameter)]
+OptionalParameter = Annotated[str, BeforeValidator(_optional_parameter)]
 Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(text_or_list), Field(strict=False)]
 Paths = Annotated[
     tuple[PathPrefix, ...], BeforeValidator(text_or_list), Field(strict=False, min_length=1)

@@ -88,7 +88,7 @@ _ROWS = (
         label=N_("The line is paused"),
         heading=_TITLE,
         lead=N_(
-            "Nobody is being let in right now. Your place is kept, "
+            "Entry is paused right now. Your place is kept, "
             "and this page continues automatically when the line moves again."
         ),
         reason="held",
@@ -116,7 +116,7 @@ _ROWS = (
     ),
     PageState(
         "ended",
-        label=N_("Nobody else is being let in"),
+        label=N_("Entry has closed"),
         heading=N_("The sale has ended"),
         lead=N_(
             "We are sorry. If the sale opens again while this page is open, you keep your place."

@@ -78,7 +78,7 @@ class Forwarder:
             except OriginDisconnect:
                 # RFC 9110 section 9.2.2: repeat once, on a new connection, an idempotent request
                 # to which a reused connection sent no byte of a response.
-                if not repeatable or connection.requests == 1 or connection.answered:
+                if not repeatable or connection.requests == 1 or connection.has_response:
                     raise
                 max_idle_s = 0.0
             finally:

@@ -53,7 +53,7 @@ class OriginConnection(asyncio.Protocol):
         self.on_writable: Callable[[], None] | None = None
         self.on_wake: Callable[[], None] | None = None  # called in place of a task in `changed`
         self.requests = 0
-        self.answered = False  # a byte of the current response arrived
+        self.has_response = False  # a byte of the current response arrived
         self.reusable = False  # the current exchange left no bytes behind
         self.ended = False  # the origin closed its side, or the connection broke
         self.broken: Exception | None = None  # how it broke, if it did
@@ -70,7 +70,7 @@ class OriginConnection(asyncio.Protocol):
         self._busy = True
         self._deliver, self.on_wake = deliver, on_wake
         self.requests += 1
-        self.answered = self.reusable = False
+        self.has_response = self.reusable = False
         self._quiet_since_s = self._loop.time()
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._read_timeout_s, self._check_silence)
@@ -184,7 +184,7 @@ class OriginConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since_s = self._loop.time()
-        self.answered = True
+        self.has_response = True
         if self._deliver is not None:
             try:
                 self._deliver(data)

@@ -2,7 +2,7 @@
 
 Rules. A batch has at most `limit` items, since a script blocks the store for everyone: 100 polls
 take it about 1 ms, 512 took 7 ms. An item whose caller was cancelled is still sent (it may be on
-its way already) and its answer is dropped. An error reaches every caller of the batch.
+its way already) and its reply is dropped. An error reaches every caller of the batch.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Generic, TypeVar
 from gatekeeper.errors import StoreError
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 
 BATCH_LIMIT = 100
 
 
-class Batcher(Generic[Item, Answer]):
-    """Collects items and hands them to `send`, which returns one answer per item, in order."""
+class Batcher(Generic[Item, Reply]):
+    """Collects items and hands them to `send`, which returns one reply per item, in order."""
 
     def __init__(
         self,
-        send: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Reply]]],
         *,
         name: str,
         limit: int = BATCH_LIMIT,
@@ -32,15 +32,15 @@ class Batcher(Generic[Item, Answer]):
         self._send = send
         self._name = name
         self._limit = limit
-        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Reply]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """The future answer to `item`."""
+    def submit(self, item: Item) -> asyncio.Future[Reply]:
+        """The future reply to `item`."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._flush)
-        future: asyncio.Future[Answer] = loop.create_future()
+        future: asyncio.Future[Reply] = loop.create_future()
         self._waiting.append((item, future))
         return future
 
@@ -53,10 +53,10 @@ class Batcher(Generic[Item, Answer]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _run(self, batch: list[tuple[Item, asyncio.Future[Reply]]]) -> None:
         try:
-            answers = await self._send([item for item, _ in batch])
-            if len(answers) != len(batch):
+            replies = await self._send([item for item, _ in batch])
+            if len(replies) != len(batch):
                 raise StoreError("unexpected reply from the store")  # noqa: TRY301  to all callers
         except BaseException as error:
             for _, future in batch:
@@ -64,9 +64,9 @@ class Batcher(Generic[Item, Answer]):
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), answer in zip(batch, answers, strict=True):
+            for (_, future), reply in zip(batch, replies, strict=True):
                 if not future.done():
-                    future.set_result(answer)
+                    future.set_result(reply)
 
     async def close(self) -> None:
         """Wait for what was submitted; the sender has its own timeout."""
@@ -76,7 +76,7 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait(self._tasks)
 
 
-def _fail(future: asyncio.Future[Answer], error: BaseException) -> None:
+def _fail(future: asyncio.Future[Reply], error: BaseException) -> None:
     if future.done():
         return
     if isinstance(error, Exception):

@@ -120,7 +120,7 @@ def text_of(verdict: Verdict) -> str:
         )
     lines.append(
         f"requests: {report['requests']:,} at {report['requests_per_s']:.0f}/s, response time "
-        f"{_p99(report['answer_s'])}"
+        f"{_p99(report['response_s'])}"
     )
     lines.append(
         f"the crowd sent late by {_p99(report['crowd_late_s'])}; waits and delays exclude this"

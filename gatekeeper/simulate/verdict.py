@@ -264,11 +264,11 @@ def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) ->
             ]
         ),
         "polls_per_visitor": _poll_figures(observer),
-        "answers_judged": observer.order.responses_judged,
-        "answers_excused": observer.order.responses_excused,
+        "responses_judged": observer.order.responses_judged,
+        "responses_excused": observer.order.responses_excused,
         "inversions": observer.order.inversions,
         "forged_tokens": observer.forged_tokens.tried,
-        "answer_s": _spread(observer.response_times_s),
+        "response_s": _spread(observer.response_times_s),
         "crowd_late_s": _spread(observer.client_delay_s),
     }
 

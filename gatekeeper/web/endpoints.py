@@ -52,7 +52,7 @@ class Endpoints:
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
-        metrics.answered.count("", "own")
+        metrics.own_responses.count("", "own")
         methods, endpoint = self._in_room[name]
         visit = self.visit(facts, query)
         room = None if visit is None else visit.room
@@ -66,7 +66,7 @@ class Endpoints:
         """The response to a request for `name` that concerns no room, else None."""
         if name in self._in_room:
             return None
-        metrics.answered.count("", "own")
+        metrics.own_responses.count("", "own")
         response = self._file(facts, name)
         if response is None:
             response = self._not_found(facts)

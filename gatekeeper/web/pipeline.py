@@ -146,7 +146,7 @@ class Pipeline:
 def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResponse:
     """The response to a waiting visitor, at any path: the page, or its JSON."""
     config = visit.admission.config
-    metrics.answered.count(config.name, "waiting")
+    metrics.own_responses.count(config.name, "waiting")
     response = responses.waiting(
         visit.facts,
         visit.waiting_status(wait),

@@ -63,7 +63,7 @@ async def test_controls_reach_the_waiting_page(
             await expect(control.locator("#headline")).to_have_text(
                 re.compile(
                     r"^The line is held by maria since \d\d:\d\d [AP]M: "
-                    r"1 in line, no one is admitted\.$"
+                    r"1 in line, admission is paused\.$"
                 )
             )
             await expect(state).to_have_attribute("data-state", "held", timeout=_SOON_MS)

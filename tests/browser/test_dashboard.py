@@ -132,7 +132,7 @@ async def points(page: Page, name: str) -> list[tuple[float, float]]:
 async def test_headline_follows_the_situation(control: Control, visit: Visit) -> None:
     page = await visit()
     headline = page.locator("#headline")
-    await expect(headline).to_have_text("sale: no one is in line, 491 active.")
+    await expect(headline).to_have_text("sale: the line is empty, 491 active.")
     control.sale.rooms[0].is_store_down = control.sale.rooms[1].is_store_down = True
     await control.sale.run(1)
     await second(page)
@@ -431,7 +431,7 @@ CROWD = {"queue": 1284.0, "active": 310.0}
             "Hold",
             "Hold the line",
             (
-                "No one is admitted until you choose another mode. 1,2xx in line keep "
+                "Admission is paused until you choose another mode. 1,2xx in line keep "
                 "their places; 3xx active stay."
             ),
         ),
@@ -447,7 +447,7 @@ CROWD = {"queue": 1284.0, "active": 310.0}
             "End",
             "End admission",
             (
-                "No one is admitted, and 1,2xx in line read that it is over. They keep "
+                "Admission closes, and 1,2xx in line read that it is over. They keep "
                 "their places, so another mode resumes; 3xx active stay."
             ),
         ),

@@ -328,7 +328,7 @@ class ClientConnection(asyncio.Protocol):
         if origin.failure is not None:
             self._fail(origin.failure)
         elif origin.ended and self._state is _RESPONSE:
-            if origin.requests > 1 and not origin.answered:
+            if origin.requests > 1 and not origin.has_response:
                 # RFC 9110 section 9.2.2: it closed as the request was sent. Repeat it.
                 self._release()
                 self._connect()

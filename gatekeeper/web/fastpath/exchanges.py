@@ -108,7 +108,7 @@ class StatusExchange(GateExchange):
         self._visit = visit
 
     async def respond(self) -> FastPathReply:
-        metrics.answered.count("", "own")
+        metrics.own_responses.count("", "own")
         visit = self._visit
         outcome = await visit.admission.admit(*visit.held, newcomers=False)
         return complete_response(self._endpoints.status_response(visit, outcome))
@@ -136,7 +136,7 @@ class StreamExchange(GateExchange):
         self._visit = visit
 
     async def respond(self) -> FastPathReply:
-        metrics.answered.count("", "own")
+        metrics.own_responses.count("", "own")
         visit = self._visit
         outcome = await visit.admission.admit(*visit.held, newcomers=False)
         if isinstance(outcome, Wait):

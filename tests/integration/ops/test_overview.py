@@ -143,6 +143,6 @@ async def test_overview_of_unreachable_store_keeps_last_figures(
         private_store.restart()
         await monitor.look()
         told = await overview(admin)
-        assert told["situation"][0]["text"] == "No one is in line, 0 of 7 active."
+        assert told["situation"][0]["text"] == "The line is empty, 0 of 7 active."
     await operator.close()
     await store.close()

@@ -173,7 +173,7 @@ async def test_hidden_positions_are_not_judged() -> None:
         verdict = await verdict_on(gate)
 
     assert promise(verdict, ORDER).held is None
-    assert verdict.figures["answers_judged"] == 0
+    assert verdict.figures["responses_judged"] == 0
 
 
 async def test_opaque_tokens_are_a_problem() -> None:

@@ -65,7 +65,7 @@ def test_moving_line_is_described_in_numbers() -> None:
 
 def test_empty_line_is_calm() -> None:
     assert diagnose(observations(replace(STATE, active=3))) == [
-        Finding("calm", "No one is in line, 3 of 400 active.")
+        Finding("calm", "The line is empty, 3 of 400 active.")
     ]
 
 
@@ -75,20 +75,20 @@ def test_held_line_names_operator_and_time() -> None:
     assert diagnose(by_maria) == [
         Finding(
             "warn",
-            "The line is held by maria since {since}: 1,204 in line, no one is admitted.",
+            "The line is held by maria since {since}: 1,204 in line, admission is paused.",
             99.0,
         )
     ]
-    assert texts(observations(held)) == ["The line is held: 1,204 in line, no one is admitted."]
+    assert texts(observations(held)) == ["The line is held: 1,204 in line, admission is paused."]
     one = replace(held, queue_length=1)
     assert texts(observations(one, mode_changes={SALE: ("", 99.0)})) == [
-        "The line is held since {since}: 1 in line, no one is admitted."
+        "The line is held since {since}: 1 in line, admission is paused."
     ]
 
 
 def test_ended_and_open_have_their_own_sentences() -> None:
     assert texts(observations(replace(WAITING, mode=Mode.ENDED))) == [
-        "Ended: no one is admitted, 1,204 in line read that it is over."
+        "Ended: admission is closed, 1,204 in line read that it is over."
     ]
     assert texts(observations(replace(WAITING, mode=Mode.OPEN))) == [
         "Open: every visitor is admitted at once, 310 active."
@@ -214,8 +214,8 @@ def test_several_rooms_are_named(rooms: int) -> None:
     states = {rules.room: replace(WAITING, mode=Mode.HOLD) for rules in all_rules}
     shown = texts(observations(rules=all_rules, states=states))
     assert shown[0] == (
-        "The line is held: 1,204 in line, no one is admitted."
+        "The line is held: 1,204 in line, admission is paused."
         if rooms == 1
-        else "sale: the line is held: 1,204 in line, no one is admitted."
+        else "sale: the line is held: 1,204 in line, admission is paused."
     )
     assert len(shown) == rooms

@@ -18,32 +18,11 @@ from gatekeeper.admin.history import (
 )
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
-from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures, RequestCounts
+from tests.builders import room_state
 
 SALE = RoomName("sale")
-STATE = RoomState(
-    epoch=1,
-    version=1,
-    mode=Mode.AUTO,
-    rate_per_minute=60.0,
-    message="",
-    overrides="",
-    watermark_us=0,
-    last_arrival_us=0,
-    pending_grants=0,
-    arrived_total=0,
-    released_total=0,
-    admitted_total=0,
-    abandoned_total=0,
-    recovering_until_us=0,
-    revocations=0,
-    queue_length=0,
-    active=0,
-    expected=0,
-    replicas=1,
-    now_us=1,
-)
+STATE = replace(room_state(rate=60, active=0), queue_length=0, now_us=1)
 WAITS = len(metrics.waits.bounds_s)
 ORIGIN = len(metrics.origin_seconds.bounds_s)
 

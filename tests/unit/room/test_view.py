@@ -5,30 +5,14 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.policy.phase import Mode, Phase
-from gatekeeper.room.state import RoomState
 from gatekeeper.room.view import ReplicaView
+from tests.builders import room_state
 
 START_S = 1_700_000_000.0
-STATE = RoomState(
-    epoch=1,
-    version=1,
-    mode=Mode.AUTO,
-    message="",
-    overrides="",
-    rate_per_minute=60,
+STATE = replace(
+    room_state(rate=60),
     watermark_us=100,
     last_arrival_us=200,
-    pending_grants=0,
-    arrived_total=0,
-    released_total=0,
-    admitted_total=0,
-    abandoned_total=0,
-    recovering_until_us=0,
-    revocations=0,
-    queue_length=0,
-    active=0,
-    expected=0,
-    replicas=1,
     now_us=round(START_S * 1_000_000),
 )
 
