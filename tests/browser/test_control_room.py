@@ -228,8 +228,8 @@ async def test_page_open_for_a_day_does_not_leak(hour: tuple[Sale, str], new_pag
             await page.clock.run_for(min(minutes - passed, 60) * 1000)
         return await weight(page)
 
-    early = await until(140)  # more than the hour that is kept
-    late = await until(140 + _MINUTES)
+    early = await until(80)  # more than the hour that is kept
+    late = await until(80 + _MINUTES)
     await expect(page.locator("#connection")).to_have_text("Live")
     assert late["Nodes"] <= early["Nodes"] + 50
     assert late["JSEventListeners"] <= early["JSEventListeners"] + 10
