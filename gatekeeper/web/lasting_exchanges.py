@@ -57,7 +57,7 @@ class HandledExchange:
 
 
 @dataclass(slots=True)
-class _Lasting:
+class _KnownExchange:
     """An exchange that a sweep has seen; `end` from the second time on."""
 
     began_s: float
@@ -70,7 +70,7 @@ class LastingExchanges:
     def __init__(self, fast_path: FastPathServer | None = None) -> None:
         self.fast_path = fast_path
         self.handled: set[HandledExchange] = set()  # by aiohttp
-        self._lasting: dict[Cuttable, _Lasting] = {}
+        self._lasting: dict[Cuttable, _KnownExchange] = {}
 
     def __len__(self) -> int:
         return len(self._lasting)
@@ -110,18 +110,18 @@ class LastingExchanges:
         self._lasting.clear()
 
     def _seen(
-        self, exchange: Cuttable, began_s: float, before: dict[Cuttable, _Lasting]
-    ) -> _Lasting | None:
+        self, exchange: Cuttable, began_s: float, before: dict[Cuttable, _KnownExchange]
+    ) -> _KnownExchange | None:
         """What is known of an exchange that was seen before; None: it is new, and noted."""
         known = before.get(exchange)
         if known is None or known.began_s != began_s:
-            self._lasting[exchange] = _Lasting(began_s)
+            self._lasting[exchange] = _KnownExchange(began_s)
             return None
         self._lasting[exchange] = before.pop(exchange)
         return known
 
     def _keep(
-        self, exchange: Cuttable, lasting: _Lasting | None, admission: Admission, pass_: Pass
+        self, exchange: Cuttable, lasting: _KnownExchange | None, admission: Admission, pass_: Pass
     ) -> None:
         if lasting is None:
             return

@@ -129,7 +129,7 @@ async def test_upload_of_a_revoked_visitor_is_cut(start_gate: GateStarter) -> No
 async def test_response_that_is_awaited_is_not_cut(
     by_header: bool, start_gate: GateStarter
 ) -> None:
-    """It may be a payment: the buyer sees what became of it."""
+    """It may be a payment: the buyer sees the outcome of it."""
     gate = await start_gate(rate="0")
     held = gate.issue_pass()
     headers = sent(gate, held, by_header=by_header)

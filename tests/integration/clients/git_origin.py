@@ -1,0 +1,56 @@
+"""A Git server over smart HTTP: `git http-backend` as CGI, behind aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+_TIMEOUT_S = 60.0
+
+
+@asynccontextmanager
+async def running_git_server(root: Path, *, git: str) -> AsyncIterator[str]:
+    """The URL of a server of the repositories below `root`; anyone may push."""
+
+    async def serve(request: web.Request) -> web.Response:
+        environment = {
+            "GIT_PROJECT_ROOT": str(root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REMOTE_USER": "visitor",
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": request.path,
+            "QUERY_STRING": request.rel_url.raw_query_string,
+            "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+            "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+            "HTTP_CONTENT_ENCODING": request.headers.get("Content-Encoding", ""),
+        }
+        body = await request.read()
+        environment["CONTENT_LENGTH"] = str(len(body))
+        process = await asyncio.create_subprocess_exec(
+            git,
+            "http-backend",
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(_TIMEOUT_S):
+            output, _ = await process.communicate(body)
+        head, _, content = output.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        status = int(fields.pop("Status", "200").split(" ")[0])
+        return web.Response(status=status, headers=fields, body=content)
+
+    app = web.Application(client_max_size=2**30)
+    app.router.add_route("*", "/{path:.*}", serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, auto_decompress=False)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
