@@ -31,8 +31,11 @@ async def gated(app: AppSite, room: RoomName, store_url: str, keys: str) -> Asyn
         yield gate
 
 
-@pytest.mark.parametrize("kind", ["fetch", "xhr"])
-@pytest.mark.parametrize("path", ["/api/", "/"], ids=["api-in-a-room", "all-in-a-room"])
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("fetch", "/api/"), ("xhr", "/api/"), ("xhr", "/")],
+    ids=["fetch-api-in-a-room", "xhr-api-in-a-room", "xhr-all-in-a-room"],
+)
 async def test_app_that_meets_the_gate_waits_and_comes_back(
     kind: str, path: str, store_url: str, room_name: RoomName, new_page: NewPage
 ) -> None:
@@ -154,9 +157,10 @@ async def test_response_without_the_state_changes_nothing(new_page: NewPage) -> 
         page = await new_page()
         script = Script(page)
         await script.start()
+        await page.goto(app.url + "/")
         for script.headers in OTHER_HEADERS:
             for kind in ("fetch", "xhr"):
-                await page.goto(app.url + WHERE.format(kind=kind))
+                await page.evaluate("kind => { show(''); load(kind); }", kind)
                 await expect(page.locator("#shown")).to_have_text("wait")
         await page.wait_for_timeout(300)
         assert script.opened_at_s == []
@@ -192,6 +196,33 @@ async def test_api_that_is_not_named_is_not_looked_at(new_page: NewPage) -> None
         assert await page.evaluate("fetch('/.gatekeeper/x').then((r) => r.status)") == 503
         await page.wait_for_timeout(200)
         assert script.opened_at_s == []
+
+
+# As monitoring tools do, before the script and after it.
+WRAP = """
+{
+  const fetched = window.fetch;
+  window.fetch = (...all) => fetched(...all).then((response) => response);
+  const open = XMLHttpRequest.prototype.open;
+  XMLHttpRequest.prototype.open = function (...all) { return open.apply(this, all); };
+}
+null;
+"""
+
+
+@pytest.mark.parametrize("kind", ["fetch", "xhr"])
+async def test_script_works_among_other_wrappers(kind: str, new_page: NewPage) -> None:
+    async with AppSite() as app:
+        page = await new_page()
+        script = Script(page)
+        await script.start()
+        await page.add_init_script(WRAP)
+        await page.goto(app.url + "/?cancel")
+        await page.evaluate(WRAP)
+        await page.add_script_tag(url="/.gatekeeper/client.js")  # a second time
+        await page.evaluate("kind => load(kind)", kind)
+        await expect(page.locator("#shown")).to_have_text("wait")
+        await expect(page.locator("#events")).to_have_text("waiting;")
 
 
 async def test_fetch_behaves_as_before(new_page: NewPage) -> None:
