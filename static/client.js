@@ -165,7 +165,7 @@
     const button = box.appendChild(document.createElement("button"));
     host.id = "gatekeeper-ending";
     host.lang = TEXTS.lang;
-    host.dir = "auto";
+    box.dir = TEXTS.dir;
     box.setAttribute("role", "status");
     style(box, "position:fixed;inset-block-end:12px;inset-inline-end:12px;z-index:2147483647;display:flex;gap:12px;" +
       "align-items:center;max-width:min(360px,calc(100vw - 24px));box-sizing:border-box;padding:12px 16px;" +

@@ -36,6 +36,7 @@ def client_script(source: str, language: Language) -> ClientScript:
     if _TEXTS_AT not in source:
         raise ConfigError([f"lacks {_TEXTS_AT}; expected the place of the texts"], source=FILE)
     texts = {name: language.translate(text) for name, text in _TEXTS.items()}
-    body = source.replace(_TEXTS_AT, json.dumps(texts | {"lang": language.code})).encode()
+    texts |= {"lang": language.code, "dir": language.direction}
+    body = source.replace(_TEXTS_AT, json.dumps(texts)).encode()
     etag = f'W/"{sha256(body).hexdigest()[:24]}"'
     return ClientScript(body, compress(body, mtime=0), etag)

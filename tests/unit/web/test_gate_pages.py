@@ -268,4 +268,5 @@ def test_script_speaks_the_language_of_the_visitor() -> None:
     assert b"Your visit here ends at #" in english.body
     assert b"Ihr Besuch hier endet um #" in german.body
     assert english.etag != german.etag
+    assert b'"dir": "rtl"' in pages.client_script("he").body
     assert pages.client_script("xx").etag == english.etag
