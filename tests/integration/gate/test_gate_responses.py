@@ -15,10 +15,17 @@ async def test_page_is_for_every_method_that_accepts_html(
     method: str, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
-    response = await gate.visitor().request(method, "/buy", headers=HTML)
-    assert response.status == 503
-    assert response.headers["Content-Type"].startswith("text/html")
+    in_line = gate.visitor()
+    await in_line.get()
+    for visitor in (gate.visitor(), in_line):
+        response = await visitor.request(method, "/buy?a=1", headers=HTML)
+        assert response.status == 503
+        assert response.headers["Content-Type"].startswith("text/html")
+        assert ("Your form was not sent" in response.text) == (method != "GET")
+        assert ('href="/buy?a=1"' in response.text) == (method != "GET")
     assert gate.origin.requests == []
+    await gate.allow(1)
+    assert (await in_line.get())[0] == 200  # the place was kept
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ import pytest
 from gatekeeper.pages.renderer import Page, Pages
 from tests.unit.pages.page_reader import VIEW, problem, unknown_place
 
-PAGE_NAMES = ["waiting", "held", "reconnecting", "problem", "left", "dashboard"]
+PAGE_NAMES = [
+    "waiting",
+    "held",
+    "reconnecting",
+    "problem",
+    "left",
+    "not_sent",
+    "no_place",
+    "dashboard",
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,4 +39,8 @@ def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
             return problem(pages)
         case "left":
             return pages.left()
+        case "not_sent":
+            return pages.not_sent(path="/cart")
+        case "no_place":
+            return pages.not_sent(path="/cart", is_safe=True)
     return pages.dashboard()
