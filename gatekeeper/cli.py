@@ -31,6 +31,7 @@ from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.explain import explain_request, parse_request_url
 from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.spellings import path_warnings
 from gatekeeper.simulate.command import simulate
 
 _DEFAULT_FILE = Path("gatekeeper.toml")
@@ -104,13 +105,18 @@ app.add_command(simulate)
 @app.command()
 @_config
 def check(config: Path | None) -> None:
-    """Check configuration, templates, certificate and secrets; list every problem."""
+    """Check configuration, templates, certificate and secrets; list every problem.
+
+    Warnings name paths that an origin may serve under a spelling that is not covered.
+    """
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
 
     set_up_logging(process="check")
     loaded = _load(config)
     check_files(loaded)
+    for warning in path_warnings(loaded):
+        print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     _say(f"ok: {loaded.origin.url} behind {loaded.server.listen}; {rooms}")
 

@@ -30,10 +30,8 @@ def audit_line(entry: dict[str, Any]) -> str:
     more = "".join(f" ({entry[key]})" for key in ("visitor", "note") if key in entry)
     outcome = "" if entry["outcome"] == "done" else f": {entry['outcome']}"
     place = f" at {entry['address']}" if entry.get("address") else ""
-    return (
-        f"{entry['at']} {entry['who']}{place}: {entry['what']}"
-        f" {entry.get('room', '')}{change}{outcome}{more}"
-    )
+    room = f" {entry['room']}" if entry.get("room") else ""
+    return f"{entry['at']} {entry['who']}{place}: {entry['what']}{room}{change}{outcome}{more}"
 
 
 def setting_lines(room: dict[str, Any], *, only: Iterable[str] = ()) -> Iterator[str]:

@@ -7,6 +7,7 @@ pacing     estimated waits, poll intervals, the pacer's tick, the local share of
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
 readings   the ways an origin could understand a path
+spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked
 explain    why a request takes its route, for operators
 routing    which room a request belongs to

@@ -20,13 +20,13 @@ from gatekeeper.room.store import Store
 
 
 class RoomSet:
-    """The replicas of all rooms; `replicas` maps their names to them."""
+    """`replicas` and `settings` map the names of the rooms."""
 
     def __init__(
         self, store: Store, events: Events, *, replica: str, on_change: Callable[[], None]
     ) -> None:
         self.replicas: dict[RoomName, RoomReplica] = {}
-        self._settings: dict[RoomName, RoomSettings] = {}
+        self.settings: dict[RoomName, RoomSettings] = {}
         self._store = store
         self._events = events
         self._replica = replica
@@ -57,14 +57,14 @@ class RoomSet:
         """From now on these are the rooms; `new` are those that were started for them."""
         files = {room.name: room for room in rooms}
         for name in self.replicas.keys() - files.keys():
-            del self._settings[name]
+            del self.settings[name]
             self._end_soon(name, self.replicas.pop(name))
         for name, file in files.items():
             if name in new:
-                self.replicas[name], self._settings[name] = new[name]
-            elif file != self._settings[name].file:
-                self._settings[name].configure(file)
-                self.replicas[name].follow(self._settings[name].rules, rejoin=True)
+                self.replicas[name], self.settings[name] = new[name]
+            elif file != self.settings[name].file:
+                self.settings[name].configure(file)
+                self.replicas[name].follow(self.settings[name].rules, rejoin=True)
 
     async def drop(self, new: Mapping[RoomName, NewRoom]) -> None:
         """End rooms that were started and are not adopted."""
@@ -75,7 +75,7 @@ class RoomSet:
 
     def in_force(self) -> dict[RoomName, tuple[RoomReplica, RoomConfig]]:
         """The rooms, each with its configuration in force."""
-        return {name: (room, self._settings[name].config) for name, room in self.replicas.items()}
+        return {name: (room, self.settings[name].config) for name, room in self.replicas.items()}
 
     def wake(self) -> None:
         """Let every pacer ask the store now: events may have been missed."""

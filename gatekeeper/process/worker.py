@@ -78,7 +78,7 @@ class Worker:
         self._listener: asyncio.Server | None = None
         self._prepared: _Preparation | None = None
         self._signer = EventSigner(plan.secrets)
-        self._rooms: RoomSet
+        self.room_set: RoomSet
         self._forwarder: Forwarder
         self._lasting: LastingExchanges
         self._site: Site | None = None
@@ -90,8 +90,14 @@ class Worker:
         return int(self._listener.sockets[0].getsockname()[1])
 
     @property
+    def site(self) -> Site:
+        """What the next request meets."""
+        assert self._site is not None
+        return self._site
+
+    @property
     def rooms(self) -> dict[RoomName, RoomReplica]:
-        return self._rooms.replicas
+        return self.room_set.replicas
 
     async def start(self) -> None:
         """Serve. Raises StartError or ConfigError and undoes what was started."""
@@ -110,12 +116,14 @@ class Worker:
                 plan.events_url,
                 replica=self.replica,
                 signer=self._signer,
-                on_reconnect=lambda: self._rooms.wake(),
+                on_reconnect=lambda: self.room_set.wake(),
             )
         stack.push_async_callback(events.close)
-        self._rooms = RoomSet(store, events, replica=self.replica, on_change=self._follow_settings)
-        stack.push_async_callback(self._rooms.close)
-        self._rooms.adopt(config.rooms, await self._rooms.start_new(config.rooms))
+        self.room_set = RoomSet(
+            store, events, replica=self.replica, on_change=self._follow_settings
+        )
+        stack.push_async_callback(self.room_set.close)
+        self.room_set.adopt(config.rooms, await self.room_set.start_new(config.rooms))
         self._forwarder = Forwarder(config.origin)
         stack.push_async_callback(self._forwarder.close)
         lasting = self._lasting = LastingExchanges()
@@ -143,7 +151,7 @@ class Worker:
     def _site_of(self, parts: SiteParts) -> Site:
         return Site(
             parts,
-            self._rooms.in_force(),
+            self.room_set.in_force(),
             forwarder=self._forwarder,
             streams=self.streams,
             lasting=self._lasting,
@@ -158,8 +166,7 @@ class Worker:
         self._fast_path.admission = site.lookup
 
     def _handle(self, request: BaseRequest) -> Coroutine[Any, Any, Response | ProxiedResponse]:
-        assert self._site is not None
-        return self._site.handler.handle(request)
+        return self.site.handler.handle(request)
 
     def _follow_settings(self) -> None:
         """Operators changed the settings of a room."""
@@ -170,37 +177,34 @@ class Worker:
 
     async def prepare(self, plan: WorkerPlan) -> None:
         """Read what the plan names. Raises ConfigError or StartError and changes nothing."""
-        assert self._site is not None
         await self.abort()
         parts = await asyncio.to_thread(
-            SiteParts.read, plan.config, plan.secrets, before=self._site.parts
+            SiteParts.read, plan.config, plan.secrets, before=self.site.parts
         )
         tls = self._tls.checked(plan.config) if self._tls is not None else None
-        new_rooms = await self._rooms.start_new(plan.config.rooms)
+        new_rooms = await self.room_set.start_new(plan.config.rooms)
         # Another worker may commit first, and sign with a secret that is new.
-        self._site.parts.keyring.accept(plan.secrets)
+        self.site.parts.keyring.accept(plan.secrets)
         self._prepared = _Preparation(plan, parts, tls, new_rooms)
 
     async def abort(self) -> None:
         """Drop what was prepared."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            assert self._site is not None
-            self._site.parts.keyring.accept(())
-            await self._rooms.drop(prepared.new_rooms)
+            self.site.parts.keyring.accept(())
+            await self.room_set.drop(prepared.new_rooms)
 
     def commit(self) -> None:
         """The prepared plan decides from the next request on."""
         prepared, self._prepared = self._prepared, None
         assert prepared is not None
-        assert self._site is not None
         self._plan = prepared.plan
         self._signer.use(prepared.plan.secrets)
         if prepared.tls is not None:
             self._load_certificate(prepared.tls)
-        if prepared.parts.keyring is self._site.parts.keyring:
+        if prepared.parts.keyring is self.site.parts.keyring:
             prepared.parts.keyring.accept(())
-        self._rooms.adopt(prepared.plan.config.rooms, prepared.new_rooms)
+        self.room_set.adopt(prepared.plan.config.rooms, prepared.new_rooms)
         self._serve_from_now_on(self._site_of(prepared.parts))
 
     def _load_certificate(self, tls: TlsFiles) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from gatekeeper.config.settings import LIVE_KEYS
 from tests.gates import GateProcess, Origin
 from tests.integration.ops.settings import settings
 from tests.servers import eventually
@@ -272,6 +273,54 @@ async def test_file_ends_a_live_setting_when_it_changes_the_key(served: Reloaded
     assert (await shown())["max_active"] == (10, False)
     async with served.session.post(settings_url, json={"burst": None, "title": None}) as response:
         assert response.status == 200
+
+
+async def test_settings_are_set_and_shown_by_the_command_line(served: ReloadedGate) -> None:
+    served.write(45)
+    assert (await served.reload())[0] == 200
+    done = await served.process.command("set", "max_active=300", "title=Live title", "rate=6/h")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "default: max_active = 300 (set live; the file has 0)",
+        'default: title = "Live title" (set live; the file has "Revision 45")',
+        'default: rate = "0.1/min" (set live; the file has "0")',
+    ]
+    await eventually_served(served, "Live title")
+    done = await served.process.command("set", "max_active=", "rate=fast", "burst=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        'gatekeeper: settings: rate: "fast" is not a rate; expected e.g. "500/min" or "8/s"',
+        "gatekeeper: settings: burst: 0 is too small; expected at least 1",
+    ]
+    done = await served.process.command("set", "session_idle_timeout=5h")
+    assert done.returncode == 2
+    assert "session_absolute_timeout: 14400s is shorter than" in done.stderr
+    done = await served.process.command("settings")
+    assert len(done.stdout.splitlines()) == len(LIVE_KEYS)
+    assert "default: burst = 10\n" in done.stdout
+    assert (await served.process.command("set", "max_active=", "title=", "rate=")).returncode == 0
+    await eventually_served(served, "Revision 45")
+    done = await served.process.command("audit", "--limit", "7")
+    assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == [
+        "set max_active default from 0 to 300",
+        "set title default from 'Revision 45' to 'Live title'",
+        "set rate default from '0' to '0.1/min'",
+        "set session_idle_timeout default from '30m' to '5h': failed (session_absolute_timeout: "
+        '14400s is shorter than session_idle_timeout; expected at least "18000s")',
+        "set max_active default from 300 to 0",
+        "set title default from 'Live title' to 'Revision 45'",
+        "set rate default from '0.1/min' to '0'",
+    ]
+
+
+async def eventually_served(served: ReloadedGate, words: str) -> None:
+    """Until every worker serves it; each of several connections may meet another worker."""
+    for _ in range(100):
+        pages = [await served.get("/page") for _ in range(4)]
+        if all(words in page for page in pages):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(pages)
 
 
 async def test_restarted_worker_serves_the_newest_configuration(served: ReloadedGate) -> None:

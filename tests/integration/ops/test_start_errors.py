@@ -129,6 +129,11 @@ async def test_check_accepts_valid_files_and_names_problems(tmp_path: Path) -> N
     assert (fine.returncode, fine.stderr) == (0, "")
     assert "default at 60/min" in fine.stdout
 
+    file.write_text('[[room]]\nname = "till"\npath = "/till/"')
+    warned = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    assert (warned.returncode, warned.stdout[:4]) == (0, "ok: ")
+    assert warned.stderr.startswith('gatekeeper: warning: room[0].path: "/till/" does not cover ')
+
     file.write_text("[admission]\nrate = 5\nbrust = 3\n[nothing]\n")
     wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (USAGE, "")

@@ -1,0 +1,58 @@
+"""Lines of the command line, and the settings that it reads."""
+
+import pytest
+
+from gatekeeper.admin.console import audit_line, parse_assignments, setting_lines
+from gatekeeper.errors import ConfigError
+
+ROOM = {
+    "room": "sale",
+    "settings": {
+        "rate": {"value": "800/min", "file": "500/min", "live": True},
+        "max_active": {"value": 0, "file": 0, "live": False},
+        "title": {"value": "Größer", "file": "You are in line", "live": True},
+    },
+}
+
+
+def test_assignments_become_the_json_of_the_api() -> None:
+    assert parse_assignments(
+        ["rate=800/min", "max_active = 300", "title=a = b", "message=", "burst="]
+    ) == {"rate": "800/min", "max_active": 300, "title": "a = b", "message": None, "burst": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "problems"),
+    [
+        (["rate"], ["rate: not a setting; expected KEY=VALUE, e.g. rate=800/min"]),
+        (["rate=1/s", "rate=2/s"], ["rate: set twice; expected it once"]),
+        (["rate=fast", "burst=0"], ["rate: ", "burst: "]),
+        (["max_active=1.5"], ["max_active: 1.5 is not a whole number"]),
+        (["max_active=[1]"], ["max_active: a list is not a whole number"]),
+        (["max_active=true"], ["max_active: true is not a whole number"]),
+        (["status=200"], ["status: cannot be changed here"]),
+        (["=1"], [": unknown setting"]),
+    ],
+)
+def test_wrong_assignment_is_refused_before_the_gate_is_asked(
+    words: list[str], problems: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_assignments(words)
+    assert len(refused.value.problems) == len(problems)
+    for found, problem in zip(refused.value.problems, problems, strict=True):
+        assert found.startswith(problem)
+
+
+def test_settings_are_shown_with_the_value_of_the_file_where_set_live() -> None:
+    assert list(setting_lines(ROOM)) == [
+        'sale: rate = "800/min" (set live; the file has "500/min")',
+        "sale: max_active = 0",
+        'sale: title = "Größer" (set live; the file has "You are in line")',
+    ]
+    assert list(setting_lines(ROOM, only=["max_active"])) == ["sale: max_active = 0"]
+
+
+def test_audit_line_of_a_signal_has_no_address() -> None:
+    entry = {"at": "T", "who": "SIGHUP", "what": "reload", "outcome": "failed", "note": "bad"}
+    assert audit_line(entry) == "T SIGHUP: reload: failed (bad)"
