@@ -18,7 +18,7 @@ from tests.browser.stage import RECORD_DELAYS, set_stage
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The first three are Chromium's own address bar: pages that cost more than the page under test.
-# The switch replaces Playwright's list, so what Playwright disables for a page's sake stands here.
+# The switch replaces Playwright's own, so the rest is Playwright's list (`chromiumSwitches.ts`).
 _DISABLED = (
     "WebUIOmniboxPopup",
     "WebUIOmniboxFullPopup",
@@ -27,8 +27,11 @@ _DISABLED = (
     "DestroyProfileOnBrowserClose",
     "HttpsUpgrades",
     "HttpsFirstBalancedModeAutoEnable",
+    "LensOverlay",
+    "MediaRouter",
     "PaintHolding",
     "ThirdPartyStoragePartitioning",
+    "AvoidCorsURLLoaderRestartOnRedirect",
     "OptimizationHints",
     "NetworkTimeServiceQuerying",
     "AimEnabled",
