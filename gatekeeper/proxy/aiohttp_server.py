@@ -1,18 +1,32 @@
 """Options and connection handler of `aiohttp.web.Server`, which parses the client's side.
 
-Rules: after some requests the connection must close; `ends_connection` gives the reasons. The fast
-path hands a connection over together with the failure of its current request, or with what is
-known of that request. Both are used for that request only.
+Rules. A head has limits in bytes and time, and a request that no parser accepts is refused in the
+gate's own words (`own_response.Refuse`). The handler passes the bytes on in parts, so that each
+head ends a part: `HeadReader` counts it, and the parser meets the next head only afterwards.
+Refusals, and the end of a client's input, queue up behind the requests before them. After some
+requests the connection must close; `ends_connection` gives the reasons.
+
+The fast path hands a connection over together with the failure of its current request, or with
+what is known of that request. Both are used for that request only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, cast
 
-from aiohttp.web import BaseRequest, RequestHandler, Server
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+from aiohttp.web_protocol import _ErrInfo
 
 from gatekeeper.errors import GatekeeperError
+from gatekeeper.proxy.head_reader import MAX_LINE_BYTES, HeadReader
+from gatekeeper.proxy.own_response import OwnResponse, Refuse, plain_refusal
+from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
+
+HEAD_TIMEOUT_S: Final = 15.0  # for a whole head, from its first byte
 
 SERVER_OPTIONS: Final[dict[str, Any]] = {
     # A client that disconnects cancels the handler, and with it the exchange with the origin.
@@ -21,29 +35,314 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
     "auto_decompress": False,
     # Saves the formatting of a line per request; the gate writes its own logs.
     "access_log": None,
-    # Per line and per field; with at most 128 fields a head is limited to about 1 MiB.
-    "max_line_size": 8190,
+    # Per line, per field, and fields; `head_reader` limits their sum.
+    "max_line_size": MAX_LINE_BYTES,
     "max_field_size": 16380,
     "max_headers": 128,
     # How long the rest of an upload is discarded after an early response, so that the client can
     # read that response before the connection closes (RFC 9112 section 9.6).
     "lingering_time": 5.0,
-    # Between requests, and for a head to arrive. Longer than the 60 s of the usual load balancer
-    # in front, so that the load balancer closes an idle connection first.
+    # Between requests. Longer than the 60 s of the usual load balancer in front, so that the load
+    # balancer closes an idle connection first.
     "keepalive_timeout": 75.0,
 }
+_MOST_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
+
+_MALFORMED = "The request is malformed."
+_LINE_TOO_LONG = "The address of the request is too long."
+_HEAD_TOO_LARGE = "The header fields of the request are too large."
+_HEAD_TOO_SLOW = "The request did not arrive in time."
+_FAILED = "Something went wrong on our side. Please try again."
+
+
+class _InputEnd(Exception):
+    """The client sends no further request."""
 
 
 class ConnectionHandler(RequestHandler):
-    """aiohttp's protocol of one client connection, with what the fast path hands over."""
+    """aiohttp's protocol of one client connection, with the gate's limits and words."""
 
-    __slots__ = ("failure", "known")
+    __slots__ = (
+        "_backlog",
+        "_body_left",
+        "_discarding",
+        "_gone",
+        "_head_timer",
+        "_input_ended",
+        "_payload",
+        "_reader",
+        "_refuse_with",
+        "_refused_head",
+        "_write_deadline",
+        "_write_timeout_s",
+        "failure",
+        "head_deadline_s",
+        "known",
+    )
 
-    def __init__(self, server: Server) -> None:
-        options = {k: v for k, v in SERVER_OPTIONS.items() if k != "handler_cancellation"}
-        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+    def __init__(
+        self,
+        server: Server,
+        *,
+        refuse: Refuse = plain_refusal,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
+        **options: Any,
+    ) -> None:
+        kwargs = {**SERVER_OPTIONS, **options}
+        del kwargs["handler_cancellation"]  # the server's
+        super().__init__(server, loop=asyncio.get_running_loop(), **kwargs)
+        self._max_msg_queue_size = _MOST_QUEUED
+        self._msg_queue_resume_size = _MOST_QUEUED // 2
+        self._refuse_with = refuse
+        self._write_timeout_s = write_timeout_s
+        self._write_deadline: WriteDeadline | None = None
+        self._reader = HeadReader()
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest request
+        self._body_left: int | None = 0  # bytes of it; None: only the parser finds its end
+        self._backlog = b""  # received, for the parser once it continues
+        self._input_ended = self._discarding = False
+        self._refused_head = b""
+        self._gone: asyncio.Future[None] | None = None
         self.failure: GatekeeperError | None = None
         self.known: object = None
+        self.head_deadline_s: float | None = None  # of a head that began before the hand-over
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Since when it waits for a request, by the loop's clock; None: it serves one."""
+        if self._waiter is None or self._waiter.done() or self._payload_parser is not None:
+            return None
+        return self._next_keepalive_close_time - self._keepalive_timeout
+
+    # Input
+
+    def data_received(self, data: bytes) -> None:
+        if self._discarding or self._force_close or self._close:
+            return
+        if not data:  # aiohttp continues
+            super().data_received(data)
+        data, self._backlog = self._backlog + data, b""
+        while data and not self._discarding:
+            if self._upgraded or self._payload_parser is not None:
+                super().data_received(data)
+                break
+            if self._reading_paused or len(self._messages) >= _MOST_QUEUED:
+                self._backlog = data
+                break
+            data = data[self._take(data) :]
+        if self._input_ended and not self._backlog:
+            self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
+            self._discarding = True
+        self._watch_head()
+
+    def _take(self, data: bytes) -> int:
+        """Pass the next part on: of a body, or up to the end of a head. Returns its length."""
+        requests = self._request_count
+        if self._body_left != 0:
+            size = len(data) if self._body_left is None else min(len(data), self._body_left)
+            super().data_received(data[:size])
+            if self._body_left is not None:
+                self._body_left -= size
+            elif self._payload.is_eof():
+                self._body_left = 0
+        else:
+            part, size = self._reader.take(data)
+            if self._reader.is_too_long:
+                has_line = self._reader.has_request_line
+                self._refuse(*((431, _HEAD_TOO_LARGE) if has_line else (414, _LINE_TOO_LONG)))
+                return size
+            super().data_received(part)
+        if self._request_count != requests:
+            self._end_head()
+        return size
+
+    def _end_head(self) -> None:
+        """The parser completed a head, or failed."""
+        message, payload = self._messages[-1]
+        if isinstance(message, _ErrInfo):
+            self._discarding = True
+            self._refused_head = bytes(self._reader.head)
+            if len(self._messages) > 1 and self._messages[-2][1] is self._payload is not EMPTY_PAYLOAD:
+                del self._messages[-2]  # its body is malformed, and it was not looked at yet
+        else:
+            target = self._reader.target
+            if target is not None:
+                self._messages[-1] = message._replace(path=target), payload
+            self._payload = payload
+            length = message.headers.get("Content-Length")
+            if payload.is_eof():
+                self._body_left = 0
+            else:
+                self._body_left = None if message.chunked or length is None else int(length)
+        self._reader.reset()
+
+    def _watch_head(self) -> None:
+        """Limit the time of a head that has begun."""
+        if self._discarding or not self._reader.head:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+        elif self._head_timer is None:
+            end_s, self.head_deadline_s = self.head_deadline_s, None
+            end_s = self._loop.time() + HEAD_TIMEOUT_S if end_s is None else end_s
+            self._head_timer = self._loop.call_at(end_s, self._head_timed_out)
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        if self._reading_paused or self._buffer_paused:  # the client cannot send the rest
+            self._watch_head()
+        else:
+            self._refuse(408, _HEAD_TOO_SLOW)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client closed its half, or everything. Complete requests still get a response.
+
+        Without TLS only: asyncio closes a TLS connection with its input.
+        """
+        transport = self.transport
+        is_idle = self._waiter is not None and not self._waiter.done()
+        if transport is None or is_idle or self._discarding or self._upgraded:
+            return False
+        if not self._payload.is_eof() or self._payload_parser is not None:
+            return False  # an upload that was cut, or a tunnel
+        if transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._input_ended = True
+        if not self._backlog:
+            self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
+            self._discarding = True
+            self._watch_head()
+        return True
+
+    # Refusals
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Refuse the current head, after the responses to the requests before it."""
+        self._discarding = True
+        self._refused_head = bytes(self._reader.head)
+        self._watch_head()
+        self._queue(_ErrInfo(status=status, exc=GatekeeperError(reason), message=""))
+
+    def _queue(self, end: _ErrInfo) -> None:
+        self._messages.append((end, EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  names the library, and shows bytes
+    ) -> StreamResponse:
+        """The last response of this connection. Called by aiohttp for whatever it cannot serve."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a response has begun")
+        if isinstance(exc, _InputEnd):
+            return cast(StreamResponse, _NoResponse())
+        status, reason = _refusal(exc, status)
+        refusal = self._refuse_with(self._refused_head, status, reason)
+        return cast(StreamResponse, _LastResponse(self, refusal))
+
+    async def linger(self) -> None:
+        """Discard input until the client closes, for a limited time: so that it can read the
+        response before the connection closes (RFC 9112 section 9.6)."""
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._gone = self._loop.create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lingering_time):
+                await self._gone
+
+    # Output, and the end
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._limit_write()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_limit()
+
+    async def start(self) -> None:
+        transport = self.transport
+        try:
+            await super().start()
+        finally:  # the connection is closed, or is closing once the client has read everything
+            if transport is not None and transport.get_write_buffer_size():
+                self._limit_write(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._discarding = True
+        self._backlog = b""
+        self._end_limit()
+        self._watch_head()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def _limit_write(self, transport: asyncio.Transport | None = None) -> None:
+        self._end_limit()
+        transport = transport or self.transport
+        if transport is not None:
+            self._write_deadline = WriteDeadline(
+                transport, loop=self._loop, limit_s=self._write_timeout_s
+            )
+
+    def _end_limit(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+
+
+class _NoResponse:
+    """In place of a response, when there is no request."""
+
+    keep_alive = False
+
+    async def prepare(self, _request: BaseRequest) -> None:
+        """Do nothing."""
+
+    async def write_eof(self) -> None:
+        """Do nothing."""
+
+
+class _LastResponse(_NoResponse):
+    """A response after which the connection closes, whatever the client still sends."""
+
+    def __init__(self, handler: ConnectionHandler, response: bytes) -> None:
+        self._handler = handler
+        self._response = response
+
+    async def prepare(self, request: BaseRequest) -> None:
+        transport = self._handler.transport
+        if transport is not None and not transport.is_closing():
+            request.writer.output_size += len(self._response)
+            transport.write(self._response)
+
+    async def write_eof(self) -> None:
+        await self._handler.linger()
+
+
+def _refusal(exc: BaseException | None, status: int) -> tuple[int, str]:
+    """The status and the reason for what a client is told of this failure."""
+    match exc:
+        case GatekeeperError():
+            return status, exc.public
+        case LineTooLong() if MAX_LINE_BYTES in exc.args:
+            return 414, _LINE_TOO_LONG
+        case LineTooLong():
+            return 431, _HEAD_TOO_LARGE
+        case _ if status != 400:
+            return status, _FAILED
+        case _ if "Too many headers" in str(exc):
+            return 431, _HEAD_TOO_LARGE
+        case _:
+            return 400, _MALFORMED
 
 
 def ends_connection(request: BaseRequest) -> bool:

@@ -25,6 +25,7 @@ from gatekeeper.proxy import (
     check_request,
     client_of,
 )
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 PATIENCE_S = 10.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -284,8 +285,10 @@ async def running_gate(
     config = OriginConfig.model_validate({"url": origin_url, **origin})
     gate = Gate(Forwarder(config, max_idle=max_idle))
     loop = asyncio.get_running_loop()
-    server = web.Server(gate.handle, **{**SERVER_OPTIONS, "lingering_time": 0.2})
-    listener = await loop.create_server(server, "127.0.0.1", 0)
+    server = web.Server(gate.handle, **SERVER_OPTIONS)
+    listener = await loop.create_server(
+        lambda: ConnectionHandler(server, lingering_time=0.2), "127.0.0.1", 0
+    )
     gate.port = listener.sockets[0].getsockname()[1]
     try:
         yield gate

@@ -1,0 +1,66 @@
+"""Responses of the gate itself on aiohttp's path, as bytes.
+
+Rules. The bytes are those that the fast path would send, so the status line is always HTTP/1.1 and
+no library adds or names anything. The client has `WRITE_TIMEOUT_S` to read some of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11
+from aiohttp.web import BaseRequest
+
+from gatekeeper.proxy.downstream import ClientTimeout, Downstream
+from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
+
+# Makes the whole response to a request that no parser accepts. Arguments: what was received of its
+# head, the status, and the reason in one sentence. The connection closes after it.
+Refuse = Callable[[bytes, int, str], bytes]
+
+
+class OwnResponse:
+    """A whole response, in the form that aiohttp's server expects.
+
+    `head` has the status line and the fields, each with its CRLF, without the empty line.
+    """
+
+    def __init__(self, head: bytes, body: bytes, *, keep_alive: bool) -> None:
+        self._head = head
+        self._body = body
+        self.keep_alive = keep_alive
+        self._client: Downstream | None = None
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """Write it. Raises ConnectionResetError when the client has disconnected."""
+        self._client = Downstream(request, timeout_s=WRITE_TIMEOUT_S)
+        head = self._head
+        if not self.keep_alive:
+            head += b"Connection: close\r\n"
+        elif request.version != HttpVersion11:
+            head += b"Connection: keep-alive\r\n"
+        body = b"" if request.method == "HEAD" else self._body
+        self._client.begin(head + b"\r\n" + body)
+
+    async def write_eof(self) -> None:
+        """Wait for a slow client. Raises `ClientTimeout` and resets one that reads nothing."""
+        client = self._client
+        assert client is not None
+        if client.slow:
+            try:
+                await client.drained()
+            except ClientTimeout:
+                client.abort()
+                raise
+
+
+def plain_refusal(_head: bytes, status: int, reason: str) -> bytes:
+    """A refusal as plain text, for a listener without pages."""
+    body = f"{reason}\n".encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
