@@ -66,8 +66,9 @@ def no_fields(_name: str) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """One request. `target` is in origin-form, as it came; `fields` finds the values of any field
-    but Cookie by its name, in any letter case."""
+    """One request. `target` is in origin-form, as it came, but with bytes beyond ASCII
+    percent-encoded. `fields` finds the values of any field but Cookie by its name, in any letter
+    case."""
 
     client: Client
     method: str

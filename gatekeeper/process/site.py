@@ -31,6 +31,7 @@ from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.handler import GateHandler
 from gatekeeper.web.lasting_exchanges import LastingExchanges
 from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.refusals import Refusals
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
@@ -105,6 +106,7 @@ class Site:
             streams=streams,
             own_cookies=self.own_cookies,
         )
+        self.refusals = Refusals(responses)
         self.handler = GateHandler(
             pipeline=pipeline,
             facts=facts,

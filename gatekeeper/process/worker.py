@@ -24,7 +24,7 @@ from typing import Any, assert_never
 
 import structlog
 import uvloop
-from aiohttp.web import BaseRequest, Response, Server
+from aiohttp.web import BaseRequest, Server
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
@@ -37,6 +37,8 @@ from gatekeeper.process.tls import TlsFiles
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.server import FastPathServer
+from gatekeeper.proxy.own_response import OwnResponse
+from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.replica import RoomReplica
@@ -165,7 +167,7 @@ class Worker:
         assert self._fast_path is not None
         self._fast_path.admission = site.lookup
 
-    def _handle(self, request: BaseRequest) -> Coroutine[Any, Any, Response | ProxiedResponse]:
+    def _handle(self, request: BaseRequest) -> Coroutine[Any, Any, OwnResponse | ProxiedResponse]:
         return self.site.handler.handle(request)
 
     def _follow_settings(self) -> None:
@@ -237,7 +239,11 @@ class Worker:
 
     def _new_handler(self) -> ConnectionHandler:
         assert self._server is not None
-        return ConnectionHandler(self._server)
+        return ConnectionHandler(
+            self._server,
+            refuse=self.site.refusals,
+            write_timeout_s=max(WRITE_TIMEOUT_S, self._plan.config.origin.read_timeout),
+        )
 
     async def _listen(
         self, stack: AsyncExitStack, protocol: Callable[[], asyncio.Protocol]

@@ -13,6 +13,7 @@
 - `pool`, `upstream`: idle connections to the origin, and one such connection
 - `upload`: the request body, sent while the response is awaited
 - `downstream`: the client's side of an exchange
+- `own_response`: the gate's own responses on aiohttp's path, as bytes
 - `write_deadline`: the deadline of a client that reads nothing
 - `head_reader`: where the heads of a client's byte stream end; pure
 - `tunnel`: a WebSocket, after a 101

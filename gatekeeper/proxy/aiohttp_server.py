@@ -23,7 +23,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.proxy.head_reader import MAX_LINE_BYTES, HeadReader
-from gatekeeper.proxy.own_response import OwnResponse, Refuse, plain_refusal
+from gatekeeper.proxy.own_response import Refuse, plain_refusal
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
 
 HEAD_TIMEOUT_S: Final = 15.0  # for a whole head, from its first byte
@@ -163,7 +163,10 @@ class ConnectionHandler(RequestHandler):
         if isinstance(message, _ErrInfo):
             self._discarding = True
             self._refused_head = bytes(self._reader.head)
-            if len(self._messages) > 1 and self._messages[-2][1] is self._payload is not EMPTY_PAYLOAD:
+            if (
+                len(self._messages) > 1
+                and self._messages[-2][1] is self._payload is not EMPTY_PAYLOAD
+            ):
                 del self._messages[-2]  # its body is malformed, and it was not looked at yet
         else:
             target = self._reader.target
@@ -200,6 +203,8 @@ class ConnectionHandler(RequestHandler):
 
         Without TLS only: asyncio closes a TLS connection with its input.
         """
+        if self._input_ended:  # reading was resumed, and met the end again
+            return True
         transport = self.transport
         is_idle = self._waiter is not None and not self._waiter.done()
         if transport is None or is_idle or self._discarding or self._upgraded:

@@ -3,7 +3,7 @@
 Rules: pure; the first step for every request. The parser itself rejects with 400: control
 characters, bare CR or LF, folded lines, whitespace before a colon, names that are not tokens, both
 Content-Length and Transfer-Encoding, either twice, an invalid length, Host twice or (in HTTP/1.1)
-missing, malformed chunks, lines and heads that are too long. `tests/conformance` verifies that.
+missing, malformed chunks, lines and fields that are too long. `tests/conformance` verifies that.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _check_host(request: BaseRequest) -> None:
     if host is None:
         if request.version == HttpVersion11:
             raise BadRequest("Host is missing")
-    elif HOST.fullmatch(host) is None:
+    elif host and HOST.fullmatch(host) is None:  # empty is valid (RFC 9112 section 3.2): no room's
         raise BadRequest("Host is not a valid host name")
     if request.raw_path[:1] in {"/", "*"}:
         return

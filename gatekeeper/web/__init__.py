@@ -12,6 +12,7 @@ fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/
 stream           the status as server-sent events
 responses        the gate's own responses, from pages and JSON
+refusals         responses to requests that no parser accepts
 waiting_status   the status of a waiting visitor, and its JSON
 cors             which scripts of other origins may read them
 message          a response of the gate as a plain value

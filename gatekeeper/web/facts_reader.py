@@ -18,6 +18,7 @@ from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import QUEUE_TOKEN
 
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _HTMX = "HX-Request"
 # Of a head that `parse_plain_head` took: one space follows each colon.
 _NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
@@ -89,10 +90,18 @@ def _text(value: bytes) -> str:
 
 
 def _origin_form(target: str) -> str:
-    """Path and query of the request target, as the origin will see them."""
+    """Path and query of the request target. A byte beyond ASCII, which reaches the origin as it is,
+    appears percent-encoded: every reading of a path or a query decodes it, together with its
+    neighbours."""
+    if not target.isascii():
+        target = _BEYOND_ASCII.sub(_percent_encoded, target)
     authority = _AUTHORITY.match(target)
     if authority is None:
         return target
     # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
     rest = target[authority.end() :]
     return rest if rest.startswith("/") else "/" + rest
+
+
+def _percent_encoded(match: re.Match[str]) -> str:
+    return "".join([f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")])

@@ -11,7 +11,7 @@ import asyncio
 from typing import assert_never
 
 import structlog
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from gatekeeper import metrics
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
@@ -23,13 +23,14 @@ from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
+from gatekeeper.proxy.own_response import OwnResponse
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
-from gatekeeper.web.message import GateResponse, Headers, response_of
+from gatekeeper.web.message import GateResponse, Headers, head_of
 from gatekeeper.web.pipeline import KnownOutcome, Pipeline, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 
@@ -62,15 +63,13 @@ class GateHandler:
         self._own_cookies = own_cookies
         self._lasting = lasting
 
-    async def handle(self, request: BaseRequest) -> Response | ProxiedResponse:
+    async def handle(self, request: BaseRequest) -> OwnResponse | ProxiedResponse:
         """Respond to one request; raises only when its response was cut, or it was cancelled."""
         response = await self._respond(request)
         if not isinstance(response, GateResponse):
             return response
-        sent = response_of(response)
-        if ends_connection(request):
-            sent.force_close()
-        return sent
+        keep_alive = request.keep_alive and not response.close and not ends_connection(request)
+        return OwnResponse(head_of(response), response.body, keep_alive=keep_alive)
 
     async def _respond(self, request: BaseRequest) -> GateResponse | ProxiedResponse:
         facts = self._facts.of_request(request)

@@ -1,11 +1,16 @@
 """The gate's own response as a plain value, whichever path sends it.
 
-Rules: pure. The same response goes out on the fast path and through aiohttp, byte for byte.
+Rules. The same response goes out on the fast path and through aiohttp, byte for byte: both send
+what `head_of` makes of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
 from typing import NamedTuple
 
 from aiohttp.web import Response
@@ -13,6 +18,7 @@ from multidict import CIMultiDict
 
 Headers = tuple[tuple[str, str], ...]
 
+_WITHOUT_LENGTH = frozenset({204, 304})  # RFC 9110 section 8.6
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 
 
@@ -28,11 +34,35 @@ class GateResponse(NamedTuple):
         return GateResponse(self.status, (*self.headers, *headers), self.body, self.close)
 
 
+def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:
+    """The status line and all fields but Connection, each with its CRLF, without the empty line."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    has_length = has_length and response.status not in _WITHOUT_LENGTH
+    length = f"Content-Length: {len(response.body)}\r\n" if has_length else ""
+    return f"{_status_line(response.status)}{lines}{length}Date: {_date(int(time()))}\r\n".encode()
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {status} {phrase(status)}\r\n"
+
+
+def phrase(status: int) -> str:
+    """The reason phrase, as RFC 9110 spells it."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
+# Python before 3.13 has those of RFC 2616.
+_PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+
+
+@lru_cache(maxsize=1)
+def _date(at_s: int) -> str:
+    return formatdate(at_s, usegmt=True)
+
+
 def response_of(response: GateResponse) -> Response:
-    """The response as aiohttp sends it."""
-    sent = Response(
+    """The response for an application of aiohttp, as the preview is one."""
+    return Response(
         status=response.status, headers=CIMultiDict(response.headers), body=response.body
     )
-    if response.close:
-        sent.force_close()
-    return sent

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.cloudflare import waiting_room
@@ -17,7 +16,7 @@ from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.web.cors import Cors
-from gatekeeper.web.message import GateResponse
+from gatekeeper.web.message import GateResponse, phrase
 from gatekeeper.web.waiting_status import WaitingStatus
 
 Headers = Iterable[tuple[str, str]]
@@ -143,7 +142,7 @@ class Responses:
         if facts.accepts_html:
             page = self._pages.problem(
                 status=status,
-                title=HTTPStatus(status).phrase,
+                title=phrase(status),
                 message=message,
                 retry_after_s=_RETRY_AFTER_ORIGIN_S if retry and facts.method in _SAFE else None,
                 lang=preferred(facts.accept_language).code,

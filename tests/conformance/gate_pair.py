@@ -106,13 +106,20 @@ async def running_stage(
     fast_path: bool,
     toml: str = "",
     origin_toml: str = "",
+    room: str = "",
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stage]:
-    """`tls` is the client's context for the `[server] tls_cert` that `toml` sets."""
+    """`room`: more keys of the room. `tls` is the client's context for the `[server] tls_cert` that
+    `toml` sets."""
     async with (
         running_origin(script_of) as origin,
         running_worker(
-            origin.url, store_url=store_url, fast_path=fast_path, toml=toml, origin_toml=origin_toml
+            origin.url,
+            store_url=store_url,
+            fast_path=fast_path,
+            toml=toml,
+            origin_toml=origin_toml,
+            room=room,
         ) as worker,
     ):
         stage = Stage(worker, origin, tls)
@@ -125,10 +132,17 @@ async def running_stage(
 
 @asynccontextmanager
 async def running_worker(
-    origin_url: str, *, store_url: str, fast_path: bool, toml: str = "", origin_toml: str = ""
+    origin_url: str,
+    *,
+    store_url: str,
+    fast_path: bool,
+    toml: str = "",
+    origin_toml: str = "",
+    room: str = "",
 ) -> AsyncIterator[Worker]:
     with TemporaryDirectory() as folder:
-        text = f'[origin]\nurl = "{origin_url}"\n{origin_toml}\n{toml}\n[[room]]\nname = "{ROOM}"\n'
+        text = f'[origin]\nurl = "{origin_url}"\n{origin_toml}\n{toml}\n'
+        text += f'[[room]]\nname = "{ROOM}"\n{room}\n'
         config = parse_config(text, folder=Path(folder))
         plan = WorkerPlan(config, store_url, "off", (SECRET,), "127.0.0.1", 0)
         worker = Worker(plan, fast_path=fast_path)

@@ -192,7 +192,7 @@ async def test_disconnect_while_connecting_ends_the_connect(
         wire.send(GET)
         async with asyncio.timeout(5):
             await connecting.wait()
-            wire.abort()
+            wire.reset()
             await ended.wait()
         await until(lambda: stage.fast_path_connections == 0)
 

@@ -9,9 +9,9 @@ far, for good. The gate's own responses (`interface.GateExchange`) arrive here c
 Rules. A hand-over happens only between requests, or before a response was sent. An origin failure
 before the response head hands over as well, with the failure in the handler, so that the gate
 reports it without a second request to the origin. A later failure aborts the connection. A client
-that closes its connection, or half of it, ends the exchange. A slow client pauses the origin, and a
-client that reads nothing is dropped. Memory is bounded: one request head and one read, one response
-head, and the transport's write buffer.
+that closes its half still receives the responses to its complete requests. A slow client pauses the
+origin. `Deadlines` limits the time of each state. Memory is bounded: one request head and one read,
+one response head, and the transport's write buffer.
 
     HEAD ──plain, admitted──▶ (CONNECTING) ──▶ RESPONSE ──▶ BODY ──▶ HEAD
       ├──plain, the gate responds──▶ GATE ──▶ SENT ──▶ HEAD
@@ -30,6 +30,7 @@ from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.downstream import reset
+from gatekeeper.proxy.fastpath.deadlines import Deadlines
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     ConnectionOwner,
@@ -45,6 +46,7 @@ from gatekeeper.proxy.headers import interim_head, response_head
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect
+from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.stepper import step
 
 _HEAD_END = b"\r\n\r\n"
@@ -76,9 +78,10 @@ class ClientConnection(asyncio.Protocol):
         "_began_s",
         "_body",
         "_connecting",
+        "_deadlines",
         "_head",
+        "_input_ended",
         "_keep_alive",
-        "_last_s",
         "_loop",
         "_origin",
         "_partial_head",
@@ -88,9 +91,8 @@ class ClientConnection(asyncio.Protocol):
         "_server",
         "_slow",
         "_state",
-        "_timer",
         "_transport",
-        "_unread_bytes",
+        "last_s",
     )
 
     def __init__(self, server: ConnectionOwner) -> None:
@@ -108,10 +110,10 @@ class ClientConnection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._keep_alive = True
         self._slow = False
+        self._input_ended = False
         self._began_s = 0.0
-        self._last_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._unread_bytes = 0
+        self.last_s = 0.0
+        self._deadlines: Deadlines
 
     # The client's side
 
@@ -120,8 +122,8 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._server.add(self)
-        self._last_s = self._loop.time()
-        self._timer = self._loop.call_later(self._server.idle_timeout_s, self._check_idle)
+        self.last_s = self._loop.time()
+        self._deadlines = Deadlines(self, loop=self._loop, idle_s=self._server.idle_timeout_s)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
 
@@ -144,6 +146,10 @@ class ClientConnection(asyncio.Protocol):
             # A malformed beginning is handed over at once, without waiting for its end.
             if len(self._received) >= MAX_PLAIN_BYTES or not may_be_plain(self._received):
                 self._hand_over(self._received)
+            elif self._input_ended:
+                self._close()
+            else:
+                self._deadlines.begin_head()
             return
         end += len(_HEAD_END)
         head, rest = self._received[:end], self._received[end:]
@@ -153,11 +159,14 @@ class ClientConnection(asyncio.Protocol):
             self._hand_over(self._received)
             return
         self._received = rest
+        self._deadlines.end_head()
+        is_last = self._input_ended and not rest
         if not isinstance(plan, GateExchange):
             self._forward(plan, head)
+            self._keep_alive &= not is_last
             return
         self._head = head
-        self._keep_alive = plan.keep_alive
+        self._keep_alive = plan.keep_alive and not is_last
         self._state = _GATE
         step(plan.respond(), self._reply)
 
@@ -195,6 +204,8 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.set_protocol(protocol)
                 protocol.connection_made(self._transport)
                 self._transport.resume_reading()
+                if self._input_ended:  # no stream for a client that has perhaps disconnected
+                    self._transport.close()
             case _:
                 assert_never(reply)
 
@@ -202,10 +213,26 @@ class ClientConnection(asyncio.Protocol):
         self._detach()
         self._server.forget(self)
 
+    def eof_received(self) -> bool:
+        """The client closed its half, or everything: the two look alike until something is sent.
+
+        Without TLS only: asyncio closes a TLS connection with its input.
+        """
+        if self._input_ended:  # reading was resumed, and met the end again
+            return True
+        is_over = self._state is _CLOSED or (self._state is _HEAD and not self._received)
+        if is_over or self._transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._input_ended = True
+        if not self._received:
+            self._keep_alive = False
+        self._resume()
+        return True
+
     def pause_writing(self) -> None:
         self._slow = True
-        self._last_s = self._loop.time()
-        self._unread_bytes = self._transport.get_write_buffer_size()
+        self.last_s = self._loop.time()
+        self._deadlines.begin_pause(self._limit_s)
         if self._origin is not None:
             self._origin.pause_reading()
 
@@ -306,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
             self._server.pool.release(origin)
         self._state = _HEAD
         self._plan, self._head = None, b""
-        self._last_s = self._loop.time()
+        self.last_s = self._loop.time()
         if not self._keep_alive or self._server.closing:
             self._close()
         elif self._received:
@@ -375,16 +402,20 @@ class ClientConnection(asyncio.Protocol):
         self, data: bytes, *, failure: GatekeeperError | None = None, known: object = None
     ) -> None:
         """Let aiohttp serve this connection, starting with `data`."""
+        head_deadline_s = self._deadlines.end_head()
         self._detach()
         self._server.forget(self)
         handler = self._server.handler()
         handler.failure, handler.known = failure, known
+        handler.head_deadline_s = head_deadline_s
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
         if self._slow:  # to read interim responses; aiohttp receives `resume_writing`
             handler.pause_writing()
         self._transport.resume_reading()
         handler.data_received(data)
+        if self._input_ended and not handler.eof_received():
+            self._transport.close()
 
     def _release(self) -> None:
         """Release the origin connection during an exchange, which closes it."""
@@ -397,9 +428,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = _CLOSED
         self._received = self._head = b""
         self._plan = self._body = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadlines.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         self._release()
@@ -419,27 +448,25 @@ class ClientConnection(asyncio.Protocol):
         if not self._transport.get_write_buffer_size():
             self._server.forget(self)
         else:  # shutdown waits for this connection
-            limit_s = self._server.client_timeout_s
-            self._timer = self._loop.call_later(limit_s, self._transport.abort)
+            self._deadlines.close(self._transport, self._limit_s)
 
-    def _check_idle(self) -> None:
-        """Close an idle connection, or one whose client reads nothing of the response."""
-        server, now_s = self._server, self._loop.time()
-        limit_s = server.idle_timeout_s
-        if self._slow:
-            limit_s = server.client_timeout_s
-            unread = self._transport.get_write_buffer_size()
-            if unread < self._unread_bytes:
-                self._last_s = now_s
-            self._unread_bytes = unread
-        elif self._state is not _HEAD:
-            self._last_s = now_s  # bounded by the origin connection's watchdog
-        left_s = limit_s - (now_s - self._last_s)
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._check_idle)
-            return
-        self._timer = None
-        if self._state is _HEAD:
-            self.close_if_idle()
-        else:
-            self.abort()
+    def refuse_slow_head(self) -> None:
+        """aiohttp refuses a head whose deadline has passed."""
+        self._hand_over(self._received)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request, or for the rest of its head."""
+        return self._state is _HEAD
+
+    @property
+    def write_timeout_s(self) -> float | None:
+        """The limit for a client whose write buffer is full; None: it is not."""
+        return self._limit_s if self._slow else None
+
+    @property
+    def _limit_s(self) -> float:
+        return self._server.client_timeout_s if self._plan is not None else WRITE_TIMEOUT_S
+
+    def unread_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()

@@ -9,10 +9,6 @@ outcome if there is one: an admitted newcomer, a denial, an error.
 from __future__ import annotations
 
 from dataclasses import replace
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
-from time import time
 
 import structlog
 
@@ -26,44 +22,23 @@ from gatekeeper.proxy.fastpath.interface import (
 )
 from gatekeeper.web.admission import Wait
 from gatekeeper.web.endpoints import Endpoints
-from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.message import GateResponse, Headers, head_of
 from gatekeeper.web.pipeline import KnownOutcome, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
-# RFC 9110 section 8.6: that of a 304 would be the length of the 200.
-_WITHOUT_LENGTH = frozenset({204, 304})
 
 log = structlog.get_logger()
 
 
 def complete_response(response: GateResponse) -> CompleteResponse:
-    """The response as aiohttp would write it."""
-    length = f"Content-Length: {len(response.body)}\r\n"
-    if response.status in _WITHOUT_LENGTH:
-        length = ""
-    return CompleteResponse(_head(response, length), response.body, response.close)
+    """The response as the fast path sends it."""
+    return CompleteResponse(head_of(response), response.body, response.close)
 
 
 def header_lines(headers: Headers) -> bytes:
     """Headers as lines of a head."""
     return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode()
-
-
-def _head(response: GateResponse, framing: str = "") -> bytes:
-    """All lines of the head, without the empty one at its end."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-    return f"{_status_line(response.status)}{lines}{framing}Date: {_date(int(time()))}\r\n".encode()
-
-
-@lru_cache(maxsize=64)
-def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-
-
-@lru_cache(maxsize=1)
-def _date(at_s: int) -> str:
-    return formatdate(at_s, usegmt=True)
 
 
 class CorsExchange(GateExchange):
@@ -143,12 +118,13 @@ class StreamExchange(GateExchange):
             stream = self._streams.open(visit.admission, outcome)
             if stream is not None:
                 headers = visit.headers(outcome.ticket) if outcome.changed else ()
-                head = _head(self._responses.stream(headers=headers))
+                head = head_of(self._responses.stream(headers=headers), has_length=False)
                 return SwitchProtocol(head + b"\r\n" + stream.first, stream)
         response = self._endpoints.status_response(visit, outcome)
         headers = tuple(each for each in response.headers if each[0] != "Content-Type")
         # RFC 9110 section 8.6: a 204 has no length.
-        return CompleteResponse(_head(GateResponse(204, headers, b"")), b"")
+        head = head_of(GateResponse(204, headers, b""), has_length=False)
+        return CompleteResponse(head, b"")
 
 
 class PageExchange(GateExchange):

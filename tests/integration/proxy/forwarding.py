@@ -5,7 +5,9 @@ Rules: every byte on the wire is the test's own or under test; every wait ends a
 
 import asyncio
 import re
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -134,6 +136,13 @@ class Wire:
         self.writer.close()
 
     def abort(self) -> None:
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Disconnect in a way that no half-close looks like."""
+        linger = struct.pack("ii", 1, 0)
+        socket_ = self.writer.get_extra_info("socket")
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.transport.abort()
 
 

@@ -40,7 +40,11 @@ REFUSED = {
     "a length in the trailers": CHUNKED_POST + b"0\r\nContent-Length: 1\r\n\r\n",
     "Host twice": get("/", "Host: shop.example"),
     "no Host": b"GET / HTTP/1.1\r\n\r\n",
-    "an empty Host": b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "an empty Host and another": b"GET / HTTP/1.1\r\nHost:\r\nHost: shop.example\r\n\r\n",
+    "an empty Host twice": b"GET / HTTP/1.1\r\nHost:\r\nHost:\r\n\r\n",
+    "an empty Host and a target elsewhere": b"GET http://a.example/ HTTP/1.1\r\nHost:\r\n\r\n",
+    "no Host and a target with one": b"GET http://a.example/ HTTP/1.1\r\n\r\n",
+    "Host that is a port alone": b"GET / HTTP/1.1\r\nHost: :80\r\n\r\n",
     "two hosts in one": b"GET / HTTP/1.1\r\nHost: a.example, b.example\r\n\r\n",
     "Host with a path": b"GET / HTTP/1.1\r\nHost: a.example/x\r\n\r\n",
     "Host with a user": b"GET / HTTP/1.1\r\nHost: me@a.example\r\n\r\n",
@@ -71,7 +75,12 @@ REFUSED = {
     "a target with a fragment": get("/a#b"),
     "a target with a space": get("/a b"),
     "a target with NUL": get("/a\0b"),
-    "a target with a byte beyond ASCII": get("/\xff"),
+    "a byte beyond ASCII in a method": get(method="G\xffT"),
+    "a byte beyond ASCII in a version": get(version="1.\xb9"),
+    "a byte beyond ASCII before a method": b"\xa0" + get(),
+    "a byte beyond ASCII and a space in a target": get("/\xff a"),
+    "a byte beyond ASCII and a control character": get("/\xff\x01"),
+    "a byte beyond ASCII in a host": get("http://sh\xf6p.example/"),
     "a relative target": get("a/b"),
     "an asterisk outside OPTIONS": get("*"),
     "CONNECT": get("shop.example:443", method="CONNECT"),
@@ -92,7 +101,7 @@ async def test_malformed_request_is_rejected_and_not_forwarded(what: str) -> Non
         wire = await gate.connect()
         wire.send(REFUSED[what])
         response = await wire.message()
-        assert response.status in {400, 431}
+        assert response.status in {400, 414, 431}
         await wire.gone()
         wire.close()
     assert origin.requests == []

@@ -279,7 +279,7 @@ async def left_by_its_client(gate: Gate, origin: Origin) -> None:
     wire = await gate.connect()
     wire.send(get())
     await until(lambda: len(origin.requests) == 1)
-    wire.close()
+    wire.reset()  # a close looks like a half-close, until something is sent
 
 
 async def test_client_disconnect_in_response_ends_origin_request() -> None:
@@ -299,7 +299,7 @@ async def test_client_disconnect_in_response_ends_origin_request() -> None:
         wire = await gate.connect()
         wire.send(get())
         await wire.head()
-        wire.abort()
+        wire.reset()
         await until(lambda: origin.wires[0].writer.is_closing())
     assert gate.cancelled.is_set()
     assert gate.errors == []
