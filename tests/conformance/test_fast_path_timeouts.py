@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout
-from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES
 from gatekeeper.proxy.fastpath.server import FastPathServer
@@ -115,9 +114,7 @@ class Aiohttp:
 class Plan:
     rest = b"\r\n"
     keep_alive = True
-
-    def command(self, _: str) -> Fields:
-        return ()
+    may_add = False
 
     def on_response(self, status: int, *, seconds: float) -> None:
         """Count nothing."""

@@ -13,9 +13,7 @@ that closes its half still receives the responses to its complete requests. A sl
 origin. `Deadlines` limits the time of each state. Memory is bounded: one request head and one read,
 one response head, and the transport's write buffer.
 
-    HEAD ──plain, admitted──▶ (CONNECTING) ──▶ RESPONSE ──▶ BODY ──▶ HEAD
-      ├──plain, the gate responds──▶ GATE ──▶ SENT ──▶ HEAD
-      └──any other──▶ CLOSED here, served by aiohttp
+The states and their order are in `connection_states`.
 
 Nearly every request is two calls: `data_received` with a complete head whose fields are known, and
 `_from_origin` with a complete response. Keep these short. `benchmarks/README.md` has figures.
@@ -24,12 +22,20 @@ Nearly every request is two calls: `data_received` with a complete head whose fi
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
 from time import perf_counter
 from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
 from gatekeeper.proxy.downstream import reset
+from gatekeeper.proxy.fastpath.connection_states import (
+    BODY,
+    CLOSED,
+    CONNECTING,
+    GATE,
+    HEAD,
+    RESPONSE,
+    SENT,
+)
 from gatekeeper.proxy.fastpath.deadlines import Deadlines
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
@@ -52,20 +58,6 @@ from gatekeeper.stepper import step
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
 _CLOSE = b"Connection: close\r\n\r\n"
-
-
-class _State(Enum):
-    HEAD = auto()  # waiting for a request
-    CONNECTING = auto()
-    RESPONSE = auto()  # waiting for the response head
-    BODY = auto()
-    GATE = auto()  # waiting for the gate's own response
-    SENT = auto()  # it was written; the client has yet to read it
-    CLOSED = auto()  # closed, or handed over
-
-
-# Looking up a module-level name is several times faster than a member of an Enum.
-_HEAD, _CONNECTING, _RESPONSE, _BODY, _GATE, _SENT, _CLOSED = _State
 
 
 class ClientConnection(asyncio.Protocol):
@@ -100,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._peer = ""
-        self._state = _HEAD
+        self._state = HEAD
         self._received = b""  # from the client, not forwarded yet
         self._plan: ForwardPlan | None = None
         self._head = b""  # the request's bytes, for a hand-over
@@ -123,20 +115,22 @@ class ClientConnection(asyncio.Protocol):
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._server.add(self)
         self.last_s = self._loop.time()
-        self._deadlines = Deadlines(self, loop=self._loop, idle_s=self._server.idle_timeout_s)
+        self._deadlines = Deadlines(
+            self, self._transport, loop=self._loop, idle_s=self._server.idle_timeout_s
+        )
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
 
     def data_received(self, data: bytes) -> None:
-        if self._state is _HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
+        if self._state is HEAD and not self._received and len(data) <= MAX_PLAIN_BYTES:
             plan = self._server.admission.recall(data, self._peer)
             if plan is not None:
                 self._forward(plan, data)
                 return
         self._received += data
-        if self._state is _HEAD:
+        if self._state is HEAD:
             self._next()
-        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not _CLOSED:
+        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not CLOSED:
             self._transport.pause_reading()  # pipelined; the current response comes first
 
     def _next(self) -> None:
@@ -167,7 +161,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._head = head
         self._keep_alive = plan.keep_alive and not is_last
-        self._state = _GATE
+        self._state = GATE
         step(plan.respond(), self._reply)
 
     def _forward(self, plan: ForwardPlan, head: bytes) -> None:
@@ -183,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _reply(self, reply: FastPathReply | BaseException) -> None:
         """Send the gate's own response; the client may have disconnected."""
-        if self._state is not _GATE:
+        if self._state is not GATE:
             return
         match reply:
             case BaseException():
@@ -194,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
                 self._keep_alive &= not (close or self._server.closing)
                 end = b"\r\n" if self._keep_alive else _CLOSE
                 self._transport.write(head + end + body)
-                self._state = _SENT
+                self._state = SENT
                 if not self._slow:
                     self._finish()
             case SwitchProtocol(head=head, protocol=protocol):
@@ -220,7 +214,7 @@ class ClientConnection(asyncio.Protocol):
         """
         if self._input_ended:  # reading was resumed, and met the end again
             return True
-        is_over = self._state is _CLOSED or (self._state is _HEAD and not self._received)
+        is_over = self._state is CLOSED or (self._state is HEAD and not self._received)
         if is_over or self._transport.get_extra_info("sslcontext") is not None:
             return False
         self._input_ended = True
@@ -240,13 +234,13 @@ class ClientConnection(asyncio.Protocol):
         self._slow = False
         if self._origin is not None:
             self._origin.resume_reading()
-        if self._state is _SENT or (self._body is not None and self._body.complete):
+        if self._state is SENT or (self._body is not None and self._body.complete):
             self._finish()
 
     # The origin's side
 
     def _connect(self) -> None:
-        self._state = _CONNECTING
+        self._state = CONNECTING
         self._connecting = self._loop.create_task(
             self._connect_and_send(), name="connect to the origin"
         )
@@ -265,7 +259,7 @@ class ClientConnection(asyncio.Protocol):
     def _send(self, origin: OriginConnection) -> None:
         assert self._plan is not None
         self._origin = origin
-        self._state = _RESPONSE
+        self._state = RESPONSE
         origin.begin(deliver=self._from_origin, on_wake=self._origin_changed)
         if origin.ended:  # it closed right after accepting; no other callback follows
             self._origin_changed()
@@ -319,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
         if response.command is not None:
             self._plan = None  # the end of the session does not cut this response
         plan.on_response(response.status, seconds=perf_counter() - self._began_s)
-        self._state, self._body, self._partial_head = _BODY, body, b""
+        self._state, self._body, self._partial_head = BODY, body, b""
         origin.reusable = response.persistent
         return head + early
 
@@ -331,7 +325,7 @@ class ClientConnection(asyncio.Protocol):
             if body.surplus:
                 origin.reusable = False
             self._server.pool.release(origin)
-        self._state = _HEAD
+        self._state = HEAD
         self._plan, self._head = None, b""
         self.last_s = self._loop.time()
         if not self._keep_alive or self._server.closing:
@@ -344,7 +338,7 @@ class ClientConnection(asyncio.Protocol):
                 self._loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        if self._state is _HEAD and self._received:
+        if self._state is HEAD and self._received:
             self._next()
 
     def _origin_changed(self) -> None:
@@ -354,7 +348,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if origin.failure is not None:
             self._fail(origin.failure)
-        elif origin.ended and self._state is _RESPONSE:
+        elif origin.ended and self._state is RESPONSE:
             if origin.requests > 1 and not origin.has_response:
                 # RFC 9110 section 9.2.2: it closed as the request was sent. Repeat it.
                 self._release()
@@ -386,16 +380,16 @@ class ClientConnection(asyncio.Protocol):
 
     def cut(self, began_s: float) -> None:
         """Abort the response to the request that arrived then, if it has begun and not ended."""
-        if self._state is _BODY and self._plan is not None and self._began_s == began_s:
+        if self._state is BODY and self._plan is not None and self._began_s == began_s:
             self.abort()
 
     # The end
 
     def _fail(self, error: GatekeeperError) -> None:
         self._release()
-        if self._state is _BODY:
+        if self._state is BODY:
             self.abort()
-        elif self._state is not _CLOSED:
+        elif self._state is not CLOSED:
             self._hand_over(self._head + self._received, failure=error)
 
     def _hand_over(
@@ -425,7 +419,7 @@ class ClientConnection(asyncio.Protocol):
             self._server.pool.release(origin)
 
     def _detach(self) -> None:
-        self._state = _CLOSED
+        self._state = CLOSED
         self._received = self._head = b""
         self._plan = self._body = None
         self._deadlines.cancel()
@@ -438,7 +432,7 @@ class ClientConnection(asyncio.Protocol):
         reset(self._transport)
 
     def close_if_idle(self) -> None:
-        if self._state is _HEAD:
+        if self._state is HEAD:
             self._close()
 
     def _close(self) -> None:
@@ -448,7 +442,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._transport.get_write_buffer_size():
             self._server.forget(self)
         else:  # shutdown waits for this connection
-            self._deadlines.close(self._transport, self._limit_s)
+            self._deadlines.close(self._limit_s)
 
     def refuse_slow_head(self) -> None:
         """aiohttp refuses a head whose deadline has passed."""
@@ -457,7 +451,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a request, or for the rest of its head."""
-        return self._state is _HEAD
+        return self._state is HEAD
 
     @property
     def write_timeout_s(self) -> float | None:
@@ -467,6 +461,3 @@ class ClientConnection(asyncio.Protocol):
     @property
     def _limit_s(self) -> float:
         return self._server.client_timeout_s if self._plan is not None else WRITE_TIMEOUT_S
-
-    def unread_bytes(self) -> int:
-        return self._transport.get_write_buffer_size()

@@ -34,10 +34,6 @@ class TimedConnection(Protocol):
         """The limit for a client whose write buffer is full; None: it is not."""
         ...
 
-    def unread_bytes(self) -> int:
-        """What the client has yet to read."""
-        ...
-
     def close_if_idle(self) -> None: ...
 
     def abort(self) -> None: ...
@@ -48,12 +44,27 @@ class TimedConnection(Protocol):
 class Deadlines:
     """The timers of one connection."""
 
-    __slots__ = ("_closing", "_connection", "_head", "_idle_s", "_loop", "_timer", "_unread_bytes")
+    __slots__ = (
+        "_closing",
+        "_connection",
+        "_head",
+        "_idle_s",
+        "_loop",
+        "_timer",
+        "_transport",
+        "_unread_bytes",
+    )
 
     def __init__(
-        self, connection: TimedConnection, *, loop: asyncio.AbstractEventLoop, idle_s: float
+        self,
+        connection: TimedConnection,
+        transport: asyncio.Transport,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        idle_s: float,
     ) -> None:
         self._connection = connection
+        self._transport = transport
         self._loop = loop
         self._idle_s = idle_s
         self._unread_bytes = 0
@@ -77,15 +88,15 @@ class Deadlines:
 
     def begin_pause(self, limit_s: float) -> None:
         """The client's write buffer is full, and the limit counts from now."""
-        self._unread_bytes = self._connection.unread_bytes()
+        self._unread_bytes = self._transport.get_write_buffer_size()
         # A large download pauses often: there, the timer that is set comes soon enough.
         if limit_s <= WRITE_TIMEOUT_S and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(limit_s, self._check)
 
-    def close(self, transport: asyncio.Transport, limit_s: float) -> None:
+    def close(self, limit_s: float) -> None:
         """The transport is closing, once the client has read everything."""
-        self._closing = WriteDeadline(transport, loop=self._loop, limit_s=limit_s)
+        self._closing = WriteDeadline(self._transport, loop=self._loop, limit_s=limit_s)
 
     def cancel(self) -> None:
         self.end_head()
@@ -100,7 +111,7 @@ class Deadlines:
         connection, now_s = self._connection, self._loop.time()
         limit_s = connection.write_timeout_s
         if limit_s is not None:
-            unread = connection.unread_bytes()
+            unread = self._transport.get_write_buffer_size()
             if unread < self._unread_bytes:
                 connection.last_s = now_s
             self._unread_bytes = unread

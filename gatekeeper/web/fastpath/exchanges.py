@@ -27,7 +27,6 @@ from gatekeeper.web.pipeline import KnownOutcome, Visit, waiting_response
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
-
 log = structlog.get_logger()
 
 
