@@ -208,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
         self._server.forget(self)
 
     def eof_received(self) -> bool:
-        """The client closed its half, or everything. Without TLS: asyncio closes TLS with its input."""
+        """The client closed its half, or everything. With TLS, asyncio closes both halves."""
         if self._input_ended:  # reading was resumed, and met the end again
             return True
         is_over = self._state is CLOSED or (self._state is HEAD and not self._received)
