@@ -92,9 +92,14 @@ window.gatekeeperActions = (() => {
       case "allow": return "admitted " + whole.format(entry.to) + " extra to" + room;
       case "message": return "set the message of" + room + " to " + quoted(entry.to) + (entry.from ? ", was " + quoted(entry.from) : "");
       case "revoke": return "revoked " + entry.visitor + " in" + room + ", held " + (entry.from || "unknown");
-      default: return entry.what + room;
+      case "reload": return "reloaded the configuration";
+      default: return entry.what.startsWith("set ")
+        ? entry.what + " of" + room + " to " + spelled(entry.to) + ", was " + spelled(entry.from)
+        : entry.what + room;
     }
   }
+
+  const spelled = (value) => (value === "" || value === undefined ? "none" : String(value));
 
   return { MODES, perMinute, confirmation, result, sentence };
 })();

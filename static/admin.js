@@ -12,6 +12,7 @@
   const POLL_INTERVAL_S = 1;
   const MAX_BACKOFF_S = 10;
   const TIMEOUT_S = 5;
+  const RELOAD_TIMEOUT_S = 60; // every worker reads templates, and starts new rooms
   const STUCK_S = 30;        // an older request was lost while the machine slept
   const MAX_SAMPLES = 1500;  // whatever the gate sends
   const ENTRIES = 50;
@@ -71,14 +72,15 @@
   // --- requests to the gate ----------------------------------------------------------------------
 
   /* The response's JSON; throws an Error with a message for the operator. */
-  async function call(method, path) {
+  async function call(method, path, content) {
     const abort = new AbortController();
-    const timeout = setTimeout(() => abort.abort(), TIMEOUT_S * 1000);
+    const timeout = setTimeout(() => abort.abort(), (path === "/admin/reload" ? RELOAD_TIMEOUT_S : TIMEOUT_S) * 1000);
     try {
       const headers = { Accept: "application/json" };
       const token = sessionStorage.getItem(TOKEN);
       if (token) headers.Authorization = "Bearer " + token;
-      const response = await fetch(path, { method, headers, cache: "no-store", signal: abort.signal });
+      const sent = content === undefined ? undefined : JSON.stringify(content);
+      const response = await fetch(path, { method, headers, body: sent, cache: "no-store", signal: abort.signal });
       if (response.status === 401) {
         signOut(token);
         throw new Error("A token is required.");
@@ -257,6 +259,7 @@
         confirmChange(card, form.dataset.action, Object.fromEntries(new FormData(form)), form.querySelector("button"));
       });
     });
+    configuration.attach(card);
     byId("rooms").append(element);
     return card;
   }
@@ -385,6 +388,7 @@
     byId("entries").replaceChildren(...entries.map(entryItem));
     byId("no-entries").hidden = entries.length > 0;
     draw();
+    cards.forEach(configuration.refresh); // another operator may have changed them
   }
 
   function entryItem(entry) {
@@ -419,14 +423,19 @@
       outcome(card, error.message, true);
       return;
     }
+    ask(card, dialogText, button, () => send(card, action, values));
+  }
+
+  /* Asks, and calls `act` when the operator confirms. `card` is the room's, or null. */
+  function ask(card, dialogText, button, act) {
     const dialog = byId("ask");
-    text(byId("ask-title"), cards.size > 1 ? card.name + ": " + dialogText.title : dialogText.title);
+    text(byId("ask-title"), card && cards.size > 1 ? card.name + ": " + dialogText.title : dialogText.title);
     text(byId("ask-yes"), dialogText.confirm);
     text(byId("ask-text"), dialogText.text);
     dialog.returnValue = "no";
     dialog.onclose = () => {
       if (button.isConnected) button.focus();
-      if (dialog.returnValue === "yes") send(card, action, values);
+      if (dialog.returnValue === "yes") act();
     };
     dialog.showModal();
     byId("ask-no").focus();
@@ -449,6 +458,8 @@
     line.classList.toggle("error", failed);
     line.hidden = false;
   }
+
+  const configuration = window.gatekeeperConfiguration({ call, ask, wake });
 
   // --- start ------------------------------------------------------------------------------------
 

@@ -85,6 +85,73 @@ async def test_controls_reach_the_waiting_page(
             assert [json.loads(line)["what"] for line in kept] == ["mode", "message", "mode"]
 
 
+async def test_settings_rules_and_reload_from_the_page(new_page: NewPage) -> None:
+    toml = settings(more=GATE + '[[rule]]\nname = "hooks"\naction = "bypass"\npath = "/hooks/**"\n')
+    with GateProcess(toml) as gate:
+        await gate.wait_until_serving()
+        control = await new_page()
+        await control.goto(gate.admin_url)
+        await control.get_by_label("Token").fill(MARIA)
+        await control.get_by_role("button", name="Continue").click()
+        await control.get_by_text("Settings", exact=True).click()
+        row = control.locator(".setting", has_text="max_active")
+        field, note = row.get_by_role("textbox"), row.locator("small")
+        await expect(field).to_have_value("0", timeout=_SOON_MS)
+        await expect(note).to_have_text("as in the file")
+        await expect(
+            row.get_by_role("button", name="Reset max_active …", exact=True)
+        ).to_be_hidden()
+
+        await field.fill("300")
+        await row.get_by_role("button", name="Set max_active …", exact=True).click()
+        await expect(control.locator("#ask-text")).to_have_text(
+            "max_active becomes 300 (the file has 0); it is 0 now. "
+            "All replicas follow within a second."
+        )
+        await control.get_by_role("button", name="Set max_active", exact=True).click()
+        await expect(note).to_have_text("set live; the file has 0")
+        await field.fill("many")
+        await row.get_by_role("button", name="Set max_active …", exact=True).click()
+        await control.get_by_role("button", name="Set max_active", exact=True).click()
+        result = control.locator("[data-settings] .result")
+        await expect(result).to_have_text(
+            'max_active: "many" is not a whole number; expected e.g. 10'
+        )
+        assert await complaints(control) == []
+        await row.get_by_role("button", name="Reset max_active …", exact=True).click()
+        await control.get_by_role("button", name="Reset max_active", exact=True).click()
+        await expect(result).to_have_text("Done: max_active is 0.")
+        await expect(note).to_have_text("as in the file")
+
+        await control.get_by_text("Rules in force, and what each has matched").click()
+        rules = control.locator("#rules tbody tr")
+        await expect(rules.first).to_have_text("hooksbypasspath /hooks/**0")
+
+        async def reload() -> None:
+            await control.get_by_role("button", name="Reload the file …").click()
+            await control.get_by_role("button", name="Reload", exact=True).click()
+
+        gate.file.write_text(toml.replace("[[rule]]", "[[rule"))
+        await reload()
+        reloaded = control.locator("#reloaded")
+        await expect(reloaded).to_contain_text("Nothing changed. ", timeout=_SOON_MS)
+        await expect(reloaded).to_contain_text("not valid TOML")
+        gate.file.write_text(toml.replace('"hooks"', '"callbacks"'))
+        await reload()
+        await expect(reloaded).to_have_text("Done: 1 rooms, 1 rules.", timeout=_SOON_MS)
+        await expect(rules.first).to_have_text("callbacksbypasspath /hooks/**0")
+        entries = control.locator("#entries li")
+        for index, words in enumerate(
+            (
+                "reloaded the configuration",
+                "failed: reloaded the configuration (not valid TOML",
+                "set max_active of default to 0, was 300",
+                "set max_active of default to 300, was 0",
+            )
+        ):
+            await expect(entries.nth(index)).to_contain_text(words)
+
+
 # --- the hour, as different people see it ---
 
 
