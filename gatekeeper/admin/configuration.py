@@ -94,10 +94,11 @@ def _by_key(operator: Operator, state: RoomState) -> dict[str, Setting]:
 async def _json_object(request: web.Request) -> dict[str, object]:
     """The body. Raises BadRequest unless it is a JSON object."""
     expected = 'expected a JSON object, e.g. {"rate": "800/min"}'
-    if request.content_length is None or request.content_length > _MAX_BODY_BYTES:
-        raise BadRequest(f"body: not of a known length up to {_MAX_BODY_BYTES} bytes; {expected}")
+    data = await request.read()  # at most 1 MiB, or aiohttp responds 413
+    if len(data) > _MAX_BODY_BYTES:
+        raise BadRequest(f"body: longer than {_MAX_BODY_BYTES} bytes; {expected}")
     try:
-        body = json.loads(await request.read())
+        body = json.loads(data)
     except (ValueError, RecursionError):
         raise BadRequest(f"body: not JSON; {expected}") from None
     if not isinstance(body, dict):

@@ -98,10 +98,11 @@ class RoomReplica:
         self._pacer = asyncio.create_task(self._pace(), name=f"pacer {self.rules.room}")
 
     def follow(self, rules: Rules, *, rejoin: bool) -> None:
-        """Other rules from now on. `rejoin`: the file has changed, so the store is to know it."""
+        """Other rules from now on. `rejoin`: of a changed file, which the store is to know."""
         self.rules = self.queue.rules = rules
-        self._has_joined = self._has_joined and not rejoin
-        self._wake.set()
+        self._is_late |= rejoin  # it may have stamped visitors
+        self._has_joined &= not rejoin
+        self.wake()
 
     async def close(self) -> None:
         await self._stop_pacing()
@@ -193,9 +194,8 @@ class RoomReplica:
     def take_share(self) -> bool:
         """Whether this replica's own share of the rate has an admission left.
 
-        None while the store is up and only this visitor's call failed: the store then spends the
-        whole rate. None for a replica that has received no state: it does not know the mode.
-        """
+        None while the store is up, which then spends the whole rate itself, and none for a replica
+        that has received no state: it does not know the mode."""
         state = self.view.state
         if self.view.store_up or state is None:
             return False

@@ -118,6 +118,7 @@ async def test_settings_rules_and_reload_from_the_page(new_page: NewPage) -> Non
             'max_active: "many" is not a whole number; expected e.g. 10'
         )
         assert await complaints(control) == []
+        await control.screenshot(path=PICTURES / "settings.png", full_page=True)
         await row.get_by_role("button", name="Reset max_active …", exact=True).click()
         await control.get_by_role("button", name="Reset max_active", exact=True).click()
         await expect(result).to_have_text("Done: max_active is 0.")

@@ -151,3 +151,20 @@ async def test_streams_go_on_under_other_settings(start_gate: GateStarter) -> No
         seen = b""
         while b"Still here" not in seen:
             seen += await asyncio.wait_for(stream.content.readany(), 5)
+
+
+async def test_file_changed_in_an_outage_joins_as_a_late_replica(
+    private_store: StoreServer, room_name: RoomName, start_gate: GateStarter
+) -> None:
+    """A replica that stamped visitors holds newcomers back until they had time to return."""
+    gate = await start_gate(rate="0")
+    private_store.kill()
+    await eventually(lambda: not gate.room().view.store_up)
+    gate.room().follow(replace(gate.room().rules, rate_per_minute=60.0), rejoin=True)
+    await asyncio.sleep(3.2)  # beyond the longest pause of a pacer
+    private_store.restart()
+    await eventually(lambda: gate.room().view.store_up, timeout_s=15)
+    state = gate.room().view.store_state
+    assert state is not None
+    assert state.rate_per_minute == 60
+    assert state.recovering_until_us > state.now_us - 5_000_000
