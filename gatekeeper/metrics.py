@@ -30,6 +30,9 @@ requests = Counter("gatekeeper_requests", "Requests by outcome.", ["room", "outc
 connections = Gauge(
     "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
 )
+connections_evicted = Counter(
+    "gatekeeper_connections_evicted", "Idle client connections closed near the limit of open files."
+)
 heartbeat = Gauge(
     "gatekeeper_worker_heartbeat_timestamp_seconds",
     "Time of the last heartbeat of each worker, in seconds since the epoch, by pid.",

@@ -3,6 +3,7 @@
 | file | owns |
 |---|---|
 | `listener.py` | the application: routes, errors, security headers |
+| `admin_connections.py` | the connections of the listener: few, and none idle for long |
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
 | `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |

@@ -10,5 +10,6 @@
 - `control_plane`: wires the admin listener in the supervisor
 - `embedded`: starts the private store and the private NATS
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
+- `open_files`: the limit of open files
 - `tls`: the certificate of the public listener, and its reload
 """

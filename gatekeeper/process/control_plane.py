@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gatekeeper.admin.admin_connections import AdminConnection
 from gatekeeper.admin.audit import AuditLog, Outcome
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.exposition import exposition
@@ -114,10 +115,15 @@ class ControlPlane:
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(self._end_background)
         self._drop_outdated_soon()
+        server = runner.server
+        assert server is not None
         try:
-            await web.SockSite(runner, bound).start()
+            listener = await asyncio.get_running_loop().create_server(
+                lambda: AdminConnection(server), sock=bound
+            )
         except OSError as error:
             raise cannot_listen(config.admin.listen, error, key="admin.listen") from error
+        stack.callback(listener.close)
 
     def follow(self, files: CheckedFiles) -> None:
         """Another configuration, which the workers have in force already."""

@@ -35,6 +35,7 @@ from gatekeeper.process.embedded import (
     start_events,
     start_store,
 )
+from gatekeeper.process.open_files import raise_file_limit
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder
 from gatekeeper.process.tls import TlsFiles
@@ -61,6 +62,7 @@ async def serve(
 ) -> None:
     """Run a gate until SIGTERM, SIGINT or `stop`; `load` reads its configuration again for a
     reload. Raises StartError or ConfigError on start."""
+    raise_file_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event() if stop is None else stop
     for number in (signal.SIGTERM, signal.SIGINT):

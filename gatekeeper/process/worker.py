@@ -31,6 +31,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
+from gatekeeper.process.open_files import file_limit, raise_file_limit
 from gatekeeper.process.room_set import NewRoom, RoomSet
 from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
@@ -136,6 +137,8 @@ class Worker:
             handler=self._new_handler,
             idle_timeout_s=SERVER_OPTIONS["keepalive_timeout"],
             client_timeout_s=config.origin.read_timeout,
+            file_limit=file_limit(),
+            handed_over=self._handed_over,
         )
         lasting.fast_path = self._fast_path
         self._serve_from_now_on(site)
@@ -237,6 +240,11 @@ class Worker:
             case _:
                 assert_never(command)
 
+    def _handed_over(self) -> list[ConnectionHandler]:
+        """The connections that aiohttp serves."""
+        assert self._server is not None
+        return [each for each in self._server.connections if isinstance(each, ConnectionHandler)]
+
     def _new_handler(self) -> ConnectionHandler:
         assert self._server is not None
         return ConnectionHandler(
@@ -332,6 +340,7 @@ def main() -> int:
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
     plan: WorkerPlan = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  from the supervisor
     set_up_logging(process=f"worker {os.getpid()}")
+    raise_file_limit()
     try:
         uvloop.run(serve(plan))
     except GatekeeperError as error:

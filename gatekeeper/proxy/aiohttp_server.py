@@ -115,6 +115,10 @@ class ConnectionHandler(RequestHandler):
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
 
+    def close_if_idle(self) -> None:
+        if self.idle_since_s is not None:
+            self.force_close()
+
     # Input
 
     def data_received(self, data: bytes) -> None:
@@ -197,6 +201,12 @@ class ConnectionHandler(RequestHandler):
             self._watch_head()
         else:
             self._refuse(408, _HEAD_TOO_SLOW)
+
+    def _process_keepalive(self) -> None:
+        if self._reader.head:  # it has a limit of its own
+            self._keepalive_handle = None
+        else:
+            super()._process_keepalive()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client closed its half, or everything. Complete requests still get a response.

@@ -89,6 +89,9 @@ class Transport:
     def get_extra_info(self, name: str) -> Any:
         return self if name == "socket" else ("192.0.2.1", 1)
 
+    def fileno(self) -> int:
+        return 9
+
     def setsockopt(self, *_: object) -> None:
         """As a socket: SO_LINGER is not needed."""
 

@@ -113,7 +113,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._server.add(self)
+        self._server.add(self, file=transport.get_extra_info("socket").fileno())
         self.last_s = self._loop.time()
         self._deadlines = Deadlines(
             self, self._transport, loop=self._loop, idle_s=self._server.idle_timeout_s
@@ -446,9 +446,9 @@ class ClientConnection(asyncio.Protocol):
         self._hand_over(self._received)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a request, or for the rest of its head."""
-        return self._state is HEAD
+    def idle_since_s(self) -> float | None:
+        """Since when it waits for a request, or for the rest of its head; None: it does not."""
+        return self.last_s if self._state is HEAD else None
 
     @property
     def write_timeout_s(self) -> float | None:

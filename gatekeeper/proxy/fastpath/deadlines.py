@@ -25,8 +25,8 @@ class TimedConnection(Protocol):
     last_s: float  # the last request's end, or the last progress of its client
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a request."""
+    def idle_since_s(self) -> float | None:
+        """Since when it waits for a request; None: it does not."""
         ...
 
     @property
@@ -117,14 +117,14 @@ class Deadlines:
             self._unread_bytes = unread
         else:
             limit_s = self._idle_s
-            if not connection.is_idle:
+            if connection.idle_since_s is None:
                 connection.last_s = now_s  # bounded by the origin connection's watchdog
         left_s = limit_s - (now_s - connection.last_s)
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._check)
             return
         self._timer = None
-        if connection.is_idle:
+        if connection.idle_since_s is not None:
             connection.close_if_idle()
         else:
             connection.abort()

@@ -124,8 +124,8 @@ class ConnectionOwner(Protocol):
         """A new aiohttp protocol, for a connection that is handed over."""
         ...
 
-    def add(self, connection: asyncio.Protocol) -> None:
-        """Count an open connection."""
+    def add(self, connection: asyncio.Protocol, *, file: int) -> None:
+        """Count an open connection, which is this open file."""
         ...
 
     def forget(self, connection: asyncio.Protocol) -> None:

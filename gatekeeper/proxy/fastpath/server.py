@@ -7,11 +7,13 @@ handed over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
+from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
 from gatekeeper.proxy.fastpath.interface import FastPathPolicy
 from gatekeeper.proxy.pool import OriginPool
 
@@ -27,13 +29,19 @@ class FastPathServer:
         handler: Callable[[], ConnectionHandler],
         idle_timeout_s: float,
         client_timeout_s: float,
+        file_limit: int = 1 << 20,
+        handed_over: Callable[[], Iterable[IdleConnection]] = tuple,
     ) -> None:
+        """`handed_over` are the connections that aiohttp serves."""
         self.pool = pool
         self.admission = admission
         self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.connections: set[ClientConnection] = set()
+        self._idle = IdleConnections(
+            lambda: chain(self.connections, handed_over()), file_limit=file_limit
+        )
         self._forgotten: asyncio.Future[None] | None = None
         self.closing = False
 
@@ -60,9 +68,11 @@ class FastPathServer:
         """A new aiohttp protocol, for a connection that is handed over."""
         return self._new_handler()
 
-    def add(self, connection: asyncio.Protocol) -> None:
+    def add(self, connection: asyncio.Protocol, *, file: int) -> None:
         """Count an open connection; only this server's own are counted."""
         assert isinstance(connection, ClientConnection)
+        if file > self._idle.highest:
+            self._idle.make_room()
         self.connections.add(connection)
 
     def forget(self, connection: asyncio.Protocol) -> None:

@@ -1,0 +1,69 @@
+"""More clients than files: the oldest idle connections make room, and no other does."""
+
+import os
+
+import pytest
+
+from gatekeeper.process import worker
+from tests.conformance.gate_pair import received, running_stage, visitor_request
+from tests.conformance.request_cases import GET, OK
+from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+
+POST = visitor_request(b"POST /", b"Content-Length: 3", body=b"abc")
+_MORE_FILES = 120  # two for each connection of this process with itself
+
+
+@pytest.fixture
+def few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate believes that few more files may be open than are now."""
+    newest = os.dup(0)
+    os.close(newest)
+    monkeypatch.setattr(worker, "file_limit", lambda: (newest + _MORE_FILES) * 8 // 7)
+
+
+@pytest.mark.parametrize("first", [b"", GET, GET[:20], POST, POST[:40]])
+@pytest.mark.usefixtures("few_files")
+async def test_new_visitors_are_accepted_near_the_file_limit(first: bytes, store_url: str) -> None:
+    """Whatever the idle ones did: nothing, a request, or a part of a head; on either path."""
+    complete = first in (GET, POST)
+    async with running_stage(answering(OK), store_url=store_url, fast_path=True) as stage:
+        idle = []
+        for _ in range(3 * _MORE_FILES // 2):
+            idle.append(await stage.connect())
+            idle[-1].send(first)
+            if complete:
+                assert await received(idle[-1], len(OK)) == OK
+            new = await stage.connect()
+            new.send(GET)
+            assert await received(new, len(OK)) == OK
+            new.close()
+        assert stage.fast_path_connections + stage.aiohttp_connections <= _MORE_FILES
+        await idle[0].gone()  # the oldest; the newest is still there
+        if complete:
+            idle[-1].send(GET)
+            assert await received(idle[-1], len(OK)) == OK
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_connection_with_a_request_is_never_closed_for_others(store_url: str) -> None:
+    held: list[Wire] = []
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            await origin.request(wire)
+            held.append(wire)
+            await wire.gone()
+
+        return script
+
+    async with running_stage(script_of, store_url=store_url, fast_path=True) as stage:
+        busy = [await stage.connect() for _ in range(4)]
+        for wire, request in zip(busy, (GET, POST, GET, POST), strict=True):
+            wire.send(request)
+        await until(lambda: len(held) == 4)
+        for _ in range(_MORE_FILES):
+            await stage.connect()
+        for wire in held:
+            wire.send(OK)
+        for wire in busy:
+            assert await received(wire, len(OK)) == OK

@@ -1,0 +1,83 @@
+"""A client that reads nothing of the gate's own responses is reset after a limited time."""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+import pytest
+
+from gatekeeper.process import worker
+from gatekeeper.proxy import own_response
+from gatekeeper.proxy.fastpath import client_connection, deadlines
+from tests.conformance.gate_pair import Stage, running_stage
+from tests.integration.proxy.forwarding import OK, answering, until
+
+LIMIT_S = 0.5
+PAGE = b"GET / HTTP/1.1\r\nHost: shop.example\r\nAccept: text/html\r\nCookie: a=b\r\n\r\n"
+PUT = PAGE.replace(b"GET / ", b"PUT /.gatekeeper/x ")
+NO_ADMISSION = '[admission]\nrate = "0"\n'
+
+
+@pytest.fixture(autouse=True)
+def brief_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (worker, own_response, client_connection, deadlines):
+        monkeypatch.setattr(module, "WRITE_TIMEOUT_S", LIMIT_S)
+
+
+def connect(stage: Stage) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", stage.worker.port))
+    client.setblocking(False)
+    return client
+
+
+@pytest.mark.parametrize("request_", [PAGE, PUT])
+@pytest.mark.parametrize("then", ["waits", "half-closes"])
+async def test_client_that_reads_no_own_response_is_reset(
+    request_: bytes, then: str, fast_path: bool, store_url: str
+) -> None:
+    """Pipelined requests, until the gate takes no more of them."""
+    async with running_stage(
+        answering(OK),
+        store_url=store_url,
+        fast_path=fast_path,
+        toml=NO_ADMISSION,
+        origin_toml='read_timeout = "500ms"',
+    ) as stage:
+        client = connect(stage)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await loop.sock_sendall(client, request_ * 4000)
+        except (TimeoutError, ConnectionError):
+            pass
+        if then == "half-closes":
+            with suppress(OSError):  # it was reset already
+                client.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(LIMIT_S * 8):
+            await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
+        client.close()
+        assert stage.origin.requests == []
+
+
+@pytest.mark.parametrize("request_", [PAGE, PUT])
+async def test_slow_reader_of_own_responses_is_kept(
+    request_: bytes, fast_path: bool, store_url: str
+) -> None:
+    async with running_stage(
+        answering(OK), store_url=store_url, fast_path=fast_path, toml=NO_ADMISSION
+    ) as stage:
+        client = connect(stage)
+        loop = asyncio.get_running_loop()
+        count = 60
+        await loop.sock_sendall(client, request_ * count)
+        began_s, data = loop.time(), b""
+        async with asyncio.timeout(30):
+            while data.count(b"HTTP/1.1 ") < count:
+                piece = await loop.sock_recv(client, 20_000)
+                assert piece
+                data += piece
+                if loop.time() - began_s < 3 * LIMIT_S:
+                    await asyncio.sleep(LIMIT_S / 5)
+        client.close()

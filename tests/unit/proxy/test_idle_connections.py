@@ -1,0 +1,48 @@
+"""Near the limit of open files the connections close that are idle the longest."""
+
+from dataclasses import dataclass
+
+from gatekeeper.proxy.fastpath.idle_connections import IdleConnections
+
+
+@dataclass(eq=False)
+class Connection:
+    idle_since_s: float | None
+    closed: bool = False
+    looked_at: int = 0
+
+    def close_if_idle(self) -> None:
+        self.closed = True
+
+
+async def test_oldest_idle_connections_close_first() -> None:
+    connections = [Connection(float(100 - number)) for number in range(100)]
+    busy = [Connection(None) for _ in range(100)]
+    IdleConnections(lambda: [*busy, *connections], file_limit=640).make_room()
+    assert [each for each in connections if each.closed] == connections[-10:]
+    assert not any(each.closed for each in busy)
+
+
+async def test_one_closes_at_least_and_equal_ages_do_not_matter() -> None:
+    connections = [Connection(5.0), Connection(5.0)]
+    IdleConnections(lambda: connections, file_limit=10).make_room()
+    assert sum(each.closed for each in connections) == 1
+
+
+async def test_busy_connections_are_not_looked_at_again_at_once() -> None:
+    looks = 0
+
+    def connections() -> list[Connection]:
+        nonlocal looks
+        looks += 1
+        return [Connection(None)]
+
+    idle = IdleConnections(connections, file_limit=640)
+    for _ in range(1000):
+        idle.make_room()
+    assert looks < 20
+
+
+def test_an_eighth_of_the_files_is_kept_for_the_origin() -> None:
+    assert IdleConnections(list, file_limit=1024).highest == 896
+    assert IdleConnections(list, file_limit=20).highest == 12
