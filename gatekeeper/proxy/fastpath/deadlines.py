@@ -108,6 +108,9 @@ class Deadlines:
             self._closing = None
 
     def _check(self) -> None:
+        if self._head is not None:  # it has a limit of its own
+            self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self._check)
+            return
         connection, now_s = self._connection, self._loop.time()
         limit_s = connection.write_timeout_s
         if limit_s is not None:
