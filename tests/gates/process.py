@@ -137,8 +137,8 @@ async def gatekeeper(
 async def quick_command(
     *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The same in this process, without the start of an interpreter: for commands that set up no
-    log, which are all but `serve`, `demo`, `simulate`, `check` and `preview`."""
+    """The same in this process, without the start of an interpreter: for every command that runs
+    to its end by itself and writes no log."""
     return await asyncio.to_thread(_run_here, words, folder, environment or os.environ)
 
 
@@ -150,6 +150,7 @@ def _run_here(
         chdir(folder),
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(sys, "argv", ["gatekeeper", *words]),
+        mock.patch("gatekeeper.logs.set_up_logging"),  # it would outlive the command
         redirect_stdout(out),
         redirect_stderr(errors),
         pytest.raises(SystemExit) as end,

@@ -4,13 +4,22 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
-from tests.gates import GateProcess, Origin, Visitor
+from gatekeeper.admin.auth import Credential
+from tests.admin import running_admin
+from tests.gates import GateProcess, Origin, Visitor, quick_command
 from tests.integration.ops.settings import settings
+from tests.servers import StoreServer
+
+Command = Callable[..., Awaitable[CompletedProcess[str]]]
 
 ROOMS = """
 [[room]]
@@ -46,7 +55,7 @@ FAMILIES = {
 
 @contextmanager
 def paused(pid: int) -> Iterator[None]:
-    """Its connections stay open, and nothing answers."""
+    """Its connections stay open, and it does not respond."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -54,58 +63,71 @@ def paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_commands_change_and_show_the_rooms() -> None:
-    with GateProcess(settings(more=ROOMS)) as gate:
-        await gate.wait_until_serving()
+@pytest.fixture
+async def command(private_store: StoreServer, tmp_path: Path) -> AsyncIterator[Command]:
+    """Runs `gatekeeper …` against an admin listener that requires the token "open sesame"."""
+    credential = Credential.of("operator", "full", secret=b"open sesame")
+    with capture_logs():  # the audit log, which shares this process and its standard output
+        async with running_admin(
+            private_store.url, "default", "side", credentials=[credential]
+        ) as admin:
+            listen = admin.urls[0].removeprefix("http://")
 
-        allowed = await gate.command("allow", "10")
-        assert (allowed.returncode, allowed.stderr) == (0, "")
-        assert allowed.stdout == "default: 10 granted, 10 pending\n"
-        allowed = await gate.command("allow", "10")
-        assert allowed.stdout == "default: 10 granted, 20 pending\n"
+            async def run(*words: str, token: str = "open sesame") -> CompletedProcess[str]:
+                environment = {
+                    "GATEKEEPER_ADMIN__LISTEN": listen,
+                    "GATEKEEPER_ADMIN__TOKEN": token,
+                }
+                return await quick_command(*words, folder=tmp_path, environment=environment)
 
-        rate = await gate.command("rate", "8/s", "--room", "side")
-        assert rate.stdout.startswith("side: auto, 480/min, 0 waiting")
-        mode = await gate.command("mode", "hold", "--room", "side")
-        assert mode.stdout.startswith("side: hold, 480/min, 0 waiting")
-
-        told = await gate.command("message", "Doors at noon.", "--room", "side")
-        assert told.stdout.endswith("; message: Doors at noon.\n")
-        ended = await gate.command("mode", "ended", "--room", "default")
-        assert ended.stdout.startswith("default: ended, 0/min")
-        assert (await gate.command("mode", "auto")).returncode == 0
-
-        shown = await gate.command("status")
-        assert [line.partition(":")[0] for line in shown.stdout.splitlines()] == ["default", "side"]
-        assert "Doors at noon." in shown.stdout
-        cleared = await gate.command("message", "", "--room", "side")
-        assert "Doors at noon." not in cleared.stdout
-        rooms = json.loads((await gate.command("status", "--json")).stdout)["rooms"]
-        assert [(each["room"], each["mode"]) for each in rooms] == [
-            ("default", "auto"),
-            ("side", "hold"),
-        ]
-
-        for words in (
-            ("rate", "fast"),
-            ("allow", "3", "--room", "nowhere"),
-            ("rate", "-1/s"),
-            ("message", "two\nlines"),
-        ):
-            wrong = await gate.command(*words)
-            assert (wrong.returncode, wrong.stdout) == (2, "")
-            assert len(wrong.stderr.splitlines()) == 1
+            yield run
 
 
-async def test_commands_send_the_token() -> None:
-    toml = settings(more=ROOMS).replace("[admin]\n", '[admin]\ntoken = "sesame"\n')
-    with GateProcess(toml, GATEKEEPER_ADMIN__TOKEN="open sesame") as gate:
-        await gate.wait_until_serving()
-        assert (await gate.command("status")).returncode == 0
-        gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "close sesame"
-        refused = await gate.command("allow", "3")
-        assert refused.returncode == 1
-        assert refused.stderr == "gatekeeper: the gate refused: a bearer token is required\n"
+async def test_commands_change_and_show_the_rooms(command: Command) -> None:
+    allowed = await command("allow", "10")
+    assert (allowed.returncode, allowed.stderr) == (0, "")
+    assert allowed.stdout == "default: 10 granted, 10 pending\n"
+    allowed = await command("allow", "10")
+    assert allowed.stdout == "default: 10 granted, 20 pending\n"
+
+    rate = await command("rate", "8/s", "--room", "side")
+    assert rate.stdout.startswith("side: auto, 480/min, 0 waiting")
+    mode = await command("mode", "hold", "--room", "side")
+    assert mode.stdout.startswith("side: hold, 480/min, 0 waiting")
+
+    message = await command("message", "Doors at noon.", "--room", "side")
+    assert message.stdout.endswith("; message: Doors at noon.\n")
+    ended = await command("mode", "ended", "--room", "default")
+    assert ended.stdout.startswith("default: ended, 0/min")
+    assert (await command("mode", "auto")).returncode == 0
+
+    shown = await command("status")
+    assert [line.partition(":")[0] for line in shown.stdout.splitlines()] == ["default", "side"]
+    assert "Doors at noon." in shown.stdout
+    cleared = await command("message", "", "--room", "side")
+    assert "Doors at noon." not in cleared.stdout
+    rooms = json.loads((await command("status", "--json")).stdout)["rooms"]
+    assert [(each["room"], each["mode"]) for each in rooms] == [
+        ("default", "auto"),
+        ("side", "hold"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("rate", "fast"), ("allow", "3", "--room", "nowhere"), ("rate", "-1/s"), ("message", "a\nb")],
+)
+async def test_refused_command_is_one_line(command: Command, words: tuple[str, ...]) -> None:
+    wrong = await command(*words)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+async def test_commands_send_the_token(command: Command) -> None:
+    assert (await command("status")).returncode == 0
+    refused = await command("allow", "3", token="close sesame")
+    assert refused.returncode == 1
+    assert refused.stderr == "gatekeeper: the gate refused: a bearer token is required\n"
 
 
 async def test_metrics_of_all_workers_are_complete() -> None:

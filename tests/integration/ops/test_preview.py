@@ -9,17 +9,19 @@ import pytest
 
 from gatekeeper.config.schema import Config
 from gatekeeper.web.preview import Preview, PreviewRequest
-from tests.gates import gatekeeper
+from tests.gates import gatekeeper, quick_command
 
 
 async def test_preview_writes_state_to_file_or_stdout(tmp_path: Path) -> None:
-    output = await gatekeeper(
+    output = await quick_command(
         "preview", "--state", "held", "--position", "1234", "--lang", "de-AT", folder=tmp_path
     )
     assert output.stderr == ""
     assert '<html lang="de" dir="ltr" data-state="held"' in output.stdout
     assert '<strong id="position">1.234</strong>' in output.stdout
-    written = await gatekeeper("preview", "--state", "left", "--out", "left.html", folder=tmp_path)
+    written = await quick_command(
+        "preview", "--state", "left", "--out", "left.html", folder=tmp_path
+    )
     assert (written.returncode, written.stdout) == (0, "")
     assert "You have left the line" in (tmp_path / "left.html").read_text()
 
@@ -56,7 +58,7 @@ async def test_preview_uses_configured_templates_and_rooms(tmp_path: Path) -> No
 async def test_preview_of_unknown_value_is_one_line_error(
     tmp_path: Path, words: list[str], problem: str
 ) -> None:
-    output = await gatekeeper("preview", *words, folder=tmp_path)
+    output = await quick_command("preview", *words, folder=tmp_path)
     assert output.returncode == 2
     assert output.stderr.startswith(f"gatekeeper: preview: {problem}")
 

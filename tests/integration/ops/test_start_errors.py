@@ -125,24 +125,24 @@ secrets = ["a secret of the tests, longer than 32 bytes"]
 async def test_check_accepts_valid_files_and_names_problems(tmp_path: Path) -> None:
     file = tmp_path / "gate.toml"
     file.write_text('[admission]\nrate = "60/min"')
-    fine = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    fine = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert (fine.returncode, fine.stderr) == (0, "")
     assert "default at 60/min" in fine.stdout
 
     file.write_text('[[room]]\nname = "till"\npath = "/till/"')
-    warned = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    warned = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert (warned.returncode, warned.stdout[:4]) == (0, "ok: ")
     assert warned.stderr.startswith('gatekeeper: warning: room[0].path: "/till/" does not cover ')
 
     file.write_text("[admission]\nrate = 5\nbrust = 3\n[nothing]\n")
-    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    wrong = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (USAGE, "")
     assert len(wrong.stderr.splitlines()) == 3
     assert all(line.startswith(f"gatekeeper: {file}: ") for line in wrong.stderr.splitlines())
 
     (tmp_path / "left.html").write_text("{{ nobody.knows }}")
     file.write_text(f'[server]\ntemplates = "{tmp_path}"')
-    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    wrong = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == USAGE
     assert "left.html" in wrong.stderr
 
@@ -151,13 +151,13 @@ async def test_check_reads_certificate_and_secrets(tmp_path: Path) -> None:
     file, secret, pem = tmp_path / "gate.toml", tmp_path / "secret", tmp_path / "cert.pem"
     secret.write_text("short")
     file.write_text(f'[tokens]\nsecret_file = "{secret}"')
-    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    wrong = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == USAGE
     assert f"{secret}: a line is too short; expected at least 32 bytes" in wrong.stderr
 
     pem.write_text("-----BEGIN NOTHING-----")
     file.write_text(f'[server]\ntls_cert = "{pem}"\ntls_key = "{pem}"')
-    wrong = await gatekeeper("check", "-c", str(file), folder=tmp_path)
+    wrong = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == FAILURE
     assert f"server.tls_cert: cannot use {pem}" in wrong.stderr
 
@@ -172,7 +172,7 @@ async def test_missing_file_is_named(tmp_path: Path) -> None:
 
 async def test_default_file_is_in_the_working_folder(tmp_path: Path) -> None:
     (tmp_path / "gatekeeper.toml").write_text('[admission]\nrate = "7/min"')
-    assert "7/min" in (await gatekeeper("check", folder=tmp_path)).stdout
+    assert "7/min" in (await quick_command("check", folder=tmp_path)).stdout
 
 
 async def test_secret_is_long_and_random(tmp_path: Path) -> None:

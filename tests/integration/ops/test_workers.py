@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +18,30 @@ from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
 
-async def test_workers_share_one_port_and_one_line() -> None:
-    more = '[admission]\nrate = "0"'
-    with GateProcess(settings(server="workers = 2", more=more)) as gate:
-        await gate.wait_until_serving()
-        workers = gate.workers()
-        assert len(workers) == 2
-        visitors = [Visitor(gate.url) for _ in range(12)]
-        try:
-            for visitor in visitors:
-                assert (await visitor.get())[0] == 503
-            # Each status request uses a new connection, so either worker serves it.
-            positions = []
-            for visitor in visitors:
-                answer = await visitor.request(
-                    "GET", "/.gatekeeper/status", headers={"Connection": "close"}
-                )
-                positions.append(answer.json["position"])
-            assert positions == list(range(1, 13))
-        finally:
-            for visitor in visitors:
-                await visitor.session.close()
+@pytest.fixture(scope="module")
+def one_per_core() -> Iterator[GateProcess]:
+    """A closed gate with `workers = "auto"`, for tests that leave it serving."""
+    with GateProcess(settings(server='workers = "auto"', more='[admission]\nrate = "0"')) as gate:
+        asyncio.run(gate.wait_until_serving())
+        yield gate
+
+
+async def test_workers_share_one_port_and_one_line(one_per_core: GateProcess) -> None:
+    visitors = [Visitor(one_per_core.url) for _ in range(12)]
+    try:
+        for visitor in visitors:
+            assert (await visitor.get())[0] == 503
+        # Each status request uses a new connection, so any worker serves it.
+        positions = []
+        for visitor in visitors:
+            response = await visitor.request(
+                "GET", "/.gatekeeper/status", headers={"Connection": "close"}
+            )
+            positions.append(response.json["position"])
+        assert positions == list(range(1, 13))
+    finally:
+        for visitor in visitors:
+            await visitor.session.close()
 
 
 async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
@@ -95,22 +99,18 @@ async def test_killed_embedded_server_is_replaced_and_queue_continues() -> None:
             assert (await second.status())["position"] == 2
 
 
-async def test_workers_auto_is_one_per_core() -> None:
-    with GateProcess(settings(server='workers = "auto"')) as gate:
-        await gate.wait_until_serving()
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-        assert len(gate.workers()) == cores
+async def test_workers_auto_is_one_per_core(one_per_core: GateProcess) -> None:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    assert len(one_per_core.workers()) == cores
 
 
-async def test_sighup_without_tls_keeps_serving() -> None:
-    with GateProcess(settings()) as gate:
-        await gate.wait_until_serving()
-        before = gate.workers()
-        gate.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: '"reloaded"' in gate.errors())
-        async with Visitor(gate.url) as visitor:
-            assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
-        assert gate.workers() == before
+async def test_sighup_without_tls_keeps_serving(one_per_core: GateProcess) -> None:
+    before = one_per_core.workers()
+    one_per_core.process.send_signal(signal.SIGHUP)
+    await eventually(lambda: '"reloaded"' in one_per_core.errors())
+    async with Visitor(one_per_core.url) as visitor:
+        assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
+    assert one_per_core.workers() == before
 
 
 async def test_worker_that_served_long_is_replaced_at_once(
