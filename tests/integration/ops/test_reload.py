@@ -223,6 +223,33 @@ async def test_refused_reload_is_reported_by_command_log_and_audit(served: Reloa
     }
 
 
+async def test_files_that_the_configuration_names_are_read_again(served: ReloadedGate) -> None:
+    """Lists of networks, templates and static files, though the configuration is the same."""
+    folder = served.process.folder
+    (folder / "pages").mkdir()
+    (folder / "networks").write_text("192.0.2.0/24\n")
+    template = folder / "pages" / "waiting.html"
+    template.write_text("<title>First {{ view.title }}</title>")
+    rule = '[[rule]]\nname = "list"\naction = "block"\nclient = "file:networks"\n'
+    served.write(25, server='templates = "pages"', more=rule)
+    status, told = await served.reload()
+    assert status == 200, told
+    assert "First Revision 25" in await served.get("/page")
+    template.write_text("<title>Second {{ view.title }}</title>")
+    status, told = await served.reload()
+    assert status == 200, told
+    assert "Second Revision 25" in await served.get("/page")
+    (folder / "networks").write_text("127.0.0.0/8\n")
+    status, told = await served.reload()
+    assert status == 200, told
+    async with served.session.get(served.process.url + "/page") as response:
+        assert response.status == 403
+    (folder / "networks").write_text("nowhere\n")
+    status, told = await served.reload()
+    assert status == 400
+    assert 'rule[1].client: "networks", line 1: "nowhere" is not a network' in told["error"]
+
+
 async def test_rooms_are_added_and_removed_live(served: ReloadedGate) -> None:
     side = '\n[[room]]\nname = "side"\npath = "/side/"\nrate = 0\ntitle = "The side room"\n'
     message = served.process.admin_url + "/admin/message?text=hi&room=side"
