@@ -170,10 +170,12 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 
 
 class QueuePosition(NamedTuple):
-    """In the queue at `turn_us` with `ahead` visitors before them."""
+    """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
+    newcomer: the store puts them there when they return the ticket."""
 
     turn_us: int
     ahead: int
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 Rules. Every operation is one script, so that it happens wholly or not at all, on the store's clock.
 arrive, poll and touch are batched per turn of the event loop. Every reply carries the room's state,
-which goes to `on_state`. Every call carries what this replica knows: a store that is empty or older
-does nothing until it is joined (what this replica knows is written back, then `on_loss` is called)
-and called again. Every operation raises `StoreError` and nothing else.
+which goes to `on_state`. Every call carries the room's limits, and what this replica knows: a store
+that is empty or older does nothing until it is joined (what this replica knows is written back,
+then `on_loss` is called) and called again. Every operation raises `StoreError` and nothing else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _JOIN = load_script("join")
 
 
 class PollRequest(NamedTuple):
-    """One visitor's poll: the turn by their token, and whether that token is a pass.
+    """One visitor's poll: the turn by their token, and whether that token is a pass. A pass that is
+    polled has expired before its end, and the poll asks whether its slot is still held.
 
     `by_proxy`: a replica polls for a visitor that it stamped while the store was unreachable. That
     gives the place of the stamp and claims nothing, for the visitor may never return. `connected`:
@@ -60,7 +61,7 @@ class PollRequest(NamedTuple):
             return "s"
         if self.connected:
             return "c"
-        return "p" if self.has_pass else "t"
+        return "e" if self.has_pass else "t"
 
 
 Left = Literal["slot", "place", "nothing"]
@@ -94,8 +95,15 @@ class Queue:
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
     async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition:
-        """A newcomer: a slot if one is due and the queue is empty, else the last place."""
-        return await self._arrivals.submit(visitor)
+        """A newcomer: a slot while there is room, else a turn, which the first poll confirms."""
+        standing = await self._arrivals.submit(visitor)
+        if standing is None:
+            raise StoreError("unexpected reply from the store")
+        return standing
+
+    async def take_admission(self) -> bool:
+        """One admission for a request that creates no place; False: there is no room."""
+        return isinstance(await self._arrivals.submit(None), SlotGrant)
 
     def poll(self, request: PollRequest) -> asyncio.Future[Standing]:
         """The heartbeat of a waiting visitor, and the claim of a released one."""
@@ -112,10 +120,9 @@ class Queue:
         state, rest = await self._run(
             _ADVANCE,
             self._replica,
-            str(rules.burst),
-            str(rules.max_active),
             _us(rules.claim_timeout_s),
             _us(rules.spent_for_s),
+            _us(rules.ticket_life_s),
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
         )
@@ -155,7 +162,6 @@ class Queue:
         """Set all of them; None when the stored overrides are no longer `before`."""
         state, [is_set] = await self._run(
             _CONTROL,
-            str(self.rules.burst),
             "settings",
             before,
             change.overrides,
@@ -191,9 +197,8 @@ class Queue:
     async def _join(self, known: RoomState | None, *, starting: bool = False) -> RoomState:
         window_s = self._recovery_window_s(known)
         arguments = [
-            *_known(known),
+            *self._first_arguments(known),
             _rate(self.rules.rate_per_minute),
-            str(self.rules.burst),
             _us(window_s),
             "start" if starting else "",
             self.rules.message,
@@ -222,23 +227,19 @@ class Queue:
         for batcher in (self._arrivals, self._polls, self._touches):
             await batcher.close()
 
-    async def _arrive(self, visitors: Sequence[VisitorId]) -> list[SlotGrant | QueuePosition]:
+    async def _arrive(
+        self, visitors: Sequence[VisitorId | None]
+    ) -> list[SlotGrant | QueuePosition | None]:
+        """None in `visitors` is one request, and in the reply a request without an admission."""
         rules = self.rules
         _, rest = await self._run(
             _ARRIVE,
-            str(rules.burst),
-            str(rules.max_active),
-            _us(rules.confirm_timeout_s),
             _us(rules.unconfirmed_slot_s),
             _us(rules.spent_for_s),
-            *visitors,
+            "".join(["o" if visitor is None else "n" for visitor in visitors]),
+            *[visitor or "" for visitor in visitors],
         )
-        return [
-            SlotGrant(int(turn), confirmed=False)
-            if ahead == b"in"
-            else QueuePosition(int(turn), int(ahead))
-            for turn, ahead in zip(*[iter(rest)] * 2, strict=True)
-        ]
+        return [_standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
 
     async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
         rules = self.rules
@@ -247,8 +248,6 @@ class Queue:
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(self._recovery_window_s(self._newest_known())),
-            str(rules.burst),
-            str(rules.max_active),
             "".join([request.letter for request in batch]),
             "".join([f"{request.turn_us:016d}" for request in batch]),
             *[request.visitor for request in batch],
@@ -265,13 +264,14 @@ class Queue:
         return [code == b"1" for code in rest]
 
     async def _control(self, setting: str, value: str) -> RoomState:
-        state, _ = await self._run(_CONTROL, str(self.rules.burst), setting, value)
+        state, _ = await self._run(_CONTROL, setting, value)
         return state
 
     async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, Reply]:
         for _ in range(_MOST_TRIES):
             known = self._newest_known()
-            reply = await self._store.run(script, self._keys, (*_known(known), *arguments))
+            first = self._first_arguments(known)
+            reply = await self._store.run(script, self._keys, (*first, *arguments))
             if reply[0] != b"behind":
                 state, rest = self._parsed(reply)
                 self._on_state(state)
@@ -280,6 +280,11 @@ class Queue:
                 await self._join(known)
                 self._on_loss()
         raise StoreError("the store loses its state again and again")
+
+    def _first_arguments(self, known: RoomState | None) -> tuple[str, str, str, str]:
+        """Of every call: by the first two a store that lost data notices it."""
+        epoch, version = (known.epoch, known.version) if known else (0, 0)
+        return str(epoch), str(version), str(self.rules.burst), str(self.rules.max_active)
 
     def _parsed(self, reply: Reply) -> tuple[RoomState, Reply]:
         try:
@@ -293,6 +298,18 @@ class Queue:
         return recovery_s(waiting, rate_per_minute=rate, rules=self.rules)
 
 
+def _standing_on_arrival(
+    turn: bytes | int, standing: bytes | int
+) -> SlotGrant | QueuePosition | None:
+    match standing:
+        case b"in":
+            return SlotGrant(int(turn), confirmed=False)
+        case b"no":
+            return None
+        case ahead:
+            return QueuePosition(int(turn), int(ahead), confirmed=False)
+
+
 def _standing(reply: bytes | int, turn_us: int) -> Standing:
     match reply:
         case b"in":
@@ -301,13 +318,11 @@ def _standing(reply: bytes | int, turn_us: int) -> Standing:
             return VoidToken()
         case int(ahead):
             return QueuePosition(turn_us, ahead)
+        case moved if b" " in moved:  # to another turn than the token's
+            ahead, turn = map(int, moved.split())
+            return QueuePosition(turn, ahead)
         case _:
             raise StoreError("unexpected reply from the store")
-
-
-def _known(state: RoomState | None) -> tuple[str, str]:
-    """The first arguments of every call, by which a store that lost data notices it."""
-    return ("0", "0") if state is None else (str(state.epoch), str(state.version))
 
 
 def _us(seconds: float) -> str:

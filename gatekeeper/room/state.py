@@ -15,7 +15,7 @@ from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.phase import Mode, Phase, effective_rate, expected_rate, phase_of
 
-_FIELDS_IN_REPLY = 20
+_FIELDS_IN_REPLY = 21
 _TEXTS = ("mode", "message", "overrides")
 
 
@@ -24,8 +24,9 @@ class RoomState:
     """Everything a replica knows of a room. Times and turns are microseconds of the store's clock.
 
     `message` is the line to all waiting visitors; "" is none. `overrides` are the other settings
-    that operators changed, as `config.settings` writes them; "" is none. `expected` counts the
-    active visitors that have yet to return a token: released, or admitted on arrival just now.
+    that operators changed, as `config.settings` writes them; "" is none. `active` counts the slots,
+    unconfirmed ones included; `expected` counts the visitors that were released and have yet to
+    claim their slot.
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
@@ -49,6 +50,7 @@ class RoomState:
     expected: int
     replicas: int
     now_us: int
+    has_room: bool = False  # a newcomer may go straight through
     # Derived once for each state, and read by every poll.
     phase: Phase = field(init=False, repr=False, compare=False)
     effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
@@ -84,7 +86,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
     head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
     if len(head) < _FIELDS_IN_REPLY:
         raise ValueError("expected the state of a room")
-    epoch, version, mode, rate, message, overrides, *counts = head
+    epoch, version, mode, rate, message, overrides, *counts, has_room = head
     state = RoomState(
         int(epoch),
         int(version),
@@ -93,6 +95,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
         message.decode(),
         overrides.decode(),
         *map(int, counts),
+        has_room=has_room == b"1",
     )
     return state, list(reply[_FIELDS_IN_REPLY:])
 
@@ -100,8 +103,8 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
 def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
-    Raises ValueError. Fields of a newer release are returned unread; an older release does not send
-    `message`, `overrides` and `expected`.
+    Raises ValueError. Fields of a newer release are returned unread; an older release sends no
+    `message`, `overrides`, `expected` or `has_room`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
@@ -110,19 +113,23 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
         raw.setdefault("message", "")
         raw.setdefault("overrides", "")
         raw.setdefault("expected", 0)
+        raw.setdefault("has_room", False)
         known = {name: raw.pop(name) for name in _PUBLISHED}
         known["message"] = parse_message(known["message"])
         known["overrides"] = _overrides(known["overrides"])
         known["mode"] = _mode(str(known["mode"]).encode())
-        if not all(_is_number(name, value) for name, value in known.items() if name not in _TEXTS):
+        if not all(_is_valid(name, value) for name, value in known.items() if name not in _TEXTS):
             raise ValueError("expected numbers")
         return RoomState(**known), raw
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
 
 
-def _is_number(name: str, value: object) -> bool:
-    """Whether a field holds what the scripts expect: whole numbers, except for the rate."""
+def _is_valid(name: str, value: object) -> bool:
+    """Whether a field holds what the scripts expect: whole numbers, except for the rate and
+    `has_room`."""
+    if name == "has_room":
+        return isinstance(value, bool)
     return is_exact_number(value) if name == "rate_per_minute" else is_exact_int(value)
 
 

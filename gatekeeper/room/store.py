@@ -31,6 +31,10 @@ _TEMPORARY = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 # uvloop raises RuntimeError for a write to a connection that was just reset.
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
+_KEY_NAMES = (
+    "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
+    "unconfirmed", "missed",
+)  # fmt: skip
 
 
 class StoreFull(StoreError):
@@ -59,8 +63,7 @@ def load_script(name: str) -> Script:
 
 def room_keys(room: RoomName) -> list[str]:
     """The keys of a room in the order of `_room.lua`: one hash tag, and so one slot."""
-    names = ("queue", "deadlines", "active", "revoked", "spent", "replicas", "state")
-    return [f"gk:{{{room}}}:{name}" for name in names]
+    return [f"gk:{{{room}}}:{name}" for name in _KEY_NAMES]
 
 
 class Store(Protocol):

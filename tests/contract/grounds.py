@@ -28,7 +28,7 @@ Contents: TypeAlias = dict[str, dict[str, str | float]]
 
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
-_TIMED = ("active", "revoked", "spent", "replicas")
+_TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed")
 _HASHES = ("deadlines", "state")
 
 
@@ -151,7 +151,13 @@ class ServerGround:
         for name in contents.keys() & {*_TIMED}:
             contents[name] = {m: float(us) - past_us for m, us in contents[name].items()}
         deadlines = contents.get("deadlines", {})
-        contents["deadlines"] = {m: str(float(t) - seconds * 10) for m, t in deadlines.items()}
+        contents["deadlines"] = {
+            m: str(float(t) - seconds * 10) if float(t) > 0 else t for m, t in deadlines.items()
+        }
+        missed = contents.get("missed", {})  # a turn stays, as it does in the queue
+        contents["missed"] = {
+            m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()
+        }
         state = contents["state"]
         # A clock that steps back finds the newest arrival in its future.
         for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):
@@ -208,11 +214,34 @@ async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
     return dict(zip(names, replies, strict=True))
 
 
+async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant | QueuePosition]:
+    """They arrive, and those who wait return their ticket at once, in this order."""
+    replies = await arrive(replica, names)
+    waiting = {n: each for n, each in replies.items() if isinstance(each, QueuePosition)}
+    for name, standing in (await poll(replica, waiting)).items():
+        assert isinstance(standing, SlotGrant | QueuePosition)
+        replies[name] = standing
+    return replies
+
+
 async def poll(replica: Replica, replies: Responses) -> dict[str, Standing]:
     standings = await asyncio.gather(
         *[replica.queue.poll(poll_request(name, each.turn_us)) for name, each in replies.items()]
     )
     return dict(zip(replies, standings, strict=True))
+
+
+async def stay(replica: Replica, replies: Responses) -> None:
+    """They are connected: their heartbeats keep the places and claim nothing."""
+    for name, each in replies.items():
+        await replica.queue.poll(poll_request(name, each.turn_us)._replace(connected=True))
+
+
+async def confirm(replica: Replica, names: Sequence[str]) -> None:
+    """They use their passes again."""
+    until_us = (await replica.look()).now_us + 3_600_000_000
+    for name in names:
+        assert await replica.queue.touch(VisitorId(name), until_us=until_us)
 
 
 def crowd(count: int, *, prefix: str = "v") -> list[str]:
@@ -234,8 +263,8 @@ def _short(key: str) -> str:
 
 
 async def enter(replica: Replica, name: str) -> int:
-    """Arrive, be released, claim: the turn of a visitor admitted by a ticket."""
-    reply = (await arrive(replica, [name]))[name]
+    """Arrive, wait, be released, claim: the turn of a visitor admitted by a ticket."""
+    reply = (await line_up(replica, [name]))[name]
     assert isinstance(reply, QueuePosition)
     await replica.allow(1)
     assert await replica.released() == 1

@@ -18,9 +18,12 @@ from tests.contract.grounds import (
     Replica,
     admitted_names,
     arrive,
+    confirm,
     crowd,
+    line_up,
     poll,
     poll_request,
+    stay,
 )
 
 
@@ -34,7 +37,7 @@ async def at_once(replicas: Sequence[Replica]) -> int:
 
 async def test_arrivals_of_one_call_are_unique_and_rising(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    replies = await arrive(replica, crowd(100))
+    replies = await line_up(replica, crowd(100))
     arrivals = [each.turn_us for each in replies.values()]
     assert arrivals == sorted(set(arrivals))
     assert list(replies.values()) == [
@@ -45,7 +48,7 @@ async def test_arrivals_of_one_call_are_unique_and_rising(open_room: Open) -> No
 async def test_concurrent_replicas_give_unique_arrivals_and_positions(open_room: Open) -> None:
     replicas = [await open_room(rate=0) for _ in range(4)]
     groups = await asyncio.gather(
-        *[arrive(each, crowd(50, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
+        *[line_up(each, crowd(50, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
     everyone = sorted(
         (each for group in groups for each in group.values()), key=lambda each: each.turn_us
@@ -59,7 +62,7 @@ async def test_concurrent_replicas_give_unique_arrivals_and_positions(open_room:
 
 async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    replies = await arrive(replica, crowd(350))
+    replies = await line_up(replica, crowd(350))
     assert sorted(each.ahead for each in replies.values() if isinstance(each, QueuePosition)) == [
         *range(350)
     ]
@@ -70,7 +73,7 @@ async def test_more_arrivals_than_a_batch_each_get_a_place(open_room: Open) -> N
 async def test_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> None:
     replica = await open_room(rate=0)
     before = await replica.look()
-    replies = await arrive(replica, ["ann"])
+    replies = await line_up(replica, ["ann"])
     after = await replica.look()
     assert before.now_us <= replies["ann"].turn_us <= after.now_us
     assert after.last_arrival_us == replies["ann"].turn_us
@@ -94,23 +97,22 @@ async def test_newcomer_arrives_behind_every_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
     ahead_us = (await replica.look()).now_us + 60_000_000
     await replica.queue.poll(poll_request("stamped by a clock that runs ahead", ahead_us))
-    replies = await arrive(replica, ["ann", "bob"])
+    replies = await line_up(replica, ["ann", "bob"])
     assert replies == {"ann": QueuePosition(ahead_us + 1, 1), "bob": QueuePosition(ahead_us + 2, 2)}
 
 
-async def test_second_arrival_keeps_the_place(open_room: Open) -> None:
+async def test_late_arrival_call_leaves_the_place(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    first = await arrive(replica, ["ann", "bob"])
-    again = await arrive(replica, ["bob", "ann"])
-    assert again == first
-    state = await replica.look()
-    assert (state.queue_length, state.arrived_total) == (2, 2)
+    first = await line_up(replica, ["ann", "bob"])
+    await arrive(replica, ["bob", "ann"])
+    assert await poll(replica, first) == first
+    assert (await replica.look()).queue_length == 2
 
 
 async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
     replica = await open_room(burst=5)
-    await arrive(replica, ["ann"])
-    assert admitted_names(await arrive(replica, ["ann"])) == ["ann"]
+    await line_up(replica, ["ann"])
+    assert admitted_names(await line_up(replica, ["ann"])) == ["ann"]
     state = await replica.look()
     assert (state.active, state.arrived_total, state.admitted_total) == (1, 1, 1)
 
@@ -120,7 +122,7 @@ async def test_second_arrival_keeps_the_slot(open_room: Open) -> None:
 
 async def test_newcomers_are_admitted_while_the_bucket_lasts(open_room: Open) -> None:
     replica = await open_room(burst=3)
-    replies = await arrive(replica, crowd(5))
+    replies = await line_up(replica, crowd(5))
     assert admitted_names(replies) == crowd(3)
     state = await replica.look()
     assert (state.active, state.queue_length, state.admitted_total) == (3, 2, 3)
@@ -130,7 +132,7 @@ async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
     open_room: Open,
 ) -> None:
     replica = await open_room()
-    replies = await arrive(replica, ["ann"])
+    replies = await line_up(replica, ["ann"])
     assert replies["ann"] == SlotGrant(replies["ann"].turn_us, confirmed=False)
     again = await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
     assert again == SlotGrant(replies["ann"].turn_us, confirmed=True)
@@ -139,23 +141,23 @@ async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
 
 async def test_newcomer_waits_while_others_wait(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=3)
-    await arrive(replica, crowd(4))
+    await line_up(replica, crowd(4))
     await ground.pass_time(35)
-    replies = await arrive(replica, ["late"])
+    replies = await line_up(replica, ["late"])
     assert replies["late"] == QueuePosition(replies["late"].turn_us, 1)
 
 
 async def test_bucket_holds_at_most_burst(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=3)
-    await arrive(replica, crowd(3))
+    await line_up(replica, crowd(3))
     await ground.pass_time(100_000)
-    assert len(admitted_names(await arrive(replica, crowd(10, prefix="w")))) == 3
+    assert len(admitted_names(await line_up(replica, crowd(10, prefix="w")))) == 3
 
 
 async def test_concurrent_replicas_stay_within_the_bucket(open_room: Open) -> None:
     replicas = [await open_room(burst=7) for _ in range(5)]
     groups = await asyncio.gather(
-        *[arrive(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
+        *[line_up(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
     everyone = [each for group in groups for each in group.values()]
     in_order = sorted(everyone, key=lambda each: each.turn_us)
@@ -169,6 +171,9 @@ async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> Non
     )
     inside = [VisitorId(name) for group in groups for name in admitted_names(group)]
     assert len(inside) == 5
+    await confirm(replicas[0], inside)
+    waiting = {n: r for group in groups for n, r in group.items() if n not in inside}
+    assert admitted_names(await poll(replicas[0], waiting)) == []
     assert await at_once(replicas) == 0
     await replicas[0].queue.leave(inside[:2])
     assert await at_once(replicas) == 2
@@ -180,7 +185,7 @@ async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> Non
 
 async def test_releases_follow_the_order_of_turns(open_room: Open) -> None:
     replicas = [await open_room(rate=0) for _ in range(5)]
-    replies = await arrive(replicas[0], crowd(50))
+    replies = await line_up(replicas[0], crowd(50))
     await replicas[0].allow(20)
     assert await at_once(replicas) == 20
     state = await replicas[0].look()
@@ -196,7 +201,7 @@ async def test_concurrent_replicas_release_what_is_due_once(
     ground: Ground, open_room: Open
 ) -> None:
     replicas = [await open_room(burst=10) for _ in range(5)]
-    replies = await arrive(replicas[0], crowd(50))
+    replies = await line_up(replicas[0], crowd(50))
     assert len(admitted_names(replies)) == 10
     assert await at_once(replicas) == 0
     await ground.pass_time(15)
@@ -206,7 +211,7 @@ async def test_concurrent_replicas_release_what_is_due_once(
     assert await at_once(replicas) == 4  # 1.5 and 4.0 fell due, and a half of one is not lost
     await poll(replicas[0], replies)
     await ground.pass_time(89)
-    await poll(replicas[0], replies)
+    await stay(replicas[0], replies)
     await ground.pass_time(89)
     assert await at_once(replicas) == 10  # no more than burst
 
@@ -237,7 +242,7 @@ async def test_one_call_releases_at_most_a_thousand(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0)
-    replies = await arrive(replica, crowd(MOST_RELEASED_PER_CALL + 50))
+    replies = await line_up(replica, crowd(MOST_RELEASED_PER_CALL + 50))
     await replica.allow(5000)
     assert await replica.released() == MOST_RELEASED_PER_CALL
     assert await replica.released() == 50
@@ -248,7 +253,9 @@ async def test_one_call_releases_at_most_a_thousand(
 
 async def test_returned_slot_is_free_at_once(open_room: Open) -> None:
     replica = await open_room(burst=10, max_active=1)
-    replies = await arrive(replica, ["ann", "bob"])
+    assert admitted_names(await arrive(replica, ["ann"])) == ["ann"]
+    await confirm(replica, ["ann"])
+    replies = await line_up(replica, ["bob"])
     assert await replica.released() == 0
     await replica.queue.leave([VisitorId("ann")])
     assert await replica.released() == 1
@@ -262,7 +269,7 @@ async def test_rate_of_zero_admits_only_grants(ground: Ground, open_room: Open) 
     replica = await open_room(rate=0, burst=10)
     await ground.pass_time(100_000)
     await replica.allow(2)
-    replies = await arrive(replica, crowd(5))
+    replies = await line_up(replica, crowd(5))
     assert admitted_names(replies) == crowd(2)
     await ground.pass_time(10)
     assert await replica.released() == 0
@@ -270,7 +277,7 @@ async def test_rate_of_zero_admits_only_grants(ground: Ground, open_room: Open) 
 
 async def test_grants_add_up_beyond_burst(open_room: Open) -> None:
     replica = await open_room(rate=0, burst=1)
-    await arrive(replica, crowd(25))
+    await line_up(replica, crowd(25))
     assert (await replica.allow(10)).pending_grants == 10
     assert (await replica.allow(10)).pending_grants == 20
     assert await replica.released() == 20
@@ -279,17 +286,17 @@ async def test_grants_add_up_beyond_burst(open_room: Open) -> None:
 
 async def test_unused_grants_are_kept(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, burst=1)
-    await arrive(replica, crowd(3))
+    await line_up(replica, crowd(3))
     await replica.allow(10)
     assert await replica.released() == 3
     await ground.pass_time(100_000)
     assert (await replica.look()).pending_grants == 7
-    assert len(admitted_names(await arrive(replica, crowd(9, prefix="w")))) == 7
+    assert len(admitted_names(await line_up(replica, crowd(9, prefix="w")))) == 7
 
 
 async def test_grants_stay_within_the_slots(open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=4)
-    await arrive(replica, crowd(10))
+    await line_up(replica, crowd(10))
     await replica.allow(10)
     assert await replica.released() == 4
     assert (await replica.look()).pending_grants == 6
@@ -303,7 +310,7 @@ async def test_held_or_ended_room_releases_no_visitor(
     ground: Ground, open_room: Open, shut: Mode
 ) -> None:
     replica = await open_room(burst=5)
-    replies = await arrive(replica, crowd(8))
+    replies = await line_up(replica, crowd(8))
     await replica.set_mode(shut)
     await replica.allow(10)
     await ground.pass_time(15)
@@ -318,7 +325,7 @@ async def test_held_or_ended_room_admits_no_newcomer(open_room: Open, shut: Mode
     replica = await open_room(burst=5)
     await replica.set_mode(shut)
     await replica.allow(10)
-    assert admitted_names(await arrive(replica, crowd(5))) == []
+    assert admitted_names(await line_up(replica, crowd(5))) == []
     assert (await replica.look()).pending_grants == 10
 
 
@@ -326,12 +333,12 @@ async def test_open_room_releases_every_visitor(
     open_room: Open,
 ) -> None:
     replica = await open_room(rate=0, max_active=1)
-    replies = await arrive(replica, crowd(30))
+    replies = await line_up(replica, crowd(30))
     await replica.allow(3)
     await replica.set_mode(Mode.OPEN)
     assert await replica.released() == 30
     assert admitted_names(await poll(replica, replies)) == crowd(30)
-    assert admitted_names(await arrive(replica, ["late"])) == ["late"]
+    assert admitted_names(await line_up(replica, ["late"])) == ["late"]
     assert (await replica.look()).pending_grants == 3  # an open gate costs none
 
 
@@ -340,10 +347,11 @@ async def test_room_stays_within_its_slots_after_being_open(
 ) -> None:
     replica = await open_room(burst=5, max_active=2)
     await replica.set_mode(Mode.OPEN)
-    inside = admitted_names(await arrive(replica, crowd(10)))
+    inside = admitted_names(await line_up(replica, crowd(10)))
+    await confirm(replica, inside)
     await replica.set_mode(Mode.AUTO)
     await replica.allow(5)
-    assert admitted_names(await arrive(replica, ["late"])) == []
+    assert admitted_names(await line_up(replica, ["late"])) == []
     await replica.queue.leave([VisitorId(name) for name in inside[:8]])
     assert await replica.released() == 0
     await replica.queue.leave([VisitorId(inside[8])])
@@ -352,7 +360,7 @@ async def test_room_stays_within_its_slots_after_being_open(
 
 async def test_new_rate_keeps_what_fell_due_before(ground: Ground, open_room: Open) -> None:
     replica = await open_room(burst=10)
-    await arrive(replica, crowd(20))
+    await line_up(replica, crowd(20))
     await ground.pass_time(15)
     state = await replica.queue.set_rate(60)
     assert state.rate_per_minute == 60
@@ -364,7 +372,7 @@ async def test_rate_of_zero_empties_the_bucket(open_room: Open) -> None:
     replica = await open_room(burst=10)
     await replica.queue.set_rate(0)
     await replica.queue.set_rate(6)
-    assert admitted_names(await arrive(replica, ["ann"])) == []
+    assert admitted_names(await line_up(replica, ["ann"])) == []
 
 
 async def test_setting_reaches_other_replicas_with_their_next_call(open_room: Open) -> None:
@@ -383,7 +391,7 @@ async def test_message_is_kept_until_it_is_removed(ground: Ground, open_room: Op
     state = await one.queue.set_message("Türen um 12 – doors at noon 🎟")
     assert other.newest is not None
     assert state.version > other.newest.version  # so that every replica believes it
-    await arrive(other, ["ann"])
+    await line_up(other, ["ann"])
     await other.released()
     assert other.newest.message == "Türen um 12 – doors at noon 🎟"
     await one.queue.set_message("")

@@ -6,8 +6,8 @@ from tests.contract.grounds import (
     Ground,
     Open,
     admitted_names,
-    arrive,
     enter,
+    line_up,
     poll,
     poll_request,
 )
@@ -20,7 +20,7 @@ SOON_US = 60_000_000
 
 async def test_leave_reports_what_was_given_back(open_room: Open) -> None:
     replica = await open_room()
-    await arrive(replica, ["ann", "bob"])
+    await line_up(replica, ["ann", "bob"])
     state, left = await replica.queue.leave([ANN, BOB, CAT])
     assert left == ["slot", "place", "nothing"]
     assert (state.active, state.queue_length, state.revocations) == (0, 0, 3)
@@ -28,7 +28,7 @@ async def test_leave_reports_what_was_given_back(open_room: Open) -> None:
 
 async def test_old_token_of_a_visitor_that_left_is_void(ground: Ground, open_room: Open) -> None:
     replica = await open_room(session_absolute_timeout="1h", place_ttl="10m")
-    replies = await arrive(replica, ["ann", "bob"])
+    replies = await line_up(replica, ["ann", "bob"])
     await replica.queue.leave([ANN, BOB])
     for _ in range(2):
         for name, reply in replies.items():
@@ -61,7 +61,7 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(place_ttl="10m")
-    replies = await arrive(replica, ["ann", "bob", "cat"])
+    replies = await line_up(replica, ["ann", "bob", "cat"])
     state, left = await replica.queue.leave([BOB, CAT, DAN], with_tickets=True)
     assert left == ["place", "place", "nothing"]
     assert (state.revocations, state.queue_length, state.abandoned_total) == (0, 0, 2)
@@ -76,7 +76,7 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
 
 async def test_leaving_with_a_ticket_and_a_slot_revokes(ground: Ground, open_room: Open) -> None:
     replica = await open_room()
-    replies = await arrive(replica, ["ann"])
+    replies = await line_up(replica, ["ann"])
     state, left = await replica.queue.leave([ANN], with_tickets=True)
     assert (left, state.revocations, state.active) == (["slot"], 1, 0)
     request = poll_request("ann", replies["ann"].turn_us, has_pass=True)
@@ -111,7 +111,7 @@ async def test_slot_expired_by_an_arrival_spends_the_ticket(
     arrival_us = await enter(replica, "ann")
     await ground.pass_time(66.1)
     await replica.allow(1)
-    assert admitted_names(await arrive(replica, ["bob"])) == ["bob"]
+    assert admitted_names(await line_up(replica, ["bob"])) == ["bob"]
     assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
 
 
@@ -174,12 +174,12 @@ async def test_unknown_pass_is_counted_by_a_touch(open_room: Open) -> None:
     until_us = (await replica.look()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us)
     assert (await replica.look()).active == 1
-    assert admitted_names(await arrive(replica, ["bob"])) == []
+    assert admitted_names(await line_up(replica, ["bob"])) == []
 
 
 async def test_touch_removes_the_visitor_from_the_queue(open_room: Open) -> None:
     replica = await open_room(rate=0)
-    await arrive(replica, ["ann", "bob"])
+    await line_up(replica, ["ann", "bob"])
     until_us = (await replica.look()).now_us + SOON_US
     assert await replica.queue.touch(ANN, until_us=until_us)
     state = await replica.look()

@@ -22,7 +22,7 @@ from tests.contract.grounds import (
     Open,
     Replica,
     admitted_names,
-    arrive,
+    line_up,
     poll,
     poll_request,
 )
@@ -38,7 +38,7 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
     replica = Replica(ground, Rules.of(RoomConfig(name=room_name, rate=0.0)), name="only")
     await replica.queue.join(starting=True)
     await replica.allow(1)
-    replies = await arrive(replica, ["ann", "bob", "cat"])
+    replies = await line_up(replica, ["ann", "bob", "cat"])
     await replica.allow(1)
     until_us = ground.rules.clock_us + 3_600_000_000
     before = await ground.read()
@@ -63,46 +63,52 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
     assert admitted_names(await poll(replica, replies)) == ["ann", "bob"]
 
 
-KNOWS_NOTHING = ["0", "0"]
-GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "1", "start", ""]
-LOOK = [*KNOWS_NOTHING, "1", "look", ""]
+LIMITS = ["1", "0"]
+KNOWS_NOTHING = ["0", "0", *LIMITS]
+GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "start", ""]
+LOOK = [*KNOWS_NOTHING, "look", ""]
 DIGITS = "0000000000000001"  # an arrival
-KNOWN = ["2000000000000000", "9", "60", "1", "1", "", "", "hold", "0", "5", "5"]
+KNOWN = ["2000000000000000", "9", *LIMITS, "60", "1", "", "", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
-    "join": [*KNOWS_NOTHING, "60", "x", "1", "start", ""],
+    "join": [*KNOWS_NOTHING, "60", "x", "start", ""],
     "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0", ""],
     "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0", ""],
     "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", "", ""],
     "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
-    "control, knowing a strange version": ["1", "x", "1", "look", ""],
+    "control, knowing a strange version": ["1", "x", *LOOK[2:]],
+    "control, a burst": ["0", "0", "nan", "0", *LOOK[4:]],
+    "control, a limit": ["0", "0", "1", "", *LOOK[4:]],
 } | {
     name: [*KNOWS_NOTHING, *arguments] for name, arguments in {
-        "arrive": ["1", "0", "20000000", "x", "0", "dan"],
-        "arrive, how long a place is held": ["1", "0", "", "1", "0", "dan"],
-        "arrive, what is remembered": ["1", "1", "1", "1", "nan", "dan"],
-        "poll": ["90000000", "1", "1", "1", "0", "tt", DIGITS + "x" * 16, "ann", "bob"],
-        "poll, a life": ["90000000", "inf", "1", "1", "0", "t", DIGITS, "ann"],
-        "poll, cut short": ["90000000", "1", "1", "1", "0", "tt", DIGITS + DIGITS, "bob"],
-        "poll, an arrival missing": ["90000000", "1", "1", "1", "0", "tt", DIGITS, "ann", "bob"],
-        "poll, no visitor": ["90000000", "1", "1", "1", "0", "t"],
-        "poll, a letter missing": ["90000000", "1", "1", "1", "0", "t", 2 * DIGITS, "ann", "bob"],
-        "advance": ["replica", "1", "0", "x", "0", "1000", "1000"],
-        "advance, a window": ["replica", "1", "0", "1", "nan", "1000", "1000"],
-        "advance, cut short": ["replica", "1", "0", "1", "0", "1000"],
+        "arrive": ["20000000", "x", "n", "dan"],
+        "arrive, how long a slot is held": ["", "1", "n", "dan"],
+        "arrive, what is remembered": ["1", "nan", "n", "dan"],
+        "arrive, a letter missing": ["1", "0", "n", "dan", "eve"],
+        "arrive, no visitor": ["1", "0", "n"],
+        "poll": ["90000000", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
+        "poll, a life": ["90000000", "inf", "1", "t", DIGITS, "ann"],
+        "poll, cut short": ["90000000", "1", "1", "tt", DIGITS + DIGITS, "bob"],
+        "poll, an arrival missing": ["90000000", "1", "1", "tt", DIGITS, "ann", "bob"],
+        "poll, no visitor": ["90000000", "1", "1", "t", DIGITS],
+        "poll, a letter missing": ["90000000", "1", "1", "t", 2 * DIGITS, "ann", "bob"],
+        "advance": ["replica", "1", "x", "1", "1000", "1000"],
+        "advance, a window": ["replica", "nan", "0", "1", "1000", "1000"],
+        "advance, a ticket's life": ["replica", "1", "0", "", "1000", "1000"],
+        "advance, cut short": ["replica", "1", "0", "1", "1000"],
         "leave": ["x", "0", "ann", "bob"],
         "leave, a ticket's life": ["1", "nan", "ann", "bob"],
         "touch": ["ann", "9007199254740000", "bob", "x"],
         "touch, cut short": ["ann", "9007199254740000", "bob"],
-        "control, grants": ["1", "allow", "x"],
-        "control, endless grants": ["1", "allow", "inf"],
-        "control, a rate": ["1", "rate", "fast"],
-        "control, a rate that is no number": ["1", "rate", "nan"],
-        "control, an endless rate": ["1", "rate", "inf"],
-        "control, a mode": ["1", "mode", "ajar"],
-        "control, a message cut short": ["1", "message"],
-        "control, a word": ["1", "close", ""],
-        "control, settings cut short": ["1", "settings", "", "{}", "", "1"],
-        "control, settings with a strange rate": ["1", "settings", "", "{}", "nan", "", ""],
+        "control, grants": ["allow", "x"],
+        "control, endless grants": ["allow", "inf"],
+        "control, a rate": ["rate", "fast"],
+        "control, a rate that is no number": ["rate", "nan"],
+        "control, an endless rate": ["rate", "inf"],
+        "control, a mode": ["mode", "ajar"],
+        "control, a message cut short": ["message"],
+        "control, a word": ["close", ""],
+        "control, settings cut short": ["settings", "", "{}", "", "1"],
+        "control, settings with a strange rate": ["settings", "", "{}", "nan", "", ""],
     }.items()
 }  # fmt: skip
 
@@ -112,7 +118,7 @@ async def test_bad_argument_is_an_error_without_a_write(
     ground: Ground, open_room: Open, bad_call: str
 ) -> None:
     replica = await open_room()
-    await arrive(replica, ["ann", "bob"])
+    await line_up(replica, ["ann", "bob"])
     before: Contents = await ground.read()
     script = load_script(re.split(r"\W", bad_call)[0])
     with pytest.raises(StoreError):
@@ -185,7 +191,8 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     calls = r"(?:\bcall|redis\.pcall|for_all)\("
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
-        "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "key",
+        "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
+        "MISSED", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

@@ -16,8 +16,8 @@ from tests.contract.grounds import (
     Open,
     Replica,
     admitted_names,
-    arrive,
     crowd,
+    line_up,
     poll_request,
 )
 
@@ -70,7 +70,7 @@ async def test_turns_order_the_queue_whatever_the_order_of_polls(open_room: Open
 async def test_newcomer_arrives_behind_every_turn(open_room: Open) -> None:
     replica = await open_room(rate=0)
     line = await Line.of(replica, {"ann": 1_000_000, "bob": 2_000_000})
-    late = await arrive(replica, ["late"])
+    late = await line_up(replica, ["late"])
     assert late["late"] == QueuePosition(line.turns["bob"] + 1, 2)
 
 
@@ -78,7 +78,7 @@ async def test_turn_before_earlier_arrivals_is_ahead_of_them(open_room: Open) ->
     replica = await open_room(rate=0)
     base_us = (await replica.look()).now_us
     await replica.queue.poll(poll_request("ann", base_us + 500))
-    first = await arrive(replica, ["bob"])
+    first = await line_up(replica, ["bob"])
     early_us = base_us + 100
     assert await replica.queue.poll(poll_request("cat", early_us)) == QueuePosition(early_us, 0)
     assert await replica.queue.poll(poll_request("bob", first["bob"].turn_us)) == QueuePosition(
@@ -113,13 +113,12 @@ async def test_partly_released_turn_admits_no_more_than_is_due(open_room: Open) 
 
 
 async def test_tied_turns_move_at_a_burst_of_one(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate="6/min", burst=1)
-    assert admitted_names(await arrive(replica, ["inside"])) == ["inside"]
+    replica = await open_room(rate="6/min", burst=1, heartbeat_timeout="90s")
+    assert admitted_names(await line_up(replica, ["inside"])) == ["inside"]
     line = await Line.of(replica, dict.fromkeys(crowd(5), 10))
     marks = []
     for _ in range(5):
         await ground.pass_time(10)
-        await line.poll()
         assert await replica.released() == 1
         marks.append(await line.watermark())
     assert marks == [9, 9, 9, 9, 10]

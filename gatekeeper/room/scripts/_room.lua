@@ -1,22 +1,30 @@
 -- Shared part of every script of a room: loaded in front of each, so that one EVALSHA carries both.
 --
--- KEYS  1 queue     ZSET visitor -> turn, microseconds; equal turns are ordered by visitor id
---       2 deadlines HASH visitor -> deadline of the next poll, in tenths of a second of `present`
---       3 active    ZSET visitor -> expiry of the slot
---       4 revoked   ZSET visitor -> when the last of their tokens has expired
---       5 spent     ZSET visitor -> when the ticket that they claimed a slot with, or left with,
---                   has expired
---       6 replicas  ZSET replica -> time of its last call
---       7 state     HASH
+-- KEYS  1 queue        ZSET visitor -> turn, microseconds; equal turns are ordered by visitor id
+--       2 deadlines    HASH visitor -> deadline of the next poll, in tenths of a second of `present`
+--       3 active       ZSET visitor -> expiry of the slot
+--       4 revoked      ZSET visitor -> when the last of their tokens has expired
+--       5 spent        ZSET visitor -> when the ticket that they claimed a slot with, or left with,
+--                      has expired
+--       6 replicas     ZSET replica -> time of its last call
+--       7 state        HASH
+--       8 unconfirmed  ZSET visitor -> expiry of the slot of one who went straight through and has
+--                      not returned the pass yet
+--       9 missed       ZSET visitor -> minus the time of their first unclaimed release, or from the
+--                      second on their new turn at the end of the line
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
---       this store (0 0: none). They are removed here; the scripts count their arguments after
---       them.
+--       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
+--       scripts count their arguments after them.
+--
+-- The ticket is the place of a visitor who has not returned it: the store holds confirmed visitors
+-- alone, and `unconfirmed` slots. Releases and claims count the slots in `active`; where both
+-- together would pass max_active, the oldest unconfirmed slots are given up.
 --
 -- A visitor is in at most one of queue, active, spent and revoked. A queue entry without a deadline
--- counts as one whose deadline has passed. An active visitor with a deadline, whatever its value,
--- is expected: released and yet to claim, or admitted on arrival and yet to return the token. An
--- active visitor without one is admitted and confirmed.
+-- counts as one whose deadline has passed. An active visitor with a deadline was released and has
+-- yet to claim: the deadline is 0 where the release cost nothing, -1 where it cost a grant, and any
+-- other where it cost an admission of the rate. An active visitor without one is admitted.
 --
 -- Cost. With a million waiting, every lookup in a set misses the processor's caches, and each
 -- command costs about as much again. Commands therefore take many visitors at a time wherever they
@@ -28,8 +36,8 @@
 -- score stays below 2^53. The bucket's level counts billionths of an admission, so that rounding
 -- down at every call loses nothing that matters.
 
-local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE, UNCONFIRMED, MISSED =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local call = redis.call
 local UNIT = 1e9
 local UNLIMITED = 1e15
@@ -44,7 +52,10 @@ local function number(text)
   return n
 end
 
-local known_epoch, known_version = number(table.remove(ARGV, 1)), number(table.remove(ARGV, 1))
+local function next_number() return number(table.remove(ARGV, 1)) end
+
+local known_epoch, known_version = next_number(), next_number()
+local burst, max_active = next_number(), next_number()
 
 local function fmt(n) return string.format('%.0f', n) end
 
@@ -157,41 +168,82 @@ end
 
 local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
 
--- Adds the admissions that fell due since the last call to the bucket, up to `burst`.
-local function refill(s, burst)
+-- The bucket's level now: with the admissions that fell due since it was filled, up to `burst`.
+-- Admissions that were given back may have left a fraction on top of that, which stays.
+local function level_of(s)
   local rate = rate_of(s)
+  if rate <= 0 then return 0 end
   local elapsed = (now - s.filled_at) + 0.0
-  s.filled_at = now
-  if rate <= 0 then
-    s.level = 0
-    return
-  end
   local level = s.level + math.floor(elapsed * rate * 1000 / 60)
-  local most = burst * UNIT
-  if level > most then level = most end
-  s.level = level
+  return math.min(level, math.max(burst * UNIT, s.level))
+end
+
+local function refill(s)
+  s.level, s.filled_at = level_of(s), now
 end
 
 local function whole(level) return math.floor(level / UNIT) end
 
--- Takes `count` admissions: from the bucket first, then from what the operator granted.
+-- Takes `count` admissions: from the bucket first, then from what the operator granted. Returns how
+-- many of them came from the bucket.
 local function pay(s, count)
+  refill(s)
   local by_rate = math.min(count, whole(s.level))
   s.level = s.level - by_rate * UNIT
   s.grants = s.grants - (count - by_rate)
+  return by_rate
 end
 
--- Ends the slots whose pass or claim window has expired, at most `most`; returns how many.
--- `spent_us` > 0: remember for so long that these visitors used their ticket. That is no
+-- What a release cost, as the deadline of an active visitor says it.
+local FREE, BY_GRANT = '0', '-1'
+
+-- Gives back what these unclaimed releases cost. The bucket then holds at most `burst` whole
+-- admissions, and the fraction of the next one that it held before.
+local function give_back(s, deadlines)
+  local by_rate = 0
+  for i = 1, #deadlines do
+    local deadline = tonumber(deadlines[i]) or 0
+    if deadline > 0 then
+      by_rate = by_rate + 1
+    elseif deadline < 0 then
+      s.grants = s.grants + 1
+    end
+  end
+  if by_rate == 0 or rate_of(s) <= 0 then return end
+  refill(s)
+  local most = burst * UNIT + s.level % UNIT
+  s.level = math.max(s.level, math.min(s.level + by_rate * UNIT, most))
+end
+
+-- Notes that these visitors did not claim their release: from the second time on they have a turn
+-- at the end of the line. A full store forgets it.
+local function note_missed(s, visitors)
+  local misses, marks = call('ZMSCORE', MISSED, unpack_(visitors)), {}
+  for i = 1, #visitors do
+    if misses[i] then
+      s.last = math.max(s.last + 1, now)
+      add_pair(marks, fmt(s.last), visitors[i])
+    else
+      add_pair(marks, fmt(-now), visitors[i])
+    end
+  end
+  redis.pcall('ZADD', MISSED, unpack_(marks))
+end
+
+-- Ends the slots whose pass or claim window has expired, at most `most` of each kind; returns how
+-- many. `spent_us` > 0: remember for so long that these visitors used their ticket. That is no
 -- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
+  local guesses = math.min(call('ZCOUNT', UNCONFIRMED, '-inf', fmt(now)), most)
+  if guesses > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(guesses - 1)) end
   local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
-  if #ended == 0 then return 0 end
+  if #ended == 0 then return guesses end
   local deadlines = call('HMGET', DEADLINES, unpack_(ended))
-  local unclaimed, claimed, spent = {}, {}, {}
+  local unclaimed, costs, claimed, spent = {}, {}, {}, {}
   for i = 1, #ended do
     if deadlines[i] then
       unclaimed[#unclaimed + 1] = ended[i]
+      costs[#costs + 1] = deadlines[i]
     else
       claimed[#claimed + 1] = ended[i]
       add_pair(spent, fmt(now + spent_us), ended[i])
@@ -200,18 +252,32 @@ local function expire_slots(s, most, spent_us)
   for_all('HDEL', DEADLINES, unclaimed)
   for_all('ZREM', ACTIVE, unclaimed)
   s.abandoned = s.abandoned + #unclaimed
+  if #unclaimed > 0 then
+    give_back(s, costs)
+    note_missed(s, unclaimed)
+  end
   -- Last, because a full store refuses it.
   if spent_us > 0 then for_all('ZADD', SPENT, spent) end
   for_all('ZREM', ACTIVE, claimed)
-  return #ended
+  return guesses + #ended
 end
 
--- How many more visitors may hold a slot; UNLIMITED when there is no limit.
-local function free_slots(max_active)
+-- How many more visitors may claim or be released; UNLIMITED when there is no limit.
+local function free_slots()
   if max_active <= 0 then return UNLIMITED end
   local free = max_active - call('ZCARD', ACTIVE)
   if free < 0 then return 0 end
   return free
+end
+
+-- Confirmed and unconfirmed slots.
+local function count_slots() return call('ZCARD', ACTIVE) + call('ZCARD', UNCONFIRMED) end
+
+-- Gives up the oldest unconfirmed slots where confirmed visitors need them.
+local function yield_unconfirmed()
+  if max_active <= 0 then return end
+  local excess = count_slots() - max_active
+  if excess > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(excess - 1)) end
 end
 
 -- How admission is gated now, and how many admissions are due. No other code reads the mode for
@@ -225,14 +291,24 @@ end
 -- released. While the store recovers from a loss the bucket is theirs alone, and the gate is closed
 -- to newcomers and to the queue; at any other time it is closed to them, and they wait in the
 -- queue.
-local function admission_gate(s, burst, returning)
+local function admission_gate(s, returning)
   local is_recovering = now < s.recovering_until
   if is_recovering ~= returning then return 'closed', 0 end
   if s.mode == 'open' and not returning then return 'open', UNLIMITED end
   if s.mode ~= 'auto' then return 'closed', 0 end
-  refill(s, burst)
-  if returning then return 'rate', whole(s.level) end
-  return 'rate', whole(s.level) + s.grants
+  local by_rate = whole(level_of(s))
+  return 'rate', returning and by_rate or by_rate + s.grants
+end
+
+-- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
+-- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
+-- for them, and all that the operator granted.
+local function has_room(s, waiting, slots)
+  local gate = admission_gate(s, false)
+  if gate ~= 'rate' then return gate == 'open' end
+  local level = level_of(s)
+  return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT
+    and (max_active <= 0 or slots < max_active)
 end
 
 -- After a loss: how many visitors may still claim a slot that was theirs before it.
@@ -242,10 +318,11 @@ end
 
 -- Every reply begins with the state as the replicas know it.
 local function reply_with(s)
-  local waiting = call('ZCARD', QUEUE)
+  local waiting, slots = call('ZCARD', QUEUE), count_slots()
   local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
   return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides,
-    fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released), fmt(s.admitted), fmt(s.abandoned),
-    fmt(s.recovering_until), fmt(s.revocations), fmt(waiting), fmt(call('ZCARD', ACTIVE)),
-    fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(now) }
+    fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released),
+    fmt(s.admitted), fmt(s.abandoned), fmt(s.recovering_until), fmt(s.revocations), fmt(waiting),
+    fmt(slots), fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(now),
+    has_room(s, waiting, slots) and '1' or '0' }
 end

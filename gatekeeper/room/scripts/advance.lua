@@ -1,8 +1,8 @@
 -- advance: sweeps visitors whose deadline has passed, and releases what is due from the head of the
 -- queue.
 --
--- ARGV  1 replica ('' for an operator)   2 burst   3 max_active (0: no limit)   4 claim_timeout,
---       microseconds   5 how long a spent ticket is remembered   6 most releases   7 most swept
+-- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long a spent ticket is
+--       remembered   4 the life of a ticket   5 most releases   6 most swept
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
 --       due, else '0'; 'behind' when the store is older than what the caller knows.
 --
@@ -10,12 +10,13 @@
 -- whose deadline has passed. The watermark only rises, and every visitor in the queue at or below
 -- it has been released: while one of several visitors of a turn still waits, it stays one short of
 -- that turn. So tied turns neither exceed what is due nor stall, and the watermark does not split
--- them. Any number of replicas may call at any time: what one released is gone for the others. One
--- call ends after about `most swept` absent visitors, and leaves the rest to the next.
+-- them. A release that was not claimed gives back what it cost, and the second one of a visitor
+-- costs them the place. Any number of replicas may call at any time: what one released is gone for
+-- the others. One call ends after about `most swept` absent visitors, and leaves the rest to the
+-- next.
 
-local replica, burst, max_active = ARGV[1], number(ARGV[2]), number(ARGV[3])
-local claim_us, spent_us = number(ARGV[4]), number(ARGV[5])
-local most_released, most_swept = number(ARGV[6]), number(ARGV[7])
+local replica, claim_us, spent_us = ARGV[1], number(ARGV[2]), number(ARGV[3])
+local ticket_us, most_released, most_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
 local REPLICA_EXPIRES_AFTER = 5000000
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
@@ -23,7 +24,7 @@ local CHUNK = 100
 
 local s = load_state()
 if not s then return { 'behind' } end
-refill(s, burst)
+refill(s)
 local is_full = false
 if replica ~= '' then
   local reply = redis.pcall('ZADD', REPLICAS, fmt(now), replica)
@@ -34,11 +35,12 @@ end
 call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_EXPIRES_AFTER))
 call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
+call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 
 -- How this call is gated, and how many visitors it may release.
 local function count_due()
-  local gate, due = admission_gate(s, burst, false)
-  if gate == 'rate' and due > 0 then due = math.min(due, free_slots(max_active)) end
+  local gate, due = admission_gate(s, false)
+  if gate == 'rate' and due > 0 then due = math.min(due, free_slots()) end
   return gate, math.min(due, most_released)
 end
 
@@ -77,9 +79,10 @@ end
 local swept, is_behind = sweep()
 local most_ended = math.max(most_swept - swept, LEAST)
 local ended = expire_slots(s, most_ended, spent_us)
-is_behind = is_behind or ended == most_ended
+is_behind = is_behind or ended >= most_ended
 
 local gate, due = count_due()
+local by_rate = gate == 'rate' and whole(s.level) or 0
 
 -- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
 -- number.
@@ -90,7 +93,7 @@ while released < due and passed_over < most_passed do
   local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
-  local absent, slots, taken, last = {}, {}, 0, nil
+  local absent, slots, costs, taken, last = {}, {}, {}, 0, nil
   for i = 1, #heads do
     if released >= due then break end
     taken = i
@@ -100,10 +103,12 @@ while released < due and passed_over < most_passed do
       last = heads[i]
       add_pair(slots, slot_until, last)
       released = released + 1
+      if released > by_rate then add_pair(costs, last, gate == 'rate' and BY_GRANT or FREE) end
     end
   end
   if last then reached = score(QUEUE, last) end
   for_all('ZADD', ACTIVE, slots)
+  for_all('HSET', DEADLINES, costs)
   for_all('HDEL', DEADLINES, absent)
   call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #absent
@@ -119,6 +124,7 @@ is_behind = is_behind or passed_over >= most_passed or released >= most_released
 s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
 s.released = s.released + released
+yield_unconfirmed()
 save_state(s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)

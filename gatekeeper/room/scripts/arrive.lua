@@ -1,70 +1,73 @@
--- arrive: newcomers receive a free slot at once, or a place at the end of the queue.
+-- arrive: newcomers receive a free slot at once, or a turn and no place yet; requests that create no
+-- place take one admission.
 --
--- ARGV  1 burst   2 max_active (0: no limit)   3 confirm_timeout, microseconds: how long a place is
---       held until the newcomer's next request   4 the same for a slot   5 how long a spent ticket
---       is remembered   6… visitors
--- Reply the state, then for each visitor the turn, and the number of visitors ahead of one with a
---       place or 'in' for one with a slot; 'behind' when the store is older than what the caller
---       knows (join, then call again).
+-- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 one letter for
+--       each visitor: 'n' (a newcomer) or 'o' (one request, whose visitor is '')   4… visitors
+-- Reply the state, then two strings for each. A newcomer: the turn, and the number of visitors in
+--       the queue, or 'in' for one with a slot. One request: '0', and 'in' or 'no'. 'behind' when
+--       the store is older than what the caller knows (join, then call again).
 --
 -- Guarantee. The turn of a newcomer is the arrival. Arrivals are unique and rise in the order of
--- the calls. A slot is given only while the queue is empty, within rate, burst, grants and
--- max_active. A visitor who is known already keeps what they have: no second place, no second slot.
+-- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
+-- admission. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
+-- first poll with it puts the visitor into the queue. A newcomer with a slot keeps it: no second
+-- slot.
 
-local burst, max_active = number(ARGV[1]), number(ARGV[2])
-local place_us, slot_us, spent_us = number(ARGV[3]), number(ARGV[4]), number(ARGV[5])
+local slot_us, spent_us, kinds = number(ARGV[1]), number(ARGV[2]), ARGV[3]
+local asking = #ARGV - 3
+if #kinds ~= asking then error('a letter for each visitor') end
+local byte = string.byte
+local ONE_REQUEST = byte('o')
 
 local s = load_state()
 if not s then return { 'behind' } end
-refill(s, burst)
+refill(s)
 
-local waiting = call('ZCARD', QUEUE)
-local gate, due = admission_gate(s, burst, false)
-local free = 0
-if due > 0 and waiting == 0 then
-  free = free_slots(max_active)
-  if free < #ARGV - 5 and expire_slots(s, 100, spent_us) > 0 then free = free_slots(max_active) end
-  if gate == 'open' then free = UNLIMITED end
+local waiting, slots, changed = call('ZCARD', QUEUE), count_slots(), false
+if waiting == 0 and max_active > 0 and slots + asking > max_active
+  and expire_slots(s, 100, spent_us) > 0 then
+  slots, changed = count_slots(), true
+end
+local held, confirmed = {}, {}
+if has_room(s, waiting, slots) then
+  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 4))
+  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 4))
 end
 
-local turns = call('ZMSCORE', QUEUE, unpack_(ARGV, 6))
-local slots = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
-local given, places, admitted, deadlines = {}, {}, {}, {}
-local place_until, slot_until = tenths(present + place_us), tenths(present + slot_us)
-local standings = {}
-for i = 6, #ARGV do
-  local visitor, at = ARGV[i], 2 * i - 11
-  local twin, turn, standing = given[visitor], nil, 'in'
-  if twin then  -- twice in this batch
+local given, admitted, standings = {}, {}, {}
+local function admit()
+  if not has_room(s, waiting, slots) then return false end
+  if s.mode == 'auto' then pay(s, 1) end
+  changed = true
+  return true
+end
+
+for i = 1, asking do
+  local visitor, at = ARGV[i + 3], 2 * i - 1
+  local twin, turn, standing = given[visitor], '0', 'in'
+  if byte(kinds, i) == ONE_REQUEST then
+    if not admit() then standing = 'no' end
+  elseif twin then  -- twice in this batch
     turn, standing = standings[twin], standings[twin + 1]
-  elseif turns[i - 5] then
-    turn, standing = fmt(tonumber(turns[i - 5])), call('ZRANK', QUEUE, visitor)
-  elseif slots[i - 5] then
+  elseif held[i] or confirmed[i] then
     turn = fmt(s.last)
   else
     s.last = math.max(s.last + 1, now)
     s.arrived = s.arrived + 1
-    turn = fmt(s.last)
-    if due > 0 and free > 0 and waiting == 0 then
-      due, free = due - 1, free - 1
-      if gate == 'rate' then pay(s, 1) end
+    turn, changed = fmt(s.last), true
+    if admit() then
+      slots = slots + 1
       s.admitted = s.admitted + 1
       add_pair(admitted, fmt(now + slot_us), visitor)
-      add_pair(deadlines, visitor, slot_until)
     else
-      standing = waiting
-      waiting = waiting + 1
-      add_pair(places, turn, visitor)
-      add_pair(deadlines, visitor, place_until)
+      standing = fmt(waiting)
     end
     given[visitor] = at
   end
   standings[at], standings[at + 1] = turn, standing
 end
-for_all('ZADD', ACTIVE, admitted)
-for_all('ZADD', QUEUE, places)
-for_all('HSET', DEADLINES, deadlines)
-save_state(s, true)
+for_all('ZADD', UNCONFIRMED, admitted)
+if changed then save_state(s, true) end
 local reply = reply_with(s)
 for i = 1, #standings do reply[#reply + 1] = standings[i] end
 return reply

@@ -1,9 +1,9 @@
 -- control: the operator sets the rate, the mode, the message to waiting visitors or other settings,
 -- or grants admissions; 'look' reads the state.
 --
--- ARGV  1 burst   2 'allow' and 3 how many, 'rate' and 3 per minute, 'mode' and 3 the mode,
---       'message' and 3 the text ('': none), or 'look' and 3 ''; or 'settings' and 3 the overrides
---       that the caller has read, 4 those to store instead, 5 a rate or '', 6 '1' and 7 a message
+-- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
+--       text ('': none), or 'look' and 2 ''; or 'settings' and 2 the overrides that the caller has
+--       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message
 -- Reply the state, and for 'settings' '1' when they were set, else '0'; 'behind' when the store is
 --       older than what the caller knows, an error for any other setting.
 --
@@ -12,14 +12,14 @@
 -- every replica. 'settings' changes all of them, or none when other overrides are stored than the
 -- caller has read. 'allow' is not idempotent: its caller must not retry.
 
-local burst, setting, value = number(ARGV[1]), ARGV[2], ARGV[3]
+local setting, value = ARGV[1], ARGV[2]
 
 local MODES = { auto = true, hold = true, open = true, ended = true }
 
 local s = load_state()
 if not s then return { 'behind' } end
 if setting == 'look' then return reply_with(s) end
-refill(s, burst)
+refill(s)
 
 local function reply_and(state, result)
   local reply = reply_with(state)
@@ -36,17 +36,17 @@ if setting == 'allow' then
   s.grants = s.grants + number(value)
 elseif setting == 'rate' then
   set_rate(value)
-elseif setting == 'settings' and ARGV[7] then
+elseif setting == 'settings' and ARGV[6] then
   if s.overrides ~= value then return reply_and(s, '0') end
-  if ARGV[5] ~= '' then
-    set_rate(ARGV[5])
+  if ARGV[4] ~= '' then
+    set_rate(ARGV[4])
     note_operator_set(s, 'rate')
   end
-  if ARGV[6] == '1' then
-    s.message = ARGV[7]
+  if ARGV[5] == '1' then
+    s.message = ARGV[6]
     note_operator_set(s, 'message')
   end
-  s.overrides = ARGV[4]
+  s.overrides = ARGV[3]
 elseif setting == 'mode' and MODES[value] then
   s.mode = value
 elseif setting == 'message' and value then

@@ -1,10 +1,10 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
--- ARGV  1 configured rate, per minute   2 burst   3 recovery window, microseconds   4 'start' when
---       this call is a replica's start, else ''   5 configured message   then the state that the
---       caller knows, if any: 6 mode  7 rate  8 watermark  9 last arrival  10 grants  11 arrived
---       12 released  13 admitted  14 abandoned  15 message  16 how many are expected to claim their
---       slot  17 overrides
+-- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
+--       a replica's start, else ''   4 configured message   then the state that the caller knows, if
+--       any: 5 mode  6 rate  7 watermark  8 last arrival  9 grants  10 arrived  11 released
+--       12 admitted  13 abandoned  14 message  15 how many are expected to claim their slot
+--       16 overrides
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
@@ -12,8 +12,8 @@
 -- While the recovery window runs no visitor is released. A rate or message set at run time outlives
 -- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
 
-local configured, burst, window, kind = ARGV[1], number(ARGV[2]), number(ARGV[3]), ARGV[4]
-local configured_message = ARGV[5]
+local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
+local configured_message = ARGV[4]
 
 local s = load_state(kind)
 local changed = false
@@ -38,30 +38,30 @@ end
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
-  local known = { watermark = 8, last = 9, arrived = 11, released = 12, admitted = 13,
-    abandoned = 14 }
+  local known = { watermark = 7, last = 8, arrived = 10, released = 11, admitted = 12,
+    abandoned = 13 }
   for field, index in pairs(known) do
     local value = number(ARGV[index])
     if value > s[field] then s[field], changed = value, true end
   end
-  local grants = number(ARGV[10])
+  local grants = number(ARGV[9])
   if is_newest then
     s.origin_epoch, s.origin_version = known_epoch, known_version
-    if not is_set_by_operator(s, 'mode') then s.mode = ARGV[6] end
-    if not is_set_by_operator(s, 'rate') then s.rate = ARGV[7] end
-    if not is_set_by_operator(s, 'message') then s.message = ARGV[15] end
-    if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[17] or '' end
+    if not is_set_by_operator(s, 'mode') then s.mode = ARGV[5] end
+    if not is_set_by_operator(s, 'rate') then s.rate = ARGV[6] end
+    if not is_set_by_operator(s, 'message') then s.message = ARGV[14] end
+    if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[16] or '' end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
-    s.claims_until = number(ARGV[13]) + number(ARGV[16])
+    s.claims_until = number(ARGV[12]) + number(ARGV[15])
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
   end
 end
 
 if kind == 'start' and s.configured_rate ~= configured then
-  refill(s, burst)
+  refill(s)
   s.rate, s.configured_rate = configured, configured
   note_operator_set(s, 'rate')
   changed = true

@@ -5,7 +5,8 @@
 -- Reply the state, then a string for each visitor: '1' held a slot, '0' a place, '2' neither;
 --       'behind' when the store is older than what the caller knows.
 --
--- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A visitor who
+-- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
+-- they had yet to claim gives back what it cost. A visitor who
 -- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
 -- tickets, so the replicas need not remember these visitors.
 
@@ -17,7 +18,8 @@ local results = {}
 for i = 3, #ARGV do
   local visitor = ARGV[i]
   -- First what a full store refuses: no slot is given back whose pass would still count.
-  local waited = ticket_us > 0 and not score(ACTIVE, visitor)
+  local is_active = score(ACTIVE, visitor)
+  local waited = ticket_us > 0 and not is_active and not score(UNCONFIRMED, visitor)
   if not waited then
     if call('ZADD', REVOKED, fmt(now + pass_us), visitor) == 1 then
       s.revocations = s.revocations + 1
@@ -27,8 +29,10 @@ for i = 3, #ARGV do
     local spent = math.max(score(SPENT, visitor) or 0, now + ticket_us)
     call('ZADD', SPENT, fmt(spent), visitor)
   end
+  local cost = is_active and call('HGET', DEADLINES, visitor)
+  if cost then give_back(s, { cost }) end
   local place = call('ZREM', QUEUE, visitor)
-  local slot = call('ZREM', ACTIVE, visitor)
+  local slot = math.max(call('ZREM', ACTIVE, visitor), call('ZREM', UNCONFIRMED, visitor))
   call('HDEL', DEADLINES, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
   results[#results + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'

@@ -1,29 +1,33 @@
--- poll: waiting visitors ask where they stand. The heartbeat, the return, and the claim.
+-- poll: visitors with a token ask where they stand. The heartbeat, the return, and the claim.
 --
--- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 recovery window   4 burst
---       5 max_active   6 one letter for each visitor: 't' or 'p' (holds a ticket, a pass), 's' (a
---       replica asks for a visitor it stamped: the place of the ticket, and no claim) or 'c' (a
---       replica asks for a visitor who is connected to it: a heartbeat, and no claim)
---       7 the turn of each by the token, in 16 digits each, since it is rarely read   8… visitors
--- Reply the state, then for each visitor the number of visitors ahead while waiting, 'in' when
---       admitted, 'void' (left, revoked, ticket spent); 'behind' when the store is older
---       than what the caller knows.
+-- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 recovery window   4 one
+--       letter for each visitor: 't' (holds a ticket), 'e' (holds a pass that expired before its
+--       end), 's' (a replica asks for a visitor it stamped: the place of the ticket, and no claim)
+--       or 'c' (a replica asks for a visitor who is connected to it: a heartbeat, and no claim)
+--       5 the turn of each by the token, in 16 digits each, since it is rarely read   6… visitors
+-- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
+--       and the turn as 'ahead turn' when the turn is no longer the token's, 'in' when admitted,
+--       'void' (left, revoked, ticket spent, slot over); 'behind' when the store is older than what
+--       the caller knows.
 --
 -- Guarantee. A visitor who polls is not swept for `heartbeat_timeout`. A released visitor holds the
--- slot from now on. An unknown visitor (was absent, was stamped without the store, or the store
--- lost everything) returns to their own turn: at the head of the queue if that was released
--- meanwhile. While the store recovers from a loss, the watermark says who may enter, as it does
+-- slot from now on. An unknown visitor (a newcomer who returns the ticket, was absent, was stamped
+-- without the store, or the store lost everything) comes to their own turn: at the head of the
+-- queue if that was released meanwhile, and at its end after two releases that they did not claim.
+-- The first of the queue enters without waiting for a release, within rate, burst, grants and
+-- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
 -- while the store is unreachable: as many as were released and have not claimed, and beyond them as
--- many as fall due. Polling twice has the effect of polling once.
+-- many as fall due. An expired pass whose slot is still held is accepted, and never makes a place.
+-- Polling twice has the effect of polling once.
 
 local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local burst, max_active, kinds, turns = number(ARGV[4]), number(ARGV[5]), ARGV[6], ARGV[7]
-local asking = #ARGV - 7
+local kinds, turns = ARGV[4], ARGV[5]
+local asking = #ARGV - 5
 if #kinds ~= asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
 local byte = string.byte
-local STAMPED, TICKET, CONNECTED = byte('stc', 1, 3)
+local STAMPED, TICKET, CONNECTED, EXPIRED = byte('stce', 1, 4)
 
 local function turn_of(at) return tonumber(string.sub(turns, 16 * at - 15, 16 * at)) end
 
@@ -31,6 +35,7 @@ local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats, fields = tenths(present + wait_us), {}, 0
+local slot_until = fmt(now + slot_us)
 
 local function heartbeat(visitor)
   heartbeats[fields + 1], heartbeats[fields + 2], fields = visitor, deadline, fields + 2
@@ -41,67 +46,108 @@ end
 -- passed them, so the absent ones must not use up what is due to the others.
 local function may_enter(at, kind)
   if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or free_slots(max_active) <= 0 then return false end
+    or free_slots() <= 0 then return false end
   if claims_left(s) > 0 then return true end
-  local _, due = admission_gate(s, burst, true)
+  local _, due = admission_gate(s, true)
   return due > 0
+end
+
+-- Whether the first of the queue may enter now, and how it is gated.
+local function is_due(kind)
+  if kind ~= TICKET then return false end
+  local gate, due = admission_gate(s, false)
+  return due > 0 and (gate == 'open' or free_slots() > 0), gate
+end
+
+-- A claim of a visitor whom the store does not know as released. `gate`: how admission is gated; nil
+-- for a visitor who was released before a loss.
+local function enter(visitor, gate)
+  -- They may be connected besides, and so in this batch twice.
+  for_all('HSET', DEADLINES, heartbeats)
+  heartbeats, fields = {}, 0
+  call('ZREM', QUEUE, visitor)
+  call('HDEL', DEADLINES, visitor)
+  call('ZADD', ACTIVE, slot_until, visitor)
+  yield_unconfirmed()
+  if gate == 'rate' then pay(s, 1) end
+  if gate then s.released = s.released + 1 end
+  s.admitted, changed = s.admitted + 1, true
+  return 'in'
+end
+
+-- An expired pass counts no longer than its slot, though the pacer has not looked yet.
+local function holds_slot(visitor, kind)
+  local until_ = score(ACTIVE, visitor) or score(UNCONFIRMED, visitor)
+  return until_ and (kind ~= EXPIRED or until_ > now)
+end
+
+-- A claim of a visitor who holds a slot.
+local function confirm(visitor)
+  call('ZADD', ACTIVE, slot_until, visitor)
+  if call('HDEL', DEADLINES, visitor) == 1 then
+    s.admitted, changed = s.admitted + 1, true
+  end
+  call('ZREM', UNCONFIRMED, visitor)
+  return 'in'
+end
+
+-- Puts an unknown visitor into the queue.
+local function place(at, visitor, kind)
+  local turn = turn_of(at)
+  -- A turn from before this store was born: other visitors like this one are about to return. (An
+  -- epoch in the future is a clock that is behind; join has started the recovery then.)
+  if turn < s.epoch and s.epoch <= now and now < s.epoch + window
+    and s.recovering_until < s.epoch + window then
+    s.recovering_until = s.epoch + window
+  end
+  local moved_to = score(MISSED, visitor) or 0
+  local is_moved = moved_to > turn
+  if is_moved then turn = moved_to end
+  -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
+  -- from now on is later.
+  if turn > s.last then s.last = turn end
+  call('ZADD', QUEUE, fmt(turn), visitor)
+  changed = true
+  local ahead = call('ZRANK', QUEUE, visitor)
+  if ahead == 0 then
+    local due, gate = is_due(kind)
+    if due then return enter(visitor, gate) end
+  end
+  heartbeat(visitor)
+  return is_moved and fmt(ahead) .. ' ' .. fmt(turn) or ahead
 end
 
 local standings = {}
 for at = 1, asking do
-  local visitor, kind = ARGV[at + 7], byte(kinds, at)
+  local visitor, kind = ARGV[at + 5], byte(kinds, at)
   local standing
   -- A stamped visitor may have a place by a call whose reply was lost; the ticket's turn counts.
-  local ahead = kind ~= STAMPED and call('ZRANK', QUEUE, visitor)
-  if ahead and not may_enter(at, kind) then
-    heartbeat(visitor)
-    standing = ahead
-  elseif score(ACTIVE, visitor) then
-    standing = 'in'
-    if kind ~= STAMPED and kind ~= CONNECTED then
-      call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-      -- A visitor with a pass, or whose turn no release has reached, was counted on arrival.
-      if call('HDEL', DEADLINES, visitor) == 1 and kind == TICKET
-        and turn_of(at) <= math.max(s.watermark, s.reached) then
-        s.admitted = s.admitted + 1
-        changed = true
-      end
+  local ahead = kind ~= STAMPED and kind ~= EXPIRED and call('ZRANK', QUEUE, visitor)
+  if ahead then
+    local due, gate = false, nil
+    if ahead == 0 then due, gate = is_due(kind) end
+    if due then
+      standing = enter(visitor, gate)
+    elseif may_enter(at, kind) then
+      standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
+    else
+      heartbeat(visitor)
+      standing = ahead
     end
-  elseif (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
+  elseif holds_slot(visitor, kind) then
+    standing = 'in'
+    if kind ~= STAMPED and kind ~= CONNECTED then standing = confirm(visitor) end
+  elseif kind == EXPIRED or (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
     standing = 'void'
   elseif may_enter(at, kind) then
-    standing = 'in'
-    -- They may be connected besides, and so in this batch twice.
-    for_all('HSET', DEADLINES, heartbeats)
-    heartbeats, fields = {}, 0
-    call('ZREM', QUEUE, visitor)
-    call('HDEL', DEADLINES, visitor)
-    call('ZADD', ACTIVE, fmt(now + slot_us), visitor)
-    if claims_left(s) <= 0 then
-      pay(s, 1)
-      s.released = s.released + 1
-    end
-    s.admitted, changed = s.admitted + 1, true
+    standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
   else
-    local turn = turn_of(at)
-    -- A turn from before this store was born: other visitors like this one are about to return. (An
-    -- epoch in the future is a clock that is behind; join has started the recovery then.)
-    if turn < s.epoch and s.epoch <= now and now < s.epoch + window
-      and s.recovering_until < s.epoch + window then
-      s.recovering_until = s.epoch + window
-    end
-    -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
-    -- from now on is later.
-    if turn > s.last then s.last = turn end
-    call('ZADD', QUEUE, fmt(turn), visitor)
-    heartbeat(visitor)
-    standing = call('ZRANK', QUEUE, visitor)
-    changed = true
+    standing = place(at, visitor, kind)
   end
   standings[at] = standing
 end
 for_all('HSET', DEADLINES, heartbeats)
-if changed or s.was_unattended or s.filled_at ~= stored.filled_at then save_state(s, changed) end
+if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #standings do reply[#reply + 1] = standings[i] end
 return reply

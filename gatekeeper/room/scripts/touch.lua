@@ -4,8 +4,8 @@
 -- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
 --       the store is older than what the caller knows.
 --
--- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything. A slot
--- is never shortened. A touch restores nothing that was revoked.
+-- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
+-- now on confirmed. A slot is never shortened. A touch restores nothing that was revoked.
 
 for i = 1, #ARGV, 2 do number(ARGV[i + 1]) end
 
@@ -23,10 +23,12 @@ for i = 1, #ARGV, 2 do
     call('HDEL', DEADLINES, visitor)
     call('ZREM', QUEUE, visitor)
     call('ZREM', SPENT, visitor)
+    call('ZREM', UNCONFIRMED, visitor)
     if not held then changed = true end
     results[#results + 1] = '1'
   end
 end
+yield_unconfirmed()
 if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #results do reply[#reply + 1] = results[i] end
