@@ -6,24 +6,34 @@ value asks for, and `conclude` turns the store's reply into the token that the v
 An unreachable store is a field of `RoomView`, not an exception. Every case without a row of its own
 is denied.
 
-    token      store        decision
-    pass       any          Forward, unless revoked; unconfirmed and late: Poll
-    ticket     up           Poll (the heartbeat, and the claim once released)
-    ticket     unreachable  released by the last watermark: EnterWithoutStore, else WaitWithoutStore
-    none       up           Arrive
-    none       unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
+    token         store        decision
+    pass          any          Forward, unless revoked
+    expired pass  up           Poll (is the slot still held?)
+    expired pass  unreachable  as none
+    ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
+    ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
+                               else WaitWithoutStore
+    none          up           Arrive
+    none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
+
+A request that creates no place (`creates_place`) and carries no token:
+
+    room          store        decision
+    has room      up           TakeAdmission
+    open          unreachable  ForwardOnce
+    any other     any          WaitWithoutPlace
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, is_released, turn_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import FIRST_TICKET_S, Pass, Ticket, Token, VisitorId
+from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class RoomView:
     store_up: bool
     born_s: float = 0.0  # when a store that lost everything was born; it knows no older pass
     ordering: Ordering = ARRIVAL_ORDER
+    # A newcomer may go straight through. It changes often, and with it no decision on a token does.
+    has_room: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Arrive:
 
 
 class Poll(NamedTuple):
-    """Ask the store where this visitor stands: heartbeat, return, or claim."""
+    """Ask the store where this visitor stands: confirmation, heartbeat, return, or claim."""
 
     visitor: VisitorId
     turn_us: int
@@ -84,6 +96,21 @@ class WaitWithoutStore:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeAdmission:
+    """Ask the store for one admission, and forward the request alone, without a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardOnce:
+    """Forward the request alone, without a token and without asking the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitWithoutPlace:
+    """The request waits for room: no place, no token, and no store trip."""
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """A case without a row of its own."""
 
@@ -98,21 +125,39 @@ Decision = (
     | EnterByShare
     | StampWithoutStore
     | WaitWithoutStore
+    | TakeAdmission
+    | ForwardOnce
+    | WaitWithoutPlace
     | Refuse
 )
 
 
-def decide(token: Token | None, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
-    """What to do with a request that carries `token`, which is verified and has not expired."""
+def decide(
+    token: Token | None,
+    view: RoomView,
+    *,
+    rules: Rules,
+    now_s: float,
+    creates_place: bool = True,
+) -> Decision:
+    """What to do with a request that carries `token`, as `Tokens.read` returned it.
+
+    `creates_place`: whether the request may make its client a visitor. It only matters without a
+    token.
+    """
     if token is not None and token.visitor in view.revoked:
+        token = None
+    if isinstance(token, Pass) and now_s >= token.expires_at_s and not view.store_up:
         token = None
     match token:
         case Pass():
             return _decide_pass(token, view, rules=rules, now_s=now_s)
         case Ticket():
             return _decide_ticket(token, view)
-        case None:
+        case None if creates_place:
             return _decide_newcomer(view, rules=rules)
+        case None:
+            return _decide_one_request(view)
         case _:
             assert_never(token)
 
@@ -129,18 +174,16 @@ def is_forwarded_unchanged(pass_: Pass, view: RoomView, *, rules: Rules, now_s: 
 
 
 def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
+    if now_s >= pass_.ends_at_s:
+        return Refuse("the session has ended")
     if now_s >= pass_.expires_at_s:
-        return Refuse("expired pass")
+        return Poll(pass_.visitor, turn_of(pass_, view.ordering))
     age_s = now_s - pass_.issued_at_s
-    if pass_.confirmed:
-        is_unknown = pass_.issued_at_s < view.born_s
-        renew = is_unknown or age_s >= rules.pass_renewal_s
-        return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
-    # Until `confirm_timeout` the store holds the slot. Later another visitor may have it, which
-    # only the store knows; while the store is unreachable the pass itself counts.
-    if age_s < rules.confirm_timeout_s or not view.store_up:
+    if not pass_.confirmed:
         return Forward(pass_, renew=True)
-    return Poll(pass_.visitor, turn_of(pass_, view.ordering))
+    is_unknown = pass_.issued_at_s < view.born_s
+    renew = is_unknown or age_s >= rules.pass_renewal_s
+    return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
 
 
 def _decide_ticket(ticket: Ticket, view: RoomView) -> Decision:
@@ -150,6 +193,12 @@ def _decide_ticket(ticket: Ticket, view: RoomView) -> Decision:
     if view.phase is Phase.OPEN or is_released(turn_us, view.watermark_us):
         return EnterWithoutStore(ticket)
     return WaitWithoutStore(ticket)
+
+
+def _decide_one_request(view: RoomView) -> Decision:
+    if view.store_up:
+        return TakeAdmission() if view.has_room else WaitWithoutPlace()
+    return ForwardOnce() if view.phase is Phase.OPEN else WaitWithoutPlace()
 
 
 def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
@@ -219,12 +268,13 @@ def pass_of(
 ) -> Pass:
     """A first pass as issued at `now_s`; without `turn_us` the turn is the arrival."""
     ends_at_s = now_s + rules.session_absolute_timeout_s
+    life_s = rules.pass_life_s if confirmed else rules.unconfirmed_pass_s
     return Pass(
         room=rules.room,
         visitor=visitor,
         arrival_us=arrival_us,
         issued_at_s=now_s,
-        expires_at_s=min(now_s + rules.pass_life_s, ends_at_s),
+        expires_at_s=min(now_s + life_s, ends_at_s),
         ends_at_s=ends_at_s,
         confirmed=confirmed,
         own_turn_us=_own_turn_us(turn_us, arrival_us=arrival_us),
@@ -258,11 +308,12 @@ def conclude(
         case QueuePosition(turn_us=turn_us):
             arrival_us = turn_us if held is None else held.arrival_us
             own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
-            if isinstance(held, Ticket) and held.own_turn_us == own_turn_us:
-                # The first ticket has been returned: the next one says so.
-                renewal_s = FIRST_TICKET_S if held.is_first else rules.ticket_renewal_s
-                if now_s - held.issued_at_s < renewal_s:
-                    return held
+            if (
+                isinstance(held, Ticket)
+                and held.own_turn_us == own_turn_us
+                and now_s - held.issued_at_s < rules.ticket_renewal_s
+            ):
+                return held
             return ticket_of(
                 visitor, arrival_us=arrival_us, turn_us=turn_us, rules=rules, now_s=now_s
             )

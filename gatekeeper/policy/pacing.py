@@ -38,13 +38,13 @@ def poll_interval_s(
     and all within five seconds of their turn, poll every second.
 
     Farther back it is up to a tenth shorter, by the microsecond of arrival, so that visitors who
-    polled together do not poll together again. A newcomer polls well within `confirm_timeout`,
-    after which unconfirmed visitors are swept. `ahead` is None when it is unknown. The rate of a
-    held queue is the one at which it will move.
+    polled together do not poll together again. A newcomer polls after a second: the first poll
+    confirms them, and only confirmed visitors are in the queue. `ahead` is None when it is unknown.
+    The rate of a held queue is the one at which it will move.
     """
-    ceiling_s = min(
-        rules.longest_poll_interval_s, rules.confirm_timeout_s / 2 if newcomer else math.inf
-    )
+    if newcomer:
+        return 1
+    ceiling_s = rules.longest_poll_interval_s
     if ahead is None:
         wanted_s = _UNKNOWN_S
     else:

@@ -14,7 +14,7 @@ from gatekeeper.config.types import RoomName
 
 _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 120.0
-_SLOT_MARGIN_S = 5.0  # the store holds an unconfirmed slot this much longer than the gate relies on
+_SLOT_MARGIN_S = 5.0  # the store holds an unconfirmed slot this much longer than its pass lives
 _POLL_INTERVAL_FLOOR_S = 1.0
 _SHARE_OF_TIMEOUT = 0.4
 _STREAM_LIFE_S = 300.0
@@ -104,9 +104,15 @@ class Rules:
         return _STREAM_LIFE_S if self.updates == "stream" else 0.0
 
     @property
+    def unconfirmed_pass_s(self) -> float:
+        """From issue to expiry of the pass of a newcomer who went straight through. Used before
+        that, it is renewed as a confirmed one."""
+        return min(self.confirm_timeout_s, self.pass_life_s)
+
+    @property
     def unconfirmed_slot_s(self) -> float:
-        """How long the store holds the slot of a newcomer that has not returned the token yet."""
-        return min(self.confirm_timeout_s + _SLOT_MARGIN_S, self.pass_life_s)
+        """How long the store holds the slot of such a newcomer until the pass is used again."""
+        return self.unconfirmed_pass_s + _SLOT_MARGIN_S
 
     @property
     def revoked_for_s(self) -> float:

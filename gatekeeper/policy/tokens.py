@@ -2,7 +2,8 @@
 
 Rules. No I/O and no clock: callers pass `now_s`, seconds of the store's clock. A token is read or
 it is `None`: forged, expired, truncated, of another room or with another algorithm all give `None`,
-and none of them raises. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11),
+and none of them raises. Only a pass that expired before its absolute end is still read: the store
+may hold its slot. The `typ` header names the kind (explicit typing, RFC 8725 section 3.11),
 so that a ticket is never accepted as a pass. Only verified tokens are cached, keyed by their bytes,
 and a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures
 can evict valid ones.
@@ -43,7 +44,6 @@ _DIGEST: Final = "sha256"
 _BLOCK: Final = 64  # bytes, of SHA-256
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
-FIRST_TICKET_S: Final = 1.0  # only the first ticket is issued sooner after the arrival
 
 
 class Ticket(NamedTuple):
@@ -57,16 +57,17 @@ class Ticket(NamedTuple):
     own_turn_us: int | None = None  # None: the turn follows from the room's order
 
     @property
-    def is_first(self) -> bool:
-        """Whether it was issued on arrival: its holder may not have returned it yet."""
-        return self.issued_at_s - self.arrival_us / 1_000_000 < FIRST_TICKET_S
+    def read_until_s(self) -> float:
+        """From then on the token is none."""
+        return self.expires_at_s
 
 
 class Pass(NamedTuple):
     """This visitor is admitted until `expires_at_s`, which slides, and never past `ends_at_s`.
 
-    `confirmed` is false in the pass of a newcomer who was admitted on arrival and has not yet
-    returned the token.
+    Between the two the pass has expired and only the store knows whether the slot is still held, by
+    a stream for instance. `confirmed` is false in the pass of a newcomer who was admitted on
+    arrival and has not yet returned the token.
     """
 
     room: RoomName
@@ -77,6 +78,11 @@ class Pass(NamedTuple):
     ends_at_s: float
     confirmed: bool = True
     own_turn_us: int | None = None  # None: the turn follows from the room's order
+
+    @property
+    def read_until_s(self) -> float:
+        """From then on the token is none."""
+        return self.ends_at_s
 
 
 Token = Ticket | Pass
@@ -204,7 +210,8 @@ class Tokens:
         return self._keyring.sign(claims, kind=_PASS)
 
     def read(self, raw: str | None, *, now_s: float) -> Token | None:
-        """The token in `raw` while it is valid at `now_s`, else None."""
+        """The token in `raw` while it is valid at `now_s`, else None. A pass that has expired is
+        read until its absolute end: compare `expires_at_s`."""
         if not raw or len(raw) > MAX_TOKEN_LENGTH:
             return None
         token = self._cache.get(raw)
@@ -215,7 +222,7 @@ class Tokens:
             if len(self._cache) >= self._cache_size:
                 del self._cache[next(iter(self._cache))]
             self._cache[raw] = token
-        if now_s >= token.expires_at_s:
+        if now_s >= token.read_until_s:
             self._cache.pop(raw, None)
             return None
         return token

@@ -1,16 +1,16 @@
 """What the store missed while it was unreachable: written when it recovers, kept until it is
 written.
 
-Rules. Used passes and stamped newcomers: a bounded number of each. Revoked visitors: all that the
-view knows. It takes a pass or an operator to be one of them, except for a bounded number that left
-the queue (`replica`). A write may happen twice (a call that timed out may have run), and every
-operation here is idempotent.
+Rules. Used passes and returned tickets: a bounded number of each. A newcomer who was given a ticket
+meanwhile is confirmed once they have returned it; before that nothing is written. Revoked visitors:
+all that the view knows. It takes a pass or an operator to be one of them, except for a bounded
+number that left the queue (`replica`). A write may happen twice (a call that timed out may have
+run), and every operation here is idempotent.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 
@@ -18,7 +18,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import PollRequest, Queue
 
-_MOST = 200_000  # used passes, and as many stamped newcomers; together 30 MB
+_MOST = 200_000  # used passes, and as many returned tickets; together 50 MB
 _PORTION = 8 * BATCH_LIMIT  # sent at once
 
 ReportRevoked = Callable[[Sequence[VisitorId], int], Awaitable[None]]
@@ -33,12 +33,13 @@ class PendingWrites:
         self._queue = queue
         self._on_revoked = on_revoked  # written, which makes so many in all
         self._on_refused = on_refused  # this visitor was revoked elsewhere
-        self._stamped: deque[PollRequest] = deque(maxlen=_MOST)
+        self._returned: dict[VisitorId, int] = {}  # the turns
         self._touched: dict[VisitorId, int] = {}
         self._revoked: set[VisitorId] = set()
 
-    def add_stamped(self, visitor: VisitorId, *, turn_us: int) -> None:
-        self._stamped.append(PollRequest(visitor, turn_us, has_pass=False, by_proxy=True))
+    def add_returned(self, visitor: VisitorId, *, turn_us: int) -> None:
+        if len(self._returned) < _MOST:
+            self._returned[visitor] = turn_us
 
     def add_touched(self, visitor: VisitorId, *, until_us: int) -> None:
         if len(self._touched) < _MOST or visitor in self._touched:
@@ -53,7 +54,7 @@ class PendingWrites:
     async def write(self) -> None:
         await self._write_revoked()
         await self._write_touched()
-        await self._write_stamped()
+        await self._write_returned()
 
     async def _write_revoked(self) -> None:
         while self._revoked:
@@ -76,14 +77,17 @@ class PendingWrites:
         if not await self._queue.touch(visitor, until_us=until_us):
             self._on_refused(visitor)
 
-    async def _write_stamped(self) -> None:
+    async def _write_returned(self) -> None:
         """Until none is left. More may arrive meanwhile, so that the number of rounds is
         bounded."""
         for _ in range(0, _MOST, _PORTION):
-            portion = list(islice(self._stamped, _PORTION))
+            portion = dict(islice(self._returned.items(), _PORTION))
             if not portion:
                 return
-            await asyncio.gather(*map(self._queue.poll, portion))
-            for request in portion:
-                if self._stamped and self._stamped[0] is request:  # else a full deque dropped it
-                    self._stamped.popleft()
+            requests = [
+                PollRequest(visitor, turn_us, has_pass=False, by_proxy=True)
+                for visitor, turn_us in portion.items()
+            ]
+            await asyncio.gather(*map(self._queue.poll, requests))
+            for visitor in portion:
+                del self._returned[visitor]

@@ -42,10 +42,10 @@ class PollRequest(NamedTuple):
     """One visitor's poll: the turn by their token, and whether that token is a pass. A pass that is
     polled has expired before its end, and the poll asks whether its slot is still held.
 
-    `by_proxy`: a replica polls for a visitor that it stamped while the store was unreachable. That
-    gives the place of the stamp and claims nothing, for the visitor may never return. `connected`:
-    it polls for a visitor on a stream. That keeps the place and leaves the claim to the visitor's
-    own request, which must receive the pass.
+    `by_proxy`: a replica polls for a visitor who returned the ticket while the store was
+    unreachable. That gives the place of the ticket and claims nothing, for the visitor may be gone.
+    `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
+    the visitor's own request, which must receive the pass.
     """
 
     visitor: VisitorId

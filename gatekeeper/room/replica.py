@@ -5,17 +5,14 @@ Rules. A store outage ends here: it becomes `view.store_up = False`, an input of
 store is up again once all pending writes are written. A replica that starts meanwhile joins when
 the store recovers; until then it knows the newest state that the others publish. The pacer calls at
 every tick, so that a replica without events is right within a tick. There is no leader: a call
-releases what is due at that instant, and finds nothing left if another was first. A replica that
-receives the event of another's call leaves the next call to that one, for a second at most, so that
-a tick costs one call and one message for any number of replicas.
+releases what is due at that instant, and finds nothing left if another was first
+(`tick_schedule`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -23,7 +20,7 @@ import structlog
 from gatekeeper import metrics
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
-from gatekeeper.policy.pacing import IDLE_TICK_S, LocalBucket, tick_interval_s
+from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
@@ -31,13 +28,12 @@ from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store, StoreFull
+from gatekeeper.room.tick_schedule import TickSchedule
 from gatekeeper.room.view import ReplicaView
 
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
-_TICK_JITTER = 0.1
-_TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
-_LEAST_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 _LOG_AGAIN_AFTER_S = 60.0
+_NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
 _MOST_REVOKED = 1_000_000  # visitors; 250 MB
 _MOST_REVOKED_BY_LEAVING = 100_000  # of them, while the store is unreachable
 
@@ -70,13 +66,12 @@ class RoomReplica:
         )
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
-        self._wake = asyncio.Event()
+        self._schedule = TickSchedule()
         self._pacer: asyncio.Task[None] | None = None
         self._stopping = False
         self._background: set[asyncio.Task[object]] = set()
         self._published_version = (0, 0)  # by any replica
         self._published_at_s = 0.0
-        self._others_paced_at_s = 0.0
         self._recovered_at_s = 0.0
         self._logged_full_at_s = float("-inf")
         self._pending = PendingWrites(
@@ -126,6 +121,16 @@ class RoomReplica:
             self._lost(error)
             return None
 
+    async def take_admission(self) -> bool | None:
+        """One admission for a request that creates no place; False: there is no room."""
+        if not self.view.store_up:
+            return None
+        try:
+            return await self.queue.take_admission()
+        except StoreError as error:
+            self._lost(error)
+            return None
+
     async def poll(self, request: PollRequest) -> Standing | None:
         """A waiting visitor's heartbeat, or a released visitor's claim."""
         try:
@@ -148,7 +153,7 @@ class RoomReplica:
             else:
                 self._pending.remove_revoked(visitors)
                 await self._report_revoked(visitors, state.revocations)
-                self._wake.set()
+                self.wake()
                 return
         await self._events.publish_revoked(self.rules.room, visitors, count=0)
 
@@ -180,16 +185,22 @@ class RoomReplica:
 
     def wake(self) -> None:
         """Let the pacer tick now: a change may release visitors."""
-        self._wake.set()
+        self._schedule.wake()
 
     # Without the store.
 
-    def stamp_arrival(self, visitor: VisitorId, *, came_s: float) -> int:
-        """Their arrival, microseconds: after every released turn. Written to the store later."""
+    def stamp_arrival(self, *, came_s: float) -> int:
+        """Their arrival, microseconds: after every released turn."""
         came_us, released_us = round(came_s * 1_000_000), self.view.decisive.watermark_us
         self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
-        self._pending.add_stamped(visitor, turn_us=self._last_stamp_us)
         return self._last_stamp_us
+
+    def place_soon(self, visitor: VisitorId, *, turn_us: int) -> None:
+        """A ticket was returned: put its visitor into the queue when the store recovers, unless the
+        ticket is so old that the store knows them."""
+        state = self.view.store_state
+        if state is None or turn_us > state.last_arrival_us - _NEW_TO_STORE_US:
+            self._pending.add_returned(visitor, turn_us=turn_us)
 
     def take_share(self) -> bool:
         """Whether this replica's own share of the rate has an admission left.
@@ -223,11 +234,11 @@ class RoomReplica:
 
     def _note_tick_of(self, state: RoomState) -> None:
         """Another replica has just called the store and published: this one need do neither."""
-        now_s = asyncio.get_running_loop().time()
         ago_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
-        self._others_paced_at_s = max(self._others_paced_at_s, now_s - ago_s)
+        self._schedule.note_call_of_another(ago_s=ago_s)
         if (version := (state.epoch, state.version)) >= self._published_version:
-            self._published_version, self._published_at_s = version, now_s
+            self._published_version = version
+            self._published_at_s = asyncio.get_running_loop().time()
 
     def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         """`count` 0: not in the store yet. Every receiver writes it, for the sender may stop."""
@@ -244,7 +255,7 @@ class RoomReplica:
 
     async def _pace(self) -> None:
         while not self._stopping:
-            self._wake.clear()
+            self._schedule.begin()
             try:
                 await self._tick()
             except StoreError as error:
@@ -253,35 +264,7 @@ class RoomReplica:
             except Exception:
                 # A pacer that ended would hold this replica's visitors without limit.
                 log.exception("tick_failed", room=self.rules.room)
-            await self._pause()
-
-    async def _pause(self) -> None:
-        """Until this replica's next call: a tick after its last, somewhat more after one of another
-        replica, so that one call per tick serves all; or at once when woken."""
-        loop = asyncio.get_running_loop()
-        own_at_s, ease = loop.time(), random.random()  # noqa: S311
-        await asyncio.sleep(_LEAST_PAUSE_S)
-        while not self._wake.is_set():
-            pause_s, others_at_s = self._tick_interval_s(), self._others_paced_at_s
-            due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)
-            if others_at_s > own_at_s and self.view.store_up:
-                at_latest_s = own_at_s + IDLE_TICK_S * (1 - _TICK_JITTER * ease)
-                due_s = min(others_at_s + pause_s * (2 - _TAKE_OVER_JITTER * ease), at_latest_s)
-            left_s = due_s - loop.time()
-            if left_s <= 0:
-                return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._wake.wait()
-
-    def _tick_interval_s(self) -> float:
-        state = self.view.state
-        unknown_waiting = 0 if state and self.view.store_up else 1
-        return tick_interval_s(
-            rate_per_minute=state.effective_rate_per_minute if state else 0,
-            burst=self.rules.burst,
-            waiting=(state.queue_length + state.pending_grants if state else 0) + unknown_waiting,
-        )
+            await self._schedule.pause(self.view, self.rules)
 
     async def _tick(self) -> None:
         held = self.view.state
@@ -362,7 +345,7 @@ class RoomReplica:
         self._revoked_again_in = epoch
         log.warning("store_data_lost", room=self.rules.room)
         self._pending.add_revoked(self.view.revoked())
-        self._wake.set()
+        self.wake()
 
     # Outages and background calls.
 
@@ -382,7 +365,7 @@ class RoomReplica:
         self._share = LocalBucket(self.rules)
         metrics.store_up.labels(self.rules.room).set(0)
         if now_s - self._recovered_at_s > _PUBLISH_AT_LEAST_EVERY_S:
-            self._wake.set()  # one slow call is no outage: call again at once, but not in a loop
+            self.wake()  # one slow call is no outage: call again at once, but not in a loop
 
     async def _touch(self, visitor: VisitorId, *, until_us: int) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
@@ -87,6 +88,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
     if len(head) < _FIELDS_IN_REPLY:
         raise ValueError("expected the state of a room")
     epoch, version, mode, rate, message, overrides, *counts, has_room = head
+    numbers: list[Any] = [*map(int, counts), has_room == b"1"]
     state = RoomState(
         int(epoch),
         int(version),
@@ -94,8 +96,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
         float(rate),
         message.decode(),
         overrides.decode(),
-        *map(int, counts),
-        has_room=has_room == b"1",
+        *numbers,
     )
     return state, list(reply[_FIELDS_IN_REPLY:])
 

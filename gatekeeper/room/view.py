@@ -47,7 +47,7 @@ class ReplicaView:
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
-        # Called at each change of `decisive`; must return quickly.
+        # Called at each change of `decisive` except for `has_room`; must return quickly.
         self.on_change: Callable[[], None] = lambda: None
         self.on_overrides: Callable[[str], None] = lambda _overrides: None  # at each state
 
@@ -114,9 +114,17 @@ class ReplicaView:
         watermark_us = state.watermark_us if state else 0
         if state is not None:
             self.on_overrides(state.overrides)
-        decisive = RoomView(phase, watermark_us, self._revoked, self.store_up, self._born_s)
-        if decisive != self.decisive:
-            self.decisive = decisive
+        decisive = RoomView(
+            phase,
+            watermark_us,
+            self._revoked,
+            self.store_up,
+            self._born_s,
+            has_room=state.has_room if state else False,
+        )
+        is_changed = decisive != self.decisive
+        self.decisive = decisive
+        if is_changed:
             self.on_change()
 
     # Revocations: the same set on all replicas, counted so that a lost message is noticed.

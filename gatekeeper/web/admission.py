@@ -21,13 +21,16 @@ from gatekeeper.policy.decision import (
     EnterByShare,
     EnterWithoutStore,
     Forward,
+    ForwardOnce,
     Poll,
     QueuePosition,
     Refuse,
     SlotGrant,
     StampWithoutStore,
     Standing,
+    TakeAdmission,
     VoidToken,
+    WaitWithoutPlace,
     WaitWithoutStore,
     conclude,
     decide,
@@ -176,6 +179,7 @@ class Admission:
             case EnterWithoutStore():
                 return SlotGrant(self._turn_us(ticket), confirmed=True)
             case WaitWithoutStore():
+                self.room.place_soon(ticket.visitor, turn_us=self._turn_us(ticket))
                 return None
             case _:  # revoked
                 return VoidToken()
@@ -244,6 +248,7 @@ class Admission:
             case EnterByShare() | StampWithoutStore():
                 return self._stamp(newcomer or self._newcomer())
             case WaitWithoutStore(ticket=ticket):
+                self.room.place_soon(ticket.visitor, turn_us=self._turn_us(ticket))
                 if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
                     return Wait(ticket, None, changed=False)
                 fresh = ticket_of(
@@ -256,7 +261,7 @@ class Admission:
                 return Wait(fresh, None, changed=True)
             case Refuse(reason=reason):
                 return Deny(reason)
-            case Arrive() | Poll():
+            case Arrive() | Poll() | TakeAdmission() | ForwardOnce() | WaitWithoutPlace():
                 return Deny("the store is unreachable")
             case _:
                 assert_never(decision)
@@ -297,7 +302,7 @@ class Admission:
     def _stamp(self, newcomer: Newcomer) -> Wait:
         ticket = ticket_of(
             newcomer.visitor,
-            arrival_us=self.room.stamp_arrival(newcomer.visitor, came_s=newcomer.arrived_s),
+            arrival_us=self.room.stamp_arrival(came_s=newcomer.arrived_s),
             rules=self.rules,
             now_s=self.now_s(),
         )

@@ -75,7 +75,7 @@ def waiting_status_of(
             position.ahead if position else None,
             rate_per_minute=pace,
             rules=rules,
-            newcomer=ticket.is_first,
+            newcomer=position is not None and not position.confirmed,
             arrival_us=ticket.arrival_us,
         ),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),

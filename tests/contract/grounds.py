@@ -7,7 +7,7 @@ past, which to the scripts is the same.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
@@ -224,14 +224,16 @@ async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant
     return replies
 
 
-async def poll(replica: Replica, replies: Responses) -> dict[str, Standing]:
+async def poll(
+    replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]
+) -> dict[str, Standing]:
     standings = await asyncio.gather(
         *[replica.queue.poll(poll_request(name, each.turn_us)) for name, each in replies.items()]
     )
     return dict(zip(replies, standings, strict=True))
 
 
-async def stay(replica: Replica, replies: Responses) -> None:
+async def stay(replica: Replica, replies: Mapping[str, SlotGrant | QueuePosition]) -> None:
     """They are connected: their heartbeats keep the places and claim nothing."""
     for name, each in replies.items():
         await replica.queue.poll(poll_request(name, each.turn_us)._replace(connected=True))

@@ -210,8 +210,8 @@ async def test_first_in_the_queue_waits_for_a_slot(ground: Ground, open_room: Op
 
 async def test_connected_or_stamped_first_in_the_queue_claims_nothing(open_room: Open) -> None:
     replica = await open_room(burst=10)
-    for kind in ({"connected": True}, {"by_proxy": True}):
-        request = poll_request("ann", 5)._replace(**kind)
+    ann = poll_request("ann", 5)
+    for request in (ann._replace(connected=True), ann._replace(by_proxy=True)):
         assert await replica.queue.poll(request) == QueuePosition(5, 0)
     assert (await replica.look()).admitted_total == 0
 

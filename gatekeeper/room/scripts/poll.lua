@@ -2,8 +2,9 @@
 --
 -- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 recovery window   4 one
 --       letter for each visitor: 't' (holds a ticket), 'e' (holds a pass that expired before its
---       end), 's' (a replica asks for a visitor it stamped: the place of the ticket, and no claim)
---       or 'c' (a replica asks for a visitor who is connected to it: a heartbeat, and no claim)
+--       end), 's' (a replica asks for a visitor who returned the ticket while the store was
+--       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
+--       is connected to it: a heartbeat, and no claim)
 --       5 the turn of each by the token, in 16 digits each, since it is rarely read   6… visitors
 -- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
 --       and the turn as 'ahead turn' when the turn is no longer the token's, 'in' when admitted,

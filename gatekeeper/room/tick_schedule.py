@@ -1,0 +1,68 @@
+"""When a replica's pacer calls the store: often while visitors wait, and one replica for all.
+
+Rules. A replica that receives the event of another's call leaves the next call to that one, for a
+second at most, so that a tick costs one call and one message for any number of replicas. A wake-up
+ends the pause, but never makes a loop without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+
+from gatekeeper.policy.pacing import IDLE_TICK_S, tick_interval_s
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.view import ReplicaView
+
+_TICK_JITTER = 0.1
+_TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
+_LEAST_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
+
+
+class TickSchedule:
+    """The pauses of one replica's pacer."""
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._others_at_s = 0.0  # the last call of another replica, on the loop's clock
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def begin(self) -> None:
+        """A call begins: what wakes the pacer from now on is news to it."""
+        self._wake.clear()
+
+    def note_call_of_another(self, *, ago_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._others_at_s = max(self._others_at_s, now_s - ago_s)
+
+    async def pause(self, view: ReplicaView, rules: Rules) -> None:
+        """Until this replica's next call: a tick after its last, somewhat more after one of another
+        replica, so that one call per tick serves all; or at once when woken."""
+        loop = asyncio.get_running_loop()
+        own_at_s, ease = loop.time(), random.random()  # noqa: S311
+        await asyncio.sleep(_LEAST_PAUSE_S)
+        while not self._wake.is_set():
+            pause_s, others_at_s = _tick_interval_s(view, rules), self._others_at_s
+            due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)
+            if others_at_s > own_at_s and view.store_up:
+                at_latest_s = own_at_s + IDLE_TICK_S * (1 - _TICK_JITTER * ease)
+                due_s = min(others_at_s + pause_s * (2 - _TAKE_OVER_JITTER * ease), at_latest_s)
+            left_s = due_s - loop.time()
+            if left_s <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._wake.wait()
+
+
+def _tick_interval_s(view: ReplicaView, rules: Rules) -> float:
+    state = view.state
+    unknown_waiting = 0 if state and view.store_up else 1
+    return tick_interval_s(
+        rate_per_minute=state.effective_rate_per_minute if state else 0,
+        burst=rules.burst,
+        waiting=(state.queue_length + state.pending_grants if state else 0) + unknown_waiting,
+    )
