@@ -122,7 +122,7 @@ class Queue:
             self._replica,
             _us(rules.claim_timeout_s),
             _us(rules.spent_for_s),
-            _us(rules.ticket_life_s),
+            _us(rules.longest_ticket_life_s),
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
         )

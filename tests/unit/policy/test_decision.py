@@ -15,13 +15,16 @@ from gatekeeper.policy.decision import (
     EnterByShare,
     EnterWithoutStore,
     Forward,
+    ForwardOnce,
     Poll,
     QueuePosition,
     Refuse,
     RoomView,
     SlotGrant,
     StampWithoutStore,
+    TakeAdmission,
     VoidToken,
+    WaitWithoutPlace,
     WaitWithoutStore,
     conclude,
     decide,
@@ -51,7 +54,8 @@ UNCONFIRMED = pass_of(
 UNCONFIRMED_LATE = pass_of(
     VISITOR, arrival_us=ARRIVAL_US, confirmed=False, rules=RULES, now_s=NOW_S - 20
 )
-POLL = Poll(VISITOR, ARRIVAL_US)
+EXPIRED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 1860)
+POLL, STAMP, SHARE = Poll(VISITOR, ARRIVAL_US), StampWithoutStore(), EnterByShare()
 
 
 def view(
@@ -98,14 +102,21 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         RULES,
         Forward(UNCONFIRMED, renew=True),
     ),
-    ("a late unconfirmed pass asks for its slot", UNCONFIRMED_LATE, UP, RULES, POLL),
     (
-        "a late unconfirmed pass counts without the store",
-        UNCONFIRMED_LATE,
+        "an unconfirmed pass needs no store",
+        UNCONFIRMED,
         DOWN,
         RULES,
-        Forward(UNCONFIRMED_LATE, renew=True),
+        Forward(UNCONFIRMED, renew=True),
     ),
+    ("a late unconfirmed pass asks for its slot", UNCONFIRMED_LATE, UP, RULES, POLL),
+    ("an expired pass asks for its slot", EXPIRED, UP, RULES, POLL),
+    ("an expired pass asks for its slot in a held room", EXPIRED, HELD, RULES, POLL),
+    ("an expired pass asks for its slot in an open room", EXPIRED, OPEN, RULES, POLL),
+    ("a late unconfirmed pass is none without the store", UNCONFIRMED_LATE, DOWN, RULES, STAMP),
+    ("an expired pass is none without the store", EXPIRED, RELEASED_DOWN, RULES, STAMP),
+    ("an expired pass takes a share without the store", EXPIRED, DOWN, OPEN_ON_LOSS, SHARE),
+    ("an expired pass in an open room is none", EXPIRED, OPEN_DOWN, RULES, EnterWithoutStore(None)),
     ("a ticket polls", TICKET, UP, RULES, POLL),
     ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
     ("a ticket polls in an open room, to be counted", TICKET, OPEN, RULES, POLL),
@@ -168,7 +179,7 @@ def test_decision_table(
     assert decide(token, room, rules=rules, now_s=NOW_S) == decision
 
 
-EVERY_TOKEN: list[Token] = [FRESH, USED, UNCONFIRMED, UNCONFIRMED_LATE, TICKET]
+EVERY_TOKEN: list[Token] = [FRESH, USED, EXPIRED, UNCONFIRMED, UNCONFIRMED_LATE, TICKET]
 EVERY_VIEW = [
     view(phase=phase, watermark_us=watermark_us, store_up=store_up)
     for phase in Phase
@@ -188,9 +199,55 @@ def test_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) ->
 
 @pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
-def test_expired_pass_is_refused(pass_: Pass, room: RoomView) -> None:
+def test_expired_pass_is_never_forwarded_without_the_store(pass_: Pass, room: RoomView) -> None:
     decision = decide(pass_, room, rules=RULES, now_s=pass_.expires_at_s)
-    assert decision == Refuse("expired pass")
+    none = decide(None, room, rules=RULES, now_s=pass_.expires_at_s)
+    assert decision == (POLL if room.store_up else none)
+
+
+@pytest.mark.parametrize("room", [each for each in EVERY_VIEW if each.store_up])
+@pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
+def test_pass_is_refused_after_its_absolute_end(pass_: Pass, room: RoomView) -> None:
+    decision = decide(pass_, room, rules=RULES, now_s=pass_.ends_at_s)
+    assert decision == Refuse("the session has ended")
+
+
+# Requests that create no place
+
+
+@pytest.mark.parametrize("room", EVERY_VIEW)
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize("rules", [RULES, OPEN_ON_LOSS])
+def test_request_without_token_that_creates_no_place(
+    room: RoomView, rules: Rules, *, has_room: bool
+) -> None:
+    room = replace(room, has_room=has_room)
+    expected: Decision = WaitWithoutPlace()
+    if room.store_up and has_room:
+        expected = TakeAdmission()
+    elif not room.store_up and room.phase is Phase.OPEN:
+        expected = ForwardOnce()
+    decision = decide(None, room, rules=rules, now_s=NOW_S, creates_place=False)
+    assert decision == expected
+
+
+@pytest.mark.parametrize("room", EVERY_VIEW)
+@pytest.mark.parametrize("token", EVERY_TOKEN)
+def test_token_counts_whether_or_not_a_request_creates_a_place(
+    token: Token, room: RoomView
+) -> None:
+    with_place = decide(token, room, rules=RULES, now_s=NOW_S)
+    without = decide(token, room, rules=RULES, now_s=NOW_S, creates_place=False)
+    if token.expires_at_s > NOW_S or room.store_up:
+        assert without == with_place
+    else:
+        assert isinstance(without, WaitWithoutPlace | ForwardOnce)
+
+
+def test_revoked_token_of_a_request_that_creates_no_place_is_none() -> None:
+    room = replace(UP, revoked={VISITOR: NOW_S})
+    decision = decide(FRESH, room, rules=RULES, now_s=NOW_S, creates_place=False)
+    assert decision == WaitWithoutPlace()
 
 
 @pytest.mark.parametrize("token", [None, TICKET])
@@ -226,21 +283,6 @@ def test_ticket_is_renewed_after_its_renewal_time(age_s: float, *, kept: bool) -
     assert (token is TICKET) is kept
     assert token == (
         TICKET if kept else ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=now_s)
-    )
-
-
-def test_first_ticket_is_renewed_by_the_first_poll() -> None:
-    """Which shows that it was kept: from then on its holder is told the intervals of the line."""
-    first = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=ARRIVAL_US / 1e6 + 0.1)
-    now_s = first.issued_at_s + 2
-    token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), first, rules=RULES, now_s=now_s)
-    assert token == ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=now_s)
-    assert first.is_first
-    assert isinstance(token, Ticket)
-    assert not token.is_first
-    assert (
-        conclude(VISITOR, QueuePosition(ARRIVAL_US, 7), token, rules=RULES, now_s=now_s + 36)
-        is token
     )
 
 
@@ -348,9 +390,11 @@ def test_pass_slides_with_use_up_to_its_end(
     for pause_s in uses_s:
         now_s += pause_s
         decision = decide(pass_, UP, rules=rules, now_s=now_s)
-        if now_s >= pass_.expires_at_s:
+        if now_s >= pass_.ends_at_s:
             assert isinstance(decision, Refuse)
             return
+        if now_s >= pass_.expires_at_s:
+            assert decision == POLL
         pass_ = renewed(pass_, rules=rules, now_s=now_s)
         assert pass_.confirmed
         assert pass_.ends_at_s == ends_at_s

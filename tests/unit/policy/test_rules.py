@@ -106,11 +106,9 @@ def room_of(rules: Rules) -> RoomConfig:
 
 
 @given(any_rules())
-def test_unconfirmed_slot_outlasts_confirm_timeout(rules: Rules) -> None:
-    assert rules.unconfirmed_slot_s <= rules.pass_life_s
-    assert rules.unconfirmed_slot_s > rules.confirm_timeout_s or (
-        rules.unconfirmed_slot_s == rules.pass_life_s
-    )
+def test_unconfirmed_slot_outlasts_its_pass(rules: Rules) -> None:
+    assert rules.unconfirmed_pass_s == min(rules.confirm_timeout_s, rules.pass_life_s)
+    assert rules.unconfirmed_slot_s == rules.unconfirmed_pass_s + 5
 
 
 @given(any_rules(), st.floats(1, 3600))
