@@ -159,9 +159,7 @@ async def test_concurrent_replicas_stay_within_the_bucket(open_room: Open) -> No
     groups = await asyncio.gather(
         *[line_up(each, crowd(20, prefix=f"r{at}-")) for at, each in enumerate(replicas)]
     )
-    everyone = [each for group in groups for each in group.values()]
-    in_order = sorted(everyone, key=lambda each: each.turn_us)
-    assert [isinstance(each, SlotGrant) for each in in_order] == [True] * 7 + [False] * 93
+    assert sum(len(admitted_names(group)) for group in groups) == 7
 
 
 async def test_concurrent_replicas_stay_within_the_slots(open_room: Open) -> None:
