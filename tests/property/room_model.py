@@ -1,11 +1,12 @@
 """A room in plain Python: what the scripts should do, written a second time and another way.
 
-Rules: every visitor is in one of five states, and time never steps back behind the last look at
+Rules: every visitor is in one of six states, and time never steps back behind the last look at
 the bucket. No limits of size are modelled, for the machine's rooms stay below all of them. The
 bucket counts billionths in whole numbers: exact for rates that divide a microsecond evenly.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.phase import Mode
@@ -15,6 +16,7 @@ from gatekeeper.room.queue import Left, PollRequest
 from gatekeeper.room.state import RoomState
 
 UNIT = 10**9
+Cost = Literal["rate", "grant", "free"]
 
 
 @dataclass(slots=True)
@@ -25,8 +27,15 @@ class WaitingState:
 
 @dataclass(slots=True)
 class ActiveState:
+    """`cost`: what the release took that the visitor has yet to claim; None once claimed."""
+
     until_us: int
-    claimed: bool
+    cost: Cost | None = None
+
+
+@dataclass(slots=True)
+class UnconfirmedSlot:
+    until_us: int
 
 
 @dataclass(slots=True)
@@ -40,7 +49,7 @@ class Revocation:
 
 
 # Without an entry a visitor is unknown.
-VisitorState = WaitingState | ActiveState | SpentTicket | Revocation
+VisitorState = WaitingState | ActiveState | UnconfirmedSlot | SpentTicket | Revocation
 
 
 @dataclass(slots=True)
@@ -74,6 +83,11 @@ class RoomModel:
     # Settings by an operator: the epoch of each.
     operator_set: dict[str, int] = field(default_factory=dict)
     visitor_states: dict[VisitorId, VisitorState] = field(default_factory=dict)
+    # Minus the time of the first missed release, or from the second on the new turn.
+    missed_us: dict[VisitorId, int] = field(default_factory=dict)
+    # Admissions and grants that were given back, ever.
+    returned: int = 0
+    returned_grants: int = 0
 
     @property
     def now_us(self) -> int:
@@ -89,6 +103,26 @@ class RoomModel:
 
     def inside(self) -> list[VisitorId]:
         return [name for name, each in self.visitor_states.items() if isinstance(each, ActiveState)]
+
+    def unconfirmed(self) -> list[VisitorId]:
+        """Those in slots that are a guess, by their end."""
+        slots = [
+            (each.until_us, name)
+            for name, each in self.visitor_states.items()
+            if isinstance(each, UnconfirmedSlot)
+        ]
+        return [name for _, name in sorted(slots)]
+
+    def has_room(self) -> bool:
+        """Whether a newcomer goes straight through now."""
+        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
+            return False
+        if self.mode is Mode.OPEN:
+            return True
+        level, limit = self._level_now(), self.rules.max_active
+        slots = len(self.inside()) + len(self.unconfirmed())
+        is_rich = level >= UNIT and 2 * level > self.rules.burst * UNIT
+        return is_rich and not self.line() and (not limit or slots < limit)
 
     # The seven operations
 
@@ -130,87 +164,114 @@ class RoomModel:
             self.rate = self.configured_rate = configured
             self.operator_set["rate"] = self.epoch
 
-    def arrive(self, names: list[VisitorId]) -> list[SlotGrant | QueuePosition]:
+    def arrive(self, names: list[VisitorId | None]) -> list[SlotGrant | QueuePosition | bool]:
+        """None is a request that creates no place."""
         self._refill()
-        due = self._due() if not self.line() else 0
-        if due and self._free() < len(names):
+        limit, waiting = self.rules.max_active, len(self.line())
+        held = len(self.inside()) + len(self.unconfirmed())
+        if limit and not waiting and held + len(names) > limit:
             self._end_slots()
-        free = self._free() if self.mode is not Mode.OPEN else len(names)
-        replies: list[SlotGrant | QueuePosition] = []
+        known = (
+            {n: each for n in names if n and (each := self._held_by(n))} if self.has_room() else {}
+        )
+        replies: list[SlotGrant | QueuePosition | bool] = []
         for name in names:
-            match self.visitor_states.get(name):
-                case WaitingState(turn_us=turn_us):
-                    replies.append(QueuePosition(turn_us, self._ahead(name)))
-                    continue
-                case ActiveState():
-                    replies.append(SlotGrant(self.last_us, confirmed=False))
-                    continue
-            self.last_us = max(self.last_us + 1, self.now_us)
-            self.totals.arrived += 1
-            if due > 0 and free > 0 and not self.line():
-                due, free = due - 1, free - 1
-                self._pay(1)
-                self.totals.admitted += 1
-                until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
-                self.visitor_states[name] = ActiveState(until_us, claimed=False)
+            if name is None:
+                replies.append(self._is_admitted())
+            elif isinstance(known.get(name), ActiveState | UnconfirmedSlot):
                 replies.append(SlotGrant(self.last_us, confirmed=False))
             else:
-                deadline_us = self.now_us + _us(self.rules.confirm_timeout_s)
-                self.visitor_states[name] = WaitingState(self.last_us, deadline_us)
-                replies.append(QueuePosition(self.last_us, self._ahead(name)))
+                replies.append(self._arrival(name, waiting, may_enter=name not in known))
         return replies
+
+    def _held_by(self, name: VisitorId) -> VisitorState | None:
+        each = self.visitor_states.get(name)
+        return each if isinstance(each, ActiveState | UnconfirmedSlot | WaitingState) else None
+
+    def _is_admitted(self) -> bool:
+        if not self.has_room():
+            return False
+        self._pay(1)
+        return True
+
+    def _arrival(
+        self, name: VisitorId, waiting: int, *, may_enter: bool
+    ) -> SlotGrant | QueuePosition:
+        self.last_us = max(self.last_us + 1, self.now_us)
+        self.totals.arrived += 1
+        if not may_enter or not self._is_admitted():
+            return QueuePosition(self.last_us, waiting, confirmed=False)
+        self.totals.admitted += 1
+        until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
+        self.visitor_states[name] = UnconfirmedSlot(until_us)
+        return SlotGrant(self.last_us, confirmed=False)
 
     def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
         return [self._poll(poll_request, window_us=window_us) for poll_request in batch]
 
     def _poll(self, poll_request: PollRequest, *, window_us: int) -> Standing:
         name, now_us = poll_request.visitor, self.now_us
-        deadline_us = now_us + _us(self.rules.heartbeat_timeout_s)
+        by_ticket = not (poll_request.has_pass or poll_request.by_proxy or poll_request.connected)
+        until_us = now_us + _us(self.rules.pass_life_s)
 
         def was_released() -> bool:
             return (
-                not poll_request.has_pass
-                and not poll_request.by_proxy
-                and not poll_request.connected
+                by_ticket
                 and poll_request.turn_us <= self.watermark_us
                 and now_us < self.recovering_until_us
                 and self._free() > 0
                 and (self._claims_left() > 0 or self._falls_due())
             )
 
-        match self.visitor_states.get(name):
-            case WaitingState() as waiting if not poll_request.by_proxy and not was_released():
-                waiting.deadline_us = deadline_us
-                return QueuePosition(poll_request.turn_us, self._ahead(name))
-            case ActiveState() if poll_request.connected or poll_request.by_proxy:
-                return SlotGrant(poll_request.turn_us, confirmed=True)
-            case ActiveState() as inside:
-                highest_us = max(self.watermark_us, self.reached_us)
-                was_reached = not poll_request.has_pass and poll_request.turn_us <= highest_us
-                self.totals.admitted += not inside.claimed and was_reached
-                inside.claimed = True
-                inside.until_us = now_us + _us(self.rules.pass_life_s)
-                return SlotGrant(poll_request.turn_us, confirmed=True)
+        def is_due() -> bool:
+            free = self._free() > 0 or self.mode is Mode.OPEN
+            return by_ticket and self._ahead(name) == 0 and self._due() > 0 and free
 
-            case SpentTicket(until_us=until_us) | Revocation(until_us=until_us) if (
-                until_us > now_us
-            ):
-                return VoidToken()
-        if was_released():
-            self.visitor_states[name] = ActiveState(
-                now_us + _us(self.rules.pass_life_s), claimed=True
-            )
-            if self._claims_left() == 0:
+        def enter(*, is_owed: bool = False) -> Standing:
+            self.visitor_states[name] = ActiveState(until_us)
+            self._yield_unconfirmed()
+            if not is_owed:
                 self.totals.released += 1
                 self._pay(1)
             self.totals.admitted += 1
             return SlotGrant(poll_request.turn_us, confirmed=True)
+
+        def stay(turn_us: int) -> Standing:
+            waiting = self.visitor_states[name]
+            assert isinstance(waiting, WaitingState)
+            waiting.deadline_us = now_us + _us(self.rules.heartbeat_timeout_s)
+            return QueuePosition(turn_us, self._ahead(name))
+
+        match self.visitor_states.get(name):
+            case WaitingState() if not poll_request.by_proxy and not poll_request.has_pass:
+                if is_due():
+                    return enter()
+                if was_released():
+                    return enter(is_owed=self._claims_left() > 0)
+                return stay(poll_request.turn_us)
+            case ActiveState() | UnconfirmedSlot() if (
+                poll_request.connected or poll_request.by_proxy
+            ):
+                return SlotGrant(poll_request.turn_us, confirmed=True)
+            case (ActiveState() | UnconfirmedSlot()) as slot if not (
+                poll_request.has_pass and slot.until_us <= now_us
+            ):
+                self.totals.admitted += isinstance(slot, ActiveState) and slot.cost is not None
+                self.visitor_states[name] = ActiveState(until_us)
+                return SlotGrant(poll_request.turn_us, confirmed=True)
+            case SpentTicket(until_us=end_us) | Revocation(until_us=end_us) if end_us > now_us:
+                return VoidToken()
+        if poll_request.has_pass:
+            return VoidToken()
+        if was_released():
+            return enter(is_owed=self._claims_left() > 0)
         born_until_us = self.epoch + window_us
         if poll_request.turn_us < self.epoch <= now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
-        self.last_us = max(self.last_us, poll_request.turn_us)
-        self.visitor_states[name] = WaitingState(poll_request.turn_us, deadline_us)
-        return QueuePosition(poll_request.turn_us, self._ahead(name))
+        turn_us = max(poll_request.turn_us, self.missed_us.get(name, 0))
+        self.last_us = max(self.last_us, turn_us)
+        self.visitor_states[name] = WaitingState(turn_us, 0)
+        return enter() if is_due() else stay(turn_us)
 
     def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
         replies = []
@@ -221,8 +282,9 @@ class RoomModel:
                 continue
             if isinstance(visitor_state, ActiveState):
                 until_us = max(until_us, visitor_state.until_us)
-            self.visitor_states[name] = ActiveState(until_us, claimed=True)
+            self.visitor_states[name] = ActiveState(until_us)
             replies.append(True)
+        self._yield_unconfirmed()
         return replies
 
     def leave(self, names: list[VisitorId], *, with_tickets: bool) -> list[Left]:
@@ -231,13 +293,16 @@ class RoomModel:
             visitor_state = self.visitor_states.get(name)
             self.totals.abandoned += isinstance(visitor_state, WaitingState)
             match visitor_state:
-                case ActiveState():
+                case ActiveState(cost=cost):
+                    replies.append("slot")
+                    self._give_back([cost] if cost else [])
+                case UnconfirmedSlot():
                     replies.append("slot")
                 case WaitingState():
                     replies.append("place")
                 case _:
                     replies.append("nothing")
-            if not with_tickets or isinstance(visitor_state, ActiveState):
+            if not with_tickets or isinstance(visitor_state, ActiveState | UnconfirmedSlot):
                 self.totals.revocations += not isinstance(visitor_state, Revocation)
                 self.visitor_states[name] = Revocation(self.now_us + _us(self.rules.revoked_for_s))
             elif not isinstance(visitor_state, Revocation) or visitor_state.until_us <= self.now_us:
@@ -250,7 +315,10 @@ class RoomModel:
     def advance(self) -> list[VisitorId]:
         """The released visitors, in order."""
         self._refill()
-        self._end_slots()
+        remembered_us = _us(self.rules.ticket_life_s)
+        for name, us in list(self.missed_us.items()):
+            if abs(us) <= self.now_us - remembered_us:
+                del self.missed_us[name]
         for name, each in list(self.visitor_states.items()):
             match each:
                 case SpentTicket(until_us=end_us) | Revocation(until_us=end_us) if (
@@ -260,18 +328,23 @@ class RoomModel:
                 case WaitingState(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
                     del self.visitor_states[name]
                     self.totals.abandoned += 1
+        self._end_slots()
         line, due = self.line(), self._due()
         if self.mode is not Mode.OPEN:
             due = min(due, self._free())
-        released = line[:due]
-        for turn_us, name in released:
+        released, by_rate = line[:due], self.level // UNIT
+        for number, (turn_us, name) in enumerate(released):
             until_us = self.now_us + _us(self.rules.claim_timeout_s)
-            self.visitor_states[name] = ActiveState(until_us, claimed=False)
+            cost: Cost = "rate" if number < by_rate else "grant"
+            if self.mode is Mode.OPEN:
+                cost = "free"
+            self.visitor_states[name] = ActiveState(until_us, cost)
             self.reached_us = max(self.reached_us, turn_us)
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
         self._pay(len(released))
         self.totals.released += len(released)
+        self._yield_unconfirmed()
         return [name for _, name in released]
 
     def allow(self, count: int) -> None:
@@ -298,8 +371,8 @@ class RoomModel:
 
     def expected(self) -> int:
         inside = (self.visitor_states[name] for name in self.inside())
-        unproven = sum(isinstance(each, ActiveState) and not each.claimed for each in inside)
-        return unproven + self._claims_left()
+        unclaimed = sum(isinstance(each, ActiveState) and each.cost is not None for each in inside)
+        return unclaimed + self._claims_left()
 
     # Underneath
 
@@ -314,27 +387,28 @@ class RoomModel:
     def _ahead(self, name: VisitorId) -> int:
         return [each for _, each in self.line()].index(name)
 
-    def _refill(self) -> None:
-        elapsed_us = self.now_us - self.filled_at_us
-        self.filled_at_us = self.now_us
-        self.level = min(self.level + elapsed_us * self.rate * 1000 // 60, self.rules.burst * UNIT)
+    def _level_now(self) -> int:
         if not self.rate:
-            self.level = 0
+            return 0
+        elapsed_us = self.now_us - self.filled_at_us
+        most = max(self.rules.burst * UNIT, self.level)
+        return min(self.level + elapsed_us * self.rate * 1000 // 60, most)
+
+    def _refill(self) -> None:
+        self.level, self.filled_at_us = self._level_now(), self.now_us
 
     def _falls_due(self) -> bool:
-        if self.mode is not Mode.AUTO:
-            return False
-        self._refill()
-        return self.level >= UNIT
+        return self.mode is Mode.AUTO and self._level_now() >= UNIT
 
     def _due(self) -> int:
         if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
             return 0
-        return 10**9 if self.mode is Mode.OPEN else self.level // UNIT + self.grants
+        return 10**9 if self.mode is Mode.OPEN else self._level_now() // UNIT + self.grants
 
     def _pay(self, count: int) -> None:
         if self.mode is not Mode.AUTO:
             return
+        self._refill()
         by_rate = min(count, self.level // UNIT)
         self.level -= by_rate * UNIT
         self.grants -= count - by_rate
@@ -344,17 +418,42 @@ class RoomModel:
             return 10**9
         return max(self.rules.max_active - len(self.inside()), 0)
 
+    def _yield_unconfirmed(self) -> None:
+        """Confirmed visitors take the slots of guesses, the oldest first."""
+        limit, guesses = self.rules.max_active, self.unconfirmed()
+        if limit:
+            excess = len(self.inside()) + len(guesses) - limit
+            for name in guesses[: max(excess, 0)]:
+                del self.visitor_states[name]
+
     def _end_slots(self) -> None:
-        for name in self.inside():
-            inside = self.visitor_states[name]
-            assert isinstance(inside, ActiveState)
-            if inside.until_us > self.now_us:
+        unclaimed: list[tuple[int, VisitorId, Cost]] = []
+        for name, each in list(self.visitor_states.items()):
+            if not isinstance(each, ActiveState | UnconfirmedSlot) or each.until_us > self.now_us:
                 continue
             del self.visitor_states[name]
-            if not inside.claimed:
-                self.totals.abandoned += 1
-            elif self.rules.spent_for_s:
+            if isinstance(each, ActiveState) and each.cost is not None:
+                unclaimed.append((each.until_us, name, each.cost))
+            elif isinstance(each, ActiveState) and self.rules.spent_for_s:
                 self.visitor_states[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
+        self.totals.abandoned += len(unclaimed)
+        self._give_back([cost for _, _, cost in unclaimed])
+        for _, name, _ in sorted(unclaimed):
+            if name in self.missed_us:
+                self.last_us = max(self.last_us + 1, self.now_us)
+                self.missed_us[name] = self.last_us
+            else:
+                self.missed_us[name] = -self.now_us
+
+    def _give_back(self, costs: list[Cost]) -> None:
+        by_rate, grants = costs.count("rate"), costs.count("grant")
+        self.grants += grants
+        self.returned_grants += grants
+        if by_rate and self.rate:
+            self._refill()
+            most = self.rules.burst * UNIT + self.level % UNIT
+            self.level = max(self.level, min(self.level + by_rate * UNIT, most))
+            self.returned += by_rate
 
 
 def _tenth_after(us: int) -> int:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Coroutine
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 from hypothesis import settings
@@ -53,6 +53,7 @@ from tests.property.room_model import (
     Revocation,
     RoomModel,
     SpentTicket,
+    UnconfirmedSlot,
     WaitingState,
 )
 
@@ -87,14 +88,31 @@ class Admissions:
     """What was let in by the rate, moment by moment, beside what had fallen due until then."""
 
     fell_due: int = 0
+    was_given_back: bool = False
     log: list[tuple[int, int]] | None = None  # (fallen due in all, let in just now)
 
     def let_in(self, count: int, *, burst: int) -> None:
+        """What no-shows gave back fell due again, and may leave a fraction above the bucket."""
         self.log = [*(self.log or []), (self.fell_due, count)]
+        fraction = UNIT - 1 if self.was_given_back else 0
         let_in = 0
         for fell_due, at_once in reversed(self.log):
             let_in += at_once
-            assert let_in * UNIT <= burst * UNIT + self.fell_due - fell_due
+            assert let_in * UNIT <= burst * UNIT + fraction + self.fell_due - fell_due
+
+    def give_back(self, count: int) -> None:
+        self.fell_due += count * UNIT
+        self.was_given_back = self.was_given_back or count > 0
+
+
+class Account(NamedTuple):
+    """What a call may spend or give back, before it."""
+
+    admitted: int
+    released: int
+    grants: int
+    returned: int
+    returned_grants: int
 
 
 class RoomMachine(RuleBasedStateMachine):
@@ -175,34 +193,36 @@ class RoomMachine(RuleBasedStateMachine):
         assert state.watermark_us >= self.watermarks[at]
         self.watermarks[at] = state.watermark_us
 
-    def call_arrive(self, at: int, names: list[VisitorId]) -> list[Any]:
-        replica, grants = self.replica(at), self.model.grants
-        self.let_fall_due()
+    def call_arrive(self, at: int, names: list[VisitorId | None]) -> list[Any]:
+        """None is a request that creates no place."""
+        queue, before = self.replica(at).queue, self.account()
 
         async def arrive() -> list[Any]:
-            return await asyncio.gather(*map(replica.queue.arrive, names))
+            return await asyncio.gather(
+                *[queue.take_admission() if name is None else queue.arrive(name) for name in names]
+            )
 
-        admitted, waiting = self.model.totals.admitted, bool(self.model.line())
+        waiting = bool(self.model.line())
         replies = self.run(arrive())
         assert replies == self.model.arrive(names)
-        admitted = self.model.totals.admitted - admitted
-        assert not (waiting and admitted)
-        self.check_admissions(admitted, grants_before=grants)
+        admitted = self.model.totals.admitted - before.admitted + replies.count(True)
+        assert not (waiting and admitted) or self.model.mode is Mode.OPEN
+        self.check_admissions(admitted, before)
+        if self.model.mode is Mode.AUTO and admitted:  # no grant is spent on a guess
+            assert self.model.grants >= before.grants
         self.receive(at)
         return replies
 
     def call_poll(self, at: int, batch: list[PollRequest]) -> list[Standing]:
-        replica = self.replica(at)
+        replica, before = self.replica(at), self.account()
 
         async def poll() -> list[Standing]:
             return await asyncio.gather(*map(replica.queue.poll, batch))
 
         window_us = self.window_us(replica)
-        self.let_fall_due()
-        released, grants = self.model.totals.released, self.model.grants
         standings = self.run(poll())
         assert standings == self.model.poll(batch, window_us=window_us)
-        self.check_admissions(self.model.totals.released - released, grants_before=grants)
+        self.check_admissions(self.model.totals.released - before.released, before)
         self.receive(at)
         return standings
 
@@ -218,23 +238,24 @@ class RoomMachine(RuleBasedStateMachine):
 
     def call_leave(self, at: int, leaving: tuple[list[VisitorId], bool]) -> None:
         names, with_tickets = leaving
-        queue = self.replica(at).queue
+        queue, before = self.replica(at).queue, self.account()
         _, left = self.run(queue.leave(names, with_tickets=with_tickets))
         assert left == self.model.leave(names, with_tickets=with_tickets)
+        self.check_admissions(0, before)
 
     def call_advance(self, at: int, _: object = None) -> int:
-        replica, grants = self.replica(at), self.model.grants
-        self.let_fall_due()
+        replica, before = self.replica(at), self.account()
         state, count = self.run(replica.queue.advance())
         present, before_us = self.model.line(), self.model.watermark_us
         released = self.model.advance()
         assert (count, state.expected) == (len(released), self.model.expected())
+        assert state.has_room is self.model.has_room()
         turns = {name: turn_us for turn_us, name in present}
         if released:
             self.check_watermark(before_us, [turns[name] for name in released])
         if released and self.model.mode is Mode.AUTO and self.promised.max_active:
             assert len(self.model.inside()) <= self.promised.max_active
-        self.check_admissions(count, grants_before=grants)
+        self.check_admissions(count, before)
         for visitor in self.visitors:
             expired = isinstance(visitor.token, Pass) and visitor.token.expires_at_s <= self.now_s
             visitor.is_over = visitor.is_over or (expired and visitor.is_counted)
@@ -282,11 +303,20 @@ class RoomMachine(RuleBasedStateMachine):
         self.due_until_us = self.model.now_us
         self.admissions.fell_due += elapsed_us * self.model.rate * 1000 // 60
 
-    def check_admissions(self, count: int, *, grants_before: int) -> None:
+    def account(self) -> Account:
+        self.let_fall_due()
+        model, totals = self.model, self.model.totals
+        return Account(
+            totals.admitted, totals.released, model.grants, model.returned, model.returned_grants
+        )
+
+    def check_admissions(self, count: int, before: Account) -> None:
+        self.admissions.give_back(self.model.returned - before.returned)
         if self.model.mode in {Mode.HOLD, Mode.ENDED}:
             assert count == 0
         if self.model.mode is Mode.AUTO and count:
-            by_grant = grants_before - self.model.grants
+            returned = self.model.returned_grants - before.returned_grants
+            by_grant = before.grants + returned - self.model.grants
             assert 0 <= by_grant <= count
             self.admissions.let_in(count - by_grant, burst=self.promised.burst)
 
@@ -311,6 +341,15 @@ class RoomMachine(RuleBasedStateMachine):
         for name, reply in zip(names, replies, strict=True):
             self.visitors.append(Visitor(name, None))
             self.keep_token(self.visitors[-1], reply, None)
+
+    @rule(at=REPLICAS, count=st.integers(1, 20), singles=st.integers(0, 5))
+    def clients_without_cookies(self, at: int, count: int, singles: int) -> None:
+        """They never return a token. Requests that create no place come between them."""
+        names: list[VisitorId | None] = [VisitorId(f"x{self.arrived + n:04}") for n in range(count)]
+        self.arrived += count
+        waiting = len(self.model.line())
+        self.call("arrive", at, [None] * (singles // 2) + names + [None] * (singles - singles // 2))
+        assert len(self.model.line()) == waiting
 
     @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
     def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
@@ -340,7 +379,8 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
     def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
-        """The replica stamps them and speaks for them; whether the call has run it cannot know."""
+        """The replica stamps them, they return the ticket and the replica polls for them; whether
+        the call has run it cannot know."""
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
         self.replica(at)
@@ -363,7 +403,7 @@ class RoomMachine(RuleBasedStateMachine):
                 case WaitingState(turn_us=turn_us):
                     assert turn_us == ticket.arrival_us, "two places"
                 case visitor_state:
-                    assert isinstance(visitor_state, ActiveState)
+                    assert isinstance(visitor_state, ActiveState | UnconfirmedSlot)
             self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
 
     @precondition(lambda self: self.visitors)
@@ -381,7 +421,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     def request(self, at: int, visitor: Visitor) -> None:
         token = visitor.token
-        if token is None or token.expires_at_s <= self.now_s:
+        if token is None or token.read_until_s <= self.now_s:
             return
         self.replica(at)
         view = RoomView(
@@ -505,7 +545,9 @@ class RoomMachine(RuleBasedStateMachine):
         if kind == "arrive":  # before the reply no visitor knows of the arrival, so none left
             known = (SpentTicket, Revocation)
             argument = [
-                n for n in argument if not isinstance(self.model.visitor_states.get(n), known)
+                n
+                for n in argument
+                if n is None or not isinstance(self.model.visitor_states.get(n), known)
             ]
         if argument or kind == "advance":
             getattr(self, f"call_{kind}")(at, argument)
@@ -591,9 +633,18 @@ class RoomMachine(RuleBasedStateMachine):
         inside = {n: i for n, i in model.visitor_states.items() if isinstance(i, ActiveState)}
         assert data.get("queue", {}) == {n: w.turn_us for n, w in waiting.items()}
         assert data.get("active", {}) == {n: i.until_us for n, i in inside.items()}
+        guesses = {n: model.visitor_states[n].until_us for n in model.unconfirmed()}  # type: ignore[union-attr]
+        assert data.get("unconfirmed", {}) == guesses
+        assert data.get("missed", {}) == model.missed_us
         deadlines = data.get("deadlines", {})
-        assert deadlines.keys() == {*waiting, *(n for n, i in inside.items() if not i.claimed)}
+        unclaimed = {n: i.cost for n, i in inside.items() if i.cost is not None}
+        assert deadlines.keys() == {*waiting, *unclaimed}
         assert all(deadlines[n] == str(_tenths(w.deadline_us)) for n, w in waiting.items())
+        marks = {"free": "0", "grant": "-1"}
+        assert all(
+            deadlines[n] == marks[cost] if cost in marks else int(cast(str, deadlines[n])) > 0
+            for n, cost in unclaimed.items()
+        )
         for name, kind in (("spent", SpentTicket), ("revoked", Revocation)):
             held = {n: e.until_us for n, e in model.visitor_states.items() if isinstance(e, kind)}
             stored = cast(dict[VisitorId, float], data.get(name, {}))

@@ -10,8 +10,8 @@
 -- Guarantee. The turn of a newcomer is the arrival. Arrivals are unique and rise in the order of
 -- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
 -- admission. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
--- first poll with it puts the visitor into the queue. A newcomer with a slot keeps it: no second
--- slot.
+-- first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
+-- second one.
 
 local slot_us, spent_us, kinds = number(ARGV[1]), number(ARGV[2]), ARGV[3]
 local asking = #ARGV - 3
@@ -28,10 +28,12 @@ if waiting == 0 and max_active > 0 and slots + asking > max_active
   and expire_slots(s, 100, spent_us) > 0 then
   slots, changed = count_slots(), true
 end
-local held, confirmed = {}, {}
+-- Newcomers whom the store knows already, by an earlier call whose reply was lost.
+local held, confirmed, queued = {}, {}, {}
 if has_room(s, waiting, slots) then
   held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 4))
   confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 4))
+  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 4)) end
 end
 
 local given, admitted, standings = {}, {}, {}
@@ -55,7 +57,7 @@ for i = 1, asking do
     s.last = math.max(s.last + 1, now)
     s.arrived = s.arrived + 1
     turn, changed = fmt(s.last), true
-    if admit() then
+    if not queued[i] and admit() then
       slots = slots + 1
       s.admitted = s.admitted + 1
       add_pair(admitted, fmt(now + slot_us), visitor)
