@@ -11,6 +11,7 @@
   const MAX_BACKOFF_S = 60;   // below any sensible heartbeat_timeout
   const HIDDEN_S = 20;        // browsers stretch timers of hidden pages to a minute at worst, so
   const MAX_HIDDEN_S = 45;    // that a place is still claimed within two
+  const CONFIRM_S = 0.85;     // with its jitter below one second: until then a newcomer is a guess
   const FIRST_POLL_S = 2;     // the first poll confirms that the browser keeps the cookie
   const FIRST_POLL_LATEST_MS = 30000;   // a page that slept longer may have lost its place
   const TIMEOUT_S = 10;
@@ -33,6 +34,7 @@
   let timer = 0;
   let abort = null;           // the AbortController of the poll in progress
   let stream = null;          // the EventSource, if the gate streams
+  let ticket = data.ticket || "";   // sent with the next poll, to be compared with the cookie
   let failures = 0;
   let isConfirmed = false;    // a poll has returned the cookie of this page
   let intervalS = Number(data.refresh) || 5;
@@ -61,15 +63,10 @@
     clearTimeout(timer);
     abort = new AbortController();
     const timeout = setTimeout(() => abort.abort(), TIMEOUT_S * 1000);
+    const hadTicket = ticket !== "";
     let status = null;
     try {
-      const response = await fetch(data.status, {
-        cache: "no-store",
-        credentials: "same-origin",
-        headers: { Accept: "application/json" },
-        signal: abort.signal,
-      });
-      status = await response.json();
+      status = await (ticket ? inTurn(fetchStatus) : fetchStatus());
     } catch (error) {
       // Offline, cut off, too slow, or no JSON: the same to the visitor.
     }
@@ -77,11 +74,36 @@
     abort = null;
     if (!isPolling()) return;
     handleStatus(status || {});
-    if (isPolling()) pollIn(delayS());
+    if (!isPolling()) return;
+    if (hadTicket && !ticket) openStream();
+    pollIn(delayS());
+  }
+
+  async function fetchStatus() {
+    const headers = { Accept: "application/json" };
+    if (ticket) headers["X-Queue-Ticket"] = ticket;
+    const response = await fetch(data.status, {
+      cache: "no-store",
+      credentials: "same-origin",
+      headers,
+      signal: abort.signal,
+    });
+    const status = await response.json();
+    ticket = response.headers.get("X-Queue-Ticket") || "";
+    return status;
+  }
+
+  /* Tabs that a browser restored together have a ticket each, and one cookie, that of the last
+     response. Each sends its own with its first poll, one tab after the other, and again when the
+     cookie turns out to be of a later place; the gate keeps the earliest. Only encrypted pages have
+     locks; elsewhere the jitter of polls has to do. */
+  function inTurn(request) {
+    if (!navigator.locks) return request();
+    return navigator.locks.request(key("ticket"), { signal: abort.signal }, request);
   }
 
   function pollNow() {
-    openStream();
+    if (!ticket) openStream();
     if (document.hidden) return;
     const reload = row().reload;
     if (reload && reload.maxDelayS === 0) location.reload();   // it only waited to be seen
@@ -144,6 +166,7 @@
   function showPlace(place) {
     isConfirmed = true;
     intervalS = Math.max(1, Number(place.refresh_seconds) || intervalS);
+    if (place.arrived_at > arrivedAt && data.ticket) ticket = data.ticket;
     arrivedAt = place.arrived_at;
     forget("lost");
     const state = stateOf(place);
@@ -465,6 +488,6 @@
     showProgress(Number(data.position));
     showInTab(Number(data.position));
   }
-  pollIn(Math.min(intervalS, FIRST_POLL_S));
-  openStream();
+  pollIn(ticket ? CONFIRM_S : Math.min(intervalS, FIRST_POLL_S));
+  if (!ticket) openStream();
 })();

@@ -135,6 +135,7 @@ class JinjaTemplate:
             "high": wait.high,
             "text": language.span(wait.unit, wait.low, wait.high) if wait.high else "",
             "reload_seconds": view.reload_seconds,
+            "ticket": view.ticket,
             "since": language.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
         }
 
@@ -170,6 +171,7 @@ class JinjaTemplate:
             "wait": replace(wait, **of_wait),  # type: ignore[arg-type]
             "rate_per_hour": view.rate_per_minute * 60,
             "reload_seconds": values["reload_seconds"],
+            "ticket": values["ticket"],
             "since": values["since"],
         }
         return self._templates.render(self.name, language, shown)

@@ -39,6 +39,7 @@ class WaitingView:
     lang: str = SOURCE
     updates: Literal["poll", "stream"] = "poll"
     now_s: float = 0.0  # since the epoch, of the request
+    ticket: str = ""  # that the response sets, signed; "": the browser has one already
 
     @property
     def reload_seconds(self) -> int:

@@ -6,6 +6,7 @@ ordering   what the queue is ordered by, and what a watermark has released
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
+fetch_metadata  which requests create a place in line
 readings   the ways an origin could understand a path
 spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked

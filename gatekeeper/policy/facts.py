@@ -78,6 +78,7 @@ class RequestFacts:
     accept_language: str = ""
     cookies: tuple[str, ...] = ()  # the values of the Cookie fields
     queue_token: str | None = None
+    page_ticket: str | None = None  # of the waiting page that sent this
     has_body: bool = False
     is_htmx: bool = False  # htmx sent it, and cannot show a whole page in place of a part
     fields: FieldLookup = no_fields

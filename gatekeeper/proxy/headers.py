@@ -7,6 +7,7 @@ set by the gate: a client's own are removed in every spelling that a CGI-like or
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from aiohttp import HttpVersion11
@@ -39,6 +40,7 @@ _SET_BY_GATE = frozenset(
         b"x-forwarded-proto",
         b"x-gatekeeper-room",
         b"x-gatekeeper-visitor",
+        b"x-queue-ticket",
         b"x-queue-token",
     }
 )
@@ -56,6 +58,7 @@ _PROXY_CLAIMS = frozenset(
 )
 _KNOWN = _SET_BY_GATE | _PROXY_CLAIMS
 _REMOVED = _HOP_BY_HOP | _SET_BY_GATE | {b"host"}
+_CLEAR_SITE_DATA = re.compile(rb"\r\nclear-site-data:[^\r]*", re.IGNORECASE)
 # `Connection` cannot remove the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"content-length"})
 _OPTIONS_WITHOUT_FIELD = frozenset({b"close", b"keep-alive"})
@@ -177,10 +180,14 @@ def response_head(
     """The head of a final response for the client: the gate's framing, the origin's fields.
 
     A response for one visitor alone has `added` fields, which set or delete the token: no cache may
-    store it. None: the response is for everyone, and its fields stay as they are.
+    store it. An added `Clear-Site-Data` stands in place of the origin's, also an empty one. None:
+    the response is for everyone, and its fields stay as they are.
     """
     lines = head.lines
     if added is not None:
+        if any(name == b"Clear-Site-Data" for name, _ in added):
+            lines = _CLEAR_SITE_DATA.sub(b"", lines)
+            added = tuple(field for field in added if field[1])
         lines = made_private(lines) + b"".join([b"\r\n%b: %b" % field for field in added])
     if body.chunked:
         lines += b"\r\nTransfer-Encoding: chunked"

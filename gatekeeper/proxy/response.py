@@ -28,14 +28,17 @@ _MAX_CONTROL_FIELDS = 1000  # bounds work that is quadratic in their number
 _MAX_LENGTH_DIGITS = 18  # every 64-bit parser reads as many alike
 
 # The control fields: those of this connection (RFC 9110 section 7.6.1), the command to the gate,
-# and Content-Length, which is evaluated and forwarded. Splits lines into kept lines, name, value,
-# kept lines, and so on.
+# and Content-Length and Clear-Site-Data, which are evaluated and forwarded. Splits lines into kept
+# lines, name, value, kept lines, and so on.
 _CONTROL_FIELD = re.compile(
-    rb"\r\n(?=[cgkptu])(connection|content-length|gatekeeper-command|cf-waiting-room-command"
-    rb"|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade):([^\r]*+)",
+    rb"\r\n(?=[cgkptu])(clear-site-data|connection|content-length|gatekeeper-command"
+    rb"|cf-waiting-room-command|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade)"
+    rb":([^\r]*+)",
     re.IGNORECASE,
 )
 _CONNECTION, _LENGTH = b"connection", b"content-length"
+_SITE_DATA = b"clear-site-data"
+_FORWARDED = frozenset({_LENGTH, _SITE_DATA})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"close", b"keep-alive", _LENGTH})
 _NO_CONTENT = 204
@@ -65,6 +68,16 @@ class ResponseHead:
         get = self.control.get
         values = get(b"gatekeeper-command") or get(b"cf-waiting-room-command")
         return values[0].decode("latin-1") if values else None
+
+    @property
+    def site_data(self) -> str:
+        """The value of `Clear-Site-Data`, or ""."""
+        return b", ".join(self.control.get(_SITE_DATA, ())).decode("latin-1")
+
+    @property
+    def concerns_gate(self) -> bool:
+        """Whether a field of the origin asks the gate for something."""
+        return _SITE_DATA in self.control or self.command is not None
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of a control field, in lower case."""
@@ -110,7 +123,7 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
     kept = parts[0]
     for at in range(1, len(parts), 3):
         name, value = parts[at].lower(), parts[at + 1]
-        if name == _LENGTH:
+        if name in _FORWARDED:
             kept += b"\r\n" + parts[at] + b":" + value
         kept += parts[at + 2]
         value = value.strip()

@@ -183,6 +183,9 @@ class RoomReplica:
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self.leave([visitor]))
 
+    def leave_line_soon(self, visitor: VisitorId) -> None:
+        self._run_soon(self.leave_line(visitor))
+
     def wake(self) -> None:
         """Let the pacer tick now: a change may release visitors."""
         self._schedule.wake()

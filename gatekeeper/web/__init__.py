@@ -7,6 +7,8 @@ credentials      how tokens travel: cookie and X-Queue-Token
 added_fields     what the gate adds to a response of the origin, on both paths
 last_times       what was done for a visitor a moment ago; bounded
 lasting_exchanges  what streams counts as use of the session, and ends with it
+confirmation     the page of a visitor who walked straight in confirms itself
+site_data        `Clear-Site-Data` of the origin, without the loss of the token
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/

@@ -3,15 +3,16 @@
 Rules. `decide` chooses what to do, this module calls the store where the decision requires it, and
 `conclude` chooses the visitor's next token. When the store does not reply in time, the same request
 is decided again with that as a fact. A newcomer keeps their visitor id then: the store may have
-received the call and only its reply be lost. The outcome is `Admit`, `Wait` or `Deny`.
+received the call and only its reply be lost. The outcome is `Admit`, `Wait`,
+`WaitWithoutPlace` or `Deny`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
@@ -39,7 +40,7 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
-from gatekeeper.policy.ordering import turn_of
+from gatekeeper.policy.ordering import Ordering, turn_of
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
@@ -47,8 +48,9 @@ from gatekeeper.web.last_times import LastTimes
 
 
 class Admit(NamedTuple):
-    """Forward the request. `pass_` is None outside of rooms; `changed`: the visitor does not hold
-    this very pass yet; `may_wait`: it can be handed over with a later response."""
+    """Forward the request. `pass_` is None outside of rooms, and for a request that creates no
+    place and takes one admission; `changed`: the visitor does not hold this very pass yet;
+    `may_wait`: it can be handed over with a later response."""
 
     pass_: Pass | None
     changed: bool
@@ -56,11 +58,13 @@ class Admit(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """In line. `placed` is None while the position is unknown."""
+    """In line. `position` is None while it is unknown; `is_new`: the visitor has yet to return the
+    ticket."""
 
     ticket: Ticket
     position: QueuePosition | None
     changed: bool
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,15 @@ class Newcomer(NamedTuple):
     arrived_s: float
 
 
-Outcome = Admit | Wait | Deny
+Outcome = Admit | Wait | WaitWithoutPlace | Deny
 
+# What becomes of a request without a valid token: it creates a place, it takes one admission if
+# there is room and else waits without a place, or it is denied.
+Newcomers = Literal["queued", "once", "denied"]
+
+_MOST_GIVEN_UP = 4096  # visitors remembered, so that each costs one store call
 _VOID = Deny("this place is no longer valid")
+_ONCE = Admit(None, changed=False)
 
 
 class Admission:
@@ -93,6 +103,7 @@ class Admission:
         self._issued = LastTimes[tuple[VisitorId, bool]]()  # passes, by header or in cookies
         self._touched = LastTimes[VisitorId]()
         self.rules = room.rules  # as they are now: a request keeps them to its end
+        self._given_up: dict[VisitorId, None] = {}
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
@@ -135,35 +146,68 @@ class Admission:
             return pass_
         return renewed(pass_, rules=self.rules, now_s=issued_at_s)
 
+    @property
+    def ordering(self) -> Ordering:
+        """What the queue is ordered by."""
+        return self.room.view.decisive.ordering
+
     def now_s(self) -> float:
         """The store's clock, seconds since the epoch."""
         return self.room.view.now_s()
 
     async def admit(
-        self, held: Token | None, by_header: bool = False, *, newcomers: bool = True
+        self, held: Token | None, by_header: bool = False, *, newcomers: Newcomers = "queued"
     ) -> Outcome:
         """The outcome for a request that carries the token `held`, in a cookie or `by_header`.
-
-        Without `newcomers` no place is created: a request with a void token, or none, is denied.
-        """
-        room = self.room
-        if not newcomers and (held is None or held.visitor in room.view.decisive.revoked):
-            return _VOID
+        `newcomers`: what becomes of it when that is void, or none."""
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
-        decision = decide(held, room.view.decisive, rules=self.rules, now_s=self.now_s())
+        decision = self._decide(held, newcomers)
+        if isinstance(decision, Poll):
+            assert held is not None
+            visitor, turn_us = decision
+            has_pass = isinstance(held, Pass)
+            standing = await self.room.poll(PollRequest(visitor, turn_us, has_pass=has_pass))
+            match standing:
+                case None:
+                    decision = self._decide(held, newcomers, has_no_reply=True)
+                case VoidToken():
+                    decision = self._decide(None, newcomers)
+                case _:
+                    return self._apply(visitor, standing, held)
         match decision:
+            case (
+                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
+            ) if newcomers == "denied":
+                return _VOID
             case Arrive():
                 return await self._arrive()
-            case Poll(visitor=visitor, turn_us=turn_us):
-                assert held is not None
-                has_pass = isinstance(held, Pass)
-                standing = await room.poll(PollRequest(visitor, turn_us, has_pass=has_pass))
-                if not isinstance(standing, VoidToken):
-                    return self._outcome(standing, held)
-                return await self._arrive() if newcomers else _VOID
+            case TakeAdmission():
+                return await self._take_admission()
             case _:
                 return self._without_store(decision)
+
+    def _decide(
+        self, held: Token | None, newcomers: Newcomers = "queued", *, has_no_reply: bool = False
+    ) -> Decision:
+        """`has_no_reply`: the store did not reply to this very request."""
+        view = self.room.view.decisive
+        if has_no_reply:
+            view = replace(view, store_up=False)
+        return decide(
+            held,
+            view,
+            rules=self.rules,
+            now_s=self.now_s(),
+            creates_place=newcomers != "once",
+        )
+
+    async def _take_admission(self) -> Outcome:
+        """One admission, without a slot, a visitor or a place."""
+        taken = await self.room.take_admission()
+        if taken is None:
+            return self._without_store(self._decide(None, "once", has_no_reply=True))
+        return _ONCE if taken else WaitWithoutPlace()
 
     async def attend(self, ticket: Ticket) -> Standing | None:
         """The heartbeat of a visitor who is connected to a stream; None: the place is unknown now.
@@ -192,22 +236,26 @@ class Admission:
             await self.room.leave([held.visitor])
         self.on_left(held.visitor)
 
+    def give_up(self, tickets: Iterable[Ticket]) -> None:
+        """The visitor keeps another ticket: these give back their places, in the background."""
+        for ticket in tickets:
+            if ticket.visitor in self._given_up:  # a browser may send it again and again
+                continue
+            if len(self._given_up) >= _MOST_GIVEN_UP:
+                del self._given_up[next(iter(self._given_up))]
+            self._given_up[ticket.visitor] = None
+            self.room.leave_line_soon(ticket.visitor)
+            self.on_left(ticket.visitor)
+
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
         standing = await self.room.arrive(newcomer.visitor)
-        return self._outcome(standing, newcomer)
+        if standing is None:
+            return self._without_store(self._decide(None, has_no_reply=True), newcomer)
+        return self._apply(newcomer.visitor, standing, None)
 
     def _newcomer(self) -> Newcomer:
         return Newcomer(new_visitor_id(), self.now_s())
-
-    def _outcome(self, standing: Standing | None, holder: Token | Newcomer) -> Outcome:
-        """The outcome of the store's reply; without one the same request is decided again."""
-        held, newcomer = (None, holder) if isinstance(holder, Newcomer) else (holder, None)
-        if standing is not None:
-            return self._apply(holder.visitor, standing, held)
-        view = replace(self.room.view.decisive, store_up=False)
-        decision = decide(held, view, rules=self.rules, now_s=self.now_s())
-        return self._without_store(decision, newcomer)
 
     def _apply(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
         token = conclude(visitor, standing, held, rules=self.rules, now_s=self.now_s())
@@ -218,7 +266,8 @@ class Admission:
                 return Admit(token, changed=token is not held)
             case Ticket():
                 position = standing if isinstance(standing, QueuePosition) else None
-                return Wait(token, position, changed=token is not held)
+                is_new = position is not None and not position.confirmed
+                return Wait(token, position, token is not held, is_new)
             case None:
                 return _VOID
             case _:
@@ -261,7 +310,11 @@ class Admission:
                 return Wait(fresh, None, changed=True)
             case Refuse(reason=reason):
                 return Deny(reason)
-            case Arrive() | Poll() | TakeAdmission() | ForwardOnce() | WaitWithoutPlace():
+            case ForwardOnce():
+                return _ONCE
+            case WaitWithoutPlace():
+                return decision
+            case Arrive() | Poll() | TakeAdmission():
                 return Deny("the store is unreachable")
             case _:
                 assert_never(decision)
@@ -284,14 +337,15 @@ class Admission:
             self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
+        """A newcomer is a guess until the pass is used again; then the store counts them."""
         fresh = pass_of(
             newcomer.visitor,
             arrival_us=round(newcomer.arrived_s * 1_000_000),
-            confirmed=True,
+            confirmed=False,
             rules=self.rules,
             now_s=self.now_s(),
         )
-        return self._count_later(Admit(fresh, changed=True))
+        return Admit(fresh, changed=True)
 
     def _count_later(self, outcome: Outcome) -> Outcome:
         """Report a visitor who was admitted without the store, so that the store counts them."""
@@ -306,7 +360,7 @@ class Admission:
             rules=self.rules,
             now_s=self.now_s(),
         )
-        return Wait(ticket, None, changed=True)
+        return Wait(ticket, None, changed=True, is_new=True)
 
     # The end of a session, for connections that outlive a request.
 

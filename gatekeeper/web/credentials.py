@@ -1,31 +1,40 @@
 """How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
 
-Rules. A valid header wins over the cookie, and a renewed token returns the way it came. Behind TLS
-the cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no
-plain-text page, and with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). The
-`Cookie` field is searched, not parsed, since this is done for every request; `Tokens.read` refuses
-a value that is no token.
+Rules. A renewed token returns the way it came, by header or cookie. A request can carry several
+tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, or cookies for several
+domains. A pass counts before tickets, and of several tickets the one with the earliest turn; then
+the response sets the cookie, and returns the ticket in the header that sent one. A pass that
+expired counts last. Behind TLS the
+cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text
+page, and with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts
+as long as its token can count: a pass to the absolute end of its session. The `Cookie` field is
+searched, not parsed, since this is done for every request; `Tokens.read` refuses a value that is no
+token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gatekeeper.config.schema import DEFAULT_ROOM, TokensConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.tokens import Ticket, Token, Tokens
-from gatekeeper.web.message import QUEUE_TOKEN, Headers
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, turn_of
+from gatekeeper.policy.tokens import Pass, Ticket, Token, Tokens, VisitorId
+from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers
 
 
 class PresentedToken(NamedTuple):
-    """The token a request came with, and whether by header."""
+    """The token of a request that counts, whether a header carried it and no cookie did, and
+    tickets of other visitors that the request carried besides, the earliest turn first."""
 
     token: Token | None
-    by_header: bool
+    by_header: bool = False
+    others: tuple[Ticket, ...] = ()
+    senders: tuple[str, ...] = ()  # the headers that carried a valid token
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,53 +82,102 @@ class Credentials:
         }
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
 
-    def read(self, facts: RequestFacts, *, now_s: float) -> PresentedToken:
-        """The token of a request, from the header or the cookie. A header without a valid token
-        never outranks a cookie with one."""
-        by_header = facts.queue_token is not None
+    def read(
+        self, facts: RequestFacts, *, now_s: float, ordering: Ordering = ARRIVAL_ORDER
+    ) -> PresentedToken:
+        """The token of a request. A stale or empty header never outranks a valid cookie, and the
+        ticket of a page counts only beside one."""
+        cookies = "; ".join(facts.cookies)
+        if facts.queue_token is None and facts.page_ticket is None:
+            return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, ordering=ordering)
+        stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s)
+        sent: dict[str, Token] = {}
         token = self._tokens.read(facts.queue_token, now_s=now_s)
         if token is not None:
-            return PresentedToken(token, by_header=True)
-        for cookies in facts.cookies:
-            token = self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s)
-            if token is not None:
-                return PresentedToken(token, by_header=False)
-        return PresentedToken(None, by_header)
+            sent[QUEUE_TOKEN] = token
+        token = self._tokens.read(facts.page_ticket, now_s=now_s) if stored else None
+        if isinstance(token, Ticket):
+            sent[PAGE_TICKET] = token
+        found = _chosen([*sent.values(), *stored], now_s=now_s, ordering=ordering)
+        by_header = facts.queue_token is not None and not stored
+        if QUEUE_TOKEN in sent and found.token is not None:
+            holder = found.token.visitor
+            by_header = all(each.visitor != holder for each in stored)
+        return found._replace(by_header=by_header, senders=tuple(sent))
 
-    def read_cookie(self, cookies: str, *, secure: bool, now_s: float) -> Token | None:
-        """The first valid token in the value of a `Cookie` field. A name may come several times
-        there, for other paths or domains, or planted by a sibling host. All of them are tried: a
-        field of 16 KB holds about 50 tokens."""
+    def read_cookie(
+        self, cookies: str, *, secure: bool, now_s: float, ordering: Ordering = ARRIVAL_ORDER
+    ) -> PresentedToken:
+        """The token in the value of a `Cookie` field. A name may come several times there, for
+        other paths or domains, or planted by a sibling host. All of them are tried: a field of
+        16 KB holds about 50 tokens."""
+        tokens = self._stored(cookies, secure=secure, now_s=now_s)
+        if len(tokens) == 1:  # as a rule
+            return PresentedToken(tokens[0])
+        return _chosen(tokens, now_s=now_s, ordering=ordering)
+
+    def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
+        """The valid tokens in a `Cookie` field."""
+        read, tokens = self._tokens.read, []
         for value in self._patterns[secure].findall(cookies):
-            token = self._tokens.read(value, now_s=now_s)
+            token = read(value, now_s=now_s)
             if token is not None:
-                return token
-        return self._ticket_from_http(cookies, now_s=now_s) if secure else None
-
-    def _ticket_from_http(self, cookies: str, *, now_s: float) -> Ticket | None:
-        """The place of a visitor who came by http before. A pass has to come by TLS: any plain-text
-        page can plant a cookie without the prefix."""
-        for value in self._patterns[False].findall(cookies):
-            token = self._tokens.read(value, now_s=now_s)
-            if isinstance(token, Ticket):
-                return token
-        return None
+                tokens.append(token)
+        if not tokens and secure:
+            # The place of a visitor who came by http before. A pass has to come by TLS: any
+            # plain-text page can plant a cookie without the prefix.
+            values = self._patterns[False].findall(cookies)
+            plain = [read(value, now_s=now_s) for value in values]
+            return [token for token in plain if isinstance(token, Ticket)]
+        return tokens
 
     def mint(self, token: Token) -> str:
         return self._tokens.mint(token)
 
     def headers(
-        self, token: Token | None, *, facts: RequestFacts, by_header: bool, now_s: float
+        self,
+        token: Token | None,
+        *,
+        facts: RequestFacts,
+        held: PresentedToken,
+        now_s: float,
+        minted: str = "",
     ) -> Headers:
-        """The response headers that set `token`; None takes back the held one."""
-        if by_header:
-            return ((QUEUE_TOKEN, self._tokens.mint(token)),) if token is not None else ()
+        """The response headers that hand over `token` to a visitor who came with `held`; None
+        takes back the held one. `minted`: the signed text of `token`, if that was made already."""
+        if token is not None and not minted:
+            minted = self._tokens.mint(token)
+        if held.by_header and not held.others:
+            return ((QUEUE_TOKEN, minted),) if minted else ()
         secure = facts.is_secure
-        value, life_s = "", 0
+        life_s = 0
         if token is not None:
-            value, life_s = self._tokens.mint(token), max(int(token.expires_at_s - now_s), 1)
+            ends_at_s = token.ends_at_s if isinstance(token, Pass) else token.expires_at_s
+            life_s = max(int(ends_at_s - now_s), 1)
         attributes = self._policy.attributes(facts.client.host, secure=secure)
-        return (("Set-Cookie", f"{self._names[secure]}={value}; Max-Age={life_s}{attributes}"),)
+        cookie = f"{self._names[secure]}={minted}; Max-Age={life_s}{attributes}"
+        senders = held.senders if held.others and minted else ()
+        return (("Set-Cookie", cookie), *[(name, minted) for name in senders])
+
+
+def _chosen(tokens: Sequence[Token], *, now_s: float, ordering: Ordering) -> PresentedToken:
+    """The token that counts among those of a request: a pass, then the ticket with the earliest
+    turn, then a pass that expired."""
+    tickets: dict[VisitorId, Ticket] = {}
+    expired: Pass | None = None
+    for token in tokens:
+        if isinstance(token, Pass):
+            if now_s < token.expires_at_s:
+                return PresentedToken(token)
+            expired = expired or token
+        else:
+            known = tickets.get(token.visitor)
+            if known is None or token.issued_at_s > known.issued_at_s:
+                tickets[token.visitor] = token
+    if not tickets:
+        return PresentedToken(expired)
+    by_turn = sorted(tickets.values(), key=lambda each: (turn_of(each, ordering), each.visitor))
+    return PresentedToken(by_turn[0], others=tuple(by_turn[1:]))
 
 
 def cookie_name(cookie: str, room: RoomName) -> str:

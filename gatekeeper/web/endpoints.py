@@ -16,11 +16,17 @@ from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.languages import N_
 from gatekeeper.pages.renderer import is_path
+from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.message import GateResponse, Headers
-from gatekeeper.web.pipeline import Pipeline, Visit, waiting_response
+from gatekeeper.web.pipeline import (
+    Pipeline,
+    Visit,
+    response_without_place,
+    waiting_response,
+)
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
@@ -97,25 +103,25 @@ class Endpoints:
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
-            case Admit() | Deny():
-                return self._no_place(visit)
+            case Admit() | WaitWithoutPlace() | Deny():
+                return self._responses.json(_NONE, state="none")
             case _:
                 assert_never(outcome)
 
     async def _status(self, visit: Visit) -> GateResponse:
-        outcome = await visit.admission.admit(*visit.held, newcomers=False)
+        outcome = await visit.admit_as("denied")
         return self.status_response(visit, outcome)
 
     async def _enqueue(self, visit: Visit) -> GateResponse:
-        outcome = await visit.admit()
+        outcome = await visit.admit_as("queued")
         token: Token
         match outcome:
             case Wait(ticket=token):
                 body = visit.waiting_status(outcome).json
             case Admit(pass_=Pass() as token):
                 body = admitted_json(token)
-            case Admit() | Deny():
-                return self._no_place(visit)
+            case Admit() | WaitWithoutPlace() | Deny():
+                return self._responses.json(_NONE, state="none")
             case _:
                 assert_never(outcome)
         held = visit.held.token
@@ -138,6 +144,7 @@ class Endpoints:
         # (SameSite=Lax), and could otherwise take it from a waiting visitor.
         if visit.held.token is not None:
             await visit.admission.leave(visit.held.token)
+            visit.admission.give_up(visit.held.others)
             headers = visit.headers(None)
         if visit.facts.accepts("text/html"):
             path = visit.admission.config.path[0]
@@ -146,18 +153,21 @@ class Endpoints:
 
     async def _wait(self, visit: Visit) -> GateResponse:
         """The waiting page; for an admitted visitor the way back to `?return=`."""
-        outcome = await visit.admit()
+        is_known = visit.held.token is not None
+        outcome: Outcome = WaitWithoutPlace()
+        if is_known or visit.creates_place:
+            outcome = await visit.admit_as("queued" if visit.creates_place else "denied")
         match outcome:
             case Wait():
                 return waiting_response(self._responses, visit, outcome)
+            case WaitWithoutPlace():
+                return response_without_place(self._responses, visit)
             case Admit(pass_=pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 way_back = self._way_back(visit)
                 return self._responses.redirect(way_back, headers=headers)
             case Deny(reason=reason, status=status):
-                return self._responses.problem(
-                    visit.facts, reason, status=status, headers=visit.headers(None)
-                )
+                return self._responses.problem(visit.facts, reason, status=status)
             case _:
                 assert_never(outcome)
 
@@ -169,11 +179,6 @@ class Endpoints:
         if is_path(asked) or _origin_of(asked) in config.cors_origins:
             return quote(asked, safe=_URL_CHARACTERS)
         return config.path[0]
-
-    def _no_place(self, visit: Visit) -> GateResponse:
-        """No place and no pass; a void token is taken back."""
-        headers = visit.headers(None) if visit.held.token is not None else ()
-        return self._responses.json(_NONE, state="none", headers=headers)
 
     def _wrong_method(
         self, facts: RequestFacts, methods: tuple[str, ...], *, room: RoomName | None = None

@@ -15,7 +15,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
-from gatekeeper.web.message import QUEUE_TOKEN
+from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -44,6 +44,7 @@ class FactsReader:
             accept_language=",".join(headers.getall("Accept-Language", ())),
             cookies=tuple(headers.getall("Cookie", ())),
             queue_token=headers.get(QUEUE_TOKEN),
+            page_ticket=headers.get(PAGE_TICKET),
             has_body=request.body_exists,
             is_htmx=_HTMX in headers,
             fields=lambda name: headers.getall(name, ()),
@@ -64,6 +65,7 @@ class FactsReader:
             accept_encoding=found["accept-encoding"],
             accept_language=found["accept-language"],
             cookies=() if request.cookie is None else (_text(request.cookie),),
+            page_ticket=None if request.page_ticket is None else _text(request.page_ticket),
             is_htmx=bool(_values(head, _HTMX)),
             fields=lambda name: _values(head, name),
         )

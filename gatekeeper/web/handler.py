@@ -16,6 +16,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper import metrics
 from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
 from gatekeeper.pages.languages import N_
+from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
@@ -31,7 +32,13 @@ from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, head_of
-from gatekeeper.web.pipeline import KnownOutcome, Pipeline, Visit, waiting_response
+from gatekeeper.web.pipeline import (
+    KnownOutcome,
+    Pipeline,
+    Visit,
+    response_without_place,
+    waiting_response,
+)
 from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
@@ -119,6 +126,8 @@ class GateHandler:
                 return await self._forward(request, visit, outcome)
             case Wait():
                 return waiting_response(self._responses, visit, outcome)
+            case WaitWithoutPlace():
+                return response_without_place(self._responses, visit)
             case Deny():
                 return self._deny(visit, outcome)
             case _:
@@ -130,14 +139,8 @@ class GateHandler:
         if isinstance(visit.route, Rejected):
             return self._bad_request(visit.facts, deny.reason, status=deny.status)
         metrics.requests.labels(visit.room or "", "refused").inc()
-        headers = () if isinstance(visit.route, Blocked) else visit.headers(None)
         return self._responses.problem(
-            visit.facts,
-            deny.reason,
-            status=deny.status,
-            headers=headers,
-            close=True,
-            room=visit.config,
+            visit.facts, deny.reason, status=deny.status, close=True, room=visit.config
         )
 
     def _bad_request(self, facts: RequestFacts, reason: str, *, status: int) -> GateResponse:
@@ -166,7 +169,7 @@ class GateHandler:
         def on_head(response: ResponseHead) -> Fields | None:
             if exchange is not None and response.command is not None:
                 exchange.is_last = True
-            return added_fields(visit, admit, response)
+            return added_fields(visit, admit, response, own=self._own_cookies)
 
         try:
             failure = take_failure(request)

@@ -20,6 +20,7 @@ Headers = tuple[tuple[str, str], ...]
 
 _WITHOUT_LENGTH = frozenset({204, 304})  # RFC 9110 section 8.6
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
+PAGE_TICKET = "X-Queue-Ticket"
 
 
 class GateResponse(NamedTuple):

@@ -3,15 +3,19 @@
     FactsReader ──▶ Router.route ──▶ Visit.admit ──▶ an exit
      (web.facts_reader)    (policy.routing)  Admit          forwards
                                       Wait           the waiting page, or its JSON
+                          WaitWithoutPlace           the same status, without a token
                                       Deny           an error
 
-Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for.
-An exit matches all three outcomes: the handler of aiohttp's requests, the fast path, the endpoints.
+Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for;
+a request with several tickets can cost one for each, up to `_MOST_TICKETS`. An exit matches all
+four outcomes: the handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses
+only those to what creates a place, and to polls, set a token.
 Requests under `/.gatekeeper/` are for the gate itself: they name their room, and no rule applies.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 
@@ -19,6 +23,7 @@ from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.fetch_metadata import creates_place
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -29,13 +34,14 @@ from gatekeeper.policy.routing import (
     Ungated,
 )
 from gatekeeper.policy.tokens import Token
-from gatekeeper.web.admission import Admission, Admit, Deny, Outcome, Wait
+from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
-_NO_TOKEN = PresentedToken(None, by_header=False)
+_NO_TOKEN = PresentedToken(None)
+_MOST_TICKETS = 8  # of one request that are looked at
 
 
 class RoomGate(NamedTuple):
@@ -52,6 +58,7 @@ class Visit(NamedTuple):
     route: Route
     gate: RoomGate | None = None
     held: PresentedToken = _NO_TOKEN
+    kept_creates_place: bool | None = None  # by the head cache, which keeps no fields
 
     @property
     def room(self) -> RoomName | None:
@@ -69,11 +76,17 @@ class Visit(NamedTuple):
         assert self.gate is not None
         return self.gate.admission
 
+    @property
+    def creates_place(self) -> bool:
+        """Whether a request like this makes a visitor without a token a newcomer."""
+        kept = self.kept_creates_place
+        return creates_place(self.facts) if kept is None else kept
+
     async def admit(self) -> Outcome:
         """The outcome for this request."""
         match self.route:
             case InRoom():
-                return await self.admission.admit(*self.held)
+                return await self.admit_as("queued" if self.creates_place else "once")
             case Bypassed() | Ungated():
                 return Admit(None, changed=False)
             case Blocked():
@@ -83,22 +96,41 @@ class Visit(NamedTuple):
             case _:
                 assert_never(self.route)
 
+    async def admit_as(self, newcomers: Newcomers) -> Outcome:
+        """The outcome for the token held; `newcomers`: what becomes of the request without one."""
+        held, admission = self.held, self.admission
+        if not held.others:
+            return await admission.admit(held.token, held.by_header, newcomers=newcomers)
+        tickets = (held.token, *held.others)[:_MOST_TICKETS]
+        for ticket in tickets:
+            outcome = await admission.admit(ticket, held.by_header, newcomers="denied")
+            if isinstance(outcome, Admit | Wait):
+                admission.give_up([each for each in held.others if each is not ticket])
+                return outcome._replace(changed=True)  # the visitor holds other tokens besides
+        return await admission.admit(None, newcomers=newcomers)
+
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
         room = self.admission.room
         return waiting_status_of(
-            wait.ticket, wait.position, room.view.state, rules=self.admission.rules
+            wait.ticket,
+            wait.position,
+            room.view.state,
+            rules=self.admission.rules,
+            newcomer=wait.is_new,
         )
 
-    def headers(self, token: Token | None) -> Headers:
-        """The headers that hand `token` to the visitor; None takes back the held one."""
+    def headers(self, token: Token | None, *, minted: str = "") -> Headers:
+        """The headers that hand `token` to the visitor; None takes back the held one. `minted`: its
+        signed text, if that was made already."""
         assert self.gate is not None
         if token is not None:
             self.gate.admission.note_issued(token, by_header=self.held.by_header)
         return self.gate.credentials.headers(
             token,
             facts=self.facts,
-            by_header=self.held.by_header,
+            held=self.held,
+            minted=minted,
             now_s=self.gate.admission.now_s(),
         )
 
@@ -139,7 +171,8 @@ class Pipeline:
 
     def _in_room(self, facts: RequestFacts, route: InRoom) -> Visit:
         gate = self._gates[route.room]
-        held = gate.credentials.read(facts, now_s=gate.admission.now_s())
+        admission = gate.admission
+        held = gate.credentials.read(facts, now_s=admission.now_s(), ordering=admission.ordering)
         return Visit(facts, route, gate, held)
 
 
@@ -147,11 +180,26 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     """The response to a waiting visitor, at any path: the page, or its JSON."""
     config = visit.admission.config
     metrics.own_responses.count(config.name, "waiting")
+    sets_token = wait.changed and visit.creates_place
+    minted = visit.mint(wait.ticket) if sets_token else ""
     response = responses.waiting(
         visit.facts,
         visit.waiting_status(wait),
         room=config,
         now_s=visit.admission.now_s(),
-        headers=visit.headers(wait.ticket) if wait.changed else (),
+        headers=visit.headers(wait.ticket, minted=minted) if sets_token else (),
+        ticket=minted,
     )
     return response._replace(close=visit.facts.has_body)  # the body stays unread
+
+
+def response_without_place(responses: Responses, visit: Visit) -> GateResponse:
+    """The response to a request that creates no place while there is no room: no token is set."""
+    admission = visit.admission
+    metrics.own_responses.count(admission.config.name, "waiting")
+    return responses.without_place(
+        visit.facts,
+        room=admission.config,
+        retry_after_s=math.ceil(admission.rules.longest_poll_interval_s),
+        now_s=admission.now_s(),
+    )

@@ -54,9 +54,11 @@ class Responses:
         room: RoomConfig,
         now_s: float,
         headers: Headers,
+        ticket: str = "",
     ) -> GateResponse:
         """The waiting page, or its JSON, under the room's waiting status. A form was not sent: its
-        page says so instead, since the waiting page would send it again at the visitor's turn."""
+        page says so instead, since the waiting page would send it again at the visitor's turn.
+        `ticket`: the one that this response sets, for the page's first poll."""
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
@@ -81,6 +83,7 @@ class Responses:
             lang=preferred(facts.accept_language).code,
             updates=room.updates,
             now_s=now_s,
+            ticket=ticket,
         )
         if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}

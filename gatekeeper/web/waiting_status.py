@@ -54,9 +54,15 @@ class WaitingStatus(NamedTuple):
 
 
 def waiting_status_of(
-    ticket: Ticket, position: QueuePosition | None, state: RoomState | None, *, rules: Rules
+    ticket: Ticket,
+    position: QueuePosition | None,
+    state: RoomState | None,
+    *,
+    rules: Rules,
+    newcomer: bool = False,
 ) -> WaitingStatus:
-    """The status by the store's reply, or what is known without one."""
+    """The status by the store's reply, or what is known without one. A `newcomer` polls soon, to
+    return the ticket."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
     reason = _reason(position, state, rules=rules)
@@ -75,7 +81,7 @@ def waiting_status_of(
             position.ahead if position else None,
             rate_per_minute=pace,
             rules=rules,
-            newcomer=position is not None and not position.confirmed,
+            newcomer=newcomer,
             arrival_us=ticket.arrival_us,
         ),
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),

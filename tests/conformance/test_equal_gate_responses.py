@@ -39,6 +39,8 @@ def get(line: bytes, *fields: bytes) -> bytes:
 
 
 WAITS = holding(TICKET)
+TOKEN = WAITS.rpartition(b"=")[2]
+LATER = TICKET._replace(visitor=VisitorId("E" * 22), arrival_us=TICKET.arrival_us + 5)
 CASES = {
     "the status of a waiting visitor": get(STATUS, WAITS),
     "the status, asked by a browser": get(STATUS, b"Accept: application/json", GZIP, WAITS),
@@ -53,7 +55,12 @@ CASES = {
     "the status without a token": get(STATUS),
     "the status of a forger": get(STATUS, WAITS[:-3] + b"abc"),
     "the status of another room": get(b"GET /.gatekeeper/status?room=nowhere", WAITS),
-    "the status by header": get(STATUS, b"X-Queue-Token: " + WAITS.rpartition(b"=")[2]),
+    "the status by header": get(STATUS, b"X-Queue-Token: " + TOKEN),
+    "the status of a page with its own ticket": get(STATUS, b"X-Queue-Ticket: " + TOKEN, WAITS),
+    "the status of a page without cookies": get(STATUS, b"X-Queue-Ticket: " + TOKEN),
+    "the status of a page with an earlier ticket": get(
+        STATUS, b"X-Queue-Ticket: " + TOKEN, holding(LATER)
+    ),
     "the head of the status": get(b"HEAD" + STATUS[3:], WAITS),
     "the page of a waiting visitor": get(b"GET /page?a=b", HTML, GZIP, WAITS),
     "the page, uncompressed": get(b"GET /", HTML, WAITS),
@@ -63,6 +70,13 @@ CASES = {
     "the page with an unrelated cookie": get(b"GET /page", HTML, b"Cookie: a=b"),
     "no page": get(b"GET /page", b"Accept: application/json", WAITS),
     "no page for a newcomer": get(b"GET /page"),
+    "a navigation": get(b"GET /page", HTML, b"Sec-Fetch-Mode: navigate"),
+    "an image": get(b"GET /a.png", b"Sec-Fetch-Mode: no-cors", b"Sec-Fetch-Dest: image"),
+    "an image of a waiting visitor": get(b"GET /a.png", b"Sec-Fetch-Dest: image", WAITS),
+    "a font, twice": get(b"GET /a", b"sec-fetch-dest: font", b"Sec-Fetch-Dest: empty"),
+    "a prefetch": get(b"GET /page", HTML, b"Sec-Purpose: prefetch;prerender"),
+    "a prefetch of an old browser": get(b"GET /page", HTML, b"X-Moz: prefetch", GZIP),
+    "the head of a page": get(b"HEAD /page", HTML),
     "an asset": get(b"GET " + PATH),
     "an asset, compressed": get(b"GET " + PATH, GZIP),
     "no asset": get(b"GET " + PUBLIC_ASSET_PREFIX.encode() + b"none.css", HTML),
@@ -79,7 +93,12 @@ CASES = {
     "nothing, for a person": get(b"GET /.gatekeeper/nothing", HTML),
     "nothing but the prefix": get(b"GET /.gatekeeper/"),
 }
-_LONG_WAY = {"the head of the status", "the status by header", "the status of another room"}
+_LONG_WAY = {
+    "the head of the status",
+    "the head of a page",
+    "the status by header",
+    "the status of another room",
+}
 LAST = get(b"GET /.gatekeeper/health", b"Connection: close")
 
 
@@ -196,7 +215,7 @@ def masked(answer: bytes) -> bytes:
     newcomer = b"Set-Cookie" in answer and b"Max-Age=0" not in answer
     for pattern in (
         rb"\r\nDate: [^\r]*",
-        rb"(?<=[= ])eyJ[A-Za-z0-9_.-]+",
+        rb"(?<=[= \"])eyJ[A-Za-z0-9_.-]+",
         rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d\d:\d\d UTC",
         *([rb"\b[\d,]+\b"] if newcomer else []),
     ):

@@ -81,6 +81,11 @@ class Visitor:
             value: dict[str, Any] = await response.json()
             return value
 
+    async def join(self, path: str = "/", *, at: int = 0) -> dict[str, Any]:
+        """Arrive, and return the ticket, as the waiting page does: only then are they in line."""
+        await self.get(path, at=at)
+        return await self.status(at=at)
+
     async def leave(self, *, at: int = 0) -> Response:
         """Give the place or slot back."""
         return await self.request("POST", "/.gatekeeper/leave", at=at)

@@ -26,6 +26,7 @@ names = st.one_of(
             "X-Forwarded-For",
             "x-forwarded-proto",
             "X-Gatekeeper-Room",
+            "X-Queue-Ticket",
             "Forwarded",
         ]
     ),

@@ -299,7 +299,7 @@ class ClientConnection(asyncio.Protocol):
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:
             self._keep_alive = False
-        adds = plan.may_add or response.command is not None
+        adds = plan.may_add or response.concerns_gate
         head = response_head(
             response,
             body,

@@ -51,7 +51,7 @@ _NOT_PLAIN = frozenset(
 # The gate sets these; `forwarded` (RFC 7239) could contradict them.
 _DROPPED = frozenset({b"forwarded", b"x-gatekeeper-room", b"x-gatekeeper-visitor"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
-_ONCE = frozenset({b"connection", b"cookie", b"host"})
+_ONCE = frozenset({b"connection", b"cookie", b"host", b"x-queue-ticket"})
 # These are forwarded; aiohttp rejects a request that repeats one (RFC 9110 section 5.3).
 _SINGLE = frozenset(
     {
@@ -81,6 +81,7 @@ class PlainRequest:
     cookie_at: int  # its index in `fields`
     forwarded: list[tuple[bytes, bytes]]  # X-Forwarded-* of the client, names in lower case
     keep_alive: bool
+    page_ticket: bytes | None  # for the gate, never forwarded
 
     def forwarded_values(self, name: str) -> list[str]:
         """The values of an X-Forwarded field, in order."""
@@ -139,4 +140,5 @@ def parse_plain_head(head: bytes) -> PlainRequest | None:
         cookie_at=cookie_at,
         forwarded=forwarded,
         keep_alive=keep_alive,
+        page_ticket=once.get(b"x-queue-ticket"),
     )

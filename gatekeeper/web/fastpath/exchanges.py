@@ -9,10 +9,12 @@ outcome if there is one: an admitted newcomer, a denial, an error.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 import structlog
 
 from gatekeeper import metrics
+from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     FastPathReply,
@@ -20,10 +22,15 @@ from gatekeeper.proxy.fastpath.interface import (
     HandOver,
     SwitchProtocol,
 )
-from gatekeeper.web.admission import Wait
+from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.message import GateResponse, Headers, head_of
-from gatekeeper.web.pipeline import KnownOutcome, Visit, waiting_response
+from gatekeeper.web.pipeline import (
+    KnownOutcome,
+    Visit,
+    response_without_place,
+    waiting_response,
+)
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
@@ -84,7 +91,7 @@ class StatusExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         metrics.own_responses.count("", "own")
         visit = self._visit
-        outcome = await visit.admission.admit(*visit.held, newcomers=False)
+        outcome = await visit.admit_as("denied")
         return complete_response(self._endpoints.status_response(visit, outcome))
 
 
@@ -112,7 +119,7 @@ class StreamExchange(GateExchange):
     async def respond(self) -> FastPathReply:
         metrics.own_responses.count("", "own")
         visit = self._visit
-        outcome = await visit.admission.admit(*visit.held, newcomers=False)
+        outcome = await visit.admit_as("denied")
         if isinstance(outcome, Wait):
             stream = self._streams.open(visit.admission, outcome)
             if stream is not None:
@@ -127,7 +134,8 @@ class StreamExchange(GateExchange):
 
 
 class PageExchange(GateExchange):
-    """Any other address, requested without a pass: a place in line, and its page."""
+    """Any other address, requested without a pass: a place in line and its page, or the waiting
+    status for a request that creates no place."""
 
     __slots__ = ("_responses", "_visit")
 
@@ -138,10 +146,22 @@ class PageExchange(GateExchange):
 
     async def respond(self) -> FastPathReply:
         outcome = await self._visit.admit()
-        if not isinstance(outcome, Wait):
-            return HandOver(KnownOutcome(self._visit, outcome))
         try:
-            return complete_response(waiting_response(self._responses, self._visit, outcome))
+            response = self._response(outcome)
         except Exception:
             log.exception("response_failed")
+            response = None
+        if response is None:
             return HandOver(KnownOutcome(self._visit, outcome))
+        return complete_response(response)
+
+    def _response(self, outcome: Outcome) -> GateResponse | None:
+        match outcome:
+            case Wait():
+                return waiting_response(self._responses, self._visit, outcome)
+            case WaitWithoutPlace():
+                return response_without_place(self._responses, self._visit)
+            case Admit() | Deny():
+                return None
+            case _:
+                assert_never(outcome)

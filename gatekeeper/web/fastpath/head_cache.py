@@ -16,7 +16,6 @@ from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.routing import Route
-from gatekeeper.web.credentials import PresentedToken
 from gatekeeper.web.pipeline import RoomGate, Visit
 
 # Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
@@ -36,11 +35,12 @@ KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 class HeadEntry:
     """A plain GET that is for the gate itself, whichever visitor sends it."""
 
-    facts: RequestFacts  # without cookies
+    facts: RequestFacts  # without cookies and fields
     route: Route
     gate: RoomGate
     keep_alive: bool
     is_status: bool  # else it is for a page of the site
+    creates_place: bool  # read from fields that are in the key
     wants_stream: bool = False
     cors: bytes = b""  # lines of the response head; `Origin` is in the key
     is_secure: bool = field(init=False)
@@ -51,10 +51,14 @@ class HeadEntry:
     def visit(self, cookie: bytes) -> Visit:
         """The visit of a request with this head and this Cookie."""
         gate = self.gate
-        token = gate.credentials.read_cookie(
-            cookie.decode("latin-1"), secure=self.is_secure, now_s=gate.admission.now_s()
+        admission = gate.admission
+        held = gate.credentials.read_cookie(
+            cookie.decode("latin-1"),
+            secure=self.is_secure,
+            now_s=admission.now_s(),
+            ordering=admission.ordering,
         )
-        return Visit(self.facts, self.route, gate, PresentedToken(token, by_header=False))
+        return Visit(self.facts, self.route, gate, held, self.creates_place)
 
 
 class HeadCache:

@@ -77,9 +77,10 @@ class KnownForward:
     route: Route
     admit: Admit
     may_add: bool  # a new token
+    own_cookies: frozenset[str]
 
     def added(self, response: ResponseHead) -> Fields | None:
-        return added_fields(self.visit, self.admit, response)
+        return added_fields(self.visit, self.admit, response, own=self.own_cookies)
 
 
 class FastPathLookup:
@@ -157,12 +158,14 @@ class FastPathLookup:
         facts = self._facts.of_plain_head(head, request, peer)
         if request.target.startswith(_PREFIX):
             return self._endpoint(head, request, facts, trusted=trusted)
+        if request.page_ticket is not None:
+            return None
         visit = self._pipeline.visit(facts)
         match visit.route:
             case Bypassed() | Ungated():
                 return self._forward(head, request, visit, _ADMITTED, peer=peer, passes=_always)
             case InRoom():
-                token, by_header = visit.held
+                token, by_header = visit.held.token, visit.held.by_header
                 if not isinstance(token, Pass):
                     return self._page(head, request, visit, trusted=trusted)
                 admit = visit.admission.forward(token, by_header=by_header)
@@ -206,6 +209,7 @@ class FastPathLookup:
             route=self._interned(visit.route),
             admit=admit,
             may_add=admit.changed,
+            own_cookies=self._own_cookies,
         )
         if not admit.changed and len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
@@ -247,10 +251,12 @@ class FastPathLookup:
             gate=visit.gate,
             keep_alive=request.keep_alive,
             is_status=is_status,
+            creates_place=visit.creates_place,
             wants_stream=streams,
             cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
         )
-        self._heads.keep(head, entry, trusted=trusted)
+        if request.page_ticket is None:  # else it differs by visitor
+            self._heads.keep(head, entry, trusted=trusted)
         return self._exchange(entry, visit)
 
     def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:

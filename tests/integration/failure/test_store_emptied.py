@@ -195,7 +195,9 @@ async def test_revocations_survive_a_flush(private_store: StoreServer, room_name
                     visitor_id in replica.room.view.decisive.revoked for visitor_id in visitor_ids
                 )
                 for token in gone:
-                    assert isinstance(await replica.admission.admit(token, newcomers=False), Deny)
+                    assert isinstance(
+                        await replica.admission.admit(token, newcomers="denied"), Deny
+                    )
 
 
 async def test_used_passes_hold_slots_before_next_release(

@@ -86,8 +86,8 @@ async def test_full_store_admits_no_more_than_the_rate(
         short_timeout_replica(keys, store_url=private_store.url) as first,
         short_timeout_replica(keys, store_url=private_store.url) as second,
     ):
-        visitors = await line_up(60, first, second)
         start_s = first.room.view.now_s()
+        visitors = await line_up(60, first, second)
         fill(private_store)
         async with asyncio.timeout(30):
             while (elapsed_s := first.room.view.now_s() - start_s) < 3:
@@ -111,7 +111,7 @@ async def test_leave_with_full_store_is_final(
         gone = visitors[0].token
         assert gone is not None
         await replica.room.leave([gone.visitor])
-        assert isinstance(await replica.admission.admit(gone, newcomers=False), Deny)
+        assert isinstance(await replica.admission.admit(gone, newcomers="denied"), Deny)
         empty_out(private_store)
         await eventually(lambda: replica.state.revocations == 1)
         await request_all(visitors[1:], replica)

@@ -173,14 +173,16 @@ async def test_newcomers_in_outage_queue_by_their_arrival(
             await asyncio.sleep(0.005)  # the replicas' clocks agree to within a call's way back
         assert all(visitor.is_waiting and visitor.position is None for visitor in held)
         assert all(one.arrival_us < next_.arrival_us for one, next_ in pairwise(held))
+        await request_all(held, second, first)
         await asyncio.sleep(3)
         private_store.resume()
         await wait_until_recovered(first)  # the other may still hold arrivals of its own
         newcomers = await line_up(10, first)
         assert admitted_indexes(newcomers) == []
         await wait_until_recovered(first, second)
-        # None of the held visitors has polled since: their replicas reported them.
-        assert (await operator.status()).queue_length == 52
+        # None of the held visitors has polled since: their replicas reported them. The first two
+        # never returned their tickets.
+        assert (await operator.status()).queue_length == 50
         entered: list[int] = []
         async with asyncio.timeout(20):
             while len(entered) < 50:

@@ -130,7 +130,7 @@ async def test_second_request_confirms_the_visitor(
 async def test_late_unconfirmed_pass_has_lost_its_slot(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     visitor = gate.visitor()
-    late = gate.issue_pass(ago_s=30, confirmed=False)
+    late = gate.issue_pass(ago_s=30, expires_in_s=-10, confirmed=False)
     visitor.set_cookie(gate.cookie_name, sign_token(late))
     assert (await visitor.get())[0] == 503
     assert (await visitor.status())["position"] == 1
@@ -208,8 +208,7 @@ async def test_origin_command_on_first_request_frees_the_slot(start_gate: GateSt
     next_one = gate.visitor()
     response = await visitor.request("GET", "/done")
     assert response.status == 200
-    [cookie] = response.headers.getall("Set-Cookie")
-    assert "Max-Age=0" in cookie
+    assert "Set-Cookie" not in response.headers  # there is nothing to take back
     await next_one.get()
     await next_one.wait_until_admitted(timeout_s=TIMEOUT_S)
 

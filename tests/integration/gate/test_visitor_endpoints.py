@@ -145,7 +145,7 @@ async def test_returned_ticket_is_void(start_gate: GateStarter) -> None:
     visitor.set_cookie(name, ticket)
     response = await visitor.request("GET", "/.gatekeeper/status")
     assert response.json == {"state": "none"}
-    assert visitor.cookies() == {}
+    assert "Set-Cookie" not in response.headers  # another tab may have a new place by now
 
 
 async def test_leave_of_admitted_visitor_frees_the_slot(start_gate: GateStarter) -> None:

@@ -94,6 +94,7 @@ async def test_killed_worker_keeps_order_under_load() -> None:
             await gate.wait_until_serving()
             apps = [App([gate.url], session) for _ in range(150)]
             await asyncio.gather(*(app.enqueue() for app in apps))
+            await asyncio.gather(*(app.request() for app in apps))  # now they are in the queue
             apps.sort(key=lambda app: app.arrival_us)
             for granted in range(25, 151, 25):
                 killing = None

@@ -1,14 +1,28 @@
 """Cookies of the gate: names, attributes, and which of several counts."""
 
+import re
 import time
+from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Client, RequestFacts
-from gatekeeper.policy.tokens import Keyring, Tokens
-from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
-from tests.builders import SECRET, make_pass, make_ticket
+from gatekeeper.policy.tokens import Keyring, Ticket, Token, Tokens, VisitorId
+from gatekeeper.web.credentials import (
+    CookiePolicy,
+    Credentials,
+    PresentedToken,
+    all_cookie_names,
+)
+from tests.builders import (
+    PLACE_TTL_S,
+    SECRET,
+    SESSION_ABSOLUTE_S,
+    make_pass,
+    make_ticket,
+)
 
 ROOM = RoomName("sale")
 NOW_S = round(time.time(), 3)
@@ -34,7 +48,7 @@ def cookie_set(
 ) -> tuple[str, str]:
     """Name and attributes of the cookie that a response sets."""
     [(_, value)] = credentials(policy).headers(
-        TICKET, facts=facts(scheme=scheme, host=host), by_header=False, now_s=NOW_S
+        TICKET, facts=facts(scheme=scheme, host=host), held=PresentedToken(None), now_s=NOW_S
     )
     pair, _, attributes = value.partition("; ")
     return pair.partition("=")[0], attributes.partition("; ")[2]
@@ -94,6 +108,131 @@ def test_place_from_http_counts_behind_tls_and_a_pass_does_not() -> None:
     planted = f"gatekeeper-sale={TOKENS.mint(PASS)}"
     assert credentials().read(facts(planted), now_s=NOW_S).token is None
     assert credentials().read(facts(planted, scheme="http"), now_s=NOW_S).token == PASS
+
+
+# Several tokens in one request.
+
+
+def ticket(*, ago_s: float, letter: str) -> Ticket:
+    return make_ticket(ROOM, now_s=NOW_S, ago_s=ago_s)._replace(visitor=VisitorId(letter * 22))
+
+
+EARLY, LATE, LAST = (
+    ticket(ago_s=ago_s, letter=letter) for ago_s, letter in ((30, "E"), (20, "L"), (10, "Z"))
+)
+EXPIRED = make_pass(ROOM, now_s=NOW_S, ago_s=2000, expires_in_s=-1)
+
+
+def cookies_of(*tokens: Token) -> str:
+    return "; ".join(f"gatekeeper-sale={TOKENS.mint(token)}" for token in tokens)
+
+
+def read(
+    *stored: Token, sent: Token | str | None = None, page: Token | str | None = None
+) -> PresentedToken:
+    """What counts of the tokens in cookies, in `X-Queue-Token` and in `X-Queue-Ticket`."""
+    by_header, by_page = (
+        each if each is None or isinstance(each, str) else TOKENS.mint(each)
+        for each in (sent, page)
+    )
+    request = replace(
+        facts(cookies_of(*stored), scheme="http"), queue_token=by_header, page_ticket=by_page
+    )
+    return credentials().read(request, now_s=NOW_S)
+
+
+@pytest.mark.parametrize("stored", permutations((EARLY, LATE, LAST)))
+def test_earliest_of_several_cookies_counts(stored: tuple[Ticket, ...]) -> None:
+    assert read(*stored) == PresentedToken(EARLY, others=(LATE, LAST))
+
+
+@pytest.mark.parametrize("stored", permutations((EARLY, PASS, LATE)))
+def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
+    assert read(*stored) == PresentedToken(PASS)
+
+
+APP, PAGE = ("X-Queue-Token",), ("X-Queue-Ticket",)
+
+
+def test_earliest_of_header_and_cookie_counts() -> None:
+    assert read(LATE, sent=EARLY) == PresentedToken(EARLY, True, (LATE,), APP)
+    assert read(EARLY, sent=LATE) == PresentedToken(EARLY, False, (LATE,), APP)
+    assert read(PASS, sent=EARLY) == PresentedToken(PASS, senders=APP)
+    assert read(EARLY, sent=PASS) == PresentedToken(PASS, True, senders=APP)
+
+
+def test_earliest_of_page_and_cookie_counts() -> None:
+    assert read(LATE, page=EARLY) == PresentedToken(EARLY, False, (LATE,), PAGE)
+    assert read(EARLY, page=LATE) == PresentedToken(EARLY, False, (LATE,), PAGE)
+    assert read(PASS, page=EARLY) == PresentedToken(PASS, senders=PAGE)
+
+
+@pytest.mark.parametrize("page", [EARLY, PASS, "", "junk"])
+def test_ticket_of_a_page_counts_only_beside_a_cookie(page: Token | str) -> None:
+    """A browser that keeps no cookies has no place: its page has to say so."""
+    assert read(page=page) == PresentedToken(None)
+
+
+@pytest.mark.parametrize("page", [PASS, "", "junk"])
+def test_page_sends_a_ticket_and_nothing_else(page: Token | str) -> None:
+    assert read(LATE, page=page) == PresentedToken(LATE)
+
+
+def test_same_ticket_by_header_and_cookie_is_one() -> None:
+    renewed = EARLY._replace(issued_at_s=NOW_S)
+    assert read(EARLY, sent=EARLY) == PresentedToken(EARLY, senders=APP)
+    assert read(EARLY, page=EARLY) == PresentedToken(EARLY, senders=PAGE)
+    assert read(EARLY, sent=renewed) == PresentedToken(renewed, senders=APP)
+    assert read(EARLY, renewed, LATE) == PresentedToken(renewed, others=(LATE,))
+
+
+@pytest.mark.parametrize("sent", ["", "junk", TOKENS.mint(TICKET)[:-3]])
+def test_invalid_header_never_outranks_a_cookie(sent: str) -> None:
+    assert read(EARLY, sent=sent) == PresentedToken(EARLY)
+    assert read(sent=sent) == PresentedToken(None, by_header=True)
+
+
+def test_turn_orders_tickets_not_the_arrival() -> None:
+    drawn = LAST._replace(own_turn_us=1)
+    assert read(EARLY, drawn).token == drawn
+
+
+def headers_of(token: Token | None, held: PresentedToken) -> dict[str, str]:
+    fields = credentials().headers(token, facts=facts(scheme="http"), held=held, now_s=NOW_S)
+    return dict(fields)
+
+
+def test_merged_tickets_set_the_cookie_and_return_to_the_sender() -> None:
+    """By header alone a page could not set its cookie, by cookie alone it would not notice."""
+    for held, name in (
+        (read(LATE, page=EARLY), "X-Queue-Ticket"),
+        (read(EARLY, page=LATE), "X-Queue-Ticket"),
+        (read(LATE, sent=EARLY), "X-Queue-Token"),
+        (read(EARLY, sent=LATE), "X-Queue-Token"),
+    ):
+        fields = headers_of(EARLY, held)
+        assert fields["Set-Cookie"].startswith(f"gatekeeper-sale={TOKENS.mint(EARLY)};")
+        assert fields[name] == TOKENS.mint(EARLY)
+        assert len(fields) == 2
+    assert list(headers_of(EARLY, read(EARLY, LATE))) == ["Set-Cookie"]
+    assert list(headers_of(EARLY, read(EARLY, sent=EARLY))) == ["Set-Cookie"]
+    assert list(headers_of(EARLY, read(EARLY, page=EARLY))) == ["Set-Cookie"]
+    assert list(headers_of(EARLY, read(sent=EARLY))) == ["X-Queue-Token"]
+
+
+def test_cookie_of_a_pass_lasts_to_the_end_of_its_session() -> None:
+    """An expired pass asks the store whether a stream kept its slot."""
+    life = re.compile(r"Max-Age=(\d+);")
+
+    def max_age(token: Token | None) -> int:
+        match = life.search(headers_of(token, PresentedToken(None))["Set-Cookie"])
+        assert match is not None
+        return int(match[1])
+
+    assert max_age(PASS) == int(SESSION_ABSOLUTE_S)
+    assert max_age(PASS._replace(confirmed=False, expires_at_s=NOW_S + 20)) == SESSION_ABSOLUTE_S
+    assert max_age(TICKET) == int(PLACE_TTL_S)
+    assert max_age(None) == 0
 
 
 def test_no_cookie_of_the_gate_reaches_the_origin() -> None:

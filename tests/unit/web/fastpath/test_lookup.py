@@ -113,6 +113,7 @@ class Exit:
     way: str
     route: Route | None = None
     origin_head: bytes = b""
+    creates_place: bool = False
 
 
 def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
@@ -121,7 +122,8 @@ def exit_of(looked: FastPathLookup, data: bytes, peer: str) -> Exit:
         case KnownForward():
             return Exit("forward", found.visit.route, found.rest)
         case PageExchange() | StatusExchange():
-            return Exit(type(found).__name__, found._visit.route)
+            visit = found._visit
+            return Exit(type(found).__name__, visit.route, creates_place=visit.creates_place)
         case _:
             return Exit(type(found).__name__)
 
@@ -193,6 +195,35 @@ def test_recall_finds_known_fields_with_another_request_line() -> None:
         assert looked.recall(head("/free/checkout/", fields), PEER) is None
         assert looked.recall(head("/free/a/b", fields), PEER) is None
         assert looked.recall(head("/x", fields), OTHER_PEER) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "creates"),
+    [
+        ("Accept: text/html", True),
+        ("Sec-Fetch-Mode: navigate", True),
+        ("sec-fetch-dest: empty", True),
+        ("Sec-Fetch-Dest: image", False),
+        ("Sec-Purpose: prefetch", False),
+        ("x-moz: prefetch", False),
+    ],
+)
+def test_known_head_keeps_whether_it_creates_a_place(field: str, creates: bool) -> None:
+    looked = lookup(ONE_ROOM)
+    for cookies in ("a=1", "a=2", "a=3"):
+        looked_at = exit_of(looked, head("/", field, f"Cookie: {cookies}"), PEER)
+        assert (looked_at.way, looked_at.creates_place) == ("PageExchange", creates)
+    assert exit_of(looked, head("/", "Cookie: a=1"), PEER).creates_place
+
+
+def test_ticket_of_a_page_is_no_part_of_a_known_head() -> None:
+    """It differs by visitor: kept, it would push out heads that many visitors share."""
+    looked = lookup(ONE_ROOM)
+    for number in range(3):
+        data = head("/.gatekeeper/status", f"X-Queue-Ticket: {number}")
+        assert exit_of(looked, data, PEER).way == "StatusExchange"
+    assert looked._heads._entries == {}
+    assert exit_of(looked, head("/page", "X-Queue-Ticket: 1"), PEER).way == "NoneType"
 
 
 def block(*conditions: Condition) -> AccessRule:
@@ -278,7 +309,16 @@ cookies = st.sampled_from(
 )
 forwarded = st.sampled_from(["", "203.0.113.9", "198.51.100.1, 192.0.2.7", "198.51.100.1"])
 others = st.sampled_from(
-    [(), ("X-Key: yes",), ("User-Agent: a bot",), ("X-Forwarded-Proto: https",)]
+    [
+        (),
+        ("X-Key: yes",),
+        ("User-Agent: a bot",),
+        ("X-Forwarded-Proto: https",),
+        ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"),
+        ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
+        ("sec-purpose: prefetch",),
+        ("X-Queue-Ticket: a.b.c",),
+    ]
 )
 methods = st.sampled_from(["GET", "GET", "GET", "HEAD"])
 hosts = st.sampled_from(["shop.example", "tickets.example"])

@@ -1,0 +1,73 @@
+"""Which requests create a place in line, by method and Fetch Metadata.
+
+Rules. Pure. A person's request creates a place: a navigation, a fetch of an app, or a GET of a
+client that sends no Fetch Metadata. What a browser sends by itself creates none: subresources,
+preflights, prefetches. Neither does a request that changes something, since a waiting page cannot
+keep its body. Every case without a row is one that creates no place, also a field that came with
+two different values.
+
+    method  Sec-Purpose   Sec-Fetch-Mode       Sec-Fetch-Dest                 creates a place
+    GET     none          navigate             document, iframe …, empty, none     yes
+    GET     none          any but websocket    empty                               yes
+    GET     none          no Sec-Fetch-* at all                                    yes
+    GET     none          any                  image, style, script, font …        no
+    GET     any           any                  any                                 no
+    others  any           any                  any                                 no
+
+Sources: the W3C's Fetch Metadata Request Headers; the Fetch standard for `Sec-Purpose`, and the
+older `Purpose` and `X-Purpose` of WebKit and Blink, and `X-Moz` of Gecko.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gatekeeper.policy.facts import FieldLookup, RequestFacts
+
+_METADATA: Final = (
+    "Sec-Fetch-Mode",
+    "Sec-Fetch-Dest",
+    "Sec-Fetch-Site",
+    "Sec-Fetch-User",
+    "Sec-Fetch-Storage-Access",
+)
+_MODE, _DEST = _METADATA[:2]
+_PURPOSE: Final = "Sec-Purpose"
+_OLD_PURPOSES: Final = ("Purpose", "X-Purpose", "X-Moz")
+_SPECULATIVE: Final = frozenset({"prefetch", "prerender", "preview", "instant"})
+_NAVIGATED: Final = frozenset({"document", "iframe", "frame", "fencedframe", "embed", "object"})
+_FETCHED: Final = "empty"
+
+
+def creates_place(facts: RequestFacts) -> bool:
+    """Whether a request without a token makes its visitor a newcomer, with a place in line."""
+    if facts.method != "GET" or _is_speculative(facts.fields):
+        return False
+    modes, dests = _values(facts.fields(_MODE)), _values(facts.fields(_DEST))
+    if not modes and not dests:
+        return not any(facts.fields(name) for name in _METADATA)
+    if len(modes) > 1 or len(dests) > 1:
+        return False
+    mode, dest = "".join(modes), "".join(dests)
+    if mode == "navigate":
+        return not dests or dest in _NAVIGATED or dest == _FETCHED
+    return dest == _FETCHED and mode != "websocket"
+
+
+def _is_speculative(fields: FieldLookup) -> bool:
+    """Whether a browser loads the response in case a person wants it later."""
+    if any(_values(fields(_PURPOSE))):
+        return True
+    return any(not _SPECULATIVE.isdisjoint(_values(fields(name))) for name in _OLD_PURPOSES)
+
+
+def _values(lines: Sequence[str]) -> frozenset[str]:
+    """The different members of a field, in lower case and without parameters."""
+    return frozenset(_members(lines))
+
+
+def _members(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        for member in line.split(","):
+            yield member.partition(";")[0].strip().lower()

@@ -1,0 +1,211 @@
+"""A browser stays one visitor: it confirms itself, and nothing overwrites its token by accident.
+
+Rules: a real gate before a small site whose pages load nothing else.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from aiohttp import web
+from playwright.async_api import BrowserContext, Page, expect
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.tokens import Pass, Token
+from tests.browser.conftest import NewPage
+from tests.gates import Gate, running_gate
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
+
+_CONFIRMED_WITHIN_S = 2
+_CLEARED = {"/logout": '"cookies"', "/forget": '"*"'}
+
+
+@dataclass
+class Site:
+    """A site without any subresource, and a bank on another site that sends its visitors back."""
+
+    url: str = ""
+    bodies: list[str] = field(default_factory=list)  # of POSTs
+
+    async def respond(self, request: web.Request) -> web.Response:
+        if request.method == "POST":
+            self.bodies.append(await request.text())
+        if request.path == "/bank":
+            form = f'<form method="post" action="{request.query["to"]}">'
+            form += '<input name="paid" value="yes"></form>'
+            script = "<script>document.forms[0].submit()</script>"
+            return web.Response(text=form + script, content_type="text/html")
+        if request.path == "/text":
+            return web.Response(text="plain")
+        response = web.Response(
+            text='<!doctype html><link rel="icon" href="data:,"><h1>The shop</h1>',
+            content_type="text/html",
+        )
+        if request.path == "/login":
+            response.set_cookie("session", "secret", httponly=True)
+            response.set_cookie("theme", "dark")
+        if request.path in _CLEARED:
+            response.headers["Clear-Site-Data"] = _CLEARED[request.path]
+        return response
+
+
+@asynccontextmanager
+async def running_site() -> AsyncIterator[Site]:
+    site = Site()
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", site.respond)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    site.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield site
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_shop(
+    room: RoomName, keys: str, *, store_url: str
+) -> AsyncIterator[tuple[Gate, Site]]:
+    toml = '[server]\nshutdown_timeout = "500ms"\n' + f'[[room]]\nname = "{room}"\n{keys}'
+    async with (
+        running_site() as site,
+        running_gate(toml, store_url=store_url, origin_url=site.url) as gate,
+    ):
+        gate.room_name = room
+        yield gate, site
+
+
+async def held_by(context: BrowserContext, gate: Gate) -> Token | None:
+    """The token in the browser's cookie."""
+    for cookie in await context.cookies(gate.url):
+        if cookie["name"] == gate.cookie_name:
+            return gate.token(cookie["value"])
+    return None
+
+
+async def is_confirmed(context: BrowserContext, gate: Gate) -> bool:
+    token = await held_by(context, gate)
+    return isinstance(token, Pass) and token.confirmed
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while not await condition():  # noqa: ASYNC110  a browser has no event for it
+            await asyncio.sleep(0.05)
+
+
+async def until_confirmed(context: BrowserContext, gate: Gate) -> None:
+    await until(partial(is_confirmed, context, gate), within_s=_CONFIRMED_WITHIN_S)
+
+
+_ROOMY = 'rate = "600/min"\nburst = 10\nconfirm_timeout = "2s"\n'
+
+
+async def test_page_without_subresources_confirms_its_visitor(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """A visitor who walked straight in stays in, also when the line is held meanwhile."""
+    async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
+        page, other = await new_page(), await new_page()
+        await page.goto(gate.url + "/a")
+        await other.goto(gate.url + "/text")
+        await until_confirmed(page.context, gate)
+        assert not await is_confirmed(other.context, gate)  # it is no page: nothing confirms it
+        await gate.queue.set_mode(Mode.HOLD)
+        await asyncio.sleep(2.5)  # confirm_timeout
+        await page.goto(gate.url + "/b")
+        await expect(page.get_by_text("The shop")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", _CLEARED)
+@pytest.mark.parametrize("by_fetch", [True, False], ids=["fetch", "navigation"])
+async def test_clear_site_data_keeps_the_pass_alone(
+    path: str, by_fetch: bool, store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
+        page = await new_page()
+        await page.goto(gate.url + "/login")
+        await until_confirmed(page.context, gate)
+        before = await held_by(page.context, gate)
+        if by_fetch:
+            await page.evaluate("path => fetch(path).then(response => response.text())", path)
+        else:
+            await page.goto(gate.url + path)
+        await asyncio.sleep(0.2)  # the browser clears after the response
+        left = {cookie["name"] for cookie in await page.context.cookies()}
+        assert left == {gate.cookie_name}
+        await gate.queue.set_mode(Mode.HOLD)
+        await page.goto(gate.url + "/b")
+        await expect(page.get_by_text("The shop")).to_be_visible()
+        after = await held_by(page.context, gate)
+        assert before is not None
+        assert after is not None
+        assert after.visitor == before.visitor
+
+
+@pytest.mark.parametrize("has_locks", [True, False], ids=["locks", "plain http"])
+async def test_restored_tabs_end_with_the_earliest_place(
+    has_locks: bool, store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with running_shop(room_name, 'rate = "1/h"\nburst = 1\n', store_url=store_url) as (
+        gate,
+        _,
+    ):
+        await gate.queue.set_mode(Mode.HOLD)
+        first = await new_page()
+        if not has_locks:
+            await first.context.add_init_script(
+                "Object.defineProperty(navigator, 'locks', { value: undefined });"
+            )
+        tabs = [first, *[await first.context.new_page() for _ in range(4)]]
+        await asyncio.gather(*(tab.goto(f"{gate.url}/{at}") for at, tab in enumerate(tabs)))
+        tickets = [gate.token(await own_ticket(tab)) for tab in tabs]
+        arrivals = [ticket.arrival_us for ticket in tickets if ticket is not None]
+        assert len(set(arrivals)) == 5  # each came without a cookie
+
+        async def is_one_place() -> bool:
+            held = await held_by(first.context, gate)
+            state = await gate.queue.look()
+            assert held is not None
+            return held.arrival_us == min(arrivals) and state.queue_length == 1
+
+        await until(is_one_place, within_s=15)
+        for tab in tabs:
+            await expect(tab.locator("html")).to_have_attribute("data-state", "held")
+            await expect(tab.locator("#position")).to_have_text("1")
+
+
+async def own_ticket(tab: Page) -> str:
+    return await tab.locator("html").get_attribute("data-ticket") or ""
+
+
+@pytest.mark.parametrize("has_room", [True, False], ids=["room", "none"])
+async def test_payment_from_another_site_keeps_the_pass(
+    has_room: bool, store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """A Lax cookie stays behind at the bank's POST. The body arrives while there is room."""
+    async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, site):
+        page = await new_page()
+        await page.goto(gate.url + "/cart")
+        await until_confirmed(page.context, gate)
+        before = await page.context.cookies(gate.url)
+        if not has_room:
+            await gate.queue.set_mode(Mode.HOLD)
+            await asyncio.sleep(1.2)  # every replica knows
+        bank = site.url.replace("127.0.0.1", "localhost")  # another site, not only another port
+        await page.goto(f"{bank}/bank?to={gate.url}/paid", wait_until="commit")
+        await page.wait_for_url(re.compile(r"/paid$"))
+        if has_room:
+            await expect(page.get_by_text("The shop")).to_be_visible()
+        assert site.bodies == (["paid=yes"] if has_room else [])
+        assert await page.context.cookies(gate.url) == before
+        await page.goto(gate.url + "/thanks")
+        await expect(page.get_by_text("The shop")).to_be_visible()

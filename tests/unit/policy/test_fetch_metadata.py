@@ -1,0 +1,157 @@
+"""Which requests create a place in line: every spelling that browsers and other clients send."""
+
+import pytest
+
+from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.fetch_metadata import creates_place
+
+Fields = dict[str, str | list[str]]
+
+NAVIGATION: Fields = {
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Site": "none",
+    "Sec-Fetch-User": "?1",
+}
+FETCH: Fields = {
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Site": "same-origin",
+}
+
+
+# Every destination of the Fetch standard but those of a navigation and of a fetch.
+DESTINATIONS = [
+    *("audio", "audioworklet", "font", "image", "json", "manifest", "paintworklet", "report"),
+    *("script", "serviceworker", "sharedworker", "speculationrules", "style", "track", "video"),
+    *("webidentity", "worker", "xslt", "unknown", ""),
+    *("document", "iframe"),  # without the mode of a navigation
+]
+
+
+def facts(method: str, fields: Fields) -> RequestFacts:
+    by_name = {
+        name.lower(): [value] if isinstance(value, str) else value for name, value in fields.items()
+    }
+    return RequestFacts(
+        Client("192.0.2.1", "https", "shop.example"),
+        method,
+        "/",
+        fields=lambda name: by_name.get(name.lower(), []),
+    )
+
+
+def fetch_fields(mode: str | list[str] | None, dest: str | list[str] | None) -> Fields:
+    found: Fields = {"Sec-Fetch-Site": "same-origin"}
+    if mode is not None:
+        found["Sec-Fetch-Mode"] = mode
+    if dest is not None:
+        found["Sec-Fetch-Dest"] = dest
+    return found
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"Accept": "*/*"},
+        {"Purpose": "purchase"},
+        {"X-Moz": ""},
+        NAVIGATION,
+        FETCH,
+        *[
+            fetch_fields("navigate", dest)
+            for dest in ("document", "iframe", "frame", "fencedframe", "embed", "object", "empty")
+        ],
+        fetch_fields("navigate", None),  # Chrome 76 to 79 sent no Sec-Fetch-Dest
+        *[fetch_fields(mode, "empty") for mode in ("cors", "no-cors", "same-origin", None)],
+        fetch_fields("Navigate", "DOCUMENT"),
+        fetch_fields("navigate; x=1", " document "),
+        fetch_fields(["navigate", "navigate"], ["document"]),
+    ],
+    ids=str,
+)
+def test_request_of_a_person_creates_a_place(fields: Fields) -> None:
+    assert creates_place(facts("GET", fields))
+
+
+@pytest.mark.parametrize(
+    "method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"]
+)
+@pytest.mark.parametrize("fields", [{}, NAVIGATION, FETCH], ids=["none", "navigation", "fetch"])
+def test_other_method_creates_no_place(method: str, fields: Fields) -> None:
+    assert not creates_place(facts(method, fields))
+
+
+def test_preflight_creates_no_place() -> None:
+    assert not creates_place(
+        facts("OPTIONS", {"Access-Control-Request-Method": "GET", "Origin": "https://a.example"})
+    )
+
+
+@pytest.mark.parametrize(
+    "dest",
+    DESTINATIONS,
+)
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin", None])
+def test_subresource_creates_no_place(mode: str | None, dest: str) -> None:
+    assert not creates_place(facts("GET", fetch_fields(mode, dest)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "dest"),
+    [
+        ("navigate", "image"),
+        ("navigate", "script"),
+        ("navigate", ""),
+        ("", "document"),
+        ("websocket", "empty"),
+        ("websocket", "websocket"),
+        ("cors", None),
+        ("no-cors", None),
+        (None, None),  # Sec-Fetch-Site alone
+        (["navigate", "no-cors"], "document"),
+        ("navigate, no-cors", "document"),
+        ("navigate", ["document", "image"]),
+        ("navigate", "document, image"),
+        ("cors", ["empty", "image"]),
+        (["navigate", ""], "document"),
+    ],
+)
+def test_contradictory_metadata_creates_no_place(
+    mode: str | list[str] | None, dest: str | list[str] | None
+) -> None:
+    assert not creates_place(facts("GET", fetch_fields(mode, dest)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Sec-Purpose", "prefetch"),
+        ("Sec-Purpose", "prefetch;prerender"),
+        ("Sec-Purpose", "prefetch; anonymous-client-ip"),
+        ("Sec-Purpose", "PREFETCH"),
+        ("Sec-Purpose", ["", "prefetch"]),
+        ("Sec-Purpose", "a purpose of tomorrow"),
+        ("Purpose", "prefetch"),
+        ("Purpose", "Prefetch;prerender"),
+        ("Purpose", "a, prefetch"),
+        ("Purpose", ["a", "prefetch"]),
+        ("X-Purpose", "preview"),
+        ("X-Purpose", "instant"),
+        ("X-Moz", "prefetch"),
+        ("x-moz", "Prefetch"),
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, NAVIGATION, FETCH], ids=["none", "navigation", "fetch"])
+def test_speculative_request_creates_no_place(
+    fields: Fields, name: str, value: str | list[str]
+) -> None:
+    assert not creates_place(facts("GET", fields | {name: value}))
+
+
+@pytest.mark.parametrize(
+    "name", ["Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Fetch-Storage-Access", "Sec-Fetch-Mode"]
+)
+def test_metadata_without_a_known_kind_creates_no_place(name: str) -> None:
+    assert not creates_place(facts("GET", {name: "x"}))

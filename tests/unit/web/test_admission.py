@@ -1,0 +1,273 @@
+"""What becomes of a request without a place, and of one with several tickets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast, get_args
+
+import pytest
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import (
+    QueuePosition,
+    SlotGrant,
+    Standing,
+    VoidToken,
+    WaitWithoutPlace,
+)
+from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.routing import InRoom
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens, VisitorId
+from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.view import ReplicaView
+from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Wait
+from gatekeeper.web.credentials import Credentials, PresentedToken
+from gatekeeper.web.pipeline import RoomGate, Visit
+from tests.builders import SECRET, make_pass, make_ticket
+
+ROOM = RoomName("sale")
+CONFIG = RoomConfig(name=ROOM)
+
+
+@dataclass
+class FakeRoom:
+    """A room whose store replies as told, and that records what it was asked."""
+
+    rules: Rules = field(default_factory=lambda: Rules.of(CONFIG))
+    view: ReplicaView = field(default_factory=ReplicaView)
+    place: SlotGrant | QueuePosition | None = field(default_factory=lambda: QueuePosition(1, 0))
+    standings: dict[VisitorId, Standing | None] = field(default_factory=dict)
+    has_room: bool | None = False
+    asked: list[str] = field(default_factory=list)
+
+    async def arrive(self, _visitor: VisitorId) -> SlotGrant | QueuePosition | None:
+        self.asked.append("arrive")
+        return self.place
+
+    async def poll(self, request: PollRequest) -> Standing | None:
+        self.asked.append("poll")
+        return self.standings.get(request.visitor, VoidToken())
+
+    async def take_admission(self) -> bool | None:
+        self.asked.append("take")
+        return self.has_room
+
+    def stamp_arrival(self, *, came_s: float) -> int:
+        self.asked.append("stamp")
+        return round(came_s * 1e6)
+
+    def place_soon(self, visitor: VisitorId, *, turn_us: int) -> None:  # noqa: ARG002
+        self.asked.append("place")
+
+    def take_share(self) -> bool:
+        return True
+
+    def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:  # noqa: ARG002
+        self.asked.append("touch")
+
+    def leave_line_soon(self, visitor: VisitorId) -> None:
+        self.asked.append(f"leave {visitor}")
+
+
+def admission(room: FakeRoom) -> Admission:
+    return Admission(cast(RoomReplica, room), CONFIG)
+
+
+def set_view(
+    room: FakeRoom,
+    *,
+    store_up: bool = True,
+    phase: Phase = Phase.RUNNING,
+    has_room: bool = True,
+) -> None:
+    room.view.decisive = replace(
+        room.view.decisive, store_up=store_up, phase=phase, has_room=has_room
+    )
+
+
+def ticket(room: FakeRoom, letter: str, *, ago_s: float) -> Ticket:
+    made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=ago_s)
+    return made._replace(visitor=VisitorId(letter * 22))
+
+
+@pytest.mark.parametrize(
+    ("view_has_room", "reply", "store_up", "phase", "is_admitted"),
+    [
+        (True, True, True, Phase.RUNNING, True),
+        (True, False, True, Phase.RUNNING, False),  # another replica took it
+        (True, None, True, Phase.RUNNING, False),  # no reply
+        (True, None, True, Phase.OPEN, True),
+        (False, True, True, Phase.RUNNING, False),
+        (False, True, True, Phase.HELD, False),
+        (True, True, False, Phase.RUNNING, False),
+        (True, True, False, Phase.HELD, False),
+        (False, True, False, Phase.OPEN, True),
+    ],
+)
+async def test_request_without_place_takes_one_admission_or_none(
+    view_has_room: bool, reply: bool | None, store_up: bool, phase: Phase, is_admitted: bool
+) -> None:
+    """No pass, no place and no stamp, and a store trip only where there may be room."""
+    room = FakeRoom(has_room=reply)
+    set_view(room, store_up=store_up, phase=phase, has_room=view_has_room)
+    outcome = await admission(room).admit(None, newcomers="once")
+    assert outcome == (Admit(None, changed=False) if is_admitted else WaitWithoutPlace())
+    assert room.asked == (["take"] if store_up and view_has_room else [])
+
+
+async def test_void_ticket_of_a_request_without_place_creates_none() -> None:
+    room = FakeRoom()
+    set_view(room)
+    outcome = await admission(room).admit(ticket(room, "A", ago_s=5), newcomers="once")
+    assert outcome == WaitWithoutPlace()
+    assert room.asked == ["poll", "take"]
+
+
+async def test_ticket_keeps_its_place_whatever_the_request() -> None:
+    room = FakeRoom()
+    set_view(room)
+    held = ticket(room, "A", ago_s=5)
+    room.standings = {held.visitor: QueuePosition(held.arrival_us, 3)}
+    outcome = await admission(room).admit(held, newcomers="once")
+    assert isinstance(outcome, Wait)
+    assert room.asked == ["poll"]
+
+
+@pytest.mark.parametrize("store_up", [True, False])
+async def test_poll_without_a_token_creates_nothing(store_up: bool) -> None:
+    room = FakeRoom()
+    set_view(room, store_up=store_up)
+    assert isinstance(await admission(room).admit(None, newcomers="denied"), Deny)
+    assert room.asked == []
+
+
+async def test_poll_with_a_revoked_pass_creates_nothing() -> None:
+    room = FakeRoom()
+    set_view(room)
+    held = make_pass(ROOM, now_s=room.view.now_s())
+    room.view.revoke([held.visitor], until_s=room.view.now_s() + 60, count=1)
+    assert isinstance(await admission(room).admit(held, newcomers="denied"), Deny)
+    assert room.asked == []
+
+
+def expired_pass(room: FakeRoom) -> Pass:
+    return make_pass(ROOM, now_s=room.view.now_s(), ago_s=2000, expires_in_s=-1)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_expired_pass_asks_whether_its_slot_is_held(is_held: bool) -> None:
+    """A stream or WebSocket may have kept it."""
+    room = FakeRoom()
+    set_view(room)
+    held = expired_pass(room)
+    room.standings = {held.visitor: SlotGrant(1, confirmed=True) if is_held else VoidToken()}
+    for newcomers in get_args(Newcomers):
+        room.asked.clear()
+        outcome = await admission(room).admit(held, newcomers=newcomers)
+        assert isinstance(outcome, Admit) is is_held
+        assert room.asked[0] == "poll"
+
+
+async def test_expired_pass_counts_for_nothing_without_the_store() -> None:
+    room = FakeRoom()
+    set_view(room, store_up=False)
+    held = expired_pass(room)
+    assert isinstance(await admission(room).admit(held, newcomers="denied"), Deny)
+    assert await admission(room).admit(held, newcomers="once") == WaitWithoutPlace()
+    assert room.asked == []
+    outcome = await admission(room).admit(held)
+    assert isinstance(outcome, Wait)
+    assert outcome.ticket.visitor != held.visitor
+    assert room.asked == ["stamp"]
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
+async def test_newcomer_admitted_without_the_store_is_a_guess(phase: Phase) -> None:
+    """By the local share, or into an open room: counted once the pass is used again."""
+    room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"))
+    set_view(room, store_up=False, phase=phase)
+    gate = admission(room)
+    outcome = await gate.admit(None)
+    assert isinstance(outcome, Admit)
+    assert outcome.pass_ is not None
+    assert not outcome.pass_.confirmed
+    assert room.asked == []
+    again = await gate.admit(outcome.pass_)
+    assert isinstance(again, Admit)
+    assert again.pass_ is not None
+    assert again.pass_.confirmed
+    assert room.asked == ["touch"]
+
+
+async def test_stamped_newcomer_is_placed_when_the_ticket_returns() -> None:
+    room = FakeRoom()
+    set_view(room, store_up=False)
+    gate = admission(room)
+    outcome = await gate.admit(None)
+    assert isinstance(outcome, Wait)
+    assert room.asked == ["stamp"]
+    await gate.admit(outcome.ticket, newcomers="denied")
+    assert room.asked == ["stamp", "place"]
+
+
+# Several tickets in one request.
+
+
+def visit(room: FakeRoom, tickets: Sequence[Ticket]) -> Visit:
+    gate = RoomGate(
+        admission(room), Credentials(Tokens(Keyring([SECRET]), ROOM), cookie="g", room=ROOM)
+    )
+    facts = RequestFacts(Client("192.0.2.1", "http", "shop.example"), "GET", "/")
+    held = PresentedToken(tickets[0], others=tuple(tickets[1:]))
+    return Visit(facts, InRoom(ROOM), gate, held)
+
+
+async def test_earliest_ticket_is_kept_and_the_others_leave() -> None:
+    room = FakeRoom()
+    set_view(room)
+    first, second, third = (
+        ticket(room, letter, ago_s=ago_s) for letter, ago_s in zip("ABC", (9, 8, 7), strict=True)
+    )
+    room.standings = {first.visitor: QueuePosition(first.arrival_us, 4)}
+    request = visit(room, (first, second, third))
+    outcome = await request.admit()
+    assert isinstance(outcome, Wait)
+    assert outcome.ticket.visitor == first.visitor
+    assert outcome.changed  # the cookie is set, whichever the browser holds
+    assert room.asked == ["poll", f"leave {second.visitor}", f"leave {third.visitor}"]
+
+
+async def test_tickets_are_given_up_once() -> None:
+    room = FakeRoom()
+    set_view(room)
+    first, second = ticket(room, "A", ago_s=9), ticket(room, "B", ago_s=8)
+    room.standings = {first.visitor: QueuePosition(first.arrival_us, 4)}
+    request = visit(room, (first, second))
+    for _ in range(3):
+        await request.admit()
+    assert room.asked.count(f"leave {second.visitor}") == 1
+
+
+async def test_void_ticket_yields_to_the_next_one() -> None:
+    room = FakeRoom()
+    set_view(room)
+    first, second = ticket(room, "A", ago_s=9), ticket(room, "B", ago_s=8)
+    room.standings = {second.visitor: SlotGrant(second.arrival_us, confirmed=True)}
+    outcome = await visit(room, (first, second)).admit()
+    assert isinstance(outcome, Admit)
+    assert outcome.pass_ is not None
+    assert outcome.pass_.visitor == second.visitor
+    assert room.asked == ["poll", "poll"]
+
+
+async def test_void_tickets_alone_make_one_newcomer() -> None:
+    room = FakeRoom()
+    set_view(room)
+    tickets = [ticket(room, letter, ago_s=9) for letter in "ABCDEFGHIJKL"]
+    assert isinstance(await visit(room, tickets).admit(), Wait)
+    assert room.asked == ["poll"] * 8 + ["arrive"]  # the number of store calls is bounded

@@ -1,0 +1,87 @@
+"""The `Link` by which the page of a visitor who walked straight in confirms itself."""
+
+import pytest
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.proxy.response import parse_response_head
+from gatekeeper.web.confirmation import confirmation_link
+
+HTML = "Content-Type: text/html; charset=utf-8"
+STATUS = "</.gatekeeper/status?room=sale>; rel=preload; as="
+FETCH, IMAGE = STATUS + "fetch; crossorigin", STATUS + "image"
+
+
+def link(
+    *fields: str, status: int = 200, method: str = "GET", mode: str | None = "navigate"
+) -> str | None:
+    """The value of the field added to a response with these fields."""
+    lines = "".join(f"{field}\r\n" for field in fields)
+    response = parse_response_head(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode())
+    assert response is not None
+    facts = RequestFacts(
+        Client("192.0.2.1", "https", "shop.example"),
+        method,
+        "/",
+        accept="text/html" if mode is None else "*/*",
+        fields=lambda name: [mode] if mode and name == "Sec-Fetch-Mode" else [],
+    )
+    added = confirmation_link(facts, RoomName("sale"), response)
+    return added[0][1].decode() if added else None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (HTML,),
+        ("content-TYPE:text/HTML",),
+        ("Content-Type: application/xhtml+xml",),
+        (HTML, "Content-Security-Policy: script-src 'none'"),
+        (HTML, "Content-Security-Policy: default-src 'self'"),
+        (HTML, "Content-Security-Policy: default-src 'none'; Connect-Src 'SELF'"),
+        (HTML, "Content-Security-Policy: connect-src *, default-src 'self'"),
+        (HTML, "Content-Security-Policy: sandbox allow-same-origin allow-scripts"),
+        (HTML, "Content-Security-Policy-Report-Only: default-src 'none'"),
+    ],
+)
+def test_page_fetches_the_status(fields: tuple[str, ...]) -> None:
+    assert link(*fields) == FETCH
+    assert link(*fields, mode=None) == FETCH
+    assert link(*fields, status=404) == FETCH
+
+
+def test_page_that_may_not_fetch_loads_the_status_as_an_image() -> None:
+    assert link(HTML, "Content-Security-Policy: connect-src 'none'") == IMAGE
+    assert link(HTML, "Content-Security-Policy: default-src 'none'; img-src 'self'") == IMAGE
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        ("default-src 'none'",),
+        ("default-src https:",),
+        ("default-src 'self'", "connect-src 'none'; img-src 'none'"),
+        ("default-src 'self', default-src 'none'",),
+        ("connect-src api.example; connect-src 'self'; img-src cdn.example",),
+        ("sandbox allow-scripts",),
+    ],
+)
+def test_page_that_may_load_nothing_gets_no_link(policies: tuple[str, ...]) -> None:
+    assert link(HTML, *[f"Content-Security-Policy: {policy}" for policy in policies]) is None
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/plain", "image/png", "text/htmlx", ""]
+)
+def test_response_that_is_no_page_gets_no_link(content_type: str) -> None:
+    assert link(f"Content-Type: {content_type}") is None
+    assert link("Accept: text/html") is None
+
+
+def test_only_navigations_get_a_link() -> None:
+    assert link(HTML, mode="cors") is None
+    assert link(HTML, mode="no-cors") is None
+    assert link(HTML, method="HEAD") is None
+    assert link(HTML, method="POST") is None
+    assert link(HTML, status=302) is None
+    assert link(HTML, status=304) is None
