@@ -24,6 +24,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
+_COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
@@ -59,10 +60,11 @@ class Assets:
         return self._prefix + self._served_names[name]
 
     def text(self, name: str) -> str:
-        """The text of the file `name`, to embed in a page; raises KeyError if there is none."""
+        """The text of the file `name`, to embed in a page, without the comments that have lines of
+        their own; raises KeyError if there is none."""
         text = self._by_served_name[self._served_names[name]].body.decode()
         # The browser normalizes line ends before it hashes embedded text.
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = _COMMENT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
         if _ENDS_ELEMENT.search(text):
             raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
         return text

@@ -3,8 +3,7 @@
 Rules. `decide` chooses what to do, this module calls the store where the decision requires it, and
 `conclude` chooses the visitor's next token. When the store does not reply in time, the same request
 is decided again with that as a fact. A newcomer keeps their visitor id then: the store may have
-received the call and only its reply be lost. The outcome is `Admit`, `Wait`,
-`WaitWithoutPlace` or `Deny`.
+received the call and only its reply be lost.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ class Newcomer(NamedTuple):
 
 Outcome = Admit | Wait | WaitWithoutPlace | Deny
 
-# What becomes of a request without a valid token: it creates a place, it takes one admission if
-# there is room and else waits without a place, or it is denied.
+# A request without a valid token creates a place, takes one admission if there is room (else it
+# waits without a place), or is denied.
 Newcomers = Literal["queued", "once", "denied"]
 
-_MOST_GIVEN_UP = 4096  # visitors remembered, so that each costs one store call
 _VOID = Deny("this place is no longer valid")
 _ONCE = Admit(None, changed=False)
 
@@ -103,7 +101,7 @@ class Admission:
         self._issued = LastTimes[tuple[VisitorId, bool]]()  # passes, by header or in cookies
         self._touched = LastTimes[VisitorId]()
         self.rules = room.rules  # as they are now: a request keeps them to its end
-        self._given_up: dict[VisitorId, None] = {}
+        self._given_up = LastTimes[VisitorId]()
         self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
         room.on_revoked = self._end_sessions
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
@@ -159,7 +157,7 @@ class Admission:
         self, held: Token | None, by_header: bool = False, *, newcomers: Newcomers = "queued"
     ) -> Outcome:
         """The outcome for a request that carries the token `held`, in a cookie or `by_header`.
-        `newcomers`: what becomes of it when that is void, or none."""
+        `newcomers`: the way of the request without a valid token."""
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
         decision = self._decide(held, newcomers)
@@ -239,11 +237,9 @@ class Admission:
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
         for ticket in tickets:
-            if ticket.visitor in self._given_up:  # a browser may send it again and again
+            if self._given_up.of(ticket.visitor):  # a browser may send it again and again
                 continue
-            if len(self._given_up) >= _MOST_GIVEN_UP:
-                del self._given_up[next(iter(self._given_up))]
-            self._given_up[ticket.visitor] = None
+            self._given_up.note(ticket.visitor, self.now_s())
             self.room.leave_line_soon(ticket.visitor)
             self.on_left(ticket.visitor)
 

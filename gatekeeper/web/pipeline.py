@@ -97,7 +97,7 @@ class Visit(NamedTuple):
                 assert_never(self.route)
 
     async def admit_as(self, newcomers: Newcomers) -> Outcome:
-        """The outcome for the token held; `newcomers`: what becomes of the request without one."""
+        """The outcome for the token held; `newcomers`: the way of the request without one."""
         held, admission = self.held, self.admission
         if not held.others:
             return await admission.admit(held.token, held.by_header, newcomers=newcomers)

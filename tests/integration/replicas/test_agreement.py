@@ -118,7 +118,7 @@ async def test_release_follows_store_clock_with_wrong_clocks(
         start(clock_error_s=-9 * MINUTES_S) as behind,
         start() as right,
     ):
-        # A visitor who confirms first may enter before an earlier one who does not confirm.
+        # A visitor who confirms first may enter before an earlier visitor who has not confirmed.
         await right.room.queue.set_mode(Mode.HOLD)
         visitors = await line_up(60, ahead, behind, right)
         start_s = time.monotonic()

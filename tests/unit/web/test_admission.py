@@ -1,4 +1,4 @@
-"""What becomes of a request without a place, and of one with several tickets."""
+"""The outcome of a request without a place, and of a request with several tickets."""
 
 from __future__ import annotations
 
