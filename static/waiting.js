@@ -11,7 +11,7 @@
   const MAX_BACKOFF_S = 60;   // below any sensible heartbeat_timeout
   const HIDDEN_S = 20;        // browsers stretch timers of hidden pages to a minute at worst, so
   const MAX_HIDDEN_S = 45;    // that a place is still claimed within two
-  const CONFIRM_S = 0.85;     // with its jitter below one second: until then a newcomer is a guess
+  const CONFIRM_S = 0.85;     // the first poll of a newcomer: with its jitter below one second
   const FIRST_POLL_S = 2;     // the first poll confirms that the browser keeps the cookie
   const FIRST_POLL_LATEST_MS = 30000;   // a page that slept longer may have lost its place
   const TIMEOUT_S = 10;
@@ -34,7 +34,7 @@
   let timer = 0;
   let abort = null;           // the AbortController of the poll in progress
   let stream = null;          // the EventSource, if the gate streams
-  let ticket = data.ticket || "";   // sent with the next poll, to be compared with the cookie
+  let ticket = data.ticket || "";   // sent with the next poll
   let failures = 0;
   let isConfirmed = false;    // a poll has returned the cookie of this page
   let intervalS = Number(data.refresh) || 5;
@@ -93,10 +93,7 @@
     return status;
   }
 
-  /* Tabs that a browser restored together have a ticket each, and one cookie, that of the last
-     response. Each sends its own with its first poll, one tab after the other, and again when the
-     cookie turns out to be of a later place; the gate keeps the earliest. Only encrypted pages have
-     locks; elsewhere the jitter of polls has to do. */
+  /* Of several restored tabs the gate keeps the earliest ticket: docs/decisions/0043. */
   function inTurn(request) {
     if (!navigator.locks) return request();
     return navigator.locks.request(key("ticket"), { signal: abort.signal }, request);
