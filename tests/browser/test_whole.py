@@ -140,7 +140,7 @@ async def test_stream_updates_the_page_or_polls_replace_it(
         await there.allow(1, room=room_name)
         await expect(position).to_have_text("2", timeout=_ENTER_MS)
         polls = kinds.count("fetch")
-        assert (polls == 1) == (most == 1)  # the first one confirms the visitor
+        assert polls == 1 or most == 0  # the first one confirms the visitor
         await there.allow(2, room=room_name)
         await expect(page).not_to_have_title(re.compile("line"), timeout=_ENTER_MS)
         assert kinds.count("eventsource") == 1
