@@ -73,7 +73,7 @@ async def test_demo_queues_visitors_and_ends_on_signal(
         aiohttp.ClientSession(timeout=TIMEOUT) as session,
     ):
         async with asyncio.timeout(10):  # they return their tickets within a second
-            while await _queue_length(session, control_room) < 5:
+            while await _queue_length(session, control_room) < 5:  # noqa: ASYNC110  a process
                 await asyncio.sleep(0.1)
         async with session.get(shop, headers=HTML) as page:
             assert page.status == 503
