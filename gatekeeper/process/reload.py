@@ -69,6 +69,10 @@ class Reloader:
             except GatekeeperError as error:
                 log.error("reload_refused", problems=[error.public])  # noqa: TRY400
                 raise ConfigError([error.public], source="reload") from error
+            except Exception as error:
+                log.exception("reload_failed")
+                problem = "internal error; the log of the gate has the details"
+                raise ConfigError([problem], source="reload") from error
         log.info("reloaded", rooms=len(config.rooms), rules=len(config.rules))
         return config
 

@@ -230,6 +230,9 @@ class Worker:
                     return {"failed": error.problems}
                 except GatekeeperError as error:
                     return {"failed": [error.public]}
+                except Exception:
+                    log.exception("prepare_failed")
+                    return {"failed": ["internal error; the log of the gate has the details"]}
                 return {"done": "prepare"}
             case Commit():
                 self.commit()
