@@ -10,7 +10,7 @@ has begun as TLS never gets here, and a normal one is called as it would be with
 from __future__ import annotations
 
 import ssl
-from typing import Any, Final
+from typing import Final
 
 from gatekeeper.proxy.own_response import plain_refusal
 
@@ -52,9 +52,17 @@ class ListenerContext(ssl.SSLContext):
 
     sslobject_class = _SniffingSSLObject
 
-    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> Any:
-        wrapped = super().wrap_bio(incoming, outgoing, **options)
-        wrapped.outgoing = outgoing  # type: ignore[attr-defined]
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        wrapped = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(wrapped, _SniffingSSLObject)
+        wrapped.outgoing = outgoing
         return wrapped
 
 
