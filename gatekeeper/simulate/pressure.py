@@ -15,8 +15,8 @@ and requests of the flood that are forwarded.
 Places. Only visitors that returned a token are in line, so the queue is no longer than these.
 
 Lurkers. After its second missed release a lurker stands at the end of the line: behind it are only
-visitors that arrived after it fell silent, and other lurkers. Then it takes two releases at most
-from a visitor that waits.
+visitors that arrived after its claim window ended, and other lurkers. Then it takes two releases at
+most from a visitor that waits.
 """
 
 from __future__ import annotations
@@ -195,7 +195,6 @@ class Lurk:
 
     turn_us: int
     received_s: float
-    arrivals: int  # of the whole crowd until then
 
 
 @dataclass(slots=True)

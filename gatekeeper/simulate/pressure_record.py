@@ -28,6 +28,7 @@ from gatekeeper.simulate.room_monitor import RoomFigures
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind, VisitorStage
 
 LURKER_AHEAD = "stood ahead of earlier visitors after its second missed release"
+_REMEMBERED_S = 60.0  # and three claim windows: longer than a lurker is silent
 WAITED_LONGER = "waited longer than position and rate promise"
 
 
@@ -50,7 +51,8 @@ class PressureRecord:
         self.left = 0
         self.silent = 0
         self._waiting = 0
-        self._arrivals = 0  # begun, of visitors and lurkers
+        self._arrivals = 0  # begun, of visitors and lurkers …
+        self._arrivals_until: deque[tuple[float, int]] = deque()  # … until these instants
         self._holding = 0  # visitors that were admitted and have not left
         self._no_shows: deque[float] = deque()  # when they fell silent, while they may hold a slot
         self._promised_rate: float | None = None  # of the last response, if it had an estimate
@@ -132,7 +134,7 @@ class PressureRecord:
         if position is not None and queue_length is not None:
             violation = self._judge_miss(visitor, behind=queue_length - position)
         place = visitor.place
-        visitor.lurk = Lurk(place.turn_us, now_s, self._arrivals) if place.near_front else None
+        visitor.lurk = Lurk(place.turn_us, now_s) if place.near_front else None
         self.silent += place.near_front
         return violation
 
@@ -151,8 +153,16 @@ class PressureRecord:
         self.lurkers.misses += 1
         if visitor.misses < MAX_MISSES:
             return None
-        later = self._arrivals - lurk.arrivals + self._lurkers + QUEUE_MARGIN
+        # The new turn is that of the instant at which the claim window ended.
+        arrived = self._arrivals_at(lurk.received_s + self._claim_timeout_s)
+        later = self._arrivals - arrived + self._lurkers + QUEUE_MARGIN
         return LURKER_AHEAD if self.lurkers.is_ahead(behind=behind, later=later) else None
+
+    def _arrivals_at(self, at_s: float) -> int:
+        """The number of arrivals that had begun by then, or some of them."""
+        return next(
+            (count for until_s, count in reversed(self._arrivals_until) if until_s <= at_s), 0
+        )
 
     # Between the requests.
 
@@ -170,6 +180,9 @@ class PressureRecord:
     def sample(self, *, waiting: int, admissions: int, now_s: float) -> None:
         """Call at short intervals."""
         self._waiting = waiting
+        self._arrivals_until.append((now_s, self._arrivals))
+        while self._arrivals_until[0][0] < now_s - _REMEMBERED_S - 3 * self._claim_timeout_s:
+            self._arrivals_until.popleft()
         while self._no_shows and now_s - self._no_shows[0] > self._claim_timeout_s + SWEPT_AFTER_S:
             self._no_shows.popleft()
         self.throughput.sample(
