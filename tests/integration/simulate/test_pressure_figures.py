@@ -20,7 +20,7 @@ from gatekeeper.simulate.summary import text_of
 from gatekeeper.simulate.verdict import Verdict
 from tests.gates import GateProcess
 
-CLAIM_TIMEOUT_S = 4.0
+CLAIM_TIMEOUT_S = 2.0
 TOML = """
 [server]
 listen = "127.0.0.1:0"
@@ -49,7 +49,6 @@ class Scene:
     burst: int
     crowd: dict[str, Any]
     max_active: int = 0
-    claim_timeout_s: float = CLAIM_TIMEOUT_S
 
     def room(self, name: str) -> str:
         return ROOM.format(
@@ -57,7 +56,7 @@ class Scene:
             rate=self.rate,
             burst=self.burst,
             max_active=self.max_active,
-            claim_timeout_s=self.claim_timeout_s,
+            claim_timeout_s=CLAIM_TIMEOUT_S,
         )
 
 
@@ -66,18 +65,18 @@ CALM = Scene(60, 10, {"visitors": 10, "arrivals_per_s": 0.7, "duration_s": 30}, 
 SCENES = {
     "calm": CALM,
     "flood": replace(CALM, crowd=CALM.crowd | {"floods": 20}),
-    # Seven clients that poll when their claim window is over, before ten visitors.
+    # Seven clients that poll when their claim window is over, before a visitor a second. Twice as
+    # fast as 60/min with 4 s to claim.
     "lurkers": Scene(
-        60,
+        120,
         1,
-        {"visitors": 10, "at_once": 6, "arrivals_per_s": 0.4, "lurkers": 7, "duration_s": 40},
+        {"visitors": 24, "at_once": 8, "arrivals_per_s": 1, "lurkers": 7, "duration_s": 40},
     ),
-    # A third stops polling at the front.
+    # A third stop polling at the front.
     "no-shows": Scene(
         1200,
         10,
         {"visitors": 660, "at_once": 640, "shares": Shares(no_shows=1 / 3), "duration_s": 40},
-        claim_timeout_s=2,
     ),
 }
 
@@ -109,7 +108,7 @@ async def _run(gate: GateProcess, name: str, scene: Scene) -> Verdict:
         paths=(f"/{name}/",),
         browsers=1.0,  # an app would enqueue where a browser opens a page
         burst=scene.burst,
-        claim_timeout_s=scene.claim_timeout_s,
+        claim_timeout_s=CLAIM_TIMEOUT_S,
         visit_requests=2,
         visit_s=0.5,
         stayers=0.0,
