@@ -149,17 +149,14 @@ def test_flood_without_cookies_costs_visitors_at_most_2_s(verdicts: dict[str, Ve
     assert flood["floods"]["failures"] == {}
 
 
-def test_lurkers_take_two_releases_each_then_stand_at_the_end(
+def test_lurkers_stand_at_the_end_after_two_missed_releases(
     verdicts: dict[str, Verdict],
 ) -> None:
-    verdict, lurkers = verdicts["lurkers"], SCENES["lurkers"].crowd["lurkers"]
-    queued = verdict.figures["admitted"] - verdict.figures["admitted_at_once"]
+    verdict = verdicts["lurkers"]
 
-    assert held(verdict, LURKERS) is True
+    assert held(verdict, LURKERS) is True, text_of(verdict)
     assert held(verdict, WAITS) is True
     assert verdict.figures["lurkers"]["missed_releases"] >= 4
-    places = lurkers + verdict.figures["lurkers"]["admitted"]  # a new one after a claim
-    assert verdict.figures["released"] - queued <= 2 * places
 
 
 def test_origin_receives_the_rate_despite_a_third_of_no_shows(
