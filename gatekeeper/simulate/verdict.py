@@ -263,6 +263,10 @@ def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) ->
         if observer.admitted_ended_s
         else None,
         "released": released,
+        "above_max_active": max_above_limit(observer.samples),
+        "above_max_active_at_s": next(
+            (each.ended_s for each in observer.samples if 0 < each.max_active < each.active), None
+        ),
         "most_inside": max((each.active for each in observer.samples), default=None),
         "wait_s": _spread(observer.waits_s),
         "near_front": len(observer.release_delays.delays_s),

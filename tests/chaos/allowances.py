@@ -4,8 +4,9 @@ A gate that starts while the store is empty, and calls it first, cannot know wha
 moment before: one burst for each such loss (granted in the plan of `trial`). A replica that can
 reach neither the store nor the other replicas cannot know which visitors left just now, so it may
 accept their tickets once more. A store that lost its data has forgotten which releases were missed;
-one that comes back with older data has visitors in line that were admitted or left since. The delay
-near the front, the waits and the throughput are not judged. Nothing else is allowed.
+one that comes back with older data has visitors in line that were admitted or left since. A visitor
+inside whose requests failed until after the recovery is counted again on top of full slots: one or
+two. The delay near the front, the waits and the throughput are not judged. Nothing else is allowed.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from gatekeeper.simulate.observer import (
 )
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
 from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
-from gatekeeper.simulate.verdict import FORGED_TOKENS, RELEASE_DELAY, Verdict
+from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, RELEASE_DELAY, Verdict
 from tests.chaos.faults import RELEASED_WHILE_HELD
 from tests.chaos.schedule import ISOLATING, LOSSES, STORE_UNREACHABLE, DisruptionKind
 
 _RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
 _DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store
+_LATE_SESSIONS = 2
 _PACE = {RELEASE_DELAY, WAITS, THROUGHPUT}
 _ACCEPTED = {FORGED_VISIT_ADMITTED, FORGED_TICKET_ACCEPTED, SPENT_TICKET_ACCEPTED}
 
@@ -88,6 +90,7 @@ def with_allowances(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> V
     verdict = without_pace(verdict)
     verdict = without_forgotten_misses(verdict, applied)
     verdict = without_restored_places(verdict, applied)
+    verdict = without_late_sessions(verdict, applied)
     return without_allowed_replays(verdict, isolated=isolated_intervals(applied))
 
 
@@ -124,6 +127,15 @@ def without_restored_places(verdict: Verdict, applied: Sequence[AppliedDisruptio
     if at_s is None or at_s < restored_s:
         return verdict
     return _allowing(verdict, FLOODS, "after a store had come back with older data")
+
+
+def without_late_sessions(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """A pass counts whenever it is used, also when a store that lost its slot has given it away."""
+    lost_s = min((began_s for kind, began_s, _ in applied if kind in LOSSES), default=math.inf)
+    at_s, excess = verdict.figures["above_max_active_at_s"], verdict.figures["above_max_active"]
+    if at_s is None or at_s < lost_s or excess > _LATE_SESSIONS:
+        return verdict
+    return _allowing(verdict, MAX_ACTIVE, "after a store had lost its data")
 
 
 def _allowing(verdict: Verdict, name: str, when: str) -> Verdict:

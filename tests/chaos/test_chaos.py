@@ -15,7 +15,13 @@ from gatekeeper.simulate.observer import (
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
 from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
-from gatekeeper.simulate.verdict import FORGED_TOKENS, RELEASE_DELAY, Verdict, verdict_of
+from gatekeeper.simulate.verdict import (
+    FORGED_TOKENS,
+    MAX_ACTIVE,
+    RELEASE_DELAY,
+    Verdict,
+    verdict_of,
+)
 from tests.chaos.allowances import (
     AppliedDisruption,
     Hold,
@@ -121,6 +127,20 @@ def test_lurker_is_forgotten_only_after_a_loss(
 def test_place_without_visitor_is_allowed_only_from_older_data(at_s: float, is_ok: bool) -> None:
     verdict = verdict_with(name=FLOODS, places_above_visitors_at_s=at_s)
     applied = [(DisruptionKind.STORE_FLUSHED, 1, 1), (DisruptionKind.STORE_KILLED, 6, 8)]
+
+    assert with_allowances(verdict, applied).ok is is_ok
+    assert not with_allowances(verdict, applied[:1]).ok
+
+
+@pytest.mark.parametrize(
+    ("at_s", "excess", "is_ok"), [(7, 1, True), (7, 2, True), (7, 3, False), (5, 1, False)]
+)
+def test_slot_above_limit_is_allowed_only_after_a_loss(
+    at_s: float, excess: int, is_ok: bool
+) -> None:
+    """A visitor inside is counted again. Three more would be the fault of three slots too many."""
+    verdict = verdict_with(name=MAX_ACTIVE, above_max_active_at_s=at_s, above_max_active=excess)
+    applied = [(DisruptionKind.STORE_PAUSED, 1, 2), (DisruptionKind.STORE_FLUSHED, 6, 6)]
 
     assert with_allowances(verdict, applied).ok is is_ok
     assert not with_allowances(verdict, applied[:1]).ok
