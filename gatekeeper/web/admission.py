@@ -93,8 +93,7 @@ _ONCE = Admit(None, changed=False)
 
 
 class Admission:
-    """Admission to one room under one configuration. `on_left` is called when a visitor has left
-    here."""
+    """Admission to one room under one configuration. `on_left`: a visitor has left here."""
 
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
@@ -108,8 +107,7 @@ class Admission:
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
-        """The same room under another configuration; sessions, and all that is known of visitors,
-        are shared."""
+        """The same room under another configuration; what is known of visitors is shared."""
         other = copy(self)
         other.config, other.rules = config, self.room.rules
         return other
