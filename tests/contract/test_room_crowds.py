@@ -50,11 +50,11 @@ async def test_lurkers_who_never_claim_delay_no_visitor(*, connected: bool, most
     assert max(a - b for a, b in zip(with_lurkers, without, strict=True)) <= most_s
 
 
-@pytest.mark.parametrize("burst", [1, 10])
-async def test_origin_receives_the_rate_despite_no_shows(burst: int) -> None:
-    room = VirtualRoom(rate="120/min", burst=burst, claim_timeout="10s")
+async def test_origin_receives_the_rate_despite_no_shows() -> None:
+    room = VirtualRoom(rate="120/min", burst=1, claim_timeout="10s")
     for number in range(1150):
-        room.come(number / 3.5, f"visitor {number}", polls=1 if number % 3 == 0 else 1_000_000)
+        polls = 1 if number % 3 == 0 else 1_000_000
+        room.come(number / 3.5, f"visitor {number}", polls=polls, every_s=4)
     await room.run(until_s=330)
     claims = sum(30 <= at_s < 330 for at_s in room.admitted_at_s.values())
     assert 0.95 <= claims / (5 * 120) <= 1.05

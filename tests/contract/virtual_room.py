@@ -7,7 +7,7 @@ from itertools import count
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
-from gatekeeper.policy.pacing import poll_interval_s, tick_interval_s
+from gatekeeper.policy.pacing import tick_interval_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import PollRequest
@@ -50,8 +50,8 @@ class VirtualRoom:
         )
         self.at(self.now_s + pause_s, self._tick)
 
-    def come(self, at_s: float, name: str, *, polls: int = 1_000_000) -> None:
-        """A visitor who does what the page does, and vanishes after so many polls."""
+    def come(self, at_s: float, name: str, *, polls: int = 1_000_000, every_s: float = 1) -> None:
+        """A visitor who polls as the page does near the front, and vanishes after so many polls."""
 
         async def arrive() -> None:
             standing = await self.replica.queue.arrive(VisitorId(name))
@@ -67,15 +67,9 @@ class VirtualRoom:
             if isinstance(standing, SlotGrant):
                 await self._enter(name)
             elif isinstance(standing, QueuePosition) and left > 1:
-                self.at(
-                    self.now_s + self._poll_interval_s(standing), lambda: poll(standing, left - 1)
-                )
+                self.at(self.now_s + every_s, lambda: poll(standing, left - 1))
 
         self.at(at_s, arrive)
-
-    def _poll_interval_s(self, place: QueuePosition) -> int:
-        rate = self.rules.rate_per_minute
-        return poll_interval_s(place.ahead, rate_per_minute=rate, rules=self.rules)
 
     async def _enter(self, name: str) -> None:
         self.admitted_at_s[name] = self.now_s
