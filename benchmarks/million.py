@@ -357,11 +357,11 @@ with 100,000 waiting visitors. The fork took {fork_ms:.1f} ms. The longest of th
 releases, which copy the pages they change, took {max(forked_ms):.1f} ms. DragonflyDB does not fork.
 
 Of these bytes, the order (a ZSET) takes about 95 and the deadlines (a HASH) about 67; on Redis \
-7.0 with jemalloc, 126 and 88. The rejected alternative of two ZSETs, by arrival and by deadline, took \
-190 and 251. DragonflyDB was not measured. It keeps a large ZSET in a B+tree with an overhead of 2 \
-to 3 bytes per member, where the skiplist of Redis has 37, and reports [up to 40 % \
-less for sorted sets](https://www.dragonflydb.io/blog/dragonfly-new-sorted-set): from the \
-figures of Redis, about 75 for the order and 165 in all."""
+7.0 with jemalloc, 126 and 88. The rejected alternative of two ZSETs, by arrival and by deadline, \
+took 190 and 251. DragonflyDB was not measured. It keeps a large ZSET in a B+tree with an overhead \
+of 2 to 3 bytes per member, where the skiplist of Redis has 37, and reports [up to 40 % less for \
+sorted sets](https://www.dragonflydb.io/blog/dragonfly-new-sorted-set): from the figures of Redis, \
+about 75 for the order and 165 in all."""
 
 
 def main() -> None:
