@@ -8,8 +8,8 @@
 --                      has expired
 --       6 replicas     ZSET replica -> time of its last call
 --       7 state        HASH
---       8 unconfirmed  ZSET visitor -> expiry of the slot of one who went straight through and has
---                      not returned the pass yet
+--       8 unconfirmed  ZSET visitor -> expiry of the slot of a visitor that went straight through and
+--                      has not returned the pass yet
 --       9 missed       ZSET visitor -> minus the time of their first unclaimed release, or from the
 --                      second on their new turn at the end of the line
 --
