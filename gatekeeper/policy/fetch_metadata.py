@@ -2,14 +2,15 @@
 
 Rules. Pure. A person's request creates a place: a navigation, a fetch of an app, or a GET of a
 client that sends no Fetch Metadata. What a browser sends by itself creates none: subresources,
-preflights, prefetches. Neither does a request that changes something, since a waiting page cannot
-keep its body. Every case without a row is one that creates no place, also a field that came with
-two different values.
+preflights, prefetches, and an `EventSource`, which connects again whenever its stream ends. Neither
+does a request that changes something, since a waiting page cannot keep its body. Every case without
+a row is one that creates no place, also a field that came with two different values.
 
     method  Sec-Purpose   Sec-Fetch-Mode       Sec-Fetch-Dest                 creates a place
     GET     none          navigate             document, iframe …, empty, none     yes
     GET     none          any but websocket    empty                               yes
     GET     none          no Sec-Fetch-* at all                                    yes
+    GET     any           any, with Accept: text/event-stream                      no
     GET     none          any                  image, style, script, font …        no
     GET     any           any                  any                                 no
     others  any           any                  any                                 no
@@ -38,11 +39,12 @@ _OLD_PURPOSES: Final = ("Purpose", "X-Purpose", "X-Moz")
 _SPECULATIVE: Final = frozenset({"prefetch", "prerender", "preview", "instant"})
 _NAVIGATED: Final = frozenset({"document", "iframe", "frame", "fencedframe", "embed", "object"})
 _FETCHED: Final = "empty"
+_EVENT_STREAM: Final = "text/event-stream"
 
 
 def creates_place(facts: RequestFacts) -> bool:
     """Whether a request without a token makes its visitor a newcomer, with a place in line."""
-    if facts.method != "GET" or _is_speculative(facts.fields):
+    if facts.method != "GET" or _is_speculative(facts.fields) or _is_event_stream(facts):
         return False
     modes, dests = _values(facts.fields(_MODE)), _values(facts.fields(_DEST))
     if not modes and not dests:
@@ -60,6 +62,12 @@ def _is_speculative(fields: FieldLookup) -> bool:
     if any(_values(fields(_PURPOSE))):
         return True
     return any(not _SPECULATIVE.isdisjoint(_values(fields(name))) for name in _OLD_PURPOSES)
+
+
+def _is_event_stream(facts: RequestFacts) -> bool:
+    """Whether this is an `EventSource` (HTML standard, section 9.2), of a page that is shown
+    already. It stops at any status other than 200, and at any other type."""
+    return _EVENT_STREAM in _values(facts.fields("Accept"))
 
 
 def _values(lines: Sequence[str]) -> frozenset[str]:

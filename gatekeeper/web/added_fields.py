@@ -43,11 +43,11 @@ def _token_fields(visit: Visit, admit: Admit, response: ResponseHead) -> Fields 
     held, by_header = visit.held.token, visit.held.by_header
     if response.command == _REVOKE:  # instead of a new pass
         visit.admission.room.leave_soon(pass_.visitor)
-        return None if held is None else _as_bytes(visit.headers(None))
+        return () if held is None else _as_bytes(visit.headers(None))
     if not admit.changed:
         return None
     if isinstance(held, Pass):
-        if visit.admission.forwards_unchanged(held, by_header=by_header):
+        if visit.admission.forwards_unchanged(held, by_header):
             return None  # another response has renewed it meanwhile
         if admit.may_wait and is_publicly_cacheable(response, method=visit.facts.method):
             return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, assert_never
 
@@ -93,7 +92,8 @@ _ONCE = Admit(None, changed=False)
 
 
 class Admission:
-    """Admission to one room under one configuration. `on_left`: a visitor has left here."""
+    """Admission to one room under one configuration. `on_left` is called when a visitor has left
+    here."""
 
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
@@ -107,12 +107,13 @@ class Admission:
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
-        """The same room under another configuration; what is known of visitors is shared."""
-        other = copy(self)
-        other.config, other.rules = config, self.room.rules
+        """The same room under another configuration; sessions go on."""
+        other = Admission(self.room, config)
+        other._sessions, other.on_left = self._sessions, self.on_left
+        other._issued, other._touched = self._issued, self._touched
         return other
 
-    def forwards_unchanged(self, pass_: Pass, *, by_header: bool) -> bool:
+    def forwards_unchanged(self, pass_: Pass, by_header: bool) -> bool:
         """Whether `admit` would forward this pass without a new token and without a store call."""
         room = self.room
         view, now_s = room.view.decisive, room.view.now_s()

@@ -307,7 +307,7 @@ class ClientConnection(asyncio.Protocol):
             keep_alive=self._keep_alive,
             added=plan.added(response) if adds else None,
         )
-        if response.command is not None:
+        if adds and response.command is not None:
             self._plan = None  # the end of the session does not cut this response
         plan.on_response(response.status, seconds=perf_counter() - self._began_s)
         self._state, self._body, self._partial_head = BODY, body, b""

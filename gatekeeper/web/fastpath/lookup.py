@@ -171,7 +171,7 @@ class FastPathLookup:
                 admit = visit.admission.forward(token, by_header=by_header)
                 if admit is None:
                     return None
-                passes = partial(visit.admission.forwards_unchanged, token, by_header=by_header)
+                passes = partial(visit.admission.forwards_unchanged, token, by_header)
                 return self._forward(head, request, visit, admit, peer=peer, passes=passes)
             case Blocked() | Rejected():
                 return None

@@ -94,11 +94,11 @@ async def test_demo_queues_visitors_and_ends_on_signal(
 
 
 async def _queue_length(session: aiohttp.ClientSession, control_room: str) -> int:
-    """The queue length once most of the crowd are in line."""
+    """The queue length once the crowd has arrived."""
     async with asyncio.timeout(15):
         while True:
             async with session.get(f"{control_room}/admin/status") as response:
                 (room,) = (await response.json())["rooms"]
-            if room["queue_length"] >= 5:
+            if room["arrived_total"] >= 10:
                 return int(room["queue_length"])
             await asyncio.sleep(0.1)

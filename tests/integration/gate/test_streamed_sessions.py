@@ -170,3 +170,51 @@ async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
         assert response.status == 200
         await asyncio.sleep(SWEEPS_S)
     assert (len(touched) > 0) is confirmed
+
+
+@SENT_BY
+async def test_visitor_of_a_long_stream_is_still_in(
+    by_header: bool, start_gate: GateStarter
+) -> None:
+    """The pass expired meanwhile, which only the store's slot outlived."""
+    gate = await start_gate(rate="0", session_idle_timeout="1s")
+    held = gate.issue_pass(expires_in_s=1)
+    headers = sent(gate, held, by_header=by_header)
+    async with stream(gate, held, by_header=by_header):
+        await asyncio.sleep(1.6)
+    visitor = gate.visitor()
+    response = await visitor.request("GET", headers=headers)
+    assert response.status == 200
+    assert response.json["visitor"] == held.visitor
+    again = await visitor.request("GET", headers=headers)  # by a client that keeps its first token
+    assert again.json["visitor"] == held.visitor
+
+
+@SENT_BY
+async def test_visitor_without_a_stream_is_out_after_the_idle_timeout(
+    by_header: bool, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0", session_idle_timeout="1s")
+    held = gate.issue_pass(expires_in_s=0.5)
+    headers = sent(gate, held, by_header=by_header)
+    assert (await gate.visitor().request("GET", headers=headers)).status == 200
+    await asyncio.sleep(1.6)
+    assert (await gate.visitor().request("GET", headers=headers)).status == 503
+
+
+@pytest.mark.parametrize("status", [503, 200])
+async def test_event_source_without_a_token_gets_no_place(
+    status: int, start_gate: GateStarter
+) -> None:
+    """It would come again every few seconds. It stops at another status, or at another type."""
+    gate = await start_gate(rate="0", status=status)
+    for accept in ("text/event-stream", "text/event-stream, */*"):
+        response = await gate.visitor().request("GET", "/events", headers={"Accept": accept})
+        assert response.status == status
+        assert not response.headers["Content-Type"].startswith("text/event-stream")
+        assert "Set-Cookie" not in response.headers
+    await gate.queue.advance()
+    state = gate.room().view.state
+    assert state is not None
+    assert (state.arrived_total, state.queue_length) == (0, 0)
+    assert gate.origin.requests == []

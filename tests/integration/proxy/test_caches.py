@@ -180,3 +180,11 @@ async def test_validated_response_hands_a_stranger_no_token(start_gate: GateStar
         for by_header in (True, False):
             stranger = await site.get("/page", by_header=by_header)
             assert stranger.status == 503 or site.token(stranger) == ""
+
+
+async def test_end_of_a_newcomers_session_is_not_cached(open_site: Site) -> None:
+    """There is no token to take back yet, and the response is still this visitor's alone."""
+    open_site.gate.origin.headers = PUBLIC | {"Gatekeeper-Command": "revoke"}
+    for count in (1, 2):
+        assert (await open_site.get("/bye")).status == 200
+        assert open_site.seen == count

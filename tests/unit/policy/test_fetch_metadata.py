@@ -155,3 +155,24 @@ def test_speculative_request_creates_no_place(
 )
 def test_metadata_without_a_known_kind_creates_no_place(name: str) -> None:
     assert not creates_place(facts("GET", {name: "x"}))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/event-stream",
+        "Text/Event-Stream",
+        "text/event-stream, */*",
+        "application/json, text/event-stream;q=0.5",
+        ["*/*", "text/event-stream"],
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, NAVIGATION, FETCH], ids=["none", "navigation", "fetch"])
+def test_event_source_creates_no_place(fields: Fields, accept: str | list[str]) -> None:
+    """It connects again after each end of its stream."""
+    assert not creates_place(facts("GET", fields | {"Accept": accept}))
+
+
+@pytest.mark.parametrize("accept", ["text/event", "application/event-stream", "*/*", "text/*", ""])
+def test_other_accepted_types_create_a_place(accept: str) -> None:
+    assert creates_place(facts("GET", FETCH | {"Accept": accept}))
