@@ -19,6 +19,9 @@ demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 pictures: $(READY)  ## the pictures of the README, taken from the running demo
 	$(BIN)/python -m tests.browser.pictures
 
+# Compiled modules are kept, whatever the environment says: pytest rewrites 300 files otherwise, in
+# every worker of every run.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
 # One more than cores: many tests wait, for a timeout or a rate.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets

@@ -33,6 +33,7 @@ import uvloop
 from benchmarks import poll_intervals, watermark_delay
 from benchmarks.report import table, write_section
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
+from gatekeeper.simulate.pressure_promises import LURKERS
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 from gatekeeper.simulate.verdict import RELEASE_DELAY
 
@@ -160,15 +161,17 @@ async def _measure_sale(
 def problems_of(result: Sale) -> list[str]:
     """The problems, and the promises that were broken or not judged.
 
-    The release delay may be unjudged if the crowd itself sent too late.
+    No lurkers take part. The release delay may be unjudged if the crowd itself sent too late.
     """
     problems = list(result.verdict["problems"])
-    too_late = result.figures["crowd_late_s"]["p99"] > MAX_RELEASE_DELAY_S
+    not_judged = {LURKERS}
+    if result.figures["crowd_late_s"]["p99"] > MAX_RELEASE_DELAY_S:
+        not_judged |= {RELEASE_DELAY}
     problems += [
         f"{promise['name']}: {promise['detail']}"
         for promise in result.verdict["promises"]
-        if promise["held"] is not True
-        and not (promise["held"] is None and promise["name"] == RELEASE_DELAY and too_late)
+        if promise["held"] is False
+        or (promise["held"] is None and promise["name"] not in not_judged)
     ]
     if result.figures["still_waiting"]:
         problems.append(f"{result.figures['still_waiting']} visitors still waiting at the end")
@@ -193,6 +196,7 @@ def text_of(result: Sale, *, visitors: int, scale: int) -> str:
             f"most above {rate:,}/min in any span",
             f"{max(figures['most_above_rate'], 0):.1f} of {BURST} allowed",
         ],
+        _throughput_row(figures),
         ["most active visitors", f"{figures['most_inside']:,} of {MAX_ACTIVE:,} allowed"],
         ["forged, swapped and spent tokens", f"{figures['forged_tokens']:,} sent, none accepted"],
         [
@@ -220,6 +224,12 @@ release was certain.
 ![Arrivals, queue and admissions over time]({PLOT.name})
 
 {table(["", ""], rows)}"""
+
+
+def _throughput_row(figures: dict[str, Any]) -> list[str]:
+    share = figures["throughput_share"]
+    text = "not judged" if share is None else f"{share * 100:.1f} % of the rate"
+    return ["admitted while visitors waited", text]
 
 
 def _timing_rows(figures: dict[str, Any]) -> list[list[str]]:
@@ -252,7 +262,11 @@ def _timing_rows(figures: dict[str, Any]) -> list[list[str]]:
 def text_on_time(result: Sale) -> str:
     figures = result.figures
     order = f"{figures['inversions']:,} in {figures['responses_judged']:,} waiting responses"
-    rows = [["inversions among present visitors", order], *_timing_rows(figures)]
+    rows = [
+        ["inversions among present visitors", order],
+        _throughput_row(figures),
+        *_timing_rows(figures),
+    ]
     return f"""\
 {ON_TIME_VISITORS:,} visitors, time scaled by {ON_TIME_SCALE}, otherwise as above. Here the crowd \
 can send on time.

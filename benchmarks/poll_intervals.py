@@ -24,10 +24,11 @@ import uvloop
 from benchmarks.report import table
 from benchmarks.rig import Rig, running_rig
 from gatekeeper.config.schema import DEFAULT_ROOM, RoomConfig
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.queue import Queue
+from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.store import RedisStore
 from tests.builders import SECRET
 
@@ -47,6 +48,7 @@ rate = "500/min"
 max_active = 1
 confirm_timeout = "1h"
 claim_timeout = "1h"
+heartbeat_timeout = "1h"
 """
 
 
@@ -89,10 +91,10 @@ async def measured() -> list[PollIntervals]:
 
 
 async def _fill_queue(rig: Rig) -> list[tuple[VisitorId, int]]:
-    """Ids and arrivals in order, without the first visitor, which has the only slot."""
+    """Ids and arrivals in order, without the visitor that has the only slot."""
     room = RoomConfig.model_validate(
         {"name": DEFAULT_ROOM, "rate": "500/min", "max_active": 1}
-        | {"confirm_timeout": "1h", "claim_timeout": "1h"}
+        | {"confirm_timeout": "1h", "claim_timeout": "1h", "heartbeat_timeout": "1h"}
     )
     store = RedisStore(rig.store_url, timeout_s=10)
     queue = Queue(
@@ -104,16 +106,24 @@ async def _fill_queue(rig: Rig) -> list[tuple[VisitorId, int]]:
     )
     visitors: list[tuple[VisitorId, int]] = []
     try:
-        while len(visitors) < WAITING + 1:
+        while len(visitors) < WAITING:
             batch = [new_visitor_id() for _ in range(BATCH_LIMIT)]
-            placed = await asyncio.gather(*map(queue.arrive, batch))
+            turns_us = [each.turn_us for each in await asyncio.gather(*map(queue.arrive, batch))]
+            standings = await asyncio.gather(
+                *(
+                    queue.poll(PollRequest(visitor, turn_us, has_pass=False))
+                    for visitor, turn_us in zip(batch, turns_us, strict=True)
+                )
+            )
             visitors += [
-                (visitor, place.turn_us) for visitor, place in zip(batch, placed, strict=True)
+                (visitor, turn_us)
+                for visitor, turn_us, standing in zip(batch, turns_us, standings, strict=True)
+                if isinstance(standing, QueuePosition)
             ]
     finally:
         await queue.close()
         await store.close()
-    return visitors[1 : WAITING + 1]
+    return visitors[:WAITING]
 
 
 async def _sample_intervals(

@@ -30,6 +30,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.process.embedded import start_events, start_store
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
@@ -45,7 +46,7 @@ START_AND_STOP_S = 45.0
 
 def room_of(name: str) -> RoomConfig:
     """A room whose visitors keep their places without polls, so that only releases happen."""
-    return RoomConfig.model_validate({"name": name, "rate": RATE, "confirm_timeout": "10m"})
+    return RoomConfig.model_validate({"name": name, "rate": RATE, "heartbeat_timeout": "10m"})
 
 
 class RecordingView(ReplicaView):
@@ -121,7 +122,7 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
     store = RedisStore(store_url, timeout_s=5)
     crowd = RoomReplica(store, NoEvents(), Rules.of(room), replica="crowd")
     await crowd.queue.join(starting=True)
-    await asyncio.gather(*(crowd.queue.arrive(new_visitor_id()) for _ in range(WAITING)))
+    await asyncio.gather(*(_line_up(crowd) for _ in range(WAITING)))
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable,
@@ -152,6 +153,13 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
     if len(replicas) != REPLICAS:
         raise SystemExit("not every replica received a release")
     return delays(replicas, since_us=since_us)
+
+
+async def _line_up(crowd: RoomReplica) -> None:
+    """One visitor arrives and returns the ticket."""
+    visitor = new_visitor_id()
+    place = await crowd.queue.arrive(visitor)
+    await crowd.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
 
 
 async def measured(*, seconds: float) -> dict[str, Delays]:

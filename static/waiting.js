@@ -94,9 +94,13 @@
   }
 
   /* Of several restored tabs the gate keeps the earliest ticket: docs/decisions/0043. */
-  function inTurn(request) {
-    if (!navigator.locks) return request();
-    return navigator.locks.request(key("ticket"), { signal: abort.signal }, request);
+  async function inTurn(request) {
+    try {
+      if (navigator.locks) return await navigator.locks.request(key("ticket"), { signal: abort.signal }, request);
+    } catch (error) {
+      if (error.name !== "SecurityError") throw error;   // else a frame whose storage is blocked
+    }
+    return request();
   }
 
   function pollNow() {

@@ -28,7 +28,7 @@ from gatekeeper.errors import GatekeeperError
 from gatekeeper.logs import set_up_logging
 from gatekeeper.process.supervisor import RunningGate, serve
 from gatekeeper.simulate.crowd import run_crowd
-from gatekeeper.simulate.observer import Progress
+from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.plan import CrowdPlan, Shares
 from gatekeeper.simulate.summary import LiveReport
 

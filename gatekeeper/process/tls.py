@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import StartError
+from gatekeeper.process.plain_http import listener_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class TlsFiles:
         """The loaded files, or None for plain HTTP. Raises StartError."""
         if not config.server.tls:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = listener_context()
         context.set_alpn_protocols(["http/1.1"])
         files = cls(config.server.tls_cert, config.server.tls_key, context)
         files.load()

@@ -32,6 +32,7 @@ from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
 from gatekeeper.process.open_files import file_limit, raise_file_limit
+from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
 from gatekeeper.process.room_set import NewRoom, RoomSet
 from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
@@ -268,6 +269,7 @@ class Worker:
                 reuse_port=True,  # each worker accepts; the kernel distributes
                 backlog=_BACKLOG,
                 ssl=self._tls.context if self._tls else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
             )
         except OSError as error:
             where = f"{self._plan.host}:{self._plan.port}"

@@ -1,20 +1,25 @@
 """`gatekeeper simulate`: simulated HTTP visitors against a running gate, and a verdict.
 
-command         the command line: options and help
-run             runs a plan; prints the verdict as text or JSON, writes the SVG
-plan            what the crowd does, checked as a whole
-arrivals        arrival times of the crowd, from a seeded random source
-crowd           schedules and sends all requests of one run
-visitor         one visitor: the next action after each response
-gate_client     builds the HTTP requests of visitors; checks that a gate responds
-connection      keep-alive connections and the pool of one address
-gate_response   parses a response into what it means for a visitor
-token_claims    reads tokens without the key; builds forged tokens
-room_monitor    reads a room's figures from the admin listener
-observer        records what the crowd received
-judge           order, rate, limits and watermark, from recorded evidence
-release_delays  delay from release to admission near the front
-verdict         the promises checked, and the figures of a run
-summary         progress and verdict as text for people
-plot            the run as an SVG chart
+command            the command line: options and help
+run                runs a plan; prints the verdict as text or JSON, writes the SVG
+plan               what the crowd does, checked as a whole
+arrivals           arrival times of the crowd, from a seeded random source
+crowd              schedules and sends all requests of one run
+visitor            one visitor: the next action after each response
+floods             requests without cookies, beside the visitors
+gate_client        builds the HTTP requests of visitors; checks that a gate responds
+connection         keep-alive connections and the pool of one address
+gate_response      parses a response into what it means for a visitor
+token_claims       reads tokens without the key; builds forged tokens
+room_monitor       reads a room's figures from the admin listener
+evidence           the records of a run: curve, progress, broken promises
+observer           records what the crowd received
+pressure_record    what floods, lurkers and no-shows did to the line
+judge              order, rate, limits and watermark, from recorded evidence
+pressure           waits, throughput, places and lurkers, from recorded evidence
+release_delays     delay from release to admission near the front
+pressure_promises  the promises about floods, lurkers and no-shows
+verdict            the promises checked, and the figures of a run
+summary            progress and verdict as text for people
+plot               the run as an SVG chart
 """

@@ -20,6 +20,8 @@ Examples:
 \b
   gatekeeper simulate http://localhost:8080
   gatekeeper simulate http://localhost:8080 --profile flash --visitors 5000
+  gatekeeper simulate http://localhost:8080 --at-once 200 --visitors 400 --floods 20 \\
+      --lurkers 7 --no-shows 0.3 --claim-timeout 120 --admin http://localhost:8081
   gatekeeper simulate http://gate-1:8080 http://gate-2:8080 \\
       --visitors 40000 --arrivals 500 --ghosts 0.05 --jumpers 0.02 \\
       --admin http://gate-1:8081 --duration 7200 --plot sale.svg --json
@@ -59,6 +61,7 @@ def _option_group(heading: str, **shared: Any) -> Callable[..., _Decorator]:
 
 _arrivals = _option_group("Arrivals")
 _kinds = _option_group("Visitor kinds (shares of the crowd, 0 to 1)", metavar="SHARE")
+_pressure = _option_group("Beside the visitors, for the whole run")
 _visits = _option_group("Admitted visitors")
 _settings = _option_group("Settings of the gate")
 _limits = _option_group("Limits of the crowd")
@@ -94,7 +97,17 @@ _output = _option_group("Output")
 @_kinds("--ghosts", default=0.0, help="Never return their token.")
 @_kinds("--refreshers", default=0.0, help="Ignore the poll interval.")
 @_kinds("--jumpers", default=0.0, help="Send forged, swapped and spent tokens.")
+@_kinds("--no-shows", default=0.0, help="Stop polling near the front, and never claim.")
 @_kinds("--away", "away_s", metavar="N", default=30.0, help="Seconds without polls of returners.")
+@_pressure(
+    "--floods",
+    metavar="N",
+    default=0,
+    help="Requests per second of clients that keep no cookies.",
+)
+@_pressure(
+    "--lurkers", metavar="N", default=0, help="Clients that keep a place and never claim a release."
+)
 @_visits(
     "--visits",
     "visit_requests",
@@ -118,6 +131,13 @@ _output = _option_group("Output")
     help='Rate, e.g. "500/min"; default: as reported by the gate.',
 )
 @_settings("--burst", metavar="N", default=10, help="Burst.")
+@_settings(
+    "--claim-timeout",
+    "claim_timeout_s",
+    metavar="N",
+    default=120.0,
+    help="claim_timeout in seconds, for no-shows and lurkers.",
+)
 @_settings(
     "--granted", metavar="N", default=0, help="Admissions beyond the rate, by `gatekeeper allow`."
 )
@@ -155,6 +175,7 @@ def simulate(
     ghosts: float,
     refreshers: float,
     jumpers: float,
+    no_shows: float,
     rate_text: str | None,
     as_json: bool,
     plot: Path | None,
@@ -166,7 +187,9 @@ def simulate(
     thousands of visitors. They poll at the interval that the gate reports and visit the site once
     admitted. The responses are checked against the gate's promises: first come, first served;
     admission within 2 s of the release near the front; never above rate, burst and max_active; a
-    watermark that never falls; no lost place; no lost session; no forged token accepted.
+    watermark that never falls; no lost place; no lost session; no forged token accepted; and with
+    floods, lurkers and no-shows: waits as promised, an origin that receives the rate, no place for
+    a client that keeps no cookies, at most two releases for a lurker.
 
     Progress goes to standard error, the verdict to standard output. Ctrl-C ends the run with the
     verdict so far. Exit status: 0 when every tested promise held, 1 when one was broken, 2 when the
@@ -181,7 +204,7 @@ def simulate(
         raise click.BadParameter(str(error), param_hint="--rate") from error
     plan = CrowdPlan(
         profile=Profile(profile),
-        shares=Shares(leavers, returners, ghosts, refreshers, jumpers),
+        shares=Shares(leavers, returners, ghosts, no_shows, refreshers, jumpers),
         rate_per_minute=rate_per_minute,
         **numbers,
     )

@@ -167,7 +167,8 @@ class GateConnection(asyncio.Protocol):
             self._buffer, data = b"", data[head.size :]
             if head.status >= 200:  # below 200: an interim response, the final one follows
                 self._head = head
-                self._body = body_of(head, method="GET", http11_client=False)
+                method = "HEAD" if self._request.startswith(b"HEAD ") else "GET"
+                self._body = body_of(head, method=method, http11_client=False)
         if not self._body.complete:
             part = self._body.take(data)
             self._parts.append(part)

@@ -17,9 +17,11 @@ from random import Random
 
 from gatekeeper.simulate.arrivals import arrival_times_s
 from gatekeeper.simulate.connection import RawResponse
+from gatekeeper.simulate.evidence import Progress
+from gatekeeper.simulate.floods import Flood
 from gatekeeper.simulate.gate_client import GateClient
 from gatekeeper.simulate.gate_response import ObservedResponse, Token, parse_gate_response
-from gatekeeper.simulate.observer import Observer, Progress
+from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.room_monitor import RoomMonitor
 from gatekeeper.simulate.token_claims import TICKET, forgeries
@@ -30,6 +32,7 @@ from gatekeeper.simulate.visitor import (
     Visitor,
     VisitorKind,
     apply_response,
+    new_lurker,
     new_visitor,
 )
 
@@ -37,6 +40,7 @@ _UNREACHABLE_S = 5.0  # failures alone for so long at the end make the run inval
 _TICK_S = 0.01  # how often due times are checked
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
+_FLOOD_CONNECTIONS = 16  # of its own, so that visitors do not wait for it
 
 OnProgress = Callable[[Progress], None]
 
@@ -51,8 +55,10 @@ async def run_crowd(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(GateClient(plan))
         await client.check_gates()
+        flooding = await stack.enter_async_context(GateClient(plan, connections=_FLOOD_CONNECTIONS))
         monitor = await stack.enter_async_context(RoomMonitor(plan)) if plan.admin_url else None
-        return await Crowd(plan, client, monitor, on_progress, ended or asyncio.Event()).run()
+        crowd = Crowd(plan, client, flooding, monitor, on_progress, ended or asyncio.Event())
+        return await crowd.run()
 
 
 class Crowd:
@@ -62,6 +68,7 @@ class Crowd:
         self,
         plan: CrowdPlan,
         client: GateClient,
+        flooding: GateClient,
         monitor: RoomMonitor | None,
         on_progress: OnProgress,
         ended: asyncio.Event,
@@ -74,9 +81,10 @@ class Crowd:
         # Two sources: kinds and arrivals must not depend on the responses, pauses do.
         self._visitor_random = Random(plan.seed)  # noqa: S311  reproducible, not a secret
         self._pace_random = Random(plan.seed)  # noqa: S311
-        self._observer = Observer()
+        self._observer = Observer(plan)
+        self._flood = Flood(plan, flooding, self._observer, now_s=self._now_s)
         self._heap: list[tuple[float, int, Visitor]] = []  # due time; the number breaks ties
-        self._in_flight = 0
+        self._open = plan.visitors  # visitors that are not done, without lurkers
         self._other_ticket = ""
         self._began_s = asyncio.get_running_loop().time()
 
@@ -109,17 +117,19 @@ class Crowd:
         plan = self._plan
         arriving = self._arrivals()
         next_visitor = next(arriving, None)
-        while next_visitor is not None or self._heap or self._in_flight:
+        self._schedule_lurkers()
+        while self._open:
             now_s = self._now_s()
             if now_s >= plan.duration_s or self._ended.is_set():
                 return []
             if self._failing_for_s(now_s) > plan.give_up_s:
                 break
+            while self._heap and self._heap[0][0] <= now_s:
+                self._send(heappop(self._heap)[2])
             while next_visitor is not None and next_visitor.due_s <= now_s:
                 self._send(next_visitor)
                 next_visitor = next(arriving, None)
-            while self._heap and self._heap[0][0] <= now_s:
-                self._send(heappop(self._heap)[2])
+            self._flood.send_due(now_s)
             await asyncio.sleep(_TICK_S)
         failing_s = self._failing_for_s(self._now_s())
         if failing_s > min(_UNREACHABLE_S, plan.give_up_s):
@@ -137,10 +147,14 @@ class Crowd:
             visitor.due_s = at_s
             yield visitor
 
+    def _schedule_lurkers(self) -> None:
+        """Lurkers arrive first, and so stand at the front."""
+        for number in range(self._plan.visitors, self._plan.visitors + self._plan.lurkers):
+            heappush(self._heap, (0.0, number, new_lurker(number)))
+
     # One request of one visitor.
 
     def _send(self, visitor: Visitor) -> None:
-        self._in_flight += 1
         at = self._pace_random.randrange(self._client.addresses)
         self._client.send(_Request(self, visitor, at), at=at)
 
@@ -162,10 +176,11 @@ class Crowd:
             visitor, response, sent=request.sent, began_s=request.began_s, now_s=now_s
         )
         pause_s = apply_response(visitor, response, plan=self._plan, random=self._pace_random)
-        observer.stage_changed(stage_before, visitor.stage)
+        observer.stage_changed(visitor, stage_before, now_s=now_s)
         self._prepare_forged_tokens(visitor, response)
-        self._in_flight -= 1
-        if pause_s is not None:
+        if pause_s is None:
+            self._open -= 1
+        else:
             visitor.due_s = now_s + pause_s
             heappush(self._heap, (visitor.due_s, visitor.number, visitor))
 
@@ -213,11 +228,10 @@ class Crowd:
             await self._take_sample(monitor)
 
     async def _take_sample(self, monitor: RoomMonitor) -> None:
-        began_s, (certain, _) = self._now_s(), self._observer.direct_admissions()
+        start = self._observer.before_sample(now_s=self._now_s())
         figures = await monitor.read()
         if figures is not None:
-            now_s = self._now_s()
-            self._observer.add_sample(figures, began_s=began_s, direct_certain=certain, now_s=now_s)
+            self._observer.add_sample(figures, start=start, now_s=self._now_s())
 
 
 class _Request:

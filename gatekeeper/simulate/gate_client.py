@@ -23,11 +23,12 @@ _JSON = "Accept: */*\r\n"
 class GateClient:
     """The connections of one crowd to one gate. `at` is the index of an address."""
 
-    def __init__(self, plan: CrowdPlan) -> None:
+    def __init__(self, plan: CrowdPlan, *, connections: int | None = None) -> None:
+        """`connections`: their largest number, in place of the plan's."""
         self._urls = plan.urls
         self._room = "" if plan.room == "default" else f"?room={plan.room}"
         addresses = [GateAddress.of(url) for url in plan.urls]
-        limit = max(plan.connections // len(addresses), 1)
+        limit = max((connections or plan.connections) // len(addresses), 1)
         self._pools = [
             ConnectionPool(address, limit=limit, timeout_s=plan.request_timeout_s)
             for address in addresses
@@ -86,6 +87,11 @@ class GateClient:
 
     def leave(self, token: Token, *, at: int) -> bytes:
         return self._bytes("POST", f"{_PREFIX}leave{self._room}", token, _JSON, at=at)
+
+    def without_token(self, method: str, path: str, *, fields: str, at: int) -> bytes:
+        """A request of a client that keeps no cookies; `fields` are its field lines."""
+        base = self._pools[at].address.base
+        return f"{method} {base}{path}{self._ends[at]}{fields}\r\n".encode()
 
     def _bytes(self, method: str, path: str, token: Token | None, accept: str, *, at: int) -> bytes:
         base = self._pools[at].address.base

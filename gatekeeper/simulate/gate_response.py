@@ -58,6 +58,7 @@ class ObservedResponse:
     token: Token | None = None
     claims: Claims | None = None
     position: int | None = None
+    queue_length: int | None = None
     eta_s: float | None = None
     poll_interval_s: float = _DEFAULT_POLL_INTERVAL_S
     rate_per_minute: float | None = None
@@ -74,12 +75,16 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
     claims = claims_of(token.raw) if token else None
     match fields.get("state"):
         case "waiting" if "position" in fields:
-            position = _number(fields["position"])
+            position, queue_length = (
+                _number(fields["position"]),
+                _number(fields.get("queue_length")),
+            )
             return ObservedResponse(
                 Outcome.WAITING,
                 token=token,
                 claims=claims,
                 position=None if position is None else int(position),
+                queue_length=None if queue_length is None else int(queue_length),
                 eta_s=_number(fields.get("eta_seconds")),
                 poll_interval_s=_number(fields.get("refresh_seconds")) or _DEFAULT_POLL_INTERVAL_S,
                 rate_per_minute=_number(fields.get("rate_per_minute")),
@@ -95,6 +100,27 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
     if own or by_gate or status >= 500:
         return ObservedResponse(Outcome.FAILED, failure=f"status {status}")
     return ObservedResponse(Outcome.FORWARDED, token=token, claims=claims)
+
+
+def is_forwarded(raw: RawResponse) -> bool:
+    """Whether the origin received the request, by the response to it.
+
+    Every response of the gate's own names a state, or is an error page.
+    """
+    headers, cookies = _headers_of(raw)
+    if b"x-gatekeeper-state" in headers or b"noindex" in headers.get(b"x-robots-tag", b""):
+        return False
+    fields = _json_of(headers, raw.body)
+    token = _token_of(headers, cookies, fields)
+    claims = claims_of(token.raw) if token else None
+    return fields.get("state") != "waiting" and (claims is None or claims.kind != TICKET)
+
+
+def claims_in(raw: RawResponse) -> Claims | None:
+    """The claims of the token that a response sets, if it sets one."""
+    headers, cookies = _headers_of(raw)
+    token = _token_of(headers, cookies, {})
+    return claims_of(token.raw) if token else None
 
 
 def _headers_of(raw: RawResponse) -> tuple[dict[bytes, bytes], list[bytes]]:

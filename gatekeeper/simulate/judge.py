@@ -7,15 +7,17 @@ cause no false alarm. What cannot be judged is counted as excused.
 
 Order. A waited and B was admitted. There is an inversion if all of these hold:
 
-- A arrived before B, by the arrivals in their tokens;
+- A's turn is before B's, by their tokens;
 - A received `waiting` in the response to a request that began after B's `admitted` response ended;
 - A was present when B was released.
 
-B was released after the start of B's last request with a `waiting` response (or of B's arrival).
-So it is enough that A was back in line before that instant. A visitor that arrived before B and was
-present ever since was in line before B in any case.
+A visitor is in line from its first poll on, which returns the token and so confirms it. A is
+certainly present from the end of the response to that poll, or to the first poll after a silence.
+B was released after the start of B's last request with a `waiting` response; of B's first poll if
+that was admitted; or of B's arrival if that was. So it is enough that A was present before then.
 
 Rate. A token bucket admits at most `rate * t + burst` in *every* span t; every span is checked.
+A release that was not claimed gives its admission back, which does not count.
 """
 
 from __future__ import annotations
@@ -28,20 +30,21 @@ from dataclasses import dataclass
 _PRESENT_FACTOR = 1.25  # a poll late by this factor plus the margin still counts as present
 _PRESENT_MARGIN_S = 1.0
 _EXAMPLES = 5
-_NO_ARRIVAL = -1
+_NO_TURN = -1
 
 
 @dataclass(slots=True)
 class Place:
     """The judge's record of one visitor."""
 
-    arrival_us: int = _NO_ARRIVAL
-    present_since_s: float = -math.inf  # +inf: absent until a response has a position again
+    turn_us: int = _NO_TURN
+    present_since_s: float = math.inf  # +inf: absent until a poll returns a position
     last_waiting_began_s: float = 0.0
+    confirm_began_s: float | None = None  # the start of the first poll
     received_s: float | None = None
     poll_interval_s: float = 0.0
     sent_s: float = 0.0
-    admitted_up_to_us: int = _NO_ARRIVAL  # latest arrival admitted before the current request began
+    admitted_up_to_us: int = _NO_TURN  # latest turn admitted before the current request began
     overtaken: bool = False
     near_front: bool = False  # according to the last response
 
@@ -49,13 +52,18 @@ class Place:
     def is_present(self) -> bool:
         return self.present_since_s != math.inf
 
+    @property
+    def is_expected(self) -> bool:
+        """Whether the current request must find the place: in line, or the first poll."""
+        return self.is_present or self.confirm_began_s == self.sent_s
+
 
 @dataclass(frozen=True, slots=True)
 class Inversion:
-    """A visitor that still waited after a later arrival was admitted."""
+    """A visitor that still waited after a later turn was admitted."""
 
-    waiting_arrival_us: int
-    admitted_arrival_us: int
+    waiting_turn_us: int
+    admitted_turn_us: int
     at_s: float
 
 
@@ -63,9 +71,9 @@ class Order:
     """First come, first served. Call `request_began`, then the method for its response."""
 
     def __init__(self) -> None:
-        # Admissions that no other one dominates: `began` rising, `arrivals` falling.
+        # Admissions that no other one dominates: `began` rising, `turns` falling.
         self._began_s: list[float] = []
-        self._arrivals_us: list[int] = []
+        self._turns_us: list[int] = []
         self.responses_judged = 0
         self.responses_excused = 0
         self.inversions = 0
@@ -76,17 +84,23 @@ class Order:
         """A request of this visitor begins now."""
         if place.received_s is None:
             place.last_waiting_began_s = now_s
+        elif place.confirm_began_s is None:
+            place.confirm_began_s = place.last_waiting_began_s = now_s
         elif now_s - place.received_s > place.poll_interval_s * _PRESENT_FACTOR + _PRESENT_MARGIN_S:
             place.present_since_s = math.inf
         place.sent_s = now_s
         place.admitted_up_to_us = self._latest_admitted(place.present_since_s)
 
+    def received_ticket(self, place: Place, *, now_s: float, poll_interval_s: float) -> None:
+        """A `waiting` response to an arrival ended: a ticket, and no place in line yet."""
+        place.received_s, place.poll_interval_s = now_s, poll_interval_s
+
     def received_waiting(
         self, place: Place, *, now_s: float, poll_interval_s: float, known: bool
     ) -> None:
-        """A `waiting` response ended; `known` is false when it had no position."""
+        """A `waiting` response to a poll ended; `known` is false when it had no position."""
         place.received_s, place.poll_interval_s = now_s, poll_interval_s
-        if not known or place.arrival_us == _NO_ARRIVAL:
+        if not known or place.turn_us == _NO_TURN:
             place.present_since_s = math.inf
             self.responses_excused += 1
             return
@@ -96,29 +110,29 @@ class Order:
             self.responses_excused += 1
             return
         self.responses_judged += 1
-        if place.admitted_up_to_us <= place.arrival_us:
+        if place.admitted_up_to_us <= place.turn_us:
             return
         self.inversions += 1
         self.overtaken += not place.overtaken
         place.overtaken = True
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(Inversion(place.arrival_us, place.admitted_up_to_us, now_s))
+            self.examples.append(Inversion(place.turn_us, place.admitted_up_to_us, now_s))
 
     def received_admitted(self, place: Place) -> None:
         """The first `admitted` response of this visitor ended."""
-        began_s, arrival_us = place.last_waiting_began_s, place.arrival_us
+        began_s, turn_us = place.last_waiting_began_s, place.turn_us
         index = bisect_left(self._began_s, began_s)
-        if index < len(self._began_s) and self._arrivals_us[index] >= arrival_us:
+        if index < len(self._began_s) and self._turns_us[index] >= turn_us:
             return
         end = index + (index < len(self._began_s) and self._began_s[index] == began_s)
-        while index > 0 and self._arrivals_us[index - 1] <= arrival_us:
+        while index > 0 and self._turns_us[index - 1] <= turn_us:
             index -= 1
         self._began_s[index:end] = [began_s]
-        self._arrivals_us[index:end] = [arrival_us]
+        self._turns_us[index:end] = [turn_us]
 
     def _latest_admitted(self, since_s: float) -> int:
         index = bisect_left(self._began_s, since_s)
-        return self._arrivals_us[index] if index < len(self._arrivals_us) else _NO_ARRIVAL
+        return self._turns_us[index] if index < len(self._turns_us) else _NO_TURN
 
 
 def max_certain_in_window(
@@ -190,12 +204,14 @@ class RoomSample:
     direct_certain: int
     direct_possible: int
     watermark_us: int = 0
+    returned_certain: int = 0  # admissions that were given back, likewise
+    returned_possible: int = 0
 
 
 def max_above_rate(samples: Sequence[RoomSample], *, rate_per_minute: float) -> float | None:
     """The largest excess over `rate * t` between two samples, in admissions; None without a span.
 
-    The promise holds while this is at most the burst.
+    The promise holds while this is at most the burst. Returned admissions are taken off.
     """
     rate_per_s = rate_per_minute / 60
     released, least = 0, math.inf
@@ -204,9 +220,11 @@ def max_above_rate(samples: Sequence[RoomSample], *, rate_per_minute: float) -> 
         # A store that lost its data counts from 0 until the totals are written back.
         released = max(released, sample.released_total)
         if least != math.inf:
-            above = released + sample.direct_certain - rate_per_s * sample.ended_s - least
+            counted = released + sample.direct_certain - sample.returned_possible
+            above = counted - rate_per_s * sample.ended_s - least
             maximum = above if maximum is None else max(maximum, above)
-        least = min(least, released + sample.direct_possible - rate_per_s * sample.began_s)
+        most = released + sample.direct_possible - sample.returned_certain
+        least = min(least, most - rate_per_s * sample.began_s)
     return maximum
 
 
@@ -223,10 +241,10 @@ def max_counted_in_window(window_s: float, samples: Sequence[RoomSample]) -> int
         released = max(released, sample.released_total)
         first = bisect_left(began_s, sample.ended_s - window_s)
         if first < len(began_s):
-            counted = released + sample.direct_certain - least[first]
+            counted = released + sample.direct_certain - sample.returned_possible - least[first]
             maximum = counted if maximum is None else max(maximum, counted)
         began_s.append(sample.began_s)
-        least.append(released + sample.direct_possible)
+        least.append(released + sample.direct_possible - sample.returned_certain)
     return maximum
 
 

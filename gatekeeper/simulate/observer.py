@@ -6,12 +6,16 @@ it, each with its instant. Memory grows with the admitted visitors, not with the
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from gatekeeper.simulate.evidence import ForgedTokens, Point, Progress, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import Order, Place, RoomSample
+from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.pressure_record import PressureRecord
 from gatekeeper.simulate.release_delays import ReleaseDelays, client_delay_of, is_near_front
 from gatekeeper.simulate.room_monitor import RoomFigures
 from gatekeeper.simulate.token_claims import Claims, claims_of
@@ -24,67 +28,28 @@ _MAX_POINTS = 1200  # of the curve; beyond that every second point is dropped
 FORGED_TICKET_ACCEPTED = "forged token accepted as a ticket"
 FORGED_VISIT_ADMITTED = "forged token accepted by the site"
 SPENT_TICKET_ACCEPTED = "spent ticket accepted again"
+_AFTER_ALL_US = 2**53  # the turn of a forwarded request that has none
 # A newcomer's slot may end after `confirm_timeout` without a request; shorter silences must not.
 _MAX_JUDGED_SILENCE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """Counts of the crowd at one instant."""
+class SampleStart:
+    """What was certain when a reading of the admin listener began."""
 
-    at_s: float
-    arrived: int
-    waiting: int
-    admitted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The state of a run, for display."""
-
-    elapsed_s: float
-    arrived: int
-    waiting: int
-    admitted: int
-    done: int
-    failed: int
-    inversions: int
-    rate_per_minute: float  # admissions observed over the last 30 s
-    reported_rate_per_minute: float
-    requests_per_s: float
-    room: RoomFigures | None
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One broken promise: when, and for which visitor."""
-
-    at_s: float
-    visitor: int
-    what: str
-
-
-@dataclass(slots=True)
-class ForgedTokens:
-    """Counts of forged, swapped and spent tokens."""
-
-    tried: int = 0
-    accepted: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def count(self, *, accepted: bool, what: str) -> None:
-        self.tried += 1
-        self.accepted += accepted
-        if accepted and len(self.examples) < 5:
-            self.examples.append(what)
+    began_s: float
+    direct: int
+    gone: int
+    left: int
 
 
 class Observer:
     """The record of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: CrowdPlan | None = None) -> None:
         self.order = Order()
         self.release_delays = ReleaseDelays()
+        self.pressure = PressureRecord(self.release_delays, plan)
         self.forged_tokens = ForgedTokens()
         self.requests = 0
         self.arrived = 0
@@ -115,6 +80,7 @@ class Observer:
         self.curve: list[Point] = []
         self.failing_since_s: float | None = None  # all requests failed since then
         self._arriving = 0
+        self._direct = 0  # admissions without a place: visitors, lurkers, floods
         self._responses = 0
         self._curve_step_s = 0.5
         self._recent: deque[tuple[float, int, int]] = deque()
@@ -128,9 +94,15 @@ class Observer:
         match visitor.next_action:
             case Action.ARRIVE:
                 self._arriving += 1
+                self.pressure.arrival_began()
                 self.order.request_began(visitor.place, now_s=now_s)
                 visitor.arrived_s = now_s
+            case Action.LEAVE:
+                self.pressure.leave_began(visitor)
+            case Action.REPLAY:
+                self.pressure.replay_began()
             case Action.POLL:
+                self.pressure.poll_began(visitor)
                 self.order.request_began(visitor.place, now_s=now_s)
 
     def response_received(
@@ -163,6 +135,8 @@ class Observer:
                     self._on_arrival(visitor, response, now_s=now_s)
             case Action.POLL:
                 self._on_poll(visitor, response, now_s=now_s)
+            case Action.LEAVE if response.outcome is not Outcome.FAILED:
+                self.pressure.received_left(visitor)
             case Action.VISIT:
                 self._on_visit(visitor, response, began_s=began_s, now_s=now_s)
             case Action.FORGE_POLL:
@@ -176,36 +150,45 @@ class Observer:
                 accepted = response.outcome in {Outcome.WAITING, Outcome.ADMITTED}
                 self._record_forgery(visitor, accepted, SPENT_TICKET_ACCEPTED, now_s=now_s)
 
-    def stage_changed(self, stage_before: VisitorStage, stage_after: VisitorStage) -> None:
-        """A visitor changed from one stage to another."""
+    def stage_changed(self, visitor: Visitor, stage_before: VisitorStage, *, now_s: float) -> None:
+        """A visitor changed to another stage."""
+        stage_after = visitor.stage
+        if stage_after is stage_before or visitor.kind is VisitorKind.LURKER:
+            return
+        self.pressure.stage_changed(visitor, now_s=now_s)
         self.waiting += (stage_after is VisitorStage.WAITING) - (
             stage_before is VisitorStage.WAITING
         )
         self.done += (stage_after is VisitorStage.DONE) - (stage_before is VisitorStage.DONE)
 
     def _on_arrival(self, visitor: Visitor, response: ObservedResponse, *, now_s: float) -> None:
-        self.arrived += 1
-        self.kinds[visitor.kind] += 1
+        if visitor.kind is not VisitorKind.LURKER:
+            self.arrived += 1
+            self.kinds[visitor.kind] += 1
         if response.claims is None:
             self.unreadable_tokens += 1
             return
-        visitor.place.arrival_us = response.claims.arrival_us
+        visitor.place.turn_us = response.claims.turn_us
         if response.outcome is Outcome.WAITING:
-            self._received_waiting(visitor, response, now_s=now_s)
+            self.order.received_ticket(
+                visitor.place, now_s=now_s, poll_interval_s=response.poll_interval_s
+            )
+            self.pressure.note_estimate(response)
         else:
-            self.admitted_at_once += 1
+            self._direct += 1
+            self.admitted_at_once += visitor.kind is not VisitorKind.LURKER
             self._received_admitted(visitor, now_s=now_s)
 
     def _on_poll(self, visitor: Visitor, response: ObservedResponse, *, now_s: float) -> None:
         place = visitor.place
-        if response.outcome is Outcome.NO_PLACE and place.is_present:
+        if response.outcome is Outcome.NO_PLACE and place.is_expected:
             self.places_lost += 1
             self._record_violation(visitor, "lost the place", now_s=now_s)
-        if response.claims is not None and response.claims.arrival_us != place.arrival_us:
-            self.places_moved += place.is_present
-            if place.is_present:
+        if response.claims is not None and response.claims.turn_us != place.turn_us:
+            self.places_moved += place.is_expected
+            if place.is_expected:
                 self._record_violation(visitor, "received another place", now_s=now_s)
-            place.arrival_us = response.claims.arrival_us
+            place.turn_us = response.claims.turn_us
         if response.outcome is Outcome.WAITING:
             self._received_waiting(visitor, response, now_s=now_s)
         elif response.outcome is Outcome.ADMITTED:
@@ -215,6 +198,7 @@ class Observer:
         self, visitor: Visitor, response: ObservedResponse, *, now_s: float
     ) -> None:
         known, inversions_before = response.position is not None, self.order.inversions
+        has_returned = not visitor.place.is_expected
         self.order.received_waiting(
             visitor.place, now_s=now_s, poll_interval_s=response.poll_interval_s, known=known
         )
@@ -225,6 +209,11 @@ class Observer:
             self._record_violation(
                 visitor, "waited after a later arrival was admitted", now_s=now_s
             )
+        violation = self.pressure.received_waiting(
+            visitor, response, has_returned=has_returned, now_s=now_s
+        )
+        if violation is not None:
+            self._record_violation(visitor, violation, now_s=now_s)
         if visitor.eta_s is None and response.eta_s is not None:
             visitor.eta_s = response.eta_s
             visitor.expected_at_s = now_s + response.eta_s
@@ -235,15 +224,21 @@ class Observer:
         visitor.admitted = True
         place = visitor.place
         self.order.received_admitted(place)
-        self.release_delays.record_release(place.arrival_us, now_s=now_s)
+        self.release_delays.record_release(
+            place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
+        )
+        violation = self.pressure.received_admitted(visitor)
+        if violation is not None:
+            self._record_violation(visitor, violation, now_s=now_s)
+        self._admitted_between(place.last_waiting_began_s, now_s)
+        if visitor.kind is VisitorKind.LURKER:
+            return
         client_delay_s = 0.0
         if visitor.next_action is Action.POLL:
             client_delay_s = self._client_delay_s(visitor, now_s=now_s)
             if not visitor.failures:  # after a failure the poll time is the visitor's own
                 self.release_delays.record_admission(place, now_s=now_s)
         self.admitted += 1
-        self.admitted_began_s.append(place.last_waiting_began_s)
-        self.admitted_ended_s.append(now_s)
         place.received_s = now_s
         wait_s = now_s - visitor.arrived_s - client_delay_s
         self.waits_s.append(wait_s)
@@ -261,8 +256,12 @@ class Observer:
         """
         place = visitor.place
         client_delay_s = max(place.sent_s - visitor.due_s, client_delay_of(place))
-        released_at_s = self.release_delays.released_at_s(place.arrival_us)
+        released_at_s = self.release_delays.released_at_s(place.turn_us)
         return 0.0 if released_at_s is None else min(client_delay_s, now_s - released_at_s)
+
+    def _admitted_between(self, began_s: float, ended_s: float) -> None:
+        self.admitted_began_s.append(began_s)
+        self.admitted_ended_s.append(ended_s)
 
     def _on_visit(
         self, visitor: Visitor, response: ObservedResponse, *, began_s: float, now_s: float
@@ -305,40 +304,55 @@ class Observer:
         if response.outcome is Outcome.FORWARDED and given is not None:
             self._record_newcomer_admission(given, began_s=began_s, now_s=now_s)
 
-    def _record_newcomer_admission(self, claims: Claims, *, began_s: float, now_s: float) -> None:
-        self.order.received_admitted(
-            Place(arrival_us=claims.arrival_us, last_waiting_began_s=began_s)
-        )
-        self.release_delays.record_release(claims.arrival_us, now_s=now_s)
+    def _record_newcomer_admission(
+        self, claims: Claims | None, *, began_s: float, now_s: float
+    ) -> None:
+        turn_us = _AFTER_ALL_US if claims is None else claims.turn_us
+        self.order.received_admitted(Place(turn_us=turn_us, last_waiting_began_s=began_s))
+        if claims is not None:
+            self.release_delays.record_release(turn_us, began_s=began_s, now_s=now_s)
+
+    def flood_forwarded(self, claims: Claims | None, *, began_s: float, now_s: float) -> None:
+        """A request without a cookie was forwarded, for one admission."""
+        self.pressure.floods.forwarded += 1
+        self._direct += 1
+        self._admitted_between(began_s, now_s)
+        self._record_newcomer_admission(claims, began_s=began_s, now_s=now_s)
 
     # Between the requests.
 
-    def direct_admissions(self) -> tuple[int, int]:
-        """Admissions on arrival so far: certain, and possible with those in flight."""
-        return self.admitted_at_once, self.admitted_at_once + self._arriving
+    def before_sample(self, *, now_s: float) -> SampleStart:
+        """Call before each reading of the admin listener."""
+        record = self.pressure
+        return SampleStart(now_s, direct=self._direct, gone=record.queue.gone, left=record.left)
 
-    def add_sample(
-        self, figures: RoomFigures, *, began_s: float, direct_certain: int, now_s: float
-    ) -> None:
-        self.room = figures
-        self.release_delays.record_release(figures.watermark_us, now_s=now_s)
+    def add_sample(self, figures: RoomFigures, *, start: SampleStart, now_s: float) -> None:
+        self.room = self.pressure.room = figures
+        previous_s = self.samples[-1].began_s if self.samples else -math.inf
+        self.release_delays.record_release(figures.watermark_us, began_s=previous_s, now_s=now_s)
+        self.pressure.queue.sample(figures.queue_length, gone=start.gone, now_s=now_s)
         self.samples.append(
             RoomSample(
-                began_s=began_s,
+                began_s=start.began_s,
                 ended_s=now_s,
                 released_total=figures.released_total,
+                returned_certain=figures.abandoned_total + start.left,
+                returned_possible=figures.abandoned_total + self.pressure.leaving,
                 active=figures.active,
                 max_active=figures.max_active,
                 queue_length=figures.queue_length,
                 rate_per_minute=figures.rate_per_minute,
-                direct_certain=direct_certain,
-                direct_possible=self.direct_admissions()[1],
+                direct_certain=start.direct,
+                direct_possible=self._direct + self._arriving + self.pressure.floods.in_flight,
                 watermark_us=figures.watermark_us,
             )
         )
 
     def progress(self, *, now_s: float, last: bool = False) -> Progress:
         """The state now. Also adds a point to the curve; always if this is the `last` call."""
+        self.pressure.sample(
+            waiting=self.waiting, admissions=len(self.admitted_ended_s), now_s=now_s
+        )
         self._recent.append((now_s, self.admitted, self.requests))
         while now_s - self._recent[0][0] > _RATE_SPAN_S:
             self._recent.popleft()

@@ -16,6 +16,8 @@ _MAX_VISITORS = 1_000_000
 _MAX_PER_S = 10_000.0
 _MAX_DURATION_S = 7 * 86400.0
 _MAX_CONNECTIONS = 1024
+_MAX_FLOODS_PER_S = 1000
+_MAX_LURKERS = 10_000
 
 
 class Profile(StrEnum):
@@ -31,6 +33,7 @@ class Shares:
     leavers: float = 0.0  # give their place back with `POST leave`
     returners: float = 0.0  # send nothing for `away_s`, then poll again
     ghosts: float = 0.0  # never return their token
+    no_shows: float = 0.0  # stop polling near the front, and never claim
     refreshers: float = 0.0  # ignore the poll interval
     jumpers: float = 0.0  # also send forged, swapped and spent tokens
 
@@ -51,12 +54,16 @@ class CrowdPlan:
     ramp_s: float = 30.0
     peak_s: float = 60.0
     shares: Shares = field(default_factory=Shares)
+    # Beside the visitors, for the whole run:
+    floods: int = 0  # requests per second without cookies
+    lurkers: int = 0  # clients that keep a place at the front and never claim
     browsers: float = 0.5  # share with a cookie; the rest are apps with a header
     seed: int = 1
     duration_s: float = 300.0
     # The gate's settings. Without a rate, the highest reported rate counts.
     rate_per_minute: float | None = None
     burst: int = 10
+    claim_timeout_s: float = 120.0
     granted: int = 0  # admissions beyond the rate, by `gatekeeper allow` during the run
     room: str = "default"
     # Requests of an admitted visitor.
@@ -109,7 +116,10 @@ def _ranges(plan: CrowdPlan) -> list[str]:
         ("ramp_s", 0.1, _MAX_DURATION_S),
         ("peak_s", 0, _MAX_DURATION_S),
         ("duration_s", 1, _MAX_DURATION_S),
+        ("floods", 0, _MAX_FLOODS_PER_S),
+        ("lurkers", 0, _MAX_LURKERS),
         ("burst", 1, _MAX_VISITORS),
+        ("claim_timeout_s", 0.1, 86400),
         ("granted", 0, _MAX_VISITORS),
         ("visit_requests", 0, 1000),
         ("visit_s", 0, 3600),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from xml.sax.saxutils import escape
 
-from gatekeeper.simulate.observer import Point
+from gatekeeper.simulate.evidence import Point
 from gatekeeper.simulate.verdict import Verdict
 
 _WIDTH, _HEIGHT = 960, 420

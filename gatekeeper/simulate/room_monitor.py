@@ -22,6 +22,8 @@ class RoomFigures:
     queue_length: int
     rate_per_minute: float
     watermark_us: int
+    abandoned_total: int = 0
+    mode: str = "auto"
 
 
 class RoomMonitor:
@@ -60,6 +62,8 @@ class RoomMonitor:
                 queue_length=int(room["queue_length"]),
                 rate_per_minute=float(room["rate_per_minute"]),
                 watermark_us=int(room["watermark"]),
+                abandoned_total=int(room["abandoned_total"]),
+                mode=str(room["mode"]),
             )
         except (StopIteration, KeyError, TypeError, ValueError):
             self.problem = (

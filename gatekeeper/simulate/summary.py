@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from gatekeeper.simulate.observer import Progress
+from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.verdict import Verdict
 
 _LINE_EVERY_S = 5.0

@@ -27,6 +27,7 @@ class Claims:
     kind: str
     visitor: str
     arrival_us: int
+    turn_us: int
 
 
 def claims_of(raw: str) -> Claims | None:
@@ -38,7 +39,10 @@ def claims_of(raw: str) -> Claims | None:
     kind, visitor, arrival_us = header.get("typ"), payload.get("sub"), payload.get("arr")
     if kind not in {TICKET, PASS} or not isinstance(visitor, str) or type(arrival_us) is not int:
         return None
-    return Claims(kind, visitor, arrival_us)
+    turn_us = payload.get("trn", arrival_us)
+    if type(turn_us) is not int:
+        return None
+    return Claims(kind, visitor, arrival_us, turn_us)
 
 
 def forgeries(ticket: str, other: str) -> Iterator[str]:

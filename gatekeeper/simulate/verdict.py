@@ -10,6 +10,10 @@ watermark      the watermark never falls
 places         a visitor that keeps polling keeps the place
 sessions       an admitted visitor stays admitted
 forged tokens  no forged, swapped or spent token is accepted
+waits          a visitor waits no longer than position and rate promise
+throughput     while visitors wait, the origin receives the rate
+floods         only visitors that return a token have a place
+lurkers        a lurker takes at most two releases, then it stands at the end
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gatekeeper.simulate.evidence import Point, Promise, Violation
 from gatekeeper.simulate.judge import (
     max_above_limit,
     max_above_rate,
@@ -28,8 +33,9 @@ from gatekeeper.simulate.judge import (
     max_counted_in_window,
     max_watermark_fall_us,
 )
-from gatekeeper.simulate.observer import Observer, Point, Violation
+from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.pressure_promises import pressure_figures, pressure_promises
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 
 ORDER = "order"
@@ -42,15 +48,6 @@ SESSIONS = "sessions"
 FORGED_TOKENS = "forged tokens"
 _WINDOW_S = 60.0
 _FIXED_INTERVAL_S = 5.0  # a fixed poll interval, for comparison
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One promise; `held` is None when this run could not judge it."""
-
-    name: str
-    held: bool | None
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +94,7 @@ def verdict_of(
             _places_promise(observer),
             _sessions_promise(observer),
             _forged_tokens_promise(observer),
+            *pressure_promises(observer.pressure, plan, crowd_late_s=_crowd_late_s(observer)),
         ),
         problems=tuple(found),
         violations=tuple(observer.violations),
@@ -115,6 +113,11 @@ def _rate_per_minute(observer: Observer, plan: CrowdPlan) -> float:
     return max([observer.reported_rate_per_minute, *reported])
 
 
+def _crowd_late_s(observer: Observer) -> float:
+    spread = _spread(observer.client_delay_s)
+    return spread["p99"] if spread else 0.0
+
+
 def _order_promise(observer: Observer) -> Promise:
     order = observer.order
     if not order.inversions and (not order.responses_judged or not observer.admitted):
@@ -122,7 +125,7 @@ def _order_promise(observer: Observer) -> Promise:
     detail = f"{order.inversions:,} inversions in {order.responses_judged:,} waiting responses"
     if order.inversions:
         first = order.examples[0]
-        early_s = (first.admitted_arrival_us - first.waiting_arrival_us) / 1e6
+        early_s = (first.admitted_turn_us - first.waiting_turn_us) / 1e6
         detail += f"; {order.overtaken:,} visitors overtaken, the first by {early_s:.3f} s"
     return Promise(ORDER, not order.inversions, detail)
 
@@ -145,10 +148,11 @@ def _release_delay_promise(observer: Observer) -> Promise:
 
 def _rate_promise(observer: Observer, plan: CrowdPlan, *, rate_per_minute: float) -> Promise:
     allowed = plan.burst + plan.granted
-    if not observer.admitted and len(observer.samples) < 2:
+    if not observer.admitted_ended_s and len(observer.samples) < 2:
         return Promise(RATE, None, "no visitor was admitted")
     excess, has_counts = _max_above_rate(observer, rate_per_minute=rate_per_minute)
     in_a_minute = _max_in_a_minute(observer)
+    allowed += _max_returned(observer) > 0  # the bucket may hold a fraction more than the burst
     allowed_in_a_minute = math.floor(rate_per_minute) + allowed
     source = "the gate's counts and responses" if has_counts else "responses"
     return Promise(
@@ -169,14 +173,24 @@ def _max_above_rate(observer: Observer, *, rate_per_minute: float) -> tuple[floa
     observed = max_certain_above_rate(
         rate_per_minute, began_s=observer.admitted_began_s, ended_s=observer.admitted_ended_s
     )
+    observed -= _max_returned(observer)
     return max(observed, -math.inf if counted is None else counted), counted is not None
+
+
+def _max_returned(observer: Observer) -> int:
+    """The most admissions that unclaimed releases gave back."""
+    samples, record = observer.samples, observer.pressure
+    if len(samples) < 2:
+        return record.silent + record.leaving
+    return max(each.returned_possible for each in samples) - samples[0].returned_certain
 
 
 def _max_in_a_minute(observer: Observer) -> int:
     observed = max_certain_in_window(
         _WINDOW_S, began_s=observer.admitted_began_s, ended_s=observer.admitted_ended_s
     )
-    return max(observed, max_counted_in_window(_WINDOW_S, observer.samples) or 0)
+    counted = max_counted_in_window(_WINDOW_S, observer.samples) or 0
+    return max(observed - _max_returned(observer), counted, 0)
 
 
 def _max_active_promise(observer: Observer) -> Promise:
@@ -246,9 +260,13 @@ def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) ->
         "rate_per_minute": rate_per_minute,
         "most_admitted_in_60_s": _max_in_a_minute(observer),
         "most_above_rate": round(_max_above_rate(observer, rate_per_minute=rate_per_minute)[0], 2)
-        if observer.admitted
+        if observer.admitted_ended_s
         else None,
         "released": released,
+        "above_max_active": max_above_limit(observer.samples),
+        "above_max_active_at_s": next(
+            (each.ended_s for each in observer.samples if 0 < each.max_active < each.active), None
+        ),
         "most_inside": max((each.active for each in observer.samples), default=None),
         "wait_s": _spread(observer.waits_s),
         "near_front": len(observer.release_delays.delays_s),
@@ -268,6 +286,7 @@ def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) ->
         "responses_excused": observer.order.responses_excused,
         "inversions": observer.order.inversions,
         "forged_tokens": observer.forged_tokens.tried,
+        **pressure_figures(observer.pressure),
         "response_s": _spread(observer.response_times_s),
         "crowd_late_s": _spread(observer.client_delay_s),
     }

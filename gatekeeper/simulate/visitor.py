@@ -2,11 +2,12 @@
 
 Rules. No I/O and no clock. A visitor has at most one request in flight. `apply_response` takes the
 parsed response and returns the pause until the next request, or None when the visitor is done; the
-action of that request is `next_action`.
+action of that request is `next_action`. A lurker is never done.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
@@ -15,13 +16,19 @@ from random import Random
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import Place
 from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.pressure import Lurk, PromisedWait
+from gatekeeper.simulate.release_delays import is_near_front
 
 _JITTER = (0.85, 1.15)  # as on the waiting page
-_PAGE_FIRST_POLL_S = 2.0  # as on the waiting page: the first poll confirms the visitor
+_CONFIRM_WITHIN_S = 1.0  # a browser's first poll, which confirms the visitor
 _REFRESHER_INTERVAL_S = (0.1, 1.0)
 _RETRY_S = 2.0
 _MAX_FAILURES = 5  # failed requests in a row after which a visitor gives up
 _MAX_POLLS_BEFORE_ACTION = 3
+# A lurker near the front is silent until it was released and its claim window has ended.
+_LURK_FACTOR, _LURK_MARGIN_S = 1.5, 2.0
+_LURKER_RETURN_S = 2.0  # after a response that ended its attempt
+_GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951
 
 
 class VisitorKind(StrEnum):
@@ -31,6 +38,8 @@ class VisitorKind(StrEnum):
     GHOST = "ghost"
     REFRESHER = "refresher"
     JUMPER = "jumper"
+    NO_SHOW = "no-show"
+    LURKER = "lurker"
 
 
 class Action(Enum):
@@ -77,15 +86,30 @@ class Visitor:
     polls: int = 0
     visits: int = 0
     failures: int = 0
+    misses: int = 0  # of a lurker: releases that it certainly missed
+    lurk: Lurk | None = None
+    promised: PromisedWait | None = None
 
 
 def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:
     return Visitor(
         number=number,
-        kind=_kind(plan, random.random()),
+        kind=_kind(plan, _drawn(number, plan.seed)),
         browser=random.random() < plan.browsers,
         act_after=random.randint(1, _MAX_POLLS_BEFORE_ACTION),
     )
+
+
+def new_lurker(number: int) -> Visitor:
+    return Visitor(number=number, kind=VisitorKind.LURKER, browser=True, act_after=1)
+
+
+def _drawn(number: int, seed: int) -> float:
+    """From 0 to 1, evenly spread over any stretch of visitors.
+
+    Each stretch then has its share of each kind, and the judge may compare rates in short spans.
+    """
+    return (seed * _SILVER + number * _GOLDEN) % 1
 
 
 def _kind(plan: CrowdPlan, drawn: float) -> VisitorKind:
@@ -96,6 +120,7 @@ def _kind(plan: CrowdPlan, drawn: float) -> VisitorKind:
         (VisitorKind.GHOST, shares.ghosts),
         (VisitorKind.REFRESHER, shares.refreshers),
         (VisitorKind.JUMPER, shares.jumpers),
+        (VisitorKind.NO_SHOW, shares.no_shows),
     ):
         if drawn < share:
             return kind
@@ -137,6 +162,8 @@ def _on_response(
 
 def _on_failure(visitor: Visitor, random: Random) -> float | None:
     visitor.failures += 1
+    if visitor.kind is VisitorKind.LURKER:
+        return _RETRY_S * random.uniform(*_JITTER)
     if visitor.failures >= _MAX_FAILURES or visitor.next_action in {Action.LEAVE, Action.REPLAY}:
         return None
     if visitor.next_action in FORGERY_ACTIONS:
@@ -148,6 +175,8 @@ def _on_queue_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
     """After a response to an arrival or a poll."""
+    if visitor.kind is VisitorKind.LURKER:
+        return _on_lurker_response(visitor, response, plan=plan, random=random)
     if (
         visitor.kind is VisitorKind.GHOST
         or response.outcome is Outcome.NO_PLACE
@@ -155,6 +184,8 @@ def _on_queue_response(
     ):
         return None
     if response.outcome is not Outcome.WAITING:
+        if visitor.kind is VisitorKind.NO_SHOW:
+            return None
         visitor.stage, visitor.next_action = VisitorStage.ADMITTED, Action.VISIT
         if plan.visit_requests == 0:
             return _end_visit(visitor, plan=plan, random=random)
@@ -168,7 +199,7 @@ def _on_queue_response(
     pause_s = response.poll_interval_s * random.uniform(*_JITTER)
     if is_arrival:
         visitor.ticket = visitor.token if visitor.kind is VisitorKind.JUMPER else None
-        return min(pause_s, _PAGE_FIRST_POLL_S) if visitor.browser else pause_s
+        return min(pause_s, _CONFIRM_WITHIN_S) if visitor.browser else pause_s
     visitor.polls += 1
     match visitor.kind:
         case VisitorKind.REFRESHER:
@@ -180,10 +211,46 @@ def _on_queue_response(
             return pause_s / 2
         case VisitorKind.LEAVER if visitor.polls == visitor.act_after:
             visitor.next_action = Action.LEAVE
+        case VisitorKind.NO_SHOW if _is_near_front(response):
+            return None
         case VisitorKind.RETURNER if visitor.polls == visitor.act_after:
             visitor.stage = VisitorStage.SILENT
             return plan.away_s
     return pause_s
+
+
+def _on_lurker_response(
+    visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
+) -> float:
+    """After a response to an arrival or a poll of a lurker, which never stops."""
+    if response.outcome is not Outcome.WAITING or visitor.token is None:
+        if visitor.next_action is Action.POLL and response.outcome is Outcome.ADMITTED:
+            visitor.stage, visitor.next_action = VisitorStage.ADMITTED, Action.LEAVE
+        else:
+            _start_over(visitor)
+        return _LURKER_RETURN_S
+    is_arrival = visitor.next_action is Action.ARRIVE
+    visitor.stage, visitor.next_action = VisitorStage.WAITING, Action.POLL
+    visitor.poll_interval_s = response.poll_interval_s
+    pause_s = response.poll_interval_s * random.uniform(*_JITTER)
+    if is_arrival:
+        return min(pause_s, _CONFIRM_WITHIN_S)
+    visitor.polls += 1
+    if not _is_near_front(response):
+        return pause_s
+    released_in_s = (response.position or 0) * 60 / (response.rate_per_minute or math.inf)
+    return released_in_s + plan.claim_timeout_s * _LURK_FACTOR + _LURK_MARGIN_S
+
+
+def _is_near_front(response: ObservedResponse) -> bool:
+    return is_near_front(response.position, rate_per_minute=response.rate_per_minute)
+
+
+def _start_over(visitor: Visitor) -> None:
+    """Become a newcomer without a token."""
+    visitor.stage, visitor.next_action = VisitorStage.ARRIVING, Action.ARRIVE
+    visitor.token, visitor.place, visitor.admitted = None, Place(), False
+    visitor.misses, visitor.lurk = 0, None
 
 
 def _on_visit_response(
@@ -206,6 +273,9 @@ def _end_visit(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | 
 
 
 def _after_leaving(visitor: Visitor, *, plan: CrowdPlan, random: Random) -> float | None:
+    if visitor.kind is VisitorKind.LURKER:
+        _start_over(visitor)
+        return _LURKER_RETURN_S
     if visitor.ticket is None:
         return None
     visitor.stage, visitor.next_action, visitor.token = (

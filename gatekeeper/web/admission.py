@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, assert_never
 
@@ -92,8 +93,7 @@ _ONCE = Admit(None, changed=False)
 
 
 class Admission:
-    """Admission to one room under one configuration. `on_left` is called when a visitor has left
-    here."""
+    """Admission to one room under one configuration. `on_left`: a visitor has left here."""
 
     def __init__(self, room: RoomReplica, config: RoomConfig) -> None:
         self.room = room
@@ -107,10 +107,9 @@ class Admission:
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
-        """The same room under another configuration; sessions go on."""
-        other = Admission(self.room, config)
-        other._sessions, other.on_left = self._sessions, self.on_left
-        other._issued, other._touched = self._issued, self._touched
+        """The same room under another configuration; what is known of visitors is shared."""
+        other = copy(self)
+        other.config, other.rules = config, self.room.rules
         return other
 
     def forwards_unchanged(self, pass_: Pass, by_header: bool) -> bool:

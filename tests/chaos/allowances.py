@@ -3,11 +3,15 @@
 A gate that starts while the store is empty, and calls it first, cannot know what was admitted the
 moment before: one burst for each such loss (granted in the plan of `trial`). A replica that can
 reach neither the store nor the other replicas cannot know which visitors left just now, so it may
-accept their tickets once more. The delay near the front is not judged. Nothing else is allowed.
+accept their tickets once more. A store that lost its data has forgotten which releases were missed;
+one that comes back with older data has visitors in line that were admitted or left since. A visitor
+inside whose requests failed until after the recovery is counted again on top of full slots: one or
+two. The delay near the front, the waits and the throughput are not judged. Nothing else is allowed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,12 +21,16 @@ from gatekeeper.simulate.observer import (
     MAX_VIOLATIONS,
     SPENT_TICKET_ACCEPTED,
 )
-from gatekeeper.simulate.verdict import FORGED_TOKENS, RELEASE_DELAY, Verdict
+from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
+from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
+from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, RELEASE_DELAY, Verdict
 from tests.chaos.faults import RELEASED_WHILE_HELD
 from tests.chaos.schedule import ISOLATING, LOSSES, STORE_UNREACHABLE, DisruptionKind
 
 _RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
 _DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store
+_LATE_SESSIONS = 2
+_PACE = {RELEASE_DELAY, WAITS, THROUGHPUT}
 _ACCEPTED = {FORGED_VISIT_ADMITTED, FORGED_TICKET_ACCEPTED, SPENT_TICKET_ACCEPTED}
 
 AppliedDisruption = tuple[DisruptionKind, float, float]  # kind, start and end in seconds
@@ -77,11 +85,63 @@ def isolated_intervals(applied: Sequence[AppliedDisruption]) -> list[tuple[float
     ]
 
 
-def without_release_delay(verdict: Verdict) -> Verdict:
-    """The release delay is not judged: an unreachable store admits no waiting visitor."""
+def with_allowances(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """The verdict of a run with these disruptions."""
+    verdict = without_pace(verdict)
+    verdict = without_forgotten_misses(verdict, applied)
+    verdict = without_restored_places(verdict, applied)
+    verdict = without_late_sessions(verdict, applied)
+    return without_allowed_replays(verdict, isolated=isolated_intervals(applied))
+
+
+def without_pace(verdict: Verdict) -> Verdict:
+    """Delay, waits and throughput are not judged: an unreachable store releases no visitor."""
     promises = tuple(
         replace(each, held=None, detail=f"the store was unreachable at times; {each.detail}")
-        if each.name == RELEASE_DELAY
+        if each.name in _PACE
+        else each
+        for each in verdict.promises
+    )
+    kept = tuple(each for each in verdict.violations if each.what != WAITED_LONGER)
+    return replace(verdict, promises=promises, violations=kept)
+
+
+def without_forgotten_misses(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """Without the lurkers that kept their place after the store lost what they had missed."""
+    lost_s = min((began_s for kind, began_s, _ in applied if kind in LOSSES), default=math.inf)
+    kept = tuple(
+        each for each in verdict.violations if each.what != LURKER_AHEAD or each.at_s < lost_s
+    )
+    if len(verdict.violations) >= MAX_VIOLATIONS or any(each.what == LURKER_AHEAD for each in kept):
+        return verdict
+    return replace(_allowing(verdict, LURKERS, "after a store had lost its data"), violations=kept)
+
+
+def without_restored_places(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """Places without a visitor are allowed once a store came back with older data."""
+    restored_s = min(
+        (began_s for kind, began_s, _ in applied if kind is DisruptionKind.STORE_KILLED),
+        default=math.inf,
+    )
+    at_s = verdict.figures["places_above_visitors_at_s"]
+    if at_s is None or at_s < restored_s:
+        return verdict
+    return _allowing(verdict, FLOODS, "after a store had come back with older data")
+
+
+def without_late_sessions(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """A pass counts whenever it is used, also when a store that lost its slot has given it away."""
+    lost_s = min((began_s for kind, began_s, _ in applied if kind in LOSSES), default=math.inf)
+    at_s, excess = verdict.figures["above_max_active_at_s"], verdict.figures["above_max_active"]
+    if at_s is None or at_s < lost_s or excess > _LATE_SESSIONS:
+        return verdict
+    return _allowing(verdict, MAX_ACTIVE, "after a store had lost its data")
+
+
+def _allowing(verdict: Verdict, name: str, when: str) -> Verdict:
+    promises = tuple(
+        replace(each, held=True, detail=f"only {when}: {each.detail}")
+        if each.name == name and each.held is False
         else each
         for each in verdict.promises
     )

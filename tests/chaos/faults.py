@@ -7,6 +7,7 @@ such a run use a copy of the package with that line changed; the sources here ar
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gatekeeper
+from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT
 from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, ORDER, RATE, WATERMARK
 
 _PACKAGE = Path(gatekeeper.__file__).parent
@@ -27,13 +29,15 @@ class Fault:
     """`replacement` instead of `line`, everywhere in `file`.
 
     `breaks` is the name of a promise of the verdict, or `RELEASED_WHILE_HELD`, which only the
-    admin listener shows.
+    admin listener shows. A fault of pace or of memory shows `calm`: in a run without disruptions,
+    which would excuse it.
     """
 
     breaks: str
     file: str
     line: str
     replacement: str
+    calm: bool = False
 
     def is_found(self, *, broken: list[str], problems: tuple[str, ...]) -> bool:
         """Whether a run found this fault: `broken` are the names of its broken promises."""
@@ -53,7 +57,7 @@ FAULTS = {
         "local free = 3 + max_active - ",
     ),
     "newcomers bypass the queue": Fault(
-        ORDER, _SCRIPTS + "arrive.lua", " and waiting == 0 then", " then"
+        ORDER, _SCRIPTS + "_room.lua", "return waiting == 0 and level", "return level"
     ),
     "returning visitors go to the end": Fault(
         ORDER,
@@ -75,6 +79,24 @@ FAULTS = {
     ),
     "watermark is not written back": Fault(
         WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
+    ),
+    "unconfirmed newcomers are ranked": Fault(
+        FLOODS,
+        _SCRIPTS + "arrive.lua",
+        "standing = fmt(waiting)",
+        "standing = fmt(waiting) call('ZADD', QUEUE, turn, visitor) "
+        "call('HSET', DEADLINES, visitor, tenths(present + 20000000))",
+        calm=True,
+    ),
+    "no-shows give nothing back": Fault(
+        THROUGHPUT, _SCRIPTS + "_room.lua", "give_back(s, costs)", "", calm=True
+    ),
+    "second missed release keeps the place": Fault(
+        LURKERS,
+        _SCRIPTS + "poll.lua",
+        "local is_moved = moved_to > turn",
+        "local is_moved = false",
+        calm=True,
     ),
     "signatures are not verified": Fault(
         FORGED_TOKENS,
@@ -99,7 +121,7 @@ def environment(fault: Fault | None, *, clock_error_s: float) -> Iterator[dict[s
         (folder / "sitecustomize.py").write_text(_WRONG_CLOCK.format(by_s=clock_error_s))
         if fault is not None:
             _copy_with(fault, folder)
-        yield {"PYTHONPATH": name}
+        yield {"PYTHONPATH": os.pathsep.join((name, str(_PACKAGE.parent)))}
 
 
 def _copy_with(fault: Fault, folder: Path) -> None:

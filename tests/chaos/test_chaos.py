@@ -6,15 +6,28 @@ from pathlib import Path
 import pytest
 
 import gatekeeper
+from gatekeeper.simulate.evidence import Promise, Violation
 from gatekeeper.simulate.observer import (
     FORGED_VISIT_ADMITTED,
     SPENT_TICKET_ACCEPTED,
     Observer,
-    Violation,
 )
 from gatekeeper.simulate.plan import CrowdPlan
-from gatekeeper.simulate.verdict import FORGED_TOKENS, Promise, Verdict, verdict_of
-from tests.chaos.allowances import AppliedDisruption, Hold, without_allowed_replays
+from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
+from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
+from gatekeeper.simulate.verdict import (
+    FORGED_TOKENS,
+    MAX_ACTIVE,
+    RELEASE_DELAY,
+    Verdict,
+    verdict_of,
+)
+from tests.chaos.allowances import (
+    AppliedDisruption,
+    Hold,
+    with_allowances,
+    without_allowed_replays,
+)
 from tests.chaos.faults import FAULTS, RELEASED_WHILE_HELD, apply_fault
 from tests.chaos.schedule import QUIET_AFTER, TRACKS, DisruptionKind, schedule
 from tests.chaos.trial import run
@@ -62,10 +75,16 @@ def empty_verdict() -> Verdict:
     return verdict_of(Observer(), CrowdPlan(("http://127.0.0.1:1",)), problems=[], elapsed_s=1)
 
 
-def verdict_with(*violations: Violation) -> Verdict:
-    """A verdict whose only broken promise is that of forged tokens."""
-    broken = Promise(FORGED_TOKENS, False, "accepted")
-    return replace(empty_verdict(), promises=(broken,), problems=(), violations=violations)
+def verdict_with(*violations: Violation, name: str = FORGED_TOKENS, **figures: float) -> Verdict:
+    """A verdict whose only broken promise is `name`."""
+    empty, broken = empty_verdict(), Promise(name, False, "as the test says")
+    return replace(
+        empty,
+        promises=(broken,),
+        problems=(),
+        violations=violations,
+        figures=empty.figures | figures,
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,6 +103,57 @@ def test_spent_ticket_at_isolated_replica_is_allowed(
     verdict = without_allowed_replays(verdict_with(*violations), isolated=[(4, 7)])
 
     assert verdict.ok is is_ok
+
+
+@pytest.mark.parametrize(
+    ("violations", "is_ok"),
+    [
+        ((Violation(5, 1, LURKER_AHEAD), Violation(9, 2, LURKER_AHEAD)), True),
+        ((Violation(3, 1, LURKER_AHEAD), Violation(9, 2, LURKER_AHEAD)), False),
+    ],
+    ids=["after the loss", "before"],
+)
+def test_lurker_is_forgotten_only_after_a_loss(
+    violations: tuple[Violation, ...], is_ok: bool
+) -> None:
+    verdict = verdict_with(*violations, name=LURKERS)
+    applied = [(DisruptionKind.STORE_PAUSED, 1, 2), (DisruptionKind.STORE_FLUSHED, 4, 4)]
+
+    assert with_allowances(verdict, applied).ok is is_ok
+    assert not with_allowances(verdict, applied[:1]).ok
+
+
+@pytest.mark.parametrize(("at_s", "is_ok"), [(7, True), (5, False)])
+def test_place_without_visitor_is_allowed_only_from_older_data(at_s: float, is_ok: bool) -> None:
+    verdict = verdict_with(name=FLOODS, places_above_visitors_at_s=at_s)
+    applied = [(DisruptionKind.STORE_FLUSHED, 1, 1), (DisruptionKind.STORE_KILLED, 6, 8)]
+
+    assert with_allowances(verdict, applied).ok is is_ok
+    assert not with_allowances(verdict, applied[:1]).ok
+
+
+@pytest.mark.parametrize(
+    ("at_s", "excess", "is_ok"), [(7, 1, True), (7, 2, True), (7, 3, False), (5, 1, False)]
+)
+def test_slot_above_limit_is_allowed_only_after_a_loss(
+    at_s: float, excess: int, is_ok: bool
+) -> None:
+    """A visitor inside is counted again. Three more would be the fault of three slots too many."""
+    verdict = verdict_with(name=MAX_ACTIVE, above_max_active_at_s=at_s, above_max_active=excess)
+    applied = [(DisruptionKind.STORE_PAUSED, 1, 2), (DisruptionKind.STORE_FLUSHED, 6, 6)]
+
+    assert with_allowances(verdict, applied).ok is is_ok
+    assert not with_allowances(verdict, applied[:1]).ok
+
+
+@pytest.mark.parametrize("name", [RELEASE_DELAY, WAITS, THROUGHPUT])
+def test_pace_is_judged_only_without_disruptions(name: str) -> None:
+    verdict = verdict_with(Violation(3, 1, WAITED_LONGER), name=name)
+    allowed = with_allowances(verdict, [])
+
+    assert not verdict.ok
+    assert [each.held for each in allowed.promises] == [None]
+    assert allowed.violations == ()
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from gatekeeper.simulate.crowd import run_crowd
-from gatekeeper.simulate.observer import Progress
+from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.plan import CrowdPlan, Shares
 from gatekeeper.simulate.verdict import Verdict
-from tests.chaos.allowances import (
-    isolated_intervals,
-    without_allowed_replays,
-    without_release_delay,
-)
-from tests.chaos.cluster import BURST, RATE_PER_S, Cluster, running_cluster
+from tests.chaos.allowances import with_allowances
+from tests.chaos.cluster import BURST, RATE_PER_S, Cluster, claim_timeout_s, running_cluster
 from tests.chaos.disruptor import Disruptor, Log
 from tests.chaos.faults import Fault
 from tests.chaos.schedule import GRANT, LOSSES, Disruption, DisruptionKind, schedule
@@ -32,6 +28,10 @@ MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd see
 _CROWD_SHARE = 0.55  # of the visitors that the rate allows: disruptions take the rest of the time
 _AT_ONCE = 0.6  # far more than the rate allows at once: an unchecked rate shows immediately
 _LOG_EVERY_S = 5.0
+_SHARES = Shares(
+    leavers=0.05, returners=0.05, ghosts=0.05, no_shows=0.1, refreshers=0.02, jumpers=0.1
+)
+_FLOODS, _LURKERS = 20, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,19 @@ class Result:
 
 
 async def run(
-    seed: int, *, seconds: float, gates: int, workers: int, log: Log, fault: Fault | None = None
+    seed: int,
+    *,
+    seconds: float,
+    gates: int,
+    workers: int,
+    log: Log,
+    fault: Fault | None = None,
+    calm: bool = False,
 ) -> Result:
-    """Run one trial with `workers` for each gate. Raises GatekeeperError when no gate responds."""
+    """Run one trial with `workers` for each gate; without disruptions if `calm`.
+
+    Raises GatekeeperError when no gate responds.
+    """
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             running_cluster(
@@ -60,15 +70,15 @@ async def run(
                 max_active=MAX_ACTIVE[seed % 2],
             )
         )
-        disruptions = schedule(seed, seconds=seconds, gates=gates)
+        disruptions = [] if calm else schedule(seed, seconds=seconds, gates=gates)
         plan = _plan(cluster, disruptions, seed=seed, seconds=seconds)
         began_s = time.monotonic()
         disruptor = Disruptor(cluster, now_s=lambda: time.monotonic() - began_s)
         disrupting = asyncio.create_task(disruptor.run(disruptions, log=log), name="disruptions")
         try:
-            verdict = without_release_delay(await run_crowd(plan, on_progress=_ProgressLog(log)))
-            isolated = isolated_intervals(disruptor.applied)
-            verdict = without_allowed_replays(verdict, isolated=isolated)
+            verdict = await run_crowd(plan, on_progress=_ProgressLog(log))
+            if not calm:
+                verdict = with_allowances(verdict, disruptor.applied)
         finally:
             disrupting.cancel()
             [failure] = await asyncio.gather(disrupting, return_exceptions=True)
@@ -91,7 +101,10 @@ def _plan(
         visitors=visitors,
         at_once=round(visitors * _AT_ONCE),
         arrivals_per_s=visitors * (1 - _AT_ONCE) / (seconds * 0.45),
-        shares=Shares(leavers=0.05, returners=0.05, ghosts=0.05, refreshers=0.02, jumpers=0.1),
+        shares=_SHARES,
+        floods=_FLOODS,
+        lurkers=_LURKERS,
+        claim_timeout_s=claim_timeout_s(SALE_S / seconds),
         seed=seed,
         duration_s=seconds * 1.5 + 30,  # on a busy machine the restart of a gate takes long
         rate_per_minute=RATE_PER_S * 60,

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -162,16 +163,21 @@ async def test_slow_response_does_not_count_as_slow_head(
         assert await received(wire, len(OK)) == OK
 
 
+def certificate(folder: Path) -> tuple[str, ssl.SSLContext]:
+    """The gate's [server] with a certificate, and the context of a client that trusts it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return f'[server]\ntls_cert = "{folder}/cert.pem"\ntls_key = "{folder}/key.pem"\n', context
+
+
 async def test_limits_hold_under_tls(
     fast_path: bool, store_url: str, brief_heads: float, tmp_path: Path
 ) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
-    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    toml = f'[server]\ntls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\n'
+    toml, context = certificate(tmp_path)
     async with running_stage(
         answering(OK), store_url=store_url, fast_path=fast_path, toml=toml, tls=context
     ) as stage:
@@ -332,3 +338,78 @@ async def test_bytes_beyond_ascii_in_a_target_pass_unchanged(
                 assert stage.origin.requests[-1].first_line == wanted
         assert len(stage.origin.requests) == 4
         assert COOKIE not in stage.origin.requests[-1].head
+
+
+# Plain HTTP on a TLS port.
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"OPTIONS", b"DELETE", b"CONNECT", b"xx"])
+async def test_plain_http_on_a_tls_port_gets_a_400_that_says_so(
+    method: bytes, store_url: str, tmp_path: Path
+) -> None:
+    toml, context = certificate(tmp_path)
+    async with running_stage(
+        answering(OK), store_url=store_url, fast_path=True, toml=toml
+    ) as stage:
+        request = method + b" / HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+        for cut in (len(request), 3):
+            wire = await stage.connect()
+            wire.send(request[:cut])
+            await asyncio.sleep(0.02)
+            wire.send(request[cut:])
+            response = await wire.message()
+            assert response.first_line == b"HTTP/1.1 400 Bad Request"
+            assert response.one("Connection") == b"close"
+            assert b"HTTPS" in response.body
+            wire.close()
+        stage.tls = context
+        wire = await stage.connect()
+        wire.send(STATUS)
+        assert (await wire.message()).status == 200
+        assert stage.origin.requests == []
+
+
+@pytest.mark.parametrize("damaged", [5, 9, 60])
+async def test_damaged_handshake_gets_no_plain_response(
+    damaged: int, store_url: str, tmp_path: Path
+) -> None:
+    """What began as TLS ends as TLS: no plain text is sent into it."""
+    toml, context = certificate(tmp_path)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = bytearray(outgoing.read())
+    hello[damaged] ^= 0xFF
+    async with running_stage(
+        answering(OK), store_url=store_url, fast_path=True, toml=toml
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(bytes(hello))
+        wire.writer.write_eof()
+        received_ = b""
+        with suppress(ConnectionError):
+            received_ = await wire.rest()
+        assert b"HTTP/1.1" not in received_
+
+
+async def test_second_flight_that_is_plain_http_gets_no_plain_response(
+    store_url: str, tmp_path: Path
+) -> None:
+    toml, context = certificate(tmp_path)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    async with running_stage(
+        answering(OK), store_url=store_url, fast_path=True, toml=toml
+    ) as stage:
+        wire = await stage.connect()
+        wire.send(outgoing.read())
+        assert (await wire.some())[0] == 0x16  # the server's part of the handshake
+        wire.send(STATUS)
+        wire.writer.write_eof()
+        received_ = b""
+        with suppress(ConnectionError):
+            received_ = await wire.rest()
+        assert b"HTTP/1.1" not in received_

@@ -30,12 +30,11 @@ _GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
 _SANDBOX = """
-local call, body, keys, argv = ...
+local call, body = ...
 local function raise(name)
   return function(_, key) error(name .. " global variable '" .. tostring(key) .. "'", 2) end
 end
 local known = {
-  KEYS = keys, ARGV = argv,
   string = string, table = table, math = math,
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
   rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
@@ -61,7 +60,11 @@ local globals = setmetatable({}, {
   __newindex = raise('Script attempted to create'),
 })
 local source = 'return function()\\n' .. body .. '\\nend'
-return (assert(load(source, '@user_script', 't', globals))()())
+local run = assert(load(source, '@user_script', 't', globals))()
+return function(keys, argv)
+  known.KEYS, known.ARGV = keys, argv
+  return run()
+end
 """
 
 
@@ -78,7 +81,8 @@ class DragonflyRules:
         self.data: dict[str, ZSet | Hash] = {}
         self.expires_us: dict[str, int] = {}
         self._lua = lua54.LuaRuntime(register_eval=False, unpack_returned_tuples=True)
-        self._run = self._lua.eval("function(code, ...) return assert(load(code))(...) end")
+        self._compile = self._lua.eval("function(code, ...) return assert(load(code))(...) end")
+        self._compiled: dict[str, Callable[..., Any]] = {}
         self._now_us = clock_us
         self._declared: frozenset[str] = frozenset()
 
@@ -91,7 +95,9 @@ class DragonflyRules:
             self._remove(key)
         tables = self._lua.table_from(keys), self._lua.table_from(args)
         try:
-            result = self._run(_SANDBOX, self._redis_call, script, *tables)
+            if script not in self._compiled:
+                self._compiled[script] = self._compile(_SANDBOX, self._redis_call, script)
+            result = self._compiled[script](*tables)
         except lua54.LuaError as error:
             raise ScriptError(f"ERR Error running script: {error}") from error
         return _reply(result)

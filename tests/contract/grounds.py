@@ -215,7 +215,7 @@ async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
 
 
 async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant | QueuePosition]:
-    """They arrive, and those who wait return their ticket at once, in this order."""
+    """They arrive, and return their tickets at once, in this order, where they have to wait."""
     replies = await arrive(replica, names)
     waiting = {n: each for n, each in replies.items() if isinstance(each, QueuePosition)}
     for name, standing in (await poll(replica, waiting)).items():

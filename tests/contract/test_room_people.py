@@ -245,7 +245,8 @@ async def test_no_show_gives_the_admission_back(ground: Ground, open_room: Open)
     assert (state.released_total, state.admitted_total, state.abandoned_total) == (3, 3, 1)
 
 
-async def test_given_back_admissions_stay_within_burst(ground: Ground, open_room: Open) -> None:
+async def test_given_back_admissions_are_bounded_by_burst(ground: Ground, open_room: Open) -> None:
+    """Of the twelve that are given back at once three are handed on."""
     replica = await open_room(rate="6/min", burst=3, claim_timeout="30s", heartbeat_timeout="9m")
     await replica.queue.set_rate(0)
     await line_up(replica, crowd(30))

@@ -171,6 +171,7 @@ class RoomModel:
         held = len(self.inside()) + len(self.unconfirmed())
         if limit and not waiting and held + len(names) > limit:
             self._end_slots()
+            self.level = self._capped()
         known = (
             {n: each for n in names if n and (each := self._held_by(n))} if self.has_room() else {}
         )
@@ -310,6 +311,7 @@ class RoomModel:
                 if isinstance(visitor_state, SpentTicket):
                     until_us = max(until_us, visitor_state.until_us)
                 self.visitor_states[name] = SpentTicket(until_us)
+        self.level = self._capped()
         return replies
 
     def advance(self) -> list[VisitorId]:
@@ -343,6 +345,7 @@ class RoomModel:
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
         self._pay(len(released))
+        self.level = self._capped()
         self.totals.released += len(released)
         self._yield_unconfirmed()
         return [name for _, name in released]
@@ -391,8 +394,13 @@ class RoomModel:
         if not self.rate:
             return 0
         elapsed_us = self.now_us - self.filled_at_us
-        most = max(self.rules.burst * UNIT, self.level)
+        if not elapsed_us:
+            return self.level
+        most = max(self.rules.burst * UNIT, self._capped())
         return min(self.level + elapsed_us * self.rate * 1000 // 60, most)
+
+    def _capped(self) -> int:
+        return min(self.level, self.rules.burst * UNIT + self.level % UNIT)
 
     def _refill(self) -> None:
         self.level, self.filled_at_us = self._level_now(), self.now_us
@@ -449,10 +457,10 @@ class RoomModel:
         by_rate, grants = costs.count("rate"), costs.count("grant")
         self.grants += grants
         self.returned_grants += grants
-        if by_rate and self.rate:
+        if costs:
             self._refill()
-            most = self.rules.burst * UNIT + self.level % UNIT
-            self.level = max(self.level, min(self.level + by_rate * UNIT, most))
+        if self.rate:
+            self.level += min(by_rate, self.rules.burst) * UNIT
             self.returned += by_rate
 
 

@@ -62,6 +62,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as installed; the second program that runs from it finds compiled modules."""
+    folder = tmp_path_factory.mktemp("site")
+    with ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
 
@@ -110,10 +119,7 @@ def test_wheel_metadata_has_command_license_dependencies(wheel: Path) -> None:
     assert "hypothesis" not in metadata
 
 
-def test_installed_wheel_finds_its_data_files(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    with ZipFile(wheel) as archive:
-        archive.extractall(site)
+def test_installed_wheel_finds_its_data_files(site: Path, tmp_path: Path) -> None:
     output = _run([sys.executable, "-c", _LOOK], cwd=tmp_path, python_path=str(site))
     where, url, script_found, german = output.splitlines()
     assert Path(where).is_relative_to(site)
@@ -121,10 +127,7 @@ def test_installed_wheel_finds_its_data_files(wheel: Path, tmp_path: Path) -> No
     assert script_found == german == "True"
 
 
-def test_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    with ZipFile(wheel) as archive:
-        archive.extractall(site)
+def test_command_runs_from_the_wheel(wheel: Path, site: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gatekeeper.cli"]
     output = _run([*command, "--version"], cwd=tmp_path, python_path=str(site))
     assert wheel.name.split("-")[1] in output

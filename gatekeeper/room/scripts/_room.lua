@@ -8,8 +8,8 @@
 --                      has expired
 --       6 replicas     ZSET replica -> time of its last call
 --       7 state        HASH
---       8 unconfirmed  ZSET visitor -> expiry of the slot of one who went straight through and has
---                      not returned the pass yet
+--       8 unconfirmed  ZSET visitor -> expiry of the slot of a visitor that went straight through and
+--                      has not returned the pass yet
 --       9 missed       ZSET visitor -> minus the time of their first unclaimed release, or from the
 --                      second on their new turn at the end of the line
 --
@@ -168,14 +168,18 @@ end
 
 local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
 
+-- A level without what is more than `burst` whole admissions; admissions that were given back may
+-- have left the fraction of the next one on top of them.
+local function capped(level) return math.min(level, burst * UNIT + level % UNIT) end
+
 -- The bucket's level now: with the admissions that fell due since it was filled, up to `burst`.
--- Admissions that were given back may have left a fraction on top of that, which stays.
 local function level_of(s)
   local rate = rate_of(s)
   if rate <= 0 then return 0 end
+  if s.filled_at == now then return s.level end
   local elapsed = (now - s.filled_at) + 0.0
   local level = s.level + math.floor(elapsed * rate * 1000 / 60)
-  return math.min(level, math.max(burst * UNIT, s.level))
+  return math.min(level, math.max(burst * UNIT, capped(s.level)))
 end
 
 local function refill(s)
@@ -197,8 +201,8 @@ end
 -- What a release cost, as the deadline of an active visitor says it.
 local FREE, BY_GRANT = '0', '-1'
 
--- Gives back what these unclaimed releases cost. The bucket then holds at most `burst` whole
--- admissions, and the fraction of the next one that it held before.
+-- Gives back what these unclaimed releases cost, of the rate's admissions at most `burst`. The caller
+-- may release others for it at once, and then caps the level.
 local function give_back(s, deadlines)
   local by_rate = 0
   for i = 1, #deadlines do
@@ -209,10 +213,8 @@ local function give_back(s, deadlines)
       s.grants = s.grants + 1
     end
   end
-  if by_rate == 0 or rate_of(s) <= 0 then return end
   refill(s)
-  local most = burst * UNIT + s.level % UNIT
-  s.level = math.max(s.level, math.min(s.level + by_rate * UNIT, most))
+  if rate_of(s) > 0 then s.level = s.level + math.min(by_rate, burst) * UNIT end
 end
 
 -- Notes that these visitors did not claim their release: from the second time on they have a turn

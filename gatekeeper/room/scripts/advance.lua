@@ -123,6 +123,7 @@ end
 is_behind = is_behind or passed_over >= most_passed or released >= most_released
 s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
+s.level = capped(s.level)
 s.released = s.released + released
 yield_unconfirmed()
 save_state(s, released + swept + ended + passed_over > 0)

@@ -26,7 +26,7 @@ refill(s)
 local waiting, slots, changed = call('ZCARD', QUEUE), count_slots(), false
 if waiting == 0 and max_active > 0 and slots + asking > max_active
   and expire_slots(s, 100, spent_us) > 0 then
-  slots, changed = count_slots(), true
+  slots, changed, s.level = count_slots(), true, capped(s.level)
 end
 -- Newcomers whom the store knows already, by an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}

@@ -37,6 +37,7 @@ for i = 3, #ARGV do
   if place == 1 then s.abandoned = s.abandoned + 1 end
   results[#results + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end
+s.level = capped(s.level)
 save_state(s, true)
 local reply = reply_with(s)
 for i = 1, #results do reply[#reply + 1] = results[i] end

@@ -76,9 +76,21 @@ local function enter(visitor, gate)
   return 'in'
 end
 
+-- The score in a set to which this script adds nothing. Most of these are empty, and a newcomer who
+-- returns the ticket is looked up in each.
+local sizes = {}
+local function score_if_any(key, member)
+  if not sizes[key] then sizes[key] = call('ZCARD', key) end
+  return sizes[key] > 0 and score(key, member) or nil
+end
+
+local function is_void(visitor)
+  return (score_if_any(REVOKED, visitor) or score_if_any(SPENT, visitor) or 0) > now
+end
+
 -- An expired pass counts no longer than its slot, though the pacer has not looked yet.
 local function holds_slot(visitor, kind)
-  local until_ = score(ACTIVE, visitor) or score(UNCONFIRMED, visitor)
+  local until_ = score(ACTIVE, visitor) or score_if_any(UNCONFIRMED, visitor)
   return until_ and (kind ~= EXPIRED or until_ > now)
 end
 
@@ -101,7 +113,7 @@ local function place(at, visitor, kind)
     and s.recovering_until < s.epoch + window then
     s.recovering_until = s.epoch + window
   end
-  local moved_to = score(MISSED, visitor) or 0
+  local moved_to = score_if_any(MISSED, visitor) or 0
   local is_moved = moved_to > turn
   if is_moved then turn = moved_to end
   -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
@@ -138,7 +150,7 @@ for at = 1, asking do
   elseif holds_slot(visitor, kind) then
     standing = 'in'
     if kind ~= STAMPED and kind ~= CONNECTED then standing = confirm(visitor) end
-  elseif kind == EXPIRED or (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now then
+  elseif kind == EXPIRED or is_void(visitor) then
     standing = 'void'
   elseif may_enter(at, kind) then
     standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)

@@ -168,3 +168,16 @@ async def test_file_changed_in_an_outage_joins_as_a_late_replica(
     assert state is not None
     assert state.rate_per_minute == 60
     assert state.recovering_until_us > state.now_us - 5_000_000
+
+
+async def test_session_of_earlier_settings_ends_when_it_is_revoked(start_gate: GateStarter) -> None:
+    """A WebSocket that was opened before a change is known to the admission after it."""
+    gate = await start_gate(rate="0")
+    admission = gate.worker.site.gates[gate.room_name].admission
+    held = gate.issue_pass()
+    end = admission.session_end(held)
+    gate.worker.room_set.settings[gate.room_name].receive('{"max_active":[9,0]}')
+    assert gate.worker.site.gates[gate.room_name].admission is not admission
+    assert not end.done()
+    await gate.room().leave([held.visitor])
+    assert end.done()

@@ -2,7 +2,8 @@
 
 It has the outside of the real gate: the endpoints under `/.gatekeeper/`, tokens with the same
 claims in a cookie or a header, and the figures of the admin listener. Tokens are recognized by
-their bytes.
+their bytes. A newcomer is in line from the first poll on. A release that is not claimed gives its
+admission back, and the second one costs the place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from itertools import count
 from aiohttp import web
 
 POLL_INTERVAL_S = 0.2
+FAR_POLL_INTERVAL_S = 0.6  # beyond the next second
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Defects:
     resets_watermark: bool = False
     poll_interval_s: float = POLL_INTERVAL_S
     admits_after_s: float = 0.0  # seconds from the release to the admitted response
+    ranks_unconfirmed: bool = False
+    keeps_missed_admissions: bool = False
+    never_moves_lurkers: bool = False
 
 
 @dataclass
@@ -51,6 +56,11 @@ class FakeVisitor:
     admitted: bool = False
     left: bool = False
     admitted_from_s: float = 0.0
+    claimed: bool = False
+    confirmed: bool = False
+    released_s: float = 0.0
+    misses: int = 0
+    is_moved: bool = False
 
 
 @dataclass
@@ -60,11 +70,14 @@ class FakeGate:
     rate_per_minute: float = 1800.0
     burst: int = 2
     max_active: int = 0
+    claim_timeout_s: float = 60.0
     defects: Defects = field(default_factory=Defects)
     url: str = ""
     visitors: dict[str, FakeVisitor] = field(default_factory=dict)
     queue: list[FakeVisitor] = field(default_factory=list)
+    released: list[FakeVisitor] = field(default_factory=list)  # and did not claim yet
     released_total: int = 0
+    abandoned_total: int = 0
     watermark_us: int = 0
     active: int = 0
     polls_by_port: Counter[int] = field(default_factory=Counter)
@@ -83,7 +96,8 @@ class FakeGate:
                 web.post("/.gatekeeper/enqueue", self._enqueue),
                 web.post("/.gatekeeper/leave", self._leave),
                 web.get("/admin/status", self._admin),
-                web.get("/{rest:.*}", self._site),
+                web.get("/{rest:.*}", self._site, allow_head=False),
+                web.route("*", "/{rest:.*}", self._turn_away),
             ]
         )
         self._level, self._filled_s = self.burst, time.monotonic()
@@ -116,24 +130,45 @@ class FakeGate:
         nth = self.defects.every_nth_admitted_on_arrival
         if nth and number % nth == nth - 1:
             self._admit(visitor)
-        elif not self.queue and self._has_token():
+        elif not self.queue and self._has_token() and self._level * 2 > self.burst:
             self._level -= 1
             self._admit(visitor)
-        else:
-            self.queue.append(visitor)
+        elif self.defects.ranks_unconfirmed:
+            self._enter_line(visitor)
         return visitor, self._token(visitor)
+
+    def _enter_line(self, visitor: FakeVisitor) -> None:
+        visitor.confirmed = True
+        self.queue.append(visitor)
+        self.queue.sort(key=lambda each: each.arrival_us)
+
+    def _expire(self, now_s: float) -> None:
+        for visitor in self.released:
+            if now_s - visitor.released_s > self.claim_timeout_s:
+                visitor.admitted = visitor.confirmed = False
+                visitor.misses += 1
+                self.active -= 1
+                self.abandoned_total += 1
+                self._level += not self.defects.keeps_missed_admissions
+                if visitor.misses >= 2 and not self.defects.never_moves_lurkers:
+                    visitor.arrival_us = time.time_ns() // 1000
+                    visitor.is_moved = True
+        self.released = [each for each in self.released if each.admitted and not each.claimed]
 
     def _release(self) -> None:
         now_s = time.monotonic()
         rate_per_s = self.rate_per_minute / 60 * self.defects.rate_factor
         self._level = min(self.burst, self._level + (now_s - self._filled_s) * rate_per_s)
         self._filled_s = now_s
+        self._expire(now_s)
         while self.queue and self._has_token():
             self._level -= 1
             self.released_total += 1
             visitor = self.queue.pop(-1 if self.defects.releases_newest_first else 0)
             self.watermark_us = max(self.watermark_us, visitor.arrival_us)
             visitor.admitted_from_s = now_s + self.defects.admits_after_s
+            visitor.released_s = now_s
+            self.released.append(visitor)
             self._admit(visitor)
 
     def _has_token(self) -> bool:
@@ -172,14 +207,21 @@ class FakeGate:
 
     def _state_of(self, visitor: FakeVisitor) -> dict[str, object]:
         if visitor.admitted and time.monotonic() >= visitor.admitted_from_s:
+            visitor.claimed = True
             return {"state": "admitted", "expires_at": "2100-01-01T00:00:00Z"}
-        position = 1 if visitor.admitted else self.queue.index(visitor) + 1
+        if visitor in self.queue:
+            position = self.queue.index(visitor) + 1
+        else:
+            position = 1 if visitor.admitted else len(self.queue) + 1
         return {
             "state": "waiting",
             "position": None if self.defects.hides_positions else position,
+            "queue_length": len(self.queue),
             "eta_seconds": position * 60 / self.rate_per_minute,
             "rate_per_minute": self.rate_per_minute,
-            "refresh_seconds": self.defects.poll_interval_s,
+            "refresh_seconds": self.defects.poll_interval_s
+            if position <= self.rate_per_minute / 60
+            else max(self.defects.poll_interval_s, FAR_POLL_INTERVAL_S),
         }
 
     # The endpoints.
@@ -195,12 +237,15 @@ class FakeGate:
 
     async def _status(self, request: web.Request) -> web.Response:
         self.polls_by_port[request.url.port or 0] += 1
-        self._release()
         visitor = self._visitor_of(request)
+        if visitor is not None and not (visitor.confirmed or visitor.admitted):
+            self._enter_line(visitor)
+        self._release()
         if visitor is None or (self.defects.loses_fifth_visitor and visitor.number == 5):
             return web.json_response({"state": "none"})
         response = web.json_response(self._state_of(visitor))
-        if self.defects.changes_arrivals and not visitor.admitted:
+        if visitor.is_moved or (self.defects.changes_arrivals and not visitor.admitted):
+            visitor.is_moved = False
             response.headers["X-Queue-Token"] = self._token(visitor)
         return response
 
@@ -235,6 +280,9 @@ class FakeGate:
         response.headers["Retry-After"] = "1"
         return response
 
+    async def _turn_away(self, _request: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"X-Gatekeeper-State": "waiting"})
+
     async def _admin(self, _request: web.Request) -> web.Response:
         resets = self.defects.resets_watermark
         room = {
@@ -243,6 +291,8 @@ class FakeGate:
             "queue_length": len(self.queue),
             "active": self.active,
             "max_active": self.max_active,
+            "mode": "auto",
+            "abandoned_total": self.abandoned_total,
             "released_total": 0 if self.defects.reports_no_releases else self.released_total,
             "watermark": self.watermark_us if not resets else int(self.released_total == 0),
         }

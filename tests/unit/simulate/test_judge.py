@@ -28,13 +28,15 @@ class Line:
 
     order: Order = field(default_factory=Order)
     places: dict[str, Place] = field(default_factory=dict)
-    _arrivals: Iterator[int] = field(default_factory=lambda: count(1000))
+    _turns: Iterator[int] = field(default_factory=lambda: count(1000))
 
-    def arrives(self, name: str, *, at_s: float) -> None:
+    def arrives(self, name: str, *, at_s: float, confirms_at_s: float | None = None) -> None:
+        """A newcomer, who polls at once unless told otherwise."""
         self.places[name] = place = Place()
         self.order.request_began(place, now_s=at_s)
-        place.arrival_us = next(self._arrivals)
-        self._waits(place, at_s=at_s)
+        place.turn_us = next(self._turns)
+        self.order.received_ticket(place, now_s=at_s, poll_interval_s=1)
+        self.received_waiting(name, at_s=at_s if confirms_at_s is None else confirms_at_s)
 
     def received_waiting(self, name: str, *, at_s: float, known: bool = True) -> None:
         self.order.request_began(self.places[name], now_s=at_s)
@@ -53,7 +55,7 @@ class Line:
     def enters_at_once(self, name: str, *, at_s: float) -> None:
         self.places[name] = place = Place()
         self.order.request_began(place, now_s=at_s)
-        place.arrival_us = next(self._arrivals)
+        place.turn_us = next(self._turns)
         self.order.received_admitted(place)
 
     def _waits(self, place: Place, *, at_s: float, known: bool = True) -> None:
@@ -76,7 +78,7 @@ def test_order_admissions_by_arrival_no_inversion(line: Line) -> None:
     line.enters("bob", at_s=12)
 
     assert line.order.inversions == 0
-    assert line.order.responses_judged == 3
+    assert line.order.responses_judged == 1
 
 
 def test_order_waiting_after_later_admission_is_inversion(line: Line) -> None:
@@ -86,7 +88,7 @@ def test_order_waiting_after_later_admission_is_inversion(line: Line) -> None:
     assert line.order.inversions == 1
     assert line.order.overtaken == 1
     (found,) = line.order.examples
-    assert (found.waiting_arrival_us, found.admitted_arrival_us) == (1000, 1001)
+    assert (found.waiting_turn_us, found.admitted_turn_us) == (1000, 1001)
 
 
 def test_order_repeated_inversion_counts_one_visitor(line: Line) -> None:
@@ -126,7 +128,7 @@ def test_order_absent_visitor_is_excused(line: Line) -> None:
     line.received_waiting("ann", at_s=68)
 
     assert line.order.inversions == 0
-    assert line.order.responses_excused == 2  # the first responses to bob and ann after a silence
+    assert line.order.responses_excused == 4  # the first polls of both, also after a silence
 
 
 def test_order_returned_visitor_overtaken_is_inversion(line: Line) -> None:
@@ -155,7 +157,38 @@ def test_order_unknown_positions_are_excused(line: Line) -> None:
     line.received_waiting("ann", at_s=6, known=False)
 
     assert line.order.inversions == 0
-    assert line.order.responses_excused == 2
+    assert line.order.responses_excused == 4
+
+
+def test_order_newcomer_may_be_passed_until_first_poll(line: Line) -> None:
+    """A visitor that has not returned the ticket is not in line yet."""
+    line.arrives("cat", at_s=2, confirms_at_s=8)
+    line.arrives("dan", at_s=3)
+    line.enters("dan", at_s=6)
+    line.received_waiting("cat", at_s=15)
+
+    assert line.order.inversions == 0
+
+
+def test_order_confirmed_newcomer_keeps_turn_of_arrival(line: Line) -> None:
+    line.arrives("cat", at_s=2, confirms_at_s=8)
+    line.arrives("dan", at_s=3, confirms_at_s=9)
+    line.enters("dan", at_s=12)
+    line.received_waiting("cat", at_s=15)
+
+    assert line.order.inversions == 1
+
+
+def test_order_admission_on_first_poll_counts_from_that_poll(line: Line) -> None:
+    """Eve arrives before bob is in line, but can be released only from her first poll on."""
+    line.places["eve"] = eve = Place()
+    line.order.request_began(eve, now_s=0.5)  # before bob arrived
+    eve.turn_us = 1500
+    line.order.received_ticket(eve, now_s=0.6, poll_interval_s=1)
+    line.enters("eve", at_s=5)
+    line.received_waiting("bob", at_s=6)
+
+    assert line.order.inversions == 1
 
 
 def test_order_slightly_late_poll_is_still_present(line: Line) -> None:
@@ -173,8 +206,8 @@ def test_order_slightly_late_poll_is_still_present(line: Line) -> None:
 )
 def test_latest_admitted_equals_brute_force(admissions: list[tuple[int, int]], since: int) -> None:
     order = Order()
-    for began_s, arrival_us in admissions:
-        order.received_admitted(Place(arrival_us=arrival_us, last_waiting_began_s=began_s))
+    for began_s, turn_us in admissions:
+        order.received_admitted(Place(turn_us=turn_us, last_waiting_began_s=began_s))
     asking = Place(present_since_s=since)
     order.request_began(asking, now_s=100)
 
@@ -235,7 +268,9 @@ def test_rate_excess_short_burst_is_found() -> None:
     assert found == pytest.approx(4 - 0.3 * 6 / 60)
 
 
-def sample(at_s: float, released: int, *, active: int = 0, max_active: int = 0) -> RoomSample:
+def sample(
+    at_s: float, released: int, *, active: int = 0, max_active: int = 0, returned: int = 0
+) -> RoomSample:
     return RoomSample(
         began_s=at_s,
         ended_s=at_s,
@@ -246,6 +281,8 @@ def sample(at_s: float, released: int, *, active: int = 0, max_active: int = 0) 
         rate_per_minute=60,
         direct_certain=0,
         direct_possible=0,
+        returned_certain=returned,
+        returned_possible=returned,
     )
 
 
@@ -253,6 +290,13 @@ def test_rate_counts_full_bucket_excess_equals_burst() -> None:
     samples = [sample(0, 100), sample(1, 106), sample(2, 107), sample(60, 160)]
 
     assert max_above_rate(samples, rate_per_minute=60) == 5
+
+
+def test_rate_counts_returned_admissions_are_taken_off() -> None:
+    samples = [sample(0, 0), sample(4, 4, returned=0), sample(8, 12, returned=4)]
+
+    assert max_above_rate(samples, rate_per_minute=60) == 0
+    assert max_counted_in_window(60, samples) == 8
 
 
 def test_rate_counts_burst_in_the_middle_is_found() -> None:

@@ -29,6 +29,11 @@ URL = "http://127.0.0.1:8080"
         ({"paths": ("shop",)}, "paths"),
         ({"browsers": 1.5}, "browsers"),
         ({"shares": Shares(ghosts=-0.1)}, "ghosts"),
+        ({"shares": Shares(no_shows=-0.1)}, "no_shows"),
+        ({"floods": -1}, "floods"),
+        ({"floods": 1001}, "floods"),
+        ({"lurkers": 10_001}, "lurkers"),
+        ({"claim_timeout_s": 0}, "claim_timeout_s"),
         ({"shares": Shares(ghosts=0.6, leavers=0.6)}, "sum"),
     ],
 )

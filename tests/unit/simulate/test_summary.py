@@ -6,13 +6,14 @@ from io import StringIO
 
 import pytest
 
+from gatekeeper.simulate.evidence import Point, Progress, Promise, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
-from gatekeeper.simulate.observer import Observer, Point, Progress, Violation
+from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.plot import svg_of
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 from gatekeeper.simulate.summary import LiveReport, text_of
-from gatekeeper.simulate.verdict import RELEASE_DELAY, Promise, Verdict, verdict_of
+from gatekeeper.simulate.verdict import RELEASE_DELAY, Verdict, verdict_of
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind
 
 PROGRESS = Progress(

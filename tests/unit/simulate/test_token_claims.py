@@ -17,7 +17,15 @@ FORGERIES = 7
 
 
 def test_claims_of_ticket_are_read_without_key() -> None:
-    assert claims_of(TOKENS.mint(MINE)) == Claims(TICKET, MINE.visitor, MINE.arrival_us)
+    assert claims_of(TOKENS.mint(MINE)) == Claims(
+        TICKET, MINE.visitor, MINE.arrival_us, MINE.arrival_us
+    )
+
+
+def test_claims_of_moved_ticket_have_its_turn() -> None:
+    claims = claims_of(TOKENS.mint(MINE._replace(own_turn_us=MINE.arrival_us + 7)))
+
+    assert claims == Claims(TICKET, MINE.visitor, MINE.arrival_us, MINE.arrival_us + 7)
 
 
 def test_claims_of_pass_have_kind_pass() -> None:

@@ -1,5 +1,6 @@
 """The next action of each kind of visitor after a response."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,12 +13,14 @@ from gatekeeper.simulate.visitor import (
     VisitorKind,
     VisitorStage,
     apply_response,
+    new_lurker,
     new_visitor,
 )
 
 PLAN = CrowdPlan(("http://127.0.0.1:8080",), visit_requests=2, away_s=40, stayers=0)
 TOKEN = Token("a.b.c")
 WAIT = ObservedResponse(Outcome.WAITING, token=TOKEN, position=3, poll_interval_s=10)
+FAR = replace(WAIT, position=400, rate_per_minute=60)
 IN = ObservedResponse(Outcome.ADMITTED, token=TOKEN)
 FORWARDED = ObservedResponse(Outcome.FORWARDED)
 NO_PLACE = ObservedResponse(Outcome.NO_PLACE)
@@ -48,8 +51,10 @@ def test_waiting_visitor_polls_at_poll_interval() -> None:
     )
 
 
-def test_browser_first_poll_is_after_2_s() -> None:
-    assert receive(visitor(browser=True), WAIT) == 2
+def test_browser_confirms_within_1_s() -> None:
+    assert receive(visitor(browser=True), WAIT) == 1
+    soon = replace(WAIT, poll_interval_s=0.5)
+    assert receive(visitor(browser=True), soon) == pytest.approx(0.5, rel=0.15)
 
 
 def test_admitted_visitor_visits_then_leaves() -> None:
@@ -66,6 +71,49 @@ def test_admitted_visitor_visits_then_leaves() -> None:
 def test_ghost_never_returns() -> None:
     assert receive(visitor(VisitorKind.GHOST), WAIT) is None
     assert receive(visitor(VisitorKind.GHOST), IN) is None
+
+
+def test_no_show_stops_near_the_front_without_leaving() -> None:
+    subject = visitor(VisitorKind.NO_SHOW)
+
+    assert receive(subject, WAIT, FAR) is not None
+    assert receive(subject, WAIT) is None
+    assert receive(visitor(VisitorKind.NO_SHOW), WAIT, WAIT) is None
+    assert receive(visitor(VisitorKind.NO_SHOW), WAIT, IN) is None
+
+
+def test_lurker_polls_until_near_the_front_then_is_silent() -> None:
+    """The pause ends after the release (3 places at 60/min) and the claim window of 4 s."""
+    lurker = new_lurker(7)
+    plan = replace(PLAN, claim_timeout_s=4)
+
+    assert receive(lurker, WAIT, plan=plan) == 1
+    assert receive(lurker, FAR, plan=plan) == pytest.approx(10, rel=0.15)
+    pause_s = receive(lurker, replace(WAIT, rate_per_minute=60), plan=plan)
+    assert pause_s is not None
+    assert 3 + 4 < pause_s < 12
+    assert lurker.next_action is Action.POLL
+
+
+@pytest.mark.parametrize("response", [IN, NO_PLACE], ids=["straight through", "no place"])
+def test_lurker_without_place_starts_over(response: ObservedResponse) -> None:
+    lurker = new_lurker(7)
+
+    assert receive(lurker, response) is not None
+    assert (lurker.next_action, lurker.token) == (Action.ARRIVE, None)
+
+
+def test_lurker_admitted_by_accident_leaves_and_starts_over() -> None:
+    lurker = new_lurker(7)
+    receive(lurker, WAIT, IN)
+    assert lurker.next_action is Action.LEAVE
+
+    assert receive(lurker, NO_PLACE) is not None
+    assert (lurker.next_action, lurker.token, lurker.misses) == (Action.ARRIVE, None, 0)
+
+
+def test_lurker_is_never_done_by_failures() -> None:
+    assert receive(new_lurker(7), *[FAILED] * 20) is not None
 
 
 def test_leaver_leaves_the_queue() -> None:
@@ -142,7 +190,9 @@ def test_response_resets_failure_count() -> None:
 
 
 def test_visitor_kinds_follow_shares() -> None:
-    shares = Shares(leavers=0.1, returners=0.2, ghosts=0.3, refreshers=0.1, jumpers=0.1)
+    shares = Shares(
+        leavers=0.1, returners=0.2, ghosts=0.2, no_shows=0.1, refreshers=0.1, jumpers=0.1
+    )
     plan = CrowdPlan(("http://127.0.0.1:8080",), shares=shares)
     random = Random(1)
     kinds = [new_visitor(number, plan, random).kind for number in range(5000)]
@@ -150,9 +200,12 @@ def test_visitor_kinds_follow_shares() -> None:
     for kind, share in (
         (VisitorKind.LEAVER, 0.1),
         (VisitorKind.RETURNER, 0.2),
-        (VisitorKind.GHOST, 0.3),
+        (VisitorKind.GHOST, 0.2),
+        (VisitorKind.NO_SHOW, 0.1),
         (VisitorKind.REFRESHER, 0.1),
         (VisitorKind.JUMPER, 0.1),
         (VisitorKind.PATIENT, 0.2),
     ):
         assert kinds.count(kind) / 5000 == pytest.approx(share, abs=0.03)
+        for first in range(0, 5000, 100):  # and in every stretch
+            assert kinds[first : first + 100].count(kind) == pytest.approx(100 * share, abs=3)
