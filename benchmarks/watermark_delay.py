@@ -41,7 +41,7 @@ RATE = "500/min"
 SECRET = b"known to the replicas of this benchmark"
 WAITING = 600
 WARM_UP_S = 1.0
-START_AND_STOP_S = 45.0
+START_AND_STOP_S = 120.0
 
 
 def room_of(name: str) -> RoomConfig:

@@ -31,8 +31,8 @@ def _waits(record: PressureRecord) -> Promise:
     if not waits.judged:
         return Promise(WAITS, None, "no visitor waited long enough for a promise")
     detail = (
-        f"{waits.late:,} of {waits.judged:,} visitors waited more than {MAX_LATE_S:g} s longer "
-        "than position and rate promise"
+        f"{waits.late:,} of {waits.judged:,} waits that position and rate promised were exceeded "
+        f"by more than {MAX_LATE_S:g} s"
     )
     if waits.worst_s > 0:
         detail += f"; at most {waits.worst_s:.1f} s longer"
