@@ -413,3 +413,44 @@ async def test_second_flight_that_is_plain_http_gets_no_plain_response(
         with suppress(ConnectionError):
             received_ = await wire.rest()
         assert b"HTTP/1.1" not in received_
+
+
+ROOM_AND_RULES = """path = ["/kasse/", "/k%C3%A4sse/"]
+rate = "0"
+[[rule]]
+name = "free"
+action = "bypass"
+path = "/frei/**"
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "waits"),
+    [
+        ("/kässe/".encode(), True),
+        (b"/k%C3%A4sse/", True),
+        (b"/k\xc3%a4sse/", True),
+        (b"/k%C3\xa4sse/", True),
+        ("/kasse/ä".encode(), True),
+        ("/ä/../kasse/".encode(), True),
+        ("/ä/%2e%2e/KASSE/".encode(), True),
+        (b"/\xff/..;/kasse/", True),
+        ("/frei/ä/../../kasse/".encode(), True),
+        ("/kasser/ä".encode(), False),
+        ("/kässer/".encode(), False),
+        ("/frei/kässe/".encode(), False),
+        (b"/k\xe4sse/", False),  # Latin-1: to an origin that reads UTF-8, another path
+    ],
+)
+async def test_raw_utf_8_is_in_the_room_of_its_reading(
+    target: bytes, waits: bool, fast_path: bool, store_url: str
+) -> None:
+    """However it is spelled, and only there."""
+    async with running_stage(
+        answering(OK), store_url=store_url, fast_path=fast_path, room=ROOM_AND_RULES
+    ) as stage:
+        for method in (b"GET", b"POST"):
+            wire = await stage.connect()
+            wire.send(method + b" " + target + b" HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+            assert (await wire.message()).status == (503 if waits else 200)
+        assert len(stage.origin.requests) == (0 if waits else 2)

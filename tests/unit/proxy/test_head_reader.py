@@ -1,0 +1,69 @@
+"""Heads are found, counted and shown to the parser the same, wherever the stream is cut."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.proxy.head_reader import MAX_HEAD_BYTES, HeadReader
+
+HEAD = "GET /schön?größe=~ HTTP/1.1\r\nHost: shop.example\r\nX: ü\r\n\r\n".encode()
+SHOWN = b"GET /sch~~n?gr~~~~e=~ HTTP/1.1\r\n" + HEAD.partition(b"\r\n")[2]
+TARGET = "/schön?größe=~"
+
+
+def read(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, str | None]:
+    """What the parser sees of a head, what follows the head, and the target if it was hidden."""
+    reader, shown, done = HeadReader(), b"", 0
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        part = data[start:end]
+        while part and not bytes(reader.head).endswith(b"\r\n\r\n"):
+            piece, size = reader.take(part)
+            assert 0 < size <= len(part)
+            shown, done, part = shown + piece, done + size, part[size:]
+    return shown, data[done:], reader.target
+
+
+CUTS = st.lists(st.integers(0, len(HEAD) + 6), max_size=6).map(sorted)
+
+
+@given(CUTS, st.sampled_from([b"", b"GET", b"\r\n"]))
+def test_head_is_read_alike_wherever_it_is_cut(cuts: list[int], rest: bytes) -> None:
+    data = b"\r\n" + HEAD + rest
+    cuts = [cut for cut in cuts if cut <= len(data)]
+    assert read(data, cuts) == (SHOWN, rest, TARGET)
+
+
+@given(st.binary(max_size=200).filter(lambda data: b"\n" not in data and b"\r" not in data))
+def test_any_first_line_keeps_its_length_and_its_ascii(line: bytes) -> None:
+    reader = HeadReader()
+    shown, size = reader.take(b"G" + line + b"\r\n")
+    assert size == len(shown) == len(line) + 3
+    assert shown.isascii()
+    assert all(
+        a == b or (b == ord("~") and a > 127) for a, b in zip(b"G" + line, shown, strict=False)
+    )
+
+
+def test_target_of_a_plain_head_is_the_parsers() -> None:
+    reader = HeadReader()
+    plain = b"GET /a HTTP/1.1\r\nX: \xff\r\n\r\n"
+    assert reader.take(plain + b"more") == (plain, len(plain))
+    assert reader.target is None
+    assert reader.has_request_line
+
+
+def test_limit_counts_every_byte_and_no_other_head() -> None:
+    start = b"GET / HTTP/1.1\r\n"
+    most = start + b"a" * (MAX_HEAD_BYTES - len(start) - 4) + b"\r\n\r\n"
+    reader = HeadReader()
+    reader.take(b"\r\n" * 1000 + most + b"x" * 1000)
+    assert not reader.is_too_long
+    reader.reset()
+    reader.take(most[:-4] + b"b\r\n\r\n")
+    assert reader.is_too_long
+    reader.reset()
+    for _ in range(MAX_HEAD_BYTES):
+        reader.take(b"a")
+    assert not reader.is_too_long
+    reader.take(b"a" * 1_000_000)
+    assert reader.is_too_long
+    assert len(reader.head) <= 2 * MAX_HEAD_BYTES + 1  # however much one read brings
