@@ -331,8 +331,9 @@ class RoomMachine(RuleBasedStateMachine):
 
     # Visitors
 
-    @rule(at=REPLICAS, count=st.integers(1, 6))
-    def newcomers(self, at: int, count: int) -> None:
+    @rule(at=REPLICAS, count=st.integers(1, 6), confirm=st.booleans())
+    def newcomers(self, at: int, count: int, *, confirm: bool) -> None:
+        """Some return their tickets at once, as the page does, and some later or never."""
         names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
         self.arrived += count
         replies = self.call("arrive", at, names)
@@ -341,6 +342,9 @@ class RoomMachine(RuleBasedStateMachine):
         for name, reply in zip(names, replies, strict=True):
             self.visitors.append(Visitor(name, None))
             self.keep_token(self.visitors[-1], reply, None)
+        for visitor in self.visitors[-count:] if confirm else []:
+            if isinstance(visitor.token, Ticket):
+                self.request(at, visitor)
 
     @rule(at=REPLICAS, count=st.integers(1, 20), singles=st.integers(0, 5))
     def clients_without_cookies(self, at: int, count: int, singles: int) -> None:
