@@ -57,7 +57,10 @@ FAULTS = {
         "local free = 3 + max_active - ",
     ),
     "newcomers bypass the queue": Fault(
-        ORDER, _SCRIPTS + "_room.lua", "return waiting == 0 and level", "return level"
+        ORDER,
+        _SCRIPTS + "_room.lua",
+        "return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT",
+        "return level >= UNIT",
     ),
     "returning visitors go to the end": Fault(
         ORDER,
