@@ -31,6 +31,7 @@ _PRESENT_FACTOR = 1.25  # a poll late by this factor plus the margin still count
 _PRESENT_MARGIN_S = 1.0
 _EXAMPLES = 5
 _NO_TURN = -1
+AFTER_ALL_US = 2**53  # the turn of a forwarded request that has none
 
 
 @dataclass(slots=True)

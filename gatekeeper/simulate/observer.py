@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gatekeeper.simulate.evidence import ForgedTokens, Point, Progress, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
-from gatekeeper.simulate.judge import Order, Place, RoomSample
+from gatekeeper.simulate.judge import AFTER_ALL_US, Order, Place, RoomSample
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_record import PressureRecord
 from gatekeeper.simulate.release_delays import ReleaseDelays, client_delay_of, is_near_front
@@ -28,7 +28,6 @@ _MAX_POINTS = 1200  # of the curve; beyond that every second point is dropped
 FORGED_TICKET_ACCEPTED = "forged token accepted as a ticket"
 FORGED_VISIT_ADMITTED = "forged token accepted by the site"
 SPENT_TICKET_ACCEPTED = "spent ticket accepted again"
-_AFTER_ALL_US = 2**53  # the turn of a forwarded request that has none
 # A newcomer's slot may end after `confirm_timeout` without a request; shorter silences must not.
 _MAX_JUDGED_SILENCE_S = 4.0
 
@@ -307,7 +306,7 @@ class Observer:
     def _record_newcomer_admission(
         self, claims: Claims | None, *, began_s: float, now_s: float
     ) -> None:
-        turn_us = _AFTER_ALL_US if claims is None else claims.turn_us
+        turn_us = AFTER_ALL_US if claims is None else claims.turn_us
         self.order.received_admitted(Place(turn_us=turn_us, last_waiting_began_s=began_s))
         if claims is not None:
             self.release_delays.record_release(turn_us, began_s=began_s, now_s=now_s)

@@ -26,6 +26,7 @@ from typing import Any
 
 from gatekeeper.simulate.evidence import Point, Promise, Violation
 from gatekeeper.simulate.judge import (
+    AFTER_ALL_US,
     max_above_limit,
     max_above_rate,
     max_certain_above_rate,
@@ -126,7 +127,9 @@ def _order_promise(observer: Observer) -> Promise:
     if order.inversions:
         first = order.examples[0]
         early_s = (first.admitted_turn_us - first.waiting_turn_us) / 1e6
-        detail += f"; {order.overtaken:,} visitors overtaken, the first by {early_s:.3f} s"
+        is_request = first.admitted_turn_us == AFTER_ALL_US
+        by = "a request without a place" if is_request else f"{early_s:.3f} s"
+        detail += f"; {order.overtaken:,} visitors overtaken, the first by {by}"
     return Promise(ORDER, not order.inversions, detail)
 
 
