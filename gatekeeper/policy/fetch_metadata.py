@@ -44,7 +44,7 @@ _EVENT_STREAM: Final = "text/event-stream"
 
 def creates_place(facts: RequestFacts) -> bool:
     """Whether a request without a token makes its visitor a newcomer, with a place in line."""
-    if facts.method != "GET" or _is_speculative(facts.fields) or _is_event_stream(facts):
+    if facts.method != "GET" or _is_speculative(facts.fields) or is_event_stream(facts):
         return False
     modes, dests = _values(facts.fields(_MODE)), _values(facts.fields(_DEST))
     if not modes and not dests:
@@ -64,10 +64,10 @@ def _is_speculative(fields: FieldLookup) -> bool:
     return any(not _SPECULATIVE.isdisjoint(_values(fields(name))) for name in _OLD_PURPOSES)
 
 
-def _is_event_stream(facts: RequestFacts) -> bool:
+def is_event_stream(facts: RequestFacts) -> bool:
     """Whether this is an `EventSource` (HTML standard, section 9.2), of a page that is shown
     already. It stops at any status other than 200, and at any other type."""
-    return _EVENT_STREAM in _values(facts.fields("Accept"))
+    return _EVENT_STREAM in _values([facts.accept, *facts.fields("Accept")])
 
 
 def _values(lines: Sequence[str]) -> frozenset[str]:

@@ -22,8 +22,9 @@ from typing import NamedTuple, assert_never
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.fetch_metadata import creates_place
+from gatekeeper.policy.fetch_metadata import creates_place, is_event_stream
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -86,6 +87,10 @@ class Visit(NamedTuple):
         """The outcome for this request."""
         match self.route:
             case InRoom():
+                if is_event_stream(self.facts):
+                    # Without a session it would last for any time, outside of all limits.
+                    outcome = await self.admit_as("denied")
+                    return WaitWithoutPlace() if isinstance(outcome, Deny) else outcome
                 return await self.admit_as("queued" if self.creates_place else "once")
             case Bypassed() | Ungated():
                 return Admit(None, changed=False)

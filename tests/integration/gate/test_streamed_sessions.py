@@ -202,12 +202,12 @@ async def test_visitor_without_a_stream_is_out_after_the_idle_timeout(
     assert (await gate.visitor().request("GET", headers=headers)).status == 503
 
 
-@pytest.mark.parametrize("status", [503, 200])
+@pytest.mark.parametrize(("status", "rate"), [(503, "0"), (200, "0"), (503, "60000/min")])
 async def test_event_source_without_a_token_gets_no_place(
-    status: int, start_gate: GateStarter
+    status: int, rate: str, start_gate: GateStarter
 ) -> None:
     """It would come again every few seconds. It stops at another status, or at another type."""
-    gate = await start_gate(rate="0", status=status)
+    gate = await start_gate(rate=rate, status=status)
     for accept in ("text/event-stream", "text/event-stream, */*"):
         response = await gate.visitor().request("GET", "/events", headers={"Accept": accept})
         assert response.status == status
