@@ -454,6 +454,8 @@ class RoomModel:
                 self.missed_us[name] = -self.now_us
 
     def _give_back(self, costs: list[Cost]) -> None:
+        if self.now_us < self.recovering_until_us:
+            return
         by_rate, grants = costs.count("rate"), costs.count("grant")
         self.grants += grants
         self.returned_grants += grants

@@ -202,8 +202,10 @@ end
 local FREE, BY_GRANT = '0', '-1'
 
 -- Gives back what these unclaimed releases cost, of the rate's admissions at most `burst`. The caller
--- may release others for it at once, and then caps the level.
+-- may release others for it at once, and then caps the level. 
 local function give_back(s, deadlines)
+  -- A store that fell back to a copy lists releases that were claimed or given back since.
+  if now < s.recovering_until then return end
   local by_rate = 0
   for i = 1, #deadlines do
     local deadline = tonumber(deadlines[i]) or 0
