@@ -17,15 +17,16 @@ would show there, on a machine that has none.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lupa import lua54
 
 Reply: TypeAlias = "str | int | float | list[Reply] | None"
-ZSet: TypeAlias = dict[str, float]
 Hash: TypeAlias = dict[str, str]
 
+_WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
@@ -66,6 +67,35 @@ return function(keys, argv)
   return run()
 end
 """
+
+
+class ZSet(dict[str, float]):
+    """Member to score, with the members in order, so that a rank takes no scan."""
+
+    def __init__(self, scores: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self._order: list[tuple[float, bytes, str]] = []
+        for member, score in (scores or {}).items():
+            self[member] = score
+
+    def __setitem__(self, member: str, score: float) -> None:
+        self.drop(member)
+        super().__setitem__(member, score)
+        insort(self._order, (score, member.encode(), member))
+
+    def drop(self, member: str) -> bool:
+        """Whether the member was there."""
+        score = super().pop(member, None)
+        if score is None:
+            return False
+        del self._order[bisect_left(self._order, (score, member.encode(), member))]
+        return True
+
+    def rank(self, member: str) -> int:
+        return bisect_left(self._order, (self[member], member.encode(), member))
+
+    def in_order(self) -> list[tuple[str, float]]:
+        return [(member, score) for score, _, member in self._order]
 
 
 class ScriptError(Exception):
@@ -136,19 +166,17 @@ class DragonflyRules:
         return self.data.pop(key, None) is not None
 
     def _zset(self, key: str) -> ZSet:
-        return self._of_kind(key, float)
+        """The value of `key`, or a new empty one that is kept only by `_store`."""
+        value = self.data.get(key, ZSet())
+        if not isinstance(value, ZSet):
+            raise ScriptError(_WRONG_TYPE)
+        return value
 
     def _hash(self, key: str) -> Hash:
-        return self._of_kind(key, str)
-
-    def _of_kind(self, key: str, kind: type) -> dict[str, Any]:
-        """The value of `key`, or a new empty one that is kept only by `_store`.
-
-        No command mixes kinds in one key, so the first value tells the kind.
-        """
-        value: dict[str, Any] = self.data.get(key, {})
-        if not isinstance(next(iter(value.values()), kind()), kind):
-            raise ScriptError("WRONGTYPE Operation against a key holding the wrong kind of value")
+        """The value of `key`, or a new empty one that is kept only by `_store`."""
+        value = self.data.get(key, {})
+        if isinstance(value, ZSet):
+            raise ScriptError(_WRONG_TYPE)
         return value
 
     def _store(self, key: str, value: ZSet | Hash) -> None:
@@ -257,7 +285,7 @@ class DragonflyRules:
 
     def zrem(self, key: str, *members: str) -> Reply:
         value = self._zset(key)
-        removed = sum(value.pop(member, None) is not None for member in members)
+        removed = sum(value.drop(member) for member in members)
         self._store(key, value)
         return removed
 
@@ -272,9 +300,7 @@ class DragonflyRules:
 
     def zrank(self, key: str, member: str) -> Reply:
         value = self._zset(key)
-        if member not in value:
-            return None
-        return sum(_order(pair) < _order((member, value[member])) for pair in value.items())
+        return value.rank(member) if member in value else None
 
     def zcount(self, key: str, low: str, high: str) -> Reply:
         return len(self._by_score(key, low, high))
@@ -299,7 +325,7 @@ class DragonflyRules:
     def zpopmin(self, key: str, count: str = "1") -> Reply:
         if (wanted := _integer(count)) < 0:
             raise ScriptError("ERR value is out of range, must be positive")
-        pairs = self._sorted(key)[:wanted]
+        pairs = self._zset(key).in_order()[:wanted]
         self._drop(key, pairs)
         return _members(pairs, with_scores=True)
 
@@ -309,14 +335,11 @@ class DragonflyRules:
     def zremrangebyrank(self, key: str, first: str, last: str) -> Reply:
         return self._drop(key, self._by_rank(key, first, last))
 
-    def _sorted(self, key: str) -> list[tuple[str, float]]:
-        return sorted(self._zset(key).items(), key=_order)
-
     def _by_score(self, key: str, low: str, high: str) -> list[tuple[str, float]]:
         (least, least_out), (most, most_out) = _bound(low), _bound(high)
         return [
             (member, score)
-            for member, score in self._sorted(key)
+            for member, score in self._zset(key).in_order()
             if (least < score or (least == score and not least_out))
             and (score < most or (score == most and not most_out))
         ]
@@ -324,7 +347,7 @@ class DragonflyRules:
     def _by_rank(
         self, key: str, first: str, last: str, *, reverse: bool = False
     ) -> list[tuple[str, float]]:
-        pairs = self._sorted(key)[:: -1 if reverse else 1]
+        pairs = self._zset(key).in_order()[:: -1 if reverse else 1]
         start, stop = _integer(first), _integer(last)
         start = max(start + len(pairs), 0) if start < 0 else start
         stop = max(stop + len(pairs), -1) if stop < 0 else stop
@@ -414,10 +437,6 @@ def _bound(text: str) -> tuple[float, bool]:
     if not _FLOAT.fullmatch(number):
         raise ScriptError("ERR min or max is not a float")
     return float(number), number != text
-
-
-def _order(pair: tuple[str, float]) -> tuple[float, bytes]:
-    return pair[1], pair[0].encode()
 
 
 def _range_options(

@@ -22,7 +22,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, Reply, Script, Store, room_keys
-from tests.contract.dragonfly_rules import DragonflyRules, ScriptError
+from tests.contract.dragonfly_rules import DragonflyRules, Hash, ScriptError, ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
@@ -80,6 +80,12 @@ class EmulatedStore:
     async def close(self) -> None: ...
 
 
+def _stored(value: dict[str, str | float]) -> ZSet | Hash:
+    """A value as read: the scores of a ZSET, or the texts of a HASH."""
+    scores = {member: score for member, score in value.items() if not isinstance(score, str)}
+    return ZSet(scores) if scores else {field: str(text) for field, text in value.items()}
+
+
 class EmulatedGround:
     def __init__(self, room: RoomName) -> None:
         self.room = room
@@ -93,10 +99,7 @@ class EmulatedGround:
         return {_short(key): {**value} for key, value in self.rules.data.items()}
 
     async def write(self, contents: Contents) -> None:
-        self.rules.data = {
-            self._keys[name]: {**value}  # type: ignore[misc]  # as read: all strings or all floats
-            for name, value in contents.items()
-        }
+        self.rules.data = {self._keys[name]: _stored(value) for name, value in contents.items()}
 
     async def pass_time(self, seconds: float) -> None:
         passed_us = round(seconds * 1_000_000)

@@ -52,10 +52,10 @@ async def test_lurkers_who_never_claim_delay_no_visitor(*, connected: bool, most
 
 async def test_origin_receives_the_rate_despite_no_shows() -> None:
     room = VirtualRoom(rate="120/min", burst=1, claim_timeout="10s")
-    for number in range(1150):
+    for number in range(760):
         polls = 1 if number % 3 == 0 else 1_000_000
         room.come(number / 3.5, f"visitor {number}", polls=polls, every_s=4)
-    await room.run(until_s=330)
-    claims = sum(30 <= at_s < 330 for at_s in room.admitted_at_s.values())
-    assert 0.95 <= claims / (5 * 120) <= 1.05
-    assert (await room.replica.look()).abandoned_total > 200
+    await room.run(until_s=210)
+    claims = sum(30 <= at_s < 210 for at_s in room.admitted_at_s.values())
+    assert 0.95 <= claims / (3 * 120) <= 1.05
+    assert (await room.replica.look()).abandoned_total > 120
