@@ -36,7 +36,7 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
 from gatekeeper.process.embedded import launched, store_command
-from gatekeeper.room.queue import Queue
+from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.store import RedisStore
 
 WAITING = 70_000  # more than the verified tokens that a gate caches
@@ -184,11 +184,13 @@ async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
     while len(line) < WAITING:
         visitors = [new_visitor_id() for _ in range(1000)]
         standings = await asyncio.gather(*map(queue.arrive, visitors))
-        line += [
-            (visitor, standing.turn_us)
+        newcomers = [
+            PollRequest(visitor, standing.turn_us, has_pass=False)
             for visitor, standing in zip(visitors, standings, strict=True)
             if isinstance(standing, QueuePosition)
         ]
+        await asyncio.gather(*map(queue.poll, newcomers))  # each returns the ticket
+        line += [(each.visitor, each.turn_us) for each in newcomers]
     await store.close()
     return line
 

@@ -30,6 +30,7 @@ Contents: TypeAlias = dict[str, dict[str, str | float]]
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed")
 _HASHES = ("deadlines", "state")
+_PORTION = 100  # of a crowd: one call to the store for each
 
 
 class Ground(Protocol):
@@ -51,6 +52,10 @@ class Ground(Protocol):
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, or step back when negative."""
+        ...
+
+    async def attend(self) -> None:
+        """The room notes that a pacer was there until now. No more is done."""
         ...
 
 
@@ -107,6 +112,9 @@ class EmulatedGround:
         state = self.rules.data.get(self._keys["state"])
         if state:  # a pacer was there all the while
             state["attended_at"] = str(int(state["attended_at"]) + passed_us)  # type: ignore[assignment]
+
+    async def attend(self) -> None:
+        self.rules.data[self._keys["state"]]["attended_at"] = str(self.rules.clock_us)  # type: ignore[assignment]
 
 
 class ServerGround:
@@ -167,6 +175,11 @@ class ServerGround:
             state[moment] = str(int(state[moment]) - past_us)
         await self.write(contents)
 
+    async def attend(self) -> None:
+        seconds, microseconds = await self._client.time()
+        now_us = seconds * 1_000_000 + microseconds
+        await self._client.hset(self._keys["state"], "attended_at", str(now_us))
+
     async def close(self) -> None:
         await self._client.delete(*self._keys.values())
         await self._client.aclose()
@@ -224,6 +237,15 @@ async def line_up(replica: Replica, names: Sequence[str]) -> dict[str, SlotGrant
     for name, standing in (await poll(replica, waiting)).items():
         assert isinstance(standing, SlotGrant | QueuePosition)
         replies[name] = standing
+    return replies
+
+
+async def line_up_attended(ground: Ground, replica: Replica, names: Sequence[str]) -> Responses:
+    """`line_up` of a crowd that may take a server longer than a pacer ever pauses."""
+    replies: Responses = {}
+    for start in range(0, len(names), _PORTION):
+        replies |= await line_up(replica, names[start : start + _PORTION])
+        await ground.attend()
     return replies
 
 

@@ -91,6 +91,7 @@ def token(data: bytes) -> bool:
     if read is None:
         return False
     assert isinstance(read, Pass | Ticket)
+    assert read.read_until_s > NOW_S  # a pass may have expired, and not ended
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", raw)
     return True
 

@@ -8,6 +8,7 @@ from yarl import URL
 from gatekeeper.admin.auth import Credential
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.queue import PollRequest
 from tests.admin import CHANGES, CONTROLS, running_admin
 from tests.builders import room_toml
 from tests.gates import Response, Visitor, running_gate
@@ -46,8 +47,8 @@ async def test_waiting_visitors_take_grants_at_once(store_url: str, room_name: R
         Visitor(gate) as second,
         running_admin(store_url, room_name) as operator,
     ):
-        await first.get()
-        await second.get()
+        assert (await first.join())["state"] == "waiting"
+        assert (await second.join())["state"] == "waiting"
         answer = await operator.request("POST", f"/admin/allow?n=5&room={room_name}")
         assert answer.json == {"room": room_name, "granted": 5, "pending": 3}
         assert (await first.status())["state"] == "admitted"
@@ -118,7 +119,9 @@ async def test_revoke_removes_the_place(store_url: str, room_name: RoomName) -> 
         running_admin(store_url, room_name) as operator,
     ):
         visitor = new_visitor_id()
-        await gate.room(room_name).queue.arrive(visitor)
+        queue = gate.room(room_name).queue
+        place = await queue.arrive(visitor)
+        await queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         path = f"/admin/revoke?room={room_name}&visitor={visitor}"
         answer = await operator.request("POST", path)
         assert answer.json == {"room": room_name, "visitor": visitor, "held": "place"}

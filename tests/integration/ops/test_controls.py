@@ -148,6 +148,7 @@ async def test_metrics_of_all_workers_are_complete() -> None:
                         assert (await inside.get("/side/"))[0] == 200
                         assert (await inside.get("/side/"))[0] == 200
                         assert (await outside.get("/"))[0] == 503
+                        assert (await outside.status())["state"] == "waiting"
 
                 async def counted() -> bool:
                     samples = {

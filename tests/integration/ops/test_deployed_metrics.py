@@ -39,7 +39,7 @@ async def scraped() -> tuple[Metrics, set[str]]:
             ):
                 await inside.get()
                 await inside.get()
-                await waiting.get()
+                await waiting.join()
                 await asyncio.sleep(1.5)  # counts are written once a second
                 text = (await operator.request("GET", "/metrics")).text
     families = list(text_string_to_metric_families(text))

@@ -83,7 +83,7 @@ async def test_overview_has_replicas_of_every_process_group(
         with GateProcess(toml) as one, GateProcess(toml) as other:
             await asyncio.gather(one.wait_until_serving(), other.wait_until_serving())
             async with Visitor(one.admin_url) as here, Visitor(other.url) as visitor:
-                await visitor.get("/")
+                assert (await visitor.join())["state"] == "waiting"
 
                 async def come_and_look() -> dict[str, Any] | None:
                     async with Visitor(other.url) as newcomer:

@@ -55,7 +55,8 @@ async def test_killed_supervisor_takes_workers_and_servers_along() -> None:
 
 async def test_workers_stop_at_the_same_time() -> None:
     """Each worker holds a request that never ends; shutdown_timeout is 1.5 s."""
-    toml = settings(server='workers = 3\nshutdown_timeout = "1500ms"').replace(
+    more = '[admission]\nrate = "600/min"\nburst = 100'  # all are admitted on arrival
+    toml = settings(server='workers = 3\nshutdown_timeout = "1500ms"', more=more).replace(
         'shutdown_timeout = "10s"\n', ""
     )
     async with Origin.running() as origin:
@@ -87,6 +88,7 @@ async def test_next_gate_continues_with_state_and_queue() -> None:
         assert (await first.command("mode", "hold")).returncode == 0
         async with Visitor(first.url) as visitor:
             assert (await visitor.get())[0] == 503
+            assert (await visitor.status())["position"] == 1
             cookies = visitor.cookies()
         assert await first.stop() == 0
         with GateProcess(settings(), state=first.state) as second:

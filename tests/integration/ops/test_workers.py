@@ -58,7 +58,7 @@ async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
                 assert (await inside.get())[0] == 200
                 assert (await inside.get())[0] == 200
                 assert (await gate.command("mode", "hold")).returncode == 0
-                assert (await waiting.get())[0] == 503
+                assert (await waiting.join())["position"] == 1
                 os.kill(worker, signal.SIGKILL)
                 await eventually(lambda: "worker_exited" in gate.errors())
                 unready = await operator.request("GET", "/readyz")
@@ -84,7 +84,7 @@ async def test_killed_embedded_server_is_replaced_and_queue_continues() -> None:
         servers = [pid for pid, command in gate.pids().items() if pid not in gate.workers()]
         assert len(servers) == 2
         async with Visitor(gate.url) as first, Visitor(gate.url) as second:
-            await first.get()
+            assert (await first.join())["position"] == 1
             for pid in servers:
                 os.kill(pid, signal.SIGKILL)
             await eventually(

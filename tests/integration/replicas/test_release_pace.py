@@ -13,6 +13,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
+from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
@@ -98,7 +99,9 @@ async def test_replicas_share_calls_to_the_store(
 async def test_replica_calls_rarely_while_others_call(store_url: str, moving: RoomConfig) -> None:
     async with room_on(Bus(), moving, store_url) as live:
         for _ in range(60):
-            await live.queue.arrive(new_visitor_id())
+            visitor = new_visitor_id()
+            place = await live.queue.arrive(visitor)
+            await live.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         calls = Calls()
         calls.of(live)
         for _ in range(100):  # two seconds at least
