@@ -122,7 +122,7 @@ async def measured(updates: str, *, waiting: int, seconds: float, rate: int) -> 
         assert at.hostname is not None
         assert at.port is not None
         front = [WaitingVisitor(at.hostname, at.port) for _ in range(min(MAX_AHEAD, waiting * 2))]
-        await _run_bounded([_arrive_and_disconnect(each) for each in front])
+        await _run_bounded([_line_up_and_disconnect(each) for each in front])
         [worker] = rig.workers()
         empty_bytes = memory_bytes(worker)
         visitors = [WaitingVisitor(at.hostname, at.port) for _ in range(waiting)]
@@ -180,8 +180,9 @@ async def _poll_at_interval(visitors: Sequence[WaitingVisitor]) -> None:
         heapq.heappush(due, (max(at_s, loop.time() - 1) + visitors[at].poll_interval_s, at))
 
 
-async def _arrive_and_disconnect(visitor: WaitingVisitor) -> None:
+async def _line_up_and_disconnect(visitor: WaitingVisitor) -> None:
     await visitor.arrive()
+    await visitor.poll()  # returns the ticket
     visitor.close()
 
 

@@ -65,7 +65,7 @@ async def test_waiting_visitors_are_admitted_within_a_tick(
     await admitted.get()
     await first.allow(1)
     await admitted.wait_until_admitted()
-    await waiting.get()
+    assert (await waiting.join())["position"] == 1
     break_events(private_events)
     status, _ = await admitted.get(at=1)
     assert status == 200

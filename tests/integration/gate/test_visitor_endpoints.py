@@ -126,8 +126,8 @@ async def test_leave_moves_up_later_visitors(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     first = gate.visitor()
     second = gate.visitor()
-    await first.get()
-    await second.get()
+    assert (await first.join())["position"] == 1
+    assert (await second.join())["position"] == 2
     response = await first.leave()
     assert response.json == {"state": "none"}
     assert first.cookies() == {}
