@@ -39,6 +39,8 @@ _CONTROL_FIELD = re.compile(
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 _SITE_DATA = b"clear-site-data"
 _FORWARDED = frozenset({_LENGTH, _SITE_DATA})
+_COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
+_FOR_GATE = frozenset({_SITE_DATA, *_COMMANDS})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
 _NOT_REMOVABLE = frozenset({b"close", b"keep-alive", _LENGTH})
 _NO_CONTENT = 204
@@ -65,8 +67,8 @@ class ResponseHead:
     def command(self) -> str | None:
         """The value of `Gatekeeper-Command`, or of `Cf-Waiting-Room-Command`: origins made for
         Cloudflare Waiting Room send that."""
-        get = self.control.get
-        values = get(b"gatekeeper-command") or get(b"cf-waiting-room-command")
+        own, cloudflare = _COMMANDS
+        values = self.control.get(own) or self.control.get(cloudflare)
         return values[0].decode("latin-1") if values else None
 
     @property
@@ -77,7 +79,7 @@ class ResponseHead:
     @property
     def concerns_gate(self) -> bool:
         """Whether a field of the origin asks the gate for something."""
-        return _SITE_DATA in self.control or self.command is not None
+        return not _FOR_GATE.isdisjoint(self.control)
 
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of a control field, in lower case."""
