@@ -12,11 +12,13 @@ from functools import partial
 
 import pytest
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, expect
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.tokens import Pass, Token
+from gatekeeper.policy.tokens import Pass, Token, VisitorId
+from gatekeeper.room.replica import RoomReplica
 from tests.browser.conftest import NewPage
 from tests.gates import Gate, running_gate
 
@@ -153,7 +155,11 @@ async def test_clear_site_data_keeps_the_pass_alone(
 
 @pytest.mark.parametrize("has_locks", [True, False], ids=["locks", "plain http"])
 async def test_restored_tabs_end_with_the_earliest_place(
-    has_locks: bool, store_url: str, room_name: RoomName, new_page: NewPage
+    has_locks: bool,
+    store_url: str,
+    room_name: RoomName,
+    new_page: NewPage,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running_shop(room_name, 'rate = "1/h"\nburst = 1\n', store_url=store_url) as (
         gate,
@@ -166,10 +172,11 @@ async def test_restored_tabs_end_with_the_earliest_place(
                 "Object.defineProperty(navigator, 'locks', { value: undefined });"
             )
         tabs = [first, *[await first.context.new_page() for _ in range(4)]]
-        await asyncio.gather(*(tab.goto(f"{gate.url}/{at}") for at, tab in enumerate(tabs)))
-        tickets = [gate.token(await own_ticket(tab)) for tab in tabs]
+        arrive_together(monkeypatch, len(tabs))
+        pages = await asyncio.gather(*(tab.goto(f"{gate.url}/{at}") for at, tab in enumerate(tabs)))
+        tickets = [gate.token(ticket_in(await page.text())) for page in pages if page is not None]
         arrivals = [ticket.arrival_us for ticket in tickets if ticket is not None]
-        assert len(set(arrivals)) > 1  # these came without a cookie
+        assert len(set(arrivals)) == len(tabs)  # none came with a cookie
 
         async def is_one_place() -> bool:
             held = await held_by(first.context, gate)
@@ -183,8 +190,24 @@ async def test_restored_tabs_end_with_the_earliest_place(
             await expect(tab.locator("#position")).to_have_text("1")
 
 
-async def own_ticket(tab: Page) -> str:
-    return await tab.locator("html").get_attribute("data-ticket") or ""
+def arrive_together(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Holds the first newcomers at the gate until so many are there."""
+    there, left, arrive = asyncio.Event(), [count], RoomReplica.arrive
+
+    async def held(room: RoomReplica, visitor: VisitorId) -> SlotGrant | QueuePosition | None:
+        left[0] -= 1
+        if left[0] == 0:
+            there.set()
+        await there.wait()
+        return await arrive(room, visitor)
+
+    monkeypatch.setattr(RoomReplica, "arrive", held)
+
+
+def ticket_in(page: str) -> str:
+    found = re.search(r'data-ticket="([^"]+)"', page)
+    assert found is not None
+    return found[1]
 
 
 @pytest.mark.parametrize("has_room", [True, False], ids=["room", "none"])

@@ -78,6 +78,9 @@ class ZSet(dict[str, float]):
         for member, score in (scores or {}).items():
             self[member] = score
 
+    def __deepcopy__(self, _memo: object) -> "ZSet":
+        return ZSet(self)
+
     def __setitem__(self, member: str, score: float) -> None:
         self.drop(member)
         super().__setitem__(member, score)
