@@ -13,13 +13,19 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
-from urllib.parse import parse_qsl
 
 from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_matcher
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
-from gatekeeper.policy.readings import host_labels, labels_match, path_of, path_readings
+from gatekeeper.policy.readings import (
+    host_labels,
+    labels_match,
+    loose_name,
+    path_of,
+    path_readings,
+    query_pairs,
+)
 
 Action = Literal["bypass", "queue", "block"]
 _Quantifier = Callable[[Iterable[object]], bool]
@@ -67,11 +73,16 @@ class RequestReadings:
             self._paths = tuple(dict.fromkeys(path_readings(self.target)))
         return self._paths
 
-    def values(self, parameter: str) -> list[str]:
-        """The values of a parameter of the query, decoded."""
+    def values(self, parameter: str, *, every: bool) -> list[str]:
+        """The values of a parameter of the query, in every reading of its name and value; with
+        `every` none unless the plain reading has it."""
         query = self.target.partition("?")[2].partition("#")[0]
-        pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
-        return [value for name, value in pairs if name == parameter]
+        plain = [value for name, value in query_pairs(query, "&") if name == parameter]
+        if every and not plain:
+            return []
+        pairs = [pair for separator in "&;" for pair in query_pairs(query, separator)]
+        loose = [value for name, value in pairs if loose_name(name) == loose_name(parameter)]
+        return list(dict.fromkeys((*plain, *loose, *(value.strip() for value in loose))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +257,7 @@ class QueryCondition:
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         return any(
-            parameter.matches(request.values(parameter.name), every=every)
+            parameter.matches(request.values(parameter.name, every=every), every=every)
             for parameter in self.parameters
         )
 

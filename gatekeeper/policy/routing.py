@@ -92,7 +92,9 @@ class _Place:
         if not path.startswith(self.prefix) and path + "/" != self.prefix:
             return False
         parameter = self.parameter
-        return parameter is None or parameter.matches(request.values(parameter.name), every=False)
+        return parameter is None or parameter.matches(
+            request.values(parameter.name, every=False), every=False
+        )
 
 
 class Router:

@@ -91,6 +91,27 @@ def test_tightening_rule_holds_if_any_reading_matches(action: Action, target: st
     assert holds(rule(action, PathCondition(("/free/**",))), facts(target))
 
 
+MIXED = [
+    "/./free//../p",
+    "/%66ree//../p",
+    "/%2566ree//../p",
+    "/%66ree/../p",
+    "/%66ree/..;/p",
+    "/%66ree/..%5cp",
+    "/free//../p",
+    "/x/../free//../p",
+    "/x\\..\\free\\p",
+    "/x;/../free/p",
+]
+
+
+@pytest.mark.parametrize("action", ["block", "queue"])
+@pytest.mark.parametrize("target", MIXED)
+def test_steps_of_reading_count_alone_and_together(action: Action, target: str) -> None:
+    assert holds(rule(action, PathCondition(("/free/**",))), facts(target))
+    assert not holds(rule("bypass", PathCondition(("/free/**",))), facts(target))
+
+
 def test_rule_holds_only_if_all_conditions_do() -> None:
     stripe = rule(
         "bypass",
@@ -128,6 +149,32 @@ def test_query_condition_reads_decoded_names_and_values() -> None:
     assert checkout.holds(RequestReadings(facts("/?wc%2dajax=%63heckout")), every=True)
     assert not checkout.holds(RequestReadings(facts("/?wc-ajax=other")), every=True)
     assert not checkout.holds(RequestReadings(facts("/wc-ajax=checkout")), every=False)
+
+
+LOOSE_QUERIES = [
+    "/?%20wc-ajax=checkout",
+    "/?+wc-ajax=checkout",
+    "/?wc-ajax%00=checkout",
+    "/?wc-ajax=checkout%20",
+    "/?wc-ajax=+checkout",
+    "/?a;wc-ajax=checkout",
+    "/?a=b;%09wc-ajax=checkout",
+]
+
+
+@pytest.mark.parametrize("target", LOOSE_QUERIES)
+def test_parameter_as_an_origin_could_read_it_only_tightens(target: str) -> None:
+    checkout = QueryCondition((NamedValue("wc-ajax", ("checkout",)),))
+    assert holds(rule("block", checkout), facts(target))
+    assert holds(rule("queue", checkout), facts(target))
+    assert not holds(rule("bypass", checkout), facts(target))
+
+
+def test_name_with_dots_or_blanks_is_read_with_underscores() -> None:
+    named = QueryCondition((NamedValue("add_to_cart", ("*",)),))
+    for target in ("/?add.to.cart=1", "/?add+to%20cart=1", "/?add_to_cart=1"):
+        assert holds(rule("block", named), facts(target))
+    assert not holds(rule("block", named), facts("/?addtocart=1"))
 
 
 def test_repeated_parameter_is_strict_for_a_bypass() -> None:
