@@ -255,9 +255,12 @@ def _without(cookie: bytes, names: frozenset[str]) -> bytes:
 
 @lru_cache(maxsize=1024)  # clients use few names; a hostile client only causes misses
 def _canonical(name: bytes) -> bytes:
-    """The name in lower case; the gate's name for each that a CGI-like origin reads as that one."""
+    """The name in lower case; the gate's name for each that a CGI-like origin reads as that one,
+    and one for all X-Queue-*."""
     lower = name.lower()
     dashed = lower.replace(b"_", b"-")
+    if dashed.startswith(b"x-queue-"):
+        return b"x-queue-token"
     return dashed if dashed in _KNOWN else lower
 
 

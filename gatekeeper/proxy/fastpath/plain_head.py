@@ -64,6 +64,7 @@ _SINGLE = frozenset(
         b"user-agent",
     }
 )
+_QUEUE_FIELD = b"x-queue-"
 _SPECIAL = _NOT_PLAIN | _DROPPED | _FORWARDED | _ONCE | _SINGLE
 _CONNECTION_OPTIONS = {b"": True, b"keep-alive": True, b"close": False}
 
@@ -114,6 +115,8 @@ def parse_plain_head(head: bytes) -> PlainRequest | None:
         name, _, value = line.partition(b": ")
         name = name.lower()
         if name not in _SPECIAL:
+            if name[:8] == _QUEUE_FIELD:  # none of them is forwarded
+                return None
             fields.append(line)
         elif name in _NOT_PLAIN or name in once:
             return None

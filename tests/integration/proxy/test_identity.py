@@ -55,6 +55,9 @@ async def test_without_preserve_host_origin_receives_own_name() -> None:
         "X-Gatekeeper_Room: 9.9.9.9",
         "X-Queue-Token: 9.9.9.9",
         "X_Queue-Token: 9.9.9.9",
+        "X-Queue-Invitation: 9.9.9.9",
+        "x-queue-foo: 9.9.9.9",
+        "X_QUEUE_FOO: 9.9.9.9",
     ],
 )
 async def test_client_cannot_forge_gate_fields(field: str) -> None:
