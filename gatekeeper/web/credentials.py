@@ -15,7 +15,7 @@ token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -83,13 +83,20 @@ class Credentials:
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
 
     def read(
-        self, facts: RequestFacts, *, now_s: float, ordering: Ordering = ARRIVAL_ORDER
+        self,
+        facts: RequestFacts,
+        *,
+        now_s: float,
+        ordering: Ordering = ARRIVAL_ORDER,
+        revoked: Container[VisitorId] = frozenset(),
     ) -> PresentedToken:
-        """The token of a request. A stale or empty header never outranks a valid cookie, and the
-        ticket of a page counts only beside one."""
+        """The token of a request. A stale, revoked or empty header never outranks a valid cookie,
+        and the ticket of a page counts only beside one."""
         cookies = "; ".join(facts.cookies)
         if facts.queue_token is None and facts.page_ticket is None:
-            return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, ordering=ordering)
+            return self.read_cookie(
+                cookies, secure=facts.is_secure, now_s=now_s, ordering=ordering, revoked=revoked
+            )
         stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s)
         sent: dict[str, Token] = {}
         token = self._tokens.read(facts.queue_token, now_s=now_s)
@@ -98,7 +105,8 @@ class Credentials:
         token = self._tokens.read(facts.page_ticket, now_s=now_s) if stored else None
         if isinstance(token, Ticket):
             sent[PAGE_TICKET] = token
-        found = _chosen([*sent.values(), *stored], now_s=now_s, ordering=ordering)
+        tokens = [*sent.values(), *stored]
+        found = _chosen(tokens, now_s=now_s, ordering=ordering, revoked=revoked)
         by_header = facts.queue_token is not None and not stored
         if QUEUE_TOKEN in sent and found.token is not None:
             holder = found.token.visitor
@@ -106,7 +114,13 @@ class Credentials:
         return found._replace(by_header=by_header, senders=tuple(sent))
 
     def read_cookie(
-        self, cookies: str, *, secure: bool, now_s: float, ordering: Ordering = ARRIVAL_ORDER
+        self,
+        cookies: str,
+        *,
+        secure: bool,
+        now_s: float,
+        ordering: Ordering = ARRIVAL_ORDER,
+        revoked: Container[VisitorId] = frozenset(),
     ) -> PresentedToken:
         """The token in the value of a `Cookie` field. A name may come several times there, for
         other paths or domains, or planted by a sibling host. All of them are tried: a field of
@@ -114,7 +128,7 @@ class Credentials:
         tokens = self._stored(cookies, secure=secure, now_s=now_s)
         if len(tokens) == 1:  # as a rule
             return PresentedToken(tokens[0])
-        return _chosen(tokens, now_s=now_s, ordering=ordering)
+        return _chosen(tokens, now_s=now_s, ordering=ordering, revoked=revoked)
 
     def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
         """The valid tokens in a `Cookie` field."""
@@ -160,22 +174,24 @@ class Credentials:
         return (("Set-Cookie", cookie), *[(name, minted) for name in senders])
 
 
-def _chosen(tokens: Sequence[Token], *, now_s: float, ordering: Ordering) -> PresentedToken:
+def _chosen(
+    tokens: Sequence[Token], *, now_s: float, ordering: Ordering, revoked: Container[VisitorId]
+) -> PresentedToken:
     """The token that counts among those of a request: a pass, then the ticket with the earliest
-    turn, then a pass that expired."""
+    turn, then a pass that expired or was revoked."""
     tickets: dict[VisitorId, Ticket] = {}
-    expired: Pass | None = None
+    ended: Pass | None = None
     for token in tokens:
         if isinstance(token, Pass):
-            if now_s < token.expires_at_s:
+            if now_s < token.expires_at_s and token.visitor not in revoked:
                 return PresentedToken(token)
-            expired = expired or token
+            ended = ended or token
         else:
             known = tickets.get(token.visitor)
             if known is None or token.issued_at_s > known.issued_at_s:
                 tickets[token.visitor] = token
     if not tickets:
-        return PresentedToken(expired)
+        return PresentedToken(ended)
     by_turn = sorted(tickets.values(), key=lambda each: (turn_of(each, ordering), each.visitor))
     return PresentedToken(by_turn[0], others=tuple(by_turn[1:]))
 

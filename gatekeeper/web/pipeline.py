@@ -177,7 +177,12 @@ class Pipeline:
     def _in_room(self, facts: RequestFacts, route: InRoom) -> Visit:
         gate = self._gates[route.room]
         admission = gate.admission
-        held = gate.credentials.read(facts, now_s=admission.now_s(), ordering=admission.ordering)
+        held = gate.credentials.read(
+            facts,
+            now_s=admission.now_s(),
+            ordering=admission.ordering,
+            revoked=admission.room.view.decisive.revoked,
+        )
         return Visit(facts, route, gate, held)
 
 

@@ -128,7 +128,10 @@ def cookies_of(*tokens: Token) -> str:
 
 
 def read(
-    *stored: Token, sent: Token | str | None = None, page: Token | str | None = None
+    *stored: Token,
+    sent: Token | str | None = None,
+    page: Token | str | None = None,
+    revoked: frozenset[VisitorId] = frozenset(),
 ) -> PresentedToken:
     """What counts of the tokens in cookies, in `X-Queue-Token` and in `X-Queue-Ticket`."""
     by_header, by_page = (
@@ -138,7 +141,7 @@ def read(
     request = replace(
         facts(cookies_of(*stored), scheme="http"), queue_token=by_header, page_ticket=by_page
     )
-    return credentials().read(request, now_s=NOW_S)
+    return credentials().read(request, now_s=NOW_S, revoked=revoked)
 
 
 @pytest.mark.parametrize("stored", permutations((EARLY, LATE, LAST)))
@@ -149,6 +152,21 @@ def test_earliest_of_several_cookies_counts(stored: tuple[Ticket, ...]) -> None:
 @pytest.mark.parametrize("stored", permutations((EARLY, PASS, LATE)))
 def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
     assert read(*stored) == PresentedToken(PASS)
+
+
+LEFT = PASS._replace(visitor=VisitorId("R" * 22))
+
+
+@pytest.mark.parametrize("stored", permutations((LEFT, PASS, EARLY)))
+def test_revoked_pass_does_not_hide_a_valid_one(stored: tuple[Token, ...]) -> None:
+    assert read(*stored, revoked=frozenset({LEFT.visitor})) == PresentedToken(PASS)
+
+
+def test_revoked_pass_counts_last() -> None:
+    revoked = frozenset({LEFT.visitor})
+    assert read(PASS, sent=LEFT, revoked=revoked).token == PASS
+    assert read(EARLY, sent=LEFT, revoked=revoked).token == EARLY
+    assert read(LEFT, revoked=revoked).token == LEFT  # to be refused, not taken for a newcomer's
 
 
 APP, PAGE = ("X-Queue-Token",), ("X-Queue-Ticket",)
