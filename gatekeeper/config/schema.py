@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
@@ -39,6 +39,7 @@ from gatekeeper.config.types import (
     WebOrigins,
     Workers,
     is_loopback,
+    one_line,
     spell_duration,
     split_listen,
 )
@@ -90,7 +91,9 @@ class RoomKeys(Section):
     place_ttl: Annotated[Duration, LIVE] = 7200.0
     store_failure_mode: Literal["closed", "open"] = "closed"
     status: Literal[200, 202, 429, 503] = 503
-    title: Annotated[str, Field(min_length=1, max_length=200), LIVE] = "You are in line"
+    title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line), LIVE] = (
+        "You are in line"
+    )
     message: Annotated[Message, LIVE] = ""  # one line to all waiting visitors
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"

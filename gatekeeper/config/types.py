@@ -90,7 +90,11 @@ def parse_message(value: object) -> str:
         raise ValueError(
             f"{len(text)} characters are too many; expected at most {_MAX_MESSAGE_CHARACTERS}"
         )
-    # Control characters, surrogates, and line and paragraph separators.
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """The text; raises ValueError for control characters, surrogates and separators of lines."""
     if any(unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"} for each in text):
         raise ValueError("has a line break or a control character; expected one line of text")
     return text

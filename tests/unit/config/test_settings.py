@@ -120,6 +120,7 @@ def test_empty_message_is_a_message_and_none_is_that_of_the_file() -> None:
         ("name", "x", "name: cannot be changed here; expected a change of the file"),
         ("max_actve", 3, "max_actve: unknown setting; expected max_active"),
         ("__class__", 3, "__class__: unknown setting; expected one of rate, burst"),
+        ("title", "x\x00y", "title: has a line break or a control character"),
     ],
 )
 def test_bad_value_names_field_problem_and_expectation(
