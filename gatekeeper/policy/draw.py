@@ -1,0 +1,75 @@
+"""The arithmetic of a draw: from a signing secret to the turn of every visitor.
+
+Rules. Pure, and the same on every replica at any time. Bytes go in; bytes or whole microseconds
+come out. Anyone can repeat every step with SHA-256 (FIPS 180-4) and HMAC (RFC 2104):
+
+    secret      HMAC-SHA-256(signing secret, "room|event|announced_us"); hidden until the start
+    commitment  SHA-256(secret); public from the announcement on
+    seed        SHA-256(secret || randomness of the beacon's round); without a beacon the secret
+    id hash     SHA-256(visitor id); names a participant in public
+    turn        start_us - span_us + HMAC-SHA-256(seed, id hash) mod span_us
+
+Without a beacon the seed is not SHA-256(secret): that is the commitment, and everyone could compute
+every turn from the announcement on.
+
+The names of rooms and events hold no `|`, so that one message stands for one event. The remainder
+favours no turn noticeably: 2^256 numbers fall on fewer than 2^53 turns, so the chances of two turns
+differ by less than one part in 2^200.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+_KEY_ID_BYTES = 8
+_KEY_ID_PREFIX = b"draw key|"
+
+
+def draw_secret(signing_secret: bytes, *, room: str, event: str, announced_us: int) -> bytes:
+    """The secret of an event's draw, 32 bytes; it can be computed again after any loss of data.
+
+    `announced_us` is the start as first announced, microseconds since the epoch: a delay keeps the
+    secret, and a second event of the same name has another one.
+    """
+    message = f"{room}|{event}|{announced_us}".encode()
+    return hmac.digest(signing_secret, message, "sha256")
+
+
+def draw_key_id(signing_secret: bytes) -> str:
+    """Which signing secret made a draw's secret: 16 hex digits that reveal neither of the two."""
+    digest = hashlib.sha256(_KEY_ID_PREFIX + signing_secret).digest()
+    return digest[:_KEY_ID_BYTES].hex()
+
+
+def commitment_of(secret: bytes) -> str:
+    """What is published of a secret before the start: 64 hex digits."""
+    return hashlib.sha256(secret).hexdigest()
+
+
+def seed_of(secret: bytes, randomness: bytes = b"") -> bytes:
+    """The seed of every turn, 32 bytes; `randomness` is that of the beacon's round, if any.
+
+    Nothing that is public before the start determines it: without randomness it is the secret, as
+    the hash of the secret alone is the published commitment.
+    """
+    return hashlib.sha256(secret + randomness).digest() if randomness else secret
+
+
+def id_hash(visitor: str) -> bytes:
+    """The public name of a participant, 32 bytes; it does not reveal the visitor id."""
+    return hashlib.sha256(visitor.encode()).digest()
+
+
+def drawn_turn_us(seed: bytes, visitor: str, *, start_us: int, span_us: int) -> int:
+    """The drawn turn of a visitor: `start_us - span_us` ≤ turn < `start_us`.
+
+    `span_us` is the length of the prequeue in microseconds, above 0.
+    """
+    return hashed_turn_us(seed, id_hash(visitor), start_us=start_us, span_us=span_us)
+
+
+def hashed_turn_us(seed: bytes, hashed: bytes, *, start_us: int, span_us: int) -> int:
+    """The drawn turn of the participant whose id hash is `hashed`; see `drawn_turn_us`."""
+    number = int.from_bytes(hmac.digest(seed, hashed, "sha256"), "big")
+    return start_us - span_us + number % span_us
