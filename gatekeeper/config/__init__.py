@@ -3,6 +3,7 @@
 - `load`: read the file, apply overrides, check everything, report every problem at once
 - `schema`: the sections, their keys, defaults and conflicts
 - `section`: what every section has in common
+- `durations`: the durations of a room, and the bounds beyond which it cannot work
 - `rule_schema`: the keys of [[rule]], and lists of networks from files
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names

@@ -11,6 +11,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from gatekeeper.config.durations import (
+    ClaimTimeout,
+    ConfirmTimeout,
+    HeartbeatTimeout,
+    PlaceTtl,
+    PollIntervalMax,
+    SessionAbsoluteTimeout,
+    SessionIdleTimeout,
+    shorter_than,
+)
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import LIVE, Conflict, Section
@@ -40,7 +50,6 @@ from gatekeeper.config.types import (
     Workers,
     is_loopback,
     one_line,
-    spell_duration,
     split_listen,
 )
 
@@ -83,12 +92,12 @@ class RoomKeys(Section):
     rate: Annotated[RatePerMinute, LIVE] = 500.0
     burst: Annotated[int, Field(ge=1, le=1_000_000), LIVE] = 10
     max_active: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0
-    session_idle_timeout: Annotated[Duration, LIVE] = 1800.0
-    session_absolute_timeout: Annotated[Duration, LIVE] = 14400.0
-    claim_timeout: Annotated[Duration, LIVE] = 120.0
-    confirm_timeout: Annotated[Duration, LIVE] = 20.0
-    heartbeat_timeout: Annotated[Duration, LIVE] = 90.0
-    place_ttl: Annotated[Duration, LIVE] = 7200.0
+    session_idle_timeout: Annotated[SessionIdleTimeout, LIVE] = 1800.0
+    session_absolute_timeout: Annotated[SessionAbsoluteTimeout, LIVE] = 14400.0
+    claim_timeout: Annotated[ClaimTimeout, LIVE] = 120.0
+    confirm_timeout: Annotated[ConfirmTimeout, LIVE] = 20.0
+    heartbeat_timeout: Annotated[HeartbeatTimeout, LIVE] = 90.0
+    place_ttl: Annotated[PlaceTtl, LIVE] = 7200.0
     store_failure_mode: Literal["closed", "open"] = "closed"
     status: Literal[200, 202, 429, 503] = 503
     title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line), LIVE] = (
@@ -97,7 +106,7 @@ class RoomKeys(Section):
     message: Annotated[Message, LIVE] = ""  # one line to all waiting visitors
     template: TemplateName = "waiting.html"  # of server.templates, or built in
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
-    poll_interval_max: Annotated[Duration, LIVE] = 36.0
+    poll_interval_max: Annotated[PollIntervalMax, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
     frame_ancestors: FrameAncestors = ("'self'",)  # who may embed the pages
     cors_origins: WebOrigins = ()  # who may read the gate's own responses from scripts
@@ -120,13 +129,13 @@ class RoomConfig(RoomKeys):
     ignore_case: bool = True  # paths match in any letter case
 
     def conflicts(self) -> Iterator[Conflict]:
-        if self.session_idle_timeout > self.session_absolute_timeout:
-            idle = spell_duration(self.session_idle_timeout)
-            absolute = spell_duration(self.session_absolute_timeout)
-            problem = (
-                f'"{absolute}" is shorter than session_idle_timeout; expected at least "{idle}"'
-            )
-            yield Conflict(("session_idle_timeout", "session_absolute_timeout"), problem)
+        idle = ("session_idle_timeout", self.session_idle_timeout)
+        yield from shorter_than(("session_absolute_timeout", self.session_absolute_timeout), idle)
+        place = ("place_ttl", self.place_ttl)
+        why = "the ticket of a visitor in the queue would have expired"
+        yield from shorter_than(place, ("heartbeat_timeout", self.heartbeat_timeout), why=why)
+        why = "the ticket of a released visitor would have expired before the claim"
+        yield from shorter_than(place, ("claim_timeout", self.claim_timeout), why=why)
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
             yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
 

@@ -60,15 +60,7 @@ class SettingsChange:
 def effective_config(room: RoomConfig, overrides: str) -> RoomConfig:
     """The room's configuration with the overrides in force. An override that is not valid, or
     conflicts with the file, is left out."""
-    values: dict[str, Any] = {}
-    for key, (spelled, base) in _parsed(overrides).items():
-        if key in _OVERRIDDEN and base == spelled_value(room, key):
-            problems: list[str] = []
-            if not invalid_keys(RoomKeys, {key: spelled}, path="", problems=problems):
-                values[key] = _value(key, spelled)
-    changed = room.model_copy(update=values)
-    for conflict in changed.conflicts():
-        values = {key: value for key, value in values.items() if key not in conflict.keys}
+    values = {key: _value(key, value) for key, value in _in_force(room, overrides).items()}
     return room.model_copy(update=values) if values else room
 
 
@@ -104,11 +96,8 @@ def change_settings(
     after = {
         key: spelled_value(room, key) if value is None else value for key, value in changes.items()
     }
-    known = _parsed(overrides)
     kept = {
-        key: (value, base)
-        for key, (value, base) in known.items()
-        if key in _OVERRIDDEN and base == spelled_value(room, key)
+        key: (value, spelled_value(room, key)) for key, value in _in_force(room, overrides).items()
     }
     kept |= {key: (value, spelled_value(room, key)) for key, value in after.items()}
     changed = {key: pair for key, pair in kept.items() if pair[0] != pair[1]}
@@ -143,6 +132,25 @@ def value_of_text(key: str, text: str) -> object:
     field = RoomKeys.model_fields.get(key)
     is_text = field is None or isinstance(field.default, str | float)
     return text if is_text else toml_value(text)
+
+
+def _in_force(room: RoomConfig, overrides: str) -> dict[str, Spelled]:
+    """The overrides that count: valid, for the file's value of today, and without a conflict."""
+    spelled: dict[str, Spelled] = {}
+    for key, (value, base) in _parsed(overrides).items():
+        if key in _OVERRIDDEN and base == spelled_value(room, key):
+            problems: list[str] = []
+            if not invalid_keys(RoomKeys, {key: value}, path="", problems=problems):
+                spelled[key] = value
+    # What is left may conflict with the file in turn, so each round leaves out at least one.
+    while spelled:
+        values = {key: _value(key, value) for key, value in spelled.items()}
+        conflicts = room.model_copy(update=values).conflicts()
+        left_out = {key for conflict in conflicts for key in conflict.keys} & spelled.keys()
+        if not left_out:
+            break
+        spelled = {key: value for key, value in spelled.items() if key not in left_out}
+    return spelled
 
 
 def _parsed(overrides: str) -> dict[str, tuple[Spelled, Spelled]]:

@@ -128,7 +128,7 @@ async def test_released_visitor_is_admitted_without_store(
 async def test_visitor_admitted_in_outage_holds_slot_later(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = {**GRANTS_ONLY, "max_active": 1, "claim_timeout": "1s"}
+    keys = {**GRANTS_ONLY, "max_active": 1, "claim_timeout": "2s"}
     async with (
         short_timeout_replica(
             room_config(room_name, **keys), store_url=private_store.url
@@ -360,7 +360,7 @@ async def test_open_requests_return_within_store_timeout(
 async def test_replica_reports_offline_arrival_without_claiming(
     store_url: str, room_name: RoomName
 ) -> None:
-    keys = room_config(room_name, **GRANTS_ONLY, claim_timeout="1s")
+    keys = room_config(room_name, **GRANTS_ONLY, claim_timeout="2s")
     async with short_timeout_replica(keys, store_url=store_url) as replica:
         [visitor] = await line_up(1, replica)
         token = visitor.token

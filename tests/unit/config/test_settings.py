@@ -114,7 +114,10 @@ def test_empty_message_is_a_message_and_none_is_that_of_the_file() -> None:
         ("max_active", -1, "max_active: -1 is too small; expected at least 0"),
         ("max_active", True, "max_active: true is not a whole number; expected e.g. 10"),
         ("burst", 0, "burst: 0 is too small; expected at least 1"),
-        ("place_ttl", "0", 'place_ttl: 0s is too short; expected at least "1ms"'),
+        ("place_ttl", "0", 'place_ttl: "0" is too short; expected at least "2s": a ticket is'),
+        ("claim_timeout", "1ms", 'claim_timeout: "1ms" is too short; expected at least "2s"'),
+        ("heartbeat_timeout", "1s", 'heartbeat_timeout: "1s" is too short; expected at least "2s"'),
+        ("confirm_timeout", "2h", 'confirm_timeout: "2h" is too long; expected at most "1h"'),
         ("message", "a\nb", "message: has a line break or a control character"),
         ("status", 200, "status: cannot be changed here; expected a change of the file"),
         ("name", "x", "name: cannot be changed here; expected a change of the file"),
@@ -154,6 +157,25 @@ def test_override_that_conflicts_with_a_changed_file_is_left_out() -> None:
     assert in_force == room(session_idle_timeout="1h", burst=3)
 
 
+def test_override_is_left_out_until_nothing_conflicts() -> None:
+    """Without its heartbeat_timeout, the place_ttl of an override conflicts with the file."""
+    text = json.dumps(
+        {
+            "heartbeat_timeout": ["3h", "1m30s"],
+            "claim_timeout": ["4m", "2m"],
+            "place_ttl": ["3m", "2h"],
+            "burst": [3, 10],
+        }
+    )
+    assert effective_config(room(), text) == room(burst=3)
+
+
+@pytest.mark.parametrize("stale", ['{"claim_timeout":["1s","2m"]}', '{"place_ttl":["1m","2h"]}'])
+def test_override_that_is_not_in_force_does_not_hinder_a_change(stale: str) -> None:
+    """A release with other bounds has set it; it is dropped."""
+    assert overrides(room(), stale, burst=3) == '{"burst":[3,10]}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -191,11 +213,11 @@ def test_every_setting_shows_its_value_and_that_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["1ms", "1500ms", "90s", "1h30m", "366d", "1d2h3m4s5ms", "0.5s", "36s"]
+    "value", ["2500ms", "1500ms", "90s", "1h30m", "366d", "1d2h3m4s5ms", "1.5s", "36s"]
 )
 def test_spelled_duration_is_read_back_exactly(value: str) -> None:
-    config = room(place_ttl=value)
-    assert room(place_ttl=spelled_value(config, "place_ttl")) == config
+    config = room(poll_interval_max=value)
+    assert room(poll_interval_max=spelled_value(config, "poll_interval_max")) == config
 
 
 @pytest.mark.parametrize("value", ["0", "1/h", "0.001/h", "8/s", "1000000/s", "33.3/min"])

@@ -48,7 +48,7 @@ def test_file_read_again_ends_the_overrides_of_changed_keys(settings: RoomSettin
 
 def test_shorter_lives_do_not_forget_tokens_issued_before(settings: RoomSettings) -> None:
     life_s = settings.rules.ticket_life_s
-    settings.receive(overrides(settings.file, place_ttl="1m"))
+    settings.receive(overrides(settings.file, place_ttl="3m"))
     assert settings.rules.ticket_life_s < life_s
     assert settings.rules.spent_for_s >= life_s
 
