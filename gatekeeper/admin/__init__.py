@@ -7,6 +7,7 @@
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
 | `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |
+| `admin_input.py` | JSON bodies and query parameters, with a name that comes twice refused |
 | `recorder.py` | runs changes, and records each in the audit log |
 | `rooms.py` | the rooms by name, and their JSON |
 | `rule_list.py` | `GET /admin/rules`: the rules in force, and what each has matched |

@@ -2,25 +2,25 @@
 
 Rules. `POST /admin/settings` takes a JSON object of settings: all of them are changed, or none. A
 value of null, or "" for any key but `message`, returns to the file's value. An invalid value, a
-conflict and a file with a problem are 400 with `{"error": …, "problems": […]}`, and change nothing.
+conflict, a name that comes twice and a file with a problem are 400 with `{"error": …}`, and change
+nothing; the first, second and last have `"problems": […]` besides.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gatekeeper.admin.admin_input import json_object
 from gatekeeper.admin.recorder import Action, Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.schema import Config
 from gatekeeper.config.settings import Setting, parse_changes
-from gatekeeper.errors import BadRequest
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
-_MAX_BODY_BYTES = 65_536
+_EXAMPLE = '{"rate": "800/min"}'
 
 Reload = Callable[[], Awaitable[Config]]
 
@@ -49,7 +49,7 @@ class ConfigurationActions:
 
     async def _change_settings(self, request: web.Request) -> web.Response:
         operator = self._rooms.requested(request)
-        changes = parse_changes(await _json_object(request))
+        changes = parse_changes(await json_object(request, example=_EXAMPLE))
         actions = {key: Action(f"set {key}", operator.rules.room) for key in changes}
 
         async def change() -> web.Response:
@@ -89,18 +89,3 @@ def settings_json(operator: Operator, state: RoomState) -> dict[str, object]:
 
 def _by_key(operator: Operator, state: RoomState) -> dict[str, Setting]:
     return {each.key: each for each in operator.shown_settings(state)}
-
-
-async def _json_object(request: web.Request) -> dict[str, object]:
-    """The body. Raises BadRequest unless it is a JSON object."""
-    expected = 'expected a JSON object, e.g. {"rate": "800/min"}'
-    data = await request.read()  # at most 1 MiB, or aiohttp responds 413
-    if len(data) > _MAX_BODY_BYTES:
-        raise BadRequest(f"body: longer than {_MAX_BODY_BYTES} bytes; {expected}")
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        raise BadRequest(f"body: not JSON; {expected}") from None
-    if not isinstance(body, dict):
-        raise BadRequest(f"body: not an object; {expected}")
-    return body

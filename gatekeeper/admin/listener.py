@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gatekeeper.admin.actions import AdminActions
+from gatekeeper.admin.admin_input import check_query
 from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
@@ -108,6 +109,7 @@ class Admin:
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path != "/" and not request.path.startswith(_PUBLIC_PATHS):
             await self._auth.check(request)
+        check_query(request)
         return await handler(request)
 
     @web.middleware

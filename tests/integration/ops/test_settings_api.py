@@ -76,6 +76,14 @@ async def test_short_forms_and_settings_are_one_truth(store_url: str, room_name:
         ({"message": "x" * 501}, "message: 501 characters are too many"),
         ({"store_failure_mode": "open"}, "store_failure_mode: cannot be changed here"),
         ({"session_idle_timeout": "5h", "burst": 3}, "session_absolute_timeout: "),
+        (b'{"burst": 3, "burst": 4}', "burst: given twice in the body"),
+        (b'{"burst": 3, "\\u0062urst": 3}', "burst: given twice in the body"),
+        (b'{"title": {"a": 1, "a": 1}}', "a: given twice in the body"),
+        (b'{"x y": 3, "x y": 4}', '"x y": given twice in the body'),
+        (b'{"max_active": NaN}', "body: not JSON"),
+        (b'{"max_active": -Infinity}', "body: not JSON"),
+        ({"claim_timeout": "1ms", "burst": 3}, 'claim_timeout: "1ms" is too short'),
+        ({"heartbeat_timeout": "3h", "burst": 3}, 'place_ttl: "2h" is shorter than'),
         ({"title": "x" * 70_000}, "body: longer than 65536 bytes"),
     ],
     ids=lambda value: str(value)[:30],
@@ -89,6 +97,28 @@ async def test_bad_body_changes_nothing(
         assert status == 400
         assert told["error"].startswith(problem)
         assert "; expected" in told["error"]
+        assert await settings_of(operator, room_name) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        (
+            "rate?rate=9/min&rate=8/min&room={room}",
+            "rate: given twice in the query; expected it once",
+        ),
+        ("rate?rate=9/min&room={room}&room={room}", "room: given twice in the query; expected it"),
+        ("message?text=a&te%78t=b&room={room}", "text: given twice in the query; expected it once"),
+    ],
+)
+async def test_repeated_query_parameter_changes_nothing(
+    store_url: str, room_name: RoomName, path: str, problem: str
+) -> None:
+    async with running_admin(store_url, room_name) as operator:
+        before = await settings_of(operator, room_name)
+        response = await operator.request("POST", f"/admin/{path.format(room=room_name)}")
+        assert response.status == 400
+        assert response.json["error"].startswith(problem)
         assert await settings_of(operator, room_name) == before
 
 

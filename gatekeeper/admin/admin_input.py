@@ -1,0 +1,59 @@
+"""What operators send to the admin API: JSON bodies and query parameters.
+
+Rules. A name that comes twice is refused: parsers differ in which value they take. So is a number
+that JSON does not have (NaN, Infinity). BadRequest is 400, and nothing has been changed then.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from aiohttp import web
+
+from gatekeeper.config.problems import shown
+from gatekeeper.errors import BadRequest
+
+_MAX_BODY_BYTES = 65_536
+
+
+async def json_object(request: web.Request, *, example: str) -> dict[str, object]:
+    """The body. Raises BadRequest unless it is a JSON object without repeated names, at any depth.
+    `example` is shown in the error."""
+    expected = f"expected a JSON object, e.g. {example}"
+    data = await request.read()  # at most 1 MiB, or aiohttp responds 413
+    if len(data) > _MAX_BODY_BYTES:
+        raise BadRequest(f"body: longer than {_MAX_BODY_BYTES} bytes; {expected}")
+    try:
+        body = json.loads(data, object_pairs_hook=_object, parse_constant=_no_constant)
+    except BadRequest:
+        raise
+    except (ValueError, RecursionError):
+        raise BadRequest(f"body: not JSON; {expected}") from None
+    if not isinstance(body, dict):
+        raise BadRequest(f"body: not an object; {expected}")
+    return body
+
+
+def check_query(request: web.Request) -> None:
+    """Raises BadRequest for a query parameter that is given twice."""
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise BadRequest(f"{_name(name)}: given twice in the query; expected it once")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"{_name(name)}: given twice in the body; expected it once")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _name(name: str) -> str:
+    return name if name.isascii() and name.isidentifier() and len(name) <= 40 else shown(name)
