@@ -4,6 +4,7 @@ decision   what happens to a request that carries this token, and which token it
 phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
 ordering   what the queue is ordered by, and what a watermark has released
 draw       the arithmetic of a draw: secret, commitment, seed, turns
+draw_record  the public record of a draw: its JSON, and its verification
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
