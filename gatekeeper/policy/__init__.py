@@ -5,6 +5,7 @@ phase      what a room does now: the operator's mode, the schedule, why visitors
 ordering   what the queue is ordered by, and what a watermark has released
 draw       the arithmetic of a draw: secret, commitment, seed, turns
 draw_record  the public record of a draw: its JSON, and its verification
+beacon     a public randomness beacon: addresses, rounds, strict parsing
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request

@@ -14,5 +14,6 @@ store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreE
 resp_connection   one connection to the store, pipelined
 events            states, revocations and figures over core NATS
 event_signing     signatures of events
+beacon_client     the randomness of a draw, from a public beacon
 worker_figures    what one replica counted, as an event
 """
