@@ -2,6 +2,7 @@
 
 decision   what happens to a request that carries this token, and which token it leaves with
 phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
+reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released
 draw       the arithmetic of a draw: secret, commitment, seed, turns
 draw_record  the public record of a draw: its JSON, and its verification

@@ -25,6 +25,7 @@ from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.states import STATE_ROWS, WaitingState
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
+from gatekeeper.policy.phase import Phase
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.handler import ORIGIN_AWAY_IN_LINE
 from gatekeeper.web.message import response_of
@@ -33,6 +34,8 @@ from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
 PREVIEW_STATES = (*get_args(WaitingState), "problem", "left", "not_sent")
 _WAITED_S = 300.0
+_PHASES = {"held": Phase.HELD, "ended": Phase.ENDED}  # by the reason that a page shows
+_REFERENCE = "4Q7K-92ZD"
 _HOST = "127.0.0.1"
 _FACTS = FactsReader(trusted=(), tls=False)
 
@@ -135,6 +138,7 @@ class Preview:
         view = self._view
         status = WaitingStatus(
             room=self._room.name,
+            phase=_PHASES.get(view.reason, Phase.RUNNING),
             position=view.position,
             ahead=view.ahead,
             queue_length=view.queue_length,
@@ -144,6 +148,8 @@ class Preview:
             arrived_at=view.arrived_at,
             reason=view.reason,
             message=view.message or None,
+            starts_at=None,
+            reference=_REFERENCE,
         )
         return response_of(self._responses.json(status.json, state="waiting"))
 

@@ -260,6 +260,7 @@ class Broadcast:
         changed: dict[str, object] = {}
         if state is not None and self._view.store_up:
             common: dict[str, object] = {
+                "phase": state.phase,
                 "released_total": state.released_total,
                 "queue_length": state.queue_length,
                 "rate_per_minute": state.effective_rate_per_minute,

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, poll_interval_s
-from gatekeeper.policy.phase import Reason, reason_of
+from gatekeeper.policy.phase import Phase, Reason, reason_of
+from gatekeeper.policy.reference import reference_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
@@ -25,6 +26,7 @@ class WaitingStatus(NamedTuple):
     that a frozen dataclass takes."""
 
     room: RoomName
+    phase: Phase | None
     position: int | None
     ahead: int | None
     queue_length: int | None
@@ -34,22 +36,26 @@ class WaitingStatus(NamedTuple):
     arrived_at: str
     reason: Reason
     message: str | None
+    starts_at: str | None  # of an event that is ahead
+    reference: str  # for the support
 
     @property
     def json(self) -> dict[str, object]:
         return {"state": "waiting", **self._asdict()}
 
     def encoded(self) -> bytes:
-        """`json` as bytes. A room's name and a time need no escapes; a message may."""
+        """`json` as bytes. Only a message may need escapes."""
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
+            f'"phase": {_text(self.phase)}, '
             f'"position": {_number(self.position)}, "ahead": {_number(self.ahead)}, '
             f'"queue_length": {_number(self.queue_length)}, '
             f'"eta_seconds": {_number(self.eta_seconds)}, '
             f'"rate_per_minute": {self.rate_per_minute!r}, '
             f'"refresh_seconds": {self.refresh_seconds}, "arrived_at": "{self.arrived_at}", '
             f'"reason": "{self.reason}", '
-            f'"message": {"null" if self.message is None else json.dumps(self.message)}}}'
+            f'"message": {"null" if self.message is None else json.dumps(self.message)}, '
+            f'"starts_at": {_text(self.starts_at)}, "reference": "{self.reference}"}}'
         ).encode()
 
 
@@ -72,6 +78,7 @@ def waiting_status_of(
         eta = eta_s(position.ahead, rate_per_minute=rate)
     return WaitingStatus(
         room=rules.room,
+        phase=state.phase if state else None,
         position=position.ahead + 1 if position else None,
         ahead=position.ahead if position else None,
         queue_length=max(state.queue_length, position.ahead + 1) if state and position else None,
@@ -87,6 +94,8 @@ def waiting_status_of(
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
         reason=reason,
         message=(state.message or None) if state else None,
+        starts_at=None,  # without an event
+        reference=reference_of(ticket.visitor),
     )
 
 
@@ -125,3 +134,8 @@ def _second(at_s: int) -> str:
 
 def _number(value: int | None) -> int | str:
     return "null" if value is None else value
+
+
+def _text(value: str | None) -> str:
+    """A text without characters that JSON escapes."""
+    return "null" if value is None else f'"{value}"'

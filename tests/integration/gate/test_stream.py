@@ -16,6 +16,7 @@ import trustme
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy import rules
+from gatekeeper.policy.phase import Mode
 from gatekeeper.web import stream
 from tests.gates import Gate, GateStarter, Visitor
 from tests.servers import StoreServer, eventually
@@ -116,6 +117,8 @@ async def test_operator_message_is_streamed(events_url: str, start_gate: GateSta
         await events.until("place")
         await gate.queue.set_message("The doors open at ten.")
         await events.until("room", message="The doors open at ten.")
+        await gate.queue.set_mode(Mode.HOLD)
+        await events.until("room", phase="held")
 
 
 async def test_open_stream_is_a_heartbeat(events_url: str, start_gate: GateStarter) -> None:

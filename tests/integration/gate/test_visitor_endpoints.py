@@ -6,6 +6,9 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.reference import reference_of
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.simulate.token_claims import claims_of
 from tests.builders import room_toml
 from tests.gates import HTML, GateStarter
 
@@ -13,6 +16,7 @@ TOKEN = "X-Queue-Token"
 WAITING = {
     "state",
     "room",
+    "phase",
     "position",
     "ahead",
     "queue_length",
@@ -22,6 +26,8 @@ WAITING = {
     "arrived_at",
     "reason",
     "message",
+    "starts_at",
+    "reference",
 }
 
 
@@ -40,7 +46,13 @@ async def test_status_has_exactly_the_fields_of_its_state(
     waiting = await visitor.status()
     assert set(waiting) == WAITING
     assert waiting["state"] == "waiting"
-    assert waiting["room"] == room_name
+    assert (waiting["room"], waiting["phase"]) == (room_name, "running")
+    assert waiting["starts_at"] is None  # no event is ahead
+    [token] = visitor.cookies().values()
+    claims = claims_of(token)
+    assert claims is not None
+    assert waiting["reference"] == reference_of(VisitorId(claims.visitor))
+    assert set((await visitor.request("GET", "/any/path")).json) == WAITING
     assert (waiting["position"], waiting["ahead"], waiting["queue_length"]) == (1, 0, 1)
     assert waiting["eta_seconds"] is None  # unknown: only the operator admits
     assert waiting["rate_per_minute"] == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339, waiting_status_of
 from tests.builders import TICKET, room_state
@@ -20,6 +20,7 @@ reasons = st.sampled_from(["line", "held", "full", "ended", "reconnecting"])
 places = st.builds(
     WaitingStatus,
     room=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True).map(RoomName),
+    phase=st.none() | st.sampled_from(Phase),
     position=numbers,
     ahead=numbers,
     queue_length=numbers,
@@ -29,6 +30,8 @@ places = st.builds(
     arrived_at=st.floats(0, 2**33).map(rfc3339),
     reason=reasons,
     message=st.none() | st.text(max_size=500),
+    starts_at=st.none() | st.floats(0, 2**33).map(rfc3339),
+    reference=st.just("4Q7K-92ZD"),
 )
 
 
