@@ -8,6 +8,7 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.phase import Phase
 from gatekeeper.web.message import GateResponse
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus
@@ -17,6 +18,7 @@ RESPONSES = Responses(Pages())
 ROOM = RoomConfig()
 PLACE = WaitingStatus(
     room=ROOM.name,
+    phase=Phase.RUNNING,
     position=3,
     ahead=2,
     queue_length=9,
@@ -26,6 +28,8 @@ PLACE = WaitingStatus(
     arrived_at="2026-11-23T20:30:00Z",
     reason="line",
     message=None,
+    starts_at=None,
+    reference="4Q7K-92ZD",
 )
 HTML, JSON = "text/html,*/*;q=0.8", "application/json"
 
