@@ -33,6 +33,7 @@ from gatekeeper.policy.explain import explain_request, parse_request_url
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.spellings import path_warnings
 from gatekeeper.simulate.command import simulate
+from gatekeeper.simulate.draw_command import verify_draw
 
 _DEFAULT_FILE = Path("gatekeeper.toml")
 
@@ -100,6 +101,7 @@ def demo(port: int | None, visitors: int) -> None:
 
 
 app.add_command(simulate)
+app.add_command(verify_draw)
 
 
 @app.command()

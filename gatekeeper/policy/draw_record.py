@@ -195,14 +195,15 @@ class VisitorPlace:
 
     id_hash: str
     turn_us: int
-    place: int  # 1 is the first; visitors with an equal turn have the same place here
+    place: int | None  # 1 is the first; equal turns have the same place; None: there is no list
 
 
 class DrawVerification:
     """Verifies a drawn record: `line` for each line of participants, then `problems`.
 
     `visitor` is a visitor id or its hash; `turn_us` is the turn that the visitor was told.
-    `commitment` is the one that was published before the start, as the caller noted it.
+    `commitment` is the one that was published before the start, as the caller noted it. Without a
+    list (`has_list`), participants are not verified.
     """
 
     def __init__(
@@ -212,7 +213,9 @@ class DrawVerification:
         visitor: str = "",
         turn_us: int | None = None,
         commitment: str = "",
+        has_list: bool = True,
     ) -> None:
+        self.has_list = has_list
         self._record = record
         self._seed = record.seed
         self._visitor = _hash_of(visitor) if visitor else ""
@@ -262,26 +265,34 @@ class DrawVerification:
                 f"commitment: {record.commitment} now; expected {self._noted_commitment}, "
                 "as noted before the start"
             )
-        found += self._bad_lines
-        if self._bad_count > len(self._bad_lines):
-            found.append(f"participants: {self._bad_count - len(self._bad_lines)} more bad lines")
-        if self._count != record.participants:
-            found.append(
-                f"participants: {self._count} lines; expected {record.participants} as recorded"
-            )
+        if self.has_list:
+            found += self._list_problems()
         return found + self._visitor_problems()
 
     def place(self) -> VisitorPlace | None:
         """Where the visitor stands; None: no visitor was named, or it is no participant."""
-        if not self._is_listed:
+        if not self._visitor or (self.has_list and not self._is_listed):
             return None
-        return VisitorPlace(self._visitor, self._own_turn_us, self._ahead + 1)
+        return VisitorPlace(
+            self._visitor, self._own_turn_us, self._ahead + 1 if self.has_list else None
+        )
+
+    def _list_problems(self) -> list[str]:
+        found = list(self._bad_lines)
+        if self._bad_count > len(found):
+            found.append(f"participants: {self._bad_count - len(found)} more bad lines")
+        if self._count != self._record.participants:
+            found.append(
+                f"participants: {self._count} lines; expected {self._record.participants} as "
+                "recorded"
+            )
+        return found
 
     def _visitor_problems(self) -> list[str]:
         if not self._visitor:
             return []
         found = []
-        if not self._is_listed:
+        if self.has_list and not self._is_listed:
             found.append(f"visitor: {self._visitor} is not among the participants")
         if self._turn_us is not None and self._turn_us != self._own_turn_us:
             found.append(f"visitor: turn {self._turn_us}; expected {self._own_turn_us}")

@@ -1,6 +1,8 @@
 """`gatekeeper simulate`: simulated HTTP visitors against a running gate, and a verdict.
 
 command            the command line: options and help
+draw_command       `gatekeeper verify-draw`: options and output
+draw_check         reads and verifies the record of a draw
 run                runs a plan; prints the verdict as text or JSON, writes the SVG
 plan               what the crowd does, checked as a whole
 arrivals           arrival times of the crowd, from a seeded random source

@@ -223,3 +223,12 @@ def test_seed_before_the_draw_is_none(beacon: RecordBeacon | None) -> None:
 )
 def test_visitor_is_an_id_or_its_hash(text: str, *, known: bool) -> None:
     assert is_visitor(text) is known
+
+
+def test_without_a_list_the_turn_is_verified_all_the_same() -> None:
+    verification = verify(DRAWN, [], has_list=False, visitor=VISITORS[0])
+    place = verification.place()
+    assert verification.problems() == []
+    assert place is not None
+    assert (place.turn_us, place.place) == (turn_us(VISITORS[0]), None)
+    assert verify(DRAWN | {"secret": "00" * 32}, [], has_list=False).problems() != []

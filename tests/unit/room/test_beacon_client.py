@@ -20,7 +20,7 @@ ROUND = 102
 
 
 class Clock:
-    """Stands still but for sleeps."""
+    """Stands still except for sleeps."""
 
     def __init__(self) -> None:
         self.now_us = START_US

@@ -1,0 +1,190 @@
+"""Reads the record of a draw and its participants from files or a gate, and verifies both.
+
+Rules. Nothing of the record is believed: it is parsed strictly, and everything that follows from it
+is computed again. Sizes and times of what is fetched are bounded; the list of participants is read
+as it comes and never held. The address of a beacon comes from the record: its responses are bounded
+and parsed strictly as well, and nothing of them is printed but hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import orjson
+
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.policy.beacon import BeaconError
+from gatekeeper.policy.draw_record import (
+    MAX_RECORD_BYTES,
+    DrawRecord,
+    DrawRecordError,
+    DrawVerification,
+    RecordBeacon,
+    parse_record,
+)
+from gatekeeper.room.beacon_client import beacon_session, fetch_chain, fetch_round
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
+_CHUNK_BYTES: Final = 64 * 1024
+_LONGEST_LINE: Final = 128  # a real one has 64 digits
+_NO_SIGNATURE: Final = (
+    "not verified: the beacon's own signature of that round (BLS); its operators' tools do that"
+)
+_NO_BEACON: Final = (
+    "no beacon: the operator of the gate could compute the order before the start, visitors could "
+    "not"
+)
+_NO_LIST: Final = "not verified: the list of participants, of which there is no file"
+
+
+@dataclass(slots=True)
+class Findings:
+    """Problems, one line each, and remarks: what was found, and what cannot be verified."""
+
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+async def check_draw(
+    read: AsyncIterator[bytes],
+    *,
+    has_list: bool,
+    visitor: str = "",
+    turn_us: int | None = None,
+    commitment: str = "",
+) -> Findings:
+    """Verifies what `remote_draw` or `local_draw` reads; raises GatekeeperError.
+
+    Without a list only what follows from the record alone is verified.
+    """
+    try:
+        record = _parsed(await anext(read))
+    except DrawRecordError as error:
+        return Findings(problems=error.problems)
+    verification = DrawVerification(
+        record, visitor=visitor, turn_us=turn_us, commitment=commitment, has_list=has_list
+    )
+    if record.state == "drawn":
+        await _read_lines(read, verification, limit=record.participants or 0)
+    findings = Findings(problems=verification.problems())
+    if record.note:
+        findings.remarks.append(f"note of the record: {record.note}")
+    if record.state == "drawn":
+        await _describe(record, verification, findings)
+    return findings
+
+
+async def _describe(record: DrawRecord, verification: DrawVerification, findings: Findings) -> None:
+    """What was drawn, and what of it cannot be verified here."""
+    if record.beacon is None:
+        findings.remarks.append(_NO_BEACON)
+    else:
+        await _check_beacon(record, record.beacon, findings)
+    if not verification.has_list:
+        findings.remarks.append(_NO_LIST)
+    place = verification.place()
+    if place is not None:
+        of_all = f", place {place.place} of {record.participants}" if place.place else ""
+        findings.remarks.append(f"visitor {place.id_hash}: turn {place.turn_us}{of_all}")
+    if not findings.problems:
+        findings.remarks.append(
+            f"ok: the record of {record.event} in room {record.room} agrees with itself; "
+            f"{record.participants} participants"
+        )
+
+
+def _parsed(body: bytes) -> DrawRecord:
+    if len(body) > MAX_RECORD_BYTES:
+        raise DrawRecordError([f"the record has more than {MAX_RECORD_BYTES} bytes"])
+    try:
+        return parse_record(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise DrawRecordError(["the record is not JSON"]) from error
+
+
+async def _read_lines(
+    chunks: AsyncIterator[bytes], verification: DrawVerification, *, limit: int
+) -> None:
+    """Passes on each line, and one more than `limit`, so that a longer list is noticed."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            verification.line(line[:_LONGEST_LINE].decode("latin-1"))
+            if verification.count > limit:
+                return
+        rest = rest[:_LONGEST_LINE]
+    if rest:
+        verification.line(rest.decode("latin-1"))
+
+
+async def _check_beacon(record: DrawRecord, beacon: RecordBeacon, findings: Findings) -> None:
+    if not beacon.url.startswith(("http://", "https://")):
+        findings.problems.append(f"beacon.url: {beacon.url!r}; expected an http(s) URL")
+        return
+    number = beacon.round or 0
+    try:
+        async with beacon_session() as session:
+            chain = await fetch_chain(session, beacon.url)
+            first = chain.first_after(record.start_us)
+            if first != number:
+                findings.problems.append(
+                    f"beacon.round: {number}; expected {first}, the first after the start"
+                )
+            found = await fetch_round(session, beacon.url, number)
+    except BeaconError as error:
+        findings.remarks.append(f"not verified: the beacon {beacon.url}: {error.public}")
+        return
+    if found.randomness.hex() != beacon.randomness:
+        findings.problems.append(
+            f"beacon.randomness: {beacon.randomness}; expected {found.randomness.hex()}, as the "
+            "beacon publishes it"
+        )
+    findings.remarks += [f"beacon: round {number} of {beacon.url}", _NO_SIGNATURE]
+
+
+async def local_draw(file: Path, participants: Path | None) -> AsyncIterator[bytes]:
+    """The record of a file as a whole, then its list of participants in pieces."""
+    with file.open("rb") as record:
+        yield record.read(MAX_RECORD_BYTES + 1)
+    if participants is None:
+        return
+    with participants.open("rb") as lines:
+        while chunk := lines.read(_CHUNK_BYTES):
+            yield chunk
+
+
+async def remote_draw(url: str) -> AsyncIterator[bytes]:
+    """The record at `url` as a whole, then the list below it in pieces; raises GatekeeperError."""
+    parts = urlsplit(url)
+    listed = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/participants"))
+    try:
+        async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+            async with session.get(url, headers={"Accept": "application/json"}) as response:
+                _expect_ok(response)
+                yield await _bounded(response)
+            async with session.get(listed, headers={"Accept": "text/plain"}) as response:
+                _expect_ok(response)
+                async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                    yield chunk
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise GatekeeperError(f"{url} cannot be read: {error or type(error).__name__}") from error
+
+
+def _expect_ok(response: aiohttp.ClientResponse) -> None:
+    if response.status != 200:
+        raise GatekeeperError(f"{response.url}: HTTP status {response.status}; expected 200")
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_RECORD_BYTES:
+            break
+    return bytes(body)

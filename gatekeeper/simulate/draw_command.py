@@ -1,0 +1,82 @@
+"""The command line of `gatekeeper verify-draw`.
+
+Exit 0: verified. Exit 1: every problem on a line of standard error. Exit 2: usage. What cannot be
+verified from here is said on standard output, and changes no exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from gatekeeper.policy.draw_record import is_visitor
+
+
+def _checked_visitor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value and not is_visitor(value):
+        raise click.BadParameter(
+            "expected a visitor id (22 characters) or its hash (64 hex digits)"
+        )
+    return value
+
+
+@click.command("verify-draw")
+@click.argument("source", metavar="URL|FILE")
+@click.option(
+    "--participants",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The list of participants. Default: participants beside FILE or under URL.",
+)
+@click.option(
+    "--visitor",
+    default="",
+    metavar="ID",
+    callback=_checked_visitor,
+    help="A visitor id, or its hash as the page shows it: where that visitor stands.",
+)
+@click.option("--turn", type=int, help="The turn that this visitor was told.")
+@click.option(
+    "--commitment", default="", metavar="HEX", help="The commitment as noted before the start."
+)
+def verify_draw(
+    source: str, participants: Path | None, visitor: str, turn: int | None, commitment: str
+) -> None:
+    """Verify the record of a draw: commitment, seed, participants, beacon, a visitor's turn.
+
+    URL is that of the record, e.g. https://shop.example.com/.gatekeeper/draw/autumn-sale.
+    """
+    if turn is not None and not visitor:
+        raise click.UsageError("--turn requires --visitor")
+    is_url = source.startswith(("http://", "https://"))
+    if not is_url and not Path(source).is_file():
+        raise click.UsageError(f"there is no file {source}; expected a file or an http(s) URL")
+    if is_url and participants is not None:
+        raise click.UsageError("--participants is for a FILE; a URL has its own list")
+    from gatekeeper.simulate.draw_check import check_draw, local_draw, remote_draw
+
+    if not is_url:
+        participants = participants or _beside(Path(source))
+    read = remote_draw(source) if is_url else local_draw(Path(source), participants)
+    findings = asyncio.run(
+        check_draw(
+            read,
+            has_list=is_url or participants is not None,
+            visitor=visitor,
+            turn_us=turn,
+            commitment=commitment,
+        )
+    )
+    for remark in findings.remarks:
+        print(remark)  # noqa: T201  this is a command line
+    for problem in findings.problems:
+        print(f"gatekeeper: {problem}", file=sys.stderr)  # noqa: T201
+    sys.exit(1 if findings.problems else 0)
+
+
+def _beside(file: Path) -> Path | None:
+    """The list of participants that was saved beside a record, if any."""
+    names = (file.with_suffix(".participants"), file.with_name("participants"))
+    return next((name for name in names if name.is_file()), None)
