@@ -153,7 +153,7 @@ def decide(
         case Pass():
             return _decide_pass(token, view, rules=rules, now_s=now_s)
         case Ticket():
-            return _decide_ticket(token, view)
+            return _decide_ticket(token, view, rules=rules, now_s=now_s)
         case None if creates_place:
             return _decide_newcomer(view, rules=rules)
         case None:
@@ -186,13 +186,27 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
 
 
-def _decide_ticket(ticket: Ticket, view: RoomView) -> Decision:
+def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
     turn_us = turn_of(ticket, view.ordering)
     if view.store_up:
         return Poll(ticket.visitor, turn_us)
-    if view.phase is Phase.OPEN or is_released(turn_us, view.watermark_us):
-        return EnterWithoutStore(ticket)
+    is_open = view.phase is Phase.OPEN
+    if is_open or is_released(turn_us, view.watermark_us):
+        if now_s < session_end_without_store_s(ticket, rules=rules):
+            return EnterWithoutStore(ticket)
+        if is_open:
+            return EnterWithoutStore(None)
     return WaitWithoutStore(ticket)
+
+
+def session_end_without_store_s(ticket: Ticket, *, rules: Rules) -> float:
+    """The absolute end of a session that this ticket begins while the store is unreachable.
+
+    A ticket is issued while its visitor waits, so before the first claim: a session counted from
+    there ends no later than the one that this ticket may have begun already, and two claims end at
+    the same instant.
+    """
+    return ticket.issued_at_s + rules.session_absolute_timeout_s
 
 
 def _decide_one_request(view: RoomView) -> Decision:
@@ -229,10 +243,12 @@ class QueuePosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SlotGrant:
-    """Holds a slot; `confirmed` when they have returned a token."""
+    """Holds a slot; `confirmed` when they have returned a token. `ends_at_us`: the end of their
+    session; None: it begins now, and the store knows no end."""
 
     turn_us: int
     confirmed: bool
+    ends_at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +273,14 @@ def ticket_of(
     )
 
 
+def kept_without_store(ticket: Ticket, *, rules: Rules, now_s: float) -> Ticket:
+    """The ticket of a visitor who waits while the store is unreachable. Once in a while it gets a
+    later expiry and no later issue, for nothing is known of the visitor since then."""
+    if ticket.expires_at_s - now_s > rules.ticket_life_s - rules.ticket_renewal_s:
+        return ticket
+    return ticket._replace(expires_at_s=now_s + rules.ticket_life_s)
+
+
 def pass_of(
     visitor: VisitorId,
     *,
@@ -265,9 +289,13 @@ def pass_of(
     rules: Rules,
     now_s: float,
     turn_us: int | None = None,
+    ends_at_us: int | None = None,
 ) -> Pass:
-    """A first pass as issued at `now_s`; without `turn_us` the turn is the arrival."""
+    """A pass as issued at `now_s`; without `turn_us` the turn is the arrival, and without
+    `ends_at_us` the session begins now."""
     ends_at_s = now_s + rules.session_absolute_timeout_s
+    if ends_at_us is not None:
+        ends_at_s = ends_at_us / 1_000_000
     life_s = rules.pass_life_s if confirmed else rules.unconfirmed_pass_s
     return Pass(
         room=rules.room,
@@ -299,8 +327,8 @@ def conclude(
 ) -> Token | None:
     """The token that the visitor goes on with after the store's reply; None: start again.
 
-    `held` is the token they came with. A pass that is claimed again (by a second tab, or late)
-    keeps its end: asking twice never makes a session longer than `session_absolute_timeout`.
+    `held` is the token they came with. A session that is claimed again (by a second tab, or late)
+    keeps its end: asking twice never makes it longer than `session_absolute_timeout`.
     """
     match standing:
         case VoidToken():
@@ -317,16 +345,19 @@ def conclude(
             return ticket_of(
                 visitor, arrival_us=arrival_us, turn_us=turn_us, rules=rules, now_s=now_s
             )
-        case SlotGrant(turn_us=turn_us, confirmed=confirmed):
+        case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):
-                return renewed(held, rules=rules, now_s=now_s)
-            return pass_of(
-                visitor,
-                arrival_us=turn_us if held is None else held.arrival_us,
-                turn_us=turn_us,
-                confirmed=confirmed,
-                rules=rules,
-                now_s=now_s,
-            )
+                pass_ = renewed(held, rules=rules, now_s=now_s)
+            else:
+                pass_ = pass_of(
+                    visitor,
+                    arrival_us=turn_us if held is None else held.arrival_us,
+                    turn_us=turn_us,
+                    ends_at_us=ends_at_us,
+                    confirmed=confirmed,
+                    rules=rules,
+                    now_s=now_s,
+                )
+            return pass_ if now_s < pass_.ends_at_s else None  # it ended while the store was asked
         case _:
             assert_never(standing)

@@ -57,7 +57,15 @@ class Rules:
         for name, value_s in (
             ("pass_renewal_s", min(_PASS_RENEWAL_CEILING_S, self.session_idle_timeout_s / 10)),
             ("pass_renewal_deadline_s", self.session_idle_timeout_s / 2),
-            ("ticket_renewal_s", min(_TICKET_RENEWAL_CEILING_S, self.place_ttl_s / 5)),
+            (
+                "ticket_renewal_s",
+                min(
+                    _TICKET_RENEWAL_CEILING_S,
+                    self.place_ttl_s / 5,
+                    # A session that begins without the store is counted from the ticket's issue.
+                    self.session_absolute_timeout_s / 5,
+                ),
+            ),
             (
                 "longest_poll_interval_s",
                 max(_POLL_INTERVAL_FLOOR_S, min(self.poll_interval_max_s, within_s)),
@@ -122,9 +130,8 @@ class Rules:
     @property
     def spent_for_s(self) -> float:
         """How long a visitor whose pass expired is remembered, so that the ticket that claimed it
-        is not accepted twice. 0 when that ticket has always expired first."""
-        life_s = self.longest_ticket_life_s
-        return life_s if life_s > self.session_idle_timeout_s else 0.0
+        is not accepted twice."""
+        return self.longest_ticket_life_s
 
     @property
     def longest_ticket_life_s(self) -> float:

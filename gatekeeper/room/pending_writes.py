@@ -34,16 +34,19 @@ class PendingWrites:
         self._on_revoked = on_revoked  # written, which makes so many in all
         self._on_refused = on_refused  # this visitor was revoked elsewhere
         self._returned: dict[VisitorId, int] = {}  # the turns
-        self._touched: dict[VisitorId, int] = {}
+        self._touched: dict[
+            VisitorId, tuple[int, int]
+        ] = {}  # expiry of the slot, end of the session
         self._revoked: set[VisitorId] = set()
 
     def add_returned(self, visitor: VisitorId, *, turn_us: int) -> None:
         if len(self._returned) < _MOST:
             self._returned[visitor] = turn_us
 
-    def add_touched(self, visitor: VisitorId, *, until_us: int) -> None:
+    def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
         if len(self._touched) < _MOST or visitor in self._touched:
-            self._touched[visitor] = max(until_us, self._touched.get(visitor, 0))
+            known_until_us, known_ends_us = self._touched.get(visitor, (until_us, ends_us))
+            self._touched[visitor] = max(until_us, known_until_us), min(ends_us, known_ends_us)
 
     def add_revoked(self, visitors: Iterable[VisitorId]) -> None:
         self._revoked.update(visitors)
@@ -67,14 +70,14 @@ class PendingWrites:
         while self._touched:
             portion = dict(islice(self._touched.items(), _PORTION))
             await asyncio.gather(
-                *(self._write_touch(visitor, until_us=us) for visitor, us in portion.items())
+                *(self._write_touch(visitor, *times_us) for visitor, times_us in portion.items())
             )
-            for visitor, us in portion.items():
-                if self._touched.get(visitor) == us:
+            for visitor, times_us in portion.items():
+                if self._touched.get(visitor) == times_us:
                     del self._touched[visitor]
 
-    async def _write_touch(self, visitor: VisitorId, *, until_us: int) -> None:
-        if not await self._queue.touch(visitor, until_us=until_us):
+    async def _write_touch(self, visitor: VisitorId, until_us: int, ends_us: int) -> None:
+        if not await self._queue.touch(visitor, until_us=until_us, ends_us=ends_us):
             self._on_refused(visitor)
 
     async def _write_returned(self) -> None:

@@ -109,9 +109,10 @@ class Queue:
         """The heartbeat of a waiting visitor, and the claim of a released one."""
         return self._polls.submit(request)
 
-    async def touch(self, visitor: VisitorId, *, until_us: int) -> bool:
-        """Their slot lasts until then; False: they were revoked."""
-        return await self._touches.submit((visitor, until_us))
+    async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
+        """Their slot lasts until then, and their session ends at `ends_us` if the store does not
+        know its end; False: they were revoked."""
+        return await self._touches.submit((visitor, until_us, ends_us))
 
     async def advance(self) -> tuple[RoomState, int]:
         """Sweep, release what is due, and return how many were released. `on_backlog` is called
@@ -139,7 +140,7 @@ class Queue:
         `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
         """
         rules = self.rules
-        ticket_us = _us(rules.ticket_life_s) if with_tickets else "0"
+        ticket_us = _us(rules.longest_ticket_life_s) if with_tickets else "0"
         state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
         meaning: dict[bytes | int, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]
@@ -247,6 +248,7 @@ class Queue:
             _POLL,
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
+            _us(rules.session_absolute_timeout_s),
             _us(self._recovery_window_s(self._newest_known())),
             "".join([request.letter for request in batch]),
             "".join([f"{request.turn_us:016d}" for request in batch]),
@@ -256,10 +258,10 @@ class Queue:
             _standing(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
         ]
 
-    async def _touch(self, batch: Sequence[tuple[VisitorId, int]]) -> list[bool]:
+    async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
         arguments: list[str] = []
-        for visitor, until_us in batch:
-            arguments += (visitor, str(until_us))
+        for visitor, until_us, ends_us in batch:
+            arguments += (visitor, str(until_us), str(ends_us))
         _, rest = await self._run(_TOUCH, *arguments)
         return [code == b"1" for code in rest]
 
@@ -318,6 +320,8 @@ def _standing(reply: bytes | int, turn_us: int) -> Standing:
             return VoidToken()
         case int(ahead):
             return QueuePosition(turn_us, ahead)
+        case admitted if admitted.startswith(b"in "):
+            return SlotGrant(turn_us, confirmed=True, ends_at_us=int(admitted[3:]))
         case moved if b" " in moved:  # to another turn than the token's
             ahead, turn = map(int, moved.split())
             return QueuePosition(turn, ahead)

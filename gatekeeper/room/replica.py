@@ -22,7 +22,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.room.events import Events
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import PollRequest, Queue
@@ -172,13 +172,14 @@ class RoomReplica:
         if len(self.view.revoked()) < _MOST_REVOKED_BY_LEAVING:
             await self.leave([visitor])
 
-    def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:
-        """Extend the slot in the store, in the background."""
-        until_us = round(until_s * 1_000_000)
+    def touch_soon(self, pass_: Pass) -> None:
+        """Extend the slot in the store to the expiry of the pass, in the background."""
+        until_us = round(pass_.expires_at_s * 1_000_000)
+        ends_us = round(pass_.ends_at_s * 1_000_000)
         if self.view.store_up:
-            self._run_soon(self._touch(visitor, until_us=until_us))
+            self._run_soon(self._touch(pass_.visitor, until_us=until_us, ends_us=ends_us))
         else:
-            self._pending.add_touched(visitor, until_us=until_us)
+            self._pending.add_touched(pass_.visitor, until_us=until_us, ends_us=ends_us)
 
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self.leave([visitor]))
@@ -370,11 +371,11 @@ class RoomReplica:
         if now_s - self._recovered_at_s > _PUBLISH_AT_LEAST_EVERY_S:
             self.wake()  # one slow call is no outage: call again at once, but not in a loop
 
-    async def _touch(self, visitor: VisitorId, *, until_us: int) -> None:
+    async def _touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
         try:
-            holds = await self.queue.touch(visitor, until_us=until_us)
+            holds = await self.queue.touch(visitor, until_us=until_us, ends_us=ends_us)
         except StoreError as error:
-            self._pending.add_touched(visitor, until_us=until_us)
+            self._pending.add_touched(visitor, until_us=until_us, ends_us=ends_us)
             self._lost(error)
         else:
             if not holds:

@@ -33,7 +33,7 @@ _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
-    "unconfirmed", "missed",
+    "unconfirmed", "missed", "sessions",
 )  # fmt: skip
 
 

@@ -36,8 +36,10 @@ from gatekeeper.policy.decision import (
     conclude,
     decide,
     is_forwarded_unchanged,
+    kept_without_store,
     pass_of,
     renewed,
+    session_end_without_store_s,
     ticket_of,
 )
 from gatekeeper.policy.ordering import Ordering, turn_of
@@ -165,13 +167,13 @@ class Admission:
             visitor, turn_us = decision
             has_pass = isinstance(held, Pass)
             standing = await self.room.poll(PollRequest(visitor, turn_us, has_pass=has_pass))
-            match standing:
-                case None:
-                    decision = self._decide(held, newcomers, has_no_reply=True)
-                case VoidToken():
-                    decision = self._decide(None, newcomers)
-                case _:
-                    return self._apply(visitor, standing, held)
+            if standing is None:
+                decision = self._decide(held, newcomers, has_no_reply=True)
+            else:
+                outcome = self._apply(visitor, standing, held)
+                if outcome is not None:
+                    return outcome
+                decision = self._decide(None, newcomers)
         match decision:
             case (
                 Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
@@ -247,12 +249,15 @@ class Admission:
         standing = await self.room.arrive(newcomer.visitor)
         if standing is None:
             return self._without_store(self._decide(None, has_no_reply=True), newcomer)
-        return self._apply(newcomer.visitor, standing, None)
+        return self._apply(newcomer.visitor, standing, None) or _VOID
 
     def _newcomer(self) -> Newcomer:
         return Newcomer(new_visitor_id(), self.now_s())
 
-    def _apply(self, visitor: VisitorId, standing: Standing, held: Token | None) -> Outcome:
+    def _apply(
+        self, visitor: VisitorId, standing: Standing, held: Token | None
+    ) -> Admit | Wait | None:
+        """The outcome for a visitor of whom the store replied; None: their token is void."""
         token = conclude(visitor, standing, held, rules=self.rules, now_s=self.now_s())
         match token:
             case Pass():
@@ -264,7 +269,7 @@ class Admission:
                 is_new = position is not None and not position.confirmed
                 return Wait(token, position, token is not held, is_new)
             case None:
-                return _VOID
+                return None
             case _:
                 assert_never(token)
 
@@ -285,24 +290,15 @@ class Admission:
             case EnterWithoutStore(ticket=ticket):
                 if ticket is None:
                     return self._admit_without_store(newcomer or self._newcomer())
-                granted = SlotGrant(self._turn_us(ticket), confirmed=True)
-                return self._count_later(self._apply(ticket.visitor, granted, ticket))
+                return self._claim_without_store(ticket)
             case EnterByShare() if self.room.take_share():
                 return self._admit_without_store(newcomer or self._newcomer())
             case EnterByShare() | StampWithoutStore():
                 return self._stamp(newcomer or self._newcomer())
             case WaitWithoutStore(ticket=ticket):
                 self.room.place_soon(ticket.visitor, turn_us=self._turn_us(ticket))
-                if now_s - ticket.issued_at_s < rules.ticket_renewal_s:
-                    return Wait(ticket, None, changed=False)
-                fresh = ticket_of(
-                    ticket.visitor,
-                    arrival_us=ticket.arrival_us,
-                    turn_us=ticket.own_turn_us,
-                    rules=rules,
-                    now_s=now_s,
-                )
-                return Wait(fresh, None, changed=True)
+                kept = kept_without_store(ticket, rules=rules, now_s=now_s)
+                return Wait(kept, None, changed=kept is not ticket)
             case Refuse(reason=reason):
                 return Deny(reason)
             case ForwardOnce():
@@ -329,7 +325,7 @@ class Admission:
         is_unknown = touched_at_s < self.room.view.decisive.born_s
         if is_unknown or now_s - touched_at_s >= self.rules.pass_renewal_s:
             self._touched.note(fresh.visitor, now_s)
-            self.room.touch_soon(fresh.visitor, until_s=fresh.expires_at_s)
+            self.room.touch_soon(fresh)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
         """A newcomer is a guess until the pass is used again; then the store counts them."""
@@ -342,11 +338,15 @@ class Admission:
         )
         return Admit(fresh, changed=True)
 
-    def _count_later(self, outcome: Outcome) -> Outcome:
-        """Report a visitor who was admitted without the store, so that the store counts them."""
+    def _claim_without_store(self, ticket: Ticket) -> Outcome:
+        """A released visitor claims without the store, which counts them when it recovers."""
+        ends_at_s = session_end_without_store_s(ticket, rules=self.rules)
+        ends_at_us = round(ends_at_s * 1_000_000)
+        granted = SlotGrant(self._turn_us(ticket), confirmed=True, ends_at_us=ends_at_us)
+        outcome = self._apply(ticket.visitor, granted, ticket)
         if isinstance(outcome, Admit) and outcome.pass_ is not None:
-            self.room.touch_soon(outcome.pass_.visitor, until_s=outcome.pass_.expires_at_s)
-        return outcome
+            self.room.touch_soon(outcome.pass_)
+        return outcome or _VOID
 
     def _stamp(self, newcomer: Newcomer) -> Wait:
         ticket = ticket_of(

@@ -188,12 +188,16 @@ def _chosen(
             ended = ended or token
         else:
             known = tickets.get(token.visitor)
-            if known is None or token.issued_at_s > known.issued_at_s:
+            if known is None or _newness(token) > _newness(known):
                 tickets[token.visitor] = token
     if not tickets:
         return PresentedToken(ended)
     by_turn = sorted(tickets.values(), key=lambda each: (turn_of(each, ordering), each.visitor))
     return PresentedToken(by_turn[0], others=tuple(by_turn[1:]))
+
+
+def _newness(ticket: Ticket) -> tuple[float, float]:
+    return ticket.issued_at_s, ticket.expires_at_s
 
 
 def cookie_name(cookie: str, room: RoomName) -> str:

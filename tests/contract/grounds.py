@@ -29,7 +29,7 @@ Contents: TypeAlias = dict[str, dict[str, str | float]]
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed")
-_HASHES = ("deadlines", "state")
+_HASHES = ("deadlines", "state", "sessions")
 _PORTION = 100  # of a crowd: one call to the store for each
 
 
@@ -165,6 +165,8 @@ class ServerGround:
         contents["deadlines"] = {
             m: str(float(t) - seconds * 10) if float(t) > 0 else t for m, t in deadlines.items()
         }
+        sessions = contents.get("sessions", {})
+        contents["sessions"] = {m: str(int(us) - past_us) for m, us in sessions.items()}
         missed = contents.get("missed", {})  # a turn stays, as it does in the queue
         contents["missed"] = {
             m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()
@@ -268,7 +270,7 @@ async def confirm(replica: Replica, names: Sequence[str]) -> None:
     """They use their passes again."""
     until_us = (await replica.look()).now_us + 3_600_000_000
     for name in names:
-        assert await replica.queue.touch(VisitorId(name), until_us=until_us)
+        assert await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
 
 
 def crowd(count: int, *, prefix: str = "v") -> list[str]:
@@ -295,7 +297,7 @@ async def enter(replica: Replica, name: str) -> int:
     assert isinstance(reply, QueuePosition)
     await replica.allow(1)
     assert await replica.released() == 1
-    assert await replica.queue.poll(poll_request(name, reply.turn_us)) == SlotGrant(
-        reply.turn_us, confirmed=True
-    )
+    grant = await replica.queue.poll(poll_request(name, reply.turn_us))
+    assert isinstance(grant, SlotGrant)
+    assert (grant.turn_us, grant.confirmed) == (reply.turn_us, True)
     return reply.turn_us

@@ -135,7 +135,8 @@ async def test_admitted_newcomer_is_unconfirmed_until_the_next_poll(
     replies = await line_up(replica, ["ann"])
     assert replies["ann"] == SlotGrant(replies["ann"].turn_us, confirmed=False)
     again = await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
-    assert again == SlotGrant(replies["ann"].turn_us, confirmed=True)
+    assert isinstance(again, SlotGrant)
+    assert (again.turn_us, again.confirmed) == (replies["ann"].turn_us, True)
     assert (await replica.look()).admitted_total == 1
 
 

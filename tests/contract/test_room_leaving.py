@@ -1,5 +1,7 @@
 """Leaving, revocations and spent tickets: held on every store."""
 
+import pytest
+
 from gatekeeper.policy.decision import VoidToken
 from gatekeeper.policy.tokens import VisitorId
 from tests.contract.grounds import (
@@ -36,7 +38,9 @@ async def test_old_token_of_a_visitor_that_left_is_void(ground: Ground, open_roo
                 request = poll_request(name, reply.turn_us, has_pass=has_pass)
                 assert await replica.queue.poll(request) == VoidToken()
             until_us = (await replica.look()).now_us + SOON_US
-            assert not await replica.queue.touch(VisitorId(name), until_us=until_us)
+            assert not await replica.queue.touch(
+                VisitorId(name), until_us=until_us, ends_us=until_us
+            )
         await ground.pass_time(1700)
         await replica.released()
         assert (await replica.queue.revoked()).keys() == {ANN, BOB}
@@ -115,12 +119,22 @@ async def test_slot_expired_by_an_arrival_spends_the_ticket(
     assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
 
 
-async def test_expired_ticket_is_not_remembered(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate=0, session_idle_timeout="30m", place_ttl="10m")
-    await enter(replica, "ann")
+@pytest.mark.parametrize(
+    "spans",
+    [
+        {"session_idle_timeout": "30m", "session_absolute_timeout": "4h", "place_ttl": "10m"},
+        {"session_idle_timeout": "30m", "session_absolute_timeout": "60s", "place_ttl": "10m"},
+    ],
+)
+async def test_ticket_is_accepted_once_whatever_the_spans(
+    spans: dict[str, str], ground: Ground, open_room: Open
+) -> None:
+    """The slot that ends may be older than the spans: they can change while it is held."""
+    replica = await open_room(rate=0, **spans)
+    arrival_us = await enter(replica, "ann")
     await ground.pass_time(3600)
     await replica.released()
-    assert (await ground.read()).keys() <= {"state", "replicas"}
+    assert await replica.queue.poll(poll_request("ann", arrival_us)) == VoidToken()
 
 
 async def test_spent_ticket_is_forgotten_after_it_expired(ground: Ground, open_room: Open) -> None:
@@ -141,7 +155,7 @@ async def test_valid_pass_keeps_its_slot_after_a_missed_touch(
     await ground.pass_time(66.1)  # used and renewed meanwhile, while the store was out of reach
     await replica.released()
     until_us = (await replica.look()).now_us + SOON_US
-    assert await replica.queue.touch(ANN, until_us=until_us)
+    assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     assert (await replica.look()).active == 1
     assert ANN not in await replica.queue.revoked()
 
@@ -165,14 +179,14 @@ async def test_touch_extends_a_slot_and_never_shortens_it(ground: Ground, open_r
     await enter(replica, "ann")
     far_us = (await replica.look()).now_us + 3_600_000_000
     for until_us in (far_us, far_us - SOON_US, far_us):
-        assert await replica.queue.touch(ANN, until_us=until_us)
+        assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
         assert (await ground.read())["active"] == {ANN: far_us}
 
 
 async def test_unknown_pass_is_counted_by_a_touch(open_room: Open) -> None:
     replica = await open_room(max_active=1)
     until_us = (await replica.look()).now_us + SOON_US
-    assert await replica.queue.touch(ANN, until_us=until_us)
+    assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     assert (await replica.look()).active == 1
     assert admitted_names(await line_up(replica, ["bob"])) == []
 
@@ -181,6 +195,6 @@ async def test_touch_removes_the_visitor_from_the_queue(open_room: Open) -> None
     replica = await open_room(rate=0)
     await line_up(replica, ["ann", "bob"])
     until_us = (await replica.look()).now_us + SOON_US
-    assert await replica.queue.touch(ANN, until_us=until_us)
+    assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     state = await replica.look()
     assert (state.queue_length, state.active) == (1, 1)

@@ -198,7 +198,7 @@ async def test_confirmed_newcomer_keeps_the_slot(
         await replica.queue.poll(poll_request("ann", replies["ann"].turn_us, has_pass=True))
     else:
         until_us = (await replica.look()).now_us + 600_000_000
-        assert await replica.queue.touch(ANN, until_us=until_us)
+        assert await replica.queue.touch(ANN, until_us=until_us, ends_us=until_us)
     await ground.pass_time(500)
     await replica.released()
     assert (await replica.look()).active == 1
@@ -322,8 +322,12 @@ DOINGS: dict[str, Doing] = {
     "one released claims": lambda r, us: r.queue.poll(poll_request("ann", us)),
     "one with a pass polls": lambda r, us: r.queue.poll(poll_request("ann", us, has_pass=True)),
     "absent visitor returns": lambda r, us: r.queue.poll(poll_request("away", us - 1)),
-    "one inside is touched": lambda r, us: r.queue.touch(ANN, until_us=us + SOON_US),
-    "one in line is touched": lambda r, us: r.queue.touch(BOB, until_us=us + SOON_US),
+    "one inside is touched": lambda r, us: r.queue.touch(
+        ANN, until_us=us + SOON_US, ends_us=us + SOON_US
+    ),
+    "one in line is touched": lambda r, us: r.queue.touch(
+        BOB, until_us=us + SOON_US, ends_us=us + SOON_US
+    ),
     "one in line leaves": lambda r, _: r.queue.leave([BOB]),
     "one inside leaves": lambda r, _: r.queue.leave([ANN]),
     "one unknown leaves": lambda r, _: r.queue.leave([CAT]),

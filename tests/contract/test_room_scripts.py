@@ -51,7 +51,7 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
         replica.queue.advance(),
         replica.queue.leave([ANN]),
         replica.queue.leave([VisitorId("bob")]),
-        replica.queue.touch(ANN, until_us=until_us),
+        replica.queue.touch(ANN, until_us=until_us, ends_us=until_us),
         replica.queue.allow(1),
         replica.queue.set_mode(Mode.OPEN),
     ):
@@ -85,20 +85,22 @@ BAD_CALLS: dict[str, list[str]] = {
         "arrive, what is remembered": ["1", "nan", "n", "dan"],
         "arrive, a letter missing": ["1", "0", "n", "dan", "eve"],
         "arrive, no visitor": ["1", "0", "n"],
-        "poll": ["90000000", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
-        "poll, a life": ["90000000", "inf", "1", "t", DIGITS, "ann"],
-        "poll, cut short": ["90000000", "1", "1", "tt", DIGITS + DIGITS, "bob"],
-        "poll, an arrival missing": ["90000000", "1", "1", "tt", DIGITS, "ann", "bob"],
-        "poll, no visitor": ["90000000", "1", "1", "t", DIGITS],
-        "poll, a letter missing": ["90000000", "1", "1", "t", 2 * DIGITS, "ann", "bob"],
+        "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
+        "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "ann"],
+        "poll, a session": ["90000000", "1", "nan", "1", "t", DIGITS, "ann"],
+        "poll, cut short": ["90000000", "1", "1", "1", "tt", DIGITS + DIGITS, "bob"],
+        "poll, an arrival missing": ["90000000", "1", "1", "1", "tt", DIGITS, "ann", "bob"],
+        "poll, no visitor": ["90000000", "1", "1", "1", "t", DIGITS],
+        "poll, a letter missing": ["90000000", "1", "1", "1", "t", 2 * DIGITS, "ann", "bob"],
         "advance": ["replica", "1", "x", "1", "1000", "1000"],
         "advance, a window": ["replica", "nan", "0", "1", "1000", "1000"],
         "advance, a ticket's life": ["replica", "1", "0", "", "1000", "1000"],
         "advance, cut short": ["replica", "1", "0", "1", "1000"],
         "leave": ["x", "0", "ann", "bob"],
         "leave, a ticket's life": ["1", "nan", "ann", "bob"],
-        "touch": ["ann", "9007199254740000", "bob", "x"],
-        "touch, cut short": ["ann", "9007199254740000", "bob"],
+        "touch": ["ann", "9007199254740000", "9007199254740000", "bob", "x", "1"],
+        "touch, an end": ["ann", "9007199254740000", "9007199254740000", "bob", "1", "nan"],
+        "touch, cut short": ["ann", "9007199254740000", "9007199254740000", "bob", "1"],
         "control, grants": ["allow", "x"],
         "control, endless grants": ["allow", "inf"],
         "control, a rate": ["rate", "fast"],
@@ -192,7 +194,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
         "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
-        "MISSED", "key",
+        "MISSED", "SESSIONS", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

@@ -74,7 +74,7 @@ class VirtualRoom:
     async def _enter(self, name: str) -> None:
         self.admitted_at_s[name] = self.now_s
         until_us = self.ground.rules.clock_us + round(self.rules.pass_life_s * 1_000_000)
-        await self.replica.queue.touch(VisitorId(name), until_us=until_us)
+        await self.replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
 
     def flood(self, *, per_s: float, until_s: float) -> None:
         """Clients without cookies: every request is that of a newcomer."""

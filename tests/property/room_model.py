@@ -27,10 +27,12 @@ class WaitingState:
 
 @dataclass(slots=True)
 class ActiveState:
-    """`cost`: what the release took that the visitor has yet to claim; None once claimed."""
+    """`cost`: what the release took that the visitor has yet to claim; None once claimed. From then
+    on `ends_us` is the end of the session."""
 
     until_us: int
     cost: Cost | None = None
+    ends_us: int | None = None
 
 
 @dataclass(slots=True)
@@ -214,6 +216,7 @@ class RoomModel:
         name, now_us = poll_request.visitor, self.now_us
         by_ticket = not (poll_request.has_pass or poll_request.by_proxy or poll_request.connected)
         until_us = now_us + _us(self.rules.pass_life_s)
+        session_end_us = now_us + _us(self.rules.session_absolute_timeout_s)
 
         def was_released() -> bool:
             return (
@@ -229,13 +232,14 @@ class RoomModel:
             return by_ticket and self._ahead(name) == 0 and self._due() > 0 and free
 
         def enter(*, is_owed: bool = False) -> Standing:
-            self.visitor_states[name] = ActiveState(until_us)
+            slot_end_us = min(until_us, session_end_us)
+            self.visitor_states[name] = ActiveState(slot_end_us, ends_us=session_end_us)
             self._yield_unconfirmed()
             if not is_owed:
                 self.totals.released += 1
                 self._pay(1)
             self.totals.admitted += 1
-            return SlotGrant(poll_request.turn_us, confirmed=True)
+            return SlotGrant(poll_request.turn_us, confirmed=True, ends_at_us=session_end_us)
 
         def stay(turn_us: int) -> Standing:
             waiting = self.visitor_states[name]
@@ -257,9 +261,13 @@ class RoomModel:
             case (ActiveState() | UnconfirmedSlot()) as slot if not (
                 poll_request.has_pass and slot.until_us <= now_us
             ):
+                ends_us = slot.ends_us if isinstance(slot, ActiveState) else None
+                ends_us = session_end_us if ends_us is None else ends_us
+                if ends_us <= now_us:
+                    return VoidToken()
                 self.totals.admitted += isinstance(slot, ActiveState) and slot.cost is not None
-                self.visitor_states[name] = ActiveState(until_us)
-                return SlotGrant(poll_request.turn_us, confirmed=True)
+                self.visitor_states[name] = ActiveState(min(until_us, ends_us), ends_us=ends_us)
+                return SlotGrant(poll_request.turn_us, confirmed=True, ends_at_us=ends_us)
             case SpentTicket(until_us=end_us) | Revocation(until_us=end_us) if end_us > now_us:
                 return VoidToken()
         if poll_request.has_pass:
@@ -274,16 +282,17 @@ class RoomModel:
         self.visitor_states[name] = WaitingState(turn_us, 0)
         return enter() if is_due() else stay(turn_us)
 
-    def touch(self, batch: list[tuple[VisitorId, int]]) -> list[bool]:
+    def touch(self, batch: list[tuple[VisitorId, int, int]]) -> list[bool]:
         replies = []
-        for name, until_us in batch:
+        for name, until_us, ends_us in batch:
             visitor_state = self.visitor_states.get(name)
             if isinstance(visitor_state, Revocation) and visitor_state.until_us > self.now_us:
                 replies.append(False)
                 continue
             if isinstance(visitor_state, ActiveState):
                 until_us = max(until_us, visitor_state.until_us)
-            self.visitor_states[name] = ActiveState(until_us)
+                ends_us = ends_us if visitor_state.ends_us is None else visitor_state.ends_us
+            self.visitor_states[name] = ActiveState(until_us, ends_us=ends_us)
             replies.append(True)
         self._yield_unconfirmed()
         return replies
@@ -442,7 +451,7 @@ class RoomModel:
             del self.visitor_states[name]
             if isinstance(each, ActiveState) and each.cost is not None:
                 unclaimed.append((each.until_us, name, each.cost))
-            elif isinstance(each, ActiveState) and self.rules.spent_for_s:
+            elif isinstance(each, ActiveState):
                 self.visitor_states[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
         self.totals.abandoned += len(unclaimed)
         self._give_back([cost for _, _, cost in unclaimed])

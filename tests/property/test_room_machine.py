@@ -80,6 +80,7 @@ class Visitor:
     is_revoked: bool = False  # left and held a slot, or came with a pass: replicas remember that
     has_claimed: bool = False
     is_counted: bool = False  # this store knows of the slot: it has not forgotten since
+    session_ends_s: float | None = None  # as this store gave it first
     is_over: bool = False  # the counted pass expired, and the pacer has looked since
 
 
@@ -226,12 +227,15 @@ class RoomMachine(RuleBasedStateMachine):
         self.receive(at)
         return standings
 
-    def call_touch(self, at: int, batch: list[tuple[VisitorId, int]]) -> None:
+    def call_touch(self, at: int, batch: list[tuple[VisitorId, int, int]]) -> None:
         replica = self.replica(at)
 
         async def touch() -> list[bool]:
             return await asyncio.gather(
-                *[replica.queue.touch(name, until_us=until_us) for name, until_us in batch]
+                *[
+                    replica.queue.touch(name, until_us=until_us, ends_us=ends_us)
+                    for name, until_us, ends_us in batch
+                ]
             )
 
         assert self.run(touch()) == self.model.touch(batch)
@@ -326,6 +330,9 @@ class RoomMachine(RuleBasedStateMachine):
         if isinstance(token, Ticket):
             visitor.ticket, visitor.is_over = token, False
         elif isinstance(token, Pass):
+            known_s = visitor.session_ends_s
+            assert known_s is None or abs(token.ends_at_s - known_s) < 1e-5, "another session"
+            visitor.session_ends_s = token.ends_at_s
             visitor.has_claimed = visitor.is_counted = True
             visitor.is_over = False
 
@@ -435,7 +442,8 @@ class RoomMachine(RuleBasedStateMachine):
             case Forward(pass_=pass_, renew=True):
                 visitor.token = renewed(pass_, rules=self.promised, now_s=self.now_s)
                 until_us = round(visitor.token.expires_at_s * 1_000_000)
-                self.call("touch", at, [(visitor.name, until_us)])
+                ends_us = round(visitor.token.ends_at_s * 1_000_000)
+                self.call("touch", at, [(visitor.name, until_us, ends_us)])
                 visitor.is_counted = True
             case Forward():
                 pass
@@ -612,6 +620,7 @@ class RoomMachine(RuleBasedStateMachine):
             self.call_leave(order[0], (left, False))
         for visitor in self.visitors:
             visitor.is_over = visitor.is_counted = False
+            visitor.session_ends_s = None
             visitor.has_left = visitor.is_revoked
 
     def check_written_back(self, newest: RoomState) -> None:
@@ -640,6 +649,8 @@ class RoomMachine(RuleBasedStateMachine):
         guesses = {n: model.visitor_states[n].until_us for n in model.unconfirmed()}  # type: ignore[union-attr]
         assert data.get("unconfirmed", {}) == guesses
         assert data.get("missed", {}) == model.missed_us
+        sessions = {n: str(i.ends_us) for n, i in inside.items() if i.ends_us is not None}
+        assert data.get("sessions", {}) == sessions
         deadlines = data.get("deadlines", {})
         unclaimed = {n: i.cost for n, i in inside.items() if i.cost is not None}
         assert deadlines.keys() == {*waiting, *unclaimed}

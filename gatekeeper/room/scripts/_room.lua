@@ -12,6 +12,7 @@
 --                      has not returned the pass yet
 --       9 missed       ZSET visitor -> minus the time of their first unclaimed release, or from the
 --                      second on their new turn at the end of the line
+--      10 sessions     HASH visitor with a claimed slot -> absolute end of the session
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
 --       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
@@ -38,6 +39,7 @@
 
 local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE, UNCONFIRMED, MISSED =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local SESSIONS = KEYS[10]
 local call = redis.call
 local UNIT = 1e9
 local UNLIMITED = 1e15
@@ -235,8 +237,8 @@ local function note_missed(s, visitors)
 end
 
 -- Ends the slots whose pass or claim window has expired, at most `most` of each kind; returns how
--- many. `spent_us` > 0: remember for so long that these visitors used their ticket. That is no
--- revocation: a pass of theirs that is still valid (the store missed its use) keeps counting.
+-- many. It remembers for `spent_us` that these visitors used their ticket. That is no revocation: a
+-- pass of theirs that is still valid (the store missed its use) keeps counting.
 local function expire_slots(s, most, spent_us)
   local guesses = math.min(call('ZCOUNT', UNCONFIRMED, '-inf', fmt(now)), most)
   if guesses > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(guesses - 1)) end
@@ -261,8 +263,9 @@ local function expire_slots(s, most, spent_us)
     note_missed(s, unclaimed)
   end
   -- Last, because a full store refuses it.
-  if spent_us > 0 then for_all('ZADD', SPENT, spent) end
+  for_all('ZADD', SPENT, spent)
   for_all('ZREM', ACTIVE, claimed)
+  for_all('HDEL', SESSIONS, claimed)
   return guesses + #ended
 end
 

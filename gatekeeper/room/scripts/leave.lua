@@ -34,6 +34,7 @@ for i = 3, #ARGV do
   local place = call('ZREM', QUEUE, visitor)
   local slot = math.max(call('ZREM', ACTIVE, visitor), call('ZREM', UNCONFIRMED, visitor))
   call('HDEL', DEADLINES, visitor)
+  call('HDEL', SESSIONS, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
   results[#results + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
 end

@@ -1,18 +1,20 @@
 -- poll: visitors with a token ask where they stand. The heartbeat, the return, and the claim.
 --
--- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 recovery window   4 one
---       letter for each visitor: 't' (holds a ticket), 'e' (holds a pass that expired before its
+-- ARGV  1 heartbeat_timeout, microseconds   2 life of a claimed slot   3 session_absolute_timeout
+--       4 recovery window   5 one letter for each visitor: 't' (holds a ticket), 'e' (holds a pass that expired before its
 --       end), 's' (a replica asks for a visitor who returned the ticket while the store was
 --       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
 --       is connected to it: a heartbeat, and no claim)
---       5 the turn of each by the token, in 16 digits each, since it is rarely read   6… visitors
+--       6 the turn of each by the token, in 16 digits each, since it is rarely read   7… visitors
 -- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
---       and the turn as 'ahead turn' when the turn is no longer the token's, 'in' when admitted,
---       'void' (left, revoked, ticket spent, slot over); 'behind' when the store is older than what
---       the caller knows.
+--       and the turn as 'ahead turn' when the turn is no longer the token's, 'in end' when admitted
+--       (the absolute end of the session in microseconds; for 's' and 'c' just 'in'), 'void' (left,
+--       revoked, ticket spent, slot or session over); 'behind' when the store is older than what the
+--       caller knows.
 --
 -- Guarantee. A visitor who polls is not swept for `heartbeat_timeout`. A released visitor holds the
--- slot from now on. An unknown visitor (a newcomer who returns the ticket, was absent, was stamped
+-- slot from now on. The first claim sets the end of the session: no later one moves it, and no slot
+-- lasts longer. An unknown visitor (a newcomer who returns the ticket, was absent, was stamped
 -- without the store, or the store lost everything) comes to their own turn: at the head of the
 -- queue if that was released meanwhile, and at its end after two releases that they did not claim.
 -- The first of the queue enters without waiting for a release, within rate, burst, grants and
@@ -21,9 +23,9 @@
 -- many as fall due. An expired pass whose slot is still held is accepted, and never makes a place.
 -- Polling twice has the effect of polling once.
 
-local wait_us, slot_us, window = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local kinds, turns = ARGV[4], ARGV[5]
-local asking = #ARGV - 5
+local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
+local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
+local asking = #ARGV - 6
 if #kinds ~= asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
@@ -36,7 +38,7 @@ local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
 local deadline, heartbeats, fields = tenths(present + wait_us), {}, 0
-local slot_until = fmt(now + slot_us)
+local slot_until, session_until = fmt(now + math.min(slot_us, session_us)), fmt(now + session_us)
 
 local function heartbeat(visitor)
   heartbeats[fields + 1], heartbeats[fields + 2], fields = visitor, deadline, fields + 2
@@ -69,11 +71,12 @@ local function enter(visitor, gate)
   call('ZREM', QUEUE, visitor)
   call('HDEL', DEADLINES, visitor)
   call('ZADD', ACTIVE, slot_until, visitor)
+  call('HSET', SESSIONS, visitor, session_until)
   yield_unconfirmed()
   if gate == 'rate' then pay(s, 1) end
   if gate then s.released = s.released + 1 end
   s.admitted, changed = s.admitted + 1, true
-  return 'in'
+  return 'in ' .. session_until
 end
 
 -- The score in a set to which this script adds nothing. Most of these are empty, and a newcomer who
@@ -94,14 +97,17 @@ local function holds_slot(visitor, kind)
   return until_ and (kind ~= EXPIRED or until_ > now)
 end
 
--- A claim of a visitor who holds a slot.
+-- A claim of a visitor who holds a slot: the first one, or again, by another tab for instance.
 local function confirm(visitor)
-  call('ZADD', ACTIVE, slot_until, visitor)
+  local is_first = call('HSETNX', SESSIONS, visitor, session_until) == 1
+  local end_ = is_first and session_until or call('HGET', SESSIONS, visitor)
+  if tonumber(end_) <= now then return 'void' end
+  call('ZADD', ACTIVE, fmt(math.min(tonumber(slot_until), tonumber(end_))), visitor)
   if call('HDEL', DEADLINES, visitor) == 1 then
     s.admitted, changed = s.admitted + 1, true
   end
   call('ZREM', UNCONFIRMED, visitor)
-  return 'in'
+  return 'in ' .. end_
 end
 
 -- Puts an unknown visitor into the queue.
@@ -132,7 +138,7 @@ end
 
 local standings = {}
 for at = 1, asking do
-  local visitor, kind = ARGV[at + 5], byte(kinds, at)
+  local visitor, kind = ARGV[at + 6], byte(kinds, at)
   local standing
   -- A stamped visitor may have a place by a call whose reply was lost; the ticket's turn counts.
   local ahead = kind ~= STAMPED and kind ~= EXPIRED and call('ZRANK', QUEUE, visitor)

@@ -1,26 +1,32 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
--- ARGV  visitor, expiry in microseconds, visitor, expiry …
+-- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …
 -- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
 --       the store is older than what the caller knows.
 --
 -- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
--- now on confirmed. A slot is never shortened. A touch restores nothing that was revoked.
+-- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
+-- touch restores nothing that was revoked.
 
-for i = 1, #ARGV, 2 do number(ARGV[i + 1]) end
+if #ARGV % 3 ~= 0 then error('a visitor, an expiry and an end each') end
+for i = 1, #ARGV, 3 do
+  number(ARGV[i + 1])
+  number(ARGV[i + 2])
+end
 
 local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
 local results = {}
-for i = 1, #ARGV, 2 do
+for i = 1, #ARGV, 3 do
   local visitor, expiry = ARGV[i], tonumber(ARGV[i + 1])
   if (score(REVOKED, visitor) or 0) > now then
     results[#results + 1] = '2'
   else
     local held = score(ACTIVE, visitor)
     if not held or held < expiry then call('ZADD', ACTIVE, fmt(expiry), visitor) end
-    call('HDEL', DEADLINES, visitor)
+    local was_unclaimed = call('HDEL', DEADLINES, visitor) == 1
+    if was_unclaimed or not held then call('HSETNX', SESSIONS, visitor, ARGV[i + 2]) end
     call('ZREM', QUEUE, visitor)
     call('ZREM', SPENT, visitor)
     call('ZREM', UNCONFIRMED, visitor)

@@ -56,9 +56,9 @@ def touches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     touched: list[str] = []
     touch_soon = RoomReplica.touch_soon
 
-    def recorded(room: RoomReplica, visitor: str, *, until_s: float) -> None:
-        touched.append(visitor)
-        touch_soon(room, visitor, until_s=until_s)  # type: ignore[arg-type]
+    def recorded(room: RoomReplica, pass_: Pass) -> None:
+        touched.append(pass_.visitor)
+        touch_soon(room, pass_)
 
     monkeypatch.setattr(RoomReplica, "touch_soon", recorded)
     return touched

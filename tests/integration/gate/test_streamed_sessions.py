@@ -163,7 +163,7 @@ async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
     """Clients that keep no cookies could otherwise hold every slot with connections left open."""
     gate = await start_gate()
     touched: list[str] = []
-    monkeypatch.setattr(RoomReplica, "touch_soon", lambda _, visitor, **__: touched.append(visitor))
+    monkeypatch.setattr(RoomReplica, "touch_soon", lambda _, pass_: touched.append(pass_.visitor))
     headers: dict[str, str] = {}
     if confirmed:
         headers = sent(gate, gate.issue_pass(), by_header=False)

@@ -29,8 +29,10 @@ from gatekeeper.policy.decision import (
     conclude,
     decide,
     is_forwarded_unchanged,
+    kept_without_store,
     pass_of,
     renewed,
+    session_end_without_store_s,
     ticket_of,
 )
 from gatekeeper.policy.phase import Phase
@@ -44,6 +46,7 @@ VISITOR = VisitorId("A" * 22)
 NOW_S = 1_700_000_000.0
 ARRIVAL_US = 1_699_999_990_000_000
 TICKET = ticket_of(VISITOR, arrival_us=ARRIVAL_US, rules=RULES, now_s=NOW_S)
+LONG_KEPT = TICKET._replace(issued_at_s=NOW_S - RULES.session_absolute_timeout_s)
 FRESH = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S)
 USED = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 60)
 LATE = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=RULES, now_s=NOW_S - 900)
@@ -126,6 +129,20 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
         RELEASED_DOWN,
         RULES,
         EnterWithoutStore(TICKET),
+    ),
+    (
+        "a ticket whose session would have ended waits without the store",
+        LONG_KEPT,
+        RELEASED_DOWN,
+        RULES,
+        WaitWithoutStore(LONG_KEPT),
+    ),
+    (
+        "a ticket whose session would have ended enters an open room as a newcomer",
+        LONG_KEPT,
+        OPEN_DOWN,
+        RULES,
+        EnterWithoutStore(None),
     ),
     (
         "a ticket above the watermark waits without the store",
@@ -345,6 +362,60 @@ def test_pass_without_slot_becomes_a_ticket() -> None:
 def test_claimed_ticket_becomes_a_pass() -> None:
     granted = SlotGrant(ARRIVAL_US, confirmed=True)
     assert conclude(VISITOR, granted, TICKET, rules=RULES, now_s=NOW_S) == FRESH
+
+
+@pytest.mark.parametrize("left_s", [0.001, 60, 1_000_000])
+def test_ticket_claimed_again_keeps_the_end_of_the_session(left_s: float) -> None:
+    ends_at_us = round((NOW_S + left_s) * 1_000_000)
+    granted = SlotGrant(ARRIVAL_US, confirmed=True, ends_at_us=ends_at_us)
+    token = conclude(VISITOR, granted, TICKET, rules=RULES, now_s=NOW_S)
+    assert isinstance(token, Pass)
+    assert token.ends_at_s == pytest.approx(NOW_S + left_s, abs=1e-6)
+    assert token.expires_at_s == min(token.ends_at_s, NOW_S + RULES.pass_life_s)
+
+
+@pytest.mark.parametrize("held", [TICKET, FRESH._replace(ends_at_s=NOW_S), None])
+def test_session_that_ended_while_the_store_was_asked_gives_no_pass(held: Token | None) -> None:
+    granted = SlotGrant(ARRIVAL_US, confirmed=True, ends_at_us=round(NOW_S * 1_000_000))
+    assert conclude(VISITOR, granted, held, rules=RULES, now_s=NOW_S) is None
+
+
+@given(
+    polls_s=st.lists(st.floats(0, 1800), max_size=20),
+    claims_s=st.lists(st.floats(0, 3600), min_size=1, max_size=20),
+    absolute_s=st.floats(1800, 14_400),
+)
+def test_ticket_gives_no_second_session_without_the_store(
+    polls_s: list[float], claims_s: list[float], absolute_s: float
+) -> None:
+    """Whether the store had replied to the first claim or not, and though the ticket waits on in
+    between: at another replica it may stand above the watermark."""
+    rules = replace(RULES, session_absolute_timeout_s=absolute_s)
+    ticket, now_s = TICKET, NOW_S
+    for pause_s in polls_s:
+        now_s += pause_s
+        token = conclude(VISITOR, QueuePosition(ARRIVAL_US, 1), ticket, rules=rules, now_s=now_s)
+        assert isinstance(token, Ticket)
+        ticket = token
+    first_end_s = now_s + absolute_s
+    for pause_s in claims_s:
+        now_s += pause_s
+        match decide(ticket, RELEASED_DOWN, rules=rules, now_s=now_s):
+            case EnterWithoutStore(ticket=Ticket()):
+                end_s = session_end_without_store_s(ticket, rules=rules)
+                assert now_s < end_s <= first_end_s
+                assert end_s >= first_end_s - rules.ticket_renewal_s
+            case decision:
+                assert decision == WaitWithoutStore(ticket)
+                assert now_s >= first_end_s - rules.ticket_renewal_s
+        ticket = kept_without_store(ticket, rules=rules, now_s=now_s)
+
+
+def test_ticket_kept_without_the_store_lives_on_and_is_no_newer() -> None:
+    soon_s = NOW_S + RULES.ticket_renewal_s
+    assert kept_without_store(TICKET, rules=RULES, now_s=soon_s - 0.01) is TICKET
+    kept = kept_without_store(TICKET, rules=RULES, now_s=soon_s)
+    assert kept == TICKET._replace(expires_at_s=soon_s + RULES.ticket_life_s)
 
 
 def test_pass_admitted_on_arrival_is_unconfirmed() -> None:

@@ -67,7 +67,7 @@ class FakeRoom:
     def take_share(self) -> bool:
         return True
 
-    def touch_soon(self, visitor: VisitorId, *, until_s: float) -> None:  # noqa: ARG002
+    def touch_soon(self, pass_: Pass) -> None:  # noqa: ARG002
         self.asked.append("touch")
 
     def leave_line_soon(self, visitor: VisitorId) -> None:
