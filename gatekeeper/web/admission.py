@@ -42,7 +42,7 @@ from gatekeeper.policy.decision import (
     session_end_without_store_s,
     ticket_of,
 )
-from gatekeeper.policy.ordering import Ordering, turn_of
+from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
@@ -144,11 +144,6 @@ class Admission:
         if issued_at_s <= pass_.issued_at_s:
             return pass_
         return renewed(pass_, rules=self.rules, now_s=issued_at_s)
-
-    @property
-    def ordering(self) -> Ordering:
-        """What the queue is ordered by."""
-        return self.room.view.decisive.ordering
 
     def now_s(self) -> float:
         """The store's clock, seconds since the epoch."""

@@ -2,8 +2,8 @@
 
 Rules. A renewed token returns the way it came, by header or cookie. A request can carry several
 tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, or cookies for several
-domains. A pass counts before tickets, and of several tickets the one with the earliest turn; then
-the response sets the cookie, and returns the ticket in the header that sent one. A pass that
+domains. A pass counts before tickets, and of several tickets the one with the earliest arrival.
+Then the response sets the cookie, and returns the ticket in the header that sent one. A pass that
 expired counts last. Behind TLS the
 cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text
 page, and with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts
@@ -22,14 +22,13 @@ from typing import Literal, NamedTuple
 from gatekeeper.config.schema import DEFAULT_ROOM, TokensConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, turn_of
 from gatekeeper.policy.tokens import Pass, Ticket, Token, Tokens, VisitorId
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers
 
 
 class PresentedToken(NamedTuple):
     """The token of a request that counts, whether a header carried it and no cookie did, and
-    tickets of other visitors that the request carried besides, the earliest turn first."""
+    tickets of other visitors that the request carried besides, the earliest arrival first."""
 
     token: Token | None
     by_header: bool = False
@@ -87,16 +86,13 @@ class Credentials:
         facts: RequestFacts,
         *,
         now_s: float,
-        ordering: Ordering = ARRIVAL_ORDER,
         revoked: Container[VisitorId] = frozenset(),
     ) -> PresentedToken:
         """The token of a request. A stale, revoked or empty header never outranks a valid cookie,
         and the ticket of a page counts only beside one."""
         cookies = "; ".join(facts.cookies)
         if facts.queue_token is None and facts.page_ticket is None:
-            return self.read_cookie(
-                cookies, secure=facts.is_secure, now_s=now_s, ordering=ordering, revoked=revoked
-            )
+            return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, revoked=revoked)
         stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s)
         sent: dict[str, Token] = {}
         token = self._tokens.read(facts.queue_token, now_s=now_s)
@@ -106,7 +102,7 @@ class Credentials:
         if isinstance(token, Ticket):
             sent[PAGE_TICKET] = token
         tokens = [*sent.values(), *stored]
-        found = _chosen(tokens, now_s=now_s, ordering=ordering, revoked=revoked)
+        found = _chosen(tokens, now_s=now_s, revoked=revoked)
         by_header = facts.queue_token is not None and not stored
         if QUEUE_TOKEN in sent and found.token is not None:
             holder = found.token.visitor
@@ -119,7 +115,6 @@ class Credentials:
         *,
         secure: bool,
         now_s: float,
-        ordering: Ordering = ARRIVAL_ORDER,
         revoked: Container[VisitorId] = frozenset(),
     ) -> PresentedToken:
         """The token in the value of a `Cookie` field. A name may come several times there, for
@@ -128,7 +123,7 @@ class Credentials:
         tokens = self._stored(cookies, secure=secure, now_s=now_s)
         if len(tokens) == 1:  # as a rule
             return PresentedToken(tokens[0])
-        return _chosen(tokens, now_s=now_s, ordering=ordering, revoked=revoked)
+        return _chosen(tokens, now_s=now_s, revoked=revoked)
 
     def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
         """The valid tokens in a `Cookie` field."""
@@ -175,10 +170,14 @@ class Credentials:
 
 
 def _chosen(
-    tokens: Sequence[Token], *, now_s: float, ordering: Ordering, revoked: Container[VisitorId]
+    tokens: Sequence[Token], *, now_s: float, revoked: Container[VisitorId]
 ) -> PresentedToken:
     """The token that counts among those of a request: a pass, then the ticket with the earliest
-    turn, then a pass that expired or was revoked."""
+    arrival, then a pass that expired or was revoked.
+
+    The arrival also where the turns are drawn: of several places in one browser the one that was
+    first counts, not the luckiest.
+    """
     tickets: dict[VisitorId, Ticket] = {}
     ended: Pass | None = None
     for token in tokens:
@@ -192,8 +191,8 @@ def _chosen(
                 tickets[token.visitor] = token
     if not tickets:
         return PresentedToken(ended)
-    by_turn = sorted(tickets.values(), key=lambda each: (turn_of(each, ordering), each.visitor))
-    return PresentedToken(by_turn[0], others=tuple(by_turn[1:]))
+    first, *others = sorted(tickets.values(), key=lambda each: (each.arrival_us, each.visitor))
+    return PresentedToken(first, others=tuple(others))
 
 
 def _newness(ticket: Ticket) -> tuple[float, float]:

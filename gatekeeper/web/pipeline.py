@@ -180,7 +180,6 @@ class Pipeline:
         held = gate.credentials.read(
             facts,
             now_s=admission.now_s(),
-            ordering=admission.ordering,
             revoked=admission.room.view.decisive.revoked,
         )
         return Visit(facts, route, gate, held)

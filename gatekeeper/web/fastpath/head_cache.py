@@ -56,7 +56,6 @@ class HeadEntry:
             cookie.decode("latin-1"),
             secure=self.is_secure,
             now_s=admission.now_s(),
-            ordering=admission.ordering,
             revoked=admission.room.view.decisive.revoked,
         )
         return Visit(self.facts, self.route, gate, held, self.creates_place)

@@ -210,9 +210,13 @@ def test_invalid_header_never_outranks_a_cookie(sent: str) -> None:
     assert read(sent=sent) == PresentedToken(None, by_header=True)
 
 
-def test_turn_orders_tickets_not_the_arrival() -> None:
-    drawn = LAST._replace(own_turn_us=1)
-    assert read(EARLY, drawn).token == drawn
+@pytest.mark.parametrize("own_turn_us", [1, 2**53 - 1])
+def test_arrival_chooses_among_tickets_not_the_turn(own_turn_us: int) -> None:
+    """Else several tabs of one browser would be several chances in a draw."""
+    drawn = LAST._replace(own_turn_us=own_turn_us)
+    assert read(drawn, EARLY) == PresentedToken(EARLY, others=(drawn,))
+    drawn = EARLY._replace(own_turn_us=own_turn_us)
+    assert read(LAST, drawn) == PresentedToken(drawn, others=(LAST,))
 
 
 def headers_of(token: Token | None, held: PresentedToken) -> dict[str, str]:
