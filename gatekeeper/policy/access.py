@@ -19,6 +19,8 @@ from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
 from gatekeeper.policy.readings import (
+    PathReadings,
+    beyond_authority,
     host_labels,
     labels_match,
     loose_name,
@@ -56,7 +58,7 @@ class RequestReadings:
     connection's earlier request.
     """
 
-    __slots__ = ("_paths", "facts", "method", "target")
+    __slots__ = ("_beyond", "_readings", "facts", "method", "target")
 
     def __init__(
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
@@ -64,14 +66,28 @@ class RequestReadings:
         self.facts = facts
         self.method = facts.method if method is None else method
         self.target = facts.target if target is None else target
-        self._paths: tuple[str, ...] | None = None
+        self._readings: PathReadings | None = None
+        self._beyond: tuple[str, ...] | None = None
+
+    @property
+    def readings(self) -> PathReadings:
+        """The readings of the path. Raises TooManyReadings."""
+        if self._readings is None:
+            self._readings = path_readings(self.target)
+        return self._readings
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The readings of the path, each once."""
-        if self._paths is None:
-            self._paths = tuple(dict.fromkeys(path_readings(self.target)))
-        return self._paths
+        return self.readings.paths
+
+    @property
+    def paths_beyond_authority(self) -> tuple[str, ...]:
+        """The readings of what follows a name after `//`; they tighten where no other does."""
+        if self._beyond is None:
+            path = beyond_authority(self.target)
+            self._beyond = () if path is None else path_readings(path).paths
+        return self._beyond
 
     def values(self, parameter: str, *, every: bool) -> list[str]:
         """The values of a parameter of the query, in every reading of its name and value; with
@@ -206,10 +222,13 @@ class PathCondition:
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
         if not every:
-            return any(self._matches(path) for path in request.paths)
+            return any(map(self._matches, request.paths)) or any(
+                map(self._matches, request.paths_beyond_authority)
+            )
         # As it came besides: a bypass does not rest on what `//` means to an origin.
-        came = path_of(request.target)
-        return self._matches(came) and all(self._matches(path) for path in request.paths)
+        if not self._matches(path_of(request.target)) or request.readings.is_ambiguous:
+            return False
+        return all(map(self._matches, request.paths))
 
     def _matches(self, path: str) -> bool:
         return any(matches(path) for matches in self._matchers)

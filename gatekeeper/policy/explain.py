@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from gatekeeper.config.schema import Config
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.readings import TooManyReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _URL = re.compile(r"(https?)://([^/?#]+)([/?][^#]*|)")
@@ -49,7 +50,13 @@ def explain_request(
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
     """Lines for a person: the readings of the path, the rules looked at, and the route."""
     request = RequestReadings(facts)
-    yield f"readings of the path: {', '.join(request.paths)}"
+    try:
+        yield f"readings of the path: {', '.join(request.paths)}"
+    except TooManyReadings:
+        yield _result(router.route(facts))
+        return
+    if request.readings.is_ambiguous:
+        yield "the path is ambiguous: origins differ in how they read it, so it bypasses nothing"
     for rule in router.rules:
         holds, _ = router.evaluate(rule, request)
         if holds:
@@ -64,6 +71,8 @@ def _reason(router: Router, rule: AccessRule, request: RequestReadings) -> str:
     for condition in rule.conditions:
         if condition.holds(request, every=every):
             continue
+        if every and condition.key.startswith("path") and request.readings.is_ambiguous:
+            return f"{condition.key} does not bypass with an ambiguous path"
         if every and condition.holds(request, every=False):
             return f"{condition.key} matches in one reading, and a bypass needs every reading"
         return f"{condition.key} does not match"

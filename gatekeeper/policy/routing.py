@@ -19,7 +19,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule, NamedValue, RequestReadings
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
-from gatekeeper.policy.readings import host_labels, labels_match
+from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,12 @@ class Router:
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
     ) -> Route:
         """The route of a request; of the same request with another method and target, if given."""
-        request = RequestReadings(facts, method=method, target=target)
+        try:
+            return self._route(RequestReadings(facts, method=method, target=target))
+        except TooManyReadings:
+            return Rejected(400, "the path can be read in too many ways", self.reads)
+
+    def _route(self, request: RequestReadings) -> Route:
         reads: FactSet = Fact.NONE
         for rule in self.rules:
             holds, read = self.evaluate(rule, request)
@@ -135,7 +140,7 @@ class Router:
                 case "queue":
                     break
         reads |= self._room_reads
-        if self._names_every_host and not self._knows_host(facts.client.host):
+        if self._names_every_host and not self._knows_host(request.facts.client.host):
             return Rejected(421, "this host is not served here", reads)
         rooms = self.rooms_of(request) - {None}
         if len(rooms) > 1:
@@ -146,7 +151,10 @@ class Router:
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
         facts = RequestFacts(Client("", "", host), "GET", path)
-        rooms = self.rooms_of(RequestReadings(facts)) - {None}
+        try:
+            rooms = self.rooms_of(RequestReadings(facts)) - {None}
+        except TooManyReadings:
+            return None
         return rooms.pop() if len(rooms) == 1 else None
 
     def evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, FactSet]:
@@ -154,7 +162,7 @@ class Router:
         if rule.room is None:
             return rule.evaluate(request)
         rooms = self.rooms_of(request)
-        if rule.room not in rooms or (rule.action == "bypass" and len(rooms) > 1):
+        if rule.room not in rooms or (rule.action == "bypass" and not self._is_certain(request)):
             return False, self._room_reads
         holds, reads = rule.evaluate(request)
         return holds, reads | self._room_reads
@@ -164,7 +172,17 @@ class Router:
         if self._only is not None:
             return {self._only}
         labels = host_labels(request.facts.client.host)
-        return {self._room_at(request, path, labels) for path in request.paths}
+        rooms = {self._room_at(request, path, labels) for path in request.paths}
+        if rooms != {None}:
+            return rooms
+        beyond = request.paths_beyond_authority
+        return rooms | {self._room_at(request, path, labels) for path in beyond}
+
+    def _is_certain(self, request: RequestReadings) -> bool:
+        """Whether all readings of a path fall in one room, and no other is possible."""
+        if self._only is not None:
+            return True
+        return len(self.rooms_of(request)) == 1 and not request.readings.is_ambiguous
 
     def _room_at(
         self, request: RequestReadings, path: str, labels: tuple[str, ...]
