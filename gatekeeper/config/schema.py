@@ -117,6 +117,7 @@ WAITING_KEYS = frozenset(
     | {"frame_ancestors", "cors_origins"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
+LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)
 
 
 class RoomConfig(RoomKeys):

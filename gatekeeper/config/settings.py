@@ -19,18 +19,15 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from gatekeeper.config.load import invalid_keys, toml_value
-from gatekeeper.config.schema import RoomConfig, RoomKeys
-from gatekeeper.config.section import LIVE
+from gatekeeper.config.event_schema import Spelled
+from gatekeeper.config.schema import LIVE_KEYS, RoomConfig, RoomKeys
 from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
 from gatekeeper.errors import ConfigError
 
-LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)
 OWN_FIELDS = ("rate", "message")  # fields of their own in the state
 MAX_OVERRIDES_CHARACTERS = 8192
 
 _OVERRIDDEN = frozenset(LIVE_KEYS) - frozenset(OWN_FIELDS)
-
-Spelled = str | int | float | bool  # a value as the file spells it
 
 
 @dataclass(frozen=True, slots=True)

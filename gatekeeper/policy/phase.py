@@ -1,9 +1,8 @@
 """What a room does now, at which rate its queue moves, and why its visitors wait.
 
-Rules. Pure. The operator's mode comes first; `auto` leaves the room to its schedule. Without an
-event the schedule is `RUNNING` at all times, so that only `running`, `held`, `open` and `ended`
-occur. An event adds `prequeue` and `draw` by passing another `scheduled` phase; nothing else here
-changes.
+Rules. Pure. The operator's mode comes first; `auto` leaves the room to its schedule
+(`policy.schedule`). Without an event the schedule is `RUNNING` at all times, so that only `running`,
+`held`, `open` and `ended` occur.
 
     mode    phase
     auto    the scheduled one
@@ -12,8 +11,9 @@ changes.
     ended   ended
 
     phase      admits                          rate of the queue    reason
-    prequeue   no visitor                      0                    held
-    draw       no visitor                      0                    held
+    before     no visitor, and no places       0                    before
+    prequeue   no visitor                      0                    prequeue
+    draw       no visitor                      0                    draw
     running    by rate, grants and slots       the room's           line; full; held at rate 0
     held       no visitor                      0                    held
     open       every visitor                   the room's           line; held at rate 0
@@ -40,6 +40,7 @@ class Mode(StrEnum):
 class Phase(StrEnum):
     """What a room does now."""
 
+    BEFORE = "before"  # closed until an event begins
     PREQUEUE = "prequeue"
     DRAW = "draw"
     RUNNING = "running"
@@ -49,7 +50,7 @@ class Phase(StrEnum):
 
 
 # Why a visitor waits. `full`: every slot is held. `reconnecting`: the store is unreachable.
-Reason = Literal["line", "held", "full", "ended", "reconnecting"]
+Reason = Literal["line", "held", "full", "before", "prequeue", "draw", "ended", "reconnecting"]
 
 
 def phase_of(mode: Mode, *, scheduled: Phase = Phase.RUNNING) -> Phase:
@@ -93,6 +94,12 @@ def reason_of(phase: Phase, *, rate_per_minute: float, active: int, max_active: 
     """Why visitors with a place wait, by what holds the queue up longest."""
     if phase is Phase.ENDED:
         return "ended"
+    if phase is Phase.PREQUEUE:
+        return "prequeue"
+    if phase is Phase.DRAW:
+        return "draw"
+    if phase is Phase.BEFORE:
+        return "before"
     if effective_rate(phase, rate_per_minute) == 0:
         return "held"
     return "full" if is_full(phase, active=active, max_active=max_active) else "line"

@@ -1,0 +1,414 @@
+"""The events of a room: which phase they put it in at which time, and how replicas keep them.
+
+Rules. Pure: times are microseconds of the store's clock, and the caller passes `now_us`. A schedule
+is one text in the room's state (`encode`, `parse`), which every replica reads alike; the scripts
+gate admissions by its windows (`windows_text`), so that only the store's clock decides.
+
+    before     before = "closed": from the end of the last event on; no place is given out
+    prequeue   places, and nobody is admitted
+    draw       from the start until all who are in line stand at their drawn turn
+    running    by rate, grants and slots
+    ended      after = "ended": until the next event begins
+
+Outside of these the schedule leaves the room as it is without events: `running`.
+
+The file's events and those that operators make are one list. An event of the file is known by the
+digest of its entry: while that is the same, what operators changed of it stays (a delay, a
+cancellation); a changed entry replaces it. The start as first announced is kept either way, because
+the secret of a draw depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple
+
+from gatekeeper.config.event_schema import (
+    MOST_EVENTS,
+    NEVER_US,
+    EventConfig,
+    Spelled,
+)
+from gatekeeper.config.types import parse_rate_per_minute
+from gatekeeper.policy import draw
+from gatekeeper.policy.numbers import is_exact_int
+from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.tokens import VisitorId
+
+# In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
+# turn, below 2^53. `_room.lua` has the same number.
+PROVISIONAL_US = 4_000_000_000_000_000
+MAX_CHARACTERS = 32_768
+_KEPT_AFTER_END_US = 7 * 86_400 * 1_000_000  # its record of the draw
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What decided a draw, and is public from then on. Bytes in hex."""
+
+    secret: str
+    round: int | None = None  # of the beacon
+    randomness: str = ""
+    note: str = ""  # why the draw was made without the beacon
+
+    @property
+    def seed(self) -> bytes:
+        return draw.seed_of(bytes.fromhex(self.secret), bytes.fromhex(self.randomness))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a room. `announced_us` is the start as first announced, `key` names the signing
+    secret of its draw, `file` is the digest of its entry in the file ("": made live)."""
+
+    name: str
+    start_us: int
+    announced_us: int
+    prequeue_us: int | None = None
+    end_us: int | None = None
+    order: Literal["draw", "arrival"] = "draw"
+    before: Literal["normal", "closed"] = "normal"
+    after: Literal["ended", "normal"] = "ended"
+    beacon: str = ""
+    settings: Mapping[str, Spelled] = field(default_factory=dict)
+    key: str = ""
+    commitment: str = ""
+    file: str = ""
+    cancelled: bool = False
+    drawn: Drawn | None = None
+
+    @property
+    def first_us(self) -> int:
+        """When it begins."""
+        return self.start_us if self.prequeue_us is None else self.prequeue_us
+
+    @property
+    def last_us(self) -> int:
+        """When it ends; NEVER_US without an end."""
+        return NEVER_US if self.end_us is None else self.end_us
+
+    @property
+    def span_us(self) -> int:
+        """The length of the prequeue, in which the turns of a draw lie."""
+        return self.start_us - self.first_us
+
+    @property
+    def has_draw(self) -> bool:
+        """Whether the visitors of its prequeue are drawn."""
+        return self.order == "draw" and self.span_us > 0
+
+    def covers(self, arrival_us: int) -> bool:
+        """Whether who arrived then takes part in the draw."""
+        return self.has_draw and self.first_us <= arrival_us < self.start_us
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        """The turn of a visitor whom the draw covers: provisional until it is made."""
+        if self.drawn is None:
+            return PROVISIONAL_US + arrival_us
+        return draw.drawn_turn_us(
+            self.drawn.seed, visitor, start_us=self.start_us, span_us=self.span_us
+        )
+
+    @property
+    def rate_per_minute(self) -> float | None:
+        """The rate that it sets."""
+        rate = self.settings.get("rate")
+        return None if rate is None else parse_rate_per_minute(rate)
+
+
+class Window(NamedTuple):
+    """What the schedule says of a span of time. Without an event it leaves the room as it is."""
+
+    phase: Phase
+    event: Event | None
+    from_us: int
+    until_us: int
+
+    @property
+    def settings(self) -> Mapping[str, Spelled]:
+        """The keys of the room that the event sets now: from its first moment to its end."""
+        is_during = self.event is not None and self.phase in {Phase.PREQUEUE, Phase.RUNNING}
+        return self.event.settings if self.event is not None and is_during else _NO_SETTINGS
+
+
+_NO_SETTINGS: Mapping[str, Spelled] = {}
+_LETTERS = {Phase.BEFORE: "b", Phase.PREQUEUE: "q", Phase.RUNNING: "r", Phase.ENDED: "e"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The events of one room, in the order of their times."""
+
+    events: tuple[Event, ...] = ()
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Schedule:
+        return cls(tuple(sorted(events, key=lambda each: (each.first_us, each.name))))
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """Spans without gaps, from the beginning of time to its end."""
+        found: list[Window] = []
+        free_us, then, last = 0, Phase.RUNNING, None
+
+        def add(phase: Phase, event: Event | None, from_us: int, until_us: int) -> None:
+            if from_us < until_us:
+                found.append(Window(phase, event, from_us, until_us))
+
+        for event in self.events:
+            if event.cancelled:
+                continue
+            if event.before == "closed":
+                add(Phase.BEFORE, event, free_us, event.first_us)
+            else:
+                add(then, last, free_us, event.first_us)
+            add(Phase.PREQUEUE, event, event.first_us, event.start_us)
+            add(Phase.RUNNING, event, event.start_us, event.last_us)
+            free_us = event.last_us
+            is_over = event.after == "ended"
+            then, last = (Phase.ENDED, event) if is_over else (Phase.RUNNING, None)
+        add(then, last, free_us, NEVER_US)
+        return tuple(found)
+
+    def at(self, now_us: int) -> Window:
+        """The window of that moment."""
+        for window in self.windows:
+            if window.from_us <= now_us < window.until_us:
+                return window
+        return self.windows[-1]
+
+    def next_change_us(self, now_us: int) -> int:
+        """When the phase changes next; NEVER_US: not by the schedule."""
+        return self.at(now_us).until_us
+
+    def next_start(self, now_us: int) -> Event | None:
+        """The event that opens the room next; None: it is open, or nothing is planned."""
+        planned = [each for each in self.events if not each.cancelled and each.start_us > now_us]
+        return min(planned, key=lambda each: each.start_us, default=None)
+
+    def find(self, name: str) -> Event | None:
+        """The event of that name, cancelled ones included."""
+        return next((each for each in self.events if each.name == name), None)
+
+    def with_event(self, event: Event) -> Schedule:
+        """The schedule with that event in the place of the one of its name."""
+        others = [each for each in self.events if each.name != event.name]
+        return Schedule.of([*others, event])
+
+    def covering(self, arrival_us: int) -> Event | None:
+        """The event whose draw covers an arrival."""
+        for event in self.events:
+            if not event.cancelled and event.covers(arrival_us):
+                return event
+        return None
+
+    def undecided(self, now_us: int) -> Event | None:
+        """The event that has started and whose draw is to be made."""
+        for event in self.events:
+            is_due = event.has_draw and event.drawn is None and event.start_us <= now_us
+            if is_due and not event.cancelled:
+                return event
+        return None
+
+    # The order that a draw gives (the protocol `Ordering`).
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        event = self.covering(arrival_us)
+        return arrival_us if event is None else event.turn_us(visitor, arrival_us)
+
+    @cached_property
+    def has_draws(self) -> bool:
+        """Whether any turn can differ from the arrival."""
+        return any(event.has_draw and not event.cancelled for event in self.events)
+
+    # As replicas keep it.
+
+    @cached_property
+    def text(self) -> str:
+        """The schedule in the room's state; "" without events."""
+        if not self.events:
+            return ""
+        return json.dumps([_to_json(each) for each in self.events], separators=(",", ":"))
+
+    @cached_property
+    def windows_text(self) -> str:
+        """The windows as the scripts read them: "from until letter rate;" for each; the rate is
+        "-" where the room's own counts."""
+        parts = []
+        for window in self.windows:
+            if window.event is None:
+                continue
+            letter = _LETTERS[window.phase]
+            if window.phase is Phase.PREQUEUE and window.event.has_draw:
+                letter = "p"
+            rate = window.event.rate_per_minute if window.settings else None
+            spelled = "-" if rate is None else format(rate, ".12g")
+            parts.append(f"{window.from_us} {window.until_us} {letter} {spelled};")
+        return "".join(parts)
+
+
+NO_EVENTS = Schedule()
+
+
+@lru_cache(maxsize=256)  # rooms, each with some versions
+def parse_schedule(text: str) -> Schedule:
+    """The schedule that `text` spells. Raises ValueError for any other text."""
+    if not text:
+        return NO_EVENTS
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError("expected a shorter schedule")
+    try:
+        raw = json.loads(text)
+        if not isinstance(raw, list) or len(raw) > MOST_EVENTS * 2:
+            raise ValueError("expected a list of events")
+        return Schedule.of(_of_json(each) for each in raw)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("expected a schedule") from error
+
+
+_DEFAULTS: dict[str, Any] = {
+    "prequeue_us": None,
+    "end_us": None,
+    "order": "draw",
+    "before": "normal",
+    "after": "ended",
+    "beacon": "",
+    "settings": {},
+    "key": "",
+    "commitment": "",
+    "file": "",
+    "cancelled": False,
+    "drawn": None,
+}
+_CHOICES = {"order": ("draw", "arrival"), "before": ("normal", "closed"), "after": ("ended", "normal")}
+_NAMES = tuple(each.name for each in fields(Event))
+
+
+def _to_json(event: Event) -> dict[str, Any]:
+    values = {name: getattr(event, name) for name in _NAMES}
+    if event.drawn is not None:
+        values["drawn"] = {each.name: getattr(event.drawn, each.name) for each in fields(Drawn)}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _DEFAULTS or value != _DEFAULTS[name]
+    }
+
+
+def _of_json(raw: Mapping[str, Any]) -> Event:
+    """Fields of a newer release are left out."""
+    values = {name: raw[name] for name in _NAMES if name in raw or name not in _DEFAULTS}
+    for name in ("start_us", "announced_us", "prequeue_us", "end_us"):
+        value = values.get(name)
+        if not is_exact_int(value) and not (value is None and name in _DEFAULTS):
+            raise ValueError(f"expected {name}")
+    for name, choices in _CHOICES.items():
+        if values.get(name, choices[0]) not in choices:
+            raise ValueError(f"expected {name}")
+    for name in ("name", "beacon", "key", "commitment", "file"):
+        if not isinstance(values.get(name, ""), str):
+            raise TypeError(name)
+    parse_rate_per_minute(values.get("settings", {}).get("rate", 0))
+    if values.get("drawn") is not None:
+        values["drawn"] = Drawn(**{each.name: values["drawn"][each.name] for each in fields(Drawn)})
+        values["drawn"].seed  # noqa: B018  hex, or a ValueError
+    event = Event(**values)
+    if not 0 <= event.first_us <= event.start_us <= event.last_us <= NEVER_US:
+        raise ValueError("expected times in order")
+    return event
+
+
+# Events from the file and from operators.
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """The signing secrets of a gate: the first makes the secrets of draws, all can repeat them."""
+
+    secrets: Sequence[bytes]
+
+    def secret_of(self, event: Event, *, room: str) -> bytes | None:
+        """The secret of the event's draw; None: its key is no longer known."""
+        for secret in self.secrets:
+            if draw.draw_key_id(secret) == event.key:
+                return draw.draw_secret(
+                    secret, room=room, event=event.name, announced_us=event.announced_us
+                )
+        return None
+
+    def committed(self, event: Event, *, room: str) -> Event:
+        """The event with its commitment, by the first secret. One that has it keeps it."""
+        if not event.has_draw or event.commitment:
+            return event
+        event = replace(event, key=draw.draw_key_id(self.secrets[0]))
+        secret = self.secret_of(event, room=room)
+        assert secret is not None
+        return replace(event, commitment=draw.commitment_of(secret))
+
+
+def digest_of(config: EventConfig) -> str:
+    """Names an entry of the file."""
+    text = json.dumps(config.model_dump(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def event_of(config: EventConfig, *, file: str = "") -> Event:
+    """A new event, without its commitment."""
+    return Event(
+        name=config.name,
+        start_us=config.start,
+        announced_us=config.start,
+        prequeue_us=config.prequeue,
+        end_us=config.end,
+        order=config.order,
+        before=config.before,
+        after=config.after,
+        beacon=config.beacon,
+        settings=dict(config.settings),
+        file=file,
+    )
+
+
+def merged(
+    known: Schedule,
+    configs: Iterable[EventConfig],
+    *,
+    room: str,
+    keys: SigningKeys,
+    now_us: int | None = None,
+) -> Schedule:
+    """The schedule with the events of the file as they are now. `now_us`: the room exists, so that
+    visitors may be in line whom a prequeue in the past does not cover; it begins now."""
+    events: dict[str, Event] = {event.name: event for event in known.events if not event.file}
+    for config in configs:
+        digest = digest_of(config)
+        before = known.find(config.name)
+        if before is not None and before.file == digest:
+            events[config.name] = before
+            continue
+        event = event_of(config, file=digest)
+        if before is not None and not before.cancelled and before.start_us > (now_us or 0):
+            event = replace(
+                event,
+                announced_us=before.announced_us,
+                key=before.key,
+                commitment=before.commitment if event.has_draw else "",
+            )
+        elif now_us is not None and event.prequeue_us is not None:
+            event = replace(event, prequeue_us=min(max(event.prequeue_us, now_us), event.start_us))
+        events[config.name] = keys.committed(event, room=room)
+    return forgetting(Schedule.of(events.values()), now_us=now_us or 0)
+
+
+def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:
+    """Without events made live that ended long ago."""
+    kept = [
+        each
+        for each in schedule.events
+        if each.file or each.last_us + _KEPT_AFTER_END_US > now_us
+    ]
+    return schedule if len(kept) == len(schedule.events) else Schedule.of(kept)
