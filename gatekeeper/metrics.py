@@ -21,7 +21,8 @@ _WAIT_S = (
     1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600,
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
-OPERATIONS = ("advance", "arrive", "control", "join", "leave", "poll", "touch")  # of the store
+# Of the store.
+OPERATIONS = ("advance", "arrive", "control", "draw", "join", "leave", "poll", "touch")
 UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of origin errors
 _SERVER_ERRORS = (500, 502, 503, 504)
 _FIRST_SERVER_ERROR, _STATUSES_END = 500, 600

@@ -113,6 +113,7 @@ _STATE = RoomState(
     rate_per_minute=500.0,
     message="",
     overrides="",
+    events="",
     watermark_us=0,
     last_arrival_us=0,
     pending_grants=0,
@@ -126,6 +127,7 @@ _STATE = RoomState(
     active=3,
     expected=0,
     replicas=1,
+    undrawn=0,
     now_us=0,
 )
 

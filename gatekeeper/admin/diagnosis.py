@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.admin.history import Reading, growth, origin_responses, quantile
+from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import TIMEOUT, UNREACHABLE
 from gatekeeper.policy.phase import Phase, is_full
@@ -177,10 +178,23 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
             opened = f"opened{by}{at_text}" if by or since else "open"
             text = f"{opened}: every visitor is admitted at once, {active}."
             yield Finding("warn", _sentence(prefix, text), since)
-        case Phase.RUNNING | Phase.PREQUEUE | Phase.DRAW:
+        case Phase.BEFORE | Phase.PREQUEUE:
+            yield Finding("calm", _sentence(prefix, _until_start(state, line)))
+        case Phase.DRAW:
+            text = f"the order is being drawn: {state.undrawn:,} of {line} have no turn yet."
+            yield Finding("calm", _sentence(prefix, text))
+        case Phase.RUNNING:
             yield _by_rate(seen, rules, state, prefix=prefix)
         case _:
             assert_never(state.phase)
+
+
+def _until_start(state: RoomState, line: str) -> str:
+    event = state.window.event
+    assert event is not None  # by the phase
+    opens = f"{event.name} opens {spell_time(event.start_us)}"
+    kind = "closed before it" if state.phase is Phase.BEFORE else "visitors gather"
+    return f"{opens}, {kind}: {line}."
 
 
 def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str) -> Finding:
@@ -196,16 +210,16 @@ def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str)
         return Finding("warn", _sentence(prefix, text))
     if is_full(state.phase, active=state.active, max_active=rules.max_active):
         return Finding("busy", _sentence(prefix, f"full, {active}: {line} for a free slot."))
-    if state.rate_per_minute == 0 and not state.pending_grants:
+    if state.current_rate_per_minute == 0 and not state.pending_grants:
         text = f"the rate is 0: {line} until you set a rate or admit some."
         return Finding("busy", _sentence(prefix, text))
-    rate = f"{state.rate_per_minute:,.0f}/min"
+    rate = f"{state.current_rate_per_minute:,.0f}/min"
     if _stuck(seen, rules, state):
         text = f"{line}, but no release for {_span(_STUCK_AFTER_S)} at a rate of {rate}."
         return Finding("bad", _sentence(prefix, text))
     newcomers = ""
-    if state.rate_per_minute:
-        wait_s = state.queue_length / state.rate_per_minute * 60
+    if state.current_rate_per_minute:
+        wait_s = state.queue_length / state.current_rate_per_minute * 60
         newcomers = f"; a newcomer waits about {_span(wait_s)}"
     text = f"{line}, admitted at {rate}{newcomers}. {active[0].upper() + active[1:]}."
     return Finding("busy", _sentence(prefix, text))
@@ -220,7 +234,10 @@ def _stuck(seen: Observations, rules: Rules, state: RoomState) -> bool:
         if known.released_total != state.released_total:
             return False
         span_s = seen.now_s - reading.at_s
-        if span_s >= _STUCK_AFTER_S and span_s / 60 * state.rate_per_minute >= _FEW_FAILURES:
+        if (
+            span_s >= _STUCK_AFTER_S
+            and span_s / 60 * state.current_rate_per_minute >= _FEW_FAILURES
+        ):
             return True
     return False
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from aiohttp import web
 
 from gatekeeper.config.problems import shown
-from gatekeeper.config.schema import DEFAULT_ROOM
-from gatekeeper.config.types import RoomName
+from gatekeeper.config.types import DEFAULT_ROOM, RoomName
 from gatekeeper.errors import BadRequest
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
@@ -41,8 +40,8 @@ def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
     return {
         "room": operator.rules.room,
         "mode": state.mode.value,
-        "rate_per_minute": state.rate_per_minute,
-        "message": state.message,
+        "rate_per_minute": state.current_rate_per_minute,
+        "message": state.shown_message,
         "queue_length": state.queue_length,
         "active": state.active,
         "max_active": operator.rules.max_active,

@@ -5,6 +5,7 @@
 - `section`: what every section has in common
 - `durations`: the durations of a room, and the bounds beyond which it cannot work
 - `rule_schema`: the keys of [[rule]], and lists of networks from files
+- `event_schema`: the keys of [[event]]
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names
 - `problems`: the wording of problems, `problem; expected …`

@@ -9,17 +9,17 @@ and the command line check the same table.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 from yarl import URL
 
 from gatekeeper.config.problems import shown
-from gatekeeper.config.schema import DEFAULT_ROOM, LIVE_KEYS
 from gatekeeper.config.section import Conflict, Section
-from gatekeeper.config.types import Room, RoomName
+from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 
 MOST_EVENTS = 20  # of one room
 NEVER_US = 2**53 - 1  # an end that never comes; scores of the store stay below 2^53
@@ -116,20 +116,11 @@ class EventConfig(Section):
             problem = f"not after start ({spell_time(self.start)}); expected a later time"
             yield Conflict(("start", "end"), problem)
         if self.prequeue is None and self.order == "draw" and "order" in self.model_fields_set:
-            problem = 'no prequeue whose visitors are drawn; expected prequeue, or order = "arrival"'
+            problem = 'no prequeue to draw from; expected prequeue, or order = "arrival"'
             yield Conflict(("prequeue", "order"), problem)
         if self.beacon and (self.order != "draw" or self.prequeue is None):
-            problem = "set without a draw; expected prequeue and order = \"draw\""
+            problem = 'set without a draw; expected prequeue and order = "draw"'
             yield Conflict(("prequeue", "order", "beacon"), problem)
-
-
-EVENT_KEYS = frozenset(EventConfig.model_fields) - {"settings"}
-
-
-def split_keys(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keys of the event itself, with unknown ones, and those of its room."""
-    own = {key: value for key, value in table.items() if key not in LIVE_KEYS}
-    return own, {key: value for key, value in table.items() if key in LIVE_KEYS}
 
 
 def overlaps(events: Iterable[EventConfig]) -> list[str]:
@@ -147,7 +138,7 @@ def overlaps(events: Iterable[EventConfig]) -> list[str]:
         if len(group) > MOST_EVENTS:
             problems.append(f"room {room} has {len(group)} events; expected at most {MOST_EVENTS}")
         in_order = sorted(group, key=lambda event: event.first_us)
-        for before, after in zip(in_order, in_order[1:], strict=False):
+        for before, after in pairwise(in_order):
             if after.first_us < before.last_us:
                 until = "has no end" if before.end is None else f"ends {spell_time(before.end)}"
                 problems.append(

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gatekeeper.config.event_schema import EventConfig, overlaps
 from gatekeeper.config.problems import (
     message,
     not_a_table,
@@ -26,6 +27,7 @@ from gatekeeper.config.renamed import RENAMED_KEYS, renamed_keys, renamed_values
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import (
     ADMISSION_KEYS,
+    LIVE_KEYS,
     WAITING_KEYS,
     AdminConfig,
     AdminToken,
@@ -137,7 +139,7 @@ def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
 def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     """The configuration, or None when there is any problem."""
     checked: dict[str, Section] = {}
-    for name in raw.keys() - _TABLES.keys() - {"room", "rule"}:
+    for name in raw.keys() - _TABLES.keys() - {"room", "rule", "event"}:
         problems.append(f"{name}: {unknown_section(name, _TABLES)}")
     for name, model in _SECTIONS.items():
         section = _validated(model, raw.get(name, {}), path=name, problems=problems)
@@ -145,6 +147,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
             checked[name] = section
     rooms = _checked_rooms(raw, problems)
     rules = _checked_rules(raw, {room.name for room in rooms}, problems)
+    schedule = _checked_events(raw, rooms, problems)
     tokens, store = checked.get("tokens"), checked.get("store")
     if (
         isinstance(tokens, TokensConfig)
@@ -158,7 +161,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         )
     if problems:
         return None
-    return Config.model_validate({**checked, "rooms": rooms, "rules": rules})
+    return Config.model_validate({**checked, "rooms": rooms, "rules": rules, "schedule": schedule})
 
 
 def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig, ...]:
@@ -228,6 +231,57 @@ def _checked_rules(
             problems.append(f'{path}.room: no room "{rule.room}"; expected one of {known}')
         rules.append(rule)
     return tuple(rules)
+
+
+def _checked_events(
+    raw: dict[str, Any], rooms: Sequence[RoomConfig], problems: list[str]
+) -> tuple[EventConfig, ...]:
+    tables = raw.get("event", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        problems.append("event: not a list of tables; expected [[event]]")
+        return ()
+    events: list[EventConfig] = []
+    for index, table in enumerate(tables):
+        event = checked_event(table, rooms, path=f"event[{index}]", problems=problems)
+        if event is not None:
+            events.append(event)
+    problems.extend(f"event: {problem}" for problem in overlaps(events))
+    return tuple(events)
+
+
+def checked_event(
+    table: dict[str, Any], rooms: Sequence[RoomConfig], *, path: str, problems: list[str]
+) -> EventConfig | None:
+    """The event that a table spells, or None; its problems are added to `problems`."""
+    for key in ("name", "start"):
+        if key not in table:
+            example = '"…"' if key == "name" else "2026-12-01T10:00:00+01:00"
+            problems.append(f"{_dotted(path, [key])}: missing; expected {key} = {example}")
+    settings = {key: value for key, value in table.items() if key in LIVE_KEYS}
+    own = {key: value for key, value in table.items() if key not in LIVE_KEYS}
+    for key in own.keys() - EventConfig.model_fields.keys() | own.keys() & {"settings"}:
+        known = [*LIVE_KEYS, *(EventConfig.model_fields.keys() - {"settings"})]
+        reason = unknown_key(key, section=path, known=known, elsewhere={})
+        problems.append(f"{_dotted(path, [key])}: {reason}")
+        del own[key]
+    wrong = invalid_keys(RoomKeys, settings, path=path, problems=problems)
+    if not {"name", "start"} <= own.keys():
+        return None
+    event = _validated(EventConfig, own, path=path, problems=problems)
+    if not isinstance(event, EventConfig) or wrong:
+        return None
+    room = next((each for each in rooms if each.name == event.room), None)
+    if room is None:
+        names = ", ".join(sorted(each.name for each in rooms)) or "a [[room]]"
+        problem = f'no room "{event.room}"; expected one of {names}'
+        problems.append(f"{_dotted(path, ['room'])}: {problem}")
+    else:
+        values = {key: getattr(RoomKeys.model_validate(settings), key) for key in settings}
+        problems.extend(
+            f"{_dotted(path, [each.keys[-1]])}: {each.problem}"
+            for each in room.model_copy(update=values).conflicts()
+        )
+    return event.model_copy(update={"settings": settings})
 
 
 def _room_defaults(raw: dict[str, Any], problems: list[str]) -> tuple[dict[str, Any], set[str]]:

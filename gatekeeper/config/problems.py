@@ -49,9 +49,8 @@ def unknown_key(
 
 
 def unknown_section(name: str, known: Iterable[str]) -> str:
-    if name == "event":
-        return "scheduled events of a room are not supported yet; expected no [[event]]"
-    choices = {each: f"[{each}]" for each in known} | {"room": "[[room]]"}
+    lists = {each: f"[[{each}]]" for each in ("room", "rule", "event")}
+    choices = {each: f"[{each}]" for each in known} | lists
     if close := get_close_matches(name, choices, n=1):
         return f"unknown section; expected {choices[close[0]]}"
     return f"unknown section; expected one of {', '.join(sorted(choices.values()))}"

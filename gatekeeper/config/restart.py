@@ -1,7 +1,8 @@
 """What a running gate cannot change: the keys that require a restart.
 
 Rules. A key is listed in `_RELOADED` if a reload applies it; any other key of a section requires a
-restart. Rooms and rules are reloaded as a whole. A value that may hold a password is not repeated.
+restart. Rooms, rules and events are reloaded as a whole. A value that may hold a password is not
+repeated.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _RELOADED = {
     },
     "admin": {"token", "tokens"},
 }
-_WHOLE = frozenset({"rooms", "rules"})
+_WHOLE = frozenset({"rooms", "rules", "schedule"})
 
 
 def restart_problems(running: Config, new: Config) -> list[str]:

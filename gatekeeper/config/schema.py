@@ -21,10 +21,12 @@ from gatekeeper.config.durations import (
     SessionIdleTimeout,
     shorter_than,
 )
+from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import LIVE, Conflict, Section
 from gatekeeper.config.types import (
+    DEFAULT_ROOM,
     CookieName,
     Domain,
     Duration,
@@ -41,7 +43,6 @@ from gatekeeper.config.types import (
     Paths,
     RatePerMinute,
     Room,
-    RoomName,
     Secret,
     StoreUrl,
     TemplateName,
@@ -52,8 +53,6 @@ from gatekeeper.config.types import (
     one_line,
     split_listen,
 )
-
-DEFAULT_ROOM = RoomName("default")
 
 
 class ServerConfig(Section):
@@ -212,6 +211,7 @@ class Config(Section):
     origin: OriginConfig = OriginConfig()
     rooms: tuple[RoomConfig, ...] = (RoomConfig(),)
     rules: tuple[RuleConfig, ...] = ()
+    schedule: tuple[EventConfig, ...] = ()
     store: StoreConfig = StoreConfig()
     events: EventsConfig = EventsConfig()
     tokens: TokensConfig = TokensConfig()

@@ -13,13 +13,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from gatekeeper.config.load import invalid_keys, toml_value
 from gatekeeper.config.event_schema import Spelled
+from gatekeeper.config.load import invalid_keys, toml_value
 from gatekeeper.config.schema import LIVE_KEYS, RoomConfig, RoomKeys
 from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
 from gatekeeper.errors import ConfigError
@@ -54,10 +55,16 @@ class SettingsChange:
     after: Mapping[str, Spelled]  # each changed key and its value then
 
 
-def effective_config(room: RoomConfig, overrides: str) -> RoomConfig:
-    """The room's configuration with the overrides in force. An override that is not valid, or
-    conflicts with the file, is left out."""
-    values = {key: _value(key, value) for key, value in _in_force(room, overrides).items()}
+def effective_config(
+    room: RoomConfig, overrides: str, *, event: Mapping[str, Spelled] = MappingProxyType({})
+) -> RoomConfig:
+    """The room's configuration with the overrides in force, and over them the settings of the
+    event that is running. One that is not valid, or conflicts with others, is left out."""
+    spelled = _in_force(room, overrides)
+    if event:
+        own = {key: value for key, value in event.items() if key in _OVERRIDDEN}
+        spelled = _without_conflicts(room, spelled | _valid(own))
+    values = {key: _value(key, value) for key, value in spelled.items()}
     return room.model_copy(update=values) if values else room
 
 
@@ -133,13 +140,24 @@ def value_of_text(key: str, text: str) -> object:
 
 def _in_force(room: RoomConfig, overrides: str) -> dict[str, Spelled]:
     """The overrides that count: valid, for the file's value of today, and without a conflict."""
-    spelled: dict[str, Spelled] = {}
-    for key, (value, base) in _parsed(overrides).items():
-        if key in _OVERRIDDEN and base == spelled_value(room, key):
-            problems: list[str] = []
-            if not invalid_keys(RoomKeys, {key: value}, path="", problems=problems):
-                spelled[key] = value
-    # What is left may conflict with the file in turn, so each round leaves out at least one.
+    spelled = {
+        key: value
+        for key, (value, base) in _parsed(overrides).items()
+        if key in _OVERRIDDEN and base == spelled_value(room, key)
+    }
+    return _without_conflicts(room, _valid(spelled))
+
+
+def _valid(spelled: Mapping[str, Spelled]) -> dict[str, Spelled]:
+    return {
+        key: value
+        for key, value in spelled.items()
+        if not invalid_keys(RoomKeys, {key: value}, path="", problems=[])
+    }
+
+
+def _without_conflicts(room: RoomConfig, spelled: dict[str, Spelled]) -> dict[str, Spelled]:
+    """What is left may conflict with the file in turn, so each round leaves out at least one."""
     while spelled:
         values = {key: _value(key, value) for key, value in spelled.items()}
         conflicts = room.model_copy(update=values).conflicts()

@@ -18,6 +18,7 @@ from yarl import URL
 from gatekeeper.config.problems import shown
 
 RoomName = NewType("RoomName", str)
+DEFAULT_ROOM = RoomName("default")
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash of HS256
 

@@ -4,6 +4,8 @@ decision   what happens to a request that carries this token, and which token it
 phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
 reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released
+schedule   the events of a room: phases by time, the turns of a draw
+planned_events  the file's events and the live ones as one schedule
 draw       the arithmetic of a draw: secret, commitment, seed, turns
 draw_record  the public record of a draw: its JSON, and its verification
 beacon     a public randomness beacon: addresses, rounds, strict parsing

@@ -13,6 +13,7 @@ is denied.
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
                                else WaitWithoutStore
+    none          any          WaitWithoutPlace before an event that keeps the room closed
     none          up           Arrive
     none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
 
@@ -216,6 +217,8 @@ def _decide_one_request(view: RoomView) -> Decision:
 
 
 def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
+    if view.phase is Phase.BEFORE:
+        return WaitWithoutPlace()
     if view.store_up:
         return Arrive()
     match view.phase:
@@ -234,11 +237,13 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 
 class QueuePosition(NamedTuple):
     """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
-    newcomer: the store puts them there when they return the ticket."""
+    newcomer: the store puts them there when they return the ticket. `is_moved`: the store has moved
+    them from the token's turn to this one."""
 
     turn_us: int
     ahead: int
     confirmed: bool = True
+    is_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +338,10 @@ def conclude(
     match standing:
         case VoidToken():
             return None
-        case QueuePosition(turn_us=turn_us):
+        case QueuePosition(turn_us=turn_us, is_moved=is_moved):
             arrival_us = turn_us if held is None else held.arrival_us
-            own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
+            own_turn_us = turn_us if is_moved or held is None else held.own_turn_us
+            own_turn_us = _own_turn_us(own_turn_us, arrival_us=arrival_us)
             if (
                 isinstance(held, Ticket)
                 and held.own_turn_us == own_turn_us
@@ -343,7 +349,7 @@ def conclude(
             ):
                 return held
             return ticket_of(
-                visitor, arrival_us=arrival_us, turn_us=turn_us, rules=rules, now_s=now_s
+                visitor, arrival_us=arrival_us, turn_us=own_turn_us, rules=rules, now_s=now_s
             )
         case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):
@@ -352,7 +358,7 @@ def conclude(
                 pass_ = pass_of(
                     visitor,
                     arrival_us=turn_us if held is None else held.arrival_us,
-                    turn_us=turn_us,
+                    turn_us=None if held is None else held.own_turn_us,
                     ends_at_us=ends_at_us,
                     confirmed=confirmed,
                     rules=rules,

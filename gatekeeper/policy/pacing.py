@@ -57,6 +57,22 @@ def poll_interval_s(
     )
 
 
+def poll_interval_before_draw_s(
+    *, until_start_s: float, waiting: int, rate_per_minute: float, rules: Rules, arrival_us: int
+) -> int:
+    """The poll interval in the prequeue of a draw, whole seconds: alike for all of `waiting`, since
+    nobody has a place yet.
+
+    The first poll after the start is spread over one interval, by the microsecond of arrival, so
+    that the opening costs no more requests per second than the line that follows it.
+    """
+    interval_s = poll_interval_s(waiting, rate_per_minute=rate_per_minute, rules=rules)
+    share = arrival_us % _SPREAD_STEPS / _SPREAD_STEPS
+    if until_start_s > interval_s:
+        return max(1, interval_s - int(interval_s * _SPREAD * share))
+    return max(1, math.ceil(until_start_s) + int(interval_s * share))
+
+
 def tick_interval_s(*, rate_per_minute: float, burst: int, waiting: int) -> float:
     """How long the pacer sleeps between two calls, seconds.
 

@@ -1,8 +1,8 @@
 """What a room does now, at which rate its queue moves, and why its visitors wait.
 
 Rules. Pure. The operator's mode comes first; `auto` leaves the room to its schedule
-(`policy.schedule`). Without an event the schedule is `RUNNING` at all times, so that only `running`,
-`held`, `open` and `ended` occur.
+(`policy.schedule`). Without an event the schedule is `RUNNING` at all times, so that only
+`running`, `held`, `open` and `ended` occur.
 
     mode    phase
     auto    the scheduled one

@@ -14,6 +14,7 @@ from functools import partial
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.events import Events
+from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.store import Store
@@ -25,6 +26,7 @@ class RoomSet:
     def __init__(
         self, store: Store, events: Events, *, replica: str, on_change: Callable[[], None]
     ) -> None:
+        self.file_events = FileEvents()
         self.replicas: dict[RoomName, RoomReplica] = {}
         self.settings: dict[RoomName, RoomSettings] = {}
         self._store = store
@@ -43,8 +45,14 @@ class RoomSet:
 
     def _new(self, room: RoomConfig) -> NewRoom:
         settings = RoomSettings(room)
-        replica = RoomReplica(self._store, self._events, settings.rules, replica=self._replica)
-        replica.view.on_overrides = settings.receive
+        replica = RoomReplica(
+            self._store,
+            self._events,
+            settings.rules,
+            replica=self._replica,
+            file_events=self.file_events,
+        )
+        replica.view.on_settings = settings.receive
         settings.on_change = partial(self._follow, room.name, replica, settings)
         return replica, settings
 
@@ -52,6 +60,12 @@ class RoomSet:
         replica.follow(settings.rules, rejoin=False)
         if self.replicas.get(name) is replica:
             self._on_change()
+
+    def follow_events(self, file_events: FileEvents) -> None:
+        """The events of the configuration from now on, for all rooms."""
+        self.file_events = file_events
+        for replica in self.replicas.values():
+            replica.follow_events(file_events)
 
     def adopt(self, rooms: Iterable[RoomConfig], new: Mapping[RoomName, NewRoom]) -> None:
         """From now on these are the rooms; `new` are those that were started for them."""

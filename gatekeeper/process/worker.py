@@ -30,6 +30,7 @@ from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
+from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
 from gatekeeper.process.open_files import file_limit, raise_file_limit
 from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
@@ -43,6 +44,7 @@ from gatekeeper.proxy.own_response import OwnResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.lasting_exchanges import LastingExchanges
@@ -62,6 +64,10 @@ class _Preparation:
     parts: SiteParts
     tls: TlsFiles | None
     new_rooms: dict[RoomName, NewRoom]
+
+
+def _file_events(plan: WorkerPlan) -> FileEvents:
+    return FileEvents(plan.config.schedule, SigningKeys(plan.secrets))
 
 
 class Worker:
@@ -127,6 +133,7 @@ class Worker:
             store, events, replica=self.replica, on_change=self._follow_settings
         )
         stack.push_async_callback(self.room_set.close)
+        self.room_set.follow_events(_file_events(plan))
         self.room_set.adopt(config.rooms, await self.room_set.start_new(config.rooms))
         self._forwarder = Forwarder(config.origin)
         stack.push_async_callback(self._forwarder.close)
@@ -211,6 +218,7 @@ class Worker:
         if prepared.parts.keyring is self.site.parts.keyring:
             prepared.parts.keyring.accept(())
         self.room_set.adopt(prepared.plan.config.rooms, prepared.new_rooms)
+        self.room_set.follow_events(_file_events(prepared.plan))
         self._serve_from_now_on(self._site_of(prepared.parts))
 
     def _load_certificate(self, tls: TlsFiles) -> None:

@@ -3,6 +3,7 @@
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
 scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each
 replica           a room on one replica: queue, view and pacer; store outages end here
+openings          the events of a room: opened, drawn and placed, without a leader
 tick_schedule     when the pacer calls the store
 operator          a room for its operator: the state, and the controls
 room_settings     the settings in force: the file's, with what operators changed live

@@ -13,8 +13,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from gatekeeper.config.event_schema import Spelled
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.settings import Setting, Spelled, change_settings, settings_of
+from gatekeeper.config.settings import Setting, change_settings, settings_of
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
@@ -37,7 +38,7 @@ class Operator:
         self.settings = RoomSettings(room)
         self._events = events
         self._view = ReplicaView()
-        self._view.on_overrides = self.settings.receive
+        self._view.on_settings = self.settings.receive
         self._queue = Queue(
             store,
             self.settings.rules,
@@ -84,7 +85,7 @@ class Operator:
 
     def shown_settings(self, state: RoomState) -> list[Setting]:
         """Every setting of this room, in that state."""
-        own = {"rate": state.rate_per_minute, "message": state.message}
+        own = {"rate": state.current_rate_per_minute, "message": state.shown_message}
         return settings_of(self.settings.file, self.settings.config.model_copy(update=own))
 
     async def change_settings(self, changes: Mapping[str, Spelled | None]) -> RoomState:

@@ -10,23 +10,33 @@ then `on_loss` is called) and called again. Every operation raises `StoreError` 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.draw import id_hash
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.state import RoomState, parse_reply
-from gatekeeper.room.store import Reply, Script, Store, load_script, room_keys
+from gatekeeper.room.store import (
+    Reply,
+    Script,
+    Store,
+    load_script,
+    participants_key,
+    room_keys,
+)
 
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
+_PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
 _MOST_TRIES = 4  # of a call that finds an empty or older store
 
 _ARRIVE = load_script("arrive")
@@ -35,6 +45,7 @@ _ADVANCE = load_script("advance")
 _TOUCH = load_script("touch")
 _LEAVE = load_script("leave")
 _CONTROL = load_script("control")
+_DRAW = load_script("draw")
 _JOIN = load_script("join")
 
 
@@ -89,6 +100,7 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
+        self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
@@ -172,6 +184,37 @@ class Queue:
         )
         return state if is_set == b"1" else None
 
+    async def change_events(self, before: Schedule, after: Schedule) -> RoomState | None:
+        """Replace the events; None when the stored ones are no longer `before`."""
+        state, [is_set] = await self._run(
+            _CONTROL, "events", before.text, after.text, after.windows_text
+        )
+        return state if is_set == b"1" else None
+
+    async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:
+        """Visitors in line at a provisional turn, and their arrivals from that one on."""
+        found = await self._store.scores(
+            self._keys[0], since=float(PROVISIONAL_US + since_us), most=most
+        )
+        return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
+
+    async def place_drawn(
+        self, turns_us: Mapping[VisitorId, int], *, event: str | None
+    ) -> tuple[RoomState, int]:
+        """Move visitors to the turns that they drew in `event` (None: in no draw after all), and
+        return how many still had a provisional one."""
+        hashes = [id_hash(visitor).hex() if event else "" for visitor in turns_us]
+        state, [moved] = await self._run(
+            _DRAW,
+            str(_PARTICIPANTS_KEPT_MS),
+            "".join([f"{turn_us:016d}" for turn_us in turns_us.values()]),
+            str(len(turns_us)),
+            *turns_us,
+            *hashes,
+            keys=(*self._keys, participants_key(self.rules.room, event or "")),
+        )
+        return state, int(moved)
+
     async def look(self) -> RoomState:
         """The state as it is now; changes nothing."""
         return await self._control("look", "")
@@ -203,6 +246,8 @@ class Queue:
             _us(window_s),
             "start" if starting else "",
             self.rules.message,
+            self.configured.text,
+            self.configured.windows_text,
         ]
         if known is not None:
             arguments += [
@@ -218,6 +263,8 @@ class Queue:
                 known.message,
                 str(known.expected),
                 known.overrides,
+                known.events,
+                known.schedule.windows_text,
             ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -269,11 +316,13 @@ class Queue:
         state, _ = await self._run(_CONTROL, setting, value)
         return state
 
-    async def _run(self, script: Script, *arguments: str) -> tuple[RoomState, Reply]:
+    async def _run(
+        self, script: Script, *arguments: str, keys: Sequence[str] = ()
+    ) -> tuple[RoomState, Reply]:
         for _ in range(_MOST_TRIES):
             known = self._newest_known()
             first = self._first_arguments(known)
-            reply = await self._store.run(script, self._keys, (*first, *arguments))
+            reply = await self._store.run(script, keys or self._keys, (*first, *arguments))
             if reply[0] != b"behind":
                 state, rest = self._parsed(reply)
                 self._on_state(state)
@@ -324,7 +373,7 @@ def _standing(reply: bytes | int, turn_us: int) -> Standing:
             return SlotGrant(turn_us, confirmed=True, ends_at_us=int(admitted[3:]))
         case moved if b" " in moved:  # to another turn than the token's
             ahead, turn = map(int, moved.split())
-            return QueuePosition(turn, ahead)
+            return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
 

@@ -24,6 +24,7 @@ from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.room.events import Events
+from gatekeeper.room.openings import FetchRound, FileEvents, Openings, no_beacon
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
@@ -51,6 +52,8 @@ class RoomReplica:
         *,
         replica: str,
         view: ReplicaView | None = None,
+        file_events: FileEvents = FileEvents(),  # noqa: B008  frozen
+        fetch_round: FetchRound = no_beacon,
     ) -> None:
         self.rules = rules
         self.view = ReplicaView() if view is None else view
@@ -64,6 +67,8 @@ class RoomReplica:
             on_loss=self._revoke_again,
             on_backlog=self.wake,
         )
+        self._openings = Openings(self.queue, fetch_round=fetch_round)
+        self._openings.file = file_events
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
         self._schedule = TickSchedule()
@@ -99,8 +104,17 @@ class RoomReplica:
         self._has_joined &= not rejoin
         self.wake()
 
+    def follow_events(self, file_events: FileEvents) -> None:
+        """The events of the configuration from now on."""
+        if file_events != self._openings.file:
+            self._openings.file = file_events
+            self._has_joined = False
+            self._is_late = True  # it may have stamped visitors
+            self.wake()
+
     async def close(self) -> None:
         await self._stop_pacing()
+        await self._openings.close()
         if self._background:
             await asyncio.wait(self._background)
         await self.queue.close()
@@ -215,7 +229,9 @@ class RoomReplica:
         if self.view.store_up or state is None:
             return False
         return self._share.take(
-            now_s=self.view.now_s(), rate_per_minute=state.rate_per_minute, replicas=state.replicas
+            now_s=self.view.now_s(),
+            rate_per_minute=state.effective_rate_per_minute,
+            replicas=state.replicas,
         )
 
     # Events (the Listener protocol).
@@ -226,9 +242,10 @@ class RoomReplica:
         if held is None or state.watermark_us > held.watermark_us:
             lag_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
             metrics.watermark_lag_seconds.labels(self.rules.room).observe(lag_s)
-        news = held is None or (state.mode, state.pending_grants) != (
+        news = held is None or (state.mode, state.pending_grants, state.events) != (
             held.mode,
             held.pending_grants,
+            held.events,
         )
         accepted = self.view.update_from_replica(state, sent_at_s=sent_at_s)
         if accepted:
@@ -264,6 +281,7 @@ class RoomReplica:
                 await self._tick()
             except StoreError as error:
                 self._lost(error)
+                self.view.pass_time()
                 await self._publish()  # for replicas that start meanwhile
             except Exception:
                 # A pacer that ended would hold this replica's visitors without limit.
@@ -275,7 +293,8 @@ class RoomReplica:
         if not self._has_joined:
             await self._join()
         await self._write_pending()
-        await self.queue.advance()
+        state, _ = await self.queue.advance()
+        await self._openings.step(state)
         self.view.settle(held)
         if not self.view.store_up:
             await self._write_pending()  # also what was added since this tick began
@@ -293,7 +312,7 @@ class RoomReplica:
     async def _join(self) -> None:
         if self._is_late:  # not a plain start: it has stamped visitors, as others may have
             await self.queue.join()
-        await self.queue.join(starting=True)
+        await self._openings.merge(await self.queue.join(starting=True))
         self._has_joined = True
 
     async def _write_pending(self) -> None:

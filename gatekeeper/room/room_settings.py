@@ -7,11 +7,13 @@ remember the longest of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from gatekeeper.config.event_schema import Spelled
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.settings import effective_config
 from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import NO_SETTINGS
 
 
 class RoomSettings:
@@ -21,6 +23,7 @@ class RoomSettings:
         self.file = self.config = file
         self.rules = Rules.of(file)
         self._overrides = ""
+        self._event: Mapping[str, Spelled] = {}
         # Called after each change of `config`.
         self.on_change: Callable[[], None] = lambda: None
 
@@ -30,15 +33,16 @@ class RoomSettings:
         self.file = file
         self._apply()
 
-    def receive(self, overrides: str) -> None:
-        """The overrides that the room's state holds now."""
-        if overrides == self._overrides:
+    def receive(self, overrides: str, event: Mapping[str, Spelled] = NO_SETTINGS) -> None:
+        """The overrides that the room's state holds now, and the settings of its event."""
+        if overrides == self._overrides and event == self._event:
             return
-        before, self._overrides = self.config, overrides
+        before = self.config
+        self._overrides, self._event = overrides, event
         self._apply()
         if self.config != before:
             self.on_change()
 
     def _apply(self) -> None:
-        self.config = effective_config(self.file, self._overrides)
+        self.config = effective_config(self.file, self._overrides, event=self._event)
         self.rules = Rules.of(self.config, after=self.rules)

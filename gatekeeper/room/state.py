@@ -15,9 +15,10 @@ from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.phase import Mode, Phase, effective_rate, expected_rate, phase_of
+from gatekeeper.policy.schedule import Schedule, Window, parse_schedule
 
-_FIELDS_IN_REPLY = 21
-_TEXTS = ("mode", "message", "overrides")
+_FIELDS_IN_REPLY = 23
+_TEXTS = ("mode", "message", "overrides", "events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,12 @@ class RoomState:
     """Everything a replica knows of a room. Times and turns are microseconds of the store's clock.
 
     `message` is the line to all waiting visitors; "" is none. `overrides` are the other settings
-    that operators changed, as `config.settings` writes them; "" is none. `active` counts the slots,
-    unconfirmed ones included; `expected` counts the visitors that were released and have yet to
-    claim their slot.
+    that operators changed, as `config.settings` writes them; "" is none. `events` are those of the
+    room, as `policy.schedule` writes them, and `undrawn` counts the visitors whose turn is
+    provisional until a draw. `rate_per_minute` and `message` are the room's own, which an event may
+    replace: what holds now are `current_rate_per_minute` and `shown_message`. `active` counts the
+    slots, unconfirmed ones included; `expected` counts the visitors that were released and have yet
+    to claim their slot.
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
@@ -37,6 +41,7 @@ class RoomState:
     rate_per_minute: float
     message: str
     overrides: str
+    events: str
     watermark_us: int
     last_arrival_us: int
     pending_grants: int
@@ -50,19 +55,35 @@ class RoomState:
     active: int
     expected: int
     replicas: int
+    undrawn: int
     now_us: int
     has_room: bool = False  # a newcomer may go straight through
     # Derived once for each state, and read by every poll.
+    schedule: Schedule = field(init=False, repr=False, compare=False)
+    window: Window = field(init=False, repr=False, compare=False)
     phase: Phase = field(init=False, repr=False, compare=False)
+    shown_message: str = field(init=False, repr=False, compare=False)
+    current_rate_per_minute: float = field(init=False, repr=False, compare=False)  # or the event's
     effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
     expected_rate_per_minute: float = field(init=False, repr=False, compare=False)  # to pace polls
 
     def __post_init__(self) -> None:
-        phase = phase_of(self.mode)
+        schedule = parse_schedule(self.events)
+        window = schedule.at(self.now_us)
+        scheduled = window.phase
+        if self.undrawn and scheduled is Phase.RUNNING:
+            scheduled = Phase.DRAW
+        phase, rate, message = phase_of(self.mode, scheduled=scheduled), self.rate_per_minute, None
+        if window.settings:
+            message = window.settings.get("message")
+            own_rate = window.event.rate_per_minute if window.event is not None else None
+            rate = rate if own_rate is None else own_rate
+        object.__setattr__(self, "schedule", schedule)
+        object.__setattr__(self, "window", window)
         object.__setattr__(self, "phase", phase)
-        effective, expected = (
-            rate(phase, self.rate_per_minute) for rate in (effective_rate, expected_rate)
-        )
+        object.__setattr__(self, "shown_message", self.message if message is None else str(message))
+        object.__setattr__(self, "current_rate_per_minute", rate)
+        effective, expected = effective_rate(phase, rate), expected_rate(phase, rate)
         object.__setattr__(self, "effective_rate_per_minute", effective)
         object.__setattr__(self, "expected_rate_per_minute", expected)
 
@@ -87,7 +108,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
     head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
     if len(head) < _FIELDS_IN_REPLY:
         raise ValueError("expected the state of a room")
-    epoch, version, mode, rate, message, overrides, *counts, has_room = head
+    epoch, version, mode, rate, message, overrides, events, *counts, has_room = head
     numbers: list[Any] = [*map(int, counts), has_room == b"1"]
     state = RoomState(
         int(epoch),
@@ -96,6 +117,7 @@ def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | i
         float(rate),
         message.decode(),
         overrides.decode(),
+        events.decode(),
         *numbers,
     )
     return state, list(reply[_FIELDS_IN_REPLY:])
@@ -105,7 +127,7 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
     Raises ValueError. Fields of a newer release are returned unread; an older release sends no
-    `message`, `overrides`, `expected` or `has_room`.
+    `message`, `overrides`, `events`, `undrawn`, `expected` or `has_room`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
@@ -113,11 +135,15 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     try:
         raw.setdefault("message", "")
         raw.setdefault("overrides", "")
+        raw.setdefault("events", "")
+        raw.setdefault("undrawn", 0)
         raw.setdefault("expected", 0)
         raw.setdefault("has_room", False)
         known = {name: raw.pop(name) for name in _PUBLISHED}
         known["message"] = parse_message(known["message"])
         known["overrides"] = _overrides(known["overrides"])
+        if not isinstance(known["events"], str):
+            raise ValueError("expected events")  # noqa: TRY004
         known["mode"] = _mode(str(known["mode"]).encode())
         if not all(_is_valid(name, value) for name, value in known.items() if name not in _TEXTS):
             raise ValueError("expected numbers")

@@ -66,6 +66,11 @@ def room_keys(room: RoomName) -> list[str]:
     return [f"gk:{{{room}}}:{name}" for name in _KEY_NAMES]
 
 
+def participants_key(room: RoomName, event: str) -> str:
+    """The key of a draw's participants, of the room's hash tag."""
+    return f"gk:{{{room}}}:draw:{event}"
+
+
 class Store(Protocol):
     """What a room needs of a store."""
 

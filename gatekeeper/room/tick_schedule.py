@@ -17,6 +17,7 @@ from gatekeeper.room.view import ReplicaView
 
 _TICK_JITTER = 0.1
 _TAKE_OVER_JITTER = 0.5  # a replica takes over 1.5 to 2 ticks after another's last call
+_AFTER_CHANGE_S = 0.005  # the clock of the store is estimated
 _LEAST_PAUSE_S = 0.02  # between two calls, however often the pacer is woken
 
 
@@ -61,8 +62,12 @@ class TickSchedule:
 def _tick_interval_s(view: ReplicaView, rules: Rules) -> float:
     state = view.state
     unknown_waiting = 0 if state and view.store_up else 1
-    return tick_interval_s(
+    pause_s = tick_interval_s(
         rate_per_minute=state.effective_rate_per_minute if state else 0,
         burst=rules.burst,
         waiting=(state.queue_length + state.pending_grants if state else 0) + unknown_waiting,
     )
+    if state is None:
+        return pause_s
+    change_s = state.window.until_us / 1_000_000 - view.now_s()  # an event begins or ends
+    return min(pause_s, change_s + _AFTER_CHANGE_S) if change_s > 0 else pause_s

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import itemgetter
 
+from gatekeeper.config.event_schema import Spelled
 from gatekeeper.policy.decision import RoomView
+from gatekeeper.policy.ordering import ARRIVAL_ORDER
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
@@ -49,7 +51,8 @@ class ReplicaView:
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
         # Called at each change of `decisive` except for `has_room`; must return quickly.
         self.on_change: Callable[[], None] = lambda: None
-        self.on_overrides: Callable[[str], None] = lambda _overrides: None  # at each state
+        # At each state: the overrides, and the settings of the event that it is in.
+        self.on_settings: Callable[[str, Mapping[str, Spelled]], None] = lambda _own, _event: None
 
     def now_s(self) -> float:
         """The store's clock as best known, seconds since the epoch."""
@@ -101,6 +104,13 @@ class ReplicaView:
             self.state = self.store_state
             self._decide_with(self.state)
 
+    def pass_time(self) -> None:
+        """Without news of the store: an event may have begun or ended."""
+        state, now_us = self.state, round(self.now_s() * 1_000_000)
+        if state is not None and now_us >= state.window.until_us:
+            self.state = replace(state, now_us=now_us)
+            self._decide_with(self.state)
+
     def regain_store(self) -> None:
         self.store_up = True
         self._decide_with(self.state)
@@ -113,13 +123,14 @@ class ReplicaView:
         phase = state.phase if state else NO_STORE_YET.phase
         watermark_us = state.watermark_us if state else 0
         if state is not None:
-            self.on_overrides(state.overrides)
+            self.on_settings(state.overrides, state.window.settings)
         decisive = RoomView(
             phase,
             watermark_us,
             self._revoked,
             self.store_up,
             self._born_s,
+            ordering=state.schedule if state and state.schedule.has_draws else ARRIVAL_ORDER,
             has_room=state.has_room if state else False,
         )
         is_changed = decisive != self.decisive

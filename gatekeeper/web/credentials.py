@@ -19,8 +19,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gatekeeper.config.schema import DEFAULT_ROOM, TokensConfig
-from gatekeeper.config.types import RoomName
+from gatekeeper.config.schema import TokensConfig
+from gatekeeper.config.types import DEFAULT_ROOM, RoomName
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket, Token, Tokens, VisitorId
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers

@@ -265,7 +265,7 @@ class Broadcast:
                 "queue_length": state.queue_length,
                 "rate_per_minute": state.effective_rate_per_minute,
                 "reason": room_reason(state, rules=self._rules),
-                "message": state.message or None,
+                "message": state.shown_message or None,
             }
             changed = dict(common.items() - self._sent.items())
             self._sent = common

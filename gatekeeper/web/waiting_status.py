@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition
-from gatekeeper.policy.pacing import eta_s, poll_interval_s
+from gatekeeper.policy.pacing import eta_s, poll_interval_before_draw_s, poll_interval_s
 from gatekeeper.policy.phase import Phase, Reason, reason_of
 from gatekeeper.policy.reference import reference_of
 from gatekeeper.policy.rules import Rules
@@ -72,6 +72,17 @@ def waiting_status_of(
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
     reason = _reason(position, state, rules=rules)
+    queue_length = max(state.queue_length, position.ahead + 1) if state and position else None
+    refresh_s = poll_interval_s(
+        position.ahead if position else None,
+        rate_per_minute=pace,
+        rules=rules,
+        newcomer=newcomer,
+        arrival_us=ticket.arrival_us,
+    )
+    if state and state.events and not newcomer and _has_provisional_turns(state):
+        refresh_s = _until_drawn_s(ticket, state, rules=rules)
+        position = None
     eta = None
     # At a full site visitors are admitted as others leave, whatever the rate.
     if position and reason != "full":
@@ -81,22 +92,42 @@ def waiting_status_of(
         phase=state.phase if state else None,
         position=position.ahead + 1 if position else None,
         ahead=position.ahead if position else None,
-        queue_length=max(state.queue_length, position.ahead + 1) if state and position else None,
+        queue_length=queue_length,
         eta_seconds=eta,
         rate_per_minute=rate,
-        refresh_seconds=poll_interval_s(
-            position.ahead if position else None,
-            rate_per_minute=pace,
-            rules=rules,
-            newcomer=newcomer,
-            arrival_us=ticket.arrival_us,
-        ),
+        refresh_seconds=refresh_s,
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
         reason=reason,
-        message=(state.message or None) if state else None,
-        starts_at=None,  # without an event
+        message=(state.shown_message or None) if state else None,
+        starts_at=_starts_at(state),
         reference=reference_of(ticket.visitor),
     )
+
+
+def _has_provisional_turns(state: RoomState) -> bool:
+    """Whether the place of a visitor is to be drawn yet."""
+    event = state.window.event
+    is_before = state.phase is Phase.PREQUEUE and event is not None and event.has_draw
+    return is_before or state.phase is Phase.DRAW
+
+
+def _until_drawn_s(ticket: Ticket, state: RoomState, *, rules: Rules) -> int:
+    """The poll interval before a draw, whole seconds."""
+    event = state.window.event
+    until_start_us = event.start_us - state.now_us if event is not None else 0
+    return poll_interval_before_draw_s(
+        until_start_s=until_start_us / 1_000_000,
+        waiting=state.queue_length,
+        rate_per_minute=state.current_rate_per_minute,
+        rules=rules,
+        arrival_us=ticket.arrival_us,
+    )
+
+
+def _starts_at(state: RoomState | None) -> str | None:
+    """When the next event of the room starts."""
+    event = state.schedule.next_start(state.now_us) if state and state.events else None
+    return None if event is None else rfc3339(event.start_us / 1_000_000)
 
 
 def _reason(position: QueuePosition | None, state: RoomState | None, *, rules: Rules) -> Reason:
@@ -108,7 +139,7 @@ def room_reason(state: RoomState, *, rules: Rules) -> Reason:
     """Why visitors with a place wait, the same for all of them."""
     return reason_of(
         state.phase,
-        rate_per_minute=state.rate_per_minute,
+        rate_per_minute=state.current_rate_per_minute,
         active=state.active,
         max_active=rules.max_active,
     )

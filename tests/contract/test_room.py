@@ -10,6 +10,7 @@ import pytest
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.schedule import PROVISIONAL_US
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
 from tests.contract.grounds import (
@@ -81,7 +82,7 @@ async def test_arrival_is_the_stores_clock_in_microseconds(open_room: Open) -> N
 
 async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    arrivals = {f"v{number}": 2**53 - 20 + number for number in range(20)}
+    arrivals = {f"v{number}": PROVISIONAL_US - 20 + number for number in range(20)}
     for name, arrival_us in reversed(arrivals.items()):
         await replica.queue.poll(poll_request(name, arrival_us))
     assert (await ground.read())["queue"] == arrivals
@@ -90,7 +91,7 @@ async def test_turn_of_sixteen_digits_is_kept_exactly(ground: Ground, open_room:
         assert standing == QueuePosition(arrival_us, ahead)
     await replica.allow(20)
     assert await replica.released() == 20
-    assert (await replica.look()).watermark_us == 2**53 - 1
+    assert (await replica.look()).watermark_us == PROVISIONAL_US - 1
 
 
 async def test_newcomer_arrives_behind_every_place(open_room: Open) -> None:

@@ -65,15 +65,15 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
 
 LIMITS = ["1", "0"]
 KNOWS_NOTHING = ["0", "0", *LIMITS]
-GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "start", ""]
+GOOD_JOIN = [*KNOWS_NOTHING, "60", "1", "start", "", "", ""]
 LOOK = [*KNOWS_NOTHING, "look", ""]
 DIGITS = "0000000000000001"  # an arrival
-KNOWN = ["2000000000000000", "9", *LIMITS, "60", "1", "", "", "hold", "0", "5", "5"]
+KNOWN = ["2000000000000000", "9", *LIMITS, "60", "1", "", "", "", "", "hold", "0", "5", "5"]
 BAD_CALLS: dict[str, list[str]] = {
-    "join": [*KNOWS_NOTHING, "60", "x", "start", ""],
-    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0", ""],
-    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0", ""],
-    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", "", ""],
+    "join": [*KNOWS_NOTHING, "60", "x", "start", "", "", ""],
+    "join of what is known": [*KNOWN, "5", "x", "5", "5", "5", "", "0", "", "", ""],
+    "join of strange grants": [*KNOWN, "nan", "5", "5", "5", "5", "", "0", "", "", ""],
+    "join, how many are expected": [*KNOWN, "5", "5", "5", "5", "5", "", "", "", "", ""],
     "join, knowing a strange epoch": ["nan", *GOOD_JOIN[1:]],
     "control, knowing a strange version": ["1", "x", *LOOK[2:]],
     "control, a burst": ["0", "0", "nan", "0", *LOOK[4:]],
@@ -110,6 +110,11 @@ BAD_CALLS: dict[str, list[str]] = {
         "control, a message cut short": ["message"],
         "control, a word": ["close", ""],
         "control, settings cut short": ["settings", "", "{}", "", "1"],
+        "control, events cut short": ["events", "", "[]"],
+        "draw": ["1", DIGITS + "x" * 16, "2", "ann", "bob", "", ""],
+        "draw, a turn missing": ["1", DIGITS, "2", "ann", "bob", "", ""],
+        "draw, a hash missing": ["1", DIGITS, "1", "ann"],
+        "draw, a life": ["nan", DIGITS, "1", "ann", ""],
         "control, settings with a strange rate": ["settings", "", "{}", "nan", "", ""],
     }.items()
 }  # fmt: skip
@@ -170,9 +175,9 @@ async def test_missing_script_is_sent_again(
 
 # The scripts as text; what they do is tried above, under rules that refuse what these name
 
-SCRIPTS: tuple[Literal["join", "arrive", "poll", "advance", "control", "leave", "touch"], ...] = (
-    "join", "arrive", "poll", "advance", "control", "leave", "touch",
-)  # fmt: skip
+SCRIPTS: tuple[
+    Literal["join", "arrive", "poll", "advance", "control", "leave", "touch", "draw"], ...
+] = ("join", "arrive", "poll", "advance", "control", "leave", "touch", "draw")
 
 
 def test_contract_covers_every_script() -> None:
@@ -194,7 +199,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
         "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
-        "MISSED", "SESSIONS", "key",
+        "MISSED", "SESSIONS", "PARTICIPANTS", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

@@ -18,6 +18,13 @@
 --       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
 --       scripts count their arguments after them.
 --
+-- `windows` of the state are the events of the room: "from until phase rate;" for each span of time,
+-- the phase as one letter (b before, p prequeue of a draw, q prequeue, r running, e ended), the rate
+-- '-' where the room's own counts. `events` are the same for the replicas; no script reads them.
+--
+-- In the prequeue of a draw a visitor's turn is provisional: PROVISIONAL plus the arrival. No visitor
+-- is released while one is left; `draw` moves them to the turns that they drew.
+--
 -- The ticket is the place of a visitor who has not returned it: the store holds confirmed visitors
 -- alone, and `unconfirmed` slots. Releases and claims count the slots in `active`; where both
 -- together would pass max_active, the oldest unconfirmed slots are given up.
@@ -43,6 +50,7 @@ local SESSIONS = KEYS[10]
 local call = redis.call
 local UNIT = 1e9
 local UNLIMITED = 1e15
+local PROVISIONAL = 4e15
 local unpack_ = table.unpack or unpack
 
 -- Reads an argument. To be called before the first write: a script that fails keeps its earlier
@@ -83,9 +91,10 @@ local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'wate
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
   'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
-  'configured_message' }
+  'configured_message', 'events', 'windows' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true,
-  operator_set = true, overrides = true, configured_message = true }
+  operator_set = true, overrides = true, configured_message = true, events = true,
+  windows = true }
 
 local stored = {}
 
@@ -168,7 +177,35 @@ local function note_operator_set(s, setting)
   s.operator_set = s.operator_set .. fmt(s.epoch) .. setting .. ' '
 end
 
-local function rate_of(s) return (tonumber(s.rate) or 0) + 0.0 end
+-- The letter of the window that the room is in and its own rate, each nil where there is none.
+local function window_of(s)
+  if s.windows == '' then return nil end
+  for from, until_, phase, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) (%S+);') do
+    if tonumber(from) <= now and now < tonumber(until_) then return phase, tonumber(rate) end
+  end
+end
+
+local function rate_of(s)
+  local _, rate = window_of(s)
+  return (rate or tonumber(s.rate) or 0) + 0.0
+end
+
+-- What fell due between `from` and now, in units of the level.
+local function due_since(s, from)
+  local own = (tonumber(s.rate) or 0) + 0.0
+  local due = (now - from) * own
+  for first, last, _, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) ([%d.e+]+);') do
+    local length = math.min(now, tonumber(last)) - math.max(from, tonumber(first))
+    if length > 0 then due = due + length * (tonumber(rate) - own) end
+  end
+  return math.floor(due * 1000 / 60)
+end
+
+-- How many visitors are in the queue at a provisional turn.
+local function undrawn(s)
+  if s.events == '' then return 0 end
+  return call('ZCOUNT', QUEUE, fmt(PROVISIONAL), '+inf')
+end
 
 -- A level without what is more than `burst` whole admissions; admissions that were given back may
 -- have left the fraction of the next one on top of them.
@@ -179,8 +216,7 @@ local function level_of(s)
   local rate = rate_of(s)
   if rate <= 0 then return 0 end
   if s.filled_at == now then return s.level end
-  local elapsed = (now - s.filled_at) + 0.0
-  local level = s.level + math.floor(elapsed * rate * 1000 / 60)
+  local level = s.level + due_since(s, s.filled_at)
   return math.min(level, math.max(burst * UNIT, capped(s.level)))
 end
 
@@ -303,6 +339,8 @@ local function admission_gate(s, returning)
   if is_recovering ~= returning then return 'closed', 0 end
   if s.mode == 'open' and not returning then return 'open', UNLIMITED end
   if s.mode ~= 'auto' then return 'closed', 0 end
+  local phase = window_of(s)
+  if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end
   local by_rate = whole(level_of(s))
   return 'rate', returning and by_rate or by_rate + s.grants
 end
@@ -327,9 +365,9 @@ end
 local function reply_with(s)
   local waiting, slots = call('ZCARD', QUEUE), count_slots()
   local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
-  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides,
+  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides, s.events,
     fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released),
     fmt(s.admitted), fmt(s.abandoned), fmt(s.recovering_until), fmt(s.revocations), fmt(waiting),
-    fmt(slots), fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(now),
+    fmt(slots), fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(undrawn(s)), fmt(now),
     has_room(s, waiting, slots) and '1' or '0' }
 end

@@ -106,7 +106,10 @@ while released < due and passed_over < most_passed do
       if released > by_rate then add_pair(costs, last, gate == 'rate' and BY_GRANT or FREE) end
     end
   end
-  if last then reached = score(QUEUE, last) end
+  if last then
+    local turn = score(QUEUE, last)
+    if turn < PROVISIONAL then reached = turn end  -- in mode open, before a draw
+  end
   for_all('ZADD', ACTIVE, slots)
   for_all('HSET', DEADLINES, costs)
   for_all('HDEL', DEADLINES, absent)

@@ -3,13 +3,14 @@
 --
 -- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
 --       text ('': none), or 'look' and 2 ''; or 'settings' and 2 the overrides that the caller has
---       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message
--- Reply the state, and for 'settings' '1' when they were set, else '0'; 'behind' when the store is
---       older than what the caller knows, an error for any other setting.
+--       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message; or 'events' and 2 the
+--       events that the caller has read, 3 those to store instead, 4 their windows
+-- Reply the state, and for 'settings' and 'events' '1' when they were set, else '0'; 'behind' when
+--       the store is older than what the caller knows, an error for any other setting.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
 -- be reversed: 'ended' releases no visitor, as 'hold', and takes no place. The change outlives
--- every replica. 'settings' changes all of them, or none when other overrides are stored than the
+-- every replica. 'settings' and 'events' change all of them, or none when others are stored than the
 -- caller has read. 'allow' is not idempotent: its caller must not retry.
 
 local setting, value = ARGV[1], ARGV[2]
@@ -47,6 +48,9 @@ elseif setting == 'settings' and ARGV[6] then
     note_operator_set(s, 'message')
   end
   s.overrides = ARGV[3]
+elseif setting == 'events' and ARGV[4] then
+  if s.events ~= value then return reply_and(s, '0') end
+  s.events, s.windows = ARGV[3], ARGV[4]
 elseif setting == 'mode' and MODES[value] then
   s.mode = value
 elseif setting == 'message' and value then
@@ -56,5 +60,5 @@ else
 end
 note_operator_set(s, setting)
 save_state(s, true)
-if setting == 'settings' then return reply_and(s, '1') end
+if setting == 'settings' or setting == 'events' then return reply_and(s, '1') end
 return reply_with(s)

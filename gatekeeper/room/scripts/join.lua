@@ -1,10 +1,10 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
 -- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
---       a replica's start, else ''   4 configured message   then the state that the caller knows, if
---       any: 5 mode  6 rate  7 watermark  8 last arrival  9 grants  10 arrived  11 released
---       12 admitted  13 abandoned  14 message  15 how many are expected to claim their slot
---       16 overrides
+--       a replica's start, else ''   4 configured message   5 configured events and 6 their windows,
+--       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
+--       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
+--       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
@@ -23,6 +23,7 @@ if not s then
     recovering_until = 0, revocations = 0, origin_epoch = 0, origin_version = 0,
     configured_rate = configured, attended_at = now, unattended = 0,
     message = configured_message, configured_message = configured_message, overrides = '',
+    events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0 }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
@@ -38,23 +39,24 @@ end
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
-  local known = { watermark = 7, last = 8, arrived = 10, released = 11, admitted = 12,
-    abandoned = 13 }
+  local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
+    abandoned = 15 }
   for field, index in pairs(known) do
     local value = number(ARGV[index])
     if value > s[field] then s[field], changed = value, true end
   end
-  local grants = number(ARGV[9])
+  local grants = number(ARGV[11])
   if is_newest then
     s.origin_epoch, s.origin_version = known_epoch, known_version
-    if not is_set_by_operator(s, 'mode') then s.mode = ARGV[5] end
-    if not is_set_by_operator(s, 'rate') then s.rate = ARGV[6] end
-    if not is_set_by_operator(s, 'message') then s.message = ARGV[14] end
-    if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[16] or '' end
+    if not is_set_by_operator(s, 'mode') then s.mode = ARGV[7] end
+    if not is_set_by_operator(s, 'rate') then s.rate = ARGV[8] end
+    if not is_set_by_operator(s, 'message') then s.message = ARGV[16] end
+    if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[18] end
+    if not is_set_by_operator(s, 'events') then s.events, s.windows = ARGV[19], ARGV[20] end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
-    s.claims_until = number(ARGV[12]) + number(ARGV[15])
+    s.claims_until = number(ARGV[14]) + number(ARGV[17])
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
   end

@@ -34,6 +34,9 @@ local STAMPED, TICKET, CONNECTED, EXPIRED = byte('stce', 1, 4)
 
 local function turn_of(at) return tonumber(string.sub(turns, 16 * at - 15, 16 * at)) end
 
+-- The turn without what makes it provisional.
+local function arrival_in(turn) return turn >= PROVISIONAL and turn - PROVISIONAL or turn end
+
 local s = load_state()
 if not s then return { 'behind' } end
 local changed = false
@@ -110,21 +113,37 @@ local function confirm(visitor)
   return 'in ' .. end_
 end
 
+-- Whether an arrival is within the prequeue of a draw that is running now. The replica that asks may
+-- not know of the event yet.
+local gathering_from = nil
+local function is_gathering(turn)
+  if not gathering_from then
+    gathering_from = UNLIMITED * 9
+    for first, last in string.gmatch(s.windows, '(%d+) (%d+) p ') do
+      if tonumber(first) <= now and now < tonumber(last) then gathering_from = tonumber(first) end
+    end
+  end
+  return turn >= gathering_from
+end
+
 -- Puts an unknown visitor into the queue.
 local function place(at, visitor, kind)
   local turn = turn_of(at)
+  local arrival = arrival_in(turn)
+  if turn == arrival and is_gathering(turn) then turn = PROVISIONAL + arrival end
   -- A turn from before this store was born: other visitors like this one are about to return. (An
   -- epoch in the future is a clock that is behind; join has started the recovery then.)
-  if turn < s.epoch and s.epoch <= now and now < s.epoch + window
+  if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
     and s.recovering_until < s.epoch + window then
     s.recovering_until = s.epoch + window
   end
   local moved_to = score_if_any(MISSED, visitor) or 0
-  local is_moved = moved_to > turn
+  local is_moved = moved_to > arrival
   if is_moved then turn = moved_to end
   -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
   -- from now on is later.
-  if turn > s.last then s.last = turn end
+  arrival = is_moved and turn or arrival
+  if arrival > s.last then s.last = arrival end
   call('ZADD', QUEUE, fmt(turn), visitor)
   changed = true
   local ahead = call('ZRANK', QUEUE, visitor)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from gatekeeper.config.settings import LIVE_KEYS
+from gatekeeper.config.schema import LIVE_KEYS
 from tests.gates import GateProcess, Origin
 from tests.integration.ops.settings import settings
 from tests.servers import eventually

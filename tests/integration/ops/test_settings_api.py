@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gatekeeper.config.settings import LIVE_KEYS
+from gatekeeper.config.schema import LIVE_KEYS
 from gatekeeper.config.types import RoomName
 from tests.admin import running_admin
 from tests.gates import Visitor

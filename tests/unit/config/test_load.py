@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.load import load_config
 from gatekeeper.config.renamed import RENAMED_KEYS
 from gatekeeper.config.rule_schema import RuleConfig
@@ -81,10 +82,13 @@ def test_example_file_shows_every_key() -> None:
         line.removeprefix("# ").partition(" = ")[0] for line in text.splitlines() if " = " in line
     }
     sections = [
-        getattr(Config(), name) for name in Config.model_fields if name not in {"rooms", "rules"}
+        getattr(Config(), name)
+        for name in Config.model_fields
+        if name not in {"rooms", "rules", "schedule"}
     ]
     keys = {key for section in [*sections, RoomConfig()] for key in type(section).model_fields}
     keys |= AdminToken.model_fields.keys() | RuleConfig.model_fields.keys()
+    keys |= EventConfig.model_fields.keys() - {"settings"}
     assert "# [[admin.tokens]]" in text
     assert shown >= keys - {"tokens"}
     assert {key for key in shown if key.isidentifier()} <= keys
@@ -264,7 +268,7 @@ def test_admin_beyond_loopback_needs_a_token(listen: str) -> None:
 KEYS = [
     f"GATEKEEPER_{name}__{key}".upper()
     for name in Config.model_fields
-    if name not in {"rooms", "rules"}
+    if name not in {"rooms", "rules", "schedule"}
     for key in type(getattr(Config(), name)).model_fields
 ] + [f"GATEKEEPER_ADMISSION__{key}".upper() for key in RoomConfig.model_fields]
 

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.schema import LIVE_KEYS, RoomConfig
 from gatekeeper.config.settings import (
-    LIVE_KEYS,
     change_settings,
     effective_config,
     parse_changes,

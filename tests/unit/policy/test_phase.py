@@ -44,6 +44,7 @@ def test_unknown_mode_has_no_phase() -> None:
 @pytest.mark.parametrize(
     ("phase", "moving", "effective", "expected"),
     [
+        (Phase.BEFORE, False, 0, 60),
         (Phase.PREQUEUE, False, 0, 60),
         (Phase.DRAW, False, 0, 60),
         (Phase.RUNNING, True, 60, 60),
@@ -69,8 +70,9 @@ def test_rate_of_the_queue_in_each_phase(
         (Phase.RUNNING, 0, 10, "held"),
         (Phase.OPEN, 60, 10, "line"),
         (Phase.HELD, 60, 10, "held"),
-        (Phase.PREQUEUE, 60, 10, "held"),
-        (Phase.DRAW, 60, 10, "held"),
+        (Phase.BEFORE, 60, 10, "before"),
+        (Phase.PREQUEUE, 60, 10, "prequeue"),
+        (Phase.DRAW, 60, 10, "draw"),
         (Phase.ENDED, 60, 10, "ended"),
         (Phase.ENDED, 0, 0, "ended"),
     ],

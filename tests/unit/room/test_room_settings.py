@@ -55,7 +55,7 @@ def test_shorter_lives_do_not_forget_tokens_issued_before(settings: RoomSettings
 
 def test_view_reports_the_overrides_of_every_newer_state() -> None:
     view, seen = ReplicaView(), list[str]()
-    view.on_overrides = seen.append
+    view.on_settings = lambda overrides, _event: seen.append(overrides)
     state = room_state()
     view.update_from_store(replace(state, overrides="a"))
     view.update_from_replica(replace(state, version=2, overrides="b"), sent_at_s=0)

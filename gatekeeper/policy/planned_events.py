@@ -1,0 +1,106 @@
+"""The events of the configuration and those that operators make live, as one schedule.
+
+Rules. Pure. An event of the file is known by the digest of its entry: while that is the same, what
+operators changed of it stays (a delay, a cancellation); a changed entry replaces it. The start as
+first announced is kept either way, because the secret of a draw depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.policy import draw
+from gatekeeper.policy.schedule import Event, Schedule
+
+_KEPT_AFTER_END_US = 7 * 86_400 * 1_000_000  # its record of the draw
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """The signing secrets of a gate: the first makes the secrets of draws, all can repeat them."""
+
+    secrets: Sequence[bytes]
+
+    def secret_of(self, event: Event, *, room: str) -> bytes | None:
+        """The secret of the event's draw; None: its key is no longer known."""
+        for secret in self.secrets:
+            if draw.draw_key_id(secret) == event.key:
+                return draw.draw_secret(
+                    secret, room=room, event=event.name, announced_us=event.announced_us
+                )
+        return None
+
+    def committed(self, event: Event, *, room: str) -> Event:
+        """The event with its commitment, by the first secret. One that has it keeps it."""
+        if not event.has_draw or event.commitment:
+            return event
+        event = replace(event, key=draw.draw_key_id(self.secrets[0]))
+        secret = self.secret_of(event, room=room)
+        assert secret is not None
+        return replace(event, commitment=draw.commitment_of(secret))
+
+
+def digest_of(config: EventConfig) -> str:
+    """Names an entry of the file."""
+    text = json.dumps(config.model_dump(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def event_of(config: EventConfig, *, file: str = "") -> Event:
+    """A new event, without its commitment."""
+    return Event(
+        name=config.name,
+        start_us=config.start,
+        announced_us=config.start,
+        prequeue_us=config.prequeue,
+        end_us=config.end,
+        order=config.order,
+        before=config.before,
+        after=config.after,
+        beacon=config.beacon,
+        settings=dict(config.settings),
+        file=file,
+    )
+
+
+def merged(
+    known: Schedule,
+    configs: Iterable[EventConfig],
+    *,
+    room: str,
+    keys: SigningKeys,
+    now_us: int | None = None,
+) -> Schedule:
+    """The schedule with the events of the file as they are now. `now_us`: the room exists, so that
+    visitors may be in line whom a prequeue in the past does not cover; it begins now."""
+    events: dict[str, Event] = {event.name: event for event in known.events if not event.file}
+    for config in configs:
+        digest = digest_of(config)
+        before = known.find(config.name)
+        if before is not None and before.file == digest:
+            events[config.name] = before
+            continue
+        event = event_of(config, file=digest)
+        if before is not None and not before.cancelled and before.start_us > (now_us or 0):
+            event = replace(
+                event,
+                announced_us=before.announced_us,
+                key=before.key,
+                commitment=before.commitment if event.has_draw else "",
+            )
+        elif now_us is not None and event.prequeue_us is not None:
+            event = replace(event, prequeue_us=min(max(event.prequeue_us, now_us), event.start_us))
+        events[config.name] = keys.committed(event, room=room)
+    return forgetting(Schedule.of(events.values()), now_us=now_us or 0)
+
+
+def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:
+    """Without events made live that ended long ago."""
+    kept = [
+        each for each in schedule.events if each.file or each.last_us + _KEPT_AFTER_END_US > now_us
+    ]
+    return schedule if len(kept) == len(schedule.events) else Schedule.of(kept)

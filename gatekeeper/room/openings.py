@@ -1,0 +1,166 @@
+"""The events of a room on one replica: those of the file become part of the room's state, a draw is
+decided when its event starts, and the visitors of its prequeue are moved to their turns.
+
+Rules. No replica leads. Every step is a compare-and-set or a script that does nothing the second
+time, and what it writes is a function of the event, so that it does not matter which replica is
+first, or that several are at once. Portions are bounded. Raises StoreError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.planned_events import SigningKeys, merged
+from gatekeeper.policy.schedule import (
+    NO_EVENTS,
+    PROVISIONAL_US,
+    Drawn,
+    Event,
+    Schedule,
+)
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.state import RoomState
+
+_MOST_TRIES = 5  # of a change that other replicas overtake
+_PORTION = 500  # visitors of one call
+_MOST_PORTIONS = 400  # of one tick
+_LOG_AGAIN_AFTER_US = 60_000_000
+
+_NO_KEYS = SigningKeys(())
+
+log = structlog.get_logger()
+
+# The draw's round of the beacon; it never raises, and ends within its own timeout.
+FetchRound = Callable[[Event], Coroutine[Any, Any, tuple[int | None, str, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvents:
+    """The events of the configuration, of all rooms, and the keys for their draws."""
+
+    events: tuple[EventConfig, ...] = ()
+    keys: SigningKeys = _NO_KEYS
+
+    def merged(self, known: Schedule, *, room: RoomName, now_us: int | None) -> Schedule:
+        """The room's schedule with the events of the file."""
+        configs = [each for each in self.events if each.room == room]
+        return merged(known, configs, room=room, keys=self.keys, now_us=now_us)
+
+
+async def no_beacon(_event: Event) -> tuple[int | None, str, str]:
+    """The draw is made by the secret alone."""
+    return None, "", "the beacon was not asked"
+
+
+class Openings:
+    """Of one room on one replica; `file` may be replaced at any time."""
+
+    def __init__(self, queue: Queue, *, fetch_round: FetchRound = no_beacon) -> None:
+        self._queue = queue
+        self._fetch_round = fetch_round
+        self._file = FileEvents()
+        self._fetching: tuple[str, asyncio.Task[tuple[int | None, str, str]]] | None = None
+        self._logged_us = 0
+
+    @property
+    def file(self) -> FileEvents:
+        return self._file
+
+    @file.setter
+    def file(self, file: FileEvents) -> None:
+        self._file = file
+        room = self._queue.rules.room
+        self._queue.configured = file.merged(NO_EVENTS, room=room, now_us=None)
+
+    async def merge(self, state: RoomState) -> None:
+        """The file's events, as they are now, become those of the room."""
+        for _ in range(_MOST_TRIES):
+            known = state.schedule
+            after = self._file.merged(known, room=self._queue.rules.room, now_us=state.now_us)
+            if after.text == known.text or await self._queue.change_events(known, after):
+                return
+            state = await self._queue.look()
+
+    async def step(self, state: RoomState) -> None:
+        """Do what is due at this tick. Called with the newest state of the store."""
+        if not state.events:
+            return
+        event = state.schedule.undecided(state.now_us)
+        if event is not None:
+            await self._decide(event, state)
+        elif state.undrawn and not _is_gathering(state):
+            await self._place(state)
+
+    async def _decide(self, event: Event, state: RoomState) -> None:
+        secret = self._file.keys.secret_of(event, room=self._queue.rules.room)
+        if secret is None:
+            if state.now_us - self._logged_us > _LOG_AGAIN_AFTER_US:
+                self._logged_us = state.now_us
+                log.error("draw_key_unknown", room=self._queue.rules.room, event=event.name)
+            return
+        drawn = Drawn(secret.hex())
+        if event.beacon:
+            if self._fetching is None or self._fetching[0] != event.name:
+                self._fetching = event.name, asyncio.create_task(self._fetch_round(event))
+            if not self._fetching[1].done():
+                return
+            number, randomness, note = self._fetching[1].result()
+            drawn = Drawn(secret.hex(), number, randomness, note)
+        known = state.schedule
+        after = known.with_event(replace(event, drawn=drawn))
+        changed = await self._queue.change_events(known, after)
+        if changed is not None:
+            log.info("drawn", room=self._queue.rules.room, event=event.name, note=drawn.note)
+            await self._place(changed)
+
+    async def _place(self, state: RoomState) -> None:
+        """Move visitors to their turns, from a moment of the prequeue on that other replicas are
+        unlikely to begin at."""
+        since_us = _some_arrival_us(state)
+        for _ in range(_MOST_PORTIONS):
+            portion = await self._queue.undrawn(since_us=since_us, most=_PORTION)
+            if not portion and since_us == 0:
+                return
+            for event, turns_us in _by_event(state.schedule, portion).items():
+                await self._queue.place_drawn(turns_us, event=event)
+            since_us = 0 if len(portion) < _PORTION else max(portion.values())
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching[1].cancel()
+            await asyncio.gather(self._fetching[1], return_exceptions=True)
+
+
+def _is_gathering(state: RoomState) -> bool:
+    event = state.window.event
+    return state.window.phase is Phase.PREQUEUE and event is not None and event.has_draw
+
+
+def _some_arrival_us(state: RoomState) -> int:
+    drawn = [each for each in state.schedule.events if each.drawn is not None]
+    if not drawn:
+        return 0
+    return random.randint(drawn[-1].first_us, drawn[-1].start_us)  # noqa: S311
+
+
+def _by_event(
+    schedule: Schedule, arrivals_us: dict[VisitorId, int]
+) -> dict[str | None, dict[VisitorId, int]]:
+    """The turns of visitors, by the event that draws them; None: it was cancelled."""
+    found: dict[str | None, dict[VisitorId, int]] = {}
+    for visitor, arrival_us in arrivals_us.items():
+        event = schedule.covering(arrival_us)
+        turn_us = arrival_us if event is None else event.turn_us(visitor, arrival_us)
+        if turn_us < PROVISIONAL_US:
+            found.setdefault(event.name if event else None, {})[visitor] = turn_us
+    return found
