@@ -18,9 +18,7 @@ from gatekeeper.pages.languages import N_
 from gatekeeper.policy.phase import Reason
 
 # The states that the server renders; the script reaches the others.
-WaitingState = Literal[
-    "waiting", "held", "full", "before", "prequeue", "draw", "ended", "reconnecting"
-]
+WaitingState = Literal["waiting", "held", "full", "ended", "reconnecting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +113,6 @@ _ROWS = (
         poll="interval",
         tone="warn",
         icon="position",
-    ),
-    PageState(
-        "before",
-        label=N_("Not open yet"),
-        heading=_TITLE,
-        lead=N_("This page continues automatically when it opens."),
-        reason="before",
-        poll="interval",
-    ),
-    PageState(
-        "prequeue",
-        label=N_("You are in"),
-        heading=_TITLE,
-        lead=N_("It has not opened yet. Keep this page open: it continues automatically."),
-        reason="prequeue",
-        poll="interval",
-    ),
-    PageState(
-        "draw",
-        label=N_("The order is being drawn"),
-        heading=_TITLE,
-        lead=N_("Keep this page open: your place appears in a moment."),
-        reason="draw",
-        poll="interval",
     ),
     PageState(
         "ended",
@@ -287,7 +261,7 @@ _BY_REASON: Mapping[str, WaitingState] = {
 
 def state_of(reason: Reason, *, has_position: bool) -> WaitingState:
     """The state for `reason`; a state that shows a place needs a position."""
-    state = _BY_REASON[reason]
+    state = _BY_REASON.get(reason, "held")  # a phase of an event without a row of its own
     if has_position or STATE_ROWS[state].place == "none":
         return state
     return _BY_REASON["reconnecting"]

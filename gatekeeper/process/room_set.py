@@ -14,7 +14,7 @@ from functools import partial
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.events import Events
-from gatekeeper.room.openings import FileEvents
+from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.store import Store
@@ -50,7 +50,7 @@ class RoomSet:
             self._events,
             settings.rules,
             replica=self._replica,
-            file_events=self.file_events,
+            openings=partial(Openings, file=self.file_events),
         )
         replica.view.on_settings = settings.receive
         settings.on_change = partial(self._follow, room.name, replica, settings)

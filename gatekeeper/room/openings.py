@@ -65,10 +65,12 @@ async def no_beacon(_event: Event) -> tuple[int | None, str, str]:
 class Openings:
     """Of one room on one replica; `file` may be replaced at any time."""
 
-    def __init__(self, queue: Queue, *, fetch_round: FetchRound = no_beacon) -> None:
+    def __init__(
+        self, queue: Queue, *, file: FileEvents | None = None, fetch_round: FetchRound = no_beacon
+    ) -> None:
         self._queue = queue
         self._fetch_round = fetch_round
-        self._file = FileEvents()
+        self.file = file or FileEvents()
         self._fetching: tuple[str, asyncio.Task[tuple[int | None, str, str]]] | None = None
         self._logged_us = 0
 

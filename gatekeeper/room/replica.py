@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, VisitorId
 from gatekeeper.room.events import Events
-from gatekeeper.room.openings import FetchRound, FileEvents, Openings, no_beacon
+from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
@@ -32,6 +33,7 @@ from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.tick_schedule import TickSchedule
 from gatekeeper.room.view import ReplicaView
 
+_NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
 _LOG_AGAIN_AFTER_S = 60.0
 _NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
@@ -52,8 +54,7 @@ class RoomReplica:
         *,
         replica: str,
         view: ReplicaView | None = None,
-        file_events: FileEvents = FileEvents(),  # noqa: B008  frozen
-        fetch_round: FetchRound = no_beacon,
+        openings: Callable[[Queue], Openings] = Openings,
     ) -> None:
         self.rules = rules
         self.view = ReplicaView() if view is None else view
@@ -67,8 +68,7 @@ class RoomReplica:
             on_loss=self._revoke_again,
             on_backlog=self.wake,
         )
-        self._openings = Openings(self.queue, fetch_round=fetch_round)
-        self._openings.file = file_events
+        self._openings = openings(self.queue)
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
         self._schedule = TickSchedule()
@@ -104,13 +104,11 @@ class RoomReplica:
         self._has_joined &= not rejoin
         self.wake()
 
-    def follow_events(self, file_events: FileEvents) -> None:
+    def follow_events(self, file: FileEvents) -> None:
         """The events of the configuration from now on."""
-        if file_events != self._openings.file:
-            self._openings.file = file_events
-            self._has_joined = False
-            self._is_late = True  # it may have stamped visitors
-            self.wake()
+        if file != self._openings.file:
+            self._openings.file = file
+            self.follow(self.rules, rejoin=True)
 
     async def close(self) -> None:
         await self._stop_pacing()
@@ -242,11 +240,7 @@ class RoomReplica:
         if held is None or state.watermark_us > held.watermark_us:
             lag_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
             metrics.watermark_lag_seconds.labels(self.rules.room).observe(lag_s)
-        news = held is None or (state.mode, state.pending_grants, state.events) != (
-            held.mode,
-            held.pending_grants,
-            held.events,
-        )
+        news = held is None or _NEWS(state) != _NEWS(held)
         accepted = self.view.update_from_replica(state, sent_at_s=sent_at_s)
         if accepted:
             self._note_tick_of(state)

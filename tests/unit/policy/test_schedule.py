@@ -143,7 +143,7 @@ def test_malformed_schedule_is_refused(text: str) -> None:
 # The draw.
 
 
-def test_turn_is_provisional_until_the_draw_and_a_function_of_the_seed_after_it() -> None:
+def test_turn_is_provisional_until_the_draw() -> None:
     before = schedule(config())
     [event] = before.events
     secret = draw_secret(FIRST_KEY, room="default", event="sale", announced_us=at(100))
@@ -216,7 +216,7 @@ def test_live_events_stay_when_the_file_is_read_again() -> None:
     }  # fmt: skip
 
 
-def test_prequeue_of_a_new_event_begins_no_earlier_than_now_in_a_room_that_exists() -> None:
+def test_new_events_prequeue_begins_no_earlier_than_now() -> None:
     assert schedule(config(), now_us=at(50)).events[0].prequeue_us == at(50)
     assert schedule(config(), now_us=at(500)).events[0].prequeue_us == at(100)
     assert schedule(config()).events[0].prequeue_us == at(40)
