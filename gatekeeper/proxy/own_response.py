@@ -6,7 +6,8 @@ no library adds or names anything. The client has `WRITE_TIMEOUT_S` to read some
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11
@@ -53,6 +54,62 @@ class OwnResponse:
             except ClientTimeout:
                 client.abort()
                 raise
+
+
+class StreamedResponse:
+    """A response whose body is made while it is sent, in the form that aiohttp's server expects.
+
+    `head` is as that of `OwnResponse`, and names no length. A body that cannot be completed ends in
+    a reset: it never looks whole. A client that is slow stops `parts`; after `most_s` it is reset.
+    """
+
+    def __init__(
+        self, head: bytes, parts: AsyncIterator[bytes], *, keep_alive: bool, most_s: float
+    ) -> None:
+        self._head = head
+        self._parts = parts
+        self._most_s = most_s
+        self.keep_alive = keep_alive
+        self._is_chunked = False
+        self._client: Downstream | None = None
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """Write the head. Raises ConnectionResetError when the client has disconnected."""
+        self._client = Downstream(request, timeout_s=WRITE_TIMEOUT_S)
+        self._is_chunked = request.version == HttpVersion11
+        self.keep_alive &= self._is_chunked  # HTTP/1.0: the body ends with the connection
+        framing = b"Transfer-Encoding: chunked\r\n" if self._is_chunked else b""
+        if not self.keep_alive:
+            framing += b"Connection: close\r\n"
+        if request.method == "HEAD":
+            self._parts = _no_parts()
+            self._is_chunked = False
+        self._client.reset_when_closed(armed=True)
+        self._client.begin(self._head + framing + b"\r\n")
+
+    async def write_eof(self) -> None:
+        """Write the body at the client's pace. Raises, and resets the client, when it was cut."""
+        client = self._client
+        assert client is not None
+        try:
+            async with asyncio.timeout(self._most_s):
+                async for part in self._parts:
+                    client.write(b"%x\r\n%b\r\n" % (len(part), part) if self._is_chunked else part)
+                    if client.slow:
+                        await client.drained()
+        except BaseException:
+            client.abort()
+            raise
+        if self._is_chunked:
+            client.write(b"0\r\n\r\n")
+        client.reset_when_closed(armed=False)
+        if client.slow:
+            await client.drained()
+
+
+async def _no_parts() -> AsyncIterator[bytes]:
+    for part in ():
+        yield part
 
 
 def plain_refusal(_head: bytes, status: int, reason: str) -> bytes:

@@ -1,10 +1,11 @@
 """Fetches the randomness of a draw from a public beacon, or says why there is none.
 
 Rules. Never raises for what the beacon does. A draw waits for the beacon until `LONGEST_WAIT_S`
-after the start and no longer. A beacon that is unreachable or late is asked again until then. One
-that breaks the API is asked `_WRONG_RESPONSES` times: several servers may share an address, one of
-them broken. Redirects are not followed: the operator named this server, and no other. Responses are
-bounded before they are read.
+after the start and no longer, or `_LATE_WAIT_S` where no replica was up at that time. A beacon that
+is unreachable or late is asked again until then. One that breaks the API is asked
+`_WRONG_RESPONSES` times: several servers may share an address, one of them broken. Redirects are
+not followed: the operator named this server, and no other. Responses are bounded before they are
+read.
 
 Every replica asks for itself, and all get the same round: it follows from the start and the chain.
 """
@@ -30,6 +31,7 @@ from gatekeeper.policy.beacon import (
 )
 
 LONGEST_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
+_LATE_WAIT_S: Final = 5.0
 _ATTEMPT_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 1.0  # between two attempts
 _WRONG_RESPONSES: Final = 3
@@ -61,10 +63,11 @@ async def fetch_randomness(
 ) -> BeaconRound | BeaconFailure:
     """The first round after `after_us`, the start of the event, of the beacon at `url`.
 
-    Returns by `deadline_us`, by default `LONGEST_WAIT_S` after the start.
+    Returns by `deadline_us`. Default: `LONGEST_WAIT_S` after the start, or `_LATE_WAIT_S` from now
+    for a gate that was down at the start.
     """
     if deadline_us is None:
-        deadline_us = after_us + int(LONGEST_WAIT_S * 1e6)
+        deadline_us = max(after_us + int(LONGEST_WAIT_S * 1e6), clock() + int(_LATE_WAIT_S * 1e6))
     fetch = _Fetch(url, after_us, clock=clock, deadline_us=deadline_us, sleep=sleep)
     with contextlib.suppress(TimeoutError):
         # The event loop's clock is the limit where the store's clock stands still or goes back.

@@ -4,12 +4,11 @@ Rules. A renewed token returns the way it came, by header or cookie. A request c
 tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, or cookies for several
 domains. A pass counts before tickets, and of several tickets the one with the earliest arrival.
 Then the response sets the cookie, and returns the ticket in the header that sent one. A pass that
-expired counts last. Behind TLS the
-cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text
-page, and with `__Host-` no sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts
-as long as its token can count: a pass to the absolute end of its session. The `Cookie` field is
-searched, not parsed, since this is done for every request; `Tokens.read` refuses a value that is no
-token.
+expired counts last. Behind TLS the cookie has `Secure` and the name prefix `__Host-` (`__Secure-`
+with a Domain), so that no plain-text page, and with `__Host-` no sibling host, can plant one (RFC
+6265bis section 4.1.3). A cookie lasts as long as its token can count: a pass to the absolute end of
+its session. The `Cookie` field is searched, not parsed, since this is done for every request;
+`Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations

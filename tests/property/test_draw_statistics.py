@@ -102,7 +102,9 @@ def test_turns_of_each_draw_are_uniform(draws: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize("causes", [ARRIVALS, ID_RANKS], ids=["arrival", "id"])
-def test_turn_depends_on_no(draws: list[list[float]], causes: list[float]) -> None:
+def test_turn_depends_on_neither_arrival_nor_id(
+    draws: list[list[float]], causes: list[float]
+) -> None:
     """Neither coming early nor the choice among visitor ids moves the turn."""
     every_cause = causes * DRAWS
     shares = [share for each in draws for share in each]

@@ -135,9 +135,23 @@ async def test_unreachable_beacon_is_asked_until_the_longest_wait(
     assert clock.waited_s == LONGEST_WAIT_S
 
 
-async def test_start_long_ago_asks_nothing(beacon: FakeBeacon, clock: Clock) -> None:
-    clock.now_us += int(LONGEST_WAIT_S * 1e6)
+async def test_gate_that_was_down_at_the_start_asks_all_the_same(
+    beacon: FakeBeacon, clock: Clock
+) -> None:
+    """The round was published long ago, and no longer depends on when the gate asks."""
+    clock.now_us += 3600_000_000
+    assert await fetch(beacon.url, clock) == BeaconRound(ROUND, randomness_of(ROUND))
+    await beacon.close()
+    asked_us = clock.now_us
     assert isinstance(await fetch(beacon.url, clock), BeaconFailure)
+    assert clock.now_us - asked_us <= 5_000_000
+
+
+async def test_deadline_in_the_past_asks_nothing(beacon: FakeBeacon, clock: Clock) -> None:
+    failure = await fetch_randomness(
+        beacon.url, START_US, clock=clock, sleep=clock.sleep, deadline_us=START_US
+    )
+    assert isinstance(failure, BeaconFailure)
     assert beacon.requests.total() == 0
 
 
