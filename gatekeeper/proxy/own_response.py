@@ -7,7 +7,8 @@ no library adds or names anything. The client has `WRITE_TIMEOUT_S` to read some
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11
@@ -64,13 +65,14 @@ class StreamedResponse:
     """
 
     def __init__(
-        self, head: bytes, parts: AsyncIterator[bytes], *, keep_alive: bool, most_s: float
+        self, head: bytes, parts: AsyncGenerator[bytes, None], *, keep_alive: bool, most_s: float
     ) -> None:
         self._head = head
         self._parts = parts
         self._most_s = most_s
         self.keep_alive = keep_alive
         self._is_chunked = False
+        self._has_body = True
         self._client: Downstream | None = None
 
     async def prepare(self, request: BaseRequest) -> None:
@@ -81,9 +83,7 @@ class StreamedResponse:
         framing = b"Transfer-Encoding: chunked\r\n" if self._is_chunked else b""
         if not self.keep_alive:
             framing += b"Connection: close\r\n"
-        if request.method == "HEAD":
-            self._parts = _no_parts()
-            self._is_chunked = False
+        self._has_body = request.method != "HEAD"
         self._client.reset_when_closed(armed=True)
         self._client.begin(self._head + framing + b"\r\n")
 
@@ -91,25 +91,22 @@ class StreamedResponse:
         """Write the body at the client's pace. Raises, and resets the client, when it was cut."""
         client = self._client
         assert client is not None
-        try:
-            async with asyncio.timeout(self._most_s):
-                async for part in self._parts:
-                    client.write(b"%x\r\n%b\r\n" % (len(part), part) if self._is_chunked else part)
-                    if client.slow:
-                        await client.drained()
-        except BaseException:
-            client.abort()
-            raise
+        if self._has_body:
+            try:
+                async with asyncio.timeout(self._most_s), aclosing(self._parts):
+                    await self._write_parts(client)
+            except BaseException:
+                client.abort()
+                raise
+        client.reset_when_closed(armed=False)
+
+    async def _write_parts(self, client: Downstream) -> None:
+        async for part in self._parts:
+            client.write(b"%x\r\n%b\r\n" % (len(part), part) if self._is_chunked else part)
+            if client.slow:
+                await client.drained()
         if self._is_chunked:
             client.write(b"0\r\n\r\n")
-        client.reset_when_closed(armed=False)
-        if client.slow:
-            await client.drained()
-
-
-async def _no_parts() -> AsyncIterator[bytes]:
-    for part in ():
-        yield part
 
 
 def plain_refusal(_head: bytes, status: int, reason: str) -> bytes:

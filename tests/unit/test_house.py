@@ -217,7 +217,11 @@ def test_commands_in_documents_exist(document: Path) -> None:
     asked = set(re.findall(r"(?:^|`)make ([a-z-]+)", shown, re.MULTILINE))
     assert asked <= targets
     commands = set(
-        re.findall(r"(?:^|`|\brun |\$\(|exec gatekeeper )gatekeeper ([a-z]+)", shown, re.MULTILINE)
+        re.findall(
+            r"(?:^|`|\brun |\$\(|exec gatekeeper )gatekeeper ([a-z]+(?:-[a-z]+)*)",
+            shown,
+            re.MULTILINE,
+        )
     )
     assert commands <= app.commands.keys()
 
