@@ -24,6 +24,7 @@ from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, VisitorId
+from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
@@ -169,20 +170,22 @@ class RoomReplica:
                 return
         await self._events.publish_revoked(self.rules.room, visitors, count=0)
 
-    async def leave_line(self, visitor: VisitorId) -> None:
-        """A visitor with a ticket gives back the place. Only the store remembers that; while it is
+    async def leave_line(self, visitors: Sequence[VisitorId]) -> None:
+        """Visitors with tickets give back their places. Only the store remembers that; while it is
         unreachable all replicas do, for fewer visitors: beyond that a kept ticket stays valid."""
         if self.view.store_up:
             try:
-                _, [left] = await self.queue.leave([visitor], with_tickets=True)
+                _, left = await self.queue.leave(visitors, with_tickets=True)
             except StoreError as error:
                 self._lost(error)
             else:
-                if left == "slot":  # and perhaps a pass, which every replica accepts by itself
-                    await self.leave([visitor])
+                # And perhaps a pass, which every replica accepts by itself.
+                inside = [each for each, what in zip(visitors, left, strict=True) if what == "slot"]
+                if inside:
+                    await self.leave(inside)
                 return
         if len(self.view.revoked()) < _MOST_REVOKED_BY_LEAVING:
-            await self.leave([visitor])
+            await self.leave(visitors)
 
     def touch_soon(self, pass_: Pass) -> None:
         """Extend the slot in the store to the expiry of the pass, in the background."""
@@ -196,8 +199,9 @@ class RoomReplica:
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self.leave([visitor]))
 
-    def leave_line_soon(self, visitor: VisitorId) -> None:
-        self._run_soon(self.leave_line(visitor))
+    def leave_line_soon(self, visitors: Sequence[VisitorId]) -> None:
+        for start in range(0, len(visitors), BATCH_LIMIT):
+            self._run_soon(self.leave_line(visitors[start : start + BATCH_LIMIT]))
 
     def wake(self) -> None:
         """Let the pacer tick now: a change may release visitors."""

@@ -225,19 +225,21 @@ class Admission:
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""
         if isinstance(held, Ticket):
-            await self.room.leave_line(held.visitor)
+            await self.room.leave_line([held.visitor])
         else:
             await self.room.leave([held.visitor])
         self.on_left(held.visitor)
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
-        for ticket in tickets:
-            if self._given_up.of(ticket.visitor):  # a browser may send it again and again
-                continue
-            self._given_up.note(ticket.visitor, self.now_s())
-            self.room.leave_line_soon(ticket.visitor)
-            self.on_left(ticket.visitor)
+        # A browser may send them again and again.
+        visitors = [each.visitor for each in tickets if not self._given_up.of(each.visitor)]
+        if not visitors:
+            return
+        self.room.leave_line_soon(visitors)
+        for visitor in visitors:
+            self._given_up.note(visitor, self.now_s())
+            self.on_left(visitor)
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()

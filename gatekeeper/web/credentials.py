@@ -2,13 +2,14 @@
 
 Rules. A renewed token returns the way it came, by header or cookie. A request can carry several
 tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, or cookies for several
-domains. A pass counts before tickets, and of several tickets the one with the earliest arrival.
-Then the response sets the cookie, and returns the ticket in the header that sent one. A pass that
-expired counts last. Behind TLS the cookie has `Secure` and the name prefix `__Host-` (`__Secure-`
-with a Domain), so that no plain-text page, and with `__Host-` no sibling host, can plant one (RFC
-6265bis section 4.1.3). A cookie lasts as long as its token can count: a pass to the absolute end of
-its session. The `Cookie` field is searched, not parsed, since this is done for every request;
-`Tokens.read` refuses a value that is no token.
+domains. A pass counts before tickets: the one in the header, else that of the session that ends
+last, so that one about to end never replaces it. Of several tickets the one with the earliest
+arrival counts; then the response sets the cookie, and returns the ticket in the header that sent
+one. A pass that expired counts last. Behind TLS the cookie has `Secure` and the name prefix
+`__Host-` (`__Secure-` with a Domain), so that no plain-text page, and with `__Host-` no sibling
+host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can count: a
+pass to the absolute end of its session. The `Cookie` field is searched, not parsed, since this is
+done for every request; `Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations
@@ -27,12 +28,19 @@ from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers
 
 class PresentedToken(NamedTuple):
     """The token of a request that counts, whether a header carried it and no cookie did, and
-    tickets of other visitors that the request carried besides, the earliest arrival first."""
+    tickets of other visitors that the request carried besides, the earliest arrival first. `ended`:
+    passes besides `token` that expired or were revoked, where none counts for sure."""
 
     token: Token | None
     by_header: bool = False
     others: tuple[Ticket, ...] = ()
     senders: tuple[str, ...] = ()  # the headers that carried a valid token
+    ended: tuple[Pass, ...] = ()
+
+    @property
+    def is_several(self) -> bool:
+        """Whether another token may count in place of `token`."""
+        return bool(self.others or self.ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,9 @@ class Credentials:
         if isinstance(token, Ticket):
             sent[PAGE_TICKET] = token
         tokens = [*sent.values(), *stored]
+        by_app = sent.get(QUEUE_TOKEN)
+        if isinstance(by_app, Pass) and _counts(by_app, now_s=now_s, revoked=revoked):
+            tokens = [by_app]
         found = _chosen(tokens, now_s=now_s, revoked=revoked)
         by_header = facts.queue_token is not None and not stored
         if QUEUE_TOKEN in sent and found.token is not None:
@@ -155,7 +166,7 @@ class Credentials:
         takes back the held one. `minted`: the signed text of `token`, if that was made already."""
         if token is not None and not minted:
             minted = self._tokens.mint(token)
-        if held.by_header and not held.others:
+        if held.by_header and not held.is_several:
             return ((QUEUE_TOKEN, minted),) if minted else ()
         secure = facts.is_secure
         life_s = 0
@@ -164,7 +175,7 @@ class Credentials:
             life_s = max(int(ends_at_s - now_s), 1)
         attributes = self._policy.attributes(facts.client.host, secure=secure)
         cookie = f"{self._names[secure]}={minted}; Max-Age={life_s}{attributes}"
-        senders = held.senders if held.others and minted else ()
+        senders = held.senders if held.is_several and minted else ()
         return (("Set-Cookie", cookie), *[(name, minted) for name in senders])
 
 
@@ -178,24 +189,36 @@ def _chosen(
     first counts, not the luckiest.
     """
     tickets: dict[VisitorId, Ticket] = {}
-    ended: Pass | None = None
+    valid: Pass | None = None
+    ended: dict[VisitorId, Pass] = {}
     for token in tokens:
-        if isinstance(token, Pass):
-            if now_s < token.expires_at_s and token.visitor not in revoked:
-                return PresentedToken(token)
-            ended = ended or token
-        else:
+        if isinstance(token, Ticket):
             known = tickets.get(token.visitor)
             if known is None or _newness(token) > _newness(known):
                 tickets[token.visitor] = token
+        elif not _counts(token, now_s=now_s, revoked=revoked):
+            ended.setdefault(token.visitor, token)
+        elif valid is None or _end(token) > _end(valid):
+            valid = token
+    if valid is not None:
+        return PresentedToken(valid)
+    passes = tuple(ended.values())
     if not tickets:
-        return PresentedToken(ended)
+        return PresentedToken(passes[0] if passes else None, ended=passes[1:])
     first, *others = sorted(tickets.values(), key=lambda each: (each.arrival_us, each.visitor))
-    return PresentedToken(first, others=tuple(others))
+    return PresentedToken(first, others=tuple(others), ended=passes)
+
+
+def _counts(pass_: Pass, *, now_s: float, revoked: Container[VisitorId]) -> bool:
+    return now_s < pass_.expires_at_s and pass_.visitor not in revoked
 
 
 def _newness(ticket: Ticket) -> tuple[float, float]:
     return ticket.issued_at_s, ticket.expires_at_s
+
+
+def _end(pass_: Pass) -> tuple[float, float]:
+    return pass_.ends_at_s, pass_.expires_at_s
 
 
 def cookie_name(cookie: str, room: RoomName) -> str:

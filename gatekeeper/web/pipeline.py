@@ -7,9 +7,9 @@
                                       Deny           an error
 
 Rules. Nothing else decides. `admit` is pure except for the one store call that `decide` asks for;
-a request with several tickets can cost one for each, up to `_MOST_TICKETS`. An exit matches all
-four outcomes: the handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses
-only those to what creates a place, and to polls, set a token.
+a request with several tokens costs a few (`token_choice`). An exit matches all four outcomes: the
+handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses only those to what
+creates a place, and to polls, set a token.
 Requests under `/.gatekeeper/` are for the gate itself: they name their room, and no rule applies.
 """
 
@@ -39,10 +39,10 @@ from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Outcome,
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.responses import Responses
+from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
 _NO_TOKEN = PresentedToken(None)
-_MOST_TICKETS = 8  # of one request that are looked at
 
 
 class RoomGate(NamedTuple):
@@ -104,15 +104,9 @@ class Visit(NamedTuple):
     async def admit_as(self, newcomers: Newcomers) -> Outcome:
         """The outcome for the token held; `newcomers`: the way of the request without one."""
         held, admission = self.held, self.admission
-        if not held.others:
-            return await admission.admit(held.token, held.by_header, newcomers=newcomers)
-        tickets = (held.token, *held.others)[:_MOST_TICKETS]
-        for ticket in tickets:
-            outcome = await admission.admit(ticket, held.by_header, newcomers="denied")
-            if isinstance(outcome, Admit | Wait):
-                admission.give_up([each for each in held.others if each is not ticket])
-                return outcome._replace(changed=True)  # the visitor holds other tokens besides
-        return await admission.admit(None, newcomers=newcomers)
+        if held.is_several:
+            return await admit_one_of(held, admission, newcomers=newcomers)
+        return await admission.admit(held.token, held.by_header, newcomers=newcomers)
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""

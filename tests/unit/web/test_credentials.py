@@ -154,6 +154,19 @@ def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
     assert read(*stored) == PresentedToken(PASS)
 
 
+SHORT = PASS._replace(visitor=VisitorId("S" * 22), ends_at_s=PASS.ends_at_s - 1)
+
+
+@pytest.mark.parametrize("stored", permutations((SHORT, PASS, SHORT._replace(ends_at_s=NOW_S + 1))))
+def test_pass_of_the_longest_session_counts(stored: tuple[Token, ...]) -> None:
+    """A planted one that is about to end would replace the visitor's own."""
+    assert read(*stored) == PresentedToken(PASS)
+
+
+def test_pass_in_the_header_counts_before_cookies() -> None:
+    assert read(PASS, sent=SHORT) == PresentedToken(SHORT, True, senders=APP)
+
+
 LEFT = PASS._replace(visitor=VisitorId("R" * 22))
 
 
@@ -167,6 +180,21 @@ def test_revoked_pass_counts_last() -> None:
     assert read(PASS, sent=LEFT, revoked=revoked).token == PASS
     assert read(EARLY, sent=LEFT, revoked=revoked).token == EARLY
     assert read(LEFT, revoked=revoked).token == LEFT  # to be refused, not taken for a newcomer's
+
+
+@pytest.mark.parametrize("count", [1, 9, 40])
+def test_no_number_of_dead_tokens_hides_another(count: int) -> None:
+    """Which of them are void only the store knows."""
+    tickets = [EARLY._replace(visitor=VisitorId(f"{at:022}")) for at in range(count)]
+    passes = [
+        PASS._replace(visitor=VisitorId(f"{at:021}p"), expires_at_s=NOW_S) for at in range(count)
+    ]
+    found = read(*passes, *tickets, LATE)
+    assert (found.token, *found.others) == (*tickets, LATE)
+    assert found.ended == tuple(passes)
+    assert read(*passes, *tickets, PASS) == PresentedToken(PASS)
+    found = read(*passes)
+    assert (found.token, *found.ended) == tuple(passes)
 
 
 APP, PAGE = ("X-Queue-Token",), ("X-Queue-Ticket",)

@@ -1,0 +1,89 @@
+"""Which of several tokens of one request counts, where only the store knows which are void.
+
+Rules. A request carries several tickets, or passes that expired, after tabs were restored, or where
+a sibling host planted cookies. The first ticket that is not void counts, then the first expired
+pass whose slot is held. No number of void tokens hides a valid one: one store call, which claims
+nothing, looks at all tickets after the first, and one more asks for all expired passes. While the
+store is unreachable nothing tells void tickets from others: then no token is overwritten, and none
+is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from gatekeeper.policy.decision import VoidToken
+from gatekeeper.policy.tokens import Pass, Ticket
+from gatekeeper.web.admission import Admission, Admit, Newcomers, Outcome, Wait
+from gatekeeper.web.credentials import PresentedToken
+
+
+async def admit_one_of(
+    held: PresentedToken, admission: Admission, *, newcomers: Newcomers
+) -> Outcome:
+    """The outcome for the token that counts; `newcomers`: the way of the request without one."""
+    tokens = (held.token, *held.others, *held.ended)
+    tickets = [each for each in tokens if isinstance(each, Ticket)]
+    outcome = await _admit_ticket(tickets, admission)
+    if outcome is None:
+        passes = [each for each in tokens if isinstance(each, Pass)]
+        outcome = await _admit_pass(passes, admission, by_header=held.by_header)
+    return outcome or await admission.admit(None, newcomers=newcomers)
+
+
+async def _admit_ticket(tickets: Sequence[Ticket], admission: Admission) -> Admit | Wait | None:
+    for portion in (tickets[:1], tickets[1:]):
+        not_void = await _not_void(portion, admission)
+        if not_void is None:
+            return await _admit_without_store(tickets, admission)
+        for ticket in not_void:
+            outcome = await admission.admit(ticket, newcomers="denied")
+            is_unplaced = isinstance(outcome, Wait) and outcome.position is None
+            if is_unplaced or not _has_store(admission):
+                return await _admit_without_store(tickets, admission)
+            if isinstance(outcome, Admit | Wait):
+                admission.give_up([each for each in tickets if each is not ticket])
+                return outcome._replace(changed=True)  # the visitor holds other tokens besides
+    return None
+
+
+async def _not_void(tickets: Sequence[Ticket], admission: Admission) -> Sequence[Ticket] | None:
+    """The tickets that are worth a call of their own; None: the store does not reply."""
+    if len(tickets) <= 1:
+        return tickets
+    standings = await asyncio.gather(*map(admission.attend, tickets))
+    if not _has_store(admission) or None in standings:
+        return None
+    return [
+        ticket
+        for ticket, standing in zip(tickets, standings, strict=True)
+        if not isinstance(standing, VoidToken)
+    ]
+
+
+async def _admit_without_store(
+    tickets: Sequence[Ticket], admission: Admission
+) -> Admit | Wait | None:
+    """The first ticket that enters, else the first that waits."""
+    outcomes = await asyncio.gather(
+        *(admission.admit(each, newcomers="denied") for each in tickets)
+    )
+    for kind in (Admit, Wait):
+        for outcome in outcomes:
+            if isinstance(outcome, kind):
+                return outcome._replace(changed=False)
+    return None
+
+
+async def _admit_pass(
+    passes: Sequence[Pass], admission: Admission, *, by_header: bool
+) -> Admit | None:
+    outcomes = await asyncio.gather(
+        *(admission.admit(each, by_header, newcomers="denied") for each in passes)
+    )
+    return next((each for each in outcomes if isinstance(each, Admit)), None)
+
+
+def _has_store(admission: Admission) -> bool:
+    return admission.room.view.decisive.store_up
