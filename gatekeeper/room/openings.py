@@ -108,7 +108,7 @@ class Openings:
         if secret is None:
             if state.now_us - self._logged_us > _LOG_AGAIN_AFTER_US:
                 self._logged_us = state.now_us
-                log.error("draw_key_unknown", room=self._queue.rules.room, event=event.name)
+                log.error("draw_key_unknown", room=self._queue.rules.room, sale=event.name)
             return
         drawn = Drawn(secret.hex())
         if event.beacon:
@@ -122,7 +122,7 @@ class Openings:
         after = known.with_event(replace(event, drawn=drawn))
         changed = await self._queue.change_events(known, after)
         if changed is not None:
-            log.info("drawn", room=self._queue.rules.room, event=event.name, note=drawn.note)
+            log.info("drawn", room=self._queue.rules.room, sale=event.name, note=drawn.note)
             await self._place(changed)
 
     async def _place(self, state: RoomState) -> None:

@@ -1,0 +1,465 @@
+"""Events of a room: closed before the opening, drawn at it, and kept through every loss.
+
+Rules: a ground on a server cannot set its clock, so an event opens when a test moves its start to
+the store's now, as an operator would.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gatekeeper.config.event_schema import EventConfig, spell_time
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
+from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.phase import Mode, Phase
+from gatekeeper.policy.planned_events import SigningKeys
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Event, Schedule
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.openings import FileEvents, Openings
+from gatekeeper.room.store import participants_key
+from tests.contract.grounds import (
+    EmulatedGround,
+    Ground,
+    Open,
+    Replica,
+    arrive,
+    confirm,
+    crowd,
+    line_up,
+    poll,
+    poll_request,
+)
+
+KEYS = SigningKeys((b"signing" * 5,))
+NAMES = crowd(12)
+
+
+async def plan(replica: Replica, *, opens_in_s: float = 600, **values: Any) -> Event:
+    """An event whose prequeue has begun; `values` replace its fields."""
+    state = await replica.look()
+    now_us = state.now_us
+    event = Event(
+        "sale",
+        start_us=now_us + round(opens_in_s * 1_000_000),
+        announced_us=now_us,
+        prequeue_us=now_us - 10_000_000,
+    )
+    event = KEYS.committed(replace(event, **values), room=replica.queue.rules.room)
+    await change(replica, state.schedule.with_event(event))
+    return event
+
+
+async def change(replica: Replica, schedule: Schedule) -> None:
+    before = (await replica.look()).schedule
+    assert await replica.queue.change_events(before, schedule) is not None
+
+
+async def change_event(replica: Replica, **values: Any) -> Event:
+    [event] = (await replica.look()).schedule.events
+    changed = replace(event, **values)
+    await change(replica, Schedule.of([changed]))
+    return changed
+
+
+async def open_now(ground: Ground, replica: Replica) -> Event:
+    """After the last arrival so far."""
+    state = await replica.look()
+    await ground.pass_time(0.01)
+    return await change_event(replica, start_us=max(state.now_us, state.last_arrival_us + 1))
+
+
+def openings(replica: Replica, keys: SigningKeys = KEYS) -> Openings:
+    return Openings(replica.queue, file=FileEvents((), keys))
+
+
+async def draw(replica: Replica) -> Schedule:
+    """What a replica does at its tick."""
+    state = await replica.look()
+    await openings(replica).step(state)
+    return (await replica.look()).schedule
+
+
+async def released(replica: Replica, turns_us: dict[str, int]) -> list[str]:
+    """The visitors that one release admits, by their next poll."""
+    await replica.queue.advance()
+    standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in turns_us.items()})
+    return [name for name, each in standings.items() if isinstance(each, SlotGrant)]
+
+
+def in_order(schedule: Schedule, arrivals_us: dict[str, int]) -> list[str]:
+    return sorted(
+        arrivals_us, key=lambda name: (schedule.turn_us(VisitorId(name), arrivals_us[name]), name)
+    )
+
+
+def turns(schedule: Schedule, arrivals_us: dict[str, int]) -> dict[str, int]:
+    return {name: schedule.turn_us(VisitorId(name), us) for name, us in arrivals_us.items()}
+
+
+async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, int]:
+    """They arrive and return their tickets; their arrivals."""
+    arrivals = await arrive(replica, names)
+    schedule = (await replica.look()).schedule
+    placed = {
+        name: QueuePosition(schedule.turn_us(VisitorId(name), each.turn_us), 0)
+        for name, each in arrivals.items()
+    }
+    await poll(replica, placed)
+    return {name: each.turn_us for name, each in arrivals.items()}
+
+
+# Before the opening.
+
+
+@pytest.mark.parametrize("order", ["draw", "arrival"])
+async def test_no_visitor_enters_in_the_prequeue(open_room: Open, order: str) -> None:
+    replica = await open_room(rate="6000/min", burst=100)
+    await plan(replica, order=order)
+    arrivals_us = await gather(replica)
+    await replica.allow(5)
+    state, count = await replica.queue.advance()
+    assert (state.phase, count, state.has_room) == (Phase.PREQUEUE, 0, False)
+    assert not await released(replica, turns(state.schedule, arrivals_us))
+    assert not await replica.queue.take_admission()
+    assert (state.queue_length, state.watermark_us) == (len(NAMES), 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "phase"),
+    [
+        ({"prequeue_us": None, "before": "closed"}, Phase.BEFORE),
+        ({"start_us": 10**15 + 2, "prequeue_us": 10**15, "end_us": 10**15 + 3}, Phase.ENDED),
+    ],
+)
+async def test_no_visitor_enters_before_and_after_an_event(
+    open_room: Open, values: dict[str, Any], phase: Phase
+) -> None:
+    replica = await open_room(rate="6000/min", burst=100)
+    await plan(replica, **values)
+    arrivals_us = await gather(replica)
+    state, count = await replica.queue.advance()
+    assert (state.phase, count, state.undrawn) == (phase, 0, 0)
+    assert not await released(replica, arrivals_us)
+    await change_event(replica, cancelled=True)
+    assert await released(replica, arrivals_us) == NAMES
+
+
+async def test_turn_is_provisional_though_the_replica_knows_no_event(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room()
+    await plan(replica)
+    [reply] = (await arrive(replica, ["ann"])).values()
+    await replica.queue.poll(poll_request("ann", reply.turn_us))
+    assert (await ground.read())["queue"] == {"ann": PROVISIONAL_US + reply.turn_us}
+    state = await replica.look()
+    assert (state.undrawn, state.last_arrival_us) == (1, reply.turn_us)
+
+
+async def test_who_was_in_line_before_stays_ahead_by_arrival(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="6000/min", burst=100)
+    await replica.set_mode(Mode.HOLD)
+    early = await line_up(replica, ["early"])
+    await replica.set_mode(Mode.AUTO)
+    await plan(replica, prequeue_us=early["early"].turn_us + 1)
+    await ground.pass_time(0.01)
+    arrivals_us = await gather(replica) | {"early": early["early"].turn_us}
+    await open_now(ground, replica)
+    schedule = await draw(replica)
+    assert in_order(schedule, arrivals_us)[0] == "early"
+    assert schedule.turn_us(VisitorId("early"), arrivals_us["early"]) == arrivals_us["early"]
+
+
+# The opening.
+
+
+async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    event = await open_now(ground, replica)
+    late = await gather(replica, ["late"])
+    state, count = await replica.queue.advance()
+    assert (state.phase, state.undrawn, count) == (Phase.DRAW, len(NAMES), 0)
+
+    schedule = await draw(replica)
+    [drawn] = schedule.events
+    assert drawn.drawn is not None
+    state = await replica.look()
+    assert (state.phase, state.undrawn) == (Phase.RUNNING, 0)
+    drawn_us = turns(schedule, arrivals_us)
+    assert (await ground.read())["queue"] == drawn_us | late
+    assert all(drawn.first_us <= us < drawn.start_us for us in drawn_us.values())
+    hashes = await replica.store.scores(
+        participants_key(replica.queue.rules.room, "sale"), since=0, most=100
+    )
+    assert hashes.keys() == {id_hash(name).hex() for name in NAMES}
+
+    admitted: list[str] = []
+    for _ in range(len(NAMES) + 1):
+        await replica.allow(1)
+        admitted += [
+            name for name in await released(replica, drawn_us | late) if name not in admitted
+        ]
+    assert admitted == [*in_order(schedule, arrivals_us), "late"]
+    assert in_order(schedule, arrivals_us) != NAMES
+    assert (await replica.look()).watermark_us == late["late"]
+    assert event.announced_us == drawn.announced_us
+
+
+async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room: Open) -> None:
+    replicas = [await open_room(rate=0) for _ in range(3)]
+    await plan(replicas[0])
+    arrivals_us = await gather(replicas[0], crowd(60))
+    await open_now(ground, replicas[1])
+    await asyncio.gather(*(draw(each) for each in replicas))
+    state = await replicas[2].look()
+    await openings(replicas[2]).step(state)  # what a replica that lost the race does next
+    schedule = await draw(replicas[0])
+    assert (await replicas[0].look()).undrawn == 0
+    standings = await poll(
+        replicas[1], {n: QueuePosition(us, 0) for n, us in turns(schedule, arrivals_us).items()}
+    )
+    places = {each.ahead: n for n, each in standings.items() if isinstance(each, QueuePosition)}
+    assert [places[ahead] for ahead in range(60)] == in_order(schedule, arrivals_us)
+
+
+async def test_unknown_key_leaves_the_draw_to_other_replicas(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, other = await open_room(rate="6000/min", burst=100), await open_room()
+    await plan(replica)
+    await gather(replica)
+    await open_now(ground, replica)
+    await openings(replica, SigningKeys((b"another" * 5,))).step(await replica.look())
+    state, count = await replica.queue.advance()
+    assert (state.phase, count) == (Phase.DRAW, 0)
+    await draw(other)
+    assert (await replica.look()).phase is Phase.RUNNING
+
+
+async def test_beacon_is_asked_once_and_its_round_decides(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    asked: list[str] = []
+
+    async def fetch_round(event: Event) -> tuple[int | None, str, str]:
+        asked.append(event.name)
+        await asyncio.sleep(0)
+        return 7, "ab" * 32, ""
+
+    await plan(replica, beacon="https://beacon.example")
+    arrivals_us = await gather(replica)
+    await open_now(ground, replica)
+    own = Openings(replica.queue, file=FileEvents((), KEYS), fetch_round=fetch_round)
+    await own.step(await replica.look())
+    assert (await replica.look()).phase is Phase.DRAW
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        await own.step(await replica.look())
+    [event] = (await replica.look()).schedule.events
+    assert asked == ["sale"]
+    assert event.drawn is not None
+    assert (event.drawn.round, event.drawn.randomness) == (7, "ab" * 32)
+    without = replace(event, drawn=replace(event.drawn, randomness=""))
+    names = in_order(Schedule.of([event]), arrivals_us)
+    assert names != in_order(Schedule.of([without]), arrivals_us)
+    await own.close()
+
+
+async def test_empty_prequeue_opens_at_once(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate="6000/min", burst=100)
+    await plan(replica)
+    await open_now(ground, replica)
+    assert (await replica.look()).phase is Phase.RUNNING
+    assert isinstance((await arrive(replica, ["ann"]))["ann"], SlotGrant)
+
+
+async def test_absent_visitor_returns_to_the_drawn_turn(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    [absent] = (await arrive(replica, ["absent"])).values()  # never returned the ticket so far
+    await open_now(ground, replica)
+    schedule = await draw(replica)
+    drawn_us = turns(schedule, arrivals_us)
+    own_us = schedule.turn_us(VisitorId("absent"), absent.turn_us)
+    ahead = sum(us < own_us for us in drawn_us.values())
+    standing = await replica.queue.poll(poll_request("absent", own_us))
+    assert standing == QueuePosition(own_us, ahead)
+
+
+async def test_cancelled_event_gives_back_the_order_of_arrival(open_room: Open) -> None:
+    replica = await open_room(rate="6000/min", burst=100)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await change_event(replica, cancelled=True)
+    state, count = await replica.queue.advance()
+    assert (state.phase, count) == (Phase.DRAW, 0)  # until nobody is at a provisional turn
+    await draw(replica)
+    assert await released(replica, arrivals_us) == NAMES
+
+
+async def test_open_mode_in_the_prequeue_lifts_no_watermark(open_room: Open) -> None:
+    replica = await open_room(rate=0, burst=100)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await replica.set_mode(Mode.OPEN)
+    schedule = (await replica.look()).schedule
+    assert await released(replica, turns(schedule, arrivals_us)) == NAMES
+    assert (await replica.look()).watermark_us < PROVISIONAL_US
+    await confirm(replica, NAMES)
+    await replica.set_mode(Mode.AUTO)
+    await gather(replica, ["bob"])
+    state, count = await replica.queue.advance()
+    assert (state.phase, count, state.undrawn) == (Phase.PREQUEUE, 0, 1)
+
+
+# Rates and limits of an event.
+
+
+def exact_room(**keys: Any) -> tuple[EmulatedGround, FileEvents]:
+    ground = EmulatedGround(RoomName("exact"))
+    now_us = ground.rules.clock_us
+    times = {name: spell_time(now_us + s * 1_000_000) for name, s in keys.pop("times").items()}
+    event = EventConfig.model_validate({"name": "sale", "room": "exact"} | times | keys)
+    return ground, FileEvents((event,), KEYS)
+
+
+async def test_events_rate_counts_from_its_first_moment_to_its_end() -> None:
+    times = {"start": 60, "end": 120}
+    ground, file = exact_room(
+        times=times, order="arrival", after="normal", settings={"rate": "60/min"}
+    )
+    replica = Replica(ground, _rules(ground, rate="6/min", burst=200), name="only")
+    Openings(replica.queue, file=file)
+    await replica.queue.join(starting=True)
+    await replica.set_mode(Mode.HOLD)  # so that the bucket is spent at a known moment
+    await line_up(replica, crowd(400))
+    await replica.set_mode(Mode.AUTO)
+    assert await replica.released() == 200
+    counts = []
+    for _ in range(6):  # 30 s each, in pieces that a pacer would not exceed
+        count = 0
+        for _ in range(15):
+            await ground.pass_time(2)
+            count += await replica.released()
+            await ground.attend()
+        counts.append(count)
+    assert counts == [3, 3, 30, 30, 3, 3]
+
+
+async def test_first_minute_after_a_prequeue_admits_burst_and_rate() -> None:
+    ground, file = exact_room(
+        times={"prequeue": 0, "start": 60}, settings={"rate": "60/min", "burst": 5}
+    )
+    replica = Replica(ground, _rules(ground, rate="600/min", burst=5), name="only")
+    own = Openings(replica.queue, file=file)
+    await replica.queue.join(starting=True)
+    await gather(replica, crowd(400))
+    counts = []
+    for _ in range(4):
+        count = 0
+        for _ in range(15):
+            await ground.pass_time(2)
+            await own.step(await replica.look())
+            count += await replica.released()
+            await ground.attend()
+        counts.append(count)
+    assert counts == [0, 0 + 5, 30, 30]  # the last step of the second is the start itself
+
+
+def _rules(ground: Ground, **keys: Any) -> Rules:
+    from gatekeeper.policy.rules import Rules
+
+    return Rules.of(
+        RoomConfig.model_validate(
+            {"name": ground.room, "heartbeat_timeout": "1h", "claim_timeout": "1h"} | keys
+        )
+    )
+
+
+# Losses.
+
+
+async def test_store_that_is_born_is_closed_by_the_files_event() -> None:
+    ground, file = exact_room(times={"prequeue": -10, "start": 60}, before="closed")
+    replica = Replica(ground, _rules(ground, rate="6000/min", burst=100), name="only")
+    Openings(replica.queue, file=file)
+    state = await replica.queue.join(starting=True)
+    assert (state.phase, state.has_room) == (Phase.PREQUEUE, False)
+
+
+async def test_emptied_store_gets_the_events_back_before_it_admits(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, other = await open_room(rate="6000/min", burst=100), await open_room()
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await ground.write({})
+    await ground.pass_time(1)
+    state, count = await replica.queue.advance()
+    assert (state.phase, count) == (Phase.PREQUEUE, 0)
+    schedule = state.schedule
+    await poll(other, {n: QueuePosition(us, 0) for n, us in turns(schedule, arrivals_us).items()})
+    assert (await replica.look()).undrawn == len(NAMES)
+    assert isinstance((await arrive(replica, ["new"]))["new"], QueuePosition)
+
+
+async def test_store_emptied_after_the_opening_keeps_the_drawn_order(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await open_now(ground, replica)
+    schedule = await draw(replica)
+    await ground.write({})
+    await ground.pass_time(1)
+    drawn_us = turns((await replica.look()).schedule, arrivals_us)
+    assert drawn_us == turns(schedule, arrivals_us)
+    standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
+    await replica.allow(100)
+    state, count = await replica.queue.advance()
+    assert count == 0  # not before those ahead had time to return
+    assert state.recovering_until_us > state.now_us
+    again = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
+    places = {each.ahead: n for n, each in again.items() if isinstance(each, QueuePosition)}
+    assert [places[at] for at in range(len(NAMES))] == in_order(schedule, arrivals_us)
+    assert len(standings) == len(NAMES)
+
+
+async def test_change_of_other_events_than_stored_changes_nothing(open_room: Open) -> None:
+    one, other = await open_room(), await open_room()
+    event = await plan(one)
+    assert await other.queue.change_events(NO_EVENTS, NO_EVENTS) is None
+    assert (await other.look()).schedule == Schedule.of([event])
+
+
+async def test_file_is_merged_once_and_keeps_what_operators_did(open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    state = await replica.look()
+    config = EventConfig.model_validate(
+        {
+            "name": "sale",
+            "room": replica.queue.rules.room,
+            "prequeue": spell_time(state.now_us + 60_000_000),
+            "start": spell_time(state.now_us + 120_000_000),
+        }
+    )
+    own = Openings(replica.queue, file=FileEvents((config,), KEYS))
+    await own.merge(state)
+    merged_at = await replica.look()
+    assert [each.commitment != "" for each in merged_at.schedule.events] == [True]
+    await own.merge(merged_at)
+    assert (await replica.look()).version == merged_at.version
+    delayed = await change_event(replica, start_us=state.now_us + 300_000_000)
+    await own.merge(await replica.look())
+    assert (await replica.look()).schedule == Schedule.of([delayed])
