@@ -12,8 +12,8 @@ that agree in these facts, so a cache may keep it only under a key that holds al
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -109,6 +109,7 @@ class Router:
         if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
             self._only = places[0].room
         self._names_every_host = bool(places) and all(place.labels for place in places)
+        self._endpoint_rules = tuple(_rules_of_endpoints(self.rules))
         self._room_reads: FactSet = Fact.NONE
         if self._only is None and places:
             self._room_reads = Fact.HOST | Fact.TARGET
@@ -147,6 +148,22 @@ class Router:
             return Rejected(400, "the path can be read in two ways", reads)
         room = rooms.pop() if rooms else None
         return Ungated(reads) if room is None else InRoom(room, reads)
+
+    def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked:
+        """The route of a request to one of the gate's own endpoints, which names this room. `block`
+        applies to it as to the site. Conditions on path and query are about the site: a block with
+        them is none of an endpoint, and an exception from a later block with them holds, for its
+        visitors poll there. `bypass` is an exception only if no such condition narrows it."""
+        reads: FactSet = Fact.NONE
+        request = RequestReadings(facts)
+        for rule in self._endpoint_rules:
+            if rule.room not in (None, room):
+                continue
+            holds, read = rule.evaluate(request)
+            reads |= read
+            if holds:
+                return Blocked(rule.name, reads) if rule.action == "block" else InRoom(room, reads)
+        return InRoom(room, reads)
 
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
@@ -195,6 +212,20 @@ class Router:
     def _knows_host(self, host: str) -> bool:
         labels = host_labels(host)
         return any(place.labels and labels_match(place.labels, labels) for place in self._places)
+
+
+def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
+    """The rules for requests to the gate's own endpoints, up to the last block, which are none
+    without one."""
+    kept: list[AccessRule] = []
+    for rule in rules:
+        conditions = tuple(each for each in rule.conditions if each.reads != Fact.TARGET)
+        is_of_site = len(conditions) < len(rule.conditions)
+        if rule.action == "queue" or not is_of_site:
+            kept.append(replace(rule, conditions=conditions))
+        if rule.action == "block" and not is_of_site:
+            yield from kept
+            kept.clear()
 
 
 def _places(room: RoomConfig) -> Iterable[_Place]:

@@ -2,8 +2,10 @@
 
 Rules. Each path has its methods; any other path or method under the prefix is 404 or 405 and never
 reaches the origin. `?room=` names the room, or `?for=` an address in it; without both it is the
-room of `/` on this host. `GET status` is the heartbeat, and the claim once released. `GET wait` is
-the waiting page for `client.js`: with a pass it leads back to where the app was.
+room of `/` on this host. A client that a rule blocks from the site gets 403 at each endpoint that
+concerns a room, so that it neither gets nor keeps a place; files and `health` are for all.
+`GET status` is the heartbeat, and the claim once released. `GET wait` is the waiting page for
+`client.js`: with a pass it leads back to where the app was.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from gatekeeper.pages.languages import N_
 from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.routing import Blocked
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.pipeline import (
+    BLOCKED,
     Pipeline,
     Visit,
     response_without_place,
@@ -58,9 +62,11 @@ class Endpoints:
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
-        metrics.own_responses.count("", "own")
         methods, endpoint = self._in_room[name]
         visit = self.visit(facts, query)
+        if visit is not None and isinstance(visit.route, Blocked):
+            return self._blocked(facts, visit.route)
+        metrics.own_responses.count("", "own")
         room = None if visit is None else visit.room
         response = self._wrong_method(facts, methods, room=room)
         if response is None and visit is not None:
@@ -196,6 +202,12 @@ class Endpoints:
             headers=[("Allow", ", ".join(methods))],
             close=facts.has_body,
         )
+
+    def _blocked(self, facts: RequestFacts, route: Blocked) -> GateResponse:
+        metrics.by_rule.count(route.rule)
+        metrics.requests.labels("", "refused").inc()
+        response = self._responses.problem(facts, BLOCKED, status=403, close=True)
+        return self._responses.cors.shared(response, facts, None)
 
     def _not_found(
         self, facts: RequestFacts, message: str = N_("Nothing was found at this address.")

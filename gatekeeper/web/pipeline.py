@@ -10,7 +10,8 @@ Rules. Nothing else decides. `admit` is pure except for the one store call that 
 a request with several tokens costs a few (`token_choice`). An exit matches all four outcomes: the
 handler of aiohttp's requests, the fast path, the endpoints. Of waiting responses only those to what
 creates a place, and to polls, set a token.
-Requests under `/.gatekeeper/` are for the gate itself: they name their room, and no rule applies.
+Requests under `/.gatekeeper/` are for the gate itself. Those that name a room are blocked by the
+rules that block their client from the site; no other rule applies.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
+BLOCKED = "this request is blocked"
 _NO_TOKEN = PresentedToken(None)
 
 
@@ -95,7 +97,7 @@ class Visit(NamedTuple):
             case Bypassed() | Ungated():
                 return Admit(None, changed=False)
             case Blocked():
-                return Deny("this request is blocked")
+                return Deny(BLOCKED)
             case Rejected(status=status, reason=reason):
                 return Deny(reason, status=status)
             case _:
@@ -161,12 +163,13 @@ class Pipeline:
         return self._in_room(facts, route)
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
-        """A visit of the room `name`, or without a name of the one that `path` on this host is in;
-        None: there is no such room."""
+        """A visit of the room `name` by one of the endpoints, or without a name of the room that
+        `path` on this host is in; None: there is no such room."""
         room = RoomName(name) if name else self.router.room_of(facts.client.host, path)
         if room is None or room not in self._gates:
             return None
-        return self._in_room(facts, InRoom(room))
+        route = self.router.route_of_endpoint(facts, room)
+        return Visit(facts, route) if isinstance(route, Blocked) else self._in_room(facts, route)
 
     def _in_room(self, facts: RequestFacts, route: InRoom) -> Visit:
         gate = self._gates[route.room]

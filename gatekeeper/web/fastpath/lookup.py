@@ -226,7 +226,7 @@ class FastPathLookup:
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
         if name == "status":
             visit = self._endpoints.visit(facts, query)
-            if visit is None:
+            if visit is None or isinstance(visit.route, Blocked):
                 return None
             return self._kept(head, request, visit, trusted=trusted, is_status=True)
         response = self._endpoints.respond_without_room(facts, name)

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from gatekeeper import metrics
 from tests.gates import HTML, Gate, GateStarter
+from tests.path_spellings import WALKED
 
 FREE = """
 [[rule]]
@@ -161,6 +162,94 @@ async def test_default_rules_bypass_nothing_else(
 ) -> None:
     gate = await start_gate(rate="0")
     assert (await raw_status(gate, method, path, headers)) == 503
+
+
+BLOCKED = """
+[server]
+trusted_proxies = ["127.0.0.1"]
+[[rule]]
+name = "office"
+action = "queue"
+client = "203.0.113.7"
+[[rule]]
+name = "by-address"
+action = "block"
+client = "203.0.113.0/24"
+[[rule]]
+name = "by-agent"
+action = "block"
+user_agent = "BadBot*"
+[[rule]]
+name = "by-path"
+action = "block"
+path = ["/closed/**", "/.gatekeeper/**"]
+"""
+ENDPOINTS = [
+    ("GET", "status"),
+    ("HEAD", "status"),
+    ("POST", "enqueue"),
+    ("POST", "leave"),
+    ("GET", "wait"),
+    ("OPTIONS", "enqueue"),
+]
+
+
+async def test_blocked_client_gets_and_keeps_no_place(start_gate: GateStarter) -> None:
+    gate = await start_gate(BLOCKED, rate="0")
+    for headers in (
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-For": "203.0.113.9", "User-Agent": "Good"},
+        {"X-Forwarded-For": "198.51.100.1", "User-Agent": "BadBot/2"},
+    ):
+        before = matches_of("by-address") + matches_of("by-agent")
+        visitor = gate.visitor()
+        for method, name in ENDPOINTS * 2:  # a second time, from the caches
+            path = f"/.gatekeeper/{name}?room={gate.room_name}"
+            response = await visitor.request(method, path, headers=headers)
+            assert (response.status, "Set-Cookie" in response.headers) == (403, False)
+            assert response.headers["Cache-Control"] == "no-store"
+        assert matches_of("by-address") + matches_of("by-agent") == before + 2 * len(ENDPOINTS)
+        assert visitor.cookies() == {}
+        for name in ("health", "client.js", "static/none"):
+            status = (await visitor.request("GET", f"/.gatekeeper/{name}", headers=headers)).status
+            assert status == (404 if name == "static/none" else 200)
+    assert (await gate.queue.look()).arrived_total == 0
+
+
+async def test_block_of_another_client_or_path_keeps_no_visitor_out(
+    start_gate: GateStarter,
+) -> None:
+    gate = await start_gate(BLOCKED, rate="0")
+    for address in ("198.51.100.1", "203.0.113.7", "203.0.112.9"):
+        visitor, headers = gate.visitor(), {"X-Forwarded-For": address}
+        for _ in range(2):
+            assert (await visitor.request("GET", "/", headers=headers)).status == 503
+            status = await visitor.request("GET", "/.gatekeeper/status", headers=headers)
+            assert status.json["state"] == "waiting"
+        closed = await visitor.request("GET", "/closed/x", headers=headers)
+        assert closed.status == (503 if address == "203.0.113.7" else 403)
+
+
+async def test_client_that_is_blocked_later_loses_its_polls(start_gate: GateStarter) -> None:
+    """The same head from two addresses behind a proxy: the cache of heads has no address."""
+    gate = await start_gate(BLOCKED, rate="0")
+    visitor, other = gate.visitor(), gate.visitor()
+    for address, status in (("198.51.100.1", 200), ("203.0.113.9", 403), ("198.51.100.2", 200)):
+        headers = {"X-Forwarded-For": address}
+        for each in (visitor, other, visitor):
+            response = await each.request("GET", "/.gatekeeper/status", headers=headers)
+            assert response.status == status
+
+
+async def test_no_spelling_of_a_path_bypasses_at_rate_0(start_gate: GateStarter) -> None:
+    gate = await start_gate(FREE, rate="0")
+    for target in WALKED:
+        for method in ("GET", "POST"):
+            status = await raw_status(gate, method, target.replace("/webhooks", "/free"), {})
+            assert status in {400, 503}, target
+    assert gate.origin.requests == []
+    for path in ("/free/a%20b", "/free/@scope%2fname", "/free/caf%C3%A9"):
+        assert await raw_status(gate, "GET", path, {}) == 200
 
 
 async def raw_status(gate: Gate, method: str, path: str, headers: dict[str, str]) -> int:

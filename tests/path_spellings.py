@@ -1,0 +1,31 @@
+"""Spellings of a path that origins read in another way than they look."""
+
+# Each is a path under /webhooks/ to a gate, and /secret/ to some origin.
+WALKED = [
+    "/webhooks/.%00./secret/",
+    "/webhooks/..%00/secret/",
+    "/webhooks/%c0%ae%c0%ae/secret/",
+    "/webhooks/%c0%ae%c0%ae%c0%afsecret/",
+    "/webhooks/%e0%80%ae./secret/",
+    "/webhooks/%u002e%u002e/secret/",
+    "/webhooks/..%u2215secret/",
+    "/webhooks/%2e%2e%5csecret/",
+    "/webhooks\\..\\secret\\",
+    "/webhooks/x;/../../secret/",
+    "/webhooks//../secret/",
+    "/webhooks/%2e%2e;/secret/",
+    "/webhooks/..;a=b;c/secret/",
+    "/webhooks/%2e%2e%3b/secret/",
+    "/webhooks/%252e%252e/secret/",
+    "/webhooks/%252e%252e%252fsecret/",
+    "/webhooks/..%20/secret/",
+    "/webhooks/.. /secret/",
+    "/webhooks/%ef%bc%8e%ef%bc%8e/secret/",
+    "/webhooks/..%ef%bc%8fsecret/",
+    "/webhooks/..%ef%bc%bcsecret/",
+    "/webhooks/%e2%80%a5/secret/",
+    "/webhooks/.%e2%80%8c./secret/",
+    "/webhooks/%ef%bc%852e%ef%bc%852e/secret/",
+    "/webhooks/x%2fy/../%2e%2e/%2e%2e/secret/",
+    "/webhooks/..%0d/secret/",
+]
