@@ -152,7 +152,7 @@ class Router:
     def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked:
         """The route of a request to one of the gate's own endpoints, which names this room. `block`
         applies to it as to the site. Conditions on path and query are about the site: a block with
-        them is none of an endpoint, and an exception from a later block with them holds, for its
+        them does not apply here, and an exception from a later block with them does, for its
         visitors poll there. `bypass` is an exception only if no such condition narrows it."""
         reads: FactSet = Fact.NONE
         request = RequestReadings(facts)
