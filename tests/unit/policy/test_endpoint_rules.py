@@ -1,5 +1,7 @@
 """Rules at the gate's own endpoints: a client that is blocked from the site is blocked there."""
 
+from typing import Any
+
 import pytest
 
 from gatekeeper.config.rule_schema import RuleConfig
@@ -33,7 +35,7 @@ def route(*rules: RuleConfig, room: RoomName = SITE) -> InRoom | Blocked:
     return router.route_of_endpoint(FACTS, room)
 
 
-OF_THE_CLIENT = [
+OF_THE_CLIENT: list[dict[str, Any]] = [
     {"client": "203.0.113.0/24"},
     {"user_agent": "BadBot*"},
     {"header": {"X-App": "old"}},
@@ -42,7 +44,7 @@ OF_THE_CLIENT = [
     {"method": ["POST"]},
     {"client": "203.0.113.9", "user_agent": ["*Bot*", "curl*"], "room": "site"},
 ]
-OF_THE_SITE = [
+OF_THE_SITE: list[dict[str, Any]] = [
     {"path": "/**"},
     {"path": "/.gatekeeper/**"},
     {"path_regex": ".*"},
@@ -50,7 +52,7 @@ OF_THE_SITE = [
     {"path": "/admin/**", "client": "203.0.113.9"},
     {"query": "room=site", "user_agent": "BadBot*"},
 ]
-OF_OTHERS = [
+OF_OTHERS: list[dict[str, Any]] = [
     {"client": "203.0.114.0/24"},
     {"user_agent": "GoodBot*"},
     {"header": {"X-App": "old", "X-Other": "*"}},
@@ -62,12 +64,12 @@ OF_OTHERS = [
 
 
 @pytest.mark.parametrize("keys", OF_THE_CLIENT)
-def test_blocked_client_is_blocked_at_endpoints(keys: dict[str, object]) -> None:
+def test_blocked_client_is_blocked_at_endpoints(keys: dict[str, Any]) -> None:
     assert route(rule("block", **keys)) == Blocked("rule")
 
 
 @pytest.mark.parametrize("keys", [*OF_THE_SITE, *OF_OTHERS])
-def test_block_of_the_site_or_of_others_is_none_there(keys: dict[str, object]) -> None:
+def test_block_of_the_site_or_of_others_is_none_there(keys: dict[str, Any]) -> None:
     assert route(rule("block", **keys)) == InRoom(SITE)
 
 
