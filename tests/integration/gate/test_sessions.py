@@ -110,6 +110,27 @@ async def test_expired_pass_waits_as_newcomer(
     assert gate.origin.requests == []
 
 
+async def test_ticket_sent_again_gives_the_same_end(
+    room_name: RoomName, start_gate: GateStarter
+) -> None:
+    """By another tab, late, or by a client that kept a copy: at the status and at any page."""
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    await visitor.join()
+    ticket = visitor.cookies()[gate.cookie_name]
+    await gate.allow(1)
+    await visitor.wait_until_admitted()
+    first = held_pass(visitor, gate, room_name)
+    for path in ("/.gatekeeper/status", "/", "/other", "/.gatekeeper/status"):
+        await asyncio.sleep(0.05)
+        another = gate.visitor()
+        another.set_cookie(gate.cookie_name, ticket)
+        assert (await another.get(path))[0] == 200
+        again = held_pass(another, gate, room_name)
+        assert again.visitor == first.visitor
+        assert again.ends_at_s == first.ends_at_s
+
+
 # Newcomers admitted at once.
 
 

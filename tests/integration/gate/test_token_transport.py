@@ -2,14 +2,16 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jwt
 import pytest
 from multidict import CIMultiDict
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import Standing
 from gatekeeper.policy.tokens import Pass
+from gatekeeper.room.queue import PollRequest, Queue
 from tests.builders import SECRET, room_toml, sign_token
 from tests.gates import Gate, GateStarter
 
@@ -201,6 +203,43 @@ async def test_valid_cookie_counts_beside_an_invalid_one(
         CIMultiDict([("Cookie", value) for value in values]),
     ):
         assert (await visitor.request("GET", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize("html", [True, False], ids=["page", "status"])
+async def test_void_cookies_never_hide_the_place(
+    html: bool, room_name: RoomName, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted by a sibling host, as many as a head holds: each was valid, and its visitor left."""
+    batches: list[int] = []
+    poll = Queue._poll
+
+    async def recorded(queue: Queue, batch: Sequence[PollRequest]) -> list[Standing]:
+        batches.append(len(batch))
+        return await poll(queue, batch)
+
+    monkeypatch.setattr(Queue, "_poll", recorded)
+    gate = await start_gate(rate="0")
+    dead = [gate.issue_ticket() for _ in range(40)]
+    await gate.queue.leave([each.visitor for each in dead], with_tickets=True)
+    visitor = gate.visitor()
+    await visitor.join()
+    mine = visitor.cookies()[gate.cookie_name]
+    visitor.session.cookie_jar.clear()
+    cookies = [sign_token(each) for each in dead]
+    cookies.insert(30, mine)
+    headers = {"Cookie": "; ".join(f"{gate.cookie_name}={each}" for each in cookies)}
+    if html:
+        headers |= {"Accept": "text/html"}
+    batches.clear()
+    response = await visitor.request("GET", "/" if html else "/.gatekeeper/status", headers=headers)
+    assert response.status == (503 if html else 200)
+    held, kept = gate.token(visitor.cookies()[gate.cookie_name]), gate.token(mine)
+    assert held is not None
+    assert kept is not None
+    assert held.visitor == kept.visitor
+    assert batches == [1, 40, 1]
+    if not html:
+        assert (response.json["state"], response.json["position"]) == ("waiting", 1)
 
 
 async def test_token_header_outranks_cookie(room_name: RoomName, start_gate: GateStarter) -> None:
