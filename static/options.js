@@ -65,11 +65,11 @@
     save();
   }
 
-  function notify() {
+  function notify(words) {
     if (!notice.checked || Notification.permission !== "granted") return false;
     try {
       const note = new Notification(document.querySelector("h1 > :not([hidden])").textContent, {
-        body: document.querySelector(".lead > :not([hidden])").textContent,
+        body: words || document.querySelector(".lead > :not([hidden])").textContent,
         icon: document.querySelector("link[rel=icon]").href,
         requireInteraction: true,
       });
@@ -135,6 +135,12 @@
     const isNotified = notify();
     if (isPlaying) event.detail.delayS = SOUND_S;
     if (isNotified && document.hidden) event.detail.delayS = NOTICE_S;
+  });
+
+  /* Some minutes before the opening of an event: static/countdown.js. */
+  document.addEventListener("opening", (event) => {
+    if (sound.checked) play();
+    notify(event.detail);
   });
 
   restore();

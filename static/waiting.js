@@ -103,6 +103,12 @@
     return request();
   }
 
+  /* Around an opening a glance at the tab sends nothing: everyone looks in the same minute. */
+  function onVisibility() {
+    if (row().isOfEvent) openStream();
+    else pollNow();
+  }
+
   function pollNow() {
     if (!ticket) openStream();
     if (document.hidden) return;
@@ -166,6 +172,8 @@
 
   function showPlace(place) {
     isConfirmed = true;
+    document.dispatchEvent(new CustomEvent("status", { detail: place }));   // static/countdown.js
+    followEvent(place);
     intervalS = Math.max(1, Number(place.refresh_seconds) || intervalS);
     if (place.arrived_at > arrivedAt && data.ticket) ticket = data.ticket;
     arrivedAt = place.arrived_at;
@@ -173,8 +181,10 @@
     const state = stateOf(place);
     const hasPlace = rows[state].place !== "none";
     if (place.position !== null || !hasPlace) showMessage(place.message || "");
+    if (byId("reference") && place.reference) byId("reference").textContent = place.reference;
     if (place.position === null || !hasPlace) {
       show(state);
+      if (!hasPlace) showInTab(null);
       return;
     }
     const etaSeconds = rows[state].eta ? place.eta_seconds : null;
@@ -191,10 +201,18 @@
 
   /* As states.state_of: a state that shows a place needs a position. */
   function stateOf(place) {
-    const byReason = (reason) => Object.keys(rows).find((name) => rows[name].reason === reason);
-    const state = byReason(place.reason || "line") || byReason("line");
-    const lacksPosition = place.position === null && rows[state].place !== "none";
-    return lacksPosition ? byReason("reconnecting") : state;
+    const names = Object.keys(rows);
+    const fits = (name) => place.position !== null || rows[name].place === "none";
+    const byReason = (reason) => names.find((name) => rows[name].reason === reason && fits(name));
+    return byReason(place.reason || "line") || byReason("line") || "reconnecting";
+  }
+
+  /* An event was announced after this page was made: the page is loaded again, once, with all that
+     belongs to the event. Not at once, since the polls go on meanwhile and the opening is ahead. */
+  function followEvent(place) {
+    if (!place.event || place.event === data.event || recall("event") === place.event) return;
+    if (!remember("event", place.event)) return;
+    setTimeout(() => location.reload(), place.refresh_seconds * 1000 * Math.random());
   }
 
   function enter() {
@@ -319,12 +337,12 @@
   function showInTab(position) {
     const label = position === null ? "" : numbers.format(position) + " · ";
     document.title = label + (position === null ? visibleText("h1") : data.title);
-    const isDone = row().icon === "done";
-    const mark = position !== null ? short(position) : isDone ? "✓" : "!";
+    const isCalm = row().icon !== "alert";
+    const mark = position !== null ? short(position) : { done: "✓", clock: "…" }[row().icon] || "!";
     const size = [0, 22, 20, 16, 13][mark.length];
     const icon = "data:image/svg+xml," + encodeURIComponent(
       '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="' +
-      (position !== null || isDone ? "#17684f" : "#8f4410") +
+      (position !== null || isCalm ? "#17684f" : "#8f4410") +
       '"/><text x="16" y="' + (16 + size * .36) + '" text-anchor="middle" fill="#fff" font-family="system-ui,sans-serif" font-weight="700" font-size="' +
       size + '">' + mark + "</text></svg>");
     const link = document.querySelector("link[rel=icon]");
@@ -433,7 +451,7 @@
     return "gatekeeper:" + data.room + ":" + name;
   }
 
-  const isPerTab = (name) => name === "admitted" || name === "lost";
+  const isPerTab = (name) => ["admitted", "lost", "event"].includes(name);
   const storage = (name) => (isPerTab(name) ? sessionStorage : localStorage);
 
   function recall(name) {
@@ -461,6 +479,19 @@
     }
   }
 
+  // --- the reference for support ------------------------------------------------------------------
+
+  function offerCopy() {
+    const button = byId("copy");
+    if (!button) return;
+    button.hidden = !navigator.clipboard;   // absent without TLS; a press selects the reference
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(byId("reference").textContent);
+      announce(button.dataset.done);
+      button.textContent = button.dataset.done;
+    });
+  }
+
   // --- start ------------------------------------------------------------------------------------
 
   /* Tells a visitor that had another place before why it is gone. */
@@ -479,11 +510,13 @@
     if (byId("leave").open) byId("leave").scrollIntoView({ block: "nearest" });
   });
   document.querySelector("#leave form").addEventListener("submit", leave);
-  document.addEventListener("visibilitychange", pollNow);
+  document.addEventListener("visibilitychange", onVisibility);
+  document.addEventListener("slept", poll);
   addEventListener("online", pollNow);
   addEventListener("pageshow", (event) => { if (event.persisted) pollNow(); });
   addEventListener("storage", followOtherTabs);
   explainNewPlace();
+  offerCopy();
   if (data.position) {
     byId("turn").textContent = turnWords(data.eta ? Number(data.eta) : null);
     showProgress(Number(data.position));

@@ -2,7 +2,11 @@
 
 renderer      Pages: every page and asset; checks all templates at the start
 states        what each state shows, one row per state, for the template and the script
+state_texts   the rows as the template and the script read them
+problem_states  the rows of pages that no script changes
 waiting_view  what the waiting page shows of one visitor, and the range of an estimated wait
+event_view    what it shows of an event: opening, countdown, draw
+calendar_file  an opening as a file for calendars (iCalendar)
 waiting_page  the waiting page by one template: rendered once, filled in for each visitor
 templates     Jinja environments, one per language; mustache: templates made for Cloudflare
 cloudflare    the variables and JSON of Cloudflare Waiting Room

@@ -25,6 +25,8 @@ _TYPES = {
     ".woff2": "font/woff2",
 }
 _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
+# In built-in files alone: two spaces before // are the house style of a comment beside code.
+_SIDE_COMMENT = re.compile(r"[ \t]{2,}// [^\n]*$|^[ \t]+", re.MULTILINE)
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
 
@@ -43,8 +45,11 @@ class Assets:
         self._by_served_name: dict[str, Asset] = {}
         self._served_names: dict[str, str] = {}
         files = {path.name: path for path in _files(built_in("static"))}
+        self._overridden: set[str] = set()
         if overrides is not None:
-            files |= {path.name: path for path in _files(overrides)}
+            own = {path.name: path for path in _files(overrides)}
+            self._overridden.update(own)
+            files |= own
         for name, path in files.items():
             body = _read(path)
             self._served_names[name] = served = _served_name(path, body)
@@ -61,10 +66,13 @@ class Assets:
 
     def text(self, name: str) -> str:
         """The text of the file `name`, to embed in a page, without the comments that have lines of
-        their own; raises KeyError if there is none."""
+        their own, and of a built-in file without the others and the indentation; raises KeyError if
+        there is none."""
         text = self._by_served_name[self._served_names[name]].body.decode()
         # The browser normalizes line ends before it hashes embedded text.
         text = _COMMENT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+        if name not in self._overridden:
+            text = _SIDE_COMMENT.sub("", text)
         if _ENDS_ELEMENT.search(text):
             raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
         return text

@@ -1,8 +1,9 @@
 """The JSON and the template variables of Cloudflare Waiting Room, computed from our queue.
 
 Rules: pure. Names and types are those its API documents for `json_response_enabled` and
-`custom_page_html`, so that apps and pages work unchanged. Fields without a counterpart here (an
-event, a lottery, a full queue) have the value that Cloudflare sends when there is none.
+`custom_page_html`, so that apps and pages work unchanged. Fields without a counterpart here (its
+lottery) have the value that Cloudflare sends when there is none. Times are whole minutes, and known
+only while the phase that they belong to lasts, as there.
 """
 
 from __future__ import annotations
@@ -18,19 +19,11 @@ _CONSTANT: dict[str, object] = {
     "waitTime25Percentile": 0,  # of its lottery
     "waitTime50Percentile": 0,
     "waitTime75Percentile": 0,
-    "queueIsFull": False,  # every visitor gets a place
     "queueingMethod": "fifo",
     "isFIFOQueue": True,
     "isRandomQueue": False,
     "isPassthroughQueue": False,
     "isRejectQueue": False,
-    "isEventActive": False,
-    "isEventPrequeueing": False,
-    "timeUntilEventStart": 0,
-    "timeUntilEventStartFormatted": "unavailable",
-    "timeUntilEventEnd": 0,
-    "timeUntilEventEndFormatted": "unavailable",
-    "shuffleAtEventStart": False,
     "turnstile": "",
     "infiniteQueue": False,
 }
@@ -38,7 +31,7 @@ _CONSTANT: dict[str, object] = {
 
 def waiting_room(view: WaitingView) -> dict[str, object]:
     """The object `cfWaitingRoom`."""
-    minutes = None if view.eta_seconds is None else max(math.ceil(view.eta_seconds / 60), 1)
+    minutes = _minutes(view.eta_seconds)
     at = datetime.fromtimestamp(view.now_s, UTC).isoformat(timespec="milliseconds")
     return {
         "inWaitingRoom": True,
@@ -48,7 +41,31 @@ def waiting_room(view: WaitingView) -> dict[str, object]:
         "queueAll": STATE_ROWS[view.state].speed == "stopped",
         "lastUpdated": at.replace("+00:00", "Z"),
         "refreshIntervalSeconds": view.refresh_seconds,
+        "queueIsFull": view.state == "queue_full",
+        **_event(view),
     } | _CONSTANT
+
+
+def _event(view: WaitingView) -> dict[str, object]:
+    """The part of the room's event."""
+    event = view.event
+    is_gathering = event is not None and view.reason == "prequeue"
+    is_active = event is not None and event.starts_in_s is None and view.state != "ended"
+    until_start = _minutes(event.starts_in_s) if event is not None and is_gathering else None
+    until_end = _minutes(event.ends_in_s) if event is not None and is_active else None
+    return {
+        "isEventActive": is_active,
+        "isEventPrequeueing": is_gathering,
+        "timeUntilEventStart": until_start or 0,
+        "timeUntilEventStartFormatted": _formatted(until_start),
+        "timeUntilEventEnd": until_end or 0,
+        "timeUntilEventEndFormatted": _formatted(until_end),
+        "shuffleAtEventStart": event is not None and is_gathering and event.order == "draw",
+    }
+
+
+def _minutes(seconds: float | None) -> int | None:
+    return None if seconds is None else max(math.ceil(seconds / 60), 1)
 
 
 def variables(view: WaitingView) -> dict[str, object]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import gettext
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 from babel import Locale
-from babel.dates import format_skeleton
+from babel.dates import format_date, format_skeleton, get_datetime_format
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -93,6 +93,20 @@ class Language:
     def clock(self, hours: int, minutes: int) -> str:
         """A time of day with 24 hours, since it is shown in UTC."""
         return format_skeleton("Hm", time(hours, minutes), locale=self.locale)
+
+    @lru_cache(maxsize=256)  # noqa: B019  as above
+    def moment(self, at: str) -> str:
+        """Date and time of an RFC 3339 time in UTC, as `clock` writes the time."""
+        moment = datetime.fromisoformat(at)
+        date = format_date(moment, format="long", locale=self.locale)
+        pattern = str(get_datetime_format("medium", locale=self.locale)).replace("'", "")
+        clock = self.clock(moment.hour, moment.minute)
+        return pattern.replace("{1}", date).replace("{0}", clock)
+
+    @lru_cache(maxsize=512)  # noqa: B019  as above
+    def days(self, number: int) -> str:
+        """`3` → "3 days"; a word without digits ("يومان") where the language has one."""
+        return str(format_unit(number, "duration-day", length="long", locale=self.locale))
 
 
 def N_(message: str) -> str:  # noqa: N802  as gettext's users know it

@@ -29,6 +29,10 @@ _OF_THE_VISITOR = (
     "waitTimeFormatted",
     "lastUpdated",
     "refreshIntervalSeconds",
+    "timeUntilEventStart",
+    "timeUntilEventStartFormatted",
+    "timeUntilEventEnd",
+    "timeUntilEventEndFormatted",
     "position",
     "peopleAhead",
 )
@@ -63,7 +67,8 @@ class MustacheTemplate:
 
     def key(self, view: WaitingView) -> Hashable:
         unknown = (view.position is None, view.ahead is None, view.eta_seconds is None)
-        return view.state, view.title, view.message, view.room, unknown
+        flags = tuple(each for each in variables(view).values() if isinstance(each, bool))
+        return view.state, view.title, view.message, view.room, unknown, flags
 
     def render(self, view: WaitingView, _language: Language, values: Shown) -> str:
         shown = {

@@ -24,8 +24,9 @@ from gatekeeper.pages.client_script import FILE, ClientScript, client_script
 from gatekeeper.pages.content import Page, RenderedBody
 from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
 from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
-from gatekeeper.pages.samples import SAMPLE_VIEWS
-from gatekeeper.pages.states import NO_PLACE, NOT_SENT, STATE_ROWS, problem_state
+from gatekeeper.pages.problem_states import NO_PLACE, NOT_SENT, problem_state
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
+from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import JinjaTemplate, WaitingPage, WaitingTemplate
 from gatekeeper.pages.waiting_view import (
@@ -47,7 +48,7 @@ _POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
 )
 # Embedded in the public pages. 'self' lets a template of the operator link to more files.
-_SCRIPTS = ("waiting.js", "options.js", "problem.js")
+_SCRIPTS = ("waiting.js", "options.js", "countdown.js", "problem.js")
 _STYLES = ("waiting.css",)
 _DASHBOARD = "dashboard.html"
 
@@ -207,7 +208,8 @@ class Pages:
         """Every page in every language, and in English in every state, by its template's name."""
         for lang in (each.code for each in languages().values()):
             for name, page in self._waiting.items():
-                for view in SAMPLE_VIEWS.values() if lang == SOURCE else [SAMPLE_VIEWS["waiting"]]:
+                views = (*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values())
+                for view in views if lang == SOURCE else [SAMPLE_VIEWS["waiting"]]:
                     yield name, partial(page.rendered, replace(view, lang=lang))
             for retry_after_s in (5, None):
                 yield (

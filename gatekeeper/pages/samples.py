@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.pages.states import WaitingState
 from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView
 
@@ -22,7 +23,35 @@ _WAITING = WaitingView(
     refresh_seconds=5,
     arrived_at="2000-01-01T12:00:00Z",
     place_ttl_minutes=10,
+    reference="7K3F-9QXD",
 )
+_AHEAD = EventView(
+    name="autumn-sale",
+    starts_at="2000-01-01T13:00:00Z",
+    starts_in_s=754.0,
+    commitment="9f" * 32,
+)
+_OPEN = replace(_AHEAD, starts_in_s=None, ends_in_s=5000.0)
+_DRAWN = replace(_OPEN, draw=DrawNumber("3f2a91c4" + "0d" * 28, 946_731_600_000_000))
+_PLACE_TO_BE_DRAWN = replace(
+    _WAITING,
+    reason="before",
+    position=None,
+    ahead=None,
+    rate_per_minute=0.0,
+    eta_seconds=None,
+    event=_AHEAD,
+)
+_WITHOUT_PLACE = replace(
+    _PLACE_TO_BE_DRAWN, queue_length=None, refresh_seconds=760, arrived_at="", reference=""
+)
+
+# A visitor in line, in each phase of an event that changes no state.
+SAMPLE_EVENTS: Mapping[str, WaitingView] = {
+    "announced": replace(_WAITING, event=replace(_AHEAD, starts_in_s=3 * 86_400 + 7.0)),
+    "drawn": replace(_WAITING, event=_DRAWN),
+    "arrival": replace(_WAITING, event=replace(_OPEN, order="arrival", commitment="")),
+}
 
 # One view per state.
 SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
@@ -38,6 +67,26 @@ SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
         queue_length=None,
         eta_seconds=None,
         rate_per_minute=0.5,
+    ),
+    "closed": replace(
+        _WAITING, reason="before", rate_per_minute=0.0, eta_seconds=None, event=_AHEAD
+    ),
+    "prequeue_place": replace(
+        _WAITING,
+        reason="prequeue",
+        rate_per_minute=0.0,
+        eta_seconds=None,
+        event=replace(_AHEAD, order="arrival", commitment=""),
+    ),
+    "prequeue": replace(_PLACE_TO_BE_DRAWN, reason="prequeue"),
+    "draw": replace(_PLACE_TO_BE_DRAWN, reason="draw", event=_OPEN),
+    "before": replace(
+        _WITHOUT_PLACE,
+        without_place="before",
+        event=replace(_AHEAD, prequeue_at="2000-01-01T12:30:00Z"),
+    ),
+    "queue_full": replace(
+        _WITHOUT_PLACE, without_place="queue_full", refresh_seconds=45, event=None
     ),
 }
 

@@ -1,24 +1,41 @@
 """The states of the public pages, and what each of them shows: one row per state.
 
 Rules: pure. The template renders a state by its row, and the script receives the rows as JSON
-(`SCRIPT_ROWS`), so server and script cannot differ. A new state is one more row here; neither the
+(`state_texts`), so server and script cannot differ. A new state is one more row here; neither the
 template nor the script names a state to decide what is shown.
 
 A row without a text of its own says nothing: the heading of a row without one is the room's title,
 the lead of a problem without one is the message of the gate.
+
+Of two rows with one reason the second is for visitors without a position, since theirs will be
+drawn. Where there is no such row, a place that should be known is not: the page reconnects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from gatekeeper.pages.languages import N_
 from gatekeeper.policy.phase import Reason
 
+# The page of a visitor without a place: before an opening, and where the line takes nobody else.
+StateWithoutPlace = Literal["before", "queue_full"]
 # The states that the server renders; the script reaches the others.
-WaitingState = Literal["waiting", "held", "full", "ended", "reconnecting"]
+WaitingState = Literal[
+    "waiting",
+    "held",
+    "full",
+    "ended",
+    "reconnecting",
+    "closed",
+    "prequeue_place",
+    "prequeue",
+    "draw",
+    "before",
+    "queue_full",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +64,31 @@ class PageState:
     speed: Literal["rate", "stopped", "unknown"] = "unknown"  # how fast the line moves
     progress: Literal["bar", "complete", "none"] = "none"
     # `interval`: the script polls for the place. `reload`: it loads the page again, by `reload`.
+    # `renew`: the page loads itself again, with or without script, when the gate says.
     # `stop`: nothing changes until the visitor presses a button.
-    poll: Literal["interval", "reload", "stop"] = "stop"
+    poll: Literal["interval", "reload", "renew", "stop"] = "stop"
     reload: Reload | None = None
     action: Literal["none", "enter", "rejoin", "open", "start"] = "none"  # the button
+    alert: Literal["turn", "opening", "none"] = "none"  # what sound and notification are for
     tone: Literal["calm", "warn"] = "calm"
-    icon: Literal["position", "done", "alert"] = "alert"  # what the tab shows
+    icon: Literal["position", "clock", "done", "alert"] = "alert"  # what the tab shows
     # Whether a screen reader announces label and lead. The position it announces wherever one is.
     announced: bool = True
     politeness: Literal["polite", "assertive"] = "polite"  # aria-live
 
+    @property
+    def is_of_event(self) -> bool:
+        """Whether only an event leads here."""
+        return self.reason in _OF_EVENTS
 
+
+_OF_EVENTS = ("before", "prequeue", "draw")  # reasons
 _TITLE = ""  # the heading is the room's title
 _LOST = Reload(most=1, counter="lost", otherwise="cookies", min_delay_s=2, max_delay_s=5)
 _LEFT_HEADING = N_("You have left the line")
 _LOST_HEADING = N_("Your place was lost")
 _TURN_HEADING = N_("It is your turn")
+_NOT_OPEN = N_("Not open yet")
 
 _ROWS = (
     # In line: the page polls, and any of these may follow any other.
@@ -80,6 +106,7 @@ _ROWS = (
         speed="rate",
         progress="bar",
         poll="interval",
+        alert="turn",
         icon="position",
         announced=False,
     ),
@@ -96,6 +123,7 @@ _ROWS = (
         speed="stopped",
         progress="bar",
         poll="interval",
+        alert="turn",
         tone="warn",
         icon="position",
     ),
@@ -111,6 +139,7 @@ _ROWS = (
         place="live",
         progress="bar",
         poll="interval",
+        alert="turn",
         tone="warn",
         icon="position",
     ),
@@ -126,6 +155,7 @@ _ROWS = (
         speed="stopped",
         progress="bar",
         poll="interval",
+        alert="turn",
         tone="warn",
         icon="position",
     ),
@@ -143,8 +173,89 @@ _ROWS = (
         speed="rate",
         progress="bar",
         poll="interval",
+        alert="turn",
         tone="warn",
         icon="position",
+    ),
+    # In line around the opening of an event.
+    PageState(
+        "closed",
+        label=_NOT_OPEN,
+        heading=_TITLE,
+        lead=N_(
+            "Nobody is let in before the opening. Your place is kept, "
+            "and this page continues automatically."
+        ),
+        reason="before",
+        place="muted",
+        speed="stopped",
+        progress="bar",
+        poll="interval",
+        alert="turn",
+        tone="warn",
+        icon="position",
+    ),
+    PageState(
+        "prequeue_place",
+        label=_NOT_OPEN,
+        heading=_TITLE,
+        lead=N_(
+            "You are in, and your place is kept. The line starts to move at the opening. "
+            "Keep this page open."
+        ),
+        reason="prequeue",
+        place="live",
+        speed="stopped",
+        progress="bar",
+        poll="interval",
+        alert="turn",
+        icon="position",
+    ),
+    PageState(
+        "prequeue",
+        label=_NOT_OPEN,
+        heading=_TITLE,
+        lead=N_(
+            "You are in; when you came does not matter. At the opening the order is drawn "
+            "at random. Keep this page open."
+        ),
+        reason="prequeue",
+        poll="interval",
+        alert="turn",
+        icon="clock",
+    ),
+    PageState(
+        "draw",
+        label=N_("The order is being drawn"),
+        heading=_TITLE,
+        lead=N_(
+            "The opening has begun, and the order of everyone who came before it is being drawn. "
+            "Your place appears here in a moment."
+        ),
+        reason="draw",
+        poll="interval",
+        alert="turn",
+        icon="clock",
+    ),
+    # Without a place.
+    PageState(
+        "before",
+        label=_NOT_OPEN,
+        heading=N_("The sale has not started yet"),
+        lead=N_("Come back at the opening, or keep this page open: it continues automatically."),
+        poll="renew",
+        alert="opening",
+    ),
+    PageState(
+        "queue_full",
+        label=N_("The line is full"),
+        heading=N_("The line is full right now"),
+        lead=N_(
+            "So many people are waiting that nobody else can join right now. "
+            "Keep this page open: it tries again automatically."
+        ),
+        poll="renew",
+        tone="warn",
     ),
     # Admitted.
     PageState(
@@ -229,140 +340,19 @@ _ROWS = (
         action="rejoin",
     ),
 )
-# A page of its own for a request that sent something and creates no place. It never loads itself
-# again: that would be a GET of an address that may know only POST, and no form is sent twice.
-NOT_SENT = PageState(
-    "not_sent",
-    label=N_("Not sent"),
-    heading=N_("Your form was not sent"),
-    lead=N_(
-        "Many people are here right now, so the site did not receive what you entered. "
-        "Please wait in line first. When it is your turn, send the form again."
-    ),
-    action="start",
-    tone="warn",
-)
-# The same for a request that sent nothing, such as a prefetch that is shown after all.
-NO_PLACE = PageState(
-    "no_place",
-    label=N_("Not in line"),
-    heading=N_("Please join the line"),
-    lead=N_("Many people are here right now. Join the line to enter the site."),
-    action="start",
-)
 STATE_ROWS: Mapping[str, PageState] = {row.name: row for row in _ROWS}
 
-_BY_REASON: Mapping[str, WaitingState] = {
-    row.reason: row.name  # type: ignore[misc]  # a row with a reason is one that the server renders
-    for row in _ROWS
-    if row.reason is not None
+_BY_REASON: Mapping[str, tuple[PageState, ...]] = {
+    reason: tuple(row for row in _ROWS if row.reason == reason) for reason in get_args(Reason)
 }
 
 
 def state_of(reason: Reason, *, has_position: bool) -> WaitingState:
-    """The state for `reason`; a state that shows a place needs a position."""
-    state = _BY_REASON.get(reason, "held")  # a phase of an event without a row of its own
-    if has_position or STATE_ROWS[state].place == "none":
-        return state
-    return _BY_REASON["reconnecting"]
+    """The state for `reason`; a state that shows a place needs a position.
 
-
-# --- problems: pages of their own, whose label is the status ---
-
-_PROBLEMS: Mapping[str, PageState] = {
-    row.name: row
-    for row in (
-        PageState("unavailable", heading=N_("One moment, please"), poll="reload", tone="warn"),
-        PageState("missing", heading=N_("Page not found"), tone="warn"),
-        PageState(
-            "denied",
-            heading=N_("You cannot enter right now"),
-            lead=N_("We could not accept this request. Please try again in a moment."),
-            tone="warn",
-        ),
-        PageState(
-            "rejected",
-            heading=N_("That did not work"),
-            lead=N_("We could not process this request. Please go back and try again."),
-            tone="warn",
-        ),
-        PageState("failed", heading=N_("Something went wrong"), tone="warn"),
-    )
-}
-_PROBLEM_BY_STATUS = {403: "denied", 404: "missing"}
-
-
-def problem_state(status: int, *, retries: bool) -> PageState:
-    """The row of a problem page. `retries`: the page loads itself again."""
-    if retries:
-        return _PROBLEMS["unavailable"]
-    name = _PROBLEM_BY_STATUS.get(status) or ("failed" if status >= 500 else "rejected")
-    return _PROBLEMS[name]
-
-
-# --- for the template and the script ---
-
-
-@dataclass(frozen=True, slots=True)
-class StateText:
-    """One text of a stack, and the states that show it."""
-
-    text: str  # "": the room's title
-    names: str  # separated by spaces
-    in_line: bool
-    tone: str
-
-    @property
-    def css_class(self) -> str:
-        return " ".join(name for name in ("line" if self.in_line else "", self.tone) if name)
-
-
-def stack(part: Literal["label", "heading", "lead"]) -> list[StateText]:
-    """All texts of one part, each once, in the order of the rows. Only labels have a tone."""
-    groups: dict[tuple[str, bool, str], list[str]] = {}
-    for row in _ROWS:
-        key = (getattr(row, part), row.poll == "interval", row.tone if part == "label" else "")
-        groups.setdefault(key, []).append(row.name)
-    return [
-        StateText(text, " ".join(names), in_line=in_line, tone=tone)
-        for (text, in_line, tone), names in groups.items()
-    ]
-
-
-def names_with(**values: object) -> str:
-    """The states whose rows have one of these values, separated by spaces.
-
-    `names_with(action="enter")`; of several values a tuple: `names_with(place=("live", "muted"))`.
+    `static/waiting.js` has the same rule.
     """
-    return " ".join(row.name for row in _ROWS if all(_has(row, *each) for each in values.items()))
-
-
-def _has(row: PageState, field: str, wanted: object) -> bool:
-    value = getattr(row, field)
-    return value in wanted if isinstance(wanted, tuple) else value == wanted
-
-
-def _script_row(row: PageState) -> Iterator[tuple[str, object]]:
-    yield from (
-        (name, getattr(row, name))
-        for name in ("place", "eta", "speed", "poll", "icon", "announced", "politeness")
-    )
-    if row.reason is not None:
-        yield "reason", row.reason
-    if row.reload is not None:
-        yield (
-            "reload",
-            {
-                "most": row.reload.most,
-                "counter": row.reload.counter,
-                "otherwise": row.reload.otherwise,
-                "minDelayS": row.reload.min_delay_s,
-                "maxDelayS": row.reload.max_delay_s,
-            },
-        )
-
-
-# What `static/waiting.js` needs of the rows, by state; it stands in the page once, as an attribute.
-SCRIPT_ROWS: Mapping[str, Mapping[str, object]] = {
-    row.name: dict(_script_row(row)) for row in _ROWS
-}
+    for row in _BY_REASON[reason]:
+        if has_position or row.place == "none":
+            return row.name  # type: ignore[return-value]  # the server renders rows with a reason
+    return "reconnecting"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Protocol
 
 import structlog
@@ -18,18 +18,29 @@ from markupsafe import Markup
 
 from gatekeeper.pages.composer import Composer
 from gatekeeper.pages.content import Content, FilledSkeleton, Page, RenderedBody
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import Language, language_by_code
-from gatekeeper.pages.samples import SAMPLE_POSITIONS, SAMPLE_VIEWS
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_POSITIONS, SAMPLE_VIEWS
 from gatekeeper.pages.slots import Slot, Value, Values, has_mark
-from gatekeeper.pages.states import SCRIPT_ROWS, STATE_ROWS, names_with, stack
+from gatekeeper.pages.state_texts import names_with, reachable_rows, script_rows, stack
+from gatekeeper.pages.states import STATE_ROWS, PageState
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView, wait_range
 
-_VIEW_VALUES = ("position", "ahead", "queue_length", "eta_seconds", "refresh_seconds", "arrived_at")
+_VIEW_VALUES = (
+    "position",
+    "ahead",
+    "queue_length",
+    "eta_seconds",
+    "refresh_seconds",
+    "arrived_at",
+    "ticket",
+    "reference",
+    "now_s",
+)
 _WAIT_VALUES = ("low", "high", "text")
-
-# JSON for an attribute in single quotes, so that its double quotes need no escapes.
-_SCRIPT_ROWS = htmlsafe_json_dumps(SCRIPT_ROWS, separators=(",", ":"))
+_EVENT_VALUES = ("starts_in_ms", "days_left", "clock_left")
+_DRAW_VALUES = ("number", "id_hash", "turn")
 
 log = structlog.get_logger()
 
@@ -103,7 +114,7 @@ class WaitingPage:
         view = SAMPLE_VIEWS["waiting"]
         translations = {self.rendered(replace(view, lang=code)).body for code in ("en", "de", "ja")}
         self._is_translated = len(translations) > 1
-        for view in (*SAMPLE_VIEWS.values(), *SAMPLE_POSITIONS):
+        for view in (*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values(), *SAMPLE_POSITIONS):
             if self.composes and self.page(view).body != self.rendered(view).body:
                 self._render_for_each("a composed page differs from the rendered one")
 
@@ -136,7 +147,10 @@ class JinjaTemplate:
             "text": language.span(wait.unit, wait.low, wait.high) if wait.high else "",
             "reload_seconds": view.reload_seconds,
             "ticket": view.ticket,
-            "since": language.clock(int(view.arrived_at[11:13]), int(view.arrived_at[14:16])),
+            "reference": view.reference,
+            "now_s": view.now_s,
+            "since": _time_of_day(view.arrived_at, language),
+            **_event_values(view.event, language),
         }
 
     def key(self, view: WaitingView) -> Hashable:
@@ -153,28 +167,83 @@ class JinjaTemplate:
             view.position is None,
             view.ahead is None,
             view.queue_length is None,
+            _event_key(view.event),
         )
 
     def render(self, view: WaitingView, language: Language, values: Shown) -> str:
         of_view: dict[str, object] = {name: values[name] for name in _VIEW_VALUES}
+        of_view["event"] = None  # `event` has its values as slots
         if view.title == DEFAULT_TITLE:
             of_view["title"] = language.translate(DEFAULT_TITLE)
         of_wait: dict[str, object] = {name: values[name] for name in _WAIT_VALUES}
         wait = wait_range(view.eta_seconds)
+        rows = reachable_rows(view.state, has_event=view.event is not None)
         shown: dict[str, object] = {
             "view": replace(view, **of_view),  # type: ignore[arg-type]  # a slot is as good
             "state": view.state,
             "row": STATE_ROWS[view.state],
-            "texts": stack,
-            "script_rows": _SCRIPT_ROWS,
+            "texts": partial(stack, rows),
+            "script_rows": _as_attribute(rows),
             "when": partial(_when, view.state),
             "wait": replace(wait, **of_wait),  # type: ignore[arg-type]
             "rate_per_hour": view.rate_per_minute * 60,
             "reload_seconds": values["reload_seconds"],
             "ticket": values["ticket"],
+            "reference": values["reference"],
             "since": values["since"],
+            "event": _shown_event(view.event, language, values),
         }
         return self._templates.render(self.name, language, shown)
+
+
+@cache
+def _as_attribute(rows: tuple[PageState, ...]) -> str:
+    """JSON for an attribute in single quotes, so that its double quotes need no escapes."""
+    return htmlsafe_json_dumps(script_rows(rows), separators=(",", ":"))
+
+
+def _time_of_day(at: str, language: Language) -> str:
+    return language.clock(int(at[11:13]), int(at[14:16])) if at else ""
+
+
+def _event_values(event: EventView | None, language: Language) -> Values:
+    """What of an event differs from visitor to visitor, or from moment to moment."""
+    if event is None:
+        return dict.fromkeys((*_EVENT_VALUES, *_DRAW_VALUES))
+    draw = event.draw
+    return {
+        "starts_in_ms": event.starts_in_ms,
+        "days_left": language.days(event.days_left) if event.days_left else "",
+        "clock_left": event.clock_left,
+        "number": None if draw is None else draw.short,
+        "id_hash": None if draw is None else draw.id_hash,
+        "turn": None if draw is None else draw.turn,
+    }
+
+
+def _event_key(event: EventView | None) -> Hashable:
+    """Everything else of an event, and which of its values are unknown."""
+    if event is None:
+        return None
+    lasting = replace(event, starts_in_s=None, ends_in_s=None, draw=None)
+    return lasting, event.starts_in_s is None, not event.draw
+
+
+def _shown_event(
+    event: EventView | None, language: Language, values: Shown
+) -> dict[str, object] | None:
+    """The event as a template reads it."""
+    if event is None:
+        return None
+    return {
+        "name": event.name,
+        "order": event.order,
+        "commitment": event.commitment,
+        "starts_at": event.starts_at,
+        "starts": language.moment(event.starts_at),
+        "prequeue_at": event.prequeue_at,
+        "prequeue": language.moment(event.prequeue_at) if event.prequeue_at else "",
+    } | {name: values[name] for name in (*_EVENT_VALUES, *_DRAW_VALUES)}
 
 
 @lru_cache(maxsize=256)

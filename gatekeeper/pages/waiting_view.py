@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import N_, SOURCE
-from gatekeeper.pages.states import WaitingState, state_of
+from gatekeeper.pages.states import StateWithoutPlace, WaitingState, state_of
 from gatekeeper.policy.phase import Reason
 
 DEFAULT_TITLE = N_("You are in line")  # translated; a title of the operator is not
@@ -22,19 +23,22 @@ _MIN_RELOAD_S = 10
 
 @dataclass(frozen=True, slots=True)
 class WaitingView:
-    """One visitor's place in line, as the page shows it."""
+    """One visitor's place in line, as the page shows it; or why there is none."""
 
     title: str
     room: str
-    position: int | None  # None: the store is unreachable; the place is kept
+    position: int | None  # None: the store is unreachable, and the place is kept; or it is drawn
     ahead: int | None
     queue_length: int | None
     eta_seconds: int | None  # None: unknown, or the line is held
     rate_per_minute: float  # 0: the operator holds the line
     refresh_seconds: int
-    arrived_at: str  # RFC 3339, UTC
+    arrived_at: str  # RFC 3339, UTC; "": without a place
     place_ttl_minutes: int
     reason: Reason = "line"
+    without_place: StateWithoutPlace | None = None
+    event: EventView | None = None  # of the room: the present or the next one
+    reference: str = ""  # for support; "": none
     message: str = ""  # the operator's live message; "": none
     lang: str = SOURCE
     updates: Literal["poll", "stream"] = "poll"
@@ -48,6 +52,8 @@ class WaitingView:
 
     @property
     def state(self) -> WaitingState:
+        if self.without_place is not None:
+            return self.without_place
         return state_of(self.reason, has_position=self.position is not None)
 
 

@@ -9,16 +9,15 @@ from typing import get_args
 import pytest
 
 from gatekeeper.pages.assets import built_in
+from gatekeeper.pages.problem_states import problem_state
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import SAMPLE_VIEWS
+from gatekeeper.pages.state_texts import names_with, reachable_rows, script_rows, stack
 from gatekeeper.pages.states import (
-    SCRIPT_ROWS,
     STATE_ROWS,
     PageState,
+    StateWithoutPlace,
     WaitingState,
-    names_with,
-    problem_state,
-    stack,
     state_of,
 )
 from gatekeeper.policy.phase import Reason
@@ -34,14 +33,32 @@ def test_every_reason_leads_to_a_polling_state(reason: Reason) -> None:
     assert row.poll == "interval"
 
 
-@pytest.mark.parametrize("reason", get_args(Reason))
-def test_unknown_position_leads_to_reconnecting(reason: Reason) -> None:
-    assert state_of(reason, has_position=False) == "reconnecting"
+@pytest.mark.parametrize(
+    ("reason", "with_position", "without"),
+    [
+        ("line", "waiting", "reconnecting"),
+        ("ended", "ended", "reconnecting"),
+        ("before", "closed", "reconnecting"),
+        ("prequeue", "prequeue_place", "prequeue"),
+        ("draw", "draw", "draw"),
+    ],
+)
+def test_state_that_shows_a_place_needs_a_position(
+    reason: Reason, with_position: str, without: str
+) -> None:
+    assert state_of(reason, has_position=True) == with_position
+    assert state_of(reason, has_position=False) == without
 
 
-def test_server_states_are_the_rows_with_a_reason() -> None:
-    assert {row.name for row in ROWS if row.reason} == set(get_args(WaitingState))
+def test_server_states_are_the_rows_that_a_status_leads_to() -> None:
+    without_place = {row.name for row in ROWS if row.poll == "renew"}
+    assert without_place == set(get_args(StateWithoutPlace))
+    led_to = {row.name for row in ROWS if row.reason}
+    assert led_to | without_place == set(get_args(WaitingState))
     assert SAMPLE_VIEWS.keys() == set(get_args(WaitingState))
+    assert {name: view.state for name, view in SAMPLE_VIEWS.items()} == {
+        name: name for name in SAMPLE_VIEWS
+    }
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -51,6 +68,9 @@ def test_row_is_consistent(row: PageState) -> None:
     assert (row.reload is not None) == (row.poll == "reload")
     assert (row.action != "none") == (row.poll == "stop")
     assert row.place != "none" or not row.eta
+    assert not row.is_of_event or row.poll == "interval"
+    assert row.poll != "renew" or row.heading
+    assert (row.alert == "turn") == (row.poll == "interval")
     if row.reload is not None:
         assert STATE_ROWS[row.reload.otherwise].action != "none"
         assert 0 <= row.reload.min_delay_s <= row.reload.max_delay_s
@@ -58,23 +78,36 @@ def test_row_is_consistent(row: PageState) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_stack_shows_one_text_per_state(part: str) -> None:
-    names = [name for each in stack(part) for name in each.names.split()]  # type: ignore[arg-type]
+    rows = tuple(ROWS)
+    names = [name for each in stack(rows, part) for name in each.names.split()]  # type: ignore[arg-type]
     assert sorted(names) == sorted(STATE_ROWS)
 
 
 def test_names_with_selects_states_by_their_rows() -> None:
     assert names_with(action="enter") == "enter"
-    assert names_with(place=("live", "muted")) == "waiting held full ended reconnecting"
+    assert names_with(alert="opening") == "before"
     assert names_with(progress="complete") == "admitted enter"
 
 
-def test_script_receives_the_rows_of_the_table() -> None:
-    page = Pages().waiting(SAMPLE_VIEWS["held"]).body.decode()
-    found = re.search(r"data-states='([^']*)'", page)
+def test_page_has_the_rows_that_its_script_can_reach() -> None:
+    of_event = {row.name for row in ROWS if row.is_of_event}
+    without_place = {row.name for row in ROWS if row.poll == "renew"}
+    names = {row.name for row in reachable_rows("held", has_event=False)}
+    assert names == STATE_ROWS.keys() - of_event - without_place
+    names = {row.name for row in reachable_rows("prequeue", has_event=True)}
+    assert names == STATE_ROWS.keys() - without_place
+    assert [row.name for row in reachable_rows("before", has_event=True)] == ["before"]
+
+
+@pytest.mark.parametrize("state", SAMPLE_VIEWS)
+def test_script_receives_the_rows_of_the_table(state: WaitingState, pages: Pages) -> None:
+    view = SAMPLE_VIEWS[state]
+    found = re.search(r"data-states='([^']*)'", pages.waiting(view).body.decode())
     assert found is not None
-    assert json.loads(found[1]) == SCRIPT_ROWS
-    known = {field.name for field in fields(PageState)}
-    assert all(row.keys() <= known for row in SCRIPT_ROWS.values())
+    rows = reachable_rows(state, has_event=view.event is not None)
+    assert json.loads(found[1]) == script_rows(rows)
+    known = {field.name for field in fields(PageState)} | {"isOfEvent"}
+    assert all(row.keys() <= known for row in script_rows(rows).values())
 
 
 def test_template_and_script_decide_by_rows_not_by_names() -> None:
@@ -87,9 +120,9 @@ def test_template_and_script_decide_by_rows_not_by_names() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE_VIEWS)
-def test_page_shows_the_wait_only_where_the_row_says_so(name: WaitingState) -> None:
+def test_page_shows_the_wait_only_where_the_row_says_so(name: WaitingState, pages: Pages) -> None:
     view = replace(SAMPLE_VIEWS[name], eta_seconds=154)
-    page = Pages().waiting(view).body.decode()
+    page = pages.waiting(view).body.decode()
     assert ("2–4 minutes" in page) == STATE_ROWS[name].eta
     assert f'data-place="{STATE_ROWS[name].place}"' in page
 

@@ -1,0 +1,90 @@
+"""An opening as a file for calendars: iCalendar (RFC 5545).
+
+Rules: pure. Times are UTC, so that every calendar shows them in its own zone. Texts are escaped
+(section 3.3.11), lines end with CRLF and are folded at 75 octets, never within a character (3.1).
+The UID stays the same when an opening is delayed, so a newer file replaces the older entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gatekeeper.pages.languages import N_, Language
+
+CONTENT_TYPE = "text/calendar; charset=utf-8"
+_SUMMARY = N_("Opening: #")
+_MAX_OCTETS = 75
+_REMINDER = "-PT10M"
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # all but LF, which has an escape
+_NOT_DIGITS = re.compile(r"[-:]")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a calendar shows of an event. Times are RFC 3339 in UTC, to the second."""
+
+    event: str
+    room: str
+    title: str  # the summary names it
+    host: str
+    address: str  # of the site; "": unknown
+    starts_at: str
+    ends_at: str  # "": unknown
+    now: str
+
+
+def calendar_file(opening: Opening, language: Language) -> bytes:
+    """The file. Two with the same event, room and host are one entry; the later one wins."""
+    return "".join(f"{_folded(line)}\r\n" for line in _lines(opening, language)).encode()
+
+
+def _lines(opening: Opening, language: Language) -> Iterator[str]:
+    summary = _text(language.translate(_SUMMARY).replace("#", opening.title))
+    yield "BEGIN:VCALENDAR"
+    yield "VERSION:2.0"
+    yield "PRODID:-//Gatekeeper//Waiting room//EN"
+    yield "METHOD:PUBLISH"
+    yield "BEGIN:VEVENT"
+    yield f"UID:{_text(f'{opening.event}.{opening.room}@{opening.host}')}"
+    yield f"DTSTAMP:{_moment(opening.now)}"
+    yield f"DTSTART:{_moment(opening.starts_at)}"
+    if opening.ends_at:
+        yield f"DTEND:{_moment(opening.ends_at)}"
+    yield f"SUMMARY:{summary}"
+    if opening.address:
+        yield f"URL:{_CONTROL.sub('', opening.address)}"
+    yield "BEGIN:VALARM"
+    yield "ACTION:DISPLAY"
+    yield f"TRIGGER:{_REMINDER}"
+    yield f"DESCRIPTION:{summary}"
+    yield "END:VALARM"
+    yield "END:VEVENT"
+    yield "END:VCALENDAR"
+
+
+def _text(value: str) -> str:
+    """A value of the type TEXT."""
+    value = _CONTROL.sub("", value.replace("\r\n", "\n").replace("\r", "\n"))
+    for special in ("\\", ";", ","):
+        value = value.replace(special, "\\" + special)
+    return value.replace("\n", "\\n")
+
+
+def _moment(at: str) -> str:
+    """`2026-12-01T09:00:00Z` → `20261201T090000Z`."""
+    return _NOT_DIGITS.sub("", at)
+
+
+def _folded(line: str) -> str:
+    """The line with a break and a space before each octet too many."""
+    parts, part, size = [], "", 0
+    for character in line:
+        octets = len(character.encode())
+        if size + octets > _MAX_OCTETS:
+            parts.append(part)
+            part, size = "", 1  # the space that continues the line
+        part += character
+        size += octets
+    return "\r\n ".join([*parts, part])

@@ -1,0 +1,63 @@
+"""The rows of pages of their own, which no script changes: problems, and requests without a place.
+
+Rules: pure. The label of a problem is its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatekeeper.pages.languages import N_
+from gatekeeper.pages.states import PageState
+
+# A page of its own for a request that sent something and creates no place. It never loads itself
+# again: that would be a GET of an address that may know only POST, and no form is sent twice.
+NOT_SENT = PageState(
+    "not_sent",
+    label=N_("Not sent"),
+    heading=N_("Your form was not sent"),
+    lead=N_(
+        "Many people are here right now, so the site did not receive what you entered. "
+        "Please wait in line first. When it is your turn, send the form again."
+    ),
+    action="start",
+    tone="warn",
+)
+# The same for a request that sent nothing, such as a prefetch that is shown after all.
+NO_PLACE = PageState(
+    "no_place",
+    label=N_("Not in line"),
+    heading=N_("Please join the line"),
+    lead=N_("Many people are here right now. Join the line to enter the site."),
+    action="start",
+)
+
+_PROBLEMS: Mapping[str, PageState] = {
+    row.name: row
+    for row in (
+        PageState("unavailable", heading=N_("One moment, please"), poll="reload", tone="warn"),
+        PageState("missing", heading=N_("Page not found"), tone="warn"),
+        PageState(
+            "denied",
+            heading=N_("You cannot enter right now"),
+            lead=N_("We could not accept this request. Please try again in a moment."),
+            tone="warn",
+        ),
+        PageState(
+            "rejected",
+            heading=N_("That did not work"),
+            lead=N_("We could not process this request. Please go back and try again."),
+            tone="warn",
+        ),
+        PageState("failed", heading=N_("Something went wrong"), tone="warn"),
+    )
+}
+_PROBLEM_BY_STATUS = {403: "denied", 404: "missing"}
+
+
+def problem_state(status: int, *, retries: bool) -> PageState:
+    """The row of a problem page. `retries`: the page loads itself again."""
+    if retries:
+        return _PROBLEMS["unavailable"]
+    name = _PROBLEM_BY_STATUS.get(status) or ("failed" if status >= 500 else "rejected")
+    return _PROBLEMS[name]
