@@ -45,6 +45,7 @@ class Assets:
         self._by_served_name: dict[str, Asset] = {}
         self._served_names: dict[str, str] = {}
         files = {path.name: path for path in _files(built_in("static"))}
+        self._texts: dict[str, str] = {}  # by name: every page embeds them
         self._overridden: set[str] = set()
         if overrides is not None:
             own = {path.name: path for path in _files(overrides)}
@@ -68,6 +69,8 @@ class Assets:
         """The text of the file `name`, to embed in a page, without the comments that have lines of
         their own, and of a built-in file without the others and the indentation; raises KeyError if
         there is none."""
+        if name in self._texts:
+            return self._texts[name]
         text = self._by_served_name[self._served_names[name]].body.decode()
         # The browser normalizes line ends before it hashes embedded text.
         text = _COMMENT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -75,6 +78,7 @@ class Assets:
             text = _SIDE_COMMENT.sub("", text)
         if _ENDS_ELEMENT.search(text):
             raise ConfigError(["contains </script, </style or <!--; remove it"], source=name)
+        self._texts[name] = text
         return text
 
     def sources(self, *names: str) -> str:

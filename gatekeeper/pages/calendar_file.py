@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gatekeeper.pages.languages import N_, Language
 
 CONTENT_TYPE = "text/calendar; charset=utf-8"
-_SUMMARY = N_("Opening: #")
+_SUMMARY = N_("Opening")
 _MAX_OCTETS = 75
 _REMINDER = "-PT10M"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # all but LF, which has an escape
@@ -41,7 +41,7 @@ def calendar_file(opening: Opening, language: Language) -> bytes:
 
 
 def _lines(opening: Opening, language: Language) -> Iterator[str]:
-    summary = _text(language.translate(_SUMMARY).replace("#", opening.title))
+    summary = _text(f"{opening.title}: {language.translate(_SUMMARY)}")
     yield "BEGIN:VCALENDAR"
     yield "VERSION:2.0"
     yield "PRODID:-//Gatekeeper//Waiting room//EN"

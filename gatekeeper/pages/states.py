@@ -229,7 +229,7 @@ _ROWS = (
         label=N_("The order is being drawn"),
         heading=_TITLE,
         lead=N_(
-            "The opening has begun, and the order of everyone who came before it is being drawn. "
+            "The sale has opened, and the order of everyone who came before is being drawn. "
             "Your place appears here in a moment."
         ),
         reason="draw",
@@ -248,8 +248,8 @@ _ROWS = (
     ),
     PageState(
         "queue_full",
-        label=N_("The line is full"),
-        heading=N_("The line is full right now"),
+        label=N_("Not in line"),
+        heading=N_("The line is full"),
         lead=N_(
             "So many people are waiting that nobody else can join right now. "
             "Keep this page open: it tries again automatically."

@@ -84,6 +84,7 @@ class Responses:
             updates=room.updates,
             now_s=now_s,
             ticket=ticket,
+            reference=place.reference,
         )
         if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gatekeeper.pages.assets import Assets
 from gatekeeper.pages.composer import PageSkeleton
+from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import WaitingView
-from gatekeeper.pages.samples import SAMPLE_VIEWS
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from gatekeeper.pages.templates import Templates
 from gatekeeper.pages.waiting_page import JinjaTemplate, WaitingPage
 from tests.profiles import examples
@@ -32,8 +33,25 @@ numbers = st.one_of(st.integers(0, 130), st.integers(0, 3_000_000))
 
 
 @st.composite
+def events(draw: st.DrawFn) -> EventView:
+    number = st.builds(
+        DrawNumber, st.binary(min_size=32, max_size=32).map(bytes.hex), st.integers(0, 2**53)
+    )
+    return EventView(
+        name=draw(st.sampled_from(["sale", "2026-spring"])),
+        starts_at=draw(st.sampled_from(["2026-12-01T09:00:00Z", "2027-06-30T23:59:59Z"])),
+        starts_in_s=draw(st.none() | st.floats(0, 4e6)),
+        ends_in_s=draw(st.none() | st.floats(0, 4e6)),
+        prequeue_at=draw(st.sampled_from(["", "2026-12-01T08:30:00Z"])),
+        order=draw(st.sampled_from(["draw", "arrival"])),
+        commitment=draw(st.sampled_from(["", "9f" * 32])),
+        draw=draw(st.none() | number),
+    )
+
+
+@st.composite
 def views(draw: st.DrawFn) -> WaitingView:
-    view = draw(st.sampled_from(list(SAMPLE_VIEWS.values())))
+    view = draw(st.sampled_from([*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values()]))
     ahead = None if view.position is None else draw(numbers)
     return replace(
         view,
@@ -48,6 +66,8 @@ def views(draw: st.DrawFn) -> WaitingView:
         place_ttl_minutes=draw(st.integers(0, 3)),
         arrived_at=f"2026-11-23T{draw(st.integers(0, 23)):02}:{draw(st.integers(0, 59)):02}:07Z",
         message=draw(st.sampled_from(["", "Soon & <gladly>", "\u202eعدد"])),
+        event=draw(st.none() | events()),
+        reference=draw(st.sampled_from(["", "7K3F-9QXD", "0000-0000"])),
     )
 
 

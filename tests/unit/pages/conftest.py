@@ -5,12 +5,17 @@ from dataclasses import replace
 import pytest
 
 from gatekeeper.pages.renderer import Page, Pages
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from tests.unit.pages.page_reader import VIEW, problem, unknown_place
 
 PAGE_NAMES = [
     "waiting",
     "held",
     "reconnecting",
+    "prequeue",
+    "before",
+    "queue_full",
+    "drawn",
     "problem",
     "left",
     "not_sent",
@@ -35,6 +40,10 @@ def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
             )
         case "reconnecting":
             return pages.waiting(unknown_place())
+        case "prequeue" | "before" | "queue_full":
+            return pages.waiting(SAMPLE_VIEWS[request.param])
+        case "drawn":
+            return pages.waiting(SAMPLE_EVENTS["drawn"])
         case "problem":
             return problem(pages)
         case "left":

@@ -10,6 +10,7 @@ import pytest
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import Page, Pages
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from tests.unit.pages.page_reader import VIEW, Reader, directives, source_of, write
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{ 7*7 }}"
@@ -95,8 +96,13 @@ def test_page_has_heading_language_title_and_landmark(any_page: Page) -> None:
 
 
 def test_waiting_page_is_below_15_kib_in_every_language(pages: Pages) -> None:
+    """And below 17 KiB with an event, below 8 KiB without a place."""
     for each in languages().values():
         assert len(pages.waiting(replace(VIEW, lang=each.code)).gzip) < 15 * 1024
+        for view in (*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values()):
+            limit_kib = 8 if view.without_place else 17 if view.event else 15
+            size = len(pages.waiting(replace(view, lang=each.code)).gzip)
+            assert size < limit_kib * 1024, (view.state, each.code)
 
 
 def test_gzip_of_a_page_decompresses_to_its_body(pages: Pages) -> None:
