@@ -22,7 +22,7 @@ _NOT_DIGITS = re.compile(r"[-:]")
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class CalendarEntry:
     """What a calendar shows of an event. Times are RFC 3339 in UTC, to the second."""
 
     event: str
@@ -35,26 +35,26 @@ class Opening:
     now: str
 
 
-def calendar_file(opening: Opening, language: Language) -> bytes:
+def calendar_file(entry: CalendarEntry, language: Language) -> bytes:
     """The file. Two with the same event, room and host are one entry; the later one wins."""
-    return "".join(f"{_folded(line)}\r\n" for line in _lines(opening, language)).encode()
+    return "".join(f"{_folded(line)}\r\n" for line in _lines(entry, language)).encode()
 
 
-def _lines(opening: Opening, language: Language) -> Iterator[str]:
-    summary = _text(f"{opening.title}: {language.translate(_SUMMARY)}")
+def _lines(entry: CalendarEntry, language: Language) -> Iterator[str]:
+    summary = _text(f"{entry.title}: {language.translate(_SUMMARY)}")
     yield "BEGIN:VCALENDAR"
     yield "VERSION:2.0"
     yield "PRODID:-//Gatekeeper//Waiting room//EN"
     yield "METHOD:PUBLISH"
     yield "BEGIN:VEVENT"
-    yield f"UID:{_text(f'{opening.event}.{opening.room}@{opening.host}')}"
-    yield f"DTSTAMP:{_moment(opening.now)}"
-    yield f"DTSTART:{_moment(opening.starts_at)}"
-    if opening.ends_at:
-        yield f"DTEND:{_moment(opening.ends_at)}"
+    yield f"UID:{_text(f'{entry.event}.{entry.room}@{entry.host}')}"
+    yield f"DTSTAMP:{_moment(entry.now)}"
+    yield f"DTSTART:{_moment(entry.starts_at)}"
+    if entry.ends_at:
+        yield f"DTEND:{_moment(entry.ends_at)}"
     yield f"SUMMARY:{summary}"
-    if opening.address:
-        yield f"URL:{_CONTROL.sub('', opening.address)}"
+    if entry.address:
+        yield f"URL:{_CONTROL.sub('', entry.address)}"
     yield "BEGIN:VALARM"
     yield "ACTION:DISPLAY"
     yield f"TRIGGER:{_REMINDER}"

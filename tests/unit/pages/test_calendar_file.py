@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekeeper.pages.calendar_file import Opening, calendar_file
+from gatekeeper.pages.calendar_file import CalendarEntry, calendar_file
 from gatekeeper.pages.languages import language_by_code, languages
 
 ENGLISH = language_by_code("en")
 
 
-def opening(**changes: str) -> Opening:
-    return Opening(
+def opening(**changes: str) -> CalendarEntry:
+    return CalendarEntry(
         **{
             "event": "autumn-sale",
             "room": "default",
