@@ -17,7 +17,7 @@ CONTENT_TYPE = "text/calendar; charset=utf-8"
 _SUMMARY = N_("Opening")
 _MAX_OCTETS = 75
 _REMINDER = "-PT10M"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # all but LF, which has an escape
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_DIGITS = re.compile(r"[-:]")
 
 
@@ -66,10 +66,11 @@ def _lines(entry: CalendarEntry, language: Language) -> Iterator[str]:
 
 def _text(value: str) -> str:
     """A value of the type TEXT."""
-    value = _CONTROL.sub("", value.replace("\r\n", "\n").replace("\r", "\n"))
     for special in ("\\", ";", ","):
         value = value.replace(special, "\\" + special)
-    return value.replace("\n", "\\n")
+    for line_end in ("\r\n", "\r", "\n"):
+        value = value.replace(line_end, "\\n")
+    return _CONTROL.sub("", value)
 
 
 def _moment(at: str) -> str:

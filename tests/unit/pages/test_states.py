@@ -79,7 +79,7 @@ def test_row_is_consistent(row: PageState) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_stack_shows_one_text_per_state(part: str) -> None:
     rows = tuple(ROWS)
-    names = [name for each in stack(rows, part) for name in each.names.split()]  # type: ignore[arg-type]
+    names = [name for each in stack(rows, part) for name in each.names.split()]
     assert sorted(names) == sorted(STATE_ROWS)
 
 
