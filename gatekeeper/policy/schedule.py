@@ -89,6 +89,11 @@ class Event:
         """Whether the visitors of its prequeue are drawn."""
         return self.order == "draw" and self.span_us > 0
 
+    @property
+    def draw_id(self) -> str:
+        """Names its draw: an event of the same name that is announced later has another one."""
+        return f"{self.name}:{self.announced_us}"
+
     def covers(self, arrival_us: int) -> bool:
         """Whether who arrived then takes part in the draw."""
         return self.has_draw and self.first_us <= arrival_us < self.start_us

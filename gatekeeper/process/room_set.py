@@ -13,11 +13,13 @@ from functools import partial
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.room.beacon_client import fetch_round_by
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.store import Store
+from gatekeeper.room.view import ReplicaView
 
 
 class RoomSet:
@@ -45,12 +47,16 @@ class RoomSet:
 
     def _new(self, room: RoomConfig) -> NewRoom:
         settings = RoomSettings(room)
+        view = ReplicaView()
         replica = RoomReplica(
             self._store,
             self._events,
             settings.rules,
             replica=self._replica,
-            openings=partial(Openings, file=self.file_events),
+            view=view,
+            openings=partial(
+                Openings, file=self.file_events, fetch_round=fetch_round_by(view.now_s)
+            ),
         )
         replica.view.on_settings = settings.receive
         settings.on_change = partial(self._follow, room.name, replica, settings)

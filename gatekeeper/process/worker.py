@@ -40,7 +40,7 @@ from gatekeeper.process.tls import TlsFiles
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.server import FastPathServer
-from gatekeeper.proxy.own_response import OwnResponse
+from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
@@ -178,7 +178,9 @@ class Worker:
         assert self._fast_path is not None
         self._fast_path.admission = site.lookup
 
-    def _handle(self, request: BaseRequest) -> Coroutine[Any, Any, OwnResponse | ProxiedResponse]:
+    def _handle(
+        self, request: BaseRequest
+    ) -> Coroutine[Any, Any, OwnResponse | StreamedResponse | ProxiedResponse]:
         return self.site.handler.handle(request)
 
     def _follow_settings(self) -> None:

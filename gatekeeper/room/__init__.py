@@ -5,6 +5,7 @@ scripts/          these operations in Lua, one file each; `_room.lua` is loaded 
 replica           a room on one replica: queue, view and pacer; store outages end here
 openings          the events of a room: opened, drawn and placed, without a leader
 tick_schedule     when the pacer calls the store
+participants      the participants of a draw, read in portions
 operator          a room for its operator: the state, and the controls
 room_settings     the settings in force: the file's, with what operators changed live
 view              what a replica knows: newest state, store's clock, revocations

@@ -29,6 +29,8 @@ from gatekeeper.policy.beacon import (
     parse_chain,
     parse_round,
 )
+from gatekeeper.policy.schedule import Event
+from gatekeeper.room.openings import FetchRound
 
 LONGEST_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
 _LATE_WAIT_S: Final = 5.0
@@ -74,6 +76,20 @@ async def fetch_randomness(
         async with asyncio.timeout(fetch.left_s), beacon_session() as session:
             return await fetch.run(session)
     return fetch.failure
+
+
+def fetch_round_by(now_s: Callable[[], float]) -> FetchRound:
+    """What `Openings` asks for the round of an event, by the store's clock `now_s`."""
+
+    async def fetch(event: Event) -> tuple[int | None, str, str]:
+        found = await fetch_randomness(
+            event.beacon, event.start_us, clock=lambda: round(now_s() * 1e6)
+        )
+        if isinstance(found, BeaconFailure):
+            return None, "", found.note
+        return found.number, found.randomness.hex(), ""
+
+    return fetch
 
 
 def beacon_session() -> aiohttp.ClientSession:

@@ -133,8 +133,8 @@ class Openings:
             portion = await self._queue.undrawn(since_us=since_us, most=_PORTION)
             if not portion and since_us == 0:
                 return
-            for event, turns_us in _by_event(state.schedule, portion).items():
-                await self._queue.place_drawn(turns_us, event=event)
+            for draw, turns_us in _by_draw(state.schedule, portion).items():
+                await self._queue.place_drawn(turns_us, draw=draw)
             since_us = 0 if len(portion) < _PORTION else max(portion.values())
 
     async def close(self) -> None:
@@ -155,14 +155,14 @@ def _some_arrival_us(state: RoomState) -> int:
     return random.randint(drawn[-1].first_us, drawn[-1].start_us)  # noqa: S311
 
 
-def _by_event(
+def _by_draw(
     schedule: Schedule, arrivals_us: dict[VisitorId, int]
 ) -> dict[str | None, dict[VisitorId, int]]:
-    """The turns of visitors, by the event that draws them; None: it was cancelled."""
+    """The turns of visitors, by the draw that gives them; None: its event was cancelled."""
     found: dict[str | None, dict[VisitorId, int]] = {}
     for visitor, arrival_us in arrivals_us.items():
         event = schedule.covering(arrival_us)
         turn_us = arrival_us if event is None else event.turn_us(visitor, arrival_us)
         if turn_us < PROVISIONAL_US:
-            found.setdefault(event.name if event else None, {})[visitor] = turn_us
+            found.setdefault(event.draw_id if event else None, {})[visitor] = turn_us
     return found

@@ -23,6 +23,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
+from gatekeeper.room.participants import Participants
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import (
     Reply,
@@ -100,6 +101,7 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
+        self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
         self._arrivals = Batcher(self._arrive, name=f"arrive {rules.room}")
@@ -199,11 +201,11 @@ class Queue:
         return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
 
     async def place_drawn(
-        self, turns_us: Mapping[VisitorId, int], *, event: str | None
+        self, turns_us: Mapping[VisitorId, int], *, draw: str | None
     ) -> tuple[RoomState, int]:
-        """Move visitors to the turns that they drew in `event` (None: in no draw after all), and
+        """Move visitors to the turns that they drew in `draw` (None: in no draw after all), and
         return how many still had a provisional one."""
-        hashes = [id_hash(visitor).hex() if event else "" for visitor in turns_us]
+        hashes = [id_hash(visitor).hex() if draw else "" for visitor in turns_us]
         state, [moved] = await self._run(
             _DRAW,
             str(_PARTICIPANTS_KEPT_MS),
@@ -211,7 +213,7 @@ class Queue:
             str(len(turns_us)),
             *turns_us,
             *hashes,
-            keys=(*self._keys, participants_key(self.rules.room, event or "")),
+            keys=(*self._keys, participants_key(self.rules.room, draw or "")),
         )
         return state, int(moved)
 

@@ -66,9 +66,9 @@ def room_keys(room: RoomName) -> list[str]:
     return [f"gk:{{{room}}}:{name}" for name in _KEY_NAMES]
 
 
-def participants_key(room: RoomName, event: str) -> str:
+def participants_key(room: RoomName, draw: str) -> str:
     """The key of a draw's participants, of the room's hash tag."""
-    return f"gk:{{{room}}}:draw:{event}"
+    return f"gk:{{{room}}}:draw:{draw}"
 
 
 class Store(Protocol):
@@ -80,6 +80,15 @@ class Store(Protocol):
 
     async def scores(self, key: str, *, since: float, most: int) -> dict[str, float]:
         """The first `most` members of a ZSET with at least that score; raises StoreError."""
+        ...
+
+    async def members(self, key: str, *, after: str, most: int) -> list[str]:
+        """The first `most` members after `after` of a ZSET whose scores are equal, in the order of
+        their bytes; raises StoreError."""
+        ...
+
+    async def count(self, key: str) -> int:
+        """How many members a ZSET has; raises StoreError."""
         ...
 
     async def ping(self) -> None:
@@ -124,6 +133,24 @@ class RedisStore:
             raise _translated(error, "zrangebyscore") from error
         pairs = zip(*[iter(_listed(reply))] * 2, strict=True)
         return {member.decode(): float(score) for member, score in pairs}
+
+    async def members(self, key: str, *, after: str, most: int) -> list[str]:
+        first = f"({after}" if after else "-"
+        limit = ("LIMIT", "0", str(most))
+        try:
+            reply = await self._call("ZRANGEBYLEX", key, first, "+", *limit)
+        except _FAILURES as error:
+            raise _translated(error, "zrangebylex") from error
+        return [member.decode() for member in _listed(reply)]
+
+    async def count(self, key: str) -> int:
+        try:
+            reply = await self._call("ZCARD", key)
+        except _FAILURES as error:
+            raise _translated(error, "zcard") from error
+        if not isinstance(reply, int):
+            raise StoreError("unexpected reply from the store")
+        return reply
 
     async def ping(self) -> None:
         try:

@@ -13,6 +13,7 @@ site_data        `Clear-Site-Data` of the origin, without the loss of the token
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/
+draws            the public record of each draw, and its participants
 stream           the status as server-sent events
 responses        the gate's own responses, from pages and JSON
 refusals         responses to requests that no parser accepts

@@ -23,6 +23,8 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
+from gatekeeper.web.draws import PREFIX as DRAWS
+from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.pipeline import (
     BLOCKED,
@@ -49,6 +51,7 @@ class Endpoints:
     def __init__(self, pipeline: Pipeline, responses: Responses) -> None:
         self._pipeline = pipeline
         self._responses = responses
+        self._draws = Draws(pipeline, responses)
         self._in_room = {
             "status": (_READ, self._status),
             "enqueue": (_WRITE, self._enqueue),
@@ -56,9 +59,11 @@ class Endpoints:
             "wait": (_READ, self._wait),
         }
 
-    async def respond(self, facts: RequestFacts) -> GateResponse:
+    async def respond(self, facts: RequestFacts) -> GateResponse | ListResponse:
         """The response to a request whose target is under the prefix."""
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
+        if name.startswith(DRAWS):
+            return await self._draw(facts, name, query)
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
@@ -76,7 +81,7 @@ class Endpoints:
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """The response to a request for `name` that concerns no room, else None."""
-        if name in self._in_room:
+        if name in self._in_room or name.startswith(DRAWS):
             return None
         metrics.own_responses.count("", "own")
         response = self._file(facts, name)
@@ -85,6 +90,18 @@ class Endpoints:
         else:
             response = self._wrong_method(facts, _READ) or response
         return self._responses.cors.shared(response, facts, None)
+
+    async def _draw(
+        self, facts: RequestFacts, name: str, query: str
+    ) -> GateResponse | ListResponse:
+        metrics.own_responses.count("", "own")
+        response: GateResponse | ListResponse | None = self._wrong_method(facts, _READ)
+        if response is None:
+            response = await self._draws.respond(facts, name, room=_room_in(query))
+        shared = self._responses.cors.shared
+        if isinstance(response, GateResponse):
+            return shared(response, facts, None)
+        return response._replace(head=shared(response.head, facts, None))
 
     def _file(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """What `name` is for every visitor alike."""

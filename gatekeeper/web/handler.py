@@ -24,10 +24,11 @@ from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.headers import wants_upgrade
-from gatekeeper.proxy.own_response import OwnResponse
+from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
+from gatekeeper.web.draws import LONGEST_LIST_S, ListResponse
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
@@ -70,15 +71,23 @@ class GateHandler:
         self._own_cookies = own_cookies
         self._lasting = lasting
 
-    async def handle(self, request: BaseRequest) -> OwnResponse | ProxiedResponse:
+    async def handle(
+        self, request: BaseRequest
+    ) -> OwnResponse | StreamedResponse | ProxiedResponse:
         """Respond to one request; raises only when its response was cut, or it was cancelled."""
         response = await self._respond(request)
-        if not isinstance(response, GateResponse):
+        if isinstance(response, ProxiedResponse):
             return response
-        keep_alive = request.keep_alive and not response.close and not ends_connection(request)
+        keep_alive = request.keep_alive and not ends_connection(request)
+        if isinstance(response, ListResponse):
+            head = head_of(response.head, has_length=False)
+            return StreamedResponse(
+                head, response.parts, keep_alive=keep_alive, most_s=LONGEST_LIST_S
+            )
+        keep_alive = keep_alive and not response.close
         return OwnResponse(head_of(response), response.body, keep_alive=keep_alive)
 
-    async def _respond(self, request: BaseRequest) -> GateResponse | ProxiedResponse:
+    async def _respond(self, request: BaseRequest) -> GateResponse | ListResponse | ProxiedResponse:
         facts = self._facts.of_request(request)
         try:
             known = take_known(request)
@@ -103,7 +112,7 @@ class GateHandler:
 
     async def _exit(
         self, request: BaseRequest, facts: RequestFacts, known: object
-    ) -> GateResponse | ProxiedResponse:
+    ) -> GateResponse | ListResponse | ProxiedResponse:
         """`known`: a `KnownOutcome`, when the fast path has asked for it already."""
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts)

@@ -36,6 +36,7 @@ from gatekeeper.policy.routing import (
     Ungated,
 )
 from gatekeeper.policy.tokens import Token
+from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.message import GateResponse, Headers
@@ -154,6 +155,11 @@ class Pipeline:
     def __init__(self, router: Router, gates: Mapping[RoomName, RoomGate]) -> None:
         self.router = router
         self._gates = gates
+
+    @property
+    def rooms(self) -> Mapping[RoomName, RoomReplica]:
+        """The rooms on this replica."""
+        return {name: gate.admission.room for name, gate in self._gates.items()}
 
     def visit(self, facts: RequestFacts) -> Visit:
         """Route a request, and read its token where the route is into a room."""

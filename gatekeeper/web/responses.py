@@ -181,6 +181,11 @@ class Responses:
         )
         return GateResponse(200, (*_OURS, *_WAITING, *more, *headers), b"")
 
+    def listing(self) -> GateResponse:
+        """The head of plain lines that are made while they are sent."""
+        more = (("Content-Type", "text/plain; charset=utf-8"), (_STATE, "none"))
+        return GateResponse(200, (*_OURS, *more), b"")
+
     def page(
         self, facts: RequestFacts, page: Page, *, state: str, status: int, headers: Headers = ()
     ) -> GateResponse:

@@ -80,6 +80,12 @@ class EmulatedStore:
         found = [(member, float(score)) for member, score in scores if float(score) >= since]
         return dict(sorted(found, key=itemgetter(1))[:most])
 
+    async def members(self, key: str, *, after: str, most: int) -> list[str]:
+        return sorted(each for each in self._rules.data.get(key, {}) if each > after)[:most]
+
+    async def count(self, key: str) -> int:
+        return len(self._rules.data.get(key, {}))
+
     async def ping(self) -> None: ...
 
     async def close(self) -> None: ...

@@ -1,0 +1,255 @@
+"""The public record of a draw: committed before the start, then all that a check needs."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.draw import drawn_turn_us
+from gatekeeper.policy.draw_record import DrawRecord, parse_record
+from gatekeeper.policy.schedule import PROVISIONAL_US
+from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.room.queue import PollRequest
+from gatekeeper.simulate.draw_check import check_draw, remote_draw
+from gatekeeper.web import draws
+from tests.beacon import FakeBeacon
+from tests.builders import SECRET
+from tests.gates import Gate, GateStarter, Visitor
+from tests.servers import StoreServer, eventually
+
+PATH = "/.gatekeeper/draw/sale"
+LIST = f"{PATH}/participants"
+
+
+def event_toml(room: RoomName, *, start_s: float, **keys: str) -> str:
+    """A prequeue of an hour until `start_s`."""
+    times = {"prequeue": start_s - 3600, "start": start_s, "end": start_s + 3600}
+    spelled = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in times.items()}
+    lines = [f"{name} = {at}" for name, at in spelled.items()]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
+    return "\n".join(["[[event]]", 'name = "sale"', f'room = "{room}"', *lines, ""])
+
+
+async def fill(gate: Gate, count: int) -> list[str]:
+    """Visitors who joined the line, without a browser each."""
+    queue, visitors = gate.queue, [new_visitor_id() for _ in range(count)]
+    for first in range(0, count, 500):
+        portion = visitors[first : first + 500]
+        places = await asyncio.gather(*(queue.arrive(visitor) for visitor in portion))
+        await asyncio.gather(
+            *(
+                queue.poll(PollRequest(visitor, PROVISIONAL_US + place.turn_us, has_pass=False))
+                for visitor, place in zip(portion, places, strict=True)
+            )
+        )
+    return [str(visitor) for visitor in visitors]
+
+
+async def record_of(visitor: Visitor, path: str = PATH) -> DrawRecord:
+    return parse_record((await visitor.request("GET", path)).json)
+
+
+async def drawn(visitor: Visitor) -> DrawRecord:
+    async def record() -> DrawRecord | None:
+        found = await record_of(visitor)
+        return found if found.state == "drawn" else None
+
+    found = await eventually(record, timeout_s=15)
+    assert found is not None
+    return found
+
+
+async def test_draw_can_be_checked_by_anyone(
+    start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the commitment over the start to the list, the verification and the order."""
+    monkeypatch.setattr(draws, "_PAUSE_S", 0.0)
+    start_s = round(time.time() + 3, 3)
+    gate = await start_gate(event_toml(room_name, start_s=start_s), rate="0")
+    browser, late = gate.visitor(), gate.visitor()
+    assert (await browser.join())["state"] == "waiting"
+    visitors = await fill(gate, 2_500)
+
+    before = await browser.request("GET", PATH)
+    committed = parse_record(before.json)
+    assert before.headers["Cache-Control"] == "no-store"
+    message = f"{room_name}|sale|{round(start_s * 1e6)}".encode()
+    expected = hmac.digest(SECRET, message, "sha256")
+    assert committed.commitment == hashlib.sha256(expected).hexdigest()
+    assert (committed.state, committed.secret) == ("committed", None)
+    assert (committed.start_us, committed.span_us) == (round(start_s * 1e6), 3_600_000_000)
+    early = await browser.request("GET", LIST)
+    assert (early.status, early.json) == (404, {"error": "the draw has not taken place yet"})
+
+    record = await drawn(browser)
+    assert time.time() >= start_s
+    assert record.commitment == committed.commitment
+    assert record.secret == expected.hex()
+    assert (record.participants, record.beacon, record.note) == (2_501, None, "")
+
+    listed = await browser.request("GET", LIST)
+    assert listed.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert listed.headers["Cache-Control"] == "no-store"
+    lines = listed.text.splitlines()
+    assert lines == sorted(set(lines))
+    assert {hashlib.sha256(each.encode()).hexdigest() for each in visitors} < set(lines)
+    assert len(lines) == 2_501
+
+    seed = record.seed
+    assert seed is not None
+    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=3_000)
+    assert all(
+        order[each] == drawn_turn_us(seed, each, start_us=record.start_us, span_us=record.span_us)
+        for each in visitors
+    )
+    assert max(order.values()) < record.start_us
+    assert (await late.join())["position"] == 2_502
+
+    findings = await check_draw(
+        remote_draw(gate.url + PATH),
+        has_list=True,
+        visitor=visitors[7],
+        turn_us=round(order[visitors[7]]),
+        commitment=committed.commitment,
+    )
+    assert findings.problems == []
+    place = sorted(order.values()).index(order[visitors[7]]) + 1
+    assert any(line.endswith(f"place {place} of 2501") for line in findings.remarks)
+
+
+UNKNOWN = [
+    "/.gatekeeper/draw/",
+    "/.gatekeeper/draw/other",
+    "/.gatekeeper/draw/sale/",
+    "/.gatekeeper/draw/sale/participants/",
+    "/.gatekeeper/draw/SALE",
+    "/.gatekeeper/draw/sale%00",
+    "/.gatekeeper/draw/../draw/sale/x",
+    f"{PATH}?room=none",
+    f"{LIST}?room=none",
+    "/.gatekeeper/draw/by-arrival",
+    "/.gatekeeper/draw/" + "x" * 5000,
+]
+
+
+async def test_unknown_draw_is_404(start_gate: GateStarter, room_name: RoomName) -> None:
+    toml = event_toml(room_name, start_s=time.time() + 3600)
+    more = event_toml(room_name, start_s=time.time() + 90_000, order="arrival")
+    gate = await start_gate(toml + more.replace('"sale"', '"by-arrival"'))
+    session = gate.visitor().session
+    for path in UNKNOWN:
+        async with session.get(URL(gate.url + path, encoded=True)) as response:
+            assert response.status == 404, path
+            assert response.headers["Cache-Control"] == "no-store"
+            assert set(await response.json()) == {"error"}
+    assert gate.origin.requests == []
+
+
+async def test_record_is_read_only_and_named_by_room(
+    start_gate: GateStarter, room_name: RoomName
+) -> None:
+    gate = await start_gate(event_toml(room_name, start_s=time.time() + 3600))
+    visitor = gate.visitor()
+    posted = await visitor.request("POST", PATH)
+    assert (posted.status, posted.headers["Allow"]) == (405, "GET, HEAD")
+    head = await visitor.request("HEAD", PATH)
+    assert (head.status, head.body) == (200, b"")
+    named = await record_of(visitor, f"{PATH}?room={room_name}")
+    assert named == await record_of(visitor)
+    assert named.room == room_name
+    assert visitor.cookies() == {}
+
+
+async def test_draw_uses_the_beacons_round(start_gate: GateStarter, room_name: RoomName) -> None:
+    start_s = round(time.time() + 1.5, 3)
+    async with FakeBeacon(genesis_s=int(time.time()) - 100, period_s=1) as beacon:
+        toml = event_toml(room_name, start_s=start_s, beacon=beacon.url)
+        gate = await start_gate(toml, rate="0")
+        visitor = gate.visitor()
+        await visitor.join()
+        committed = (await visitor.request("GET", PATH)).json
+        assert committed["beacon"] == {"url": beacon.url, "round": None, "randomness": None}
+        record = await drawn(visitor)
+        assert record.beacon is not None
+        assert record.beacon.round == beacon.first_after(record.start_us)
+        findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
+        assert findings.problems == []
+        assert any(beacon.url in remark for remark in findings.remarks)
+
+
+async def test_draw_without_its_beacon_says_why(
+    start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatekeeper.room.beacon_client.LONGEST_WAIT_S", 1.0)
+    monkeypatch.setattr("gatekeeper.room.beacon_client._LATE_WAIT_S", 0.5)
+    start_s = round(time.time() + 1.5, 3)
+    toml = event_toml(room_name, start_s=start_s, beacon="http://127.0.0.1:1")
+    gate = await start_gate(toml, rate="600/min")
+    visitor = gate.visitor()
+    await visitor.join()
+    record = await drawn(visitor)
+    assert record.beacon is None
+    assert "The beacon http://127.0.0.1:1 was not used: it is unreachable" in record.note
+    assert time.time() - start_s < 5
+    await visitor.wait_until_admitted()
+    findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
+    assert findings.problems == []
+    assert any("was not used" in remark for remark in findings.remarks)
+
+
+async def test_lists_beyond_the_limit_are_refused(
+    start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that does not read holds one of few lists; the next ones are refused at once, and
+    those that end, or are cut, make room."""
+    monkeypatch.setattr(draws, "_PAUSE_S", 0.3)
+    gate = await start_gate(event_toml(room_name, start_s=time.time() + 2), rate="0")
+    visitor = gate.visitor()
+    await fill(gate, 1_500)
+    await drawn(visitor)
+    lists = [asyncio.create_task(visitor.request("GET", LIST)) for _ in range(draws.MOST_LISTS)]
+    await asyncio.sleep(0.15)
+    refused = await visitor.request("GET", LIST)
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+    assert (await visitor.request("HEAD", PATH)).status == 200
+    lists.pop().cancel()
+
+    async def is_free() -> bool:
+        response = await visitor.request("GET", LIST)
+        return response.status == 200 and len(response.text.splitlines()) == 1_500
+
+    await eventually(is_free)
+    for response in await asyncio.gather(*lists):
+        assert len(response.text.splitlines()) == 1_500
+
+
+async def test_list_without_the_store_is_never_cut_short(
+    private_store: StoreServer,
+    start_gate: GateStarter,
+    room_name: RoomName,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store stops while a list is sent: the response is aborted, and does not look complete."""
+    monkeypatch.setattr(draws, "_PAUSE_S", 0.3)
+    gate = await start_gate(event_toml(room_name, start_s=time.time() + 2), rate="0")
+    visitor = gate.visitor()
+    await fill(gate, 1_500)
+    await drawn(visitor)
+
+    async def read() -> Any:
+        return await visitor.request("GET", LIST)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.15)
+    private_store.kill()
+    with pytest.raises(Exception, match=r"payload|disconnected|reset"):
+        await reading
+    response = await visitor.request("GET", LIST)
+    assert response.status == 503
