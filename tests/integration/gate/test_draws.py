@@ -22,7 +22,7 @@ from gatekeeper.web import draws
 from tests.beacon import FakeBeacon
 from tests.builders import SECRET
 from tests.gates import Gate, GateStarter, Visitor
-from tests.servers import StoreServer, eventually
+from tests.servers import StoreServer
 
 PATH = "/.gatekeeper/draw/sale"
 LIST = f"{PATH}/participants"
@@ -57,13 +57,10 @@ async def record_of(visitor: Visitor, path: str = PATH) -> DrawRecord:
 
 
 async def drawn(visitor: Visitor) -> DrawRecord:
-    async def record() -> DrawRecord | None:
-        found = await record_of(visitor)
-        return found if found.state == "drawn" else None
-
-    found = await eventually(record, timeout_s=15)
-    assert found is not None
-    return found
+    async with asyncio.timeout(15):
+        while (record := await record_of(visitor)).state != "drawn":
+            await asyncio.sleep(0.05)
+    return record
 
 
 async def test_draw_can_be_checked_by_anyone(
@@ -221,11 +218,10 @@ async def test_lists_beyond_the_limit_are_refused(
     assert (await visitor.request("HEAD", PATH)).status == 200
     lists.pop().cancel()
 
-    async def is_free() -> bool:
-        response = await visitor.request("GET", LIST)
-        return response.status == 200 and len(response.text.splitlines()) == 1_500
-
-    await eventually(is_free)
+    async with asyncio.timeout(5):
+        while (response := await visitor.request("GET", LIST)).status == 503:
+            await asyncio.sleep(0.05)
+    assert len(response.text.splitlines()) == 1_500
     for response in await asyncio.gather(*lists):
         assert len(response.text.splitlines()) == 1_500
 
