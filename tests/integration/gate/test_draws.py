@@ -57,10 +57,12 @@ async def record_of(visitor: Visitor, path: str = PATH) -> DrawRecord:
 
 
 async def drawn(visitor: Visitor) -> DrawRecord:
-    async with asyncio.timeout(15):
-        while (record := await record_of(visitor)).state != "drawn":
-            await asyncio.sleep(0.05)
-    return record
+    for _ in range(300):
+        record = await record_of(visitor)
+        if record.state == "drawn":
+            return record
+        await asyncio.sleep(0.05)
+    raise AssertionError("not drawn within 15 s")
 
 
 async def test_draw_can_be_checked_by_anyone(
@@ -218,9 +220,11 @@ async def test_lists_beyond_the_limit_are_refused(
     assert (await visitor.request("HEAD", PATH)).status == 200
     lists.pop().cancel()
 
-    async with asyncio.timeout(5):
-        while (response := await visitor.request("GET", LIST)).status == 503:
-            await asyncio.sleep(0.05)
+    for _ in range(100):
+        response = await visitor.request("GET", LIST)
+        if response.status == 200:
+            break
+        await asyncio.sleep(0.05)
     assert len(response.text.splitlines()) == 1_500
     for response in await asyncio.gather(*lists):
         assert len(response.text.splitlines()) == 1_500
