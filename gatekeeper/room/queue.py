@@ -347,7 +347,7 @@ class Queue:
 
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
-        rate = known.effective_rate_per_minute if known else self.rules.rate_per_minute
+        rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
         return recovery_s(waiting, rate_per_minute=rate, rules=self.rules)
 
 

@@ -20,7 +20,9 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.openings import Openings
 from gatekeeper.room.operator import Operator
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
@@ -64,6 +66,7 @@ async def running_replica(
     clock_error_s: float = 0.0,
     store_timeout_s: float = _PATIENCE_S,
     secrets_: Sequence[bytes] = (SECRET,),
+    openings: Callable[[Queue], Openings] = Openings,
 ) -> AsyncIterator[Replica]:
     """A replica that joined the room.
 
@@ -78,7 +81,9 @@ async def running_replica(
         monotonic_s=_shifted(time.monotonic, by_s=-clock_error_s),
         wall_s=_shifted(time.time, by_s=clock_error_s),
     )
-    room_replica = RoomReplica(store, events, Rules.of(room), replica=name, view=view)
+    room_replica = RoomReplica(
+        store, events, Rules.of(room), replica=name, view=view, openings=openings
+    )
     try:
         await room_replica.start()
         yield Replica(room_replica, Admission(room_replica, room), events)

@@ -1,0 +1,165 @@
+"""A sale opens by the store's clock, in the drawn order, whatever happens around the opening.
+
+Rules: three replicas, two with wrong clocks, and none of them receives events. The store is of this
+machine, so `time.time` is its clock.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from gatekeeper.config.event_schema import EventConfig, spell_time
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.planned_events import SigningKeys
+from gatekeeper.room.openings import FileEvents, Openings
+from tests.builders import SECRET
+from tests.integration.replicas.replica_group import (
+    Replica,
+    RoomVisitor,
+    request_all,
+    room_config,
+    running_replica,
+    short_timeout_replica,
+)
+from tests.servers import StoreServer
+
+PREQUEUE_S = 1.5
+CROWD = 24
+ERRORS_S = (0.0, 7 * 60.0, -9 * 60.0)
+
+
+@dataclass
+class Sale:
+    """Replicas of a room whose event opens soon, and what its visitors saw."""
+
+    replicas: list[Replica]
+    start_s: float
+    store: StoreServer
+    file: FileEvents
+    visitors: list[RoomVisitor] = field(default_factory=list)
+    admitted: list[RoomVisitor] = field(default_factory=list)
+    first_admission_s: float = 0.0
+
+    async def poll_until(self, end_s: float) -> None:
+        """Every visitor polls ten times a second."""
+        while time.time() < end_s and len(self.admitted) < len(self.visitors):
+            asking = [each for each in self.visitors if not each.is_admitted]
+            await request_all(asking, *self.replicas)
+            entered = [each for each in asking if each.is_admitted]
+            if entered and not self.admitted:
+                self.first_admission_s = time.time()
+            self.admitted += sorted(entered, key=self.turn_us)
+            await asyncio.sleep(0.1)
+
+    def turn_us(self, visitor: RoomVisitor) -> int:
+        """The turn as the visitors' own replica computes it after the draw."""
+        return self.replicas[0].state.schedule.turn_us(visitor.visitor, visitor.arrival_us)
+
+
+@asynccontextmanager
+async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncIterator[Sale]:
+    now_s = time.time()
+    start_s = now_s + PREQUEUE_S
+    event = EventConfig.model_validate(
+        {
+            "name": "sale",
+            "room": name,
+            "prequeue": spell_time(round((now_s - 1) * 1_000_000)),
+            "start": spell_time(round(start_s * 1_000_000)),
+            "before": "closed",
+        }
+    )
+    file = FileEvents((event,), SigningKeys((SECRET,)))
+    # One at a time, so that each look sees at most one more of the drawn order.
+    room = room_config(name, rate="600/min", burst=1, confirm_timeout="1s", **keys)
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                short_timeout_replica(
+                    room,
+                    store_url=store.url,
+                    clock_error_s=error_s,
+                    openings=partial(Openings, file=file),
+                )
+            )
+            for error_s in ERRORS_S
+        ]
+        yield Sale(replicas, start_s, store, file)
+
+
+async def nothing(_sale: Sale) -> None: ...
+
+
+async def pause_the_store(sale: Sale) -> None:
+    await asyncio.sleep(sale.start_s - time.time() - 0.4)
+    sale.store.pause()
+    await asyncio.sleep(1.2)
+    sale.store.resume()
+
+
+async def empty_the_store(sale: Sale, *, after_start_s: float) -> None:
+    await asyncio.sleep(sale.start_s - time.time() + after_start_s)
+    async with Redis.from_url(sale.store.url) as client:
+        await client.flushall()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        nothing,
+        pause_the_store,
+        partial(empty_the_store, after_start_s=-0.5),
+        partial(empty_the_store, after_start_s=0.6),
+    ],
+    ids=["none", "store paused", "store emptied before", "store emptied after"],
+)
+async def test_no_visitor_is_early_and_none_loses_the_turn(
+    private_store: StoreServer,
+    room_name: RoomName,
+    trouble: Callable[[Sale], Awaitable[None]],
+) -> None:
+    async with sale(private_store, room_name) as opening:
+        opening.visitors = [RoomVisitor() for _ in range(CROWD)]
+        await request_all(opening.visitors, *opening.replicas)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_await(trouble(opening)))
+            group.create_task(opening.poll_until(opening.start_s + 15))
+
+        assert len(opening.admitted) == CROWD
+        assert opening.first_admission_s > opening.start_s
+        turns = [opening.turn_us(each) for each in opening.admitted]
+        assert turns == sorted(turns)
+        assert [opening.turn_us(each) for each in opening.visitors] != sorted(turns)
+        assert len({each.state.events for each in opening.replicas}) == 1
+        assert all(each.drawn for each in opening.replicas[0].state.schedule.events)
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
+
+
+async def test_replica_that_starts_in_mid_event_draws_the_same_order(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    async with sale(private_store, room_name) as opening:
+        opening.visitors = [RoomVisitor() for _ in range(CROWD)]
+        for _ in range(2):
+            await request_all(opening.visitors, *opening.replicas)
+        await opening.poll_until(opening.start_s + 0.3)
+        room = room_config(room_name, rate="600/min", burst=1, confirm_timeout="1s")
+        async with running_replica(
+            room, store_url=private_store.url, openings=partial(Openings, file=opening.file)
+        ) as late:
+            known = opening.replicas[0].state.schedule
+            assert late.state.schedule.events[0].drawn == known.events[0].drawn
+            opening.replicas[:] = [late]
+            await opening.poll_until(opening.start_s + 15)
+        turns = [known.turn_us(each.visitor, each.arrival_us) for each in opening.admitted]
+        assert len(turns) == CROWD
+        assert turns == sorted(turns)
