@@ -36,6 +36,7 @@ LONGEST_WAIT_S: Final = 60.0  # twice the 30 s of drand's slowest public chain
 _LATE_WAIT_S: Final = 5.0
 _ATTEMPT_TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 1.0  # between two attempts
+_LEAST_ATTEMPT_S: Final = 0.2  # a shorter one would only end in a timeout
 _WRONG_RESPONSES: Final = 3
 _NOT_YET: Final = frozenset({404, 425})  # a round of the future: drand's own server, and its relay
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -135,7 +136,7 @@ class _Fetch:
         self._wrong = 0
 
     async def run(self, session: aiohttp.ClientSession) -> BeaconRound | BeaconFailure:
-        while self.left_s > 0 and self._wrong < _WRONG_RESPONSES:
+        while self.left_s >= _LEAST_ATTEMPT_S and self._wrong < _WRONG_RESPONSES:
             try:
                 return await self._attempt(session)
             except _BeaconOutage as error:

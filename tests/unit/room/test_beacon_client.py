@@ -248,7 +248,7 @@ async def test_server_that_never_responds_ends_with_the_loops_clock() -> None:
             f"http://127.0.0.1:{port}",
             START_US,
             clock=lambda: START_US,
-            deadline_us=START_US + 200_000,
+            deadline_us=START_US + 300_000,
         )
     server.close()
     assert isinstance(failure, BeaconFailure)
