@@ -107,7 +107,9 @@ class AdminAuth:
         await self._audit.refused(who, what, address=self.address_of(request), note=note)
 
     def _principal_for(self, request: web.Request) -> Principal | None:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        fields = request.headers.getall("Authorization", ())
+        # Of several, a proxy before this may have checked another one.
+        scheme, _, given = (fields[0] if len(fields) == 1 else "").partition(" ")
         digest = _digest(given.strip().encode("utf-8", "surrogateescape"))
         found = None
         for credential in self._credentials:
@@ -131,10 +133,10 @@ def _is_local_request(request: web.Request) -> bool:
         is_local_name = host == "localhost" or ipaddress.ip_address(host.strip("[]")) is not None
     except ValueError:
         return False  # DNS rebinding: any name can point at 127.0.0.1
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    origin = request.headers.get("Origin")
-    same_origin = origin is None or origin.partition("://")[2] == request.host
-    return is_local_name and same_origin and site in {"none", "same-origin"}
+    sites = request.headers.getall("Sec-Fetch-Site", ())
+    origins = request.headers.getall("Origin", ())
+    same_origin = all(each.partition("://")[2] == request.host for each in origins)
+    return is_local_name and same_origin and {"none", "same-origin"}.issuperset(sites)
 
 
 def _has_port(host: str) -> bool:

@@ -2,8 +2,8 @@
 
 Rules. Pure data. Two adapters produce it, one from aiohttp's request and one from the raw head of
 the fast path (`gatekeeper.web.facts_reader`); behind `RequestFacts` both are the same.
-Fields that came several times are joined as lists are (RFC 9110 section 5.3), except cookies,
-which are no list.
+Fields that came several times are joined as lists are (RFC 9110 section 5.3), except cookies and
+tokens, of which each counts. Where one value is expected, several different ones are read strictly.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class RequestFacts:
     accept_encoding: str = ""
     accept_language: str = ""
     cookies: tuple[str, ...] = ()  # the values of the Cookie fields
-    queue_token: str | None = None
-    page_ticket: str | None = None  # of the waiting page that sent this
+    queue_tokens: tuple[str, ...] = ()  # the values of X-Queue-Token, a bounded number
+    page_tickets: tuple[str, ...] = ()  # of the waiting page that sent this, likewise
     has_body: bool = False
     is_htmx: bool = False  # htmx sent it, and cannot show a whole page in place of a part
     fields: FieldLookup = no_fields

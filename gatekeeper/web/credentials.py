@@ -1,15 +1,15 @@
 """How a token travels: in a cookie of its room, or in `X-Queue-Token` for apps without cookies.
 
 Rules. A renewed token returns the way it came, by header or cookie. A request can carry several
-tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, or cookies for several
-domains. A pass counts before tickets: the one in the header, else that of the session that ends
-last, so that one about to end never replaces it. Of several tickets the one with the earliest
-arrival counts; then the response sets the cookie, and returns the ticket in the header that sent
-one. A pass that expired counts last. Behind TLS the cookie has `Secure` and the name prefix
-`__Host-` (`__Secure-` with a Domain), so that no plain-text page, and with `__Host-` no sibling
-host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can count: a
-pass to the absolute end of its session. The `Cookie` field is searched, not parsed, since this is
-done for every request; `Tokens.read` refuses a value that is no token.
+tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, cookies for several domains,
+or a field that came twice. A pass counts before tickets: the one in the header, else that of the
+session that ends last, so that one about to end never replaces it. Of several tickets the one with
+the earliest arrival counts; then the response sets the cookie, and returns the ticket in the header
+that sent one. A pass that expired counts last. Behind TLS the cookie has `Secure` and the name
+prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text page, and with `__Host-` no
+sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can
+count: a pass to the absolute end of its session. The `Cookie` field is searched, not parsed, since
+this is done for every request; `Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class PresentedToken(NamedTuple):
     others: tuple[Ticket, ...] = ()
     senders: tuple[str, ...] = ()  # the headers that carried a valid token
     ended: tuple[Pass, ...] = ()
+    is_app: bool = False  # by header, without a cookie, and never to get one
 
     @property
     def is_several(self) -> bool:
@@ -98,26 +99,25 @@ class Credentials:
         """The token of a request. A stale, revoked or empty header never outranks a valid cookie,
         and the ticket of a page counts only beside one."""
         cookies = "; ".join(facts.cookies)
-        if facts.queue_token is None and facts.page_ticket is None:
+        if not facts.queue_tokens and not facts.page_tickets:
             return self.read_cookie(cookies, secure=facts.is_secure, now_s=now_s, revoked=revoked)
         stored = self._stored(cookies, secure=facts.is_secure, now_s=now_s)
-        sent: dict[str, Token] = {}
-        token = self._tokens.read(facts.queue_token, now_s=now_s)
-        if token is not None:
-            sent[QUEUE_TOKEN] = token
-        token = self._tokens.read(facts.page_ticket, now_s=now_s) if stored else None
-        if isinstance(token, Ticket):
-            sent[PAGE_TICKET] = token
-        tokens = [*sent.values(), *stored]
-        by_app = sent.get(QUEUE_TOKEN)
-        if isinstance(by_app, Pass) and _counts(by_app, now_s=now_s, revoked=revoked):
-            tokens = [by_app]
-        found = _chosen(tokens, now_s=now_s, revoked=revoked)
-        by_header = facts.queue_token is not None and not stored
-        if QUEUE_TOKEN in sent and found.token is not None:
+        by_app = self._valid(facts.queue_tokens, now_s=now_s)
+        by_page = self._valid(facts.page_tickets, now_s=now_s) if stored else []
+        tickets = [token for token in by_page if isinstance(token, Ticket)]
+        sent = ((QUEUE_TOKEN, by_app), (PAGE_TICKET, tickets))
+        passes = [
+            token
+            for token in by_app
+            if isinstance(token, Pass) and _counts(token, now_s=now_s, revoked=revoked)
+        ]
+        found = _chosen(passes or [*by_app, *tickets, *stored], now_s=now_s, revoked=revoked)
+        by_header = is_app = bool(facts.queue_tokens) and not stored
+        if by_app and found.token is not None:
             holder = found.token.visitor
             by_header = all(each.visitor != holder for each in stored)
-        return found._replace(by_header=by_header, senders=tuple(sent))
+        senders = tuple(name for name, tokens in sent if tokens)
+        return found._replace(by_header=by_header, senders=senders, is_app=is_app)
 
     def read_cookie(
         self,
@@ -137,17 +137,20 @@ class Credentials:
 
     def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
         """The valid tokens in a `Cookie` field."""
-        read, tokens = self._tokens.read, []
-        for value in self._patterns[secure].findall(cookies):
-            token = read(value, now_s=now_s)
-            if token is not None:
-                tokens.append(token)
+        tokens = self._valid(self._patterns[secure].findall(cookies), now_s=now_s)
         if not tokens and secure:
             # The place of a visitor who came by http before. A pass has to come by TLS: any
             # plain-text page can plant a cookie without the prefix.
-            values = self._patterns[False].findall(cookies)
-            plain = [read(value, now_s=now_s) for value in values]
+            plain = self._valid(self._patterns[False].findall(cookies), now_s=now_s)
             return [token for token in plain if isinstance(token, Ticket)]
+        return tokens
+
+    def _valid(self, values: Iterable[str], *, now_s: float) -> list[Token]:
+        read, tokens = self._tokens.read, []
+        for value in values:
+            token = read(value, now_s=now_s)
+            if token is not None:
+                tokens.append(token)
         return tokens
 
     def mint(self, token: Token) -> str:
@@ -166,7 +169,7 @@ class Credentials:
         takes back the held one. `minted`: the signed text of `token`, if that was made already."""
         if token is not None and not minted:
             minted = self._tokens.mint(token)
-        if held.by_header and not held.is_several:
+        if held.is_app or (held.by_header and not held.is_several):
             return ((QUEUE_TOKEN, minted),) if minted else ()
         secure = facts.is_secure
         life_s = 0

@@ -19,6 +19,7 @@ from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+_MOST_TOKENS = 8  # of one field that are looked at
 _HTMX = "HX-Request"
 # Of a head that `parse_plain_head` took: one space follows each colon.
 _NEGOTIATION = re.compile(rb"\r\n(accept(?:-encoding|-language)?): ([^\r]*)", re.IGNORECASE)
@@ -43,8 +44,8 @@ class FactsReader:
             accept_encoding=",".join(headers.getall("Accept-Encoding", ())),
             accept_language=",".join(headers.getall("Accept-Language", ())),
             cookies=tuple(headers.getall("Cookie", ())),
-            queue_token=headers.get(QUEUE_TOKEN),
-            page_ticket=headers.get(PAGE_TICKET),
+            queue_tokens=_members(headers.getall(QUEUE_TOKEN, ())),
+            page_tickets=_members(headers.getall(PAGE_TICKET, ())),
             has_body=request.body_exists,
             is_htmx=_HTMX in headers,
             fields=lambda name: headers.getall(name, ()),
@@ -65,7 +66,9 @@ class FactsReader:
             accept_encoding=found["accept-encoding"],
             accept_language=found["accept-language"],
             cookies=() if request.cookie is None else (_text(request.cookie),),
-            page_ticket=None if request.page_ticket is None else _text(request.page_ticket),
+            page_tickets=()
+            if request.page_ticket is None
+            else _members([_text(request.page_ticket)]),
             is_htmx=bool(_values(head, _HTMX)),
             fields=lambda name: _values(head, name),
         )
@@ -85,6 +88,15 @@ def _values(head: bytes, name: str) -> list[str]:
     wanted = name.lower().encode("ascii")
     lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
     return [_text(value) for field, _, value in lines if field.lower() == wanted]
+
+
+def _members(lines: Sequence[str]) -> tuple[str, ...]:
+    """The members of a field that a proxy may have joined (RFC 9110 section 5.3), the first ones of
+    those that came. An empty field is one empty member: its client is an app."""
+    if not lines:
+        return ()
+    members = [member.strip(" \t") for line in lines for member in line.split(",")]
+    return tuple(each for each in members if each)[:_MOST_TOKENS] or ("",)
 
 
 def _text(value: bytes) -> str:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from multidict import CIMultiDict
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
@@ -107,6 +108,25 @@ async def test_app_waits_and_is_admitted_by_token_header(
 
     assert app.cookies() == {}
     assert all(TOKEN not in request.headers for request in gate.origin.requests)
+
+
+async def test_valid_token_counts_wherever_it_stands_in_its_field(
+    start_gate: GateStarter,
+) -> None:
+    gate = await start_gate(rate="0")
+    app = gate.visitor()
+    token = (await app.request("POST", "/.gatekeeper/enqueue")).json["token"]
+    for values in (["junk", token], [token, "junk"], ["", token], [f"junk, {token}"]):
+        fields = CIMultiDict((TOKEN, value) for value in values)
+        for path in ("/.gatekeeper/status", "/any"):
+            response = await app.request("GET", path, headers=fields)
+            assert response.json["state"] == "waiting"
+            assert response.json["position"] == 1
+            assert "Set-Cookie" not in response.headers
+    for values in (["junk", "junk"], [token[:-1], token + "x"], [f"{token} {token}"]):
+        fields = CIMultiDict((TOKEN, value) for value in values)
+        response = await app.request("GET", "/.gatekeeper/status", headers=fields)
+        assert response.json == {"state": "none"}
 
 
 async def test_enqueue_into_empty_room_returns_a_pass(

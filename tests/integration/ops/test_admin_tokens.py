@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from multidict import CIMultiDict
 
 from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import AuditLog
@@ -55,6 +56,14 @@ async def test_read_role_sees_all_and_changes_nothing(
     for target in ("/admin/status", "/admin/audit", "/metrics"):
         assert (await operator.request("GET", target, headers=OTTO)).status == 200
     assert (await operator.request("GET", "/admin/status", headers=OTTO)).json == before
+
+
+async def test_several_tokens_in_one_request_are_refused(operator: Visitor) -> None:
+    """A proxy before this may have checked another one of them."""
+    maria, otto = (each["Authorization"] for each in (MARIA, OTTO))
+    for values in ((maria, otto), (otto, maria), (maria, maria), (f"{maria}, {otto}",)):
+        fields = CIMultiDict(("Authorization", value) for value in values)
+        assert (await operator.request("GET", "/admin/status", headers=fields)).status == 401
 
 
 def test_list_of_controls_is_complete(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -16,6 +17,7 @@ from gatekeeper.web.credentials import (
     PresentedToken,
     all_cookie_names,
 )
+from gatekeeper.web.message import QUEUE_TOKEN
 from tests.builders import (
     PLACE_TTL_S,
     SECRET,
@@ -127,21 +129,47 @@ def cookies_of(*tokens: Token) -> str:
     return "; ".join(f"gatekeeper-sale={TOKENS.mint(token)}" for token in tokens)
 
 
+Sent = Token | str | Sequence[Token | str] | None
+
+
 def read(
     *stored: Token,
-    sent: Token | str | None = None,
-    page: Token | str | None = None,
+    sent: Sent = None,
+    page: Sent = None,
     revoked: frozenset[VisitorId] = frozenset(),
 ) -> PresentedToken:
     """What counts of the tokens in cookies, in `X-Queue-Token` and in `X-Queue-Ticket`."""
-    by_header, by_page = (
-        each if each is None or isinstance(each, str) else TOKENS.mint(each)
-        for each in (sent, page)
-    )
     request = replace(
-        facts(cookies_of(*stored), scheme="http"), queue_token=by_header, page_ticket=by_page
+        facts(cookies_of(*stored), scheme="http"),
+        queue_tokens=texts_of(sent),
+        page_tickets=texts_of(page),
     )
     return credentials().read(request, now_s=NOW_S, revoked=revoked)
+
+
+def texts_of(sent: Sent) -> tuple[str, ...]:
+    """One token, several, or none, as a field carries them."""
+    each = () if sent is None else sent if isinstance(sent, list) else [sent]
+    return tuple(token if isinstance(token, str) else TOKENS.mint(token) for token in each)
+
+
+@pytest.mark.parametrize("sent", permutations((EARLY, LATE, "", "x.y.z")))
+def test_any_valid_token_of_a_repeated_field_counts(sent: tuple[Token | str, ...]) -> None:
+    found = read(sent=list(sent))
+    assert (found.token, found.others, found.by_header) == (EARLY, (LATE,), True)
+
+
+@pytest.mark.parametrize("sent", permutations((PASS, LATE, "x.y.z")))
+def test_pass_of_a_repeated_field_counts_before_tickets(sent: tuple[Token | str, ...]) -> None:
+    found = read(EARLY, sent=list(sent))
+    assert found == PresentedToken(PASS, by_header=True, senders=(QUEUE_TOKEN,))
+
+
+def test_app_with_several_tokens_gets_no_cookie() -> None:
+    request = replace(facts("", scheme="http"), queue_tokens=texts_of([LATE, EARLY]))
+    held = credentials().read(request, now_s=NOW_S)
+    headers = credentials().headers(EARLY, facts=request, held=held, now_s=NOW_S)
+    assert headers == ((QUEUE_TOKEN, TOKENS.mint(EARLY)),)
 
 
 @pytest.mark.parametrize("stored", permutations((EARLY, LATE, LAST)))
@@ -235,7 +263,7 @@ def test_same_ticket_by_header_and_cookie_is_one() -> None:
 @pytest.mark.parametrize("sent", ["", "junk", TOKENS.mint(TICKET)[:-3]])
 def test_invalid_header_never_outranks_a_cookie(sent: str) -> None:
     assert read(EARLY, sent=sent) == PresentedToken(EARLY)
-    assert read(sent=sent) == PresentedToken(None, by_header=True)
+    assert read(sent=sent) == PresentedToken(None, by_header=True, is_app=True)
 
 
 @pytest.mark.parametrize("own_turn_us", [1, 2**53 - 1])
