@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -10,7 +9,7 @@ import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Client, RequestFacts
-from gatekeeper.policy.tokens import Keyring, Ticket, Token, Tokens, VisitorId
+from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Token, Tokens, VisitorId
 from gatekeeper.web.credentials import (
     CookiePolicy,
     Credentials,
@@ -129,7 +128,7 @@ def cookies_of(*tokens: Token) -> str:
     return "; ".join(f"gatekeeper-sale={TOKENS.mint(token)}" for token in tokens)
 
 
-Sent = Token | str | Sequence[Token | str] | None
+Sent = Token | str | list[Token | str] | None
 
 
 def read(
@@ -149,8 +148,15 @@ def read(
 
 def texts_of(sent: Sent) -> tuple[str, ...]:
     """One token, several, or none, as a field carries them."""
-    each = () if sent is None else sent if isinstance(sent, list) else [sent]
-    return tuple(token if isinstance(token, str) else TOKENS.mint(token) for token in each)
+    match sent:
+        case None:
+            return ()
+        case str():
+            return (sent,)
+        case Ticket() | Pass():
+            return (TOKENS.mint(sent),)
+        case _:
+            return tuple(text for each in sent for text in texts_of(each))
 
 
 @pytest.mark.parametrize("sent", permutations((EARLY, LATE, "", "x.y.z")))
