@@ -432,6 +432,22 @@ def test_returned_pass_is_confirmed_and_keeps_its_end() -> None:
     )
 
 
+@pytest.mark.parametrize("absolute_s", [1800, 14_400, 100_000])
+def test_running_session_keeps_its_end_after_a_change_of_the_setting(absolute_s: float) -> None:
+    """A shorter or longer `session_absolute_timeout` counts for sessions that begin later."""
+    rules = replace(RULES, session_absolute_timeout_s=absolute_s)
+    ends_at_s = FRESH.ends_at_s
+    for now_s in (NOW_S, ends_at_s - RULES.pass_life_s + 5, ends_at_s - 0.001):
+        pass_ = renewed(FRESH, rules=rules, now_s=now_s)
+        assert (pass_.ends_at_s, pass_.expires_at_s <= ends_at_s) == (ends_at_s, True)
+        granted = SlotGrant(ARRIVAL_US, confirmed=True, ends_at_us=round(ends_at_s * 1e6) + 10**9)
+        token = conclude(VISITOR, granted, EXPIRED, rules=rules, now_s=EXPIRED.ends_at_s - 0.001)
+        assert isinstance(token, Pass)
+        assert token.expires_at_s == token.ends_at_s == EXPIRED.ends_at_s
+    first = pass_of(VISITOR, arrival_us=ARRIVAL_US, confirmed=True, rules=rules, now_s=NOW_S)
+    assert first.ends_at_s == NOW_S + absolute_s
+
+
 def test_absence_of_place_ttl_keeps_the_ticket_valid() -> None:
     held = TICKET
     last_poll_s = NOW_S + RULES.ticket_renewal_s - 0.001

@@ -1,0 +1,43 @@
+"""What the store missed: kept until it is written, once for each visitor."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.pending_writes import PendingWrites
+from gatekeeper.room.queue import Queue
+
+ANN, BOB = VisitorId("ann"), VisitorId("bob")
+
+
+class RecordingQueue:
+    """A queue in which every visitor still holds a slot, except for the revoked ones."""
+
+    def __init__(self, *revoked: VisitorId) -> None:
+        self.touches: list[tuple[VisitorId, int, int]] = []
+        self._revoked = revoked
+
+    async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
+        self.touches.append((visitor, until_us, ends_us))
+        return visitor not in self._revoked
+
+
+def pending(queue: RecordingQueue, refused: list[VisitorId]) -> PendingWrites:
+    async def report(_visitors: object, _count: int) -> None: ...
+
+    return PendingWrites(cast(Queue, queue), on_revoked=report, on_refused=refused.append)
+
+
+async def test_used_passes_are_written_with_the_latest_use_and_the_first_end() -> None:
+    """Two sessions of one visitor, by claims at two replicas: the store keeps the earlier end."""
+    queue, refused = RecordingQueue(BOB), list[VisitorId]()
+    writes = pending(queue, refused)
+    for until_us, ends_us in ((50, 100), (70, 120), (60, 110)):
+        writes.add_touched(ANN, until_us=until_us, ends_us=ends_us)
+    writes.add_touched(BOB, until_us=1, ends_us=2)
+    await writes.write()
+    assert queue.touches == [(ANN, 70, 100), (BOB, 1, 2)]
+    assert refused == [BOB]
+    await writes.write()
+    assert len(queue.touches) == 2
