@@ -10,6 +10,7 @@ operator          a room for its operator: the state, and the controls
 room_settings     the settings in force: the file's, with what operators changed live
 view              what a replica knows: newest state, store's clock, revocations
 state             the room's state, its spelling in replies and events, its order
+revocation_list   reading the store's list of revoked visitors
 pending_writes    what the store missed while it was unreachable
 batching          many callers, one call
 store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreError`

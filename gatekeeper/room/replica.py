@@ -29,6 +29,7 @@ from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.tick_schedule import TickSchedule
@@ -301,7 +302,8 @@ class RoomReplica:
             self.view.regain_store()
             self._recovered_at_s = self.view.now_s()
         if self.view.store_state is not None:
-            await self._learn_revocations(self.view.store_state.revocations)
+            count = self.view.store_state.revocations
+            await learn_revocations(self.queue, self.view, count, on_revoked=self.on_revoked)
         self.view.forget_expired()
         metrics.store_up.labels(self.rules.room).set(1)
         metrics.events_up.set(self._events.connected())
@@ -318,21 +320,6 @@ class RoomReplica:
             await self._pending.write()
         except StoreFull as error:
             self._lost(error)
-
-    async def _learn_revocations(self, count: int) -> None:
-        """Reads the revocations that no event brought; the whole list when these are too few (the
-        store lost data, or replicas with other time spans write to it)."""
-        view = self.view
-        missing = count - view.revocations_known
-        if missing == 0:
-            return
-        for since_us in (view.revoked_through_us, 0.0):
-            listed = await self.queue.revoked(since_us=since_us)
-            news = [visitor for visitor in listed if visitor not in view.revoked()]
-            learned = view.revoke_as_listed(listed, count=count)
-            self.on_revoked(news)
-            if 0 < missing <= learned:
-                return
 
     async def _publish(self) -> None:
         """The store's newest state: once for all replicas, and at least once a second."""
