@@ -47,9 +47,7 @@ class Fault:
 
 
 FAULTS = {
-    "rate is tripled": Fault(
-        RATE, _SCRIPTS + "_room.lua", "elapsed * rate * 1000 / 60", "elapsed * rate * 3000 / 60"
-    ),
+    "rate is tripled": Fault(RATE, _SCRIPTS + "_room.lua", "due * 1000 / 60", "due * 3000 / 60"),
     "three slots too many": Fault(
         MAX_ACTIVE,
         _SCRIPTS + "_room.lua",
@@ -81,7 +79,7 @@ FAULTS = {
         "",
     ),
     "watermark is not written back": Fault(
-        WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 7, ", "known = { "
+        WATERMARK, _SCRIPTS + "join.lua", "known = { watermark = 9, ", "known = { "
     ),
     "unconfirmed newcomers are ranked": Fault(
         FLOODS,
@@ -97,7 +95,7 @@ FAULTS = {
     "second missed release keeps the place": Fault(
         LURKERS,
         _SCRIPTS + "poll.lua",
-        "local is_moved = moved_to > turn",
+        "local is_moved = moved_to > arrival",
         "local is_moved = false",
         calm=True,
     ),
