@@ -26,13 +26,13 @@ class Participants:
     async def count(self, draw: str) -> int:
         return await self._store.count(participants_key(self._room, draw))
 
-    async def portions(self, draw: str) -> AsyncIterator[list[str]]:
-        """All of them, ascending."""
+    async def portions(self, draw: str, *, most: int = _PORTION) -> AsyncIterator[list[str]]:
+        """All of them, ascending, at most `most` at a time."""
         key, last = participants_key(self._room, draw), ""
         while True:
-            portion = await self._store.members(key, after=last, most=_PORTION)
+            portion = await self._store.members(key, after=last, most=most)
             if portion:
                 yield portion
-            if len(portion) < _PORTION:
+            if len(portion) < most:
                 return
             last = portion[-1]

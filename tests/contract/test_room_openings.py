@@ -22,7 +22,6 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
-from gatekeeper.room.store import participants_key
 from tests.contract.grounds import (
     EmulatedGround,
     Ground,
@@ -198,10 +197,13 @@ async def test_order_of_admission_is_the_drawn_order(ground: Ground, open_room: 
     drawn_us = turns(schedule, arrivals_us)
     assert (await ground.read())["queue"] == drawn_us | late
     assert all(drawn.first_us <= us < drawn.start_us for us in drawn_us.values())
-    hashes = await replica.store.scores(
-        participants_key(replica.queue.rules.room, "sale"), since=0, most=100
-    )
-    assert hashes.keys() == {id_hash(name).hex() for name in NAMES}
+    [sale] = schedule.events
+    participants = replica.queue.participants
+    portions = [portion async for portion in participants.portions(sale.draw_id, most=5)]
+    assert sum(portions, []) == sorted(id_hash(name).hex() for name in NAMES)
+    assert [len(portion) for portion in portions] == [5, 5, 2]
+    assert await participants.count(sale.draw_id) == len(NAMES)
+    assert await participants.count(f"{sale.name}:1") == 0  # of another sale of that name
 
     admitted: list[str] = []
     for _ in range(len(NAMES) + 1):
