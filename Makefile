@@ -22,8 +22,8 @@ pictures: $(READY)  ## the pictures of the README, taken from the running demo
 # Compiled modules are kept, whatever the environment says: pytest rewrites 300 files otherwise, in
 # every worker of every run.
 test test-fast: export PYTHONDONTWRITEBYTECODE =
-# One more than cores: many tests wait, for a timeout or a rate.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than cores: many tests wait, for a timeout or a rate.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -170,6 +170,7 @@ async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
     async with gate.visitor().session.get(f"{gate.url}/stream", headers=headers) as response:
         assert response.status == 200
         await asyncio.sleep(SWEEPS_S)
+    gate.origin.go.set()
     assert (len(touched) > 0) is confirmed
 
 
