@@ -1,6 +1,6 @@
 """`/.gatekeeper/client.js` for single-page apps: the static file with its texts, per language.
 
-Rules: made at the start. Its name has no hash, since apps link to it, so it has an ETag.
+Rules: made at the start. Its name has no hash, since apps link to it, so no cache may store it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from gzip import compress
-from hashlib import sha256
 
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.languages import N_, Language
@@ -27,7 +26,6 @@ class ClientScript:
 
     body: bytes
     gzip: bytes
-    etag: str  # weak: both codings have it
     content_type: str = "text/javascript; charset=utf-8"  # RFC 9239 section 6
 
 
@@ -38,5 +36,4 @@ def client_script(source: str, language: Language) -> ClientScript:
     texts = {name: language.translate(text) for name, text in _TEXTS.items()}
     texts |= {"lang": language.code, "dir": language.direction}
     body = source.replace(_TEXTS_AT, json.dumps(texts)).encode()
-    etag = f'W/"{sha256(body).hexdigest()[:24]}"'
-    return ClientScript(body, compress(body, mtime=0), etag)
+    return ClientScript(body, compress(body, mtime=0))

@@ -113,8 +113,9 @@ def plain_refusal(_head: bytes, status: int, reason: str) -> bytes:
     """A refusal as plain text, for a listener without pages."""
     body = f"{reason}\n".encode()
     head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: gatekeeper\r\n"
+        "Cache-Control: no-store\r\nX-Gatekeeper-State: error\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -36,7 +36,6 @@ _HTMX_REFRESH = ("HX-Refresh", "true")  # htmx loads the whole page again, and s
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
 _SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1, of methods that load a page
-_SCRIPT_LIFE_S = 3600  # then it is validated by its ETag
 
 
 class Responses:
@@ -218,27 +217,21 @@ class Responses:
         return GateResponse(303, own, b"")
 
     def script(self, facts: RequestFacts) -> GateResponse:
-        """`client.js` in the visitor's language. Its name has no hash, so it is validated."""
+        """`client.js` in the visitor's language."""
         script = self._pages.client_script(preferred(facts.accept_language).code)
-        own = (
-            *_SERVER,
-            (_STATE, "none"),
-            ("Cache-Control", f"public, max-age={_SCRIPT_LIFE_S}"),
-            ("ETag", script.etag),
-            ("Vary", "Accept-Encoding, Accept-Language"),
-        )
-        if _matches(script.etag, facts.fields("If-None-Match")):
-            return GateResponse(304, own, b"")
         gzipped = facts.accepts_gzip
-        more = (
+        own = (
+            *_OURS,
+            (_STATE, "none"),
             ("Content-Type", script.content_type),
-            ("X-Content-Type-Options", "nosniff"),
+            ("Vary", "Accept-Encoding, Accept-Language"),
             *(_GZIPPED if gzipped else ()),
         )
-        return GateResponse(200, (*own, *more), script.gzip if gzipped else script.body)
+        return GateResponse(200, own, script.gzip if gzipped else script.body)
 
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
-        """A file of the pages, under its hashed name, cacheable without limit."""
+        """A file of the pages. The only response of the gate's own that may be stored: its name has
+        the hash of its content, which is the same for every visitor and room."""
         asset = self._pages.asset(name)
         if asset is None:
             return None
@@ -280,9 +273,3 @@ def _wants_page(facts: RequestFacts, room: RoomConfig) -> bool:
     if room.json_format == "cloudflare":
         return facts.accept != "application/json"
     return facts.accepts_html
-
-
-def _matches(etag: str, values: Iterable[str]) -> bool:
-    """Whether a field `If-None-Match` names this weak tag (RFC 9110 section 13.1.2)."""
-    tags = [tag.strip() for value in values for tag in value.split(",")]
-    return "*" in tags or any(tag.removeprefix("W/") == etag.removeprefix("W/") for tag in tags)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from multidict import CIMultiDict
+from yarl import URL
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
@@ -260,6 +261,45 @@ async def test_wrong_method_is_405_with_allow(
     assert response.headers["Allow"] == allowed
     assert "error" in response.json
     assert gate.origin.requests == []
+
+
+OWN_RESPONSES = [
+    ("GET", "client.js", 200),
+    ("HEAD", "client.js", 200),
+    ("GET", "client.js?v=1", 200),
+    ("GET", "health", 200),
+    ("HEAD", "health", 200),
+    ("POST", "health", 405),
+    ("GET", "status", 200),
+    ("HEAD", "status", 200),
+    ("POST", "status", 405),
+    ("GET", "status?room=nowhere", 404),
+    ("POST", "enqueue", 201),
+    ("GET", "enqueue", 405),
+    ("POST", "leave", 200),
+    ("GET", "wait", 503),
+    ("GET", "", 404),
+    ("GET", "nothing", 404),
+    ("GET", "static/", 404),
+    ("GET", "static/waiting.000000000000.js", 404),
+    ("GET", "static/waiting.js", 404),
+    ("POST", "static/waiting.js", 404),
+    ("GET", "../.gatekeeper/health", 404),
+]
+
+
+async def test_no_response_of_the_gate_may_be_stored(start_gate: GateStarter) -> None:
+    """The files of the pages, whose names have a hash, are the exception."""
+    gate = await start_gate(rate="0", cors_origins=["https://app.example"])
+    for headers in ({}, HTML, {"Origin": "https://app.example", "If-None-Match": "*"}):
+        visitor = gate.visitor()
+        for method, name, status in OWN_RESPONSES:
+            url = URL(f"{gate.url}/.gatekeeper/{name}", encoded=True)
+            async with visitor.session.request(method, url, headers=headers) as response:
+                assert (response.status, name) == (status, name)
+                assert response.headers.getall("Cache-Control") == ["no-store"]
+                assert "ETag" not in response.headers
+                assert "X-Gatekeeper-State" in response.headers
 
 
 async def test_assets_are_cached_as_immutable(start_gate: GateStarter) -> None:
