@@ -37,6 +37,7 @@ class EventView:
     starts_in_s: float | None  # None: the start has passed
     ends_in_s: float | None = None  # None: no end is set
     prequeue_at: str = ""  # "": none, or passed
+    prequeue_in_s: float | None = None
     order: Literal["draw", "arrival"] = "draw"
     commitment: str = ""  # of the draw, in hex
     draw: DrawNumber | None = None
@@ -45,6 +46,11 @@ class EventView:
     def starts_in_ms(self) -> int | None:
         """Rounded up: a countdown never ends before the opening."""
         return None if self.starts_in_s is None else math.ceil(self.starts_in_s * 1000)
+
+    @property
+    def joins_in_s(self) -> float:
+        """Seconds until the event gives out places."""
+        return self.starts_in_s or 0.0 if self.prequeue_in_s is None else self.prequeue_in_s
 
     @property
     def days_left(self) -> int:

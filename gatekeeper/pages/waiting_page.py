@@ -225,7 +225,7 @@ def _event_key(event: EventView | None) -> Hashable:
     """Everything else of an event, and which of its values are unknown."""
     if event is None:
         return None
-    lasting = replace(event, starts_in_s=None, ends_in_s=None, draw=None)
+    lasting = replace(event, starts_in_s=None, prequeue_in_s=None, ends_in_s=None, draw=None)
     return lasting, event.starts_in_s is None, not event.draw
 
 

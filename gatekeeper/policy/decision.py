@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, is_released, turn_of
 from gatekeeper.policy.phase import Phase
@@ -106,9 +106,15 @@ class ForwardOnce:
     """Forward the request alone, without a token and without asking the store."""
 
 
+NoPlaceReason = Literal["busy", "before", "queue_full"]
+
+
 @dataclass(frozen=True, slots=True)
 class WaitWithoutPlace:
-    """The request waits for room: no place, no token, and no store trip."""
+    """No place, no token, and no store trip. `busy`: there is no room for a request that creates no
+    place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else."""
+
+    reason: NoPlaceReason = "busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +224,7 @@ def _decide_one_request(view: RoomView) -> Decision:
 
 def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
     if view.phase is Phase.BEFORE:
-        return WaitWithoutPlace()
+        return WaitWithoutPlace("before")
     if view.store_up:
         return Arrive()
     match view.phase:

@@ -183,8 +183,8 @@ class Endpoints:
         match outcome:
             case Wait():
                 return waiting_response(self._responses, visit, outcome)
-            case WaitWithoutPlace():
-                return response_without_place(self._responses, visit)
+            case WaitWithoutPlace() as wait:
+                return response_without_place(self._responses, visit, wait)
             case Admit(pass_=pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 way_back = self._way_back(visit)

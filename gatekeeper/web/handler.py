@@ -135,8 +135,8 @@ class GateHandler:
                 return await self._forward(request, visit, outcome)
             case Wait():
                 return waiting_response(self._responses, visit, outcome)
-            case WaitWithoutPlace():
-                return response_without_place(self._responses, visit)
+            case WaitWithoutPlace() as wait:
+                return response_without_place(self._responses, visit, wait)
             case Deny():
                 return self._deny(visit, outcome)
             case _:

@@ -17,12 +17,14 @@ rules that block their client from the site; no other rule applies.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.pages.event_view import renewal_s, retry_s
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, is_event_stream
@@ -39,6 +41,7 @@ from gatekeeper.policy.tokens import Token
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.credentials import Credentials, PresentedToken
+from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.token_choice import admit_one_of
@@ -113,13 +116,15 @@ class Visit(NamedTuple):
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
-        room = self.admission.room
+        admission = self.admission
+        state = admission.room.view.state
         return waiting_status_of(
             wait.ticket,
             wait.position,
-            room.view.state,
-            rules=self.admission.rules,
+            state,
+            rules=admission.rules,
             newcomer=wait.is_new,
+            event=event_view_of(state, now_s=admission.now_s(), ticket=wait.ticket),
         )
 
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:
@@ -205,13 +210,30 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     return response._replace(close=visit.facts.has_body)  # the body stays unread
 
 
-def response_without_place(responses: Responses, visit: Visit) -> GateResponse:
-    """The response to a request that creates no place while there is no room: no token is set."""
+def response_without_place(
+    responses: Responses, visit: Visit, wait: WaitWithoutPlace
+) -> GateResponse:
+    """The response to a request that gets no place: no token is set."""
     admission = visit.admission
     metrics.own_responses.count(admission.config.name, "waiting")
+    event = event_view_of(admission.room.view.state, now_s=admission.now_s())
+    spread_s = admission.rules.longest_poll_interval_s
+    share = random.random()  # noqa: S311  no secret
+    match wait.reason:
+        case "before":
+            left_s = 0.0 if event is None else event.joins_in_s
+            again_s = renewal_s(left_s, spread_s=spread_s, share=share)
+        case "queue_full":
+            again_s = retry_s(spread_s=spread_s, share=share)
+        case "busy":
+            again_s = math.ceil(spread_s)
+        case _:
+            assert_never(wait.reason)
     return responses.without_place(
         visit.facts,
         room=admission.config,
-        retry_after_s=math.ceil(admission.rules.longest_poll_interval_s),
+        reason=wait.reason,
+        event=event,
+        retry_after_s=again_s,
         now_s=admission.now_s(),
     )

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.cloudflare import waiting_room
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
+from gatekeeper.policy.decision import NoPlaceReason
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import GateResponse, phrase
-from gatekeeper.web.waiting_status import WaitingStatus
+from gatekeeper.web.waiting_status import WaitingStatus, event_json
 
 Headers = Iterable[tuple[str, str]]
 
@@ -84,10 +86,17 @@ class Responses:
             now_s=now_s,
             ticket=ticket,
             reference=place.reference,
+            event=place.event,
         )
         if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}
             return self.json(body, state="waiting", status=room.status, headers=more)
+        return self._waiting_page(facts, view, room=room, headers=more)
+
+    def _waiting_page(
+        self, facts: RequestFacts, view: WaitingView, *, room: RoomConfig, headers: Headers
+    ) -> GateResponse:
+        more = list(headers)
         page = self._pages.waiting(view, room.template)
         if page.reloads:
             more.append(("Refresh", str(view.reload_seconds)))
@@ -100,17 +109,44 @@ class Responses:
         )
 
     def without_place(
-        self, facts: RequestFacts, *, room: RoomConfig, retry_after_s: int, now_s: float
+        self,
+        facts: RequestFacts,
+        *,
+        room: RoomConfig,
+        retry_after_s: int,
+        now_s: float,
+        reason: NoPlaceReason = "busy",
+        event: EventView | None = None,
     ) -> GateResponse:
-        """The waiting status for a request that creates no place. A person who sent a form reads
-        that it was not sent; the page leads to the same address by GET."""
+        """The waiting status for a request that gets no place. Before an opening, and where the
+        line takes nobody else, the page of that state renews itself. A person who sent a form reads
+        that it was not sent; that page leads to the same address by GET."""
         more: list[tuple[str, str]] = [("Retry-After", str(retry_after_s))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
-        if _wants_page(facts, room):
+        view = WaitingView(
+            title=room.title,
+            room=room.name,
+            position=None,
+            ahead=None,
+            queue_length=None,
+            eta_seconds=None,
+            rate_per_minute=room.rate,
+            refresh_seconds=retry_after_s,
+            arrived_at="",
+            place_ttl_minutes=0,
+            message=room.message,
+            lang=preferred(facts.accept_language).code,
+            without_place=None if reason == "busy" else reason,
+            now_s=now_s,
+            event=event,
+        )
+        if _wants_page(facts, room) and view.without_place and facts.method in _SAFE:
+            response = self._waiting_page(facts, view, room=room, headers=more)
+        elif _wants_page(facts, room):
             response = self._not_sent(facts, room=room, headers=more)
         else:
-            body = _without_place(room, refresh_seconds=retry_after_s, now_s=now_s)
+            body = without_place_json(view, room)
             response = self.json(body, state="waiting", status=room.status, headers=more)
         return response._replace(close=facts.has_body)  # the body stays unread
 
@@ -248,24 +284,24 @@ class Responses:
         return GateResponse(200, own, asset.gzip if gzipped else asset.body)
 
 
-def _without_place(room: RoomConfig, *, refresh_seconds: int, now_s: float) -> Mapping[str, object]:
-    """The JSON for a request that creates no place."""
-    if room.json_format == "gatekeeper":
-        return {"state": "waiting", "room": room.name, "refresh_seconds": refresh_seconds}
-    view = WaitingView(
-        title=room.title,
-        room=room.name,
-        position=None,
-        ahead=None,
-        queue_length=None,
-        eta_seconds=None,
-        rate_per_minute=room.rate,
-        refresh_seconds=refresh_seconds,
-        arrived_at="",
-        place_ttl_minutes=0,
-        now_s=now_s,
-    )
-    return {"cfWaitingRoom": waiting_room(view)}
+def without_place_json(view: WaitingView, room: RoomConfig) -> Mapping[str, object]:
+    """The JSON for a request that gets no place."""
+    if room.json_format != "gatekeeper":
+        return {"cfWaitingRoom": waiting_room(view)}
+    body: dict[str, object] = {
+        "state": "waiting",
+        "room": room.name,
+        "refresh_seconds": view.refresh_seconds,
+    }
+    if view.without_place is None:
+        return body
+    starts_at = view.event.starts_at if view.event and view.event.starts_in_s else None
+    return body | {
+        "reason": view.without_place,
+        "message": view.message or None,
+        "starts_at": starts_at,
+        **event_json(view.event),
+    }
 
 
 def _wants_page(facts: RequestFacts, room: RoomConfig) -> bool:

@@ -37,6 +37,7 @@ from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
+from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"
@@ -301,7 +302,8 @@ class Broadcast:
     def _place_event(self, ticket: Ticket, position: QueuePosition | None) -> tuple[bytes, float]:
         """A place event, and the seconds until the next is due."""
         state = self._view.state
-        status = waiting_status_of(ticket, position, state, rules=self._rules)
+        event_view = event_view_of(state, now_s=self.admission.now_s(), ticket=ticket)
+        status = waiting_status_of(ticket, position, state, rules=self._rules, event=event_view)
         released = state.released_total if state else 0
         data = status.encoded()[:-1] + b', "released_total": %d}' % released
         again_s = float(status.refresh_seconds)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, poll_interval_before_draw_s, poll_interval_s
 from gatekeeper.policy.phase import Phase, Reason, reason_of
@@ -38,13 +39,17 @@ class WaitingStatus(NamedTuple):
     message: str | None
     starts_at: str | None  # of an event that is ahead
     reference: str  # for the support
+    event: EventView | None = None  # of the room
 
     @property
     def json(self) -> dict[str, object]:
-        return {"state": "waiting", **self._asdict()}
+        values = self._asdict()
+        del values["event"]
+        return {"state": "waiting", **values, **event_json(self.event)}
 
     def encoded(self) -> bytes:
         """`json` as bytes. Only a message may need escapes."""
+        more = ", " + json.dumps(event_json(self.event))[1:-1] if self.event else ""
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
             f'"phase": {_text(self.phase)}, '
@@ -55,7 +60,7 @@ class WaitingStatus(NamedTuple):
             f'"refresh_seconds": {self.refresh_seconds}, "arrived_at": "{self.arrived_at}", '
             f'"reason": "{self.reason}", '
             f'"message": {"null" if self.message is None else json.dumps(self.message)}, '
-            f'"starts_at": {_text(self.starts_at)}, "reference": "{self.reference}"}}'
+            f'"starts_at": {_text(self.starts_at)}, "reference": "{self.reference}"{more}}}'
         ).encode()
 
 
@@ -66,6 +71,7 @@ def waiting_status_of(
     *,
     rules: Rules,
     newcomer: bool = False,
+    event: EventView | None = None,
 ) -> WaitingStatus:
     """The status by the store's reply, or what is known without one. A `newcomer` polls soon, to
     return the ticket."""
@@ -101,7 +107,25 @@ def waiting_status_of(
         message=(state.shown_message or None) if state else None,
         starts_at=_starts_at(state),
         reference=reference_of(ticket.visitor),
+        event=event,
     )
+
+
+def event_json(event: EventView | None) -> dict[str, object]:
+    """What the JSON has of an event; without one nothing. `starts_in_seconds` lets a page count
+    down without a correct clock of its own."""
+    if event is None:
+        return {}
+    left_s = event.starts_in_s
+    shown: dict[str, object] = {
+        "event": event.name,
+        "starts_in_seconds": None if left_s is None else round(left_s, 3),
+    }
+    if event.commitment:
+        shown["commitment"] = event.commitment
+    if event.draw is not None:
+        shown["draw"] = {"id_hash": event.draw.id_hash, "turn": event.draw.turn}
+    return shown
 
 
 def _has_provisional_turns(state: RoomState) -> bool:

@@ -159,8 +159,8 @@ class PageExchange(GateExchange):
         match outcome:
             case Wait():
                 return waiting_response(self._responses, self._visit, outcome)
-            case WaitWithoutPlace():
-                return response_without_place(self._responses, self._visit)
+            case WaitWithoutPlace() as wait:
+                return response_without_place(self._responses, self._visit, wait)
             case Admit() | Deny():
                 return None
             case _:

@@ -1,0 +1,59 @@
+"""The event of a room as a visitor sees it: which one, the time that is left, the part in its draw.
+
+Rules: pure. Times are the store's. While the room is in an event it is that one; after its end, and
+outside of events, the next one. Rooms without events cost a comparison.
+"""
+
+from __future__ import annotations
+
+from gatekeeper.pages.event_view import DrawNumber, EventView
+from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.phase import Phase
+from gatekeeper.policy.schedule import Event
+from gatekeeper.policy.tokens import Ticket
+from gatekeeper.room.state import RoomState
+from gatekeeper.web.waiting_status import rfc3339
+
+
+def event_view_of(
+    state: RoomState | None, *, now_s: float, ticket: Ticket | None = None
+) -> EventView | None:
+    """The event that a visitor with this ticket, or without a place, sees in the room."""
+    if state is None or not state.events:
+        return None
+    now_us = round(now_s * 1_000_000)
+    event = present_or_next(state, now_us)
+    if event is None:
+        return None
+    return EventView(
+        name=event.name,
+        starts_at=rfc3339(event.start_us / 1_000_000),
+        starts_in_s=_left_s(event.start_us, now_us),
+        ends_in_s=None if event.end_us is None else _left_s(event.end_us, now_us),
+        prequeue_at=rfc3339(event.first_us / 1_000_000) if now_us < event.first_us else "",
+        prequeue_in_s=_left_s(event.first_us, now_us),
+        order="draw" if event.has_draw else "arrival",
+        commitment=event.commitment,
+        draw=None if ticket is None else _number_in(event, ticket),
+    )
+
+
+def present_or_next(state: RoomState, now_us: int) -> Event | None:
+    """The event that the room is in, else the next; after the last one the one that ended it."""
+    window = state.schedule.at(now_us)
+    if window.event is not None and window.phase is not Phase.ENDED:
+        return window.event
+    return state.schedule.next_start(now_us) or window.event
+
+
+def _left_s(at_us: int, now_us: int) -> float | None:
+    """Seconds until then; None: it has passed."""
+    return (at_us - now_us) / 1_000_000 if at_us > now_us else None
+
+
+def _number_in(event: Event, ticket: Ticket) -> DrawNumber | None:
+    """The visitor's part in the draw; None before it, and for visitors that it does not cover."""
+    if event.drawn is None or not event.covers(ticket.arrival_us):
+        return None
+    turn_us = event.turn_us(ticket.visitor, ticket.arrival_us)
+    return DrawNumber(id_hash(ticket.visitor).hex(), turn_us)
