@@ -14,6 +14,8 @@ handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/
 draws            the public record of each draw, and its participants
+calendar_entries  an opening as a file for calendars
+event_status     the event of a room as a visitor sees it
 stream           the status as server-sent events
 responses        the gate's own responses, from pages and JSON
 refusals         responses to requests that no parser accepts

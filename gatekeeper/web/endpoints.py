@@ -23,6 +23,8 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
+from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
+from gatekeeper.web.calendar_entries import calendar_of, event_in
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.message import GateResponse, Headers
@@ -111,7 +113,25 @@ class Endpoints:
             return self._responses.script(facts)
         if name.startswith(_ASSETS):
             return self._responses.asset(facts, name.removeprefix(_ASSETS))
+        if name.startswith(CALENDAR):
+            return self._calendar(facts, name)
         return None
+
+    def _calendar(self, facts: RequestFacts, name: str) -> GateResponse | None:
+        """The opening of an event as a file for calendars."""
+        event = event_in(name)
+        visit = None if event is None else self.visit(facts, facts.target.partition("?")[2])
+        if event is None or visit is None or visit.gate is None:
+            return None
+        admission = visit.admission
+        file = calendar_of(
+            event,
+            admission.room.view.state,
+            facts=facts,
+            room=admission.config,
+            now_s=admission.now_s(),
+        )
+        return None if file is None else self._responses.calendar(file, name=event)
 
     def visit(self, facts: RequestFacts, query: str) -> Visit | None:
         """A visit of the room that the query names; None: there is no such room."""
@@ -143,6 +163,8 @@ class Endpoints:
                 body = visit.waiting_status(outcome).json
             case Admit(pass_=Pass() as token):
                 body = admitted_json(token)
+            case WaitWithoutPlace(reason="before" | "queue_full") as wait:
+                return response_without_place(self._responses, visit, wait)
             case Admit() | WaitWithoutPlace() | Deny():
                 return self._responses.json(_NONE, state="none")
             case _:

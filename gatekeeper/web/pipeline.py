@@ -216,7 +216,8 @@ def response_without_place(
     """The response to a request that gets no place: no token is set."""
     admission = visit.admission
     metrics.own_responses.count(admission.config.name, "waiting")
-    event = event_view_of(admission.room.view.state, now_s=admission.now_s())
+    state = admission.room.view.state
+    event = event_view_of(state, now_s=admission.now_s())
     spread_s = admission.rules.longest_poll_interval_s
     share = random.random()  # noqa: S311  no secret
     match wait.reason:
@@ -233,6 +234,7 @@ def response_without_place(
         visit.facts,
         room=admission.config,
         reason=wait.reason,
+        message=state.shown_message if state else "",
         event=event,
         retry_after_s=again_s,
         now_s=admission.now_s(),

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from aiohttp import web
 
 from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.errors import ConfigError, StartError
 from gatekeeper.pages.content import Page
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import SOURCE, preferred
 from gatekeeper.pages.renderer import PUBLIC_ASSET_PREFIX, Pages
-from gatekeeper.pages.samples import SAMPLE_VIEWS
-from gatekeeper.pages.states import STATE_ROWS, WaitingState
+from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
+from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.waiting_view import WaitingView
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase
@@ -32,9 +32,16 @@ from gatekeeper.web.message import response_of
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import WaitingStatus, rfc3339
 
-PREVIEW_STATES = (*get_args(WaitingState), "problem", "left", "not_sent")
+_VIEWS: Mapping[str, WaitingView] = dict((*SAMPLE_VIEWS.items(), *SAMPLE_EVENTS.items()))
+PREVIEW_STATES = (*_VIEWS, "problem", "left", "not_sent")
 _WAITED_S = 300.0
-_PHASES = {"held": Phase.HELD, "ended": Phase.ENDED}  # by the reason that a page shows
+_PHASES = {  # by the reason that a page shows
+    "held": Phase.HELD,
+    "ended": Phase.ENDED,
+    "before": Phase.BEFORE,
+    "prequeue": Phase.PREQUEUE,
+    "draw": Phase.DRAW,
+}
 _REFERENCE = "4Q7K-92ZD"
 _HOST = "127.0.0.1"
 _FACTS = FactsReader(trusted=(), tls=False)
@@ -63,16 +70,20 @@ class Preview:
         """A visitor in line with this configuration."""
         room, now_s = self._room, time.time()
         view = replace(
-            SAMPLE_VIEWS[requested.state],  # type: ignore[index]
+            _VIEWS[requested.state],
             title=room.title,
             room=room.name,
             lang=requested.lang,
             message=requested.message,
             place_ttl_minutes=max(int(room.place_ttl // 60), 1),
             updates=room.updates,
-            arrived_at=rfc3339(now_s - _WAITED_S),
             now_s=now_s,
         )
+        if view.event is not None:
+            view = replace(view, event=_from_now(view.event, now_s))
+        if view.without_place:
+            return view
+        view = replace(view, arrived_at=rfc3339(now_s - _WAITED_S))
         if view.position is None:
             return view
         ahead = requested.position - 1
@@ -124,7 +135,7 @@ class Preview:
             requested = parse_query(request.query, requested)
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        if requested.state in SAMPLE_VIEWS:
+        if requested.state in _VIEWS:
             self._view = self.view(requested)
         facts = _FACTS.of_request(request)
         response = self._responses.page(facts, self.page(requested), state="waiting", status=200)
@@ -133,6 +144,14 @@ class Preview:
     async def _asset(self, request: web.Request) -> web.Response:
         response = self._responses.asset(_FACTS.of_request(request), request.match_info["name"])
         return web.Response(status=404) if response is None else response_of(response)
+
+    def _event(self) -> EventView | None:
+        """The event of the page that was shown last, with the time that is left now."""
+        event = self._view.event
+        if event is None or event.starts_in_s is None:
+            return event
+        left_s = event.starts_in_s - (time.time() - self._view.now_s)
+        return replace(event, starts_in_s=left_s if left_s > 0 else None)
 
     async def _status(self, _: web.Request) -> web.Response:
         view = self._view
@@ -148,8 +167,9 @@ class Preview:
             arrived_at=view.arrived_at,
             reason=view.reason,
             message=view.message or None,
-            starts_at=None,
+            starts_at=view.event.starts_at if view.event and view.event.starts_in_s else None,
             reference=_REFERENCE,
+            event=self._event(),
         )
         return response_of(self._responses.json(status.json, state="waiting"))
 
@@ -178,6 +198,17 @@ def preview(
         out.write_bytes(shown.page(requested).body)
     else:
         say(shown.page(requested).body.decode())
+
+
+def _from_now(event: EventView, now_s: float) -> EventView:
+    """A sample event with times that fit the time that is left."""
+    starts_s = now_s + (event.starts_in_s if event.starts_in_s is not None else -60)
+    joins_s = starts_s - 300
+    return replace(
+        event,
+        starts_at=rfc3339(starts_s),
+        prequeue_at=rfc3339(joins_s) if event.prequeue_at else "",
+    )
 
 
 def parse_query(query: Mapping[str, str], default: PreviewRequest) -> PreviewRequest:

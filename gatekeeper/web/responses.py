@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.pages.calendar_file import CONTENT_TYPE as CALENDAR_TYPE
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
@@ -116,6 +117,7 @@ class Responses:
         retry_after_s: int,
         now_s: float,
         reason: NoPlaceReason = "busy",
+        message: str = "",
         event: EventView | None = None,
     ) -> GateResponse:
         """The waiting status for a request that gets no place. Before an opening, and where the
@@ -135,7 +137,7 @@ class Responses:
             refresh_seconds=retry_after_s,
             arrived_at="",
             place_ttl_minutes=0,
-            message=room.message,
+            message=message,
             lang=preferred(facts.accept_language).code,
             without_place=None if reason == "busy" else reason,
             now_s=now_s,
@@ -264,6 +266,15 @@ class Responses:
             *(_GZIPPED if gzipped else ()),
         )
         return GateResponse(200, own, script.gzip if gzipped else script.body)
+
+    def calendar(self, file: bytes, *, name: str) -> GateResponse:
+        """A file for calendars. `inline`: a phone opens it in its calendar."""
+        more = (
+            (_STATE, "none"),
+            ("Content-Type", CALENDAR_TYPE),
+            ("Content-Disposition", f'inline; filename="{name}.ics"'),
+        )
+        return GateResponse(200, (*_OURS, *more), file)
 
     def asset(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """A file of the pages. The only response of the gate's own that may be stored: its name has

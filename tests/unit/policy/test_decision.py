@@ -273,7 +273,7 @@ def test_store_decides_for_every_visitor_without_a_pass(token: Token | None, rul
     for room in (each for each in EVERY_VIEW if each.store_up):
         decision = decide(token, room, rules=rules, now_s=NOW_S)
         if room.phase is Phase.BEFORE and token is None:
-            assert decision == WaitWithoutPlace()
+            assert decision == WaitWithoutPlace("before")
         else:
             assert isinstance(decision, Arrive | Poll)
 

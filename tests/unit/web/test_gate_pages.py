@@ -1,5 +1,6 @@
 """The gate's own responses as values: pages, JSON, the script, and what every one carries."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -7,6 +8,8 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.pages.samples import SAMPLE_EVENTS
+from gatekeeper.policy.decision import NoPlaceReason
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
 from gatekeeper.web.message import GateResponse
@@ -73,6 +76,74 @@ def page_of(response: GateResponse) -> Reader:
         body = response.body
 
     return Reader(Body())  # type: ignore[arg-type]  # only the body is read
+
+
+# No place before an opening, and in a full line.
+
+EVENT = SAMPLE_EVENTS["announced"].event
+
+
+def kept_out(request: RequestFacts, reason: NoPlaceReason, room: RoomConfig = ROOM) -> GateResponse:
+    return RESPONSES.without_place(
+        request,
+        room=room,
+        retry_after_s=321,
+        now_s=0.0,
+        reason=reason,
+        message="Doors at 9",
+        event=EVENT if reason == "before" else None,
+    )
+
+
+@pytest.mark.parametrize("reason", ["before", "queue_full"])
+def test_page_without_a_place_renews_itself(reason: NoPlaceReason) -> None:
+    response = kept_out(facts(), reason)
+    assert response.status == 503
+    assert header(response, "Retry-After") == "321"
+    assert header(response, "Cache-Control") == "no-store"
+    assert header(response, "Set-Cookie") is None
+    reader = page_of(response)
+    assert reader.attributes("html")[0]["data-state"] == reason
+    [refresh] = [each for each in reader.attributes("meta") if each.get("http-equiv")]
+    assert refresh["content"] == "321"
+    assert "Doors at 9" in reader.words
+
+
+@pytest.mark.parametrize("reason", ["before", "queue_full"])
+def test_json_without_a_place_has_reason_and_opening(reason: NoPlaceReason) -> None:
+    body = json.loads(kept_out(facts(JSON), reason).body)
+    expected = {
+        "state": "waiting",
+        "room": "default",
+        "refresh_seconds": 321,
+        "reason": reason,
+        "message": "Doors at 9",
+        "starts_at": None,
+    }
+    if reason == "before":
+        assert EVENT is not None
+        expected |= {
+            "starts_at": EVENT.starts_at,
+            "event": "autumn-sale",
+            "starts_in_seconds": EVENT.starts_in_s,
+            "commitment": EVENT.commitment,
+        }
+    assert body == expected
+
+
+@pytest.mark.parametrize("reason", ["before", "queue_full"])
+def test_form_is_never_sent_twice_by_a_page_without_a_place(reason: NoPlaceReason) -> None:
+    reader = page_of(kept_out(facts(method="POST"), reason))
+    assert reader.attributes("html")[0]["data-state"] == "not_sent"
+    assert not [each for each in reader.attributes("meta") if each.get("http-equiv")]
+
+
+def test_cloudflare_json_says_that_the_line_is_full() -> None:
+    room = RoomConfig.model_validate({"json_format": "cloudflare"})
+    body = json.loads(kept_out(facts(JSON), "queue_full", room).body)
+    assert body["cfWaitingRoom"]["queueIsFull"] is True
+    body = json.loads(kept_out(facts(JSON), "before", room).body)
+    assert body["cfWaitingRoom"]["queueIsFull"] is False
 
 
 # A request that creates no place.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.rules import Rules
@@ -17,6 +18,17 @@ from tests.builders import TICKET, room_state
 
 numbers = st.none() | st.integers(0, 2**53)
 reasons = st.sampled_from(["line", "held", "full", "ended", "reconnecting"])
+draws = st.builds(
+    DrawNumber, st.binary(min_size=32, max_size=32).map(bytes.hex), st.integers(0, 2**53)
+)
+events = st.builds(
+    EventView,
+    name=st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True),
+    starts_at=st.floats(0, 2**33).map(rfc3339),
+    starts_in_s=st.none() | st.floats(0, 2**33),
+    commitment=st.sampled_from(["", "9f" * 32]),
+    draw=st.none() | draws,
+)
 places = st.builds(
     WaitingStatus,
     room=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True).map(RoomName),
@@ -32,6 +44,7 @@ places = st.builds(
     message=st.none() | st.text(max_size=500),
     starts_at=st.none() | st.floats(0, 2**33).map(rfc3339),
     reference=st.just("4Q7K-92ZD"),
+    event=st.none() | events,
 )
 
 

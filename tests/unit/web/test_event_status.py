@@ -1,0 +1,116 @@
+"""The event that a visitor sees: which one, the time that is left, the part in its draw."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.pages.event_view import EventView
+from gatekeeper.policy.draw import drawn_turn_us, id_hash, seed_of
+from gatekeeper.policy.schedule import Drawn, Event, Schedule
+from gatekeeper.policy.tokens import Ticket
+from gatekeeper.room.state import RoomState
+from gatekeeper.web.event_status import event_view_of
+from gatekeeper.web.waiting_status import event_json
+from tests.builders import TICKET, room_state
+
+NOON_S = 1_796_126_400  # 2026-12-01T12:00:00Z
+NOON_US = NOON_S * 1_000_000
+SECRET = "5e" * 32
+SALE = Event(
+    name="sale",
+    start_us=NOON_US,
+    announced_us=NOON_US,
+    prequeue_us=NOON_US - 1_800_000_000,
+    end_us=NOON_US + 3_600_000_000,
+    commitment="9f" * 32,
+)
+NEXT = Event(name="next", start_us=NOON_US + 10**11, announced_us=NOON_US + 10**11, order="arrival")
+
+
+def state_with(*events: Event) -> RoomState:
+    return replace(room_state(), events=Schedule.of(events).text)
+
+
+def seen(state: RoomState, seconds: float, ticket: Ticket | None = None) -> EventView:
+    view = event_view_of(state, now_s=NOON_S + seconds, ticket=ticket)
+    assert view is not None
+    return view
+
+
+def test_room_without_events_shows_none() -> None:
+    assert event_view_of(room_state(), now_s=NOON_S) is None
+    assert event_view_of(None, now_s=NOON_S) is None
+
+
+def test_event_ahead_has_its_times_by_the_clock_of_the_store() -> None:
+    view = seen(state_with(SALE), -2000.5)
+    assert view.starts_at == "2026-12-01T12:00:00Z"
+    assert view.prequeue_at == "2026-12-01T11:30:00Z"
+    assert (view.starts_in_s, view.prequeue_in_s, view.joins_in_s) == (2000.5, 200.5, 200.5)
+    assert view.commitment == "9f" * 32
+    assert view.draw is None
+
+
+def test_prequeue_has_begun_and_the_start_is_ahead() -> None:
+    view = seen(state_with(SALE), -60)
+    assert (view.prequeue_at, view.prequeue_in_s, view.starts_in_s) == ("", None, 60)
+
+
+def test_event_that_runs_has_no_time_until_its_start() -> None:
+    view = seen(state_with(SALE, NEXT), 60)
+    assert (view.name, view.starts_in_s, view.ends_in_s) == ("sale", None, 3540)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"), [(-10_000, "sale"), (0, "sale"), (3600, "next"), (200_000, "next")]
+)
+def test_next_event_is_seen_after_the_end_of_one(seconds: float, name: str) -> None:
+    assert seen(state_with(SALE, NEXT), seconds).name == name
+
+
+def test_cancelled_event_is_not_seen() -> None:
+    state = state_with(replace(SALE, cancelled=True))
+    assert event_view_of(state, now_s=NOON_S - 60) is None
+
+
+DRAWN = replace(SALE, drawn=Drawn(SECRET))
+COVERED = TICKET._replace(arrival_us=NOON_US - 1)
+
+
+def test_visitor_of_the_prequeue_sees_their_number_and_turn() -> None:
+    view = seen(state_with(DRAWN), 1, COVERED)
+    assert view.draw is not None
+    assert view.draw.id_hash == id_hash(COVERED.visitor).hex()
+    seed = seed_of(bytes.fromhex(SECRET))
+    turn_us = drawn_turn_us(seed, COVERED.visitor, start_us=NOON_US, span_us=1_800_000_000)
+    assert view.draw.turn == turn_us
+
+
+@pytest.mark.parametrize("arrival_us", [NOON_US - 1_800_000_001, NOON_US, NOON_US + 5])
+def test_visitor_outside_of_the_prequeue_has_no_number(arrival_us: int) -> None:
+    assert seen(state_with(DRAWN), 1, TICKET._replace(arrival_us=arrival_us)).draw is None
+
+
+def test_nobody_sees_a_turn_before_the_draw() -> None:
+    """Neither the number, nor anything from which a turn follows."""
+    view = seen(state_with(SALE), 1, COVERED)
+    assert view.draw is None
+    assert "draw" not in event_json(view)
+    assert SECRET not in json.dumps(event_json(view))
+
+
+def test_json_of_an_event_has_the_remaining_time() -> None:
+    shown = event_json(seen(state_with(SALE), -60.0004))
+    assert shown == {"event": "sale", "starts_in_seconds": 60.0, "commitment": "9f" * 32}
+    assert event_json(seen(state_with(SALE), 5))["starts_in_seconds"] is None
+    drawn = event_json(seen(state_with(DRAWN), 5, COVERED))
+    assert drawn["draw"] == {
+        "id_hash": id_hash(COVERED.visitor).hex(),
+        "turn": DRAWN.turn_us(COVERED.visitor, COVERED.arrival_us),
+    }
+    assert event_json(None) == {}
+
+
+def test_event_by_arrival_has_no_commitment_in_its_json() -> None:
+    assert "commitment" not in event_json(seen(state_with(NEXT), 0))
