@@ -71,7 +71,7 @@ class Draws:
     def __init__(self, pipeline: Pipeline, responses: Responses) -> None:
         self._pipeline = pipeline
         self._responses = responses
-        self._counts: dict[tuple[RoomName, str], tuple[int, float]] = {}
+        self._counts: dict[tuple[RoomName, str, int], tuple[int, float]] = {}
         self._lists = 0
 
     async def respond(
@@ -123,7 +123,8 @@ class Draws:
 
     async def _count(self, draw: _Draw) -> int:
         """How many participants there are, as of the last second."""
-        key, now_s = (draw.room.rules.room, draw.event.draw_id), asyncio.get_running_loop().time()
+        key = draw.room.rules.room, draw.event.draw_id, draw.state.epoch
+        now_s = asyncio.get_running_loop().time()
         count, until_s = self._counts.get(key, (0, 0.0))
         if now_s >= until_s:
             count = await draw.room.queue.participants.count(draw.event.draw_id)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from yarl import URL
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.draw import drawn_turn_us
 from gatekeeper.policy.draw_record import DrawRecord, parse_record
-from gatekeeper.policy.schedule import PROVISIONAL_US
+from gatekeeper.policy.schedule import PROVISIONAL_US, Event
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.simulate.draw_check import check_draw, remote_draw
@@ -28,13 +29,25 @@ PATH = "/.gatekeeper/draw/sale"
 LIST = f"{PATH}/participants"
 
 
-def event_toml(room: RoomName, *, start_s: float, **keys: str) -> str:
-    """A prequeue of an hour until `start_s`."""
-    times = {"prequeue": start_s - 3600, "start": start_s, "end": start_s + 3600}
-    spelled = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in times.items()}
-    lines = [f"{name} = {at}" for name, at in spelled.items()]
-    lines += [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
-    return "\n".join(["[[event]]", 'name = "sale"', f'room = "{room}"', *lines, ""])
+def event_toml(room: RoomName, *, name: str = "sale", begins_in_s: float = -60, **keys: str) -> str:
+    """A prequeue that lasts an hour; `open_now` ends it as an operator would."""
+    begins_s = round(time.time() + begins_in_s, 3)
+    times = {"prequeue": begins_s, "start": begins_s + 3600, "end": begins_s + 7200}
+    spelled = {each: datetime.fromtimestamp(at, UTC).isoformat() for each, at in times.items()}
+    lines = [f"{each} = {at}" for each, at in spelled.items()]
+    lines += [f"{each} = {json.dumps(value)}" for each, value in keys.items()]
+    return "\n".join(["[[event]]", f'name = "{name}"', f'room = "{room}"', *lines, ""])
+
+
+async def open_now(gate: Gate) -> Event:
+    """After the last arrival so far."""
+    state = await gate.queue.look()
+    event = state.schedule.find("sale")
+    assert event is not None
+    opened = replace(event, start_us=max(state.now_us, state.last_arrival_us + 1))
+    await gate.queue.change_events(state.schedule, state.schedule.with_event(opened))
+    gate.room().wake()
+    return opened
 
 
 async def fill(gate: Gate, count: int) -> list[str]:
@@ -70,8 +83,7 @@ async def test_draw_can_be_checked_by_anyone(
 ) -> None:
     """From the commitment over the start to the list, the verification and the order."""
     monkeypatch.setattr(draws, "_PAUSE_S", 0.0)
-    start_s = round(time.time() + 3, 3)
-    gate = await start_gate(event_toml(room_name, start_s=start_s), rate="0")
+    gate = await start_gate(event_toml(room_name), rate="0")
     browser, late = gate.visitor(), gate.visitor()
     assert (await browser.join())["state"] == "waiting"
     visitors = await fill(gate, 2_500)
@@ -79,16 +91,17 @@ async def test_draw_can_be_checked_by_anyone(
     before = await browser.request("GET", PATH)
     committed = parse_record(before.json)
     assert before.headers["Cache-Control"] == "no-store"
-    message = f"{room_name}|sale|{round(start_s * 1e6)}".encode()
+    message = f"{room_name}|sale|{committed.start_us}".encode()
     expected = hmac.digest(SECRET, message, "sha256")
     assert committed.commitment == hashlib.sha256(expected).hexdigest()
     assert (committed.state, committed.secret) == ("committed", None)
-    assert (committed.start_us, committed.span_us) == (round(start_s * 1e6), 3_600_000_000)
+    assert committed.span_us == 3_600_000_000
     early = await browser.request("GET", LIST)
     assert (early.status, early.json) == (404, {"error": "the draw has not taken place yet"})
 
+    event = await open_now(gate)
     record = await drawn(browser)
-    assert time.time() >= start_s
+    assert (record.start_us, record.span_us) == (event.start_us, event.span_us)
     assert record.commitment == committed.commitment
     assert record.secret == expected.hex()
     assert (record.participants, record.beacon, record.note) == (2_501, None, "")
@@ -139,9 +152,9 @@ UNKNOWN = [
 
 
 async def test_unknown_draw_is_404(start_gate: GateStarter, room_name: RoomName) -> None:
-    toml = event_toml(room_name, start_s=time.time() + 3600)
-    more = event_toml(room_name, start_s=time.time() + 90_000, order="arrival")
-    gate = await start_gate(toml + more.replace('"sale"', '"by-arrival"'))
+    toml = event_toml(room_name)
+    toml += event_toml(room_name, name="by-arrival", begins_in_s=90_000, order="arrival")
+    gate = await start_gate(toml)
     session = gate.visitor().session
     for path in UNKNOWN:
         async with session.get(URL(gate.url + path, encoded=True)) as response:
@@ -154,7 +167,7 @@ async def test_unknown_draw_is_404(start_gate: GateStarter, room_name: RoomName)
 async def test_record_is_read_only_and_named_by_room(
     start_gate: GateStarter, room_name: RoomName
 ) -> None:
-    gate = await start_gate(event_toml(room_name, start_s=time.time() + 3600))
+    gate = await start_gate(event_toml(room_name))
     visitor = gate.visitor()
     posted = await visitor.request("POST", PATH)
     assert (posted.status, posted.headers["Allow"]) == (405, "GET, HEAD")
@@ -167,14 +180,13 @@ async def test_record_is_read_only_and_named_by_room(
 
 
 async def test_draw_uses_the_beacons_round(start_gate: GateStarter, room_name: RoomName) -> None:
-    start_s = round(time.time() + 1.5, 3)
     async with FakeBeacon(genesis_s=int(time.time()) - 100, period_s=1) as beacon:
-        toml = event_toml(room_name, start_s=start_s, beacon=beacon.url)
-        gate = await start_gate(toml, rate="0")
+        gate = await start_gate(event_toml(room_name, beacon=beacon.url), rate="0")
         visitor = gate.visitor()
         await visitor.join()
         committed = (await visitor.request("GET", PATH)).json
         assert committed["beacon"] == {"url": beacon.url, "round": None, "randomness": None}
+        await open_now(gate)
         record = await drawn(visitor)
         assert record.beacon is not None
         assert record.beacon.round == beacon.first_after(record.start_us)
@@ -188,15 +200,14 @@ async def test_draw_without_its_beacon_says_why(
 ) -> None:
     monkeypatch.setattr("gatekeeper.room.beacon_client.LONGEST_WAIT_S", 1.0)
     monkeypatch.setattr("gatekeeper.room.beacon_client._LATE_WAIT_S", 0.5)
-    start_s = round(time.time() + 1.5, 3)
-    toml = event_toml(room_name, start_s=start_s, beacon="http://127.0.0.1:1")
-    gate = await start_gate(toml, rate="600/min")
+    gate = await start_gate(event_toml(room_name, beacon="http://127.0.0.1:1"), rate="600/min")
     visitor = gate.visitor()
     await visitor.join()
+    event = await open_now(gate)
     record = await drawn(visitor)
     assert record.beacon is None
     assert "The beacon http://127.0.0.1:1 was not used: it " in record.note
-    assert time.time() - start_s < 5
+    assert gate.now_s() - event.start_us / 1e6 < 5
     await visitor.wait_until_admitted()
     findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
     assert findings.problems == []
@@ -208,10 +219,11 @@ async def test_lists_beyond_the_limit_are_refused(
 ) -> None:
     """A client that does not read holds one of few lists; the next ones are refused at once, and
     those that end, or are cut, make room."""
-    monkeypatch.setattr(draws, "_PAUSE_S", 0.3)
-    gate = await start_gate(event_toml(room_name, start_s=time.time() + 2), rate="0")
+    monkeypatch.setattr(draws, "_PAUSE_S", 0.6)
+    gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
     await fill(gate, 1_500)
+    await open_now(gate)
     await drawn(visitor)
     lists = [asyncio.create_task(visitor.request("GET", LIST)) for _ in range(draws.MOST_LISTS)]
     await asyncio.sleep(0.15)
@@ -237,10 +249,11 @@ async def test_list_without_the_store_is_never_cut_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The store stops while a list is sent: the response is aborted, and does not look complete."""
-    monkeypatch.setattr(draws, "_PAUSE_S", 0.3)
-    gate = await start_gate(event_toml(room_name, start_s=time.time() + 2), rate="0")
+    monkeypatch.setattr(draws, "_PAUSE_S", 0.6)
+    gate = await start_gate(event_toml(room_name), rate="0")
     visitor = gate.visitor()
     await fill(gate, 1_500)
+    await open_now(gate)
     await drawn(visitor)
 
     async def read() -> Any:
@@ -253,3 +266,24 @@ async def test_list_without_the_store_is_never_cut_short(
         await reading
     response = await visitor.request("GET", LIST)
     assert response.status == 503
+
+
+async def test_list_that_was_lost_is_noted_in_the_record(
+    private_store: StoreServer, start_gate: GateStarter, room_name: RoomName
+) -> None:
+    """Commitment, secret and turns outlive the store; the list does not, and the record says so."""
+    gate = await start_gate(event_toml(room_name), rate="0")
+    visitor = gate.visitor()
+    await visitor.join()
+    await open_now(gate)
+    before = await drawn(visitor)
+    private_store.flush()
+    for _ in range(100):
+        after = await record_of(visitor)
+        if after.note:
+            break
+        await asyncio.sleep(0.05)
+    assert "lost with the store" in after.note
+    assert (after.secret, after.commitment) == (before.secret, before.commitment)
+    assert (before.participants, after.participants) == (1, 0)
+    assert (await visitor.status())["state"] == "waiting"
