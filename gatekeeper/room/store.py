@@ -27,6 +27,8 @@ from gatekeeper.room.resp_connection import Address, Wire
 Reply = list[bytes | int]
 
 _TEMPORARY = ("LOADING ", "BUSY ", "MASTERDOWN ")  # errors that pass
+# Of Redis and Valkey, and of DragonflyDB.
+_FULL = ("OOM command not allowed", "Out of memory")
 # A demoted primary keeps its connections, and its name may resolve to another server by now.
 _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 # uvloop raises RuntimeError for a write to a connection that was just reset.
@@ -199,6 +201,6 @@ def _listed(reply: Any) -> list[Any]:
 def _translated(error: Exception, operation: str) -> StoreError:
     # At its first write the server refuses the script; inside the script its error quotes this
     # text.
-    if "OOM command not allowed" in str(error):
+    if any(each in str(error) for each in _FULL):
         return StoreFull("the store is full")
     return StoreError(f"the store did not respond to {operation!r}")

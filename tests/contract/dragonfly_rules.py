@@ -7,13 +7,15 @@ contract suite, which runs on the real one when it is given its URL: it finds th
 would show there, on a machine that has none.
 
     Lua 5.4      integers and floats differ: `6/2` is 3.0, `%d` of a fraction raises
-    scores       floats, not strings; a float in a reply stays one; a nil does not end a reply
+    scores       floats, where 1.40 passes whole ones as integers and Redis strings; a float in a
+                 reply stays one; a nil does not end a reply
     keys         declared in KEYS, all of one hash tag
     TIME         whole milliseconds, as integers, and still during a script
     ZADD GT, LT  without effect once the set is past 128 members
     globals      none made, none read that do not exist; no cjson, cmsgpack, bit or struct here
     failure      what was written before an error stays written
-    maxmemory    (`is_full`) what could grow the data fails, what removes works
+    maxmemory    (`is_full`) what could grow the data fails at any command of a script, what removes
+                 works
 """
 
 import re
@@ -153,7 +155,7 @@ class DragonflyRules:
         if not fewest <= len(args) <= most:
             raise ScriptError(f"ERR wrong number of arguments for '{name.lower()}' command")
         if name in _GROWING and self.is_full:
-            raise ScriptError("OOM Out of memory")
+            raise ScriptError("ERR Out of memory")
         for key in args if name in {"DEL", "EXISTS"} else args[:1]:
             if key not in self._declared:
                 raise ScriptError(f"ERR script tried accessing undeclared key, key: {key}")

@@ -21,7 +21,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import PollRequest, Queue
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import RedisStore, Reply, Script, Store, room_keys
+from gatekeeper.room.store import RedisStore, Reply, Script, Store, StoreFull, room_keys
 from tests.contract.dragonfly_rules import DragonflyRules, Hash, ScriptError, ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
@@ -70,6 +70,8 @@ class EmulatedStore:
         try:
             reply = self._rules.eval(script.text, list(keys), list(args))
         except ScriptError as error:
+            if "Out of memory" in str(error):
+                raise StoreFull("the store is full") from error
             raise StoreError(f"the store did not respond to {script.name!r}") from error
         assert isinstance(reply, list)
         assert all(type(part) in {str, int} for part in reply), reply

@@ -184,7 +184,7 @@ def test_command_without_emulation_is_an_error(store: DragonflyRules, command: s
 def test_at_maxmemory_writes_fail_and_removals_work(store: DragonflyRules) -> None:
     store.eval("redis.call('ZADD', KEYS[1], 1, 'a')", [KEY], [])
     store.is_full = True
-    with pytest.raises(ScriptError, match="OOM"):
+    with pytest.raises(ScriptError, match="ERR Out of memory"):
         store.eval("redis.call('ZADD', KEYS[1], 1, 'b')", [KEY], [])
     assert store.eval("return redis.call('ZREM', KEYS[1], 'a')", [KEY], []) == 1
 
