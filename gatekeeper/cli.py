@@ -13,7 +13,6 @@ import os
 import secrets as random_secrets
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -22,11 +21,15 @@ import click
 import uvloop
 
 from gatekeeper import __version__
-from gatekeeper.admin.api_client import AdminClient
+from gatekeeper.admin.command_options import (
+    admin_client,
+    checked,
+    config_option,
+    load_file,
+    room_option,
+)
 from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
-from gatekeeper.config.load import load_config
-from gatekeeper.config.schema import Config
-from gatekeeper.config.secrets import admin_secrets
+from gatekeeper.admin.event_commands import event
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.explain import explain_request, parse_request_url
@@ -35,16 +38,6 @@ from gatekeeper.policy.spellings import path_warnings
 from gatekeeper.simulate.command import simulate
 from gatekeeper.simulate.draw_command import verify_draw
 
-_DEFAULT_FILE = Path("gatekeeper.toml")
-
-_config = click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file. Default: ./gatekeeper.toml, if it exists.",
-)
-_room = click.option("--room", default="default", show_default=True, help="Name of the room.")
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gatekeeper")
@@ -52,15 +45,8 @@ def app() -> None:
     """Virtual waiting room: admits visitors in order, at the rate your site can take."""
 
 
-def _load(path: Path | None, **flags: str | None) -> Config:
-    if path is None and _DEFAULT_FILE.is_file():
-        path = _DEFAULT_FILE
-    overrides = {name.replace("__", "."): value for name, value in flags.items() if value}
-    return load_config(path, overrides=overrides)
-
-
 @app.command()
-@_config
+@config_option
 @click.option("--origin", metavar="URL", help="URL of the site to protect.")
 @click.option("--rate", metavar="RATE", help='Admissions, e.g. "500/min" or "8/s".')
 @click.option("--listen", metavar="HOST:PORT", help="Address of the public listener.")
@@ -71,7 +57,7 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
     from gatekeeper.process.supervisor import serve as run
 
     flags = {"origin__url": origin, "admission__rate": rate, "server__listen": listen}
-    load = partial(_load, config, **flags)
+    load = partial(load_file, config, **flags)
     loaded = load()
     set_up_logging(process="supervisor")
 
@@ -102,10 +88,11 @@ def demo(port: int | None, visitors: int) -> None:
 
 app.add_command(simulate)
 app.add_command(verify_draw)
+app.add_command(event)
 
 
 @app.command()
-@_config
+@config_option
 def check(config: Path | None) -> None:
     """Check configuration, templates, certificate and secrets; list every problem.
 
@@ -115,7 +102,7 @@ def check(config: Path | None) -> None:
     from gatekeeper.process.supervisor import check_files
 
     set_up_logging(process="check")
-    loaded = _load(config)
+    loaded = load_file(config)
     check_files(loaded)
     for warning in path_warnings(loaded):
         print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
@@ -124,8 +111,8 @@ def check(config: Path | None) -> None:
 
 
 @app.command()
-@_config
-@_room
+@config_option
+@room_option
 @click.option(
     "--state",
     default="waiting",
@@ -157,7 +144,7 @@ def preview(
     from gatekeeper.web.preview import preview as show
 
     set_up_logging(process="preview")
-    show(_load(config), room=room, query=wanted, out=out, port=port, say=_say)
+    show(load_file(config), room=room, query=wanted, out=out, port=port, say=_say)
 
 
 @app.command()
@@ -166,43 +153,30 @@ def secret() -> None:
     _say(random_secrets.token_urlsafe(48))
 
 
-def _checked(parse: Callable[[str], object]) -> Callable[..., str]:
-    """A callback that refuses what `parse` refuses and returns the text as it is."""
-
-    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-        try:
-            parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-        return text
-
-    return check
-
-
 @app.command()
 @click.argument("count", type=click.IntRange(1))
-@_room
-@_config
+@room_option
+@config_option
 def allow(count: int, room: str, config: Path | None) -> None:
     """Admit COUNT more visitors, whatever the rate."""
-    response = _admin(config).post("/admin/allow", n=str(count), room=room)
+    response = admin_client(config).post("/admin/allow", n=str(count), room=room)
     _say(f"{room}: {response['granted']} granted, {response['pending']} pending")
 
 
 @app.command()
-@click.argument("rate", callback=_checked(parse_rate_per_minute))
-@_room
-@_config
+@click.argument("rate", callback=checked(parse_rate_per_minute))
+@room_option
+@config_option
 def rate(rate: str, room: str, config: Path | None) -> None:
     """Set the rate: "500/min", "8/s", or 0 for none."""
-    response = _admin(config).post("/admin/rate", rate=rate, room=room)
+    response = admin_client(config).post("/admin/rate", rate=rate, room=room)
     _say(room_line(response["rooms"][0]))
 
 
 @app.command()
 @click.argument("mode", type=click.Choice([each.value for each in Mode]))
-@_room
-@_config
+@room_option
+@config_option
 def mode(mode: str, room: str, config: Path | None) -> None:
     """Set the mode of a room.
 
@@ -212,24 +186,24 @@ def mode(mode: str, room: str, config: Path | None) -> None:
     open   admit every visitor, without rate and limit
     ended  admit no visitor; pages say that the event is over
     """
-    response = _admin(config).post("/admin/mode", mode=mode, room=room)
+    response = admin_client(config).post("/admin/mode", mode=mode, room=room)
     _say(room_line(response["rooms"][0]))
 
 
 @app.command()
-@click.argument("text", callback=_checked(parse_message))
-@_room
-@_config
+@click.argument("text", callback=checked(parse_message))
+@room_option
+@config_option
 def message(text: str, room: str, config: Path | None) -> None:
     """Show TEXT to all waiting visitors: one line of at most 500 characters; "" removes it."""
-    response = _admin(config).post("/admin/message", text=text, room=room)
+    response = admin_client(config).post("/admin/message", text=text, room=room)
     _say(room_line(response["rooms"][0]))
 
 
 @app.command("set")
 @click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE…")
-@_room
-@_config
+@room_option
+@config_option
 def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> None:
     """Change settings of a room, all of them or none.
 
@@ -237,7 +211,7 @@ def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> N
     gatekeeper set rate=800/min max_active=300
     """
     changes = parse_assignments(settings)
-    response = _admin(config).post("/admin/settings", body=changes, room=room)
+    response = admin_client(config).post("/admin/settings", body=changes, room=room)
     for line in setting_lines(response["rooms"][0], only=changes):
         _say(line)
 
@@ -245,10 +219,10 @@ def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> N
 @app.command()
 @click.option("--room", help="Name of the room. Default: all rooms.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
-@_config
+@config_option
 def settings(room: str | None, as_json: bool, config: Path | None) -> None:
     """Show the settings in force, and those that were set live."""
-    response = _admin(config).get("/admin/settings", **({"room": room} if room else {}))
+    response = admin_client(config).get("/admin/settings", **({"room": room} if room else {}))
     if as_json:
         _say(json.dumps(response))
         return
@@ -258,20 +232,20 @@ def settings(room: str | None, as_json: bool, config: Path | None) -> None:
 
 
 @app.command()
-@_config
+@config_option
 def reload(config: Path | None) -> None:
     """Read the configuration file again; a file with a problem changes nothing."""
-    response = _admin(config).post("/admin/reload")
+    response = admin_client(config).post("/admin/reload")
     _say(f"reloaded: rooms {', '.join(response['rooms'])}; {len(response['rules'])} rules")
 
 
 @app.command()
 @click.option("--watch", is_flag=True, help="Repeat every second.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
-@_config
+@config_option
 def status(watch: bool, as_json: bool, config: Path | None) -> None:
     """Show mode, rate and figures of every room."""
-    admin = _admin(config)
+    admin = admin_client(config)
     while True:
         response = admin.get("/admin/status")
         if as_json:
@@ -286,14 +260,14 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
 
 @app.command()
 @click.argument("visitor")
-@_room
-@_config
+@room_option
+@config_option
 def revoke(visitor: str, room: str, config: Path | None) -> None:
     """End the session of VISITOR or remove them from the queue.
 
     VISITOR is the id in the header X-Gatekeeper-Visitor that the origin receives.
     """
-    response = _admin(config).post("/admin/revoke", visitor=visitor, room=room)
+    response = admin_client(config).post("/admin/revoke", visitor=visitor, room=room)
     held = {"slot": "a slot", "place": "a place in the queue"}.get(
         response["held"], "no slot and no place"
     )
@@ -303,20 +277,20 @@ def revoke(visitor: str, room: str, config: Path | None) -> None:
 @app.command()
 @click.option("--limit", default=20, show_default=True, help="The most entries to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as in the file.")
-@_config
+@config_option
 def audit(limit: int, as_json: bool, config: Path | None) -> None:
     """Show the changes that operators made, newest last."""
-    response = _admin(config).get(f"/admin/audit?limit={limit}")
+    response = admin_client(config).get(f"/admin/audit?limit={limit}")
     for entry in reversed(response["entries"]):
         _say(json.dumps(entry, ensure_ascii=False) if as_json else audit_line(entry))
 
 
 @app.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
-@_config
+@config_option
 def rules(as_json: bool, config: Path | None) -> None:
     """Show the rules in force, in order, and how many requests each has bypassed or blocked."""
-    response = _admin(config).get("/admin/rules")
+    response = admin_client(config).get("/admin/rules")
     if as_json:
         _say(json.dumps(response))
         return
@@ -328,7 +302,7 @@ def rules(as_json: bool, config: Path | None) -> None:
 
 @app.command()
 @click.argument("method")
-@click.argument("url", callback=_checked(parse_request_url))
+@click.argument("url", callback=checked(parse_request_url))
 @click.option(
     "-H",
     "--header",
@@ -338,7 +312,7 @@ def rules(as_json: bool, config: Path | None) -> None:
     help="A header field.",
 )
 @click.option("--client", default="192.0.2.1", show_default=True, help="The client's address.")
-@_config
+@config_option
 def explain(
     method: str, url: str, headers: tuple[str, ...], client: str, config: Path | None
 ) -> None:
@@ -347,20 +321,8 @@ def explain(
     METHOD and URL are of the request, e.g. GET https://shop.example.com/checkout/. The
     configuration is read, and no gate has to run.
     """
-    for line in explain_request(_load(config), method, url, headers=headers, client=client):
+    for line in explain_request(load_file(config), method, url, headers=headers, client=client):
         _say(line)
-
-
-def _admin(config: Path | None) -> AdminClient:
-    loaded = _load(config)
-    return AdminClient(loaded.admin.listen, token=_own_token(loaded))
-
-
-def _own_token(config: Config) -> str:
-    """`admin.token`, else the first of [[admin.tokens]] with role "full", else with "read"."""
-    secrets = zip(config.admin.tokens, admin_secrets(config), strict=True)
-    by_role = {token.role: secret.decode() for token, secret in reversed(list(secrets))}
-    return config.admin.token or by_role.get("full") or by_role.get("read", "")
 
 
 def _say(text: str) -> None:

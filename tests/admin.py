@@ -17,10 +17,13 @@ from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.events import NoEvents
+from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
+from tests.builders import SECRET
 from tests.gates import Visitor
 
 # One of each `POST` there is, to be followed by `&room=`.
@@ -31,7 +34,12 @@ CONTROLS = [
     "/admin/message?text=hi",
     "/admin/revoke?visitor=AAAAAAAAAAAAAAAAAAAAAA",
 ]
-CHANGES = [*CONTROLS, "/admin/settings?", "/admin/reload?"]  # all that a role "read" may not do
+CHANGES = [
+    *CONTROLS,
+    "/admin/settings?",
+    "/admin/reload?",
+    "/admin/events?",
+]  # all that a role "read" may not do
 
 
 @cache
@@ -57,7 +65,12 @@ async def running_admin(
     """The listener in this process and a client of it; the caller runs a `monitor` it passes."""
     store = RedisStore(store_url, timeout_s=1)
     operators = {
-        RoomName(name): Operator(store, NoEvents(), room_of(name, max_active=max_active))
+        RoomName(name): Operator(
+            store,
+            NoEvents(),
+            room_of(name, max_active=max_active),
+            file_events=FileEvents((), SigningKeys([SECRET])),
+        )
         for name in rooms
     }
 

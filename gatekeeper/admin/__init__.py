@@ -7,6 +7,7 @@
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
 | `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
 | `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |
+| `event_actions.py` | `GET`, `POST` and `DELETE /admin/events` |
 | `admin_input.py` | JSON bodies and query parameters, with a name that comes twice refused |
 | `recorder.py` | runs changes, and records each in the audit log |
 | `rooms.py` | the rooms by name, and their JSON |
@@ -20,5 +21,7 @@
 | `exposition.py` | `GET /metrics`: metric files and rooms as Prometheus text |
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |
 | `console.py` | the API's responses as lines of text |
+| `event_commands.py` | `gatekeeper event` |
+| `command_options.py` | what the commands have in common: file, room, client |
 | `api_client.py` | the API's client for the command line |
 """

@@ -67,7 +67,7 @@ class AdminActions:
         action = Action("rate", operator.rules.room, after=rate)
 
         async def set_rate() -> web.Response:
-            action.before = (await operator.status()).rate_per_minute
+            action.before = (await operator.status()).current_rate_per_minute
             return _rooms_response(operator, await operator.set_rate(rate))
 
         return await self._recorder.run(request, [action], set_rate())
@@ -89,7 +89,7 @@ class AdminActions:
         action = Action("message", operator.rules.room, after=message)
 
         async def set_message() -> web.Response:
-            action.before = (await operator.status()).message
+            action.before = (await operator.status()).shown_message
             return _rooms_response(operator, await operator.set_message(message))
 
         return await self._recorder.run(request, [action], set_message())

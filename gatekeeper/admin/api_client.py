@@ -13,6 +13,7 @@ from gatekeeper.errors import ConfigError, GatekeeperError
 
 _TIMEOUT_S = 5.0
 _RELOAD_TIMEOUT_S = 60.0  # every worker reads templates, and starts new rooms
+_DONE = {200, 201}
 _BAD_REQUEST = 400
 
 
@@ -33,6 +34,9 @@ class AdminClient:
     def post(self, path: str, *, body: Mapping[str, object] | None = None, **query: str) -> Any:
         return self._call("POST", f"{path}?{urlencode(query)}" if query else path, body)
 
+    def delete(self, path: str, **query: str) -> Any:
+        return self._call("DELETE", f"{path}?{urlencode(query)}")
+
     def _call(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:
         timeout_s = _RELOAD_TIMEOUT_S if target == "/admin/reload" else _TIMEOUT_S
         connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
@@ -51,6 +55,6 @@ class AdminClient:
         if response.status == _BAD_REQUEST:
             problems = result.get("problems") or [str(result.get("error"))]
             raise ConfigError(problems, source=target.partition("?")[0])
-        if response.status != 200:
+        if response.status not in _DONE:
             raise GatekeeperError(f"the gate refused: {result.get('error', response.status)}")
         return result

@@ -18,7 +18,43 @@ def room_line(room: dict[str, Any]) -> str:
         f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
         f"{room['queue_length']} waiting, {room['active']}{limit} active, "
         f"{room['released_total']} released, {room['abandoned_total']} left"
-        f"{message}"
+        f"{message}{_event_words(room.get('event'))}"
+    )
+
+
+def _event_words(event: dict[str, Any] | None) -> str:
+    """The event that a room is in or expects, and the time until its next change."""
+    if event is None:
+        return ""
+    countdown = f", {event['next']} in {_countdown(event['seconds'])}" if event["next"] else ""
+    return f"; {event['name']}: {event['stage']}{countdown}"
+
+
+def _countdown(seconds: int) -> str:
+    """`1:02:03` or `02:03`, and days where there are any."""
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3600)
+    clock = f"{rest // 60:02}:{rest % 60:02}"
+    return f"{f'{days}d ' if days else ''}{f'{hours}:' if days or hours else ''}{clock}"
+
+
+_EVENT_KEYS = ("prequeue", "start", "end")
+_SHOWN_APART = {"name", "room", "stage", "announced", "commitment", "drawn", "file", *_EVENT_KEYS}
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """An event: stage, times, keys and commitment."""
+    times = ", ".join(f"{key} {event[key]}" for key in _EVENT_KEYS if event[key])
+    keys = [
+        f"{key}={_spelled(value)}"
+        for key, value in event.items()
+        if key not in _SHOWN_APART and value not in ("", None)
+    ]
+    source = "from the file" if event["file"] else "made live"
+    commitment = f"; commitment {event['commitment']}" if event["commitment"] else ""
+    return (
+        f"{event['room']}: {event['name']}: {event['stage']}, {times}; {' '.join(keys)}; "
+        f"{source}{commitment}"
     )
 
 

@@ -17,6 +17,7 @@ from gatekeeper.admin.admin_input import check_query
 from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
+from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
@@ -26,6 +27,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest, ConfigError, StoreError
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.policy.event_changes import EventConflict, UnknownEvent
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
@@ -65,6 +67,7 @@ class Admin:
         self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
         recorder = Recorder(audit, auth)
         self._actions = AdminActions(self._rooms, recorder=recorder)
+        self._events = EventActions(self._rooms, recorder=recorder)
         self._configuration = ConfigurationActions(
             self._rooms, recorder=recorder, reload=reload or _nothing_to_reload
         )
@@ -88,6 +91,7 @@ class Admin:
                 web.get("/admin/rules", self._rules_in_force),
                 *self._actions.routes(),
                 *self._configuration.routes(),
+                *self._events.routes(),
             ]
         )
         app.on_response_prepare.append(_add_security_headers)
@@ -127,6 +131,10 @@ class Admin:
         except ConfigError as error:
             body = {"error": "; ".join(error.problems), "problems": error.problems}
             return web.json_response(body, status=400)
+        except UnknownEvent as error:
+            return _error(404, error.public)
+        except EventConflict as error:
+            return _error(409, error.public)
         except StoreError as error:
             return _error(503, error.public)
         except Exception:

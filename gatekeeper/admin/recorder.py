@@ -28,6 +28,7 @@ class Action:
     before: Value = None
     after: Value = None
     visitor: str = ""
+    note: str = ""
 
 
 class Recorder:
@@ -66,5 +67,5 @@ class Recorder:
                 before=action.before,
                 after=action.after,
                 visitor=action.visitor,
-                note=note,
+                note=note or action.note,
             )

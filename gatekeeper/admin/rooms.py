@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 
+from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import DEFAULT_ROOM, RoomName
 from gatekeeper.errors import BadRequest
+from gatekeeper.policy.event_changes import stage_of
+from gatekeeper.policy.schedule import Event
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
+
+NO_BODY: Mapping[str, object] = {}
 
 
 class Rooms:
@@ -26,14 +31,21 @@ class Rooms:
     def __iter__(self) -> Iterator[Operator]:
         return iter(self._operators.values())
 
-    def requested(self, request: web.Request) -> Operator:
-        """The room of `?room=`, or `default` without it. Raises BadRequest for an unknown room."""
-        name = RoomName(request.query.get("room", DEFAULT_ROOM))
-        if name not in self._operators:
+    def requested(self, request: web.Request, *, body: Mapping[str, object] = NO_BODY) -> Operator:
+        """The room of `?room=` or of the body, or `default` without both. Raises BadRequest for an
+        unknown room."""
+        in_query, in_body = request.query.get("room"), body.get("room")
+        if in_query is not None and in_body not in (None, in_query):
+            raise BadRequest(
+                f"room: {shown(in_body)} in the body and {shown(in_query)} in the query"
+            )
+        given = in_body if in_query is None else in_query
+        name = DEFAULT_ROOM if given is None else given
+        if not isinstance(name, str) or name not in self._operators:
             raise BadRequest(
                 f"room: {shown(name)} is unknown; expected one of {', '.join(self._operators)}"
             )
-        return self._operators[name]
+        return self._operators[RoomName(name)]
 
 
 def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
@@ -50,4 +62,56 @@ def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
         "released_total": state.released_total,
         "admitted_total": state.admitted_total,
         "abandoned_total": state.abandoned_total,
+        "phase": state.phase.value,
+        "event": _current_event(state),
     }
+
+
+def event_json(operator: Operator, event: Event, *, now_us: int) -> dict[str, object]:
+    """An event as the file spells it, with its stage and its commitment."""
+    return {
+        "name": event.name,
+        "room": operator.rules.room,
+        "stage": stage_of(event, now_us),
+        "prequeue": _time(event.prequeue_us),
+        "start": _time(event.start_us),
+        "end": _time(event.end_us),
+        "order": event.order,
+        "before": event.before,
+        "after": event.after,
+        "beacon": event.beacon,
+        **event.settings,
+        "announced": _time(event.announced_us),
+        "commitment": event.commitment,
+        "drawn": event.drawn is not None,
+        "file": bool(event.file),
+    }
+
+
+def _current_event(state: RoomState) -> dict[str, object] | None:
+    """The event that the room is in, or else the next one. `seconds` is the time until `next`."""
+    event, now_us = state.window.event, state.now_us
+    if event is None or event.last_us <= now_us:
+        event = state.schedule.next_start(now_us) or event
+    if event is None:
+        return None
+    stage = stage_of(event, now_us)
+    next_, at_us = {
+        "planned": ("start", event.start_us),
+        "prequeue": ("start", event.start_us),
+        "running": ("end", event.end_us),
+    }.get(stage, ("", None))
+    if stage == "planned" and event.prequeue_us is not None:
+        next_, at_us = "prequeue", event.prequeue_us
+    return {
+        "name": event.name,
+        "stage": stage,
+        "starts_at": _time(event.start_us),
+        "ends_at": _time(event.end_us),
+        "next": next_ if at_us is not None else "",
+        "seconds": None if at_us is None else max(round((at_us - now_us) / 1_000_000), 0),
+    }
+
+
+def _time(at_us: int | None) -> str | None:
+    return None if at_us is None else spell_time(at_us)

@@ -24,7 +24,7 @@ from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 MOST_EVENTS = 20  # of one room
 NEVER_US = 2**53 - 1  # an end that never comes; scores of the store stay below 2^53
 _EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # microseconds have 16 digits from then on
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2096, 1, 1, tzinfo=UTC)  # below every provisional turn of `policy.schedule`
 _EXPECTED_TIME = "expected a time with an offset, e.g. 2026-12-01T10:00:00+01:00"
 
 Spelled = str | int | float | bool  # a value as a file spells it

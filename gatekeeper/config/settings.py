@@ -106,12 +106,7 @@ def change_settings(
     kept |= {key: (value, spelled_value(room, key)) for key, value in after.items()}
     changed = {key: pair for key, pair in kept.items() if pair[0] != pair[1]}
     values = {key: _value(key, value) for key, (value, _) in changed.items()}
-    problems = [
-        f"{conflict.keys[-1]}: {conflict.problem}"
-        for conflict in room.model_copy(update=values).conflicts()
-    ]
-    if problems:
-        raise ConfigError(problems, source="settings")
+    _refuse_conflicts(room.model_copy(update=values))
     stored = {key: list(pair) for key, pair in changed.items() if key in _OVERRIDDEN}
     text = json.dumps(stored, sort_keys=True, separators=(",", ":")) if stored else ""
     rate, message = after.get("rate"), after.get("message")
@@ -121,6 +116,24 @@ def change_settings(
         None if message is None else str(message),
         after,
     )
+
+
+def change_event_settings(
+    config: RoomConfig, settings: Mapping[str, Spelled], changes: Mapping[str, Spelled | None]
+) -> dict[str, Spelled]:
+    """The settings of an event after `changes` (of `parse_changes`); None leaves the key to the
+    room. `config` is that of the room without the event. Raises ConfigError for keys that
+    conflict."""
+    after = {key: value for key, value in {**settings, **changes}.items() if value is not None}
+    values = {key: _value(key, value) for key, value in after.items()}
+    _refuse_conflicts(config.model_copy(update=values))
+    return after
+
+
+def _refuse_conflicts(config: RoomConfig) -> None:
+    problems = [f"{each.keys[-1]}: {each.problem}" for each in config.conflicts()]
+    if problems:
+        raise ConfigError(problems, source="settings")
 
 
 def spelled_value(config: RoomKeys, key: str) -> Spelled:

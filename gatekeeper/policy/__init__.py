@@ -6,6 +6,7 @@ reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released
 schedule   the events of a room: phases by time, the turns of a draw
 planned_events  the file's events and the live ones as one schedule
+event_changes  what operators do to events: add, move, open now, cancel
 draw       the arithmetic of a draw: secret, commitment, seed, turns
 draw_record  the public record of a draw: its JSON, and its verification
 beacon     a public randomness beacon: addresses, rounds, strict parsing

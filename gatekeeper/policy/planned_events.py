@@ -16,7 +16,8 @@ from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.policy import draw
 from gatekeeper.policy.schedule import Event, Schedule
 
-_KEPT_AFTER_END_US = 7 * 86_400 * 1_000_000  # its record of the draw
+_DAY_US = 86_400 * 1_000_000
+_KEPT_AFTER_END_US = 7 * _DAY_US  # its record of the draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,14 @@ def merged(
 
 
 def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:
-    """Without events made live that ended long ago."""
-    kept = [
-        each for each in schedule.events if each.file or each.last_us + _KEPT_AFTER_END_US > now_us
-    ]
+    """Without events made live that ended long ago, or that were cancelled and would have started a
+    day ago. Not before the start as first announced: another event of that name and start would
+    have the same secret, which may be public."""
+    kept = [each for each in schedule.events if each.file or _kept_until_us(each) > now_us]
     return schedule if len(kept) == len(schedule.events) else Schedule.of(kept)
+
+
+def _kept_until_us(event: Event) -> int:
+    if event.cancelled:
+        return event.start_us + _DAY_US
+    return max(event.last_us, event.announced_us) + _KEPT_AFTER_END_US

@@ -149,6 +149,8 @@ class Schedule:
         free_us, then, last = 0, Phase.RUNNING, None
 
         def add(phase: Phase, event: Event | None, from_us: int, until_us: int) -> None:
+            if found:  # an event made live may overlap with one that the file has since
+                from_us = max(from_us, found[-1].until_us)
             if from_us < until_us:
                 found.append(Window(phase, event, from_us, until_us))
 

@@ -26,17 +26,19 @@ from gatekeeper.admin.listener import Admin
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.rule_list import rules_json
 from gatekeeper.admin.worker_totals import read_figures
-from gatekeeper.config.schema import Config
+from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError, GatekeeperError, StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import access_rules
+from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.worker_figures import Figures
@@ -70,6 +72,7 @@ class ControlPlane:
         self._pages = pages
         self._folders = folders
         self._signer = EventSigner(secrets)
+        self._file_events = FileEvents(config.schedule, SigningKeys(secrets))
         self._operators: dict[RoomName, Operator] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._audit = AuditLog(folders.state)
@@ -91,7 +94,7 @@ class ControlPlane:
             self._events.connect()
         stack.push_async_callback(self._events.close)
         stack.push_async_callback(self._close_operators)
-        self._operators = {room.name: Operator(store, self._events, room) for room in config.rooms}
+        self._operators = {room.name: self._operator_of(room) for room in config.rooms}
         self._auth = AdminAuth(credentials(config), audit=self._audit, trusted=_trusted(config))
         self._monitor = Monitor(
             list(self._operators.values()), self._events, own=self._figures, down=self._down
@@ -129,17 +132,21 @@ class ControlPlane:
         """Another configuration, which the workers have in force already."""
         config = self._config = files.config
         self._signer.use(files.secrets)
+        self._file_events = FileEvents(config.schedule, SigningKeys(files.secrets))
         self._auth.follow(files.credentials, trusted=_trusted(config))
         before, self._operators = self._operators, {}
         for room in config.rooms:
-            operator = before.pop(room.name, None) or Operator(self._store, self._events, room)
-            operator.configure(room)
+            operator = before.pop(room.name, None) or self._operator_of(room)
+            operator.configure(room, self._file_events)
             self._operators[room.name] = operator
         for removed in before.values():
             self._run_soon(removed.close())
         self._monitor.follow(list(self._operators.values()))
         self._admin.follow(self._operators, pages=files.pages, rules=self._rules_of(config))
         self._drop_outdated_soon()
+
+    def _operator_of(self, room: RoomConfig) -> Operator:
+        return Operator(self._store, self._events, room, file_events=self._file_events)
 
     async def reload_by_signal(self) -> None:
         """SIGHUP: the outcome is in the log and in the audit log."""

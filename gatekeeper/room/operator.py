@@ -11,16 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from gatekeeper.config.event_schema import Spelled
+from gatekeeper.config.event_schema import EventConfig, Spelled
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.settings import Setting, change_settings, settings_of
+from gatekeeper.config.settings import (
+    Setting,
+    change_event_settings,
+    change_settings,
+    effective_config,
+    settings_of,
+    spelled_value,
+)
 from gatekeeper.errors import StoreError
+from gatekeeper.policy.event_changes import (
+    NewStart,
+    with_added,
+    with_cancelled,
+    with_settings,
+    with_start,
+)
 from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.planned_events import event_of
 from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import NO_EVENTS, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
+from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.queue import Left, Queue
 from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.state import RoomState
@@ -28,13 +45,21 @@ from gatekeeper.room.store import Store
 from gatekeeper.room.view import ReplicaView
 
 _MOST_TRIES = 5  # of a change that others overtake
+_NO_FILE_EVENTS = FileEvents()
 _WRITE_BACK_S = 2.0  # each replica calls within its pacer's longest pause and one timeout
 
 
 class Operator:
     """The controls of one room."""
 
-    def __init__(self, store: Store, events: Events, room: RoomConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        room: RoomConfig,
+        *,
+        file_events: FileEvents = _NO_FILE_EVENTS,
+    ) -> None:
         self.settings = RoomSettings(room)
         self._events = events
         self._view = ReplicaView()
@@ -49,16 +74,22 @@ class Operator:
         )
         self._change_after_s = 0.0  # of the monotonic clock
         self.settings.on_change = self._follow
+        self._follow_events(file_events)
 
     @property
     def rules(self) -> Rules:
         """The rules in force."""
         return self.settings.rules
 
-    def configure(self, room: RoomConfig) -> None:
-        """The file was read again."""
+    def configure(self, room: RoomConfig, file_events: FileEvents) -> None:
+        """The file was read again. Its events become those of the room by the replicas."""
         self.settings.configure(room)
         self._follow()
+        self._follow_events(file_events)
+
+    def _follow_events(self, file_events: FileEvents) -> None:
+        self._keys = file_events.keys
+        self._queue.configured = file_events.merged(NO_EVENTS, room=self.rules.room, now_us=None)
 
     def _follow(self) -> None:
         self._queue.rules = self.settings.rules
@@ -74,13 +105,20 @@ class Operator:
         return await self._published(state)
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
+        """During an event that sets the rate: the event's, until it ends."""
+        if "rate" in (await self._queue.look()).window.settings:
+            config = self.settings.file.model_copy(update={"rate": rate_per_minute})
+            return await self.change_settings({"rate": spelled_value(config, "rate")})
         return await self._published(await self._queue.set_rate(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self._published(await self._queue.set_mode(mode))
 
     async def set_message(self, message: str) -> RoomState:
-        """The line to all waiting visitors, as `parse_message` returned it; "" removes it."""
+        """The line to all waiting visitors, as `parse_message` returned it; "" removes it. During
+        an event that sets the message: the event's, until it ends."""
+        if "message" in (await self._queue.look()).window.settings:
+            return await self.change_settings({"message": message})
         return await self._published(await self._queue.set_message(message))
 
     def shown_settings(self, state: RoomState) -> list[Setting]:
@@ -89,16 +127,57 @@ class Operator:
         return settings_of(self.settings.file, self.settings.config.model_copy(update=own))
 
     async def change_settings(self, changes: Mapping[str, Spelled | None]) -> RoomState:
-        """All changes of `parse_changes`, or none. Raises ConfigError for keys that conflict, and
+        """All changes of `parse_changes`, or none. A key that the event of this moment sets changes
+        there, and None leaves it to the room. Raises ConfigError for keys that conflict, and
         StoreError, also while other operators keep changing the settings."""
         await self._wait_for_write_back()
         for _ in range(_MOST_TRIES):
-            before = (await self._queue.look()).overrides
-            change = change_settings(self.settings.file, before, changes)
-            state = await self._queue.change_settings(before, change)
+            before = await self._queue.look()
+            event = before.window.event
+            of_event = {key: changes[key] for key in changes if key in before.window.settings}
+            own = {key: changes[key] for key in changes if key not in of_event}
+            change = change_settings(self.settings.file, before.overrides, own)
+            events = None
+            if of_event and event is not None:
+                config = effective_config(self.settings.file, change.overrides)
+                after = change_event_settings(config, event.settings, of_event)
+                events = before.schedule, with_settings(before.schedule, event.name, after)
+            state = await self._queue.change_settings(before.overrides, change, events=events)
             if state is not None:
                 return await self._published(state)
         raise StoreError("the settings were changed by other operators at the same time")
+
+    # The events of the room. Each raises what `policy.event_changes` raises, and StoreError.
+
+    async def add_event(self, config: EventConfig) -> RoomState:
+        """A checked event of this room, with the commitment of its draw."""
+
+        def add(state: RoomState) -> Schedule:
+            event = self._keys.committed(event_of(config), room=self.rules.room)
+            return with_added(state.schedule, event, now_us=state.now_us)
+
+        return await self._change_events(add)
+
+    async def move_event(self, name: str, start: NewStart) -> RoomState:
+        """Another start of an event that has not started; now, by the store's clock."""
+        return await self._change_events(
+            lambda state: with_start(state.schedule, name, start, now_us=state.now_us)
+        )
+
+    async def cancel_event(self, name: str) -> RoomState:
+        """Cancel an event that has not started, end one that has."""
+        return await self._change_events(
+            lambda state: with_cancelled(state.schedule, name, now_us=state.now_us)
+        )
+
+    async def _change_events(self, change: Callable[[RoomState], Schedule]) -> RoomState:
+        await self._wait_for_write_back()
+        for _ in range(_MOST_TRIES):
+            before = await self._queue.look()
+            state = await self._queue.change_events(before.schedule, change(before))
+            if state is not None:
+                return await self._published(state)
+        raise StoreError("the events were changed by others at the same time")
 
     async def drop_outdated(self) -> None:
         """Forget the overrides of keys that have another value in the file by now, so that they do

@@ -173,8 +173,16 @@ class Queue:
         """The line to all waiting visitors, as `parse_message` returned it; "" is none."""
         return await self._control("message", message)
 
-    async def change_settings(self, before: str, change: SettingsChange) -> RoomState | None:
-        """Set all of them; None when the stored overrides are no longer `before`."""
+    async def change_settings(
+        self,
+        before: str,
+        change: SettingsChange,
+        *,
+        events: tuple[Schedule, Schedule] | None = None,
+    ) -> RoomState | None:
+        """Set all of them; None when the stored overrides are no longer `before`. `events`: these
+        are replaced with them, if the stored ones are still the first."""
+        replaced = (events[0].text, events[1].text, events[1].windows_text) if events else ()
         state, [is_set] = await self._run(
             _CONTROL,
             "settings",
@@ -183,6 +191,7 @@ class Queue:
             "" if change.rate_per_minute is None else _rate(change.rate_per_minute),
             "" if change.message is None else "1",
             change.message or "",
+            *replaced,
         )
         return state if is_set == b"1" else None
 

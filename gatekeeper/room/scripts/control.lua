@@ -3,7 +3,8 @@
 --
 -- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
 --       text ('': none), or 'look' and 2 ''; or 'settings' and 2 the overrides that the caller has
---       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message; or 'events' and 2 the
+--       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
+--       settings of an event change as well, 7 to 9 as 2 to 4 of 'events'; or 'events' and 2 the
 --       events that the caller has read, 3 those to store instead, 4 their windows
 -- Reply the state, and for 'settings' and 'events' '1' when they were set, else '0'; 'behind' when
 --       the store is older than what the caller knows, an error for any other setting.
@@ -38,7 +39,7 @@ if setting == 'allow' then
 elseif setting == 'rate' then
   set_rate(value)
 elseif setting == 'settings' and ARGV[6] then
-  if s.overrides ~= value then return reply_and(s, '0') end
+  if s.overrides ~= value or ARGV[7] and s.events ~= ARGV[7] then return reply_and(s, '0') end
   if ARGV[4] ~= '' then
     set_rate(ARGV[4])
     note_operator_set(s, 'rate')
@@ -48,6 +49,10 @@ elseif setting == 'settings' and ARGV[6] then
     note_operator_set(s, 'message')
   end
   s.overrides = ARGV[3]
+  if ARGV[9] then
+    s.events, s.windows = ARGV[8], ARGV[9]
+    note_operator_set(s, 'events')
+  end
 elseif setting == 'events' and ARGV[4] then
   if s.events ~= value then return reply_and(s, '0') end
   s.events, s.windows = ARGV[3], ARGV[4]

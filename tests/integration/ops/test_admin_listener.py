@@ -106,6 +106,8 @@ async def test_status_has_every_room_and_exact_fields(store_url: str, room_name:
                 "released_total",
                 "admitted_total",
                 "abandoned_total",
+                "phase",
+                "event",
             }
             assert each["max_active"] == 7
         assert (await status(operator, side))["room"] == side

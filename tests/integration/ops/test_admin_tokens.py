@@ -13,6 +13,7 @@ from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.configuration import ConfigurationActions
+from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.schema import Config
@@ -76,6 +77,7 @@ def test_list_of_controls_is_complete(tmp_path: Path) -> None:
     routes = [
         *AdminActions(Rooms({}), recorder=recorder).routes(),
         *ConfigurationActions(Rooms({}), recorder=recorder, reload=reload).routes(),
+        *EventActions(Rooms({}), recorder=recorder).routes(),
     ]
     assert {route.path for route in routes if route.method == "POST"} == {
         target.partition("?")[0] for target in CHANGES

@@ -123,6 +123,64 @@ async def test_refused_command_is_one_line(command: Command, words: tuple[str, .
     assert len(wrong.stderr.splitlines()) == 1
 
 
+async def test_event_commands_run_an_event(command: Command) -> None:
+    """An event from its making to its end, in a room that only the gate knows."""
+    times = ("--prequeue", "2090-12-01T09:30:00+01:00", "--start", "2090-12-01T10:00:00+01:00")
+    made = await command("event", "add", "sale", *times, "rate=9/min", "--room", "side")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith(
+        "side: sale: planned, prequeue 2090-12-01T08:30:00Z, start 2090-12-01T09:00:00Z; "
+        'order="draw" before="normal" after="ended" rate="9/min"; made live; commitment '
+    )
+    delayed = await command("event", "delay", "sale", "10m", "--room", "side")
+    assert "start 2090-12-01T09:10:00Z" in delayed.stdout
+    delayed = await command("event", "delay", "sale", "2090-12-01T10:20:00+01:00", "--room", "side")
+    assert "start 2090-12-01T09:20:00Z" in delayed.stdout
+    listed = await command("event", "list")
+    assert listed.stdout == delayed.stdout
+    [event] = json.loads((await command("event", "list", "--json")).stdout)["events"]
+    assert made.stdout.endswith(f"commitment {event['commitment']}\n")
+    opened = await command("event", "open", "sale", "--room", "side")
+    assert opened.stdout.startswith("side: sale: running, start ")
+    assert "; sale: running" in (await command("status")).stdout
+    cancelled = await command("event", "cancel", "sale", "--room", "side")
+    assert cancelled.stdout.startswith("side: sale: ended, start ")
+
+
+START = ("--start", "2090-12-01T10:00:00+01:00")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (2, ("event", "add", "sale")),
+        (2, ("event", "add", "Sale", *START)),
+        (2, ("event", "add", "sale", "--start", "10:00")),
+        (2, ("event", "add", "sale", "--start", "2090-12-01T10:00:00")),
+        (2, ("event", "add", "sale", *START, "rate=fast")),
+        (2, ("event", "add", "sale", *START, "rates=9/min")),
+        (2, ("event", "add", "sale", *START, "9/min")),
+        (2, ("event", "add", "sale", *START, "--order", "lottery")),
+        (2, ("event", "add", "sale", *START, "--room", "nowhere")),
+        (2, ("event", "add", "sale", "--start", "2020-12-01T10:00:00+01:00")),
+        (2, ("event", "delay", "sale", "soon")),
+        (2, ("event", "delay", "sale", "0")),
+        (2, ("event", "delay", "sale")),
+        (2, ("event", "delete", "sale")),
+        (1, ("event", "delay", "sale", "10m")),
+        (1, ("event", "open", "sale")),
+        (1, ("event", "cancel", "sale")),
+    ],
+    ids=lambda value: " ".join(value[1:])[:50] if isinstance(value, tuple) else str(value),
+)
+async def test_refused_event_command_is_one_line(
+    command: Command, code: int, words: tuple[str, ...]
+) -> None:
+    wrong = await command(*words)
+    assert (wrong.returncode, wrong.stdout) == (code, ""), wrong
+    assert len(wrong.stderr.splitlines()) == 1
+
+
 async def test_commands_send_the_token(command: Command) -> None:
     assert (await command("status")).returncode == 0
     refused = await command("allow", "3", token="close sesame")

@@ -1,0 +1,132 @@
+"""`gatekeeper event`: the events of a running gate's rooms.
+
+Rules. An event is checked as the file's own are before the gate is called; the gate knows its
+rooms. Times have an offset; the gate's are shown in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gatekeeper.admin.command_options import admin_client, config_option, room_option
+from gatekeeper.admin.console import event_line, parse_assignments
+from gatekeeper.config.event_schema import parse_time_us
+from gatekeeper.config.load import checked_event
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName, parse_duration_s
+from gatekeeper.errors import ConfigError
+
+_PATH = "/admin/events"
+
+
+@click.group()
+def event() -> None:
+    """Plan and run sales with an opening time.
+
+    Times have an offset: 2026-12-01T10:00:00+01:00. Events of the configuration file are listed
+    and changed as well.
+    """
+
+
+@event.command("list")
+@click.option("--room", help="Name of the room. Default: all rooms.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
+@config_option
+def list_events(room: str | None, as_json: bool, config: Path | None) -> None:
+    """Show the events of all rooms: times, stage, and the commitment of the draw."""
+    response = admin_client(config).get(_PATH, **({"room": room} if room else {}))
+    if as_json:
+        click.echo(json.dumps(response))
+        return
+    for each in response["events"]:
+        click.echo(event_line(each))
+
+
+@event.command()
+@click.argument("name")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE…]")
+@click.option("--start", required=True, metavar="TIME", help="When visitors are admitted.")
+@click.option("--prequeue", metavar="TIME", help="When visitors begin to gather.")
+@click.option("--end", metavar="TIME", help="When it ends.")
+@click.option("--order", metavar="ORDER", help='"draw" or "arrival".')
+@click.option("--before", metavar="STATE", help='Until then: "normal" or "closed".')
+@click.option("--after", metavar="STATE", help='Afterwards: "ended" or "normal".')
+@click.option("--beacon", metavar="URL", help="A public randomness beacon (drand).")
+@room_option
+@config_option
+def add(
+    name: str, settings: tuple[str, ...], room: str, config: Path | None, **keys: str | None
+) -> None:
+    """Make an event. KEY=VALUE sets a key of the room for its duration. Example:
+
+    \b
+    gatekeeper event add sale --prequeue 2026-12-01T09:30:00+01:00 \\
+      --start 2026-12-01T10:00:00+01:00 rate=2000/min
+    """
+    table: dict[str, object] = {"name": name, "room": room}
+    table |= {key: value for key, value in keys.items() if value is not None}
+    problems: list[str] = []
+    # Whether the settings conflict with others, the gate knows.
+    checked_event(dict(table), [RoomConfig(name=RoomName(room))], path="", problems=problems)
+    try:
+        changes = parse_assignments(settings)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(sorted(problems), source="event")
+    table |= {key: "" if value is None else value for key, value in changes.items()}
+    click.echo(event_line(admin_client(config).post(_PATH, body=table)))
+
+
+@event.command()
+@click.argument("name")
+@click.argument("when", metavar="DELAY|TIME")
+@room_option
+@config_option
+def delay(name: str, when: str, room: str, config: Path | None) -> None:
+    """Move the start of an event by a delay (10m), or to a time.
+
+    The prequeue keeps its beginning, and the draw its commitment.
+    """
+    body = {"name": name, "room": room, **_new_start(when)}
+    click.echo(event_line(admin_client(config).post(_PATH, body=body)))
+
+
+@event.command("open")
+@click.argument("name")
+@room_option
+@config_option
+def open_now(name: str, room: str, config: Path | None) -> None:
+    """Start an event now, whatever its opening time."""
+    body = {"name": name, "room": room, "start": "now"}
+    click.echo(event_line(admin_client(config).post(_PATH, body=body)))
+
+
+@event.command()
+@click.argument("name")
+@room_option
+@config_option
+def cancel(name: str, room: str, config: Path | None) -> None:
+    """Cancel an event; one that is running ends now.
+
+    Visitors of its prequeue keep the order of their arrival, and are admitted at the room's rate.
+    """
+    click.echo(event_line(admin_client(config).delete(_PATH, name=name, room=room)))
+
+
+def _new_start(when: str) -> dict[str, str]:
+    """The field of the admin API that a text means. Raises BadParameter for any other text."""
+    for key, parse in (("delay", parse_duration_s), ("start", parse_time_us)):
+        try:
+            value = parse(when)
+        except ValueError:
+            continue
+        if value > 0:
+            return {key: when}
+    raise click.BadParameter(
+        f"{json.dumps(when)} is neither a delay nor a time; "
+        'expected e.g. "10m" or 2026-12-01T10:10:00+01:00'
+    )

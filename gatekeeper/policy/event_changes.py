@@ -1,0 +1,202 @@
+"""What operators do to the events of a room: add one, move its start, cancel it, set its keys.
+
+Rules. Pure: `now_us` is the store's clock, and every function returns another schedule or raises.
+A value that makes no sense by itself is a ConfigError; one that the state of the room forbids is an
+EventConflict. A move keeps the beginning of the prequeue, the start as first announced and the
+commitment, so that it draws by the same secret.
+
+    stage       begins                        what operators may do
+    planned     when it is made               move its start, open it now, cancel it
+    prequeue    at its prequeue               move its start, open it now, cancel it
+    running     at its start                  cancel it, which ends it now
+    ended       at its end                    nothing; its record stays for a week
+    cancelled   by a cancellation             nothing; its name stays taken for a day
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
+from gatekeeper.config.problems import shown
+from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.policy.planned_events import forgetting
+from gatekeeper.policy.schedule import MAX_CHARACTERS, PROVISIONAL_US, Event, Schedule
+
+# Between the moment at which a change is computed and the one at which the store has it, no visitor
+# may be placed by a prequeue that is to begin, and no event may start that is to be moved.
+_MARGIN_US = 2_000_000
+_MOST_KEPT = 2 * MOST_EVENTS  # with ended and cancelled events
+
+Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
+
+
+class UnknownEvent(GatekeeperError):
+    """The room has no event of that name."""
+
+
+class EventConflict(GatekeeperError):
+    """The state of the event, or another event, forbids the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewStart:
+    """At a time, or later by a span; neither: now."""
+
+    at_us: int | None = None
+    by_us: int | None = None
+
+    @property
+    def is_now(self) -> bool:
+        return self.at_us is None and self.by_us is None
+
+
+def stage_of(event: Event, now_us: int) -> Stage:
+    """Where an event is in its life."""
+    if event.cancelled:
+        return "cancelled"
+    if event.last_us <= now_us:
+        return "ended"
+    if event.start_us <= now_us:
+        return "running"
+    return "prequeue" if event.first_us <= now_us else "planned"
+
+
+def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
+    """With a new event. A prequeue that would have begun begins now."""
+    known = schedule.find(event.name)
+    if known is not None:
+        raise EventConflict(
+            f'the event "{event.name}" exists, {_described(known, now_us)}; expected another name'
+        )
+    if event.start_us <= now_us:
+        raise ConfigError([_past(event.start_us, now_us)], source="event")
+    if event.prequeue_us is not None and event.prequeue_us <= now_us + _MARGIN_US:
+        event = replace(event, prequeue_us=now_us + _MARGIN_US)
+        if event.first_us >= event.start_us:
+            raise ConfigError(
+                ["prequeue: it is over before it could begin; expected a later start"],
+                source="event",
+            )
+    return _checked(schedule, event, now_us=now_us)
+
+
+def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -> Schedule:
+    """With another start of an event that has not started."""
+    event = _known(schedule, name)
+    stage = stage_of(event, now_us)
+    if stage not in {"planned", "prequeue"}:
+        raise EventConflict(
+            f'"{name}" {_described(event, now_us)}; expected an event that has not started'
+        )
+    if start.is_now:
+        return _checked(schedule, _opened(event, now_us), now_us=now_us)
+    if event.start_us <= now_us + _MARGIN_US:
+        raise EventConflict(f'"{name}" is about to start; expected a change two seconds earlier')
+    start_us = start.at_us if start.at_us is not None else event.start_us + (start.by_us or 0)
+    problem = ""
+    if start_us <= now_us + _MARGIN_US:
+        problem = _past(start_us, now_us)
+    elif start_us <= event.first_us != event.start_us:
+        problem = _order("start", "after the prequeue", event.first_us)
+    elif start_us >= event.last_us:
+        problem = _order("start", "before the end", event.last_us)
+    elif start_us >= PROVISIONAL_US:
+        problem = "start: too far in the future; expected an earlier time"
+    if problem:
+        raise ConfigError([problem], source="event")
+    return _checked(schedule, replace(event, start_us=start_us), now_us=now_us)
+
+
+def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
+    """Without an event. One that is running ends now, and leaves the room as before: its visitors
+    keep the turns that they drew. One of the file stays as cancelled, so that a restart does not
+    bring it back, and so does one whose visitors may stand at provisional turns."""
+    event = _known(schedule, name)
+    match stage_of(event, now_us):
+        case "running":
+            return schedule.with_event(replace(event, end_us=now_us, after="normal"))
+        case "planned" | "prequeue" as stage:
+            if event.file or (stage == "prequeue" and event.has_draw):
+                return schedule.with_event(replace(event, cancelled=True))
+            return Schedule.of(each for each in schedule.events if each.name != name)
+        case _:
+            raise EventConflict(
+                f'"{name}" {_described(event, now_us)}; expected an event that is not over'
+            )
+
+
+def with_settings(schedule: Schedule, name: str, settings: Mapping[str, Spelled]) -> Schedule:
+    """With other settings of an event."""
+    event = replace(_known(schedule, name), settings=dict(settings))
+    return _bounded(schedule.with_event(event))
+
+
+def _opened(event: Event, now_us: int) -> Event:
+    """Started now. Without a prequeue that has begun there is nobody to draw."""
+    if event.prequeue_us is not None and event.prequeue_us < now_us:
+        return replace(event, start_us=now_us)
+    return replace(event, start_us=now_us, prequeue_us=None, key="", commitment="", beacon="")
+
+
+def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
+    """The schedule with `event`; raises EventConflict if it overlaps with others or is too much."""
+    after = forgetting(schedule, now_us=now_us).with_event(event)
+    coming = [each for each in after.events if not each.cancelled and each.last_us > now_us]
+    for other in coming:
+        is_before = other.last_us <= event.first_us or event.last_us <= other.first_us
+        if other is not event and not is_before:
+            raise EventConflict(
+                f'"{event.name}" overlaps with "{other.name}" ({_times(other)}); '
+                "expected events of one room that do not overlap"
+            )
+    if len(coming) > MOST_EVENTS or len(after.events) > _MOST_KEPT:
+        raise EventConflict(
+            f"the room has {len(after.events) - 1} events; expected at most {MOST_EVENTS} to come, "
+            f"and {_MOST_KEPT} with those of the last week"
+        )
+    return _bounded(after)
+
+
+def _bounded(schedule: Schedule) -> Schedule:
+    if len(schedule.text) > MAX_CHARACTERS:
+        raise EventConflict("the room's events are too much text; expected shorter messages")
+    return schedule
+
+
+def _known(schedule: Schedule, name: str) -> Event:
+    event = schedule.find(name)
+    if event is None:
+        names = ", ".join(each.name for each in schedule.events) or "none at all"
+        raise UnknownEvent(f"no event {shown(name)} in this room; there is {names}")
+    return event
+
+
+def _described(event: Event, now_us: int) -> str:
+    match stage_of(event, now_us):
+        case "cancelled":
+            return "is cancelled"
+        case "ended":
+            return f"has ended {spell_time(event.last_us)}"
+        case "running":
+            return f"has started {spell_time(event.start_us)}"
+        case _:
+            return f"starts {spell_time(event.start_us)}"
+
+
+def _times(event: Event) -> str:
+    end = "no end" if event.end_us is None else f"to {spell_time(event.end_us)}"
+    return f"from {spell_time(event.first_us)} {end}"
+
+
+def _past(start_us: int, now_us: int) -> str:
+    return (
+        f"start: {spell_time(start_us)} is not in the future, it is {spell_time(now_us)}; "
+        "expected a later time"
+    )
+
+
+def _order(key: str, expected: str, at_us: int) -> str:
+    return f"{key}: not {expected}, {spell_time(at_us)}; expected a time {expected}"
