@@ -221,7 +221,7 @@ def test_unknown_event_is_refused(name: str) -> None:
 # Open now.
 
 
-def test_open_now_in_the_prequeue_draws_those_who_came() -> None:
+def test_open_now_in_the_prequeue_draws_its_visitors() -> None:
     after = with_start(PLANNED, "sale", NewStart(), now_us=at(45))
     [opened] = after.events
     assert opened == replace(event(), start_us=at(45))
