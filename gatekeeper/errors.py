@@ -4,7 +4,14 @@ Rules: a `GatekeeperError` has a public message for operators and visitors, and 
 (`__cause__`) for the log. Adapters translate library errors at their own boundary with
 `raise … from`. Only `web` chooses an HTTP status, and only `cli` an exit code. Expected outcomes
 (a full room, a forged token) are values, not errors.
+
+A message that a person may read on a page is marked by `N_`, wherever it is written.
 """
+
+
+def N_(message: str) -> str:  # noqa: N802  as gettext's users know it
+    """Mark a message for translation; it is translated where it is shown."""
+    return message
 
 
 class GatekeeperError(Exception):

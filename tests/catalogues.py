@@ -1,8 +1,8 @@
 """Extracts the texts of the pages and updates the catalogues: `make messages`.
 
-Rules: texts are found in the templates, and in `pages` and `web` where `N_` marks them. An update
-keeps translations of unchanged English texts and drops the others. It writes no dates and no line
-numbers, so a catalogue changes only with its texts.
+Rules: texts are found in the templates, and where `N_` marks them in the packages that write them.
+An update keeps translations of unchanged English texts and drops the others. It writes no dates and
+no line numbers, so a catalogue changes only with its texts.
 """
 
 from collections.abc import Iterator
@@ -35,6 +35,8 @@ def words() -> Catalog:
         ("templates", [("**.html", "jinja2")]),
         ("gatekeeper/pages", [("**.py", "python")]),
         ("gatekeeper/web", [("**.py", "python")]),
+        ("gatekeeper/proxy", [("**.py", "python")]),
+        ("gatekeeper/policy", [("**.py", "python")]),
     ):
         for _, _, message, comments, context in extract_from_dir(
             _ROOT / folder,

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gatekeeper.pages.languages import N_, Language
+from gatekeeper.errors import N_
+from gatekeeper.pages.languages import Language
 
 CONTENT_TYPE = "text/calendar; charset=utf-8"
 _SUMMARY = N_("Opening")

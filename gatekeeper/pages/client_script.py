@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass
 from gzip import compress
 
-from gatekeeper.errors import ConfigError
-from gatekeeper.pages.languages import N_, Language
+from gatekeeper.errors import N_, ConfigError
+from gatekeeper.pages.languages import Language
 
 FILE = "client.js"
 _TEXTS_AT = "{ /* texts */ }"

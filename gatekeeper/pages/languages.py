@@ -109,11 +109,6 @@ class Language:
         return str(format_unit(number, "duration-day", length="long", locale=self.locale))
 
 
-def N_(message: str) -> str:  # noqa: N802  as gettext's users know it
-    """Mark a message for translation; it is translated where it is shown."""
-    return message
-
-
 @cache
 def languages() -> Mapping[str, Language]:
     """All languages by their code in lower case; English is always one of them."""

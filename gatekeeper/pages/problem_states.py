@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gatekeeper.pages.languages import N_
+from gatekeeper.errors import N_
 from gatekeeper.pages.states import PageState
 
 # A page of its own for a request that sent something and creates no place. It never loads itself

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gatekeeper.pages.languages import N_
+from gatekeeper.errors import N_
 from gatekeeper.policy.phase import Reason
 
 # The page of a visitor without a place: before an opening, and where the line takes nobody else.

@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gatekeeper.errors import N_
 from gatekeeper.pages.event_view import EventView
-from gatekeeper.pages.languages import N_, SOURCE
+from gatekeeper.pages.languages import SOURCE
 from gatekeeper.pages.states import StateWithoutPlace, WaitingState, state_of
 from gatekeeper.policy.phase import Reason
 

@@ -31,6 +31,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, assert_never
 
+from gatekeeper.errors import N_
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, is_released, turn_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
@@ -182,7 +183,7 @@ def is_forwarded_unchanged(pass_: Pass, view: RoomView, *, rules: Rules, now_s: 
 
 def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
     if now_s >= pass_.ends_at_s:
-        return Refuse("the session has ended")
+        return Refuse(N_("The session has ended."))
     if now_s >= pass_.expires_at_s:
         return Poll(pass_.visitor, turn_of(pass_, view.ordering))
     age_s = now_s - pass_.issued_at_s

@@ -17,9 +17,13 @@ from dataclasses import dataclass, field, replace
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.errors import N_
 from gatekeeper.policy.access import AccessRule, NamedValue, RequestReadings
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
+
+_SEVERAL_READINGS = N_("The address can be read in more than one way.")
+_UNKNOWN_HOST = N_("This host is not served here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class Router:
         try:
             return self._route(RequestReadings(facts, method=method, target=target))
         except TooManyReadings:
-            return Rejected(400, "the path can be read in too many ways", self.reads)
+            return Rejected(400, _SEVERAL_READINGS, self.reads)
 
     def _route(self, request: RequestReadings) -> Route:
         reads: FactSet = Fact.NONE
@@ -142,10 +146,10 @@ class Router:
                     break
         reads |= self._room_reads
         if self._names_every_host and not self._knows_host(request.facts.client.host):
-            return Rejected(421, "this host is not served here", reads)
+            return Rejected(421, _UNKNOWN_HOST, reads)
         rooms = self.rooms_of(request) - {None}
         if len(rooms) > 1:
-            return Rejected(400, "the path can be read in two ways", reads)
+            return Rejected(400, _SEVERAL_READINGS, reads)
         room = rooms.pop() if rooms else None
         return Ungated(reads) if room is None else InRoom(room, reads)
 

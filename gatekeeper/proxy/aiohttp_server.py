@@ -21,7 +21,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
-from gatekeeper.errors import GatekeeperError
+from gatekeeper.errors import N_, GatekeeperError
 from gatekeeper.proxy.head_reader import MAX_LINE_BYTES, HeadReader
 from gatekeeper.proxy.own_response import Refuse, plain_refusal
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
@@ -48,11 +48,11 @@ SERVER_OPTIONS: Final[dict[str, Any]] = {
 }
 _MOST_QUEUED = 16  # pipelined requests; below aiohttp's own limit, which ends no head
 
-_MALFORMED = "The request is malformed."
-_LINE_TOO_LONG = "The address of the request is too long."
-_HEAD_TOO_LARGE = "The header fields of the request are too large."
-_HEAD_TOO_SLOW = "The request did not arrive in time."
-_FAILED = "Something went wrong on our side. Please try again."
+_MALFORMED = N_("The request is malformed.")
+_LINE_TOO_LONG = N_("The address of the request is too long.")
+_HEAD_TOO_LARGE = N_("The header fields of the request are too large.")
+_HEAD_TOO_SLOW = N_("The request did not arrive in time.")
+_FAILED = N_("Something went wrong on our side. Please try again.")
 
 
 class _InputEnd(Exception):

@@ -12,7 +12,7 @@ import asyncio
 
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from gatekeeper.errors import BadRequest
+from gatekeeper.errors import N_, BadRequest
 from gatekeeper.proxy.upstream import OriginConnection
 
 _REQUEST_TIMEOUT = 408
@@ -59,11 +59,13 @@ async def _upload(
             if connection.closing:
                 return
     except TimeoutError:
-        connection.fail(BadRequest("the request body timed out", status=_REQUEST_TIMEOUT))
+        connection.fail(
+            BadRequest(N_("The request did not arrive in time."), status=_REQUEST_TIMEOUT)
+        )
     except OSError:
         connection.fail(BadRequest("the client disconnected"))
     except RequestPayloadError:
-        connection.fail(BadRequest("the request body is malformed"))
+        connection.fail(BadRequest(N_("The request is malformed.")))
     else:
         if chunked:
             connection.write(_LAST_CHUNK)

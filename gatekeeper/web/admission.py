@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.errors import N_
 from gatekeeper.policy.decision import (
     Arrive,
     Decision,
@@ -90,7 +91,7 @@ Outcome = Admit | Wait | WaitWithoutPlace | Deny
 # waits without a place), or is denied.
 Newcomers = Literal["queued", "once", "denied"]
 
-_VOID = Deny("this place is no longer valid")
+_VOID = Deny(N_("This place is no longer valid."))
 _ONCE = Admit(None, changed=False)
 
 
@@ -303,7 +304,7 @@ class Admission:
             case WaitWithoutPlace():
                 return decision
             case Arrive() | Poll() | TakeAdmission():
-                return Deny("the store is unreachable")
+                return Deny(N_("Something went wrong on our side. Please try again."))
             case _:
                 assert_never(decision)
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
-from gatekeeper.pages.languages import N_
+from gatekeeper.errors import N_
 from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
@@ -39,6 +39,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
 PREFIX = "/.gatekeeper/"
+_ANOTHER_SITE = N_("This request came from another site.")
 _NONE = {"state": "none"}
 _ASSETS = "static/"
 _SCRIPT = "client.js"
@@ -78,7 +79,7 @@ class Endpoints:
         response = self._wrong_method(facts, methods, room=room)
         if response is None and visit is not None:
             response = await endpoint(visit)
-        response = response or self._not_found(facts, "There is no such room.")
+        response = response or self._not_found(facts, N_("There is no such room."))
         return self._responses.cors.shared(response, facts, room)
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
@@ -181,9 +182,7 @@ class Endpoints:
     async def _leave(self, visit: Visit) -> GateResponse:
         is_named = self._responses.cors.names(visit.facts, visit.room)
         if _is_from_another_site(visit.facts) and not is_named:
-            return self._responses.problem(
-                visit.facts, "This request came from another site.", status=403, close=True
-            )
+            return self._responses.problem(visit.facts, _ANOTHER_SITE, status=403, close=True)
         headers: Headers = ()
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a waiting visitor.

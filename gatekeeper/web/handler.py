@@ -14,8 +14,7 @@ import structlog
 from aiohttp.web import BaseRequest
 
 from gatekeeper import metrics
-from gatekeeper.errors import BadRequest, OriginError, OriginTimeout
-from gatekeeper.pages.languages import N_
+from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
@@ -44,6 +43,8 @@ from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
 ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
+_MALFORMED = N_("The request is malformed.")
+_FAULTS = {408: N_("The request did not arrive in time.")}
 _FAILED = N_("Something went wrong on our side. Please try again.")
 
 log = structlog.get_logger()
@@ -94,7 +95,9 @@ class GateHandler:
             check_request(request)
             return await self._exit(request, facts, known)
         except BadRequest as error:
-            response = self._bad_request(facts, error.public, status=error.status)
+            # The rule of HTTP that it breaks is for developers: a person reads what they can use.
+            reason = _FAULTS.get(error.status, _MALFORMED) if facts.accepts_html else error.public
+            response = self._bad_request(facts, reason, status=error.status)
             return self._responses.cors.shared(response, facts, None)
         except Exception as error:
             if not isinstance(error, ConnectionError):  # else the client left, or reads no more

@@ -24,6 +24,7 @@ from typing import NamedTuple, assert_never
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.errors import N_
 from gatekeeper.pages.event_view import renewal_s, retry_s
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
@@ -47,7 +48,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
-BLOCKED = "this request is blocked"
+BLOCKED = N_("This request is blocked.")
 _NO_TOKEN = PresentedToken(None)
 
 

@@ -25,6 +25,11 @@ MALFORMED = {
     "markup in a target": b"GET /<script>alert(1)</script>\x01 HTTP/1.1\r\n\r\n",
     "a response": b"HTTP/1.1 200 OK\r\n\r\n",
 }
+_IN_GERMAN = {
+    400: "Die Anfrage ist fehlerhaft.",
+    414: "Die Adresse der Anfrage ist zu lang.",
+    431: "Die Kopfzeilen der Anfrage sind zu groß.",
+}
 _STATUSES = {400, 414, 417, 431}
 # What a library or Python would say of itself, and what would repeat the client's bytes.
 _FORBIDDEN = re.compile(
@@ -93,6 +98,7 @@ async def test_refused_browser_receives_a_page_of_the_gate(fast_path: bool, stor
             if message.one("Content-Type") == b"text/html; charset=utf-8":
                 assert b"<!doctype html>" in message.body.lower(), what
                 assert message.one("Content-Language") == b"de", what
+                assert _IN_GERMAN[message.status] in message.body.decode(), what
             else:
                 unseen.add(name)
         # The parser refuses these at their first line, before the Accept is there to be read.

@@ -230,6 +230,17 @@ async def test_block_of_another_client_or_path_keeps_no_visitor_out(
         assert closed.status == (503 if address == "203.0.113.7" else 403)
 
 
+async def test_blocked_person_reads_why_in_their_language(start_gate: GateStarter) -> None:
+    gate = await start_gate(BLOCKED, rate="0")
+    headers = HTML | {"User-Agent": "BadBot", "Accept-Language": "fr"}
+    for path in ("/", "/.gatekeeper/wait"):
+        response = await gate.visitor().request("GET", path, headers=headers)
+        assert (response.status, response.headers["Content-Language"]) == (403, "fr")
+        assert "Cette requête est bloquée." in response.text
+    machine = await gate.visitor().request("GET", "/", headers={"User-Agent": "BadBot"})
+    assert machine.json == {"error": "This request is blocked."}
+
+
 async def test_client_that_is_blocked_later_loses_its_polls(start_gate: GateStarter) -> None:
     """The same head from two addresses behind a proxy: the cache of heads has no address."""
     gate = await start_gate(BLOCKED, rate="0")

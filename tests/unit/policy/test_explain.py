@@ -80,7 +80,7 @@ def test_rule_that_holds_ends_the_list(config: Config) -> None:
 
 def test_other_host_is_misdirected(config: Config) -> None:
     lines = [*explain_request(config, "GET", "http://other.example/", headers=[], client="")]
-    assert lines[-1] == "421: this host is not served here"
+    assert lines[-1] == "421: This host is not served here."
 
 
 def test_default_configuration_has_one_room() -> None:

@@ -140,7 +140,7 @@ def test_path_with_too_many_readings_is_refused() -> None:
     target = "/a%252f..;/%00\\ .%c0%ae%ef%bc%8e%u002e%3f" * 100
     with pytest.raises(TooManyReadings):
         path_readings(target)
-    refused = Rejected(400, "the path can be read in too many ways")
+    refused = Rejected(400, "The address can be read in more than one way.")
     assert route(target, [WEBHOOKS], EVERYTHING) == InRoom(EVERYTHING.name), "its path is not read"
     assert route(target, [CLOSED], EVERYTHING) == refused
     assert route(target, [], SECRET) == refused

@@ -249,7 +249,7 @@ def test_path_of_8_kb_is_routed_in_100_ms(path: str) -> None:
 def test_path_readable_into_two_rooms_is_rejected(path: str) -> None:
     router = Router([room("default"), room("assets", path="/assets/")])
     assert router.room_of("example.com", path) is None
-    assert route(router, path) == Rejected(400, "the path can be read in two ways")
+    assert route(router, path) == Rejected(400, "The address can be read in more than one way.")
 
 
 @pytest.mark.parametrize("path", ["//assets/a.js", "/assets//a.js", "/assets/./a.js"])
@@ -323,10 +323,10 @@ HOSTED = Router(
         ("shop.example.com", InRoom(RoomName("shop"))),
         ("WWW.shop.example.com:8443", InRoom(RoomName("shop"))),
         ("eu.api.example.com", Ungated()),
-        ("", Rejected(421, "this host is not served here")),
-        ("example.com", Rejected(421, "this host is not served here")),
-        ("shop.example.com.evil.test", Rejected(421, "this host is not served here")),
-        ("[::1]", Rejected(421, "this host is not served here")),
+        ("", Rejected(421, "This host is not served here.")),
+        ("example.com", Rejected(421, "This host is not served here.")),
+        ("shop.example.com.evil.test", Rejected(421, "This host is not served here.")),
+        ("[::1]", Rejected(421, "This host is not served here.")),
     ],
 )
 def test_unknown_host_is_misdirected_where_all_rooms_name_hosts(host: str, expected: Route) -> None:
