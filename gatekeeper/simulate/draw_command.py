@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import click
 
 from gatekeeper.policy.draw_record import is_visitor
+
+_AGAIN_AFTER_S = 2.0
 
 
 def _checked_visitor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -55,20 +58,25 @@ def verify_draw(
         raise click.UsageError(f"there is no file {source}; expected a file or an http(s) URL")
     if is_url and participants is not None:
         raise click.UsageError("--participants is for a FILE; a URL has its own list")
-    from gatekeeper.simulate.draw_check import check_draw, local_draw, remote_draw
+    from gatekeeper.simulate.draw_check import Findings, check_draw, local_draw, remote_draw
 
     if not is_url:
         participants = participants or _beside(Path(source))
-    read = remote_draw(source) if is_url else local_draw(Path(source), participants)
-    findings = asyncio.run(
-        check_draw(
-            read,
+
+    async def check() -> Findings:
+        return await check_draw(
+            remote_draw(source) if is_url else local_draw(Path(source), participants),
             has_list=is_url or participants is not None,
             visitor=visitor,
             turn_us=turn,
             commitment=commitment,
         )
-    )
+
+    findings = asyncio.run(check())
+    if findings.problems and is_url:
+        # In the seconds after the opening the list may have grown since the record was read.
+        time.sleep(_AGAIN_AFTER_S)
+        findings = asyncio.run(check())
     for remark in findings.remarks:
         print(remark)  # noqa: T201  this is a command line
     for problem in findings.problems:

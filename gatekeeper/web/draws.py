@@ -52,6 +52,11 @@ class _Draw(NamedTuple):
     state: RoomState
 
     @property
+    def key(self) -> tuple[RoomName, str, int]:
+        """Names the draw, and the store that has its list."""
+        return self.room.rules.room, self.event.draw_id, self.state.epoch
+
+    @property
     def is_complete(self) -> bool:
         """Whether every participant has the drawn turn."""
         is_placing = self.state.undrawn > 0 and self.state.window.event is self.event
@@ -71,7 +76,7 @@ class Draws:
     def __init__(self, pipeline: Pipeline, responses: Responses) -> None:
         self._pipeline = pipeline
         self._responses = responses
-        self._counts: dict[tuple[RoomName, str, int], tuple[int, float]] = {}
+        self._counts: dict[tuple[RoomName, str, int], tuple[int, float]] = {}  # of complete draws
         self._lists = 0
 
     async def respond(
@@ -101,7 +106,7 @@ class Draws:
 
     async def _record(self, draw: _Draw) -> dict[str, object]:
         event, drawn = draw.event, draw.event.drawn
-        is_drawn = drawn is not None and draw.is_complete
+        is_drawn = self._is_public(draw)
         beacon = RecordBeacon(event.beacon) if event.beacon else None
         if drawn is not None and is_drawn:
             used = drawn.round is not None and RecordBeacon(
@@ -121,10 +126,14 @@ class Draws:
             note=draw.note if is_drawn else "",
         ).json
 
+    def _is_public(self, draw: _Draw) -> bool:
+        """Whether the draw is complete. A straggler that is still moved to the drawn turn, by a
+        replica that learned of the draw late, takes nothing back."""
+        return draw.is_complete or draw.key in self._counts
+
     async def _count(self, draw: _Draw) -> int:
         """How many participants there are, as of the last second."""
-        key = draw.room.rules.room, draw.event.draw_id, draw.state.epoch
-        now_s = asyncio.get_running_loop().time()
+        key, now_s = draw.key, asyncio.get_running_loop().time()
         count, until_s = self._counts.get(key, (0, 0.0))
         if now_s >= until_s:
             count = await draw.room.queue.participants.count(draw.event.draw_id)
@@ -134,7 +143,7 @@ class Draws:
         return count
 
     async def _list(self, draw: _Draw) -> GateResponse | ListResponse:
-        if not draw.is_complete:
+        if not self._is_public(draw):
             return self._error("the draw has not taken place yet", status=404)
         if self._lists >= MOST_LISTS:
             return self._busy("too many lists are being sent")

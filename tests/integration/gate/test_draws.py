@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.draw import drawn_turn_us
+from gatekeeper.policy.draw import drawn_turn_us, hashed_turn_us
 from gatekeeper.policy.draw_record import DrawRecord, parse_record
 from gatekeeper.policy.schedule import PROVISIONAL_US, Event
 from gatekeeper.policy.tokens import new_visitor_id
@@ -23,7 +23,7 @@ from gatekeeper.web import draws
 from tests.beacon import FakeBeacon
 from tests.builders import SECRET
 from tests.gates import Gate, GateStarter, Visitor
-from tests.servers import StoreServer
+from tests.servers import StoreServer, eventually
 
 PATH = "/.gatekeeper/draw/sale"
 LIST = f"{PATH}/participants"
@@ -63,6 +63,12 @@ async def fill(gate: Gate, count: int) -> list[str]:
             )
         )
     return [str(visitor) for visitor in visitors]
+
+
+def knows_the_draw(gate: Gate) -> bool:
+    state = gate.room().view.state
+    event = None if state is None else state.schedule.find("sale")
+    return event is not None and event.drawn is not None
 
 
 async def record_of(visitor: Visitor, path: str = PATH) -> DrawRecord:
@@ -122,7 +128,16 @@ async def test_draw_can_be_checked_by_anyone(
         for each in visitors
     )
     assert max(order.values()) < record.start_us
-    assert (await late.join())["position"] == 2_502
+    own = (await browser.status())["draw"]
+    assert own["id_hash"] in lines
+    assert own["turn"] == hashed_turn_us(
+        seed,
+        bytes.fromhex(own["id_hash"]),
+        start_us=record.start_us,
+        span_us=record.span_us,
+    )
+    newcomer = await late.join()
+    assert (newcomer["position"], newcomer.get("draw")) == (2_502, None)
 
     findings = await check_draw(
         remote_draw(gate.url + PATH),
@@ -149,6 +164,55 @@ UNKNOWN = [
     "/.gatekeeper/draw/by-arrival",
     "/.gatekeeper/draw/" + "x" * 5000,
 ]
+
+
+async def test_absent_visitor_comes_back_to_the_drawn_turn(
+    start_gate: GateStarter, room_name: RoomName
+) -> None:
+    """Whenever, and at any replica: coming back at another time draws no other turn."""
+    gate = await start_gate(event_toml(room_name), rate="0")
+    other = await start_gate(event_toml(room_name), rate="0")
+    absent = gate.visitor(other)
+    await absent.join()
+    [visitor] = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=10)
+    await gate.queue._store._call("ZREM", gate.queue._keys[0], visitor)  # type: ignore[attr-defined]
+    await fill(gate, 40)
+    await open_now(gate)
+    record = await drawn(absent)
+    seed = record.seed
+    assert seed is not None
+    turn_us = drawn_turn_us(seed, visitor, start_us=record.start_us, span_us=record.span_us)
+    assert record.participants == 40
+    await eventually(lambda: knows_the_draw(other))
+    for at in (1, 0):
+        assert (await absent.status(at=at))["draw"]["turn"] == turn_us
+    order = await gate.queue._store.scores(gate.queue._keys[0], since=0, most=100)
+    assert order[visitor] == turn_us
+    assert (await drawn(absent)).participants == 40
+
+
+async def test_record_stays_drawn_while_a_straggler_is_placed(
+    start_gate: GateStarter, room_name: RoomName
+) -> None:
+    """A replica that learns of the draw late may have put a visitor in line at a provisional turn.
+    What was published is not taken back."""
+    gate = await start_gate(event_toml(room_name), rate="0")
+    visitor = gate.visitor()
+    await fill(gate, 3)
+    await open_now(gate)
+    record = await drawn(visitor)
+    await gate.queue._store._call(  # type: ignore[attr-defined]
+        "ZADD", gate.queue._keys[0], str(PROVISIONAL_US + record.start_us - 1), new_visitor_id()
+    )
+    state = await gate.queue.look()
+    assert state.undrawn == 1
+    assert (await record_of(visitor)).state == "drawn"
+    for _ in range(100):
+        if (await record_of(visitor)).participants == 4:
+            break
+        await asyncio.sleep(0.05)
+    findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
+    assert findings.problems == []
 
 
 async def test_unknown_draw_is_404(start_gate: GateStarter, room_name: RoomName) -> None:

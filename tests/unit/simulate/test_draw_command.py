@@ -27,6 +27,11 @@ from tests.unit.policy.test_draw_record import (
 LIST = "".join(f"{line}\n" for line in HASHES)
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatekeeper.simulate.draw_command._AGAIN_AFTER_S", 0)
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(verify_draw, list(arguments))
 
