@@ -55,10 +55,7 @@
   /* The device slept, or its clock was set: how much time is left is unknown until the gate says. */
   function askAgain() {
     offsetMs = offset();
-    setTimeout(() => {
-      if (root.dataset.poll === "renew") location.reload();
-      else document.dispatchEvent(new Event("slept"));
-    }, ASK_WITHIN_MS * Math.random());
+    setTimeout(() => document.dispatchEvent(new Event("slept")), ASK_WITHIN_MS * Math.random());
   }
 
   function show(seconds) {

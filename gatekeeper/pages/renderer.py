@@ -48,7 +48,7 @@ _POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
 )
 # Embedded in the public pages. 'self' lets a template of the operator link to more files.
-_SCRIPTS = ("waiting.js", "options.js", "countdown.js", "problem.js")
+_SCRIPTS = ("waiting.js", "options.js", "countdown.js", "renew.js", "problem.js")
 _STYLES = ("waiting.css",)
 _DASHBOARD = "dashboard.html"
 

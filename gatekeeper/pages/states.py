@@ -64,7 +64,7 @@ class PageState:
     speed: Literal["rate", "stopped", "unknown"] = "unknown"  # how fast the line moves
     progress: Literal["bar", "complete", "none"] = "none"
     # `interval`: the script polls for the place. `reload`: it loads the page again, by `reload`.
-    # `renew`: the page loads itself again, with or without script, when the gate says.
+    # `renew`: the page loads itself again when the gate says; there is nothing to poll for.
     # `stop`: nothing changes until the visitor presses a button.
     poll: Literal["interval", "reload", "renew", "stop"] = "stop"
     reload: Reload | None = None

@@ -7,8 +7,10 @@ from typing import Any, Self
 from aiohttp import web
 
 from gatekeeper.config.schema import Config
+from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
+from gatekeeper.web.waiting_status import event_json
 
 ORIGIN_PAGE = "<!doctype html><title>Shop</title><h1>Welcome to the shop</h1>"
 
@@ -23,6 +25,14 @@ VIEW = WaitingView(
     refresh_seconds=4,
     arrived_at="2026-11-23T20:30:00Z",
     place_ttl_minutes=10,
+    reference="7K3F-9QXD",
+)
+# Its times have nothing to do with the clock of the browser.
+EVENT = EventView(
+    name="autumn-sale",
+    starts_at="2026-12-01T09:00:00Z",
+    starts_in_s=754.0,
+    commitment="9f" * 32,
 )
 
 
@@ -131,6 +141,9 @@ def waiting(view: WaitingView) -> dict[str, Any]:
         "arrived_at": view.arrived_at,
         "reason": view.reason,
         "message": view.message or None,
+        "starts_at": view.event.starts_at if view.event else None,
+        "reference": view.reference,
+        **event_json(view.event),
     }
 
 

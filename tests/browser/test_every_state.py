@@ -4,16 +4,21 @@ Pictures are written to `artifacts/pages/`.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
+from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.pages.languages import language_by_code, languages
+from gatekeeper.pages.samples import SAMPLE_VIEWS
+from gatekeeper.pages.states import StateWithoutPlace
+from gatekeeper.policy.phase import Reason
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
-from tests.browser.scripted_gate import FakeGate
+from tests.browser.scripted_gate import EVENT, FakeGate
 from tests.browser.stage import poll, set_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -29,6 +34,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "arabic": {"viewport": {"width": 390, "height": 844}, "locale": "ar"},
 }
 
+DRAWN = replace(EVENT, starts_in_s=None, draw=DrawNumber("3f2a91c4" + "0d" * 28, 2**50))
 SMALL = {"width": 320, "height": 640}
 PLACES: tuple[dict[str, Any], ...] = (
     {"reason": "line", "eta_seconds": 4000},
@@ -120,6 +126,29 @@ async def is_embedded_without_cookies(gate: FakeGate, page: Page) -> None:
     }""")
 
 
+def without_place(state: StateWithoutPlace) -> Arrange:
+    """The page of a visitor without a place."""
+
+    async def arrange(gate: FakeGate, page: Page) -> None:
+        gate.view = SAMPLE_VIEWS[state]
+        await page.goto(gate.url)
+
+    return arrange
+
+
+def in_event(reason: Reason, *, position: int | None = None, event: EventView = EVENT) -> Arrange:
+    """A waiting visitor in an event, before and after a poll."""
+
+    async def arrange(gate: FakeGate, page: Page) -> None:
+        gate.wait_at(position, reason=reason, event=event, eta_seconds=None)
+        await page.goto(gate.url)
+        await poll(page)
+        if await page.locator("#draw").count():
+            await page.locator("#draw summary").click()
+
+    return arrange
+
+
 async def sends_a_form(gate: FakeGate, page: Page) -> None:
     gate.without_place = True
     await page.goto(gate.url)
@@ -142,10 +171,28 @@ STATES: dict[str, Arrange] = {
     "no_cookies": is_embedded_without_cookies,
     "not_sent": sends_a_form,
     "problem": finds_the_origin_down,
+    "before": without_place("before"),
+    "queue_full": without_place("queue_full"),
+    "closed": in_event("before", position=800),
+    "prequeue": in_event("prequeue"),
+    "prequeue_place": in_event("prequeue", position=800),
+    "draw": in_event("draw", event=replace(EVENT, starts_in_s=None)),
+    "waiting-drawn": in_event("line", position=800, event=DRAWN),
 }
 
 
-THE_LONGEST = ("waiting", "ended", "cookies", "waiting-new-place", "leaving", "not_sent", "problem")
+THE_LONGEST = (
+    "prequeue",
+    "before",
+    "waiting-drawn",
+    "waiting",
+    "ended",
+    "cookies",
+    "waiting-new-place",
+    "leaving",
+    "not_sent",
+    "problem",
+)
 
 
 @pytest.mark.parametrize("look", LOOKS)

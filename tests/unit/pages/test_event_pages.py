@@ -56,20 +56,20 @@ def test_opening_is_a_time_for_programs_and_a_calendar(pages: Pages) -> None:
 def test_page_before_an_opening_renews_itself_with_and_without_script(pages: Pages) -> None:
     reader = Reader(pages.waiting(BEFORE))
     assert refreshes(reader) == ["760"]
-    assert b"<noscript>" not in pages.waiting(BEFORE).body
+    assert reader.attributes("html")[0]["data-renew"] == "760"
     for text in ("The sale has not started yet", "00:12:34", "You can join from"):
         assert text in reader.words
     assert "shortly before the opening" in reader.text  # the options of that page
     assert reader.attributes("form") == []
     assert b"waiting.js" not in pages.waiting(BEFORE).body
-    assert scripts(reader) == 2  # options and countdown: nothing polls
+    assert scripts(reader) == 3  # renewal, options and countdown: nothing polls
     assert reader.attributes("title") != []
 
 
 def test_page_of_a_full_line_tries_again_without_script(pages: Pages) -> None:
     reader = Reader(pages.waiting(SAMPLE_VIEWS["queue_full"]))
     assert refreshes(reader) == ["45"]
-    assert scripts(reader) == 0
+    assert scripts(reader) == 1
     assert "nobody else can join right now" in reader.words
     for text in ("Your place", "opening", "Reference"):
         assert text not in reader.words
