@@ -88,10 +88,10 @@ async def test_keyboard_reaches_all_controls_with_visible_focus(
     gate.wait_at(7, message="Hall B opens at nine.")
     page = await visit()
     reached = []
-    for _ in range(6):
+    for _ in range(7):
         await page.keyboard.press("Tab")
         reached.append(await page.evaluate(FOCUSED))
-    names = ["sound", "notice", "awake", "aloud", "SUMMARY", "ASIDE"]
+    names = ["sound", "notice", "awake", "aloud", "BUTTON", "SUMMARY", "ASIDE"]
     assert reached == [[name, "3px"] for name in names]
     await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Enter")
