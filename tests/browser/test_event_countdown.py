@@ -22,9 +22,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 DRAWN = replace(EVENT, starts_in_s=None, draw=DrawNumber("3f2a91c4" + "0d" * 28, 2**50))
 
 
-def gather(gate: FakeGate, starts_in_s: float, *, refresh_s: int = 30, **changes: str) -> None:
+def gather(
+    gate: FakeGate, starts_in_s: float, *, refresh_s: int = 30, starts_at: str = EVENT.starts_at
+) -> None:
     """The gate has an event that starts in `starts_in_s`, and asks for polls that rarely."""
-    event = replace(EVENT, starts_in_s=starts_in_s, **changes)
+    event = replace(EVENT, starts_in_s=starts_in_s, starts_at=starts_at)
     gate.wait_at(None, reason="prequeue", event=event, refresh_seconds=refresh_s, eta_seconds=None)
 
 
