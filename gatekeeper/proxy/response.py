@@ -31,14 +31,14 @@ _MAX_LENGTH_DIGITS = 18  # every 64-bit parser reads as many alike
 # and Content-Length and Clear-Site-Data, which are evaluated and forwarded. Splits lines into kept
 # lines, name, value, kept lines, and so on.
 _CONTROL_FIELD = re.compile(
-    rb"\r\n(?=[cgkptu])(clear-site-data|connection|content-length|gatekeeper-command"
-    rb"|cf-waiting-room-command|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade)"
+    rb"\r\n(?=[cgkptu])"
+    rb"(c(?:on(?:nection|tent-length)|lear-site-data|f-waiting-room-command)"
+    rb"|t(?:ransfer-encoding|railer|e)|keep-alive|gatekeeper-command|proxy-connection|upgrade)"
     rb":([^\r]*+)",
     re.IGNORECASE,
 )
 _CONNECTION, _LENGTH = b"connection", b"content-length"
 _SITE_DATA = b"clear-site-data"
-_FORWARDED = frozenset({_LENGTH, _SITE_DATA})
 _COMMANDS = (b"gatekeeper-command", b"cf-waiting-room-command")
 _FOR_GATE = frozenset({_SITE_DATA, *_COMMANDS})
 # Members of `Connection` that remove no field: two options, and the field that frames the message.
@@ -56,6 +56,8 @@ class ResponseHead:
     http11: bool
     lines: bytes  # the lines to forward unchanged, each preceded by CRLF
     control: dict[bytes, tuple[bytes, ...]]  # the values of the control fields by lower-case name
+    concerns_gate: bool  # a field of the origin asks the gate for something
+    persistent: bool  # the origin's connection stays open (RFC 9112 section 9.3); not for HTTP/1.0
     size: int
 
     @property
@@ -76,23 +78,10 @@ class ResponseHead:
         """The value of `Clear-Site-Data`, or ""."""
         return b", ".join(self.control.get(_SITE_DATA, ())).decode("latin-1")
 
-    @property
-    def concerns_gate(self) -> bool:
-        """Whether a field of the origin asks the gate for something."""
-        return not _FOR_GATE.isdisjoint(self.control)
-
     def tokens(self, name: bytes) -> tuple[bytes, ...]:
         """The comma-separated members of a control field, in lower case."""
         values = self.control.get(name)
         return tokens(values) if values else ()
-
-    @property
-    def persistent(self) -> bool:
-        """Whether the origin's connection stays open after this response (RFC 9112 section 9.3).
-
-        False for HTTP/1.0, with or without keep-alive.
-        """
-        return self.http11 and b"close" not in self.tokens(_CONNECTION)
 
 
 @lru_cache(maxsize=256)  # servers and browsers use a handful of values
@@ -119,29 +108,39 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
         raise OriginProtocolError("the origin sent a response head that is too long")
     minor, status, reason, lines = match.groups()
     control: dict[bytes, tuple[bytes, ...]] = {}
+    concerns_gate = False
     parts = _CONTROL_FIELD.split(lines)
     if len(parts) > 3 * _MAX_CONTROL_FIELDS:
         raise OriginProtocolError("the origin sent too many connection-specific fields")
     kept = parts[0]
     for at in range(1, len(parts), 3):
         name, value = parts[at].lower(), parts[at + 1]
-        if name in _FORWARDED:
+        if name in _FOR_GATE:
+            concerns_gate = True
+        if name in (_LENGTH, _SITE_DATA):
             kept += b"\r\n" + parts[at] + b":" + value
         kept += parts[at + 2]
         value = value.strip()
         control[name] = (*control[name], value) if name in control else (value,)
-    removed = _named_by(control[_CONNECTION]) if _CONNECTION in control else frozenset()
+    removed: frozenset[bytes] = frozenset()
+    persistent = minor == b"1"
+    if _CONNECTION in control:
+        removed, closes = _read_connection(control[_CONNECTION])
+        persistent = persistent and not closes
     if status == b"204" or status < b"200":  # RFC 9110 section 8.6
         removed |= {_LENGTH}
     if removed:
         kept = _without(kept, removed)
-    return ResponseHead(int(status), reason or b"", minor == b"1", kept, control, size)
+    return ResponseHead(
+        int(status), reason or b"", minor == b"1", kept, control, concerns_gate, persistent, size
+    )
 
 
 @lru_cache(maxsize=256)
-def _named_by(connection: tuple[bytes, ...]) -> frozenset[bytes]:
-    """The fields that `Connection` names for removal."""
-    return frozenset(tokens(connection)) - _NOT_REMOVABLE
+def _read_connection(values: tuple[bytes, ...]) -> tuple[frozenset[bytes], bool]:
+    """The fields that `Connection` names for removal, and whether it names `close`."""
+    options = frozenset(tokens(values))
+    return options - _NOT_REMOVABLE, b"close" in options
 
 
 def _without(lines: bytes, names: frozenset[bytes]) -> bytes:

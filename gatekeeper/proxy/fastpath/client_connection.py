@@ -299,16 +299,14 @@ class ClientConnection(asyncio.Protocol):
         early = body.take(data[response.size :]) if len(data) > response.size else b""
         if body.until_close or self._server.closing:
             self._keep_alive = False
-        adds = plan.may_add or response.concerns_gate
+        added = None
+        if plan.may_add or response.concerns_gate:
+            added = plan.added(response)
+            if response.command is not None:
+                self._plan = None  # the end of the session does not cut this response
         head = response_head(
-            response,
-            body,
-            http11_client=True,
-            keep_alive=self._keep_alive,
-            added=plan.added(response) if adds else None,
+            response, body, http11_client=True, keep_alive=self._keep_alive, added=added
         )
-        if adds and response.command is not None:
-            self._plan = None  # the end of the session does not cut this response
         plan.on_response(response.status, seconds=perf_counter() - self._began_s)
         self._state, self._body, self._partial_head = BODY, body, b""
         origin.reusable = response.persistent
