@@ -30,6 +30,7 @@ from gatekeeper.policy.readings import (
 )
 
 Action = Literal["bypass", "queue", "block"]
+_READING = frozenset({"GET", "HEAD"})
 _Quantifier = Callable[[Iterable[object]], bool]
 
 
@@ -132,6 +133,17 @@ class AccessRule:
         for condition in self.conditions:
             reads |= condition.reads
         return reads
+
+    @property
+    def deciding_prefixes(self) -> tuple[str, ...]:
+        """The beginnings of all targets where the request line of a GET or HEAD can decide whether
+        this rule holds: none, some, or "/"."""
+        if not self.reads & (Fact.METHOD | Fact.TARGET):
+            return ()
+        for condition in self.conditions:
+            if isinstance(condition, MethodCondition) and condition.methods.isdisjoint(_READING):
+                return ()
+        return self._prefixes or ("/",)
 
     def evaluate(self, request: RequestReadings) -> tuple[bool, FactSet]:
         """Whether all conditions hold, and the facts that were read to find out."""

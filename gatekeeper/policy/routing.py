@@ -121,6 +121,14 @@ class Router:
         for rule in self.rules:
             self.reads |= rule.reads
 
+    @property
+    def deciding_prefixes(self) -> tuple[str, ...]:
+        """The beginnings of all targets where the request line of a GET or HEAD can decide its
+        route. At all other targets its other facts alone do."""
+        if self._room_reads & Fact.TARGET:
+            return ("/",)
+        return tuple(prefix for rule in self.rules for prefix in rule.deciding_prefixes)
+
     def route(
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
     ) -> Route:

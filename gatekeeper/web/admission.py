@@ -117,13 +117,12 @@ class Admission:
 
     def forwards_unchanged(self, pass_: Pass, by_header: bool) -> bool:
         """Whether `admit` would forward this pass without a new token and without a store call."""
-        room = self.room
-        view, now_s = room.view.decisive, room.view.now_s()
-        if is_forwarded_unchanged(pass_, view, rules=self.rules, now_s=now_s):
+        view, rules = self.room.view, self.rules
+        if is_forwarded_unchanged(pass_, view.decisive, rules=rules, now_s=view.now_s()):
             return True
         newest = self._newest(pass_, by_header=by_header)
         return newest is not pass_ and is_forwarded_unchanged(
-            newest, view, rules=self.rules, now_s=now_s
+            newest, view.decisive, rules=rules, now_s=view.now_s()
         )
 
     def forward(self, pass_: Pass, *, by_header: bool) -> Admit | None:

@@ -7,15 +7,16 @@ None for everything else: aiohttp parses it, and the pipeline decides in full.
 
 A browser sends the same fields again and again and changes the path. So the outcome for a block of
 fields is kept under its bytes and its peer, once its visitor was forwarded without a new token.
-That key holds every fact but the request line, so the route is looked up for each request where any
-rule or room reads method or target: among the routes kept by request line and host, where nothing
-else was read, else by all facts. Whether the pass still counts is checked for each request.
+That key holds every fact but the request line. An ordinary request line decides nothing: by the
+beginning of its target, no rule or room depends on it. All ordinary lines with a block have one
+route. For the others the route is looked up: among those kept by request line and host, where
+nothing else was read, else by all facts. Whether the pass still counts is checked for each request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -51,15 +52,14 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
 _PREFIX = PREFIX.encode()
-_LINE = re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, re.escape(_PREFIX), TARGET))
 # What is kept of a block is about twice as long again. A browser's has about 1 KB; one visitor who
 # sends new fields with each request can fill this, but not past 75 MB.
 _MOST_KNOWN = 8192
 _MOST_KNOWN_BYTES = 3072
 _MOST_ROUTES = 8192  # of request lines, 150 bytes each as a rule
 _ADMITTED: Final = Admit(None, changed=False)
-_REQUEST_LINE: Final = Fact.METHOD | Fact.TARGET
-_SHARED: Final = _REQUEST_LINE | Fact.HOST  # routes that read no more are shared by visitors
+# Routes that read no more are shared by visitors.
+_SHARED: Final = Fact.METHOD | Fact.TARGET | Fact.HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class KnownForward:
     on_response: OnResponse
     rest: bytes
     keep_alive: bool
+    is_ordinary: bool  # so was its request line
     block: bytes
     host: str
     route: Route
@@ -105,7 +106,8 @@ class FastPathLookup:
         self._origin_host = authority_of(origin)
         self._preserve_host = origin.preserve_host
         self._own_cookies = own_cookies
-        self._reads_request_line = bool(pipeline.router.reads & _REQUEST_LINE)
+        self._match_line = _request_lines(except_for=())
+        self._match_ordinary_line = _request_lines(except_for=pipeline.router.deciding_prefixes)
         self._known: dict[bytes, KnownForward] = {}
         self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MOST_ROUTES`
         self._one_of: dict[Route, Route] = {}
@@ -116,20 +118,25 @@ class FastPathLookup:
         if it is one request line, makes it one whole head."""
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
-        if known is None or known.peer != peer or _LINE.fullmatch(line) is None:
+        if known is None or known.peer != peer:
             return None
-        if self._reads_request_line and self._route_of(line, known) is not known.route:
-            return None
-        return known if known.passes() else None
+        if known.is_ordinary and self._match_ordinary_line(line) is not None:
+            has_same_route = True
+        else:
+            has_same_route = self._route_of(line, known) is known.route
+        return known if has_same_route and known.passes() else None
 
-    def _route_of(self, line: bytes, known: KnownForward) -> Route:
-        """The route of the known request with another request line."""
+    def _route_of(self, line: bytes, known: KnownForward) -> Route | None:
+        """The route of the known request with another request line; None if it is none, or under
+        the gate's own prefix."""
         route = self._routes.get((known.host, line))
         if route is not None:
             return route
         every_fact = (known.peer, known.block)
         route = self._routes.get((every_fact, line))
         if route is None:
+            if self._match_line(line) is None:
+                return None
             method, target, _ = line.decode("ascii").split(" ")
             facts = known.visit.facts
             fresh = self._pipeline.router.route(facts, method=method, target=target)
@@ -196,7 +203,7 @@ class FastPathLookup:
         origin_head = plain_head(
             request, context, origin_host=self._origin_host, preserve_host=self._preserve_host
         )
-        block = head.partition(b"\r\n")[2]
+        line, _, block = head.partition(b"\r\n")
         forward = KnownForward(
             peer=peer,
             visit=visit,
@@ -204,6 +211,7 @@ class FastPathLookup:
             on_response=_counter(visit.route, room),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
+            is_ordinary=self._match_ordinary_line(line) is not None,
             block=block,
             host=visit.facts.client.host,
             route=self._interned(visit.route),
@@ -275,6 +283,12 @@ class FastPathLookup:
     def _is_trusted(self, peer: str) -> bool:
         trusted = self._facts.trusted
         return bool(trusted) and is_trusted(peer, trusted=trusted)
+
+
+def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[bytes] | None]:
+    """Matches a request line whose target begins neither with the gate's prefix nor with these."""
+    excluded = b"|".join(re.escape(prefix.encode()) for prefix in (PREFIX, *except_for))
+    return re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, excluded, TARGET)).fullmatch
 
 
 def _counter(route: Route, room: str) -> OnResponse:

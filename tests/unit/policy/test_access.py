@@ -1,5 +1,6 @@
 """Access rules: a rule holds as the strict reading of the request says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -9,6 +10,7 @@ from gatekeeper.config.patterns import NetworkSet
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
+    DEFAULT_RULES,
     AccessRule,
     Action,
     ClientCondition,
@@ -227,3 +229,39 @@ def test_route_depends_on_the_facts_of_all_rules_looked_at() -> None:
     assert route(facts(), first, second).reads == Fact.CLIENT | Fact.TARGET
     assert route(facts("/a/b"), first, second).reads == Fact.CLIENT | Fact.TARGET | Fact.COOKIES
     assert Router([DEFAULT], [first, second]).reads == Fact.CLIENT | Fact.TARGET | Fact.COOKIES
+
+
+FREE = PathCondition(("/free/**", "/open"))
+KEY = FieldCondition((NamedValue("X-Key"),))
+
+
+@pytest.mark.parametrize(
+    ("rules", "prefixes"),
+    [
+        ((), ()),
+        ([rule("bypass", KEY), rule("block", HostCondition(("a.example",)))], ()),
+        ([rule("bypass", MethodCondition(frozenset({"OPTIONS", "POST"})), KEY)], ()),
+        ([rule("bypass", FREE, KEY), rule("bypass", KEY)], ("/free/", "/open")),
+        ([rule("bypass", MethodCondition(frozenset({"GET"})), FREE)], ("/free/", "/open")),
+        (DEFAULT_RULES, ("/.well-known/", "/robots.txt", "/favicon.ico")),
+        # Any reading of any target can match these.
+        ([rule("block", FREE)], ("/",)),
+        ([rule("queue", PathCondition(("/**",)))], ("/",)),
+        ([rule("bypass", PathCondition(("*.png",)))], ("/",)),
+        ([rule("bypass", PathCondition(regexes=["/free/.*"]))], ("/",)),
+        ([rule("bypass", QueryCondition((NamedValue("free"),)))], ("/",)),
+        ([rule("block", MethodCondition(frozenset({"HEAD"})))], ("/",)),
+        ([rule("block", MethodCondition(frozenset({"POST", "GET"})), KEY)], ("/",)),
+    ],
+)
+def test_request_line_decides_at_some_targets(
+    rules: Sequence[AccessRule], prefixes: tuple[str, ...]
+) -> None:
+    assert Router([DEFAULT], rules).deciding_prefixes == prefixes
+
+
+def test_request_line_decides_everywhere_among_rooms() -> None:
+    rooms = [DEFAULT, RoomConfig(name=RoomName("checkout"), path=("/checkout/",))]
+    assert Router(rooms).deciding_prefixes == ("/",)
+    assert Router(rooms[1:]).deciding_prefixes == ("/",)
+    assert Router([]).deciding_prefixes == ()

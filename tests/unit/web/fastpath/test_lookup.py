@@ -18,6 +18,7 @@ from gatekeeper.config.schema import OriginConfig, RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import (
+    DEFAULT_RULES,
     AccessRule,
     Action,
     ClientCondition,
@@ -30,6 +31,7 @@ from gatekeeper.policy.access import (
     PathCondition,
     QueryCondition,
 )
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
@@ -74,6 +76,7 @@ def cookie(room: str) -> str:
 
 
 PASSES = {room: cookie(room) for room in ("default", "checkout", "tickets")}
+PASS_FIELD = f"Cookie: {PASSES['default']}"
 
 
 def gate_of(room: RoomConfig) -> RoomGate:
@@ -197,6 +200,65 @@ def test_recall_finds_known_fields_with_another_request_line() -> None:
         assert looked.recall(head("/x", fields), OTHER_PEER) is None
 
 
+def test_known_fields_need_no_route_at_ordinary_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the default rules, only targets that begin as theirs do are looked at."""
+    looked = lookup(ONE_ROOM, DEFAULT_RULES)
+    assert exit_of(looked, head("/", PASS_FIELD), PEER).way == "forward"
+    routed: list[str | None] = []
+    route = Router.route
+
+    def noted(
+        self: Router, facts: RequestFacts, *, method: str | None = None, target: str | None = None
+    ) -> Route:
+        routed.append(target)
+        return route(self, facts, method=method, target=target)
+
+    monkeypatch.setattr(Router, "route", noted)
+    for target in ("/a", "/b?c", "/favicon.ic", "//robots.txt", "/.well-know/x", "/A/robots.txt"):
+        assert looked.recall(head(target, PASS_FIELD), PEER) is not None
+        assert looked.recall(head(target, PASS_FIELD, method="HEAD"), PEER) is not None
+    assert routed == []
+    for target in ("/favicon.ico", "/robots.txt", "/.well-known/x"):
+        assert looked.recall(head(target, PASS_FIELD), PEER) is None
+    for target in ("/robots.txt.old", "/.well-known/../x"):
+        assert looked.recall(head(target, PASS_FIELD), PEER) is not None
+    assert len(routed) == 5
+
+
+@pytest.mark.parametrize("first", ["/robots.txt", "/x"])
+def test_known_fields_of_a_bypass_do_not_count_elsewhere(first: str) -> None:
+    looked = lookup(ONE_ROOM, DEFAULT_RULES)
+    for _ in range(2):
+        for target in (first, "/robots.txt", "/y", "/favicon.ico", "/y"):
+            expected: Route = InRoom(RoomName("default"))
+            if target in ("/robots.txt", "/favicon.ico"):
+                expected = Bypassed(target[1:].partition(".")[0])
+            assert exit_of(looked, head(target, PASS_FIELD), PEER).route == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /.gatekeeper/status HTTP/1.1",
+        "POST / HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET /\xe4 HTTP/1.1",
+        "GET /a#b HTTP/1.1",
+        "GET /a b HTTP/1.1",
+        "GET x HTTP/1.1",
+        "",
+    ],
+)
+@pytest.mark.parametrize("rooms", [ONE_ROOM, ROOMS], ids=["one room", "rooms"])
+def test_recall_needs_a_request_line_for_the_site(rooms: tuple[RoomConfig, ...], line: str) -> None:
+    looked = lookup(rooms, DEFAULT_RULES)
+    known = head("/", PASS_FIELD)
+    assert exit_of(looked, known, PEER).way == "forward"
+    block = known.partition(b"\r\n")[2]
+    assert looked.recall(b"GET /x HTTP/1.1\r\n" + block, PEER) is not None
+    assert looked.recall(line.encode("latin-1") + b"\r\n" + block, PEER) is None
+
+
 @pytest.mark.parametrize(
     ("field", "creates"),
     [
@@ -230,7 +292,6 @@ def block(*conditions: Condition) -> AccessRule:
     return AccessRule("closed", "block", (*conditions, PathCondition(("/secret",))))
 
 
-PASS_FIELD = f"Cookie: {PASSES['default']}"
 TICKETS_SECRET = RoomConfig(name=RoomName("tickets"), host=("tickets.example",), path=("/secret",))
 
 
@@ -300,6 +361,7 @@ targets = st.sampled_from(
         "/free/../secret",
         "/free/checkout/",
         "/free?free=1",
+        "/robots.txt",
         "/.gatekeeper/status",
         "/.gatekeeper/status?room=checkout",
     ]
@@ -344,11 +406,20 @@ def visits(draw: st.DrawFn) -> list[tuple[bytes, str]]:
 
 
 @settings(max_examples=200)
-@given(st.sampled_from([ONE_ROOM, ROOMS, NAMED_ROOM]), rules, visits())
+@given(
+    st.sampled_from([ONE_ROOM, ROOMS, NAMED_ROOM]),
+    rules,
+    st.sampled_from([(), DEFAULT_RULES]),
+    visits(),
+)
 def test_cached_route_is_the_fresh_route(
-    rooms: tuple[RoomConfig, ...], rules: list[AccessRule], requests: list[tuple[bytes, str]]
+    rooms: tuple[RoomConfig, ...],
+    rules: list[AccessRule],
+    default_rules: tuple[AccessRule, ...],
+    requests: list[tuple[bytes, str]],
 ) -> None:
     """Over generated rule sets, hosts, paths, addresses, methods, cookies and fields."""
+    rules = [*rules, *default_rules]
     looked = lookup(rooms, rules)
     for data, peer in requests * 2:
         assert exit_of(looked, data, peer) == exit_of(lookup(rooms, rules), data, peer)
