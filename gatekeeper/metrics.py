@@ -110,6 +110,21 @@ def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
         store_errors.labels(operation)
 
 
+class TallySeries:
+    """The observations of one set of labels since the last `flush`."""
+
+    __slots__ = ("_bounds_s", "counts", "sum_s")
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds_s = bounds_s
+        self.counts = [0] * len(bounds_s)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self._bounds_s, seconds)] += 1
+        self.sum_s += seconds
+
+
 class Tally:
     """A histogram whose `observe` costs one addition.
 
@@ -126,29 +141,31 @@ class Tally:
         self.bounds_s = (*bounds_s, math.inf)
         self._buckets = Counter(name + self.BUCKETS, documentation, [*labels, "le"])
         self._sums = Counter(name + self.SUM, documentation, labels)
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums_s: dict[tuple[str, ...], float] = {}
+        self._series: dict[tuple[str, ...], TallySeries] = {}
 
     def declare(self, *labels: str) -> None:
         for bound_s in self.bounds_s:
             self._buckets.labels(*labels, str(bound_s))
 
+    def series(self, *labels: str) -> TallySeries:
+        """The series with these labels; it stays the same one."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = TallySeries(self.bounds_s)
+        return series
+
     def observe(self, seconds: float, *labels: str) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * len(self.bounds_s)
-        counts[bisect_left(self.bounds_s, seconds)] += 1
-        self._sums_s[labels] = self._sums_s.get(labels, 0.0) + seconds
+        self.series(*labels).observe(seconds)
 
     def flush(self) -> None:
-        for labels, counts in self._counts.items():
-            for bound_s, count in zip(self.bounds_s, counts, strict=True):
+        for labels, series in self._series.items():
+            for at, count in enumerate(series.counts):
                 if count:
-                    self._buckets.labels(*labels, str(bound_s)).inc(count)
-        for labels, sum_s in self._sums_s.items():
-            self._sums.labels(*labels).inc(sum_s)
-        self._counts.clear()
-        self._sums_s.clear()
+                    self._buckets.labels(*labels, str(self.bounds_s[at])).inc(count)
+                    series.counts[at] = 0
+            if series.sum_s:
+                self._sums.labels(*labels).inc(series.sum_s)
+                series.sum_s = 0.0
 
 
 class OwnResponseTally:
@@ -182,31 +199,6 @@ class RuleTally:
         self._counts.clear()
 
 
-class ForwardedTally:
-    """Forwarded requests by room, with the status and the time of the origin's response."""
-
-    def __init__(self) -> None:
-        self._by_room: dict[str, int] = {}
-        self._server_errors: dict[tuple[str, int], int] = {}
-
-    def count(self, room: str, status: int, *, seconds: float) -> None:
-        self._by_room[room] = self._by_room.get(room, 0) + 1
-        if status >= _FIRST_SERVER_ERROR:
-            key = (room, status)
-            self._server_errors[key] = self._server_errors.get(key, 0) + 1
-        origin_seconds.observe(seconds, room)
-
-    def flush(self) -> None:
-        for room, count in self._by_room.items():
-            requests.labels(room, "forwarded").inc(count)
-        for (room, status), count in self._server_errors.items():
-            # An origin may send any three digits; the set of labels stays bounded.
-            known = str(status) if status < _STATUSES_END else "other"
-            origin_server_errors.labels(room, known).inc(count)
-        self._by_room.clear()
-        self._server_errors.clear()
-
-
 origin_seconds = Tally(
     "gatekeeper_origin_seconds",
     "Time from the request to the head of the origin's response.",
@@ -219,6 +211,48 @@ waits = Tally(
     labels=("room",),
     bounds_s=_WAIT_S,
 )
+
+
+class RoomForwards:
+    """Forwarded requests of one room since the last `flush`."""
+
+    __slots__ = ("origin_seconds", "server_errors")
+
+    def __init__(self, room: str) -> None:
+        self.origin_seconds = origin_seconds.series(room)  # one observation for each request
+        self.server_errors: dict[int, int] = {}
+
+    def count(self, status: int, /, *, seconds: float) -> None:
+        if status >= _FIRST_SERVER_ERROR:
+            self.server_errors[status] = self.server_errors.get(status, 0) + 1
+        self.origin_seconds.observe(seconds)
+
+
+class ForwardedTally:
+    """Forwarded requests by room, with the status and the time of the origin's response."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, RoomForwards] = {}
+
+    def of(self, room: str) -> RoomForwards:
+        """The requests of this room; it stays the same object."""
+        forwards = self._rooms.get(room)
+        if forwards is None:
+            forwards = self._rooms[room] = RoomForwards(room)
+        return forwards
+
+    def flush(self) -> None:
+        """To be called before `origin_seconds.flush`, which forgets the number of requests."""
+        for room, forwards in self._rooms.items():
+            if count := sum(forwards.origin_seconds.counts):
+                requests.labels(room, "forwarded").inc(count)
+            for status, count in forwards.server_errors.items():
+                # An origin may send any three digits; the set of labels stays bounded.
+                known = str(status) if status < _STATUSES_END else "other"
+                origin_server_errors.labels(room, known).inc(count)
+            forwards.server_errors.clear()
+
+
 own_responses = OwnResponseTally()
 by_rule = RuleTally()
 forwarded = ForwardedTally()

@@ -198,7 +198,7 @@ class GateHandler:
                 end.cancel()
             if exchange is not None:
                 self._lasting.handled.discard(exchange)
-        metrics.forwarded.count(context.room, relayed.status, seconds=relayed.origin_seconds)
+        metrics.forwarded.of(context.room).count(relayed.status, seconds=relayed.origin_seconds)
         if isinstance(visit.route, Bypassed):
             metrics.by_rule.count(visit.route.rule)
         return relayed

@@ -292,7 +292,7 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
 
 
 def _counter(route: Route, room: str) -> OnResponse:
-    count = partial(metrics.forwarded.count, room)
+    count = metrics.forwarded.of(room).count
     if not isinstance(route, Bypassed):
         return count
 
