@@ -10,7 +10,7 @@ Rules. A hand-over happens only between requests, or before a response was sent.
 before the response head hands over as well, with the failure in the handler, so that the gate
 reports it without a second request to the origin. A later failure aborts the connection. A client
 that closes its half still receives the responses to its complete requests. A slow client pauses the
-origin. `Deadlines` limits the time of each state. Memory is bounded: one request head and one read,
+origin. `deadlines` limits the time of each state. Memory is bounded: one request head and one read,
 one response head, and the transport's write buffer.
 
 The states and their order are in `connection_states`.
@@ -36,7 +36,7 @@ from gatekeeper.proxy.fastpath.connection_states import (
     RESPONSE,
     SENT,
 )
-from gatekeeper.proxy.fastpath.deadlines import Deadlines
+from gatekeeper.proxy.fastpath.deadlines import TimedConnection
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     ConnectionOwner,
@@ -60,7 +60,7 @@ _FIRST_FINAL = 200
 _CLOSE = b"Connection: close\r\n\r\n"
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(TimedConnection):
     """One client connection while it is on the fast path.
 
     Between requests it holds no part of a request: most of the time it is idle.
@@ -70,11 +70,9 @@ class ClientConnection(asyncio.Protocol):
         "_began_s",
         "_body",
         "_connecting",
-        "_deadlines",
         "_head",
         "_input_ended",
         "_keep_alive",
-        "_loop",
         "_origin",
         "_partial_head",
         "_peer",
@@ -83,14 +81,11 @@ class ClientConnection(asyncio.Protocol):
         "_server",
         "_slow",
         "_state",
-        "_transport",
-        "last_s",
     )
 
     def __init__(self, server: ConnectionOwner) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
         self._peer = ""
         self._state = HEAD
         self._received = b""  # from the client, not forwarded yet
@@ -104,8 +99,6 @@ class ClientConnection(asyncio.Protocol):
         self._slow = False
         self._input_ended = False
         self._began_s = 0.0
-        self.last_s = 0.0
-        self._deadlines: Deadlines
 
     # The client's side
 
@@ -113,11 +106,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._server.add(self, file=transport.get_extra_info("socket").fileno())
-        self.last_s = self._loop.time()
-        self._deadlines = Deadlines(
-            self, self._transport, loop=self._loop, idle_s=self._server.idle_timeout_s
-        )
+        self._start_deadlines(self._server.idle_timeout_s)
+        self._server.add(self, transport)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
 
@@ -143,7 +133,7 @@ class ClientConnection(asyncio.Protocol):
             elif self._input_ended:
                 self._close()
             else:
-                self._deadlines.begin_head()
+                self._begin_head()
             return
         end += len(_HEAD_END)
         head, rest = self._received[:end], self._received[end:]
@@ -153,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
             self._hand_over(self._received)
             return
         self._received = rest
-        self._deadlines.end_head()
+        self._end_head()
         is_last = self._input_ended and not rest
         if not isinstance(plan, GateExchange):
             self._forward(plan, head)
@@ -204,7 +194,10 @@ class ClientConnection(asyncio.Protocol):
                 assert_never(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._detach()
+        if self._state is CLOSED:
+            self._cancel_deadlines()
+        else:
+            self._detach()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
@@ -222,8 +215,7 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._slow = True
-        self.last_s = self._loop.time()
-        self._deadlines.begin_pause(self._limit_s)
+        self._begin_pause(self._limit_s)
         if self._origin is not None:
             self._origin.pause_reading()
 
@@ -391,7 +383,7 @@ class ClientConnection(asyncio.Protocol):
         self, data: bytes, *, failure: GatekeeperError | None = None, known: object = None
     ) -> None:
         """Let aiohttp serve this connection, starting with `data`."""
-        head_deadline_s = self._deadlines.end_head()
+        head_deadline_s = self._end_head()
         self._detach()
         self._server.forget(self)
         handler = self._server.handler()
@@ -417,7 +409,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = CLOSED
         self._received = self._head = b""
         self._plan = self._body = None
-        self._deadlines.cancel()
+        self._cancel_deadlines()
         if self._connecting is not None:
             self._connecting.cancel()
         self._release()
@@ -437,7 +429,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._transport.get_write_buffer_size():
             self._server.forget(self)
         else:  # shutdown waits for this connection
-            self._deadlines.close(self._limit_s)
+            self._begin_closing(self._limit_s)
 
     def refuse_slow_head(self) -> None:
         """aiohttp refuses a head whose deadline has passed."""

@@ -7,99 +7,97 @@
     closing, with unread bytes  `WRITE_TIMEOUT_S`, then it is reset
 
 Rules. While an origin or the gate owes a response, its own timeouts count. A timer that comes too
-early is set again: a connection that serves many requests sets none for each of them.
+early is set again: a connection that serves many requests sets none for each of them. A base class
+and no object of its own: many connections serve one request, and two objects that refer to each
+other are left to the garbage collector.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from abc import abstractmethod
 
 from gatekeeper.proxy.aiohttp_server import HEAD_TIMEOUT_S
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
 
 
-class TimedConnection(Protocol):
-    """What the deadlines ask of a connection, and do to it."""
-
-    last_s: float  # the last request's end, or the last progress of its client
-
-    @property
-    def idle_since_s(self) -> float | None:
-        """Since when it waits for a request; None: it does not."""
-        ...
-
-    @property
-    def write_timeout_s(self) -> float | None:
-        """The limit for a client whose write buffer is full; None: it is not."""
-        ...
-
-    def close_if_idle(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-    def refuse_slow_head(self) -> None: ...
-
-
-class Deadlines:
-    """The timers of one connection."""
+class TimedConnection(asyncio.Protocol):
+    """A connection with these deadlines. A subclass says what it waits for, and ends it."""
 
     __slots__ = (
         "_closing",
-        "_connection",
-        "_head",
-        "_idle_s",
+        "_head_deadline",
+        "_idle_timeout_s",
         "_loop",
         "_timer",
         "_transport",
         "_unread_bytes",
+        "last_s",
     )
+    _loop: asyncio.AbstractEventLoop
+    _transport: asyncio.Transport
+    last_s: float  # the last request's end, or the last progress of its client
 
-    def __init__(
-        self,
-        connection: TimedConnection,
-        transport: asyncio.Transport,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        idle_s: float,
-    ) -> None:
-        self._connection = connection
-        self._transport = transport
-        self._loop = loop
-        self._idle_s = idle_s
+    @property
+    @abstractmethod
+    def idle_since_s(self) -> float | None:
+        """Since when it waits for a request; None: it does not."""
+
+    @property
+    @abstractmethod
+    def write_timeout_s(self) -> float | None:
+        """The limit for a client whose write buffer is full; None: it is not."""
+
+    @abstractmethod
+    def close_if_idle(self) -> None: ...
+
+    @abstractmethod
+    def abort(self) -> None: ...
+
+    @abstractmethod
+    def refuse_slow_head(self) -> None: ...
+
+    def _start_deadlines(self, idle_timeout_s: float) -> None:
+        """The connection was made, and waits for its first request."""
+        self._idle_timeout_s = idle_timeout_s
         self._unread_bytes = 0
-        self._timer: asyncio.TimerHandle | None = loop.call_later(idle_s, self._check)
-        self._head: tuple[asyncio.TimerHandle, float] | None = None
+        self._head_deadline: tuple[asyncio.TimerHandle, float] | None = None
         self._closing: WriteDeadline | None = None
+        self.last_s = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(
+            idle_timeout_s, self._check_deadlines
+        )
 
-    def begin_head(self) -> None:
+    def _begin_head(self) -> None:
         """A part of a head was received."""
-        if self._head is None:
-            timer = self._loop.call_later(HEAD_TIMEOUT_S, self._connection.refuse_slow_head)
-            self._head = timer, self._loop.time() + HEAD_TIMEOUT_S
+        if self._head_deadline is None:
+            timer = self._loop.call_later(HEAD_TIMEOUT_S, self.refuse_slow_head)
+            self._head_deadline = timer, self._loop.time() + HEAD_TIMEOUT_S
 
-    def end_head(self) -> float | None:
+    def _end_head(self) -> float | None:
         """The head is complete, or handed over; until when it had time, if it had begun."""
-        if self._head is None:
+        if self._head_deadline is None:
             return None
-        (timer, end_s), self._head = self._head, None
+        (timer, end_s), self._head_deadline = self._head_deadline, None
         timer.cancel()
         return end_s
 
-    def begin_pause(self, limit_s: float) -> None:
+    def _begin_pause(self, limit_s: float) -> None:
         """The client's write buffer is full, and the limit counts from now."""
+        self.last_s = self._loop.time()
         self._unread_bytes = self._transport.get_write_buffer_size()
         # A large download pauses often: there, the timer that is set comes soon enough.
         if limit_s <= WRITE_TIMEOUT_S and self._timer is not None:
             self._timer.cancel()
-            self._timer = self._loop.call_later(limit_s, self._check)
+            self._timer = self._loop.call_later(limit_s, self._check_deadlines)
 
-    def close(self, limit_s: float) -> None:
-        """The transport is closing, once the client has read everything."""
+    def _begin_closing(self, limit_s: float) -> None:
+        """The transport closes once the client has read everything."""
         self._closing = WriteDeadline(self._transport, loop=self._loop, limit_s=limit_s)
 
-    def cancel(self) -> None:
-        self.end_head()
+    def _cancel_deadlines(self) -> None:
+        if self._head_deadline is not None:
+            self._end_head()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -107,27 +105,27 @@ class Deadlines:
             self._closing.cancel()
             self._closing = None
 
-    def _check(self) -> None:
-        if self._head is not None:  # it has a limit of its own
-            self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self._check)
+    def _check_deadlines(self) -> None:
+        if self._head_deadline is not None:  # it has a limit of its own
+            self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self._check_deadlines)
             return
-        connection, now_s = self._connection, self._loop.time()
-        limit_s = connection.write_timeout_s
+        now_s = self._loop.time()
+        limit_s = self.write_timeout_s
         if limit_s is not None:
             unread = self._transport.get_write_buffer_size()
             if unread < self._unread_bytes:
-                connection.last_s = now_s
+                self.last_s = now_s
             self._unread_bytes = unread
         else:
-            limit_s = self._idle_s
-            if connection.idle_since_s is None:
-                connection.last_s = now_s  # bounded by the origin connection's watchdog
-        left_s = limit_s - (now_s - connection.last_s)
+            limit_s = self._idle_timeout_s
+            if self.idle_since_s is None:
+                self.last_s = now_s  # bounded by the origin connection's watchdog
+        left_s = limit_s - (now_s - self.last_s)
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._check)
+            self._timer = self._loop.call_later(left_s, self._check_deadlines)
             return
         self._timer = None
-        if connection.idle_since_s is not None:
-            connection.close_if_idle()
+        if self.idle_since_s is not None:
+            self.close_if_idle()
         else:
-            connection.abort()
+            self.abort()

@@ -124,8 +124,8 @@ class ConnectionOwner(Protocol):
         """A new aiohttp protocol, for a connection that is handed over."""
         ...
 
-    def add(self, connection: asyncio.Protocol, *, file: int) -> None:
-        """Count an open connection, which is this open file."""
+    def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
+        """Count an open connection."""
         ...
 
     def forget(self, connection: asyncio.Protocol) -> None:

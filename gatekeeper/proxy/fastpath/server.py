@@ -68,15 +68,15 @@ class FastPathServer:
         """A new aiohttp protocol, for a connection that is handed over."""
         return self._new_handler()
 
-    def add(self, connection: asyncio.Protocol, *, file: int) -> None:
+    def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
         """Count an open connection; only this server's own are counted."""
         assert isinstance(connection, ClientConnection)
-        if file > self._idle.highest:
-            self._idle.make_room()
+        self._idle.accept(transport)
         self.connections.add(connection)
 
     def forget(self, connection: asyncio.Protocol) -> None:
         """The connection was closed or handed over."""
-        self.connections -= {connection}
+        assert isinstance(connection, ClientConnection)
+        self.connections.discard(connection)
         if self._forgotten is not None and not self._forgotten.done():
             self._forgotten.set_result(None)
