@@ -217,7 +217,7 @@ def masked(answer: bytes) -> bytes:
         rb"\r\nDate: [^\r]*",
         rb"(?<=[= \"])eyJ[A-Za-z0-9_.-]+",
         rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d\d:\d\d UTC",
-        *([rb"\b[\d,]+\b"] if newcomer else []),
+        *([rb"\b[0-9A-Z]{4}-[0-9A-Z]{4}\b", rb"\b[\d,]+\b"] if newcomer else []),
     ):
         answer = re.sub(pattern, b"#", answer)
     return answer
