@@ -70,6 +70,9 @@ watermark_lag_seconds = Histogram(
     ["room"],
     buckets=_FINE_S,
 )
+queue_full = Counter(
+    "gatekeeper_queue_full", "Requests of newcomers that met a full line.", ["room"]
+)
 rule_matches = Counter(
     "gatekeeper_rule_matches",
     "Requests that a rule decided: bypassed or blocked.",

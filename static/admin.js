@@ -283,7 +283,7 @@
     });
     card.find("[data-message]").hidden = !room.message;
     text(card.find("[data-message]"), room.message ? "Message on the waiting page: “" + room.message + "”" : "");
-    set("queue", integer.format(room.queue_length), "");
+    set("queue", integer.format(room.queue_length), room.queue_limit ? "of " + integer.format(room.queue_limit) : "");
     set("active", integer.format(room.active), room.max_active ? "of " + integer.format(room.max_active) : "");
     set("arrived", ...flow(now.arrived));
     const admitted = flow(now.admitted);

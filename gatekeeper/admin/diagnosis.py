@@ -167,6 +167,9 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
         text = f"last known state: {state.mode.value}, {line}, {active}."
         yield Finding("busy", _sentence(prefix, text))
         return
+    if 0 < rules.queue_limit <= state.queue_length and state.phase is not Phase.OPEN:
+        text = f"the line is full, {line} of {rules.queue_limit:,}: newcomers get no place."
+        yield Finding("warn", _sentence(prefix, text))
     match state.phase:
         case Phase.HELD:
             text = f"the line is held{by}{since_text}: {line}, admission is paused."

@@ -55,6 +55,7 @@ def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
         "rate_per_minute": state.current_rate_per_minute,
         "message": state.shown_message,
         "queue_length": state.queue_length,
+        "queue_limit": operator.rules.queue_limit,
         "active": state.active,
         "max_active": operator.rules.max_active,
         "watermark": state.watermark_us,

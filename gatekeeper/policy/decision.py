@@ -13,7 +13,8 @@ is denied.
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
                                else WaitWithoutStore
-    none          any          WaitWithoutPlace before an event that keeps the room closed
+    none          any          WaitWithoutPlace before an event that keeps the room closed, and
+                               where the line is full
     none          up           Arrive
     none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
 
@@ -50,6 +51,7 @@ class RoomView:
     ordering: Ordering = ARRIVAL_ORDER
     # A newcomer may go straight through. It changes often, and with it no decision on a token does.
     has_room: bool = field(default=False, compare=False)
+    queue_length: int = field(default=0, compare=False)  # in line, as last known
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ def _decide_one_request(view: RoomView) -> Decision:
 def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
     if view.phase is Phase.BEFORE:
         return WaitWithoutPlace("before")
+    if 0 < rules.queue_limit <= view.queue_length and view.phase is not Phase.OPEN:
+        return WaitWithoutPlace("queue_full")
     if view.store_up:
         return Arrive()
     match view.phase:
@@ -261,6 +265,11 @@ class SlotGrant:
     turn_us: int
     confirmed: bool
     ends_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineFull:
+    """A newcomer who gets no place: `queue_limit` visitors are in line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class Rules:
     place_ttl_s: float
     store_failure_mode: Literal["closed", "open"]
     poll_interval_max_s: float
+    queue_limit: int = 0  # most visitors in line; 0: no limit
     updates: Literal["poll", "stream"] = "poll"
     message: str = ""  # the file's own
     # The longest lives of tokens that were issued under earlier rules.
@@ -89,6 +90,7 @@ class Rules:
             place_ttl_s=room.place_ttl,
             store_failure_mode=room.store_failure_mode,
             poll_interval_max_s=room.poll_interval_max,
+            queue_limit=room.queue_limit,
             updates=room.updates,
             message=room.message,
             earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,

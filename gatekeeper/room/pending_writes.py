@@ -39,9 +39,12 @@ class PendingWrites:
         ] = {}  # expiry of the slot, end of the session
         self._revoked: set[VisitorId] = set()
 
-    def add_returned(self, visitor: VisitorId, *, turn_us: int) -> None:
+    def add_returned(self, visitor: VisitorId, *, turn_us: int) -> bool:
+        """Whether this visitor is one more."""
+        is_new = visitor not in self._returned and len(self._returned) < _MOST
         if len(self._returned) < _MOST:
             self._returned[visitor] = turn_us
+        return is_new
 
     def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
         if len(self._touched) < _MOST or visitor in self._touched:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.draw import id_hash
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
@@ -108,8 +108,9 @@ class Queue:
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
-    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition:
-        """A newcomer: a slot while there is room, else a turn, which the first poll confirms."""
+    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull:
+        """A newcomer: a slot while there is room, else a turn, which the first poll confirms, while
+        the line has room."""
         standing = await self._arrivals.submit(visitor)
         if standing is None:
             raise StoreError("unexpected reply from the store")
@@ -288,13 +289,14 @@ class Queue:
 
     async def _arrive(
         self, visitors: Sequence[VisitorId | None]
-    ) -> list[SlotGrant | QueuePosition | None]:
+    ) -> list[SlotGrant | QueuePosition | LineFull | None]:
         """None in `visitors` is one request, and in the reply a request without an admission."""
         rules = self.rules
         _, rest = await self._run(
             _ARRIVE,
             _us(rules.unconfirmed_slot_s),
             _us(rules.spent_for_s),
+            str(rules.queue_limit),
             "".join(["o" if visitor is None else "n" for visitor in visitors]),
             *[visitor or "" for visitor in visitors],
         )
@@ -362,12 +364,14 @@ class Queue:
 
 def _standing_on_arrival(
     turn: bytes | int, standing: bytes | int
-) -> SlotGrant | QueuePosition | None:
+) -> SlotGrant | QueuePosition | LineFull | None:
     match standing:
         case b"in":
             return SlotGrant(int(turn), confirmed=False)
         case b"no":
             return None
+        case b"full":
+            return LineFull()
         case ahead:
             return QueuePosition(int(turn), int(ahead), confirmed=False)
 

@@ -20,7 +20,7 @@ import structlog
 
 from gatekeeper import metrics
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, VisitorId
@@ -127,8 +127,8 @@ class RoomReplica:
 
     # The requests of the gate. None: the store did not respond, decide again without it.
 
-    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | None:
-        """A newcomer's slot or place."""
+    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull | None:
+        """A newcomer's slot or place, if the line has room."""
         try:
             return await self.queue.arrive(visitor)
         except StoreError as error:
@@ -220,8 +220,9 @@ class RoomReplica:
         """A ticket was returned: put its visitor into the queue when the store recovers, unless the
         ticket is so old that the store knows them."""
         state = self.view.store_state
-        if state is None or turn_us > state.last_arrival_us - _NEW_TO_STORE_US:
-            self._pending.add_returned(visitor, turn_us=turn_us)
+        is_unknown = state is None or turn_us > state.last_arrival_us - _NEW_TO_STORE_US
+        if is_unknown and self._pending.add_returned(visitor, turn_us=turn_us):
+            self.view.note_queued()
 
     def take_share(self) -> bool:
         """Whether this replica's own share of the rate has an admission left.

@@ -46,6 +46,7 @@ class ReplicaView:
         self.state: RoomState | None = None  # the newest, from the store or a replica
         self.store_state: RoomState | None = None  # the newest from the store itself
         self.store_up = False
+        self._queued = 0  # visitors that are to be queued when the store recovers
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
@@ -111,7 +112,13 @@ class ReplicaView:
             self.state = replace(state, now_us=now_us)
             self._decide_with(self.state)
 
+    def note_queued(self) -> None:
+        """One more visitor is in line, whom the store does not know yet."""
+        self._queued += 1
+        self._decide_with(self.state)
+
     def regain_store(self) -> None:
+        self._queued = 0
         self.store_up = True
         self._decide_with(self.state)
 
@@ -132,6 +139,7 @@ class ReplicaView:
             self._born_s,
             ordering=state.schedule if state and state.schedule.has_draws else ARRIVAL_ORDER,
             has_room=state.has_room if state else False,
+            queue_length=(state.queue_length if state else 0) + self._queued,
         )
         is_changed = decisive != self.decisive
         self.decisive = decisive

@@ -24,6 +24,7 @@ from gatekeeper.policy.decision import (
     EnterWithoutStore,
     Forward,
     ForwardOnce,
+    LineFull,
     Poll,
     QueuePosition,
     Refuse,
@@ -171,7 +172,11 @@ class Admission:
                 decision = self._decide(None, newcomers)
         match decision:
             case (
-                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
+                Arrive()
+                | StampWithoutStore()
+                | EnterByShare()
+                | EnterWithoutStore(ticket=None)
+                | WaitWithoutPlace(reason="queue_full")
             ) if newcomers == "denied":
                 return _VOID
             case Arrive():
@@ -246,7 +251,14 @@ class Admission:
         standing = await self.room.arrive(newcomer.visitor)
         if standing is None:
             return self._without_store(self._decide(None, has_no_reply=True), newcomer)
+        if isinstance(standing, LineFull):
+            return self._turned_away()
         return self._apply(newcomer.visitor, standing, None) or _VOID
+
+    def _turned_away(self) -> WaitWithoutPlace:
+        """A newcomer while the line is full."""
+        metrics.queue_full.labels(self.config.name).inc()
+        return WaitWithoutPlace("queue_full")
 
     def _newcomer(self) -> Newcomer:
         return Newcomer(new_visitor_id(), self.now_s())
@@ -300,6 +312,8 @@ class Admission:
                 return Deny(reason)
             case ForwardOnce():
                 return _ONCE
+            case WaitWithoutPlace(reason="queue_full"):
+                return self._turned_away()
             case WaitWithoutPlace():
                 return decision
             case Arrive() | Poll() | TakeAdmission():

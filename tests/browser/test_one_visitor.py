@@ -15,7 +15,7 @@ from aiohttp import web
 from playwright.async_api import BrowserContext, expect
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import QueuePosition, SlotGrant
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import Pass, Token, VisitorId
 from gatekeeper.room.replica import RoomReplica
@@ -194,7 +194,9 @@ def arrive_together(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Holds the first newcomers at the gate until so many are there."""
     there, left, arrive = asyncio.Event(), [count], RoomReplica.arrive
 
-    async def held(room: RoomReplica, visitor: VisitorId) -> SlotGrant | QueuePosition | None:
+    async def held(
+        room: RoomReplica, visitor: VisitorId
+    ) -> SlotGrant | QueuePosition | LineFull | None:
         left[0] -= 1
         if left[0] == 0:
             there.set()

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
@@ -236,6 +236,14 @@ Open: TypeAlias = Callable[..., Awaitable[Replica]]  # a replica joins; keywords
 
 async def arrive(replica: Replica, names: Sequence[str]) -> Responses:
     """All of them within one turn of the event loop, and so in one call up to the batch's limit."""
+    replies = await arrive_at_limit(replica, names)
+    return {name: each for name, each in replies.items() if not isinstance(each, LineFull)}
+
+
+async def arrive_at_limit(
+    replica: Replica, names: Sequence[str]
+) -> dict[str, SlotGrant | QueuePosition | LineFull]:
+    """As `arrive`, where the line may be full."""
     replies = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
     return dict(zip(names, replies, strict=True))
 

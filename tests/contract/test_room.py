@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.schedule import PROVISIONAL_US
 from gatekeeper.policy.tokens import VisitorId
@@ -224,6 +224,7 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
 
     async def visit(replica: Replica, name: str) -> Standing:
         reply = await replica.queue.arrive(VisitorId(name))
+        assert not isinstance(reply, LineFull)
         await replica.released()
         return await replica.queue.poll(poll_request(name, reply.turn_us))
 

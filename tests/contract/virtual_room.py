@@ -6,7 +6,7 @@ from itertools import count
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import QueuePosition, SlotGrant
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
 from gatekeeper.policy.pacing import tick_interval_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
@@ -57,7 +57,7 @@ class VirtualRoom:
             standing = await self.replica.queue.arrive(VisitorId(name))
             if isinstance(standing, SlotGrant):
                 await self._enter(name)
-            else:
+            elif isinstance(standing, QueuePosition):
                 self.at(self.now_s + 1, lambda: poll(standing, polls))
 
         async def poll(place: QueuePosition, left: int) -> None:
@@ -91,6 +91,7 @@ class VirtualRoom:
 
         async def arrive() -> None:
             standing = await self.replica.queue.arrive(request.visitor)
+            assert not isinstance(standing, LineFull)
             held = request._replace(turn_us=standing.turn_us)
             self.at(self.now_s + every_s, lambda: poll(held))
 

@@ -1,20 +1,23 @@
 -- arrive: newcomers receive a free slot at once, or a turn and no place yet; requests that create no
 -- place take one admission.
 --
--- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 one letter for
---       each visitor: 'n' (a newcomer) or 'o' (one request, whose visitor is '')   4… visitors
+-- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 queue_limit
+--       (0: none)   4 one letter for each visitor: 'n' (a newcomer) or 'o' (one request, whose
+--       visitor is '')   5… visitors
 -- Reply the state, then two strings for each. A newcomer: the turn, and the number of visitors in
---       the queue, or 'in' for one with a slot. One request: '0', and 'in' or 'no'. 'behind' when
---       the store is older than what the caller knows (join, then call again).
+--       the queue, or 'in' for one with a slot; or '0' and 'full'. One request: '0', and 'in' or
+--       'no'. 'behind' when the store is older than what the caller knows (join, then call again).
 --
 -- Guarantee. The turn of a newcomer is the arrival. Arrivals are unique and rise in the order of
 -- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
 -- admission. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
 -- first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
--- second one.
+-- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
+-- are free by one call. Turns that were given before are not counted: whoever asks and keeps no
+-- ticket would fill the line. So the queue exceeds the limit by at most the tickets that are out.
 
-local slot_us, spent_us, kinds = number(ARGV[1]), number(ARGV[2]), ARGV[3]
-local asking = #ARGV - 3
+local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
+local kinds, asking = ARGV[4], #ARGV - 4
 if #kinds ~= asking then error('a letter for each visitor') end
 local byte = string.byte
 local ONE_REQUEST = byte('o')
@@ -24,6 +27,7 @@ if not s then return { 'behind' } end
 refill(s)
 
 local waiting, slots, changed = call('ZCARD', QUEUE), count_slots(), false
+local free = queue_limit > 0 and queue_limit - waiting or UNLIMITED
 if waiting == 0 and max_active > 0 and slots + asking > max_active
   and expire_slots(s, 100, spent_us) > 0 then
   slots, changed, s.level = count_slots(), true, capped(s.level)
@@ -31,9 +35,9 @@ end
 -- Newcomers whom the store knows already, by an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}
 if has_room(s, waiting, slots) then
-  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 4))
-  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 4))
-  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 4)) end
+  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 5))
+  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 5))
+  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 5)) end
 end
 
 local given, admitted, standings = {}, {}, {}
@@ -45,7 +49,7 @@ local function admit()
 end
 
 for i = 1, asking do
-  local visitor, at = ARGV[i + 3], 2 * i - 1
+  local visitor, at = ARGV[i + 4], 2 * i - 1
   local twin, turn, standing = given[visitor], '0', 'in'
   if byte(kinds, i) == ONE_REQUEST then
     if not admit() then standing = 'no' end
@@ -54,15 +58,20 @@ for i = 1, asking do
   elseif held[i] or confirmed[i] then
     turn = fmt(s.last)
   else
-    s.last = math.max(s.last + 1, now)
-    s.arrived = s.arrived + 1
-    turn, changed = fmt(s.last), true
-    if not queued[i] and admit() then
-      slots = slots + 1
-      s.admitted = s.admitted + 1
-      add_pair(admitted, fmt(now + slot_us), visitor)
+    local enters = not queued[i] and admit()
+    if not enters and free <= 0 and not queued[i] then
+      standing = 'full'
     else
-      standing = fmt(waiting)
+      s.last = math.max(s.last + 1, now)
+      s.arrived = s.arrived + 1
+      turn, changed = fmt(s.last), true
+      if enters then
+        slots = slots + 1
+        s.admitted = s.admitted + 1
+        add_pair(admitted, fmt(now + slot_us), visitor)
+      else
+        standing, free = fmt(waiting), free - 1
+      end
     end
     given[visitor] = at
   end

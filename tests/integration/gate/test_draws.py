@@ -14,6 +14,8 @@ from yarl import URL
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.draw import drawn_turn_us, hashed_turn_us
+from gatekeeper.policy.decision import LineFull
+from gatekeeper.policy.draw import drawn_turn_us
 from gatekeeper.policy.draw_record import DrawRecord, parse_record
 from gatekeeper.policy.schedule import PROVISIONAL_US, Event
 from gatekeeper.policy.tokens import new_visitor_id
@@ -60,6 +62,7 @@ async def fill(gate: Gate, count: int) -> list[str]:
             *(
                 queue.poll(PollRequest(visitor, PROVISIONAL_US + place.turn_us, has_pass=False))
                 for visitor, place in zip(portion, places, strict=True)
+                if not isinstance(place, LineFull)
             )
         )
     return [str(visitor) for visitor in visitors]

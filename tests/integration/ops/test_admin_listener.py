@@ -7,6 +7,7 @@ from yarl import URL
 
 from gatekeeper.admin.auth import Credential
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from tests.admin import CHANGES, CONTROLS, running_admin
@@ -99,6 +100,7 @@ async def test_status_has_every_room_and_exact_fields(store_url: str, room_name:
                 "rate_per_minute",
                 "message",
                 "queue_length",
+                "queue_limit",
                 "active",
                 "max_active",
                 "watermark",
@@ -123,6 +125,7 @@ async def test_revoke_removes_the_place(store_url: str, room_name: RoomName) -> 
         visitor = new_visitor_id()
         queue = gate.room(room_name).queue
         place = await queue.arrive(visitor)
+        assert not isinstance(place, LineFull)
         await queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         path = f"/admin/revoke?room={room_name}&visitor={visitor}"
         answer = await operator.request("POST", path)

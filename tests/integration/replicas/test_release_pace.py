@@ -10,6 +10,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
@@ -101,6 +102,7 @@ async def test_replica_calls_rarely_while_others_call(store_url: str, moving: Ro
         for _ in range(60):
             visitor = new_visitor_id()
             place = await live.queue.arrive(visitor)
+            assert not isinstance(place, LineFull)
             await live.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         calls = Calls()
         calls.of(live)

@@ -111,6 +111,16 @@ def test_line_that_does_not_move_has_a_reason() -> None:
     assert stuck.text == "1,204 in line, but no release for 30 s at a rate of 500/min."
 
 
+def test_full_line_is_reported_with_its_limit() -> None:
+    for limit, is_full in ((1204, True), (1000, True), (1205, False), (0, False)):
+        limited = [replace(RULES, queue_limit=limit)]
+        found = texts(observations(MOVING, rules=limited))
+        expected = f"The line is full, 1,204 in line of {limit:,}: newcomers get no place."
+        assert (expected in found) is is_full
+    limited = [replace(RULES, queue_limit=1000)]
+    assert len(texts(observations(replace(WAITING, mode=Mode.OPEN), rules=limited))) == 1
+
+
 def test_slow_rate_is_not_reported_as_stuck() -> None:
     assert texts(observations(replace(WAITING, rate_per_minute=1.0)))[0].startswith(
         "1,204 in line, admitted at 1/min"

@@ -41,6 +41,7 @@ def test_live_keys_are_those_of_the_reference() -> None:
         "confirm_timeout",
         "heartbeat_timeout",
         "place_ttl",
+        "queue_limit",
         "poll_interval_max",
         "title",
         "message",

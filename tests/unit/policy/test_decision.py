@@ -67,8 +67,9 @@ def view(
     watermark_us: int = ARRIVAL_US - 1,
     store_up: bool = True,
     revoked: frozenset[VisitorId] = frozenset(),
+    queue_length: int = 0,
 ) -> RoomView:
-    return RoomView(phase, watermark_us, revoked, store_up)
+    return RoomView(phase, watermark_us, revoked, store_up, queue_length=queue_length)
 
 
 UP, DOWN = view(), view(store_up=False)
@@ -526,3 +527,47 @@ def test_forwarded_unchanged_agrees_with_the_decision(pass_: Pass, view: RoomVie
     decision = decide(pass_, view, rules=RULES, now_s=NOW_S)
     silent = is_forwarded_unchanged(pass_, view, rules=RULES, now_s=NOW_S)
     assert silent is (decision == Forward(pass_, renew=False))
+
+
+# The limit of the line.
+
+LIMITED = replace(RULES, queue_limit=100)
+TURNED_AWAY = WaitWithoutPlace("queue_full")
+
+
+@pytest.mark.parametrize("store_up", [True, False])
+@pytest.mark.parametrize("phase", [p for p in Phase if p not in {Phase.OPEN, Phase.BEFORE}])
+def test_newcomer_at_a_full_line_gets_no_place(phase: Phase, store_up: bool) -> None:
+    for length, is_full in ((99, False), (100, True), (101, True)):
+        seen = view(phase=phase, store_up=store_up, queue_length=length)
+        for rules in (LIMITED, replace(LIMITED, store_failure_mode="open")):
+            decision = decide(None, seen, rules=rules, now_s=NOW_S)
+            assert (decision == TURNED_AWAY) is is_full
+
+
+@pytest.mark.parametrize("store_up", [True, False])
+def test_line_without_a_limit_is_never_full(store_up: bool) -> None:
+    seen = view(store_up=store_up, queue_length=10**8)
+    assert decide(None, seen, rules=RULES, now_s=NOW_S) != TURNED_AWAY
+
+
+@pytest.mark.parametrize("store_up", [True, False])
+def test_open_room_turns_nobody_away(store_up: bool) -> None:
+    seen = view(phase=Phase.OPEN, store_up=store_up, queue_length=100)
+    assert decide(None, seen, rules=LIMITED, now_s=NOW_S) != TURNED_AWAY
+
+
+@pytest.mark.parametrize("token", [TICKET, FRESH, USED, EXPIRED, LATE])
+def test_full_line_changes_nothing_for_a_token(token: Token) -> None:
+    for up in (True, False):
+        full = view(store_up=up, queue_length=100)
+        if token is EXPIRED and not up:  # decided as no token
+            continue
+        free = decide(token, view(store_up=up), rules=LIMITED, now_s=NOW_S)
+        assert decide(token, full, rules=LIMITED, now_s=NOW_S) == free
+
+
+def test_full_line_changes_nothing_for_a_request_without_a_place() -> None:
+    full = view(queue_length=100)
+    decision = decide(None, full, rules=LIMITED, now_s=NOW_S, creates_place=False)
+    assert decision == WaitWithoutPlace("busy")

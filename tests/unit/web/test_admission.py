@@ -11,6 +11,7 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import (
+    LineFull,
     QueuePosition,
     SlotGrant,
     Standing,
@@ -40,14 +41,16 @@ class FakeRoom:
 
     rules: Rules = field(default_factory=lambda: Rules.of(CONFIG))
     view: ReplicaView = field(default_factory=ReplicaView)
-    place: SlotGrant | QueuePosition | None = field(default_factory=lambda: QueuePosition(1, 0))
+    place: SlotGrant | QueuePosition | LineFull | None = field(
+        default_factory=lambda: QueuePosition(1, 0)
+    )
     standings: dict[VisitorId, Standing | None] = field(default_factory=dict)
     has_room: bool | None = False
     replies: bool = True  # the store, to polls
     loses_reply_to: VisitorId | None = None
     asked: list[str] = field(default_factory=list)
 
-    async def arrive(self, _visitor: VisitorId) -> SlotGrant | QueuePosition | None:
+    async def arrive(self, _visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull | None:
         self.asked.append("arrive")
         return self.place
 
@@ -89,9 +92,14 @@ def set_view(
     store_up: bool = True,
     phase: Phase = Phase.RUNNING,
     has_room: bool = True,
+    queue_length: int = 0,
 ) -> None:
     room.view.decisive = replace(
-        room.view.decisive, store_up=store_up, phase=phase, has_room=has_room
+        room.view.decisive,
+        store_up=store_up,
+        phase=phase,
+        has_room=has_room,
+        queue_length=queue_length,
     )
 
 
@@ -123,6 +131,37 @@ async def test_request_without_place_takes_one_admission_or_none(
     outcome = await admission(room).admit(None, newcomers="once")
     assert outcome == (Admit(None, changed=False) if is_admitted else WaitWithoutPlace())
     assert room.asked == (["take"] if store_up and view_has_room else [])
+
+
+TURNED_AWAY = WaitWithoutPlace("queue_full")
+LIMITED = replace(Rules.of(CONFIG), queue_limit=100)
+
+
+async def test_newcomer_whom_the_store_turns_away_gets_no_place() -> None:
+    """The line became full since this replica received its state."""
+    room = FakeRoom(rules=LIMITED, place=LineFull())
+    set_view(room, queue_length=99)
+    assert await admission(room).admit(None) == TURNED_AWAY
+    assert room.asked == ["arrive"]
+
+
+@pytest.mark.parametrize("store_up", [True, False])
+async def test_full_line_costs_a_newcomer_no_store_trip(store_up: bool) -> None:
+    room = FakeRoom(rules=LIMITED)
+    set_view(room, store_up=store_up, queue_length=100)
+    assert await admission(room).admit(None) == TURNED_AWAY
+    assert isinstance(await admission(room).admit(None, newcomers="denied"), Deny)
+    assert room.asked == []
+
+
+async def test_full_line_keeps_a_ticket() -> None:
+    room = FakeRoom(rules=LIMITED)
+    held = ticket(room, "A", ago_s=5)
+    room.standings = {held.visitor: QueuePosition(held.arrival_us, 100)}
+    for store_up in (True, False):
+        set_view(room, store_up=store_up, queue_length=101)
+        assert isinstance(await admission(room).admit(held), Wait)
+    assert room.asked == ["poll", "place"]
 
 
 async def test_void_ticket_of_a_request_without_place_creates_none() -> None:
