@@ -9,6 +9,7 @@ participants      the participants of a draw, read in portions
 operator          a room for its operator: the state, and the controls
 room_settings     the settings in force: the file's, with what operators changed live
 view              what a replica knows: newest state, store's clock, revocations
+standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order
 revocation_list   reading the store's list of revoked visitors
 pending_writes    what the store missed while it was unreachable

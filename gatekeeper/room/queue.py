@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.draw import id_hash
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
@@ -24,6 +24,7 @@ from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.participants import Participants
+from gatekeeper.room.standings import standing_of, standing_on_arrival
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import (
     Reply,
@@ -300,7 +301,7 @@ class Queue:
             "".join(["o" if visitor is None else "n" for visitor in visitors]),
             *[visitor or "" for visitor in visitors],
         )
-        return [_standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
+        return [standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
 
     async def _poll(self, batch: Sequence[PollRequest]) -> list[Standing]:
         rules = self.rules
@@ -315,7 +316,7 @@ class Queue:
             *[request.visitor for request in batch],
         )
         return [
-            _standing(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
+            standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
         ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
@@ -360,37 +361,6 @@ class Queue:
         waiting = known.queue_length if known else 0
         rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
         return recovery_s(waiting, rate_per_minute=rate, rules=self.rules)
-
-
-def _standing_on_arrival(
-    turn: bytes | int, standing: bytes | int
-) -> SlotGrant | QueuePosition | LineFull | None:
-    match standing:
-        case b"in":
-            return SlotGrant(int(turn), confirmed=False)
-        case b"no":
-            return None
-        case b"full":
-            return LineFull()
-        case ahead:
-            return QueuePosition(int(turn), int(ahead), confirmed=False)
-
-
-def _standing(reply: bytes | int, turn_us: int) -> Standing:
-    match reply:
-        case b"in":
-            return SlotGrant(turn_us, confirmed=True)
-        case b"void":
-            return VoidToken()
-        case int(ahead):
-            return QueuePosition(turn_us, ahead)
-        case admitted if admitted.startswith(b"in "):
-            return SlotGrant(turn_us, confirmed=True, ends_at_us=int(admitted[3:]))
-        case moved if b" " in moved:  # to another turn than the token's
-            ahead, turn = map(int, moved.split())
-            return QueuePosition(turn, ahead, is_moved=True)
-        case _:
-            raise StoreError("unexpected reply from the store")
 
 
 def _us(seconds: float) -> str:

@@ -172,11 +172,7 @@ class Admission:
                 decision = self._decide(None, newcomers)
         match decision:
             case (
-                Arrive()
-                | StampWithoutStore()
-                | EnterByShare()
-                | EnterWithoutStore(ticket=None)
-                | WaitWithoutPlace(reason="queue_full")
+                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
             ) if newcomers == "denied":
                 return _VOID
             case Arrive():
@@ -252,13 +248,8 @@ class Admission:
         if standing is None:
             return self._without_store(self._decide(None, has_no_reply=True), newcomer)
         if isinstance(standing, LineFull):
-            return self._turned_away()
+            return WaitWithoutPlace("queue_full")
         return self._apply(newcomer.visitor, standing, None) or _VOID
-
-    def _turned_away(self) -> WaitWithoutPlace:
-        """A newcomer while the line is full."""
-        metrics.queue_full.labels(self.config.name).inc()
-        return WaitWithoutPlace("queue_full")
 
     def _newcomer(self) -> Newcomer:
         return Newcomer(new_visitor_id(), self.now_s())
@@ -312,8 +303,6 @@ class Admission:
                 return Deny(reason)
             case ForwardOnce():
                 return _ONCE
-            case WaitWithoutPlace(reason="queue_full"):
-                return self._turned_away()
             case WaitWithoutPlace():
                 return decision
             case Arrive() | Poll() | TakeAdmission():

@@ -226,6 +226,7 @@ def response_without_place(
             left_s = 0.0 if event is None else event.joins_in_s
             again_s = renewal_s(left_s, spread_s=spread_s, share=share)
         case "queue_full":
+            metrics.queue_full.labels(admission.config.name).inc()
             again_s = retry_s(spread_s=spread_s, share=share)
         case "busy":
             again_s = math.ceil(spread_s)

@@ -13,7 +13,7 @@
 -- admission. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
 -- first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
 -- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
--- are free by one call. Turns that were given before are not counted: whoever asks and keeps no
+-- are free by one call. Turns that were given before are not counted: a client that keeps no
 -- ticket would fill the line. So the queue exceeds the limit by at most the tickets that are out.
 
 local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])

@@ -227,7 +227,7 @@ def test_expired_pass_is_never_forwarded_without_the_store(pass_: Pass, room: Ro
 @pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
 def test_pass_is_refused_after_its_absolute_end(pass_: Pass, room: RoomView) -> None:
     decision = decide(pass_, room, rules=RULES, now_s=pass_.ends_at_s)
-    assert decision == Refuse("the session has ended")
+    assert decision == Refuse("The session has ended.")
 
 
 # Requests that create no place

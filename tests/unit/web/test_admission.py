@@ -150,7 +150,6 @@ async def test_full_line_costs_a_newcomer_no_store_trip(store_up: bool) -> None:
     room = FakeRoom(rules=LIMITED)
     set_view(room, store_up=store_up, queue_length=100)
     assert await admission(room).admit(None) == TURNED_AWAY
-    assert isinstance(await admission(room).admit(None, newcomers="denied"), Deny)
     assert room.asked == []
 
 
