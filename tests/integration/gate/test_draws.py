@@ -13,9 +13,8 @@ import pytest
 from yarl import URL
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.draw import drawn_turn_us, hashed_turn_us
 from gatekeeper.policy.decision import LineFull
-from gatekeeper.policy.draw import drawn_turn_us
+from gatekeeper.policy.draw import drawn_turn_us, hashed_turn_us
 from gatekeeper.policy.draw_record import DrawRecord, parse_record
 from gatekeeper.policy.schedule import PROVISIONAL_US, Event
 from gatekeeper.policy.tokens import new_visitor_id
