@@ -161,7 +161,7 @@ async def test_turn_is_provisional_though_the_replica_knows_no_event(
     assert (state.undrawn, state.last_arrival_us) == (1, reply.turn_us)
 
 
-async def test_who_was_in_line_before_stays_ahead_by_arrival(
+async def test_visitors_in_line_before_stay_ahead_by_arrival(
     ground: Ground, open_room: Open
 ) -> None:
     replica = await open_room(rate="6000/min", burst=100)

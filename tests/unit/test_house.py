@@ -171,6 +171,12 @@ def test_ci_runs_the_tests_as_documented() -> None:
 # What the documents say.
 
 
+def test_no_file_has_marks_of_a_merge() -> None:
+    marks = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    files = [path for path in _tracked() if path.suffix in {".md", ".py", ".toml", ".lua"}]
+    assert [path for path in files if marks.search(path.read_text("utf-8"))] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_document_links_resolve(document: Path) -> None:
     dead = []
