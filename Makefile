@@ -4,6 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Compiled modules are kept, whatever the environment says: pytest rewrites 300 files otherwise, in
+# every worker of every run, and a gate that starts compiles itself.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
@@ -19,9 +23,6 @@ demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 pictures: $(READY)  ## the pictures of the README, taken from the running demo
 	$(BIN)/python -m tests.browser.pictures
 
-# Compiled modules are kept, whatever the environment says: pytest rewrites 300 files otherwise, in
-# every worker of every run.
-test test-fast: export PYTHONDONTWRITEBYTECODE =
 # Two more than cores: many tests wait, for a timeout or a rate.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
