@@ -228,7 +228,7 @@ async def test_empty_and_failing_states_pass_axe(
         await page.screenshot(path=PICTURES / f"{look}-{state}.png", full_page=True)
 
 
-# Hours of answers, one a minute of the gate's time, without a network in between. What they say
+# Hours of responses, one a minute of the gate's time, without a network in between. What they say
 # moves, rooms and replicas come and go.
 _HOURS = """
 (() => {

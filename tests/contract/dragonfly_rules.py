@@ -104,7 +104,7 @@ class ZSet(dict[str, float]):
 
 
 class ScriptError(Exception):
-    """What DragonflyDB would answer as an error; the message begins with its code."""
+    """What DragonflyDB would reply as an error; the message begins with its code."""
 
 
 class DragonflyRules:

@@ -21,9 +21,9 @@ SESAME = (Credential.of("admin", "full", secret=b"sesame"),)
 async def status(
     operator: Visitor, name: str, *, headers: dict[str, str] | None = None
 ) -> dict[str, object]:
-    answer = await operator.request("GET", f"/admin/status?room={name}", headers=headers)
-    assert answer.status == 200
-    [only] = answer.json["rooms"]
+    response = await operator.request("GET", f"/admin/status?room={name}", headers=headers)
+    assert response.status == 200
+    [only] = response.json["rooms"]
     assert isinstance(only, dict)
     return only
 
@@ -50,18 +50,18 @@ async def test_waiting_visitors_take_grants_at_once(store_url: str, room_name: R
     ):
         assert (await first.join())["state"] == "waiting"
         assert (await second.join())["state"] == "waiting"
-        answer = await operator.request("POST", f"/admin/allow?n=5&room={room_name}")
-        assert answer.json == {"room": room_name, "granted": 5, "pending": 3}
+        response = await operator.request("POST", f"/admin/allow?n=5&room={room_name}")
+        assert response.json == {"room": room_name, "granted": 5, "pending": 3}
         assert (await first.status())["state"] == "admitted"
         assert (await second.status())["state"] == "admitted"
 
 
 async def test_rate_and_mode_are_set_and_shown(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.request("POST", f"/admin/rate?rate=8/s&room={room_name}")
-        assert answer.json["rooms"][0]["rate_per_minute"] == 480
-        answer = await operator.request("POST", f"/admin/mode?mode=hold&room={room_name}")
-        assert answer.json["rooms"][0]["mode"] == "hold"
+        response = await operator.request("POST", f"/admin/rate?rate=8/s&room={room_name}")
+        assert response.json["rooms"][0]["rate_per_minute"] == 480
+        response = await operator.request("POST", f"/admin/mode?mode=hold&room={room_name}")
+        assert response.json["rooms"][0]["mode"] == "hold"
         shown = await status(operator, room_name)
         assert (shown["rate_per_minute"], shown["mode"]) == (480, "hold")
 
@@ -70,30 +70,30 @@ async def test_ended_mode_and_message_are_set_and_removed(
     store_url: str, room_name: RoomName
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.request("POST", f"/admin/mode?mode=ended&room={room_name}")
-        assert answer.json["rooms"][0]["mode"] == "ended"
-        answer = await operator.request(
+        response = await operator.request("POST", f"/admin/mode?mode=ended&room={room_name}")
+        assert response.json["rooms"][0]["mode"] == "ended"
+        response = await operator.request(
             "POST", f"/admin/message?text=Sold%20out.%20%F0%9F%8E%9F&room={room_name}"
         )
-        assert answer.json["rooms"][0]["message"] == "Sold out. 🎟"
+        assert response.json["rooms"][0]["message"] == "Sold out. 🎟"
         for bad in ("text=two%0Alines", f"text={'x' * 501}", "text=%00", ""):
             refused = await operator.request("POST", f"/admin/message?{bad}&room={room_name}")
             assert refused.status == 400
             assert refused.json["error"].startswith("text: ")
         shown = await status(operator, room_name)
         assert (shown["mode"], shown["message"]) == ("ended", "Sold out. 🎟")
-        answer = await operator.request("POST", f"/admin/message?text=&room={room_name}")
-        assert answer.json["rooms"][0]["message"] == ""
-        answer = await operator.request("POST", f"/admin/mode?mode=auto&room={room_name}")
-        assert answer.json["rooms"][0]["mode"] == "auto"
+        response = await operator.request("POST", f"/admin/message?text=&room={room_name}")
+        assert response.json["rooms"][0]["message"] == ""
+        response = await operator.request("POST", f"/admin/mode?mode=auto&room={room_name}")
+        assert response.json["rooms"][0]["mode"] == "auto"
 
 
 async def test_status_has_every_room_and_exact_fields(store_url: str, room_name: RoomName) -> None:
     side = f"{room_name}-side"
     async with running_admin(store_url, room_name, side) as operator:
-        answer = await operator.request("GET", "/admin/status")
-        assert [each["room"] for each in answer.json["rooms"]] == [room_name, side]
-        for each in answer.json["rooms"]:
+        response = await operator.request("GET", "/admin/status")
+        assert [each["room"] for each in response.json["rooms"]] == [room_name, side]
+        for each in response.json["rooms"]:
             assert set(each) == {
                 "room",
                 "mode",
@@ -128,8 +128,8 @@ async def test_revoke_removes_the_place(store_url: str, room_name: RoomName) -> 
         assert not isinstance(place, LineFull)
         await queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         path = f"/admin/revoke?room={room_name}&visitor={visitor}"
-        answer = await operator.request("POST", path)
-        assert answer.json == {"room": room_name, "visitor": visitor, "held": "place"}
+        response = await operator.request("POST", path)
+        assert response.json == {"room": room_name, "visitor": visitor, "held": "place"}
         assert (await operator.request("POST", path)).json["held"] == "nothing"
         assert (await status(operator, room_name))["queue_length"] == 0
 
@@ -170,20 +170,20 @@ async def test_invalid_value_is_named_and_changes_nothing(
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         separator = "&" if "?" in target else "?"
-        answer = await operator.request("POST", f"/admin/{target}{separator}room={room_name}")
-        assert answer.status == 400
-        assert set(answer.json) == {"error"}
+        response = await operator.request("POST", f"/admin/{target}{separator}room={room_name}")
+        assert response.status == 400
+        assert set(response.json) == {"error"}
         named = {"allow": "n", "rate": "rate", "mode": "mode", "revoke": "visitor"}
-        assert answer.json["error"].startswith(named[target.partition("?")[0]] + ": ")
+        assert response.json["error"].startswith(named[target.partition("?")[0]] + ": ")
         assert await status(operator, room_name) == before
 
 
 async def test_unknown_room_error_lists_the_rooms(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
         for target in CONTROLS:
-            answer = await operator.request("POST", f"{target}&room=nowhere")
-            assert answer.status == 400
-            assert room_name in answer.json["error"]
+            response = await operator.request("POST", f"{target}&room=nowhere")
+            assert response.status == 400
+            assert room_name in response.json["error"]
         assert (await operator.request("GET", "/admin/status?room=nowhere")).status == 400
         assert (
             await operator.request("POST", "/admin/allow?n=1")
@@ -194,12 +194,12 @@ async def test_wrong_method_or_path_changes_nothing(store_url: str, room_name: R
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         for target in CONTROLS:
-            answer = await operator.request("GET", f"{target}&room={room_name}")
-            assert answer.status == 405
-            assert answer.headers["Allow"] == "POST"
-            assert set(answer.json) == {"error"}
-        answer = await operator.request("POST", "/admin/nothing")
-        assert (answer.status, set(answer.json)) == (404, {"error"})
+            response = await operator.request("GET", f"{target}&room={room_name}")
+            assert response.status == 405
+            assert response.headers["Allow"] == "POST"
+            assert set(response.json) == {"error"}
+        response = await operator.request("POST", "/admin/nothing")
+        assert (response.status, set(response.json)) == (404, {"error"})
         assert await status(operator, room_name) == before
 
 
@@ -217,9 +217,9 @@ async def test_without_the_token_every_path_is_401(
         before = await status(operator, room_name, headers={"Authorization": "Bearer sesame"})
         headers = {} if authorization is None else {"Authorization": authorization}
         for target in CHANGES:
-            answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
-            assert answer.status == 401
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            response = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
+            assert response.status == 401
+            assert response.headers["WWW-Authenticate"] == "Bearer"
         for target in ("/admin/status", "/metrics"):
             assert (await operator.request("GET", target, headers=headers)).status == 401
         after = await status(operator, room_name, headers={"authorization": "bearer sesame"})
@@ -264,8 +264,8 @@ async def test_without_tokens_cross_site_requests_are_403(
     async with running_admin(store_url, room_name) as operator:
         before = await status(operator, room_name)
         for target in CHANGES:
-            answer = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
-            assert answer.status == 403
+            response = await operator.request("POST", f"{target}&room={room_name}", headers=headers)
+            assert response.status == 403
         assert (await operator.request("GET", "/metrics", headers=headers)).status == 403
         assert await status(operator, room_name) == before
 
@@ -285,10 +285,10 @@ async def test_without_tokens_the_page_itself_is_accepted(
 ) -> None:
     async with running_admin(store_url, room_name) as operator:
         headers = {"Origin": operator.urls[0], "Sec-Fetch-Site": "same-origin"}
-        answer = await operator.request(
+        response = await operator.request(
             "POST", f"/admin/allow?n=1&room={room_name}", headers=headers
         )
-        assert answer.status == 200
+        assert response.status == 200
 
 
 async def test_with_a_token_any_host_is_accepted(store_url: str, room_name: RoomName) -> None:
@@ -303,23 +303,23 @@ async def test_with_a_token_any_host_is_accepted(store_url: str, room_name: Room
 async def test_readiness_lists_the_problems(store_url: str, room_name: RoomName) -> None:
     problems: list[str] = []
     async with running_admin(store_url, room_name, problems=lambda: problems) as operator:
-        answer = await operator.request("GET", "/readyz")
-        assert (answer.status, answer.json) == (200, {"status": "ready"})
+        response = await operator.request("GET", "/readyz")
+        assert (response.status, response.json) == (200, {"status": "ready"})
         problems.append("worker 1 is down")
-        answer = await operator.request("GET", "/readyz")
-        assert answer.status == 503
-        assert answer.json == {"status": "not ready", "problems": ["worker 1 is down"]}
+        response = await operator.request("GET", "/readyz")
+        assert response.status == 503
+        assert response.json == {"status": "not ready", "problems": ["worker 1 is down"]}
         assert (await operator.request("GET", "/healthz")).json == {"status": "ok"}
 
 
 async def test_dashboard_has_a_strict_csp(store_url: str, room_name: RoomName) -> None:
     async with running_admin(store_url, room_name) as operator:
-        answer = await operator.request("GET", "/")
-        assert answer.status == 200
-        policy = answer.headers["Content-Security-Policy"]
+        response = await operator.request("GET", "/")
+        assert response.status == 200
+        policy = response.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
-        path = answer.text.partition('src="/static/')[2].partition('"')[0]
+        path = response.text.partition('src="/static/')[2].partition('"')[0]
         asset = await operator.request("GET", f"/static/{path}")
         assert asset.status == 200
         assert "immutable" in asset.headers["Cache-Control"]
@@ -345,12 +345,12 @@ async def test_unreachable_store_makes_controls_503(
     async with running_admin(private_store.url, room_name) as operator:
         await status(operator, room_name)
         private_store.kill()
-        answers: list[Response] = [
+        responses: list[Response] = [
             await operator.request("GET", "/admin/status"),
             await operator.request("POST", f"/admin/allow?n=1&room={room_name}"),
         ]
-        for answer in answers:
-            assert answer.status == 503
-            assert set(answer.json) == {"error"}
+        for response in responses:
+            assert response.status == 503
+            assert set(response.json) == {"error"}
         assert (await operator.request("GET", "/metrics")).status == 200
         assert (await operator.request("GET", "/healthz")).status == 200

@@ -39,9 +39,9 @@ async def operator(store_url: str, room_name: RoomName) -> AsyncIterator[Visitor
 
 
 async def entries(operator: Visitor, query: str = "") -> list[dict[str, Any]]:
-    answer = await operator.request("GET", f"/admin/audit{query}", headers=OTTO)
-    assert answer.status == 200
-    shown: list[dict[str, Any]] = answer.json["entries"]
+    response = await operator.request("GET", f"/admin/audit{query}", headers=OTTO)
+    assert response.status == 200
+    shown: list[dict[str, Any]] = response.json["entries"]
     return shown
 
 
@@ -51,9 +51,9 @@ async def test_read_role_sees_all_and_changes_nothing(
     before = (await operator.request("GET", "/admin/status", headers=OTTO)).json
     for target in CHANGES:
         for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
-            answer = await operator.request(method, f"{target}&room={room_name}", headers=OTTO)
-            assert answer.status == 403
-            assert answer.json == {"error": "the token 'otto' has role read; expected role full"}
+            response = await operator.request(method, f"{target}&room={room_name}", headers=OTTO)
+            assert response.status == 403
+            assert response.json == {"error": "the token 'otto' has role read; expected role full"}
     for target in ("/admin/status", "/admin/audit", "/metrics"):
         assert (await operator.request("GET", target, headers=OTTO)).status == 200
     assert (await operator.request("GET", "/admin/status", headers=OTTO)).json == before
@@ -112,8 +112,9 @@ async def test_each_change_is_in_the_audit_log(operator: Visitor, room_name: Roo
         "message?text=",
         f"revoke?visitor={visitor}",
     ):
-        answer = await operator.request("POST", f"/admin/{target}&room={room_name}", headers=MARIA)
-        assert answer.status == 200
+        path = f"/admin/{target}&room={room_name}"
+        response = await operator.request("POST", path, headers=MARIA)
+        assert response.status == 200
     shown = await entries(operator)
     assert [(e["what"], e.get("from"), e.get("to")) for e in reversed(shown)] == [
         ("mode", "auto", "hold"),
@@ -149,9 +150,9 @@ async def test_refused_attempt_is_audited_invalid_value_is_not(
 
 async def test_audit_limit_out_of_range_is_400(operator: Visitor) -> None:
     for limit in ("0", "501", "-1", "x", "", "9" * 5000, "٣"):
-        answer = await operator.request("GET", f"/admin/audit?limit={limit}", headers=OTTO)
-        assert answer.status == 400
-        assert answer.json["error"].startswith("limit: ")
+        response = await operator.request("GET", f"/admin/audit?limit={limit}", headers=OTTO)
+        assert response.status == 400
+        assert response.json["error"].startswith("limit: ")
 
 
 async def test_change_without_the_store_is_audited_as_failed(
@@ -159,10 +160,10 @@ async def test_change_without_the_store_is_audited_as_failed(
 ) -> None:
     async with running_admin(private_store.url, room_name, credentials=CREDENTIALS) as operator:
         private_store.kill()
-        answer = await operator.request(
+        response = await operator.request(
             "POST", f"/admin/mode?mode=hold&room={room_name}", headers=MARIA
         )
-        assert answer.status == 503
+        assert response.status == 503
         [entry] = await entries(operator)
         assert (entry["what"], entry["to"], entry["outcome"]) == ("mode", "hold", "failed")
         assert "did not respond" in entry["note"]

@@ -193,10 +193,10 @@ async def test_metrics_of_all_workers_are_complete() -> None:
         with GateProcess(settings(origin.url, server="workers = 2", more=ROOMS)) as gate:
             await gate.wait_until_serving()
             async with Visitor(gate.admin_url) as operator:
-                answer = await operator.request("GET", "/metrics")
-                assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+                response = await operator.request("GET", "/metrics")
+                assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
                 families = {
-                    family.name: family for family in text_string_to_metric_families(answer.text)
+                    family.name: family for family in text_string_to_metric_families(response.text)
                 }
                 assert {name: families[name].type for name in FAMILIES} == FAMILIES
                 assert all(family.documentation for family in families.values())

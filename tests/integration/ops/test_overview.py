@@ -20,9 +20,9 @@ SECRET = "a secret of the tests, longer than 32 bytes"
 
 
 async def overview(operator: Visitor, after: float = 0) -> dict[str, Any]:
-    answer = await operator.request("GET", f"/admin/overview?after={after}")
-    assert answer.status == 200
-    return answer.json
+    response = await operator.request("GET", f"/admin/overview?after={after}")
+    assert response.status == 200
+    return response.json
 
 
 def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:

@@ -72,16 +72,16 @@ async def test_served_preview_has_every_state_and_status() -> None:
         address = await asyncio.wait_for(url, timeout=10)
         assert address.startswith("http://127.0.0.1:")
         for state in ("waiting", "held", "full", "ended", "reconnecting", "problem", "left"):
-            async with session.get(f"{address}?state={state}&lang=he") as answer:
-                assert answer.status == 200
-                assert answer.headers["Content-Language"] == "he"
-                assert f'data-state="{state}"' in await answer.text()
+            async with session.get(f"{address}?state={state}&lang=he") as response:
+                assert response.status == 200
+                assert response.headers["Content-Language"] == "he"
+                assert f'data-state="{state}"' in await response.text()
         await (await session.get(f"{address}?state=ended&position=7")).read()
-        async with session.get(f"{address}.gatekeeper/status?room=default") as answer:
-            status = await answer.json()
+        async with session.get(f"{address}.gatekeeper/status?room=default") as response:
+            status = await response.json()
         assert (status["state"], status["reason"], status["position"]) == ("waiting", "ended", 7)
-        async with session.get(f"{address}?state=nowhere") as answer:
-            assert answer.status == 400
+        async with session.get(f"{address}?state=nowhere") as response:
+            assert response.status == 400
     serving.cancel()
     with suppress(asyncio.CancelledError):
         await serving

@@ -75,7 +75,7 @@ async def test_workers_stop_at_the_same_time() -> None:
 
 
 async def _closed_at_s(visitor: Visitor) -> float:
-    """Request what the origin never answers; the loop's time when the gate closed it."""
+    """Request what the origin never responses; the loop's time when the gate closed it."""
     with contextlib.suppress(aiohttp.ClientError):
         await visitor.get("/slow")
     return asyncio.get_running_loop().time()

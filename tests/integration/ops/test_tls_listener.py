@@ -46,9 +46,9 @@ async def test_cookie_over_tls_is_secure_and_bound_to_the_host(tmp_path: Path) -
             await gate.wait_until_serving()
             assert gate.url.startswith("https://127.0.0.1:")
             async with Visitor(gate.url, tls=trusting(authority)) as visitor:
-                answer = await visitor.request("GET", "/a")
-                assert answer.status == 200
-                [cookie] = answer.headers.getall("Set-Cookie")
+                response = await visitor.request("GET", "/a")
+                assert response.status == 200
+                [cookie] = response.headers.getall("Set-Cookie")
                 assert cookie.startswith("__Host-gatekeeper=")
                 assert "; Secure" in cookie
                 assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
