@@ -8,8 +8,8 @@ the turn out.
 
 A strategy is an `Ordering`: a pure function from a visitor and their arrival to a turn, the same on
 every replica and at any time, so that a store that lost everything gets the queue back from the
-tickets. A drawn order is one more strategy: below the start of the sale
-`turn = f(seed, visitor id)`, from the start on the arrival.
+tickets. `policy.schedule` is one more: for arrivals in the prequeue of a draw
+`turn = f(seed, visitor id)`, and for others the arrival.
 
 Two turns may be equal; then the visitor id orders them (the store's ZSET does so by its bytes). A
 watermark covers every visitor of a turn or none of them: see `is_released` and `advance.lua`.
