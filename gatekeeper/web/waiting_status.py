@@ -49,7 +49,7 @@ class WaitingStatus(NamedTuple):
 
     def encoded(self) -> bytes:
         """`json` as bytes. Only a message may need escapes."""
-        more = ", " + json.dumps(event_json(self.event))[1:-1] if self.event else ""
+        more = _encoded_event(self.event) if self.event else ""
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
             f'"phase": {_text(self.phase)}, '
@@ -62,6 +62,35 @@ class WaitingStatus(NamedTuple):
             f'"message": {"null" if self.message is None else json.dumps(self.message)}, '
             f'"starts_at": {_text(self.starts_at)}, "reference": "{self.reference}"{more}}}'
         ).encode()
+
+
+def event_json(event: EventView | None) -> dict[str, object]:
+    """What the JSON has of an event; without one nothing. `starts_in_seconds` lets a page count
+    down without a correct clock of its own."""
+    if event is None:
+        return {}
+    left_s = event.starts_in_s
+    shown: dict[str, object] = {
+        "event": event.name,
+        "starts_in_seconds": None if left_s is None else round(left_s, 3),
+    }
+    if event.commitment:
+        shown["commitment"] = event.commitment
+    if event.draw is not None:
+        shown["draw"] = {"id_hash": event.draw.id_hash, "turn": event.draw.turn}
+    return shown
+
+
+def _encoded_event(event: EventView) -> str:
+    """`event_json` as the rest of an object. Names and hashes need no escapes."""
+    left_s, draw = event.starts_in_s, event.draw
+    left = "null" if left_s is None else repr(round(left_s, 3))
+    text = f', "event": "{event.name}", "starts_in_seconds": {left}'
+    if event.commitment:
+        text += f', "commitment": "{event.commitment}"'
+    if draw is not None:
+        text += f', "draw": {{"id_hash": "{draw.id_hash}", "turn": {draw.turn}}}'
+    return text
 
 
 def waiting_status_of(
@@ -86,9 +115,10 @@ def waiting_status_of(
         newcomer=newcomer,
         arrival_us=ticket.arrival_us,
     )
-    if state and state.events and not newcomer and _has_provisional_turns(state):
-        refresh_s = _until_drawn_s(ticket, state, rules=rules)
+    if state and state.events and _has_provisional_turns(state):
         position = None
+        if not newcomer:
+            refresh_s = _until_drawn_s(ticket, state, rules=rules)
     eta = None
     # At a full site visitors are admitted as others leave, whatever the rate.
     if position and reason != "full":
@@ -109,23 +139,6 @@ def waiting_status_of(
         reference=reference_of(ticket.visitor),
         event=event,
     )
-
-
-def event_json(event: EventView | None) -> dict[str, object]:
-    """What the JSON has of an event; without one nothing. `starts_in_seconds` lets a page count
-    down without a correct clock of its own."""
-    if event is None:
-        return {}
-    left_s = event.starts_in_s
-    shown: dict[str, object] = {
-        "event": event.name,
-        "starts_in_seconds": None if left_s is None else round(left_s, 3),
-    }
-    if event.commitment:
-        shown["commitment"] = event.commitment
-    if event.draw is not None:
-        shown["draw"] = {"id_hash": event.draw.id_hash, "turn": event.draw.turn}
-    return shown
 
 
 def _has_provisional_turns(state: RoomState) -> bool:

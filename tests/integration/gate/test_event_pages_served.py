@@ -58,6 +58,7 @@ async def test_prequeue_page_and_status_count_down_to_the_start(
     status, page = await visitor.get("/")
     assert status == 503
     assert 'data-event="autumn-sale"' in page
+    assert 'data-state="prequeue"' in page  # also before the ticket is returned
     assert "when you came does not matter" in page
     place = await visitor.status()
     assert (place["reason"], place["phase"], place["position"]) == ("prequeue", "prequeue", None)

@@ -1,0 +1,69 @@
+"""A browser goes through the opening of a real gate: prequeue, draw, its place, and in."""
+
+import hashlib
+import time
+
+import pytest
+from playwright.async_api import expect
+
+from gatekeeper.config.event_schema import spell_time
+from gatekeeper.config.types import RoomName
+from gatekeeper.demo.shop import start_origin
+from tests.browser.conftest import NewPage
+from tests.browser.test_whole import line_up
+from tests.gates import running_gate
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
+
+_OTHERS = 3
+_WAIT_MS = 15_000
+
+
+async def test_page_of_a_prequeue_shows_its_drawn_place_and_enters(
+    store_url: str, events_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    start_s = time.time() + 6
+    prequeue, start = (spell_time(round(at * 1_000_000)) for at in (start_s - 60, start_s))
+    shop = await start_origin()
+    toml = f"""
+[server]
+shutdown_timeout = "500ms"
+[[room]]
+name = "{room_name}"
+rate = "0"
+poll_interval_max = "1s"
+[[event]]
+name = "sale"
+room = "{room_name}"
+prequeue = "{prequeue}"
+start = "{start}"
+"""
+    try:
+        async with running_gate(
+            toml, store_url=store_url, events_url=events_url, origin_url=shop.url
+        ) as gate:
+            gate.room_name = room_name
+            await line_up(gate, _OTHERS)
+            page = await new_page()
+            await page.goto(gate.url)
+            root, number = page.locator("html"), page.locator("#number")
+            await expect(root).to_have_attribute("data-state", "prequeue")
+            await expect(page.locator("#clock")).to_have_text("00:00:01", timeout=_WAIT_MS)
+            await expect(number).to_be_hidden()
+            await expect(root).to_have_attribute("data-state", "held", timeout=_WAIT_MS)
+            assert time.time() >= start_s
+            await expect(page.locator("#opening")).to_be_hidden()
+            position = int(await page.locator("#position").inner_text())
+            assert 1 <= position <= _OTHERS + 1
+            [cookie] = await page.context.cookies()
+            ticket = gate.token(cookie["value"])
+            assert ticket is not None
+            id_hash = hashlib.sha256(ticket.visitor.encode()).hexdigest()
+            await expect(number).to_have_text(f"{id_hash[:4]} {id_hash[4:8]}")
+            await gate.allow(_OTHERS + 1)
+            await expect(page.locator("h1").first).not_to_have_text(
+                "You are in line", timeout=_WAIT_MS
+            )
+            await expect(page).to_have_title("The Harbour Sessions · Undertow Records")
+    finally:
+        await shop.stop()
