@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gatekeeper.config.schema import Config
+from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
-from gatekeeper.policy.readings import TooManyReadings
+from gatekeeper.policy.readings import TooManyReadings, query_pairs
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
+_ENDPOINTS = "/.gatekeeper/"
+_OF_ROOMS = ("status", "enqueue", "leave", "wait")
 _URL = re.compile(r"(https?)://([^/?#]+)([/?][^#]*|)")
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
 
@@ -49,6 +52,9 @@ def explain_request(
 
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
     """Lines for a person: the readings of the path, the rules looked at, and the route."""
+    if facts.target.startswith(_ENDPOINTS):
+        yield from _explain_endpoint(router, facts)
+        return
     request = RequestReadings(facts)
     try:
         yield f"readings of the path: {', '.join(request.paths)}"
@@ -64,6 +70,17 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
             break
         yield f'rule "{rule.name}" ({rule.action}) does not hold: {_reason(router, rule, request)}'
     yield _result(router.route(facts))
+
+
+def _explain_endpoint(router: Router, facts: RequestFacts) -> Iterator[str]:
+    """The same for a request to the gate itself, which never reaches the origin."""
+    name, _, query = facts.target.removeprefix(_ENDPOINTS).partition("?")
+    room = dict(query_pairs(query, "&")).get("room") or router.room_of(facts.client.host, "/")
+    yield "an endpoint of the gate: rules on path and query do not apply"
+    if name in _OF_ROOMS and room:
+        yield _result(router.route_of_endpoint(facts, RoomName(room)))
+    else:
+        yield "for every client: it gives no place"
 
 
 def _reason(router: Router, rule: AccessRule, request: RequestReadings) -> str:

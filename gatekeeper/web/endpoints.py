@@ -40,6 +40,7 @@ from gatekeeper.web.waiting_status import admitted_json
 
 PREFIX = "/.gatekeeper/"
 _ANOTHER_SITE = N_("This request came from another site.")
+_USE = {"GET": N_("Use GET here."), "POST": N_("Use POST here.")}
 _NONE = {"state": "none"}
 _ASSETS = "static/"
 _SCRIPT = "client.js"
@@ -235,7 +236,7 @@ class Endpoints:
             return self._responses.no_content(preflight)
         return self._responses.problem(
             facts,
-            f"Use {methods[0]} here.",
+            _USE[methods[0]],
             status=405,
             headers=[("Allow", ", ".join(methods))],
             close=facts.has_body,

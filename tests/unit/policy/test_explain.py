@@ -1,5 +1,7 @@
 """`gatekeeper explain`: the route is the router's, and each rule says why it does not hold."""
 
+from pathlib import Path
+
 import pytest
 
 from gatekeeper.config.load import load_config
@@ -93,3 +95,45 @@ def test_default_configuration_has_one_room() -> None:
 def test_text_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not a URL; expected"):
         parse_request_url(url)
+
+
+ABUSE = """
+[[rule]]
+name = "abuse"
+action = "block"
+client = "198.51.100.0/24"
+
+[[rule]]
+name = "closed"
+action = "block"
+path = "/**"
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "last"),
+    [
+        ("status", "198.51.100.1", '403 by rule "abuse"'),
+        ("enqueue?room=default", "198.51.100.1", '403 by rule "abuse"'),
+        ("status", "192.0.2.1", 'in room "default"'),
+        ("health", "198.51.100.1", "for every client: it gives no place"),
+        ("client.js", "198.51.100.1", "for every client: it gives no place"),
+    ],
+)
+def test_endpoint_of_the_gate_has_rules_of_its_own(
+    path: str, client: str, last: str, tmp_path: Path
+) -> None:
+    config = parse_config(ABUSE, folder=tmp_path)
+    url = f"https://shop.example.com/.gatekeeper/{path}"
+    assert [*explain_request(config, "GET", url, headers=[], client=client)][-1] == last
+
+
+def test_ambiguous_and_unreadable_paths_are_named(config: Config) -> None:
+    url = "https://shop.example.com/hooks/a%00b"
+    lines = [*explain_request(config, "POST", url, headers=["Signature: x"], client="192.0.2.1")]
+    assert lines[1].startswith("the path is ambiguous")
+    assert lines[2].endswith("path does not bypass with an ambiguous path")
+    assert lines[-1] == 'in room "shop"'
+    url = "https://shop.example.com/" + "a%252f..;/%00\\ .%c0%ae%ef%bc%8e%u002e%3f/" * 50
+    lines = [*explain_request(config, "GET", url, headers=[], client="192.0.2.1")]
+    assert lines == ["400: The address can be read in more than one way."]
