@@ -5,7 +5,7 @@ draw_command       `gatekeeper verify-draw`: options and output
 draw_check         reads and verifies the record of a draw
 run                runs a plan; prints the verdict as text or JSON, writes the SVG
 plan               what the crowd does, checked as a whole
-arrivals           arrival times of the crowd, from a seeded random source
+arrivals           arrival times of the crowd, from a seeded random source; for an event too
 crowd              schedules and sends all requests of one run
 visitor            one visitor: the next action after each response
 floods             requests without cookies, beside the visitors
@@ -16,6 +16,11 @@ token_claims       reads tokens without the key; builds forged tokens
 room_monitor       reads a room's figures from the admin listener
 evidence           the records of a run: curve, progress, broken promises
 observer           records what the crowd received
+progress_record    the curve of a run, and the rates of the last seconds
+room_samples       a reading of the admin listener, with what the crowd knew
+event_watch        reads the public record of an event's draw, and verifies it afterwards
+opening            start, first admission, turns, first minute and quiet, from recorded evidence
+opening_promises   the promises about the opening of an event
 pressure_record    what floods, lurkers and no-shows did to the line
 judge              order, rate, limits and watermark, from recorded evidence
 pressure           waits, throughput, places and lurkers, from recorded evidence

@@ -20,6 +20,7 @@ Examples:
 \b
   gatekeeper simulate http://localhost:8080
   gatekeeper simulate http://localhost:8080 --profile flash --visitors 5000
+  gatekeeper simulate http://localhost:8080 --event autumn-sale --visitors 2000
   gatekeeper simulate http://localhost:8080 --at-once 200 --visitors 400 --floods 20 \\
       --lurkers 7 --no-shows 0.3 --claim-timeout 120 --admin http://localhost:8081
   gatekeeper simulate http://gate-1:8080 http://gate-2:8080 \\
@@ -60,6 +61,7 @@ def _option_group(heading: str, **shared: Any) -> Callable[..., _Decorator]:
 
 
 _arrivals = _option_group("Arrivals")
+_events = _option_group("An event of the room")
 _kinds = _option_group("Visitor kinds (shares of the crowd, 0 to 1)", metavar="SHARE")
 _pressure = _option_group("Beside the visitors, for the whole run")
 _visits = _option_group("Admitted visitors")
@@ -92,6 +94,15 @@ _output = _option_group("Output")
     default=0.5,
     help="Share that uses a cookie; the rest are apps that use a header.",
 )
+@_events(
+    "--event",
+    metavar="NAME",
+    default="",
+    show_default=False,
+    help="Gather in the prequeue of this event, and judge its draw and its opening.",
+)
+@_events("--late", metavar="SHARE", default=0.1, help="Share that arrives after the start …")
+@_events("--late-within", "late_s", metavar="N", default=20.0, help="… within so many seconds.")
 @_kinds("--leavers", default=0.0, help="Leave the queue with POST leave.")
 @_kinds("--returners", default=0.0, help="Stop polling, and return later.")
 @_kinds("--ghosts", default=0.0, help="Never return their token.")
@@ -157,7 +168,11 @@ _output = _option_group("Output")
     help="Bearer token of the admin listener.",
 )
 @_limits(
-    "--duration", "duration_s", metavar="N", default=300.0, help="Maximum duration in seconds."
+    "--duration",
+    "duration_s",
+    metavar="N",
+    default=300.0,
+    help="Maximum duration in seconds; with --event from its start on.",
 )
 @_limits("--connections", metavar="N", default=64, help="Number of connections.")
 @_limits("--seed", metavar="N", default=1, help="The same seed makes the same crowd.")
@@ -189,7 +204,9 @@ def simulate(
     admission within 2 s of the release near the front; never above rate, burst and max_active; a
     watermark that never falls; no lost place; no lost session; no forged token accepted; and with
     floods, lurkers and no-shows: waits as promised, an origin that receives the rate, no place for
-    a client that keeps no cookies, at most two releases for a lurker.
+    a client that keeps no cookies, at most two releases for a lurker. With --event the crowd
+    gathers in the prequeue of an event: nobody early, the first admission within 10 s, the order as
+    drawn (computed from the public record), the rate from the first minute, a quiet opening.
 
     Progress goes to standard error, the verdict to standard output. Ctrl-C ends the run with the
     verdict so far. Exit status: 0 when every tested promise held, 1 when one was broken, 2 when the

@@ -10,18 +10,22 @@ visitors are done, when its time is up, or when the gate has not responded for t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from heapq import heappop, heappush
 from random import Random
 
-from gatekeeper.simulate.arrivals import arrival_times_s
+from gatekeeper.policy.draw_record import DrawRecord
+from gatekeeper.simulate.arrivals import EventTimes, arrival_times_s, event_arrival_times_s
 from gatekeeper.simulate.connection import RawResponse
+from gatekeeper.simulate.event_watch import EventWatch
 from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.floods import Flood
 from gatekeeper.simulate.gate_client import GateClient
 from gatekeeper.simulate.gate_response import ObservedResponse, Token, parse_gate_response
 from gatekeeper.simulate.observer import Observer
+from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.room_monitor import RoomMonitor
 from gatekeeper.simulate.token_claims import TICKET, forgeries
@@ -52,13 +56,21 @@ async def run_crowd(
 
     Raises GatekeeperError when an address has no gate at the start.
     """
+    opening = await _announced(plan)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(GateClient(plan))
         await client.check_gates()
         flooding = await stack.enter_async_context(GateClient(plan, connections=_FLOOD_CONNECTIONS))
         monitor = await stack.enter_async_context(RoomMonitor(plan)) if plan.admin_url else None
-        crowd = Crowd(plan, client, flooding, monitor, on_progress, ended or asyncio.Event())
+        observer = Observer(plan, opening=opening)
+        crowd = Crowd(
+            plan, client, flooding, monitor, on_progress, ended or asyncio.Event(), observer
+        )
         return await crowd.run()
+
+
+async def _announced(plan: CrowdPlan) -> OpeningRecord | None:
+    return OpeningRecord(await EventWatch(plan).announced()) if plan.event else None
 
 
 class Crowd:
@@ -72,6 +84,7 @@ class Crowd:
         monitor: RoomMonitor | None,
         on_progress: OnProgress,
         ended: asyncio.Event,
+        observer: Observer,
     ) -> None:
         self._plan = plan
         self._client = client
@@ -81,7 +94,8 @@ class Crowd:
         # Two sources: kinds and arrivals must not depend on the responses, pauses do.
         self._visitor_random = Random(plan.seed)  # noqa: S311  reproducible, not a secret
         self._pace_random = Random(plan.seed)  # noqa: S311
-        self._observer = Observer(plan)
+        self._observer = observer
+        self._times = _event_times(observer.opening)
         self._flood = Flood(plan, flooding, self._observer, now_s=self._now_s)
         self._heap: list[tuple[float, int, Visitor]] = []  # due time; the number breaks ties
         self._open = plan.visitors  # visitors that are not done, without lurkers
@@ -90,6 +104,7 @@ class Crowd:
 
     async def run(self) -> Verdict:
         problems: list[str] = []
+        opening, watch = self._observer.opening, EventWatch(self._plan)
         if self._monitor is not None:
             await self._take_sample(self._monitor)  # the totals before the first arrival
         async with asyncio.TaskGroup() as group:
@@ -98,6 +113,8 @@ class Crowd:
                 background.append(
                     group.create_task(self._sample_repeatedly(self._monitor), name="monitor")
                 )
+            if opening is not None:
+                background.append(group.create_task(self._watch(watch), name="draw"))
             problems += await self._dispatch()
             for task in background:
                 task.cancel()
@@ -106,6 +123,8 @@ class Crowd:
             if not self._observer.samples:
                 problems.append(self._monitor.problem or "admin listener: no sample was taken")
         now_s = self._now_s()
+        if opening is not None:
+            problems += await watch.verify(opening)
         self._on_progress(self._observer.progress(now_s=now_s, last=True))
         return verdict_of(self._observer, self._plan, problems=problems, elapsed_s=now_s)
 
@@ -115,12 +134,13 @@ class Crowd:
     async def _dispatch(self) -> list[str]:
         """Send all requests that are due, until the run ends; returns the problems found."""
         plan = self._plan
+        duration_s = plan.duration_s + (self._times.start_s if self._times else 0)
         arriving = self._arrivals()
         next_visitor = next(arriving, None)
         self._schedule_lurkers()
         while self._open:
             now_s = self._now_s()
-            if now_s >= plan.duration_s or self._ended.is_set():
+            if now_s >= duration_s or self._ended.is_set():
                 return []
             if self._failing_for_s(now_s) > plan.give_up_s:
                 break
@@ -142,15 +162,31 @@ class Crowd:
         return 0.0 if since_s is None else now_s - since_s
 
     def _arrivals(self) -> Iterator[Visitor]:
-        for number, at_s in enumerate(arrival_times_s(self._plan, self._visitor_random)):
+        plan, random = self._plan, self._visitor_random
+        times_s = (
+            arrival_times_s(plan, random)
+            if self._times is None
+            else event_arrival_times_s(plan, random, times=self._times)
+        )
+        for number, at_s in enumerate(times_s):
             visitor = new_visitor(number, self._plan, self._visitor_random)
             visitor.due_s = at_s
             yield visitor
 
+    async def _watch(self, watch: EventWatch) -> None:
+        """Learn the draw as soon as it is public."""
+
+        def learn(record: DrawRecord) -> None:
+            self._observer.learn_draw(record, now_s=self._now_s())
+
+        start_s = self._times.start_s if self._times else 0
+        await watch.until_drawn(learn, starts_in_s=lambda: start_s - self._now_s())
+
     def _schedule_lurkers(self) -> None:
         """Lurkers arrive first, and so stand at the front."""
         for number in range(self._plan.visitors, self._plan.visitors + self._plan.lurkers):
-            heappush(self._heap, (0.0, number, new_lurker(number)))
+            at_s = 0.0 if self._times is None else max(self._times.prequeue_s, 0.0) + 0.1
+            heappush(self._heap, (at_s, number, new_lurker(number)))
 
     # One request of one visitor.
 
@@ -232,6 +268,15 @@ class Crowd:
         figures = await monitor.read()
         if figures is not None:
             self._observer.add_sample(figures, start=start, now_s=self._now_s())
+
+
+def _event_times(opening: OpeningRecord | None) -> EventTimes | None:
+    """By the wall clock of this machine; tickets tell that of the store later."""
+    if opening is None:
+        return None
+    record, now_us = opening.announced, time.time_ns() // 1000
+    start_s = (record.start_us - now_us) / 1e6
+    return EventTimes(start_s - record.span_us / 1e6, start_s)
 
 
 class _Request:

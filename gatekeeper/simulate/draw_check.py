@@ -8,7 +8,7 @@ and parsed strictly as well, and nothing of them is printed but hashes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -159,7 +159,7 @@ async def local_draw(file: Path, participants: Path | None) -> AsyncIterator[byt
             yield chunk
 
 
-async def remote_draw(url: str) -> AsyncIterator[bytes]:
+async def remote_draw(url: str) -> AsyncGenerator[bytes]:
     """The record at `url` as a whole, then the list below it in pieces; raises GatekeeperError."""
     parts = urlsplit(url)
     listed = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/participants"))

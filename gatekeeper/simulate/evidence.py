@@ -32,6 +32,7 @@ class Progress:
     reported_rate_per_minute: float
     requests_per_s: float
     room: RoomFigures | None
+    starts_in_s: float | None = None  # the event, while its start is ahead
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of
 
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header name
 _DEFAULT_POLL_INTERVAL_S = 5.0
+_LONGEST_WORD = 20
 _MAX_PAGE_BYTES = 256 * 1024
 _PAGE_POSITION = re.compile(rb'data-position="(\d+)"')
 _GZIP = 16 + zlib.MAX_WBITS
+_UNDRAWN = frozenset({"prequeue", "draw"})
 
 
 class Outcome(Enum):
@@ -62,7 +64,15 @@ class ObservedResponse:
     eta_s: float | None = None
     poll_interval_s: float = _DEFAULT_POLL_INTERVAL_S
     rate_per_minute: float | None = None
+    phase: str = ""
+    reason: str = ""
     failure: str = ""
+
+    @property
+    def has_place(self) -> bool:
+        """Whether a waiting visitor is in line: at a position, or before a draw, which makes it."""
+        is_undrawn = self.phase in _UNDRAWN and self.reason != "reconnecting"
+        return self.position is not None or is_undrawn
 
 
 def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedResponse:
@@ -88,6 +98,8 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
                 eta_s=_number(fields.get("eta_seconds")),
                 poll_interval_s=_number(fields.get("refresh_seconds")) or _DEFAULT_POLL_INTERVAL_S,
                 rate_per_minute=_number(fields.get("rate_per_minute")),
+                phase=_word(fields.get("phase")),
+                reason=_word(fields.get("reason")),
             )
         case "admitted" if own:
             return ObservedResponse(Outcome.ADMITTED, token=token, claims=claims)
@@ -183,6 +195,10 @@ def _json_of(headers: Mapping[bytes, bytes], body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _word(value: object) -> str:
+    return intern(value) if isinstance(value, str) and len(value) <= _LONGEST_WORD else ""
 
 
 def _number(value: object) -> float | None:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import Counter
 
+from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.simulate.evidence import ForgedTokens, Point, Progress, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import AFTER_ALL_US, Order, Place, RoomSample
+from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_record import PressureRecord
+from gatekeeper.simulate.progress_record import ProgressRecord
 from gatekeeper.simulate.release_delays import ReleaseDelays, client_delay_of, is_near_front
 from gatekeeper.simulate.room_monitor import RoomFigures
+from gatekeeper.simulate.room_samples import SampleStart, sample_of
 from gatekeeper.simulate.token_claims import Claims, claims_of
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind, VisitorStage
 
-_RATE_SPAN_S = 30.0
 MAX_VIOLATIONS = 200  # recorded with instant and visitor; all are counted
 _SAMPLED = 16  # one request in so many is measured
-_MAX_POINTS = 1200  # of the curve; beyond that every second point is dropped
 FORGED_TICKET_ACCEPTED = "forged token accepted as a ticket"
 FORGED_VISIT_ADMITTED = "forged token accepted by the site"
 SPENT_TICKET_ACCEPTED = "spent ticket accepted again"
@@ -32,23 +33,18 @@ SPENT_TICKET_ACCEPTED = "spent ticket accepted again"
 _MAX_JUDGED_SILENCE_S = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class SampleStart:
-    """What was certain when a reading of the admin listener began."""
-
-    began_s: float
-    direct: int
-    gone: int
-    left: int
-
-
 class Observer:
     """The record of one run."""
 
-    def __init__(self, plan: CrowdPlan | None = None) -> None:
+    def __init__(
+        self, plan: CrowdPlan | None = None, *, opening: OpeningRecord | None = None
+    ) -> None:
+        """`opening`: of an event that the crowd takes part in."""
+        self.opening = opening
         self.order = Order()
         self.release_delays = ReleaseDelays()
         self.pressure = PressureRecord(self.release_delays, plan)
+        self.pressure.is_closed = opening is not None
         self.forged_tokens = ForgedTokens()
         self.requests = 0
         self.arrived = 0
@@ -76,13 +72,11 @@ class Observer:
         self.violations: list[Violation] = []
         self.samples: list[RoomSample] = []
         self.room: RoomFigures | None = None
-        self.curve: list[Point] = []
+        self.over_time = ProgressRecord()
         self.failing_since_s: float | None = None  # all requests failed since then
         self._arriving = 0
         self._direct = 0  # admissions without a place: visitors, lurkers, floods
         self._responses = 0
-        self._curve_step_s = 0.5
-        self._recent: deque[tuple[float, int, int]] = deque()
 
     # Around each request.
 
@@ -102,6 +96,8 @@ class Observer:
                 self.pressure.replay_began()
             case Action.POLL:
                 self.pressure.poll_began(visitor)
+                if self.opening is not None:
+                    self.opening.polled(now_s=now_s)
                 self.order.request_began(visitor.place, now_s=now_s)
 
     def response_received(
@@ -131,7 +127,7 @@ class Observer:
             case Action.ARRIVE:
                 self._arriving -= 1
                 if response.outcome is not Outcome.FAILED:
-                    self._on_arrival(visitor, response, now_s=now_s)
+                    self._on_arrival(visitor, response, began_s=began_s, now_s=now_s)
             case Action.POLL:
                 self._on_poll(visitor, response, now_s=now_s)
             case Action.LEAVE if response.outcome is not Outcome.FAILED:
@@ -160,14 +156,18 @@ class Observer:
         )
         self.done += (stage_after is VisitorStage.DONE) - (stage_before is VisitorStage.DONE)
 
-    def _on_arrival(self, visitor: Visitor, response: ObservedResponse, *, now_s: float) -> None:
+    def _on_arrival(
+        self, visitor: Visitor, response: ObservedResponse, *, began_s: float, now_s: float
+    ) -> None:
         if visitor.kind is not VisitorKind.LURKER:
             self.arrived += 1
             self.kinds[visitor.kind] += 1
         if response.claims is None:
             self.unreadable_tokens += 1
             return
-        visitor.place.turn_us = response.claims.turn_us
+        visitor.place.turn_us = self._turn_us(response.claims)
+        if self.opening is not None:
+            self.opening.arrived(visitor.place, response.claims, began_s=began_s, now_s=now_s)
         if response.outcome is Outcome.WAITING:
             self.order.received_ticket(
                 visitor.place, now_s=now_s, poll_interval_s=response.poll_interval_s
@@ -183,20 +183,33 @@ class Observer:
         if response.outcome is Outcome.NO_PLACE and place.is_expected:
             self.places_lost += 1
             self._record_violation(visitor, "lost the place", now_s=now_s)
-        if response.claims is not None and response.claims.turn_us != place.turn_us:
+        turn_us = place.turn_us if response.claims is None else self._turn_us(response.claims)
+        if turn_us != place.turn_us:
             self.places_moved += place.is_expected
             if place.is_expected:
                 self._record_violation(visitor, "received another place", now_s=now_s)
-            place.turn_us = response.claims.turn_us
+            place.turn_us = turn_us
         if response.outcome is Outcome.WAITING:
             self._received_waiting(visitor, response, now_s=now_s)
         elif response.outcome is Outcome.ADMITTED:
             self._received_admitted(visitor, now_s=now_s)
 
+    def _turn_us(self, claims: Claims) -> int:
+        return claims.turn_us if self.opening is None else self.opening.turns.of(claims)
+
+    def learn_draw(self, record: DrawRecord, *, now_s: float) -> None:
+        """The public record of the event's draw, as it is now."""
+        if self.opening is not None:
+            self.pressure.is_closed = record.state != "drawn"
+            for place in self.opening.learn(record, now_s=now_s):
+                self.order.received_admitted(place)
+
     def _received_waiting(
         self, visitor: Visitor, response: ObservedResponse, *, now_s: float
     ) -> None:
-        known, inversions_before = response.position is not None, self.order.inversions
+        known, inversions_before = response.has_place, self.order.inversions
+        if self.opening is not None:
+            self.opening.received_waiting(visitor.place, poll_interval_s=response.poll_interval_s)
         has_returned = not visitor.place.is_expected
         self.order.received_waiting(
             visitor.place, now_s=now_s, poll_interval_s=response.poll_interval_s, known=known
@@ -222,10 +235,11 @@ class Observer:
             return
         visitor.admitted = True
         place = visitor.place
-        self.order.received_admitted(place)
-        self.release_delays.record_release(
-            place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
-        )
+        if self._admitted_at_a_turn(visitor, now_s=now_s):
+            self.order.received_admitted(place)
+            self.release_delays.record_release(
+                place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
+            )
         violation = self.pressure.received_admitted(visitor)
         if violation is not None:
             self._record_violation(visitor, violation, now_s=now_s)
@@ -247,6 +261,15 @@ class Observer:
         if visitor.next_action is Action.POLL and visitor.kind is not VisitorKind.REFRESHER:
             self.polls.append(visitor.polls + 1)
             self.polled_s.append(wait_s)
+
+    def _admitted_at_a_turn(self, visitor: Visitor, *, now_s: float) -> bool:
+        """Whether the turn of an admitted visitor is known."""
+        return self.opening is None or self.opening.received_admitted(
+            visitor.place,
+            on_arrival=visitor.next_action is Action.ARRIVE,
+            sent_s=visitor.place.sent_s,
+            now_s=now_s,
+        )
 
     def _client_delay_s(self, visitor: Visitor, *, now_s: float) -> float:
         """How much of the wait the client caused by polling late, seconds.
@@ -330,21 +353,9 @@ class Observer:
         previous_s = self.samples[-1].began_s if self.samples else -math.inf
         self.release_delays.record_release(figures.watermark_us, began_s=previous_s, now_s=now_s)
         self.pressure.queue.sample(figures.queue_length, gone=start.gone, now_s=now_s)
+        direct = self._direct + self._arriving + self.pressure.floods.in_flight
         self.samples.append(
-            RoomSample(
-                began_s=start.began_s,
-                ended_s=now_s,
-                released_total=figures.released_total,
-                returned_certain=figures.abandoned_total + start.left,
-                returned_possible=figures.abandoned_total + self.pressure.leaving,
-                active=figures.active,
-                max_active=figures.max_active,
-                queue_length=figures.queue_length,
-                rate_per_minute=figures.rate_per_minute,
-                direct_certain=start.direct,
-                direct_possible=self._direct + self._arriving + self.pressure.floods.in_flight,
-                watermark_us=figures.watermark_us,
-            )
+            sample_of(figures, start, now_s=now_s, direct=direct, returned=self.pressure.leaving)
         )
 
     def progress(self, *, now_s: float, last: bool = False) -> Progress:
@@ -352,17 +363,18 @@ class Observer:
         self.pressure.sample(
             waiting=self.waiting, admissions=len(self.admitted_ended_s), now_s=now_s
         )
-        self._recent.append((now_s, self.admitted, self.requests))
-        while now_s - self._recent[0][0] > _RATE_SPAN_S:
-            self._recent.popleft()
-        began_s, admitted, _ = self._recent[0]
-        span_s = max(now_s - began_s, 1.0)
-        earlier = next((each for each in self._recent if now_s - each[0] <= 5), self._recent[0])
-        if last or not self.curve or now_s - self.curve[-1].at_s >= self._curve_step_s:
-            self.curve.append(Point(now_s, self.arrived, self.waiting, self.admitted))
-            if len(self.curve) > _MAX_POINTS:
-                del self.curve[1::2]
-                self._curve_step_s *= 2
+        if self.opening is not None:
+            self.opening.sample(
+                waiting=self.waiting,
+                rate_per_minute=self.pressure.line_rate(),
+                admissions=len(self.admitted_ended_s),
+                now_s=now_s,
+            )
+        rates = self.over_time.add(
+            Point(now_s, self.arrived, self.waiting, self.admitted),
+            requests=self.requests,
+            last=last,
+        )
         return Progress(
             elapsed_s=now_s,
             arrived=self.arrived,
@@ -371,8 +383,13 @@ class Observer:
             done=self.done,
             failed=self.failures.total(),
             inversions=self.order.inversions,
-            rate_per_minute=(self.admitted - admitted) * 60 / span_s,
+            rate_per_minute=rates.admissions_per_minute,
             reported_rate_per_minute=self.reported_rate_per_minute,
-            requests_per_s=(self.requests - earlier[2]) / max(now_s - earlier[0], 1.0),
+            requests_per_s=rates.requests_per_s,
             room=self.room,
+            starts_in_s=self._starts_in_s(now_s),
         )
+
+    def _starts_in_s(self, now_s: float) -> float | None:
+        start_s = None if self.opening is None else self.opening.start_s
+        return None if start_s is None or start_s < now_s else start_s - now_s

@@ -57,9 +57,13 @@ class CrowdPlan:
     # Beside the visitors, for the whole run:
     floods: int = 0  # requests per second without cookies
     lurkers: int = 0  # clients that keep a place at the front and never claim
+    # An event of the room: the visitors gather in its prequeue, some arrive after its start.
+    event: str = ""
+    late: float = 0.1  # share that arrives after the start …
+    late_s: float = 20.0  # … within so many seconds
     browsers: float = 0.5  # share with a cookie; the rest are apps with a header
     seed: int = 1
-    duration_s: float = 300.0
+    duration_s: float = 300.0  # with an event: after its start
     # The gate's settings. Without a rate, the highest reported rate counts.
     rate_per_minute: float | None = None
     burst: int = 10
@@ -118,6 +122,7 @@ def _ranges(plan: CrowdPlan) -> list[str]:
         ("duration_s", 1, _MAX_DURATION_S),
         ("floods", 0, _MAX_FLOODS_PER_S),
         ("lurkers", 0, _MAX_LURKERS),
+        ("late_s", 0, 3600),
         ("burst", 1, _MAX_VISITORS),
         ("claim_timeout_s", 0.1, 86400),
         ("granted", 0, _MAX_VISITORS),
@@ -139,7 +144,7 @@ def _ranges(plan: CrowdPlan) -> list[str]:
 
 def _shares(plan: CrowdPlan) -> list[str]:
     parts = {each.name: float(getattr(plan.shares, each.name)) for each in fields(Shares)}
-    named = {"browsers": plan.browsers, "stayers": plan.stayers, **parts}
+    named = {"late": plan.late, "browsers": plan.browsers, "stayers": plan.stayers, **parts}
     problems = [
         f"{name}: {share:g} is not a share; expected 0 to 1"
         for name, share in named.items()

@@ -46,6 +46,7 @@ class PressureRecord:
         self.queue = QueueRecord()
         self.lurkers = LurkerRecord()
         self.room: RoomFigures | None = None
+        self.is_closed = False  # an event that the crowd takes part in has yet to open
         # Visitors that may have been released and left without a claim, or fell silent.
         self.leaving = 0
         self.left = 0
@@ -77,7 +78,7 @@ class PressureRecord:
         if visitor.kind is VisitorKind.LURKER and visitor.next_action is Action.POLL:
             self.lurkers.admitted += 1
             # At least so many visitors wait that are not released yet.
-            waiting = self._waiting - WAITING_S * (self._line_rate() or math.inf) / 60
+            waiting = self._waiting - WAITING_S * (self.line_rate() or math.inf) / 60
             return self._judge_miss(visitor, behind=waiting)
         return None
 
@@ -112,7 +113,7 @@ class PressureRecord:
     def _judge_wait(
         self, visitor: Visitor, response: ObservedResponse, *, now_s: float
     ) -> str | None:
-        place, line_rate = visitor.place, self._line_rate()
+        place, line_rate = visitor.place, self.line_rate()
         if line_rate is None:
             self.waits.line_stopped(now_s=now_s)
         visitor.promised = promised = self.waits.received_waiting(
@@ -166,11 +167,13 @@ class PressureRecord:
 
     # Between the requests.
 
-    def _line_rate(self) -> float | None:
+    def line_rate(self) -> float | None:
         """The rate that releases follow now; None while they do not follow it.
 
         Slots count as taken only where visitors of the crowd may hold them.
         """
+        if self.is_closed:
+            return None
         room = self.room
         if room is None:
             return self._promised_rate
@@ -188,6 +191,6 @@ class PressureRecord:
         self.throughput.sample(
             now_s=now_s,
             waiting=waiting,
-            rate_per_minute=self._line_rate(),
+            rate_per_minute=self.line_rate(),
             admissions=admissions,
         )

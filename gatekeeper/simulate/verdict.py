@@ -14,13 +14,21 @@ waits          a visitor waits no longer than position and rate promise
 throughput     while visitors wait, the origin receives the rate
 floods         only visitors that return a token have a place
 lurkers        a lurker takes at most two releases, then it stands at the end
+
+Of an event also (`opening_promises`):
+
+nobody early     no visitor of the prequeue is admitted before the start
+first admission  within 10 s of the start
+draw             its public record agrees with itself and with the crowd
+first minute     the origin receives the rate from the first minute on
+quiet opening    polls per second around the start at most 1.5 times those a minute later
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +43,7 @@ from gatekeeper.simulate.judge import (
     max_watermark_fall_us,
 )
 from gatekeeper.simulate.observer import Observer
+from gatekeeper.simulate.opening_promises import opening_figures, opening_promises
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_promises import pressure_figures, pressure_promises
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
@@ -96,11 +105,12 @@ def verdict_of(
             _sessions_promise(observer),
             _forged_tokens_promise(observer),
             *pressure_promises(observer.pressure, plan, crowd_late_s=_crowd_late_s(observer)),
+            *_opening_promises(observer, plan, rate_per_minute=rate, elapsed_s=elapsed_s),
         ),
         problems=tuple(found),
         violations=tuple(observer.violations),
         figures=_figures(observer, rate_per_minute=rate, elapsed_s=elapsed_s),
-        curve=tuple(observer.curve),
+        curve=tuple(observer.over_time.curve),
         rate_per_minute=rate,
         burst=plan.burst,
     )
@@ -119,11 +129,27 @@ def _crowd_late_s(observer: Observer) -> float:
     return spread["p99"] if spread else 0.0
 
 
+def _opening_promises(
+    observer: Observer, plan: CrowdPlan, *, rate_per_minute: float, elapsed_s: float
+) -> Iterator[Promise]:
+    if observer.opening is not None:
+        yield from opening_promises(
+            observer.opening,
+            rate_per_minute=rate_per_minute,
+            burst=plan.burst + plan.granted + _max_returned(observer),
+            crowd_late_s=_crowd_late_s(observer),
+            elapsed_s=elapsed_s,
+        )
+
+
 def _order_promise(observer: Observer) -> Promise:
     order = observer.order
     if not order.inversions and (not order.responses_judged or not observer.admitted):
         return Promise(ORDER, None, "no visitor waited while others were admitted")
-    detail = f"{order.inversions:,} inversions in {order.responses_judged:,} waiting responses"
+    by_draw = "" if observer.opening is None else " against the drawn order"
+    detail = (
+        f"{order.inversions:,} inversions{by_draw} in {order.responses_judged:,} waiting responses"
+    )
     if order.inversions:
         first = order.examples[0]
         early_s = (first.admitted_turn_us - first.waiting_turn_us) / 1e6
@@ -250,7 +276,9 @@ def _figures(observer: Observer, *, rate_per_minute: float, elapsed_s: float) ->
         if observer.samples
         else None
     )
+    opening = observer.opening
     return {
+        "opening": opening and opening_figures(opening, rate_per_minute=rate_per_minute),
         "elapsed_s": round(elapsed_s, 3),
         "arrived": observer.arrived,
         "admitted": observer.admitted,

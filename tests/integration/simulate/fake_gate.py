@@ -96,6 +96,7 @@ class FakeGate:
                 web.post("/.gatekeeper/enqueue", self._enqueue),
                 web.post("/.gatekeeper/leave", self._leave),
                 web.get("/admin/status", self._admin),
+                *self._more_routes(),
                 web.get("/{rest:.*}", self._site, allow_head=False),
                 web.route("*", "/{rest:.*}", self._turn_away),
             ]
@@ -121,6 +122,9 @@ class FakeGate:
         finally:
             await site.stop()
 
+    def _more_routes(self) -> list[web.RouteDef]:
+        return []
+
     # The queue.
 
     def _arrive(self) -> tuple[FakeVisitor, str]:
@@ -140,7 +144,10 @@ class FakeGate:
     def _enter_line(self, visitor: FakeVisitor) -> None:
         visitor.confirmed = True
         self.queue.append(visitor)
-        self.queue.sort(key=lambda each: each.arrival_us)
+        self.queue.sort(key=self._turn_us)
+
+    def _turn_us(self, visitor: FakeVisitor) -> int:
+        return visitor.arrival_us
 
     def _expire(self, now_s: float) -> None:
         for visitor in self.released:

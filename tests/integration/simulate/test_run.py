@@ -7,12 +7,15 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 
 from gatekeeper.demo.shop import start_origin
-from gatekeeper.simulate.verdict import RELEASE_DELAY
+from gatekeeper.simulate.opening_promises import DRAW, EARLY, PROMPT
+from gatekeeper.simulate.verdict import ORDER, RELEASE_DELAY
 from tests.gates import GateProcess
 
 DEADLINE_S = 60.0
@@ -28,6 +31,31 @@ burst = 3
 [admin]
 listen = "127.0.0.1:0"
 """
+
+
+EVENT = """
+[[event]]
+name = "sale"
+prequeue = {prequeue}
+start = {start}
+"""
+
+
+def event_in(seconds: float) -> str:
+    """An event whose prequeue has begun and that starts so soon."""
+    now = datetime.now(UTC)
+    start = now + timedelta(seconds=seconds)
+    return EVENT.format(prequeue=now.isoformat(), start=start.isoformat())
+
+
+async def add_to_file(gate: GateProcess, event: str) -> None:
+    """The file has this event from now on, and the gate has read it."""
+    gate.file.write_text(gate.file.read_text() + event)
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+        session.post(f"{gate.admin_url}/admin/reload") as response,
+    ):
+        assert response.status == 200
 
 
 @asynccontextmanager
@@ -70,6 +98,21 @@ async def test_real_gate_keeps_release_delay_near_front() -> None:
     assert verdict["figures"]["near_front"] > 10
     assert verdict["figures"]["let_in_after_release_s"]["max"] < DEADLINE_S
     assert "arrived" in err
+
+
+async def test_real_gate_keeps_promises_of_opening() -> None:
+    async with serving(rate="600/min") as gate:
+        await add_to_file(gate, event_in(8))
+        crowd = ("--visitors", "60", "--burst", "3", "--late-within", "2", "--visits", "0")
+        verdict, _ = await output_of(
+            process := await start_simulate(gate.url, "--event", "sale", *crowd)
+        )
+
+    assert process.returncode == 0, verdict
+    assert all(held(verdict)[name] for name in (ORDER, EARLY, PROMPT, DRAW)), verdict
+    opening = verdict["figures"]["opening"]
+    assert (opening["participants"], opening["arrived_after_start"]) == (54, 6)
+    assert verdict["figures"]["responses_judged"] > 100
 
 
 async def test_interrupted_run_prints_verdict_so_far() -> None:
