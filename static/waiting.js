@@ -165,6 +165,10 @@
       return;
     }
     failures = 0;
+    if (status.state === "waiting") {
+      document.dispatchEvent(new CustomEvent("status", { detail: status }));   // static/countdown.js
+      followEvent(status);
+    }
     handlers[status.state](status);
     lastResponseAt = Date.now();
     pulse();
@@ -172,8 +176,6 @@
 
   function showPlace(place) {
     isConfirmed = true;
-    document.dispatchEvent(new CustomEvent("status", { detail: place }));   // static/countdown.js
-    followEvent(place);
     intervalS = Math.max(1, Number(place.refresh_seconds) || intervalS);
     if (place.arrived_at > arrivedAt && data.ticket) ticket = data.ticket;
     arrivedAt = place.arrived_at;

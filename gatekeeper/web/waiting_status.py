@@ -115,8 +115,9 @@ def waiting_status_of(
         newcomer=newcomer,
         arrival_us=ticket.arrival_us,
     )
-    if state and state.events and _has_provisional_turns(state):
+    if state and state.events and _is_to_be_drawn(ticket, state):
         position = None
+        reason = "prequeue" if reason == "held" else reason
         if not newcomer:
             refresh_s = _until_drawn_s(ticket, state, rules=rules)
     eta = None
@@ -141,11 +142,16 @@ def waiting_status_of(
     )
 
 
-def _has_provisional_turns(state: RoomState) -> bool:
-    """Whether the place of a visitor is to be drawn yet."""
-    event = state.window.event
-    is_before = state.phase is Phase.PREQUEUE and event is not None and event.has_draw
-    return is_before or state.phase is Phase.DRAW
+def _is_to_be_drawn(ticket: Ticket, state: RoomState) -> bool:
+    """Whether the place of this visitor is to be drawn yet, so that no position says anything.
+
+    An operator may hold the room meanwhile. In the prequeue the places of earlier arrivals are
+    real; during the draw no place is, since the drawn ones come before it."""
+    window = state.window
+    if state.phase is Phase.DRAW:
+        return True
+    is_gathering = window.phase is Phase.PREQUEUE and state.phase in {Phase.PREQUEUE, Phase.HELD}
+    return is_gathering and window.event is not None and window.event.covers(ticket.arrival_us)
 
 
 def _until_drawn_s(ticket: Ticket, state: RoomState, *, rules: Rules) -> int:

@@ -9,8 +9,8 @@ from playwright.async_api import expect
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.types import RoomName
 from gatekeeper.demo.shop import start_origin
+from tests.browser.app_visitors import line_up
 from tests.browser.conftest import NewPage
-from tests.browser.test_whole import line_up
 from tests.gates import running_gate
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from itertools import cycle
 from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 from playwright.async_api import Page, Request, Route, expect
 
@@ -14,8 +13,9 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.demo.shop import start_origin
 from gatekeeper.policy.phase import Mode
 from gatekeeper.web import stream
+from tests.browser.app_visitors import line_up, poll
 from tests.browser.conftest import NewPage
-from tests.gates import TIMEOUT, Gate, running_gate
+from tests.gates import Gate, running_gate
 from tests.servers import StoreServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -59,28 +59,6 @@ async def spread_over(page: Page, *gates: Gate) -> list[str]:
 
     await page.route("**/*", to_the_next)
     return netlocs
-
-
-async def line_up(gate: Gate, count: int) -> list[str]:
-    """`count` visitors join the line as apps do, and return the ticket; their tokens, in order of
-    arrival."""
-    tokens = []
-    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        for _ in range(count):
-            async with session.post(f"{gate.url}/.gatekeeper/enqueue") as response:
-                tokens.append((await response.json())["token"])
-    for token in tokens:
-        await poll(gate, token)
-    return tokens
-
-
-async def poll(gate: Gate, token: str) -> str:
-    async with (
-        aiohttp.ClientSession(timeout=TIMEOUT, headers={"X-Queue-Token": token}) as session,
-        session.get(f"{gate.url}/.gatekeeper/status") as response,
-    ):
-        state: str = (await response.json())["state"]
-        return state
 
 
 async def test_position_falls_and_visitor_enters_at_any_replica(

@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.event_view import EventView
+from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.draw import drawn_turn_us, id_hash, seed_of
+from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.event_status import event_view_of
-from gatekeeper.web.waiting_status import event_json
+from gatekeeper.web.waiting_status import WaitingStatus, event_json, waiting_status_of
 from tests.builders import TICKET, room_state
 
 NOON_S = 1_796_126_400  # 2026-12-01T12:00:00Z
@@ -114,3 +118,44 @@ def test_json_of_an_event_has_the_remaining_time() -> None:
 
 def test_event_by_arrival_has_no_commitment_in_its_json() -> None:
     assert "commitment" not in event_json(seen(state_with(NEXT), 0))
+
+
+# The position before a draw.
+
+RULES = Rules.of(RoomConfig())
+PLACE = QueuePosition(NOON_US, 41)
+EARLIER, LATER = NOON_US - 1_800_000_001, NOON_US - 5
+
+
+def status_at(
+    seconds: float, *, mode: Mode = Mode.AUTO, undrawn: int = 0, arrival_us: int = LATER
+) -> WaitingStatus:
+    state = replace(
+        state_with(SALE),
+        mode=mode,
+        undrawn=undrawn,
+        now_us=NOON_US + round(seconds * 1_000_000),
+    )
+    ticket = TICKET._replace(arrival_us=arrival_us)
+    return waiting_status_of(ticket, PLACE, state, rules=RULES)
+
+
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.HOLD])
+def test_position_is_unknown_before_the_draw(mode: Mode) -> None:
+    """Also while an operator holds the room: a position by arrival would mislead."""
+    status = status_at(-60, mode=mode)
+    assert (status.position, status.ahead, status.reason) == (None, None, "prequeue")
+
+
+def test_place_from_before_the_prequeue_is_real() -> None:
+    assert status_at(-60, arrival_us=EARLIER).position == 42
+
+
+@pytest.mark.parametrize("arrival_us", [EARLIER, LATER, NOON_US + 5])
+def test_no_place_is_known_during_the_draw(arrival_us: int) -> None:
+    status = status_at(1, undrawn=7, arrival_us=arrival_us)
+    assert (status.position, status.reason) == (None, "draw")
+
+
+def test_place_is_known_after_the_draw() -> None:
+    assert status_at(1).position == 42
