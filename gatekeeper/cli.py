@@ -30,6 +30,7 @@ from gatekeeper.admin.command_options import (
 )
 from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
 from gatekeeper.admin.event_commands import event
+from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.explain import explain_request, parse_request_url
@@ -89,6 +90,8 @@ def demo(port: int | None, visitors: int) -> None:
 app.add_command(simulate)
 app.add_command(verify_draw)
 app.add_command(event)
+for _each in (find, admit, revoke):
+    app.add_command(_each)
 
 
 @app.command()
@@ -256,22 +259,6 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
         if not watch:
             return
         time.sleep(1)
-
-
-@app.command()
-@click.argument("visitor")
-@room_option
-@config_option
-def revoke(visitor: str, room: str, config: Path | None) -> None:
-    """End the session of VISITOR or remove them from the queue.
-
-    VISITOR is the id in the header X-Gatekeeper-Visitor that the origin receives.
-    """
-    response = admin_client(config).post("/admin/revoke", visitor=visitor, room=room)
-    held = {"slot": "a slot", "place": "a place in the queue"}.get(
-        response["held"], "no slot and no place"
-    )
-    _say(f"{room}: {visitor} had {held}")
 
 
 @app.command()

@@ -59,6 +59,14 @@ class OriginProtocolError(OriginError):
     """The origin closed early, or its response violates RFC 9112."""
 
 
+class NotFound(GatekeeperError):
+    """There is no such event or visitor."""
+
+
+class Conflict(GatekeeperError):
+    """The state of a room forbids what an operator asks for."""
+
+
 class BadRequest(GatekeeperError):
     """The client sent a request that must not be forwarded; `status` is 400, 413, 417 or 431."""
 

@@ -33,6 +33,7 @@ CONTROLS = [
     "/admin/mode?mode=hold",
     "/admin/message?text=hi",
     "/admin/revoke?visitor=AAAAAAAAAAAAAAAAAAAAAA",
+    "/admin/admit?visitor=AAAAAAAAAAAAAAAAAAAAAA",
 ]
 CHANGES = [
     *CONTROLS,

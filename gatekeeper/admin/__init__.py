@@ -5,7 +5,8 @@
 | `listener.py` | the application: routes, errors, security headers |
 | `admin_connections.py` | the connections of the listener: few, and none idle for long |
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
-| `actions.py` | the `POST`s: allow, rate, mode, message, revoke |
+| `actions.py` | the `POST`s: allow, rate, mode, message |
+| `support_actions.py` | one visitor: `GET /admin/find`, `POST /admin/admit` and `/admin/revoke` |
 | `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |
 | `event_actions.py` | `GET`, `POST` and `DELETE /admin/events` |
 | `admin_input.py` | JSON bodies and query parameters, with a name that comes twice refused |
@@ -22,6 +23,7 @@
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |
 | `console.py` | the API's responses as lines of text |
 | `event_commands.py` | `gatekeeper event` |
+| `support_commands.py` | `gatekeeper find`, `admit` and `revoke` |
 | `command_options.py` | what the commands have in common: file, room, client |
 | `api_client.py` | the API's client for the command line |
 """

@@ -17,7 +17,6 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import BadRequest
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
@@ -41,7 +40,6 @@ class AdminActions:
             web.post("/admin/rate", self._rate),
             web.post("/admin/mode", self._mode),
             web.post("/admin/message", self._message),
-            web.post("/admin/revoke", self._revoke),
         ]
 
     async def _allow(self, request: web.Request) -> web.Response:
@@ -94,19 +92,6 @@ class AdminActions:
 
         return await self._recorder.run(request, [action], set_message())
 
-    async def _revoke(self, request: web.Request) -> web.Response:
-        operator = self._rooms.requested(request)
-        visitor = _value(request, "visitor", _visitor)
-        action = Action("revoke", operator.rules.room, visitor=visitor, after="nothing")
-
-        async def revoke() -> web.Response:
-            held = action.before = await operator.revoke(visitor)
-            return web.json_response(
-                {"room": operator.rules.room, "visitor": visitor, "held": held}
-            )
-
-        return await self._recorder.run(request, [action], revoke())
-
 
 def _rooms_response(operator: Operator, state: RoomState) -> web.Response:
     return web.json_response({"rooms": [room_json(operator, state)]})
@@ -133,9 +118,3 @@ def _mode(text: str) -> Mode:
         return Mode(text)
     except ValueError:
         raise ValueError(f"{shown(text)} is not a mode; expected {_MODES}") from None
-
-
-def _visitor(text: str) -> VisitorId:
-    if not is_visitor_id(text):
-        raise ValueError(f"{shown(text)} is not a visitor id; expected its 22 characters")
-    return text

@@ -12,7 +12,10 @@ from gatekeeper.config.types import split_listen
 from gatekeeper.errors import ConfigError, GatekeeperError
 
 _TIMEOUT_S = 5.0
-_RELOAD_TIMEOUT_S = 60.0  # every worker reads templates, and starts new rooms
+_LONG_S = {
+    "/admin/reload": 60.0,  # every worker reads templates, and starts new rooms
+    **dict.fromkeys(("/admin/find", "/admin/admit", "/admin/revoke"), 60.0),  # reads every visitor
+}
 _DONE = {200, 201}
 _BAD_REQUEST = 400
 
@@ -38,7 +41,7 @@ class AdminClient:
         return self._call("DELETE", f"{path}?{urlencode(query)}")
 
     def _call(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:
-        timeout_s = _RELOAD_TIMEOUT_S if target == "/admin/reload" else _TIMEOUT_S
+        timeout_s = _LONG_S.get(target.partition("?")[0], _TIMEOUT_S)
         connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
         data = None if body is None else json.dumps(body).encode()
         try:

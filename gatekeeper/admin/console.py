@@ -59,6 +59,26 @@ def event_line(event: dict[str, Any]) -> str:
     )
 
 
+def visitor_line(visitor: dict[str, Any]) -> str:
+    """Where a visitor stands."""
+    room = f"{visitor['room']}: " if visitor["room"] else ""
+    named = " ".join(each for each in (visitor["reference"], visitor["visitor"]) if each)
+    more = [
+        f"{word} {visitor[key]}"
+        for key, word in (
+            ("position", "position"),
+            ("turn", "turn"),
+            ("arrived_at", "arrived"),
+            ("until", "until"),
+            ("ends_at", "session ends"),
+        )
+        if visitor.get(key) is not None
+    ]
+    if draw := visitor.get("draw"):
+        more.append(f"drawn in {draw['event']} as {draw['id_hash']}")
+    return f"{room}{named}: {', '.join([visitor['state'], *more])}"
+
+
 def audit_line(entry: dict[str, Any]) -> str:
     """One entry of the audit log."""
     change = "".join(

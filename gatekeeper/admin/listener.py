@@ -22,12 +22,12 @@ from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms, room_json
+from gatekeeper.admin.support_actions import SupportActions
 from gatekeeper.config.problems import shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
-from gatekeeper.errors import BadRequest, ConfigError, StoreError
+from gatekeeper.errors import BadRequest, ConfigError, Conflict, NotFound, StoreError
 from gatekeeper.pages.renderer import Pages
-from gatekeeper.policy.event_changes import EventConflict, UnknownEvent
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
@@ -67,6 +67,7 @@ class Admin:
         self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
         recorder = Recorder(audit, auth)
         self._actions = AdminActions(self._rooms, recorder=recorder)
+        self._support = SupportActions(self._rooms, recorder=recorder)
         self._events = EventActions(self._rooms, recorder=recorder)
         self._configuration = ConfigurationActions(
             self._rooms, recorder=recorder, reload=reload or _nothing_to_reload
@@ -92,6 +93,7 @@ class Admin:
                 *self._actions.routes(),
                 *self._configuration.routes(),
                 *self._events.routes(),
+                *self._support.routes(),
             ]
         )
         app.on_response_prepare.append(_add_security_headers)
@@ -131,9 +133,9 @@ class Admin:
         except ConfigError as error:
             body = {"error": "; ".join(error.problems), "problems": error.problems}
             return web.json_response(body, status=400)
-        except UnknownEvent as error:
+        except NotFound as error:
             return _error(404, error.public)
-        except EventConflict as error:
+        except Conflict as error:
             return _error(409, error.public)
         except StoreError as error:
             return _error(503, error.public)

@@ -1,8 +1,8 @@
 """What operators do to the events of a room: add one, move its start, cancel it, set its keys.
 
 Rules. Pure: `now_us` is the store's clock, and every function returns another schedule or raises.
-A value that makes no sense by itself is a ConfigError; one that the state of the room forbids is an
-EventConflict. A move keeps the beginning of the prequeue, the start as first announced and the
+A value that makes no sense by itself is a ConfigError; one that the state of the room forbids is a
+Conflict. A move keeps the beginning of the prequeue, the start as first announced and the
 commitment, so that it draws by the same secret.
 
     stage       begins                        what operators may do
@@ -21,7 +21,7 @@ from typing import Literal
 
 from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
 from gatekeeper.config.problems import shown
-from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.planned_events import forgetting
 from gatekeeper.policy.schedule import MAX_CHARACTERS, PROVISIONAL_US, Event, Schedule
 
@@ -31,14 +31,6 @@ _MARGIN_US = 2_000_000
 _MOST_KEPT = 2 * MOST_EVENTS  # with ended and cancelled events
 
 Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
-
-
-class UnknownEvent(GatekeeperError):
-    """The room has no event of that name."""
-
-
-class EventConflict(GatekeeperError):
-    """The state of the event, or another event, forbids the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,7 @@ def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
     """With a new event. A prequeue that would have begun begins now."""
     known = schedule.find(event.name)
     if known is not None:
-        raise EventConflict(
+        raise Conflict(
             f'the event "{event.name}" exists, {_described(known, now_us)}; expected another name'
         )
     if event.start_us <= now_us:
@@ -88,13 +80,13 @@ def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -
     event = _known(schedule, name)
     stage = stage_of(event, now_us)
     if stage not in {"planned", "prequeue"}:
-        raise EventConflict(
+        raise Conflict(
             f'"{name}" {_described(event, now_us)}; expected an event that has not started'
         )
     if start.is_now:
         return _checked(schedule, _opened(event, now_us), now_us=now_us)
     if event.start_us <= now_us + _MARGIN_US:
-        raise EventConflict(f'"{name}" is about to start; expected a change two seconds earlier')
+        raise Conflict(f'"{name}" is about to start; expected a change two seconds earlier')
     start_us = start.at_us if start.at_us is not None else event.start_us + (start.by_us or 0)
     problem = ""
     if start_us <= now_us + _MARGIN_US:
@@ -123,7 +115,7 @@ def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
                 return schedule.with_event(replace(event, cancelled=True))
             return Schedule.of(each for each in schedule.events if each.name != name)
         case _:
-            raise EventConflict(
+            raise Conflict(
                 f'"{name}" {_described(event, now_us)}; expected an event that is not over'
             )
 
@@ -142,18 +134,18 @@ def _opened(event: Event, now_us: int) -> Event:
 
 
 def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
-    """The schedule with `event`; raises EventConflict if it overlaps with others or is too much."""
+    """The schedule with `event`; raises Conflict if it overlaps with others or is too much."""
     after = forgetting(schedule, now_us=now_us).with_event(event)
     coming = [each for each in after.events if not each.cancelled and each.last_us > now_us]
     for other in coming:
         is_before = other.last_us <= event.first_us or event.last_us <= other.first_us
         if other is not event and not is_before:
-            raise EventConflict(
+            raise Conflict(
                 f'"{event.name}" overlaps with "{other.name}" ({_times(other)}); '
                 "expected events of one room that do not overlap"
             )
     if len(coming) > MOST_EVENTS or len(after.events) > _MOST_KEPT:
-        raise EventConflict(
+        raise Conflict(
             f"the room has {len(after.events) - 1} events; expected at most {MOST_EVENTS} to come, "
             f"and {_MOST_KEPT} with those of the last week"
         )
@@ -162,7 +154,7 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
 
 def _bounded(schedule: Schedule) -> Schedule:
     if len(schedule.text) > MAX_CHARACTERS:
-        raise EventConflict("the room's events are too much text; expected shorter messages")
+        raise Conflict("the room's events are too much text; expected shorter messages")
     return schedule
 
 
@@ -170,7 +162,7 @@ def _known(schedule: Schedule, name: str) -> Event:
     event = schedule.find(name)
     if event is None:
         names = ", ".join(each.name for each in schedule.events) or "none at all"
-        raise UnknownEvent(f"no event {shown(name)} in this room; there is {names}")
+        raise NotFound(f"no event {shown(name)} in this room; there is {names}")
     return event
 
 

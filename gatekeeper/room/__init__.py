@@ -8,6 +8,7 @@ tick_schedule     when the pacer calls the store
 participants      the participants of a draw, read in portions
 operator          a room for its operator: the state, and the controls
 room_settings     the settings in force: the file's, with what operators changed live
+visitor_search    the visitors with a reference, read in portions
 view              what a replica knows: newest state, store's clock, revocations
 standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from gatekeeper.config.event_schema import EventConfig, Spelled
 from gatekeeper.config.schema import RoomConfig
@@ -40,9 +40,11 @@ from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.queue import Left, Queue
 from gatekeeper.room.room_settings import RoomSettings
+from gatekeeper.room.standings import AdmitResult, Whereabouts
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store
 from gatekeeper.room.view import ReplicaView
+from gatekeeper.room.visitor_search import visitors_of_reference
 
 _MOST_TRIES = 5  # of a change that others overtake
 _NO_FILE_EVENTS = FileEvents()
@@ -62,6 +64,8 @@ class Operator:
     ) -> None:
         self.settings = RoomSettings(room)
         self._events = events
+        self._store = store
+        self._searching = asyncio.Lock()
         self._view = ReplicaView()
         self._view.on_settings = self.settings.receive
         self._queue = Queue(
@@ -185,6 +189,20 @@ class Operator:
         overrides = (await self._queue.look()).overrides
         if change_settings(self.settings.file, overrides, {}).overrides != overrides:
             await self.change_settings({})
+
+    async def search(self, reference: str) -> list[VisitorId]:
+        """The visitors with a reference (of `parse_reference`); one search at a time."""
+        async with self._searching:
+            return await visitors_of_reference(self._store, self.rules.room, reference)
+
+    async def find(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Whereabouts]]:
+        """Where a few visitors stand; changes nothing."""
+        return await self._queue.find(visitors)
+
+    async def admit(self, visitor: VisitorId) -> tuple[RoomState, AdmitResult]:
+        """Release this visitor of the line now, whatever the rate."""
+        state, result = await self._queue.admit(visitor)
+        return await self._published(state), result
 
     async def revoke(self, visitor: VisitorId) -> Left:
         """End a visitor's session or take their place, on all replicas."""

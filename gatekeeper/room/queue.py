@@ -24,7 +24,14 @@ from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.participants import Participants
-from gatekeeper.room.standings import standing_of, standing_on_arrival
+from gatekeeper.room.standings import (
+    AdmitResult,
+    Whereabouts,
+    admit_result_of,
+    standing_of,
+    standing_on_arrival,
+    whereabouts_of,
+)
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import (
     Reply,
@@ -47,6 +54,8 @@ _ADVANCE = load_script("advance")
 _TOUCH = load_script("touch")
 _LEAVE = load_script("leave")
 _CONTROL = load_script("control")
+_FIND = load_script("find")
+_ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
 
@@ -160,6 +169,16 @@ class Queue:
         state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
         meaning: dict[bytes | int, Left] = {b"1": "slot", b"0": "place"}
         return state, [meaning.get(code, "nothing") for code in rest]
+
+    async def find(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Whereabouts]]:
+        """Where a few visitors stand; changes nothing."""
+        state, rest = await self._run(_FIND, *visitors)
+        return state, [whereabouts_of(reply) for reply in rest]
+
+    async def admit(self, visitor: VisitorId) -> tuple[RoomState, AdmitResult]:
+        """Release this visitor now, whatever the rate."""
+        state, [result] = await self._run(_ADMIT, _us(self.rules.claim_timeout_s), visitor)
+        return state, admit_result_of(result)
 
     async def allow(self, count: int) -> RoomState:
         """Grant `count` admissions more, whatever the rate."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing, VoidToken
 
@@ -37,3 +40,52 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
+
+
+# What an operator asks about one visitor.
+
+VisitorState = Literal["waiting", "released", "admitted", "unconfirmed", "void", "unknown"]
+AdmitResult = Literal["released", "held", "closed", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a visitor stands. `ahead` and `turn_us` while waiting; `until_us`: of the claim window,
+    the slot, or how long the tokens stay void; `ends_us`: of the session, if it is known.
+
+    `unconfirmed`: went straight in and has not returned the pass yet. `void`: left, was revoked, or
+    has spent the ticket.
+    """
+
+    state: VisitorState
+    ahead: int | None = None
+    turn_us: int | None = None
+    until_us: int | None = None
+    ends_us: int | None = None
+
+
+def whereabouts_of(reply: bytes | int) -> Whereabouts:
+    """What `find` replied about one visitor."""
+    try:
+        word, *numbers = str(reply, "ascii").split() if isinstance(reply, bytes) else []
+        match word, [int(each) for each in numbers]:
+            case "waiting", [ahead, turn_us]:
+                return Whereabouts("waiting", ahead, turn_us)
+            case "admitted", [until_us, ends_us]:
+                return Whereabouts("admitted", until_us=until_us, ends_us=ends_us or None)
+            case ("released" | "unconfirmed" | "void") as state, [until_us]:
+                return Whereabouts(state, until_us=until_us)
+            case "unknown", []:
+                return Whereabouts("unknown")
+    except ValueError as error:
+        raise StoreError("unexpected reply from the store") from error
+    raise StoreError("unexpected reply from the store")
+
+
+def admit_result_of(reply: bytes | int) -> AdmitResult:
+    """What `admit` replied."""
+    for result in get_args(AdmitResult):
+        if isinstance(reply, bytes) and reply.decode() == result:
+            found: AdmitResult = result
+            return found
+    raise StoreError("unexpected reply from the store")

@@ -80,11 +80,12 @@ BAD_CALLS: dict[str, list[str]] = {
     "control, a limit": ["0", "0", "1", "", *LOOK[4:]],
 } | {
     name: [*KNOWS_NOTHING, *arguments] for name, arguments in {
-        "arrive": ["20000000", "x", "n", "dan"],
-        "arrive, how long a slot is held": ["", "1", "n", "dan"],
-        "arrive, what is remembered": ["1", "nan", "n", "dan"],
-        "arrive, a letter missing": ["1", "0", "n", "dan", "eve"],
-        "arrive, no visitor": ["1", "0", "n"],
+        "arrive": ["20000000", "x", "0", "n", "dan"],
+        "arrive, how long a slot is held": ["", "1", "0", "n", "dan"],
+        "arrive, what is remembered": ["1", "nan", "0", "n", "dan"],
+        "arrive, a limit": ["1", "1", "nan", "n", "dan"],
+        "arrive, a letter missing": ["1", "0", "0", "n", "dan", "eve"],
+        "arrive, no visitor": ["1", "0", "0", "n"],
         "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
         "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "ann"],
         "poll, a session": ["90000000", "1", "nan", "1", "t", DIGITS, "ann"],
@@ -111,6 +112,10 @@ BAD_CALLS: dict[str, list[str]] = {
         "control, a word": ["close", ""],
         "control, settings cut short": ["settings", "", "{}", "", "1"],
         "control, events cut short": ["events", "", "[]"],
+        "control, settings with events cut short": ["settings", "", "", "", "", "", "", "[]"],
+        "admit": ["x", "ann"],
+        "admit, no visitor": ["1"],
+        "admit, a second visitor": ["1", "ann", "bob"],
         "draw": ["1", DIGITS + "x" * 16, "2", "ann", "bob", "", ""],
         "draw, a turn missing": ["1", DIGITS, "2", "ann", "bob", "", ""],
         "draw, a hash missing": ["1", DIGITS, "1", "ann"],
@@ -176,8 +181,11 @@ async def test_missing_script_is_sent_again(
 # The scripts as text; what they do is tried above, under rules that refuse what these name
 
 SCRIPTS: tuple[
-    Literal["join", "arrive", "poll", "advance", "control", "leave", "touch", "draw"], ...
-] = ("join", "arrive", "poll", "advance", "control", "leave", "touch", "draw")
+    Literal[
+        "join", "arrive", "poll", "advance", "control", "leave", "touch", "draw", "find", "admit"
+    ],
+    ...,
+] = ("join", "arrive", "poll", "advance", "control", "leave", "touch", "draw", "find", "admit")
 
 
 def test_contract_covers_every_script() -> None:

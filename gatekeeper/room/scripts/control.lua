@@ -38,7 +38,7 @@ if setting == 'allow' then
   s.grants = s.grants + number(value)
 elseif setting == 'rate' then
   set_rate(value)
-elseif setting == 'settings' and ARGV[6] then
+elseif setting == 'settings' and ARGV[6] and (ARGV[9] or not ARGV[7]) then
   if s.overrides ~= value or ARGV[7] and s.events ~= ARGV[7] then return reply_and(s, '0') end
   if ARGV[4] ~= '' then
     set_rate(ARGV[4])

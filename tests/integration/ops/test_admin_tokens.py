@@ -16,6 +16,7 @@ from gatekeeper.admin.configuration import ConfigurationActions
 from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms
+from gatekeeper.admin.support_actions import SupportActions
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
@@ -78,6 +79,7 @@ def test_list_of_controls_is_complete(tmp_path: Path) -> None:
         *AdminActions(Rooms({}), recorder=recorder).routes(),
         *ConfigurationActions(Rooms({}), recorder=recorder, reload=reload).routes(),
         *EventActions(Rooms({}), recorder=recorder).routes(),
+        *SupportActions(Rooms({}), recorder=recorder).routes(),
     ]
     assert {route.path for route in routes if route.method == "POST"} == {
         target.partition("?")[0] for target in CHANGES

@@ -147,6 +147,26 @@ async def test_event_commands_run_an_event(command: Command) -> None:
     assert cancelled.stdout.startswith("side: sale: ended, start ")
 
 
+async def test_support_commands_name_an_unknown_visitor(command: Command) -> None:
+    for name in ("4q7k92zd", "A" * 22):
+        found = await command("find", name)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout.endswith(": unknown\n")
+        assert found.stdout.startswith("4Q7K-92ZD" if len(name) == 8 else "")
+    for words, code in (
+        (("find", "4Q7K"), 2),
+        (("find",), 2),
+        (("admit", "Z" * 21), 2),
+        (("revoke", ""), 2),
+        (("admit", "4Q7K-92ZD"), 1),
+        (("admit", "A" * 22), 1),
+        (("revoke", "4Q7K-92ZD"), 1),
+        (("find", "4Q7K-92ZD", "--room", "nowhere"), 2),
+    ):
+        wrong = await command(*words)
+        assert (wrong.returncode, wrong.stdout, len(wrong.stderr.splitlines())) == (code, "", 1)
+
+
 START = ("--start", "2090-12-01T10:00:00+01:00")
 
 

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gatekeeper.errors import ConfigError
+from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.event_changes import (
-    EventConflict,
     NewStart,
-    UnknownEvent,
     stage_of,
     with_added,
     with_cancelled,
@@ -94,7 +92,7 @@ def test_added_start_in_the_past_is_refused(start: int) -> None:
 )
 def test_overlapping_event_is_refused(prequeue: int | None, start: int, end: int | None) -> None:
     other = event("other", prequeue=prequeue, start=start, end=end)
-    with pytest.raises(EventConflict, match='"other" overlaps with "sale"'):
+    with pytest.raises(Conflict, match='"other" overlaps with "sale"'):
         with_added(PLANNED, other, now_us=NOW)
 
 
@@ -115,7 +113,7 @@ def test_cancelled_and_ended_events_are_in_nobodys_way() -> None:
 def test_name_in_use_is_refused(cancelled: bool) -> None:
     known = Schedule.of([replace(event(), cancelled=cancelled)])
     later = event(prequeue=200, start=210, end=220)
-    with pytest.raises(EventConflict, match='the event "sale" exists'):
+    with pytest.raises(Conflict, match='the event "sale" exists'):
         with_added(known, later, now_us=NOW)
 
 
@@ -124,19 +122,19 @@ def test_twenty_events_to_come_are_the_most() -> None:
     for number in range(20):
         added = event(f"e{number}", prequeue=None, start=10 + number * 10, end=15 + number * 10)
         schedule = with_added(schedule, added, now_us=NOW)
-    with pytest.raises(EventConflict, match="expected at most 20"):
+    with pytest.raises(Conflict, match="expected at most 20"):
         with_added(schedule, event("more", prequeue=None, start=999, end=1000), now_us=NOW)
 
 
 def test_forty_events_are_kept_at_most() -> None:
     over = [event(f"e{n}", prequeue=None, start=-100 + n, end=-99 + n) for n in range(40)]
-    with pytest.raises(EventConflict, match="40 with those of the last week"):
+    with pytest.raises(Conflict, match="40 with those of the last week"):
         with_added(Schedule.of(over), event(), now_us=NOW)
 
 
 def test_too_much_text_is_refused() -> None:
     long = replace(event(), settings={"message": "ä" * 6000})
-    with pytest.raises(EventConflict, match="too much text"):
+    with pytest.raises(Conflict, match="too much text"):
         with_added(NO_EVENTS, long, now_us=NOW)
 
 
@@ -181,7 +179,7 @@ def test_start_beyond_every_turn_is_refused() -> None:
 
 def test_move_into_another_event_is_refused() -> None:
     both = Schedule.of([event(end=None), event("next", prequeue=200, start=210, end=220)])
-    with pytest.raises(EventConflict, match='"sale" overlaps with "next"'):
+    with pytest.raises(Conflict, match='"sale" overlaps with "next"'):
         with_start(both, "sale", NewStart(at_us=at(205)), now_us=NOW)
 
 
@@ -190,31 +188,31 @@ def test_move_into_another_event_is_refused() -> None:
     ("minutes", "problem"), [(60, "has started"), (119, "has started"), (120, "has ended")]
 )
 def test_move_after_the_start_is_refused(minutes: int, problem: str, start: NewStart) -> None:
-    with pytest.raises(EventConflict, match=problem):
+    with pytest.raises(Conflict, match=problem):
         with_start(PLANNED, "sale", start, now_us=at(minutes))
 
 
 def test_move_of_a_drawn_or_cancelled_event_is_refused() -> None:
     drawn = Schedule.of([replace(event(), drawn=Drawn("00" * 32))])
-    with pytest.raises(EventConflict, match="has started"):
+    with pytest.raises(Conflict, match="has started"):
         with_start(drawn, "sale", NewStart(by_us=MINUTE), now_us=at(61))
     cancelled = Schedule.of([replace(event(), cancelled=True)])
-    with pytest.raises(EventConflict, match="is cancelled"):
+    with pytest.raises(Conflict, match="is cancelled"):
         with_start(cancelled, "sale", NewStart(), now_us=NOW)
 
 
 def test_move_in_the_last_two_seconds_is_refused() -> None:
     for start in (NewStart(by_us=MINUTE), NewStart(at_us=at(90))):
-        with pytest.raises(EventConflict, match="about to start"):
+        with pytest.raises(Conflict, match="about to start"):
             with_start(PLANNED, "sale", start, now_us=at(60) - 2 * S)
     assert with_start(PLANNED, "sale", NewStart(), now_us=at(60) - 2 * S) != PLANNED
 
 
 @pytest.mark.parametrize("name", ["other", "", "SALE"])
 def test_unknown_event_is_refused(name: str) -> None:
-    with pytest.raises(UnknownEvent, match="there is sale"):
+    with pytest.raises(NotFound, match="there is sale"):
         with_start(PLANNED, name, NewStart(), now_us=NOW)
-    with pytest.raises(UnknownEvent):
+    with pytest.raises(NotFound):
         with_cancelled(PLANNED, name, now_us=NOW)
 
 
@@ -241,7 +239,7 @@ def test_open_now_before_the_prequeue_draws_nobody(minutes: int) -> None:
 
 def test_open_now_during_another_event_is_refused() -> None:
     both = Schedule.of([event(), event("next", prequeue=200, start=210, end=220)])
-    with pytest.raises(EventConflict, match='"next" overlaps with "sale"'):
+    with pytest.raises(Conflict, match='"next" overlaps with "sale"'):
         with_start(both, "next", NewStart(), now_us=at(70))
 
 
@@ -281,9 +279,9 @@ def test_cancelled_running_event_ends_and_keeps_its_turns() -> None:
 @pytest.mark.parametrize("file", ["", "f"])
 def test_second_cancellation_is_refused(file: str) -> None:
     cancelled = Schedule.of([replace(event(file=file), cancelled=True)])
-    with pytest.raises(EventConflict, match="is cancelled"):
+    with pytest.raises(Conflict, match="is cancelled"):
         with_cancelled(cancelled, "sale", now_us=NOW)
-    with pytest.raises(EventConflict, match="has ended"):
+    with pytest.raises(Conflict, match="has ended"):
         with_cancelled(PLANNED, "sale", now_us=at(120))
 
 

@@ -1,0 +1,64 @@
+"""`gatekeeper find`, `admit` and `revoke`: what operators do for one visitor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gatekeeper.admin.command_options import admin_client, checked, config_option, room_option
+from gatekeeper.admin.console import visitor_line
+from gatekeeper.admin.support_actions import parse_visitor_text
+
+_visitor = click.argument("visitor", metavar="REF|ID", callback=checked(parse_visitor_text))
+
+
+@click.command()
+@_visitor
+@click.option("--room", help="Name of the room. Default: all rooms.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
+@config_option
+def find(visitor: str, room: str | None, as_json: bool, config: Path | None) -> None:
+    """Show where a visitor stands.
+
+    REF is the reference on the waiting page, such as 4Q7K-92ZD; ID the visitor id.
+    """
+    query = {"visitor": visitor, **({"room": room} if room else {})}
+    response = admin_client(config).get("/admin/find", **query)
+    if as_json:
+        click.echo(json.dumps(response))
+        return
+    for each in response["visitors"]:
+        click.echo(visitor_line(each))
+
+
+@click.command()
+@_visitor
+@room_option
+@config_option
+def admit(visitor: str, room: str, config: Path | None) -> None:
+    """Admit one visitor of the queue now, whatever the rate.
+
+    REF is the reference on the waiting page, such as 4Q7K-92ZD; ID the visitor id.
+    """
+    response = admin_client(config).post("/admin/admit", visitor=visitor, room=room)
+    before = "" if response["was"] == "waiting" else " already"
+    click.echo(f"{room}: {response['visitor']} is {response['state']}{before}")
+
+
+@click.command()
+@_visitor
+@room_option
+@config_option
+def revoke(visitor: str, room: str, config: Path | None) -> None:
+    """End the session of a visitor or remove them from the queue.
+
+    REF is the reference on the waiting page, such as 4Q7K-92ZD; ID the id in the header
+    X-Gatekeeper-Visitor that the origin receives.
+    """
+    response = admin_client(config).post("/admin/revoke", visitor=visitor, room=room)
+    held = {"slot": "a slot", "place": "a place in the queue"}.get(
+        response["held"], "no slot and no place"
+    )
+    click.echo(f"{room}: {response['visitor']} had {held}")

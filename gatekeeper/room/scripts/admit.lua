@@ -1,0 +1,43 @@
+-- admit: an operator releases one visitor of the queue, whatever the rate.
+--
+-- ARGV  1 claim_timeout, microseconds   2 the visitor
+-- Reply the state, then a string: 'released' (now), 'held' (the visitor has a slot already),
+--       'closed' (the room admits no visitor now), 'unknown' (not in the queue); 'behind' when the
+--       store is older than what the caller knows.
+--
+-- Guarantee. The visitor holds a slot until the claim window ends, as one whom `advance` released:
+-- it costs no admission and no grant, and exceeds max_active if it is full. The watermark and every
+-- other place stay. In the modes hold and ended, before an event, in its prequeue, during its draw
+-- and after it no visitor is released. Calling it twice has the effect of calling it once.
+
+local claim_us, visitor = number(ARGV[1]), ARGV[2]
+if not visitor or #ARGV ~= 2 then error('a claim_timeout and a visitor') end
+
+local s = load_state()
+if not s then return { 'behind' } end
+
+local function is_closed()
+  if s.mode == 'open' then return false end
+  local phase = window_of(s)
+  return s.mode ~= 'auto' or (phase and phase ~= 'r') or undrawn(s) > 0
+end
+
+local result = 'unknown'
+if score(ACTIVE, visitor) or score(UNCONFIRMED, visitor) then
+  result = 'held'
+elseif score(QUEUE, visitor) then
+  result = 'closed'
+  if not is_closed() then
+    result = 'released'
+    -- First what a full store refuses.
+    call('ZADD', ACTIVE, fmt(now + claim_us), visitor)
+    call('HSET', DEADLINES, visitor, FREE)
+    call('ZREM', QUEUE, visitor)
+    s.released = s.released + 1
+    yield_unconfirmed()
+    save_state(s, true)
+  end
+end
+local reply = reply_with(s)
+reply[#reply + 1] = result
+return reply

@@ -1,0 +1,32 @@
+-- find: where visitors stand; changes nothing.
+--
+-- ARGV  1… visitors
+-- Reply the state, then a string for each visitor: 'waiting ahead turn', 'released until',
+--       'admitted until end' (of the slot, and the absolute end of the session or 0),
+--       'unconfirmed until', 'void until' (left, revoked, or the ticket is spent), 'unknown';
+--       'behind' when the store is older than what the caller knows.
+--
+-- Guarantee. No visitor's place, slot or deadline changes: it is no heartbeat.
+
+local s = load_state()
+if not s then return { 'behind' } end
+
+local function standing_of(visitor)
+  local turn = score(QUEUE, visitor)
+  if turn then return 'waiting ' .. fmt(call('ZRANK', QUEUE, visitor)) .. ' ' .. fmt(turn) end
+  local until_ = score(ACTIVE, visitor)
+  if until_ and call('HEXISTS', DEADLINES, visitor) == 1 then return 'released ' .. fmt(until_) end
+  if until_ then
+    local end_ = tonumber(call('HGET', SESSIONS, visitor) or '0') or 0
+    return 'admitted ' .. fmt(until_) .. ' ' .. fmt(end_)
+  end
+  until_ = score(UNCONFIRMED, visitor)
+  if until_ then return 'unconfirmed ' .. fmt(until_) end
+  until_ = score(REVOKED, visitor) or score(SPENT, visitor)
+  if until_ and until_ > now then return 'void ' .. fmt(until_) end
+  return 'unknown'
+end
+
+local reply = reply_with(s)
+for i = 1, #ARGV do reply[#reply + 1] = standing_of(ARGV[i]) end
+return reply

@@ -1,0 +1,48 @@
+"""The visitors of a room with one reference: those in line, and those that hold a slot.
+
+Rules. The store keeps no references, so its members are read in portions, each one call of bounded
+size, with a pause in between: the scripts of the replicas go first. A reference has 40 bits, so
+several visitors may share it. Raises StoreError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.reference import reference_of
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.store import Store, room_keys
+
+_PORTION = 2000  # members of one call
+_SEARCHED = ("queue", "active", "unconfirmed")
+
+
+async def visitors_of_reference(
+    store: Store, room: RoomName, reference: str, *, portion: int = _PORTION
+) -> list[VisitorId]:
+    """Every visitor with this reference (of `parse_reference`). One that is released meanwhile is
+    found where they go: in line first, then among the slots."""
+    keys = [key for key in room_keys(room) if key.rpartition(":")[2] in _SEARCHED]
+    assert len(keys) == len(_SEARCHED)
+    found: dict[VisitorId, None] = {}
+    for key in keys:
+        async for members in members_of(store, key, portion=portion):
+            visitors = map(VisitorId, members)
+            found |= {each: None for each in visitors if reference_of(each) == reference}
+            await asyncio.sleep(0)
+    return list(found)
+
+
+async def members_of(store: Store, key: str, *, portion: int) -> AsyncIterator[Sequence[str]]:
+    """The members of a ZSET by score, in portions. Some may come twice."""
+    since, most = 0.0, portion
+    while True:
+        scores = await store.scores(key, since=since, most=most)
+        yield tuple(scores)
+        if len(scores) < most:
+            return
+        last = max(scores.values())
+        most = most * 2 if last == since else portion  # more than a portion have one score
+        since = last
