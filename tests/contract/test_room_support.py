@@ -90,7 +90,7 @@ async def test_find_changes_nothing_and_is_no_heartbeat(ground: Ground, open_roo
     await replica.queue.find([ANN])
     await ground.pass_time(40)
     await replica.released()
-    assert (await where(replica, ANN)).state == "unknown", "swept for want of a poll"
+    assert (await where(replica, ANN)).state == "unknown", "swept without a poll"
 
 
 # Admit.
