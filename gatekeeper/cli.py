@@ -80,11 +80,16 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
     show_default=True,
     help="Simulated visitors that wait at the same time.",
 )
-def demo(port: int | None, visitors: int) -> None:
+@click.option(
+    "--event",
+    is_flag=True,
+    help="A sale that opens in 40 seconds: prequeue, countdown, draw, opening.",
+)
+def demo(port: int | None, visitors: int, event: bool) -> None:
     """Run a sample shop, a gate with a low rate, and simulated visitors."""
     from gatekeeper.demo.show import demo as show
 
-    sys.exit(uvloop.run(show(port=port, visitors=visitors)))
+    sys.exit(uvloop.run(show(port=port, visitors=visitors, event=event)))
 
 
 app.add_command(simulate)

@@ -1,5 +1,7 @@
 """`gatekeeper demo`: the sample shop, a gate in front of it, and a crowd that is already in line.
 
+With `--event` the crowd gathers for an event instead.
+
 Rules. Everything runs in one process group and a temporary directory, on loopback only, and ends
 with Ctrl-C. The gate is the real one, with its embedded servers and two workers. Its rate is small,
 so that a visitor who opens the address sees the queue move.
@@ -23,6 +25,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gatekeeper.config.load import load_config
+from gatekeeper.demo.opening_show import (
+    PREQUEUE_S,
+    announce,
+    event_plan,
+    event_text,
+    opening_text,
+)
 from gatekeeper.demo.shop import start_origin
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.logs import set_up_logging
@@ -39,6 +48,7 @@ _ARRIVALS_PER_S = 0.48  # a little below the rate, so that the queue shrinks slo
 _DAY_S = 86400.0
 _MAX_LATER_ARRIVALS = 100_000
 _WARNING = 30
+_ENDING = f"  The rate is {_RATE}. Ctrl-C stops everything.\n"
 
 
 @dataclass(slots=True)
@@ -48,8 +58,13 @@ class _LatestProgress:
     progress: Progress | None = None
 
 
-async def demo(*, port: int | None, visitors: int) -> int:
-    """Run until SIGINT or SIGTERM; returns the exit status. Raises StartError."""
+async def demo(
+    *, port: int | None, visitors: int, event: bool = False, prequeue_s: float = PREQUEUE_S
+) -> int:
+    """Run until SIGINT or SIGTERM; returns the exit status. Raises StartError.
+
+    `event`: the visitors gather in a prequeue of `prequeue_s`.
+    """
     set_up_logging(process="demo", level=_WARNING)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gk-"))
@@ -59,8 +74,12 @@ async def demo(*, port: int | None, visitors: int) -> int:
         ended = asyncio.Event()
         serving, gate = await _start_gate(origin.url, port=port, ended=ended)
         try:
-            _print(_welcome_text(serving))
-            latest = await _run_crowd_until(ended, gate, serving, visitors=visitors)
+            plan = _plan(serving, visitors=visitors)
+            if event:
+                start = await announce(serving, prequeue_s=prequeue_s)
+                plan = event_plan(serving, visitors=visitors)
+            _print(_welcome_text(serving) + (event_text(serving, start) if event else _ENDING))
+            latest = await _run_crowd_until(ended, gate, plan)
         finally:
             ended.set()
             await gate
@@ -102,12 +121,8 @@ async def _start_gate(
     return ready.result(), gate
 
 
-async def _run_crowd_until(
-    ended: asyncio.Event, gate: asyncio.Task[None], serving: RunningGate, *, visitors: int
-) -> _LatestProgress:
-    """Run the crowd until `ended` is set by a signal, or the gate stops."""
-    latest = _LatestProgress()
-    plan = CrowdPlan(
+def _plan(serving: RunningGate, *, visitors: int) -> CrowdPlan:
+    return CrowdPlan(
         urls=(serving.url,),
         admin_url=serving.admin_url,
         visitors=visitors + _MAX_LATER_ARRIVALS,
@@ -119,6 +134,13 @@ async def _run_crowd_until(
         connections=16,
         seed=7,
     )
+
+
+async def _run_crowd_until(
+    ended: asyncio.Event, gate: asyncio.Task[None], plan: CrowdPlan
+) -> _LatestProgress:
+    """Run the crowd until `ended` is set by a signal, or the gate stops."""
+    latest = _LatestProgress()
     with LiveReport(sys.stdout, render=_figures) as report:
 
         def show(progress: Progress) -> None:
@@ -131,7 +153,9 @@ async def _run_crowd_until(
             tasks: set[asyncio.Task[Any]] = {gate, end, crowd}
             done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if done == {crowd}:
-                crowd.result()  # the plan of one day is over; the gate keeps running
+                if plan.event:
+                    _print(opening_text(crowd.result()))
+                crowd.result()  # the plan is over; the gate keeps running
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             crowd.cancel()
@@ -145,7 +169,6 @@ def _welcome_text(serving: RunningGate) -> str:
         f"\n  Shop               {serving.url}   open it to join the queue\n"
         f"  Control room       {serving.admin_url}\n"
         f"  Admit 10 visitors  {_allow_command(serving, 10)}\n"
-        f"  The rate is {_RATE}. Ctrl-C stops everything.\n"
     )
 
 
@@ -178,7 +201,11 @@ def _figures(progress: Progress) -> RenderableType:
 
 def _rows(progress: Progress) -> Mapping[str, int]:
     room = progress.room
+    ahead = (
+        {} if progress.starts_in_s is None else {"seconds until the start": progress.starts_in_s}
+    )
     return {
+        **{name: round(value) for name, value in ahead.items()},
         "waiting": room.queue_length if room else progress.waiting,
         "active": room.active if room else 0,
         "released": room.released_total if room else progress.admitted,

@@ -89,7 +89,7 @@ class EventWatch:
 
     async def _problems(self, opening: OpeningRecord) -> list[str]:
         announced = opening.announced
-        listed = _Listed(opening.certain_participants())
+        listed = _ParticipantList(opening.certain_participants())
         read = remote_draw(next(self._urls))
         try:
             async with asyncio.timeout(_LIST_TIMEOUT_S):
@@ -108,7 +108,7 @@ class EventWatch:
         return findings.problems
 
 
-class _Listed:
+class _ParticipantList:
     """Notes which of the expected id hashes a list has."""
 
     def __init__(self, expected: set[str]) -> None:

@@ -56,8 +56,11 @@ class LiveReport:
 
 def line(progress: Progress) -> str:
     """One line for a log."""
+    ahead = progress.starts_in_s
+    starts = "" if ahead is None else f"{ahead:.0f} s until the start, "
     return (
-        f"{progress.elapsed_s:.0f} s: {progress.arrived} arrived, {progress.waiting} waiting, "
+        f"{progress.elapsed_s:.0f} s: {starts}"
+        f"{progress.arrived} arrived, {progress.waiting} waiting, "
         f"{progress.admitted} admitted at {progress.rate_per_minute:.0f}/min, "
         f"{progress.inversions} inversions, {progress.failed} failed, "
         f"{progress.requests_per_s:.0f} requests/s"

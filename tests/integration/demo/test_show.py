@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -21,7 +22,7 @@ DEMO = """
 import sys, uvloop
 from gatekeeper.demo import show
 show._PORT, show._ADMIN_PORT = {public}, {admin}
-sys.exit(uvloop.run(show.demo(port=None, visitors=10)))
+sys.exit(uvloop.run(show.demo(port=None, visitors=10, event={event}, prequeue_s=6)))
 """
 
 
@@ -34,12 +35,14 @@ def taken_port() -> Iterator[int]:
 
 
 @asynccontextmanager
-async def running_demo(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+async def running_demo(
+    folder: Path, *, event: bool = False
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
     """The process, and the URLs it prints: shop and control room."""
     with taken_port() as public, taken_port() as admin:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-c", DEMO.format(public=public, admin=admin)),
+            *("-c", DEMO.format(public=public, admin=admin, event=event)),
             env={**os.environ, "TMPDIR": str(folder)},
             stdout=asyncio.subprocess.PIPE,
         )
@@ -91,6 +94,42 @@ async def test_demo_queues_visitors_and_ends_on_signal(
 
     assert "The demo has ended" in rest
     assert files_in(short_folder) == []
+
+
+async def test_demo_of_event_draws_opens_and_ends_on_signal(short_folder: Path) -> None:
+    async with (
+        running_demo(short_folder, event=True) as (process, urls),
+        aiohttp.ClientSession(timeout=TIMEOUT) as session,
+    ):
+        assert process.stdout is not None
+        record = f"{urls[0]}/.gatekeeper/draw/sale"
+        assert urls.count(urls[0]) == 3  # the shop, the draw, and how to verify it
+        async with session.get(record) as response:
+            announced = await response.json()
+        async with asyncio.timeout(60):
+            while (drawn := await _json(session, record))["state"] != "drawn":  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        output = ""
+        async with asyncio.timeout(60):
+            while " admitted" not in output or " 0 admitted" in output:
+                output = (await process.stdout.readline()).decode()
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            rest = (await process.stdout.read()).decode()
+            assert await process.wait() == 0
+
+    assert announced["state"] == "committed"
+    assert announced["secret"] is None
+    assert drawn["commitment"] == announced["commitment"]
+    assert drawn["participants"] >= 5
+    assert "The demo has ended" in rest
+    assert files_in(short_folder) == []
+
+
+async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with session.get(url) as response:
+        found: dict[str, Any] = await response.json()
+        return found
 
 
 async def _queue_length(session: aiohttp.ClientSession, control_room: str) -> int:
