@@ -158,20 +158,23 @@
   // --- effects of a response --------------------------------------------------------------------
 
   function handleStatus(status) {
-    const handlers = { waiting: showPlace, admitted: enter, none: rejoin };
+    const handlers = { waiting: receivePlace, admitted: enter, none: rejoin };
     if (!handlers.hasOwnProperty(status.state)) {
       failures += 1;
       show(stateOf({ position: null, reason: "reconnecting" }));
       return;
     }
     failures = 0;
-    if (status.state === "waiting") {
-      document.dispatchEvent(new CustomEvent("status", { detail: status }));   // static/countdown.js
-      followEvent(status);
-    }
     handlers[status.state](status);
     lastResponseAt = Date.now();
     pulse();
+  }
+
+  /* An exact place; between two of them a stream estimates it. */
+  function receivePlace(place) {
+    document.dispatchEvent(new CustomEvent("status", { detail: place }));   // static/countdown.js
+    followEvent(place);
+    showPlace(place);
   }
 
   function showPlace(place) {
