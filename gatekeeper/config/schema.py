@@ -39,6 +39,7 @@ from gatekeeper.config.types import (
     Message,
     Network,
     OptionalParameter,
+    OptionalSecret,
     OriginUrl,
     Paths,
     RatePerMinute,
@@ -176,7 +177,7 @@ class AdminToken(Section):
 
 class AdminConfig(Section):
     listen: Listen = "127.0.0.1:8081"
-    token: str = Field(default="", repr=False)
+    token: OptionalSecret = Field(default="", repr=False)
     tokens: tuple[AdminToken, ...] = Field(default=(), strict=False)
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -151,7 +151,8 @@ def test_compose_configuration_loads(compose: dict[str, Any], tmp_path: Path) ->
     secret.write_text("s" * MIN_SECRET_BYTES)
     config = load_config(
         ROOT / compose["configs"]["gatekeeper"]["file"],
-        environ=service["environment"] | {"GATEKEEPER_ADMIN__TOKEN": "of deploy/gatekeeper.env"},
+        environ=service["environment"]
+        | {"GATEKEEPER_ADMIN__TOKEN": "the one that is in deploy/gatekeeper.env"},
         overrides={"tokens.secret_file": str(secret)},
     )
     assert config.store.url == "redis://store:6379"

@@ -100,8 +100,8 @@ def test_manifest_configuration_matches_probes_and_services(
     file = tmp_path / "gatekeeper.toml"
     file.write_text(toml.replace("/run/secrets/gatekeeper/secrets", str(secret)))
     [token] = [each for each in container["env"] if "valueFrom" in each]
-    config = load_config(file, environ={token["name"]: "sesame"})
-    assert config.admin.token == "sesame"
+    config = load_config(file, environ={token["name"]: "sesame" * 6})
+    assert config.admin.token == "sesame" * 6
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     assert config.server.listen == f"0.0.0.0:{ports['http']}"
     assert config.admin.listen == f"0.0.0.0:{ports['admin']}"

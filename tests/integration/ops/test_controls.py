@@ -21,6 +21,7 @@ from tests.servers import StoreServer
 
 Command = Callable[..., Awaitable[CompletedProcess[str]]]
 
+OPEN = "open sesame, and thirty-two bytes of it"
 ROOMS = """
 [[room]]
 name = "default"
@@ -65,15 +66,15 @@ def paused(pid: int) -> Iterator[None]:
 
 @pytest.fixture
 async def command(private_store: StoreServer, tmp_path: Path) -> AsyncIterator[Command]:
-    """Runs `gatekeeper …` against an admin listener that requires the token "open sesame"."""
-    credential = Credential.of("operator", "full", secret=b"open sesame")
+    """Runs `gatekeeper …` against an admin listener that requires the token OPEN."""
+    credential = Credential.of("operator", "full", secret=OPEN.encode())
     with capture_logs():  # the audit log, which shares this process and its standard output
         async with running_admin(
             private_store.url, "default", "side", credentials=[credential]
         ) as admin:
             listen = admin.urls[0].removeprefix("http://")
 
-            async def run(*words: str, token: str = "open sesame") -> CompletedProcess[str]:
+            async def run(*words: str, token: str = OPEN) -> CompletedProcess[str]:
                 environment = {
                     "GATEKEEPER_ADMIN__LISTEN": listen,
                     "GATEKEEPER_ADMIN__TOKEN": token,
@@ -203,7 +204,7 @@ async def test_refused_event_command_is_one_line(
 
 async def test_commands_send_the_token(command: Command) -> None:
     assert (await command("status")).returncode == 0
-    refused = await command("allow", "3", token="close sesame")
+    refused = await command("allow", "3", token=OPEN.replace("open", "close"))
     assert refused.returncode == 1
     assert refused.stderr == "gatekeeper: the gate refused: a bearer token is required\n"
 

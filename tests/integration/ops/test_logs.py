@@ -19,7 +19,9 @@ burst = 1
 [tokens]
 secrets = ["{SECRET}"]
 """
-    toml = settings(more=more).replace("[admin]\n", '[admin]\ntoken = "open-sesame"\n')
+    toml = settings(more=more).replace(
+        "[admin]\n", '[admin]\ntoken = "open-sesame-open-sesame-open-sesame"\n'
+    )
     async with Origin.running() as origin:
         with GateProcess(toml.replace("http://127.0.0.1:9", origin.url)) as gate:
             await gate.wait_until_serving()

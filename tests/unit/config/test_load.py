@@ -157,9 +157,9 @@ def test_variable_overrides_file_and_flag_overrides_both(tmp_path: Path) -> None
         ("ORIGIN__PRESERVE_HOST", "false", lambda config: not config.origin.preserve_host),
         ("ADMISSION__RATE", "0", lambda config: config.rooms[0].rate == 0),
         ("WAITING__STATUS", "429", lambda config: config.rooms[0].status == 429),
-        ("ADMIN__TOKEN", "12345", lambda config: config.admin.token == "12345"),
-        ("ADMIN__TOKEN", "true", lambda config: config.admin.token == "true"),
-        ("ADMIN__TOKEN", '"quoted"', lambda config: config.admin.token == '"quoted"'),
+        ("ADMIN__TOKEN", "1" * 32, lambda config: config.admin.token == "1" * 32),
+        ("WAITING__TITLE", "true", lambda config: config.rooms[0].title == "true"),
+        ("WAITING__TITLE", '"quoted"', lambda config: config.rooms[0].title == '"quoted"'),
         ("WAITING__TITLE", "2026-01-01", lambda config: config.rooms[0].title == "2026-01-01"),
         ("TOKENS__SECRETS", f'["{SECRET}"]', lambda config: config.tokens.secrets == (SECRET,)),
     ],
@@ -224,7 +224,7 @@ def test_invalid_flag_is_not_blamed_on_the_variable_it_overrides() -> None:
 def test_printed_configuration_shows_no_secret() -> None:
     environ = {
         "GATEKEEPER_TOKENS__SECRETS": f'["{SECRET}"]',
-        "GATEKEEPER_ADMIN__TOKEN": "the-operator",
+        "GATEKEEPER_ADMIN__TOKEN": "the-operator" * 3,
         "GATEKEEPER_STORE__URL": "redis://:the-password@store:6379",
         "GATEKEEPER_EVENTS__URL": "nats://the-token@events:4222",
     }

@@ -24,7 +24,7 @@ def config(text: str, folder: Path) -> Config:
         SERVER + '[[rule]]\nname = "a"\naction = "block"\npath = "/a"\n',
         SERVER + '[admission]\nrate = "1/min"\n[waiting]\ntitle = "T"\nupdates = "stream"\n',
         SERVER + '[tokens]\ncookie = "c"\nsame_site = "none"\npartitioned = true\n' + SHARED[9:],
-        SERVER + '[admin]\ntoken = "x"\n',
+        SERVER + '[admin]\ntoken = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"\n',
     ],
 )
 def test_reloaded_keys_are_no_problem(text: str, tmp_path: Path) -> None:
