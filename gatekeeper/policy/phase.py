@@ -6,7 +6,7 @@ Rules. Pure. The operator's mode comes first; `auto` leaves the room to its sche
 
     mode    phase
     auto    the scheduled one
-    hold    held
+    hold    held; before an event that keeps the room closed, before: a place would be ahead of it
     open    open
     ended   ended
 
@@ -59,7 +59,7 @@ def phase_of(mode: Mode, *, scheduled: Phase = Phase.RUNNING) -> Phase:
     if mode is Mode.AUTO:
         return scheduled
     if mode is Mode.HOLD:
-        return Phase.HELD
+        return Phase.BEFORE if scheduled is Phase.BEFORE else Phase.HELD
     if mode is Mode.OPEN:
         return Phase.OPEN
     if mode is Mode.ENDED:
