@@ -30,6 +30,7 @@ from gatekeeper.admin.command_options import (
 )
 from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
 from gatekeeper.admin.event_commands import event
+from gatekeeper.admin.report_command import report
 from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
@@ -95,7 +96,7 @@ def demo(port: int | None, visitors: int, event: bool) -> None:
 app.add_command(simulate)
 app.add_command(verify_draw)
 app.add_command(event)
-for _each in (find, admit, revoke):
+for _each in (find, admit, revoke, report):
     app.add_command(_each)
 
 

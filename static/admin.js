@@ -12,7 +12,7 @@
   const POLL_INTERVAL_S = 1;
   const MAX_BACKOFF_S = 10;
   const TIMEOUT_S = 5;
-  const RELOAD_TIMEOUT_S = 60; // every worker reads templates, and starts new rooms
+  const SLOW_TIMEOUT_S = 60; // a reload: every worker reads templates, and starts new rooms; a report
   const STUCK_S = 30;        // an older request was lost while the machine slept
   const MAX_SAMPLES = 1500;  // whatever the gate sends
   const ENTRIES = 50;
@@ -71,10 +71,11 @@
 
   // --- requests to the gate ----------------------------------------------------------------------
 
-  /* The response's JSON; throws an Error with a message for the operator. */
-  async function call(method, path, content) {
+  /* The response's JSON, or what `read` takes from it; throws an Error with a message for the
+     operator. */
+  async function call(method, path, content, read) {
     const abort = new AbortController();
-    const timeout = setTimeout(() => abort.abort(), (path === "/admin/reload" ? RELOAD_TIMEOUT_S : TIMEOUT_S) * 1000);
+    const timeout = setTimeout(() => abort.abort(), (path === "/admin/reload" || read ? SLOW_TIMEOUT_S : TIMEOUT_S) * 1000);
     try {
       const headers = { Accept: "application/json" };
       const token = sessionStorage.getItem(TOKEN);
@@ -85,7 +86,7 @@
         signOut(token);
         throw new Error("A token is required.");
       }
-      const body = await response.json().catch(() => null);
+      const body = read && response.ok ? await read(response) : await response.json().catch(() => null);
       if (!response.ok || body === null) {
         throw new Error((body && body.error) || "The gate returned status " + response.status + ".");
       }
@@ -460,6 +461,7 @@
   }
 
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
+  window.gatekeeperReport({ call });
 
   // --- start ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.listener import Admin
 from gatekeeper.admin.monitor import Monitor
+from gatekeeper.admin.report_keeper import MinuteKeeper
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
@@ -58,6 +59,7 @@ async def running_admin(
     *rooms: str,
     credentials: Sequence[Credential] = (),
     monitor: Monitor | None = None,
+    minutes: MinuteKeeper | None = None,
     problems: Callable[[], list[str]] = list,
     audit: AuditLog | None = None,
     max_active: int = 7,
@@ -80,7 +82,10 @@ async def running_admin(
 
     folder = TemporaryDirectory()
     audit = audit or AuditLog(Path(folder.name))
-    seeing = monitor or Monitor(list(operators.values()), NoEvents(), own=list)
+    minutes = minutes or MinuteKeeper(operators, Path(folder.name))
+    seeing = monitor or Monitor(
+        list(operators.values()), NoEvents(), own=list, on_reading=minutes.add
+    )
     if monitor is None:
         await seeing.start()
     admin = Admin(
@@ -88,6 +93,7 @@ async def running_admin(
         auth=AdminAuth(credentials, audit=audit, trusted=trusted),
         audit=audit,
         monitor=seeing,
+        minutes=minutes,
         events_on=False,
         pages=_pages(),
         ready=ready,

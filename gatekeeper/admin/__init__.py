@@ -18,6 +18,19 @@
 | `history.py` | readings to rates and quantiles |
 | `diagnosis.py` | readings to sentences: what is wrong, the most urgent first |
 | `overview.py` | `GET /admin/overview`: all that the control room shows |
+| `report.py` | a report on a room: period, figures, and what happened in it |
+| `report_endpoint.py` | `GET /admin/report` |
+| `report_command.py` | `gatekeeper report` |
+| `report_keeper.py` | keeps the minutes: from the monitor's readings to the files |
+| `report_sampler.py` | the readings of each second as minutes |
+| `report_minutes.py` | one minute of a room, as a line of JSON |
+| `report_files.py` | the minutes on disk, a week of them |
+| `report_figures.py` | minutes to figures: counts, quantiles, gaps, the most in any minute |
+| `report_estimates.py` | how good the estimated waits were |
+| `report_page.py` | the report as one HTML file, with `report_style.css` |
+| `report_charts.py` | which charts it has |
+| `report_svg.py` | a chart as SVG |
+| `report_tables.py` | the report as JSON and CSV |
 | `metric_files.py` | the only reader of the workers' metric files |
 | `exposition.py` | `GET /metrics`: metric files and rooms as Prometheus text |
 | `worker_totals.py` | metric files of one worker as `Figures` for the monitor |

@@ -15,6 +15,7 @@ _TIMEOUT_S = 5.0
 _LONG_S = {
     "/admin/reload": 60.0,  # every worker reads templates, and starts new rooms
     **dict.fromkeys(("/admin/find", "/admin/admit", "/admin/revoke"), 60.0),  # reads every visitor
+    "/admin/report": 45.0,  # a week of minutes
 }
 _DONE = {200, 201}
 _BAD_REQUEST = 400
@@ -40,24 +41,47 @@ class AdminClient:
     def delete(self, path: str, **query: str) -> Any:
         return self._call("DELETE", f"{path}?{urlencode(query)}")
 
+    def download(self, path: str, **query: str) -> bytes:
+        """The body of a response, whatever its type."""
+        status, body = self._send("GET", f"{path}?{urlencode(query)}")
+        if status not in _DONE:
+            self._refuse(status, self._json(body), path)
+        return body
+
     def _call(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        status, received = self._send(method, target, data)
+        result = self._json(received)
+        if status not in _DONE:
+            self._refuse(status, result, target.partition("?")[0])
+        return result
+
+    def _send(self, method: str, target: str, data: bytes | None = None) -> tuple[int, bytes]:
         timeout_s = _LONG_S.get(target.partition("?")[0], _TIMEOUT_S)
         connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
-        data = None if body is None else json.dumps(body).encode()
         try:
             connection.request(method, target, body=data, headers=self._headers)
             response = connection.getresponse()
-            result = json.loads(response.read())
+            return response.status, response.read()
         except (OSError, HTTPException, ValueError) as error:
-            raise GatekeeperError(
-                f"no gate responds at {self._host}:{self._port}; expected a running gate with the "
-                "same admin.listen"
-            ) from error
+            raise self._no_gate() from error
         finally:
             connection.close()
-        if response.status == _BAD_REQUEST:
+
+    def _json(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise self._no_gate() from error
+
+    def _refuse(self, status: int, result: Any, path: str) -> None:
+        if status == _BAD_REQUEST:
             problems = result.get("problems") or [str(result.get("error"))]
-            raise ConfigError(problems, source=target.partition("?")[0])
-        if response.status not in _DONE:
-            raise GatekeeperError(f"the gate refused: {result.get('error', response.status)}")
-        return result
+            raise ConfigError(problems, source=path)
+        raise GatekeeperError(f"the gate refused: {result.get('error', status)}")
+
+    def _no_gate(self) -> GatekeeperError:
+        return GatekeeperError(
+            f"no gate responds at {self._host}:{self._port}; expected a running gate with the "
+            "same admin.listen"
+        )

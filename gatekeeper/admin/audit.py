@@ -33,6 +33,7 @@ MAX_ENTRIES = 500
 _FILE = "audit.jsonl"
 _MAX_FILE_BYTES = 4 * 1024 * 1024
 _ROTATED_FILES = 4
+_CLOCK_MARGIN_S = 86_400.0  # a machine's clock may differ from the store's
 _REFUSED_BURST, _REFUSED_INTERVAL_S = 10, 6.0
 
 log = structlog.get_logger()
@@ -112,6 +113,18 @@ class AuditLog:
         found = (entry for entry in reversed(self._entries) if room in (None, entry.room))
         return [entry for entry, _ in zip(found, range(limit), strict=False)]
 
+    def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:
+        """The newest `most` changes of a period, of a room and of the whole gate, the oldest first,
+        from the files: call it in a thread. Refused attempts are left out."""
+        found: deque[Entry] = deque(maxlen=most)
+        rotated = [self._numbered(number) for number in range(_ROTATED_FILES, 0, -1)]
+        for path in (*rotated, self._path):
+            for entry in _read_entries(path, since_s=since_s):
+                is_wanted = entry.room in ("", room) and entry.outcome != "refused"
+                if is_wanted and since_s <= _at_s(entry) < until_s:
+                    found.append(entry)
+        return list(found)
+
     @property
     def mark(self) -> str:
         """A version of the log: it changes with every entry and every restart."""
@@ -183,6 +196,30 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def _read_entries(path: Path, *, since_s: float) -> Iterator[Entry]:
+    """The entries of a file that was written to since then. A damaged line is skipped."""
+    try:
+        if path.stat().st_mtime < since_s - _CLOCK_MARGIN_S:
+            return
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    yield parse_entry(line)
+                except (ValueError, RecursionError):
+                    continue
+    except OSError:
+        return
+
+
+def _at_s(entry: Entry) -> float:
+    """When it was made; in no period if that is not a time."""
+    try:
+        at = datetime.fromisoformat(entry.at)
+    except (TypeError, ValueError):
+        return -1.0
+    return at.timestamp() if at.tzinfo is not None else -1.0
 
 
 def _read_newest(path: Path) -> Iterator[Entry]:

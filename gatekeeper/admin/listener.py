@@ -21,6 +21,8 @@ from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
+from gatekeeper.admin.report_endpoint import ReportEndpoint
+from gatekeeper.admin.report_keeper import MinuteKeeper
 from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.admin.support_actions import SupportActions
 from gatekeeper.config.problems import shown
@@ -54,6 +56,7 @@ class Admin:
         auth: AdminAuth,
         audit: AuditLog,
         monitor: Monitor,
+        minutes: MinuteKeeper,
         events_on: bool,
         pages: Pages,
         ready: Ready,
@@ -65,6 +68,7 @@ class Admin:
         self._auth = auth
         self._audit = audit
         self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
+        self._report = ReportEndpoint(self._rooms, monitor, minutes=minutes, audit=audit)
         recorder = Recorder(audit, auth)
         self._actions = AdminActions(self._rooms, recorder=recorder)
         self._support = SupportActions(self._rooms, recorder=recorder)
@@ -90,6 +94,7 @@ class Admin:
                 web.get("/admin/overview", self._overview.response),
                 web.get("/admin/audit", self._audit_entries),
                 web.get("/admin/rules", self._rules_in_force),
+                web.get("/admin/report", self._report.response),
                 *self._actions.routes(),
                 *self._configuration.routes(),
                 *self._events.routes(),

@@ -64,6 +64,7 @@ class Monitor:
     """Start with `start`, stop with `close`.
 
     `own` reads the figures of this group's workers, `down` counts those that do not serve.
+    `on_reading` receives every reading.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Monitor:
         *,
         own: Callable[[], Sequence[Figures]],
         down: Callable[[], int] = lambda: 0,
+        on_reading: Callable[[Reading], None] = lambda _reading: None,
         wall_s: Callable[[], float] = time.time,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +82,7 @@ class Monitor:
         self.names = [operator.rules.room for operator in operators]
         self._events = events
         self._own = own
+        self._on_reading = on_reading
         self.down = down
         self._wall_s = wall_s
         self.monotonic_s = monotonic_s
@@ -139,6 +142,7 @@ class Monitor:
             if replica.silent_s(now_s) < SILENT_AFTER_S
         }
         self.readings.append(Reading(self._wall_s(), states, living))
+        self._on_reading(self.readings[-1])
         if now_s - self._sampled_at_s >= SAMPLE_INTERVAL_S - READ_INTERVAL_S / 2:
             self._sampled_at_s = now_s
             self.samples.append(self.now())

@@ -31,6 +31,9 @@ class Rooms:
     def __iter__(self) -> Iterator[Operator]:
         return iter(self._operators.values())
 
+    def find(self, name: RoomName) -> Operator | None:
+        return self._operators.get(name)
+
     def requested(self, request: web.Request, *, body: Mapping[str, object] = NO_BODY) -> Operator:
         """The room of `?room=` or of the body, or `default` without both. Raises BadRequest for an
         unknown room."""

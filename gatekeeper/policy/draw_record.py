@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, get_args
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.policy.draw import commitment_of, hashed_turn_us, id_hash, seed_of
 from gatekeeper.policy.numbers import is_exact_int
+from gatekeeper.policy.schedule import Event
 
 State = Literal["committed", "drawn"]
 
@@ -92,6 +93,30 @@ class DrawRecord:
             "participants": self.participants,
             "note": self.note,
         }
+
+
+def record_of(
+    event: Event, *, room: str, is_complete: bool, participants: int | None, note: str
+) -> DrawRecord:
+    """The public record of an event's draw. `is_complete`: every participant has the drawn turn;
+    before that only the commitment and the beacon's address are public."""
+    drawn = event.drawn if is_complete else None
+    beacon = RecordBeacon(event.beacon) if event.beacon else None
+    if drawn is not None:
+        is_used = drawn.round is not None
+        beacon = RecordBeacon(event.beacon, drawn.round, drawn.randomness) if is_used else None
+    return DrawRecord(
+        event=event.name,
+        room=room,
+        state="committed" if drawn is None else "drawn",
+        commitment=event.commitment,
+        start_us=event.start_us,
+        span_us=event.span_us,
+        secret=None if drawn is None else drawn.secret,
+        beacon=beacon,
+        participants=None if drawn is None else participants,
+        note="" if drawn is None else note,
+    )
 
 
 def parse_record(value: object) -> DrawRecord:

@@ -24,6 +24,7 @@ from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.admin.listener import Admin
 from gatekeeper.admin.monitor import Monitor
+from gatekeeper.admin.report_keeper import MinuteKeeper
 from gatekeeper.admin.rule_list import rules_json
 from gatekeeper.admin.worker_totals import read_figures
 from gatekeeper.config.schema import Config, RoomConfig
@@ -80,6 +81,7 @@ class ControlPlane:
         self._events: Events = NoEvents()
         self._auth: AdminAuth
         self._monitor: Monitor
+        self._minutes: MinuteKeeper
         self._admin: Admin
         self.reloader: Reloader
 
@@ -96,14 +98,22 @@ class ControlPlane:
         stack.push_async_callback(self._close_operators)
         self._operators = {room.name: self._operator_of(room) for room in config.rooms}
         self._auth = AdminAuth(credentials(config), audit=self._audit, trusted=_trusted(config))
+        self._minutes = MinuteKeeper(self._operators, self._folders.state)
+        await self._minutes.start()
+        stack.push_async_callback(self._minutes.close)
         self._monitor = Monitor(
-            list(self._operators.values()), self._events, own=self._figures, down=self._down
+            list(self._operators.values()),
+            self._events,
+            own=self._figures,
+            down=self._down,
+            on_reading=self._minutes.add,
         )
         await self._monitor.start()
         stack.push_async_callback(self._monitor.close)
         self._admin = Admin(
             self._operators,
             monitor=self._monitor,
+            minutes=self._minutes,
             events_on=events_url != "off",
             auth=self._auth,
             audit=self._audit,
@@ -142,6 +152,7 @@ class ControlPlane:
         for removed in before.values():
             self._run_soon(removed.close())
         self._monitor.follow(list(self._operators.values()))
+        self._minutes.follow(self._operators)
         self._admin.follow(self._operators, pages=files.pages, rules=self._rules_of(config))
         self._drop_outdated_soon()
 

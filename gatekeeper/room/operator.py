@@ -34,7 +34,7 @@ from gatekeeper.policy.event_changes import (
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.planned_events import event_of
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents
@@ -100,6 +100,14 @@ class Operator:
 
     async def status(self) -> RoomState:
         return await self._queue.look()
+
+    async def count_no_shows(self) -> int:
+        """Releases that were not claimed, since the store was born."""
+        return await self._queue.count_no_shows()
+
+    async def count_participants(self, event: Event) -> int:
+        """The visitors that took part in the draw of an event."""
+        return await self._queue.participants.count(event.draw_id)
 
     async def allow(self, count: int) -> RoomState:
         """Grant `count` admissions and release them; the state after that."""

@@ -251,6 +251,11 @@ class Queue:
         """The state as it is now; changes nothing."""
         return await self._control("look", "")
 
+    async def count_no_shows(self) -> int:
+        """Releases that were not claimed, since the store was born."""
+        _, rest = await self._run(_CONTROL, "look", "no_shows")
+        return int(rest[0])
+
     async def revoked(self, *, since_us: float = 0) -> dict[VisitorId, float]:
         """Revoked visitors and until when, microseconds: all, or those from that score on. Read in
         portions, so that no call holds up the store."""

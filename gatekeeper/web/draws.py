@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.draw_record import DrawRecord, RecordBeacon
+from gatekeeper.policy.draw_record import record_of
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.schedule import Event
 from gatekeeper.room.replica import RoomReplica
@@ -105,25 +105,13 @@ class Draws:
         return None
 
     async def _record(self, draw: _Draw) -> dict[str, object]:
-        event, drawn = draw.event, draw.event.drawn
-        is_drawn = self._is_public(draw)
-        beacon = RecordBeacon(event.beacon) if event.beacon else None
-        if drawn is not None and is_drawn:
-            used = drawn.round is not None and RecordBeacon(
-                event.beacon, drawn.round, drawn.randomness
-            )
-            beacon = used or None
-        return DrawRecord(
-            event=event.name,
+        is_complete = self._is_public(draw)
+        return record_of(
+            draw.event,
             room=draw.room.rules.room,
-            state="drawn" if is_drawn else "committed",
-            commitment=event.commitment,
-            start_us=event.start_us,
-            span_us=event.span_us,
-            secret=drawn.secret if drawn is not None and is_drawn else None,
-            beacon=beacon,
-            participants=await self._count(draw) if is_drawn else None,
-            note=draw.note if is_drawn else "",
+            is_complete=is_complete,
+            participants=await self._count(draw) if is_complete else None,
+            note=draw.note,
         ).json
 
     def _is_public(self, draw: _Draw) -> bool:

@@ -243,6 +243,7 @@ async def test_no_show_gives_the_admission_back(ground: Ground, open_room: Open)
     assert admitted_names(await poll(replica, {"ann": waiting["ann"]})) == ["ann"]
     state = await replica.look()
     assert (state.released_total, state.admitted_total, state.abandoned_total) == (3, 3, 1)
+    assert await replica.queue.count_no_shows() == 1
 
 
 async def test_given_back_admissions_are_bounded_by_burst(ground: Ground, open_room: Open) -> None:

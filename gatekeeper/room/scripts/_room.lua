@@ -295,6 +295,8 @@ local function expire_slots(s, most, spent_us)
   for_all('ZREM', ACTIVE, unclaimed)
   s.abandoned = s.abandoned + #unclaimed
   if #unclaimed > 0 then
+    -- Counted beside the state: it decides nothing. A full store forgets it.
+    redis.pcall('HINCRBY', STATE, 'no_shows', fmt(#unclaimed))
     give_back(s, costs)
     note_missed(s, unclaimed)
   end

@@ -2,11 +2,12 @@
 -- or grants admissions; 'look' reads the state.
 --
 -- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
---       text ('': none), or 'look' and 2 ''; or 'settings' and 2 the overrides that the caller has
---       read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
+--       text ('': none), or 'look' and 2 '' or 'no_shows'; or 'settings' and 2 the overrides that
+--       the caller has read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
 --       settings of an event change as well, 7 to 9 as 2 to 4 of 'events'; or 'events' and 2 the
 --       events that the caller has read, 3 those to store instead, 4 their windows
--- Reply the state, and for 'settings' and 'events' '1' when they were set, else '0'; 'behind' when
+-- Reply the state; then for 'settings' and 'events' '1' when they were set, else '0', and for
+--       'no_shows' how many releases were not claimed since the store was born; 'behind' when
 --       the store is older than what the caller knows, an error for any other setting.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
@@ -20,14 +21,18 @@ local MODES = { auto = true, hold = true, open = true, ended = true }
 
 local s = load_state()
 if not s then return { 'behind' } end
-if setting == 'look' then return reply_with(s) end
-refill(s)
 
 local function reply_and(state, result)
   local reply = reply_with(state)
   reply[#reply + 1] = result
   return reply
 end
+
+if setting == 'look' and value == 'no_shows' then
+  return reply_and(s, fmt(call('HGET', STATE, 'no_shows') or 0))
+end
+if setting == 'look' then return reply_with(s) end
+refill(s)
 
 local function set_rate(rate)
   s.rate = rate

@@ -1,0 +1,157 @@
+"""How good the estimated waits were: what the page said, against what happened.
+
+Rules. Pure, from the points of the kept minutes: no worker and no request takes part. A visitor who
+came at the time of a point was shown its `told_s`, and is released when the watermark reaches that
+turn: the visitors of a minute stand at its points in equal shares. After a draw the participants
+were shown an estimate for their drawn turns, which lie evenly in the prequeue; `_DRAWN_SHARES` of
+them stand for all. A visitor who left or did not claim is counted like the others: the turn came.
+Within a gap of the points nothing is known, and the visitors of the point are left out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+from gatekeeper.admin.report_minutes import Minute, Point
+from gatekeeper.policy.pacing import eta_s
+from gatekeeper.policy.schedule import Event, Schedule
+
+# The page shows a range from 20 % less to 25 % more, in whole minutes (`pages.waiting_view`).
+LOW, HIGH, ROUNDING_S = 0.8, 1.25, 30.0
+_LONGEST_GAP_US = 60_000_000
+_DRAWN_SHARES = 40
+
+
+class Estimate(NamedTuple):
+    """What `visitors` were shown, and how long it took."""
+
+    told_s: float
+    took_s: float
+    visitors: float
+
+    @property
+    def error_s(self) -> float:
+        """Positive: it took longer."""
+        return self.took_s - self.told_s
+
+
+class EstimateQuality(NamedTuple):
+    """Shares of the visitors whose turn has come; all None without such visitors."""
+
+    visitors: int
+    within: float | None = None  # the range that the page showed
+    longer: float | None = None
+    shorter: float | None = None
+    error_p50_s: float | None = None  # of the size of the error
+    error_p90_s: float | None = None
+
+
+def quality_of(minutes: Sequence[Minute], schedule: Schedule) -> EstimateQuality:
+    """The quality of all estimates of these minutes."""
+    found = [*estimates(minutes), *drawn_estimates(minutes, schedule)]
+    total = sum(each.visitors for each in found)
+    if total < 1:
+        return EstimateQuality(0)
+    longer = sum(e.visitors for e in found if e.took_s > e.told_s * HIGH + ROUNDING_S)
+    shorter = sum(e.visitors for e in found if e.took_s < e.told_s * LOW - ROUNDING_S)
+    errors = sorted((abs(each.error_s), each.visitors) for each in found)
+    return EstimateQuality(
+        round(total),
+        within=round((total - longer - shorter) / total, 4),
+        longer=round(longer / total, 4),
+        shorter=round(shorter / total, 4),
+        error_p50_s=_weighted_quantile(errors, total / 2),
+        error_p90_s=_weighted_quantile(errors, total * 0.9),
+    )
+
+
+def estimates(minutes: Sequence[Minute]) -> Iterator[Estimate]:
+    """Of the visitors who came while the page told newcomers a wait."""
+    line = _Line(minutes)
+    for minute in minutes:
+        told = [point for point in minute.points if point.told_s is not None]
+        if not minute.arrived or not told:
+            continue
+        for point in told:
+            released_us = line.released_us(point.at_us, after_us=point.at_us)
+            if released_us is not None and point.told_s is not None:
+                took_s = (released_us - point.at_us) / 1_000_000
+                yield Estimate(point.told_s, took_s, minute.arrived / len(minute.points))
+
+
+def drawn_estimates(minutes: Sequence[Minute], schedule: Schedule) -> Iterator[Estimate]:
+    """Of the participants of draws, from the moment at which all of them had their turn."""
+    line = _Line(minutes)
+    for event in schedule.events:
+        if not event.has_draw or event.cancelled:
+            continue
+        before, first = _around_draw(line.points, event)
+        if before is None or first is None or first.rate_per_minute <= 0:
+            continue
+        ahead = before.queue_length - before.undrawn  # in line since before the prequeue
+        for index in range(_DRAWN_SHARES):
+            share = (index + 0.5) / _DRAWN_SHARES
+            told_s = eta_s(
+                int(ahead + before.undrawn * share), rate_per_minute=first.rate_per_minute
+            )
+            turn_us = event.first_us + int(event.span_us * share)
+            released_us = line.released_us(turn_us, after_us=first.at_us)
+            if told_s is not None and released_us is not None:
+                took_s = (released_us - first.at_us) / 1_000_000
+                yield Estimate(told_s, took_s, before.undrawn / _DRAWN_SHARES)
+
+
+def _around_draw(points: Sequence[Point], event: Event) -> tuple[Point | None, Point | None]:
+    """The last point with participants that are not drawn, and the first one after it."""
+    before: Point | None = None
+    for point in points:
+        if point.undrawn and event.first_us <= point.at_us:
+            before = point
+        elif before is not None and point.at_us >= event.start_us:
+            is_near = point.at_us - before.at_us <= _LONGEST_GAP_US
+            return (before, point) if is_near else (None, None)
+    return None, None
+
+
+class _Line:
+    """When each turn of a room was released."""
+
+    def __init__(self, minutes: Sequence[Minute]) -> None:
+        points = [point for minute in minutes for point in minute.points]
+        self.points = sorted(points, key=lambda point: point.at_us)
+        self._times = [point.at_us for point in self.points]
+        self._watermarks = list(accumulate((point.watermark_us for point in self.points), max))
+        self._empty = [i for i, point in enumerate(self.points) if point.queue_length == 0]
+
+    def released_us(self, turn_us: int, *, after_us: int) -> int | None:
+        """When the turn was released, or the queue was empty; None: that is not known."""
+        by_watermark = bisect_left(self._watermarks, turn_us)
+        next_ = bisect_left(self._times, after_us + 1)
+        at_empty = bisect_left(self._empty, next_)
+        by_empty = self._empty[at_empty] if at_empty < len(self._empty) else len(self.points)
+        index = max(min(by_watermark, by_empty), next_)
+        if index >= len(self.points) or self._has_gap(next_ - 1, index):
+            return None
+        if index != by_watermark or index == 0:
+            return self._times[index]
+        low, high = self._watermarks[index - 1], self._watermarks[index]
+        share = (turn_us - low) / (high - low) if low < turn_us else 1.0
+        start_us = max(self._times[index - 1], after_us)
+        return round(start_us + (self._times[index] - start_us) * share)
+
+    def _has_gap(self, first: int, last: int) -> bool:
+        """Whether the points around the release are far apart."""
+        before = max(last - 1, first, 0)
+        return self._times[last] - self._times[before] > _LONGEST_GAP_US
+
+
+def _weighted_quantile(errors: Sequence[tuple[float, float]], wanted: float) -> float | None:
+    so_far = 0.0
+    for error_s, visitors in errors:
+        so_far += visitors
+        if so_far >= wanted:
+            return round(error_s, 1)
+    return round(errors[-1][0], 1) if errors else None

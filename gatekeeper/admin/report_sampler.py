@@ -1,0 +1,278 @@
+"""The readings of each second as minutes of the report.
+
+Rules. Pure. A minute ends when a reading of a later one comes, by the store's clock; while the
+store is unreachable its clock is estimated. A count is the growth of a total: of a room's total,
+which replicas write back to a store that lost it, above the highest that was seen; of a replica,
+from when it was first seen, or from 0 after it started again. Readings that are more than
+`_LONGEST_PAUSE_S` apart have no growth: it belongs to no minute. The cost does not depend on
+traffic.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gatekeeper.admin.history import Reading
+from gatekeeper.admin.report_minutes import MINUTE_S, Minute, Point
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.pacing import eta_s
+from gatekeeper.policy.phase import Phase, reason_of
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added
+
+POINT_S = 15
+_LONGEST_PAUSE_S = 30.0
+_WINDOW_US = MINUTE_S * 1_000_000
+_TOTALS = 4
+_YOUNG_US = 10_000_000
+_FORGET_AFTER_S = 900
+_CLOCK_STEP_BACK_S = 300  # the store's clock was set back: no minute ends for less
+_MOST_REPLICAS = 400
+
+
+@dataclass(slots=True)
+class _Room:
+    """What is known of one room in the running minute."""
+
+    state: RoomState | None = None  # the newest
+    state_at_s: float = 0.0
+    totals: list[int] = field(default_factory=list)  # the highest seen
+    growth: list[int] | None = None  # of the totals in this minute
+    queue_most: int | None = None
+    most_released: int | None = None
+    most_admitted: int | None = None
+    rate: float | None = 0.0
+    points: list[Point] = field(default_factory=list)
+    # The last minute, a second each: time, released, admitted, rate.
+    recent: deque[tuple[int, int, int, float | None]] = field(
+        default_factory=lambda: deque(maxlen=2 * MINUTE_S)
+    )
+
+
+class MinuteSampler:
+    """The minutes of all rooms of one gate."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[RoomName, _Room] = {}
+        self._at_s: int | None = None  # the running minute
+        self._first_s = self._last_s = 0
+        self._offset_s = 0.0  # the store's clock minus this machine's
+        self._base: dict[str, Figures] = {}  # of each replica, at the start of the minute
+        self._newest: dict[str, Figures] = {}
+        self._seen_s: dict[str, int] = {}
+
+    def add(self, reading: Reading, rules: Mapping[RoomName, Rules]) -> dict[RoomName, Minute]:
+        """Take the next reading; the minutes of all rooms when one has just ended, else none."""
+        for state in reading.rooms.values():
+            self._offset_s = state.now_us / 1_000_000 - reading.at_s
+            break
+        now_s = reading.at_s + self._offset_s
+        at_s = int(now_s) // MINUTE_S * MINUTE_S
+        ended: dict[RoomName, Minute] = {}
+        if self._at_s is None:
+            self._begin(at_s, now_s)
+        elif at_s > self._at_s or at_s < self._at_s - _CLOCK_STEP_BACK_S:
+            ended = self.running(rules)
+            self._begin(at_s, now_s)
+        self._last_s = max(self._last_s, min(int(now_s) - (self._at_s or 0), MINUTE_S - 1))
+        for name, figures in reading.replicas.items():
+            self._newest[name] = figures
+            self._seen_s[name] = at_s
+            self._base.setdefault(name, figures)
+        for room, state in reading.rooms.items():
+            if room in rules:
+                _add_state(self._rooms.setdefault(room, _Room()), state, now_s, rules[room])
+        return ended
+
+    def resume(self, room: RoomName, minute: Minute) -> None:
+        """Continue after the last minute that an earlier process kept: what the totals grew by in
+        between counts, unless that was longer than a pause."""
+        if len(minute.totals) == _TOTALS:
+            known = self._rooms.setdefault(room, _Room())
+            known.totals, known.state_at_s = list(minute.totals), minute.at_s + minute.last_s
+
+    def running(self, rules: Mapping[RoomName, Rules]) -> dict[RoomName, Minute]:
+        """The minutes of all rooms, as far as they have come."""
+        if self._at_s is None:
+            return {}
+        return {name: self._minute(name, each) for name, each in rules.items()}
+
+    @property
+    def offset_s(self) -> float:
+        """The store's clock minus this machine's, as last seen."""
+        return self._offset_s
+
+    def _begin(self, at_s: int, now_s: float) -> None:
+        self._at_s = at_s
+        self._first_s = self._last_s = int(now_s) - at_s
+        for room in self._rooms.values():
+            room.growth = room.queue_most = room.most_released = room.most_admitted = None
+            room.rate, room.points = 0.0, []
+        self._base = dict(self._newest)
+        old = [name for name, seen_s in self._seen_s.items() if at_s - seen_s > _FORGET_AFTER_S]
+        excess = sorted(self._seen_s, key=lambda name: self._seen_s[name])[:-_MOST_REPLICAS]
+        for name in {*old, *excess}:
+            for table in (self._base, self._newest, self._seen_s):
+                table.pop(name, None)
+
+    def _minute(self, name: RoomName, rules: Rules) -> Minute:
+        room, at_s = self._rooms.get(name, _Room()), self._at_s or 0
+        served = self._served(name)
+        values: dict[str, Any] = {}
+        state = room.state
+        if room.growth is not None and state is not None:
+            values = dict(
+                zip(("arrived", "released", "admitted", "abandoned"), room.growth, strict=True)
+            ) | {
+                "phase": state.phase.value,
+                "queue": state.queue_length,
+                "queue_most": room.queue_most,
+                "active": state.active,
+                "most_released": room.most_released,
+                "most_admitted": room.most_admitted,
+                "rate": room.rate,
+                "burst": rules.burst,
+                "totals": tuple(room.totals),
+                "points": tuple(room.points),
+            }
+        if served is not None:
+            values |= {
+                "forwarded": served.forwarded,
+                "waiting": served.waiting,
+                "failures": served.failures,
+                "origin": served.origin,
+                "waits": served.waits,
+            }
+        return Minute(at_s, first_s=self._first_s, last_s=self._last_s, **values)
+
+    def _served(self, room: RoomName) -> RequestCounts | None:
+        """What all replicas counted in this minute; None: none of them reported."""
+        parts = [
+            _grown(self._base[name].served(room), figures.served(room))
+            for name, figures in self._newest.items()
+            if self._seen_s[name] >= (self._at_s or 0)
+        ]
+        if not parts:
+            return None
+        causes = sorted({cause for part in parts for cause in part.failures})
+        failures = {c: sum(part.failures.get(c, 0) for part in parts) for c in causes}
+        return RequestCounts(
+            forwarded=sum(part.forwarded for part in parts),
+            waiting=sum(part.waiting for part in parts),
+            failures={cause: count for cause, count in failures.items() if count},
+            origin=_trimmed(added(part.origin for part in parts)),
+            waits=_trimmed(added(part.waits for part in parts)),
+        )
+
+
+def _add_state(room: _Room, state: RoomState, now_s: float, rules: Rules) -> None:
+    totals = [
+        state.arrived_total,
+        state.released_total,
+        state.admitted_total,
+        state.abandoned_total,
+    ]
+    if not room.totals and _is_new(state):
+        room.totals, room.state_at_s = [0] * len(totals), now_s
+    is_continued = bool(room.totals) and now_s - room.state_at_s <= _LONGEST_PAUSE_S
+    if is_continued:
+        grown = [max(new - old, 0) for new, old in zip(totals, room.totals, strict=True)]
+        totals = [max(new, old) for new, old in zip(totals, room.totals, strict=True)]
+    else:
+        grown = [0] * len(totals)
+        room.recent.clear()
+    room.growth = [a + b for a, b in zip(room.growth or [0] * len(grown), grown, strict=True)]
+    room.totals, room.state, room.state_at_s = totals, state, now_s
+    room.queue_most = max(room.queue_most or 0, state.queue_length)
+    _add_window(room, state)
+    quarter = state.now_us // 1_000_000 // POINT_S
+    if not room.points or room.points[-1].at_us // 1_000_000 // POINT_S < quarter:
+        room.points = [*room.points, _point(state, rules)][-(MINUTE_S // POINT_S) :]
+
+
+def _is_new(state: RoomState) -> bool:
+    """Whether the store was just born, and no replica has written totals back to it."""
+    return 0 <= state.now_us - state.epoch <= _YOUNG_US and state.recovering_until_us == 0
+
+
+def _add_window(room: _Room, state: RoomState) -> None:
+    """Count what was released and admitted in the 60 seconds that end now."""
+    rate = None if state.phase is Phase.OPEN else state.effective_rate_per_minute
+    released, admitted = room.totals[1], room.totals[2]
+    room.recent.append((state.now_us, released, admitted, rate))
+    while room.recent[0][0] < state.now_us - _WINDOW_US:
+        room.recent.popleft()
+    first = room.recent[0]
+    room.most_released = max(room.most_released or 0, released - first[1])
+    room.most_admitted = max(room.most_admitted or 0, admitted - first[2])
+    room.rate = _highest([room.rate, rate, first[3]])
+
+
+def _highest(rates: Iterable[float | None]) -> float | None:
+    """The highest; None, which is no limit, is higher than any."""
+    highest = 0.0
+    for rate in rates:
+        if rate is None:
+            return None
+        highest = max(highest, rate)
+    return highest
+
+
+def _point(state: RoomState, rules: Rules) -> Point:
+    """The line now, with the wait that the page of a newcomer shows (`waiting_status_of`)."""
+    rate = state.effective_rate_per_minute
+    reason = reason_of(
+        state.phase,
+        rate_per_minute=state.current_rate_per_minute,
+        active=state.active,
+        max_active=rules.max_active,
+    )
+    is_told = reason == "line" and state.queue_length > 0 and not state.undrawn
+    told_s = eta_s(state.queue_length, rate_per_minute=rate) if is_told else None
+    return Point(
+        state.now_us, state.queue_length, state.watermark_us, told_s, state.undrawn, round(rate, 4)
+    )
+
+
+def _grown(old: RequestCounts, new: RequestCounts) -> RequestCounts:
+    """The growth of a replica's counts; all of them if it started again in between."""
+    origin, waits = _difference(old.origin, new.origin), _difference(old.waits, new.waits)
+    has_restarted = (
+        new.forwarded < old.forwarded
+        or new.waiting < old.waiting
+        or min(origin, default=0) < 0
+        or min(waits, default=0) < 0
+    )
+    if has_restarted:
+        return new
+    return RequestCounts(
+        forwarded=new.forwarded - old.forwarded,
+        waiting=new.waiting - old.waiting,
+        failures={
+            cause: max(count - old.failures.get(cause, 0), 0)
+            for cause, count in new.failures.items()
+        },
+        origin=origin,
+        waits=waits,
+    )
+
+
+def _difference(old: Sequence[int], new: Sequence[int]) -> Buckets:
+    longest = max(len(old), len(new))
+    return tuple(a - b for a, b in zip(_padded(new, longest), _padded(old, longest), strict=True))
+
+
+def _padded(counts: Sequence[int], length: int) -> list[int]:
+    return [*counts, *[0] * (length - len(counts))]
+
+
+def _trimmed(counts: Buckets) -> Buckets:
+    """Without zeros at the end."""
+    length = len(counts)
+    while length and not counts[length - 1]:
+        length -= 1
+    return counts[:length]
