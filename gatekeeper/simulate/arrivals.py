@@ -42,9 +42,13 @@ def event_arrival_times_s(plan: CrowdPlan, random: Random, *, times: EventTimes)
     begin_s = max(times.prequeue_s, 0.0) + _MARGIN_S
     end_s = max(begin_s, times.start_s - min(_CONFIRM_S, (times.start_s - begin_s) / 4))
     late = round(plan.visitors * plan.late)
-    at_once = min(plan.at_once, plan.visitors - late)
+    before = min(plan.before, plan.visitors - late)
+    at_once = min(plan.at_once, plan.visitors - late - before)
+    yield from (0.0 for _ in range(before))
     yield from (begin_s for _ in range(at_once))
-    yield from _spread(random, plan.visitors - late - at_once, begin_s=begin_s, end_s=end_s)
+    yield from _spread(
+        random, plan.visitors - late - before - at_once, begin_s=begin_s, end_s=end_s
+    )
     late_s = times.start_s + _MARGIN_S
     yield from _spread(random, late, begin_s=late_s, end_s=late_s + plan.late_s)
 

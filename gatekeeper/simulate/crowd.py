@@ -183,10 +183,11 @@ class Crowd:
         await watch.until_drawn(learn, starts_in_s=lambda: start_s - self._now_s())
 
     def _schedule_lurkers(self) -> None:
-        """Lurkers arrive first, and so stand at the front."""
+        """Lurkers arrive first, and so stand at the front of a line that is not drawn."""
+        has_line = self._times is None or self._plan.before
+        first_s = 0.0 if has_line or not self._times else max(self._times.prequeue_s, 0.0) + 0.1
         for number in range(self._plan.visitors, self._plan.visitors + self._plan.lurkers):
-            at_s = 0.0 if self._times is None else max(self._times.prequeue_s, 0.0) + 0.1
-            heappush(self._heap, (at_s, number, new_lurker(number)))
+            heappush(self._heap, (first_s, number, new_lurker(number)))
 
     # One request of one visitor.
 

@@ -21,6 +21,7 @@ from gatekeeper.simulate.plan import CrowdPlan
 
 _TIMEOUT_S = 5.0
 _LIST_TIMEOUT_S = 120.0
+NOT_LISTED = "were in line at the start and are not listed"
 _MOST_TRIES = 3
 _SOON_S, _EVERY_S = 5.0, 1.0  # away from the start
 _AT_START_EVERY_S = 0.2
@@ -102,8 +103,7 @@ class EventWatch:
             await read.aclose()
         if listed.missing and not listed.is_lost:
             findings.problems.append(
-                f"participants: {len(listed.missing)} visitors of the crowd were in line at the "
-                "start and are not listed"
+                f"participants: {len(listed.missing)} visitors of the crowd {NOT_LISTED}"
             )
         return findings.problems
 

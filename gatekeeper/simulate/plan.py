@@ -59,6 +59,7 @@ class CrowdPlan:
     lurkers: int = 0  # clients that keep a place at the front and never claim
     # An event of the room: the visitors gather in its prequeue, some arrive after its start.
     event: str = ""
+    before: int = 0  # visitors that arrive at second 0, before the prequeue
     late: float = 0.1  # share that arrives after the start …
     late_s: float = 20.0  # … within so many seconds
     browsers: float = 0.5  # share with a cookie; the rest are apps with a header
@@ -122,6 +123,7 @@ def _ranges(plan: CrowdPlan) -> list[str]:
         ("duration_s", 1, _MAX_DURATION_S),
         ("floods", 0, _MAX_FLOODS_PER_S),
         ("lurkers", 0, _MAX_LURKERS),
+        ("before", 0, plan.visitors),
         ("late_s", 0, 3600),
         ("burst", 1, _MAX_VISITORS),
         ("claim_timeout_s", 0.1, 86400),

@@ -7,8 +7,9 @@
     python -m tests.chaos --calm       the same crowd without disruptions: nothing is excused
 
 Workers and gates are killed and paused; the store is paused, flushed, killed and emptied; NATS is
-killed and paused; the operator grants admissions and holds the queue. Meanwhile a crowd of HTTP
-visitors checks order, rate, slots, spent tickets and lost places. Beside it are a flood of requests
+killed and paused; the operator grants admissions and holds the queue. In mid-run an event opens,
+with a prequeue and a draw, and one disruption is at the opening. Meanwhile a crowd of HTTP visitors
+checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent tickets and lost places. Beside it are a flood of requests
 without cookies, lurkers and no-shows. Every violation is printed with its instant and visitor. The
 exit status is 1 after a violation.
 """
@@ -90,6 +91,7 @@ def _run(chosen: argparse.Namespace, seed: int, *, fault: Fault | None, log: Log
             log=log,
             fault=fault,
             calm=fault.calm if fault else chosen.calm,
+            has_event=not (fault and fault.calm),  # it would leave too little time for the line
         )
     )
 

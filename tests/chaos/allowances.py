@@ -6,7 +6,9 @@ reach neither the store nor the other replicas cannot know which visitors left j
 accept their tickets once more. A store that lost its data has forgotten which releases were missed;
 one that comes back with older data has visitors in line that were admitted or left since. A visitor
 inside whose requests failed until after the recovery is counted again on top of full slots: one or
-two. The delay near the front, the waits and the throughput are not judged. Nothing else is allowed.
+two. The delay near the front, the waits, the throughput and how soon an event opens are not judged. A
+visitor whom a store lost before the draw returns to the drawn turn, and may be missing in the list
+of participants. Nothing else is allowed.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gatekeeper.simulate.event_watch import NOT_LISTED
 from gatekeeper.simulate.observer import (
     FORGED_TICKET_ACCEPTED,
     FORGED_VISIT_ADMITTED,
     MAX_VIOLATIONS,
     SPENT_TICKET_ACCEPTED,
 )
+from gatekeeper.simulate.opening_promises import DRAW, FIRST_MINUTE, PROMPT, QUIET
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
 from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
 from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, RELEASE_DELAY, Verdict
@@ -30,7 +34,7 @@ from tests.chaos.schedule import ISOLATING, LOSSES, STORE_UNREACHABLE, Disruptio
 _RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
 _DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store
 _LATE_SESSIONS = 2
-_PACE = {RELEASE_DELAY, WAITS, THROUGHPUT}
+_PACE = {RELEASE_DELAY, WAITS, THROUGHPUT, PROMPT, FIRST_MINUTE, QUIET}
 _ACCEPTED = {FORGED_VISIT_ADMITTED, FORGED_TICKET_ACCEPTED, SPENT_TICKET_ACCEPTED}
 
 AppliedDisruption = tuple[DisruptionKind, float, float]  # kind, start and end in seconds
@@ -91,6 +95,7 @@ def with_allowances(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> V
     verdict = without_forgotten_misses(verdict, applied)
     verdict = without_restored_places(verdict, applied)
     verdict = without_late_sessions(verdict, applied)
+    verdict = without_lost_participants(verdict, applied)
     return without_allowed_replays(verdict, isolated=isolated_intervals(applied))
 
 
@@ -136,6 +141,20 @@ def without_late_sessions(verdict: Verdict, applied: Sequence[AppliedDisruption]
     if at_s is None or at_s < lost_s or excess > _LATE_SESSIONS:
         return verdict
     return _allowing(verdict, MAX_ACTIVE, "after a store had lost its data")
+
+
+def without_lost_participants(verdict: Verdict, applied: Sequence[AppliedDisruption]) -> Verdict:
+    """A visitor that returned after the draw is no participant, if the store had lost its place."""
+    has_loss = any(kind in LOSSES for kind, _, _ in applied)
+    is_only_that = all(
+        NOT_LISTED in problem
+        for each in verdict.promises
+        if each.name == DRAW and each.held is False
+        for problem in each.detail.split("; ")
+    )
+    if not has_loss or not is_only_that:
+        return verdict
+    return _allowing(verdict, DRAW, "after a store had lost its data")
 
 
 def _allowing(verdict: Verdict, name: str, when: str) -> Verdict:

@@ -7,7 +7,7 @@ factor `speedup`. The clocks of the gates are minutes apart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,15 +50,15 @@ class Cluster:
         self.gates[index] = gate = GateProcess(toml, state=None, **self.environments[index])
         await gate.wait_until_serving()
 
-    async def post(self, path: str) -> bool:
-        """Call the admin listener. False without a 200: the change may still have been made."""
+    async def post(self, path: str, *, json: Mapping[str, str] | None = None) -> bool:
+        """Call the admin listener. False without a 2xx: the change may still have been made."""
         timeout = aiohttp.ClientTimeout(total=_ADMIN_TIMEOUT_S)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self.admin_url + path) as response,
+                session.post(self.admin_url + path, json=json) as response,
             ):
-                return response.status == 200
+                return response.ok
         except (aiohttp.ClientError, TimeoutError):
             return False
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gatekeeper
+from gatekeeper.simulate.opening_promises import EARLY
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT
 from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, ORDER, RATE, WATERMARK
 
@@ -99,6 +100,24 @@ FAULTS = {
         "local is_moved = moved_to > arrival",
         "local is_moved = false",
         calm=True,
+    ),
+    "an event opens before its start": Fault(
+        EARLY,
+        _SCRIPTS + "_room.lua",
+        "if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end",
+        "",
+    ),
+    "an event is opened by another clock": Fault(
+        EARLY,
+        _SCRIPTS + "_room.lua",
+        "if tonumber(from) <= now and now < tonumber(until_)",
+        "if tonumber(from) <= now + 9e8 and now + 9e8 < tonumber(until_)",
+    ),
+    "a draw is by arrival": Fault(
+        ORDER,
+        "policy/schedule.py",
+        "return draw.drawn_turn_us(",
+        "return arrival_us or draw.drawn_turn_us(",
     ),
     "signatures are not verified": Fault(
         FORGED_TOKENS,

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 import gatekeeper
+from gatekeeper.simulate.event_watch import NOT_LISTED
 from gatekeeper.simulate.evidence import Promise, Violation
 from gatekeeper.simulate.observer import (
     FORGED_VISIT_ADMITTED,
     SPENT_TICKET_ACCEPTED,
     Observer,
 )
+from gatekeeper.simulate.opening_promises import DRAW, EARLY, PROMPT
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
 from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
@@ -29,7 +31,14 @@ from tests.chaos.allowances import (
     without_allowed_replays,
 )
 from tests.chaos.faults import FAULTS, RELEASED_WHILE_HELD, apply_fault
-from tests.chaos.schedule import QUIET_AFTER, TRACKS, DisruptionKind, schedule
+from tests.chaos.schedule import (
+    OPENING_AT,
+    QUIET_AFTER,
+    TRACKS,
+    DisruptionKind,
+    disruption_at_opening,
+    schedule,
+)
 from tests.chaos.trial import run
 
 
@@ -56,7 +65,7 @@ def test_fault_changes_a_line_of_the_gate(name: str) -> None:
     text = (Path(gatekeeper.__file__).parent / fault.file).read_text()
 
     assert apply_fault(text, fault) != text
-    promises = {promise.name for promise in empty_verdict().promises}
+    promises = {promise.name for promise in empty_verdict().promises} | {EARLY}
     assert fault.breaks in promises | {RELEASED_WHILE_HELD}
 
 
@@ -146,7 +155,7 @@ def test_slot_above_limit_is_allowed_only_after_a_loss(
     assert not with_allowances(verdict, applied[:1]).ok
 
 
-@pytest.mark.parametrize("name", [RELEASE_DELAY, WAITS, THROUGHPUT])
+@pytest.mark.parametrize("name", [RELEASE_DELAY, WAITS, THROUGHPUT, PROMPT])
 def test_pace_is_judged_only_without_disruptions(name: str) -> None:
     verdict = verdict_with(Violation(3, 1, WAITED_LONGER), name=name)
     allowed = with_allowances(verdict, [])
@@ -154,6 +163,43 @@ def test_pace_is_judged_only_without_disruptions(name: str) -> None:
     assert not verdict.ok
     assert [each.held for each in allowed.promises] == [None]
     assert allowed.violations == ()
+
+
+@pytest.mark.parametrize(
+    ("detail", "is_ok"),
+    [
+        (f"participants: 2 visitors of the crowd {NOT_LISTED}", True),
+        (f"participants: 2 visitors of the crowd {NOT_LISTED}; commitment: another", False),
+    ],
+    ids=["lost place", "another commitment"],
+)
+def test_participant_may_be_missing_only_after_a_loss(detail: str, is_ok: bool) -> None:
+    verdict = replace(verdict_with(), promises=(Promise(DRAW, False, detail),))
+
+    assert with_allowances(verdict, [(DisruptionKind.STORE_FLUSHED, 1, 1)]).ok is is_ok
+    assert not with_allowances(verdict, [(DisruptionKind.STORE_PAUSED, 1, 2)]).ok
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_opening_is_disrupted_with_every_seed(seed: int) -> None:
+    found = disruption_at_opening(seed, seconds=120)
+    opening_s = OPENING_AT * 120
+    planned = schedule(seed, seconds=120, gates=3)
+    beside = [
+        each
+        for each in planned
+        if each != found
+        and any({each.kind, found.kind} <= set(track) for track in TRACKS)
+        and each.at_s < found.until_s
+        and found.at_s < each.until_s
+    ]
+
+    assert found in planned
+    assert beside == []
+    if found.kind in {DisruptionKind.STORE_PAUSED, DisruptionKind.EVENTS_PAUSED}:
+        assert found.at_s < opening_s < found.until_s
+    else:
+        assert found.at_s < opening_s or found.at_s == opening_s + 1
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """One chaos run: real gates on a real store and NATS, a crowd with a verdict, and disruptions.
 
 Rules. Ten minutes of a sale in `seconds`; the deadlines of the room are shorter by the same factor.
-The crowd is the one of `gatekeeper simulate` and knows nothing of the disruptions. Everything but
-the machine is seeded: the same seed has the same disruptions at the same instants, and the same
-visitors. `allowances` lists what may happen under disruption.
+The crowd is the one of `gatekeeper simulate --event` and knows nothing of the disruptions: some of
+it is in line before the prequeue of an event, most gathers in it, some comes after the opening.
+Everything but the machine is seeded: the same seed has the same disruptions at the same instants,
+and the same visitors. `allowances` lists what may happen under disruption.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.simulate.crowd import run_crowd
 from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.plan import CrowdPlan, Shares
@@ -21,13 +24,23 @@ from tests.chaos.allowances import with_allowances
 from tests.chaos.cluster import BURST, RATE_PER_S, Cluster, claim_timeout_s, running_cluster
 from tests.chaos.disruptor import Disruptor, Log
 from tests.chaos.faults import Fault
-from tests.chaos.schedule import GRANT, LOSSES, Disruption, DisruptionKind, schedule
+from tests.chaos.schedule import (
+    GRANT,
+    LOSSES,
+    OPENING_AT,
+    PREQUEUE_AT,
+    Disruption,
+    DisruptionKind,
+    schedule,
+)
 
 SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots
-_CROWD_SHARE = 0.55  # of the visitors that the rate allows: disruptions take the rest of the time
+_CROWD_SHARE = 0.5  # of the visitors that the rate allows: disruptions take the rest of the time
 _AT_ONCE = 0.6  # far more than the rate allows at once: an unchecked rate shows immediately
 _LOG_EVERY_S = 5.0
+EVENT = "sale"
+_BEFORE, _LATE, _LATE_FOR = 0.25, 0.15, 0.2  # shares of the crowd, and of the run
 _SHARES = Shares(
     leavers=0.05, returners=0.05, ghosts=0.05, no_shows=0.1, refreshers=0.02, jumpers=0.1
 )
@@ -55,8 +68,11 @@ async def run(
     log: Log,
     fault: Fault | None = None,
     calm: bool = False,
+    has_event: bool = True,
 ) -> Result:
     """Run one trial with `workers` for each gate; without disruptions if `calm`.
+
+    The room opens an event in mid-run, unless `has_event` is false.
 
     Raises GatekeeperError when no gate responds.
     """
@@ -72,6 +88,8 @@ async def run(
         )
         disruptions = [] if calm else schedule(seed, seconds=seconds, gates=gates)
         plan = _plan(cluster, disruptions, seed=seed, seconds=seconds)
+        if has_event:
+            plan = await _with_event(cluster, plan, seconds=seconds)
         began_s = time.monotonic()
         disruptor = Disruptor(cluster, now_s=lambda: time.monotonic() - began_s)
         disrupting = asyncio.create_task(disruptor.run(disruptions, log=log), name="disruptions")
@@ -118,6 +136,23 @@ def _plan(
         connections=16 * len(cluster.gates),
         request_timeout_s=8.0,
         give_up_s=20.0,
+    )
+
+
+async def _with_event(cluster: Cluster, plan: CrowdPlan, *, seconds: float) -> CrowdPlan:
+    """Make the event, live as an operator does. Some of the crowd stand in line before it."""
+    now = datetime.now(UTC)
+    prequeue, start = (now + timedelta(seconds=seconds * at) for at in (PREQUEUE_AT, OPENING_AT))
+    event = {"name": EVENT, "prequeue": prequeue.isoformat(), "start": start.isoformat()}
+    if not await cluster.post("/admin/events", json=event):
+        raise GatekeeperError("the event was refused")
+    return replace(
+        plan,
+        event=EVENT,
+        before=round(plan.visitors * _BEFORE),
+        at_once=round(plan.visitors * _AT_ONCE / 2),
+        late=_LATE,
+        late_s=seconds * _LATE_FOR,
     )
 
 
