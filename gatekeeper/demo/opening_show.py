@@ -68,7 +68,7 @@ def event_text(serving: RunningGate, start: datetime) -> str:
         "     admitted. When you come does not matter. The draw shows its commitment.\n"
         "  2. At the start: the draw shows its secret, each page its number and its turn.\n"
         f"     gatekeeper verify-draw {draw}\n"
-        "  3. Then: the line moves in the drawn order; those who come now stand behind.\n"
+        "  3. Then: the line moves in the drawn order; later visitors stand at the end.\n"
         "  Ctrl-C stops everything.\n"
     )
 

@@ -6,9 +6,9 @@ reach neither the store nor the other replicas cannot know which visitors left j
 accept their tickets once more. A store that lost its data has forgotten which releases were missed;
 one that comes back with older data has visitors in line that were admitted or left since. A visitor
 inside whose requests failed until after the recovery is counted again on top of full slots: one or
-two. The delay near the front, the waits, the throughput and how soon an event opens are not judged. A
-visitor whom a store lost before the draw returns to the drawn turn, and may be missing in the list
-of participants. Nothing else is allowed.
+two. The delay near the front, the waits, the throughput and how soon an event opens are not judged.
+A visitor whom a store lost before the draw returns to the drawn turn, and may be missing in the
+list of participants. Nothing else is allowed.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ FAULTS = {
     "unconfirmed newcomers are ranked": Fault(
         FLOODS,
         _SCRIPTS + "arrive.lua",
-        "standing = fmt(waiting)",
-        "standing = fmt(waiting) call('ZADD', QUEUE, turn, visitor) "
+        "standing, free = fmt(waiting), free - 1",
+        "standing, free = fmt(waiting), free - 1 call('ZADD', QUEUE, turn, visitor) "
         "call('HSET', DEADLINES, visitor, tenths(present + 20000000))",
         calm=True,
     ),

@@ -2,8 +2,9 @@
 
 Rules. Four tracks run side by side, so that disruptions of different kinds overlap. On each track
 one disruption ends before the next begins. One of them is at the opening of the event: the store or
-NATS paused across it, or the store emptied shortly before it or a second after it. The last third is quiet, so that every
-visitor that stays can be admitted. Instants and durations are shares of the run, bounded in seconds.
+NATS paused across it, or the store emptied shortly before it or a second after it. The last third
+is quiet, so that every visitor that stays can be admitted. Instants and durations are shares of the
+run, bounded in seconds.
 """
 
 from __future__ import annotations
