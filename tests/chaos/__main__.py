@@ -9,9 +9,9 @@
 Workers and gates are killed and paused; the store is paused, flushed, killed and emptied; NATS is
 killed and paused; the operator grants admissions and holds the queue. In mid-run an event opens,
 with a prequeue and a draw, and one disruption is at the opening. Meanwhile a crowd of HTTP visitors
-checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent tickets and lost places. Beside it are a flood of requests
-without cookies, lurkers and no-shows. Every violation is printed with its instant and visitor. The
-exit status is 1 after a violation.
+checks that nobody is admitted before the opening, the order as drawn, rate, slots, spent tickets
+and lost places. Beside it are a flood of requests without cookies, lurkers and no-shows. Every
+violation is printed with its instant and visitor. The exit status is 1 after a violation.
 """
 
 from __future__ import annotations
