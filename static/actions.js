@@ -92,6 +92,11 @@ window.gatekeeperActions = (() => {
       case "allow": return "admitted " + whole.format(entry.to) + " extra to" + room;
       case "message": return "set the message of" + room + " to " + quoted(entry.to) + (entry.from ? ", was " + quoted(entry.from) : "");
       case "revoke": return "revoked " + entry.visitor + " in" + room + ", held " + (entry.from || "unknown");
+      case "admit": return "admitted " + entry.visitor + " to" + room + ", was " + (entry.from || "unknown");
+      case "event add": return "planned " + entry.to + " in" + room;
+      case "event delay": return "moved " + entry.to + " in" + room + ", was " + (entry.from || "unknown");
+      case "event open": return "opened " + entry.to + " in" + room;
+      case "event cancel": return "cancelled " + entry.to + " in" + room + ", was " + (entry.from || "unknown");
       case "reload": return "reloaded the configuration";
       default: return entry.what.startsWith("set ")
         ? entry.what + " of" + room + " to " + spelled(entry.to) + ", was " + spelled(entry.from)

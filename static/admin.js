@@ -254,13 +254,14 @@
     element.querySelectorAll("[data-mode]").forEach((button) => {
       button.addEventListener("click", () => confirmChange(card, "mode", { mode: button.dataset.mode }, button));
     });
-    element.querySelectorAll("form").forEach((form) => {
+    element.querySelectorAll("form[data-action]").forEach((form) => {
       form.addEventListener("submit", (event) => {
         event.preventDefault();
         confirmChange(card, form.dataset.action, Object.fromEntries(new FormData(form)), form.querySelector("button"));
       });
     });
     configuration.attach(card);
+    events.attach(card);
     byId("rooms").append(element);
     return card;
   }
@@ -284,6 +285,7 @@
     });
     card.find("[data-message]").hidden = !room.message;
     text(card.find("[data-message]"), room.message ? "Message on the waiting page: “" + room.message + "”" : "");
+    events.show(card, room.event);
     set("queue", integer.format(room.queue_length), room.queue_limit ? "of " + integer.format(room.queue_limit) : "");
     set("active", integer.format(room.active), room.max_active ? "of " + integer.format(room.max_active) : "");
     set("arrived", ...flow(now.arrived));
@@ -390,6 +392,7 @@
     byId("no-entries").hidden = entries.length > 0;
     draw();
     cards.forEach(configuration.refresh); // another operator may have changed them
+    cards.forEach(events.refresh);
   }
 
   function entryItem(entry) {
@@ -462,6 +465,7 @@
 
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
   window.gatekeeperReport({ call });
+  const events = window.gatekeeperEvents({ call, ask, wake });
 
   // --- start ------------------------------------------------------------------------------------
 
