@@ -83,7 +83,7 @@ def path_readings(target: str) -> PathReadings:
     is_ambiguous = "#" in target or _BAD_ESCAPE.search(path) is not None
     found: dict[str, None] = {_printable(first): None}
     seen: set[str] = set()
-    texts, left = [path], min(_MOST_VARIANTS, _MOST_CHARACTERS // len(first))
+    texts, left = [path], min(_MOST_VARIANTS, _MOST_CHARACTERS // max(len(first), 1))
     for _ in range(_DECODE_ROUNDS + 1):
         decoded: dict[str, None] = {}
         for text in texts:

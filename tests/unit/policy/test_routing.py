@@ -208,6 +208,7 @@ def test_similar_path_is_not_gated(path: str) -> None:
 @example("/%ff%fe/", "\udc80")
 @example("/%", "[")
 @example("/%zz%2", "]:")
+@example("#", "")
 def test_any_path_and_host_are_routed_without_error(path: str, host: str) -> None:
     assert SITE.room_of(host, "/" + path) is not None
     assert CHECKOUT.room_of(host, path) in (None, "checkout")
