@@ -21,6 +21,8 @@ Headers = tuple[tuple[str, str], ...]
 _WITHOUT_LENGTH = frozenset({204, 304})  # RFC 9110 section 8.6
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 PAGE_TICKET = "X-Queue-Ticket"
+# They come last in a response, and hold a token as a rule.
+_OF_ONE_VISITOR = frozenset({"Set-Cookie", QUEUE_TOKEN, PAGE_TICKET})
 
 
 class GateResponse(NamedTuple):
@@ -37,15 +39,22 @@ class GateResponse(NamedTuple):
 
 def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:
     """The status line and all fields but Connection, each with its CRLF, without the empty line."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-    has_length = has_length and response.status not in _WITHOUT_LENGTH
-    length = f"Content-Length: {len(response.body)}\r\n" if has_length else ""
-    return f"{_status_line(response.status)}{lines}{length}Date: {_date(int(time()))}\r\n".encode()
+    status, headers, body, _ = response
+    own_at = len(headers)
+    while own_at and headers[own_at - 1][0] in _OF_ONE_VISITOR:
+        own_at -= 1
+    lines = _common_lines(status, headers[:own_at])
+    for name, value in headers[own_at:]:
+        lines += f"{name}: {value}\r\n"
+    if has_length and status not in _WITHOUT_LENGTH:
+        lines += f"Content-Length: {len(body)}\r\n"
+    return f"{lines}Date: {_date(int(time()))}\r\n".encode()
 
 
-@lru_cache(maxsize=64)
-def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {phrase(status)}\r\n"
+@lru_cache(maxsize=256)  # nearly all polls share theirs
+def _common_lines(status: int, headers: Headers) -> str:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"HTTP/1.1 {status} {phrase(status)}\r\n{lines}"
 
 
 def phrase(status: int) -> str:

@@ -35,6 +35,7 @@ _OURS = (
 _JSON = (*_OURS, ("Content-Type", "application/json"))
 _STATE = "X-Gatekeeper-State"
 _WAITING: Headers = ((_STATE, "waiting"),)
+_PLACE = (*_JSON, *_WAITING)
 _HTMX_REFRESH = ("HX-Refresh", "true")  # htmx loads the whole page again, and so the waiting page
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
@@ -206,7 +207,7 @@ class Responses:
         self, place: WaitingStatus, *, status: int = 200, headers: Headers = ()
     ) -> GateResponse:
         """The status of a waiting visitor."""
-        return GateResponse(status, (*_JSON, *_WAITING, *headers), place.encoded())
+        return GateResponse(status, (*_PLACE, *headers) if headers else _PLACE, place.encoded())
 
     def stream(self, *, headers: Headers) -> GateResponse:
         """The head of an event stream. No proxy may buffer it; the connection closes after it."""

@@ -7,6 +7,7 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
+from gatekeeper.web.message import GateResponse, _common_lines, head_of
 from gatekeeper.web.waiting_status import waiting_status_of
 from tests.builders import TICKET, room_state
 
@@ -65,3 +66,23 @@ def test_operator_message_is_in_every_status() -> None:
     assert (
         waiting_status_of(TICKET, PLACED, room_state(Mode.AUTO), rules=FULL).json["message"] is None
     )
+
+
+def test_head_has_the_fields_in_order_and_keeps_no_token() -> None:
+    """What responses have in common is made once; a token is never a part of that."""
+    common = (("Cache-Control", "no-store"), ("X-Gatekeeper-State", "waiting"))
+    before = _common_lines.cache_info().currsize
+    for number in range(3):
+        own = (("Set-Cookie", f"gatekeeper={number}"), ("X-Queue-Ticket", str(number)))
+        lines = head_of(GateResponse(200, (*common, *own), b"abc")).split(b"\r\n")
+        assert lines[:6] == [
+            b"HTTP/1.1 200 OK",
+            b"Cache-Control: no-store",
+            b"X-Gatekeeper-State: waiting",
+            b"Set-Cookie: gatekeeper=%d" % number,
+            b"X-Queue-Ticket: %d" % number,
+            b"Content-Length: 3",
+        ]
+        assert lines[6].startswith(b"Date: ")
+        assert lines[7:] == [b""]
+    assert _common_lines.cache_info().currsize <= before + 1
