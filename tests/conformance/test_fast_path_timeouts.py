@@ -127,7 +127,11 @@ class Plan:
 class AdmitAll:
     """Admits every request, known or not."""
 
+    def __init__(self) -> None:
+        self.recalled: list[bytes] = []
+
     def recall(self, data: bytes, _: str) -> Plan | None:
+        self.recalled.append(data)
         return Plan() if data == GET else None
 
     def look(self, _: bytes, __: str) -> Plan:
@@ -142,6 +146,7 @@ class FastPathScene:
     client: Transport = field(default_factory=Transport)
     upstream: Transport = field(default_factory=Transport)
     aiohttp: Aiohttp = field(default_factory=Aiohttp)
+    policy: AdmitAll = field(default_factory=AdmitAll)
 
     def __post_init__(self) -> None:
         self.origin = OriginConnection(read_timeout_s=ORIGIN_S, on_lost=lambda _: None)
@@ -149,7 +154,7 @@ class FastPathScene:
         self.origin.connection_made(cast(Any, self.upstream))
         self.server = FastPathServer(
             cast(Any, self),
-            admission=cast(Any, AdmitAll()),
+            admission=cast(Any, self.policy),
             handler=cast(Any, lambda: self.aiohttp),
             idle_timeout_s=IDLE_S,
             client_timeout_s=CLIENT_S,
@@ -180,6 +185,28 @@ class FastPathScene:
 @pytest.fixture
 async def scene() -> FastPathScene:
     return FastPathScene()
+
+
+OTHER = b"GET /other HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "recalled"),
+    [
+        ([GET], [GET]),
+        ([OTHER], [OTHER]),
+        ([OTHER + GET], [OTHER + GET, OTHER, GET]),
+        ([OTHER[:9], OTHER[9:]], [OTHER[:9], OTHER]),
+    ],
+    ids=["known", "unknown", "two heads", "in parts"],
+)
+async def test_known_plan_is_looked_for_once_in_the_same_bytes(
+    scene: FastPathScene, pieces: list[bytes], recalled: list[bytes]
+) -> None:
+    for piece in pieces:
+        scene.connection.data_received(piece)
+    scene.origin.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert scene.policy.recalled == recalled
 
 
 def _connections() -> int:

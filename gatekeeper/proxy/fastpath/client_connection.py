@@ -117,14 +117,18 @@ class ClientConnection(TimedConnection):
             if plan is not None:
                 self._forward(plan, data)
                 return
+            self._received = data
+            self._next(is_unknown=True)
+            return
         self._received += data
         if self._state is HEAD:
             self._next()
         elif len(self._received) > MAX_PLAIN_BYTES and self._state is not CLOSED:
             self._transport.pause_reading()  # pipelined; the current response comes first
 
-    def _next(self) -> None:
-        """Start the next request if its head is complete."""
+    def _next(self, *, is_unknown: bool = False) -> None:
+        """Start the next request if its head is complete. `is_unknown`: of all that was received,
+        the policy recalls no plan."""
         end = self._received.find(_HEAD_END, 0, MAX_PLAIN_BYTES)
         if end < 0:
             # A malformed beginning is handed over at once, without waiting for its end.
@@ -138,7 +142,11 @@ class ClientConnection(TimedConnection):
         end += len(_HEAD_END)
         head, rest = self._received[:end], self._received[end:]
         admission = self._server.admission
-        plan = admission.recall(head, self._peer) or admission.look(head, self._peer)
+        plan: ForwardPlan | GateExchange | None = None
+        if rest or not is_unknown:
+            plan = admission.recall(head, self._peer)
+        if plan is None:
+            plan = admission.look(head, self._peer)
         if plan is None:
             self._hand_over(self._received)
             return
