@@ -30,7 +30,7 @@ def step(
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  it belongs to the caller
         result = error
     else:
-        if not asyncio.isfuture(future):  # an operation awaits futures only
+        if not isinstance(future, asyncio.Future):  # an operation awaits futures only
             operation.close()
             raise TypeError(f"a stepped operation awaited {future!r}")
         future.add_done_callback(partial(_resume, operation, then))

@@ -352,9 +352,7 @@ def conclude(
     keeps its end: asking twice never makes it longer than `session_absolute_timeout`.
     """
     match standing:
-        case VoidToken():
-            return None
-        case QueuePosition(turn_us=turn_us, is_moved=is_moved):
+        case QueuePosition(turn_us=turn_us, is_moved=is_moved):  # first: nearly every poll
             arrival_us = turn_us if held is None else held.arrival_us
             own_turn_us = turn_us if is_moved or held is None else held.own_turn_us
             own_turn_us = _own_turn_us(own_turn_us, arrival_us=arrival_us)
@@ -381,5 +379,7 @@ def conclude(
                     now_s=now_s,
                 )
             return pass_ if now_s < pass_.ends_at_s else None  # it ended while the store was asked
+        case VoidToken():
+            return None
         case _:
             assert_never(standing)

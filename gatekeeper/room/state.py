@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
-from gatekeeper.policy.phase import Mode, Phase, effective_rate, expected_rate, phase_of
+from gatekeeper.policy.phase import (
+    Mode,
+    Phase,
+    Reason,
+    effective_rate,
+    expected_rate,
+    phase_of,
+    reason_of,
+)
 from gatekeeper.policy.schedule import Schedule, Window, parse_schedule
 
 _FIELDS_IN_REPLY = 23
@@ -66,6 +74,7 @@ class RoomState:
     current_rate_per_minute: float = field(init=False, repr=False, compare=False)  # or the event's
     effective_rate_per_minute: float = field(init=False, repr=False, compare=False)  # now
     expected_rate_per_minute: float = field(init=False, repr=False, compare=False)  # to pace polls
+    reason: Reason = field(init=False, repr=False, compare=False)  # were no slot held
 
     def __post_init__(self) -> None:
         schedule = parse_schedule(self.events)
@@ -86,6 +95,8 @@ class RoomState:
         effective, expected = effective_rate(phase, rate), expected_rate(phase, rate)
         object.__setattr__(self, "effective_rate_per_minute", effective)
         object.__setattr__(self, "expected_rate_per_minute", expected)
+        reason = reason_of(phase, rate_per_minute=rate, active=0, max_active=0)
+        object.__setattr__(self, "reason", reason)
 
     def newer_than(self, other: RoomState | None) -> bool:
         return other is None or (self.epoch, self.version, self.now_us) > (
@@ -105,8 +116,8 @@ _PUBLISHED = tuple(each.name for each in fields(RoomState) if each.init)
 
 def parse_reply(reply: Sequence[bytes | int]) -> tuple[RoomState, list[bytes | int]]:
     """The state at the start of a script's reply, and what follows it; raises ValueError."""
-    head = [text for text in reply[:_FIELDS_IN_REPLY] if isinstance(text, bytes)]
-    if len(head) < _FIELDS_IN_REPLY:
+    head = cast("list[bytes]", reply[:_FIELDS_IN_REPLY])
+    if len(head) < _FIELDS_IN_REPLY or set(map(type, head)) != {bytes}:
         raise ValueError("expected the state of a room")
     epoch, version, mode, rate, message, overrides, events, *counts, has_room = head
     numbers: list[Any] = [*map(int, counts), has_room == b"1"]

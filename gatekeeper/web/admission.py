@@ -186,14 +186,13 @@ class Admission:
         self, held: Token | None, newcomers: Newcomers = "queued", *, has_no_reply: bool = False
     ) -> Decision:
         """`has_no_reply`: the store did not reply to this very request."""
-        view = self.room.view.decisive
-        if has_no_reply:
-            view = replace(view, store_up=False)
+        view = self.room.view
+        decisive = replace(view.decisive, store_up=False) if has_no_reply else view.decisive
         return decide(
             held,
-            view,
+            decisive,
             rules=self.rules,
-            now_s=self.now_s(),
+            now_s=view.now_s(),
             creates_place=newcomers != "once",
         )
 
@@ -258,7 +257,8 @@ class Admission:
         self, visitor: VisitorId, standing: Standing, held: Token | None
     ) -> Admit | Wait | None:
         """The outcome for a visitor of whom the store replied; None: their token is void."""
-        token = conclude(visitor, standing, held, rules=self.rules, now_s=self.now_s())
+        now_s = self.room.view.now_s()
+        token = conclude(visitor, standing, held, rules=self.rules, now_s=now_s)
         match token:
             case Pass():
                 if not isinstance(held, Pass):

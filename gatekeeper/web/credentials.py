@@ -87,6 +87,11 @@ class Credentials:
         self._names = {
             secure: self._policy.prefix(secure=secure) + plain for secure in (True, False)
         }
+        # Without a domain they are the same for every host.
+        self._attributes = {
+            secure: self._policy.attributes("", secure=secure)
+            for secure in ((True, False) if not self._policy.domain else ())
+        }
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
 
     def read(
@@ -130,9 +135,12 @@ class Credentials:
         """The token in the value of a `Cookie` field. A name may come several times there, for
         other paths or domains, or planted by a sibling host. All of them are tried: a field of
         16 KB holds about 50 tokens."""
+        values = self._patterns[secure].findall(cookies)
+        if len(values) == 1:  # as a rule
+            token = self._tokens.read(values[0], now_s=now_s)
+            if token is not None:
+                return PresentedToken(token)
         tokens = self._stored(cookies, secure=secure, now_s=now_s)
-        if len(tokens) == 1:  # as a rule
-            return PresentedToken(tokens[0])
         return _chosen(tokens, now_s=now_s, revoked=revoked)
 
     def _stored(self, cookies: str, *, secure: bool, now_s: float) -> list[Token]:
@@ -176,7 +184,9 @@ class Credentials:
         if token is not None:
             ends_at_s = token.ends_at_s if isinstance(token, Pass) else token.expires_at_s
             life_s = max(int(ends_at_s - now_s), 1)
-        attributes = self._policy.attributes(facts.client.host, secure=secure)
+        attributes = self._attributes.get(secure)
+        if attributes is None:
+            attributes = self._policy.attributes(facts.client.host, secure=secure)
         cookie = f"{self._names[secure]}={minted}; Max-Age={life_s}{attributes}"
         senders = held.senders if held.is_several and minted else ()
         return (("Set-Cookie", cookie), *[(name, minted) for name in senders])

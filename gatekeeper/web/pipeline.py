@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
-from typing import NamedTuple, assert_never
+from collections.abc import Coroutine, Mapping
+from typing import Any, NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
@@ -108,24 +108,29 @@ class Visit(NamedTuple):
             case _:
                 assert_never(self.route)
 
-    async def admit_as(self, newcomers: Newcomers) -> Outcome:
+    def admit_as(self, newcomers: Newcomers) -> Coroutine[Any, Any, Outcome]:
         """The outcome for the token held; `newcomers`: the way of the request without one."""
-        held, admission = self.held, self.admission
-        if held.is_several:
-            return await admit_one_of(held, admission, newcomers=newcomers)
-        return await admission.admit(held.token, held.by_header, newcomers=newcomers)
+        assert self.gate is not None
+        held, admission = self.held, self.gate.admission
+        if held.others or held.ended:
+            return admit_one_of(held, admission, newcomers=newcomers)
+        return admission.admit(held.token, held.by_header, newcomers=newcomers)
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
-        admission = self.admission
-        state = admission.room.view.state
+        assert self.gate is not None
+        admission = self.gate.admission
+        view, ticket = admission.room.view, wait.ticket
+        state, event = view.state, None
+        if state is not None and state.events:
+            event = event_view_of(state, now_s=view.now_s(), ticket=ticket)
         return waiting_status_of(
-            wait.ticket,
+            ticket,
             wait.position,
             state,
             rules=admission.rules,
             newcomer=wait.is_new,
-            event=event_view_of(state, now_s=admission.now_s(), ticket=wait.ticket),
+            event=event,
         )
 
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:

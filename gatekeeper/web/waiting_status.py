@@ -15,7 +15,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, poll_interval_before_draw_s, poll_interval_s
-from gatekeeper.policy.phase import Phase, Reason, reason_of
+from gatekeeper.policy.phase import Phase, Reason, is_full
 from gatekeeper.policy.reference import reference_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
@@ -50,18 +50,30 @@ class WaitingStatus(NamedTuple):
     def encoded(self) -> bytes:
         """`json` as bytes. Only a message may need escapes."""
         more = _encoded_event(self.event) if self.event else ""
+        rate, rest = _encoded_room(self.rate_per_minute, self.reason, self.message, self.starts_at)
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
             f'"phase": {_text(self.phase)}, '
-            f'"position": {_number(self.position)}, "ahead": {_number(self.ahead)}, '
-            f'"queue_length": {_number(self.queue_length)}, '
-            f'"eta_seconds": {_number(self.eta_seconds)}, '
-            f'"rate_per_minute": {self.rate_per_minute!r}, '
+            f'"position": {"null" if self.position is None else self.position}, '
+            f'"ahead": {"null" if self.ahead is None else self.ahead}, '
+            f'"queue_length": {"null" if self.queue_length is None else self.queue_length}, '
+            f'"eta_seconds": {"null" if self.eta_seconds is None else self.eta_seconds}, '
+            f'"rate_per_minute": {rate}, '
             f'"refresh_seconds": {self.refresh_seconds}, "arrived_at": "{self.arrived_at}", '
-            f'"reason": "{self.reason}", '
-            f'"message": {"null" if self.message is None else json.dumps(self.message)}, '
-            f'"starts_at": {_text(self.starts_at)}, "reference": "{self.reference}"{more}}}'
+            f'{rest}, "reference": "{self.reference}"{more}}}'
         ).encode()
+
+
+@lru_cache(maxsize=256, typed=True)  # the same for most visitors of a room
+def _encoded_room(
+    rate_per_minute: float, reason: Reason, message: str | None, starts_at: str | None
+) -> tuple[str, str]:
+    """The rate, and the fields from `reason` to `starts_at`."""
+    text = "null" if message is None else json.dumps(message)
+    return (
+        repr(rate_per_minute),
+        f'"reason": "{reason}", "message": {text}, "starts_at": {_text(starts_at)}',
+    )
 
 
 def event_json(event: EventView | None) -> dict[str, object]:
@@ -106,7 +118,9 @@ def waiting_status_of(
     return the ticket."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
-    reason = _reason(position, state, rules=rules)
+    reason: Reason = "reconnecting"
+    if position and state:
+        reason = room_reason(state, rules=rules)
     queue_length = max(state.queue_length, position.ahead + 1) if state and position else None
     refresh_s = poll_interval_s(
         position.ahead if position else None,
@@ -136,7 +150,7 @@ def waiting_status_of(
         arrived_at=rfc3339(ticket.arrival_us / 1_000_000),
         reason=reason,
         message=(state.shown_message or None) if state else None,
-        starts_at=_starts_at(state),
+        starts_at=_starts_at(state) if state and state.events else None,
         reference=reference_of(ticket.visitor),
         event=event,
     )
@@ -167,25 +181,18 @@ def _until_drawn_s(ticket: Ticket, state: RoomState, *, rules: Rules) -> int:
     )
 
 
-def _starts_at(state: RoomState | None) -> str | None:
+def _starts_at(state: RoomState) -> str | None:
     """When the next event of the room starts."""
-    event = state.schedule.next_start(state.now_us) if state and state.events else None
+    event = state.schedule.next_start(state.now_us)
     return None if event is None else rfc3339(event.start_us / 1_000_000)
-
-
-def _reason(position: QueuePosition | None, state: RoomState | None, *, rules: Rules) -> Reason:
-    """Why the visitor waits."""
-    return "reconnecting" if position is None or state is None else room_reason(state, rules=rules)
 
 
 def room_reason(state: RoomState, *, rules: Rules) -> Reason:
     """Why visitors with a place wait, the same for all of them."""
-    return reason_of(
-        state.phase,
-        rate_per_minute=state.current_rate_per_minute,
-        active=state.active,
-        max_active=rules.max_active,
-    )
+    reason = state.reason
+    if reason == "line" and is_full(state.phase, active=state.active, max_active=rules.max_active):
+        return "full"
+    return reason
 
 
 def admitted_json(pass_: Pass) -> dict[str, object]:
@@ -204,10 +211,6 @@ def rfc3339(at_s: float) -> str:
 @lru_cache(maxsize=4096)  # in a rush hundreds of visitors share a second
 def _second(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat().removesuffix("+00:00") + "Z"
-
-
-def _number(value: int | None) -> int | str:
-    return "null" if value is None else value
 
 
 def _text(value: str | None) -> str:

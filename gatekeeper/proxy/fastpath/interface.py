@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields
@@ -56,9 +56,9 @@ class ForwardPlan(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteResponse:
-    """A response. The fast path ends its head: it knows whether the connection stays open."""
+class CompleteResponse(NamedTuple):
+    """A response. The fast path ends its head: it knows whether the connection stays open. Made for
+    each poll, in a third of the time that a frozen dataclass takes."""
 
     head: bytes  # the lines from the status line on, each with CRLF, without the empty line
     body: bytes

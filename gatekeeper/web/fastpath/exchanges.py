@@ -59,10 +59,19 @@ class CorsExchange(GateExchange):
 
     async def respond(self) -> FastPathReply:
         reply = await self._exchange.respond()
-        if isinstance(reply, HandOver):
-            return reply
-        status_line, end, rest = reply.head.partition(b"\r\n")
-        return replace(reply, head=b"".join([status_line, end, self._lines, rest]))
+        match reply:
+            case CompleteResponse(head=head):
+                return reply._replace(head=self._with_lines(head))
+            case SwitchProtocol(head=head):
+                return replace(reply, head=self._with_lines(head))
+            case HandOver():
+                return reply
+            case _:
+                assert_never(reply)
+
+    def _with_lines(self, head: bytes) -> bytes:
+        status_line, end, rest = head.partition(b"\r\n")
+        return b"".join([status_line, end, self._lines, rest])
 
 
 class ReadyResponse(GateExchange):

@@ -268,17 +268,16 @@ class FastPathLookup:
         return self._exchange(entry, visit)
 
     def _exchange(self, entry: HeadEntry, visit: Visit) -> GateExchange:
-        exchange = self._exchange_of(entry, visit)
-        return CorsExchange(exchange, entry.cors) if entry.cors else exchange
-
-    def _exchange_of(self, entry: HeadEntry, visit: Visit) -> GateExchange:
+        exchange: GateExchange
         if entry.wants_stream:
-            return StreamExchange(
+            exchange = StreamExchange(
                 self._endpoints, self._responses, self._streams, visit, keep_alive=entry.keep_alive
             )
-        if entry.is_status:
-            return StatusExchange(self._endpoints, visit, keep_alive=entry.keep_alive)
-        return PageExchange(self._responses, visit, keep_alive=entry.keep_alive)
+        elif entry.is_status:
+            exchange = StatusExchange(self._endpoints, visit, keep_alive=entry.keep_alive)
+        else:
+            exchange = PageExchange(self._responses, visit, keep_alive=entry.keep_alive)
+        return CorsExchange(exchange, entry.cors) if entry.cors else exchange
 
     def _is_trusted(self, peer: str) -> bool:
         trusted = self._facts.trusted
