@@ -142,10 +142,10 @@ class Monitor:
             if replica.silent_s(now_s) < SILENT_AFTER_S
         }
         self.readings.append(Reading(self._wall_s(), states, living))
-        self._on_reading(self.readings[-1])
         if now_s - self._sampled_at_s >= SAMPLE_INTERVAL_S - READ_INTERVAL_S / 2:
             self._sampled_at_s = now_s
             self.samples.append(self.now())
+        self._on_reading(self.readings[-1])
 
     def now(self) -> dict[str, object]:
         """A sample of the newest readings."""

@@ -29,9 +29,9 @@ rate = "600/min"
 burst = 5
 [[event]]
 name = "sale"
+prequeue = 2026-01-01T09:00:00+01:00
 start = 2026-01-01T10:00:00+01:00
 end = 2090-01-01T10:00:00+01:00
-order = "arrival"
 [[event]]
 name = "next"
 prequeue = 2091-01-01T10:00:00+01:00
@@ -156,6 +156,9 @@ async def test_report_outlives_a_restart() -> None:
                 assert body["event"] == "sale"
                 assert body["room"] == "default"
                 assert [each["name"] for each in body["events"]] == ["sale"]
+                [draw] = body["draws"]
+                assert (draw["state"], draw["participants"]) == ("drawn", 0)
+                assert len(draw["secret"]) == len(draw["commitment"]) == 64
                 [change] = [each for each in body["operators"] if each["what"] == "set title"]
                 assert change["to"] == "<b>Sale</b>"
                 await refused(second)

@@ -110,3 +110,56 @@ def test_invalid_line_raises_value_error(line: str) -> None:
 def test_entry_round_trips_through_its_line() -> None:
     entry = Entry("now", "maria", "rate", HERE, room="sale", before=1.5, after="", note="so")
     assert parse_entry(json.dumps(entry.as_json())) == entry
+
+
+async def test_entry_without_an_address_is_read_back(tmp_path: Path) -> None:
+    """A reload by SIGHUP."""
+    await AuditLog(tmp_path).add("SIGHUP", "reload", address="")
+    assert [entry.who for entry in AuditLog(tmp_path).newest()] == ["SIGHUP"]
+
+
+# Periods, for the report
+
+
+async def test_changes_of_a_period_come_from_all_files(tmp_path: Path) -> None:
+    """More than memory holds, of rotated files too, the oldest first."""
+    now_s = 1_796_119_200.0
+    log = AuditLog(tmp_path, wall_s=lambda: now_s, max_file_bytes=1000)
+    for index in range(30):
+        now_s += 60
+        await log.add("maria", "rate", address="", room="sale", after=index)
+    assert (tmp_path / "audit.jsonl.2").stat().st_size > 0
+    since_s = 1_796_119_200.0 + 60 * 11
+    found = log.between(since_s, since_s + 300, room="sale", most=100)
+    assert [entry.after for entry in found] == [10, 11, 12, 13, 14]
+    assert [entry.after for entry in log.between(0, 2e9, room="sale", most=3)] == [27, 28, 29]
+
+
+async def test_changes_of_a_period_are_of_the_room_and_the_gate(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, wall_s=lambda: 1_796_119_200.0)
+    await log.add("maria", "rate", address="", room="sale")
+    await log.add("maria", "rate", address="", room="other")
+    await log.add("maria", "reload", address="", outcome="failed")
+    await log.refused("anonymous", "rate", address="", note="unknown token")
+    found = log.between(1_796_119_200, 1_796_119_201, room="sale", most=9)
+    assert [(entry.what, entry.room) for entry in found] == [("rate", "sale"), ("reload", "")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"at":"yesterday"',
+        '{"at":"soon","who":"a","what":"b"}',
+        '{"at":7,"who":"a","what":"b"}',
+        '{"at":"2026-12-01T10:00:00","who":"a","what":"b"}',
+        "[" * 5000,
+        "\0",
+        "{}",
+    ],
+)
+async def test_damaged_entry_is_in_no_period(tmp_path: Path, line: str) -> None:
+    log = AuditLog(tmp_path, wall_s=lambda: 1_796_119_200.0)
+    await log.add("maria", "rate", address="", room="sale")
+    with (tmp_path / "audit.jsonl").open("a") as file:
+        file.write(line + "\n")
+    assert len(log.between(0, 2e9, room="sale", most=9)) == 1
