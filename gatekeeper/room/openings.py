@@ -120,7 +120,7 @@ class Openings:
             drawn = Drawn(secret.hex(), number, randomness, note)
         known = state.schedule
         after = known.with_event(replace(event, drawn=drawn))
-        changed = await self._queue.change_events(known, after)
+        changed = await self._queue.change_events(known, after, by_draw=True)
         if changed is not None:
             log.info("drawn", room=self._queue.rules.room, sale=event.name, note=drawn.note)
             await self._place(changed)

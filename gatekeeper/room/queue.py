@@ -216,11 +216,13 @@ class Queue:
         )
         return state if is_set == b"1" else None
 
-    async def change_events(self, before: Schedule, after: Schedule) -> RoomState | None:
-        """Replace the events; None when the stored ones are no longer `before`."""
-        state, [is_set] = await self._run(
-            _CONTROL, "events", before.text, after.text, after.windows_text
-        )
+    async def change_events(
+        self, before: Schedule, after: Schedule, *, by_draw: bool = False
+    ) -> RoomState | None:
+        """Replace the events; None when the stored ones are no longer `before`. `by_draw`: no
+        operator did, so after a loss the events of a replica that knows more replace these."""
+        texts = before.text, after.text, after.windows_text
+        state, [is_set] = await self._run(_CONTROL, "draw" if by_draw else "events", *texts)
         return state if is_set == b"1" else None
 
     async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:

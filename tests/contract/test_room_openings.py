@@ -439,6 +439,40 @@ async def test_store_emptied_after_the_opening_keeps_the_drawn_order(
     assert len(standings) == len(NAMES)
 
 
+async def test_returns_through_a_replica_without_the_event_are_drawn(
+    ground: Ground, open_room: Open
+) -> None:
+    """The replica that joins an emptied store first may know less than another one."""
+    replica, other = await open_room(rate=0), await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await ground.write({})
+    await ground.pass_time(1)
+    await poll(other, {n: QueuePosition(us, 0) for n, us in arrivals_us.items()})
+    assert (await other.look()).schedule == NO_EVENTS
+    assert (await replica.look()).undrawn == len(NAMES)
+    await open_now(ground, replica)
+    schedule = await draw(replica)
+    assert (await ground.read())["queue"] == turns(schedule, arrivals_us)
+
+
+async def test_draw_of_a_replica_without_the_delay_is_undone(
+    ground: Ground, open_room: Open
+) -> None:
+    replica, other = await open_room(rate=0), await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    await open_now(ground, other)
+    delayed = await change_event(replica, start_us=(await replica.look()).now_us + 60_000_000)
+    await ground.write({})
+    await ground.pass_time(1)
+    drawn_us = turns((await draw(other)), arrivals_us)
+    await poll(other, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
+    state = await replica.look()
+    assert (state.schedule, state.phase) == (Schedule.of([delayed]), Phase.PREQUEUE)
+    assert state.undrawn == len(NAMES)
+
+
 async def test_change_of_other_events_than_stored_changes_nothing(open_room: Open) -> None:
     one, other = await open_room(), await open_room()
     event = await plan(one)

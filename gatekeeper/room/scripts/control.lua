@@ -5,15 +5,17 @@
 --       text ('': none), or 'look' and 2 '' or 'no_shows'; or 'settings' and 2 the overrides that
 --       the caller has read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
 --       settings of an event change as well, 7 to 9 as 2 to 4 of 'events'; or 'events' and 2 the
---       events that the caller has read, 3 those to store instead, 4 their windows
--- Reply the state; then for 'settings' and 'events' '1' when they were set, else '0', and for
+--       events that the caller has read, 3 those to store instead, 4 their windows; or 'draw' and
+--       the same, of a replica that decided a draw
+-- Reply the state; then for 'settings', 'events' and 'draw' '1' when they were set, else '0', and for
 --       'no_shows' how many releases were not claimed since the store was born; 'behind' when
 --       the store is older than what the caller knows, an error for any other setting.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
 -- be reversed: 'ended' releases no visitor, as 'hold', and takes no place. The change outlives
 -- every replica. 'settings' and 'events' change all of them, or none when others are stored than the
--- caller has read. 'allow' is not idempotent: its caller must not retry.
+-- caller has read. A draw is no operator's change: after a loss, what a replica knows better counts.
+-- 'allow' is not idempotent: its caller must not retry.
 
 local setting, value = ARGV[1], ARGV[2]
 
@@ -58,7 +60,7 @@ elseif setting == 'settings' and ARGV[6] and (ARGV[9] or not ARGV[7]) then
     s.events, s.windows = ARGV[8], ARGV[9]
     note_operator_set(s, 'events')
   end
-elseif setting == 'events' and ARGV[4] then
+elseif (setting == 'events' or setting == 'draw') and ARGV[4] then
   if s.events ~= value then return reply_and(s, '0') end
   s.events, s.windows = ARGV[3], ARGV[4]
 elseif setting == 'mode' and MODES[value] then
@@ -68,7 +70,7 @@ elseif setting == 'message' and value then
 else
   return redis.error_reply('ERR unknown control')
 end
-note_operator_set(s, setting)
+if setting ~= 'draw' then note_operator_set(s, setting) end
 save_state(s, true)
-if setting == 'settings' or setting == 'events' then return reply_and(s, '1') end
+if setting == 'settings' or setting == 'events' or setting == 'draw' then return reply_and(s, '1') end
 return reply_with(s)

@@ -9,7 +9,8 @@
 --
 -- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
 -- and totals never fall; of the rest the newest wins, except for what an operator has set since.
--- While the recovery window runs no visitor is released. A rate or message set at run time outlives
+-- Visitors who returned while the store did not know of a draw take part in it. While the recovery
+-- window runs no visitor is released. A rate or message set at run time outlives
 -- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
@@ -36,6 +37,24 @@ end
 local function newer_than(epoch, version)
   return known_epoch > epoch or (known_epoch == epoch and known_version > version)
 end
+
+-- Visitors of a prequeue that the store did not know of, as `before` says, stand at their arrivals.
+local function gather_again(before)
+  for first, last in string.gmatch(s.windows, '(%d+) (%d+) p ') do
+    local is_known = string.find(before, first .. ' ' .. last .. ' p ', 1, true)
+    local visitors = {}
+    if not is_known then
+      visitors = call('ZRANGEBYSCORE', QUEUE, first, fmt(tonumber(last) - 1), 'LIMIT', 0, 1000)
+    end
+    while #visitors > 0 do
+      local turns, places = call('ZMSCORE', QUEUE, unpack_(visitors)), {}
+      for i = 1, #visitors do add_pair(places, fmt(PROVISIONAL + tonumber(turns[i])), visitors[i]) end
+      for_all('ZADD', QUEUE, places)
+      visitors = call('ZRANGEBYSCORE', QUEUE, first, fmt(tonumber(last) - 1), 'LIMIT', 0, 1000)
+    end
+  end
+end
+
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
@@ -52,7 +71,11 @@ if known_epoch > 0 and known_epoch < s.epoch then
     if not is_set_by_operator(s, 'rate') then s.rate = ARGV[8] end
     if not is_set_by_operator(s, 'message') then s.message = ARGV[16] end
     if not is_set_by_operator(s, 'settings') then s.overrides = ARGV[18] end
-    if not is_set_by_operator(s, 'events') then s.events, s.windows = ARGV[19], ARGV[20] end
+    if not is_set_by_operator(s, 'events') then
+      local before = s.windows
+      s.events, s.windows = ARGV[19], ARGV[20]
+      gather_again(before)
+    end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
