@@ -1,130 +1,32 @@
 """A room in plain Python: what the scripts should do, written a second time and another way.
 
-Rules: every visitor is in one of six states, and time never steps back behind the last look at
-the bucket. No limits of size are modelled, for the machine's rooms stay below all of them. The
-bucket counts billionths in whole numbers: exact for rates that divide a microsecond evenly.
+Rules: see `room_ledger.py` for what it holds. No limits of size are modelled, for the machine's
+rooms stay below all of them.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
-from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.phase import Mode, Phase
+from gatekeeper.policy.schedule import PROVISIONAL_US, Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Left, PollRequest
 from gatekeeper.room.state import RoomState
-
-UNIT = 10**9
-Cost = Literal["rate", "grant", "free"]
-
-
-@dataclass(slots=True)
-class WaitingState:
-    turn_us: int
-    deadline_us: int
-
-
-@dataclass(slots=True)
-class ActiveState:
-    """`cost`: what the release took that the visitor has yet to claim; None once claimed. From then
-    on `ends_us` is the end of the session."""
-
-    until_us: int
-    cost: Cost | None = None
-    ends_us: int | None = None
+from tests.property.room_ledger import (
+    UNIT,
+    ActiveState,
+    Cost,
+    Revocation,
+    RoomLedger,
+    SpentTicket,
+    UnconfirmedSlot,
+    VisitorState,
+    WaitingState,
+    in_us,
+    tenth_after,
+)
 
 
-@dataclass(slots=True)
-class UnconfirmedSlot:
-    until_us: int
-
-
-@dataclass(slots=True)
-class SpentTicket:
-    until_us: int
-
-
-@dataclass(slots=True)
-class Revocation:
-    until_us: int
-
-
-# Without an entry a visitor is unknown.
-VisitorState = WaitingState | ActiveState | UnconfirmedSlot | SpentTicket | Revocation
-
-
-@dataclass(slots=True)
-class Totals:
-    arrived: int = 0
-    released: int = 0
-    admitted: int = 0
-    abandoned: int = 0
-    revocations: int = 0
-
-
-@dataclass(slots=True)
-class RoomModel:
-    rules: Rules
-    clock_us: int
-    epoch: int = 0
-    origin: tuple[int, int] = (0, 0)
-    mode: Mode = Mode.AUTO
-    message: str = ""
-    rate: int = 0
-    configured_rate: int = 0
-    level: int = 0
-    filled_at_us: int = 0
-    grants: int = 0
-    watermark_us: int = 0
-    reached_us: int = 0  # the highest turn of which any visitor was released
-    claims_until: int = 0  # the admitted total with which all released before the loss have come
-    last_us: int = 0
-    recovering_until_us: int = 0
-    totals: Totals = field(default_factory=Totals)
-    # Settings by an operator: the epoch of each.
-    operator_set: dict[str, int] = field(default_factory=dict)
-    visitor_states: dict[VisitorId, VisitorState] = field(default_factory=dict)
-    # Minus the time of the first missed release, or from the second on the new turn.
-    missed_us: dict[VisitorId, int] = field(default_factory=dict)
-    # Admissions and grants that were given back, ever.
-    returned: int = 0
-    returned_grants: int = 0
-
-    @property
-    def now_us(self) -> int:
-        return max(self.clock_us, self.filled_at_us)
-
-    def line(self) -> list[tuple[int, VisitorId]]:
-        """The queue in order: by turn, and visitors of one turn by name."""
-        return sorted(
-            (each.turn_us, name)
-            for name, each in self.visitor_states.items()
-            if isinstance(each, WaitingState)
-        )
-
-    def inside(self) -> list[VisitorId]:
-        return [name for name, each in self.visitor_states.items() if isinstance(each, ActiveState)]
-
-    def unconfirmed(self) -> list[VisitorId]:
-        """Those in slots that are a guess, by their end."""
-        slots = [
-            (each.until_us, name)
-            for name, each in self.visitor_states.items()
-            if isinstance(each, UnconfirmedSlot)
-        ]
-        return [name for _, name in sorted(slots)]
-
-    def has_room(self) -> bool:
-        """Whether a newcomer goes straight through now."""
-        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
-            return False
-        if self.mode is Mode.OPEN:
-            return True
-        level, limit = self._level_now(), self.rules.max_active
-        slots = len(self.inside()) + len(self.unconfirmed())
-        is_rich = level >= UNIT and 2 * level > self.rules.burst * UNIT
-        return is_rich and not self.line() and (not limit or slots < limit)
+class RoomModel(RoomLedger):
+    """The operations on a room."""
 
     # The seven operations
 
@@ -156,6 +58,8 @@ class RoomModel:
                 self.rate = round(known.rate_per_minute)
             if not self._is_set_by_operator("message"):
                 self.message = known.message
+            if not self._is_set_by_operator("events"):
+                self._take_events(known.schedule)
             granted = self.grants if self._is_set_by_operator("allow") else 0
             self.grants, self.level = max(known.pending_grants, granted), 0
             self.filled_at_us = self.now_us
@@ -165,6 +69,17 @@ class RoomModel:
             self._refill()
             self.rate = self.configured_rate = configured
             self.operator_set["rate"] = self.epoch
+
+    def _take_events(self, schedule: Schedule) -> None:
+        """Visitors who came while the store did not know of a prequeue take part in its draw."""
+        known, self.schedule = self.schedule.windows, schedule
+        spans = {(each.from_us, each.until_us) for each in known if _is_of_draw(each)}
+        for window in filter(_is_of_draw, schedule.windows):
+            for each in self.visitor_states.values():
+                is_new = (window.from_us, window.until_us) not in spans
+                if isinstance(each, WaitingState) and is_new:
+                    is_within = window.from_us <= each.turn_us < window.until_us
+                    each.turn_us += PROVISIONAL_US if is_within else 0
 
     def arrive(self, names: list[VisitorId | None]) -> list[SlotGrant | QueuePosition | bool]:
         """None is a request that creates no place."""
@@ -205,7 +120,7 @@ class RoomModel:
         if not may_enter or not self._is_admitted():
             return QueuePosition(self.last_us, waiting, confirmed=False)
         self.totals.admitted += 1
-        until_us = self.now_us + _us(self.rules.unconfirmed_slot_s)
+        until_us = self.now_us + in_us(self.rules.unconfirmed_slot_s)
         self.visitor_states[name] = UnconfirmedSlot(until_us)
         return SlotGrant(self.last_us, confirmed=False)
 
@@ -215,8 +130,8 @@ class RoomModel:
     def _poll(self, poll_request: PollRequest, *, window_us: int) -> Standing:
         name, now_us = poll_request.visitor, self.now_us
         by_ticket = not (poll_request.has_pass or poll_request.by_proxy or poll_request.connected)
-        until_us = now_us + _us(self.rules.pass_life_s)
-        session_end_us = now_us + _us(self.rules.session_absolute_timeout_s)
+        until_us = now_us + in_us(self.rules.pass_life_s)
+        session_end_us = now_us + in_us(self.rules.session_absolute_timeout_s)
 
         def was_released() -> bool:
             return (
@@ -241,11 +156,11 @@ class RoomModel:
             self.totals.admitted += 1
             return SlotGrant(poll_request.turn_us, confirmed=True, ends_at_us=session_end_us)
 
-        def stay(turn_us: int) -> Standing:
+        def stay(turn_us: int, *, is_moved: bool = False) -> Standing:
             waiting = self.visitor_states[name]
             assert isinstance(waiting, WaitingState)
-            waiting.deadline_us = now_us + _us(self.rules.heartbeat_timeout_s)
-            return QueuePosition(turn_us, self._ahead(name))
+            waiting.deadline_us = now_us + in_us(self.rules.heartbeat_timeout_s)
+            return QueuePosition(turn_us, self._ahead(name), is_moved=is_moved)
 
         match self.visitor_states.get(name):
             case WaitingState() if not poll_request.by_proxy and not poll_request.has_pass:
@@ -274,13 +189,26 @@ class RoomModel:
             return VoidToken()
         if was_released():
             return enter(is_owed=self._claims_left() > 0)
+        is_moved = self._place(name, poll_request.turn_us, window_us=window_us)
+        if is_due():
+            return enter()
+        turn_us = self.missed_us[name] if is_moved else poll_request.turn_us
+        return stay(turn_us, is_moved=is_moved)
+
+    def _place(self, name: VisitorId, turn_us: int, *, window_us: int) -> bool:
+        """Put an unknown visitor into the queue; True: at another turn, after missed releases."""
+        arrival_us = turn_us - PROVISIONAL_US if turn_us >= PROVISIONAL_US else turn_us
+        if self.is_gathering(arrival_us):
+            turn_us = PROVISIONAL_US + arrival_us
         born_until_us = self.epoch + window_us
-        if poll_request.turn_us < self.epoch <= now_us < born_until_us:
+        if arrival_us < self.epoch <= self.now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
-        turn_us = max(poll_request.turn_us, self.missed_us.get(name, 0))
-        self.last_us = max(self.last_us, turn_us)
+        is_moved = self.missed_us.get(name, 0) > arrival_us
+        if is_moved:
+            turn_us = arrival_us = self.missed_us[name]
+        self.last_us = max(self.last_us, arrival_us)
         self.visitor_states[name] = WaitingState(turn_us, 0)
-        return enter() if is_due() else stay(turn_us)
+        return is_moved
 
     def touch(self, batch: list[tuple[VisitorId, int, int]]) -> list[bool]:
         replies = []
@@ -314,9 +242,11 @@ class RoomModel:
                     replies.append("nothing")
             if not with_tickets or isinstance(visitor_state, ActiveState | UnconfirmedSlot):
                 self.totals.revocations += not isinstance(visitor_state, Revocation)
-                self.visitor_states[name] = Revocation(self.now_us + _us(self.rules.revoked_for_s))
+                self.visitor_states[name] = Revocation(
+                    self.now_us + in_us(self.rules.revoked_for_s)
+                )
             elif not isinstance(visitor_state, Revocation) or visitor_state.until_us <= self.now_us:
-                until_us = self.now_us + _us(self.rules.ticket_life_s)
+                until_us = self.now_us + in_us(self.rules.ticket_life_s)
                 if isinstance(visitor_state, SpentTicket):
                     until_us = max(until_us, visitor_state.until_us)
                 self.visitor_states[name] = SpentTicket(until_us)
@@ -326,7 +256,7 @@ class RoomModel:
     def advance(self) -> list[VisitorId]:
         """The released visitors, in order."""
         self._refill()
-        remembered_us = _us(self.rules.ticket_life_s)
+        remembered_us = in_us(self.rules.ticket_life_s)
         for name, us in list(self.missed_us.items()):
             if abs(us) <= self.now_us - remembered_us:
                 del self.missed_us[name]
@@ -336,7 +266,7 @@ class RoomModel:
                     end_us <= self.now_us
                 ):
                     del self.visitor_states[name]
-                case WaitingState(deadline_us=end_us) if _tenth_after(end_us) <= self.now_us:
+                case WaitingState(deadline_us=end_us) if tenth_after(end_us) <= self.now_us:
                     del self.visitor_states[name]
                     self.totals.abandoned += 1
         self._end_slots()
@@ -344,12 +274,13 @@ class RoomModel:
         if self.mode is not Mode.OPEN:
             due = min(due, self._free())
         released, by_rate = line[:due], self.level // UNIT
-        for number, (turn_us, name) in enumerate(released):
-            until_us = self.now_us + _us(self.rules.claim_timeout_s)
+        for number, (_, name) in enumerate(released):
+            until_us = self.now_us + in_us(self.rules.claim_timeout_s)
             cost: Cost = "rate" if number < by_rate else "grant"
             if self.mode is Mode.OPEN:
                 cost = "free"
             self.visitor_states[name] = ActiveState(until_us, cost)
+        if released and (turn_us := released[-1][0]) < PROVISIONAL_US:
             self.reached_us = max(self.reached_us, turn_us)
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
@@ -381,104 +312,24 @@ class RoomModel:
         self.message = message
         self.operator_set["message"] = self.epoch
 
+    def change_events(self, schedule: Schedule, *, by_draw: bool = False) -> None:
+        self._refill()
+        self.schedule = schedule
+        if not by_draw:
+            self.operator_set["events"] = self.epoch
+
+    def place_drawn(self, turns_us: dict[VisitorId, int]) -> None:
+        """To the turns that they drew, or to their arrivals where the event was cancelled."""
+        for name in self.provisional().keys() & turns_us.keys():
+            waiting = self.visitor_states[name]
+            assert isinstance(waiting, WaitingState)
+            waiting.turn_us = turns_us[name]
+
     def expected(self) -> int:
         inside = (self.visitor_states[name] for name in self.inside())
         unclaimed = sum(isinstance(each, ActiveState) and each.cost is not None for each in inside)
         return unclaimed + self._claims_left()
 
-    # Underneath
 
-    def _claims_left(self) -> int:
-        if self.now_us >= self.recovering_until_us:
-            return 0
-        return max(self.claims_until - self.totals.admitted, 0)
-
-    def _is_set_by_operator(self, word: str) -> bool:
-        return self.operator_set.get(word) == self.epoch
-
-    def _ahead(self, name: VisitorId) -> int:
-        return [each for _, each in self.line()].index(name)
-
-    def _level_now(self) -> int:
-        if not self.rate:
-            return 0
-        elapsed_us = self.now_us - self.filled_at_us
-        if not elapsed_us:
-            return self.level
-        most = max(self.rules.burst * UNIT, self._capped())
-        return min(self.level + elapsed_us * self.rate * 1000 // 60, most)
-
-    def _capped(self) -> int:
-        return min(self.level, self.rules.burst * UNIT + self.level % UNIT)
-
-    def _refill(self) -> None:
-        self.level, self.filled_at_us = self._level_now(), self.now_us
-
-    def _falls_due(self) -> bool:
-        return self.mode is Mode.AUTO and self._level_now() >= UNIT
-
-    def _due(self) -> int:
-        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
-            return 0
-        return 10**9 if self.mode is Mode.OPEN else self._level_now() // UNIT + self.grants
-
-    def _pay(self, count: int) -> None:
-        if self.mode is not Mode.AUTO:
-            return
-        self._refill()
-        by_rate = min(count, self.level // UNIT)
-        self.level -= by_rate * UNIT
-        self.grants -= count - by_rate
-
-    def _free(self) -> int:
-        if not self.rules.max_active:
-            return 10**9
-        return max(self.rules.max_active - len(self.inside()), 0)
-
-    def _yield_unconfirmed(self) -> None:
-        """Confirmed visitors take the slots of guesses, the oldest first."""
-        limit, guesses = self.rules.max_active, self.unconfirmed()
-        if limit:
-            excess = len(self.inside()) + len(guesses) - limit
-            for name in guesses[: max(excess, 0)]:
-                del self.visitor_states[name]
-
-    def _end_slots(self) -> None:
-        unclaimed: list[tuple[int, VisitorId, Cost]] = []
-        for name, each in list(self.visitor_states.items()):
-            if not isinstance(each, ActiveState | UnconfirmedSlot) or each.until_us > self.now_us:
-                continue
-            del self.visitor_states[name]
-            if isinstance(each, ActiveState) and each.cost is not None:
-                unclaimed.append((each.until_us, name, each.cost))
-            elif isinstance(each, ActiveState):
-                self.visitor_states[name] = SpentTicket(self.now_us + _us(self.rules.spent_for_s))
-        self.totals.abandoned += len(unclaimed)
-        self._give_back([cost for _, _, cost in unclaimed])
-        for _, name, _ in sorted(unclaimed):
-            if name in self.missed_us:
-                self.last_us = max(self.last_us + 1, self.now_us)
-                self.missed_us[name] = self.last_us
-            else:
-                self.missed_us[name] = -self.now_us
-
-    def _give_back(self, costs: list[Cost]) -> None:
-        if self.now_us < self.recovering_until_us:
-            return
-        by_rate, grants = costs.count("rate"), costs.count("grant")
-        self.grants += grants
-        self.returned_grants += grants
-        if costs:
-            self._refill()
-        if self.rate:
-            self.level += min(by_rate, self.rules.burst) * UNIT
-            self.returned += by_rate
-
-
-def _tenth_after(us: int) -> int:
-    """Deadlines are kept in tenths of a second, never early."""
-    return -(-us // 100_000) * 100_000
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)
+def _is_of_draw(window: Window) -> bool:
+    return window.phase is Phase.PREQUEUE and window.event is not None and window.event.has_draw

@@ -1,0 +1,241 @@
+"""What the model of a room holds: its visitors, its events, its bucket, and how it is gated.
+
+Rules: every visitor is in one of six states, and time never steps back behind the last look at
+the bucket. The bucket counts billionths in whole numbers: exact for rates that divide a microsecond
+evenly.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gatekeeper.policy.phase import Mode, Phase
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
+from gatekeeper.policy.tokens import VisitorId
+
+UNIT = 10**9
+Cost = Literal["rate", "grant", "free"]
+
+
+@dataclass(slots=True)
+class WaitingState:
+    turn_us: int
+    deadline_us: int
+
+
+@dataclass(slots=True)
+class ActiveState:
+    """`cost`: what the release took that the visitor has yet to claim; None once claimed. From then
+    on `ends_us` is the end of the session."""
+
+    until_us: int
+    cost: Cost | None = None
+    ends_us: int | None = None
+
+
+@dataclass(slots=True)
+class UnconfirmedSlot:
+    until_us: int
+
+
+@dataclass(slots=True)
+class SpentTicket:
+    until_us: int
+
+
+@dataclass(slots=True)
+class Revocation:
+    until_us: int
+
+
+# Without an entry a visitor is unknown.
+VisitorState = WaitingState | ActiveState | UnconfirmedSlot | SpentTicket | Revocation
+
+
+@dataclass(slots=True)
+class Totals:
+    arrived: int = 0
+    released: int = 0
+    admitted: int = 0
+    abandoned: int = 0
+    revocations: int = 0
+
+
+@dataclass(slots=True)
+class RoomLedger:
+    rules: Rules
+    clock_us: int
+    schedule: Schedule = NO_EVENTS
+    epoch: int = 0
+    origin: tuple[int, int] = (0, 0)
+    mode: Mode = Mode.AUTO
+    message: str = ""
+    rate: int = 0
+    configured_rate: int = 0
+    level: int = 0
+    filled_at_us: int = 0
+    grants: int = 0
+    watermark_us: int = 0
+    reached_us: int = 0  # the highest turn of which any visitor was released
+    claims_until: int = 0  # the admitted total with which all released before the loss have come
+    last_us: int = 0
+    recovering_until_us: int = 0
+    totals: Totals = field(default_factory=Totals)
+    # Settings by an operator: the epoch of each.
+    operator_set: dict[str, int] = field(default_factory=dict)
+    visitor_states: dict[VisitorId, VisitorState] = field(default_factory=dict)
+    # Minus the time of the first missed release, or from the second on the new turn.
+    missed_us: dict[VisitorId, int] = field(default_factory=dict)
+    # Admissions and grants that were given back, ever.
+    returned: int = 0
+    returned_grants: int = 0
+
+    @property
+    def now_us(self) -> int:
+        return max(self.clock_us, self.filled_at_us)
+
+    def line(self) -> list[tuple[int, VisitorId]]:
+        """The queue in order: by turn, and visitors of one turn by name."""
+        return sorted(
+            (each.turn_us, name)
+            for name, each in self.visitor_states.items()
+            if isinstance(each, WaitingState)
+        )
+
+    def inside(self) -> list[VisitorId]:
+        return [name for name, each in self.visitor_states.items() if isinstance(each, ActiveState)]
+
+    def unconfirmed(self) -> list[VisitorId]:
+        """Those in slots that are a guess, by their end."""
+        slots = [
+            (each.until_us, name)
+            for name, each in self.visitor_states.items()
+            if isinstance(each, UnconfirmedSlot)
+        ]
+        return [name for _, name in sorted(slots)]
+
+    def provisional(self) -> dict[VisitorId, int]:
+        """Visitors in line who are to be drawn, and their arrivals."""
+        return {n: us - PROVISIONAL_US for us, n in self.line() if us >= PROVISIONAL_US}
+
+    def is_closed(self) -> bool:
+        """Whether events admit no visitor now, in mode AUTO."""
+        is_running = self.schedule.at(self.now_us).phase is Phase.RUNNING
+        return not is_running or bool(self.provisional())
+
+    def is_gathering(self, arrival_us: int) -> bool:
+        """Whether that arrival is in the prequeue of a draw that is running now."""
+        window = self.schedule.at(self.now_us)
+        if window.phase is not Phase.PREQUEUE or window.event is None:
+            return False
+        return window.event.has_draw and window.from_us <= arrival_us
+
+    def has_room(self) -> bool:
+        """Whether a newcomer goes straight through now."""
+        if self.mode is Mode.OPEN and self.now_us >= self.recovering_until_us:
+            return True
+        if not self._due():
+            return False
+        level, limit = self._level_now(), self.rules.max_active
+        slots = len(self.inside()) + len(self.unconfirmed())
+        is_rich = level >= UNIT and 2 * level > self.rules.burst * UNIT
+        return is_rich and not self.line() and (not limit or slots < limit)
+
+    # Underneath
+
+    def _claims_left(self) -> int:
+        if self.now_us >= self.recovering_until_us:
+            return 0
+        return max(self.claims_until - self.totals.admitted, 0)
+
+    def _is_set_by_operator(self, word: str) -> bool:
+        return self.operator_set.get(word) == self.epoch
+
+    def _ahead(self, name: VisitorId) -> int:
+        return [each for _, each in self.line()].index(name)
+
+    def _level_now(self) -> int:
+        if not self.rate:
+            return 0
+        elapsed_us = self.now_us - self.filled_at_us
+        if not elapsed_us:
+            return self.level
+        most = max(self.rules.burst * UNIT, self._capped())
+        return min(self.level + elapsed_us * self.rate * 1000 // 60, most)
+
+    def _capped(self) -> int:
+        return min(self.level, self.rules.burst * UNIT + self.level % UNIT)
+
+    def _refill(self) -> None:
+        self.level, self.filled_at_us = self._level_now(), self.now_us
+
+    def _falls_due(self) -> bool:
+        return self.mode is Mode.AUTO and not self.is_closed() and self._level_now() >= UNIT
+
+    def _due(self) -> int:
+        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
+            return 0
+        if self.mode is Mode.OPEN:
+            return 10**9
+        return 0 if self.is_closed() else self._level_now() // UNIT + self.grants
+
+    def _pay(self, count: int) -> None:
+        if self.mode is not Mode.AUTO:
+            return
+        self._refill()
+        by_rate = min(count, self.level // UNIT)
+        self.level -= by_rate * UNIT
+        self.grants -= count - by_rate
+
+    def _free(self) -> int:
+        if not self.rules.max_active:
+            return 10**9
+        return max(self.rules.max_active - len(self.inside()), 0)
+
+    def _yield_unconfirmed(self) -> None:
+        """Confirmed visitors take the slots of guesses, the oldest first."""
+        limit, guesses = self.rules.max_active, self.unconfirmed()
+        if limit:
+            excess = len(self.inside()) + len(guesses) - limit
+            for name in guesses[: max(excess, 0)]:
+                del self.visitor_states[name]
+
+    def _end_slots(self) -> None:
+        unclaimed: list[tuple[int, VisitorId, Cost]] = []
+        for name, each in list(self.visitor_states.items()):
+            if not isinstance(each, ActiveState | UnconfirmedSlot) or each.until_us > self.now_us:
+                continue
+            del self.visitor_states[name]
+            if isinstance(each, ActiveState) and each.cost is not None:
+                unclaimed.append((each.until_us, name, each.cost))
+            elif isinstance(each, ActiveState):
+                self.visitor_states[name] = SpentTicket(self.now_us + in_us(self.rules.spent_for_s))
+        self.totals.abandoned += len(unclaimed)
+        self._give_back([cost for _, _, cost in unclaimed])
+        for _, name, _ in sorted(unclaimed):
+            if name in self.missed_us:
+                self.last_us = max(self.last_us + 1, self.now_us)
+                self.missed_us[name] = self.last_us
+            else:
+                self.missed_us[name] = -self.now_us
+
+    def _give_back(self, costs: list[Cost]) -> None:
+        if self.now_us < self.recovering_until_us:
+            return
+        by_rate, grants = costs.count("rate"), costs.count("grant")
+        self.grants += grants
+        self.returned_grants += grants
+        if costs:
+            self._refill()
+        if self.rate:
+            self.level += min(by_rate, self.rules.burst) * UNIT
+            self.returned += by_rate
+
+
+def tenth_after(us: int) -> int:
+    """Deadlines are kept in tenths of a second, never early."""
+    return -(-us // 100_000) * 100_000
+
+
+def in_us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,0 +1,222 @@
+"""The visitors of a room's state machine: they come, poll, claim, leave and come again."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from gatekeeper.policy.decision import (
+    Arrive,
+    Forward,
+    Poll,
+    RoomView,
+    SlotGrant,
+    VoidToken,
+    decide,
+    renewed,
+    ticket_of,
+)
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, turn_of
+from gatekeeper.policy.phase import phase_of
+from gatekeeper.policy.schedule import PROVISIONAL_US
+from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
+from gatekeeper.room.queue import PollRequest
+from tests.property.room_calls import REPLICAS, RoomCalls, Visitor
+from tests.property.room_ledger import ActiveState, Revocation, UnconfirmedSlot, WaitingState
+
+TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
+INDEXES = st.integers(0, 10_000)  # picks one of the existing visitors
+
+
+class VisitorRules(RoomCalls):
+    @rule(at=REPLICAS, count=st.integers(1, 6), confirm=st.booleans())
+    def newcomers(self, at: int, count: int, *, confirm: bool) -> None:
+        """Some return their tickets at once, as the page does, and some later or never."""
+        names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
+        self.arrived += count
+        replies = self.call("arrive", at, names)
+        arrivals = [reply.turn_us for reply in replies]
+        assert arrivals == sorted(set(arrivals))
+        for name, reply in zip(names, replies, strict=True):
+            self.visitors.append(Visitor(name, None))
+            self.keep_token(self.visitors[-1], reply, None)
+        for visitor in self.visitors[-count:] if confirm else []:
+            if isinstance(visitor.token, Ticket):
+                self.request(at, visitor)
+
+    @rule(at=REPLICAS, count=st.integers(1, 20), singles=st.integers(0, 5))
+    def clients_without_cookies(self, at: int, count: int, singles: int) -> None:
+        """They never return a token. Requests that create no place come between them."""
+        names: list[VisitorId | None] = [VisitorId(f"x{self.arrived + n:04}") for n in range(count)]
+        self.arrived += count
+        waiting = len(self.model.line())
+        self.call("arrive", at, [None] * (singles // 2) + names + [None] * (singles - singles // 2))
+        assert len(self.model.line()) == waiting
+
+    @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
+    def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
+        """Turns in another order than arrivals: tied, before all waiting visitors, behind all."""
+        self.replica(at)
+        for turn in turns:
+            name = VisitorId(f"v{self.arrived:04}")
+            self.arrived += 1
+            waiting = [us % PROVISIONAL_US for us, _ in self.model.line()]
+            waiting = sorted(waiting) or [self.model.last_us + 1]
+            turn_us = {
+                "first": max(waiting[0] - 1, 0),
+                "tied": waiting[0],
+                "tied last": waiting[-1],
+                "last": waiting[-1] + 1,
+            }[turn]
+            ticket = ticket_of(
+                name,
+                arrival_us=self.model.now_us,
+                turn_us=turn_us,
+                rules=self.promised,
+                now_s=self.now_s,
+            )
+            self.visitors.append(Visitor(name, ticket, ticket))
+            self.request(at, self.visitors[-1])
+            if isinstance(held := self.visitors[-1].token, Ticket):
+                assert turn_of(held, self.model.schedule) % PROVISIONAL_US == turn_us
+
+    @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
+    def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
+        """The replica stamps them, they return the ticket and the replica polls for them; whether
+        the call has run it cannot know."""
+        names = [VisitorId(f"v{self.arrived + number:04}") for number in range(count)]
+        self.arrived += count
+        self.replica(at)
+        came_us = max(self.model.now_us, self.watermarks[at] + 1)
+        tickets = [
+            ticket_of(name, arrival_us=came_us + number, rules=self.promised, now_s=self.now_s)
+            for number, name in enumerate(names)
+        ]
+        if ran == "before":
+            self.call("arrive", at, names)
+        add_stamped = [
+            PollRequest(ticket.visitor, ticket.arrival_us, has_pass=False, by_proxy=True)
+            for ticket in tickets
+        ]
+        self.call("poll", at, add_stamped)
+        if ran == "after":
+            self.call("arrive", at, names)
+        for ticket in tickets:
+            match self.model.visitor_states[ticket.visitor]:
+                case WaitingState(turn_us=turn_us):
+                    assert turn_us % PROVISIONAL_US == ticket.arrival_us, "two places"
+                case visitor_state:
+                    assert isinstance(visitor_state, ActiveState | UnconfirmedSlot)
+            self.visitors.append(Visitor(ticket.visitor, ticket, ticket))
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS, picked=st.lists(INDEXES, min_size=1, max_size=8))
+    def visitors_poll(self, at: int, picked: list[int]) -> None:
+        """Requests of visitors, as the gate handles them."""
+        for visitor in self.some(picked):
+            self.request(at, visitor)
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS)
+    def every_visitor_polls(self, at: int) -> None:
+        for visitor in self.visitors:
+            self.request(at, visitor)
+
+    def request(self, at: int, visitor: Visitor) -> None:
+        token = visitor.token
+        if token is None or token.read_until_s <= self.now_s:
+            return
+        self.replica(at)
+        view = RoomView(
+            phase_of(self.model.mode),
+            self.model.watermark_us,
+            frozenset(),
+            store_up=True,
+            ordering=self.model.schedule,
+        )
+        match decide(token, view, rules=self.promised, now_s=self.now_s):
+            case Forward(pass_=pass_, renew=True):
+                visitor.token = renewed(pass_, rules=self.promised, now_s=self.now_s)
+                until_us = round(visitor.token.expires_at_s * 1_000_000)
+                ends_us = round(visitor.token.ends_at_s * 1_000_000)
+                self.call("touch", at, [(visitor.name, until_us, ends_us)])
+                visitor.is_counted = True
+            case Forward():
+                pass
+            case Poll(visitor=name, turn_us=turn_us):
+                poll_request = PollRequest(name, turn_us, has_pass=isinstance(token, Pass))
+                [standing] = self.call("poll", at, [poll_request])
+                if isinstance(standing, VoidToken):
+                    assert visitor.ever_left or visitor.has_claimed, "lost"
+                if visitor.has_left:
+                    assert standing == VoidToken()
+                self.keep_token(visitor, standing, token)
+            case decision:
+                assert isinstance(decision, Arrive), decision
+
+    @precondition(lambda self: self.visitors)
+    @rule(
+        at=REPLICAS,
+        picked=st.lists(st.tuples(INDEXES, st.booleans()), min_size=2, max_size=12),
+        is_late=st.booleans(),
+    )
+    def several_visitors_poll_in_one_turn(
+        self, at: int, picked: list[tuple[int, bool]], *, is_late: bool
+    ) -> None:
+        """Waiting visitors in one call; some of them twice, or connected besides. `is_late`: their
+        replica has yet to receive the event whose prequeue is running."""
+        self.replica(at)
+        is_gathering = self.model.is_gathering(self.model.now_us)
+        order = ARRIVAL_ORDER if is_late and is_gathering else self.model.schedule
+        poll_request: list[tuple[Visitor, Ticket, PollRequest]] = []
+        for each, connected in picked:
+            visitor = self.visitors[each % len(self.visitors)]
+            ticket = visitor.token
+            if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
+                one = PollRequest(visitor.name, turn_of(ticket, order), False, connected=connected)
+                poll_request.append((visitor, ticket, one))
+        if not poll_request:
+            return
+        standings = self.call("poll", at, [one for _, _, one in poll_request])
+        for (visitor, ticket, one), standing in zip(poll_request, standings, strict=True):
+            if isinstance(standing, VoidToken):
+                assert visitor.ever_left or visitor.has_claimed, "lost"
+            if not one.connected:
+                self.keep_token(visitor, standing, ticket)
+
+    @precondition(lambda self: any(each.ticket for each in self.visitors))
+    @rule(at=REPLICAS, picked=INDEXES)
+    def old_ticket_is_presented_again(self, at: int, picked: int) -> None:
+        visitors = [each for each in self.visitors if each.ticket and each.has_claimed]
+        if not visitors:
+            return
+        visitor = visitors[picked % len(visitors)]
+        ticket = visitor.ticket
+        assert ticket is not None
+        if ticket.expires_at_s <= self.now_s:
+            return
+        poll_request = PollRequest(
+            visitor.name, turn_of(ticket, self.model.schedule), has_pass=False
+        )
+        [standing] = self.call("poll", at, [poll_request])
+        if visitor.is_over or visitor.has_left:
+            assert standing == VoidToken(), "accepted twice"
+        if isinstance(standing, SlotGrant):
+            self.keep_token(visitor, standing, ticket)
+
+    @precondition(lambda self: self.visitors)
+    @rule(at=REPLICAS, picked=st.lists(INDEXES, min_size=1, max_size=3))
+    def leave(self, at: int, picked: list[int]) -> None:
+        leaving = self.some(picked)
+        for with_tickets in (True, False):
+            some = [each for each in leaving if isinstance(each.token, Ticket) is with_tickets]
+            if some:
+                self.call("leave", at, ([each.name for each in some], with_tickets))
+            for visitor in some:
+                visitor.has_left = visitor.ever_left = True
+                visitor.is_revoked = isinstance(self.model.visitor_states[visitor.name], Revocation)
+
+    def some(self, picked: list[int]) -> list[Visitor]:
+        return list(
+            {
+                at: self.visitors[at] for at in (each % len(self.visitors) for each in picked)
+            }.values()
+        )
