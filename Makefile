@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # every worker of every run, and a gate that starts compiles itself.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -67,6 +67,9 @@ bench-soak: $(READY)  ## 10,000 clients held, and a minute at saturation with or
 
 bench-line: $(READY)  ## 40,000 in line before ten replicas: order, rate, news of a release, polling
 	$(BIN)/python -m benchmarks.line $(ARGS)
+
+bench-opening: $(READY)  ## 100,000 in a prequeue before ten replicas: draw, opening, requests, rate
+	$(BIN)/python -m benchmarks.opening $(ARGS)
 
 bench-poll: $(READY)  ## what a poll and an arrival cost compared with the simplest gate
 	$(BIN)/python benchmarks/poll.py $(ARGS)

@@ -63,12 +63,12 @@ ROOM, EVENT = "opening", "sale"
 REPLICAS = 10
 VISITORS = 100_000
 RATE_PER_MINUTE, BURST = 2000, 10
-PREQUEUE_S, REAL_PREQUEUE_S = 90.0, 1800.0
+PREQUEUE_S, REAL_PREQUEUE_S = 120.0, 1800.0
 LAST_ARRIVAL_S = 10.0  # before the start
 RUN_S = 95.0  # after the start
 SECRET = b"known to the replicas of this benchmark"
 _STORE_TIMEOUT_S = 5.0
-_TICK_S, _SAMPLE_S = 0.01, 0.5
+_TICK_S, _SAMPLE_S = 0.05, 0.5  # what is due in a tick is sent together
 _JITTER = (0.85, 1.15)
 
 
@@ -290,7 +290,9 @@ class Crowd:
 
     def released_in_first_minute(self) -> tuple[int, float]:
         """By the store's count: releases, and the seconds in which they were."""
-        first = next((at_s, count) for at_s, count in self.released if count)
+        first = next(((at_s, count) for at_s, count in self.released if count), None)
+        if first is None:
+            return 0, 60.0
         last = [each for each in self.released if each[0] <= first[0] + 60][-1]
         return last[1] - first[1], last[0] - first[0]
 

@@ -86,13 +86,16 @@ def tick_interval_s(*, rate_per_minute: float, burst: int, waiting: int) -> floa
     return min(_TICK_CEILING_S, max(_TICK_FLOOR_S, burst / (rate_per_minute / 60) / 2))
 
 
-def recovery_s(waiting: int, *, rate_per_minute: float, rules: Rules) -> float:
+def recovery_s(
+    waiting: int, *, rate_per_minute: float, rules: Rules, is_opening: bool = False
+) -> float:
     """How long an emptied store releases no visitor, so that all waiting ones can return, seconds.
 
-    At least `confirm_timeout`, and longer than the longest poll interval of any of them.
+    At least `confirm_timeout`, and longer than the longest poll interval of any of them. That may
+    be two intervals when they were told before a draw when to poll after it (`is_opening`).
     """
     longest_s = poll_interval_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
-    return max(rules.confirm_timeout_s, longest_s * 1.25)
+    return max(rules.confirm_timeout_s, longest_s * (2.5 if is_opening else 1.25))
 
 
 class LocalBucket:

@@ -201,6 +201,15 @@ class Schedule:
                 return event
         return None
 
+    def is_opening(self, now_us: int, *, spread_us: int) -> bool:
+        """Whether visitors may wait for the first poll after a draw: from its prequeue on, until
+        `spread_us` after the start."""
+        return any(
+            each.has_draw and each.first_us <= now_us < each.start_us + spread_us
+            for each in self.events
+            if not each.cancelled
+        )
+
     def undecided(self, now_us: int) -> Event | None:
         """The event that has started and whose draw is to be made."""
         for event in self.events:

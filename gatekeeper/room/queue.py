@@ -386,7 +386,11 @@ class Queue:
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
         rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules)
+        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
+        is_opening = known is not None and known.schedule.is_opening(
+            known.now_us, spread_us=spread_us
+        )
+        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
 
 
 def _us(seconds: float) -> str:

@@ -12,6 +12,7 @@ from gatekeeper.policy.pacing import (
     IDLE_TICK_S,
     LocalBucket,
     eta_s,
+    poll_interval_before_draw_s,
     poll_interval_s,
     recovery_s,
     tick_interval_s,
@@ -231,6 +232,22 @@ def test_recovery_window_covers_the_longest_poll_interval(waiting: int, rate: fl
     assert window_s >= RULES.confirm_timeout_s
     for ahead in {0, waiting // 2, max(waiting - 1, 0)}:
         assert window_s > poll_interval_s(ahead, rate_per_minute=rate, rules=RULES)
+
+
+@given(AHEAD, RATE | st.just(0.0), st.floats(-5, 200), st.integers(0, 10**6))
+def test_recovery_window_of_an_opening_covers_the_first_poll_after_it(
+    waiting: int, rate: float, until_start_s: float, arrival_us: int
+) -> None:
+    """Also of a page that polls 15 % later than it was told."""
+    window_s = recovery_s(waiting + 1, rate_per_minute=rate, rules=RULES, is_opening=True)
+    told_s = poll_interval_before_draw_s(
+        until_start_s=until_start_s,
+        waiting=waiting,
+        rate_per_minute=rate,
+        rules=RULES,
+        arrival_us=arrival_us,
+    )
+    assert window_s >= told_s * 1.15
 
 
 # A replica's own share while the store is away

@@ -51,6 +51,27 @@ def phases(of: Schedule, *seconds: float) -> list[str]:
     return [of.at(at(each)).phase.value for each in seconds]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "values", "expected"),
+    [
+        (39, {}, False),
+        (40, {}, True),
+        (100, {}, True),
+        (171, {}, True),
+        (172, {}, False),
+        (50, {"order": "arrival"}, False),
+    ],
+)
+def test_opening_lasts_from_prequeue_until_all_have_polled(
+    seconds: float, values: dict[str, Any], expected: bool
+) -> None:
+    of = schedule(config(**values))
+
+    assert of.is_opening(at(seconds), spread_us=72_000_000) is expected
+    cancelled = Schedule.of(replace(each, cancelled=True) for each in of.events)
+    assert not cancelled.is_opening(at(seconds), spread_us=72_000_000)
+
+
 EDGES = (0, 39.999999, 40, 99.999999, 100, 199.999999, 200, 10_000)
 
 

@@ -1,10 +1,16 @@
 """Arrival times of a crowd."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
-from gatekeeper.simulate.arrivals import arrival_times_s, rate_per_s
+from gatekeeper.simulate.arrivals import (
+    EventTimes,
+    arrival_times_s,
+    event_arrival_times_s,
+    rate_per_s,
+)
 from gatekeeper.simulate.plan import CrowdPlan, Profile
 
 URL = "http://127.0.0.1:8080"
@@ -27,6 +33,37 @@ def test_arrivals_each_profile_are_complete_and_ordered(profile: Profile) -> Non
 def test_arrivals_depend_on_seed_only() -> None:
     assert times(CrowdPlan((URL,), seed=3)) == times(CrowdPlan((URL,), seed=3))
     assert times(CrowdPlan((URL,), seed=3)) != times(CrowdPlan((URL,), seed=4))
+
+
+def event_times(*, prequeue_s: float, start_s: float, **values: Any) -> list[float]:
+    plan = CrowdPlan((URL,), visitors=200, event="sale", late_s=10, **values)
+    times = EventTimes(prequeue_s, start_s)
+    return list(event_arrival_times_s(plan, Random(plan.seed), times=times))
+
+
+def test_event_crowd_gathers_in_prequeue_and_some_come_late() -> None:
+    found = event_times(prequeue_s=20, start_s=60, at_once=30, late=0.2)
+
+    assert len(found) == 200
+    assert found == sorted(found)
+    assert found[0] == found[29] == pytest.approx(20, abs=0.5)
+    assert found[30] > found[29]
+    assert 50 < found[159] < 58  # time to confirm
+    assert 60 < found[160] < found[-1] < 71
+
+
+def test_event_crowd_comes_at_once_into_prequeue_that_has_begun() -> None:
+    found = event_times(prequeue_s=-500, start_s=2, at_once=0, late=0)
+
+    assert 0 < found[0] < 0.5
+    assert found[-1] < 2
+
+
+def test_event_crowd_may_stand_in_line_before_prequeue() -> None:
+    found = event_times(prequeue_s=20, start_s=60, before=50, late=0)
+
+    assert found[:50] == [0.0] * 50
+    assert found[50] > 20
 
 
 def test_constant_profile_keeps_rate() -> None:
