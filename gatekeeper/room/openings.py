@@ -128,14 +128,17 @@ class Openings:
     async def _place(self, state: RoomState) -> None:
         """Move visitors to their turns, from a moment of the prequeue on that other replicas are
         unlikely to begin at."""
-        since_us = _some_arrival_us(state)
+        since_us, is_idle = _some_arrival_us(state), False
         for _ in range(_MOST_PORTIONS):
             portion = await self._queue.undrawn(since_us=since_us, most=_PORTION)
-            if not portion and since_us == 0:
-                return
-            for draw, turns_us in _by_draw(state.schedule, portion).items():
+            found = _by_draw(state.schedule, portion)
+            is_idle = not found and (is_idle or since_us == 0)
+            for draw, turns_us in found.items():
                 await self._queue.place_drawn(turns_us, draw=draw)
-            since_us = 0 if len(portion) < _PORTION else max(portion.values())
+            is_last = len(portion) < _PORTION
+            if is_idle and is_last:
+                return  # what is left takes part in a later draw
+            since_us = 0 if is_last else max(portion.values())
 
     async def close(self) -> None:
         if self._fetching is not None:

@@ -235,6 +235,34 @@ async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room
     assert [places[ahead] for ahead in range(60)] == in_order(schedule, arrivals_us)
 
 
+async def test_visitors_of_the_next_event_are_left_to_its_draw(
+    ground: Ground, open_room: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await open_room(rate=0)
+    event = await plan(replica)
+    now_us = event.announced_us
+    past = replace(
+        event, name="past", prequeue_us=now_us - 30_000_000, start_us=now_us - 20_000_000
+    )
+    past = KEYS.committed(
+        replace(past, end_us=event.prequeue_us, commitment=""), room=replica.queue.rules.room
+    )
+    await change(replica, Schedule.of([past, event]))
+    await gather(replica)
+    asked: list[int] = []
+    undrawn = replica.queue.undrawn
+
+    async def counted(*, since_us: int, most: int) -> dict[VisitorId, int]:
+        asked.append(since_us)
+        return await undrawn(since_us=since_us, most=most)
+
+    monkeypatch.setattr(replica.queue, "undrawn", counted)
+    schedule = await draw(replica)
+    assert [each.drawn is not None for each in schedule.events] == [True, False]
+    assert 1 <= len(asked) <= 2
+    assert (await replica.look()).undrawn == len(NAMES)
+
+
 async def test_unknown_key_leaves_the_draw_to_other_replicas(
     ground: Ground, open_room: Open
 ) -> None:
