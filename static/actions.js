@@ -97,6 +97,8 @@ window.gatekeeperActions = (() => {
       case "event delay": return "moved " + entry.to + " in" + room + ", was " + (entry.from || "unknown");
       case "event open": return "opened " + entry.to + " in" + room;
       case "event cancel": return "cancelled " + entry.to + " in" + room + ", was " + (entry.from || "unknown");
+      case "event commitment": return "planned " + entry.to + " in" + room;
+      case "event drawn": return "drew the order of " + entry.to + " in" + room;
       case "reload": return "reloaded the configuration";
       default: return entry.what.startsWith("set ")
         ? entry.what + " of" + room + " to " + spelled(entry.to) + ", was " + spelled(entry.from)

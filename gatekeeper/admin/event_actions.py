@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gatekeeper.admin.admin_input import json_object
+from gatekeeper.admin.draw_entries import commitment_note
 from gatekeeper.admin.recorder import Action, Recorder
 from gatekeeper.admin.rooms import Rooms, event_json
 from gatekeeper.config.event_schema import EventConfig, parse_time_us, spell_time
@@ -117,7 +118,7 @@ class EventActions:
             event = state.schedule.find(name)
             if event is not None:
                 action.after = f"{name} {times_of(event)}"
-                action.note = f"commitment {event.commitment}" if event.commitment else ""
+                action.note = commitment_note(event)
             shown_event = event or known
             assert shown_event is not None
             described = event_json(operator, shown_event, now_us=state.now_us)

@@ -21,7 +21,9 @@ from aiohttp import web
 from gatekeeper.admin.admin_connections import AdminConnection
 from gatekeeper.admin.audit import AuditLog, Outcome
 from gatekeeper.admin.auth import AdminAuth, Credential
+from gatekeeper.admin.draw_entries import DrawEntries
 from gatekeeper.admin.exposition import exposition
+from gatekeeper.admin.history import Reading
 from gatekeeper.admin.listener import Admin
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.report_keeper import MinuteKeeper
@@ -77,6 +79,7 @@ class ControlPlane:
         self._operators: dict[RoomName, Operator] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._audit = AuditLog(folders.state)
+        self._draw_entries = DrawEntries(self._audit)
         self._store: RedisStore
         self._events: Events = NoEvents()
         self._auth: AdminAuth
@@ -106,8 +109,9 @@ class ControlPlane:
             self._events,
             own=self._figures,
             down=self._down,
-            on_reading=self._minutes.add,
+            on_reading=self._receive_reading,
         )
+        stack.push_async_callback(self._draw_entries.close)
         await self._monitor.start()
         stack.push_async_callback(self._monitor.close)
         self._admin = Admin(
@@ -155,6 +159,10 @@ class ControlPlane:
         self._minutes.follow(self._operators)
         self._admin.follow(self._operators, pages=files.pages, rules=self._rules_of(config))
         self._drop_outdated_soon()
+
+    def _receive_reading(self, reading: Reading) -> None:
+        self._minutes.add(reading)
+        self._draw_entries.add(reading)
 
     def _operator_of(self, room: RoomConfig) -> Operator:
         return Operator(self._store, self._events, room, file_events=self._file_events)
