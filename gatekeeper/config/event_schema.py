@@ -8,6 +8,7 @@ and the command line check the same table.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from gatekeeper.config.section import Conflict, Section
 from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName
 
 MOST_EVENTS = 20  # of one room
+# Of one room's events, with every key that they set: each reply of the store carries them.
+_MOST_CHARACTERS = 40_000
 NEVER_US = 2**53 - 1  # an end that never comes; scores of the store stay below 2^53
 _EARLIEST = datetime(2001, 9, 10, tzinfo=UTC)  # microseconds have 16 digits from then on
 _LATEST = datetime(2096, 1, 1, tzinfo=UTC)  # below every provisional turn of `policy.schedule`
@@ -137,6 +140,12 @@ def overlaps(events: Iterable[EventConfig]) -> list[str]:
         )
         if len(group) > MOST_EVENTS:
             problems.append(f"room {room} has {len(group)} events; expected at most {MOST_EVENTS}")
+        size = sum(len(json.dumps(event.model_dump(mode="json"))) for event in group)
+        if size > _MOST_CHARACTERS:
+            problems.append(
+                f"the events of room {room} have {size} characters; expected at most "
+                f"{_MOST_CHARACTERS}, so shorter messages and titles"
+            )
         in_order = sorted(group, key=lambda event: event.first_us)
         for before, after in pairwise(in_order):
             if after.first_us < before.last_us:

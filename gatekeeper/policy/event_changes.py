@@ -153,7 +153,7 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
 
 
 def _bounded(schedule: Schedule) -> Schedule:
-    if len(schedule.text) > MAX_CHARACTERS:
+    if len(schedule.text) > MAX_CHARACTERS // 4:
         raise Conflict("the room's events are too much text; expected shorter messages")
     return schedule
 

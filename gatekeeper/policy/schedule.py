@@ -31,7 +31,9 @@ from gatekeeper.policy.tokens import VisitorId
 # In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
 # turn, below 2^53. `_room.lua` has the same number.
 PROVISIONAL_US = 4_000_000_000_000_000
-MAX_CHARACTERS = 32_768
+# As the store has it. The events of a file, of at most 40,000 characters, join those made live,
+# which `event_changes` keeps below half of this.
+MAX_CHARACTERS = 262_144
 
 
 @dataclass(frozen=True, slots=True)

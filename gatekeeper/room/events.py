@@ -35,8 +35,9 @@ _RECONNECT_WAIT_S = 1
 _PING_INTERVAL_S = 5
 _PUBLISH_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
-_MOST_BYTES = 32_768  # a state has 600, a batch of revocations 3,000
-_MOST_PENDING = 1_000
+# A state has 600, a batch of revocations 3,000; the longest events of a room have 130,000.
+_MOST_BYTES = 196_608
+_MOST_PENDING, _MOST_PENDING_BYTES = 1_000, 32_768_000
 _LOG_AGAIN_AFTER_S = 60.0  # any client can send any number of malformed messages
 _FIGURES = "gatekeeper.figures"  # subjects of rooms have three parts
 
@@ -219,7 +220,7 @@ class NatsEvents:
             subject,
             cb=receive,
             pending_msgs_limit=_MOST_PENDING,
-            pending_bytes_limit=_MOST_PENDING * _MOST_BYTES,
+            pending_bytes_limit=_MOST_PENDING_BYTES,
         )
 
     async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:

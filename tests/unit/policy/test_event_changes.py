@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gatekeeper.config.event_schema import EventConfig, overlaps, spell_time
 from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.event_changes import (
     NewStart,
@@ -14,8 +15,8 @@ from gatekeeper.policy.event_changes import (
     with_start,
 )
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.planned_events import SigningKeys, forgetting
-from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule
+from gatekeeper.policy.planned_events import SigningKeys, forgetting, merged
+from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule, parse_schedule
 
 S = 1_000_000
 NOW = 1_800_000_000 * S
@@ -133,7 +134,7 @@ def test_forty_events_are_kept_at_most() -> None:
 
 
 def test_too_much_text_is_refused() -> None:
-    long = replace(event(), settings={"message": "ä" * 6000})
+    long = replace(event(), settings={"message": "ä" * 11_000})
     with pytest.raises(Conflict, match="too much text"):
         with_added(NO_EVENTS, long, now_us=NOW)
 
@@ -300,3 +301,33 @@ def test_settings_of_an_event_change_nothing_else() -> None:
     [changed] = with_settings(PLANNED, "sale", {"rate": "9/min"}).events
     assert changed == replace(event(), settings={"rate": "9/min"})
     assert changed.rate_per_minute == 9
+
+
+def test_longest_events_of_file_and_operators_can_be_read_again() -> None:
+    """What each side accepts, joined, is a schedule that replicas can parse."""
+    message, schedule = "\N{PARTY POPPER}" * 500, NO_EVENTS
+    for number in range(20):
+        live = event(f"live{number}", prequeue=None, start=10 + number * 10, end=15 + number * 10)
+        try:
+            schedule = with_added(
+                schedule, replace(live, settings={"message": message}), now_us=NOW
+            )
+        except Conflict:
+            break
+    assert len(schedule.events) > 5
+    configs = [
+        EventConfig.model_validate(
+            {
+                "name": f"file{number}",
+                "start": spell_time(NOW + number * MINUTE),
+                "end": spell_time(NOW + number * MINUTE + S),
+                "settings": {"message": message},
+            }
+        )
+        for number in range(20)
+    ]
+    while any("characters" in problem for problem in overlaps(configs)):
+        configs.pop()
+    assert len(configs) > 5
+    joined = merged(schedule, configs, room="default", keys=KEYS, now_us=NOW)
+    assert parse_schedule(joined.text) == joined
