@@ -76,7 +76,7 @@ async def test_event_made_live_gathers_draws_and_admits(
         async def is_told() -> bool:
             return bool((await visitors[0].status())["starts_at"] > before)
 
-        await eventually(is_told)
+        assert await eventually(is_told)
         assert phase(gate) is Phase.PREQUEUE
         await operator.move_event("sale", NewStart())
         for visitor in visitors:
@@ -105,7 +105,7 @@ async def test_cancelled_prequeue_becomes_a_line_by_arrival(
         async def is_moved() -> bool:
             return (await operator.status()).undrawn == 0
 
-        await eventually(is_moved)
+        assert await eventually(is_moved)
         await eventually(lambda: phase(gate) is Phase.RUNNING)
         assert [(await each.status())["position"] for each in visitors] == [1, 2, 3, 4, 5]
         late = gate.visitor()
