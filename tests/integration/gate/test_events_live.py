@@ -52,6 +52,16 @@ def phase(gate: Gate) -> Phase | None:
     return state.phase if state else None
 
 
+def undrawn(gate: Gate) -> int | None:
+    state = gate.room().view.store_state
+    return state.undrawn if state else None
+
+
+def start_us(gate: Gate) -> int | None:
+    state = gate.room().view.state
+    return state.schedule.events[0].start_us if state else None
+
+
 async def gather(gate: Gate, count: int) -> list[Any]:
     await eventually(lambda: phase(gate) is Phase.PREQUEUE)
     visitors = [gate.visitor() for _ in range(count)]
@@ -73,10 +83,8 @@ async def test_event_made_live_gathers_draws_and_admits(
         [delayed] = (await operator.move_event("sale", NewStart(by_us=60_000_000))).schedule.events
         assert delayed.commitment == made.commitment
 
-        async def is_told() -> bool:
-            return bool((await visitors[0].status())["starts_at"] > before)
-
-        assert await eventually(is_told)
+        await eventually(lambda: start_us(gate) == delayed.start_us)
+        assert (await visitors[0].status())["starts_at"] > before
         assert phase(gate) is Phase.PREQUEUE
         await operator.move_event("sale", NewStart())
         for visitor in visitors:
@@ -102,10 +110,8 @@ async def test_cancelled_prequeue_becomes_a_line_by_arrival(
         assert (await operator.status()).undrawn == 5
         await operator.cancel_event("sale")
 
-        async def is_moved() -> bool:
-            return (await operator.status()).undrawn == 0
-
-        assert await eventually(is_moved)
+        await eventually(lambda: undrawn(gate) == 0)
+        assert (await operator.status()).undrawn == 0
         await eventually(lambda: phase(gate) is Phase.RUNNING)
         assert [(await each.status())["position"] for each in visitors] == [1, 2, 3, 4, 5]
         late = gate.visitor()
