@@ -123,7 +123,7 @@ def _visitor_facts(figures: Figures) -> list[Fact]:
         ("Longest line", *_most(figures.queue_most)),
         ("Most active", *_most(figures.active_most)),
         ("Most released in any minute", *_peak(figures.most_released)),
-        ("Most admitted in any minute", *_peak(figures.most_admitted)),
+        ("Most admitted in any minute", *_peak(figures.most_admitted, is_claim=True)),
     ]
 
 
@@ -173,9 +173,11 @@ def _most(most: tuple[int, int] | None) -> tuple[str, str]:
     return (_UNKNOWN, "") if most is None else (number(most[0]), _time(most[1]))
 
 
-def _peak(peak: Peak | None) -> tuple[str, str]:
+def _peak(peak: Peak | None, *, is_claim: bool = False) -> tuple[str, str]:
     if peak is None:
         return _UNKNOWN, ""
+    if is_claim:  # what was released over two minutes may be claimed in one
+        return number(peak.most), f"some were released before; {_time(peak.at_s)}"
     allowed = "no limit" if peak.allowed is None else f"rate and burst: {number(peak.allowed)}"
     return number(peak.most), f"{allowed}; {_time(peak.at_s)}"
 
