@@ -120,16 +120,17 @@ class EventRules(VisitorRules):
             self.pass_until(event.first_us)
             self.newcomers(at=at, count=count, confirm=True)
 
-    @precondition(lambda self: self.events_in({"prequeue"}))
     @rule(at=REPLICAS, ticks=st.lists(REPLICAS, max_size=2))
     def an_event_opens(self, at: int, ticks: list[int]) -> None:
         """In steps, since visitors keep polling."""
-        [event] = self.events_in({"prequeue"})
-        while self.model.now_us < event.start_us:
-            self.pass_until(min(event.start_us, self.model.now_us + _us(20)))
-            for visitor in self.visitors:
-                if isinstance(self.model.visitor_states.get(visitor.name), WaitingState):
-                    self.request(at, visitor)
+        if not self.events_in({"prequeue"}):
+            self.visitors_gather(at=at, count=3)
+        for event in self.events_in({"prequeue"}):
+            while self.model.now_us < event.start_us:
+                self.pass_until(min(event.start_us, self.model.now_us + _us(20)))
+                for visitor in self.visitors:
+                    if isinstance(self.model.visitor_states.get(visitor.name), WaitingState):
+                        self.request(at, visitor)
         for each in ticks:
             self.call("tick", each, KEYS)
 
