@@ -41,6 +41,7 @@ from gatekeeper.room.store import (
     participants_key,
     room_keys,
 )
+from gatekeeper.room.visitor_search import scores_of
 
 MOST_RELEASED_PER_CALL = 1000
 MOST_SWEPT_PER_CALL = 1000
@@ -262,16 +263,11 @@ class Queue:
         """Revoked visitors and until when, microseconds: all, or those from that score on. Read in
         portions, so that no call holds up the store."""
         found: dict[VisitorId, float] = {}
-        most = _LISTED_PER_CALL
-        while True:
-            portion = await self._store.scores(self._keys[3], since=since_us, most=most)
+        async for portion in scores_of(
+            self._store, self._keys[3], since=since_us, portion=_LISTED_PER_CALL
+        ):
             found.update((VisitorId(visitor), until_us) for visitor, until_us in portion.items())
-            if len(portion) < most:
-                return found
-            last_us = max(portion.values())
-            if last_us == since_us:
-                most *= 2  # more than a portion have one score
-            since_us = last_us
+        return found
 
     async def join(self, *, starting: bool = False) -> RoomState:
         """Create the room in an empty store, or write back what only this replica still knows."""

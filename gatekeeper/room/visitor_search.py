@@ -8,7 +8,7 @@ several visitors may share it. Raises StoreError.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.reference import reference_of
@@ -28,19 +28,22 @@ async def visitors_of_reference(
     assert len(keys) == len(_SEARCHED)
     found: dict[VisitorId, None] = {}
     for key in keys:
-        async for members in members_of(store, key, portion=portion):
+        async for members in scores_of(store, key, portion=portion):
             visitors = map(VisitorId, members)
             found |= {each: None for each in visitors if reference_of(each) == reference}
             await asyncio.sleep(0)
     return list(found)
 
 
-async def members_of(store: Store, key: str, *, portion: int) -> AsyncIterator[Sequence[str]]:
-    """The members of a ZSET by score, in portions. Some may come twice."""
-    since, most = 0.0, portion
+async def scores_of(
+    store: Store, key: str, *, portion: int, since: float = 0.0
+) -> AsyncIterator[dict[str, float]]:
+    """The members of a ZSET with their scores, from that score on, in portions. Some may come
+    twice."""
+    most = portion
     while True:
         scores = await store.scores(key, since=since, most=most)
-        yield tuple(scores)
+        yield scores
         if len(scores) < most:
             return
         last = max(scores.values())

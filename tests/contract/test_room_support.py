@@ -8,7 +8,7 @@ from gatekeeper.policy.reference import reference_of
 from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.standings import Whereabouts
-from gatekeeper.room.visitor_search import members_of, visitors_of_reference
+from gatekeeper.room.visitor_search import scores_of, visitors_of_reference
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -245,7 +245,7 @@ async def test_reference_is_found_in_line_and_among_slots(open_room: Open) -> No
     assert await visitors_of_reference(replica.store, room, stranger, portion=4) == []
 
 
-async def test_members_of_one_score_are_all_read(ground: Ground, open_room: Open) -> None:
+async def test_scores_of_one_score_are_all_read(ground: Ground, open_room: Open) -> None:
     """More visitors of one turn than fit in a portion."""
     replica = await open_room(rate="0")
     contents = await ground.read()
@@ -253,6 +253,6 @@ async def test_members_of_one_score_are_all_read(ground: Ground, open_room: Open
     contents["queue"] = {name: 7.0 if name in names[:15] else 8.0 for name in names}
     await ground.write(contents)
     key = f"gk:{{{ground.room}}}:queue"
-    portions = [each async for each in members_of(replica.store, key, portion=3)]
+    portions = [each async for each in scores_of(replica.store, key, portion=3)]
     assert {name for portion in portions for name in portion} == set(names)
     assert max(map(len, portions)) <= 24
