@@ -16,7 +16,7 @@ from gatekeeper.admin.history import Reading, growth, origin_responses, quantile
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import TIMEOUT, UNREACHABLE
-from gatekeeper.policy.phase import Phase, is_full
+from gatekeeper.policy.phase import Mode, Phase, is_full
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import RequestCounts
@@ -174,6 +174,10 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
         case Phase.HELD:
             text = f"the line is held{by}{since_text}: {line}, admission is paused."
             yield Finding("warn", _sentence(prefix, text), since)
+        case Phase.ENDED if state.mode is Mode.AUTO and state.window.event is not None:
+            name = state.window.event.name
+            text = f"the event {name} has ended: admission is closed, {line} read that it is over."
+            yield Finding("warn", _sentence(prefix, text))
         case Phase.ENDED:
             text = f"ended{by}{at_text}: admission is closed, {line} read that it is over."
             yield Finding("warn", _sentence(prefix, text), since)

@@ -14,6 +14,7 @@ from gatekeeper.admin.recorder import Action, Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.problems import shown
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest, Conflict, NotFound
 from gatekeeper.policy.draw import id_hash
 from gatekeeper.policy.reference import parse_reference, reference_of
@@ -129,21 +130,23 @@ async def _found_in(operator: Operator, asked: str) -> list[dict[str, object]]:
         return []
     state, found = await operator.find(visitors[:20])
     return [
-        _visitor_json(operator, state, visitor, each)
+        visitor_json(operator.rules.room, state, visitor, each)
         for visitor, each in zip(visitors, found, strict=False)
     ]
 
 
-def _visitor_json(
-    operator: Operator, state: RoomState, visitor: VisitorId, found: Whereabouts
+def visitor_json(
+    room: RoomName, state: RoomState, visitor: VisitorId, found: Whereabouts
 ) -> dict[str, object]:
+    """Where a visitor stands. Before a draw there is no position and no turn, and after it the
+    store no longer knows the arrival."""
     turn_us, event = found.turn_us, None
     is_provisional = turn_us is not None and turn_us >= PROVISIONAL_US
     if turn_us is not None:
         event = _draw_of(state, visitor, turn_us)
     arrival_us = turn_us - PROVISIONAL_US if turn_us is not None and is_provisional else turn_us
     return {
-        "room": operator.rules.room,
+        "room": room,
         "visitor": visitor,
         "reference": reference_of(visitor),
         "state": found.state,

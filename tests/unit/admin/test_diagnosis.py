@@ -11,6 +11,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures
 from tests.unit.admin.test_history import ORIGIN, STATE, figures
@@ -92,6 +93,15 @@ def test_ended_and_open_have_their_own_sentences() -> None:
     ]
     assert texts(observations(replace(WAITING, mode=Mode.OPEN))) == [
         "Open: every visitor is admitted at once, 310 active."
+    ]
+
+
+def test_end_of_an_event_names_the_event_and_no_operator() -> None:
+    """The last change of the mode, to auto, was not what ended it."""
+    event = Event("autumn", start_us=1, announced_us=1, end_us=2)
+    ended = replace(WAITING, events=Schedule.of([event]).text, now_us=3)
+    assert texts(observations(ended, mode_changes={SALE: ("maria", NOW_S - 60)})) == [
+        "The event autumn has ended: admission is closed, 1,204 in line read that it is over."
     ]
 
 
