@@ -1,4 +1,4 @@
-"""Where a visitor stands, as `GET /admin/find` says it: before and after a draw, and without one."""
+"""What `GET /admin/find` shows of a visitor: before and after a draw, and without one."""
 
 from dataclasses import replace
 from hashlib import sha256
