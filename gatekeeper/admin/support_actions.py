@@ -17,8 +17,9 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest, Conflict, NotFound
 from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.reference import parse_reference, reference_of
-from gatekeeper.policy.schedule import PROVISIONAL_US, Event
+from gatekeeper.policy.schedule import Event
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.standings import Whereabouts

@@ -33,7 +33,13 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, assert_never
 
 from gatekeeper.errors import N_
-from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering, is_released, turn_of
+from gatekeeper.policy.ordering import (
+    ARRIVAL_ORDER,
+    PROVISIONAL_US,
+    Ordering,
+    is_released,
+    turn_of,
+)
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
@@ -354,7 +360,9 @@ def conclude(
     match standing:
         case QueuePosition(turn_us=turn_us, is_moved=is_moved):  # first: nearly every poll
             arrival_us = turn_us if held is None else held.arrival_us
-            own_turn_us = turn_us if is_moved or held is None else held.own_turn_us
+            # In the prequeue of a draw the ticket says from now on that it was returned in time.
+            is_own = is_moved or held is None or turn_us >= PROVISIONAL_US
+            own_turn_us = turn_us if is_own or held is None else held.own_turn_us
             own_turn_us = _own_turn_us(own_turn_us, arrival_us=arrival_us)
             if (
                 isinstance(held, Ticket)

@@ -22,8 +22,9 @@ from typing import Literal
 from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.errors import ConfigError, Conflict, NotFound
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.planned_events import forgetting
-from gatekeeper.policy.schedule import MAX_CHARACTERS, PROVISIONAL_US, Event, Schedule
+from gatekeeper.policy.schedule import MAX_CHARACTERS, Event, Schedule
 
 # Between the moment at which a change is computed and the one at which the store has it, no visitor
 # may be placed by a prequeue that is to begin, and no event may start that is to be moved.

@@ -11,6 +11,11 @@ every replica and at any time, so that a store that lost everything gets the que
 tickets. `policy.schedule` is one more: for arrivals in the prequeue of a draw
 `turn = f(seed, visitor id)`, and for others the arrival.
 
+Before a draw a confirmed visitor's ticket names a provisional turn, PROVISIONAL_US plus the
+arrival: such a ticket is worth the drawn turn from then on. One that was not returned before the
+opening names none, and stands behind all that are drawn: else the best of many could be chosen
+afterwards.
+
 Two turns may be equal; then the visitor id orders them (the store's ZSET does so by its bytes). A
 watermark covers every visitor of a turn or none of them: see `is_released` and `advance.lua`.
 """
@@ -21,12 +26,20 @@ from typing import Final, Protocol
 
 from gatekeeper.policy.tokens import Token, VisitorId
 
+# In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
+# turn, below 2^53. `_room.lua` has the same number.
+PROVISIONAL_US: Final = 4_000_000_000_000_000
+
 
 class Ordering(Protocol):
     """The order of one room's queue."""
 
     def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
         """The turn of a visitor whose ticket names none; 0 ≤ turn < 2^53."""
+        ...
+
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        """The turn of a visitor whose ticket names a provisional one."""
         ...
 
 
@@ -36,15 +49,21 @@ class ArrivalOrder:
     def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
         return arrival_us
 
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+        return arrival_us
+
 
 ARRIVAL_ORDER: Final = ArrivalOrder()
 
 
 def turn_of(token: Token, ordering: Ordering) -> int:
     """The turn of the token's holder: the one that the token names, else that of the order."""
-    if token.own_turn_us is not None:
-        return token.own_turn_us
-    return ordering.turn_us(token.visitor, token.arrival_us)
+    own_us = token.own_turn_us
+    if own_us is None:
+        return ordering.turn_us(token.visitor, token.arrival_us)
+    if own_us < PROVISIONAL_US:
+        return own_us
+    return ordering.drawn_turn_us(token.visitor, token.arrival_us)
 
 
 def is_released(turn_us: int, watermark_us: int) -> bool:

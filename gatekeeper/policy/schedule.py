@@ -25,12 +25,10 @@ from gatekeeper.config.event_schema import MOST_EVENTS, NEVER_US, Spelled
 from gatekeeper.config.types import parse_rate_per_minute
 from gatekeeper.policy import draw
 from gatekeeper.policy.numbers import is_exact_int
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import VisitorId
 
-# In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
-# turn, below 2^53. `_room.lua` has the same number.
-PROVISIONAL_US = 4_000_000_000_000_000
 # As the store has it. The events of a file, of at most 40,000 characters, join those made live,
 # which `event_changes` keeps below half of this.
 MAX_CHARACTERS = 262_144
@@ -220,9 +218,8 @@ class Schedule:
                 return event
         return None
 
-    # The order that a draw gives (the protocol `Ordering`).
-
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        """The turn of a visitor that was in line before the opening; provisional until the draw."""
         event = self.covering(arrival_us)
         return arrival_us if event is None else event.turn_us(visitor, arrival_us)
 
@@ -258,6 +255,28 @@ class Schedule:
 
 
 NO_EVENTS = Schedule()
+
+
+@dataclass(frozen=True, slots=True)
+class EventOrder:
+    """The order that a schedule gives (the protocol `Ordering`); `gathering` is the event whose
+    prequeue lasts now."""
+
+    schedule: Schedule
+    gathering: Event | None
+
+    @classmethod
+    def of(cls, schedule: Schedule, window: Window) -> EventOrder:
+        return cls(schedule, window.event if window.phase is Phase.PREQUEUE else None)
+
+    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+        event = self.schedule.covering(arrival_us)
+        if event is None:
+            return arrival_us
+        return PROVISIONAL_US + arrival_us if event is self.gathering else event.start_us
+
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+        return self.schedule.drawn_turn_us(visitor, arrival_us)
 
 
 @lru_cache(maxsize=256)  # rooms, each with some versions

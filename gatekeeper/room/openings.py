@@ -18,15 +18,10 @@ import structlog
 
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys, merged
-from gatekeeper.policy.schedule import (
-    NO_EVENTS,
-    PROVISIONAL_US,
-    Drawn,
-    Event,
-    Schedule,
-)
+from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState

@@ -17,10 +17,11 @@ from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
 from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.participants import Participants

@@ -14,6 +14,7 @@ from typing import Any, cast
 from gatekeeper.config.settings import MAX_OVERRIDES_CHARACTERS
 from gatekeeper.config.types import parse_message
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, Ordering
 from gatekeeper.policy.phase import (
     Mode,
     Phase,
@@ -23,7 +24,7 @@ from gatekeeper.policy.phase import (
     phase_of,
     reason_of,
 )
-from gatekeeper.policy.schedule import Schedule, Window, parse_schedule
+from gatekeeper.policy.schedule import EventOrder, Schedule, Window, parse_schedule
 
 _FIELDS_IN_REPLY = 23
 _TEXTS = ("mode", "message", "overrides", "events")
@@ -69,6 +70,7 @@ class RoomState:
     # Derived once for each state, and read by every poll.
     schedule: Schedule = field(init=False, repr=False, compare=False)
     window: Window = field(init=False, repr=False, compare=False)
+    ordering: Ordering = field(init=False, repr=False, compare=False)
     phase: Phase = field(init=False, repr=False, compare=False)
     shown_message: str = field(init=False, repr=False, compare=False)
     current_rate_per_minute: float = field(init=False, repr=False, compare=False)  # or the event's
@@ -89,6 +91,8 @@ class RoomState:
             rate = rate if own_rate is None else own_rate
         object.__setattr__(self, "schedule", schedule)
         object.__setattr__(self, "window", window)
+        ordering = EventOrder.of(schedule, window) if schedule.has_draws else ARRIVAL_ORDER
+        object.__setattr__(self, "ordering", ordering)
         object.__setattr__(self, "phase", phase)
         object.__setattr__(self, "shown_message", self.message if message is None else str(message))
         object.__setattr__(self, "current_rate_per_minute", rate)

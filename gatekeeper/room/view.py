@@ -137,7 +137,7 @@ class ReplicaView:
             self._revoked,
             self.store_up,
             self._born_s,
-            ordering=state.schedule if state and state.schedule.has_draws else ARRIVAL_ORDER,
+            ordering=state.ordering if state else ARRIVAL_ORDER,
             has_room=state.has_room if state else False,
             queue_length=(state.queue_length if state else 0) + self._queued,
         )

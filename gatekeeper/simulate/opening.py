@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from gatekeeper.policy.draw import drawn_turn_us, id_hash
 from gatekeeper.policy.draw_record import DrawRecord
-from gatekeeper.policy.schedule import PROVISIONAL_US
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.simulate.judge import Place
 from gatekeeper.simulate.token_claims import Claims
 
@@ -67,6 +67,7 @@ class DrawnTurns:
     def __init__(self, record: DrawRecord) -> None:
         self.start_us, self.span_us = record.start_us, record.span_us
         self._seed: bytes | None = None
+        self._confirmed: set[str] = set()  # returned the ticket before the opening
 
     @property
     def is_known(self) -> bool:
@@ -83,14 +84,18 @@ class DrawnTurns:
 
     def of(self, claims: Claims) -> int:
         """The turn of a ticket: its own if it names one, else by arrival or draw."""
-        if claims.turn_us != claims.arrival_us or not self.covers(claims.arrival_us):
+        if claims.turn_us >= PROVISIONAL_US:  # returned before the opening
+            self._confirmed.add(claims.visitor)
+        elif claims.turn_us != claims.arrival_us or not self.covers(claims.arrival_us):
             return claims.turn_us
         return self.of_visitor(claims.visitor, claims.arrival_us)
 
     def of_visitor(self, visitor: str, arrival_us: int) -> int:
-        """The turn of a visitor whom the draw covers."""
+        """The turn of a visitor that arrived in the prequeue."""
         if self._seed is None:
             return PROVISIONAL_US + arrival_us
+        if visitor not in self._confirmed:
+            return self.start_us  # behind all that were drawn
         return drawn_turn_us(self._seed, visitor, start_us=self.start_us, span_us=self.span_us)
 
     def is_of_draw(self, turn_us: int) -> bool:

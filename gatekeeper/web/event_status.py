@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.policy.draw import hashed_turn_us, id_hash
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.schedule import Drawn, Event
 from gatekeeper.policy.tokens import Ticket
@@ -54,8 +55,9 @@ def _left_s(at_us: int, now_us: int) -> float | None:
 
 
 def _number_in(event: Event, ticket: Ticket) -> DrawNumber | None:
-    """The visitor's part in the draw; None before it, and for visitors that it does not cover."""
-    if event.drawn is None or not event.covers(ticket.arrival_us):
+    """The visitor's part in the draw; None before it, and for visitors that took no part."""
+    was_in_line = (ticket.own_turn_us or 0) >= PROVISIONAL_US
+    if event.drawn is None or not was_in_line or not event.covers(ticket.arrival_us):
         return None
     hashed = id_hash(ticket.visitor)  # once: every poll after the draw needs it
     turn_us = hashed_turn_us(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.schedule import PROVISIONAL_US
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
 from tests.contract.grounds import (

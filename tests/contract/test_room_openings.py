@@ -16,10 +16,11 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Event, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
 from tests.contract.grounds import (
@@ -92,13 +93,12 @@ async def released(replica: Replica, turns_us: dict[str, int]) -> list[str]:
 
 
 def in_order(schedule: Schedule, arrivals_us: dict[str, int]) -> list[str]:
-    return sorted(
-        arrivals_us, key=lambda name: (schedule.turn_us(VisitorId(name), arrivals_us[name]), name)
-    )
+    drawn_us = turns(schedule, arrivals_us)
+    return sorted(arrivals_us, key=lambda name: (drawn_us[name], name))
 
 
 def turns(schedule: Schedule, arrivals_us: dict[str, int]) -> dict[str, int]:
-    return {name: schedule.turn_us(VisitorId(name), us) for name, us in arrivals_us.items()}
+    return {name: schedule.drawn_turn_us(VisitorId(name), us) for name, us in arrivals_us.items()}
 
 
 async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, int]:
@@ -106,7 +106,7 @@ async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, in
     arrivals = await arrive(replica, names)
     schedule = (await replica.look()).schedule
     placed = {
-        name: QueuePosition(schedule.turn_us(VisitorId(name), each.turn_us), 0)
+        name: QueuePosition(schedule.drawn_turn_us(VisitorId(name), each.turn_us), 0)
         for name, each in arrivals.items()
     }
     await poll(replica, placed)
@@ -174,7 +174,7 @@ async def test_visitors_in_line_before_stay_ahead_by_arrival(
     await open_now(ground, replica)
     schedule = await draw(replica)
     assert in_order(schedule, arrivals_us)[0] == "early"
-    assert schedule.turn_us(VisitorId("early"), arrivals_us["early"]) == arrivals_us["early"]
+    assert schedule.drawn_turn_us(VisitorId("early"), arrivals_us["early"]) == arrivals_us["early"]
 
 
 # The opening.
@@ -321,7 +321,7 @@ async def test_absent_visitor_returns_to_the_drawn_turn(ground: Ground, open_roo
     await open_now(ground, replica)
     schedule = await draw(replica)
     drawn_us = turns(schedule, arrivals_us)
-    own_us = schedule.turn_us(VisitorId("absent"), absent.turn_us)
+    own_us = schedule.drawn_turn_us(VisitorId("absent"), absent.turn_us)
     ahead = sum(us < own_us for us in drawn_us.values())
     standing = await replica.queue.poll(poll_request("absent", own_us))
     assert standing == QueuePosition(own_us, ahead)

@@ -16,7 +16,8 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.draw import drawn_turn_us, hashed_turn_us
 from gatekeeper.policy.draw_record import DrawRecord, parse_record
-from gatekeeper.policy.schedule import PROVISIONAL_US, Event
+from gatekeeper.policy.ordering import PROVISIONAL_US
+from gatekeeper.policy.schedule import Event
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.simulate.draw_check import check_draw, remote_draw

@@ -59,7 +59,7 @@ class Sale:
 
     def turn_us(self, visitor: RoomVisitor) -> int:
         """The turn as the visitors' own replica computes it after the draw."""
-        return self.replicas[0].state.schedule.turn_us(visitor.visitor, visitor.arrival_us)
+        return self.replicas[0].state.schedule.drawn_turn_us(visitor.visitor, visitor.arrival_us)
 
 
 @asynccontextmanager
@@ -160,6 +160,6 @@ async def test_replica_that_starts_in_mid_event_draws_the_same_order(
             assert late.state.schedule.events[0].drawn == known.events[0].drawn
             opening.replicas[:] = [late]
             await opening.poll_until(opening.start_s + 15)
-        turns = [known.turn_us(each.visitor, each.arrival_us) for each in opening.admitted]
+        turns = [known.drawn_turn_us(each.visitor, each.arrival_us) for each in opening.admitted]
         assert len(turns) == CROWD
         assert turns == sorted(turns)

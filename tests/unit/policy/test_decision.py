@@ -35,6 +35,7 @@ from gatekeeper.policy.decision import (
     session_end_without_store_s,
     ticket_of,
 )
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
@@ -316,6 +317,16 @@ def test_ticket_takes_the_stores_turn_and_keeps_its_arrival() -> None:
     assert again is token
 
 
+def test_ticket_returned_before_a_draw_names_its_provisional_turn() -> None:
+    turn_us = PROVISIONAL_US + ARRIVAL_US
+    token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)
+    assert token == TICKET._replace(own_turn_us=turn_us)
+    again = conclude(VISITOR, QueuePosition(turn_us, 6), token, rules=RULES, now_s=NOW_S)
+    assert again is token
+    # After the draw it stands at another turn, and keeps what makes it one of the drawn.
+    assert conclude(VISITOR, QueuePosition(5, 6), token, rules=RULES, now_s=NOW_S) is token
+
+
 def test_pass_of_a_turn_keeps_arrival_and_turn() -> None:
     held = TICKET._replace(own_turn_us=5)
     token = conclude(VISITOR, SlotGrant(5, confirmed=True), held, rules=RULES, now_s=NOW_S)
@@ -341,10 +352,12 @@ def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
     class ReversedOrder:
         def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
             assert visitor == VISITOR
-            return 2**53 - 1 - arrival_us
+            return 2**51 - arrival_us
+
+        drawn_turn_us = turn_us
 
     room = replace(UP, ordering=ReversedOrder())
-    turn_us = 2**53 - 1 - ARRIVAL_US
+    turn_us = 2**51 - ARRIVAL_US
     assert decide(TICKET, room, rules=RULES, now_s=NOW_S) == Poll(VISITOR, turn_us)
     # The order may give another turn once it is drawn, so that the ticket names none.
     token = conclude(VISITOR, QueuePosition(turn_us, 7), TICKET, rules=RULES, now_s=NOW_S)

@@ -17,6 +17,7 @@ from gatekeeper.policy.event_changes import (
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys, forgetting, merged
 from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule, parse_schedule
+from gatekeeper.policy.tokens import VisitorId
 
 S = 1_000_000
 NOW = 1_800_000_000 * S
@@ -273,8 +274,8 @@ def test_cancelled_running_event_ends_and_keeps_its_turns() -> None:
     assert (ended.end_us, ended.after, ended.cancelled) == (at(70), "normal", False)
     assert after.at(at(70)).phase is Phase.RUNNING
     assert after.at(at(70)).settings == {}
-    visitor = "v" * 22
-    assert after.turn_us(visitor, at(40)) == drawn.turn_us(visitor, at(40))  # type: ignore[arg-type]
+    visitor = VisitorId("v" * 22)
+    assert after.drawn_turn_us(visitor, at(40)) == drawn.drawn_turn_us(visitor, at(40))
 
 
 @pytest.mark.parametrize("file", ["", "f"])

@@ -12,16 +12,10 @@ import pytest
 
 from gatekeeper.config.event_schema import NEVER_US, EventConfig, spell_time
 from gatekeeper.policy.draw import commitment_of, draw_secret, drawn_turn_us, seed_of
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys, merged
-from gatekeeper.policy.schedule import (
-    NO_EVENTS,
-    PROVISIONAL_US,
-    Drawn,
-    Event,
-    Schedule,
-    parse_schedule,
-)
+from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, EventOrder, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 
 BASE_US = 1_800_000_000_000_000
@@ -108,14 +102,14 @@ def test_windows_are_without_gaps() -> None:
 def test_without_events_the_room_runs() -> None:
     assert phases(NO_EVENTS, *EDGES) == ["running"] * len(EDGES)
     assert (NO_EVENTS.text, NO_EVENTS.windows_text) == ("", "")
-    assert NO_EVENTS.turn_us(ANN, at(50)) == at(50)
+    assert NO_EVENTS.drawn_turn_us(ANN, at(50)) == at(50)
 
 
 def test_cancelled_event_changes_nothing() -> None:
     [event] = schedule(config(before="closed")).events
     cancelled = Schedule.of([replace(event, cancelled=True)])
     assert phases(cancelled, *EDGES) == ["running"] * len(EDGES)
-    assert cancelled.turn_us(ANN, at(50)) == at(50)
+    assert cancelled.drawn_turn_us(ANN, at(50)) == at(50)
     assert cancelled.windows_text == ""
     assert cancelled.undecided(at(100)) is None
 
@@ -171,21 +165,39 @@ def test_turn_is_provisional_until_the_draw() -> None:
     assert event.commitment == commitment_of(secret)
     assert KEYS.secret_of(event, room="default") == secret
 
-    assert before.turn_us(ANN, at(40)) == PROVISIONAL_US + at(40)
+    assert before.drawn_turn_us(ANN, at(40)) == PROVISIONAL_US + at(40)
     after = before.with_event(replace(event, drawn=Drawn(secret.hex(), 5, "0a")))
-    turn_us = after.turn_us(ANN, at(40))
+    turn_us = after.drawn_turn_us(ANN, at(40))
     seed = seed_of(secret, b"\n")
     assert turn_us == drawn_turn_us(seed, ANN, start_us=at(100), span_us=60_000_000)
     assert at(40) <= turn_us < at(100)
-    assert after.turn_us(ANN, at(99.999999)) == turn_us  # whenever they came
+    assert after.drawn_turn_us(ANN, at(99.999999)) == turn_us  # whenever they came
     for arrival_us in (at(39.999999), at(100), at(150)):
-        assert before.turn_us(ANN, arrival_us) == after.turn_us(ANN, arrival_us) == arrival_us
+        assert before.drawn_turn_us(ANN, arrival_us) == arrival_us
+        assert after.drawn_turn_us(ANN, arrival_us) == arrival_us
+
+
+def test_only_tickets_returned_before_the_opening_take_part() -> None:
+    """Else the best of many that were never returned could be chosen once the order is known."""
+    before = schedule(config())
+    [event] = before.events
+    gathering = EventOrder.of(before, before.at(at(99)))
+    assert gathering.turn_us(ANN, at(50)) == PROVISIONAL_US + at(50)
+    opened = EventOrder.of(before, before.at(at(100)))
+    drawn = before.with_event(replace(event, drawn=Drawn("ab" * 32)))
+    after = EventOrder.of(drawn, drawn.at(at(101)))
+    for order in (opened, after):
+        assert order.turn_us(ANN, at(50)) == at(100)  # behind every drawn turn
+        assert order.turn_us(ANN, at(39)) == at(39)
+        assert order.turn_us(ANN, at(120)) == at(120)
+    assert opened.drawn_turn_us(ANN, at(50)) == PROVISIONAL_US + at(50)
+    assert after.drawn_turn_us(ANN, at(50)) == drawn.drawn_turn_us(ANN, at(50)) < at(100)
 
 
 def test_event_in_order_of_arrival_has_no_draw() -> None:
     own = schedule(config(order="arrival"), config(name="b", prequeue=None, start=at(300)))
     assert [event.commitment for event in own.events] == ["", ""]
-    assert own.turn_us(ANN, at(50)) == at(50)
+    assert own.drawn_turn_us(ANN, at(50)) == at(50)
     assert own.undecided(at(1000)) is None
 
 

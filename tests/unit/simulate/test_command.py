@@ -16,6 +16,7 @@ NOT_OPTIONS = {
     "request_timeout_s",
     "give_up_s",
     "admin_token",
+    "before",
 }
 
 

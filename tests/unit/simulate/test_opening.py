@@ -1,12 +1,13 @@
 """The judge of an opening finds what the evidence proves, and nothing else."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from gatekeeper.policy.draw import drawn_turn_us, id_hash
 from gatekeeper.policy.draw_record import DrawRecord
-from gatekeeper.policy.schedule import PROVISIONAL_US
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.simulate.judge import Order, Place
 from gatekeeper.simulate.opening import (
     OpeningRecord,
@@ -36,12 +37,21 @@ def claims(visitor: str, *, at_s: float, turn_us: int | None = None) -> Claims:
     return Claims(TICKET, visitor, arrival_us, arrival_us if turn_us is None else turn_us)
 
 
-def arrives(record: OpeningRecord, visitor: str, *, at_s: float, trip_s: float = 0.2) -> Place:
+def arrives(
+    record: OpeningRecord, visitor: str, *, at_s: float, trip_s: float = 0.2, confirms: bool = True
+) -> Place:
     """A ticket of the instant `at_s`, in the middle of a round trip."""
     place, ticket = Place(), claims(visitor, at_s=at_s)
     place.turn_us = record.turns.of(ticket)
     record.arrived(place, ticket, began_s=at_s - trip_s / 2, now_s=at_s + trip_s / 2)
+    if confirms and record.turns.covers(ticket.arrival_us):
+        place.turn_us = record.turns.of(provisional(ticket))
     return place
+
+
+def provisional(ticket: Claims) -> Claims:
+    """The ticket of a visitor that returned it before the opening."""
+    return replace(ticket, turn_us=PROVISIONAL_US + ticket.arrival_us)
 
 
 def enters(record: OpeningRecord, place: Place, *, at_s: float, trip_s: float = 0.2) -> bool:
@@ -66,8 +76,15 @@ def test_turn_is_provisional_until_draw_then_drawn(record: OpeningRecord, ann: P
     record.learn(DRAWN, now_s=1001)
 
     expected = drawn_turn_us(SECRET, "ann", start_us=START_US, span_us=SPAN_US)
-    assert ann.turn_us == expected == record.turns.of(claims("ann", at_s=700))
+    assert ann.turn_us == expected == record.turns.of(provisional(claims("ann", at_s=700)))
     assert START_US - SPAN_US <= expected < START_US
+
+
+def test_ticket_returned_after_the_opening_stands_behind_the_draw(record: OpeningRecord) -> None:
+    bob = arrives(record, "bob", at_s=999, confirms=False)
+    record.learn(DRAWN, now_s=1001)
+
+    assert bob.turn_us == START_US == record.turns.of(claims("bob", at_s=999))
 
 
 @pytest.mark.parametrize(

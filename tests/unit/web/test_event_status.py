@@ -9,6 +9,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.draw import drawn_turn_us, id_hash, seed_of
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Drawn, Event, Schedule
@@ -79,7 +80,8 @@ def test_cancelled_event_is_not_seen() -> None:
 
 
 DRAWN = replace(SALE, drawn=Drawn(SECRET))
-COVERED = TICKET._replace(arrival_us=NOON_US - 1)
+# Returned before the opening.
+COVERED = TICKET._replace(arrival_us=NOON_US - 1, own_turn_us=PROVISIONAL_US + NOON_US - 1)
 
 
 def test_visitor_of_the_prequeue_sees_their_number_and_turn() -> None:
@@ -94,6 +96,10 @@ def test_visitor_of_the_prequeue_sees_their_number_and_turn() -> None:
 @pytest.mark.parametrize("arrival_us", [NOON_US - 1_800_000_001, NOON_US, NOON_US + 5])
 def test_visitor_outside_of_the_prequeue_has_no_number(arrival_us: int) -> None:
     assert seen(state_with(DRAWN), 1, TICKET._replace(arrival_us=arrival_us)).draw is None
+
+
+def test_ticket_returned_after_the_opening_has_no_number() -> None:
+    assert seen(state_with(DRAWN), 1, COVERED._replace(own_turn_us=None)).draw is None
 
 
 def test_nobody_sees_a_turn_before_the_draw() -> None:
