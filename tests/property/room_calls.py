@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Standing, conclude
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import PROVISIONAL_US, Schedule
+from gatekeeper.policy.schedule import Schedule
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.queue import PollRequest
 from tests.contract.grounds import EmulatedGround, Replica

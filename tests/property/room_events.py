@@ -21,9 +21,10 @@ from gatekeeper.policy.event_changes import (
     with_cancelled,
     with_start,
 )
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys
-from gatekeeper.policy.schedule import PROVISIONAL_US, Drawn, Event, Schedule
+from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
 from tests.property.room_calls import REPLICAS, ROOM
@@ -211,9 +212,14 @@ class EventRules(VisitorRules):
             is_moved = self.model.missed_us.get(visitor.name, 0) > 0
             if ticket is None or not isinstance(waiting, WaitingState) or is_moved:
                 continue
-            if ticket.own_turn_us is None and self.draw_of(ticket.arrival_us) is not None:
-                drawn_us = self.turn_us(visitor.name, ticket.arrival_us)
-                assert waiting.turn_us in {PROVISIONAL_US + ticket.arrival_us, drawn_us}
+            event, own_us = self.draw_of(ticket.arrival_us), ticket.own_turn_us
+            if event is None or (own_us is not None and own_us < PROVISIONAL_US):
+                continue
+            drawn_us = self.turn_us(visitor.name, ticket.arrival_us)
+            stands = {PROVISIONAL_US + ticket.arrival_us, drawn_us}
+            if own_us is None:  # maybe not returned before the opening
+                stands.add(event.start_us)
+            assert waiting.turn_us in stands
 
     def end_events(self) -> None:
         """No visitor waits for an event any longer."""

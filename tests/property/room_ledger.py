@@ -8,9 +8,10 @@ evenly.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, PROVISIONAL_US, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, EventOrder, Schedule
 from gatekeeper.policy.tokens import VisitorId
 
 UNIT = 10**9
@@ -117,6 +118,10 @@ class RoomLedger:
     def provisional(self) -> dict[VisitorId, int]:
         """Visitors in line who are to be drawn, and their arrivals."""
         return {n: us - PROVISIONAL_US for us, n in self.line() if us >= PROVISIONAL_US}
+
+    def order(self) -> EventOrder:
+        """The order of the queue now."""
+        return EventOrder.of(self.schedule, self.schedule.at(self.now_us))
 
     def is_closed(self) -> bool:
         """Whether events admit no visitor now, in mode AUTO."""

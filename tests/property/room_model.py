@@ -5,8 +5,9 @@ rooms stay below all of them.
 """
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
-from gatekeeper.policy.schedule import PROVISIONAL_US, Schedule, Window
+from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Left, PollRequest
 from gatekeeper.room.state import RoomState

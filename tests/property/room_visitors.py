@@ -14,9 +14,8 @@ from gatekeeper.policy.decision import (
     renewed,
     ticket_of,
 )
-from gatekeeper.policy.ordering import ARRIVAL_ORDER, turn_of
+from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import phase_of
-from gatekeeper.policy.schedule import PROVISIONAL_US
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.queue import PollRequest
 from tests.property.room_calls import REPLICAS, RoomCalls, Visitor
@@ -76,7 +75,7 @@ class VisitorRules(RoomCalls):
             self.visitors.append(Visitor(name, ticket, ticket))
             self.request(at, self.visitors[-1])
             if isinstance(held := self.visitors[-1].token, Ticket):
-                assert turn_of(held, self.model.schedule) % PROVISIONAL_US == turn_us
+                assert turn_of(held, self.model.order()) % PROVISIONAL_US == turn_us
 
     @rule(at=REPLICAS, count=st.integers(1, 4), ran=st.sampled_from(["before", "after", "never"]))
     def the_answer_to_newcomers_is_lost(self, at: int, count: int, ran: str) -> None:
@@ -130,7 +129,7 @@ class VisitorRules(RoomCalls):
             self.model.watermark_us,
             frozenset(),
             store_up=True,
-            ordering=self.model.schedule,
+            ordering=self.model.order(),
         )
         match decide(token, view, rules=self.promised, now_s=self.now_s):
             case Forward(pass_=pass_, renew=True):
@@ -165,7 +164,7 @@ class VisitorRules(RoomCalls):
         replica has yet to receive the event whose prequeue is running."""
         self.replica(at)
         is_gathering = self.model.is_gathering(self.model.now_us)
-        order = ARRIVAL_ORDER if is_late and is_gathering else self.model.schedule
+        order = ARRIVAL_ORDER if is_late and is_gathering else self.model.order()
         poll_request: list[tuple[Visitor, Ticket, PollRequest]] = []
         for each, connected in picked:
             visitor = self.visitors[each % len(self.visitors)]
@@ -194,7 +193,7 @@ class VisitorRules(RoomCalls):
         if ticket.expires_at_s <= self.now_s:
             return
         poll_request = PollRequest(
-            visitor.name, turn_of(ticket, self.model.schedule), has_pass=False
+            visitor.name, turn_of(ticket, self.model.order()), has_pass=False
         )
         [standing] = self.call("poll", at, [poll_request])
         if visitor.is_over or visitor.has_left:
