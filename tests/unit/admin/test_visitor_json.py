@@ -7,8 +7,9 @@ from gatekeeper.admin.console import visitor_line
 from gatekeeper.admin.support_actions import visitor_json
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.draw import drawn_turn_us
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.reference import reference_of
-from gatekeeper.policy.schedule import PROVISIONAL_US, Drawn, Event, Schedule
+from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.standings import Whereabouts
 from gatekeeper.room.state import RoomState
