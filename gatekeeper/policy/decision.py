@@ -290,14 +290,9 @@ def ticket_of(
     visitor: VisitorId, *, arrival_us: int, rules: Rules, now_s: float, turn_us: int | None = None
 ) -> Ticket:
     """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival."""
-    return Ticket(
-        room=rules.room,
-        visitor=visitor,
-        arrival_us=arrival_us,
-        issued_at_s=now_s,
-        expires_at_s=now_s + rules.ticket_life_s,
-        own_turn_us=_own_turn_us(turn_us, arrival_us=arrival_us),
-    )
+    own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
+    expires_at_s = now_s + rules.ticket_life_s
+    return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us)
 
 
 def kept_without_store(ticket: Ticket, *, rules: Rules, now_s: float) -> Ticket:
