@@ -30,9 +30,8 @@ def added_fields(
     value = response.site_data
     if value and clears_cookies(value) and (fields or _has_cookie(visit, own)):
         deleted = deletions(visit.facts.cookies, visit.facts.client, own=own)
-        if deleted is not None:
-            left = (FIELD.encode(), without_cookies(value).encode("latin-1"))
-            return (left, *deleted, *(fields or ()))
+        left = (FIELD.encode(), without_cookies(value).encode("latin-1"))
+        return (left, *deleted, *(fields or ()))
     return fields
 
 

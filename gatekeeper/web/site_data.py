@@ -2,10 +2,10 @@
 
 Rules. Pure. A browser clears cookies after it stored those of the same response, so no Set-Cookie
 survives the directive (Chromium 156). The directive is therefore replaced: the cookies that the
-request carried are deleted one by one, all but the gate's. Where that cannot be done in full (more
-cookies than fit in a response head, or a name that cannot be written) the field stays as it is: the
-origin's logout is worth more than a place. Cookies that the request did not carry, of another path
-or a sibling host, are not deleted.
+request carried are deleted one by one, all but the gate's, by the name that the request has. That
+may be any text (`a[b]` of PHP, a blank, UTF-8), as browsers accept it. What does not fit in a
+response head is left out: the directive never passes, so that no request costs its own pass.
+Cookies that the request did not carry, of another path or a sibling host, are not deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from gatekeeper.policy.facts import Client
 from gatekeeper.proxy.context import Fields
 
 FIELD: Final = "Clear-Site-Data"
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110 section 5.6.2)
+# Browsers accept more than a token (RFC 6265bis section 5.6): all but controls, "=" and ";".
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f;=]+")
 _MOST_BYTES: Final = 3072  # of the fields added; proxies in front hold heads of 4 KiB
 _MOST_DOMAINS: Final = 3
 # All but "cookies"; a browser ignores those that it does not know.
@@ -40,27 +41,29 @@ def without_cookies(value: str) -> str:
     return ", ".join(each for each in directives if each != '"cookies"')
 
 
-def deletions(cookies: Sequence[str], client: Client, *, own: frozenset[str]) -> Fields | None:
-    """The fields that delete the cookies in these `Cookie` values but the gate's `own`; None: that
-    is not possible in full."""
-    names = {name for value in cookies for name in _names(value)} - own
-    if not all(_NAME.fullmatch(name) for name in names):
-        return None
+def deletions(cookies: Sequence[str], client: Client, *, own: frozenset[str]) -> Fields:
+    """The fields that delete the cookies in these `Cookie` values but the gate's `own`, those of
+    the host first, as many as fit."""
+    names = sorted({name for value in cookies for name in _names(value)} - own)
     is_secure = client.scheme == "https"
-    domains = _domains(client.host)
-    fields = tuple(
-        (b"Set-Cookie", _deletion(name, domain, is_secure=is_secure))
-        for name in sorted(names)
-        for domain in ("", *domains)
-        if not (domain and name.startswith("__Host-"))
-    )
-    return fields if sum(len(value) for _, value in fields) <= _MOST_BYTES else None
+    fields: list[tuple[bytes, bytes]] = []
+    left = _MOST_BYTES
+    for domain in ("", *_domains(client.host)):
+        for name in names:
+            if domain and name.startswith("__Host-"):
+                continue
+            deletion = _deletion(name, domain, is_secure=is_secure)
+            if len(deletion) <= left:
+                left -= len(deletion)
+                fields.append((b"Set-Cookie", deletion))
+    return tuple(fields)
 
 
 def _deletion(name: str, domain: str, *, is_secure: bool) -> bytes:
     of_domain = f"; Domain={domain}" if domain else ""
     secure = "; Secure" if is_secure else ""
-    return f"{name}=; Max-Age=0{of_domain}; Path=/{secure}".encode("ascii")
+    deletion = f"{name}=; Max-Age=0{of_domain}; Path=/{secure}"
+    return deletion.encode("utf-8", "surrogateescape")  # as `facts_reader` decoded it
 
 
 def _directives(value: str) -> list[str]:
@@ -69,9 +72,10 @@ def _directives(value: str) -> list[str]:
 
 def _names(cookies: str) -> Iterator[str]:
     for crumb in cookies.split(";"):
-        name, equals, _ = crumb.partition("=")
-        if equals and name.strip():
-            yield name.strip()
+        text, equals, _ = crumb.partition("=")
+        name = text.strip(" \t")
+        if equals and _NAME.fullmatch(name):
+            yield name
 
 
 def _domains(host: str) -> list[str]:

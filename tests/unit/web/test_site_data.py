@@ -47,7 +47,6 @@ def test_cookies_of_the_request_are_deleted_but_the_gates() -> None:
 
 def test_cookies_are_deleted_for_every_domain_they_can_have() -> None:
     fields = deletions(["sid=1; __Host-x=2"], SECURE, own=OWN)
-    assert fields is not None
     assert [value.decode() for _, value in fields] == [
         "__Host-x=; Max-Age=0; Path=/; Secure",
         "sid=; Max-Age=0; Path=/; Secure",
@@ -64,13 +63,35 @@ def test_address_has_no_domains(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cookies",
-    ["; ".join(f"a{number}=1" for number in range(200)), "a b=1", "ü=1"],
-    ids=["too many", "two words", "no token"],
+    "name",
+    ["a[b]", "a b", "a@b", "a:b", "a/b", "a,b", "{a}", '"a"', "(a)", "<a>", "a\\b", "ü", "\udcfc"],
 )
-def test_cookies_that_cannot_be_deleted_leave_the_field_alone(cookies: str) -> None:
-    assert deletions([cookies], PLAIN, own=OWN) is None
+def test_cookie_with_an_unusual_name_is_deleted_by_that_name(name: str) -> None:
+    fields = deletions([f"{name}=1; gatekeeper=x"], PLAIN, own=OWN)
+    encoded = name.encode("utf-8", "surrogateescape")
+    assert fields == ((b"Set-Cookie", encoded + b"=; Max-Age=0; Path=/"),)
 
 
-def test_request_with_the_gates_cookie_alone_needs_no_deletion() -> None:
-    assert deletions(["gatekeeper=x; flag"], PLAIN, own=OWN) == ()
+@pytest.mark.parametrize("name", ["a\tb", "a\x01", "\x7f", "a\r\nSet-Cookie: b", ""])
+def test_name_with_a_control_character_is_left_out(name: str) -> None:
+    fields = deletions([f"{name}=1; sid=1"], PLAIN, own=OWN)
+    assert fields == ((b"Set-Cookie", b"sid=; Max-Age=0; Path=/"),)
+
+
+def test_more_cookies_than_fit_are_deleted_as_far_as_they_fit() -> None:
+    """Those of the host come before those of the domains above it."""
+    sent = "; ".join(f"a{number}=1" for number in range(200))
+    fields = deletions([sent], SECURE, own=OWN)
+    values = [value for _, value in fields]
+    assert 3000 < sum(map(len, values)) <= 3072
+    assert not any(b"Domain" in value for value in values)
+
+
+def test_long_name_does_not_keep_the_others() -> None:
+    fields = deletions([f"a{'b' * 4000}=1; sid=1"], PLAIN, own=OWN)
+    assert fields == ((b"Set-Cookie", b"sid=; Max-Age=0; Path=/"),)
+
+
+@pytest.mark.parametrize("sent", ["gatekeeper=x; flag", " gatekeeper =x", "=a", ""])
+def test_request_with_the_gates_cookie_alone_needs_no_deletion(sent: str) -> None:
+    assert deletions([sent], PLAIN, own=OWN) == ()
