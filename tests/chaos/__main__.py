@@ -23,6 +23,7 @@ import sys
 import uvloop
 
 from gatekeeper.errors import GatekeeperError
+from gatekeeper.simulate.opening_promises import EARLY
 from gatekeeper.simulate.summary import text_of
 from tests.chaos.disruptor import Log
 from tests.chaos.faults import FAULTS, Fault
@@ -91,7 +92,8 @@ def _run(chosen: argparse.Namespace, seed: int, *, fault: Fault | None, log: Log
             log=log,
             fault=fault,
             calm=fault.calm if fault else chosen.calm,
-            has_event=not (fault and fault.calm),  # it would leave too little time for the line
+            # An event would leave too little time for the line that faults of pace need.
+            has_event=fault is None or not fault.calm or fault.breaks == EARLY,
         )
     )
 

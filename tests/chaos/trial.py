@@ -36,7 +36,7 @@ from tests.chaos.schedule import (
 
 SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots
-_CROWD_SHARE = 0.5  # of the visitors that the rate allows: disruptions take the rest of the time
+_CROWD_SHARE = 0.4  # of the visitors that the rate allows: disruptions take the rest of the time
 _AT_ONCE = 0.6  # far more than the rate allows at once: an unchecked rate shows immediately
 _LOG_EVERY_S = 5.0
 EVENT = "sale"
