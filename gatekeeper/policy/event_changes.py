@@ -23,12 +23,9 @@ from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.planned_events import forgetting
+from gatekeeper.policy.planned_events import MARGIN_US, called_off, forgetting
 from gatekeeper.policy.schedule import MAX_CHARACTERS, Event, Schedule
 
-# Between the moment at which a change is computed and the one at which the store has it, no visitor
-# may be placed by a prequeue that is to begin, and no event may start that is to be moved.
-_MARGIN_US = 2_000_000
 _MOST_KEPT = 2 * MOST_EVENTS  # with ended and cancelled events
 
 Stage = Literal["planned", "prequeue", "running", "ended", "cancelled"]
@@ -66,8 +63,8 @@ def with_added(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
         )
     if event.start_us <= now_us:
         raise ConfigError([_past(event.start_us, now_us)], source="event")
-    if event.prequeue_us is not None and event.prequeue_us <= now_us + _MARGIN_US:
-        event = replace(event, prequeue_us=now_us + _MARGIN_US)
+    if event.prequeue_us is not None and event.prequeue_us <= now_us + MARGIN_US:
+        event = replace(event, prequeue_us=now_us + MARGIN_US)
         if event.first_us >= event.start_us:
             raise ConfigError(
                 ["prequeue: it is over before it could begin; expected a later start"],
@@ -86,11 +83,11 @@ def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -
         )
     if start.is_now:
         return _checked(schedule, _opened(event, now_us), now_us=now_us)
-    if event.start_us <= now_us + _MARGIN_US:
+    if event.start_us <= now_us + MARGIN_US:
         raise Conflict(f'"{name}" is about to start; expected a change two seconds earlier')
     start_us = start.at_us if start.at_us is not None else event.start_us + (start.by_us or 0)
     problem = ""
-    if start_us <= now_us + _MARGIN_US:
+    if start_us <= now_us + MARGIN_US:
         problem = _past(start_us, now_us)
     elif start_us <= event.first_us != event.start_us:
         problem = _order("start", "after the prequeue", event.first_us)
@@ -104,21 +101,17 @@ def with_start(schedule: Schedule, name: str, start: NewStart, *, now_us: int) -
 
 
 def with_cancelled(schedule: Schedule, name: str, *, now_us: int) -> Schedule:
-    """Without an event. One that is running ends now, and leaves the room as before: its visitors
-    keep the turns that they drew. One of the file stays as cancelled, so that a restart does not
-    bring it back, and so does one whose visitors may stand at provisional turns."""
+    """Without an event (`called_off`). One of the file stays as cancelled, so that a restart does
+    not bring it back."""
     event = _known(schedule, name)
-    match stage_of(event, now_us):
-        case "running":
-            return schedule.with_event(replace(event, end_us=now_us, after="normal"))
-        case "planned" | "prequeue" as stage:
-            if event.file or (stage == "prequeue" and event.has_draw):
-                return schedule.with_event(replace(event, cancelled=True))
-            return Schedule.of(each for each in schedule.events if each.name != name)
-        case _:
-            raise Conflict(
-                f'"{name}" {_described(event, now_us)}; expected an event that is not over'
-            )
+    if stage_of(event, now_us) in {"ended", "cancelled"}:
+        raise Conflict(f'"{name}" {_described(event, now_us)}; expected an event that is not over')
+    left = called_off(event, now_us=now_us)
+    if left is None and event.file:
+        left = replace(event, cancelled=True)
+    if left is not None:
+        return schedule.with_event(left)
+    return Schedule.of(each for each in schedule.events if each.name != name)
 
 
 def with_settings(schedule: Schedule, name: str, settings: Mapping[str, Spelled]) -> Schedule:

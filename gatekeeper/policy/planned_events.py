@@ -2,7 +2,9 @@
 
 Rules. Pure. An event of the file is known by the digest of its entry: while that is the same, what
 operators changed of it stays (a delay, a cancellation); a changed entry replaces it. The start as
-first announced is kept either way, because the secret of a draw depends on it.
+first announced is kept either way, because the secret of a draw depends on it. While an event
+runs, a changed entry changes its end and its settings: its draw is in visitors' tickets. An entry
+that is gone cancels its event as an operator would.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.policy import draw
 from gatekeeper.policy.schedule import Event, Schedule
 
+# Between the moment at which a change is computed and the one at which the store has it, no visitor
+# may be placed by a prequeue that is to begin, and no event may start that is to be moved.
+MARGIN_US = 2_000_000
 _DAY_US = 86_400 * 1_000_000
 _KEPT_AFTER_END_US = 7 * _DAY_US  # its record of the draw
 
@@ -79,6 +84,10 @@ def merged(
     """The schedule with the events of the file as they are now. `now_us`: the room exists, so that
     visitors may be in line whom a prequeue in the past does not cover; it begins now."""
     events: dict[str, Event] = {event.name: event for event in known.events if not event.file}
+    for event in known.events if now_us is not None else ():
+        left = called_off(event, now_us=now_us or 0) if event.file else None
+        if left is not None:
+            events[event.name] = replace(left, file="")
     for config in configs:
         digest = digest_of(config)
         before = known.find(config.name)
@@ -93,10 +102,41 @@ def merged(
                 key=before.key,
                 commitment=before.commitment if event.has_draw else "",
             )
+        elif before is not None and not before.cancelled and event.start_us <= (now_us or 0):
+            event = _running_on(before, event)
         elif now_us is not None and event.prequeue_us is not None:
             event = replace(event, prequeue_us=min(max(event.prequeue_us, now_us), event.start_us))
         events[config.name] = keys.committed(event, room=room)
     return forgetting(Schedule.of(events.values()), now_us=now_us or 0)
+
+
+def _running_on(before: Event, event: Event) -> Event:
+    """The event of a changed entry, with what decided the draw that `before` made."""
+    return replace(
+        event,
+        start_us=before.start_us,
+        prequeue_us=before.prequeue_us,
+        end_us=None if event.end_us is None else max(event.end_us, before.start_us),
+        order=before.order,
+        beacon=before.beacon,
+        announced_us=before.announced_us,
+        key=before.key,
+        commitment=before.commitment,
+        drawn=before.drawn,
+    )
+
+
+def called_off(event: Event, *, now_us: int) -> Event | None:
+    """What is left of an event that is to take place no longer; None: nothing. One that is running
+    ends now, and leaves the room as before: its visitors keep the turns that they drew. One whose
+    visitors may stand at provisional turns stays as cancelled, so that they are moved."""
+    if event.last_us <= now_us and not event.cancelled:
+        return event
+    if event.start_us <= now_us and not event.cancelled:
+        return replace(event, end_us=now_us, after="normal")
+    if event.has_draw and event.first_us <= now_us + MARGIN_US:
+        return replace(event, cancelled=True)
+    return None
 
 
 def forgetting(schedule: Schedule, *, now_us: int) -> Schedule:

@@ -332,3 +332,65 @@ def test_longest_events_of_file_and_operators_can_be_read_again() -> None:
     assert len(configs) > 5
     joined = merged(schedule, configs, room="default", keys=KEYS, now_us=NOW)
     assert parse_schedule(joined.text) == joined
+
+
+# Entries of the file that change or go.
+
+
+def config_of(planned: Event, **keys: object) -> EventConfig:
+    table: dict[str, object] = {
+        "name": planned.name,
+        "prequeue": spell_time(planned.first_us),
+        "start": spell_time(planned.start_us),
+        "end": spell_time(planned.last_us),
+    }
+    return EventConfig.model_validate(table | keys)
+
+
+def read_again(known: Schedule, *configs: EventConfig, minutes: float) -> Schedule:
+    return merged(known, configs, room="default", keys=KEYS, now_us=at(minutes))
+
+
+FILE = merged(NO_EVENTS, [config_of(event())], room="default", keys=KEYS)
+
+
+def test_removed_entry_leaves_nothing_before_its_prequeue() -> None:
+    assert read_again(FILE, minutes=29) == NO_EVENTS
+
+
+@pytest.mark.parametrize("minutes", [29.99, 30, 45])
+def test_removed_entry_in_its_prequeue_stays_for_those_in_line(minutes: float) -> None:
+    """Else nothing would move them from their provisional turns."""
+    [kept] = read_again(FILE, minutes=minutes).events
+    assert (kept.cancelled, kept.file) == (True, "")
+
+
+def test_removed_entry_of_a_running_event_ends_it_with_its_draw() -> None:
+    [planned] = FILE.events
+    drawn = Schedule.of([replace(planned, drawn=Drawn("00" * 32))])
+    after = read_again(drawn, minutes=70)
+    [ended] = after.events
+    assert (ended.end_us, ended.after, ended.file) == (at(70), "normal", "")
+    visitor = VisitorId("v" * 22)
+    assert after.drawn_turn_us(visitor, at(40)) == drawn.drawn_turn_us(visitor, at(40))
+    assert read_again(after, minutes=71) == after, "and its record stays"
+
+
+def test_changed_entry_of_a_running_event_keeps_its_draw() -> None:
+    [planned] = FILE.events
+    [delayed] = with_start(FILE, "sale", NewStart(by_us=5 * MINUTE), now_us=at(31)).events
+    drawn = Schedule.of([replace(delayed, drawn=Drawn("00" * 32))])
+    config = config_of(planned, settings={"rate": "9/min"}, end=spell_time(at(200)))
+    [changed] = read_again(drawn, config, minutes=70).events
+    assert (changed.rate_per_minute, changed.end_us) == (9, at(200))
+    kept = replace(changed, settings={}, end_us=delayed.end_us, file=delayed.file)
+    assert kept == drawn.events[0]
+
+
+def test_changed_entry_with_a_later_start_is_another_sale() -> None:
+    [planned] = FILE.events
+    drawn = Schedule.of([replace(planned, drawn=Drawn("00" * 32))])
+    next_ = event(prequeue=1030, start=1060, end=1120)
+    [changed] = read_again(drawn, config_of(next_), minutes=70).events
+    assert (changed.start_us, changed.drawn) == (at(1060), None)
+    assert changed.commitment == next_.commitment != planned.commitment
