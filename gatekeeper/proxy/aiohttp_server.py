@@ -127,31 +127,33 @@ class ConnectionHandler(RequestHandler):
         if not data:  # aiohttp continues
             super().data_received(data)
         data, self._backlog = self._backlog + data, b""
-        while data and not self._discarding:
+        start = 0
+        while start < len(data) and not self._discarding:
             if self._upgraded or self._payload_parser is not None:
-                super().data_received(data)
+                super().data_received(data[start:])
                 break
             if self._reading_paused or len(self._messages) >= _MOST_QUEUED:
-                self._backlog = data
+                self._backlog = data[start:]
                 break
-            data = data[self._take(data) :]
+            start += self._take(data, start)
         if self._input_ended and not self._backlog:
             self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
             self._discarding = True
         self._watch_head()
 
-    def _take(self, data: bytes) -> int:
+    def _take(self, data: bytes, start: int) -> int:
         """Pass the next part on: of a body, or up to the end of a head. Returns its length."""
         requests = self._request_count
         if self._body_left != 0:
-            size = len(data) if self._body_left is None else min(len(data), self._body_left)
-            super().data_received(data[:size])
+            left = len(data) - start
+            size = left if self._body_left is None else min(left, self._body_left)
+            super().data_received(data[start : start + size])
             if self._body_left is not None:
                 self._body_left -= size
             elif self._payload.is_eof():
                 self._body_left = 0
         else:
-            part, size = self._reader.take(data)
+            part, size = self._reader.take(data, start)
             if self._reader.is_too_long:
                 has_line = self._reader.has_request_line
                 self._refuse(*((431, _HEAD_TOO_LARGE) if has_line else (414, _LINE_TOO_LONG)))
@@ -274,6 +276,11 @@ class ConnectionHandler(RequestHandler):
                 await self._gone
 
     # Output, and the end
+
+    async def _handle_request(self, *request: Any) -> tuple[StreamResponse, bool]:
+        if self._messages:  # pipelined; from Python 3.12 on, aiohttp yields to no other connection
+            await asyncio.sleep(0)
+        return await super()._handle_request(*request)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -8,10 +8,13 @@ receives `PLACEHOLDER` in their place, and `target` has the bytes that came.
 
 from __future__ import annotations
 
+import re
+
 MAX_HEAD_BYTES = 65_536
 MAX_LINE_BYTES = 8190  # of the request line; the parser's own limit
 
 _HEAD_END = b"\r\n\r\n"
+_LINE_BREAKS = re.compile(rb"[\r\n]*+")
 # Valid in a target, and in no method or version.
 PLACEHOLDER = b"~"
 _ASCII_ONLY = bytes(range(128)) + PLACEHOLDER * 128
@@ -30,12 +33,19 @@ class HeadReader:
         self.head = bytearray()
         self._line_end = 0
 
-    def take(self, data: bytes) -> tuple[bytes, int]:
-        """Take what belongs to this head: the bytes for the parser, and how many of `data` they
-        stand for."""
-        held = len(self.head)
-        skipped = 0 if held else len(data) - len(data.lstrip(b"\r\n"))
-        self.head += data[skipped : skipped + MAX_HEAD_BYTES + 1]
+    def take(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
+        """Take what belongs to this head of `data[start:]`: the bytes for the parser, and how many
+        of `data` they stand for. A whole head is taken without a copy of what follows it."""
+        held, first = len(self.head), start
+        limit = start + MAX_HEAD_BYTES + 1
+        if not held and (breaks := _LINE_BREAKS.match(data, start)) is not None:
+            first = breaks.end()
+            limit += first - start
+            whole = data.find(_HEAD_END, first, limit)
+            if whole >= 0:
+                limit = whole + len(_HEAD_END)
+        skipped = first - start
+        self.head += data[first:limit]
         end = self.head.find(_HEAD_END, max(held - len(_HEAD_END) + 1, 0))
         if end >= 0:
             del self.head[end + len(_HEAD_END) :]

@@ -52,6 +52,7 @@ _PER_TURN = 100  # streams written to in one turn of the event loop
 _RETRY_MS = (500, 3000)
 _MOST_UNSENT_BYTES = 4096  # in the process, and as much again, doubled, in the kernel
 _DEAD_AFTER_MS = 30_000  # without an acknowledgement
+_MOST_IGNORED_BYTES = 65_536  # from the client, after its request
 
 log = structlog.get_logger()
 
@@ -74,7 +75,16 @@ _VOID = event("gone", b'{"state": "none"}')
 class Stream(asyncio.Protocol):
     """One visitor's connection, from the response head on."""
 
-    __slots__ = ("_room", "_transport", "due_s", "ends_s", "first", "is_slow", "ticket")
+    __slots__ = (
+        "_ignored_bytes",
+        "_room",
+        "_transport",
+        "due_s",
+        "ends_s",
+        "first",
+        "is_slow",
+        "ticket",
+    )
 
     def __init__(self, room: Broadcast, ticket: Ticket, *, first: bytes) -> None:
         self._room = room
@@ -83,6 +93,7 @@ class Stream(asyncio.Protocol):
         self.first = first  # sent with the head
         self.due_s = self.ends_s = 0.0
         self.is_slow = False
+        self._ignored_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.first = b""
@@ -94,7 +105,11 @@ class Stream(asyncio.Protocol):
         self._room.add(self)
 
     def data_received(self, data: bytes) -> None:
-        """Ignored: the stream is the last response on this connection."""
+        """Ignored: the stream is the last response on this connection. Reading goes on, to notice
+        its end; a client that sends much is dropped."""
+        self._ignored_bytes += len(data)
+        if self._ignored_bytes > _MOST_IGNORED_BYTES and self._transport is not None:
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         self.is_slow = True

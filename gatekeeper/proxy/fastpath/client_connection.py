@@ -11,7 +11,8 @@ before the response head hands over as well, with the failure in the handler, so
 reports it without a second request to the origin. A later failure aborts the connection. A client
 that closes its half still receives the responses to its complete requests. A slow client pauses the
 origin. `deadlines` limits the time of each state. Memory is bounded: one request head and one read,
-one response head, and the transport's write buffer.
+one response head, and the transport's write buffer. Pipelined requests are served one after the
+other, one in a turn of the event loop, and reading pauses while more than a head of them waits.
 
 The states and their order are in `connection_states`.
 
@@ -33,6 +34,7 @@ from gatekeeper.proxy.fastpath.connection_states import (
     CONNECTING,
     GATE,
     HEAD,
+    NEXT,
     RESPONSE,
     SENT,
 )
@@ -58,6 +60,7 @@ from gatekeeper.stepper import step
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
 _CLOSE = b"Connection: close\r\n\r\n"
+_BETWEEN_REQUESTS = (HEAD, NEXT)
 
 
 class ClientConnection(TimedConnection):
@@ -80,6 +83,7 @@ class ClientConnection(TimedConnection):
         "_received",
         "_server",
         "_slow",
+        "_start",
         "_state",
     )
 
@@ -88,7 +92,8 @@ class ClientConnection(TimedConnection):
         self._loop = asyncio.get_running_loop()
         self._peer = ""
         self._state = HEAD
-        self._received = b""  # from the client, not forwarded yet
+        self._received = b""  # from the client; empty once all of it was used
+        self._start = 0  # of what was not used yet
         self._plan: ForwardPlan | None = None
         self._head = b""  # the request's bytes, for a hand-over
         self._origin: OriginConnection | None = None
@@ -117,42 +122,53 @@ class ClientConnection(TimedConnection):
             if plan is not None:
                 self._forward(plan, data)
                 return
-            self._received = data
-            self._next(is_unknown=True)
+            if data.find(_HEAD_END) == len(data) - 4 > 0:  # one whole head, and nothing else
+                self._serve_new(data)
+                return
+        if self._state is CLOSED:
             return
-        self._received += data
+        self._received, self._start = self._rest() + data, 0
         if self._state is HEAD:
             self._next()
-        elif len(self._received) > MAX_PLAIN_BYTES and self._state is not CLOSED:
+        if self._has_much():
             self._transport.pause_reading()  # pipelined; the current response comes first
 
-    def _next(self, *, is_unknown: bool = False) -> None:
-        """Start the next request if its head is complete. `is_unknown`: of all that was received,
-        the policy recalls no plan."""
-        end = self._received.find(_HEAD_END, 0, MAX_PLAIN_BYTES)
+    def _rest(self) -> bytes:
+        return self._received[self._start :]
+
+    def _has_much(self) -> bool:
+        return len(self._received) - self._start > MAX_PLAIN_BYTES
+
+    def _next(self) -> None:
+        """Start the next request if its head is complete."""
+        received, start = self._received, self._start
+        end = received.find(_HEAD_END, start, start + MAX_PLAIN_BYTES)
         if end < 0:
-            # A malformed beginning is handed over at once, without waiting for its end.
-            if len(self._received) >= MAX_PLAIN_BYTES or not may_be_plain(self._received):
-                self._hand_over(self._received)
-            elif self._input_ended:
-                self._close()
-            else:
-                self._begin_head()
+            self._await_head(self._rest())
             return
         end += len(_HEAD_END)
-        head, rest = self._received[:end], self._received[end:]
+        head = received[start:end]
         admission = self._server.admission
-        plan: ForwardPlan | GateExchange | None = None
-        if rest or not is_unknown:
-            plan = admission.recall(head, self._peer)
+        plan: ForwardPlan | GateExchange | None = admission.recall(head, self._peer)
         if plan is None:
             plan = admission.look(head, self._peer)
         if plan is None:
-            self._hand_over(self._received)
+            self._hand_over(self._rest())  # with the deadline of its head
             return
-        self._received = rest
+        is_all = end == len(received)
+        self._received, self._start = (b"", 0) if is_all else (received, end)
         self._end_head()
-        is_last = self._input_ended and not rest
+        self._serve(plan, head, is_last=is_all and self._input_ended)
+
+    def _serve_new(self, head: bytes) -> None:
+        """Serve a request of which the policy recalls no plan, and after which nothing came."""
+        plan = self._server.admission.look(head, self._peer)
+        if plan is None:
+            self._hand_over(head)
+        else:
+            self._serve(plan, head, is_last=False)
+
+    def _serve(self, plan: ForwardPlan | GateExchange, head: bytes, *, is_last: bool) -> None:
         if not isinstance(plan, GateExchange):
             self._forward(plan, head)
             self._keep_alive &= not is_last
@@ -161,6 +177,15 @@ class ClientConnection(TimedConnection):
         self._keep_alive = plan.keep_alive and not is_last
         self._state = GATE
         step(plan.respond(), self._reply)
+
+    def _await_head(self, begun: bytes) -> None:
+        # A malformed beginning is handed over at once, without waiting for its end.
+        if len(begun) >= MAX_PLAIN_BYTES or not may_be_plain(begun):
+            self._hand_over(begun)
+        elif self._input_ended:
+            self._close()
+        else:
+            self._begin_head()
 
     def _forward(self, plan: ForwardPlan, head: bytes) -> None:
         """Forward this request to the origin."""
@@ -179,9 +204,9 @@ class ClientConnection(TimedConnection):
             return
         match reply:
             case BaseException():
-                self._hand_over(self._head + self._received)
+                self._hand_over(self._head + self._rest())
             case HandOver(known=known):
-                self._hand_over(self._head + self._received, known=known)
+                self._hand_over(self._head + self._rest(), known=known)
             case CompleteResponse(head=head, body=body, close=close):
                 self._keep_alive &= not (close or self._server.closing)
                 end = b"\r\n" if self._keep_alive else _CLOSE
@@ -218,11 +243,14 @@ class ClientConnection(TimedConnection):
         self._input_ended = True
         if not self._received:
             self._keep_alive = False
-        self._resume()
+        elif self._state is HEAD:
+            self._next()
         return True
 
     def pause_writing(self) -> None:
         self._slow = True
+        if self._state in _BETWEEN_REQUESTS:  # none is served before the client has read
+            self._state = SENT
         self._begin_pause(self._limit_s)
         if self._origin is not None:
             self._origin.pause_reading()
@@ -252,6 +280,8 @@ class ClientConnection(TimedConnection):
         else:
             self._connecting = None
             self._send(origin)
+            if self._slow:
+                origin.pause_reading()
 
     def _send(self, origin: OriginConnection) -> None:
         assert self._plan is not None
@@ -326,14 +356,18 @@ class ClientConnection(TimedConnection):
         if not self._keep_alive or self._server.closing:
             self._close()
         elif self._received:
-            self._transport.resume_reading()
-            if origin is not None:
-                self._next()
-            else:  # from the event loop: many requests with immediate responses must not recurse
-                self._loop.call_soon(self._resume)
+            if not self._has_much():
+                self._transport.resume_reading()
+            self._state = NEXT
+            self._loop.call_soon(self._take_turn)
 
-    def _resume(self) -> None:
-        if self._state is HEAD and self._received:
+    def _take_turn(self) -> None:
+        if self._state is not NEXT:  # the client is slow, or has disconnected
+            return
+        self._state = HEAD
+        if self._server.closing:
+            self._close()
+        else:
             self._next()
 
     def _origin_changed(self) -> None:
@@ -385,7 +419,7 @@ class ClientConnection(TimedConnection):
         if self._state is BODY:
             self.abort()
         elif self._state is not CLOSED:
-            self._hand_over(self._head + self._received, failure=error)
+            self._hand_over(self._head + self._rest(), failure=error)
 
     def _hand_over(
         self, data: bytes, *, failure: GatekeeperError | None = None, known: object = None
@@ -416,6 +450,7 @@ class ClientConnection(TimedConnection):
     def _detach(self) -> None:
         self._state = CLOSED
         self._received = self._head = b""
+        self._start = 0
         self._plan = self._body = None
         self._cancel_deadlines()
         if self._connecting is not None:
@@ -441,7 +476,7 @@ class ClientConnection(TimedConnection):
 
     def refuse_slow_head(self) -> None:
         """aiohttp refuses a head whose deadline has passed."""
-        self._hand_over(self._received)
+        self._hand_over(self._rest())
 
     @property
     def idle_since_s(self) -> float | None:
