@@ -35,6 +35,7 @@ from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidT
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
+from gatekeeper.proxy.downstream import reset
 from gatekeeper.stepper import step
 from gatekeeper.web.admission import Admission, Wait
 from gatekeeper.web.event_status import event_view_of
@@ -109,7 +110,7 @@ class Stream(asyncio.Protocol):
         its end; a client that sends much is dropped."""
         self._ignored_bytes += len(data)
         if self._ignored_bytes > _MOST_IGNORED_BYTES and self._transport is not None:
-            self._transport.abort()
+            reset(self._transport)
 
     def pause_writing(self) -> None:
         self.is_slow = True

@@ -3,9 +3,11 @@
 from typing import Any, cast
 
 import pytest
+from aiohttp.web import RequestHandler, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     FastPathReply,
@@ -216,3 +218,25 @@ def test_head_at_an_offset_is_read_as_if_it_were_first(
     assert readers[0].take(before + data, len(before)) == readers[1].take(data)
     assert readers[0].head == readers[1].head
     assert cast(bytes, readers[0].head).endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+async def test_aiohttp_yields_before_a_request_that_others_follow(
+    waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python 3.12 on, aiohttp itself runs a request up to its first wait, at once."""
+    began: list[object] = []
+
+    async def handle(_: RequestHandler, request: object) -> None:
+        began.append(request)
+
+    monkeypatch.setattr(RequestHandler, "_handle_request", handle)
+    handler = ConnectionHandler(Server(cast(Any, None)))
+    handler._messages.extend([cast(Any, None)] * waiting)
+    serving = handler._handle_request("a request")
+    if waiting:
+        assert serving.send(None) is None
+        assert began == []
+    with pytest.raises(StopIteration):
+        serving.send(None)
+    assert began == ["a request"]
