@@ -75,7 +75,7 @@
      operator. */
   async function call(method, path, content, read) {
     const abort = new AbortController();
-    const timeout = setTimeout(() => abort.abort(), (path === "/admin/reload" || read ? SLOW_TIMEOUT_S : TIMEOUT_S) * 1000);
+    const timeout = setTimeout(() => abort.abort(), (path === "/admin/reload" || path.startsWith("/admin/revoke") || read ? SLOW_TIMEOUT_S : TIMEOUT_S) * 1000);
     try {
       const headers = { Accept: "application/json" };
       const token = sessionStorage.getItem(TOKEN);
