@@ -14,12 +14,10 @@ from typing import Final
 
 from gatekeeper.proxy.response import ResponseHead
 
-# RFC 9111 and RFC 9213 (targeted fields: CDN-Cache-Control, Cloudflare-CDN-Cache-Control …), then
-# what nginx, LiteSpeed, Akamai and Edge Architecture read before `Cache-Control`.
-_CDN_NAMES: Final = (
-    rb"(?:[!-9;-~]+-)?cdn-cache-control|surrogate-control|edge-control|x-accel-expires"
-    rb"|x-litespeed-cache-control"
-)
+# RFC 9213: a targeted field is `Cache-Control` with the name of its caches before it, and each
+# cache selects its own names (CDN-, Cloudflare-CDN-, Akamai-, X-LiteSpeed- …). Then what nginx,
+# Akamai and Edge Architecture read before `Cache-Control`.
+_CDN_NAMES: Final = rb"[!-9;-~]+-cache-control|surrogate-control|edge-control|x-accel-expires"
 _CACHE_FIELDS: Final = re.compile(
     rb"\r\n(?:cache-control|expires|pragma|" + _CDN_NAMES + rb"):[^\r]*", re.IGNORECASE
 )

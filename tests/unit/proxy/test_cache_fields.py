@@ -22,6 +22,11 @@ CACHE_FIELDS = [
     "cloudflare-cdn-cache-control: max-age=600",
     "Vercel-CDN-Cache-Control: max-age=600",
     "Netlify-CDN-Cache-Control: public, durable, max-age=600",
+    "Akamai-Cache-Control: max-age=600",
+    "aKaMai-cache-CONTROL:max-age=600",
+    "Fastly-Cache-Control: max-age=600",
+    "X-Cache-Control: public",
+    "A-B_c.d-Cache-Control: public",
     "Surrogate-Control: max-age=600",
     "Edge-Control: cache-maxage=10m",
     "X-Accel-Expires: 600",
@@ -33,7 +38,10 @@ KEPT_FIELDS = [
     'ETag: "1"',
     MODIFIED,
     "Vary: Accept",
-    "X-Cache-Control: public",  # no cache's own
+    "XCache-Control: public",
+    "X-Cache-Controls: public",
+    "X-Cache: hit",
+    "My-Surrogate-Control: a",
     "My-Expires: never",
     "CDN-Cache-Control-Note: a",
     "Age: 3",
@@ -115,7 +123,7 @@ NOT_PUBLIC = {
     "no CDN either": ("Cache-Control: private", "CDN-Cache-Control: no-store"),
     "an empty field for CDNs": ("Cache-Control: private", "CDN-Cache-Control:"),
     "never in nginx": ("X-Accel-Expires: 0",),
-    "a name that begins alike": ("X-Cache-Control: public",),
+    "a name that ends alike": ("XCache-Control: public",),
 }
 
 
