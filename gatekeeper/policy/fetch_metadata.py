@@ -2,15 +2,18 @@
 
 Rules. Pure. A person's request creates a place: a navigation, a fetch of an app, or a GET of a
 client that sends no Fetch Metadata. What a browser sends by itself creates none: subresources,
-preflights, prefetches, and an `EventSource`, which connects again whenever its stream ends. Neither
-does a request that changes something, since a waiting page cannot keep its body. Every case without
-a row is one that creates no place, also a field that came with two different values.
+preflights, prefetches, and an `EventSource`, which connects again whenever its stream ends. A
+WebSocket creates none, since its script cannot read a waiting response; Chromium sends it without
+any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Neither does a request
+that changes something, since a waiting page cannot keep its body. Every case without a row is one
+that creates no place, also a field that came with two different values.
 
     method  Sec-Purpose   Sec-Fetch-Mode       Sec-Fetch-Dest                 creates a place
     GET     none          navigate             document, iframe …, empty, none     yes
     GET     none          any but websocket    empty                               yes
     GET     none          no Sec-Fetch-* at all                                    yes
     GET     any           any, with Accept: text/event-stream                      no
+    GET     any           any, with Upgrade: websocket                             no
     GET     none          any                  image, style, script, font …        no
     GET     any           any                  any                                 no
     others  any           any                  any                                 no
@@ -46,6 +49,8 @@ def creates_place(facts: RequestFacts) -> bool:
     """Whether a request without a token makes its visitor a newcomer, with a place in line."""
     if facts.method != "GET" or _is_speculative(facts.fields) or is_event_stream(facts):
         return False
+    if _is_websocket(facts.fields):
+        return False
     modes, dests = _values(facts.fields(_MODE)), _values(facts.fields(_DEST))
     if not modes and not dests:
         return not any(facts.fields(name) for name in _METADATA)
@@ -62,6 +67,12 @@ def _is_speculative(fields: FieldLookup) -> bool:
     if any(_values(fields(_PURPOSE))):
         return True
     return any(not _SPECULATIVE.isdisjoint(_values(fields(name))) for name in _OLD_PURPOSES)
+
+
+def _is_websocket(fields: FieldLookup) -> bool:
+    """Whether `Upgrade` names a WebSocket, of any version and beside any other protocol."""
+    lines = fields("Upgrade")
+    return any(name.partition("/")[0] == "websocket" for name in _members(lines))
 
 
 def is_event_stream(facts: RequestFacts) -> bool:

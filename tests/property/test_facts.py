@@ -50,6 +50,7 @@ READ = {
     "X-Forwarded-Proto": ["https", "http", "ftp"],
     "X-Forwarded-Host": ["b.example", "c.example"],
     "User-Agent": ["A/1", "B/2"],
+    "Upgrade": ["websocket", "h2c"],
     "Stripe-Signature": ["t=1", "t=2", "\xe9"],
 }
 _SPELLED: st.SearchStrategy[Callable[[str], str]] = st.sampled_from(
@@ -111,6 +112,16 @@ def test_both_adapters_read_the_same_facts(head: bytes, is_trusted: bool) -> Non
     reader = FactsReader(trusted=trusted, tls=False)
     fast, full = reader.of_plain_head(head, plain, PEER), reader.of_request(parsed(head))
     assert comparable(fast) == comparable(full)
+
+
+@given(heads_with_repeated_fields())
+def test_only_the_full_path_reads_a_websocket_handshake(head: bytes) -> None:
+    """It is never plain, and with `Upgrade: websocket` it creates no place."""
+    if b"\r\nupgrade:" in head.lower():
+        assert parse_plain_head(head) is None
+    full = FactsReader(trusted=(), tls=False).of_request(parsed(head))
+    if "websocket" in full.fields("Upgrade"):
+        assert not creates_place(full)
 
 
 @given(heads_with_repeated_fields())

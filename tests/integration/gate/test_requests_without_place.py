@@ -25,6 +25,15 @@ WITHOUT_PLACE: dict[str, tuple[str, dict[str, str]]] = {
     "an icon": ("GET", {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}),
     "a style sheet": ("GET", {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "style"}),
     "a WebSocket": ("GET", {"Sec-Fetch-Mode": "websocket", "Sec-Fetch-Dest": "empty"}),
+    "a WebSocket of Chromium": (
+        "GET",
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        },
+    ),
     "a preflight": (
         "OPTIONS",
         {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"},
@@ -119,11 +128,16 @@ async def test_request_without_place_passes_while_there_is_room(start_gate: Gate
     assert len(gate.origin.requests) == 6
 
 
-async def test_cached_style_sheet_passes_while_there_is_room(start_gate: GateStarter) -> None:
-    """On the fast path first: a GET without a token is handed over with its admission."""
+@pytest.mark.parametrize("kind", ["a style sheet", "a WebSocket of Chromium"])
+async def test_get_without_place_passes_while_there_is_room(
+    kind: str, start_gate: GateStarter
+) -> None:
+    """A plain GET on the fast path first: it is handed over with its admission."""
     gate = await start_gate(rate="1/h", burst=4)
-    statuses = [(await send(gate, "a style sheet")).status for _ in range(4)]
-    assert statuses == [200, 200, 200, 503]
+    responses = [await send(gate, kind) for _ in range(4)]
+    assert [response.status for response in responses] == [200, 200, 200, 503]
+    assert not any("Set-Cookie" in response.headers for response in responses)
+    assert (await gate.queue.look()).active == 0
 
 
 async def test_body_without_place_is_streamed(start_gate: GateStarter) -> None:

@@ -173,6 +173,28 @@ def test_event_source_creates_no_place(fields: Fields, accept: str | list[str]) 
     assert not creates_place(facts("GET", fields | {"Accept": accept}))
 
 
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        "websocket",
+        "WebSocket",
+        " websocket ",
+        "websocket/13",
+        "h2c, websocket",
+        ["h2c", "websocket"],
+    ],
+)
+@pytest.mark.parametrize("fields", [{}, NAVIGATION, FETCH], ids=["none", "navigation", "fetch"])
+def test_websocket_handshake_creates_no_place(fields: Fields, upgrade: str | list[str]) -> None:
+    """Chromium sends it without any Sec-Fetch-*."""
+    assert not creates_place(facts("GET", fields | {"Upgrade": upgrade}))
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websockets", "TLS/1.2", "", "x-websocket"])
+def test_other_upgrade_creates_a_place(upgrade: str) -> None:
+    assert creates_place(facts("GET", {"Upgrade": upgrade}))
+
+
 @pytest.mark.parametrize("accept", ["text/event", "application/event-stream", "*/*", "text/*", ""])
 def test_other_accepted_types_create_a_place(accept: str) -> None:
     assert creates_place(facts("GET", FETCH | {"Accept": accept}))
