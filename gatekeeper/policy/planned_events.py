@@ -1,17 +1,18 @@
 """The events of the configuration and those that operators make live, as one schedule.
 
 Rules. Pure. An event of the file is known by the digest of its entry: while that is the same, what
-operators changed of it stays (a delay, a cancellation); a changed entry replaces it. The start as
-first announced is kept either way, because the secret of a draw depends on it. While an event
-runs, a changed entry changes its end and its settings: its draw is in visitors' tickets. An entry
-that is gone cancels its event as an operator would.
+operators changed of it stays (a delay, a cancellation); a changed entry replaces it, except for
+what has begun. The start as first announced is kept either way, because the secret of a draw
+depends on it. While an event runs, a changed entry changes its end and its settings: its draw is in
+visitors' tickets. Only a reload removes an event: an entry that is gone cancels it as an operator
+would.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from gatekeeper.config.event_schema import EventConfig
@@ -75,39 +76,69 @@ def event_of(config: EventConfig, *, file: str = "") -> Event:
 
 def merged(
     known: Schedule,
-    configs: Iterable[EventConfig],
+    configs: Sequence[EventConfig],
     *,
     room: str,
     keys: SigningKeys,
     now_us: int | None = None,
+    reloads: bool = False,
 ) -> Schedule:
-    """The schedule with the events of the file as they are now. `now_us`: the room exists, so that
-    visitors may be in line whom a prequeue in the past does not cover; it begins now."""
-    events: dict[str, Event] = {event.name: event for event in known.events if not event.file}
-    for event in known.events if now_us is not None else ():
-        left = called_off(event, now_us=now_us or 0) if event.file else None
-        if left is not None:
-            events[event.name] = replace(left, file="")
+    """The schedule with the events of the file as they are now.
+
+    `now_us`: the room exists, so that visitors may be in line whom a prequeue in the past does not
+    cover; it begins now. `reloads`: an operator asked for it. A replica that starts removes no
+    event, and changes none that lasts: its file may be an old one.
+    """
+    at_us, events = now_us or 0, {event.name: event for event in known.events}
+    names = {config.name for config in configs}
+    for event in known.events:
+        if reloads and event.file and event.name not in names:
+            del events[event.name]
+            left = called_off(event, now_us=at_us)
+            if left is not None:
+                events[event.name] = replace(left, file="")
     for config in configs:
-        digest = digest_of(config)
-        before = known.find(config.name)
-        if before is not None and before.file == digest:
-            events[config.name] = before
+        digest, before = digest_of(config), known.find(config.name)
+        is_kept = before is not None and not reloads and _lasts(before, at_us)
+        if before is not None and (is_kept or before.file == digest):
             continue
         event = event_of(config, file=digest)
-        if before is not None and not before.cancelled and before.start_us > (now_us or 0):
-            event = replace(
-                event,
-                announced_us=before.announced_us,
-                key=before.key,
-                commitment=before.commitment if event.has_draw else "",
-            )
-        elif before is not None and not before.cancelled and event.start_us <= (now_us or 0):
+        if before is not None and not before.cancelled and before.start_us > at_us:
+            event = _planned_again(before, event, now_us=at_us)
+        elif before is not None and not before.cancelled and event.start_us <= at_us:
             event = _running_on(before, event)
         elif now_us is not None and event.prequeue_us is not None:
             event = replace(event, prequeue_us=min(max(event.prequeue_us, now_us), event.start_us))
         events[config.name] = keys.committed(event, room=room)
-    return forgetting(Schedule.of(events.values()), now_us=now_us or 0)
+    for event in _renamed(events, names, now_us=at_us):
+        del events[event.name]
+    return forgetting(Schedule.of(events.values()), now_us=at_us)
+
+
+def _lasts(event: Event, now_us: int) -> bool:
+    return event.first_us <= now_us < event.last_us and not event.cancelled
+
+
+def _renamed(events: Mapping[str, Event], names: Set[str], *, now_us: int) -> list[Event]:
+    """Planned events of the file that are no longer in it, and whose time others have there now."""
+    own = [events[name] for name in names]
+    return [
+        event
+        for event in events.values()
+        if event.file
+        and event.name not in names
+        and now_us < event.first_us
+        and any(each.first_us < event.last_us and event.first_us < each.last_us for each in own)
+    ]
+
+
+def _planned_again(before: Event, event: Event, *, now_us: int) -> Event:
+    """The changed entry of an event that has not started, with the secret of its draw; a prequeue
+    that has begun stays."""
+    if before.first_us <= now_us:
+        event = replace(event, prequeue_us=before.prequeue_us, order=before.order)
+    commitment = before.commitment if event.has_draw else ""
+    return replace(event, announced_us=before.announced_us, key=before.key, commitment=commitment)
 
 
 def _running_on(before: Event, event: Event) -> Event:

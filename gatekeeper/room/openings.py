@@ -46,10 +46,12 @@ class FileEvents:
     events: tuple[EventConfig, ...] = ()
     keys: SigningKeys = _NO_KEYS
 
-    def merged(self, known: Schedule, *, room: RoomName, now_us: int | None) -> Schedule:
+    def merged(
+        self, known: Schedule, *, room: RoomName, now_us: int | None, reloads: bool = False
+    ) -> Schedule:
         """The room's schedule with the events of the file."""
         configs = [each for each in self.events if each.room == room]
-        return merged(known, configs, room=room, keys=self.keys, now_us=now_us)
+        return merged(known, configs, room=room, keys=self.keys, now_us=now_us, reloads=reloads)
 
 
 async def no_beacon(_event: Event) -> tuple[int | None, str, str]:
@@ -79,11 +81,19 @@ class Openings:
         room = self._queue.rules.room
         self._queue.configured = file.merged(NO_EVENTS, room=room, now_us=None)
 
-    async def merge(self, state: RoomState) -> None:
-        """The file's events, as they are now, become those of the room."""
+    @property
+    def has_events(self) -> bool:
+        """Whether the file has events of this room."""
+        return bool(self._queue.configured.events)
+
+    async def merge(self, state: RoomState, *, reloads: bool = False) -> None:
+        """The file's events, as they are now, become those of the room. `reloads`: as an operator
+        asked, and not because this replica starts."""
         for _ in range(_MOST_TRIES):
             known = state.schedule
-            after = self._file.merged(known, room=self._queue.rules.room, now_us=state.now_us)
+            after = self._file.merged(
+                known, room=self._queue.rules.room, now_us=state.now_us, reloads=reloads
+            )
             if after.text == known.text or await self._queue.change_events(known, after):
                 return
             state = await self._queue.look()

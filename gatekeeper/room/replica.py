@@ -71,6 +71,8 @@ class RoomReplica:
             on_backlog=self.wake,
         )
         self._openings = openings(self.queue)
+        self._reloads_events = False
+        self.view.expect_events(self._openings.has_events)
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
         self._schedule = TickSchedule()
@@ -110,6 +112,8 @@ class RoomReplica:
         """The events of the configuration from now on."""
         if file != self._openings.file:
             self._openings.file = file
+            self._reloads_events = True
+            self.view.expect_events(self._openings.has_events)
             self.follow(self.rules, rejoin=True)
 
     async def close(self) -> None:
@@ -313,7 +317,9 @@ class RoomReplica:
     async def _join(self) -> None:
         if self._is_late:  # not a plain start: it has stamped visitors, as others may have
             await self.queue.join()
-        await self._openings.merge(await self.queue.join(starting=True))
+        state = await self.queue.join(starting=True)
+        await self._openings.merge(state, reloads=self._reloads_events)
+        self._reloads_events = False
         self._has_joined = True
 
     async def _write_pending(self) -> None:

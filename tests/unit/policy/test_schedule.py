@@ -220,7 +220,9 @@ def test_delay_outlives_a_restart_and_keeps_the_secret() -> None:
     again = schedule(config(), known=delayed, now_us=at(90))
     assert again == delayed
     # The file's own delay, of the entry that was announced before.
-    moved = schedule(config(start=at(160)), known=delayed, now_us=at(90)).events[0]
+    changed = config(start=at(160))
+    assert schedule(changed, known=delayed, now_us=at(90)) == delayed, "by a start, in the prequeue"
+    [moved] = schedule(changed, known=delayed, now_us=at(90), reloads=True).events
     assert (moved.start_us, moved.announced_us) == (at(160), at(100))
     assert moved.commitment == event.commitment
 
@@ -238,7 +240,35 @@ def test_cancelled_event_of_the_file_does_not_come_back_by_a_restart() -> None:
     cancelled = own.with_event(replace(own.events[0], cancelled=True))
     assert schedule(config(), known=cancelled, now_us=at(10)) == cancelled
     assert not schedule(config(start=at(101)), known=cancelled, now_us=at(10)).events[0].cancelled
-    assert schedule(known=cancelled, now_us=at(10)) == NO_EVENTS
+    assert schedule(known=cancelled, now_us=at(10)) == cancelled
+    assert schedule(known=cancelled, now_us=at(10), reloads=True) == NO_EVENTS
+
+
+@pytest.mark.parametrize("seconds", [10, 50, 150, 300])
+def test_replica_that_starts_with_an_older_file_removes_no_event(seconds: float) -> None:
+    own = schedule(config())
+    assert schedule(known=own, now_us=at(seconds)) == own
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_kept"), [(10, False), (50, True), (150, True), (300, True)]
+)
+def test_reload_removes_only_what_has_not_begun(seconds: float, *, is_kept: bool) -> None:
+    """A room that forgot a draw would order the same visitors in two ways."""
+    own = schedule(config())
+    after = schedule(known=own, now_us=at(seconds), reloads=True)
+    assert (after.find("sale") is not None) is is_kept
+
+
+def test_reload_of_a_changed_entry_keeps_the_draw_that_was_made() -> None:
+    own = schedule(config())
+    [event] = own.events
+    drawn = own.with_event(replace(event, start_us=at(120), drawn=Drawn("ab" * 32)))
+    changed = config(start=at(110), end=at(500), settings={"rate": "60/min"})
+    [after] = schedule(changed, known=drawn, now_us=at(130), reloads=True).events
+    assert (after.start_us, after.prequeue_us, after.end_us) == (at(120), at(40), at(500))
+    assert (after.drawn, after.commitment) == (Drawn("ab" * 32), event.commitment)
+    assert after.settings == {"rate": "60/min"}
 
 
 def test_live_events_stay_when_the_file_is_read_again() -> None:
