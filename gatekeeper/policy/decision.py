@@ -295,9 +295,14 @@ def ticket_of(
     return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us)
 
 
-def kept_without_store(ticket: Ticket, *, rules: Rules, now_s: float) -> Ticket:
-    """The ticket of a visitor who waits while the store is unreachable. Once in a while it gets a
-    later expiry and no later issue, for nothing is known of the visitor since then."""
+def kept_without_store(
+    ticket: Ticket, *, rules: Rules, now_s: float, turn_us: int | None = None
+) -> Ticket:
+    """The ticket of a visitor who waits at `turn_us` while the store is unreachable. Once in a
+    while it gets a later expiry and no later issue, for nothing is known of the visitor since then.
+    In the prequeue of a draw it says from now on that it was returned in time."""
+    if turn_us is not None and turn_us >= PROVISIONAL_US and ticket.own_turn_us is None:
+        return ticket._replace(own_turn_us=turn_us)
     if ticket.expires_at_s - now_s > rules.ticket_life_s - rules.ticket_renewal_s:
         return ticket
     return ticket._replace(expires_at_s=now_s + rules.ticket_life_s)

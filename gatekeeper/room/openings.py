@@ -94,9 +94,18 @@ class Openings:
             after = self._file.merged(
                 known, room=self._queue.rules.room, now_us=state.now_us, reloads=reloads
             )
+            self._report_unknown_keys(after)
             if after.text == known.text or await self._queue.change_events(known, after):
                 return
             state = await self._queue.look()
+
+    def _report_unknown_keys(self, schedule: Schedule) -> None:
+        """Before visitors gather for a draw that no secret here can make."""
+        room = self._queue.rules.room
+        for event in schedule.events:
+            is_planned = event.has_draw and event.drawn is None and not event.cancelled
+            if is_planned and self._file.keys.secret_of(event, room=room) is None:
+                log.error("draw_key_unknown", room=room, sale=event.name)
 
     async def step(self, state: RoomState) -> None:
         """Do what is due at this tick. Called with the newest state of the store."""

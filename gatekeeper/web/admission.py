@@ -296,8 +296,9 @@ class Admission:
             case EnterByShare() | StampWithoutStore():
                 return self._stamp(newcomer or self._newcomer())
             case WaitWithoutStore(ticket=ticket):
-                self.room.place_soon(ticket.visitor, turn_us=self._turn_us(ticket))
-                kept = kept_without_store(ticket, rules=rules, now_s=now_s)
+                turn_us = self._turn_us(ticket)
+                self.room.place_soon(ticket.visitor, turn_us=turn_us)
+                kept = kept_without_store(ticket, rules=rules, now_s=now_s, turn_us=turn_us)
                 return Wait(kept, None, changed=kept is not ticket)
             case Refuse(reason=reason):
                 return Deny(reason)

@@ -327,6 +327,14 @@ def test_ticket_returned_before_a_draw_names_its_provisional_turn() -> None:
     assert conclude(VISITOR, QueuePosition(5, 6), token, rules=RULES, now_s=NOW_S) is token
 
 
+def test_ticket_returned_in_an_outage_before_a_draw_takes_part() -> None:
+    turn_us = PROVISIONAL_US + ARRIVAL_US
+    kept = kept_without_store(TICKET, rules=RULES, now_s=NOW_S, turn_us=turn_us)
+    assert kept == TICKET._replace(own_turn_us=turn_us)
+    assert kept_without_store(kept, rules=RULES, now_s=NOW_S, turn_us=turn_us) is kept
+    assert kept_without_store(TICKET, rules=RULES, now_s=NOW_S, turn_us=5) is TICKET
+
+
 def test_pass_of_a_turn_keeps_arrival_and_turn() -> None:
     held = TICKET._replace(own_turn_us=5)
     token = conclude(VISITOR, SlotGrant(5, confirmed=True), held, rules=RULES, now_s=NOW_S)

@@ -330,7 +330,7 @@ def test_longest_events_of_file_and_operators_can_be_read_again() -> None:
     while any("characters" in problem for problem in overlaps(configs)):
         configs.pop()
     assert len(configs) > 5
-    joined = merged(schedule, configs, room="default", keys=KEYS, now_us=NOW)
+    joined = merged(schedule, configs, room="default", keys=KEYS, now_us=NOW, reloads=True)
     assert parse_schedule(joined.text) == joined
 
 
@@ -348,7 +348,7 @@ def config_of(planned: Event, **keys: object) -> EventConfig:
 
 
 def read_again(known: Schedule, *configs: EventConfig, minutes: float) -> Schedule:
-    return merged(known, configs, room="default", keys=KEYS, now_us=at(minutes))
+    return merged(known, configs, room="default", keys=KEYS, now_us=at(minutes), reloads=True)
 
 
 FILE = merged(NO_EVENTS, [config_of(event())], room="default", keys=KEYS)
