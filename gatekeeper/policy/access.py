@@ -23,10 +23,11 @@ from gatekeeper.policy.readings import (
     beyond_authority,
     host_labels,
     labels_match,
-    loose_name,
+    loose_values,
     path_of,
     path_readings,
     query_pairs,
+    value_readings,
 )
 
 Action = Literal["bypass", "queue", "block"]
@@ -98,8 +99,10 @@ class RequestReadings:
         if every and not plain:
             return []
         pairs = [pair for separator in "&;" for pair in query_pairs(query, separator)]
-        loose = [value for name, value in pairs if loose_name(name) == loose_name(parameter)]
-        return list(dict.fromkeys((*plain, *loose, *(value.strip() for value in loose))))
+        loose = loose_values(pairs, parameter)
+        return list(
+            dict.fromkeys((*plain, *(each for value in loose for each in value_readings(value))))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,20 +303,24 @@ class FieldCondition:
     fields: tuple[NamedValue, ...]
     reads: FactSet = field(init=False, repr=False, compare=False)
     key: ClassVar[str] = "header"
+    _dashed: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         reads: FactSet = Fact.NONE
         for each in self.fields:
             reads |= facts_of_field(each.name)
         object.__setattr__(self, "reads", reads)
+        object.__setattr__(self, "_dashed", tuple(e.name.replace("_", "-") for e in self.fields))
 
     @property
     def value(self) -> str:
         return " and ".join(map(str, self.fields))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        facts = request.facts
-        return all(each.matches(facts.fields(each.name), every=every) for each in self.fields)
+        return all(
+            each.matches(_values_of(request.facts, each.name, dashed, every=every), every=every)
+            for each, dashed in zip(self.fields, self._dashed, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,12 +336,26 @@ class CookieCondition:
         return " and ".join(map(str, self.cookies))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        found: dict[str, list[str]] = {}
+        pairs: list[tuple[str, str]] = []
         for cookies in request.facts.cookies:
             for crumb in cookies.split(";"):
                 name, _, value = crumb.partition("=")
-                found.setdefault(name.strip(), []).append(value.strip().strip('"'))
-        return all(each.matches(found.get(each.name, ()), every=every) for each in self.cookies)
+                pairs.append((name.strip(), value.strip().strip('"')))
+        if every and not {each.name for each in self.cookies}.issubset(name for name, _ in pairs):
+            return False
+        return all(
+            each.matches(loose_values(pairs, each.name), every=every) for each in self.cookies
+        )
+
+
+def _values_of(facts: RequestFacts, name: str, dashed: str, *, every: bool) -> Sequence[str]:
+    """The values of a field in every reading of its name; with `every` none unless the plain
+    reading has it."""
+    plain = facts.fields(name)
+    if every and not plain:
+        return ()
+    others = facts.fields(dashed) if dashed != name else ()
+    return (*plain, *others, *facts.underscored(name))
 
 
 def _conditions(rule: RuleConfig) -> Iterable[Condition | None]:

@@ -12,7 +12,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
-from gatekeeper.policy.readings import TooManyReadings, query_pairs
+from gatekeeper.policy.readings import TooManyReadings, query_pairs, underscored_values
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"
@@ -45,6 +45,9 @@ def explain_request(
         target=target,
         cookies=tuple(fields.get("cookie", ())),
         fields=lambda name: fields.get(name.lower(), ()),
+        underscored=lambda name: underscored_values(
+            ((field, value) for field, values in fields.items() for value in values), name
+        ),
     )
     rules = access_rules(config.rules, default_rules=config.server.default_rules)
     return explain(Router(config.rooms, rules), facts)

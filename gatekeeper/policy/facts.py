@@ -37,7 +37,7 @@ _FACTS_OF_FIELDS = {"cookie": Fact.COOKIES, "x-forwarded-for": Fact.CLIENT}
 
 def facts_of_field(name: str) -> FactSet:
     """The facts that a rule reads with the field `name`."""
-    return Fact.FIELDS | _FACTS_OF_FIELDS.get(name.lower(), Fact.NONE)
+    return Fact.FIELDS | _FACTS_OF_FIELDS.get(name.lower().replace("_", "-"), Fact.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def no_fields(_name: str) -> Sequence[str]:
 class RequestFacts:
     """One request. `target` is in origin-form, as it came, but with bytes beyond ASCII
     percent-encoded. `fields` finds the values of any field but Cookie by its name, in any letter
-    case."""
+    case; `underscored` those of names that have `_` for its `-`, which some origins read alike. A
+    plain head has no such name."""
 
     client: Client
     method: str
@@ -82,6 +83,7 @@ class RequestFacts:
     has_body: bool = False
     is_htmx: bool = False  # htmx sent it, and cannot show a whole page in place of a part
     fields: FieldLookup = no_fields
+    underscored: FieldLookup = no_fields
 
     @property
     def is_secure(self) -> bool:

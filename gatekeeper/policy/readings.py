@@ -1,4 +1,4 @@
-"""The ways in which an origin could read the path of a request target.
+"""The ways in which an origin could read the path of a request target, a parameter or a field.
 
 Rules. Pure. What is forwarded stays byte for byte; this is about what is matched. Every step that
 some common origin, or a proxy before it, takes is a reading of its own, alone and together with the
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -215,6 +215,44 @@ def _resolved(path: str) -> str:
 def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
     """The parameters of a query, decoded."""
     return parse_qsl(query, keep_blank_values=True, errors="replace", separator=separator)
+
+
+# What `trim` of PHP and of other languages cuts from the ends of a value; and a byte order mark.
+_BLANKS = "\0\ufeff" + "".join(each for each in map(chr, range(0x3001)) if each.isspace())
+_ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # read alike everywhere
+_NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
+
+
+def value_readings(value: str) -> tuple[str, ...]:
+    """A value as it came, cut at NUL, and both without blanks and NULs at their ends."""
+    ended = value.partition("\0")[0]
+    return (value, ended, value.strip(_BLANKS), ended.strip(_BLANKS))
+
+
+def loose_values(pairs: Iterable[tuple[str, str]], wanted: str) -> list[str]:
+    """The values of all parameters, or cookies, whose name an origin may read as `wanted`."""
+    names = {wanted, loose_name(wanted)}
+    return [value for name, value in pairs if not names.isdisjoint(_loose_names(name))]
+
+
+def underscored_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The values of fields that CGI does not tell from `name`: with `_` for `-` (RFC 3875 section
+    4.1.18)."""
+    wanted = name.lower()
+    dashed = wanted.replace("_", "-")
+    return [
+        value
+        for field, value in fields
+        if "_" in field and field.lower() != wanted and field.lower().replace("_", "-") == dashed
+    ]
+
+
+def _loose_names(name: str) -> tuple[str, ...]:
+    if _ONE_NAME.fullmatch(name):
+        return (name,)
+    text = name.strip(_BLANKS).partition("\0")[0]
+    base = _NAME_END.split(text, maxsplit=1)[0]
+    return (name, loose_name(name), loose_name(text), loose_name(text.replace("[", "_", 1)), base)
 
 
 def loose_name(name: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiohttp.web import BaseRequest
 
 from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.readings import underscored_values
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
@@ -49,6 +50,7 @@ class FactsReader:
             has_body=request.body_exists,
             is_htmx=_HTMX in headers,
             fields=lambda name: headers.getall(name, ()),
+            underscored=lambda name: underscored_values(headers.items(), name),
         )
 
     def of_plain_head(self, head: bytes, request: PlainRequest, peer: str) -> RequestFacts:

@@ -124,6 +124,13 @@ def test_only_the_full_path_reads_a_websocket_handshake(head: bytes) -> None:
         assert not creates_place(full)
 
 
+def test_field_with_an_underscore_is_read_on_the_full_path_alone() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nX_Evil: 1\r\nX-Evil: 2\r\nx_eVIL: 3\r\n\r\n"
+    assert parse_plain_head(head) is None
+    full = FactsReader(trusted=(), tls=False).of_request(parsed(head))
+    assert (full.fields("X-Evil"), full.underscored("X-Evil")) == (["2"], ["1", "3"])
+
+
 @given(heads_with_repeated_fields())
 def test_head_with_a_token_of_an_app_is_not_plain(head: bytes) -> None:
     """One adapter alone reads these, so that there is nothing to disagree about."""
