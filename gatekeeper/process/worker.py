@@ -39,6 +39,7 @@ from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
+from gatekeeper.proxy.fastpath.handshakes import Handshakes
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
@@ -147,6 +148,9 @@ class Worker:
             client_timeout_s=config.origin.read_timeout,
             file_limit=file_limit(),
             handed_over=self._handed_over,
+            handshakes=Handshakes(lambda: self.port, file_limit=file_limit())
+            if self._tls and self._with_fast_path
+            else None,
         )
         lasting.fast_path = self._fast_path
         self._serve_from_now_on(site)

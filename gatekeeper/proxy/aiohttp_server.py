@@ -115,9 +115,12 @@ class ConnectionHandler(RequestHandler):
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
 
-    def close_if_idle(self) -> None:
-        if self.idle_since_s is not None:
+    def evict(self) -> None:
+        """Close it now if it is idle; with TLS, without waiting for the client to close."""
+        transport = self.transport
+        if self.idle_since_s is not None and transport is not None:
             self.force_close()
+            transport.abort()
 
     # Input
 

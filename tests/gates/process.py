@@ -28,11 +28,17 @@ _START_TIMEOUT_S = 30.0
 class GateProcess:
     """`gatekeeper serve`, for tests that kill, stop or configure it.
 
-    `state` is the state folder of an earlier gate, to continue from what it left there.
+    `state` is the state folder of an earlier gate, to continue from what it left there; `files` the
+    limit of open files of each of its processes.
     """
 
     def __init__(
-        self, toml: str, *arguments: str, state: Path | None = None, **environment: str
+        self,
+        toml: str,
+        *arguments: str,
+        state: Path | None = None,
+        files: int | None = None,
+        **environment: str,
     ) -> None:
         self._folder = TemporaryDirectory(prefix="gk-")
         self.folder = Path(self._folder.name)
@@ -41,9 +47,10 @@ class GateProcess:
         self.file.write_text(toml)
         self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
         self.url = self.admin_url = ""
+        limit = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
         with (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
-                [*_GATEKEEPER, "serve", "-c", str(self.file), *arguments],
+                [*limit, *_GATEKEEPER, "serve", "-c", str(self.file), *arguments],
                 env=self.environment,
                 cwd=self.folder,
                 stdout=subprocess.PIPE,

@@ -51,6 +51,12 @@ class TimedConnection(asyncio.Protocol):
     @abstractmethod
     def close_if_idle(self) -> None: ...
 
+    def evict(self) -> None:
+        """Close it now if it is idle; with TLS, without waiting for the client to close."""
+        if self.idle_since_s is not None:
+            self.close_if_idle()
+            self._transport.abort()
+
     @abstractmethod
     def abort(self) -> None: ...
 

@@ -1,28 +1,31 @@
 """Closes the oldest idle connections near the limit of open files, so that new ones are accepted.
 
-Rules. The system gives a new connection the lowest free number, so a high number means that few
-files are left, whatever holds the others. An eighth of them is kept for connections to the origin
-and the store. A connection is idle while it waits for a request, or for the rest of its head. One
-look at all connections closes several of them, and a look that finds none is not repeated at once:
-so many new connections cost no more than a look for each of them would save. Asking for a number
-costs as much as parsing a request, so only some connections are asked: at random, since clients
-could leave a low number to each that a count selects.
+Rules. The files of the whole process are counted: connections to the origin and the store take
+their part, and an eighth of the limit is kept for them. Above it, the oldest idle connections are
+aborted until the count is a thirty-second of the limit lower. A connection is idle while it waits
+for a request, or for the rest of its head; so is one in its TLS handshake. The newest quarter
+stays, so that a client has the time to send its request when there are few of them.
+
+The event loop accepts a burst at once, before any of its connections is made, and resets the rest
+of it when no file is left. From then on it calls nothing for new connections. So the count is taken
+after each thirty-second of the limit in new connections, and four times a second while more than
+half of the limit is open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from heapq import nsmallest
-from random import random
 from typing import Final, Protocol
 
 from gatekeeper import metrics
 
+_INTERVAL_S: Final = 0.25
 _PAUSE_S: Final = 0.1  # after a look that found no idle connection
-# Of as many new connections as one look closes. Eight times as many files are kept, so the chance
-# that they are all taken before one is asked is e^-32.
-_ASKED_OF_AT_ONCE: Final = 4
+_OPEN_FILES: Final = "/proc/self/fd"
 
 
 class IdleConnection(Protocol):
@@ -33,30 +36,68 @@ class IdleConnection(Protocol):
         """By the loop's clock; None: it serves a request."""
         ...
 
-    def close_if_idle(self) -> None: ...
+    def evict(self) -> None:
+        """Abort it if it is idle."""
+        ...
+
+
+def count_open_files() -> int | None:
+    """How many files this process has open; None: no file is left to count them."""
+    with suppress(FileNotFoundError):
+        if size := os.stat(_OPEN_FILES).st_size:  # Linux 6.2 and later; needs no file
+            return size
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return None
 
 
 class IdleConnections:
     """The connections of one listener, as far as they can be closed for others."""
 
     def __init__(
-        self, connections: Callable[[], Iterable[IdleConnection]], *, file_limit: int
+        self,
+        connections: Callable[[], Iterable[IdleConnection]],
+        *,
+        file_limit: int,
+        count_files: Callable[[], int | None] = count_open_files,
     ) -> None:
         self._connections = connections
-        self.highest = file_limit - max(file_limit // 8, 8)  # number of a file
-        self._at_once = max(file_limit // 64, 1)
-        self._asked_share = _ASKED_OF_AT_ONCE / self._at_once
+        self._count_files = count_files
+        self._limit = file_limit
+        self._step = max(file_limit // 32, 2)
+        self.most = file_limit - max(file_limit // 8, 8)
+        self._until_check = self._step
+        self._check_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._not_before_s = 0.0
 
-    def accept(self, transport: asyncio.BaseTransport) -> None:
-        """A new connection, which is not yet among the others."""
-        if random() >= self._asked_share:  # noqa: S311
-            return
-        if transport.get_extra_info("socket").fileno() > self.highest:
-            self.make_room()
+    def accept(self) -> None:
+        """A connection was accepted; it is not made yet."""
+        self._until_check -= 1
+        if self._until_check <= 0 and not self._check_is_due:
+            self._check_is_due = True
+            asyncio.get_running_loop().call_soon(self.check)
 
-    def make_room(self) -> None:
-        """A connection came with a number above `highest`."""
+    def check(self) -> None:
+        """Count the open files; near the limit, make room and come back soon."""
+        self._until_check, self._check_is_due = self._step, False
+        self.close()
+        files = self._count_files()
+        if files is None:
+            files = self._limit
+        if files > self.most:
+            self._make_room(files - self.most + self._step)
+        if files > self._limit // 2:
+            self._timer = asyncio.get_running_loop().call_later(_INTERVAL_S, self.check)
+
+    def close(self) -> None:
+        """Check no more, until the next connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _make_room(self, files: int) -> None:
         now_s = asyncio.get_running_loop().time()
         if now_s < self._not_before_s:
             return
@@ -65,8 +106,9 @@ class IdleConnections:
             for number, connection in enumerate(self._connections())
             if (since_s := connection.idle_since_s) is not None
         ]
-        if not idle:
+        count = min(files, len(idle) * 3 // 4)
+        if not count:
             self._not_before_s = now_s + _PAUSE_S
-        for _, _, connection in nsmallest(self._at_once, idle):
-            connection.close_if_idle()
+        for _, _, connection in nsmallest(count, idle):
+            connection.evict()
             metrics.connections_evicted.inc()

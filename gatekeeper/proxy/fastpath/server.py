@@ -13,6 +13,7 @@ from itertools import chain
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
+from gatekeeper.proxy.fastpath.handshakes import Handshakes
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
 from gatekeeper.proxy.fastpath.interface import FastPathPolicy
 from gatekeeper.proxy.pool import OriginPool
@@ -31,21 +32,26 @@ class FastPathServer:
         client_timeout_s: float,
         file_limit: int = 1 << 20,
         handed_over: Callable[[], Iterable[IdleConnection]] = tuple,
+        handshakes: Handshakes | None = None,
     ) -> None:
-        """`handed_over` are the connections that aiohttp serves."""
+        """`handed_over` are the connections that aiohttp serves; `handshakes` those of a TLS
+        listener."""
         self.pool = pool
         self.admission = admission
         self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.connections: set[ClientConnection] = set()
+        self._handshakes = handshakes
         self._idle = IdleConnections(
-            lambda: chain(self.connections, handed_over()), file_limit=file_limit
+            lambda: chain(self.connections, handed_over(), handshakes.find() if handshakes else ()),
+            file_limit=file_limit,
         )
         self._forgotten: asyncio.Future[None] | None = None
         self.closing = False
 
     def __call__(self) -> ClientConnection:
+        self._idle.accept()
         return ClientConnection(self)
 
     async def close(self, limit_s: float) -> None:
@@ -54,6 +60,7 @@ class FastPathServer:
         After `limit_s` seconds the remaining ones are aborted.
         """
         self.closing = True
+        self._idle.close()
         for connection in list(self.connections):
             connection.close_if_idle()
         with suppress(TimeoutError):
@@ -71,8 +78,9 @@ class FastPathServer:
     def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
         """Count an open connection; only this server's own are counted."""
         assert isinstance(connection, ClientConnection)
-        self._idle.accept(transport)
         self.connections.add(connection)
+        if self._handshakes is not None:
+            self._handshakes.end(transport)
 
     def forget(self, connection: asyncio.Protocol) -> None:
         """The connection was closed or handed over."""

@@ -1,0 +1,66 @@
+"""A burst of idle connections beyond the limit of open files."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+
+from tests.gates import GateProcess, Origin, Visitor
+from tests.integration.ops.settings import settings
+from tests.integration.ops.test_tls_listener import server_keys, trusting, write_pair
+from tests.servers import eventually
+
+_FILES = 300
+_BURST = 500
+_BYPASS = '[[rule]]\nname = "slow"\naction = "bypass"\npath = ["/slow"]\n'
+
+
+def burst(url: str, stack: ExitStack) -> None:
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    for _ in range(_BURST):
+        idle = stack.enter_context(socket.socket())
+        idle.setblocking(False)
+        idle.connect_ex(address)
+
+
+async def serves_newcomer(url: str, tls: ssl.SSLContext | None) -> bool:
+    async with Visitor(url, tls=tls) as newcomer:
+        try:
+            async with asyncio.timeout(1):
+                return (await newcomer.request("GET", "/")).status == 200
+        except (TimeoutError, aiohttp.ClientError):
+            return False
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_newcomer_is_served_after_a_burst_beyond_the_limit(
+    tmp_path: Path, *, tls: bool
+) -> None:
+    """A request that began before it gets its response."""
+    server, context = "", None
+    if tls:
+        authority = trustme.CA()
+        write_pair(tmp_path, authority, "one.test")
+        server, context = server_keys(tmp_path), trusting(authority)
+    async with Origin.running() as origin:
+        toml = settings(origin.url, server=f"workers = 1\n{server}", more=_BYPASS)
+        with GateProcess(toml, files=_FILES) as gate, ExitStack() as stack:
+            await gate.wait_until_serving()
+            async with Visitor(gate.url, tls=context) as visitor:
+                slow = asyncio.create_task(visitor.request("GET", "/slow"))
+                await eventually(lambda: origin.requests)
+                burst(gate.url, stack)
+                served: Callable[[], bool | Awaitable[bool]] = partial(
+                    serves_newcomer, gate.url, context
+                )
+                await eventually(served, 3)
+                assert await serves_newcomer(gate.url, context)
+                origin.go.set()
+                assert (await slow).status == 200

@@ -1,0 +1,81 @@
+"""Connections that the event loop has accepted, and whose TLS handshake has not ended."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gatekeeper.proxy.fastpath.handshakes import Handshakes
+from tests.servers import eventually
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        yield bound
+
+
+class Transport(asyncio.BaseTransport):
+    """Of an accepted connection whose handshake is done."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self._accepted = accepted
+
+    def get_extra_info(self, name: str, _default: object = None) -> socket.socket:
+        assert name == "socket"
+        return self._accepted
+
+
+def handshakes_of(listener: socket.socket, *newest: socket.socket) -> Handshakes:
+    most = max(each.fileno() for each in (listener, *newest)) + 1
+    return Handshakes(lambda: int(listener.getsockname()[1]), file_limit=most)
+
+
+async def test_only_a_handshake_of_the_listener_is_found(listener: socket.socket) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(listener.getsockname()) as client,
+        socket.create_connection(other.getsockname()) as other_client,
+        listener.accept()[0] as begun,
+        other.accept()[0] as of_other,
+    ):
+        handshakes = handshakes_of(listener, other, client, other_client, begun, of_other)
+        [found] = handshakes.find()
+        assert found.number == begun.fileno()
+        found.evict()
+        client.settimeout(5)
+        assert client.recv(1) == b""
+        assert begun.fileno() == found.number  # the event loop closes it
+
+
+async def test_connection_is_no_handshake_and_its_number_may_be_used_again(
+    listener: socket.socket,
+) -> None:
+    with (
+        socket.create_connection(listener.getsockname()) as client,
+        socket.create_connection(listener.getsockname()) as next_client,
+    ):
+        accepted, _ = listener.accept()
+        number = accepted.fileno()
+        handshakes = handshakes_of(listener, client, next_client, accepted)
+        handshakes.end(Transport(accepted))
+        assert list(handshakes.find()) == []
+        accepted.close()
+        with listener.accept()[0] as next_accepted:
+            assert next_accepted.fileno() == number
+            [found] = await eventually(lambda: list(handshakes.find()))
+            assert found.number == number
+
+
+async def test_age_counts_from_the_first_look_and_looks_pause(listener: socket.socket) -> None:
+    with (
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as accepted,
+    ):
+        handshakes = handshakes_of(listener, client, accepted)
+        [first] = handshakes.find()
+        assert list(handshakes.find()) == []
+        assert await eventually(lambda: list(handshakes.find())) == [first]
