@@ -37,7 +37,7 @@ class GateProcess:
         toml: str,
         *arguments: str,
         state: Path | None = None,
-        files: int | None = None,
+        files: str = "",
         **environment: str,
     ) -> None:
         self._folder = TemporaryDirectory(prefix="gk-")
@@ -47,7 +47,7 @@ class GateProcess:
         self.file.write_text(toml)
         self.environment = {**os.environ, "GATEKEEPER_STATE_DIR": str(self.state), **environment}
         self.url = self.admin_url = ""
-        limit = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
+        limit = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
         with (self.folder / "errors").open("wb") as errors:
             self.process = subprocess.Popen(
                 [*limit, *_GATEKEEPER, "serve", "-c", str(self.file), *arguments],

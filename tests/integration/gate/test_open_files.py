@@ -51,7 +51,7 @@ async def test_newcomer_is_served_after_a_burst_beyond_the_limit(
         server, context = server_keys(tmp_path), trusting(authority)
     async with Origin.running() as origin:
         toml = settings(origin.url, server=f"workers = 1\n{server}", more=_BYPASS)
-        with GateProcess(toml, files=_FILES) as gate, ExitStack() as stack:
+        with GateProcess(toml, files=str(_FILES)) as gate, ExitStack() as stack:
             await gate.wait_until_serving()
             async with Visitor(gate.url, tls=context) as visitor:
                 slow = asyncio.create_task(visitor.request("GET", "/slow"))
