@@ -14,6 +14,7 @@ pacing     estimated waits, poll intervals, the pacer's tick, the local share of
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
 fetch_metadata  which requests create a place in line
+sender     which requests come from another site
 readings   the ways an origin could understand a path
 spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked

@@ -21,6 +21,7 @@ from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked
+from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
@@ -182,7 +183,7 @@ class Endpoints:
 
     async def _leave(self, visit: Visit) -> GateResponse:
         is_named = self._responses.cors.names(visit.facts, visit.room)
-        if _is_from_another_site(visit.facts) and not is_named:
+        if is_from_another_site(visit.facts) and not is_named:
             return self._responses.problem(visit.facts, _ANOTHER_SITE, status=403, close=True)
         headers: Headers = ()
         # Without a token nothing is taken back: a form on another site comes without the cookie
@@ -252,15 +253,6 @@ class Endpoints:
         self, facts: RequestFacts, message: str = N_("Nothing was found at this address.")
     ) -> GateResponse:
         return self._responses.problem(facts, message, status=404, close=facts.has_body)
-
-
-def _is_from_another_site(facts: RequestFacts) -> bool:
-    """Whether the browser reports another origin as sender (Fetch Metadata; RFC 6454 section 7)."""
-    sites = facts.fields("Sec-Fetch-Site")
-    if sites:
-        return any(site not in {"same-origin", "none"} for site in sites)
-    own = {facts.client.host, facts.client.forwarded_host} - {""}
-    return any(origin.partition("://")[2] not in own for origin in facts.fields("Origin"))
 
 
 def _origin_of(address: str) -> str | None:

@@ -82,6 +82,8 @@ async def test_htmx_is_told_to_load_the_page_again(start_gate: GateStarter) -> N
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "none", "Origin": "https://evil.example"}, 403),
+        ({"Referer": "https://evil.example/"}, 403),
     ],
 )
 async def test_leave_is_refused_from_another_site(
