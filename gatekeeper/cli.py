@@ -25,6 +25,7 @@ from gatekeeper.admin.command_options import (
     admin_client,
     checked,
     config_option,
+    each_checked,
     load_file,
     room_option,
 )
@@ -34,7 +35,13 @@ from gatekeeper.admin.report_command import report
 from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
-from gatekeeper.policy.explain import explain_request, parse_request_url
+from gatekeeper.policy.explain import (
+    explain_request,
+    parse_client_address,
+    parse_header,
+    parse_method,
+    parse_request_url,
+)
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.spellings import path_warnings
 from gatekeeper.simulate.command import simulate
@@ -294,7 +301,7 @@ def rules(as_json: bool, config: Path | None) -> None:
 
 
 @app.command()
-@click.argument("method")
+@click.argument("method", callback=checked(parse_method))
 @click.argument("url", callback=checked(parse_request_url))
 @click.option(
     "-H",
@@ -302,9 +309,16 @@ def rules(as_json: bool, config: Path | None) -> None:
     "headers",
     multiple=True,
     metavar="'NAME: VALUE'",
+    callback=each_checked(parse_header),
     help="A header field.",
 )
-@click.option("--client", default="192.0.2.1", show_default=True, help="The client's address.")
+@click.option(
+    "--client",
+    default="192.0.2.1",
+    show_default=True,
+    callback=checked(parse_client_address),
+    help="The client's address.",
+)
 @config_option
 def explain(
     method: str, url: str, headers: tuple[str, ...], client: str, config: Path | None

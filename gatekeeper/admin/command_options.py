@@ -59,3 +59,15 @@ def checked(parse: Callable[[str], object]) -> Callable[..., str]:
         return text
 
     return check
+
+
+def each_checked(parse: Callable[[str], object]) -> Callable[..., tuple[str, ...]]:
+    """The same for an option that is given several times."""
+    check = checked(parse)
+
+    def check_each(
+        context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        return tuple(check(context, parameter, text) for text in texts)
+
+    return check_each

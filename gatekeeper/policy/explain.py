@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
+from gatekeeper.config.problems import shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
@@ -18,6 +20,13 @@ from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route
 _ENDPOINTS = "/.gatekeeper/"
 _OF_ROOMS = ("status", "enqueue", "leave", "wait")
 _URL = re.compile(r"(https?)://([^/?#]+)([/?][^#]*|)")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+# The methods that the gate's parser reads, but CONNECT. Any other is 400 before rules and rooms.
+_METHODS = (
+    "GET HEAD POST PUT DELETE OPTIONS TRACE PATCH COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH"
+    " UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE"
+    " UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK SOURCE QUERY"
+)
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
 
 
@@ -25,9 +34,34 @@ def parse_request_url(text: str) -> tuple[str, str, str]:
     """Scheme, host and request target of an absolute URL. Raises ValueError."""
     match = _URL.fullmatch(text)
     if match is None:
-        raise ValueError(f'"{text}" is not a URL; expected e.g. "https://shop.example.com/cart"')
+        raise ValueError(
+            f'{shown(text)} is not a URL; expected e.g. "https://shop.example.com/cart"'
+        )
     scheme, host, target = match.groups()
     return scheme, host, target if target.startswith("/") else "/" + target
+
+
+def parse_method(text: str) -> str:
+    """A method as typed; methods are case-sensitive. Raises ValueError."""
+    if _TOKEN.fullmatch(text) is None:
+        raise ValueError(f'{shown(text)} is not a method; expected e.g. "GET" or "POST"')
+    return text
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """Name and value of a field as typed. Raises ValueError."""
+    name, colon, value = text.partition(":")
+    if not colon or _TOKEN.fullmatch(name) is None:
+        raise ValueError(f'{shown(text)} is not a header field; expected e.g. "Accept: text/html"')
+    return name, value.strip()
+
+
+def parse_client_address(text: str) -> str:
+    """The address of a client. Raises ValueError."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f'{shown(text)} is not an IP address; expected e.g. "192.0.2.1"') from None
 
 
 def explain_request(
@@ -36,9 +70,8 @@ def explain_request(
     """`explain` for a configuration, and a request as it is typed: its fields are `Name: value`."""
     scheme, host, target = parse_request_url(url)
     fields: dict[str, list[str]] = {}
-    for header in headers:
-        name, _, value = header.partition(":")
-        fields.setdefault(name.strip().lower(), []).append(value.strip())
+    for name, value in map(parse_header, headers):
+        fields.setdefault(name.lower(), []).append(value)
     facts = RequestFacts(
         client=Client(client, scheme, host),
         method=method,
@@ -55,6 +88,9 @@ def explain_request(
 
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
     """Lines for a person: the readings of the path, the rules looked at, and the route."""
+    if facts.method not in _METHODS.split():
+        yield f"400: {facts.method} is not a method that the gate supports"
+        return
     if facts.target.startswith(_ENDPOINTS):
         yield from _explain_endpoint(router, facts)
         return

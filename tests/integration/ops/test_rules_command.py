@@ -59,3 +59,7 @@ async def test_explain_needs_no_running_gate(tmp_path: Path) -> None:
     wrong = await quick_command("explain", "POST", "/hooks/a", folder=tmp_path)
     assert wrong.returncode == 2
     assert "is not a URL; expected" in wrong.stderr
+    field = await quick_command("explain", "GET", "http://shop/", "-H", "X-Evil", folder=tmp_path)
+    assert field.returncode == 2
+    [line] = field.stderr.splitlines()
+    assert '"X-Evil" is not a header field; expected' in line

@@ -1,12 +1,23 @@
 """`gatekeeper explain`: the route is the router's, and each rule says why it does not hold."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from aiohttp import hdrs
+from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.web import RequestHandler
 
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
-from gatekeeper.policy.explain import explain_request, parse_request_url
+from gatekeeper.policy.explain import (
+    explain_request,
+    parse_client_address,
+    parse_header,
+    parse_method,
+    parse_request_url,
+)
 from tests.builders import parse_config
 
 TOML = """
@@ -95,6 +106,64 @@ def test_default_configuration_has_one_room() -> None:
 def test_text_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not a URL; expected"):
         parse_request_url(url)
+
+
+@pytest.mark.parametrize("text", ["X-Evil", "", ": a", "X Evil: 1", "X-Evil : 1", "a\u00e9: 1"])
+def test_text_that_is_no_field_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a header field; expected"):
+        parse_header(text)
+
+
+def test_field_is_read_up_to_the_first_colon() -> None:
+    assert parse_header("X-Time: 10:30 ") == ("X-Time", "10:30")
+    assert parse_header("X-Empty:") == ("X-Empty", "")
+
+
+@pytest.mark.parametrize("text", ["nope", "", "192.0.2", "192.0.2.1:80", "192.0.2.0/24", "[::1]"])
+def test_text_that_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an IP address; expected"):
+        parse_client_address(text)
+    assert parse_client_address("2001:db8::1") == "2001:db8::1"
+
+
+@pytest.mark.parametrize("text", ["", "G T", "GET,", "G\u00cbT", "GET/"])
+def test_text_that_is_no_method_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a method; expected"):
+        parse_method(text)
+    assert parse_method("FOO") == "FOO"
+
+
+@pytest.mark.parametrize("path", ["/", "/closed/x", "/.gatekeeper/status"])
+@pytest.mark.parametrize("method", ["FOO", "get", "CONNECT", "PRI"])
+def test_method_that_the_gate_refuses_is_reported(config: Config, method: str, path: str) -> None:
+    url = f"https://shop.example.com{path}"
+    lines = [*explain_request(config, method, url, headers=[], client="192.0.2.1")]
+    assert lines == [f"400: {method} is not a method that the gate supports"]
+
+
+def test_supported_methods_are_those_of_the_parser(config: Config) -> None:
+    url = "https://shop.example.com/"
+    tried = [
+        *hdrs.METH_ALL,
+        "PURGE",
+        "QUERY",
+        "MERGE",
+        "M-SEARCH",
+        "PROPFIND",
+        "FOO",
+        "Get",
+        "SETUP",
+    ]
+    for method in set(tried) - {"CONNECT", "ANY", "*"}:
+        parser = HttpRequestParser(Mock(spec=RequestHandler), Mock(), 2**16)
+        try:
+            is_parsed = bool(
+                parser.feed_data(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())[0]
+            )
+        except BadHttpMessage:
+            is_parsed = False
+        lines = [*explain_request(config, method, url, headers=[], client="192.0.2.1")]
+        assert is_parsed is not lines[-1].startswith("400"), method
 
 
 ABUSE = """
