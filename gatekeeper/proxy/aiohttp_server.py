@@ -115,12 +115,9 @@ class ConnectionHandler(RequestHandler):
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
 
-    def evict(self) -> None:
-        """Close it now if it is idle; with TLS, without waiting for the client to close."""
-        transport = self.transport
-        if self.idle_since_s is not None and transport is not None:
-            self.force_close()
-            transport.abort()
+    def evict(self) -> None:  # with TLS, without waiting for the client to close
+        if self.idle_since_s is not None and self.transport is not None:
+            self.transport.abort()
 
     # Input
 
