@@ -8,11 +8,13 @@ tokens, of which each counts. Where one value is expected, several different one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
+_REFUSED = re.compile(r"(?:^|;)[ \t]*q=0(?:\.0{0,3})?[ \t]*(?:;|$)", re.IGNORECASE)
 
 
 class Fact:
@@ -109,4 +111,10 @@ class RequestFacts:
 
 
 def _media_types(accept: str) -> set[str]:
-    return {media_type.partition(";")[0].strip().lower() for media_type in accept.split(",")}
+    """The types that are named; weight 0 refuses one (RFC 9110 section 12.4.2)."""
+    members = [member.partition(";") for member in accept.split(",")]
+    return {
+        name.strip().lower()
+        for name, _, parameters in members
+        if not parameters or _REFUSED.search(parameters) is None
+    }
