@@ -70,6 +70,9 @@ def poll_interval_before_draw_s(
     share = arrival_us % _SPREAD_STEPS / _SPREAD_STEPS
     if until_start_s > interval_s:
         return max(1, interval_s - int(interval_s * _SPREAD * share))
+    if until_start_s <= 0:  # a draw that takes long: nobody asks every second until it is made
+        again = arrival_us // _SPREAD_STEPS % _SPREAD_STEPS / _SPREAD_STEPS
+        return max(1, int(interval_s * again))
     return max(1, math.ceil(until_start_s) + int(interval_s * share))
 
 

@@ -274,7 +274,9 @@ def first_minute(record: OpeningRecord, *, rate_per_minute: float) -> FirstMinut
     first, last = record.counts[0], record.counts[-1]
     duration_s = last.at_s - first.at_s
     expected = duration_s * rate_per_minute / 60
-    if expected < MIN_FIRST_MINUTE or duration_s < record.longest_poll_s * _JITTER:
+    if expected < MIN_FIRST_MINUTE or duration_s < min(
+        record.longest_poll_s * _JITTER, FIRST_MINUTE_S * 0.9
+    ):
         return None
     return FirstMinute(duration_s, last.admissions - first.admissions, expected)
 

@@ -250,6 +250,21 @@ def test_recovery_window_of_an_opening_covers_the_first_poll_after_it(
     assert window_s >= told_s * 1.15
 
 
+def test_polls_during_a_long_draw_are_spread_over_an_interval() -> None:
+    told = [
+        poll_interval_before_draw_s(
+            until_start_s=-5,
+            waiting=100_000,
+            rate_per_minute=2000,
+            rules=RULES,
+            arrival_us=arrival_us * 1_013,
+        )
+        for arrival_us in range(20_000)
+    ]
+    assert 15 < sum(told) / len(told) < 21
+    assert sum(each <= 2 for each in told) < len(told) / 10
+
+
 # A replica's own share while the store is away
 
 
