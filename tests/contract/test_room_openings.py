@@ -338,6 +338,29 @@ async def test_cancelled_event_gives_back_the_order_of_arrival(open_room: Open) 
     assert await released(replica, arrivals_us) == NAMES
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_no_turn_is_provisional_without_events(
+    ground: Ground, open_room: Open, is_lost: bool
+) -> None:
+    """An operator may remove the last event after the store's clock stepped back, or a replica that
+    knows of its removal may return after a loss."""
+    replica, other = await open_room(rate=0), await open_room(rate=0)
+    await plan(replica)
+    arrivals_us = await gather(replica)
+    if is_lost:
+        await other.look()
+        await change(replica, NO_EVENTS)
+        await ground.write({})
+        await ground.pass_time(1)
+        own_us = turns((await other.look()).schedule, arrivals_us)
+        await poll(other, {n: QueuePosition(us, 0) for n, us in own_us.items()})
+        assert (await other.look()).undrawn == len(NAMES)
+        await replica.look()
+    else:
+        await change(replica, NO_EVENTS)
+    assert (await ground.read())["queue"] == arrivals_us
+
+
 async def test_open_mode_in_the_prequeue_lifts_no_watermark(open_room: Open) -> None:
     replica = await open_room(rate=0, burst=100)
     await plan(replica)

@@ -41,6 +41,7 @@ Change = Callable[[Schedule, int], Schedule]
 
 class EventRules(VisitorRules):
     planned = 0
+    early: frozenset[VisitorId] = frozenset()  # came before the event was planned
 
     @rule(
         at=REPLICAS,
@@ -80,6 +81,12 @@ class EventRules(VisitorRules):
         if not self.events_in(_PENDING):
             self.planned += 1
             self.change_events(at, plan)
+            # Their arrivals are in the future, after the clock stepped back.
+            self.early |= {
+                each.name
+                for each in self.visitors
+                if each.ticket is not None and self.draw_of(each.ticket.arrival_us)
+            }
 
     @precondition(lambda self: self.events_in(_PENDING))
     @rule(at=REPLICAS, by_s=st.sampled_from([None, None, 20, 200, -20]))
@@ -211,6 +218,8 @@ class EventRules(VisitorRules):
             waiting = self.model.visitor_states.get(visitor.name)
             is_moved = self.model.missed_us.get(visitor.name, 0) > 0
             if ticket is None or not isinstance(waiting, WaitingState) or is_moved:
+                continue
+            if visitor.name in self.early:
                 continue
             event, own_us = self.draw_of(ticket.arrival_us), ticket.own_turn_us
             if event is None or (own_us is not None and own_us < PROVISIONAL_US):

@@ -123,6 +123,12 @@ class RoomLedger:
         """The order of the queue now."""
         return EventOrder.of(self.schedule, self.schedule.at(self.now_us))
 
+    def end_draws(self) -> None:
+        """Without events no draw is to come."""
+        for each in self.visitor_states.values():
+            if isinstance(each, WaitingState) and not self.schedule.events:
+                each.turn_us %= PROVISIONAL_US
+
     def is_closed(self) -> bool:
         """Whether events admit no visitor now, in mode AUTO."""
         is_running = self.schedule.at(self.now_us).phase is Phase.RUNNING

@@ -81,6 +81,7 @@ class RoomModel(RoomLedger):
                 if isinstance(each, WaitingState) and is_new:
                     is_within = window.from_us <= each.turn_us < window.until_us
                     each.turn_us += PROVISIONAL_US if is_within else 0
+        self.end_draws()
 
     def arrive(self, names: list[VisitorId | None]) -> list[SlotGrant | QueuePosition | bool]:
         """None is a request that creates no place."""
@@ -316,6 +317,7 @@ class RoomModel(RoomLedger):
     def change_events(self, schedule: Schedule, *, by_draw: bool = False) -> None:
         self._refill()
         self.schedule = schedule
+        self.end_draws()
         if not by_draw:
             self.operator_set["events"] = self.epoch
 

@@ -207,6 +207,20 @@ local function undrawn(s)
   return call('ZCOUNT', QUEUE, fmt(PROVISIONAL), '+inf')
 end
 
+-- Without events no draw is to come: visitors at provisional turns return to their arrivals.
+local function end_draws(s)
+  if s.events ~= '' then return end
+  repeat
+    local visitors = call('ZRANGEBYSCORE', QUEUE, fmt(PROVISIONAL), '+inf', 'LIMIT', 0, 1000)
+    local places = {}
+    if #visitors > 0 then
+      local turns = call('ZMSCORE', QUEUE, unpack_(visitors))
+      for i = 1, #visitors do add_pair(places, fmt(tonumber(turns[i]) - PROVISIONAL), visitors[i]) end
+    end
+    for_all('ZADD', QUEUE, places)
+  until #visitors == 0
+end
+
 -- A level without what is more than `burst` whole admissions; admissions that were given back may
 -- have left the fraction of the next one on top of them.
 local function capped(level) return math.min(level, burst * UNIT + level % UNIT) end

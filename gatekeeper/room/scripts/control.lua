@@ -63,6 +63,7 @@ elseif setting == 'settings' and ARGV[6] and (ARGV[9] or not ARGV[7]) then
 elseif (setting == 'events' or setting == 'draw') and ARGV[4] then
   if s.events ~= value then return reply_and(s, '0') end
   s.events, s.windows = ARGV[3], ARGV[4]
+  end_draws(s)
 elseif setting == 'mode' and MODES[value] then
   s.mode = value
 elseif setting == 'message' and value then

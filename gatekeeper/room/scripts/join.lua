@@ -75,6 +75,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
       local before = s.windows
       s.events, s.windows = ARGV[19], ARGV[20]
       gather_again(before)
+      end_draws(s)
     end
     s.grants = is_set_by_operator(s, 'allow') and math.max(s.grants, grants) or grants
     -- What fell due since the store's own state was saved, the lost state may have spent.
