@@ -18,7 +18,8 @@ from gatekeeper.errors import BadRequest
 # RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host in use has.
 HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(?:[/?].*)?", re.DOTALL)
+_ABSOLUTE = re.compile(r"(?i:(http|https))://([^/?#]*)(?:[/?].*)?", re.DOTALL)
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}  # RFC 9110 section 4.2.3: the same as none
 
 
 def check_request(request: BaseRequest) -> None:
@@ -59,5 +60,10 @@ def _check_host(request: BaseRequest) -> None:
     if request.raw_path[:1] in {"/", "*"}:
         return
     absolute = _ABSOLUTE.fullmatch(request.raw_path)
-    if absolute is None or host is None or absolute[1].lower() != host.lower():
+    if absolute is None or host is None or not _is_same_host(absolute, host):
         raise BadRequest("the request target and Host must name the same host")
+
+
+def _is_same_host(absolute: re.Match[str], host: str) -> bool:
+    port = _DEFAULT_PORT[absolute[1].lower()]
+    return absolute[2].lower().removesuffix(port) == host.lower().removesuffix(port)

@@ -164,6 +164,9 @@ REQUESTS = {
     "absolute-form": Case(
         visitor_request(b"GET http://SHOP.example/a?b"), seen(b"GET /a?b"), (OriginStep(OK),), OK
     ),
+    "absolute-form with the default port": Case(
+        visitor_request(b"GET http://shop.example:80/a"), seen(b"GET /a"), (OriginStep(OK),), OK
+    ),
     "OPTIONS of the whole server": forwarded_case(b"OPTIONS *", forwarded_fields=()),
     "a method nobody knows": forwarded_case(b"PURGE /", forwarded_fields=()),
     "a host that is an address": Case(*at_host(b"[2001:db8::1]:8080"), (OriginStep(OK),), OK),

@@ -217,6 +217,8 @@ REJECTED = {
     "no Host": visitor_request(b"GET /first").replace(b"Host: shop.example\r\n", b""),
     "absolute-form at another host": visitor_request(b"GET http://evil.example/smuggled"),
     "absolute-form at another port": visitor_request(b"GET http://shop.example:81/smuggled"),
+    "absolute-form at the port of TLS": visitor_request(b"GET http://shop.example:443/smuggled"),
+    "absolute-form at two ports": visitor_request(b"GET http://shop.example:80:80/smuggled"),
     "absolute-form with a user": visitor_request(b"GET http://shop.example@evil.example/smuggled"),
     "absolute-form without a host": visitor_request(b"GET http:///smuggled"),
     "absolute-form of another scheme": visitor_request(b"GET gopher://shop.example/smuggled"),
