@@ -137,6 +137,8 @@ async def test_clear_site_data_keeps_the_pass_alone(
         await page.goto(gate.url + "/login")
         await until_confirmed(page.context, gate)
         before = await held_by(page.context, gate)
+        for name in ("a[b]", "a b", "a@b:/,{", '"a"', "ü"):  # all are names for a browser
+            await page.evaluate("name => document.cookie = name + '=1'", name)
         if by_fetch:
             await page.evaluate("path => fetch(path).then(response => response.text())", path)
         else:
