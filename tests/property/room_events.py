@@ -232,6 +232,8 @@ class EventRules(VisitorRules):
 
     def end_events(self) -> None:
         """No visitor waits for an event any longer."""
+        for at in range(3):  # one of them may write back others
+            self.replica(at)
         for event in self.events_in({*_PENDING, "running"}):
             self.cancel(0, event)
         if self.model.schedule.at(self.model.now_us).phase is Phase.ENDED:
