@@ -22,7 +22,10 @@ _WAIT_S = (
     900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400, 21600, 43200,
 )  # fmt: skip
 # Of the store.
-OPERATIONS = ("advance", "arrive", "control", "draw", "join", "leave", "poll", "touch")
+OPERATIONS = (
+    *("admit", "advance", "arrive", "control", "draw"),
+    *("find", "join", "leave", "poll", "touch"),
+)
 UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of origin errors
 _SERVER_ERRORS = (500, 502, 503, 504)
 _FIRST_SERVER_ERROR, _STATUSES_END = 500, 600

@@ -56,6 +56,12 @@ async def events(store_url: str, room_name: RoomName) -> AsyncIterator[Events]:
 BEGIN = datetime.now(UTC).replace(microsecond=0)
 
 
+@pytest.fixture(autouse=True)
+def at_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test counts from its own beginning: the file is imported minutes before."""
+    monkeypatch.setitem(globals(), "BEGIN", datetime.now(UTC).replace(microsecond=0))
+
+
 def soon(minutes: float, *, hours: int = 0) -> str:
     """A time in so many minutes, as a clock `hours` east of Greenwich shows it."""
     at = BEGIN + timedelta(minutes=minutes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from gatekeeper.policy.ordering import PROVISIONAL_US
 from tests.integration.simulate.fake_gate import FakeGate, FakeVisitor
 
 SECRET = hashlib.sha256(b"the secret of the draw").digest()
@@ -37,6 +38,7 @@ class FakeEventGate(FakeGate):
     opening: EventDefects = field(default_factory=EventDefects)
     began_s: float = field(default_factory=time.time)
     _is_drawn: bool = False
+    _participants_by_number: set[int] = field(default_factory=set)
 
     @property
     def start_us(self) -> int:
@@ -63,10 +65,24 @@ class FakeEventGate(FakeGate):
             self.queue.sort(key=self._turn_us)
         return super()._has_token()
 
+    def _enter_line(self, visitor: FakeVisitor) -> None:
+        if self._covers(visitor) and not self.has_started:
+            self._participants_by_number.add(visitor.number)
+            visitor.is_moved = True  # the ticket says from now on that it was returned in time
+        super()._enter_line(visitor)
+
+    def _more_claims(self, visitor: FakeVisitor) -> dict[str, object]:
+        takes_part = visitor.number in self._participants_by_number
+        return {"trn": PROVISIONAL_US + visitor.arrival_us} if takes_part else {}
+
+    def _covers(self, visitor: FakeVisitor) -> bool:
+        return self.start_us - self.span_us <= visitor.arrival_us < self.start_us
+
     def _turn_us(self, visitor: FakeVisitor) -> int:
-        covered = self.start_us - self.span_us <= visitor.arrival_us < self.start_us
-        if not covered or not self._is_drawn or self.opening.orders_by_arrival:
+        if not self._covers(visitor) or not self._is_drawn or self.opening.orders_by_arrival:
             return visitor.arrival_us
+        if visitor.number not in self._participants_by_number:
+            return self.start_us
         number = int.from_bytes(
             hmac.digest(SECRET, bytes.fromhex(_id_hash(visitor)), "sha256"), "big"
         )
@@ -114,7 +130,7 @@ class FakeEventGate(FakeGate):
             return ()
         found = {id(each): each for each in self.visitors.values()}.values()
         return sorted(
-            _id_hash(each) for each in found if each.confirmed and each.arrival_us < self.start_us
+            _id_hash(each) for each in found if each.number in self._participants_by_number
         )
 
 

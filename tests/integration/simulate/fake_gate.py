@@ -196,12 +196,16 @@ class FakeGate:
                 "sub": f"v{visitor.number:021}",
                 "arr": visitor.arrival_us,
                 "exp": 2_000_000_000,
+                **self._more_claims(visitor),
             }
             parts = ({"typ": kind, "alg": "HS256"}, claims)
             texts = [_base64url(json.dumps(part).encode()) for part in parts]
             raw = ".".join([*texts, secrets.token_urlsafe(32)])
         self.visitors[raw] = visitor
         return raw
+
+    def _more_claims(self, visitor: FakeVisitor) -> dict[str, object]:  # noqa: ARG002
+        return {}
 
     def _visitor_of(self, request: web.Request) -> FakeVisitor | None:
         raw = request.headers.get("X-Queue-Token") or request.cookies.get("gatekeeper", "")
