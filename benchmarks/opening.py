@@ -63,7 +63,7 @@ from gatekeeper.web.waiting_status import waiting_status_of
 ROOM, EVENT = "opening", "sale"
 REPLICAS = 10
 VISITORS = 100_000
-RATE_PER_MINUTE, BURST = 2000, 10
+RATE_PER_MINUTE, BURST = 500, 10  # the defaults of the product
 PREQUEUE_S, REAL_PREQUEUE_S = 120.0, 1800.0
 LAST_ARRIVAL_S = 10.0  # before the start
 RUN_S = 95.0  # after the start
