@@ -34,6 +34,11 @@ from gatekeeper.policy.tokens import VisitorId
 MAX_CHARACTERS = 262_144
 
 
+@lru_cache(maxsize=256)  # one for each draw; every poll after it asks
+def _seed_of(secret: str, randomness: str) -> bytes:
+    return draw.seed_of(bytes.fromhex(secret), bytes.fromhex(randomness))
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """What decided a draw, and is public from then on. Bytes in hex."""
@@ -45,7 +50,7 @@ class Drawn:
 
     @property
     def seed(self) -> bytes:
-        return draw.seed_of(bytes.fromhex(self.secret), bytes.fromhex(self.randomness))
+        return _seed_of(self.secret, self.randomness)
 
 
 @dataclass(frozen=True, slots=True)

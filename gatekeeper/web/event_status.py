@@ -6,13 +6,11 @@ outside of events, the next one. Rooms without events cost a comparison.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.policy.draw import hashed_turn_us, id_hash
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.schedule import Drawn, Event
+from gatekeeper.policy.schedule import Event
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.waiting_status import rfc3339
@@ -61,11 +59,6 @@ def _number_in(event: Event, ticket: Ticket) -> DrawNumber | None:
         return None
     hashed = id_hash(ticket.visitor)  # once: every poll after the draw needs it
     turn_us = hashed_turn_us(
-        _seed(event.drawn), hashed, start_us=event.start_us, span_us=event.span_us
+        event.drawn.seed, hashed, start_us=event.start_us, span_us=event.span_us
     )
     return DrawNumber(hashed.hex(), turn_us)
-
-
-@lru_cache(maxsize=256)  # one for each room
-def _seed(drawn: Drawn) -> bytes:
-    return drawn.seed
