@@ -126,8 +126,8 @@ class Openings:
             return
         drawn = Drawn(secret.hex())
         if event.beacon:
-            if self._fetching is None or self._fetching[0] != event.name:
-                self._fetching = event.name, asyncio.create_task(self._fetch_round(event))
+            if self._fetching is None or self._fetching[0] != event.draw_id:
+                self._fetching = event.draw_id, asyncio.create_task(self._fetch_round(event))
             if not self._fetching[1].done():
                 return
             number, randomness, note = self._fetching[1].result()
