@@ -31,7 +31,7 @@ from typing import IO, Any
 import uvloop
 
 from benchmarks import poll_intervals, watermark_delay
-from benchmarks.report import table, write_section
+from benchmarks.report import conclude, table
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
 from gatekeeper.simulate.pressure_promises import LURKERS
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
@@ -313,13 +313,7 @@ def main() -> None:
     is_whole = chosen == options.parse_args([])
     plot = PLOT if is_whole else Path(os.devnull)
     text, problems = uvloop.run(benchmark(chosen.visitors, scale=chosen.scale, plot=plot))
-    if problems:
-        text += "\n\nProblems: " + "; ".join(problems)
-    print(text)
-    if is_whole:  # only the figures of a full run are written
-        write_section("bench-line", text)
-    if problems:
-        raise SystemExit("\n".join(problems))
+    conclude("bench-line", text, problems, is_whole=is_whole)
 
 
 if __name__ == "__main__":

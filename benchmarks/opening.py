@@ -36,7 +36,7 @@ from random import Random
 
 import uvloop
 
-from benchmarks.report import table, write_section
+from benchmarks.report import conclude, table
 from benchmarks.rig import cpu_s
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.schema import RoomConfig
@@ -411,13 +411,7 @@ def main() -> None:
     chosen = options.parse_args()
     is_whole = chosen == options.parse_args([])
     text, problems = uvloop.run(benchmark(chosen.visitors, prequeue_s=chosen.prequeue))
-    if problems:
-        text += "\n\nProblems: " + "; ".join(problems)
-    print(text)
-    if is_whole:  # only the figures of a full run are written
-        write_section("bench-opening", text)
-    if problems:
-        raise SystemExit("\n".join(problems))
+    conclude("bench-opening", text, problems, is_whole=is_whole)
 
 
 if __name__ == "__main__":

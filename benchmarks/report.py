@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 README = Path(__file__).with_name("README.md")
+
+
+def conclude(section: str, text: str, problems: Sequence[str], *, is_whole: bool) -> None:
+    """Print the figures, and write them when the run was whole. Exits with 1 for problems."""
+    if problems:
+        text += "\n\nProblems: " + "; ".join(problems)
+    print(text)
+    if is_whole:
+        write_section(section, text)
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 def write_section(name: str, text: str) -> None:
