@@ -1,33 +1,36 @@
-"""Events of a room: closed before the opening, drawn at it, and kept through every loss.
-
-Rules: a ground on a server cannot set its clock, so an event opens when a test moves its start to
-the store's now, as an operator would.
-"""
+"""Events of a room: closed before the opening, and drawn at it."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gatekeeper.config.event_schema import EventConfig, spell_time
-from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.draw import id_hash
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.planned_events import SigningKeys
-from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
+from tests.contract.event_room import (
+    KEYS,
+    NAMES,
+    change,
+    change_event,
+    draw,
+    gather,
+    in_order,
+    open_now,
+    openings,
+    plan,
+    released,
+    turns,
+)
 from tests.contract.grounds import (
-    EmulatedGround,
     Ground,
     Open,
-    Replica,
     arrive,
     confirm,
     crowd,
@@ -35,83 +38,6 @@ from tests.contract.grounds import (
     poll,
     poll_request,
 )
-
-KEYS = SigningKeys((b"signing" * 5,))
-NAMES = crowd(12)
-
-
-async def plan(replica: Replica, *, opens_in_s: float = 600, **values: Any) -> Event:
-    """An event whose prequeue has begun; `values` replace its fields."""
-    state = await replica.look()
-    now_us = state.now_us
-    event = Event(
-        "sale",
-        start_us=now_us + round(opens_in_s * 1_000_000),
-        announced_us=now_us,
-        prequeue_us=now_us - 10_000_000,
-    )
-    event = KEYS.committed(replace(event, **values), room=replica.queue.rules.room)
-    await change(replica, state.schedule.with_event(event))
-    return event
-
-
-async def change(replica: Replica, schedule: Schedule) -> None:
-    before = (await replica.look()).schedule
-    assert await replica.queue.change_events(before, schedule) is not None
-
-
-async def change_event(replica: Replica, **values: Any) -> Event:
-    [event] = (await replica.look()).schedule.events
-    changed = replace(event, **values)
-    await change(replica, Schedule.of([changed]))
-    return changed
-
-
-async def open_now(ground: Ground, replica: Replica) -> Event:
-    """After the last arrival so far."""
-    state = await replica.look()
-    await ground.pass_time(0.01)
-    return await change_event(replica, start_us=max(state.now_us, state.last_arrival_us + 1))
-
-
-def openings(replica: Replica, keys: SigningKeys = KEYS) -> Openings:
-    return Openings(replica.queue, file=FileEvents((), keys))
-
-
-async def draw(replica: Replica) -> Schedule:
-    """What a replica does at its tick."""
-    state = await replica.look()
-    await openings(replica).step(state)
-    return (await replica.look()).schedule
-
-
-async def released(replica: Replica, turns_us: dict[str, int]) -> list[str]:
-    """The visitors that one release admits, by their next poll."""
-    await replica.queue.advance()
-    standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in turns_us.items()})
-    return [name for name, each in standings.items() if isinstance(each, SlotGrant)]
-
-
-def in_order(schedule: Schedule, arrivals_us: dict[str, int]) -> list[str]:
-    drawn_us = turns(schedule, arrivals_us)
-    return sorted(arrivals_us, key=lambda name: (drawn_us[name], name))
-
-
-def turns(schedule: Schedule, arrivals_us: dict[str, int]) -> dict[str, int]:
-    return {name: schedule.drawn_turn_us(VisitorId(name), us) for name, us in arrivals_us.items()}
-
-
-async def gather(replica: Replica, names: Sequence[str] = NAMES) -> dict[str, int]:
-    """They arrive and return their tickets; their arrivals."""
-    arrivals = await arrive(replica, names)
-    schedule = (await replica.look()).schedule
-    placed = {
-        name: QueuePosition(schedule.drawn_turn_us(VisitorId(name), each.turn_us), 0)
-        for name, each in arrivals.items()
-    }
-    await poll(replica, placed)
-    return {name: each.turn_us for name, each in arrivals.items()}
-
 
 # Before the opening.
 
@@ -374,180 +300,3 @@ async def test_open_mode_in_the_prequeue_lifts_no_watermark(open_room: Open) -> 
     await gather(replica, ["bob"])
     state, count = await replica.queue.advance()
     assert (state.phase, count, state.undrawn) == (Phase.PREQUEUE, 0, 1)
-
-
-# Rates and limits of an event.
-
-
-def exact_room(**keys: Any) -> tuple[EmulatedGround, FileEvents]:
-    ground = EmulatedGround(RoomName("exact"))
-    now_us = ground.rules.clock_us
-    times = {name: spell_time(now_us + s * 1_000_000) for name, s in keys.pop("times").items()}
-    event = EventConfig.model_validate({"name": "sale", "room": "exact"} | times | keys)
-    return ground, FileEvents((event,), KEYS)
-
-
-async def test_events_rate_counts_from_its_first_moment_to_its_end() -> None:
-    times = {"start": 60, "end": 120}
-    ground, file = exact_room(
-        times=times, order="arrival", after="normal", settings={"rate": "60/min"}
-    )
-    replica = Replica(ground, _rules(ground, rate="6/min", burst=200), name="only")
-    Openings(replica.queue, file=file)
-    await replica.queue.join(starting=True)
-    await replica.set_mode(Mode.HOLD)  # so that the bucket is spent at a known moment
-    await line_up(replica, crowd(400))
-    await replica.set_mode(Mode.AUTO)
-    assert await replica.released() == 200
-    counts = []
-    for _ in range(6):  # 30 s each, in pieces that a pacer would not exceed
-        count = 0
-        for _ in range(15):
-            await ground.pass_time(2)
-            count += await replica.released()
-            await ground.attend()
-        counts.append(count)
-    assert counts == [3, 3, 30, 30, 3, 3]
-
-
-async def test_first_minute_after_a_prequeue_admits_burst_and_rate() -> None:
-    ground, file = exact_room(
-        times={"prequeue": 0, "start": 60}, settings={"rate": "60/min", "burst": 5}
-    )
-    replica = Replica(ground, _rules(ground, rate="600/min", burst=5), name="only")
-    own = Openings(replica.queue, file=file)
-    await replica.queue.join(starting=True)
-    await gather(replica, crowd(400))
-    counts = []
-    for _ in range(4):
-        count = 0
-        for _ in range(15):
-            await ground.pass_time(2)
-            await own.step(await replica.look())
-            count += await replica.released()
-            await ground.attend()
-        counts.append(count)
-    assert counts == [0, 0 + 5, 30, 30]  # the last step of the second is the start itself
-
-
-def _rules(ground: Ground, **keys: Any) -> Rules:
-    from gatekeeper.policy.rules import Rules
-
-    return Rules.of(
-        RoomConfig.model_validate(
-            {"name": ground.room, "heartbeat_timeout": "1h", "claim_timeout": "1h"} | keys
-        )
-    )
-
-
-# Losses.
-
-
-async def test_store_that_is_born_is_closed_by_the_files_event() -> None:
-    ground, file = exact_room(times={"prequeue": -10, "start": 60}, before="closed")
-    replica = Replica(ground, _rules(ground, rate="6000/min", burst=100), name="only")
-    Openings(replica.queue, file=file)
-    state = await replica.queue.join(starting=True)
-    assert (state.phase, state.has_room) == (Phase.PREQUEUE, False)
-
-
-async def test_emptied_store_gets_the_events_back_before_it_admits(
-    ground: Ground, open_room: Open
-) -> None:
-    replica, other = await open_room(rate="6000/min", burst=100), await open_room()
-    await plan(replica)
-    arrivals_us = await gather(replica)
-    await ground.write({})
-    await ground.pass_time(1)
-    state, count = await replica.queue.advance()
-    assert (state.phase, count) == (Phase.PREQUEUE, 0)
-    schedule = state.schedule
-    await poll(other, {n: QueuePosition(us, 0) for n, us in turns(schedule, arrivals_us).items()})
-    assert (await replica.look()).undrawn == len(NAMES)
-    assert isinstance((await arrive(replica, ["new"]))["new"], QueuePosition)
-
-
-async def test_store_emptied_after_the_opening_keeps_the_drawn_order(
-    ground: Ground, open_room: Open
-) -> None:
-    replica = await open_room(rate=0)
-    await plan(replica)
-    arrivals_us = await gather(replica)
-    await open_now(ground, replica)
-    schedule = await draw(replica)
-    await ground.write({})
-    await ground.pass_time(1)
-    drawn_us = turns((await replica.look()).schedule, arrivals_us)
-    assert drawn_us == turns(schedule, arrivals_us)
-    standings = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
-    await replica.allow(100)
-    state, count = await replica.queue.advance()
-    assert count == 0  # not before those ahead had time to return
-    assert state.recovering_until_us > state.now_us
-    again = await poll(replica, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
-    places = {each.ahead: n for n, each in again.items() if isinstance(each, QueuePosition)}
-    assert [places[at] for at in range(len(NAMES))] == in_order(schedule, arrivals_us)
-    assert len(standings) == len(NAMES)
-
-
-async def test_returns_through_a_replica_without_the_event_are_drawn(
-    ground: Ground, open_room: Open
-) -> None:
-    """The replica that joins an emptied store first may know less than another one."""
-    replica, other = await open_room(rate=0), await open_room(rate=0)
-    await plan(replica)
-    arrivals_us = await gather(replica)
-    await ground.write({})
-    await ground.pass_time(1)
-    await poll(other, {n: QueuePosition(us, 0) for n, us in arrivals_us.items()})
-    assert (await other.look()).schedule == NO_EVENTS
-    assert (await replica.look()).undrawn == len(NAMES)
-    await open_now(ground, replica)
-    schedule = await draw(replica)
-    assert (await ground.read())["queue"] == turns(schedule, arrivals_us)
-
-
-async def test_draw_of_a_replica_without_the_delay_is_undone(
-    ground: Ground, open_room: Open
-) -> None:
-    replica, other = await open_room(rate=0), await open_room(rate=0)
-    await plan(replica)
-    arrivals_us = await gather(replica)
-    await open_now(ground, other)
-    delayed = await change_event(replica, start_us=(await replica.look()).now_us + 60_000_000)
-    await ground.write({})
-    await ground.pass_time(1)
-    drawn_us = turns((await draw(other)), arrivals_us)
-    await poll(other, {n: QueuePosition(us, 0) for n, us in drawn_us.items()})
-    state = await replica.look()
-    assert (state.schedule, state.phase) == (Schedule.of([delayed]), Phase.PREQUEUE)
-    assert state.undrawn == len(NAMES)
-
-
-async def test_change_of_other_events_than_stored_changes_nothing(open_room: Open) -> None:
-    one, other = await open_room(), await open_room()
-    event = await plan(one)
-    assert await other.queue.change_events(NO_EVENTS, NO_EVENTS) is None
-    assert (await other.look()).schedule == Schedule.of([event])
-
-
-async def test_file_is_merged_once_and_keeps_what_operators_did(open_room: Open) -> None:
-    replica = await open_room(rate=0)
-    state = await replica.look()
-    config = EventConfig.model_validate(
-        {
-            "name": "sale",
-            "room": replica.queue.rules.room,
-            "prequeue": spell_time(state.now_us + 60_000_000),
-            "start": spell_time(state.now_us + 120_000_000),
-        }
-    )
-    own = Openings(replica.queue, file=FileEvents((config,), KEYS))
-    await own.merge(state)
-    merged_at = await replica.look()
-    assert [each.commitment != "" for each in merged_at.schedule.events] == [True]
-    await own.merge(merged_at)
-    assert (await replica.look()).version == merged_at.version
-    delayed = await change_event(replica, start_us=state.now_us + 300_000_000)
-    await own.merge(await replica.look())
-    assert (await replica.look()).schedule == Schedule.of([delayed])
