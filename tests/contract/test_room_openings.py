@@ -218,7 +218,8 @@ async def test_beacon_is_asked_once_and_its_round_decides(ground: Ground, open_r
     own = Openings(replica.queue, file=FileEvents((), KEYS), fetch_round=fetch_round)
     await own.step(await replica.look())
     assert (await replica.look()).phase is Phase.DRAW
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # the fetch begins, and takes a turn of the loop
+    await asyncio.sleep(0)
     for _ in range(2):
         await own.step(await replica.look())
     [event] = (await replica.look()).schedule.events

@@ -281,6 +281,11 @@ async def test_draw_without_its_beacon_says_why(
     assert any("was not used" in remark for remark in findings.remarks)
 
 
+def lists_of(gate: Gate) -> int:
+    """How many lists the gate sends now."""
+    return gate.worker.site.handler._endpoints._draws._lists
+
+
 async def test_lists_beyond_the_limit_are_refused(
     start_gate: GateStarter, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +298,7 @@ async def test_lists_beyond_the_limit_are_refused(
     await open_now(gate)
     await drawn(visitor)
     lists = [asyncio.create_task(visitor.request("GET", LIST)) for _ in range(draws.MOST_LISTS)]
-    await asyncio.sleep(0.15)
+    await eventually(lambda: lists_of(gate) == draws.MOST_LISTS)
     refused = await visitor.request("GET", LIST)
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
     assert (await visitor.request("HEAD", PATH)).status == 200
@@ -327,7 +332,7 @@ async def test_list_without_the_store_is_never_cut_short(
         return await visitor.request("GET", LIST)
 
     reading = asyncio.create_task(read())
-    await asyncio.sleep(0.15)
+    await eventually(lambda: lists_of(gate) == 1)
     private_store.kill()
     with pytest.raises(Exception, match=r"payload|disconnected|reset"):
         await reading
