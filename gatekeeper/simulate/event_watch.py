@@ -25,6 +25,7 @@ NOT_LISTED = "were in line at the start and are not listed"
 _MOST_TRIES = 3
 _SOON_S, _EVERY_S = 5.0, 1.0  # away from the start
 _AT_START_EVERY_S = 0.2
+_KNOWN_AFTER_S = 2.0  # a replica learns of an event by a tick
 
 
 class EventWatch:
@@ -39,8 +40,13 @@ class EventWatch:
         self.problem = ""
 
     async def announced(self) -> DrawRecord:
-        """The record before the start; raises GatekeeperError."""
-        record = await self.read()
+        """The record before the start; raises GatekeeperError. An event that was made a moment ago
+        is known to every replica within a tick."""
+        loop, record = asyncio.get_running_loop(), await self.read()
+        until_s = loop.time() + _KNOWN_AFTER_S
+        while record is None and loop.time() < until_s:
+            await asyncio.sleep(_AT_START_EVERY_S)
+            record = await self.read()
         if record is None:
             raise GatekeeperError(
                 f"no draw of event {self._event!r}: {self.problem}; "
