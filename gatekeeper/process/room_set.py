@@ -73,6 +73,23 @@ class RoomSet:
         for replica in self.replicas.values():
             replica.follow_events(file_events)
 
+    def lost_draws(self, after: FileEvents, rooms: Iterable[RoomConfig]) -> list[str]:
+        """A problem for each planned draw of `rooms` that `after` could no longer make."""
+        problems = []
+        for room in (each.name for each in rooms if each.name in self.replicas):
+            state = self.replicas[room].view.state
+            if state is None or not state.events:
+                continue
+            known = after.merged(state.schedule, room=room, now_us=state.now_us, reloads=True)
+            before = {each.draw_id for each in self.file_events.draws_without_key(known, room=room)}
+            problems += [
+                f"tokens.secrets: the draw of event {event.name} in room {room} was made with a "
+                "secret that is missing now; expected that secret until the sale has started"
+                for event in after.draws_without_key(known, room=room)
+                if event.draw_id not in before
+            ]
+        return problems
+
     def adopt(self, rooms: Iterable[RoomConfig], new: Mapping[RoomName, NewRoom]) -> None:
         """From now on these are the rooms; `new` are those that were started for them."""
         files = {room.name: room for room in rooms}

@@ -53,6 +53,15 @@ class FileEvents:
         configs = [each for each in self.events if each.room == room]
         return merged(known, configs, room=room, keys=self.keys, now_us=now_us, reloads=reloads)
 
+    def draws_without_key(self, schedule: Schedule, *, room: RoomName) -> list[Event]:
+        """The planned draws that no secret here can make."""
+        return [
+            event
+            for event in schedule.events
+            if event.has_draw and event.drawn is None and not event.cancelled
+            if self.keys.secret_of(event, room=room) is None
+        ]
+
 
 async def no_beacon(_event: Event) -> tuple[int | None, str, str]:
     """The draw is made by the secret alone."""
@@ -102,10 +111,8 @@ class Openings:
     def _report_unknown_keys(self, schedule: Schedule) -> None:
         """Before visitors gather for a draw that no secret here can make."""
         room = self._queue.rules.room
-        for event in schedule.events:
-            is_planned = event.has_draw and event.drawn is None and not event.cancelled
-            if is_planned and self._file.keys.secret_of(event, room=room) is None:
-                log.error("draw_key_unknown", room=room, sale=event.name)
+        for event in self._file.draws_without_key(schedule, room=room):
+            log.error("draw_key_unknown", room=room, sale=event.name)
 
     async def step(self, state: RoomState) -> None:
         """Do what is due at this tick. Called with the newest state of the store."""

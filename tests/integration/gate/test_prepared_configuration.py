@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError
 from gatekeeper.process.commands import WorkerPlan
 from tests.builders import SECRET, parse_config, room_toml, sign_token
@@ -58,6 +59,28 @@ async def test_removed_secret_is_refused_from_the_commit_on(
     assert await is_admitted(gate, secret=SECRET)
     gate.worker.commit()
     assert not await is_admitted(gate, secret=SECRET)
+
+
+async def test_secret_of_a_planned_draw_cannot_be_removed(
+    start_gate: GateStarter, room_name: RoomName, tmp_path: Path
+) -> None:
+    sale = f"""
+        [[event]]
+        name = "sale"
+        room = "{room_name}"
+        prequeue = 2030-01-01T09:00:00Z
+        start = 2030-01-01T10:00:00Z
+    """
+    gate = await start_gate(sale, rate="0")
+    await gate.queue.look()
+    toml = room_toml(room_name, rate="0")
+    for entries in (sale, sale.replace("T10:00", "T11:00")):
+        plan = plan_of(gate, toml + entries, folder=tmp_path, secrets=(NEW_SECRET,))
+        with pytest.raises(ConfigError, match="the draw of event sale"):
+            await gate.worker.prepare(plan)
+    for entries, secrets in ((sale, (NEW_SECRET, SECRET)), ("", (NEW_SECRET,))):
+        await gate.worker.prepare(plan_of(gate, toml + entries, folder=tmp_path, secrets=secrets))
+        await gate.worker.abort()
 
 
 async def test_known_heads_are_decided_again_after_a_commit(
