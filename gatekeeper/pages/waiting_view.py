@@ -18,8 +18,10 @@ from gatekeeper.policy.phase import Reason
 DEFAULT_TITLE = N_("You are in line")  # translated; a title of the operator is not
 
 # Without script a reload is the heartbeat. It interrupts reading, so it is not too frequent; and it
-# must stay well below `confirm_timeout`, 20 s by default.
+# must stay well below `confirm_timeout`, 20 s by default. A newcomer's first reload is the
+# confirmation: in a line that moves, or just before an opening, every second of it counts.
 _MIN_RELOAD_S = 10
+_NEWCOMER_RELOAD_S = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class WaitingView:
     lang: str = SOURCE
     updates: Literal["poll", "stream"] = "poll"
     now_s: float = 0.0  # since the epoch, of the request
+    is_new: bool = False  # has yet to return the ticket
     ticket: str = ""  # that the response sets, signed; "": the browser has one already
 
     @property
     def reload_seconds(self) -> int:
         """Seconds until a page without script is loaded again."""
-        return max(self.refresh_seconds, _MIN_RELOAD_S)
+        least_s = _NEWCOMER_RELOAD_S if self.is_new else _MIN_RELOAD_S
+        return max(self.refresh_seconds, least_s)
 
     @property
     def state(self) -> WaitingState:

@@ -211,6 +211,7 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
         room=config,
         now_s=visit.admission.now_s(),
         headers=visit.headers(wait.ticket, minted=minted) if sets_token else (),
+        is_new=wait.is_new,
         ticket=minted,
     )
     return response._replace(close=visit.facts.has_body)  # the body stays unread

@@ -57,6 +57,7 @@ class Responses:
         room: RoomConfig,
         now_s: float,
         headers: Headers,
+        is_new: bool = False,
         ticket: str = "",
     ) -> GateResponse:
         """The waiting page, or its JSON, under the room's waiting status. A form was not sent: its
@@ -86,6 +87,7 @@ class Responses:
             lang=preferred(facts.accept_language).code,
             updates=room.updates,
             now_s=now_s,
+            is_new=is_new,
             ticket=ticket,
             reference=place.reference,
             event=place.event,

@@ -78,7 +78,8 @@ async def test_cloudflare_template_and_json_are_served(
     page = await visitor.request("GET", headers=HTML)
     assert page.status == 202
     assert page.text == "<script>let known = true, minutes = 1;</script>open"
-    assert page.headers["Refresh"] == "10"
+    assert page.headers["Refresh"] == "3"  # it confirms the place
+    assert (await visitor.request("GET", headers=HTML)).headers["Refresh"] == "10"
     app = await visitor.request("GET", "/api", headers={"Accept": "application/json"})
     assert app.status == 202
     waiting_room = app.json["cfWaitingRoom"]

@@ -1,7 +1,10 @@
-"""The range of an estimated wait."""
+"""The range of an estimated wait, and the reload without script."""
+
+from dataclasses import replace
 
 import pytest
 
+from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.waiting_view import WaitRange, wait_range
 
 
@@ -34,3 +37,12 @@ def test_wait_range_contains_the_estimate() -> None:
         assert wait.low * unit_s <= max(eta_seconds, unit_s)
         assert eta_seconds <= wait.high * unit_s
         assert wait.low < wait.high
+
+
+@pytest.mark.parametrize(("refresh_s", "newcomer_s", "later_s"), [(1, 3, 10), (36, 36, 36)])
+def test_newcomer_without_script_confirms_soon(
+    refresh_s: int, newcomer_s: int, later_s: int
+) -> None:
+    view = replace(SAMPLE_VIEWS["waiting"], refresh_seconds=refresh_s)
+    assert view.reload_seconds == later_s
+    assert replace(view, is_new=True).reload_seconds == newcomer_s
