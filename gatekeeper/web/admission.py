@@ -9,7 +9,7 @@ received the call and only its reply be lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, assert_never
@@ -49,6 +49,7 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.last_times import LastTimes
+from gatekeeper.web.session_ends import SessionEnds
 
 
 class Admit(NamedTuple):
@@ -106,8 +107,8 @@ class Admission:
         self._touched = LastTimes[VisitorId]()
         self.rules = room.rules  # as they are now: a request keeps them to its end
         self._given_up = LastTimes[VisitorId]()
-        self._sessions: dict[VisitorId, list[asyncio.Future[None]]] = {}
-        room.on_revoked = self._end_sessions
+        self._session_ends = SessionEnds()
+        room.on_revoked = self._session_ends.end
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
@@ -358,43 +359,19 @@ class Admission:
         )
         return Wait(ticket, None, changed=True, is_new=True)
 
-    # The end of a session, for connections that outlive a request.
-
     def session_end(self, pass_: Pass) -> asyncio.Future[None]:
         """A future that is done when the session ends: revoked, left, or at its absolute timeout.
         Until then the connection counts as use of the pass; cancel the future to stop that. A
         visitor who is not confirmed keeps no slot by it."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
         room, rules = self.room, self.rules
 
-        def keep_slot() -> None:
-            left_s = pass_.ends_at_s - self.now_s()
-            if future.done():
-                return
-            if left_s <= 0 or pass_.visitor in room.view.decisive.revoked:
-                future.set_result(None)
-                return
+        def left_s() -> float:
+            is_revoked = pass_.visitor in room.view.decisive.revoked
+            return 0.0 if is_revoked else pass_.ends_at_s - self.now_s()
+
+        def keep_slot() -> float:
             if pass_.confirmed:
                 self._touch(renewed(pass_, rules=rules, now_s=self.now_s()))
-            loop.call_later(min(rules.pass_renewal_s, left_s), keep_slot)
+            return rules.pass_renewal_s
 
-        ends = self._sessions.setdefault(pass_.visitor, [])
-        ends.append(future)
-
-        def forget(_: asyncio.Future[None]) -> None:
-            ends.remove(future)
-            if not ends:
-                self._sessions.pop(pass_.visitor, None)
-
-        future.add_done_callback(forget)
-        keep_slot()
-        return future
-
-    def _end_sessions(self, visitors: Sequence[VisitorId]) -> None:
-        if not self._sessions:
-            return
-        for visitor in visitors:
-            for future in tuple(self._sessions.get(visitor, ())):
-                if not future.done():
-                    future.set_result(None)
+        return self._session_ends.of(pass_, left_s=left_s, keep_slot=keep_slot)
