@@ -126,7 +126,7 @@ class NatsEvents:
         self._receive_figures: Callable[[Figures], None] | None = None
         self._subscribed: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
-        self._closing = self._is_up = self._has_been_up = False
+        self._closing = self._is_up = self._has_logged_outage = False
         self._logged_malformed_at_s = self._logged_unreachable_at_s = float("-inf")
 
     def connected(self) -> bool:
@@ -153,9 +153,15 @@ class NatsEvents:
                 await self._subscribe_figures()
 
     def connect(self) -> None:
-        """Begin to connect, also without a subscription."""
-        if self._connecting is None:
+        """Begin to connect, also without a subscription. A client that is connected, or that
+        reconnects by itself, is kept: a second one would receive every event again."""
+        if self._connecting is None and not self._is_client_alive():
             self._connecting = asyncio.create_task(self._connect(), name="connect to NATS")
+
+    def _is_client_alive(self) -> bool:
+        """Connected, or on the way to it without a call of `_connect`."""
+        client = self._client
+        return client.is_connected or client.is_connecting or client.is_reconnecting
 
     async def _connect(self) -> None:
         while not self._closing:
@@ -165,16 +171,18 @@ class NatsEvents:
             except Exception as error:  # noqa: BLE001  whatever failed is tried again
                 self._log_unreachable(error)
                 await self._close_client()
-                await asyncio.sleep(_RECONNECT_WAIT_S)
-            else:
+            if self._is_client_alive():  # it may also have been closed since
                 break
+            await asyncio.sleep(_RECONNECT_WAIT_S)
         self._connecting = None
-        self._on_up()
+        if not self._closing:
+            self._on_up()
 
     def _log_unreachable(self, error: Exception) -> None:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._logged_unreachable_at_s >= _LOG_AGAIN_AFTER_S:
             self._logged_unreachable_at_s = now_s
+            self._has_logged_outage = True
             log.warning("events_unreachable", error=str(error) or type(error).__name__)
 
     async def _open(self) -> None:
@@ -285,10 +293,13 @@ class NatsEvents:
             log.warning("event_rejected", subject=message.subject, error=str(error))
 
     async def _on_error(self, error: Exception) -> None:
+        if self._connecting is not None:  # the client tries again by itself
+            self._log_unreachable(error)
         log.debug("events_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         if self._is_up and not self._closing:
+            self._has_logged_outage = True
             log.warning("events_unreachable")
         self._is_up = False
 
@@ -296,9 +307,9 @@ class NatsEvents:
         self._on_up()
 
     def _on_up(self) -> None:
-        if self._has_been_up:
+        if self._has_logged_outage:
             log.info("events_recovered")
-        self._is_up = self._has_been_up = True
+        self._is_up, self._has_logged_outage = True, False
         self._on_reconnect()
 
     async def _on_closed(self) -> None:

@@ -68,6 +68,7 @@ async def test_flush_keeps_places_of_a_thousand_visitors(
         assert admitted_indexes(visitors) == [*range(400)]
         assert [visitor.position for visitor in visitors[400:]] == [*range(1, 601)]
         newcomers = await line_up(5, *replicas)
+        await request_all(newcomers, *replicas)  # now each of them is in line
         assert [visitor.position for visitor in newcomers] == [*range(601, 606)]
         assert all(each.state.watermark_us >= watermark_us for each in replicas)
 

@@ -1,0 +1,139 @@
+"""One connection to NATS per replica, and a log that pairs each outage with its recovery."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from nats.aio.client import Client
+from structlog.testing import capture_logs
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.tokens import VisitorId, new_visitor_id
+from gatekeeper.room.event_signing import EventSigner
+from gatekeeper.room.events import NatsEvents
+from gatekeeper.room.state import RoomState
+from tests.builders import SECRET
+from tests.servers import EventsServer, eventually
+
+ROOM = RoomName("events-connection")
+
+
+@dataclass
+class RecordingListener:
+    """A room that keeps what it receives."""
+
+    states: list[tuple[RoomState, float]] = field(default_factory=list)
+    revoked: list[tuple[VisitorId, int]] = field(default_factory=list)
+
+    def receive_state(self, state: RoomState, *, sent_at_s: float) -> None:
+        self.states.append((state, sent_at_s))
+
+    def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
+        self.revoked += [(visitor, count) for visitor in visitors]
+
+
+@asynccontextmanager
+async def running_events(url: str) -> AsyncIterator[NatsEvents]:
+    events = NatsEvents(url, replica="r", signer=EventSigner([SECRET]))
+    try:
+        yield events
+    finally:
+        await events.close()
+
+
+async def call_connect(events: NatsEvents) -> None:
+    events.connect()
+
+
+async def call_listen(events: NatsEvents) -> None:
+    await events.listen(ROOM, RecordingListener())
+
+
+async def call_subscribe_figures(events: NatsEvents) -> None:
+    await events.subscribe_figures(lambda _: None)
+
+
+CALLS = (call_connect, call_listen, call_subscribe_figures)
+
+
+@pytest.fixture
+def opened_clients(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
+    """Every client that was told to connect."""
+    clients: list[Client] = []
+    original = Client.connect
+
+    async def connect(self: Client, *arguments: object, **options: object) -> None:
+        clients.append(self)
+        await original(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Client, "connect", connect)
+    return clients
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_connected_client_is_kept_by_later_calls(
+    events_url: str,
+    opened_clients: list[Client],
+    call: Callable[[NatsEvents], Awaitable[None]],
+) -> None:
+    """A room that is added once the replica is connected, as at a slow start."""
+    with capture_logs() as logs:
+        async with running_events(events_url) as events:
+            events.connect()
+            await eventually(events.connected)
+            await call(events)
+            await eventually(lambda: events._connecting is None)
+    assert len(opened_clients) == 1
+    assert logs == []
+
+
+async def test_room_added_after_connecting_receives_events_once(events_url: str) -> None:
+    listener, visitor = RecordingListener(), new_visitor_id()
+    async with running_events(events_url) as receiver, running_events(events_url) as sender:
+        for events in (receiver, sender):
+            events.connect()
+            await eventually(events.connected)
+        await receiver.listen(RoomName("another"), RecordingListener())
+        await receiver.listen(ROOM, listener)
+        await receiver._client.flush(timeout=5)
+        for count in (1, 2):
+            await sender.publish_revoked(ROOM, [visitor], count=count)
+        await eventually(lambda: (visitor, 2) in listener.revoked)
+    assert listener.revoked == [(visitor, 1), (visitor, 2)]
+
+
+async def test_client_that_reconnects_by_itself_is_kept(
+    private_events: EventsServer, opened_clients: list[Client]
+) -> None:
+    async with running_events(private_events.url) as events:
+        await events.listen(ROOM, RecordingListener())
+        await eventually(events.connected)
+        private_events.kill()
+        await eventually(lambda: not events.connected())
+        await events.listen(RoomName("another"), RecordingListener())
+        await asyncio.to_thread(private_events.start)
+        await eventually(events.connected)
+    assert len(opened_clients) == 1
+
+
+async def test_each_logged_outage_is_followed_by_its_recovery(
+    private_events: EventsServer,
+) -> None:
+    """Also the outage that the replica finds at its start."""
+    private_events.kill()
+    with capture_logs() as logs:
+
+        def logged() -> list[str]:
+            return [line["event"] for line in logs if line["log_level"] != "debug"]
+
+        async with running_events(private_events.url) as events:
+            events.connect()
+            await eventually(lambda: logged() == ["events_unreachable"])
+            await asyncio.to_thread(private_events.start)
+            await eventually(lambda: logged() == ["events_unreachable", "events_recovered"])
+            private_events.kill()
+            await eventually(lambda: logged()[2:] == ["events_unreachable"])
+            await asyncio.to_thread(private_events.start)
+            await eventually(lambda: logged()[2:] == ["events_unreachable", "events_recovered"])
