@@ -76,6 +76,16 @@ watermark_lag_seconds = Histogram(
 queue_full = Counter(
     "gatekeeper_queue_full", "Requests of newcomers that met a full line.", ["room"]
 )
+address_limit = Counter(
+    "gatekeeper_address_limit",
+    "Requests of newcomers turned away because of newcomers_per_address.",
+    ["room"],
+)
+addresses_not_counted = Counter(
+    "gatekeeper_addresses_not_counted",
+    "Newcomers let through without counting their address, because the table was full.",
+    ["room"],
+)
 rule_matches = Counter(
     "gatekeeper_rule_matches",
     "Requests that a rule decided: bypassed or blocked.",
@@ -101,6 +111,8 @@ def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
         for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
+        address_limit.labels(room)
+        addresses_not_counted.labels(room)
         waits.declare(room)
     for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):
         requests.labels("", outcome)

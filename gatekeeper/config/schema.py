@@ -111,11 +111,12 @@ class RoomKeys(Section):
     updates: Literal["poll", "stream"] = "poll"
     frame_ancestors: FrameAncestors = ("'self'",)  # who may embed the pages
     cors_origins: WebOrigins = ()  # who may read the gate's own responses from scripts
+    newcomers_per_address: Annotated[RatePerMinute, LIVE] = 0.0  # and per replica; 0: no limit
 
 
 WAITING_KEYS = frozenset(
     {"status", "title", "message", "template", "json_format", "poll_interval_max", "updates"}
-    | {"frame_ancestors", "cors_origins"}
+    | {"frame_ancestors", "cors_origins", "newcomers_per_address"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)

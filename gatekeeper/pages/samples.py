@@ -88,6 +88,9 @@ SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
     "queue_full": replace(
         _WITHOUT_PLACE, without_place="queue_full", refresh_seconds=45, event=None
     ),
+    "address_limit": replace(
+        _WITHOUT_PLACE, without_place="address_limit", refresh_seconds=50, event=None
+    ),
 }
 
 # Positions from the front to the end: a template may treat some numbers differently.

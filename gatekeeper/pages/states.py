@@ -20,8 +20,9 @@ from typing import Literal, get_args
 from gatekeeper.errors import N_
 from gatekeeper.policy.phase import Reason
 
-# The page of a visitor without a place: before an opening, and where the line takes nobody else.
-StateWithoutPlace = Literal["before", "queue_full"]
+# The page of a visitor without a place: before an opening, where the line takes nobody else, and
+# where it takes nobody else of the address for now.
+StateWithoutPlace = Literal["before", "queue_full", "address_limit"]
 # The states that the server renders; the script reaches the others.
 WaitingState = Literal[
     "waiting",
@@ -35,6 +36,7 @@ WaitingState = Literal[
     "draw",
     "before",
     "queue_full",
+    "address_limit",
 ]
 
 
@@ -253,6 +255,18 @@ _ROWS = (
         lead=N_(
             "So many people are waiting that nobody else can join right now. "
             "Keep this page open: it tries again automatically."
+        ),
+        poll="renew",
+        tone="warn",
+    ),
+    PageState(
+        "address_limit",
+        label=N_("Not in line"),
+        heading=N_("Many people join from your network"),
+        lead=N_(
+            "Your internet address is shared by many people, as in a company, a school or a mobile "
+            "network, and only a few per minute can join the line from it. Keep this page open: it "
+            "tries again automatically. You can also use another network."
         ),
         poll="renew",
         tone="warn",

@@ -115,15 +115,18 @@ class ForwardOnce:
     """Forward the request alone, without a token and without asking the store."""
 
 
-NoPlaceReason = Literal["busy", "before", "queue_full"]
+NoPlaceReason = Literal["busy", "before", "queue_full", "address_limit"]
 
 
 @dataclass(frozen=True, slots=True)
 class WaitWithoutPlace:
     """No place, no token, and no store trip. `busy`: there is no room for a request that creates no
-    place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else."""
+    place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else;
+    `address_limit`: too many newcomers from this address, and the next one has a place in
+    `free_in_s`."""
 
     reason: NoPlaceReason = "busy"
+    free_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
-from gatekeeper.policy.access import AccessRule, NamedValue, RequestReadings
+from gatekeeper.policy.access import AccessRule, ClientCondition, NamedValue, RequestReadings
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
 
@@ -114,6 +114,7 @@ class Router:
             self._only = places[0].room
         self._names_every_host = bool(places) and all(place.labels for place in places)
         self._endpoint_rules = tuple(_rules_of_endpoints(self.rules))
+        self._shared_addresses = tuple(_rules_of_shared_addresses(self.rules))
         self._room_reads: FactSet = Fact.NONE
         if self._only is None and places:
             self._room_reads = Fact.HOST | Fact.TARGET
@@ -177,6 +178,16 @@ class Router:
                 return Blocked(rule.name, reads) if rule.action == "block" else InRoom(room, reads)
         return InRoom(room, reads)
 
+    def is_from_shared_address(self, facts: RequestFacts, room: RoomName) -> bool:
+        """Whether a `queue` rule with `client` holds: the operator knows this address, and many
+        people have it. Conditions on method, path and query are about the site and do not count, so
+        that it is the same at each endpoint; neither does the order of rules."""
+        request = RequestReadings(facts)
+        return any(
+            rule.room in (None, room) and rule.evaluate(request)[0]
+            for rule in self._shared_addresses
+        )
+
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
         facts = RequestFacts(Client("", "", host), "GET", path)
@@ -238,6 +249,16 @@ def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
         if rule.action == "block" and not is_of_site:
             yield from kept
             kept.clear()
+
+
+def _rules_of_shared_addresses(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:
+    """The `queue` rules with a client. What they exempt is a loosening, so that every reading of
+    their conditions has to match, as for a bypass."""
+    of_site: FactSet = Fact.METHOD | Fact.TARGET
+    for rule in rules:
+        if rule.action == "queue" and any(isinstance(e, ClientCondition) for e in rule.conditions):
+            conditions = tuple(each for each in rule.conditions if each.reads & ~of_site)
+            yield replace(rule, action="bypass", conditions=conditions)
 
 
 def _places(room: RoomConfig) -> Iterable[_Place]:

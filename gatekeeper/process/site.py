@@ -22,6 +22,7 @@ from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Keyring, Tokens
 from gatekeeper.proxy import Forwarder
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.web.address_limit import NewcomerLimit
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
@@ -121,13 +122,19 @@ class Site:
         """The gate of a room; its sessions, and its cached tokens, are those of `before`."""
         known = before.gates.get(config.name) if before is not None else None
         if before is None or known is None or known.admission.room is not room:
-            return RoomGate(Admission(room, config), self._credentials(config.name))
+            return self._limited(Admission(room, config), self._credentials(config.name))
         is_same = (before.parts.keyring, before.parts.config.tokens) == (
             self.parts.keyring,
             self.parts.config.tokens,
         )
         credentials = known.credentials if is_same else self._credentials(config.name)
-        return RoomGate(known.admission.under(config), credentials)
+        return self._limited(known.admission.under(config), credentials)
+
+    def _limited(self, admission: Admission, credentials: Credentials) -> RoomGate:
+        admission.newcomer_limit = NewcomerLimit.of(
+            admission.config, admission.address_buckets, router=self.parts.router
+        )
+        return RoomGate(admission, credentials)
 
     def _credentials(self, room: RoomName) -> Credentials:
         tokens = self.parts.config.tokens

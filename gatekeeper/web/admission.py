@@ -44,10 +44,13 @@ from gatekeeper.policy.decision import (
     session_end_without_store_s,
     ticket_of,
 )
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.ordering import turn_of
+from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.web.address_limit import AddressBuckets, NewcomerLimit
 from gatekeeper.web.last_times import LastTimes
 from gatekeeper.web.session_ends import SessionEnds
 
@@ -109,6 +112,8 @@ class Admission:
         self._given_up = LastTimes[VisitorId]()
         self._session_ends = SessionEnds()
         room.on_revoked = self._session_ends.end
+        self.address_buckets = AddressBuckets()
+        self.newcomer_limit: NewcomerLimit | None = None  # `newcomers_per_address`, if it is set
         self.on_left: Callable[[VisitorId], None] = lambda _visitor: None
 
     def under(self, config: RoomConfig) -> Admission:
@@ -152,10 +157,16 @@ class Admission:
         return self.room.view.now_s()
 
     async def admit(
-        self, held: Token | None, by_header: bool = False, *, newcomers: Newcomers = "queued"
+        self,
+        held: Token | None,
+        by_header: bool = False,
+        *,
+        newcomers: Newcomers = "queued",
+        facts: RequestFacts | None = None,
     ) -> Outcome:
         """The outcome for a request that carries the token `held`, in a cookie or `by_header`.
-        `newcomers`: the way of the request without a valid token."""
+        `newcomers`: the way of the request without a valid token. `facts`: of the request, where
+        that may make its client a newcomer."""
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
         decision = self._decide(held, newcomers)
@@ -176,6 +187,10 @@ class Admission:
                 Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
             ) if newcomers == "denied":
                 return _VOID
+            case (
+                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
+            ) if (left_s := self._address_wait_s(facts)) > 0:
+                return WaitWithoutPlace("address_limit", left_s)
             case Arrive():
                 return await self._arrive()
             case TakeAdmission():
@@ -196,6 +211,13 @@ class Admission:
             now_s=view.now_s(),
             creates_place=newcomers != "once",
         )
+
+    def _address_wait_s(self, facts: RequestFacts | None) -> float:
+        """0, or the seconds until a newcomer of this address gets a place."""
+        limit = self.newcomer_limit
+        if limit is None or facts is None or self.room.view.decisive.phase is Phase.OPEN:
+            return 0.0
+        return limit.wait_s(facts)
 
     async def _take_admission(self) -> Outcome:
         """One admission, without a slot, a visitor or a place."""

@@ -166,7 +166,7 @@ class Endpoints:
                 body = visit.waiting_status(outcome).json
             case Admit(pass_=Pass() as token):
                 body = admitted_json(token)
-            case WaitWithoutPlace(reason="before" | "queue_full") as wait:
+            case WaitWithoutPlace(reason="before" | "queue_full" | "address_limit") as wait:
                 return response_without_place(self._responses, visit, wait)
             case Admit() | WaitWithoutPlace() | Deny():
                 return self._responses.json(_NONE, state="none")

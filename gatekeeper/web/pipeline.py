@@ -113,8 +113,8 @@ class Visit(NamedTuple):
         assert self.gate is not None
         held, admission = self.held, self.gate.admission
         if held.others or held.ended:
-            return admit_one_of(held, admission, newcomers=newcomers)
-        return admission.admit(held.token, held.by_header, newcomers=newcomers)
+            return admit_one_of(held, admission, newcomers=newcomers, facts=self.facts)
+        return admission.admit(held.token, held.by_header, newcomers=newcomers, facts=self.facts)
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
@@ -234,6 +234,8 @@ def response_without_place(
         case "queue_full":
             metrics.queue_full.labels(admission.config.name).inc()
             again_s = retry_s(spread_s=spread_s, share=share)
+        case "address_limit":  # everyone of the address looks again
+            again_s = math.ceil(wait.free_in_s) + retry_s(spread_s=spread_s, share=share)
         case "busy":
             again_s = math.ceil(spread_s)
         case _:

@@ -14,13 +14,18 @@ import asyncio
 from collections.abc import Sequence
 
 from gatekeeper.policy.decision import VoidToken
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.web.admission import Admission, Admit, Newcomers, Outcome, Wait
 from gatekeeper.web.credentials import PresentedToken
 
 
 async def admit_one_of(
-    held: PresentedToken, admission: Admission, *, newcomers: Newcomers
+    held: PresentedToken,
+    admission: Admission,
+    *,
+    newcomers: Newcomers,
+    facts: RequestFacts | None = None,
 ) -> Outcome:
     """The outcome for the token that counts; `newcomers`: the way of the request without one."""
     tokens = (held.token, *held.others, *held.ended)
@@ -29,7 +34,7 @@ async def admit_one_of(
     if outcome is None:
         passes = [each for each in tokens if isinstance(each, Pass)]
         outcome = await _admit_pass(passes, admission, by_header=held.by_header)
-    return outcome or await admission.admit(None, newcomers=newcomers)
+    return outcome or await admission.admit(None, newcomers=newcomers, facts=facts)
 
 
 async def _admit_ticket(tickets: Sequence[Ticket], admission: Admission) -> Admit | Wait | None:

@@ -173,6 +173,7 @@ STATES: dict[str, Arrange] = {
     "problem": finds_the_origin_down,
     "before": without_place("before"),
     "queue_full": without_place("queue_full"),
+    "address_limit": without_place("address_limit"),
     "closed": in_event("before", position=800),
     "prequeue": in_event("prequeue"),
     "prequeue_place": in_event("prequeue", position=800),

@@ -263,7 +263,9 @@ class FastPathLookup:
             wants_stream=streams,
             cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
         )
-        if request.page_ticket is None:  # else it differs by visitor
+        # A kept head has no client, and this room counts newcomers by theirs.
+        counts_client = entry.creates_place and visit.admission.newcomer_limit is not None
+        if request.page_ticket is None and (is_status or not counts_client):
             self._heads.keep(head, entry, trusted=trusted)
         return self._exchange(entry, visit)
 

@@ -62,6 +62,33 @@ async def test_settings_reach_every_replica_without_events(
     assert third.room().rules.max_active == 300, "a replica starts with the settings in force"
 
 
+async def test_address_limit_is_changed_while_the_gate_runs(
+    store_url: str, room_name: RoomName, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+
+    async def is_limited() -> bool:
+        response = await gate.visitor().request("GET", "/", headers=HTML)
+        return 'data-state="address_limit"' in response.text
+
+    async def set_limit(operator: Operator, limit: str) -> None:
+        await operator.change_settings(parse_changes({"newcomers_per_address": limit}))
+        per_minute = float(limit.partition("/")[0])
+        await eventually(
+            lambda: (
+                gate.worker.site.gates[room_name].admission.config.newcomers_per_address
+                == per_minute
+            )
+        )
+
+    async with operator_of(room_name, store_url=store_url) as operator:
+        assert [await is_limited() for _ in range(4)] == [False] * 4
+        await set_limit(operator, "2/min")
+        assert [await is_limited() for _ in range(4)] == [False, False, True, True]
+        await set_limit(operator, "0")
+        assert [await is_limited() for _ in range(4)] == [False] * 4
+
+
 async def test_two_operators_lose_none_of_their_settings(
     store_url: str, room_name: RoomName, start_gate: GateStarter
 ) -> None:

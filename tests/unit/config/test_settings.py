@@ -43,6 +43,7 @@ def test_live_keys_are_those_of_the_reference() -> None:
         "place_ttl",
         "queue_limit",
         "poll_interval_max",
+        "newcomers_per_address",
         "title",
         "message",
     }

@@ -15,6 +15,7 @@ PAGE_NAMES = [
     "prequeue",
     "before",
     "queue_full",
+    "address_limit",
     "drawn",
     "problem",
     "left",
@@ -40,7 +41,7 @@ def any_page(request: pytest.FixtureRequest, pages: Pages) -> Page:
             )
         case "reconnecting":
             return pages.waiting(unknown_place())
-        case "prequeue" | "before" | "queue_full":
+        case "prequeue" | "before" | "queue_full" | "address_limit":
             return pages.waiting(SAMPLE_VIEWS[request.param])
         case "drawn":
             return pages.waiting(SAMPLE_EVENTS["drawn"])

@@ -75,7 +75,7 @@ def test_page_of_a_full_line_tries_again_without_script(pages: Pages) -> None:
         assert text not in reader.words
 
 
-@pytest.mark.parametrize("state", ["before", "queue_full"])
+@pytest.mark.parametrize("state", ["before", "queue_full", "address_limit"])
 def test_page_without_a_place_has_no_words_of_the_line(pages: Pages, state: str) -> None:
     body = pages.waiting(SAMPLE_VIEWS[state]).body.decode()  # type: ignore[index]
     for text in ("Leave the line", "Your place in line", "You are in line", "It is your turn"):

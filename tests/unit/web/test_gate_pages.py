@@ -95,7 +95,7 @@ def kept_out(request: RequestFacts, reason: NoPlaceReason, room: RoomConfig = RO
     )
 
 
-@pytest.mark.parametrize("reason", ["before", "queue_full"])
+@pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
 def test_page_without_a_place_renews_itself(reason: NoPlaceReason) -> None:
     response = kept_out(facts(), reason)
     assert response.status == 503
@@ -109,7 +109,7 @@ def test_page_without_a_place_renews_itself(reason: NoPlaceReason) -> None:
     assert "Doors at 9" in reader.words
 
 
-@pytest.mark.parametrize("reason", ["before", "queue_full"])
+@pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
 def test_json_without_a_place_has_reason_and_opening(reason: NoPlaceReason) -> None:
     body = json.loads(kept_out(facts(JSON), reason).body)
     expected = {
@@ -131,7 +131,7 @@ def test_json_without_a_place_has_reason_and_opening(reason: NoPlaceReason) -> N
     assert body == expected
 
 
-@pytest.mark.parametrize("reason", ["before", "queue_full"])
+@pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
 def test_form_is_never_sent_twice_by_a_page_without_a_place(reason: NoPlaceReason) -> None:
     reader = page_of(kept_out(facts(method="POST"), reason))
     assert reader.attributes("html")[0]["data-state"] == "not_sent"

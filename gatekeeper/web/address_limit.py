@@ -1,0 +1,184 @@
+"""`newcomers_per_address`: how many newcomers one address brings to a room, on one replica.
+
+Rules. An address is an IPv4 address, also where it is mapped into IPv6, or the /64 network of an
+IPv6 address, which is the least that a connection gets. Each has a token bucket of one minute,
+which begins full. A bucket that is full again needs no memory, and is forgotten after that time.
+
+Memory is bounded, and no bucket in use is forgotten for another one. A client with a large IPv6
+network has as many buckets as it likes, so that this limit does not concern it: it fills its share
+of the table, and then its further buckets are not kept. A newcomer without a bucket is let through.
+So no number of addresses turns away a newcomer of another address, or gives a used bucket back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address, IPv6Network, ip_address
+from typing import Final, NamedTuple
+
+from gatekeeper import metrics
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.routing import Router
+
+_MINUTE_S: Final = 60.0
+# Of each family and for the time in which a bucket fills; twice as many are kept, 100 bytes each.
+_MOST_ADDRESSES: Final = 16_384
+_MOST_OF_A_BLOCK: Final = 1_024  # of one IPv6 /32, the usual network of a provider
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address behind a NAT64
+_UNKNOWN: Final = -1  # a peer without an address, as on a socket of this machine
+
+
+class Source(NamedTuple):
+    """What a bucket is kept for. `block`: of IPv6, the /32 that the network lies in."""
+
+    network: int
+    block: int | None = None
+
+
+def source_of(address: str) -> Source:
+    """The source of a request, by its client's address as `client_of` reports it."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return Source(_UNKNOWN)
+    if isinstance(parsed, IPv4Address):
+        return Source(int(parsed))
+    mapped = parsed.ipv4_mapped
+    if mapped is not None:
+        return Source(int(mapped))
+    number = int(parsed)
+    if parsed in _TRANSLATED:
+        return Source(number & 0xFFFF_FFFF)
+    return Source(number >> 64, number >> 96)
+
+
+class _Buckets:
+    """When each bucket of one family is full again, in two generations: what was not used during a
+    whole generation is full, and is dropped with the older one."""
+
+    def __init__(self, most: int, *, most_of_a_block: int) -> None:
+        self._most, self._most_of_a_block = most, most_of_a_block
+        self._newer: dict[int, float] = {}
+        self._older: dict[int, float] = {}
+        self._of_block: dict[int, int] = {}  # in the newer generation
+
+    def __len__(self) -> int:
+        return len(self._newer) + len(self._older)
+
+    def begin_generation(self) -> None:
+        self._older, self._newer = self._newer, {}
+        self._of_block = {}
+
+    def full_at_s(self, source: Source) -> float:
+        """0 for a bucket that is full, or not kept."""
+        at_s = self._newer.get(source.network)
+        return self._older.get(source.network, 0.0) if at_s is None else at_s
+
+    def keep(self, source: Source, full_at_s: float) -> bool:
+        """Whether there is space for it."""
+        network, block = source
+        if network not in self._newer:
+            has_space = len(self._newer) < self._most
+            of_block = 0 if block is None else self._of_block.get(block, 0)
+            if not has_space or of_block >= self._most_of_a_block:
+                if network not in self._older:
+                    return False
+                self._older[network] = full_at_s
+                return True
+            if block is not None:
+                self._of_block[block] = of_block + 1
+        self._newer[network] = full_at_s
+        return True
+
+
+class AddressBuckets:
+    """The buckets of all addresses of one room. They outlive a change of the configuration."""
+
+    def __init__(
+        self,
+        *,
+        most: int = _MOST_ADDRESSES,
+        most_of_a_block: int = _MOST_OF_A_BLOCK,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._most_of_a_block = most, most_of_a_block
+        self._monotonic_s = monotonic_s
+        self._per_minute = 0.0
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self._ipv4) + len(self._ipv6)
+
+    def _forget(self) -> None:
+        self._ipv4 = _Buckets(self._most, most_of_a_block=self._most)
+        self._ipv6 = _Buckets(self._most, most_of_a_block=self._most_of_a_block)
+        self._generation_ends_s = 0.0
+        self.not_kept = 0
+
+    def take(self, source: Source, *, per_minute: float) -> float:
+        """Take one from a bucket. 0 if that succeeded, else the seconds until it has one again.
+        A bucket holds what a minute brings, and at least one."""
+        if per_minute != self._per_minute:  # a wait under another limit says nothing about this one
+            self._per_minute = per_minute
+            self._forget()
+        now_s = self._monotonic_s()
+        # The generic cell rate algorithm: a bucket is the time at which it is full again.
+        each_s = _MINUTE_S / per_minute
+        size_s = max(int(per_minute), 1) * each_s
+        buckets = self._ipv4 if source.block is None else self._ipv6
+        if now_s >= self._generation_ends_s:
+            self._generation_ends_s = now_s + size_s
+            self._ipv4.begin_generation()
+            self._ipv6.begin_generation()
+        full_at_s = max(buckets.full_at_s(source), now_s) + each_s
+        if full_at_s > now_s + size_s + each_s / 1000:
+            return full_at_s - now_s - size_s
+        if not buckets.keep(source, full_at_s):
+            self.not_kept += 1
+        return 0.0
+
+
+class NewcomerLimit:
+    """The limit of one room under one configuration. `is_exempt`: the request is from an address
+    that the operator names as one of many people."""
+
+    def __init__(
+        self,
+        buckets: AddressBuckets,
+        *,
+        room: RoomName,
+        per_minute: float,
+        is_exempt: Callable[[RequestFacts], bool],
+    ) -> None:
+        self._buckets = buckets
+        self._room = room
+        self._per_minute = per_minute
+        self._is_exempt = is_exempt
+
+    @classmethod
+    def of(
+        cls, config: RoomConfig, buckets: AddressBuckets, *, router: Router
+    ) -> NewcomerLimit | None:
+        """The limit that a room's configuration sets; None: it sets none."""
+        room, per_minute = config.name, config.newcomers_per_address
+        if not per_minute:
+            return None
+        is_exempt = partial(router.is_from_shared_address, room=room)
+        return cls(buckets, room=room, per_minute=per_minute, is_exempt=is_exempt)
+
+    def wait_s(self, facts: RequestFacts) -> float:
+        """Count a newcomer. 0, or the seconds until one of this address gets a place again."""
+        if self._is_exempt(facts):
+            return 0.0
+        before = self._buckets.not_kept
+        source = source_of(facts.client.address)
+        left_s = self._buckets.take(source, per_minute=self._per_minute)
+        if self._buckets.not_kept > before:
+            metrics.addresses_not_counted.labels(self._room).inc()
+        if left_s:
+            metrics.address_limit.labels(self._room).inc()
+        return left_s

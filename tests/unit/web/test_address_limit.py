@@ -1,0 +1,154 @@
+"""The buckets of `newcomers_per_address`: whom they turn away, and what they keep."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from gatekeeper.web.address_limit import AddressBuckets, Source, source_of
+
+IPV4 = Source(1)
+
+
+@dataclass
+class Clock:
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def taken(buckets: AddressBuckets, source: Source, *, per_minute: float, asks: int) -> int:
+    return sum(buckets.take(source, per_minute=per_minute) == 0.0 for _ in range(asks))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("192.0.2.1", "::ffff:192.0.2.1"),
+        ("192.0.2.1", "::FFFF:C000:201"),
+        ("192.0.2.1", "64:ff9b::192.0.2.1"),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
+        ("2001:db8:1:2::1", "2001:DB8:1:2::a"),
+        ("fe80::1%eth0", "fe80::2"),
+        ("unknown", ""),
+    ],
+)
+def test_spellings_of_one_source_are_one(left: str, right: str) -> None:
+    assert source_of(left) == source_of(right)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("192.0.2.1", "192.0.2.2"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2"),
+        ("64:ff9b:1::192.0.2.1", "192.0.2.1"),  # another prefix is a network like any other
+        ("2001:db8:1:2::1", "2001:db8:1:3::1"),
+        ("::1", "0.0.0.1"),
+        ("0.0.0.0", "::"),
+        ("unknown", "0.0.0.0"),
+        ("unknown", "::"),
+    ],
+)
+def test_different_sources_are_counted_apart(left: str, right: str) -> None:
+    assert source_of(left) != source_of(right)
+    buckets = AddressBuckets(monotonic_s=Clock())
+    assert buckets.take(source_of(left), per_minute=1) == 0.0
+    assert buckets.take(source_of(right), per_minute=1) == 0.0
+    assert buckets.take(source_of(left), per_minute=1) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "at_once", "wait_s"), [(60.0, 60, 1.0), (1.0, 1, 60.0), (0.5, 1, 120.0)]
+)
+def test_bucket_has_a_minute_and_says_when_the_next_is_free(
+    per_minute: float, at_once: int, wait_s: float
+) -> None:
+    clock = Clock()
+    buckets = AddressBuckets(monotonic_s=clock)
+    assert taken(buckets, IPV4, per_minute=per_minute, asks=at_once + 5) == at_once
+    left_s = buckets.take(IPV4, per_minute=per_minute)
+    assert left_s == pytest.approx(wait_s)
+    clock.now_s += left_s - 0.01 * wait_s
+    assert buckets.take(IPV4, per_minute=per_minute) > 0.0
+    clock.now_s += 0.02 * wait_s
+    assert taken(buckets, IPV4, per_minute=per_minute, asks=3) == 1
+
+
+def test_address_never_gets_more_than_rate_and_one_bucket() -> None:
+    """Whatever the times between its requests, also across generations of the table."""
+    clock, chance = Clock(), random.Random(7)
+    buckets = AddressBuckets(monotonic_s=clock)
+    began_s, got = clock.now_s, 0
+    for _ in range(20_000):
+        clock.now_s += chance.expovariate(10.0) if chance.random() < 0.99 else 40.0
+        got += buckets.take(IPV4, per_minute=30.0) == 0.0
+        assert got <= 30 + (clock.now_s - began_s) * 0.5 + 1e-6
+
+
+def test_higher_limit_holds_at_once() -> None:
+    buckets = AddressBuckets(monotonic_s=Clock())
+    assert taken(buckets, IPV4, per_minute=0.1, asks=5) == 1
+    assert taken(buckets, IPV4, per_minute=60.0, asks=100) == 60
+
+
+def test_bucket_in_use_is_never_forgotten_for_others() -> None:
+    """Neither by a flood of addresses in its own generation, nor by one in the next."""
+    clock = Clock()
+    buckets = AddressBuckets(most=100, monotonic_s=clock)
+    assert taken(buckets, IPV4, per_minute=10, asks=20) == 10
+    for number in range(2, 5000):
+        assert buckets.take(Source(number), per_minute=10) == 0.0, "nobody is turned away for it"
+    assert buckets.take(IPV4, per_minute=10) > 0.0
+    assert buckets.not_kept == 4999 - 100
+
+    clock.now_s += 59.0
+    assert taken(buckets, IPV4, per_minute=10, asks=20) == 9
+    clock.now_s += 2.0  # the next generation, which others fill first
+    for number in range(10_000, 11_000):
+        buckets.take(Source(number), per_minute=10)
+    assert taken(buckets, IPV4, per_minute=10, asks=20) == 1, "of the 61 s, and no full bucket"
+
+
+def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
+    clock = Clock()
+    buckets = AddressBuckets(most=100, most_of_a_block=10, monotonic_s=clock)
+    for number in range(20_000):
+        clock.now_s += 0.1
+        buckets.take(Source(number), per_minute=60)
+        buckets.take(Source(number, number % 50), per_minute=60)
+        assert len(buckets) <= 4 * 100
+
+
+def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
+    """The others of its provider, and of all others, are counted or let through, never refused."""
+    buckets = AddressBuckets(most=1000, most_of_a_block=50, monotonic_s=Clock())
+    for number in range(100_000):
+        buckets.take(source_of(f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"), per_minute=5)
+    assert len(buckets) == 50
+    neighbour, other = source_of("2001:db8:ffff::1"), source_of("2001:db9::1")
+    assert taken(buckets, neighbour, per_minute=5, asks=9) == 9, "let through, not counted"
+    assert taken(buckets, other, per_minute=5, asks=9) == 5
+    assert taken(buckets, IPV4, per_minute=5, asks=9) == 5
+
+
+def test_full_ipv6_table_does_not_concern_ipv4() -> None:
+    buckets = AddressBuckets(most=10, most_of_a_block=10, monotonic_s=Clock())
+    for number in range(100):
+        buckets.take(Source(number, number), per_minute=5)
+    assert taken(buckets, IPV4, per_minute=5, asks=9) == 5
+
+
+def test_idle_addresses_are_forgotten() -> None:
+    clock = Clock()
+    buckets = AddressBuckets(monotonic_s=clock)
+    for number in range(100):
+        buckets.take(Source(number), per_minute=60)
+    for _ in range(3):
+        clock.now_s += 61.0
+        buckets.take(Source(1), per_minute=60)
+    assert len(buckets) <= 2
