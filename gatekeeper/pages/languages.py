@@ -1,8 +1,10 @@
 """The languages of the pages: negotiation, translations, and formats of numbers and times.
 
 Rules: English is the source language and the fallback for untranslated messages. Catalogues are the
-`.po` files under `gatekeeper/locale/`, compiled in memory once per process; after that there is no
-I/O. Slow Babel formats are cached, bounded; formatting a number costs less than a microsecond.
+`.po` files under `gatekeeper/locale/`, read at the start and compiled at the first use of a
+language (20 ms, once per process), with Babel's data of its locale. An upgrade of the installed
+files changes no text of a running gate. Slow Babel formats are cached, bounded; formatting a number
+costs less than a microsecond.
 """
 
 from __future__ import annotations
@@ -109,19 +111,47 @@ class Language:
         return str(format_unit(number, "duration-day", length="long", locale=self.locale))
 
 
+class _Languages(Mapping[str, Language]):
+    """Languages by their code in lower case, each made when it is first asked for."""
+
+    def __init__(self, catalogues: Mapping[str, bytes]) -> None:
+        """`catalogues` by BCP 47 tag; English has none."""
+        self._codes = {SOURCE: SOURCE} | {code.lower(): code for code in catalogues}
+        self._catalogues = catalogues
+        self._made: dict[str, Language] = {}
+
+    def __getitem__(self, key: str) -> Language:
+        made = self._made.get(key)
+        if made is not None:
+            return made
+        code = self._codes[key]
+        text = self._catalogues.get(code)
+        language = _language(code, _compiled(text) if text else gettext.NullTranslations())
+        return self._made.setdefault(key, language)  # one instance, also for another thread
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._codes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+
 @cache
 def languages() -> Mapping[str, Language]:
     """All languages by their code in lower case; English is always one of them."""
-    found = {SOURCE: _language(SOURCE, gettext.NullTranslations())}
-    for path in sorted(LOCALE_FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
-        code = path.parent.parent.name.replace("_", "-")
-        found[code.lower()] = _language(code, _compiled(path))
-    return found
+    found = sorted(LOCALE_FOLDER.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))
+    return _Languages(
+        {path.parent.parent.name.replace("_", "-"): path.read_bytes() for path in found}
+    )
 
 
 def language_by_code(code: str) -> Language:
     """The language with this code, or English."""
-    return languages().get(code.lower(), languages()[SOURCE])
+    known, key = languages(), code.lower()
+    return known[key if key in known else SOURCE]
 
 
 @lru_cache(maxsize=1024)
@@ -162,9 +192,8 @@ def _language(code: str, translations: gettext.NullTranslations) -> Language:
     return Language(code, locale, translations, group=format_decimal(1000, locale=locale)[1])
 
 
-def _compiled(path: Path) -> gettext.GNUTranslations:
-    with path.open("rb") as file:
-        catalogue = read_po(file)
+def _compiled(text: bytes) -> gettext.GNUTranslations:
+    catalogue = read_po(BytesIO(text))
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)

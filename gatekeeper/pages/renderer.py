@@ -1,7 +1,8 @@
 """All pages: the waiting page, problem pages, the left page, and the operator's dashboard.
 
-Rules: no I/O after the start and no clock. `Pages` compiles every template and renders it with
-sample data in every language, so a broken template stops the start. If a template fails on real
+Rules: no I/O after the start and no clock. With files of the operator `Pages`
+compiles every template and renders it with sample data in every language, so a broken template
+stops the start; the built-in files alone are tested before a release. If a template fails on real
 data, the built-in page is served and one log event names it. All texts are in the templates and in
 `states`; this module adds only numbers. A public page embeds its style and script, listed by their
 hashes in `csp`: one request is enough. `csp` forbids other inline code and external files.
@@ -83,12 +84,12 @@ class Pages:
             name: WaitingPage(self._waiting_template(name, templates))
             for name in {WAITING, *waiting}
         }
-        self._scripts = {
-            each.code: client_script(self._assets.text(FILE), each) for each in languages().values()
-        }
+        source = language_by_code(SOURCE)
+        self._scripts = {SOURCE: client_script(self._assets.text(FILE), source)}
         self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
-        self._check(source=str(templates) if templates else "templates")
+        if templates or static or self._waiting.keys() != {WAITING}:
+            self.check(source=str(templates) if templates else "templates")
         if templates is not None:
             self._built_in = _built_in(asset_prefix, frozenset())
 
@@ -154,7 +155,12 @@ class Pages:
 
     def client_script(self, lang: str) -> ClientScript:
         """`client.js` in a language, or in English."""
-        return self._scripts[language_by_code(lang).code]
+        language = language_by_code(lang)
+        script = self._scripts.get(language.code)
+        if script is None:
+            script = client_script(self._assets.text(FILE), language)
+            self._scripts[language.code] = script
+        return script
 
     def asset(self, name: str) -> Asset | None:
         """The file with the served name `name` (with its hash), which may be cached forever."""
@@ -192,7 +198,9 @@ class Pages:
             log.error("template_failed", template=template, error=repr(error))
         return self._built_in
 
-    def _check(self, *, source: str) -> None:
+    def check(self, *, source: str) -> None:
+        """Render every page with sample data. Raises ConfigError with all problems; a template that
+        composes wrong pages is rendered for each visitor from now on."""
         problems: list[str] = []
         for name, render in self._samples():
             try:

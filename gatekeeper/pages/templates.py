@@ -1,6 +1,7 @@
 """The Jinja templates, built in or the operator's own, with one environment per language.
 
-Rules: no I/O after the start, and every template is compiled once for all languages. A template
+Rules: no I/O after the start: built-in templates are read then and compiled at their first use,
+those of an operator are rendered then. Each is compiled once for all languages. A template
 finds its language in `lang`, `dir` and `intl`, and translations by `_`, `ngettext` and
 `{% trans %}`; an untranslated message appears in English.
 """
@@ -15,6 +16,7 @@ from types import CodeType
 from jinja2 import (
     BaseLoader,
     ChoiceLoader,
+    DictLoader,
     Environment,
     FileSystemLoader,
     PrefixLoader,
@@ -24,7 +26,7 @@ from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
 
 from gatekeeper.pages.assets import built_in
-from gatekeeper.pages.languages import Language, languages
+from gatekeeper.pages.languages import Language
 from gatekeeper.pages.slots import Slot
 
 
@@ -41,22 +43,26 @@ class Templates:
         asset_url: Callable[[str], str],
         asset_text: Callable[[str], str],
     ) -> None:
-        shipped = FileSystemLoader(built_in("templates"))
+        files = sorted(built_in("templates").glob("*.html"))
+        shipped = DictLoader({path.name: path.read_text("utf-8") for path in files})
         loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
         if overrides is not None:
             loaders.insert(0, FileSystemLoader(overrides))
-        compiled = _BytecodeStore()
-        self._environments: dict[str, Environment] = {}
-        for language in languages().values():
-            environment = _environment(language, ChoiceLoader(loaders), compiled)
-            environment.globals |= {
-                "asset_url": asset_url,
-                "asset_text": lambda name: Markup(asset_text(name)),  # noqa: S704  our own file
-            }
-            self._environments[language.code] = environment
+        self._loader = ChoiceLoader(loaders)
+        self._compiled = _BytecodeStore()
+        self._environments: dict[str, Environment] = {}  # by language, at its first use
+        self._globals = {
+            "asset_url": asset_url,
+            "asset_text": lambda name: Markup(asset_text(name)),  # noqa: S704  our own file
+        }
 
     def render(self, name: str, language: Language, values: Mapping[str, object]) -> str:
-        return self._environments[language.code].get_template(name).render(values)
+        environment = self._environments.get(language.code)
+        if environment is None:
+            environment = _environment(language, self._loader, self._compiled)
+            environment.globals |= self._globals
+            self._environments[language.code] = environment
+        return environment.get_template(name).render(values)
 
 
 def _environment(language: Language, loader: BaseLoader, compiled: BytecodeCache) -> Environment:

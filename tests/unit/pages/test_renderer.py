@@ -6,8 +6,33 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.errors import ConfigError
+from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import Pages
 from tests.unit.pages.page_reader import VIEW, Reader, problem, source_of, write
+
+
+def test_built_in_pages_pass_the_check_of_templates(pages: Pages) -> None:
+    """A start without files of the operator does not repeat it."""
+    pages.check(source="templates")
+    assert pages.waiting_page().composes
+    german, english = (pages.waiting(replace(VIEW, lang=lang)).body for lang in ("de", "en"))
+    assert german != english
+
+
+def test_running_gate_reads_no_replaced_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade of the installed files changes no page of a process that has started."""
+    languages.cache_clear()
+    pages = Pages()
+
+    def no_io(path: Path, *_: object, **__: object) -> None:
+        raise AssertionError(f"{path} was read after the start")
+
+    monkeypatch.setattr(Path, "read_bytes", no_io)
+    monkeypatch.setattr(Path, "read_text", no_io)
+    for code in languages():
+        assert pages.waiting(replace(VIEW, lang=code)).language.lower() == code
+        assert pages.left(lang=code).language.lower() == code
+        assert pages.client_script(code).body
 
 
 def test_template_of_the_operator_replaces_one_page(tmp_path: Path) -> None:
