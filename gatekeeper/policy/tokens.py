@@ -8,7 +8,7 @@ so that a ticket is never accepted as a pass. Only verified tokens are cached, k
 and a token has one spelling, so neither a flood of forged tokens nor one of respelled signatures
 can evict valid ones.
 
-    sub  visitor id            iat  issued, seconds       new  true: not confirmed (passes)
+    sub  visitor id            iat  issued, seconds       new  true: not confirmed
     aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
     arr  arrival, microseconds trn  turn, microseconds, where it differs from the arrival
 
@@ -47,7 +47,11 @@ _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 
 
 class Ticket(NamedTuple):
-    """This visitor arrived at that microsecond and waits at that turn; renewed by polling."""
+    """This visitor arrived at that microsecond and waits at that turn; renewed by polling.
+
+    `confirmed` is false while the visitor has yet to solve the room's challenge. Such a ticket is
+    never renewed (`policy.challenge`).
+    """
 
     room: RoomName
     visitor: VisitorId
@@ -55,6 +59,7 @@ class Ticket(NamedTuple):
     issued_at_s: float
     expires_at_s: float
     own_turn_us: int | None = None  # None: the turn follows from the room's order
+    confirmed: bool = True
 
     @property
     def read_until_s(self) -> float:
@@ -131,6 +136,7 @@ class Keyring:
         if not secrets_:
             raise ValueError("a keyring needs at least one secret")
         self._signer = Signer(secrets_[0])
+        self._own_secrets = self._secrets = tuple(secrets_)
         # Each header that this gate writes, as spelled in a token, with its key and its kind.
         self._own_headers = self._headers = _headers(secrets_)
         self._signing_headers = {kind: _header(secrets_[0], kind) for kind in _KINDS}
@@ -138,6 +144,11 @@ class Keyring:
     def accept(self, secrets_: Sequence[bytes]) -> None:
         """Verify tokens of these secrets too, while another worker may sign with them already."""
         self._headers = _headers(secrets_) | self._own_headers
+        self._secrets = tuple(dict.fromkeys((*self._own_secrets, *secrets_)))
+
+    def derived_keys(self, purpose: bytes) -> list[bytes]:
+        """A key for another purpose from each secret: the first signs, all verify."""
+        return [hmac.digest(secret, purpose, _DIGEST) for secret in self._secrets]
 
     def sign(self, claims: dict[str, object], *, kind: str) -> str:
         signed = b"%b.%b" % (self._signing_headers[kind], _base64url(orjson.dumps(claims)))
@@ -202,11 +213,11 @@ class Tokens:
         }
         if token.own_turn_us is not None and token.own_turn_us != token.arrival_us:
             claims["trn"] = token.own_turn_us
+        if not token.confirmed:
+            claims["new"] = True
         if isinstance(token, Ticket):
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
-        if not token.confirmed:
-            claims["new"] = True
         return self._keyring.sign(claims, kind=_PASS)
 
     def read(self, raw: str | None, *, now_s: float) -> Token | None:
@@ -235,6 +246,7 @@ class Tokens:
         visitor, arrival_us = claims.get("sub"), claims.get("arr")
         issued_at_s, expires_at_s = claims.get("iat"), claims.get("exp")
         turn_us = claims.get("trn")
+        confirmed = claims.get("new") is not True
         if not is_visitor_id(visitor) or not is_exact_int(arrival_us):
             return None
         if not is_exact_number(issued_at_s) or not is_exact_number(expires_at_s):
@@ -242,7 +254,9 @@ class Tokens:
         if turn_us is not None and not is_exact_int(turn_us):
             return None
         if kind == _TICKET:
-            return Ticket(self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us)
+            return Ticket(
+                self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us, confirmed
+            )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):
             return None
@@ -253,6 +267,6 @@ class Tokens:
             issued_at_s=issued_at_s,
             expires_at_s=min(expires_at_s, ends_at_s),
             ends_at_s=ends_at_s,
-            confirmed=claims.get("new") is not True,
+            confirmed=confirmed,
             own_turn_us=turn_us,
         )

@@ -88,6 +88,7 @@ def test_hand_signed_token_is_read() -> None:
         TICKET,
         PASS,
         PASS._replace(confirmed=False),
+        TICKET._replace(confirmed=False),
         TICKET._replace(arrival_us=2**53 - 1),
         TICKET._replace(own_turn_us=0),
         TICKET._replace(own_turn_us=2**53 - 1),

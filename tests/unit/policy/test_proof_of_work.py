@@ -1,0 +1,194 @@
+"""Challenges on the ALTCHA protocol: what solves one, and everything that does not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from altcha import ChallengeOptionsV1, create_challenge_v1, solve_challenge_v1
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.proof_of_work import (
+    MAX_DIFFICULTY,
+    MAX_PAYLOAD_CHARACTERS,
+    WorkChallenges,
+    phone_seconds,
+)
+from gatekeeper.policy.tokens import Keyring, Ticket, VisitorId
+from tests.builders import SECRET
+
+NOW_S = 1_800_000_000.0
+OTHER_SECRET = b"another secret of the tests, longer than 32 bytes"
+WORK = WorkChallenges(Keyring([SECRET]))
+TICKET = Ticket(
+    RoomName("sale"),
+    VisitorId("v" * 22),
+    arrival_us=round(NOW_S * 1e6),
+    issued_at_s=NOW_S,
+    expires_at_s=NOW_S + 7200.5,
+    confirmed=False,
+)
+DIFFICULTY = 200
+
+
+def solve(challenge: Mapping[str, Any]) -> dict[str, Any]:
+    """The solution as ALTCHA's own library finds it, in the form of its widget."""
+    solution = solve_challenge_v1(
+        challenge["challenge"], challenge["salt"], challenge["algorithm"], challenge["maxnumber"]
+    )
+    assert solution is not None
+    found = {key: value for key, value in challenge.items() if key != "maxnumber"}
+    return found | {"number": solution.number, "took": 12}
+
+
+def spelled(solution: object) -> str:
+    return base64.b64encode(json.dumps(solution).encode()).decode()
+
+
+def is_solved(payload: str, ticket: Ticket = TICKET, *, now_s: float = NOW_S) -> bool:
+    return WORK.is_solved(payload, ticket, now_s=now_s)
+
+
+SOLVED = solve(WORK.challenge(TICKET, difficulty=DIFFICULTY))
+
+
+def test_solution_by_altchas_own_library_is_accepted() -> None:
+    assert is_solved(spelled(SOLVED))
+    assert is_solved(spelled(SOLVED)), "for the same place, however often"
+
+
+def test_challenge_has_the_form_of_altcha_and_hides_the_number() -> None:
+    challenge = WORK.challenge(TICKET, difficulty=DIFFICULTY)
+    assert challenge.keys() == {"algorithm", "challenge", "maxnumber", "salt", "signature"}
+    assert challenge["maxnumber"] == 2 * DIFFICULTY
+    assert f"?expires={round(NOW_S) + 7201}&" in str(challenge["salt"])
+    assert challenge != WORK.challenge(TICKET, difficulty=DIFFICULTY)
+
+
+def test_average_number_of_hashes_is_the_difficulty() -> None:
+    numbers = [solve(WORK.challenge(TICKET, difficulty=50))["number"] for _ in range(400)]
+    assert 40 < sum(numbers) / len(numbers) < 60
+    assert max(numbers) <= 100
+
+
+def test_salt_with_the_longest_number_fits_one_block() -> None:
+    """The solver of the page computes one block for each number."""
+    salt = str(WORK.challenge(TICKET, difficulty=MAX_DIFFICULTY)["salt"])
+    assert len(salt + str(2 * MAX_DIFFICULTY)) <= 55
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TICKET._replace(visitor=VisitorId("w" * 22)),
+        TICKET._replace(room=RoomName("other")),
+        TICKET._replace(arrival_us=TICKET.arrival_us + 1),
+        TICKET._replace(own_turn_us=TICKET.arrival_us - 5),
+    ],
+    ids=["visitor", "room", "place", "turn"],
+)
+def test_solution_for_another_place_is_refused(other: Ticket) -> None:
+    assert not is_solved(spelled(SOLVED), other)
+    assert is_solved(spelled(solve(WORK.challenge(other, difficulty=DIFFICULTY))), other)
+
+
+def test_expired_solution_is_refused() -> None:
+    assert is_solved(spelled(SOLVED), now_s=NOW_S + 7200)
+    assert not is_solved(spelled(SOLVED), now_s=NOW_S + 7201)
+
+
+def _forged(salt: str, *, number: int = 0) -> dict[str, Any]:
+    """A challenge of the client's own, which it has solved already."""
+    challenge = hashlib.sha256(f"{salt}{number}".encode()).hexdigest()
+    return SOLVED | {"salt": salt, "number": number, "challenge": challenge}
+
+
+def _signed_by_another_key() -> dict[str, Any]:
+    made = create_challenge_v1(ChallengeOptionsV1(hmac_key="guessed", max_number=1, number=0))
+    return SOLVED | {"challenge": made.challenge, "signature": made.signature, "number": 0}
+
+
+def _later() -> dict[str, Any]:
+    salt = SOLVED["salt"].replace(f"expires={round(NOW_S) + 7201}", f"expires={round(NOW_S) * 2}")
+    return SOLVED | {"salt": salt}
+
+
+ALTERED: dict[str, Callable[[], object]] = {
+    "number": lambda: SOLVED | {"number": SOLVED["number"] + 1},
+    "number 0": lambda: SOLVED | {"number": 0} if SOLVED["number"] else SOLVED | {"number": 1},
+    "number as text": lambda: SOLVED | {"number": str(SOLVED["number"])},
+    "number as float": lambda: SOLVED | {"number": float(SOLVED["number"])},
+    "number true": lambda: SOLVED | {"number": True},
+    "negative": lambda: SOLVED | {"number": -1},
+    "huge": lambda: SOLVED | {"number": 10**400},
+    "salt": lambda: SOLVED | {"salt": "0" * 24 + SOLVED["salt"][24:]},
+    "later expiry": _later,
+    "two expiries": lambda: SOLVED | {"salt": SOLVED["salt"] + "expires=9999999999&"},
+    "no delimiter": lambda: SOLVED | {"salt": SOLVED["salt"][:-1]},
+    "digit moved to the salt": lambda: SOLVED | {"salt": SOLVED["salt"] + "1"},
+    "own challenge": lambda: _forged(SOLVED["salt"]),
+    "own salt": lambda: _forged("0" * 24 + "?expires=9999999999&"),
+    "other key": _signed_by_another_key,
+    "challenge": lambda: SOLVED | {"challenge": "0" * 64},
+    "signature": lambda: SOLVED | {"signature": "0" * 64},
+    "signature in capitals": lambda: SOLVED | {"signature": SOLVED["signature"].upper()},
+    "no signature": lambda: {key: SOLVED[key] for key in SOLVED if key != "signature"},
+    "signature null": lambda: SOLVED | {"signature": None},
+    "SHA-1": lambda: SOLVED | {"algorithm": "SHA-1"},
+    "another algorithm": lambda: SOLVED | {"algorithm": "sha-256"},
+    "a list": lambda: [SOLVED],
+    "a text": lambda: "SOLVED",
+    "nothing": lambda: None,
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_altered_solution_is_refused(name: str) -> None:
+    assert not is_solved(spelled(ALTERED[name]()))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "",
+        "=",
+        "no base64!",
+        spelled(SOLVED) + "\n",
+        " " + spelled(SOLVED),
+        spelled(SOLVED)[:-4],
+        base64.b64encode(b"\xff\xfe").decode(),
+        base64.b64encode(b'{"a":' * 400).decode(),
+        spelled(SOLVED | {"more": "x" * MAX_PAYLOAD_CHARACTERS}),
+        "é" * 20,
+        json.dumps(SOLVED),
+    ],
+)
+def test_payload_that_is_no_base64_of_json_is_refused(payload: str) -> None:
+    assert not is_solved(payload)
+
+
+def test_solution_outlives_a_rotation_of_secrets_and_not_a_removal() -> None:
+    """The first secret signs, all verify; so does one that another worker signs with already."""
+    solution = spelled(SOLVED)
+    rotated = WorkChallenges(Keyring([OTHER_SECRET, SECRET]))
+    assert rotated.is_solved(solution, TICKET, now_s=NOW_S)
+    keyring = Keyring([OTHER_SECRET])
+    assert not WorkChallenges(keyring).is_solved(solution, TICKET, now_s=NOW_S)
+    keyring.accept([SECRET])
+    assert WorkChallenges(keyring).is_solved(solution, TICKET, now_s=NOW_S)
+    keyring.accept(())
+    assert not WorkChallenges(keyring).is_solved(solution, TICKET, now_s=NOW_S)
+
+
+def test_replicas_with_one_secret_accept_each_others_challenges() -> None:
+    other = WorkChallenges(Keyring([SECRET]))
+    solution = solve(other.challenge(TICKET, difficulty=DIFFICULTY))
+    assert is_solved(spelled(solution))
+
+
+def test_seconds_on_a_phone_grow_with_the_difficulty() -> None:
+    assert 0 < phone_seconds(50_000) < phone_seconds(500_000)
