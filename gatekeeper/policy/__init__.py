@@ -1,6 +1,7 @@
 """What the gate decides and computes. Pure: no I/O, no clock, no state shared between requests.
 
-decision   what happens to a request that carries this token, and which token it leaves with
+decision   what happens to a request that carries this token
+next_token  the tokens that the gate issues, and the one that a visitor goes on with
 phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
 reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released

@@ -2,7 +2,8 @@
 store's clock.
 
 Rules. `decide` returns one of a closed set of values. The caller makes the store call that the
-value asks for, and `conclude` turns the store's reply into the token that the visitor goes on with.
+value asks for, and `conclude` (`policy.next_token`) turns the store's reply into the token that the
+visitor goes on with.
 An unreachable store is a field of `RoomView`, not an exception. Every case without a row of its own
 is denied.
 
@@ -35,7 +36,6 @@ from typing import Literal, NamedTuple, assert_never
 from gatekeeper.errors import N_
 from gatekeeper.policy.ordering import (
     ARRIVAL_ORDER,
-    PROVISIONAL_US,
     Ordering,
     is_released,
     turn_of,
@@ -287,110 +287,3 @@ class VoidToken:
 
 
 Standing = QueuePosition | SlotGrant | VoidToken
-
-
-def ticket_of(
-    visitor: VisitorId, *, arrival_us: int, rules: Rules, now_s: float, turn_us: int | None = None
-) -> Ticket:
-    """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival."""
-    own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
-    expires_at_s = now_s + rules.ticket_life_s
-    return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us)
-
-
-def kept_without_store(
-    ticket: Ticket, *, rules: Rules, now_s: float, turn_us: int | None = None
-) -> Ticket:
-    """The ticket of a visitor who waits at `turn_us` while the store is unreachable. Once in a
-    while it gets a later expiry and no later issue, for nothing is known of the visitor since then.
-    In the prequeue of a draw it says from now on that it was returned in time."""
-    if turn_us is not None and turn_us >= PROVISIONAL_US and ticket.own_turn_us is None:
-        return ticket._replace(own_turn_us=turn_us)
-    if ticket.expires_at_s - now_s > rules.ticket_life_s - rules.ticket_renewal_s:
-        return ticket
-    return ticket._replace(expires_at_s=now_s + rules.ticket_life_s)
-
-
-def pass_of(
-    visitor: VisitorId,
-    *,
-    arrival_us: int,
-    confirmed: bool,
-    rules: Rules,
-    now_s: float,
-    turn_us: int | None = None,
-    ends_at_us: int | None = None,
-) -> Pass:
-    """A pass as issued at `now_s`; without `turn_us` the turn is the arrival, and without
-    `ends_at_us` the session begins now."""
-    ends_at_s = now_s + rules.session_absolute_timeout_s
-    if ends_at_us is not None:
-        ends_at_s = ends_at_us / 1_000_000
-    life_s = rules.pass_life_s if confirmed else rules.unconfirmed_pass_s
-    return Pass(
-        room=rules.room,
-        visitor=visitor,
-        arrival_us=arrival_us,
-        issued_at_s=now_s,
-        expires_at_s=min(now_s + life_s, ends_at_s),
-        ends_at_s=ends_at_s,
-        confirmed=confirmed,
-        own_turn_us=_own_turn_us(turn_us, arrival_us=arrival_us),
-    )
-
-
-def _own_turn_us(turn_us: int | None, *, arrival_us: int) -> int | None:
-    return None if turn_us == arrival_us else turn_us
-
-
-def renewed(pass_: Pass, *, rules: Rules, now_s: float) -> Pass:
-    """The pass after one more use: its expiry slides, its absolute end stays."""
-    return pass_._replace(
-        issued_at_s=now_s,
-        expires_at_s=min(now_s + rules.pass_life_s, pass_.ends_at_s),
-        confirmed=True,
-    )
-
-
-def conclude(
-    visitor: VisitorId, standing: Standing, held: Token | None, *, rules: Rules, now_s: float
-) -> Token | None:
-    """The token that the visitor goes on with after the store's reply; None: start again.
-
-    `held` is the token they came with. A session that is claimed again (by a second tab, or late)
-    keeps its end: asking twice never makes it longer than `session_absolute_timeout`.
-    """
-    match standing:
-        case QueuePosition(turn_us=turn_us, is_moved=is_moved):  # first: nearly every poll
-            arrival_us = turn_us if held is None else held.arrival_us
-            # In the prequeue of a draw the ticket says from now on that it was returned in time.
-            is_own = is_moved or held is None or turn_us >= PROVISIONAL_US
-            own_turn_us = turn_us if is_own or held is None else held.own_turn_us
-            own_turn_us = _own_turn_us(own_turn_us, arrival_us=arrival_us)
-            if (
-                isinstance(held, Ticket)
-                and held.own_turn_us == own_turn_us
-                and now_s - held.issued_at_s < rules.ticket_renewal_s
-            ):
-                return held
-            return ticket_of(
-                visitor, arrival_us=arrival_us, turn_us=own_turn_us, rules=rules, now_s=now_s
-            )
-        case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
-            if isinstance(held, Pass):
-                pass_ = renewed(held, rules=rules, now_s=now_s)
-            else:
-                pass_ = pass_of(
-                    visitor,
-                    arrival_us=turn_us if held is None else held.arrival_us,
-                    turn_us=None if held is None else held.own_turn_us,
-                    ends_at_us=ends_at_us,
-                    confirmed=confirmed,
-                    rules=rules,
-                    now_s=now_s,
-                )
-            return pass_ if now_s < pass_.ends_at_s else None  # it ended while the store was asked
-        case VoidToken():
-            return None
-        case _:
-            assert_never(standing)

@@ -35,16 +35,12 @@ from gatekeeper.policy.decision import (
     VoidToken,
     WaitWithoutPlace,
     WaitWithoutStore,
-    conclude,
     decide,
     is_forwarded_unchanged,
-    kept_without_store,
-    pass_of,
-    renewed,
     session_end_without_store_s,
-    ticket_of,
 )
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.next_token import conclude, kept_without_store, pass_of, renewed, ticket_of
 from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id

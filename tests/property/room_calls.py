@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import Standing, conclude
+from gatekeeper.policy.decision import Standing
+from gatekeeper.policy.next_token import conclude
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules

@@ -3,17 +3,8 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from gatekeeper.policy.decision import (
-    Arrive,
-    Forward,
-    Poll,
-    RoomView,
-    SlotGrant,
-    VoidToken,
-    decide,
-    renewed,
-    ticket_of,
-)
+from gatekeeper.policy.decision import Arrive, Forward, Poll, RoomView, SlotGrant, VoidToken, decide
+from gatekeeper.policy.next_token import renewed, ticket_of
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import phase_of
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import (
-    EnterByShare,
-    Forward,
-    Poll,
-    RoomView,
-    StampWithoutStore,
-    pass_of,
-    ticket_of,
-)
+from gatekeeper.policy.decision import EnterByShare, Forward, Poll, RoomView, StampWithoutStore
+from gatekeeper.policy.next_token import pass_of, ticket_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Token, VisitorId

@@ -16,15 +16,11 @@ from gatekeeper.policy.decision import (
     SlotGrant,
     VoidToken,
     WaitWithoutStore,
-    conclude,
     decide,
     is_forwarded_unchanged,
-    kept_without_store,
-    pass_of,
-    renewed,
     session_end_without_store_s,
-    ticket_of,
 )
+from gatekeeper.policy.next_token import conclude, kept_without_store, pass_of, renewed, ticket_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
