@@ -12,9 +12,9 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy.cache_fields import is_publicly_cacheable
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.response import ResponseHead
-from gatekeeper.web.admission import Admit
 from gatekeeper.web.confirmation import confirmation_link
 from gatekeeper.web.message import Headers
+from gatekeeper.web.outcome import Admit
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.site_data import FIELD, clears_cookies, deletions, without_cookies
 

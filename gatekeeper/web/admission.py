@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, assert_never
+from dataclasses import replace
+from typing import NamedTuple, assert_never
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
@@ -48,35 +48,8 @@ from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.address_limit import AddressBuckets, NewcomerLimit
 from gatekeeper.web.last_times import LastTimes
+from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.session_ends import SessionEnds
-
-
-class Admit(NamedTuple):
-    """Forward the request. `pass_` is None outside of rooms, and for a request that creates no
-    place and takes one admission; `changed`: the visitor does not hold this very pass yet;
-    `may_wait`: it can be handed over with a later response."""
-
-    pass_: Pass | None
-    changed: bool
-    may_wait: bool = False
-
-
-class Wait(NamedTuple):
-    """In line. `position` is None while it is unknown; `is_new`: the visitor has yet to return the
-    ticket."""
-
-    ticket: Ticket
-    position: QueuePosition | None
-    changed: bool
-    is_new: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """Refused with `status`; a case that nothing names is denied too."""
-
-    reason: str
-    status: int = 403
 
 
 class Newcomer(NamedTuple):
@@ -85,12 +58,6 @@ class Newcomer(NamedTuple):
     visitor: VisitorId
     arrived_s: float
 
-
-Outcome = Admit | Wait | WaitWithoutPlace | Deny
-
-# A request without a valid token creates a place, takes one admission if there is room (else it
-# waits without a place), or is denied.
-Newcomers = Literal["queued", "once", "denied"]
 
 _VOID = Deny(N_("This place is no longer valid."))
 _ONCE = Admit(None, changed=False)

@@ -23,12 +23,12 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Blocked
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
-from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
 from gatekeeper.web.calendar_entries import calendar_of, event_in
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
     BLOCKED,
     Pipeline,

@@ -26,12 +26,12 @@ from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
-from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.draws import LONGEST_LIST_S, ListResponse
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, head_of
+from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
     KnownOutcome,
     Pipeline,

@@ -40,10 +40,11 @@ from gatekeeper.policy.routing import (
 )
 from gatekeeper.policy.tokens import Token
 from gatekeeper.room.replica import RoomReplica
-from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Outcome, Wait
+from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of

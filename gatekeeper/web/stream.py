@@ -37,8 +37,9 @@ from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.stepper import step
-from gatekeeper.web.admission import Admission, Wait
+from gatekeeper.web.admission import Admission
 from gatekeeper.web.event_status import event_view_of
+from gatekeeper.web.outcome import Wait
 from gatekeeper.web.waiting_status import room_reason, waiting_status_of
 
 EVENT_STREAM = "text/event-stream"

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from gatekeeper.policy.decision import VoidToken
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket
-from gatekeeper.web.admission import Admission, Admit, Newcomers, Outcome, Wait
+from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import PresentedToken
+from gatekeeper.web.outcome import Admit, Newcomers, Outcome, Wait
 
 
 async def admit_one_of(

@@ -22,9 +22,9 @@ from gatekeeper.proxy.fastpath.interface import (
     HandOver,
     SwitchProtocol,
 )
-from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.message import GateResponse, Headers, head_of
+from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
     KnownOutcome,
     Visit,

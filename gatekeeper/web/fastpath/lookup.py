@@ -35,7 +35,6 @@ from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
-from gatekeeper.web.admission import Admit
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
@@ -47,6 +46,7 @@ from gatekeeper.web.fastpath.exchanges import (
     header_lines,
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
+from gatekeeper.web.outcome import Admit
 from gatekeeper.web.pipeline import Pipeline, Visit
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams

@@ -9,7 +9,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import room_keys
-from gatekeeper.web.admission import Deny
+from gatekeeper.web.outcome import Deny
 from tests.gates import GateStarter
 from tests.integration.replicas.replica_group import (
     Replica,

@@ -8,7 +8,7 @@ import redis
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket, new_visitor_id
-from gatekeeper.web.admission import Deny
+from gatekeeper.web.outcome import Deny
 from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
     RoomVisitor,

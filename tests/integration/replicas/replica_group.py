@@ -27,7 +27,8 @@ from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import ReplicaView
-from gatekeeper.web.admission import Admission, Admit, Wait
+from gatekeeper.web.admission import Admission
+from gatekeeper.web.outcome import Admit, Wait
 from tests.builders import SECRET
 
 STORE_TIMEOUT_S = 0.3  # where the test makes the store unreachable

@@ -15,7 +15,7 @@ from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room import replica as room_replica
 from gatekeeper.room.operator import Operator
-from gatekeeper.web.admission import Deny
+from gatekeeper.web.outcome import Deny
 from tests.integration.replicas.replica_group import (
     Replica,
     RoomVisitor,

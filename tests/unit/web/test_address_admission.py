@@ -11,7 +11,8 @@ from gatekeeper.policy.decision import QueuePosition, SlotGrant, WaitWithoutPlac
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
 from gatekeeper.web.address_limit import NewcomerLimit
-from gatekeeper.web.admission import Admission, Deny, Newcomers, Wait
+from gatekeeper.web.admission import Admission
+from gatekeeper.web.outcome import Deny, Newcomers, Wait
 from tests.builders import make_pass
 from tests.unit.web.test_admission import ROOM, FakeRoom, admission, set_view, ticket
 

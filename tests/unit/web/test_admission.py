@@ -26,8 +26,9 @@ from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens, VisitorId
 from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.view import ReplicaView
-from gatekeeper.web.admission import Admission, Admit, Deny, Newcomers, Wait
+from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, PresentedToken
+from gatekeeper.web.outcome import Admit, Deny, Newcomers, Wait
 from gatekeeper.web.pipeline import RoomGate, Visit
 from tests.builders import SECRET, make_pass, make_ticket
 

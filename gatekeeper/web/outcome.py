@@ -1,0 +1,47 @@
+"""What becomes of a request in a room: it is forwarded, waits, or is denied.
+
+Rules: plain values. An exit matches all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gatekeeper.policy.decision import QueuePosition, WaitWithoutPlace
+from gatekeeper.policy.tokens import Pass, Ticket
+
+
+class Admit(NamedTuple):
+    """Forward the request. `pass_` is None outside of rooms, and for a request that creates no
+    place and takes one admission; `changed`: the visitor does not hold this very pass yet;
+    `may_wait`: it can be handed over with a later response."""
+
+    pass_: Pass | None
+    changed: bool
+    may_wait: bool = False
+
+
+class Wait(NamedTuple):
+    """In line. `position` is None while it is unknown; `is_new`: the visitor has yet to return the
+    ticket."""
+
+    ticket: Ticket
+    position: QueuePosition | None
+    changed: bool
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Refused with `status`; a case that nothing names is denied too."""
+
+    reason: str
+    status: int = 403
+
+
+Outcome = Admit | Wait | WaitWithoutPlace | Deny
+
+# A request without a valid token creates a place, takes one admission if there is room (else it
+# waits without a place), or is denied.
+Newcomers = Literal["queued", "once", "denied"]
