@@ -21,11 +21,10 @@ import hmac
 import math
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeGuard
 
 import orjson
-from altcha import ChallengeOptionsV1, create_challenge_v1, verify_solution_v1
-from altcha.v1 import PayloadType
+from altcha.v1 import ChallengeOptions, PayloadType, create_challenge, verify_solution
 
 from gatekeeper.policy.numbers import is_exact_int
 from gatekeeper.policy.tokens import Keyring, Ticket
@@ -54,8 +53,8 @@ class WorkChallenges:
 
     def challenge(self, ticket: Ticket, *, difficulty: int) -> dict[str, object]:
         """A challenge for the place of this ticket, in the form of ALTCHA."""
-        made = create_challenge_v1(
-            ChallengeOptionsV1(
+        made = create_challenge(
+            ChallengeOptions(
                 algorithm=ALGORITHM,
                 max_number=2 * difficulty,
                 hmac_key=self._keys(ticket)[0],
@@ -76,7 +75,7 @@ class WorkChallenges:
         if solution is None:
             return False
         return any(
-            verify_solution_v1(solution, key, check_expires=False)[0] for key in self._keys(ticket)
+            verify_solution(solution, key, check_expires=False)[0] for key in self._keys(ticket)
         )
 
     def _keys(self, ticket: Ticket) -> list[bytes]:
@@ -99,7 +98,7 @@ def _parsed(payload: str, *, now_s: float) -> PayloadType | None:
     number = sent.get("number")
     if not is_exact_int(number) or not 0 <= number <= 2 * MAX_DIFFICULTY:
         return None
-    salt, challenge, signature = (sent.get(name) for name in ("salt", "challenge", "signature"))
+    salt, challenge, signature = sent.get("salt"), sent.get("challenge"), sent.get("signature")
     if not isinstance(salt, str) or not _is_hash(challenge) or not _is_hash(signature):
         return None
     spelled = _SALT.fullmatch(salt)
@@ -114,5 +113,5 @@ def _parsed(payload: str, *, now_s: float) -> PayloadType | None:
     }
 
 
-def _is_hash(value: object) -> bool:
+def _is_hash(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _HASH.fullmatch(value) is not None

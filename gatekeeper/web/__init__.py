@@ -3,7 +3,7 @@
 pipeline         facts → route → admit, and what an exit needs of a visit
 facts_reader     the two adapters from a request to its facts
 admission        one room on this replica: from a token to Admit, Wait or Deny
-outcome          what becomes of a request: Admit, Wait, WaitWithoutPlace or Deny
+outcome          the outcome of a request: Admit, Wait, WaitWithoutPlace or Deny
 token_choice     which of several tokens counts
 credentials      how tokens travel: cookie and X-Queue-Token
 added_fields     what the gate adds to a response of the origin, on both paths

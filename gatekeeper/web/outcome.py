@@ -1,4 +1,4 @@
-"""What becomes of a request in a room: it is forwarded, waits, or is denied.
+"""The outcome of a request in a room: it is forwarded, waits, or is denied.
 
 Rules: plain values. An exit matches all of them.
 """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from altcha import ChallengeOptionsV1, create_challenge_v1, solve_challenge_v1
+from altcha.v1 import ChallengeOptions, create_challenge, solve_challenge
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.proof_of_work import (
@@ -37,7 +37,7 @@ DIFFICULTY = 200
 
 def solve(challenge: Mapping[str, Any]) -> dict[str, Any]:
     """The solution as ALTCHA's own library finds it, in the form of its widget."""
-    solution = solve_challenge_v1(
+    solution = solve_challenge(
         challenge["challenge"], challenge["salt"], challenge["algorithm"], challenge["maxnumber"]
     )
     assert solution is not None
@@ -108,7 +108,7 @@ def _forged(salt: str, *, number: int = 0) -> dict[str, Any]:
 
 
 def _signed_by_another_key() -> dict[str, Any]:
-    made = create_challenge_v1(ChallengeOptionsV1(hmac_key="guessed", max_number=1, number=0))
+    made = create_challenge(ChallengeOptions(hmac_key="guessed", max_number=1, number=0))
     return SOLVED | {"challenge": made.challenge, "signature": made.signature, "number": 0}
 
 
