@@ -86,6 +86,11 @@ addresses_not_counted = Counter(
     "Newcomers let through without counting their address, because the table was full.",
     ["room"],
 )
+concurrent_refused = Counter(
+    "gatekeeper_concurrent_refused",
+    "Requests refused because of concurrent: too many of one pass at the same time.",
+    ["room"],
+)
 rule_matches = Counter(
     "gatekeeper_rule_matches",
     "Requests that a rule decided: bypassed or blocked.",
@@ -112,6 +117,7 @@ def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
         address_limit.labels(room)
+        concurrent_refused.labels(room)
         addresses_not_counted.labels(room)
         waits.declare(room)
     for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):

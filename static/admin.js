@@ -176,6 +176,7 @@
     showSituation(overview.situation);
     showRooms(overview);
     showReplicas(overview);
+    passes.show(overview);
     draw();
   }
 
@@ -466,6 +467,7 @@
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
   window.gatekeeperReport({ call });
   const events = window.gatekeeperEvents({ call, ask, wake });
+  const passes = window.gatekeeperPasses({ call, ask, wake, confirmation, result });
 
   // --- start ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Rules. Pure. A sentence names a fact and what it means for visitors, in numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -63,11 +63,31 @@ def diagnose(seen: Observations) -> list[Finding]:
         *_origin(seen),
         *_replicas(seen),
         *(each for rules in seen.rules for each in _room(seen, rules)),
+        *(each for rules in seen.rules for each in _limits(seen, rules.room)),
     ]
     if seen.unwritten:
         entries = "1 audit entry" if seen.unwritten == 1 else f"{seen.unwritten:,} audit entries"
         findings.append(Finding("warn", f"{entries} could not be written to disk."))
     return sorted(findings, key=lambda each: _ORDER.index(each.level))
+
+
+def _limits(seen: Observations, room: RoomName) -> Iterator[Finding]:
+    """What limits of the room turned away in the last minute."""
+    replicas = list(seen.readings[-1].replicas)
+
+    def recent(count: Callable[[RequestCounts], int]) -> int:
+        return sum(
+            growth(seen.readings, name, lambda figures: (count(figures.served(room)),))[0]
+            for name in replicas
+        )
+
+    prefix = f"{room}: " if len(seen.rules) > 1 else ""
+    if limited := recent(lambda counts: counts.limited):
+        yield Finding(
+            "busy", f"{prefix}{limited:,} turned away by newcomers_per_address (last minute)."
+        )
+    if refused := recent(lambda counts: counts.refused):
+        yield Finding("busy", f"{prefix}{refused:,} refused by concurrent (last minute).")
 
 
 def _store(seen: Observations) -> Iterator[Finding]:

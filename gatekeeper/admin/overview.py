@@ -21,6 +21,8 @@ from gatekeeper.admin.rooms import Rooms, room_json
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
+from gatekeeper.policy.reference import reference_of
+from gatekeeper.room.pass_figures import busiest, merge_passes
 
 _SAME_CHANGE_S = 5.0  # the monitor sees a change at most this long after it was made
 
@@ -56,6 +58,7 @@ class Overview:
                     for name, replica in sorted(monitor.replicas.items())
                     for silent_s in [replica.silent_s(monitor.monotonic_s())]
                 ],
+                "passes": self._passes(),
                 "silent_after_s": SILENT_AFTER_S,
                 "kept_s": RETENTION_S,
                 "every_s": SAMPLE_INTERVAL_S,
@@ -68,6 +71,28 @@ class Overview:
         )
         response.enable_compression()
         return response
+
+    def _passes(self) -> list[dict[str, object]]:
+        """The busiest passes of all living replicas."""
+        now_s = self._monitor.monotonic_s()
+        living = [
+            replica.figures.passes
+            for replica in self._monitor.replicas.values()
+            if replica.silent_s(now_s) < SILENT_AFTER_S
+        ]
+        return [
+            {
+                "room": each.room,
+                "visitor": each.visitor,
+                "reference": reference_of(each.visitor),
+                "requests": each.requests,
+                "addresses": len(each.addresses),
+                "at_once": each.most,
+                "refused": each.turned_away,
+            }
+            for each in busiest(merge_passes(living))
+            if self._rooms.find(each.room) is not None
+        ]
 
     def _observations(self) -> Observations:
         monitor = self._monitor

@@ -9,6 +9,7 @@ from prometheus_client.samples import Sample
 from gatekeeper import metrics
 from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.metrics import Tally
+from gatekeeper.room.pass_figures import pass_file, read_passes
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts
 
 Samples = dict[str, list[Sample]]  # by metric name
@@ -30,6 +31,7 @@ def read_figures(folder: Path, *, replica: str, pid: int) -> Figures:
         rooms={room: _served(of_room) for room, of_room in by_room.items()},
         store_up=all(sample.value for sample in samples.get("gatekeeper_store_up", [])),
         events_up=all(sample.value for sample in samples.get("gatekeeper_events_up", [])),
+        passes=read_passes(pass_file(folder, pid)),
     )
 
 
@@ -47,6 +49,8 @@ def _served(samples: Samples) -> RequestCounts:
         },
         origin=_buckets(samples, "gatekeeper_origin_seconds", metrics.origin_seconds),
         waits=_buckets(samples, "gatekeeper_wait_seconds", metrics.waits),
+        limited=int(_sum(samples.get("gatekeeper_address_limit", []))),
+        refused=int(_sum(samples.get("gatekeeper_concurrent_refused", []))),
     )
 
 

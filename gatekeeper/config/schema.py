@@ -98,6 +98,7 @@ class RoomKeys(Section):
     confirm_timeout: Annotated[ConfirmTimeout, LIVE] = 20.0
     heartbeat_timeout: Annotated[HeartbeatTimeout, LIVE] = 90.0
     place_ttl: Annotated[PlaceTtl, LIVE] = 7200.0
+    concurrent: Annotated[int, Field(ge=0, le=1_000_000), LIVE] = 0  # of one pass; 0: no limit
     queue_limit: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0  # 0: no limit
     store_failure_mode: Literal["closed", "open"] = "closed"
     status: Literal[200, 202, 429, 503] = 503

@@ -7,6 +7,7 @@
 - `site`: all that one configuration decides for the requests of one worker
 - `room_set`: the rooms of one worker, each with its settings in force
 - `worker`: one replica: wires rooms, proxy and exits, and serves the public listener
+- `pass_report`: the busiest passes of one worker, for the supervisor
 - `control_plane`: wires the admin listener in the supervisor
 - `embedded`: starts the private store and the private NATS
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log

@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gatekeeper.errors import StartError
 from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, encode_frame
 from gatekeeper.process.embedded import EmbeddedServer
+from gatekeeper.room.pass_figures import pass_file
 
 _WORKER_START_TIMEOUT_S = 20.0
 _WORKER_STOP_MARGIN_S = 5.0
@@ -142,6 +143,7 @@ class WorkerProcess:
             code = await self._process.wait()
             self.serving = False
             mark_process_dead(self._process.pid, str(self._metrics_folder))  # type: ignore[no-untyped-call]
+            pass_file(self._metrics_folder, self._process.pid).unlink(missing_ok=True)
             log.error("worker_exited", worker=self.number, code=code)
             exits = 1 if loop.time() - started_s > _HEALTHY_AFTER_S else exits + 1
             await asyncio.sleep(restart_pause_s(exits))

@@ -31,6 +31,7 @@ from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.handler import GateHandler
 from gatekeeper.web.lasting_exchanges import LastingExchanges
+from gatekeeper.web.pass_uses import PassUses
 from gatekeeper.web.pipeline import Pipeline, RoomGate
 from gatekeeper.web.refusals import Refusals
 from gatekeeper.web.responses import Responses
@@ -122,19 +123,27 @@ class Site:
         """The gate of a room; its sessions, and its cached tokens, are those of `before`."""
         known = before.gates.get(config.name) if before is not None else None
         if before is None or known is None or known.admission.room is not room:
-            return self._limited(Admission(room, config), self._credentials(config.name))
+            return self._limited(Admission(room, config), self._credentials(config.name), None)
         is_same = (before.parts.keyring, before.parts.config.tokens) == (
             self.parts.keyring,
             self.parts.config.tokens,
         )
         credentials = known.credentials if is_same else self._credentials(config.name)
-        return self._limited(known.admission.under(config), credentials)
+        return self._limited(known.admission.under(config), credentials, known.uses)
 
-    def _limited(self, admission: Admission, credentials: Credentials) -> RoomGate:
+    def _limited(
+        self, admission: Admission, credentials: Credentials, uses: PassUses | None
+    ) -> RoomGate:
+        """The gate with what `newcomers_per_address` and `concurrent` need; `uses`: until now."""
+        config = admission.config
         admission.newcomer_limit = NewcomerLimit.of(
-            admission.config, admission.address_buckets, router=self.parts.router
+            config, admission.address_buckets, router=self.parts.router
         )
-        return RoomGate(admission, credentials)
+        if not config.concurrent:
+            return RoomGate(admission, credentials)
+        uses = uses or PassUses(config.name)
+        uses.limit = config.concurrent
+        return RoomGate(admission, credentials, uses)
 
     def _credentials(self, room: RoomName) -> Credentials:
         tokens = self.parts.config.tokens

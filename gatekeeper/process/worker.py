@@ -33,6 +33,7 @@ from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
 from gatekeeper.process.open_files import file_limit, raise_file_limit
+from gatekeeper.process.pass_report import PassReport
 from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
 from gatekeeper.process.room_set import NewRoom, RoomSet
 from gatekeeper.process.site import Site, SiteParts
@@ -93,6 +94,7 @@ class Worker:
         self._forwarder: Forwarder
         self._lasting: LastingExchanges
         self._site: Site | None = None
+        self._passes = PassReport()
 
     @property
     def port(self) -> int:
@@ -156,6 +158,7 @@ class Worker:
         self._serve_from_now_on(site)
         self._server = Server(self._handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
         await self._listen(stack, self._fast_path if self._with_fast_path else self._new_handler)
+        stack.callback(self._passes.close)
         heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
         stack.callback(heartbeat.cancel)
@@ -314,6 +317,7 @@ class Worker:
             metrics.connections.set(len(self._server.connections) + on_fast_path)
             metrics.flush()
             metrics.heartbeat.set_to_current_time()
+            self._passes.tick(self.site.gates.values())
             log_suppressed()
             await asyncio.sleep(_HEARTBEAT_INTERVAL_S)
 

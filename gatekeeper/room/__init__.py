@@ -21,4 +21,5 @@ events            states, revocations and figures over core NATS
 event_signing     signatures of events
 beacon_client     the randomness of a draw, from a public beacon
 worker_figures    what one replica counted, as an event
+pass_figures      the busiest passes among them
 """

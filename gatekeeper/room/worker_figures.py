@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.room.pass_figures import PassFigures, parse_passes
 
 _MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
 
@@ -28,6 +29,8 @@ class RequestCounts:
     failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
+    limited: int = 0  # newcomers turned away because of newcomers_per_address
+    refused: int = 0  # requests refused because of concurrent
 
 
 _NOTHING = RequestCounts()
@@ -45,6 +48,7 @@ class Figures:
     store_up: bool
     events_up: bool
     ended: bool = False  # the replica has stopped
+    passes: tuple[PassFigures, ...] = ()  # the busiest, in rooms with `concurrent`
 
     def served(self, room: str | None = None) -> RequestCounts:
         """The counts of one room, or of all together."""
@@ -58,6 +62,8 @@ class Figures:
             failures={c: sum(each.failures.get(c, 0) for each in every) for c in sorted(causes)},
             origin=added(each.origin for each in every),
             waits=added(each.waits for each in every),
+            limited=sum(each.limited for each in every),
+            refused=sum(each.refused for each in every),
         )
 
     def at_its_end(self) -> Figures:
@@ -93,6 +99,7 @@ def parse_figures(data: bytes) -> Figures:
             store_up=raw["store_up"] is True,
             events_up=raw["events_up"] is True,
             ended=raw.get("ended") is True,
+            passes=parse_passes(raw.get("passes", [])),
         )
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
@@ -107,6 +114,8 @@ def _served(value: object) -> RequestCounts:
         failures={cause: _count(count) for cause, count in failures.items()},
         origin=_buckets(raw["origin"]),
         waits=_buckets(raw["waits"]),
+        limited=_count(raw.get("limited", 0)),  # an earlier release has neither
+        refused=_count(raw.get("refused", 0)),
     )
 
 

@@ -8,6 +8,7 @@ token_choice     which of several tokens counts
 credentials      how tokens travel: cookie and X-Queue-Token
 added_fields     what the gate adds to a response of the origin, on both paths
 address_limit    newcomers counted by address; bounded
+pass_uses        requests of each pass under way, and the busiest passes; bounded
 last_times       what was done for a visitor a moment ago; bounded
 session_ends     the ends of sessions, for connections that outlive a request
 lasting_exchanges  what streams counts as use of the session, and ends with it

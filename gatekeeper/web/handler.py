@@ -36,6 +36,7 @@ from gatekeeper.web.pipeline import (
     KnownOutcome,
     Pipeline,
     Visit,
+    response_beyond_concurrent,
     response_without_place,
     waiting_response,
 )
@@ -170,6 +171,9 @@ class GateHandler:
             strip_cookies=self._own_cookies,
         )
 
+        counted = visit.counted(admit)
+        if counted is not None and not counted.is_free():
+            return response_beyond_concurrent(self._responses, visit, counted)
         end: asyncio.Future[None] | None = None
         exchange: HandledExchange | None = None
         if pass_ is not None and wants_upgrade(request):
@@ -183,6 +187,7 @@ class GateHandler:
                 exchange.is_last = True
             return added_fields(visit, admit, response, own=self._own_cookies)
 
+        use = None if counted is None else counted.begin()
         try:
             failure = take_failure(request)
             if failure is not None:
@@ -194,6 +199,8 @@ class GateHandler:
             headers = visit.headers(pass_) if admit.changed else ()
             return self._origin_problem(visit, error, headers=headers)
         finally:
+            if use is not None:
+                use.end()
             if end is not None:
                 end.cancel()
             if exchange is not None:

@@ -45,19 +45,25 @@ from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
+from gatekeeper.web.pass_uses import CountedPass, PassUses
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
 BLOCKED = N_("This request is blocked.")
+_TOO_MANY = N_(
+    "Too many requests came from your visit at the same time. Please try again in a moment."
+)
 _NO_TOKEN = PresentedToken(None)
 
 
 class RoomGate(NamedTuple):
-    """One room on this replica: who is admitted, and how its tokens travel."""
+    """One room on this replica: who is admitted, how its tokens travel, and where `concurrent` is
+    set, how many requests of each pass are under way."""
 
     admission: Admission
     credentials: Credentials
+    uses: PassUses | None = None
 
 
 class Visit(NamedTuple):
@@ -116,6 +122,12 @@ class Visit(NamedTuple):
         if held.others or held.ended:
             return admit_one_of(held, admission, newcomers=newcomers, facts=self.facts)
         return admission.admit(held.token, held.by_header, newcomers=newcomers, facts=self.facts)
+
+    def counted(self, admit: Admit) -> CountedPass | None:
+        """The count of requests that this one belongs to; None: nothing limits them."""
+        if self.gate is None or self.gate.uses is None or admit.pass_ is None:
+            return None
+        return self.gate.uses.counted(admit.pass_.visitor, self.facts.client.address)
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
         """The place of a waiting visitor as it is now."""
@@ -216,6 +228,23 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
         ticket=minted,
     )
     return response._replace(close=visit.facts.has_body)  # the body stays unread
+
+
+def response_beyond_concurrent(
+    responses: Responses, visit: Visit, counted: CountedPass
+) -> GateResponse:
+    """The response to a request of a pass that has as many under way as `concurrent` allows. Only
+    the exits that forward know when a request is over, so they ask for this."""
+    counted.turn_away()
+    metrics.own_responses.count(visit.admission.config.name, "refused")
+    return responses.problem(
+        visit.facts,
+        _TOO_MANY,
+        status=429,
+        retry=True,
+        close=visit.facts.has_body,
+        room=visit.config,
+    )
 
 
 def response_without_place(

@@ -18,11 +18,14 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import Credential
-from gatekeeper.config.types import parse_rate_per_minute
+from gatekeeper.config.types import RoomName, parse_rate_per_minute
 from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.reference import reference_of
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.pass_figures import PassFigures
 from tests.admin import running_admin
 from tests.browser.conftest import NewPage
-from tests.browser.sale import NOW, SALE, Sale
+from tests.browser.sale import NOW, REPLICAS, SALE, Sale
 from tests.browser.stage import set_hidden, set_stage
 from tests.servers import StoreServer
 
@@ -581,6 +584,34 @@ async def test_action_is_confirmed_in_numbers(
     await expect(card.locator(".outcome")).to_have_text(done)
     await second(page)
     await expect(page.locator("#entries li").first).to_contain_text(told)
+
+
+async def test_busiest_passes_are_listed_and_one_is_ended(control: Control, visit: Visit) -> None:
+    page = await visit()
+    await expect(page.locator("#passes")).to_be_hidden()
+    ann = PassFigures(SALE, VisitorId(VISITOR), 1200, 40, 7, tuple(range(16)))
+    bob = replace(ann, visitor=VisitorId("B" * 22), requests=9, most=2, addresses=(1,))
+    unknown = replace(ann, room=RoomName("removed"))
+    for name, passes in zip(REPLICAS, ((ann, bob), (ann, unknown), ()), strict=True):
+        figures = control.sale._figures[name]
+        control.sale._figures[name] = replace(figures, passes=passes)
+    await control.sale.run(1)
+    await second(page)
+    rows = page.locator("#passes tbody tr")
+    await expect(rows).to_have_count(2)
+    reference = reference_of(VisitorId(VISITOR))
+    texts = await rows.first.locator("th, td").all_text_contents()
+    assert texts[:-1] == [reference, "sale", "2,400", "16 or more", "40", "14"]
+    await page.get_by_role("button", name=f"End the session of {reference} …").click()
+    await expect(page.locator("#ask-text")).to_contain_text(
+        f"Visitor {reference} loses the session"
+    )
+    await page.locator("#ask-yes").click()
+    await expect(page.locator("#passes .result")).to_have_text(
+        f"{reference}: Done: the visitor held nothing."
+    )
+    await second(page)
+    await expect(page.locator("#entries li").first).to_contain_text(f"revoked {VISITOR} in sale")
 
 
 async def test_invalid_rate_is_an_error_without_dialog(visit: Visit) -> None:

@@ -46,6 +46,7 @@ from gatekeeper.proxy.fastpath.interface import (
     ForwardPlan,
     GateExchange,
     HandOver,
+    RequestCount,
     SwitchProtocol,
 )
 from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES, may_be_plain
@@ -73,6 +74,7 @@ class ClientConnection(TimedConnection):
         "_began_s",
         "_body",
         "_connecting",
+        "_counted",
         "_head",
         "_input_ended",
         "_keep_alive",
@@ -100,6 +102,7 @@ class ClientConnection(TimedConnection):
         self._partial_head = b""  # of the response, until it is complete
         self._body: Body | None = None  # set once the response head arrived
         self._connecting: asyncio.Task[None] | None = None
+        self._counted: RequestCount | None = None
         self._keep_alive = True
         self._slow = False
         self._input_ended = False
@@ -190,6 +193,8 @@ class ClientConnection(TimedConnection):
     def _forward(self, plan: ForwardPlan, head: bytes) -> None:
         """Forward this request to the origin."""
         self._plan, self._head = plan, head
+        if plan.counted is not None:
+            self._counted = plan.counted.begin()
         self._keep_alive = plan.keep_alive
         self._began_s = perf_counter()
         origin = self._server.pool.warm(MAX_IDLE_S)
@@ -351,6 +356,8 @@ class ClientConnection(TimedConnection):
                 origin.reusable = False
             self._server.pool.release(origin)
         self._state = HEAD
+        if self._counted is not None:
+            self._end_count()
         self._plan, self._head = None, b""
         self.last_s = self._loop.time()
         if not self._keep_alive or self._server.closing:
@@ -452,10 +459,18 @@ class ClientConnection(TimedConnection):
         self._received = self._head = b""
         self._start = 0
         self._plan = self._body = None
+        if self._counted is not None:
+            self._end_count()
         self._cancel_deadlines()
         if self._connecting is not None:
             self._connecting.cancel()
         self._release()
+
+    def _end_count(self) -> None:
+        """The request is over, for the client too."""
+        counted, self._counted = self._counted, None
+        assert counted is not None
+        counted.end()
 
     def abort(self) -> None:
         self._detach()

@@ -28,6 +28,14 @@ class OnResponse(Protocol):
         ...
 
 
+class RequestCount(Protocol):
+    """Counts requests from their heads to the ends of their responses."""
+
+    def begin(self) -> RequestCount: ...
+
+    def end(self) -> None: ...
+
+
 class ForwardPlan(Protocol):
     """An admitted request; the same plan serves all requests with the same fields."""
 
@@ -48,6 +56,11 @@ class ForwardPlan(Protocol):
 
     def added(self, response: ResponseHead) -> Fields | None:
         """The fields to add to the response head (`context.OnHead`). Runs its command."""
+        ...
+
+    @property
+    def counted(self) -> RequestCount | None:
+        """What counts this request while it is under way; nearly always None."""
         ...
 
     @property

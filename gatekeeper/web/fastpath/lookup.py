@@ -47,7 +47,8 @@ from gatekeeper.web.fastpath.exchanges import (
 )
 from gatekeeper.web.fastpath.head_cache import HeadCache, HeadEntry
 from gatekeeper.web.outcome import Admit
-from gatekeeper.web.pipeline import Pipeline, Visit
+from gatekeeper.web.pass_uses import CountedPass
+from gatekeeper.web.pipeline import Pipeline, Visit, response_beyond_concurrent
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
 
@@ -79,6 +80,7 @@ class KnownForward:
     admit: Admit
     may_add: bool  # a new token
     own_cookies: frozenset[str]
+    counted: CountedPass | None = None
 
     def added(self, response: ResponseHead) -> Fields | None:
         return added_fields(self.visit, self.admit, response, own=self.own_cookies)
@@ -179,7 +181,14 @@ class FastPathLookup:
                 if admit is None:
                     return None
                 passes = partial(visit.admission.forwards_unchanged, token, by_header)
-                return self._forward(head, request, visit, admit, peer=peer, passes=passes)
+                counted = visit.counted(admit)
+                if counted is not None:
+                    if not counted.is_free():
+                        return self._beyond_concurrent(request, visit, counted)
+                    passes = partial(_passes_if_free, counted, passes)
+                return self._forward(
+                    head, request, visit, admit, peer=peer, passes=passes, counted=counted
+                )
             case Blocked() | Rejected():
                 return None
 
@@ -192,6 +201,7 @@ class FastPathLookup:
         *,
         peer: str,
         passes: Callable[[], bool],
+        counted: CountedPass | None = None,
     ) -> KnownForward:
         room, pass_ = visit.room or "", admit.pass_
         context = ForwardContext(
@@ -218,12 +228,22 @@ class FastPathLookup:
             admit=admit,
             may_add=admit.changed,
             own_cookies=self._own_cookies,
+            counted=counted,
         )
         if not admit.changed and len(block) <= _MOST_KNOWN_BYTES:
             if len(self._known) >= _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[block] = forward
         return forward
+
+    def _beyond_concurrent(
+        self, request: PlainRequest, visit: Visit, counted: CountedPass
+    ) -> GateExchange | None:
+        if request.method != "GET":
+            return None
+        response = response_beyond_concurrent(self._responses, visit, counted)
+        response = self._responses.cors.shared(response, visit.facts, visit.room)
+        return ReadyResponse(response, keep_alive=request.keep_alive)
 
     def _endpoint(
         self, head: bytes, request: PlainRequest, facts: RequestFacts, *, trusted: bool
@@ -302,6 +322,10 @@ def _counter(route: Route, room: str) -> OnResponse:
         metrics.by_rule.count(route.rule)
 
     return count_bypassed
+
+
+def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:
+    return counted.is_free() and passes()
 
 
 def _always() -> bool:

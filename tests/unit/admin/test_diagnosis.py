@@ -13,7 +13,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.worker_figures import Figures
+from gatekeeper.room.worker_figures import Figures, RequestCounts
 from tests.unit.admin.test_history import ORIGIN, STATE, figures
 
 SALE = RoomName("sale")
@@ -129,6 +129,19 @@ def test_full_line_is_reported_with_its_limit() -> None:
         assert (expected in found) is is_full
     limited = [replace(RULES, queue_limit=1000)]
     assert len(texts(observations(replace(WAITING, mode=Mode.OPEN), rules=limited))) == 1
+
+
+def test_what_limits_turned_away_is_reported_for_a_minute() -> None:
+    def counted(limited: int, refused: int) -> Figures:
+        counts = RequestCounts(limited=limited, refused=refused)
+        return replace(figures("one"), rooms={SALE: counts})
+
+    seen = texts(observations(MOVING, before=counted(5, 7), after=counted(1205, 8)))
+    assert seen[1:] == [
+        "1,200 turned away by newcomers_per_address (last minute).",
+        "1 refused by concurrent (last minute).",
+    ]
+    assert len(texts(observations(MOVING, before=counted(5, 7), after=counted(5, 7)))) == 1
 
 
 def test_slow_rate_is_not_reported_as_stuck() -> None:

@@ -42,6 +42,7 @@ def test_live_keys_are_those_of_the_reference() -> None:
         "heartbeat_timeout",
         "place_ttl",
         "queue_limit",
+        "concurrent",
         "poll_interval_max",
         "newcomers_per_address",
         "title",

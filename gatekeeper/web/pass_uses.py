@@ -1,0 +1,139 @@
+"""The requests of passes in a room with `concurrent`, on one worker: under way, and since when.
+
+Rules. A pass is the pass of one visitor, whichever of its tokens. At most `limit` of its requests
+are under way at the same time; a request counts from its head to the end of its response, and a
+WebSocket or a stream as long as it lasts. The table is bounded: what is under way is bounded by the
+open files, and of all other passes those with few requests are forgotten, many at a time. So the
+passes with the most requests stay, and what one request costs does not depend on the table's size.
+No address is kept, only a short hash of each, to count them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Container
+from typing import Final
+
+from gatekeeper import metrics
+from gatekeeper.config.types import RoomName
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.pass_figures import MOST_ADDRESSES, MOST_LISTED, PassFigures
+from gatekeeper.web.address_limit import source_of
+
+_MOST_PASSES: Final = 4096  # 400 bytes each
+_LOOKS_UNTIL_FORGOTTEN: Final = 360  # without a request, half an hour
+
+
+class _Use:
+    """What is known of one pass."""
+
+    __slots__ = ("addresses", "idle_looks", "most", "requests", "seen", "turned_away", "under_way")
+
+    def __init__(self) -> None:
+        self.requests = self.under_way = self.most = self.turned_away = 0
+        self.addresses: set[int] = set()
+        self.seen = self.idle_looks = 0  # by the last look
+
+
+class PassUses:
+    """The table of one room. It outlives a change of the configuration, which sets `limit`."""
+
+    def __init__(self, room: RoomName, *, limit: int = 0, most: int = _MOST_PASSES) -> None:
+        self.room = room
+        self.limit = limit
+        self._most = most
+        self._uses: dict[VisitorId, _Use] = {}
+        self._forget_at = most
+
+    def __len__(self) -> int:
+        return len(self._uses)
+
+    def counted(self, visitor: VisitorId, address: str) -> CountedPass:
+        """The requests of this visitor from this address."""
+        return CountedPass(self, visitor, zlib.crc32(repr(source_of(address)).encode()))
+
+    def use_of(self, visitor: VisitorId) -> _Use:
+        use = self._uses.get(visitor)
+        if use is None:
+            if len(self._uses) >= self._forget_at:
+                self._forget_some()
+            use = self._uses[visitor] = _Use()
+        return use
+
+    def under_way(self, visitor: VisitorId) -> int:
+        """How many requests of this visitor are under way."""
+        use = self._uses.get(visitor)
+        return 0 if use is None else use.under_way
+
+    def end(self, visitor: VisitorId) -> None:
+        self._uses[visitor].under_way -= 1  # kept as long as one is under way
+
+    def look(self, revoked: Container[VisitorId]) -> list[PassFigures]:
+        """The passes with the most requests and those with the most addresses; called every five
+        seconds. Passes that ended, or were not used for a while, are forgotten."""
+        for visitor, use in list(self._uses.items()):
+            is_idle = use.requests == use.seen and not use.under_way
+            use.seen, use.idle_looks = use.requests, use.idle_looks + 1 if is_idle else 0
+            is_over = visitor in revoked or use.idle_looks > _LOOKS_UNTIL_FORGOTTEN
+            if is_over and not use.under_way:
+                del self._uses[visitor]
+        by_requests = sorted(self._uses.items(), key=lambda each: -each[1].requests)
+        by_addresses = sorted(by_requests, key=lambda each: -len(each[1].addresses))
+        listed = dict(by_requests[: MOST_LISTED // 2])
+        for visitor, use in by_addresses:
+            if len(listed) >= MOST_LISTED:
+                break
+            listed[visitor] = use
+        return [
+            PassFigures(
+                room=self.room,
+                visitor=visitor,
+                requests=use.requests,
+                most=use.most,
+                turned_away=use.turned_away,
+                addresses=tuple(sorted(use.addresses)),
+            )
+            for visitor, use in listed.items()
+            if visitor not in revoked
+        ]
+
+    def _forget_some(self) -> None:
+        """Those that are idle, but the busiest of them. The next time is after as many more passes,
+        so that one new pass costs the same on average, however many are under way."""
+        idle = [each for each in self._uses.items() if not each[1].under_way]
+        idle.sort(key=lambda each: -each[1].requests)
+        for visitor, _ in idle[self._most // 2 :]:
+            del self._uses[visitor]
+        self._forget_at = max(self._most, 2 * len(self._uses))
+
+
+class CountedPass:
+    """The requests of one visitor from one address (`interface.RequestCount`)."""
+
+    __slots__ = ("_address", "_uses", "_visitor")
+
+    def __init__(self, uses: PassUses, visitor: VisitorId, address: int) -> None:
+        self._uses, self._visitor, self._address = uses, visitor, address
+
+    def is_free(self) -> bool:
+        """Whether one more request may be under way."""
+        return self._uses.under_way(self._visitor) < self._uses.limit
+
+    def begin(self) -> CountedPass:
+        """A request begins; call `end` once when it is over."""
+        use = self._uses.use_of(self._visitor)
+        use.requests += 1
+        use.under_way += 1
+        if use.under_way > use.most:
+            use.most = use.under_way
+        if self._address not in use.addresses and len(use.addresses) < MOST_ADDRESSES:
+            use.addresses.add(self._address)
+        return self
+
+    def end(self) -> None:
+        self._uses.end(self._visitor)
+
+    def turn_away(self) -> None:
+        """Count a request beyond the limit."""
+        self._uses.use_of(self._visitor).turned_away += 1
+        metrics.concurrent_refused.labels(self._uses.room).inc()

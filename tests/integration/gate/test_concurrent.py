@@ -1,0 +1,157 @@
+"""`concurrent`: requests of one pass at the same time, on the fast path and on aiohttp's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.builders import sign_token
+from tests.gates import HTML, Gate, GateStarter, Response, Visitor
+from tests.servers import eventually
+
+LIMIT = 2
+FAST, SLOW = "GET", "POST"  # the path that serves the method
+
+
+def holder(gate: Gate) -> Visitor:
+    """A visitor with a pass of its own."""
+    visitor = gate.visitor()
+    visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass()))
+    return visitor
+
+
+def under_way(gate: Gate) -> int:
+    uses = gate.worker.site.gates[gate.room_name].uses
+    assert uses is not None
+    return sum(each.under_way for each in uses._uses.values())
+
+
+@asynccontextmanager
+async def waiting_requests(
+    gate: Gate, visitor: Visitor, *methods: str, path: str = "/slow"
+) -> AsyncIterator[list[asyncio.Task[Response]]]:
+    """Requests that wait for the origin until the block ends."""
+    before, seen = under_way(gate), len(gate.origin.requests)
+    gate.origin.go.clear()
+    tasks = [asyncio.create_task(visitor.request(method, path)) for method in methods]
+    await eventually(lambda: len(gate.origin.requests) == seen + len(methods))
+    assert under_way(gate) == before + len(methods)
+    try:
+        yield tasks
+    finally:
+        gate.origin.go.set()
+        await asyncio.gather(*tasks)
+
+
+@pytest.fixture
+async def gate(start_gate: GateStarter) -> Gate:
+    return await start_gate(rate="0", concurrent=LIMIT)
+
+
+async def test_requests_beyond_the_limit_are_429(gate: Gate) -> None:
+    """Whichever path serves them; another pass has a limit of its own."""
+    ann, bob = holder(gate), holder(gate)
+    for first, second in ((FAST, FAST), (FAST, SLOW), (SLOW, SLOW)):
+        async with waiting_requests(gate, ann, first, second) as requests:
+            seen = len(gate.origin.requests)
+            for method in (FAST, SLOW, "HEAD", "PUT"):
+                refused = await ann.request(method, "/")
+                assert refused.status == 429
+                assert int(refused.headers["Retry-After"]) > 0
+                assert refused.headers["Cache-Control"] == "no-store"
+                assert "Set-Cookie" not in refused.headers
+            assert len(gate.origin.requests) == seen
+            assert (await bob.request("GET", "/")).status == 200
+        assert [each.result().status for each in requests] == [200, 200]
+        await eventually(lambda: under_way(gate) == 0)
+        for method in (FAST, SLOW):
+            assert (await ann.request(method, "/")).status == 200
+
+
+async def test_429_is_a_page_or_json_as_accept_says(gate: Gate) -> None:
+    ann = holder(gate)
+    async with waiting_requests(gate, ann, FAST, FAST):
+        page = await ann.request("GET", "/", headers=HTML)
+        assert "from your visit at the same time" in page.text
+        assert page.headers["Content-Type"].startswith("text/html")
+        german = await ann.request("POST", "/", headers=HTML | {"Accept-Language": "de"})
+        assert "Anfragen gleichzeitig" in german.text
+        app = await ann.request("GET", "/")
+        assert "at the same time" in app.json["error"]
+
+
+async def test_several_connections_and_tokens_of_one_visitor_are_one(gate: Gate) -> None:
+    """A renewed pass is the pass of the same visitor."""
+    pass_ = gate.issue_pass()
+    ann, copy = gate.visitor(), gate.visitor()
+    ann.set_cookie(gate.cookie_name, sign_token(pass_))
+    copy.set_cookie(
+        gate.cookie_name, sign_token(pass_._replace(expires_at_s=pass_.expires_at_s - 1))
+    )
+    async with waiting_requests(gate, ann, FAST, SLOW):
+        assert (await copy.request("GET", "/")).status == 429
+        assert (await copy.request("POST", "/")).status == 429
+
+
+async def test_stream_counts_as_long_as_it_lasts(gate: Gate) -> None:
+    ann = holder(gate)
+    async with waiting_requests(gate, ann, FAST, SLOW, path="/stream"):
+        assert (await ann.request("GET", "/")).status == 429
+    await eventually(lambda: under_way(gate) == 0)
+    assert (await ann.request("GET", "/")).status == 200
+
+
+async def test_websocket_counts_as_long_as_it_lasts(gate: Gate) -> None:
+    ann = holder(gate)
+    sockets = [await ann.session.ws_connect(f"{gate.url}/ws") for _ in range(LIMIT)]
+    for socket in sockets:
+        await socket.send_str("hello")
+        assert (await socket.receive_str(timeout=15)) == "echo hello"
+    assert (await ann.request("GET", "/")).status == 429
+    for socket in sockets:
+        await socket.close()
+    await eventually(lambda: under_way(gate) == 0)
+    assert (await ann.request("GET", "/")).status == 200
+
+
+async def test_client_that_disconnects_frees_its_requests(gate: Gate) -> None:
+    """On both paths, also while the origin still owes the response."""
+    ann = holder(gate)
+    gate.origin.go.clear()
+    tasks = [asyncio.create_task(ann.request(method, "/stream")) for method in (FAST, SLOW)]
+    await eventually(lambda: under_way(gate) == 2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    gate.origin.go.set()
+    await eventually(lambda: under_way(gate) == 0)
+    assert (await ann.request("GET", "/")).status == 200
+
+
+async def test_failing_origin_frees_its_requests(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0", concurrent=LIMIT)
+    ann = holder(gate)
+    await gate.origin.stop()
+    for method in (FAST, SLOW) * (LIMIT + 1):
+        assert (await ann.request(method, "/")).status == 502
+    assert under_way(gate) == 0
+
+
+async def test_without_concurrent_nothing_is_counted(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="0")
+    ann = holder(gate)
+    assert (await ann.request("GET", "/")).status == 200
+    assert gate.worker.site.gates[gate.room_name].uses is None
+    [plan] = gate.worker.site.lookup._known.values()
+    assert plan.counted is None
+
+
+async def test_requests_that_are_not_forwarded_with_a_pass_do_not_count(gate: Gate) -> None:
+    ann = holder(gate)
+    async with waiting_requests(gate, ann, FAST, FAST):
+        assert (await ann.request("GET", "/.gatekeeper/status")).json["state"] == "admitted"
+        assert (await ann.request("GET", "/robots.txt")).status == 200, "bypassed by a rule"
+        assert (await gate.visitor().request("GET", "/")).status == 503
