@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
-from gatekeeper.config.types import MIN_SECRET_BYTES
+from gatekeeper.config.types import check_secret
 from gatekeeper.errors import ConfigError
 
 _SECRET_NAME = "secret"  # noqa: S105  a file's name
@@ -38,12 +38,13 @@ def read_secrets(path: Path) -> tuple[bytes, ...]:
         lines = [line.strip() for line in path.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise ConfigError([unreadable(error)], source=str(path)) from error
-    if not lines or any(len(line) < MIN_SECRET_BYTES for line in lines):
-        problem = "a line is too short" if lines else "empty"
-        expected = (
-            f"at least {MIN_SECRET_BYTES} bytes in every line (`gatekeeper secret` makes one)"
-        )
-        raise ConfigError([f"{problem}; expected {expected}"], source=str(path))
+    if not lines:
+        raise ConfigError(["empty; expected a secret in every line"], source=str(path))
+    for number, line in enumerate(lines, start=1):
+        try:
+            check_secret(line)
+        except ValueError as error:
+            raise ConfigError([f"secret {number} is {error}"], source=str(path)) from None
     return tuple(lines)
 
 

@@ -12,6 +12,8 @@ import re
 import unicodedata
 from typing import Annotated, Any, Literal, NewType
 
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
@@ -261,11 +263,19 @@ def _template_name(value: object) -> str:
     return text
 
 
+def check_secret(secret: bytes) -> None:
+    """Raises ValueError for a key that is not for HS256: short, or of another algorithm."""
+    expected = f"expected at least {MIN_SECRET_BYTES} bytes (`gatekeeper secret` makes one)"
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"too short; {expected}")
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except InvalidKeyError:
+        raise ValueError(f"a public key, a certificate or a JWK; {expected}") from None
+
+
 def _secret(secret: str) -> str:
-    if len(secret.encode()) < MIN_SECRET_BYTES:
-        raise ValueError(
-            f"too short; expected at least {MIN_SECRET_BYTES} bytes (`gatekeeper secret` makes one)"
-        )
+    check_secret(secret.encode())
     return secret
 
 

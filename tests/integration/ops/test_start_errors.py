@@ -74,7 +74,7 @@ async def test_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("short\n")
     more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
     line = await refused(settings(more=more), code=USAGE)
-    assert f"{tmp_path}/secret: a line is too short; expected at least 32 bytes" in line
+    assert f"{tmp_path}/secret: secret 1 is too short; expected at least 32 bytes" in line
 
 
 async def test_unreadable_generated_secret_is_named(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ async def test_check_reads_certificate_and_secrets(tmp_path: Path) -> None:
     file.write_text(f'[tokens]\nsecret_file = "{secret}"')
     wrong = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert wrong.returncode == USAGE
-    assert f"{secret}: a line is too short; expected at least 32 bytes" in wrong.stderr
+    assert f"{secret}: secret 1 is too short; expected at least 32 bytes" in wrong.stderr
 
     pem.write_text("-----BEGIN NOTHING-----")
     file.write_text(f'[server]\ntls_cert = "{pem}"\ntls_key = "{pem}"')

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from gatekeeper.config import types
-from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, split_listen
+from gatekeeper.config.types import check_secret, parse_duration_s, parse_rate_per_minute, split_listen
 
 # The control room's script is tested with the same cases: text to admissions per minute or null.
 RATES = json.loads((Path(__file__).parents[2] / "testdata" / "rates.json").read_text())
@@ -213,3 +213,23 @@ def test_frame_ancestor_is_a_source_of_csp(value: str) -> None:
 def test_other_text_is_no_frame_ancestor(value: object) -> None:
     with pytest.raises(ValidationError, match="is not a frame ancestor"):
         TypeAdapter(types.FrameAncestor).validate_python(value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBBBBBBBBBBBBBBBBB",
+        '{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}',
+    ],
+)
+def test_key_of_another_algorithm_is_no_secret(key: str) -> None:
+    with pytest.raises(ValueError, match=r"^a public key, a certificate or a JWK; expected"):
+        check_secret(key.encode())
+
+
+@pytest.mark.parametrize("length", [0, 1, 31])
+def test_short_secret_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="too short; expected at least 32 bytes"):
+        check_secret(b"s" * length)
+    check_secret(b"s" * 32)
