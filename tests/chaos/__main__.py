@@ -23,7 +23,6 @@ import sys
 import uvloop
 
 from gatekeeper.errors import GatekeeperError
-from gatekeeper.simulate.opening_promises import EARLY
 from gatekeeper.simulate.summary import text_of
 from tests.chaos.disruptor import Log
 from tests.chaos.faults import FAULTS, Fault
@@ -92,8 +91,7 @@ def _run(chosen: argparse.Namespace, seed: int, *, fault: Fault | None, log: Log
             log=log,
             fault=fault,
             calm=fault.calm if fault else chosen.calm,
-            # An event would leave too little time for the line that faults of pace need.
-            has_event=fault is None or not fault.calm or fault.breaks == EARLY,
+            has_event=fault is None or fault.has_event,
         )
     )
 

@@ -33,6 +33,8 @@ class Fault:
     `breaks` is the name of a promise of the verdict, or `RELEASED_WHILE_HELD`, which only the
     admin listener shows. A fault of pace or of memory shows `calm`: in a run without disruptions,
     which would excuse it. So does an early opening, as a loss of the store would close the room.
+    `has_event`: it concerns events. The other runs have none, which would leave too little time for
+    the line in which they show.
     """
 
     breaks: str
@@ -40,6 +42,7 @@ class Fault:
     line: str
     replacement: str
     calm: bool = False
+    has_event: bool = False
 
     def is_found(self, *, broken: list[str], problems: tuple[str, ...]) -> bool:
         """Whether a run found this fault: `broken` are the names of its broken promises."""
@@ -107,12 +110,14 @@ FAULTS = {
         "if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end",
         "",
         calm=True,
+        has_event=True,
     ),
     "a draw is by arrival": Fault(
         ORDER,
         "policy/schedule.py",
         "return draw.drawn_turn_us(",
         "return arrival_us or draw.drawn_turn_us(",
+        has_event=True,
     ),
     "signatures are not verified": Fault(
         FORGED_TOKENS,
