@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from gatekeeper.config import types
-from gatekeeper.config.types import check_secret, parse_duration_s, parse_rate_per_minute, split_listen
+from gatekeeper.config.types import (
+    check_secret,
+    parse_duration_s,
+    parse_rate_per_minute,
+    split_listen,
+)
 
 # The control room's script is tested with the same cases: text to admissions per minute or null.
 RATES = json.loads((Path(__file__).parents[2] / "testdata" / "rates.json").read_text())
