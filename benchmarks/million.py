@@ -36,10 +36,11 @@ from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.process.embedded import EmbeddedServer, start_store
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, room_keys
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
 ROOM = "million"
 TURN = 4 * BATCH_LIMIT  # asked for within one turn of the event loop
@@ -117,7 +118,7 @@ class Room:
     async def arrive(self, count: int) -> dict[VisitorId, int]:
         """Newcomers without a slot: their arrivals, in order."""
         visitors = [new_visitor_id() for _ in range(count)]
-        answers = await asyncio.gather(*map(self.queue.arrive, visitors))
+        answers = await asyncio.gather(*map(self.queue.arrive, map(ArrivalRequest, visitors)))
         return {v: each.turn_us for v, each in zip(visitors, answers, strict=True)}
 
     async def confirm(self, newcomers: dict[VisitorId, int]) -> None:

@@ -51,9 +51,9 @@ from gatekeeper.process.embedded import EmbeddedServer, start_events, start_stor
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.openings import FileEvents, Openings
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.simulate.judge import Order, Place, max_certain_above_rate
 from gatekeeper.simulate.opening import OpeningRecord, first_minute, quiet_opening
 from gatekeeper.simulate.opening_promises import opening_promises
@@ -229,7 +229,7 @@ class Crowd:
     async def _arrive(
         self, replica: RoomReplica, visitor: Visitor, *, began_s: float
     ) -> QueuePosition | SlotGrant | None:
-        standing = await replica.arrive(visitor.identity)
+        standing = await replica.arrive(ArrivalRequest(visitor.identity))
         if standing is None or isinstance(standing, LineFull):
             self.failed += 1
             return None

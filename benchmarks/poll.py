@@ -36,8 +36,9 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
 from gatekeeper.process.embedded import launched, store_command
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
 WAITING = 70_000  # more than the verified tokens that a gate caches
 CONNECTIONS = 64
@@ -183,7 +184,7 @@ async def fill(url: str, room: RoomConfig) -> list[tuple[VisitorId, int]]:
     line: list[tuple[VisitorId, int]] = []
     while len(line) < WAITING:
         visitors = [new_visitor_id() for _ in range(1000)]
-        standings = await asyncio.gather(*map(queue.arrive, visitors))
+        standings = await asyncio.gather(*map(queue.arrive, map(ArrivalRequest, visitors)))
         newcomers = [
             PollRequest(visitor, standing.turn_us, has_pass=False)
             for visitor, standing in zip(visitors, standings, strict=True)

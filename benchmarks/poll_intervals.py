@@ -28,8 +28,9 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.builders import SECRET
 
 WAITING = 100_000
@@ -108,7 +109,8 @@ async def _fill_queue(rig: Rig) -> list[tuple[VisitorId, int]]:
     try:
         while len(visitors) < WAITING:
             batch = [new_visitor_id() for _ in range(BATCH_LIMIT)]
-            turns_us = [each.turn_us for each in await asyncio.gather(*map(queue.arrive, batch))]
+            places = await asyncio.gather(*map(queue.arrive, map(ArrivalRequest, batch)))
+            turns_us = [each.turn_us for each in places]
             standings = await asyncio.gather(
                 *(
                     queue.poll(PollRequest(visitor, turn_us, has_pass=False))

@@ -30,9 +30,10 @@ from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.pacing import eta_s, poll_interval_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Script
+from gatekeeper.room.visitor_calls import PollRequest
 from gatekeeper.web.waiting_status import rfc3339
 
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"

@@ -30,11 +30,11 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.process.embedded import start_events, start_store
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import Events, NatsEvents, NoEvents
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.view import ReplicaView
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
 REPLICAS = 10
 RATE = "500/min"
@@ -158,7 +158,7 @@ async def measure(store_url: str, events_url: str, *, seconds: float) -> Delays:
 async def _line_up(crowd: RoomReplica) -> None:
     """One visitor arrives and returns the ticket."""
     visitor = new_visitor_id()
-    place = await crowd.queue.arrive(visitor)
+    place = await crowd.queue.arrive(ArrivalRequest(visitor))
     await crowd.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
 
 

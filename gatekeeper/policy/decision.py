@@ -258,12 +258,13 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
 class QueuePosition(NamedTuple):
     """In the queue at `turn_us` with `ahead` visitors before them. `confirmed` is false for a
     newcomer: the store puts them there when they return the ticket. `is_moved`: the store has moved
-    them from the token's turn to this one."""
+    them from the token's turn to this one. `arrival_us`: of a newcomer whose turn is another."""
 
     turn_us: int
     ahead: int
     confirmed: bool = True
     is_moved: bool = False
+    arrival_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

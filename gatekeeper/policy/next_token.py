@@ -88,7 +88,7 @@ def conclude(
     """
     match standing:
         case QueuePosition(turn_us=turn_us, is_moved=is_moved):  # first: nearly every poll
-            arrival_us = turn_us if held is None else held.arrival_us
+            arrival_us = (standing.arrival_us or turn_us) if held is None else held.arrival_us
             # In the prequeue of a draw the ticket says from now on that it was returned in time.
             is_own = is_moved or held is None or turn_us >= PROVISIONAL_US
             own_turn_us = turn_us if is_own or held is None else held.own_turn_us

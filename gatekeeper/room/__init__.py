@@ -1,6 +1,7 @@
 """The queue of a room that all replicas share, and what each replica knows of it.
 
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
+visitor_calls     what a replica asks the store about one visitor: arrivals, polls
 scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each
 replica           a room on one replica: queue, view and pacer; store outages end here
 openings          the events of a room: opened, drawn and placed, without a leader

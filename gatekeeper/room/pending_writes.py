@@ -16,7 +16,8 @@ from itertools import islice
 
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.visitor_calls import PollRequest
 
 _MOST = 200_000  # used passes, and as many returned tickets; together 50 MB
 _PORTION = 8 * BATCH_LIMIT  # sent at once

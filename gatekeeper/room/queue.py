@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
@@ -42,6 +42,7 @@ from gatekeeper.room.store import (
     participants_key,
     room_keys,
 )
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.room.visitor_search import scores_of
 
 MOST_RELEASED_PER_CALL = 1000
@@ -60,32 +61,6 @@ _FIND = load_script("find")
 _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
-
-
-class PollRequest(NamedTuple):
-    """One visitor's poll: the turn by their token, and whether that token is a pass. A pass that is
-    polled has expired before its end, and the poll asks whether its slot is still held.
-
-    `by_proxy`: a replica polls for a visitor who returned the ticket while the store was
-    unreachable. That gives the place of the ticket and claims nothing, for the visitor may be gone.
-    `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
-    the visitor's own request, which must receive the pass.
-    """
-
-    visitor: VisitorId
-    turn_us: int
-    has_pass: bool
-    by_proxy: bool = False
-    connected: bool = False
-
-    @property
-    def letter(self) -> str:
-        """The kind of poll, as the script reads it."""
-        if self.by_proxy:
-            return "s"
-        if self.connected:
-            return "c"
-        return "e" if self.has_pass else "t"
 
 
 Left = Literal["slot", "place", "nothing"]
@@ -120,10 +95,10 @@ class Queue:
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
-    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull:
+    async def arrive(self, request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull:
         """A newcomer: a slot while there is room, else a turn, which the first poll confirms, while
         the line has room."""
-        standing = await self._arrivals.submit(visitor)
+        standing = await self._arrivals.submit(request)
         if standing is None:
             raise StoreError("unexpected reply from the store")
         return standing
@@ -312,17 +287,19 @@ class Queue:
             await batcher.close()
 
     async def _arrive(
-        self, visitors: Sequence[VisitorId | None]
+        self, batch: Sequence[ArrivalRequest | None]
     ) -> list[SlotGrant | QueuePosition | LineFull | None]:
-        """None in `visitors` is one request, and in the reply a request without an admission."""
+        """None in `batch` is one request, and in the reply a request without an admission."""
         rules = self.rules
+        head_starts_us = [request.head_start_us if request else 0 for request in batch]
         _, rest = await self._run(
             _ARRIVE,
             _us(rules.unconfirmed_slot_s),
             _us(rules.spent_for_s),
             str(rules.queue_limit),
-            "".join(["o" if visitor is None else "n" for visitor in visitors]),
-            *[visitor or "" for visitor in visitors],
+            "".join([request.letter if request else "o" for request in batch]),
+            "".join([f"{us:016d}" for us in head_starts_us]) if any(head_starts_us) else "",
+            *[request.visitor if request else "" for request in batch],
         )
         return [standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
 

@@ -28,12 +28,13 @@ from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.tick_schedule import TickSchedule
 from gatekeeper.room.view import ReplicaView
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
 _NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
 _PUBLISH_AT_LEAST_EVERY_S = 1.0
@@ -131,10 +132,10 @@ class RoomReplica:
 
     # The requests of the gate. None: the store did not respond, decide again without it.
 
-    async def arrive(self, visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull | None:
+    async def arrive(self, request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull | None:
         """A newcomer's slot or place, if the line has room."""
         try:
-            return await self.queue.arrive(visitor)
+            return await self.queue.arrive(request)
         except StoreError as error:
             self._lost(error)
             return None

@@ -21,6 +21,9 @@ def standing_on_arrival(
         case b"full":
             return LineFull()
         case ahead:
+            if isinstance(turn, bytes) and b" " in turn:
+                arrival_us, turn_us = map(int, turn.split())
+                return QueuePosition(turn_us, int(ahead), confirmed=False, arrival_us=arrival_us)
             return QueuePosition(int(turn), int(ahead), confirmed=False)
 
 

@@ -44,8 +44,8 @@ from gatekeeper.policy.next_token import conclude, kept_without_store, pass_of, 
 from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.web.address_limit import AddressBuckets, NewcomerLimit
 from gatekeeper.web.last_times import LastTimes
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
@@ -229,7 +229,7 @@ class Admission:
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
-        standing = await self.room.arrive(newcomer.visitor)
+        standing = await self.room.arrive(ArrivalRequest(newcomer.visitor))
         if standing is None:
             return self._without_store(self._decide(None, has_no_reply=True), newcomer)
         if isinstance(standing, LineFull):

@@ -17,8 +17,9 @@ from playwright.async_api import BrowserContext, expect
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.tokens import Pass, Token, VisitorId
+from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.browser.conftest import NewPage
 from tests.gates import Gate, running_gate
 
@@ -197,13 +198,13 @@ def arrive_together(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     there, left, arrive = asyncio.Event(), [count], RoomReplica.arrive
 
     async def held(
-        room: RoomReplica, visitor: VisitorId
+        room: RoomReplica, request: ArrivalRequest
     ) -> SlotGrant | QueuePosition | LineFull | None:
         left[0] -= 1
         if left[0] == 0:
             there.set()
         await there.wait()
-        return await arrive(room, visitor)
+        return await arrive(room, request)
 
     monkeypatch.setattr(RoomReplica, "arrive", held)
 

@@ -19,9 +19,10 @@ from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Stand
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore, Reply, Script, Store, StoreFull, room_keys
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.dragonfly_rules import DragonflyRules, Hash, ScriptError, ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
@@ -244,7 +245,8 @@ async def arrive_at_limit(
     replica: Replica, names: Sequence[str]
 ) -> dict[str, SlotGrant | QueuePosition | LineFull]:
     """As `arrive`, where the line may be full."""
-    replies = await asyncio.gather(*[replica.queue.arrive(VisitorId(name)) for name in names])
+    requests = [ArrivalRequest(VisitorId(name)) for name in names]
+    replies = await asyncio.gather(*map(replica.queue.arrive, requests))
     return dict(zip(names, replies, strict=True))
 
 

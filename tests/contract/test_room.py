@@ -13,6 +13,7 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import MOST_RELEASED_PER_CALL
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -223,7 +224,7 @@ async def test_concurrent_calls_admit_no_more_than_is_due(
     await replicas[0].allow(25)
 
     async def visit(replica: Replica, name: str) -> Standing:
-        reply = await replica.queue.arrive(VisitorId(name))
+        reply = await replica.queue.arrive(ArrivalRequest(VisitorId(name)))
         assert not isinstance(reply, LineFull)
         await replica.released()
         return await replica.queue.poll(poll_request(name, reply.turn_us))

@@ -10,6 +10,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import NoEvents
 from gatekeeper.room.replica import RoomReplica
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import Ground
 
 Join = Callable[[str], RoomReplica]
@@ -27,7 +28,7 @@ async def two_of_whom_the_first_knows_more(live: Join) -> tuple[RoomReplica, Roo
     for room in (first, second):
         await room.queue.join(starting=True)
     for number in range(3):
-        await first.queue.arrive(VisitorId(f"visitor {number}"))
+        await first.queue.arrive(ArrivalRequest(VisitorId(f"visitor {number}")))
     await first.queue.allow(2)
     await second._tick()
     await first._tick()
@@ -77,6 +78,6 @@ async def test_rollback_is_noticed_by_the_first_call(ground: Ground, live: Join)
     await room.queue.set_rate(77)
     await ground.write(snapshot)
     for number in range(3):
-        await room.queue.arrive(VisitorId(f"visitor {number}"))
+        await room.queue.arrive(ArrivalRequest(VisitorId(f"visitor {number}")))
     await room._tick()
     assert (await room.queue.look()).rate_per_minute == 77

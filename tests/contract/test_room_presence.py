@@ -12,6 +12,7 @@ from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
     EmulatedGround,
     Ground,
@@ -315,9 +316,9 @@ async def test_visitor_after_the_claim_window_waits_at_the_head(
 Doing = Callable[[Replica, int], Awaitable[object]]
 
 DOINGS: dict[str, Doing] = {
-    "a newcomer arrives": lambda r, _: r.queue.arrive(VisitorId("new")),
-    "one in line arrives": lambda r, _: r.queue.arrive(BOB),
-    "one inside arrives": lambda r, _: r.queue.arrive(ANN),
+    "a newcomer arrives": lambda r, _: r.queue.arrive(ArrivalRequest(VisitorId("new"))),
+    "one in line arrives": lambda r, _: r.queue.arrive(ArrivalRequest(BOB)),
+    "one inside arrives": lambda r, _: r.queue.arrive(ArrivalRequest(ANN)),
     "one in line polls": lambda r, us: r.queue.poll(poll_request("bob", us + 1)),
     "one released claims": lambda r, us: r.queue.poll(poll_request("ann", us)),
     "one with a pass polls": lambda r, us: r.queue.poll(poll_request("ann", us, has_pass=True)),

@@ -3,6 +3,7 @@
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -22,7 +23,7 @@ async def test_line_takes_no_more_than_its_limit(open_room: Open) -> None:
     replica = await open_room(rate="0", queue_limit=3)
     await line_up(replica, crowd(3))
     before = await replica.look()
-    assert await replica.queue.arrive(ANN) == LineFull()
+    assert await replica.queue.arrive(ArrivalRequest(ANN)) == LineFull()
     after = await replica.look()
     assert (after.queue_length, after.arrived_total) == (3, 3)
     assert after.last_arrival_us == before.last_arrival_us, "no turn was given"
@@ -63,9 +64,9 @@ async def test_absent_visitor_returns_to_a_full_line(ground: Ground, open_room: 
     await ground.pass_time(20)
     await replica.released()
     assert (await replica.look()).queue_length == 1, "ann was absent too long"
-    assert isinstance(await replica.queue.arrive(VisitorId("cat")), QueuePosition)
+    assert isinstance(await replica.queue.arrive(ArrivalRequest(VisitorId("cat"))), QueuePosition)
     await line_up(replica, ["dan"])
-    assert await replica.queue.arrive(VisitorId("eve")) == LineFull()
+    assert await replica.queue.arrive(ArrivalRequest(VisitorId("eve"))) == LineFull()
     ann = await replica.queue.poll(poll_request("ann", replies["ann"].turn_us))
     assert ann == QueuePosition(replies["ann"].turn_us, 0)
 
@@ -73,17 +74,17 @@ async def test_absent_visitor_returns_to_a_full_line(ground: Ground, open_room: 
 async def test_release_makes_room_in_a_full_line(open_room: Open) -> None:
     replica = await open_room(rate="0", queue_limit=2)
     await line_up(replica, crowd(2))
-    assert await replica.queue.arrive(ANN) == LineFull()
+    assert await replica.queue.arrive(ArrivalRequest(ANN)) == LineFull()
     await replica.allow(1)
     assert await replica.released() == 1
-    assert isinstance(await replica.queue.arrive(ANN), QueuePosition)
+    assert isinstance(await replica.queue.arrive(ArrivalRequest(ANN)), QueuePosition)
 
 
 async def test_open_room_admits_beyond_the_limit(open_room: Open) -> None:
     replica = await open_room(rate="0", queue_limit=1)
     await line_up(replica, crowd(1))
     await replica.set_mode(Mode.OPEN)
-    assert isinstance(await replica.queue.arrive(ANN), SlotGrant)
+    assert isinstance(await replica.queue.arrive(ArrivalRequest(ANN)), SlotGrant)
 
 
 async def test_limit_does_not_close_an_empty_line(open_room: Open) -> None:
@@ -98,7 +99,7 @@ async def test_lower_limit_keeps_the_places_there_are(open_room: Open) -> None:
     replica = await open_room(rate="0", queue_limit=10)
     replies = await line_up(replica, crowd(5))
     lower = await open_room(rate="0", queue_limit=2)
-    assert await lower.queue.arrive(ANN) == LineFull()
+    assert await lower.queue.arrive(ArrivalRequest(ANN)) == LineFull()
     again = await poll(lower, replies)
     assert again == replies
 

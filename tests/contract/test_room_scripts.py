@@ -15,6 +15,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import parse_reply
 from gatekeeper.room.store import RedisStore, load_script, room_keys
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import (
     Contents,
     EmulatedGround,
@@ -44,7 +45,7 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
     before = await ground.read()
     ground.rules.is_full = True
     for call in (
-        replica.queue.arrive(VisitorId("dan")),
+        replica.queue.arrive(ArrivalRequest(VisitorId("dan"))),
         replica.queue.poll(poll_request("ann", replies["ann"].turn_us)),
         replica.queue.poll(poll_request("bob", replies["bob"].turn_us)),
         replica.queue.poll(poll_request("eve", 1)),
@@ -80,12 +81,14 @@ BAD_CALLS: dict[str, list[str]] = {
     "control, a limit": ["0", "0", "1", "", *LOOK[4:]],
 } | {
     name: [*KNOWS_NOTHING, *arguments] for name, arguments in {
-        "arrive": ["20000000", "x", "0", "n", "dan"],
-        "arrive, how long a slot is held": ["", "1", "0", "n", "dan"],
-        "arrive, what is remembered": ["1", "nan", "0", "n", "dan"],
-        "arrive, a limit": ["1", "1", "nan", "n", "dan"],
-        "arrive, a letter missing": ["1", "0", "0", "n", "dan", "eve"],
-        "arrive, no visitor": ["1", "0", "0", "n"],
+        "arrive": ["20000000", "x", "0", "n", "", "dan"],
+        "arrive, how long a slot is held": ["", "1", "0", "n", "", "dan"],
+        "arrive, what is remembered": ["1", "nan", "0", "n", "", "dan"],
+        "arrive, a limit": ["1", "1", "nan", "n", "", "dan"],
+        "arrive, a letter missing": ["1", "0", "0", "n", "", "dan", "eve"],
+        "arrive, no visitor": ["1", "0", "0", "n", ""],
+        "arrive, a head start missing": ["1", "0", "0", "nn", DIGITS, "dan", "eve"],
+        "arrive, a strange head start": ["1", "0", "0", "n", "x" * 16, "dan"],
         "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
         "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "ann"],
         "poll, a session": ["90000000", "1", "nan", "1", "t", DIGITS, "ann"],

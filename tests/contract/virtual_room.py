@@ -10,7 +10,7 @@ from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
 from gatekeeper.policy.pacing import tick_interval_s
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.grounds import EmulatedGround, Replica
 
 Action = Callable[[], Awaitable[None]]
@@ -54,7 +54,7 @@ class VirtualRoom:
         """A visitor who polls as the page does near the front, and vanishes after so many polls."""
 
         async def arrive() -> None:
-            standing = await self.replica.queue.arrive(VisitorId(name))
+            standing = await self.replica.queue.arrive(ArrivalRequest(VisitorId(name)))
             if isinstance(standing, SlotGrant):
                 await self._enter(name)
             elif isinstance(standing, QueuePosition):
@@ -80,7 +80,8 @@ class VirtualRoom:
         """Clients without cookies: every request is that of a newcomer."""
 
         async def arrive() -> None:
-            await self.replica.queue.arrive(VisitorId(f"flood {next(self._number)}"))
+            visitor = VisitorId(f"flood {next(self._number)}")
+            await self.replica.queue.arrive(ArrivalRequest(visitor))
 
         for number in range(round(per_s * until_s)):
             self.at(number / per_s, arrive)
@@ -90,7 +91,7 @@ class VirtualRoom:
         request = PollRequest(VisitorId(name), 0, has_pass=False, connected=connected)
 
         async def arrive() -> None:
-            standing = await self.replica.queue.arrive(request.visitor)
+            standing = await self.replica.queue.arrive(ArrivalRequest(request.visitor))
             assert not isinstance(standing, LineFull)
             held = request._replace(turn_us=standing.turn_us)
             self.at(self.now_s + every_s, lambda: poll(held))

@@ -21,7 +21,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
-from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_ledger import UNIT, ActiveState, Revocation, SpentTicket, WaitingState
 from tests.property.room_model import RoomModel
@@ -182,7 +182,10 @@ class RoomCalls(RuleBasedStateMachine):
 
         async def arrive() -> list[Any]:
             return await asyncio.gather(
-                *[queue.take_admission() if name is None else queue.arrive(name) for name in names]
+                *[
+                    queue.arrive(ArrivalRequest(name)) if name else queue.take_admission()
+                    for name in names
+                ]
             )
 
         waiting = bool(self.model.line())

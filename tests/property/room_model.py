@@ -9,8 +9,9 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import Left, PollRequest
+from gatekeeper.room.queue import Left
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.visitor_calls import PollRequest
 from tests.property.room_ledger import (
     UNIT,
     ActiveState,
@@ -149,6 +150,10 @@ class RoomModel(RoomLedger):
             return by_ticket and self._ahead(name) == 0 and self._due() > 0 and free
 
         def enter(*, is_owed: bool = False) -> Standing:
+            waiting = self.visitor_states.get(name)
+            is_drawn = isinstance(waiting, WaitingState) and waiting.turn_us < PROVISIONAL_US
+            if not is_owed and isinstance(waiting, WaitingState) and is_drawn:
+                self.reached_us = max(self.reached_us, waiting.turn_us)
             slot_end_us = min(until_us, session_end_us)
             self.visitor_states[name] = ActiveState(slot_end_us, ends_us=session_end_us)
             self._yield_unconfirmed()

@@ -8,7 +8,7 @@ from gatekeeper.policy.next_token import renewed, ticket_of
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import phase_of
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
-from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.visitor_calls import PollRequest
 from tests.property.room_calls import REPLICAS, RoomCalls, Visitor
 from tests.property.room_ledger import ActiveState, Revocation, UnconfirmedSlot, WaitingState
 

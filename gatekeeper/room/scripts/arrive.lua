@@ -2,25 +2,32 @@
 -- place take one admission.
 --
 -- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 queue_limit
---       (0: none)   4 one letter for each visitor: 'n' (a newcomer) or 'o' (one request, whose
---       visitor is '')   5… visitors
--- Reply the state, then two strings for each. A newcomer: the turn, and the number of visitors in
---       the queue, or 'in' for one with a slot; or '0' and 'full'. One request: '0', and 'in' or
---       'no'. 'behind' when the store is older than what the caller knows (join, then call again).
+--       (0: none)   4 one letter for each visitor: 'n' (a newcomer), 'w' (a newcomer who confirms
+--       first and receives no slot) or 'o' (one request, whose visitor is '')   5 the head start of
+--       each, microseconds in 16 digits each; '': no visitor has one   6… visitors
+-- Reply the state, then two strings for each. A newcomer: the arrival, or 'arrival turn' where the
+--       turn is another, and the number of visitors in the queue, or 'in' for one with a slot; or
+--       '0' and 'full'. One request: '0', and 'in' or 'no'. 'behind' when the store is older than
+--       what the caller knows (join, then call again).
 --
--- Guarantee. The turn of a newcomer is the arrival. Arrivals are unique and rise in the order of
+-- Guarantee. The turn of a newcomer is the arrival. With a head start it is that much earlier, and
+-- later than every turn of which a visitor was released; in the prequeue of a draw it stays the
+-- arrival, and after one it is not before the prequeue. Arrivals are unique and rise in the order of
 -- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
--- admission. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
+-- admission; a newcomer of letter 'w' never does. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
 -- first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
 -- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
 -- are free by one call. Turns that were given before are not counted: a client that keeps no
 -- ticket would fill the line. So the queue exceeds the limit by at most the tickets that are out.
 
 local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local kinds, asking = ARGV[4], #ARGV - 4
+local kinds, head_starts, asking = ARGV[4], ARGV[5], #ARGV - 5
 if #kinds ~= asking then error('a letter for each visitor') end
+if head_starts ~= '' and (#head_starts ~= 16 * asking or string.find(head_starts, '%D')) then
+  error('16 digits for each visitor')
+end
 local byte = string.byte
-local ONE_REQUEST = byte('o')
+local ONE_REQUEST, NEWCOMER = byte('on', 1, 2)
 
 local s = load_state()
 if not s then return { 'behind' } end
@@ -35,9 +42,9 @@ end
 -- Newcomers whom the store knows already, by an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}
 if has_room(s, waiting, slots) then
-  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 5))
-  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 5))
-  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 5)) end
+  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 6))
+  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
+  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 6)) end
 end
 
 local given, admitted, standings = {}, {}, {}
@@ -48,17 +55,39 @@ local function admit()
   return true
 end
 
+-- The turn of a visitor with a head start. In the prequeue of a draw, the draw orders the visitor; after
+-- it no turn is before that prequeue, where the lanes of the draw stand.
+local function turn_ahead(arrival, head_start)
+  local lowest = math.max(s.watermark, s.reached) + 1
+  for first, last in string.gmatch(s.windows, '(%d+) (%d+) p ') do
+    local from, until_ = tonumber(first), tonumber(last)
+    if from <= arrival and arrival < until_ then return arrival end
+    if until_ <= arrival then lowest = math.max(lowest, from) end
+  end
+  return math.min(arrival, math.max(arrival - head_start, lowest))
+end
+
+-- The turn of the newcomer who arrives now.
+local function turn_at(i)
+  local arrival = fmt(s.last)
+  if head_starts == '' then return arrival end
+  local head_start = tonumber(string.sub(head_starts, 16 * i - 15, 16 * i))
+  local turn = fmt(turn_ahead(s.last, head_start))
+  return turn == arrival and arrival or arrival .. ' ' .. turn
+end
+
 for i = 1, asking do
-  local visitor, at = ARGV[i + 4], 2 * i - 1
+  local visitor, at = ARGV[i + 5], 2 * i - 1
+  local is_newcomer = byte(kinds, i) == NEWCOMER
   local twin, turn, standing = given[visitor], '0', 'in'
   if byte(kinds, i) == ONE_REQUEST then
     if not admit() then standing = 'no' end
   elseif twin then  -- twice in this batch
     turn, standing = standings[twin], standings[twin + 1]
-  elseif held[i] or confirmed[i] then
+  elseif is_newcomer and (held[i] or confirmed[i]) then
     turn = fmt(s.last)
   else
-    local enters = not queued[i] and admit()
+    local enters = is_newcomer and not queued[i] and admit()
     if not enters and free <= 0 and not queued[i] then
       standing = 'full'
     else
@@ -70,7 +99,7 @@ for i = 1, asking do
         s.admitted = s.admitted + 1
         add_pair(admitted, fmt(now + slot_us), visitor)
       else
-        standing, free = fmt(waiting), free - 1
+        turn, standing, free = turn_at(i), fmt(waiting), free - 1
       end
     end
     given[visitor] = at

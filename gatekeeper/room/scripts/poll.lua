@@ -71,6 +71,8 @@ local function enter(visitor, gate)
   -- They may be connected besides, and so in this batch twice.
   for_all('HSET', DEADLINES, heartbeats)
   heartbeats, fields = {}, 0
+  local turn = gate and score(QUEUE, visitor) or 0
+  if turn < PROVISIONAL then s.reached = math.max(s.reached, turn) end
   call('ZREM', QUEUE, visitor)
   call('HDEL', DEADLINES, visitor)
   call('ZADD', ACTIVE, slot_until, visitor)

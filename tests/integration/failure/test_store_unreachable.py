@@ -12,9 +12,9 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import Reply, Script
+from gatekeeper.room.visitor_calls import PollRequest
 from tests.gates import GateStarter, Visitor
 from tests.integration.failure.outage import (
     GRANTS_ONLY,

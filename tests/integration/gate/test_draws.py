@@ -19,7 +19,7 @@ from gatekeeper.policy.draw_record import DrawRecord, parse_record
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.schedule import Event
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.simulate.draw_check import check_draw, remote_draw
 from gatekeeper.web import draws
 from tests.beacon import FakeBeacon
@@ -57,7 +57,7 @@ async def fill(gate: Gate, count: int) -> list[str]:
     queue, visitors = gate.queue, [new_visitor_id() for _ in range(count)]
     for first in range(0, count, 500):
         portion = visitors[first : first + 500]
-        places = await asyncio.gather(*(queue.arrive(visitor) for visitor in portion))
+        places = await asyncio.gather(*map(queue.arrive, map(ArrivalRequest, portion)))
         await asyncio.gather(
             *(
                 queue.poll(PollRequest(visitor, PROVISIONAL_US + place.turn_us, has_pass=False))

@@ -11,7 +11,8 @@ from multidict import CIMultiDict
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Standing
 from gatekeeper.policy.tokens import Pass
-from gatekeeper.room.queue import PollRequest, Queue
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.visitor_calls import PollRequest
 from tests.builders import SECRET, room_toml, sign_token
 from tests.gates import Gate, GateStarter
 

@@ -9,7 +9,7 @@ from gatekeeper.admin.auth import Credential
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.queue import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.admin import CHANGES, CONTROLS, running_admin
 from tests.builders import room_toml
 from tests.gates import Response, Visitor, running_gate
@@ -124,7 +124,7 @@ async def test_revoke_removes_the_place(store_url: str, room_name: RoomName) -> 
     ):
         visitor = new_visitor_id()
         queue = gate.room(room_name).queue
-        place = await queue.arrive(visitor)
+        place = await queue.arrive(ArrivalRequest(visitor))
         assert not isinstance(place, LineFull)
         await queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         path = f"/admin/revoke?room={room_name}&visitor={visitor}"

@@ -14,10 +14,10 @@ from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.events import NoEvents
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.integration.replicas.replica_group import line_up, room_config, running_replica
 from tests.servers import eventually
 
@@ -101,7 +101,7 @@ async def test_replica_calls_rarely_while_others_call(store_url: str, moving: Ro
     async with room_on(Bus(), moving, store_url) as live:
         for _ in range(60):
             visitor = new_visitor_id()
-            place = await live.queue.arrive(visitor)
+            place = await live.queue.arrive(ArrivalRequest(visitor))
             assert not isinstance(place, LineFull)
             await live.queue.poll(PollRequest(visitor, place.turn_us, has_pass=False))
         calls = Calls()
@@ -118,7 +118,7 @@ async def test_received_state_is_not_published_again(store_url: str, room_name: 
     bus = Bus()
     async with room_on(bus, room_config(room_name, rate=0, burst=1), store_url) as live:
         await live._stop_pacing()
-        await live.queue.arrive(new_visitor_id())
+        await live.queue.arrive(ArrivalRequest(new_visitor_id()))
         assert live.view.store_state is not None
         events = live.view.store_state
         live.receive_state(events, sent_at_s=live.view.now_s())
@@ -126,6 +126,6 @@ async def test_received_state_is_not_published_again(store_url: str, room_name: 
         await live._publish()
         assert bus.said == []
 
-        await live.queue.arrive(new_visitor_id())
+        await live.queue.arrive(ArrivalRequest(new_visitor_id()))
         await live._publish()
         assert [state.version for state in bus.said] == [events.version + 1]

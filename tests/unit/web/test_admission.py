@@ -23,9 +23,9 @@ from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.routing import InRoom
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens, VisitorId
-from gatekeeper.room.queue import PollRequest
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.view import ReplicaView
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Wait
@@ -51,7 +51,7 @@ class FakeRoom:
     loses_reply_to: VisitorId | None = None
     asked: list[str] = field(default_factory=list)
 
-    async def arrive(self, _visitor: VisitorId) -> SlotGrant | QueuePosition | LineFull | None:
+    async def arrive(self, _request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull | None:
         self.asked.append("arrive")
         return self.place
 
