@@ -15,6 +15,7 @@
   const FIRST_POLL_S = 2;     // the first poll confirms that the browser keeps the cookie
   const FIRST_POLL_LATEST_MS = 30000;   // a page that slept longer may have lost its place
   const TIMEOUT_S = 10;
+  const STALE_MS = 2000;      // a poll that began so long before a freeze ended gets no response
   const QUIET_S = 45;         // a stream without events for so long is replaced by a poll
   const OLD_PLACE_MS = 2 * 3600 * 1000;   // an older place is not explained
   const ANNOUNCE_AT = [100, 50, 25, 10, 5, 1];
@@ -33,6 +34,8 @@
 
   let timer = 0;
   let abort = null;           // the AbortController of the poll in progress
+  let polledAt = 0;           // when it began
+  let isStale = false;        // the page was frozen meanwhile
   let stream = null;          // the EventSource, if the gate streams
   let ticket = data.ticket || "";   // sent with the next poll
   let failures = 0;
@@ -61,6 +64,7 @@
   async function poll() {
     if (abort || !isPolling()) return;
     clearTimeout(timer);
+    polledAt = Date.now();
     abort = new AbortController();
     const timeout = setTimeout(() => abort.abort(), TIMEOUT_S * 1000);
     const hadTicket = ticket !== "";
@@ -72,6 +76,11 @@
     }
     clearTimeout(timeout);
     abort = null;
+    if (isStale) {
+      isStale = false;
+      poll();
+      return;
+    }
     if (!isPolling()) return;
     handleStatus(status || {});
     if (!isPolling()) return;
@@ -107,6 +116,17 @@
   function onVisibility() {
     if (row().isOfEvent) openStream();
     else pollNow();
+  }
+
+  /* A browser freezes a page that is hidden for long, as on a locked phone: nothing runs, and the
+     connections of the page are lost. */
+  function onResume() {
+    if (stream) stream.close();
+    stream = null;
+    if (!ticket) openStream();
+    isStale = abort !== null && Date.now() - polledAt > STALE_MS;
+    if (isStale) abort.abort();
+    else if (!row().isOfEvent) poll();
   }
 
   function pollNow() {
@@ -516,6 +536,7 @@
   });
   document.querySelector("#leave form").addEventListener("submit", leave);
   document.addEventListener("visibilitychange", onVisibility);
+  document.addEventListener("resume", onResume);
   document.addEventListener("slept", poll);
   addEventListener("online", pollNow);
   addEventListener("pageshow", (event) => { if (event.persisted) pollNow(); });

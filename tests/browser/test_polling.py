@@ -1,7 +1,7 @@
 """When the waiting page polls: intervals, back-off, hidden tabs, lost connections."""
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.scripted_gate import FakeGate
@@ -113,3 +113,45 @@ async def test_hidden_tab_polls_rarely_and_at_once_when_visible(
     gate.wait_at(400)
     await show_tab(page)
     await expect(position(page)).to_have_text("400")
+
+
+async def resume(page: Page) -> None:
+    """As Chromium does when a page is not frozen any more."""
+    await page.evaluate("document.dispatchEvent(new Event('resume'))")
+
+
+async def test_page_that_was_frozen_polls_at_once(gate: FakeGate, visit: Visit) -> None:
+    """Also while it is hidden: that is the heartbeat."""
+    page = await visit()
+    await hide_tab(page)
+    gate.wait_at(400)
+    await resume(page)
+    await expect(position(page)).to_have_text("400")
+
+
+async def test_poll_that_a_freeze_cut_off_is_repeated_at_once(gate: FakeGate, visit: Visit) -> None:
+    page = await visit()
+    await page.route("**/.gatekeeper/status?*", lambda _: None)
+    async with page.expect_request("**/.gatekeeper/status?*"):
+        await pass_time(page, MAX_DELAY_S)
+    await pass_time(page, 3)
+    await page.unroute("**/.gatekeeper/status?*")
+    gate.wait_at(400)
+    await resume(page)
+    await expect(position(page)).to_have_text("400")
+    await expect(visible_text(page, "Reconnecting, your place is kept")).to_have_count(0)
+
+
+async def test_poll_that_just_began_is_not_repeated_by_a_resume(
+    gate: FakeGate, visit: Visit
+) -> None:
+    """A page that becomes visible polls before the event of its end of freezing."""
+    page = await visit()
+    await poll(page)
+    polls = gate.polls
+    gate.wait_at(400)
+    await hide_tab(page)
+    await show_tab(page)
+    await resume(page)
+    await expect(position(page)).to_have_text("400")
+    assert gate.polls == polls + 1
