@@ -27,7 +27,7 @@ from gatekeeper.process.embedded import events_command, launched, store_command
 
 T = TypeVar("T")
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0  # a server that fails ends by itself
 _POLL_S = 0.01
 
 
@@ -41,9 +41,12 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def eventually(
-    predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 5, *, what: str = ""
+    predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 30, *, what: str = ""
 ) -> T:
-    """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`."""
+    """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`.
+
+    The default is for a condition that never comes true: a busy machine may need seconds.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         result = predicate()
@@ -53,6 +56,9 @@ async def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what or predicate}; last: {value}")
         await asyncio.sleep(_POLL_S)
+
+
+unresponsive_stores: set[str] = set()  # the URLs of stores that a test made so
 
 
 class _Server:
@@ -155,6 +161,18 @@ class StoreServer(_Server):
     def __init__(self) -> None:
         super().__init__()
         self.url = f"unix://{self.home}/store.sock"
+
+    def pause(self) -> None:
+        unresponsive_stores.add(self.url)
+        super().pause()
+
+    def resume(self) -> None:
+        super().resume()
+        unresponsive_stores.discard(self.url)
+
+    def _end(self, number: signal.Signals) -> None:
+        super()._end(number)
+        unresponsive_stores.discard(self.url)
 
     def restart(self, *, empty: bool = False) -> None:
         """Stop it, if it runs, and start it again; with `empty`, all data is lost."""

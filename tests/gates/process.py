@@ -22,7 +22,8 @@ import pytest
 from gatekeeper import cli
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 100.0  # of a start that hangs: one that fails ends the process
+_STOP_TIMEOUT_S = 60.0
 
 
 class GateProcess:
@@ -65,7 +66,7 @@ class GateProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -93,12 +94,14 @@ class GateProcess:
         self.admin_url = lines[1].rpartition(" ")[2]
         return self
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = 20) -> int:
+    async def stop(
+        self, number: signal.Signals = signal.SIGTERM, *, timeout_s: float = _STOP_TIMEOUT_S
+    ) -> int:
         """Send the signal; the exit code, negative for a signal that ended it."""
         self.process.send_signal(number)
         return await self.wait_until_exit(timeout_s=timeout_s)
 
-    async def wait_until_exit(self, *, timeout_s: float = 20) -> int:
+    async def wait_until_exit(self, *, timeout_s: float = _STOP_TIMEOUT_S) -> int:
         """The exit code, negative for a signal that ended it."""
         return await asyncio.to_thread(self.process.wait, timeout_s)
 
@@ -136,7 +139,7 @@ async def gatekeeper(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=_START_TIMEOUT_S,
         check=False,
     )
 

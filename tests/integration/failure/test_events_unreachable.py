@@ -18,6 +18,7 @@ from gatekeeper.room.state import RoomState
 from tests.builders import SECRET
 from tests.gates import GateStarter, Visitor
 from tests.integration.replicas.replica_group import (
+    CallCounter,
     Replica,
     RoomVisitor,
     admitted_indexes,
@@ -25,13 +26,13 @@ from tests.integration.replicas.replica_group import (
     request_all,
     room_config,
     running_operator,
-    short_timeout_replica,
+    running_replica,
 )
 from tests.servers import EventsServer, StoreServer, eventually
 
 SIGNER = EventSigner([SECRET])
 TICK_S = 0.25  # of a pacer while somebody waits and nothing is due
-TWO_TICKS_S = 2 * TICK_S + 1.0  # and a slow machine
+TICKS = 2  # of which the first may have begun before the change
 OUTAGES = {"killed": EventsServer.kill, "paused": EventsServer.pause}
 
 
@@ -51,7 +52,7 @@ def break_events(request: pytest.FixtureRequest) -> Callable[[EventsServer], Non
     return OUTAGES[request.param]
 
 
-async def test_waiting_visitors_are_admitted_within_a_tick(
+async def test_waiting_visitors_are_admitted_without_events(
     private_events: EventsServer,
     room_name: RoomName,
     break_events: Callable[[EventsServer], None],
@@ -70,14 +71,12 @@ async def test_waiting_visitors_are_admitted_within_a_tick(
     status, _ = await admitted.get(at=1)
     assert status == 200
     await first.room(room_name).queue.allow(1)
-    start_s = time.monotonic()
-    await waiting.wait_until_admitted(timeout_s=5)
-    assert time.monotonic() - start_s < TWO_TICKS_S
+    await waiting.wait_until_admitted()
     status, _ = await new.get()
     assert status == 503
     assert (await new.status(at=1))["position"] == 1
     await first.room(room_name).queue.set_mode(Mode.OPEN)
-    await new.wait_until_admitted(timeout_s=5)
+    await new.wait_until_admitted()
     async with Visitor(second) as another:
         status, _ = await another.get()
         assert status == 200
@@ -88,14 +87,11 @@ async def test_replica_without_events_is_current_in_two_ticks(
     private_events: EventsServer,
     closed_room: RoomConfig,
     break_events: Callable[[EventsServer], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with (
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as first,
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as second,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as second,
         running_operator(
             closed_room, store_url=store_url, events_url=private_events.url
         ) as operator,
@@ -107,21 +103,21 @@ async def test_replica_without_events_is_current_in_two_ticks(
         for rate_per_minute in (0.7, 0.8):
             await operator.allow(3)
             state = await operator.set_rate(rate_per_minute)
-            start_s = time.monotonic()
+            counter = CallCounter(second.room, monkeypatch)
             await eventually(lambda: _same(second, state))  # noqa: B023
-            assert time.monotonic() - start_s < TWO_TICKS_S
+            assert counter.calls <= TICKS
         visitor_id = visitors[5].token
         assert visitor_id is not None
         await operator.revoke(visitor_id.visitor)
-        start_s = time.monotonic()
+        counter = CallCounter(second.room, monkeypatch)
         await eventually(lambda: visitor_id.visitor in second.room.view.decisive.revoked)
-        assert time.monotonic() - start_s < TWO_TICKS_S
+        assert counter.calls <= TICKS
 
 
 async def test_replicas_agree_with_events_off(store_url: str, closed_room: RoomConfig) -> None:
     async with (
-        short_timeout_replica(closed_room, store_url=store_url) as first,
-        short_timeout_replica(closed_room, store_url=store_url) as second,
+        running_replica(closed_room, store_url=store_url) as first,
+        running_replica(closed_room, store_url=store_url) as second,
         running_operator(closed_room, store_url=store_url) as operator,
     ):
         visitors = await line_up(20, first, second)
@@ -130,7 +126,7 @@ async def test_replicas_agree_with_events_off(store_url: str, closed_room: RoomC
         assert visitor_id is not None
         await operator.revoke(visitor_id.visitor)
         state = await operator.set_rate(0.9)
-        await eventually(lambda: _same(first, state) and _same(second, state), timeout_s=1)
+        await eventually(lambda: _same(first, state) and _same(second, state))
         await eventually(lambda: visitor_id.visitor in first.room.view.decisive.revoked)
         await request_all([*visitors[:7], *visitors[8:]], second, first)
         assert admitted_indexes(visitors) == [*range(5)]
@@ -140,12 +136,8 @@ async def test_events_resume_after_nats_restart(
     store_url: str, private_events: EventsServer, closed_room: RoomConfig
 ) -> None:
     async with (
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as first,
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as second,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as second,
     ):
         await eventually(lambda: first.events.connected() and second.events.connected())
         private_events.kill()
@@ -163,12 +155,8 @@ async def test_replica_connects_to_nats_started_later(
 ) -> None:
     private_events.kill()
     async with (
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as first,
-        short_timeout_replica(
-            closed_room, store_url=store_url, events_url=private_events.url
-        ) as second,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as first,
+        running_replica(closed_room, store_url=store_url, events_url=private_events.url) as second,
     ):
         [visitor] = await line_up(1, first)
         assert visitor.position == 1
@@ -183,9 +171,7 @@ async def test_paused_nats_does_not_slow_the_pacer(
     store_url: str, private_events: EventsServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="1200/min", burst=10)
-    async with short_timeout_replica(
-        keys, store_url=store_url, events_url=private_events.url
-    ) as replica:
+    async with running_replica(keys, store_url=store_url, events_url=private_events.url) as replica:
         visitors = await line_up(60, replica)
         await eventually(replica.events.connected)
         private_events.pause()
@@ -219,9 +205,7 @@ NONSENSE = [
 async def test_state_without_message_field_is_accepted(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
-    async with short_timeout_replica(
-        closed_room, store_url=store_url, events_url=events_url
-    ) as replica:
+    async with running_replica(closed_room, store_url=store_url, events_url=events_url) as replica:
         await eventually(replica.events.connected)
         await replica.room._stop_pacing()
         newer = replace(replica.state, version=replica.state.version + 1)
@@ -237,9 +221,7 @@ async def test_state_without_message_field_is_accepted(
 async def test_malformed_event_is_dropped(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
-    async with short_timeout_replica(
-        closed_room, store_url=store_url, events_url=events_url
-    ) as replica:
+    async with running_replica(closed_room, store_url=store_url, events_url=events_url) as replica:
         visitors = await line_up(3, replica)
         await eventually(replica.events.connected)
         await replica.room._stop_pacing()
@@ -274,9 +256,7 @@ SIGNERS = {
 async def test_event_without_valid_signature_is_dropped(
     store_url: str, events_url: str, closed_room: RoomConfig, signer: str
 ) -> None:
-    async with short_timeout_replica(
-        closed_room, store_url=store_url, events_url=events_url
-    ) as replica:
+    async with running_replica(closed_room, store_url=store_url, events_url=events_url) as replica:
         visitors = await line_up(3, replica)
         await eventually(replica.events.connected)
         await replica.room._stop_pacing()
@@ -298,7 +278,7 @@ async def test_event_signed_with_old_secret_is_accepted(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     new = b"a newer secret of the tests, longer than 32 bytes"
-    async with short_timeout_replica(
+    async with running_replica(
         closed_room, store_url=store_url, events_url=events_url, secrets_=(new, SECRET)
     ) as replica:
         await eventually(replica.events.connected)
@@ -311,9 +291,7 @@ async def test_event_signed_with_old_secret_is_accepted(
 async def test_unknown_fields_of_newer_release_are_ignored(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
-    async with short_timeout_replica(
-        closed_room, store_url=store_url, events_url=events_url
-    ) as replica:
+    async with running_replica(closed_room, store_url=store_url, events_url=events_url) as replica:
         await eventually(replica.events.connected)
         await replica.room._stop_pacing()
         state = replace(replica.state, version=replica.state.version + 1)
@@ -333,8 +311,8 @@ async def test_false_signed_state_never_reaches_the_store(
 ) -> None:
     url = private_store.url
     async with (
-        short_timeout_replica(closed_room, store_url=url, events_url=events_url) as first,
-        short_timeout_replica(closed_room, store_url=url) as second,
+        running_replica(closed_room, store_url=url, events_url=events_url) as first,
+        running_replica(closed_room, store_url=url) as second,
     ):
         visitors = await line_up(20, first)
         await eventually(first.events.connected)
@@ -352,7 +330,7 @@ async def test_false_signed_state_never_reaches_the_store(
             await publish(events_url, closed_room.name, *[_body(forged)] * 50)
             await request_all([*visitors, RoomVisitor()], first)
         assert admitted_indexes(visitors) == []
-        await asyncio.sleep(TWO_TICKS_S)
+        await asyncio.sleep(4 * TICK_S)
         for replica in (first, second):
             assert replica.state.mode is Mode.AUTO
             assert replica.state.watermark_us == 0
@@ -366,7 +344,7 @@ async def test_false_signed_state_never_reaches_the_store(
 async def test_flood_of_events_makes_few_store_calls(
     private_store: StoreServer, events_url: str, closed_room: RoomConfig
 ) -> None:
-    async with short_timeout_replica(
+    async with running_replica(
         closed_room, store_url=private_store.url, events_url=events_url
     ) as replica:
         await eventually(replica.events.connected)
@@ -384,7 +362,7 @@ async def test_true_revocations_arrive_after_false_ones(
     store_url: str, events_url: str, closed_room: RoomConfig
 ) -> None:
     async with (
-        short_timeout_replica(closed_room, store_url=store_url, events_url=events_url) as replica,
+        running_replica(closed_room, store_url=store_url, events_url=events_url) as replica,
         running_operator(closed_room, store_url=store_url, events_url=events_url) as operator,
     ):
         await eventually(replica.events.connected)

@@ -20,7 +20,7 @@ from tests.integration.replicas.replica_group import (
     request_all,
     room_config,
     running_operator,
-    short_timeout_replica,
+    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -29,7 +29,7 @@ async def test_leave_during_outage_holds_at_all_replicas(
     private_store: StoreServer, events_url: str, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
-    start = partial(short_timeout_replica, store_url=private_store.url, events_url=events_url)
+    start = partial(running_replica, store_url=private_store.url, events_url=events_url)
     async with start(keys) as other:
         async with (
             start(keys) as first,
@@ -62,7 +62,7 @@ async def test_leaves_remembered_during_outage_are_bounded(
     monkeypatch.setattr(room_replica, "_MOST_REVOKED_BY_LEAVING", 2)
     keys = room_config(room_name, **GRANTS_ONLY)
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as replica,
+        running_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         inside, *waiting = await line_up(6, replica)
@@ -88,7 +88,7 @@ async def test_absent_visitor_is_swept_after_time_to_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = {**GRANTS_ONLY, **SHORT_TIMEOUTS}
-    async with short_timeout_replica(
+    async with running_replica(
         room_config(room_name, **keys), store_url=private_store.url
     ) as replica:
         gone, *visitors = await line_up(3, replica)
@@ -114,10 +114,10 @@ async def test_leave_during_outage_reaches_recovered_store(
 ) -> None:
     """The store is killed and restarts with its data."""
     async with (
-        short_timeout_replica(
+        running_replica(
             room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
         ) as first,
-        short_timeout_replica(
+        running_replica(
             room_config(room_name, **GRANTS_ONLY), store_url=private_store.url
         ) as second,
     ):

@@ -18,9 +18,8 @@ from tests.integration.replicas.replica_group import (
     room_config,
     running_operator,
     running_replica,
-    short_timeout_replica,
 )
-from tests.servers import StoreServer, eventually
+from tests.servers import StoreServer, eventually, unresponsive_stores
 
 
 class LossyLink:
@@ -45,8 +44,10 @@ class LossyLink:
     async def losing_replies_to(self, replica: Replica) -> AsyncIterator[None]:
         """Until the end, and then until that replica has the store again."""
         self._loses_replies = True
+        unresponsive_stores.add(self.url)
         yield
         self._loses_replies = False
+        unresponsive_stores.discard(self.url)
         await eventually(lambda: replica.store_up)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,7 +75,7 @@ async def over_lossy_link(
     """A replica behind the link, and an operator with a direct connection."""
     async with (
         LossyLink.to(store) as link,
-        short_timeout_replica(room, store_url=link.url) as replica,
+        running_replica(room, store_url=link.url) as replica,
         running_operator(room, store_url=store.url) as operator,
     ):
         yield link, replica, operator

@@ -18,7 +18,7 @@ from tests.integration.replicas.replica_group import (
     request_all,
     room_config,
     running_operator,
-    short_timeout_replica,
+    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -30,14 +30,14 @@ async def test_replica_started_in_outage_joins_on_recovery(
 ) -> None:
     room = room_config(room_name, rate="0", store_failure_mode="open")
     async with (
-        short_timeout_replica(room, store_url=private_store.url) as first,
+        running_replica(room, store_url=private_store.url) as first,
         running_operator(room, store_url=private_store.url) as operator,
     ):
         visitors = await line_up(3, first)
         await operator.allow(1)
         await request_all(visitors, first)
         private_store.pause()
-        async with short_timeout_replica(room, store_url=private_store.url) as late:
+        async with running_replica(room, store_url=private_store.url) as late:
             assert not late.store_up
             newcomer = RoomVisitor()
             await request_all([*visitors, newcomer], late)
@@ -60,7 +60,7 @@ async def test_new_room_is_created_once_store_is_reachable(
 ) -> None:
     private_store.kill()
     room = room_config(room_name, rate="60/min", confirm_timeout="1s", heartbeat_timeout="3s")
-    async with short_timeout_replica(room, store_url=private_store.url) as late:
+    async with running_replica(room, store_url=private_store.url) as late:
         newcomer = RoomVisitor()
         await newcomer.request(late)
         assert newcomer.is_waiting
@@ -79,7 +79,7 @@ async def test_replica_started_in_outage_learns_state_by_event(
     room = room_config(room_name, rate="600/min", store_failure_mode="open")
     url = private_store.url
     async with (
-        short_timeout_replica(room, store_url=url, events_url=events_url) as first,
+        running_replica(room, store_url=url, events_url=events_url) as first,
         running_operator(room, store_url=url, events_url=events_url) as operator,
     ):
         visitors = await line_up(3, first)
@@ -90,7 +90,7 @@ async def test_replica_started_in_outage_learns_state_by_event(
         await operator.set_mode(Mode.HOLD)
         await eventually(lambda: first.state.mode is Mode.HOLD and first.events.connected())
         private_store.pause()
-        async with short_timeout_replica(
+        async with running_replica(
             room, store_url=url, events_url=events_url, clock_error_s=-7 * MINUTES_S
         ) as late:
             await eventually(lambda: late.room.view.state)
@@ -126,9 +126,9 @@ async def fixed_reply_server(line: bytes) -> AsyncIterator[str]:
         yield f"redis://:open-sesame@127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
 
 
-def shared(store_url: str) -> str:
+def shared(store_url: str, *, timeout: str = "300ms") -> str:
     return (
-        f'[store]\nurl = "{store_url}"\ntimeout = "300ms"\n[events]\nurl = "off"\n'
+        f'[store]\nurl = "{store_url}"\ntimeout = "{timeout}"\n[events]\nurl = "off"\n'
         f'[tokens]\nsecrets = ["{SECRET.decode()}"]\n'
     )
 
@@ -137,15 +137,19 @@ async def test_gate_restarted_in_outage_admits_valid_passes(
     private_store: StoreServer,
 ) -> None:
     async with Origin.running() as origin:
-        toml = settings(origin.url, more=shared(private_store.url))
-        with GateProcess(toml) as gate:
+        # Only the second gate is to find the store unreachable.
+        patient, impatient = (
+            settings(origin.url, more=shared(private_store.url, timeout=timeout))
+            for timeout in ("10s", "300ms")
+        )
+        with GateProcess(patient) as gate:
             await gate.wait_until_serving()
             async with Visitor(gate.url) as admitted:
                 status, _ = await admitted.get()
                 assert status == 200
                 cookies = admitted.cookies()
         await asyncio.to_thread(private_store.pause)
-        with GateProcess(toml) as gate:
+        with GateProcess(impatient) as gate:
             await gate.wait_until_serving()
             assert any(line["event"] == "store_unreachable" for line in gate.logs())
             async with Visitor(gate.url) as admitted, Visitor(gate.url) as new:

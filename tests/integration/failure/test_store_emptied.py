@@ -19,7 +19,7 @@ from tests.integration.replicas.replica_group import (
     request_all,
     room_config,
     running_operator,
-    short_timeout_replica,
+    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -40,9 +40,9 @@ async def test_flush_keeps_places_of_a_thousand_visitors(
     keys = room_config(room_name, **GRANTS_ONLY, heartbeat_timeout="9s", confirm_timeout="4s")
     url = private_store.url
     async with (
-        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as first,
-        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as second,
-        short_timeout_replica(keys, store_url=url, store_timeout_s=5) as third,
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
+        running_replica(keys, store_url=url) as third,
         running_operator(keys, store_url=url) as operator,
     ):
         replicas = (first, second, third)
@@ -117,7 +117,7 @@ async def test_release_waits_until_visitors_could_return(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="600/min", burst=10, **SHORT_TIMEOUTS)
-    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+    async with running_replica(keys, store_url=private_store.url) as replica:
         visitors = await line_up(60, replica)
         await eventually(lambda: replica.state.released_total >= 5)
         await request_all(visitors, replica)
@@ -146,8 +146,8 @@ async def test_newest_replica_state_is_written_back(
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     url = private_store.url
     async with (
-        short_timeout_replica(keys, store_url=url) as first,
-        short_timeout_replica(keys, store_url=url) as second,
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
         await operator.set_rate(120)
@@ -159,7 +159,7 @@ async def test_newest_replica_state_is_written_back(
         )  # this replica has an older state, and reaches the store first
         private_store.flush()
         await RoomVisitor().request(first)
-        async with short_timeout_replica(keys, store_url=url):  # and this one has no state
+        async with running_replica(keys, store_url=url):  # and this one has no state
             pass
         await eventually(lambda: second.state.epoch != known.epoch)
         state = await operator.status()
@@ -172,8 +172,8 @@ async def test_revocations_survive_a_flush(private_store: StoreServer, room_name
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     url = private_store.url
     async with (
-        short_timeout_replica(keys, store_url=url) as first,
-        short_timeout_replica(keys, store_url=url) as second,
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
         running_operator(keys, store_url=url) as operator,
     ):
         visitors = await line_up(12, first)
@@ -190,7 +190,7 @@ async def test_revocations_survive_a_flush(private_store: StoreServer, room_name
         await RoomVisitor().request(second)
         async with running_operator(keys, store_url=url) as fresh:
             await until(fresh, revocations=3)
-        async with short_timeout_replica(keys, store_url=url) as third:
+        async with running_replica(keys, store_url=url) as third:
             for replica in (first, second, third):
                 assert all(
                     visitor_id in replica.room.view.decisive.revoked for visitor_id in visitor_ids
@@ -206,7 +206,7 @@ async def test_used_passes_hold_slots_before_next_release(
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1, max_active=5, **SHORT_TIMEOUTS)
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as replica,
+        running_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         visitors = await line_up(8, replica)
@@ -231,7 +231,7 @@ async def test_writes_lost_by_restart_are_written_back(
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as replica,
+        running_replica(keys, store_url=private_store.url) as replica,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         visitors = await line_up(30, replica)
@@ -260,8 +260,8 @@ async def test_repeated_flushes_keep_the_order(
 ) -> None:
     keys = room_config(room_name, **GRANTS_ONLY, **SHORT_TIMEOUTS)
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as first,
-        short_timeout_replica(keys, store_url=private_store.url) as second,
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
         running_operator(keys, store_url=private_store.url) as operator,
     ):
         visitors = await line_up(100, first, second)
@@ -308,7 +308,7 @@ async def test_flush_admits_no_more_than_the_rate(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate="600/min", burst=5, **SHORT_TIMEOUTS)
-    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+    async with running_replica(keys, store_url=private_store.url) as replica:
         visitors = await line_up(40, replica)
         start_s = replica.room.view.now_s()
         flushed = False

@@ -16,7 +16,7 @@ from tests.integration.replicas.replica_group import (
     line_up,
     request_all,
     room_config,
-    short_timeout_replica,
+    running_replica,
 )
 from tests.servers import StoreServer, eventually
 
@@ -44,8 +44,8 @@ async def test_full_store_keeps_passes_and_releases(
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as first,
-        short_timeout_replica(keys, store_url=private_store.url) as second,
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
     ):
         visitors = await line_up(10, first, second)
         await first.room.queue.allow(4)
@@ -83,8 +83,8 @@ async def test_full_store_admits_no_more_than_the_rate(
         room_name, rate="600/min", burst=5, store_failure_mode=store_failure_mode, **SHORT_TIMEOUTS
     )
     async with (
-        short_timeout_replica(keys, store_url=private_store.url) as first,
-        short_timeout_replica(keys, store_url=private_store.url) as second,
+        running_replica(keys, store_url=private_store.url) as first,
+        running_replica(keys, store_url=private_store.url) as second,
     ):
         start_s = first.room.view.now_s()
         visitors = await line_up(60, first, second)
@@ -107,7 +107,7 @@ async def test_leave_with_full_store_is_final(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1)
-    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+    async with running_replica(keys, store_url=private_store.url) as replica:
         visitors = await line_up(3, replica)
         fill(private_store)
         gone = visitors[0].token
@@ -124,7 +124,7 @@ async def test_sweep_of_full_store_makes_room(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
     keys = room_config(room_name, rate=0, burst=1, **SHORT_TIMEOUTS)
-    async with short_timeout_replica(keys, store_url=private_store.url) as replica:
+    async with running_replica(keys, store_url=private_store.url) as replica:
         await line_up(500, replica)
         fill(private_store)
         await eventually(lambda: replica.state.queue_length == 0)

@@ -60,7 +60,7 @@ async def test_newcomer_is_served_after_a_burst_beyond_the_limit(
                 served: Callable[[], bool | Awaitable[bool]] = partial(
                     serves_newcomer, gate.url, context
                 )
-                await eventually(served, 3)
+                await eventually(served)
                 assert await serves_newcomer(gate.url, context)
                 origin.go.set()
                 assert (await slow).status == 200

@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+
+import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -25,14 +26,52 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import RedisStore
+from gatekeeper.room.store import RedisStore, Reply, Script
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.outcome import Admit, Wait
 from tests.builders import SECRET
+from tests.servers import unresponsive_stores
 
-STORE_TIMEOUT_S = 0.3  # where the test makes the store unreachable
-_PATIENCE_S = 5.0  # elsewhere: a busy machine is no outage
+STORE_TIMEOUT_S = 0.3  # of a call to a store that the test has made unreachable
+_PATIENCE_S = 10.0  # of every other call: a busy machine is no outage
+
+
+class PatientStore(RedisStore):
+    """Its timeout is short only while a test makes the store unresponsive."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout_s=_PATIENCE_S)
+        self._url = url
+
+    @property
+    def _timeout_s(self) -> float:
+        return STORE_TIMEOUT_S if self._url in unresponsive_stores else _PATIENCE_S
+
+    @_timeout_s.setter
+    def _timeout_s(self, _: float) -> None: ...
+
+
+class CallCounter:
+    """Counts the calls of one room to the store from now on, and how many were open at once.
+
+    Other rooms with the same store object count too.
+    """
+
+    def __init__(self, room: RoomReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = self.open = self.most_open = 0
+        store = room.queue._store
+        self._run = store.run
+        monkeypatch.setattr(store, "run", self._counted)
+
+    async def _counted(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        self.calls += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            return await self._run(script, keys, args)
+        finally:
+            self.open -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +104,6 @@ async def running_replica(
     store_url: str,
     events_url: str = "off",
     clock_error_s: float = 0.0,
-    store_timeout_s: float = _PATIENCE_S,
     secrets_: Sequence[bytes] = (SECRET,),
     openings: Callable[[Queue], Openings] = Openings,
 ) -> AsyncIterator[Replica]:
@@ -74,7 +112,7 @@ async def running_replica(
     `clock_error_s`: how far this machine's clocks, both of them, are off.
     """
     name = secrets.token_hex(4)
-    store = RedisStore(store_url, timeout_s=store_timeout_s)
+    store = PatientStore(store_url)
     events: Events = NoEvents()
     if events_url != "off":
         events = NatsEvents(events_url, replica=name, signer=EventSigner(secrets_))
@@ -92,10 +130,6 @@ async def running_replica(
         await room_replica.close()
         await events.close()
         await store.close()
-
-
-# For tests that make the store unreachable.
-short_timeout_replica = partial(running_replica, store_timeout_s=STORE_TIMEOUT_S)
 
 
 @asynccontextmanager

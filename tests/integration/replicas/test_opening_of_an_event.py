@@ -25,7 +25,6 @@ from tests.integration.replicas.replica_group import (
     request_all,
     room_config,
     running_replica,
-    short_timeout_replica,
 )
 from tests.servers import StoreServer
 
@@ -81,7 +80,7 @@ async def sale(store: StoreServer, name: RoomName, **keys: object) -> AsyncItera
     async with AsyncExitStack() as stack:
         replicas = [
             await stack.enter_async_context(
-                short_timeout_replica(
+                running_replica(
                     room,
                     store_url=store.url,
                     clock_error_s=error_s,
