@@ -33,6 +33,7 @@ from gatekeeper.admin.console import audit_line, parse_assignments, room_line, s
 from gatekeeper.admin.event_commands import event
 from gatekeeper.admin.report_command import report
 from gatekeeper.admin.support_commands import admit, find, revoke
+from gatekeeper.config.schema import Config
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.explain import (
@@ -71,7 +72,7 @@ def serve(config: Path | None, origin: str | None, rate: str | None, listen: str
     set_up_logging(process="supervisor")
 
     def print_addresses(serving: RunningGate) -> None:
-        _say(f"gatekeeper {__version__} at {serving.url} in front of {loaded.origin.url}")
+        _say(f"gatekeeper {__version__} at {serving.url} in front of {_origin(loaded)}")
         _say(f"control room at {serving.admin_url}")
 
     uvloop.run(run(loaded, on_ready=print_addresses, load=load))
@@ -123,7 +124,7 @@ def check(config: Path | None) -> None:
     for warning in path_warnings(loaded):
         print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
-    _say(f"ok: {loaded.origin.url} behind {loaded.server.listen}; {rooms}")
+    _say(f"ok: {_origin(loaded)} behind {loaded.server.listen}; {rooms}")
 
 
 @app.command()
@@ -330,6 +331,10 @@ def explain(
     """
     for line in explain_request(load_file(config), method, url, headers=headers, client=client):
         _say(line)
+
+
+def _origin(config: Config) -> str:
+    return "no origin (forward auth only)" if config.origin.is_none else config.origin.url
 
 
 def _say(text: str) -> None:

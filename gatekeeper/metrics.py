@@ -113,14 +113,14 @@ def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
     """Start every series at 0, so that `rate()` sees the first event."""
     named = list(rooms)
     for room in named:
-        for outcome in ("forwarded", "waiting", "refused", "origin_failed"):
+        for outcome in ("forwarded", "allowed", "waiting", "refused", "origin_failed"):
             requests.labels(room, outcome)
         watermark_lag_seconds.labels(room)
         address_limit.labels(room)
         concurrent_refused.labels(room)
         addresses_not_counted.labels(room)
         waits.declare(room)
-    for outcome in ("forwarded", "origin_failed", "own", "bad_request", "failed", "cut"):
+    for outcome in ("forwarded", "allowed", "origin_failed", "own", "bad_request", "failed", "cut"):
         requests.labels("", outcome)
     for room in (*named, ""):
         origin_seconds.declare(room)

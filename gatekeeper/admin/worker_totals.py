@@ -39,7 +39,8 @@ def _served(samples: Samples) -> RequestCounts:
     requests = samples.get("gatekeeper_requests", [])
     causes = {"kind": "gatekeeper_origin_errors", "status": "gatekeeper_origin_server_errors"}
     return RequestCounts(
-        forwarded=_outcome(requests, "forwarded"),
+        # Allowed: by a proxy that asked (forward auth).
+        forwarded=_outcome(requests, "forwarded") + _outcome(requests, "allowed"),
         waiting=_outcome(requests, "waiting"),
         failures={
             sample.labels[label]: int(sample.value)

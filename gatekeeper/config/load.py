@@ -159,6 +159,17 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
             "tokens: no secret for a shared store; expected tokens.secret_file or "
             "tokens.secrets, the same on every replica (`gatekeeper secret` makes one)"
         )
+    server, origin = checked.get("server"), checked.get("origin")
+    if (
+        isinstance(server, ServerConfig)
+        and isinstance(origin, OriginConfig)
+        and origin.is_none
+        and not server.trusted_proxies
+    ):
+        problems.append(
+            'server.trusted_proxies: empty while origin.url is "none"; expected the addresses of '
+            "the proxies that ask the gate"
+        )
     if problems:
         return None
     return Config.model_validate({**checked, "rooms": rooms, "rules": rules, "schedule": schedule})

@@ -27,6 +27,7 @@ from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import LIVE, Conflict, Section
 from gatekeeper.config.types import (
     DEFAULT_ROOM,
+    NO_ORIGIN,
     CookieName,
     Domain,
     Duration,
@@ -83,6 +84,11 @@ class OriginConfig(Section):
     connect_timeout: Duration = 5.0
     read_timeout: Duration = 60.0
     tls_ca: File = ""  # a file of certificates to trust besides the system's
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is forwarded: proxies ask, and forward by themselves."""
+        return self.url == NO_ORIGIN
 
 
 class RoomKeys(Section):

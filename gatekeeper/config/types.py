@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 import unicodedata
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Final, Literal, NewType
 
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
@@ -163,6 +163,8 @@ def _cidr(value: object) -> str:
 
 def _origin_url(value: object) -> str:
     text = value if isinstance(value, str) else ""
+    if text == NO_ORIGIN:
+        return text
     try:
         url = URL(text)
         port = url.port
@@ -178,7 +180,10 @@ def _origin_url(value: object) -> str:
     return text
 
 
-_EXPECTED_ORIGIN_URL = 'not an HTTP URL; expected e.g. "http://127.0.0.1:9000"'
+NO_ORIGIN: Final = "none"
+_EXPECTED_ORIGIN_URL = (
+    'not an HTTP URL; expected e.g. "http://127.0.0.1:9000", or "none" for forward auth only'
+)
 
 
 def _one_of_schemes(*schemes: str, words: tuple[str, ...]) -> Any:

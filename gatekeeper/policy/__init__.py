@@ -14,6 +14,7 @@ beacon     a public randomness beacon: addresses, rounds, strict parsing
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
+original_request  the request that a check of forward auth is about
 fetch_metadata  which requests create a place in line
 sender     which requests come from another site
 readings   the ways an origin could understand a path

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 from gatekeeper.config.problems import shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
+from gatekeeper.errors import BadRequest
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.original_request import is_check, original_request
 from gatekeeper.policy.readings import TooManyReadings, query_pairs, underscored_values
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
@@ -83,7 +86,32 @@ def explain_request(
         ),
     )
     rules = access_rules(config.rules, default_rules=config.server.default_rules)
-    return explain(Router(config.rooms, rules), facts)
+    router = Router(config.rooms, rules)
+    if target.startswith(_ENDPOINTS) and is_check(target.removeprefix(_ENDPOINTS)):
+        yield from _explain_check(router, facts)
+        return
+    if config.origin.is_none and not target.startswith(_ENDPOINTS):
+        yield 'no origin: the gate responds with 421; for a proxy that asks at "/.gatekeeper/auth":'
+    yield from explain(router, facts)
+
+
+def _explain_check(router: Router, facts: RequestFacts) -> Iterator[str]:
+    """The same for a check of forward auth: the original request, as its proxy is trusted."""
+    scheme = "".join(facts.fields("X-Forwarded-Proto")) or facts.client.scheme
+    host = "".join(facts.fields("X-Forwarded-Host"))
+    client = replace(facts.client, scheme=scheme, forwarded_host=host)
+    yield "a check of forward auth: only a proxy in server.trusted_proxies may ask"
+    try:
+        original = original_request(replace(facts, client=client))
+    except BadRequest as error:
+        yield f"400: {error.public}"
+        return
+    address = f"{original.client.scheme}://{original.client.host}{original.target}"
+    yield f"the original request: {original.method} {address}"
+    if original.target.startswith(_ENDPOINTS):
+        yield "403: an address of the gate's own; the proxy has to route it to the gate"
+        return
+    yield from explain(router, original)
 
 
 def explain(router: Router, facts: RequestFacts) -> Iterator[str]:

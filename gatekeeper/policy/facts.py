@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
+_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _REFUSED = re.compile(r"(?:^|;)[ \t]*q=0(?:\.0{0,3})?[ \t]*(?:;|$)", re.IGNORECASE)
 
 
@@ -108,6 +110,24 @@ class RequestFacts:
             if name.strip().lower() == "gzip":
                 return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
         return False
+
+
+def origin_form(target: str) -> str:
+    """Path and query of the request target. A byte beyond ASCII, which reaches the origin as it is,
+    appears percent-encoded: every reading of a path or a query decodes it, together with its
+    neighbours."""
+    if not target.isascii():
+        target = _BEYOND_ASCII.sub(_percent_encoded, target)
+    authority = _AUTHORITY.match(target)
+    if authority is None:
+        return target
+    # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
+    rest = target[authority.end() :]
+    return rest if rest.startswith("/") else "/" + rest
+
+
+def _percent_encoded(match: re.Match[str]) -> str:
+    return "".join([f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")])
 
 
 def _media_types(accept: str) -> set[str]:

@@ -23,7 +23,7 @@ from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
 
 _SEVERAL_READINGS = N_("The address can be read in more than one way.")
-_UNKNOWN_HOST = N_("This host is not served here.")
+UNKNOWN_HOST = N_("This host is not served here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Router:
                     break
         reads |= self._room_reads
         if self._names_every_host and not self._knows_host(request.facts.client.host):
-            return Rejected(421, _UNKNOWN_HOST, reads)
+            return Rejected(421, UNKNOWN_HOST, reads)
         rooms = self.rooms_of(request) - {None}
         if len(rooms) > 1:
             return Rejected(400, _SEVERAL_READINGS, reads)

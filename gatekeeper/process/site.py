@@ -117,6 +117,7 @@ class Site:
             endpoints=endpoints,
             own_cookies=self.own_cookies,
             lasting=lasting,
+            has_origin=not config.origin.is_none,
         )
 
     def _gate(self, room: RoomReplica, config: RoomConfig, before: Site | None) -> RoomGate:

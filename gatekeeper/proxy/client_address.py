@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
 from aiohttp.web import BaseRequest
 
@@ -18,6 +19,9 @@ from gatekeeper.proxy.request_check import HOST
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+# Traefik writes ws and wss for a WebSocket.
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def client_of(request: BaseRequest, *, trusted: Sequence[Network], tls: bool) -> Client:
@@ -48,7 +52,7 @@ def client_behind(
     forwarded_host = _last(values("X-Forwarded-Host"))
     return Client(
         address=str(_behind(peer, _members(values("X-Forwarded-For")), trusted)),
-        scheme=forwarded_scheme if forwarded_scheme in {"http", "https"} else scheme,
+        scheme=_SCHEMES.get(forwarded_scheme, scheme),
         host=host,
         forwarded_host=forwarded_host if HOST.fullmatch(forwarded_host) else "",
         is_proxied=True,

@@ -17,6 +17,7 @@ site_data        `Clear-Site-Data` of the origin, without the loss of the token
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 endpoints        the exit under /.gatekeeper/
+forward_auth     the exit for a proxy that asks before it forwards
 draws            the public record of each draw, and its participants
 calendar_entries  an opening as a file for calendars
 event_status     the event of a room as a visitor sees it

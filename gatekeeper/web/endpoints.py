@@ -5,7 +5,7 @@ reaches the origin. `?room=` names the room, or `?for=` an address in it; withou
 room of `/` on this host. A client that a rule blocks from the site gets 403 at each endpoint that
 concerns a room, so that it neither gets nor keeps a place; files and `health` are for all.
 `GET status` is the heartbeat, and the claim once released. `GET wait` is the waiting page for
-`client.js`: with a pass it leads back to where the app was.
+`client.js`: with a pass it leads back to where the app was. `auth` is `forward_auth`'s.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gatekeeper.errors import N_
 from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.original_request import is_check
 from gatekeeper.policy.routing import Blocked
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
@@ -27,6 +28,7 @@ from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
 from gatekeeper.web.calendar_entries import calendar_of, event_in
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
+from gatekeeper.web.forward_auth import ForwardAuth
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
@@ -57,6 +59,7 @@ class Endpoints:
         self._pipeline = pipeline
         self._responses = responses
         self._draws = Draws(pipeline, responses)
+        self.forward_auth = ForwardAuth(pipeline, responses)
         self._in_room = {
             "status": (_READ, self._status),
             "enqueue": (_WRITE, self._enqueue),
@@ -69,6 +72,8 @@ class Endpoints:
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
         if name.startswith(DRAWS):
             return await self._draw(facts, name, query)
+        if is_check(name):
+            return await self.forward_auth.respond(facts)
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
@@ -86,7 +91,7 @@ class Endpoints:
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """The response to a request for `name` that concerns no room, else None."""
-        if name in self._in_room or name.startswith(DRAWS):
+        if name in self._in_room or name.startswith(DRAWS) or is_check(name):
             return None
         metrics.own_responses.count("", "own")
         response = self._file(facts, name)

@@ -1,5 +1,7 @@
 """The two adapters from a request to its facts: aiohttp's request, and a raw plain head.
 
+The third, for the request that a proxy asks about, is `gatekeeper.policy.original_request`.
+
 Rules. A test holds that both say the same of the same bytes. Nothing is decided here, and neither
 raises for a request that its parser took.
 """
@@ -12,14 +14,12 @@ from dataclasses import dataclass
 
 from aiohttp.web import BaseRequest
 
-from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.facts import Client, RequestFacts, origin_form
 from gatekeeper.policy.readings import underscored_values
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
-_AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _MOST_TOKENS = 8  # of one field that are looked at
 _HTMX = "HX-Request"
 # Of a head that `parse_plain_head` took: one space follows each colon.
@@ -40,7 +40,7 @@ class FactsReader:
         return RequestFacts(
             client=client_of(request, trusted=self.trusted, tls=self.tls),
             method=request.method,
-            target=_origin_form(request.raw_path),
+            target=origin_form(request.raw_path),
             accept=",".join(headers.getall("Accept", ())),
             accept_encoding=",".join(headers.getall("Accept-Encoding", ())),
             accept_language=",".join(headers.getall("Accept-Language", ())),
@@ -103,21 +103,3 @@ def _members(lines: Sequence[str]) -> tuple[str, ...]:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
-
-
-def _origin_form(target: str) -> str:
-    """Path and query of the request target. A byte beyond ASCII, which reaches the origin as it is,
-    appears percent-encoded: every reading of a path or a query decodes it, together with its
-    neighbours."""
-    if not target.isascii():
-        target = _BEYOND_ASCII.sub(_percent_encoded, target)
-    authority = _AUTHORITY.match(target)
-    if authority is None:
-        return target
-    # RFC 9112 section 3.2.2: without a path it is "/", and a query may follow at once.
-    rest = target[authority.end() :]
-    return rest if rest.startswith("/") else "/" + rest
-
-
-def _percent_encoded(match: re.Match[str]) -> str:
-    return "".join([f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")])

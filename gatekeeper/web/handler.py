@@ -17,7 +17,7 @@ from gatekeeper import metrics
 from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.routing import Blocked, Bypassed, Rejected
+from gatekeeper.policy.routing import UNKNOWN_HOST, Blocked, Bypassed, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
 from gatekeeper.proxy.context import Fields
@@ -44,6 +44,10 @@ from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
 ORIGIN_AWAY_IN_LINE = N_("The site is not responding right now. Your place is kept.")
+_NO_ORIGIN = (
+    'this gate has no origin (origin.url = "none"): proxies ask it at /.gatekeeper/auth, and '
+    "forward by themselves"
+)
 _MALFORMED = N_("The request is malformed.")
 _FAULTS = {408: N_("The request did not arrive in time.")}
 _FAILED = N_("Something went wrong on our side. Please try again.")
@@ -64,6 +68,7 @@ class GateHandler:
         endpoints: Endpoints,
         own_cookies: frozenset[str],
         lasting: LastingExchanges,
+        has_origin: bool = True,
     ) -> None:
         self._pipeline = pipeline
         self._facts = facts
@@ -72,6 +77,7 @@ class GateHandler:
         self._endpoints = endpoints
         self._own_cookies = own_cookies
         self._lasting = lasting
+        self._has_origin = has_origin
 
     async def handle(
         self, request: BaseRequest
@@ -120,6 +126,8 @@ class GateHandler:
         """`known`: a `KnownOutcome`, when the fast path has asked for it already."""
         if facts.target.startswith(PREFIX):
             return await self._endpoints.respond(facts)
+        if not self._has_origin:
+            return self._without_origin(facts)
         known_outcome = None
         if isinstance(known, KnownOutcome):  # its configuration may have been replaced since
             visit, known_outcome = known.visit._replace(facts=facts), known.outcome
@@ -129,6 +137,13 @@ class GateHandler:
         if isinstance(response, GateResponse):
             return self._responses.cors.shared(response, facts, visit.room)
         return response
+
+    def _without_origin(self, facts: RequestFacts) -> GateResponse:
+        """RFC 9110 section 15.5.20: not for this server. No place is taken, no admission spent."""
+        log.warning("no_origin", host=facts.client.host, problem=_NO_ORIGIN)
+        metrics.requests.labels("", "refused").inc()
+        reason = UNKNOWN_HOST if facts.accepts_html else _NO_ORIGIN
+        return self._responses.problem(facts, reason, status=421, close=True)
 
     async def _exit_of(
         self, request: BaseRequest, visit: Visit, known: Outcome | None

@@ -36,6 +36,7 @@ _JSON = (*_OURS, ("Content-Type", "application/json"))
 _STATE = "X-Gatekeeper-State"
 _WAITING: Headers = ((_STATE, "waiting"),)
 _PLACE = (*_JSON, *_WAITING)
+_ALLOWED = (*_OURS, (_STATE, "admitted"))
 _HTMX_REFRESH = ("HX-Refresh", "true")  # htmx loads the whole page again, and so the waiting page
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _RETRY_AFTER_ORIGIN_S = 5
@@ -252,10 +253,19 @@ class Responses:
         """204, as to a preflight."""
         return GateResponse(204, (*_OURS, (_STATE, "none"), *headers), b"")
 
-    def redirect(self, address: str, *, headers: Headers) -> GateResponse:
-        """303 for an admitted visitor."""
+    def redirect(self, address: str, *, headers: Headers, status: int = 303) -> GateResponse:
+        """The way back of an admitted visitor; 307 keeps the method."""
         own = (*_OURS, (_STATE, "admitted"), ("Location", address), *headers)
-        return GateResponse(303, own, b"")
+        return GateResponse(status, own, b"")
+
+    def allowed(self, *, headers: Headers) -> GateResponse:
+        """200 for a proxy, which forwards the request that it asked about."""
+        return GateResponse(200, (*_ALLOWED, *headers), b"")
+
+    def not_allowed(self, *, page: str) -> GateResponse:
+        """401 for nginx, whose auth_request passes on no body; the visitor's response is at
+        `page`."""
+        return GateResponse(401, (*_OURS, (_STATE, "waiting"), ("Location", page)), b"")
 
     def script(self, facts: RequestFacts) -> GateResponse:
         """`client.js` in the visitor's language."""

@@ -17,6 +17,14 @@ ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 60
 _DEPLOYED = (
     ".gitignore",
+    "forward-auth/Caddyfile",
+    "forward-auth/envoy.yaml",
+    "forward-auth/gatekeeper.lua",
+    "forward-auth/gatekeeper.toml",
+    "forward-auth/haproxy.cfg",
+    "forward-auth/nginx.conf",
+    "forward-auth/traefik-routes.yaml",
+    "forward-auth/traefik.yaml",
     "gatekeeper.service",
     "gatekeeper.toml",
     "grafana-dashboard.json",

@@ -15,6 +15,7 @@ import structlog
 
 from gatekeeper import metrics
 from gatekeeper.policy.decision import WaitWithoutPlace
+from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.proxy.fastpath.interface import (
     CompleteResponse,
     FastPathReply,
@@ -23,6 +24,7 @@ from gatekeeper.proxy.fastpath.interface import (
     SwitchProtocol,
 )
 from gatekeeper.web.endpoints import Endpoints
+from gatekeeper.web.forward_auth import ForwardAuth
 from gatekeeper.web.message import GateResponse, Headers, head_of
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
@@ -140,6 +142,20 @@ class StreamExchange(GateExchange):
         # RFC 9110 section 8.6: a 204 has no length.
         head = head_of(GateResponse(204, headers, b""), has_length=False)
         return CompleteResponse(head, b"")
+
+
+class AuthExchange(GateExchange):
+    """`GET auth`: a check of forward auth."""
+
+    __slots__ = ("_auth", "_check")
+
+    def __init__(self, auth: ForwardAuth, check: RequestFacts, *, keep_alive: bool) -> None:
+        super().__init__(keep_alive=keep_alive)
+        self._auth = auth
+        self._check = check
+
+    async def respond(self) -> FastPathReply:
+        return complete_response(await self._auth.respond(self._check))
 
 
 class PageExchange(GateExchange):

@@ -24,6 +24,7 @@ from typing import Final
 from gatekeeper import metrics
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
+from gatekeeper.policy.original_request import is_check
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
@@ -38,6 +39,7 @@ from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import (
+    AuthExchange,
     CorsExchange,
     PageExchange,
     ReadyResponse,
@@ -106,6 +108,7 @@ class FastPathLookup:
         self._responses = responses
         self._streams = streams
         self._origin_host = authority_of(origin)
+        self._has_origin = not origin.is_none
         self._preserve_host = origin.preserve_host
         self._own_cookies = own_cookies
         self._match_line = _request_lines(except_for=())
@@ -167,7 +170,7 @@ class FastPathLookup:
         facts = self._facts.of_plain_head(head, request, peer)
         if request.target.startswith(_PREFIX):
             return self._endpoint(head, request, facts, trusted=trusted)
-        if request.page_ticket is not None:
+        if request.page_ticket is not None or not self._has_origin:
             return None
         visit = self._pipeline.visit(facts)
         match visit.route:
@@ -257,6 +260,9 @@ class FastPathLookup:
             if visit is None or isinstance(visit.route, Blocked):
                 return None
             return self._kept(head, request, visit, trusted=trusted, is_status=True)
+        if is_check(name):
+            auth = self._endpoints.forward_auth
+            return AuthExchange(auth, facts, keep_alive=request.keep_alive)
         response = self._endpoints.respond_without_room(facts, name)
         return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
 

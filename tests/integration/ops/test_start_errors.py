@@ -129,6 +129,10 @@ async def test_check_accepts_valid_files_and_names_problems(tmp_path: Path) -> N
     assert (fine.returncode, fine.stderr) == (0, "")
     assert "default at 60/min" in fine.stdout
 
+    file.write_text('[server]\ntrusted_proxies = ["10.0.0.7"]\n[origin]\nurl = "none"')
+    fine = await quick_command("check", "-c", str(file), folder=tmp_path)
+    assert fine.stdout.startswith("ok: no origin (forward auth only) behind ")
+
     file.write_text('[[room]]\nname = "till"\npath = "/till/"')
     warned = await quick_command("check", "-c", str(file), folder=tmp_path)
     assert (warned.returncode, warned.stdout[:4]) == (0, "ok: ")

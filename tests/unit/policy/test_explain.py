@@ -96,6 +96,54 @@ def test_other_host_is_misdirected(config: Config) -> None:
     assert lines[-1] == "421: This host is not served here."
 
 
+@pytest.mark.parametrize(
+    ("url", "headers", "lines"),
+    [
+        (
+            "http://gate:8080/.gatekeeper/auth",
+            ["X-Forwarded-Uri: /closed/x", "X-Forwarded-Host: shop.example.com"],
+            ["the original request: GET http://shop.example.com/closed/x", '403 by rule "closed"'],
+        ),
+        (
+            "http://shop.example.com/.gatekeeper/auth/cart?a=b",
+            ["X-Forwarded-Proto: https"],
+            ["the original request: GET https://shop.example.com/cart?a=b", 'in room "shop"'],
+        ),
+        (
+            "http://gate/.gatekeeper/auth?nginx",
+            ["X-Original-URL: https://shop.example.com/pay/1", "X-Original-Method: POST"],
+            ["the original request: POST https://shop.example.com/pay/1", 'in room "shop"'],
+        ),
+        (
+            "http://gate/.gatekeeper/auth",
+            ["X-Forwarded-Uri: /a", "X-Original-URL: http://gate/b"],
+            ["400: X-Forwarded-Uri and X-Original-URL name different addresses"],
+        ),
+        (
+            "http://gate/.gatekeeper/auth/.gatekeeper/status",
+            [],
+            ["403: an address of the gate's own; the proxy has to route it to the gate"],
+        ),
+    ],
+)
+def test_check_is_explained_by_its_original_request(
+    config: Config, url: str, headers: list[str], lines: list[str]
+) -> None:
+    said = [*explain_request(config, "GET", url, headers=headers, client="192.0.2.1")]
+    assert said[0].startswith("a check of forward auth: only a proxy in server.trusted_proxies")
+    assert set(lines) <= set(said)
+    assert said[-1] == lines[-1]
+
+
+def test_gate_without_origin_says_so_first(tmp_path: Path) -> None:
+    server = '[server]\ntrusted_proxies = ["10.0.0.1"]\n[origin]\nurl = "none"\n'
+    config = parse_config(server + TOML, folder=tmp_path)
+    url = "https://shop.example.com/cart"
+    said = [*explain_request(config, "GET", url, headers=[], client="192.0.2.1")]
+    assert said[0].startswith("no origin: the gate responds with 421")
+    assert said[-1] == 'in room "shop"'
+
+
 def test_default_configuration_has_one_room() -> None:
     config = load_config(environ={})
     lines = [*explain_request(config, "GET", "http://x?a=b", headers=[], client="::1")]

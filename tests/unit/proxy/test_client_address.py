@@ -82,6 +82,8 @@ def test_repeated_fields_are_one_chain() -> None:
         ("https", "https"),
         ("HTTPS", "https"),
         ("http, https", "https"),
+        ("wss", "https"),
+        ("https, ws", "http"),
         ("gopher", "http"),
         ("", "http"),
     ],

@@ -1,0 +1,79 @@
+-- Asks Gatekeeper whether a request may pass. Loaded by haproxy.cfg.
+-- Sets txn.gatekeeper to "admitted", "waiting" or "unreachable", and what the gate adds.
+
+local gate = "http://gate:8080"
+local timeout_ms = 5000
+local fail_open = false -- true: every request passes while the gate is unreachable
+
+-- These are for one connection, or for the body, which is not sent.
+local dropped = {
+  ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["keep-alive"] = true,
+  ["proxy-connection"] = true, ["te"] = true, ["trailer"] = true, ["transfer-encoding"] = true,
+  ["upgrade"] = true,
+}
+
+local function first(headers, name)
+  local values = headers and headers[name]
+  return values and values[0]
+end
+
+local function ask(txn)
+  local headers = txn.http:req_get_headers()
+  local fields = {}
+  for name, values in pairs(headers) do
+    if not dropped[name] then
+      local list = {}
+      for at = 0, #values do
+        list[#list + 1] = values[at]
+      end
+      fields[name] = list
+    end
+  end
+  fields["x-forwarded-method"] = { txn.sf:method() }
+  fields["x-forwarded-uri"] = { txn.sf:pathq() }
+  txn:set_priv({
+    cookie = first(headers, "cookie") or "",
+    host = first(headers, "host") or "",
+    proto = first(headers, "x-forwarded-proto") or "http",
+  })
+  local response = core.httpclient():get({
+    url = gate .. "/.gatekeeper/auth?nginx", headers = fields, timeout = timeout_ms,
+  })
+  local known = response and response.headers and response.headers["x-gatekeeper-state"]
+  if not known then -- HAProxy's own response: the gate did not reply
+    txn:set_var("txn.gatekeeper", fail_open and "admitted" or "unreachable")
+    return
+  end
+  if response.status ~= 200 then
+    txn:set_var("txn.gatekeeper", "waiting")
+    return
+  end
+  txn:set_var("txn.gatekeeper", "admitted")
+  for variable, name in pairs({
+    gatekeeper_visitor = "x-gatekeeper-visitor", gatekeeper_room = "x-gatekeeper-room",
+    gatekeeper_cookie = "set-cookie", gatekeeper_token = "x-queue-token",
+  }) do
+    local value = first(response.headers, name)
+    if value then
+      txn:set_var("txn." .. variable, value)
+    end
+  end
+end
+
+-- The visitor's session ends: what the gate's own page does to leave.
+local function command(txn)
+  local visitor, room = txn:get_priv(), txn:get_var("txn.gatekeeper_room")
+  if not visitor or not room then
+    return
+  end
+  core.httpclient():post({
+    url = gate .. "/.gatekeeper/leave?room=" .. room, timeout = timeout_ms, body = "",
+    headers = {
+      ["host"] = { visitor.host }, ["cookie"] = { visitor.cookie },
+      ["x-forwarded-proto"] = { visitor.proto },
+    },
+  })
+end
+
+core.register_action("gatekeeper", { "http-req" }, ask, 0)
+core.register_action("gatekeeper_command", { "http-res" }, command, 0)

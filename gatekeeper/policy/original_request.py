@@ -1,0 +1,100 @@
+"""The original request that a check of forward auth is about, from the fields of a trusted proxy.
+
+Rules. Pure. A check is a request of a proxy to `/.gatekeeper/auth`, with the fields of a visitor's
+request besides. The original request is read from
+
+    path of the check  method             host              path and query   proxies
+    auth/<original>    the check's        the check's Host  of the check     Envoy
+    auth               X-Forwarded-Method X-Forwarded-Host  X-Forwarded-Uri  most
+    auth               X-Original-Method  X-Original-URL    X-Original-URL   ingress-nginx
+
+and its scheme from X-Forwarded-Proto, else from X-Original-URL. A method or host that no field
+names is that of the check. A proxy passes on what the client sent besides what it sets itself. So
+a field that came with two values, and two forms that contradict each other, are refused: one of
+them is the client's. An address that no field names is refused too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from gatekeeper.errors import BadRequest
+from gatekeeper.policy.facts import Client, RequestFacts, origin_form
+
+_PREFIX: Final = "/.gatekeeper/"
+_CHECK: Final = "auth"
+_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_TARGET: Final = re.compile(r"/[!\x22\x24-\x7e]*|\*")  # RFC 9112 section 3.2; no "#"
+_URL: Final = re.compile(
+    r"(https?)://((?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(/.*)", re.DOTALL
+)
+
+
+def is_check(name: str) -> bool:
+    """Whether a path under the gate's prefix, perhaps with a query, is a check."""
+    return name.startswith(_CHECK) and name[len(_CHECK) :][:1] in {"", "?", "/"}
+
+
+def original_request(check: RequestFacts) -> RequestFacts:
+    """The facts of the original request. Raises BadRequest; only for a check that a trusted proxy
+    has sent. `has_body` remains that of the check."""
+    rest = check.target.removeprefix(_PREFIX + _CHECK)
+    if rest.startswith("/"):
+        client = replace(check.client, forwarded_host="")
+        return _described(check, client, check.method, rest)
+    methods = _distinct(check, "X-Forwarded-Method", "X-Original-Method")
+    uris, urls = _distinct(check, "X-Forwarded-Uri"), _distinct(check, "X-Original-URL")
+    client = check.client
+    if check.fields("X-Forwarded-Host") and not client.forwarded_host:
+        raise BadRequest("X-Forwarded-Host is not a valid host name")
+    client = replace(client, host=client.forwarded_host or client.host, forwarded_host="")
+    targets = list(uris)
+    for url in urls:
+        scheme, host, target = _parsed(url)
+        targets.append(target)
+        if uris and host != client.host:
+            raise BadRequest("X-Original-URL and X-Forwarded-Host name different hosts")
+        has_scheme = bool(check.fields("X-Forwarded-Proto"))
+        client = replace(client, host=host, scheme=client.scheme if has_scheme else scheme)
+    if not targets:
+        raise BadRequest("the address of the original request is missing; expected X-Forwarded-Uri")
+    if len(set(targets)) > 1:
+        raise BadRequest("X-Forwarded-Uri and X-Original-URL name different addresses")
+    return _described(check, client, methods[0] if methods else check.method, targets[0])
+
+
+def _described(check: RequestFacts, client: Client, method: str, uri: str) -> RequestFacts:
+    if _METHOD.fullmatch(method) is None:
+        raise BadRequest("the method of the original request is not valid")
+    target = origin_form(uri)
+    if _TARGET.fullmatch(target) is None or not uri.startswith(target[0]):
+        raise BadRequest("the address of the original request is not a path with a query")
+
+    def fields(name: str) -> Sequence[str]:
+        values = check.fields(name)
+        # Proxies remove Upgrade, which is for one connection, but every handshake has the other
+        # (RFC 6455 section 4.1, RFC 8441 section 5).
+        if not values and name == "Upgrade" and check.fields("Sec-WebSocket-Version"):
+            return ["websocket"]
+        return values
+
+    return replace(check, client=client, method=method, target=target, fields=fields)
+
+
+def _distinct(check: RequestFacts, *names: str) -> list[str]:
+    """The one value of these fields, or none."""
+    values = sorted({value for name in names for value in check.fields(name)})
+    if len(values) > 1:
+        raise BadRequest(f"{' and '.join(names)} came with different values")
+    return values
+
+
+def _parsed(url: str) -> tuple[str, str, str]:
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise BadRequest("X-Original-URL is not a URL with a path")
+    scheme, host, target = match.groups()
+    return scheme, host, target

@@ -1,0 +1,149 @@
+"""Forward auth: the exit for a proxy that asks before it forwards a request by itself.
+
+Rules. Only a trusted proxy may ask; of any other client no field and no token counts. The original
+request (`gatekeeper.policy.original_request`) takes the one way in. Admitted: 200 with the visitor,
+the room and a new token, for the proxy to hand over. Else the visitor's own response, with its
+status. nginx passes on no body of a check: with `?nginx` it gets 401, and asks again at `?page` for
+the visitor's response. That one spends no admission: an outcome that admits leads the visitor back
+to the address, and the next check lets them in.
+A request for the gate's own prefix is the gate's to serve, and is refused here: the proxy has to
+route it to the gate.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+import structlog
+
+from gatekeeper import metrics
+from gatekeeper.errors import N_, BadRequest
+from gatekeeper.pages.renderer import is_path
+from gatekeeper.policy.decision import WaitWithoutPlace
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.original_request import original_request
+from gatekeeper.policy.routing import Blocked, Bypassed, InRoom
+from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
+from gatekeeper.web.message import VISITOR, GateResponse, Headers
+from gatekeeper.web.pipeline import (
+    BLOCKED,
+    Pipeline,
+    Visit,
+    response_without_place,
+    waiting_response,
+)
+from gatekeeper.web.responses import Responses
+
+_PREFIX: Final = "/.gatekeeper/"
+_NGINX, _PAGE = "nginx", "page"
+_PAGE_LOCATION: Final = "/.gatekeeper/auth?page"
+_ROOM: Final = "X-Gatekeeper-Room"
+_MALFORMED = N_("The request is malformed.")
+_KEEP_METHOD: Final = 307
+_UNTRUSTED = "this address is not in server.trusted_proxies, so it may not ask"
+_OWN = "this address is the gate's own: route /.gatekeeper/ to the gate, without asking it"
+
+log = structlog.get_logger()
+
+
+class ForwardAuth:
+    """Responds to checks."""
+
+    def __init__(self, pipeline: Pipeline, responses: Responses) -> None:
+        self._pipeline = pipeline
+        self._responses = responses
+
+    async def respond(self, check: RequestFacts) -> GateResponse:
+        """The response to a request whose path `is_check`."""
+        response = await self._respond(check)
+        return response._replace(close=check.has_body)  # its body stays unread
+
+    async def _respond(self, check: RequestFacts) -> GateResponse:
+        if not check.client.is_proxied:
+            log.warning("auth_from_untrusted_address", address=check.client.address)
+            return self._refuse(check, _UNTRUSTED, public=BLOCKED, status=403)
+        try:
+            original = original_request(check)
+        except BadRequest as error:
+            log.warning("auth_check_malformed", error=error.public)
+            return self._refuse(check, error.public, public=_MALFORMED, status=400)
+        if original.target.startswith(_PREFIX):
+            return self._refuse(check, _OWN, public=BLOCKED, status=403)
+        visit = self._pipeline.visit(original)
+        match _mode(check):
+            case "page":
+                outcome = await _outcome_for_page(visit)
+                if isinstance(outcome, Admit):
+                    return self._way_back(visit, outcome)
+            case mode:
+                outcome = await visit.admit()
+                if isinstance(outcome, Admit):
+                    return self._allow(visit, outcome)
+                if mode == _NGINX:
+                    return self._responses.not_allowed(page=_PAGE_LOCATION)
+        response = self._not_admitted(visit, outcome)
+        return self._responses.cors.shared(response, original, visit.room)
+
+    def _allow(self, visit: Visit, admit: Admit) -> GateResponse:
+        if isinstance(visit.route, Bypassed):
+            metrics.by_rule.count(visit.route.rule)
+        metrics.own_responses.count(visit.room or "", "allowed")
+        pass_ = admit.pass_
+        if pass_ is None:
+            return self._responses.allowed(headers=())
+        # Subresources are what shared caches store: a renewal waits for another response.
+        is_due = admit.changed and (visit.creates_place or not admit.may_wait)
+        tokens: Headers = visit.headers(pass_) if is_due else ()
+        return self._responses.allowed(
+            headers=((_ROOM, pass_.room), (VISITOR, pass_.visitor), *tokens)
+        )
+
+    def _way_back(self, visit: Visit, admit: Admit) -> GateResponse:
+        """Admitted since the check: the same request again, with the pass."""
+        facts, pass_ = visit.facts, admit.pass_
+        headers = visit.headers(pass_) if pass_ is not None and admit.changed else ()
+        address = facts.target
+        if not is_path(address):  # "//host" would lead to another site
+            address = f"{facts.client.scheme}://{facts.client.host}/{address.lstrip('*/')}"
+        return self._responses.redirect(address, headers=headers, status=_KEEP_METHOD)
+
+    def _not_admitted(self, visit: Visit, outcome: Wait | WaitWithoutPlace | Deny) -> GateResponse:
+        match outcome:
+            case Wait():
+                return waiting_response(self._responses, visit, outcome)
+            case WaitWithoutPlace():
+                return response_without_place(self._responses, visit, outcome)
+            case Deny(reason=reason, status=status):
+                if isinstance(visit.route, Blocked):
+                    metrics.by_rule.count(visit.route.rule)
+                metrics.requests.labels(visit.room or "", "refused").inc()
+                return self._responses.problem(
+                    visit.facts, reason, status=status, room=visit.config
+                )
+            case _:
+                assert_never(outcome)
+
+    def _refuse(
+        self, check: RequestFacts, reason: str, *, public: str, status: int
+    ) -> GateResponse:
+        """`reason` is for the operator of the proxy; a person reads what they can use."""
+        metrics.requests.labels("", "refused").inc()
+        text = public if check.accepts_html else reason
+        return self._responses.problem(check, text, status=status)
+
+
+async def _outcome_for_page(visit: Visit) -> Outcome:
+    """The outcome without spending an admission on a request that cannot be forwarded from here."""
+    if not isinstance(visit.route, InRoom) or visit.creates_place:
+        return await visit.admit()
+    outcome = await visit.admit_as("denied")
+    return WaitWithoutPlace() if isinstance(outcome, Deny) else outcome
+
+
+def _mode(check: RequestFacts) -> str:
+    """What the query of a check asks for; an original address in the path has its own query."""
+    path, _, query = check.target.partition("?")
+    if path != _PAGE_LOCATION.partition("?")[0]:
+        return ""
+    names = {each.partition("=")[0] for each in query.split("&")}
+    return next((mode for mode in (_PAGE, _NGINX) if mode in names), "")
