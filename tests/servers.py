@@ -61,7 +61,7 @@ async def eventually(
 unresponsive_stores: set[str] = set()  # the URLs of stores that a test made so
 
 
-class _Server:
+class Server:
     """A child process. `stop` sends SIGTERM, `kill` SIGKILL; `restart` keeps the address."""
 
     url: str
@@ -155,7 +155,7 @@ class _Server:
         raise NotImplementedError
 
 
-class StoreServer(_Server):
+class StoreServer(Server):
     """A store on a unix socket. `restart` keeps its data unless `empty` is set."""
 
     def __init__(self) -> None:
@@ -207,7 +207,7 @@ class StoreServer(_Server):
             return False
 
 
-class EventsServer(_Server):
+class EventsServer(Server):
     """Core NATS on a free port that it keeps over restarts."""
 
     def __init__(self) -> None:

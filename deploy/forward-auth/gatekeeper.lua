@@ -3,7 +3,6 @@
 
 local gate = "http://gate:8080"
 local timeout_ms = 5000
-local fail_open = false -- true: every request passes while the gate is unreachable
 
 -- These are for one connection, or for the body, which is not sent.
 local dropped = {
@@ -41,7 +40,7 @@ local function ask(txn)
   })
   local known = response and response.headers and response.headers["x-gatekeeper-state"]
   if not known then -- HAProxy's own response: the gate did not reply
-    txn:set_var("txn.gatekeeper", fail_open and "admitted" or "unreachable")
+    txn:set_var("txn.gatekeeper", "unreachable")
     return
   end
   if response.status ~= 200 then

@@ -39,7 +39,9 @@ _NGINX, _PAGE = "nginx", "page"
 _PAGE_LOCATION: Final = "/.gatekeeper/auth?page"
 _ROOM: Final = "X-Gatekeeper-Room"
 _MALFORMED = N_("The request is malformed.")
+_PROXY, _ENVOY = "X-Gatekeeper-Proxy", "envoy"
 _KEEP_METHOD: Final = 307
+_FIRST_REDIRECT, _TOO_MANY, _UNAVAILABLE = 300, 429, 503
 _UNTRUSTED = "this address is not in server.trusted_proxies, so it may not ask"
 _OWN = "this address is the gate's own: route /.gatekeeper/ to the gate, without asking it"
 
@@ -70,18 +72,16 @@ class ForwardAuth:
         if original.target.startswith(_PREFIX):
             return self._refuse(check, _OWN, public=BLOCKED, status=403)
         visit = self._pipeline.visit(original)
-        match _mode(check):
-            case "page":
-                outcome = await _outcome_for_page(visit)
-                if isinstance(outcome, Admit):
-                    return self._way_back(visit, outcome)
-            case mode:
-                outcome = await visit.admit()
-                if isinstance(outcome, Admit):
-                    return self._allow(visit, outcome)
-                if mode == _NGINX:
-                    return self._responses.not_allowed(page=_PAGE_LOCATION)
+        mode = _mode(check)
+        outcome = await (_outcome_for_page(visit) if mode == _PAGE else visit.admit())
+        if isinstance(outcome, Admit):
+            is_check = mode != _PAGE
+            return self._allow(visit, outcome) if is_check else self._way_back(visit, outcome)
+        if mode == _NGINX:
+            return self._responses.not_allowed(page=_PAGE_LOCATION)
         response = self._not_admitted(visit, outcome)
+        if mode != _PAGE:
+            response = response._replace(status=_refusal(response.status, check))
         return self._responses.cors.shared(response, original, visit.room)
 
     def _allow(self, visit: Visit, admit: Admit) -> GateResponse:
@@ -138,6 +138,16 @@ async def _outcome_for_page(visit: Visit) -> Outcome:
         return await visit.admit()
     outcome = await visit.admit_as("denied")
     return WaitWithoutPlace() if isinstance(outcome, Deny) else outcome
+
+
+def _refusal(status: int, check: RequestFacts) -> int:
+    """A status that the proxy reads as a refusal. To all of them 2xx allows, so a waiting status of
+    200 or 202 is 503 here; Envoy takes 5xx for a failure of the gate."""
+    if status < _FIRST_REDIRECT:
+        status = _UNAVAILABLE
+    if status >= _UNAVAILABLE and list(check.fields(_PROXY)) == [_ENVOY]:
+        return _TOO_MANY
+    return status
 
 
 def _mode(check: RequestFacts) -> str:

@@ -319,6 +319,21 @@ async def test_blocked_request_is_401_for_nginx(start_gate: GateStarter) -> None
     assert (await ask(gate, path=f"{CHECK}?page")).status == 403
 
 
+@pytest.mark.parametrize("status", [200, 202, 429, 503])
+async def test_waiting_status_never_allows(
+    start_gate: GateStarter, way: dict[str, str], status: int
+) -> None:
+    """To a proxy 2xx allows; the page behind nginx has the room's own status."""
+    gate = await start_gate(TRUSTED, rate="0", status=status)
+    for fields in (HTML, {}, {"X-Forwarded-Method": "POST"}):
+        refused = await ask(gate, way | fields)
+        assert refused.status == (503 if status < 300 else status)
+        page = await ask(gate, way | fields, path=f"{CHECK}?page")
+        assert page.status == status
+        envoy = {"X-Gatekeeper-Proxy": "envoy"}
+        assert (await ask(gate, way | fields | envoy, path=f"{CHECK}/cart")).status == 429
+
+
 async def test_query_of_an_original_address_is_its_own(start_gate: GateStarter) -> None:
     gate = await start_gate(TRUSTED, rate="0")
     assert (await ask(gate, path=f"{CHECK}/cart?nginx")).status == 503

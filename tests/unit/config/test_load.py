@@ -217,8 +217,10 @@ def test_renamed_names_are_no_keys_of_today() -> None:
 def test_invalid_flag_is_not_blamed_on_the_variable_it_overrides() -> None:
     environ = {"GATEKEEPER_ORIGIN__URL": "http://127.0.0.1:1"}
     assert problems_of(environ=environ, overrides={"origin.url": "nowhere"}) == [
-        'origin.url: not an HTTP URL; expected e.g. "http://127.0.0.1:9000", '
-        'or "none" for forward auth only'
+        (
+            'origin.url: not an HTTP URL; expected e.g. "http://127.0.0.1:9000", '
+            'or "none" for forward auth only'
+        )
     ]
 
 

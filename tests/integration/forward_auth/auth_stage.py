@@ -1,0 +1,107 @@
+"""What stands behind every proxy: one gate, one origin, and for each proxy rooms of its own.
+
+Rules: the host of a request selects the room: `open.<proxy>.localhost` admits everyone, and
+`line.<proxy>.localhost` nobody without a grant. 127.0.0.1 is trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.builders import room_toml
+from tests.gates import Gate
+from tests.gates.gate import running_gate
+from tests.gates.origin import Origin
+from tests.integration.forward_auth.proxies import PROXIES, Proxy, ProxyServer
+from tests.servers import StoreServer
+
+
+_TOML = """
+[server]
+trusted_proxies = ["127.0.0.1"]
+[store]
+timeout = "250ms"
+[[rule]]
+name = "free"
+action = "bypass"
+path = "/free/**"
+[[rule]]
+name = "partner"
+action = "bypass"
+client = "203.0.113.9"
+[[rule]]
+name = "banned"
+action = "block"
+path = "/banned"
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What stands behind every proxy."""
+
+    gate: Gate
+    origin: Origin
+    store: StoreServer
+    key: str
+
+    def room(self, proxy: Proxy, kind: str) -> str:
+        return f"{proxy.name}-{kind}-{self.key}"
+
+    def cookies(self, proxy: Proxy) -> tuple[str, ...]:
+        return tuple(f"gatekeeper-{self.room(proxy, kind)}" for kind in ("open", "line"))
+
+    @property
+    def gate_port(self) -> int:
+        return self.gate.worker.port
+
+    @property
+    def origin_port(self) -> int:
+        return int(self.origin.url.rpartition(":")[2])
+
+    @asynccontextmanager
+    async def running(
+        self, proxy: Proxy, *, gate_port: int | None = None, fail_open: bool = False
+    ) -> AsyncIterator[Served]:
+        """The proxy in front of them; `gate_port` is another gate's."""
+        server = ProxyServer(
+            proxy,
+            gate=self.gate_port if gate_port is None else gate_port,
+            origin=self.origin_port,
+            cookies=self.cookies(proxy),
+            fail_open=fail_open,
+        )
+        try:
+            await asyncio.to_thread(server.start)  # it is asked, and asks the gate of this process
+            yield Served(proxy, server.url, self)
+        finally:
+            server.close()
+
+
+@dataclass(frozen=True)
+class Served:
+    """One running proxy."""
+
+    proxy: Proxy
+    url: str
+    stage: Stage
+
+
+@asynccontextmanager
+async def running_stage(store: StoreServer) -> AsyncIterator[Stage]:
+    key = secrets.token_hex(4)
+    rooms = "".join(
+        room_toml(f"{each.name}-open-{key}", host=f"open.{each.name}.localhost", rate="60000/min")
+        + room_toml(f"{each.name}-line-{key}", host=f"line.{each.name}.localhost", rate="0")
+        for each in PROXIES
+    )
+    headers = {"Cache-Control": "public, max-age=60", "Set-Cookie": "shop=1; Path=/"}
+    async with (
+        Origin.running(headers=headers) as origin,
+        running_gate(_TOML + rooms, store_url=store.url, origin_url="none") as gate,
+    ):
+        yield Stage(gate, origin, store, key)

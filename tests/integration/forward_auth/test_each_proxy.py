@@ -1,0 +1,287 @@
+"""Each proxy with its configuration: the whole life of a visitor, and what must not pass.
+
+Rules: one file, so that the tests share one gate, one origin and one process of each proxy.
+"""
+
+import aiohttp
+import pytest
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from gatekeeper.policy.tokens import Pass
+from tests.gates.visitor import HTML
+from tests.integration.forward_auth.auth_stage import Served, Stage
+from tests.integration.forward_auth.browserlike import ProxyVisitor
+from tests.integration.forward_auth.proxies import PROXIES, Proxy
+from tests.servers import eventually
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
+
+PRIVATE = "private, no-store"
+
+
+def gate_cookies(headers: CIMultiDictProxy[str]) -> list[str]:
+    lines = headers.getall("Set-Cookie", ())
+    return [line for line in lines if line.startswith("gatekeeper")]
+
+
+async def test_newcomer_under_the_rate_enters_with_a_pass(served: Served) -> None:
+    async with ProxyVisitor(served, "open") as visitor:
+        first = await visitor.get("/cart?a=b%20c")
+        assert (first.status, first.json["path"]) == (200, "/cart?a=b%20c")
+        assert first.json["visitor"] == visitor.pass_.visitor
+        assert first.json["room"] == visitor.room
+        assert "shop=1; Path=/" in first.headers.getall("Set-Cookie")
+        assert len(gate_cookies(first.headers)) == 1
+        if served.proxy.replaces_cache_control:
+            assert first.headers.getall("Cache-Control") == [PRIVATE]
+        await visitor.get("/cart")  # confirms the visitor, with a longer pass
+        again = await visitor.get("/cart")
+        assert again.json["visitor"] == visitor.pass_.visitor
+        assert again.headers.getall("Set-Cookie") == ["shop=1; Path=/"]
+        assert again.headers.getall("Cache-Control") == ["public, max-age=60"]
+
+
+async def test_newcomer_in_line_waits_polls_and_enters(served: Served) -> None:
+    gate, origin = served.stage.gate, served.stage.origin
+    before = len(origin.requests)
+    async with ProxyVisitor(served, "line") as visitor:
+        page = await visitor.page("/cart?a=b")
+        assert page.status == served.proxy.waiting_status, page.text
+        assert page.headers["X-Gatekeeper-State"] == "waiting"
+        assert "<title>" in page.text
+        assert int(page.headers["Retry-After"]) > 0
+        assert page.headers.getall("Cache-Control") == ["no-store"]
+        assert len(gate_cookies(page.headers)) == 1
+        first = visitor.ticket
+        assert (await visitor.status())["position"] == 1
+        json = await visitor.get("/cart")
+        assert (json.status, json.json["position"]) == (served.proxy.waiting_status, 1)
+        assert visitor.ticket.visitor == first.visitor
+        style = page.text.partition('href="/.gatekeeper/static/')[2].partition('"')[0]
+        if style:
+            assert (await visitor.get(f"/.gatekeeper/static/{style}")).status == 200
+        assert len(origin.requests) == before
+        await gate.allow(1, room=visitor.room)
+        await eventually(lambda: _is_admitted(visitor))
+        entered = await visitor.page("/cart?a=b")
+        assert (entered.status, entered.json["visitor"]) == (200, first.visitor)
+
+
+async def _is_admitted(visitor: ProxyVisitor) -> bool:
+    return (await visitor.status())["state"] == "admitted"
+
+
+async def test_released_visitor_enters_by_reloading(served: Served) -> None:
+    """Without a poll: the check itself is the claim, and hands over the pass."""
+    async with ProxyVisitor(served, "line") as visitor:
+        await visitor.page()
+        await visitor.status()
+        await served.stage.gate.allow(1, room=visitor.room)
+
+        async def reloaded() -> bool:
+            return (await visitor.page("/cart")).status == 200
+
+        await eventually(reloaded)
+        assert isinstance(visitor.token, Pass)
+
+
+async def test_renewed_pass_reaches_the_browser(served: Served) -> None:
+    async with ProxyVisitor(served, "line") as visitor:
+        held = visitor.hold_pass(ago_s=900)
+        response = await visitor.page("/cart")
+        assert (response.status, response.json["visitor"]) == (200, held.visitor)
+        assert visitor.pass_.visitor == held.visitor
+        assert visitor.pass_.expires_at_s > held.expires_at_s
+        if served.proxy.replaces_cache_control:
+            assert response.headers.getall("Cache-Control") == [PRIVATE]
+
+
+async def test_session_ends_by_command_or_operator(served: Served) -> None:
+    gate = served.stage.gate
+    async with ProxyVisitor(served, "line") as visitor:
+        held = visitor.hold_pass()
+        done = await visitor.get("/done")
+        assert (done.status, done.text) == (200, "done")
+        assert "Gatekeeper-Command" not in done.headers
+        if not served.proxy.runs_commands:  # the site calls POST /admin/revoke
+            await gate.room(visitor.room).leave([held.visitor])
+        after = ""
+
+        async def is_out() -> bool:
+            nonlocal after
+            response = await visitor.get("/cart", {"Sec-Fetch-Dest": "image"})
+            after = response.text
+            return response.status == served.proxy.waiting_status
+
+        await eventually(is_out)
+        assert "visitor" not in after
+
+
+async def test_body_of_an_admitted_visitor_arrives(served: Served) -> None:
+    async with ProxyVisitor(served, "line") as visitor:
+        held = visitor.hold_pass()
+        for size in (0, 1, 300_000):
+            response = await visitor.send("POST", "/pay", data=b"x" * size)
+            assert (response.status, response.json["method"]) == (200, "POST")
+            assert (response.json["length"], response.json["visitor"]) == (size, held.visitor)
+        assert (await visitor.send("PUT", "/pay", data=b"xy")).json["length"] == 2
+        assert (await visitor.send("HEAD", "/pay")).status == 200
+
+
+async def test_form_of_a_visitor_in_line_is_refused(served: Served) -> None:
+    before = len(served.stage.origin.requests)
+    async with ProxyVisitor(served, "line") as visitor:
+        json = await visitor.send("POST", "/pay", data=b"x" * 5000)
+        assert (json.status, json.json["state"]) == (served.proxy.waiting_status, "waiting")
+        page = await visitor.send("POST", "/pay", HTML, data=b"x" * 5000)
+        assert (page.status, "<title>" in page.text) == (served.proxy.waiting_status, True)
+        assert (await visitor.send("HEAD", "/pay")).status == served.proxy.waiting_status
+        assert visitor.cookie == ""
+    assert len(served.stage.origin.requests) == before
+
+
+async def test_websocket_is_tunnelled_for_the_admitted(served: Served) -> None:
+    async with ProxyVisitor(served, "line") as visitor:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await visitor.session.ws_connect(f"{served.url}/ws", headers=visitor.fields())
+        assert refused.value.status == served.proxy.waiting_status
+        assert refused.value.headers is not None
+        assert "Set-Cookie" not in refused.value.headers
+        visitor.hold_pass()
+        async with visitor.session.ws_connect(
+            f"{served.url}/ws", headers=visitor.fields()
+        ) as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str(timeout=10) == "echo hello"
+
+
+async def test_rule_bypasses_and_forged_fields_are_removed(served: Served) -> None:
+    forged = {"X-Gatekeeper-Visitor": "forged", "X-Gatekeeper-Room": "forged"}
+    async with ProxyVisitor(served, "line") as visitor:
+        free = await visitor.get("/free/x", forged)
+        assert (free.status, free.json["visitor"], free.json["room"]) == (200, None, None)
+        assert visitor.cookie == ""
+        held = visitor.hold_pass()
+        own = await visitor.get("/cart", forged)
+        assert own.json["visitor"] == held.visitor
+        assert own.json["room"] == visitor.room
+        banned = await visitor.get("/banned")
+        assert banned.status == 403
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X-Forwarded-Uri": "/free/x"},
+        {"X-Forwarded-Method": "OPTIONS", "Access-Control-Request-Method": "GET"},
+        {"X-Forwarded-Host": "open.{name}.localhost"},
+        {"X-Original-URL": "http://open.{name}.localhost/free/x"},
+        {"X-Original-URL": "http://line.{name}.localhost/free/x", "X-Original-Method": "GET"},
+        {"X-Original-Method": "OPTIONS"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-For": "203.0.113.9", "X-Real-IP": "203.0.113.9"},
+        {"Forwarded": "for=203.0.113.9;host=open.{name}.localhost"},
+        {"X_Forwarded_Uri": "/free/x", "X_Forwarded_For": "203.0.113.9"},
+        {"X-Gatekeeper-Visitor": "v" * 22, "X-Gatekeeper-State": "admitted"},
+        {"Connection": "X-Forwarded-Uri, X-Forwarded-Host, X-Forwarded-For, Cookie"},
+    ],
+    ids=str,
+)
+async def test_client_that_sends_trusted_fields_is_not_believed(
+    served: Served, fields: dict[str, str]
+) -> None:
+    before = len(served.stage.origin.requests)
+    async with ProxyVisitor(served, "line") as visitor:
+        sent = {name: value.format(name=served.proxy.name) for name, value in fields.items()}
+        response = await visitor.get("/cart", sent)
+        assert response.status in {400, served.proxy.waiting_status}, response.text
+        if visitor.cookie:
+            assert visitor.ticket  # of the room that the host is in, or it would not be read
+        polled = await visitor.get(f"/.gatekeeper/status?room={visitor.room}", sent)
+        assert polled.status == 400 or polled.json["state"] != "admitted"
+    assert len(served.stage.origin.requests) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.gatekeeper/auth",
+        "/.gatekeeper/auth?nginx",
+        "/.gatekeeper/auth?page",
+        "/.gatekeeper/auth/",
+        "/.gatekeeper/auth/free/x",
+        "/.gatekeeper//auth",
+        "/.gatekeeper/./auth",
+        "/.gatekeeper/x/../auth",
+        "//.gatekeeper/auth",
+        "/x/../.gatekeeper/auth",
+        "/%2egatekeeper/auth",
+        "/.gatekeeper/%61uth",
+        "/.gatekeeper%2fauth",
+        "/.gatekeeper/auth/../auth",
+        "/.gatekeeper/auth;x",
+        "/.GATEKEEPER/auth",
+    ],
+)
+async def test_no_client_reaches_the_check(served: Served, path: str) -> None:
+    """It would ask from the proxy's address, with fields of its own."""
+    async with ProxyVisitor(served, "line") as visitor:
+        visitor.hold_pass()
+        sent = {"X-Forwarded-Uri": "/free/x", "X-Forwarded-Method": "GET"}
+        url = URL(served.url + path, encoded=True)
+        async with visitor.session.get(
+            url, headers=visitor.fields(sent), allow_redirects=False
+        ) as response:
+            body = await response.text()
+            assert "X-Gatekeeper-Visitor" not in response.headers
+            is_forwarded = response.status == 200 and '"path"' in body  # an ordinary path then
+            assert is_forwarded or response.status in {301, 307, 308, 400, 403, 404}, path
+
+
+# While the gate is unreachable, or its store.
+
+
+@pytest.mark.parametrize("fail_open", [False, True], ids=["closed", "open"])
+@pytest.mark.parametrize("proxy", PROXIES, ids=lambda proxy: proxy.name)
+async def test_gate_that_is_down_closes_or_opens(
+    stage: Stage, proxy: Proxy, *, fail_open: bool
+) -> None:
+    if fail_open and proxy.fail_open is None:
+        pytest.skip("this proxy can only fail closed")
+    before = len(stage.origin.requests)
+    async with (
+        stage.running(proxy, gate_port=1, fail_open=fail_open) as served,
+        ProxyVisitor(served, "line") as visitor,
+    ):
+        response = await visitor.get("/cart", {"X-Gatekeeper-Visitor": "forged"})
+        if fail_open:
+            assert (response.status, response.json["path"]) == (200, "/cart")
+            assert response.json["visitor"] is None
+        else:
+            assert response.status == proxy.unreachable_status
+            assert len(stage.origin.requests) == before
+
+
+async def test_unreachable_store_keeps_the_admitted(served: Served) -> None:
+    stage = served.stage
+    async with ProxyVisitor(served, "line") as admitted, ProxyVisitor(served, "line") as waiting:
+        admitted.hold_pass()
+        await waiting.page()
+        assert (await waiting.status())["position"] is not None
+        stage.store.pause()
+        try:
+            assert (await admitted.get("/cart")).status == 200
+            page = await waiting.page("/cart")
+            assert (page.status, "<title>" in page.text) == (served.proxy.waiting_status, True)
+            async with ProxyVisitor(served, "line") as newcomer:
+                stamped = await newcomer.page("/cart")
+                assert stamped.status == served.proxy.waiting_status
+                assert newcomer.ticket.visitor
+        finally:
+            stage.store.resume()
+
+        async def is_back() -> bool:
+            return (await waiting.status())["position"] is not None
+
+        await eventually(is_back, timeout_s=20)
