@@ -19,7 +19,6 @@ from tests.gates.origin import Origin
 from tests.integration.forward_auth.proxies import PROXIES, Proxy, ProxyServer
 from tests.servers import StoreServer
 
-
 _TOML = """
 [server]
 trusted_proxies = ["127.0.0.1"]
