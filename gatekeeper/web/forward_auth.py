@@ -17,7 +17,7 @@ from typing import Final, assert_never
 import structlog
 
 from gatekeeper import metrics
-from gatekeeper.errors import N_, BadRequest
+from gatekeeper.errors import BadRequest
 from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
@@ -38,7 +38,7 @@ _PREFIX: Final = "/.gatekeeper/"
 _NGINX, _PAGE = "nginx", "page"
 _PAGE_LOCATION: Final = "/.gatekeeper/auth?page"
 _ROOM: Final = "X-Gatekeeper-Room"
-_MALFORMED = N_("The request is malformed.")
+_MALFORMED: Final = "The request is malformed."  # in the catalogues by the handler
 _PROXY, _ENVOY = "X-Gatekeeper-Proxy", "envoy"
 _KEEP_METHOD: Final = 307
 _FIRST_REDIRECT, _TOO_MANY, _UNAVAILABLE = 300, 429, 503

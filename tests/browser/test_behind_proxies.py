@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.stage import position
-from tests.integration.forward_auth.auth_stage import Served, Stage, running_stage
+from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, running_stage
 from tests.integration.forward_auth.proxies import PROXIES
 from tests.servers import StoreServer
 
@@ -24,7 +24,7 @@ async def test_visitor_waits_and_enters_behind_each_proxy(
         await asyncio.gather(*(_wait_and_enter(new_page, stage, each) for each in served))
 
 
-async def _wait_and_enter(new_page: NewPage, stage: Stage, served: Served) -> None:
+async def _wait_and_enter(new_page: NewPage, stage: Stage, served: RunningProxy) -> None:
     name, room = served.proxy.name, stage.room(served.proxy, "line")
     page = await new_page()
     port = served.url.rpartition(":")[2]

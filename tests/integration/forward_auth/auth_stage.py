@@ -65,7 +65,7 @@ class Stage:
     @asynccontextmanager
     async def running(
         self, proxy: Proxy, *, gate_port: int | None = None, fail_open: bool = False
-    ) -> AsyncIterator[Served]:
+    ) -> AsyncIterator[RunningProxy]:
         """The proxy in front of them; `gate_port` is another gate's."""
         server = ProxyServer(
             proxy,
@@ -76,13 +76,13 @@ class Stage:
         )
         try:
             await asyncio.to_thread(server.start)  # it is asked, and asks the gate of this process
-            yield Served(proxy, server.url, self)
+            yield RunningProxy(proxy, server.url, self)
         finally:
             server.close()
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningProxy:
     """One running proxy."""
 
     proxy: Proxy

@@ -12,7 +12,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass, Ticket, Token
 from tests.builders import make_pass, read_token, sign_token
 from tests.gates.visitor import HTML, TIMEOUT, Response
-from tests.integration.forward_auth.auth_stage import Served
+from tests.integration.forward_auth.auth_stage import RunningProxy
 
 ADDRESS = "127.0.0.2"  # no trusted one
 
@@ -20,7 +20,7 @@ ADDRESS = "127.0.0.2"  # no trusted one
 class ProxyVisitor:
     """Sends requests through a proxy to the host of one kind of room: "open" or "line"."""
 
-    def __init__(self, served: Served, kind: str) -> None:
+    def __init__(self, served: RunningProxy, kind: str) -> None:
         self.served = served
         self.kind = kind
         self.room = RoomName(served.stage.room(served.proxy, kind))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.integration.forward_auth.auth_stage import Served, Stage, running_stage
+from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, running_stage
 from tests.integration.forward_auth.proxies import PROXIES
 from tests.servers import StoreServer
 
@@ -27,6 +27,6 @@ async def stage(stage_store: StoreServer) -> AsyncIterator[Stage]:
 @pytest_asyncio.fixture(
     scope="module", loop_scope="session", params=PROXIES, ids=lambda proxy: proxy.name
 )
-async def served(request: pytest.FixtureRequest, stage: Stage) -> AsyncIterator[Served]:
+async def served(request: pytest.FixtureRequest, stage: Stage) -> AsyncIterator[RunningProxy]:
     async with stage.running(request.param) as served:
         yield served

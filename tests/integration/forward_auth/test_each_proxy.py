@@ -10,7 +10,7 @@ from yarl import URL
 
 from gatekeeper.policy.tokens import Pass
 from tests.gates.visitor import HTML
-from tests.integration.forward_auth.auth_stage import Served, Stage
+from tests.integration.forward_auth.auth_stage import RunningProxy, Stage
 from tests.integration.forward_auth.browserlike import ProxyVisitor
 from tests.integration.forward_auth.proxies import PROXIES, Proxy
 from tests.servers import eventually
@@ -25,7 +25,7 @@ def gate_cookies(headers: CIMultiDictProxy[str]) -> list[str]:
     return [line for line in lines if line.startswith("gatekeeper")]
 
 
-async def test_newcomer_under_the_rate_enters_with_a_pass(served: Served) -> None:
+async def test_newcomer_under_the_rate_enters_with_a_pass(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "open") as visitor:
         first = await visitor.get("/cart?a=b%20c")
         assert (first.status, first.json["path"]) == (200, "/cart?a=b%20c")
@@ -42,7 +42,7 @@ async def test_newcomer_under_the_rate_enters_with_a_pass(served: Served) -> Non
         assert again.headers.getall("Cache-Control") == ["public, max-age=60"]
 
 
-async def test_newcomer_in_line_waits_polls_and_enters(served: Served) -> None:
+async def test_newcomer_in_line_waits_polls_and_enters(served: RunningProxy) -> None:
     gate, origin = served.stage.gate, served.stage.origin
     before = len(origin.requests)
     async with ProxyVisitor(served, "line") as visitor:
@@ -72,7 +72,7 @@ async def _is_admitted(visitor: ProxyVisitor) -> bool:
     return (await visitor.status())["state"] == "admitted"
 
 
-async def test_released_visitor_enters_by_reloading(served: Served) -> None:
+async def test_released_visitor_enters_by_reloading(served: RunningProxy) -> None:
     """Without a poll: the check itself is the claim, and hands over the pass."""
     async with ProxyVisitor(served, "line") as visitor:
         await visitor.page()
@@ -86,7 +86,7 @@ async def test_released_visitor_enters_by_reloading(served: Served) -> None:
         assert isinstance(visitor.token, Pass)
 
 
-async def test_renewed_pass_reaches_the_browser(served: Served) -> None:
+async def test_renewed_pass_reaches_the_browser(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "line") as visitor:
         held = visitor.hold_pass(ago_s=900)
         response = await visitor.page("/cart")
@@ -97,7 +97,7 @@ async def test_renewed_pass_reaches_the_browser(served: Served) -> None:
             assert response.headers.getall("Cache-Control") == [PRIVATE]
 
 
-async def test_session_ends_by_command_or_operator(served: Served) -> None:
+async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None:
     gate = served.stage.gate
     async with ProxyVisitor(served, "line") as visitor:
         held = visitor.hold_pass()
@@ -118,7 +118,7 @@ async def test_session_ends_by_command_or_operator(served: Served) -> None:
         assert "visitor" not in after
 
 
-async def test_body_of_an_admitted_visitor_arrives(served: Served) -> None:
+async def test_body_of_an_admitted_visitor_arrives(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "line") as visitor:
         held = visitor.hold_pass()
         for size in (0, 1, 300_000):
@@ -129,7 +129,7 @@ async def test_body_of_an_admitted_visitor_arrives(served: Served) -> None:
         assert (await visitor.send("HEAD", "/pay")).status == 200
 
 
-async def test_form_of_a_visitor_in_line_is_refused(served: Served) -> None:
+async def test_form_of_a_visitor_in_line_is_refused(served: RunningProxy) -> None:
     before = len(served.stage.origin.requests)
     async with ProxyVisitor(served, "line") as visitor:
         json = await visitor.send("POST", "/pay", data=b"x" * 5000)
@@ -141,7 +141,7 @@ async def test_form_of_a_visitor_in_line_is_refused(served: Served) -> None:
     assert len(served.stage.origin.requests) == before
 
 
-async def test_websocket_is_tunnelled_for_the_admitted(served: Served) -> None:
+async def test_websocket_is_tunnelled_for_the_admitted(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "line") as visitor:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await visitor.session.ws_connect(f"{served.url}/ws", headers=visitor.fields())
@@ -156,7 +156,7 @@ async def test_websocket_is_tunnelled_for_the_admitted(served: Served) -> None:
             assert await socket.receive_str(timeout=10) == "echo hello"
 
 
-async def test_rule_bypasses_and_forged_fields_are_removed(served: Served) -> None:
+async def test_rule_bypasses_and_forged_fields_are_removed(served: RunningProxy) -> None:
     forged = {"X-Gatekeeper-Visitor": "forged", "X-Gatekeeper-Room": "forged"}
     async with ProxyVisitor(served, "line") as visitor:
         free = await visitor.get("/free/x", forged)
@@ -189,7 +189,7 @@ async def test_rule_bypasses_and_forged_fields_are_removed(served: Served) -> No
     ids=str,
 )
 async def test_client_that_sends_trusted_fields_is_not_believed(
-    served: Served, fields: dict[str, str]
+    served: RunningProxy, fields: dict[str, str]
 ) -> None:
     before = len(served.stage.origin.requests)
     async with ProxyVisitor(served, "line") as visitor:
@@ -224,7 +224,7 @@ async def test_client_that_sends_trusted_fields_is_not_believed(
         "/.GATEKEEPER/auth",
     ],
 )
-async def test_no_client_reaches_the_check(served: Served, path: str) -> None:
+async def test_no_client_reaches_the_check(served: RunningProxy, path: str) -> None:
     """It would ask from the proxy's address, with fields of its own."""
     async with ProxyVisitor(served, "line") as visitor:
         visitor.hold_pass()
@@ -263,7 +263,7 @@ async def test_gate_that_is_down_closes_or_opens(
             assert len(stage.origin.requests) == before
 
 
-async def test_unreachable_store_keeps_the_admitted(served: Served) -> None:
+async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> None:
     stage = served.stage
     async with ProxyVisitor(served, "line") as admitted, ProxyVisitor(served, "line") as waiting:
         admitted.hold_pass()

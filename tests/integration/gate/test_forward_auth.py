@@ -115,7 +115,7 @@ async def test_pass_is_renewed_with_a_navigation(
     start_gate: GateStarter, way: dict[str, str]
 ) -> None:
     gate = await start_gate(TRUSTED)
-    held = gate.issue_pass(ago_s=900, expires_in_s=900)
+    held = gate.issue_pass(ago_s=300, expires_in_s=1500)
     image = await ask(gate, way | cookie(gate, held) | {"Sec-Fetch-Dest": "image"})
     assert (image.status, "Set-Cookie" in image.headers) == (200, False)
     page = await ask(gate, way | cookie(gate, held))
