@@ -23,8 +23,8 @@ from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.original_request import original_request
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom
-from gatekeeper.web.admission import Admit, Deny, Outcome, Wait
 from gatekeeper.web.message import VISITOR, GateResponse, Headers
+from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
     BLOCKED,
     Pipeline,

@@ -144,9 +144,8 @@ class ProxyServer(Server):
         for pattern, replacement in replaced:
             sought, by = pattern.replace("{{", r"\{"), replacement.format(**values)
             assert any(re.search(sought, text) for text in texts.values()), pattern
-            texts = {
-                name: re.sub(sought, lambda _, by=by: by, text) for name, text in texts.items()
-            }
+            by = by.replace("\\", "\\\\")
+            texts = {name: re.sub(sought, by, text) for name, text in texts.items()}
         named = "".join(f"\n          - {name}" for name in cookies)
         for name, text in texts.items():
             (self.home / name).write_text(
