@@ -14,6 +14,7 @@ is denied.
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
                                else WaitWithoutStore
+    ticket of a sale before one that keeps the room closed until then: as none
     none          any          WaitWithoutPlace before an event that keeps the room closed, and
                                where the line is full
     none          up           Arrive
@@ -58,6 +59,7 @@ class RoomView:
     # A newcomer may go straight through. It changes often, and with it no decision on a token does.
     has_room: bool = field(default=False, compare=False)
     queue_length: int = field(default=0, compare=False)  # in line, as last known
+    places_from_us: int = 0  # places of earlier arrivals have ended: the room was closed since
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def decide(
     if token is not None and token.visitor in view.revoked:
         token = None
     if isinstance(token, Pass) and now_s >= token.expires_at_s and not view.store_up:
+        token = None
+    if isinstance(token, Ticket) and token.arrival_us < view.places_from_us:
         token = None
     match token:
         case Pass():

@@ -2,10 +2,11 @@
 
 Rules. Pure. An event of the file is known by the digest of its entry: while that is the same, what
 operators changed of it stays (a delay, a cancellation); a changed entry replaces it, except for
-what has begun. The start as first announced is kept either way, because the secret of a draw
-depends on it. While an event runs, a changed entry changes its end and its settings: its draw is in
-visitors' tickets. Only a reload removes an event: an entry that is gone cancels it as an operator
-would.
+what has begun, and for times that the file has as before. The start as first announced is kept
+either way, because the secret of a draw depends on it. While an event runs, a changed entry changes
+its end and its settings: its draw is in visitors' tickets. A change that the event's state forbids
+is left out; a reload is refused before (`refusals`). Only a reload removes an event: an entry that
+is gone cancels it as an operator would.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.config.event_schema import EventConfig, spell_time
 from gatekeeper.policy import draw
 from gatekeeper.policy.schedule import Event, Schedule
 
@@ -82,12 +83,14 @@ def merged(
     keys: SigningKeys,
     now_us: int | None = None,
     reloads: bool = False,
+    previous: Sequence[EventConfig] = (),
 ) -> Schedule:
     """The schedule with the events of the file as they are now.
 
     `now_us`: the room exists, so that visitors may be in line whom a prequeue in the past does not
-    cover; it begins now. `reloads`: an operator asked for it. A replica that starts removes no
-    event, and changes none that lasts: its file may be an old one.
+    cover; it begins now. `reloads`: an operator asked for it, and `previous` are the entries of the
+    file before. A replica that starts removes no event, and changes none that lasts: its file may
+    be an old one.
     """
     at_us, events = now_us or 0, {event.name: event for event in known.events}
     names = {config.name for config in configs}
@@ -103,12 +106,13 @@ def merged(
         if before is not None and (is_kept or before.file == digest):
             continue
         event = event_of(config, file=digest)
-        if before is not None and not before.cancelled and before.start_us > at_us:
-            event = _planned_again(before, event, now_us=at_us)
-        elif before is not None and not before.cancelled and event.start_us <= at_us:
-            event = _running_on(before, event)
-        elif now_us is not None and event.prequeue_us is not None:
-            event = replace(event, prequeue_us=min(max(event.prequeue_us, now_us), event.start_us))
+        if before is not None and not _is_over(before, at_us):
+            asked, entry = event, _entry(previous, config)
+            event = _changed(before, asked, previous=entry, now_us=at_us)
+            if _refusal(before, asked, event, previous=entry, now_us=at_us):
+                continue
+        elif now_us is not None:
+            event = _gathering_from(event, now_us)
         events[config.name] = keys.committed(event, room=room)
     for event in _renamed(events, names, now_us=at_us):
         del events[event.name]
@@ -132,13 +136,86 @@ def _renamed(events: Mapping[str, Event], names: Set[str], *, now_us: int) -> li
     ]
 
 
-def _planned_again(before: Event, event: Event, *, now_us: int) -> Event:
-    """The changed entry of an event that has not started, with the secret of its draw; a prequeue
-    that has begun stays."""
-    if before.first_us <= now_us:
+def refusals(
+    known: Schedule,
+    configs: Sequence[EventConfig],
+    *,
+    now_us: int,
+    previous: Sequence[EventConfig] = (),
+) -> list[str]:
+    """The problem of each entry whose change the state of its event forbids."""
+    problems = []
+    for config in configs:
+        digest, before = digest_of(config), known.find(config.name)
+        if before is None or before.file == digest or _is_over(before, now_us):
+            continue
+        entry, event = _entry(previous, config), event_of(config, file=digest)
+        event = _changed(before, event, previous=entry, now_us=now_us)
+        if problem := _refusal(before, event_of(config), event, previous=entry, now_us=now_us):
+            problems.append(f'event "{config.name}": {problem}')
+    return problems
+
+
+def _entry(previous: Sequence[EventConfig], config: EventConfig) -> EventConfig | None:
+    return next((each for each in previous if each.name == config.name), None)
+
+
+def _is_over(event: Event, now_us: int) -> bool:
+    return event.cancelled or event.last_us <= now_us
+
+
+def _refusal(
+    before: Event, asked: Event, event: Event, *, previous: EventConfig | None, now_us: int
+) -> str:
+    """Why `before` cannot become `event`, as the file asks for with `asked`; "": it can."""
+    if before.start_us <= now_us:
+        is_moved = previous is None or previous.start != asked.start_us
+        if is_moved and asked.start_us > now_us:
+            return (
+                f"it has started {spell_time(before.start_us)}; expected its start as it was, or "
+                "another name for another sale"
+            )
+    elif event.start_us <= now_us:
+        return (
+            f"start {spell_time(event.start_us)} is not in the future, and it has not started; "
+            "expected a later time, or `gatekeeper event open`"
+        )
+    elif event.start_us <= event.first_us != event.start_us:
+        return (
+            f"start {spell_time(event.start_us)} is not after its prequeue, which begins "
+            f"{spell_time(event.first_us)}; expected a later time"
+        )
+    if event.last_us <= event.start_us:
+        return (
+            f"end {spell_time(event.last_us)} is not after its start, now "
+            f"{spell_time(event.start_us)}; expected a later time"
+        )
+    return ""
+
+
+def _changed(before: Event, event: Event, *, previous: EventConfig | None, now_us: int) -> Event:
+    """What becomes of `before`, which is not over, by the changed entry that `event` has."""
+    if before.start_us <= now_us:
+        return _running_on(before, event)
+    if previous is not None and previous.start == event.start_us:  # a delay stays
+        event = replace(event, start_us=before.start_us)
+    if before.first_us <= now_us:  # the prequeue has begun
         event = replace(event, prequeue_us=before.prequeue_us, order=before.order)
+    elif previous is not None and previous.prequeue == event.prequeue_us:
+        event = replace(event, prequeue_us=before.prequeue_us)
+    else:
+        event = _gathering_from(event, now_us)
     commitment = before.commitment if event.has_draw else ""
     return replace(event, announced_us=before.announced_us, key=before.key, commitment=commitment)
+
+
+def _gathering_from(event: Event, now_us: int) -> Event:
+    """With a prequeue that begins no earlier than the store can know of it: places of before are
+    not drawn."""
+    if event.prequeue_us is None:
+        return event
+    first_us = min(max(event.prequeue_us, now_us + MARGIN_US), event.start_us)
+    return replace(event, prequeue_us=first_us)
 
 
 def _running_on(before: Event, event: Event) -> Event:
@@ -147,7 +224,7 @@ def _running_on(before: Event, event: Event) -> Event:
         event,
         start_us=before.start_us,
         prequeue_us=before.prequeue_us,
-        end_us=None if event.end_us is None else max(event.end_us, before.start_us),
+        end_us=None if event.end_us is None else max(event.end_us, before.start_us + 1),
         order=before.order,
         beacon=before.beacon,
         announced_us=before.announced_us,

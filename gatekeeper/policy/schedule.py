@@ -47,6 +47,7 @@ class Drawn:
     round: int | None = None  # of the beacon
     randomness: str = ""
     note: str = ""  # why the draw was made without the beacon
+    made_us: int = 0  # when; 0: by a release that did not keep it
 
     @property
     def seed(self) -> bytes:
@@ -131,6 +132,12 @@ class Window(NamedTuple):
         """The keys of the room that the event sets now: from its first moment to its end."""
         is_during = self.event is not None and self.phase in {Phase.PREQUEUE, Phase.RUNNING}
         return self.event.settings if self.event is not None and is_during else NO_SETTINGS
+
+    @property
+    def places_from_us(self) -> int:
+        """Arrivals before have no place: the event closes the room until it begins."""
+        is_closing = self.event is not None and self.event.before == "closed"
+        return self.event.first_us if is_closing and self.event is not None else 0
 
 
 NO_SETTINGS: Mapping[str, Spelled] = {}
@@ -348,7 +355,8 @@ def _of_json(raw: Mapping[str, Any]) -> Event:
             raise TypeError(name)
     parse_rate_per_minute(values.get("settings", {}).get("rate", 0))
     if values.get("drawn") is not None:
-        values["drawn"] = Drawn(**{each.name: values["drawn"][each.name] for each in fields(Drawn)})
+        known = {each.name for each in fields(Drawn)} & values["drawn"].keys()
+        values["drawn"] = Drawn(**{name: values["drawn"][name] for name in known})
         values["drawn"].seed  # noqa: B018  hex, or a ValueError
     event = Event(**values)
     if not 0 <= event.first_us <= event.start_us <= event.last_us <= NEVER_US:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from gatekeeper.config.schema import RoomConfig
@@ -69,26 +70,35 @@ class RoomSet:
 
     def follow_events(self, file_events: FileEvents) -> None:
         """The events of the configuration from now on, for all rooms."""
-        self.file_events = file_events
+        self.file_events = self._following(file_events)
         for replica in self.replicas.values():
-            replica.follow_events(file_events)
+            replica.follow_events(self.file_events)
 
-    def lost_draws(self, after: FileEvents, rooms: Iterable[RoomConfig]) -> list[str]:
-        """A problem for each planned draw of `rooms` that `after` could no longer make."""
-        problems = []
+    def event_problems(self, file_events: FileEvents, rooms: Iterable[RoomConfig]) -> list[str]:
+        """Why the events of `rooms` cannot become those of the file."""
+        after, problems = self._following(file_events), []
         for room in (each.name for each in rooms if each.name in self.replicas):
             state = self.replicas[room].view.state
             if state is None or not state.events:
                 continue
-            known = after.merged(state.schedule, room=room, now_us=state.now_us, reloads=True)
-            before = {each.draw_id for each in self.file_events.draws_without_key(known, room=room)}
+            known, now_us = state.schedule, state.now_us
+            problems += [
+                f"room {room}: {each}" for each in after.refusals(known, room=room, now_us=now_us)
+            ]
+            merged = after.merged(known, room=room, now_us=now_us, reloads=True)
+            before = {
+                each.draw_id for each in self.file_events.draws_without_key(merged, room=room)
+            }
             problems += [
                 f"tokens.secrets: the draw of event {event.name} in room {room} was made with a "
                 "secret that is missing now; expected that secret until the sale has started"
-                for event in after.draws_without_key(known, room=room)
+                for event in after.draws_without_key(merged, room=room)
                 if event.draw_id not in before
             ]
         return problems
+
+    def _following(self, file_events: FileEvents) -> FileEvents:
+        return replace(file_events, previous=self.file_events.events)
 
     def adopt(self, rooms: Iterable[RoomConfig], new: Mapping[RoomName, NewRoom]) -> None:
         """From now on these are the rooms; `new` are those that were started for them."""

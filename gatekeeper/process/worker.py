@@ -200,7 +200,7 @@ class Worker:
     async def prepare(self, plan: WorkerPlan) -> None:
         """Read what the plan names. Raises ConfigError or StartError and changes nothing."""
         await self.abort()
-        if problems := self.room_set.lost_draws(_file_events(plan), plan.config.rooms):
+        if problems := self.room_set.event_problems(_file_events(plan), plan.config.rooms):
             raise ConfigError(problems, source="reload")
         parts = await asyncio.to_thread(
             SiteParts.read, plan.config, plan.secrets, before=self.site.parts

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -20,7 +20,7 @@ from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.planned_events import SigningKeys, merged
+from gatekeeper.policy.planned_events import SigningKeys, merged, refusals
 from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Queue
@@ -41,17 +41,36 @@ FetchRound = Callable[[Event], Coroutine[Any, Any, tuple[int | None, str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class FileEvents:
-    """The events of the configuration, of all rooms, and the keys for their draws."""
+    """The events of the configuration, of all rooms, and the keys for their draws. `previous`: the
+    events of the configuration before."""
 
     events: tuple[EventConfig, ...] = ()
     keys: SigningKeys = _NO_KEYS
+    previous: tuple[EventConfig, ...] = field(default=(), compare=False)
 
     def merged(
         self, known: Schedule, *, room: RoomName, now_us: int | None, reloads: bool = False
     ) -> Schedule:
         """The room's schedule with the events of the file."""
+        configs, previous = self._of(room)
+        return merged(
+            known,
+            configs,
+            room=room,
+            keys=self.keys,
+            now_us=now_us,
+            reloads=reloads,
+            previous=previous,
+        )
+
+    def refusals(self, known: Schedule, *, room: RoomName, now_us: int) -> list[str]:
+        """Why the room's events cannot become those of the file."""
+        configs, previous = self._of(room)
+        return refusals(known, configs, now_us=now_us, previous=previous)
+
+    def _of(self, room: RoomName) -> tuple[list[EventConfig], list[EventConfig]]:
         configs = [each for each in self.events if each.room == room]
-        return merged(known, configs, room=room, keys=self.keys, now_us=now_us, reloads=reloads)
+        return configs, [each for each in self.previous if each.room == room]
 
     def draws_without_key(self, schedule: Schedule, *, room: RoomName) -> list[Event]:
         """The planned draws that no secret here can make."""
@@ -131,14 +150,14 @@ class Openings:
                 self._logged_us = state.now_us
                 log.error("draw_key_unknown", room=self._queue.rules.room, sale=event.name)
             return
-        drawn = Drawn(secret.hex())
+        drawn = Drawn(secret.hex(), made_us=state.now_us)
         if event.beacon:
             if self._fetching is None or self._fetching[0] != event.draw_id:
                 self._fetching = event.draw_id, asyncio.create_task(self._fetch_round(event))
             if not self._fetching[1].done():
                 return
             number, randomness, note = self._fetching[1].result()
-            drawn = Drawn(secret.hex(), number, randomness, note)
+            drawn = Drawn(secret.hex(), number, randomness, note, state.now_us)
         known = state.schedule
         after = known.with_event(replace(event, drawn=drawn))
         changed = await self._queue.change_events(known, after, by_draw=True)

@@ -21,7 +21,7 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import NO_EVENTS, Schedule
+from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.participants import Participants
@@ -198,6 +198,7 @@ class Queue:
     ) -> RoomState | None:
         """Replace the events; None when the stored ones are no longer `before`. `by_draw`: no
         operator did, so after a loss the events of a replica that knows more replace these."""
+        parse_schedule(after.text)  # a ValueError here, not one in each replica that reads it
         texts = before.text, after.text, after.windows_text
         state, [is_set] = await self._run(_CONTROL, "draw" if by_draw else "events", *texts)
         return state if is_set == b"1" else None

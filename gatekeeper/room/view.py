@@ -148,6 +148,7 @@ class ReplicaView:
             ordering=state.ordering if state else ARRIVAL_ORDER,
             has_room=state.has_room if state else False,
             queue_length=(state.queue_length if state else 0) + self._queued,
+            places_from_us=state.window.places_from_us if state else 0,
         )
         is_changed = decisive != self.decisive
         self.decisive = decisive

@@ -62,12 +62,15 @@ class _Draw(NamedTuple):
         is_placing = self.state.undrawn > 0 and self.state.window.event is self.event
         return self.event.drawn is not None and not is_placing
 
-    @property
-    def note(self) -> str:
-        """What a reader has to know beside the numbers of a completed draw."""
-        note = "" if self.event.drawn is None else self.event.drawn.note
-        is_lost = self.state.epoch > self.event.start_us
-        return " ".join(filter(None, [note, _LOST if is_lost else ""]))
+
+def note_of(event: Event, *, born_us: int) -> str:
+    """What a reader has to know beside the numbers of a draw. `born_us`: when the store was born
+    that has its list (the state's epoch)."""
+    drawn = event.drawn
+    if drawn is None:
+        return ""
+    is_lost = born_us > max(drawn.made_us, event.start_us)
+    return " ".join(filter(None, [drawn.note, _LOST if is_lost else ""]))
 
 
 class Draws:
@@ -111,7 +114,7 @@ class Draws:
             room=draw.room.rules.room,
             is_complete=is_complete,
             participants=await self._count(draw) if is_complete else None,
-            note=draw.note,
+            note=note_of(draw.event, born_us=draw.state.epoch),
         ).json
 
     def _is_public(self, draw: _Draw) -> bool:

@@ -56,6 +56,12 @@ from tests.unit.policy.decision_scene import (
     view,
 )
 
+
+def closed_until(at_us: int) -> RoomView:
+    """An event kept the room closed until then."""
+    return replace(UP, places_from_us=at_us)
+
+
 TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a pass is forwarded", FRESH, UP, RULES, Forward(FRESH, renew=False)),
     ("a pass needs no store", FRESH, DOWN, RULES, Forward(FRESH, renew=False)),
@@ -102,6 +108,35 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a ticket polls", TICKET, UP, RULES, POLL),
     ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
     ("a ticket polls in an open room, to be counted", TICKET, OPEN, RULES, POLL),
+    ("a ticket from when the room closed polls", TICKET, closed_until(ARRIVAL_US), RULES, POLL),
+    (
+        "a ticket of an earlier sale is none",
+        TICKET,
+        closed_until(ARRIVAL_US + 1),
+        RULES,
+        Arrive(),
+    ),
+    (
+        "a ticket of an earlier sale is none, though released and without the store",
+        TICKET,
+        replace(RELEASED_DOWN, places_from_us=ARRIVAL_US + 1),
+        RULES,
+        STAMP,
+    ),
+    (
+        "a ticket of an earlier sale has no place while the room is closed",
+        TICKET,
+        replace(closed_until(ARRIVAL_US + 1), phase=Phase.BEFORE),
+        RULES,
+        WaitWithoutPlace("before"),
+    ),
+    (
+        "a pass of an earlier sale is forwarded",
+        FRESH,
+        closed_until(ARRIVAL_US + 1),
+        RULES,
+        Forward(FRESH, renew=False),
+    ),
     (
         "a released ticket enters without the store",
         TICKET,

@@ -14,7 +14,7 @@ from gatekeeper.config.event_schema import NEVER_US, EventConfig, spell_time
 from gatekeeper.policy.draw import commitment_of, draw_secret, drawn_turn_us, seed_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.planned_events import SigningKeys, merged
+from gatekeeper.policy.planned_events import MARGIN_US, SigningKeys, merged
 from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, EventOrder, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 
@@ -280,7 +280,7 @@ def test_live_events_stay_when_the_file_is_read_again() -> None:
 
 
 def test_new_events_prequeue_begins_no_earlier_than_now() -> None:
-    assert schedule(config(), now_us=at(50)).events[0].prequeue_us == at(50)
+    assert schedule(config(), now_us=at(50)).events[0].prequeue_us == at(50) + MARGIN_US
     assert schedule(config(), now_us=at(500)).events[0].prequeue_us == at(100)
     assert schedule(config()).events[0].prequeue_us == at(40)
 

@@ -1,0 +1,34 @@
+"""What the public record of a draw says beside its numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+from gatekeeper.policy.schedule import Drawn, Event
+from gatekeeper.web.draws import note_of
+
+EVENT = Event("sale", start_us=100, announced_us=100, prequeue_us=40)
+LATE = "the beacon was late"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "born_us", "is_lost"),
+    [
+        (Drawn("ab"), 99, False),
+        (Drawn("ab"), 101, True),
+        (Drawn("ab", made_us=105), 101, False),  # lost across the opening, and drawn with all
+        (Drawn("ab", made_us=105), 106, True),
+    ],
+)
+def test_note_says_that_the_list_was_lost_after_the_draw(
+    drawn: Drawn, born_us: int, is_lost: bool
+) -> None:
+    for note in ("", LATE):
+        event = replace(EVENT, drawn=replace(drawn, note=note))
+        found = note_of(event, born_us=born_us)
+        assert ("list of participants was lost" in found) is is_lost
+        assert found.startswith(note)
+
+
+def test_planned_draw_has_no_note() -> None:
+    assert note_of(EVENT, born_us=500) == ""
