@@ -6,10 +6,10 @@ float of admissions per minute. A field that may hold a secret has no repr.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from gatekeeper.config.durations import (
     ClaimTimeout,
@@ -22,6 +22,7 @@ from gatekeeper.config.durations import (
     shorter_than,
 )
 from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.config.lane_schema import LaneConfig
 from gatekeeper.config.problems import shown
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.section import LIVE, Conflict, Section
@@ -137,6 +138,18 @@ class RoomConfig(RoomKeys):
     path: Paths = ("/",)
     query: OptionalParameter = ""  # only requests with this parameter
     ignore_case: bool = True  # paths match in any letter case
+    _lanes: tuple[LaneConfig, ...] = PrivateAttr(())  # each [[lane]] names its room
+
+    @property
+    def lanes(self) -> tuple[LaneConfig, ...]:
+        """The lanes of this room."""
+        return self._lanes
+
+    def with_lanes(self, lanes: Iterable[LaneConfig]) -> RoomConfig:
+        """This room with those of `lanes` that name it."""
+        room = self.model_copy()
+        room._lanes = tuple(lane for lane in lanes if lane.room == self.name)  # noqa: SLF001
+        return room
 
     def conflicts(self) -> Iterator[Conflict]:
         idle = ("session_idle_timeout", self.session_idle_timeout)

@@ -3,6 +3,7 @@
 decision   what happens to a request that carries this token
 next_token  the tokens that the gate issues, and the one that a visitor goes on with
 phase      what a room does now: the operator's mode, the schedule, why visitors wait, the rate
+lanes      lanes, and the turn of a visitor with a head start
 reference  what a visitor reads to the support
 ordering   what the queue is ordered by, and what a watermark has released
 schedule   the events of a room: phases by time, the turns of a draw

@@ -214,7 +214,8 @@ def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float
     if view.store_up:
         return Poll(ticket.visitor, turn_us)
     is_open = view.phase is Phase.OPEN
-    if is_open or is_released(turn_us, view.watermark_us):
+    is_known = ticket.confirmed or not ticket.lane  # else the store never had the turn in line
+    if is_open or (is_known and is_released(turn_us, view.watermark_us)):
         if now_s < session_end_without_store_s(ticket, rules=rules):
             return EnterWithoutStore(ticket)
         if is_open:

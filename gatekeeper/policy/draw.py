@@ -8,6 +8,7 @@ come out. Anyone can repeat every step with SHA-256 (FIPS 180-4) and HMAC (RFC 2
     seed        SHA-256(secret || randomness of the beacon's round); without a beacon the secret
     id hash     SHA-256(visitor id); names a participant in public
     turn        start_us - span_us + HMAC-SHA-256(seed, id hash) mod span_us
+    lane turn   first_us + HMAC-SHA-256(seed, id hash) mod span_us, of the lane's span
 
 Without a beacon the seed is not SHA-256(secret): that is the commitment, and everyone could compute
 every turn from the announcement on.
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
+from typing import NamedTuple
 
 _KEY_ID_BYTES = 8
 _KEY_ID_PREFIX = b"draw key|"
@@ -61,6 +64,12 @@ def id_hash(visitor: str) -> bytes:
     return hashlib.sha256(visitor.encode()).digest()
 
 
+def participant_of(visitor: str, *, lane: str = "") -> str:
+    """The line of a participant in the public list: the id hash in hex, and the lane if any."""
+    hashed = id_hash(visitor).hex()
+    return f"{hashed} {lane}" if lane else hashed
+
+
 def drawn_turn_us(seed: bytes, visitor: str, *, start_us: int, span_us: int) -> int:
     """The drawn turn of a visitor: `start_us - span_us` ≤ turn < `start_us`.
 
@@ -71,5 +80,48 @@ def drawn_turn_us(seed: bytes, visitor: str, *, start_us: int, span_us: int) -> 
 
 def hashed_turn_us(seed: bytes, hashed: bytes, *, start_us: int, span_us: int) -> int:
     """The drawn turn of the participant whose id hash is `hashed`; see `drawn_turn_us`."""
-    number = int.from_bytes(hmac.digest(seed, hashed, "sha256"), "big")
-    return start_us - span_us + number % span_us
+    return start_us - span_us + _number(seed, hashed) % span_us
+
+
+def _number(seed: bytes, hashed: bytes) -> int:
+    return int.from_bytes(hmac.digest(seed, hashed, "sha256"), "big")
+
+
+class LaneSpan(NamedTuple):
+    """The turns among which the visitors of one lane are drawn, before everyone else's."""
+
+    lane: str
+    first_us: int
+    span_us: int
+
+    def turn_us(self, seed: bytes, hashed: bytes) -> int:
+        """The drawn turn of the lane's participant whose id hash is `hashed`."""
+        return self.first_us + _number(seed, hashed) % self.span_us
+
+    @property
+    def last_us(self) -> int:
+        """The last of its turns."""
+        return self.first_us + self.span_us - 1
+
+
+def lane_spans(
+    head_starts_us: Mapping[str, int], *, prequeue_us: int, released_us: int
+) -> tuple[LaneSpan, ...]:
+    """The spans of a room's lanes, the longest head start first. They end where the prequeue begins
+    and each begins its head start before that, in proportion where the longest does not fit behind
+    `released_us`, the highest turn of which a visitor was released. Lanes of one head start share a
+    span."""
+    steps_us = sorted({us for us in head_starts_us.values() if us > 0}, reverse=True)
+    if not steps_us:
+        return ()
+    longest_us = steps_us[0]
+    count = len(steps_us)
+    room_us = max(min(longest_us, prequeue_us - released_us - count), count)
+    offsets_us = [max(us * room_us // longest_us, 1) for us in steps_us]
+    for at in range(count - 2, -1, -1):  # apart, however little room there is
+        offsets_us[at] = max(offsets_us[at], offsets_us[at + 1] + 1)
+    spans = {}
+    for us, offset_us, next_us in zip(steps_us, offsets_us, [*offsets_us[1:], 0], strict=True):
+        spans[us] = prequeue_us - offset_us, offset_us - next_us
+    by_time = sorted(head_starts_us.items(), key=lambda lane: (-lane[1], lane[0]))
+    return tuple(LaneSpan(lane, *spans[us]) for lane, us in by_time if us > 0)

@@ -16,12 +16,23 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 
 
 def ticket_of(
-    visitor: VisitorId, *, arrival_us: int, rules: Rules, now_s: float, turn_us: int | None = None
+    visitor: VisitorId,
+    *,
+    arrival_us: int,
+    rules: Rules,
+    now_s: float,
+    turn_us: int | None = None,
+    lane: str = "",
 ) -> Ticket:
     """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival."""
     own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
     expires_at_s = now_s + rules.ticket_life_s
-    return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us)
+    return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us, lane=lane)
+
+
+def in_lane(ticket: Ticket, lane: str) -> Ticket:
+    """The first ticket of a lane's visitor, who has yet to return it."""
+    return ticket._replace(lane=lane, confirmed=False) if lane else ticket
 
 
 def kept_without_store(
@@ -96,11 +107,17 @@ def conclude(
             if (
                 isinstance(held, Ticket)
                 and held.own_turn_us == own_turn_us
+                and held.confirmed
                 and now_s - held.issued_at_s < rules.ticket_renewal_s
             ):
                 return held
             return ticket_of(
-                visitor, arrival_us=arrival_us, turn_us=own_turn_us, rules=rules, now_s=now_s
+                visitor,
+                arrival_us=arrival_us,
+                turn_us=own_turn_us,
+                rules=rules,
+                now_s=now_s,
+                lane=held.lane if isinstance(held, Ticket) else "",
             )
         case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from gatekeeper.policy.tokens import Token, VisitorId
+from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 
 # In the prequeue of a draw a visitor is in the queue at this plus the arrival: above every real
 # turn, below 2^53. `_room.lua` has the same number.
@@ -34,11 +34,11 @@ PROVISIONAL_US: Final = 4_000_000_000_000_000
 class Ordering(Protocol):
     """The order of one room's queue."""
 
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
         """The turn of a visitor whose ticket names none; 0 ≤ turn < 2^53."""
         ...
 
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
         """The turn of a visitor whose ticket names a provisional one."""
         ...
 
@@ -46,10 +46,15 @@ class Ordering(Protocol):
 class ArrivalOrder:
     """First come, first served."""
 
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
         return arrival_us
 
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+    def drawn_turn_us(
+        self,
+        visitor: VisitorId,  # noqa: ARG002
+        arrival_us: int,
+        lane: str = "",  # noqa: ARG002
+    ) -> int:
         return arrival_us
 
 
@@ -60,10 +65,15 @@ def turn_of(token: Token, ordering: Ordering) -> int:
     """The turn of the token's holder: the one that the token names, else that of the order."""
     own_us = token.own_turn_us
     if own_us is None:
-        return ordering.turn_us(token.visitor, token.arrival_us)
+        return ordering.turn_us(token.visitor, token.arrival_us, _lane_of(token))
     if own_us < PROVISIONAL_US:
         return own_us
-    return ordering.drawn_turn_us(token.visitor, token.arrival_us)
+    return ordering.drawn_turn_us(token.visitor, token.arrival_us, _lane_of(token))
+
+
+def _lane_of(token: Token) -> str:
+    """Of a ticket; the holder of a pass has no turn to wait for."""
+    return token.lane if isinstance(token, Ticket) else ""
 
 
 def is_released(turn_us: int, watermark_us: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.lanes import Lane
 
 _PASS_RENEWAL_CEILING_S = 60.0
 _TICKET_RENEWAL_CEILING_S = 120.0
@@ -39,6 +40,7 @@ class Rules:
     queue_limit: int = 0  # most visitors in line; 0: no limit
     updates: Literal["poll", "stream"] = "poll"
     message: str = ""  # the file's own
+    lanes: tuple[Lane, ...] = ()
     # The longest lives of tokens that were issued under earlier rules.
     earlier_ticket_life_s: float = 0.0
     earlier_session_s: float = 0.0
@@ -93,6 +95,7 @@ class Rules:
             queue_limit=room.queue_limit,
             updates=room.updates,
             message=room.message,
+            lanes=tuple(map(Lane.of, room.lanes)),
             earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,
             earlier_session_s=after.longest_session_s if after else 0.0,
         )

@@ -48,6 +48,11 @@ class Drawn:
     randomness: str = ""
     note: str = ""  # why the draw was made without the beacon
     made_us: int = 0  # when; 0: by a release that did not keep it
+    lanes: tuple[draw.LaneSpan, ...] = ()
+
+    def span_of(self, lane: str) -> draw.LaneSpan | None:
+        """The turns of a lane; None: its visitors are drawn with everyone else."""
+        return next((each for each in self.lanes if each.lane == lane), None) if lane else None
 
     @property
     def seed(self) -> bytes:
@@ -104,10 +109,13 @@ class Event:
         """Whether who arrived then takes part in the draw."""
         return self.has_draw and self.first_us <= arrival_us < self.start_us
 
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
         """The turn of a visitor whom the draw covers: provisional until it is made."""
         if self.drawn is None:
             return PROVISIONAL_US + arrival_us
+        span = self.drawn.span_of(lane)
+        if span is not None:
+            return span.turn_us(self.drawn.seed, draw.id_hash(visitor))
         return draw.drawn_turn_us(
             self.drawn.seed, visitor, start_us=self.start_us, span_us=self.span_us
         )
@@ -230,10 +238,10 @@ class Schedule:
                 return event
         return None
 
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
         """The turn of a visitor that was in line before the opening; provisional until the draw."""
         event = self.covering(arrival_us)
-        return arrival_us if event is None else event.turn_us(visitor, arrival_us)
+        return arrival_us if event is None else event.turn_us(visitor, arrival_us, lane)
 
     @cached_property
     def has_draws(self) -> bool:
@@ -281,14 +289,19 @@ class EventOrder:
     def of(cls, schedule: Schedule, window: Window) -> EventOrder:
         return cls(schedule, window.event if window.phase is Phase.PREQUEUE else None)
 
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
         event = self.schedule.covering(arrival_us)
         if event is None:
             return arrival_us
-        return PROVISIONAL_US + arrival_us if event is self.gathering else event.start_us
+        if event is self.gathering or (lane and event.drawn is None):
+            return PROVISIONAL_US + arrival_us
+        # Not returned before the opening: behind all that are drawn. A lane's visitor, of whom
+        # there is one for each invitation, stands behind those of the lane.
+        span = event.drawn.span_of(lane) if event.drawn else None
+        return event.start_us if span is None else span.last_us
 
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
-        return self.schedule.drawn_turn_us(visitor, arrival_us)
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
+        return self.schedule.drawn_turn_us(visitor, arrival_us, lane)
 
 
 @lru_cache(maxsize=256)  # rooms, each with some versions
@@ -333,6 +346,8 @@ def _to_json(event: Event) -> dict[str, Any]:
     values = {name: getattr(event, name) for name in _NAMES}
     if event.drawn is not None:
         values["drawn"] = {each.name: getattr(event.drawn, each.name) for each in fields(Drawn)}
+        if not event.drawn.lanes:  # as releases without lanes spell it
+            del values["drawn"]["lanes"]
     return {
         name: value
         for name, value in values.items()
@@ -355,10 +370,22 @@ def _of_json(raw: Mapping[str, Any]) -> Event:
             raise TypeError(name)
     parse_rate_per_minute(values.get("settings", {}).get("rate", 0))
     if values.get("drawn") is not None:
-        known = {each.name for each in fields(Drawn)} & values["drawn"].keys()
-        values["drawn"] = Drawn(**{name: values["drawn"][name] for name in known})
-        values["drawn"].seed  # noqa: B018  hex, or a ValueError
+        values["drawn"] = _drawn_of_json(values["drawn"])
     event = Event(**values)
     if not 0 <= event.first_us <= event.start_us <= event.last_us <= NEVER_US:
         raise ValueError("expected times in order")
     return event
+
+
+def _drawn_of_json(raw: Mapping[str, Any]) -> Drawn:
+    known = {each.name for each in fields(Drawn)} & raw.keys() - {"lanes"}
+    values = {name: raw[name] for name in known}
+    lanes = tuple(draw.LaneSpan(*each) for each in raw.get("lanes", ()))
+    for span in lanes:
+        if not isinstance(span.lane, str) or not is_exact_int(span.first_us):
+            raise ValueError("expected lanes")
+        if not is_exact_int(span.span_us) or span.span_us < 1:
+            raise ValueError("expected the span of a lane")
+    drawn = Drawn(**values, lanes=lanes)
+    drawn.seed  # noqa: B018  hex, or a ValueError
+    return drawn

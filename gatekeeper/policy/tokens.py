@@ -11,6 +11,7 @@ can evict valid ones.
     sub  visitor id            iat  issued, seconds       new  true: not confirmed
     aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
     arr  arrival, microseconds trn  turn, microseconds, where it differs from the arrival
+    lan  lane (tickets of its visitors)
 
 PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. Its reading of a whole token
 takes several times as long as that, and every poll of a waiting visitor brings a token. So the few
@@ -51,7 +52,8 @@ class Ticket(NamedTuple):
     """This visitor arrived at that microsecond and waits at that turn; renewed by polling.
 
     `confirmed` is false while the visitor has yet to solve the room's challenge. Such a ticket is
-    never renewed (`policy.challenge`).
+    never renewed (`policy.challenge`). In a lane it is false until the ticket was returned once: no
+    watermark has released it before that.
     """
 
     room: RoomName
@@ -61,6 +63,7 @@ class Ticket(NamedTuple):
     expires_at_s: float
     own_turn_us: int | None = None  # None: the turn follows from the room's order
     confirmed: bool = True
+    lane: str = ""
 
     @property
     def read_until_s(self) -> float:
@@ -204,6 +207,8 @@ class Tokens:
         if not token.confirmed:
             claims["new"] = True
         if isinstance(token, Ticket):
+            if token.lane:
+                claims["lan"] = token.lane
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
         return self._keyring.sign(claims, kind=_PASS)
@@ -242,8 +247,11 @@ class Tokens:
         if turn_us is not None and not is_exact_int(turn_us):
             return None
         if kind == _TICKET:
+            lane = claims.get("lan", "")
+            if not isinstance(lane, str):
+                return None
             return Ticket(
-                self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us, confirmed
+                self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us, confirmed, lane
             )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):

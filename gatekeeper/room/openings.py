@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import structlog
 
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.draw import LaneSpan, lane_spans
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys, merged, refusals
@@ -25,6 +26,7 @@ from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.visitor_calls import DrawnTurn
 
 _MOST_TRIES = 5  # of a change that other replicas overtake
 _PORTION = 500  # visitors of one call
@@ -150,14 +152,16 @@ class Openings:
                 self._logged_us = state.now_us
                 log.error("draw_key_unknown", room=self._queue.rules.room, sale=event.name)
             return
-        drawn = Drawn(secret.hex(), made_us=state.now_us)
+        drawn = Drawn(secret.hex(), made_us=state.now_us, lanes=self._lanes_of(event, state))
         if event.beacon:
             if self._fetching is None or self._fetching[0] != event.draw_id:
                 self._fetching = event.draw_id, asyncio.create_task(self._fetch_round(event))
             if not self._fetching[1].done():
                 return
             number, randomness, note = self._fetching[1].result()
-            drawn = Drawn(secret.hex(), number, randomness, note, state.now_us)
+            drawn = replace(
+                drawn, round=number, randomness=randomness, note=note, made_us=state.now_us
+            )
         known = state.schedule
         after = known.with_event(replace(event, drawn=drawn))
         changed = await self._queue.change_events(known, after, by_draw=True)
@@ -165,16 +169,25 @@ class Openings:
             log.info("drawn", room=self._queue.rules.room, sale=event.name, note=drawn.note)
             await self._place(changed)
 
+    def _lanes_of(self, event: Event, state: RoomState) -> tuple[LaneSpan, ...]:
+        """The turns of the room's lanes. Nobody is released during a prequeue, so the watermark is
+        that of its beginning, and may be one short of a turn that is partly released."""
+        head_starts_us = {lane.name: lane.head_start_us for lane in self._queue.rules.lanes}
+        released_us = state.watermark_us + 1
+        return lane_spans(head_starts_us, prequeue_us=event.first_us, released_us=released_us)
+
     async def _place(self, state: RoomState) -> None:
         """Move visitors to their turns, from a moment of the prequeue on that other replicas are
         unlikely to begin at."""
         since_us, is_idle = _some_arrival_us(state), False
+        has_lanes = any(each.drawn and each.drawn.lanes for each in state.schedule.events)
         for _ in range(_MOST_PORTIONS):
             portion = await self._queue.undrawn(since_us=since_us, most=_PORTION)
-            found = _by_draw(state.schedule, portion)
+            lanes = await self._queue.lanes_of([*portion]) if has_lanes else {}
+            found = _by_draw(state.schedule, portion, lanes)
             is_idle = not found and (is_idle or since_us == 0)
-            for draw, turns_us in found.items():
-                await self._queue.place_drawn(turns_us, draw=draw)
+            for draw, turns in found.items():
+                await self._queue.place_drawn(turns, draw=draw)
             is_last = len(portion) < _PORTION
             if is_idle and is_last:
                 return  # what is left takes part in a later draw
@@ -199,13 +212,17 @@ def _some_arrival_us(state: RoomState) -> int:
 
 
 def _by_draw(
-    schedule: Schedule, arrivals_us: dict[VisitorId, int]
-) -> dict[str | None, dict[VisitorId, int]]:
+    schedule: Schedule, arrivals_us: Mapping[VisitorId, int], lanes: Mapping[VisitorId, str]
+) -> dict[str | None, dict[VisitorId, DrawnTurn]]:
     """The turns of visitors, by the draw that gives them; None: its event was cancelled."""
-    found: dict[str | None, dict[VisitorId, int]] = {}
+    found: dict[str | None, dict[VisitorId, DrawnTurn]] = {}
     for visitor, arrival_us in arrivals_us.items():
-        event = schedule.covering(arrival_us)
-        turn_us = arrival_us if event is None else event.turn_us(visitor, arrival_us)
+        event, lane = schedule.covering(arrival_us), lanes.get(visitor, "")
+        drawn = event.drawn if event else None
+        if drawn is None or drawn.span_of(lane) is None:
+            lane = ""
+        turn_us = arrival_us if event is None else event.turn_us(visitor, arrival_us, lane)
         if turn_us < PROVISIONAL_US:
-            found.setdefault(event.draw_id if event else None, {})[visitor] = turn_us
+            turns = found.setdefault(event.draw_id if event else None, {})
+            turns[visitor] = DrawnTurn(turn_us, lane)
     return found

@@ -19,7 +19,7 @@ from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.visitor_calls import PollRequest
 
-_MOST = 200_000  # used passes, and as many returned tickets; together 50 MB
+_MOST = 200_000  # used passes, and as many returned tickets; together 70 MB
 _PORTION = 8 * BATCH_LIMIT  # sent at once
 
 ReportRevoked = Callable[[Sequence[VisitorId], int], Awaitable[None]]
@@ -34,17 +34,17 @@ class PendingWrites:
         self._queue = queue
         self._on_revoked = on_revoked  # written, which makes so many in all
         self._on_refused = on_refused  # this visitor was revoked elsewhere
-        self._returned: dict[VisitorId, int] = {}  # the turns
+        self._returned: dict[VisitorId, PollRequest] = {}
         self._touched: dict[
             VisitorId, tuple[int, int]
         ] = {}  # expiry of the slot, end of the session
         self._revoked: set[VisitorId] = set()
 
-    def add_returned(self, visitor: VisitorId, *, turn_us: int) -> bool:
+    def add_returned(self, request: PollRequest) -> bool:
         """Whether this visitor is one more."""
-        is_new = visitor not in self._returned and len(self._returned) < _MOST
+        is_new = request.visitor not in self._returned and len(self._returned) < _MOST
         if len(self._returned) < _MOST:
-            self._returned[visitor] = turn_us
+            self._returned[request.visitor] = request._replace(by_proxy=True)
         return is_new
 
     def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
@@ -88,13 +88,9 @@ class PendingWrites:
         """Until none is left. More may arrive meanwhile, so that the number of rounds is
         bounded."""
         for _ in range(0, _MOST, _PORTION):
-            portion = dict(islice(self._returned.items(), _PORTION))
+            portion = list(islice(self._returned.values(), _PORTION))
             if not portion:
                 return
-            requests = [
-                PollRequest(visitor, turn_us, has_pass=False, by_proxy=True)
-                for visitor, turn_us in portion.items()
-            ]
-            await asyncio.gather(*map(self._queue.poll, requests))
-            for visitor in portion:
-                del self._returned[visitor]
+            await asyncio.gather(*map(self._queue.poll, portion))
+            for request in portion:
+                del self._returned[request.visitor]

@@ -16,7 +16,7 @@ from typing import Literal
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
-from gatekeeper.policy.draw import id_hash
+from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
@@ -42,7 +42,7 @@ from gatekeeper.room.store import (
     participants_key,
     room_keys,
 )
-from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, DrawnTurn, PollRequest, lane_words
 from gatekeeper.room.visitor_search import scores_of
 
 MOST_RELEASED_PER_CALL = 1000
@@ -210,19 +210,24 @@ class Queue:
         )
         return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
 
+    async def lanes_of(self, visitors: Sequence[VisitorId]) -> dict[VisitorId, str]:
+        """The lanes of visitors at provisional turns; visitors without one are left out."""
+        found = await self._store.values(self._keys[10], visitors) if visitors else {}
+        return {VisitorId(visitor): lane for visitor, lane in found.items()}
+
     async def place_drawn(
-        self, turns_us: Mapping[VisitorId, int], *, draw: str | None
+        self, turns: Mapping[VisitorId, DrawnTurn], *, draw: str | None
     ) -> tuple[RoomState, int]:
         """Move visitors to the turns that they drew in `draw` (None: in no draw after all), and
         return how many still had a provisional one."""
-        hashes = [id_hash(visitor).hex() if draw else "" for visitor in turns_us]
+        names = [participant_of(each, lane=turns[each].lane) if draw else "" for each in turns]
         state, [moved] = await self._run(
             _DRAW,
             str(_PARTICIPANTS_KEPT_MS),
-            "".join([f"{turn_us:016d}" for turn_us in turns_us.values()]),
-            str(len(turns_us)),
-            *turns_us,
-            *hashes,
+            "".join([f"{turn.turn_us:016d}" for turn in turns.values()]),
+            str(len(turns)),
+            *turns,
+            *names,
             keys=(*self._keys, participants_key(self.rules.room, draw or "")),
         )
         return state, int(moved)
@@ -314,6 +319,7 @@ class Queue:
             _us(self._recovery_window_s(self._newest_known())),
             "".join([request.letter for request in batch]),
             "".join([f"{request.turn_us:016d}" for request in batch]),
+            lane_words(batch),
             *[request.visitor for request in batch],
         )
         return [

@@ -221,12 +221,12 @@ class RoomReplica:
         self._last_stamp_us = max(self._last_stamp_us, released_us, came_us) + 1
         return self._last_stamp_us
 
-    def place_soon(self, visitor: VisitorId, *, turn_us: int) -> None:
+    def place_soon(self, request: PollRequest) -> None:
         """A ticket was returned: put its visitor into the queue when the store recovers, unless the
         ticket is so old that the store knows them."""
-        state = self.view.store_state
-        is_unknown = state is None or turn_us > state.last_arrival_us - _NEW_TO_STORE_US
-        if is_unknown and self._pending.add_returned(visitor, turn_us=turn_us):
+        state, came_us = self.view.store_state, max(request.turn_us, request.arrival_us)
+        is_unknown = state is None or came_us > state.last_arrival_us - _NEW_TO_STORE_US
+        if is_unknown and self._pending.add_returned(request):
             self.view.note_queued()
 
     def take_share(self) -> bool:

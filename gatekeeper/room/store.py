@@ -35,7 +35,7 @@ _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
-    "unconfirmed", "missed", "sessions",
+    "unconfirmed", "missed", "sessions", "lanes",
 )  # fmt: skip
 
 
@@ -91,6 +91,10 @@ class Store(Protocol):
 
     async def count(self, key: str) -> int:
         """How many members a ZSET has; raises StoreError."""
+        ...
+
+    async def values(self, key: str, fields: Sequence[str]) -> dict[str, str]:
+        """The values of those fields that a HASH has; raises StoreError."""
         ...
 
     async def ping(self) -> None:
@@ -153,6 +157,14 @@ class RedisStore:
         if not isinstance(reply, int):
             raise StoreError("unexpected reply from the store")
         return reply
+
+    async def values(self, key: str, fields: Sequence[str]) -> dict[str, str]:
+        try:
+            reply = _listed(await self._call("HMGET", key, *fields))
+        except _FAILURES as error:
+            raise _translated(error, "hmget") from error
+        found = zip(fields, reply, strict=True)
+        return {field: value.decode() for field, value in found if value is not None}
 
     async def ping(self) -> None:
         try:

@@ -1,10 +1,11 @@
-"""What a replica asks the store about one visitor: a newcomer's arrival, or a poll."""
+"""What a replica asks the store about one visitor: an arrival, a poll, or the move after a draw."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 
 
 class ArrivalRequest(NamedTuple):
@@ -29,7 +30,8 @@ class PollRequest(NamedTuple):
     `by_proxy`: a replica polls for a visitor who returned the ticket while the store was
     unreachable. That gives the place of the ticket and claims nothing, for the visitor may be gone.
     `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
-    the visitor's own request, which must receive the pass.
+    the visitor's own request, which must receive the pass. `lane`: of the ticket, with its
+    `arrival_us` and whether it was returned before (`confirmed`); "" for everyone else.
     """
 
     visitor: VisitorId
@@ -37,6 +39,16 @@ class PollRequest(NamedTuple):
     has_pass: bool
     by_proxy: bool = False
     connected: bool = False
+    lane: str = ""
+    arrival_us: int = 0
+    confirmed: bool = True
+
+    @property
+    def word(self) -> str:
+        """The lane, as the script reads it."""
+        if not self.lane:
+            return "-/"
+        return f"{self.lane}{'/' if self.confirmed else ':'}{self.arrival_us}"
 
     @property
     def letter(self) -> str:
@@ -46,3 +58,32 @@ class PollRequest(NamedTuple):
         if self.connected:
             return "c"
         return "e" if self.has_pass else "t"
+
+
+def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollRequest:
+    """The poll of a visitor who presents `token`, which is worth that turn."""
+    if isinstance(token, Ticket):
+        return PollRequest(
+            token.visitor,
+            turn_us,
+            has_pass=False,
+            connected=connected,
+            lane=token.lane,
+            arrival_us=token.arrival_us,
+            confirmed=token.confirmed,
+        )
+    return PollRequest(token.visitor, turn_us, has_pass=True)
+
+
+def lane_words(batch: Sequence[PollRequest]) -> str:
+    """The lanes of a batch, as the script reads them; "": nobody is of one."""
+    if not any(request.lane for request in batch):
+        return ""
+    return " ".join([request.word for request in batch])
+
+
+class DrawnTurn(NamedTuple):
+    """The turn that a visitor drew, and the lane in which they were drawn."""
+
+    turn_us: int
+    lane: str = ""

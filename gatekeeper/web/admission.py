@@ -45,7 +45,7 @@ from gatekeeper.policy.ordering import turn_of
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId, new_visitor_id
 from gatekeeper.room.replica import RoomReplica
-from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, poll_of
 from gatekeeper.web.address_limit import AddressBuckets, NewcomerLimit
 from gatekeeper.web.last_times import LastTimes
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
@@ -136,8 +136,7 @@ class Admission:
         if isinstance(decision, Poll):
             assert held is not None
             visitor, turn_us = decision
-            has_pass = isinstance(held, Pass)
-            standing = await self.room.poll(PollRequest(visitor, turn_us, has_pass=has_pass))
+            standing = await self.room.poll(poll_of(held, turn_us))
             if standing is None:
                 decision = self._decide(held, newcomers, has_no_reply=True)
             else:
@@ -196,14 +195,12 @@ class Admission:
         """
         room = self.room
         match decide(ticket, room.view.decisive, rules=self.rules, now_s=self.now_s()):
-            case Poll(visitor=visitor, turn_us=turn_us):
-                return await room.poll(
-                    PollRequest(visitor, turn_us, has_pass=False, connected=True)
-                )
+            case Poll(turn_us=turn_us):
+                return await room.poll(poll_of(ticket, turn_us, connected=True))
             case EnterWithoutStore():
                 return SlotGrant(self._turn_us(ticket), confirmed=True)
             case WaitWithoutStore():
-                self.room.place_soon(ticket.visitor, turn_us=self._turn_us(ticket))
+                room.place_soon(poll_of(ticket, self._turn_us(ticket)))
                 return None
             case _:  # revoked
                 return VoidToken()
@@ -283,7 +280,7 @@ class Admission:
                 return self._stamp(newcomer or self._newcomer())
             case WaitWithoutStore(ticket=ticket):
                 turn_us = self._turn_us(ticket)
-                self.room.place_soon(ticket.visitor, turn_us=turn_us)
+                self.room.place_soon(poll_of(ticket, turn_us))
                 kept = kept_without_store(ticket, rules=rules, now_s=now_s, turn_us=turn_us)
                 return Wait(kept, None, changed=kept is not ticket)
             case Refuse(reason=reason):

@@ -30,7 +30,7 @@ Contents: TypeAlias = dict[str, dict[str, str | float]]
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed")
-_HASHES = ("deadlines", "state", "sessions")
+_HASHES = ("deadlines", "state", "sessions", "lanes")
 _PORTION = 100  # of a crowd: one call to the store for each
 
 
@@ -88,6 +88,10 @@ class EmulatedStore:
 
     async def count(self, key: str) -> int:
         return len(self._rules.data.get(key, {}))
+
+    async def values(self, key: str, fields: Sequence[str]) -> dict[str, str]:
+        stored = self._rules.data.get(key, {})
+        return {field: str(stored[field]) for field in fields if field in stored}
 
     async def ping(self) -> None: ...
 

@@ -89,13 +89,16 @@ BAD_CALLS: dict[str, list[str]] = {
         "arrive, no visitor": ["1", "0", "0", "n", ""],
         "arrive, a head start missing": ["1", "0", "0", "nn", DIGITS, "dan", "eve"],
         "arrive, a strange head start": ["1", "0", "0", "n", "x" * 16, "dan"],
-        "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "ann", "bob"],
-        "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "ann"],
-        "poll, a session": ["90000000", "1", "nan", "1", "t", DIGITS, "ann"],
-        "poll, cut short": ["90000000", "1", "1", "1", "tt", DIGITS + DIGITS, "bob"],
-        "poll, an arrival missing": ["90000000", "1", "1", "1", "tt", DIGITS, "ann", "bob"],
-        "poll, no visitor": ["90000000", "1", "1", "1", "t", DIGITS],
-        "poll, a letter missing": ["90000000", "1", "1", "1", "t", 2 * DIGITS, "ann", "bob"],
+        "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "", "ann", "bob"],
+        "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "", "ann"],
+        "poll, a session": ["90000000", "1", "nan", "1", "t", DIGITS, "", "ann"],
+        "poll, cut short": ["90000000", "1", "1", "1", "tt", DIGITS + DIGITS, "", "bob"],
+        "poll, an arrival missing": ["90000000", "1", "1", "1", "tt", DIGITS, "", "ann", "bob"],
+        "poll, no visitor": ["90000000", "1", "1", "1", "t", DIGITS, ""],
+        "poll, a letter missing": ["90000000", "1", "1", "1", "t", 2 * DIGITS, "", "ann", "bob"],
+        "poll, a lane missing": ["90000000", "1", "1", "1", "tt", 2 * DIGITS, "a/1", "ann", "bob"],
+        "poll, a lane too many": ["90000000", "1", "1", "1", "t", DIGITS, "a/1 b/2", "ann"],
+        "poll, a strange lane": ["90000000", "1", "1", "1", "t", DIGITS, "a/x", "ann"],
         "advance": ["replica", "1", "x", "1", "1000", "1000"],
         "advance, a window": ["replica", "nan", "0", "1", "1000", "1000"],
         "advance, a ticket's life": ["replica", "1", "0", "", "1000", "1000"],
@@ -210,7 +213,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
         "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
-        "MISSED", "SESSIONS", "PARTICIPANTS", "key",
+        "MISSED", "SESSIONS", "LANES", "PARTICIPANTS", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

@@ -13,6 +13,7 @@
 --       9 missed       ZSET visitor -> minus the time of their first unclaimed release, or from the
 --                      second on their new turn at the end of the line
 --      10 sessions     HASH visitor with a claimed slot -> absolute end of the session
+--      11 lanes        HASH visitor at a provisional turn -> lane; one for each invitation
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
 --       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
@@ -46,7 +47,7 @@
 
 local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE, UNCONFIRMED, MISSED =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local SESSIONS = KEYS[10]
+local SESSIONS, LANES = KEYS[10], KEYS[11]
 local call = redis.call
 local UNIT = 1e9
 local UNLIMITED = 1e15
@@ -219,6 +220,7 @@ local function end_draws(s)
     end
     for_all('ZADD', QUEUE, places)
   until #visitors == 0
+  call('DEL', LANES)
 end
 
 -- A level without what is more than `burst` whole admissions; admissions that were given back may

@@ -99,7 +99,8 @@ for i = 1, asking do
         s.admitted = s.admitted + 1
         add_pair(admitted, fmt(now + slot_us), visitor)
       else
-        turn, standing, free = turn_at(i), fmt(waiting), free - 1
+        turn = turn_at(i)
+        standing, free = fmt(waiting), free - 1
       end
     end
     given[visitor] = at

@@ -1,8 +1,9 @@
 -- draw: moves visitors from their provisional turns to the turns that they drew.
 --
 -- KEYS  after those of the room: the participants of the draw, ZSET SHA-256 of the visitor id -> 0
+--       or, for a visitor of a lane, the hash, a space and the lane
 -- ARGV  1 how long the participants are kept, milliseconds   2 the turns, in 16 digits each   3 how
---       many visitors   then the visitors, then the hash of each ('': takes part in no draw)
+--       many visitors   then the visitors, then the participant of each ('': takes part in no draw)
 -- Reply the state, then how many visitors were moved; 'behind' when the store is older than what the
 --       caller knows.
 --
@@ -31,6 +32,7 @@ end
 for_all('ZADD', PARTICIPANTS, hashes)
 if #hashes > 0 then call('PEXPIRE', PARTICIPANTS, fmt(kept_ms)) end
 for_all('ZADD', QUEUE, places)
+if moved > 0 and undrawn(s) == 0 then call('DEL', LANES) end
 if moved > 0 or s.was_unattended then save_state(s, moved > 0) end
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(moved)

@@ -5,7 +5,9 @@
 --       end), 's' (a replica asks for a visitor who returned the ticket while the store was
 --       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
 --       is connected to it: a heartbeat, and no claim)
---       6 the turn of each by the token, in 16 digits each, since it is rarely read   7… visitors
+--       6 the turn of each by the token, in 16 digits each, since it is rarely read
+--       7 '' where no visitor is of a lane, else for each 'lane/arrival' (the ticket was returned
+--       before), 'lane:arrival' (perhaps not) or '-/' (of no lane)   8… visitors
 -- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
 --       and the turn as 'ahead turn' when the turn is no longer the token's, 'in end' when admitted
 --       (the absolute end of the session in microseconds; for 's' and 'c' just 'in'), 'void' (left,
@@ -20,14 +22,29 @@
 -- The first of the queue enters without waiting for a release, within rate, burst, grants and
 -- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
 -- while the store is unreachable: as many as were released and have not claimed, and beyond them as
--- many as fall due. An expired pass whose slot is still held is accepted, and never makes a place.
+-- many as fall due. A visitor of a lane comes to a turn later than every one of which a visitor was
+-- released, and learns it where the ticket names another. An expired pass whose slot is still held is accepted, and never makes a place.
 -- Polling twice has the effect of polling once.
 
 local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
-local asking = #ARGV - 6
+local words, asking = ARGV[7], #ARGV - 7
 if #kinds ~= asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
+end
+local lanes, arrivals, unconfirmed = {}, {}, {}
+if words ~= '' then
+  local found = 0
+  for word in string.gmatch(words, '%S+') do
+    found = found + 1
+    local lane, mark, arrival = string.match(word, '^([%w_-]+)([/:])(%d+)$')
+    if lane then
+      lanes[found], arrivals[found], unconfirmed[found] = lane, tonumber(arrival), mark == ':'
+    elseif word ~= '-/' then
+      error('a lane and an arrival')
+    end
+  end
+  if found ~= asking then error('a lane for each visitor') end
 end
 local byte = string.byte
 local STAMPED, TICKET, CONNECTED, EXPIRED = byte('stce', 1, 4)
@@ -52,7 +69,7 @@ end
 -- passed them, so the absent ones must not use up what is due to the others.
 local function may_enter(at, kind)
   if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or free_slots() <= 0 then return false end
+    or unconfirmed[at] or free_slots() <= 0 then return false end
   if claims_left(s) > 0 then return true end
   local _, due = admission_gate(s, true)
   return due > 0
@@ -130,9 +147,11 @@ end
 
 -- Puts an unknown visitor into the queue.
 local function place(at, visitor, kind)
-  local turn = turn_of(at)
-  local arrival = arrival_in(turn)
-  if turn == arrival and is_gathering(turn) then turn = PROVISIONAL + arrival end
+  local turn, lane = turn_of(at), lanes[at]
+  local arrival = arrivals[at] or arrival_in(turn)
+  if turn < PROVISIONAL and (lane or turn == arrival) and is_gathering(arrival) then
+    turn = PROVISIONAL + arrival
+  end
   -- A turn from before this store was born: other visitors like this one are about to return. (An
   -- epoch in the future is a clock that is behind; join has started the recovery then.)
   if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
@@ -141,11 +160,15 @@ local function place(at, visitor, kind)
   end
   local moved_to = score_if_any(MISSED, visitor) or 0
   local is_moved = moved_to > arrival
-  if is_moved then turn = moved_to end
+  if is_moved then turn, arrival = moved_to, moved_to end
   -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
   -- from now on is later.
-  arrival = is_moved and turn or arrival
   if arrival > s.last then s.last = arrival end
+  if lane and (now >= s.recovering_until or unconfirmed[at]) then
+    local lowest = math.max(s.watermark, s.reached) + 1
+    if turn < lowest then turn, is_moved = lowest, true end
+  end
+  if lane and turn >= PROVISIONAL then call('HSET', LANES, visitor, lane) end
   call('ZADD', QUEUE, fmt(turn), visitor)
   changed = true
   local ahead = call('ZRANK', QUEUE, visitor)
@@ -157,9 +180,16 @@ local function place(at, visitor, kind)
   return is_moved and fmt(ahead) .. ' ' .. fmt(turn) or ahead
 end
 
+-- A visitor of a lane may come by another ticket than the one that gave the place.
+local function standing_in(at, visitor, ahead)
+  if not lanes[at] or turn_of(at) >= PROVISIONAL then return ahead end
+  local turn = score(QUEUE, visitor)
+  return turn == turn_of(at) and ahead or fmt(ahead) .. ' ' .. fmt(turn)
+end
+
 local standings = {}
 for at = 1, asking do
-  local visitor, kind = ARGV[at + 6], byte(kinds, at)
+  local visitor, kind = ARGV[at + 7], byte(kinds, at)
   local standing
   -- A stamped visitor may have a place by a call whose reply was lost; the ticket's turn counts.
   local ahead = kind ~= STAMPED and kind ~= EXPIRED and call('ZRANK', QUEUE, visitor)
@@ -172,7 +202,7 @@ for at = 1, asking do
       standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
     else
       heartbeat(visitor)
-      standing = ahead
+      standing = standing_in(at, visitor, ahead)
     end
   elseif holds_slot(visitor, kind) then
     standing = 'in'

@@ -113,8 +113,8 @@ def test_poll_asks_for_the_turn(token: Token) -> None:
 
 def test_ordering_gives_the_turn_of_a_token_that_names_none() -> None:
     class ReversedOrder:
-        def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:
-            assert visitor == VISITOR
+        def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
+            assert (visitor, lane) == (VISITOR, "")
             return 2**51 - arrival_us
 
         drawn_turn_us = turn_us

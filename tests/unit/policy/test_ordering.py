@@ -13,10 +13,10 @@ PASS = Pass(RoomName("default"), VisitorId("A" * 22), 1_000, 1.0, 2.0, 3.0)
 class DrawnOrder:
     """The shape of a later strategy: the turn follows from the visitor, whatever the arrival."""
 
-    def turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+    def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
         return ord(visitor[0])
 
-    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int) -> int:  # noqa: ARG002
+    def drawn_turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:  # noqa: ARG002
         return 12
 
 

@@ -70,7 +70,7 @@ class FakeRoom:
         self.asked.append("stamp")
         return round(came_s * 1e6)
 
-    def place_soon(self, visitor: VisitorId, *, turn_us: int) -> None:  # noqa: ARG002
+    def place_soon(self, _request: PollRequest) -> None:
         self.asked.append("place")
 
     def take_share(self) -> bool:
