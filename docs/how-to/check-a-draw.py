@@ -19,27 +19,34 @@ def check(is_right, what):
     return is_right
 
 
-def turn(number):
+def turn(line):
+    number, _, lane = line.partition(" ")
+    first, span = spans[lane]
     digest = hmac.new(seed, bytes.fromhex(number), hashlib.sha256).digest()
-    return first_turn + int.from_bytes(digest, "big") % record["span_us"]
+    return first + int.from_bytes(digest, "big") % span
 
 
 record = json.loads(read(sys.argv[1]))
-numbers = read(sys.argv[2]).decode().split()
+lines = [line for line in read(sys.argv[2]).decode().split("\n") if line]
 if record["state"] != "drawn":
     sys.exit("not drawn yet; note the commitment: " + record["commitment"])
 
-secret = bytes.fromhex(record["secret"])
-seed, first_turn = secret, record["start_us"] - record["span_us"]
+seed = secret = bytes.fromhex(record["secret"])
+spans = {lane["name"]: (lane["first_us"], lane["span_us"]) for lane in record.get("lanes", ())}
+spans[""] = record["start_us"] - record["span_us"], record["span_us"]
 if record["beacon"]:
     seed = hashlib.sha256(secret + bytes.fromhex(record["beacon"]["randomness"])).digest()
     print("compare {randomness} with {url}, round {round}".format(**record["beacon"]))
+numbers = [line[:64] for line in lines]
+mine = [line for line in lines if line[:64] == "".join(sys.argv[3:])]
 results = [
     check(hashlib.sha256(secret).hexdigest() == record["commitment"], "secret and commitment"),
     check(numbers == sorted(set(numbers)), "participants: sorted, each once"),
+    check(all(line[65:] in spans for line in lines), "participants: every lane is in the record"),
     check(len(numbers) == record["participants"], f"participants: {len(numbers)}"),
+    len(sys.argv) < 4 or check(len(mine) == 1, "you took part"),
 ]
-if len(sys.argv) > 3 and check(sys.argv[3] in numbers, "you took part"):
-    ahead = sum(turn(other) < turn(sys.argv[3]) for other in numbers)
-    print(f"your turn is {turn(sys.argv[3])}: place {ahead + 1} of {len(numbers)}")
-sys.exit(not all(results) or (len(sys.argv) > 3 and sys.argv[3] not in numbers))
+if mine and all(results):
+    place = 1 + sum(turn(line) < turn(mine[0]) for line in lines)
+    print(f"your turn is {turn(mine[0])}: place {place} of {len(lines)}")
+sys.exit(not all(results))

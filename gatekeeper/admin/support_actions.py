@@ -176,8 +176,8 @@ def _draw_of(state: RoomState, visitor: VisitorId, turn_us: int) -> Event | None
     """The event whose draw gave the visitor this turn."""
     for event in state.schedule.events:
         if event.drawn is not None and event.has_draw:
-            drawn_us = event.turn_us(visitor, event.first_us)
-            if drawn_us == turn_us:
+            lanes = ("", *(span.lane for span in event.drawn.lanes))
+            if turn_us in [event.turn_us(visitor, event.first_us, lane) for lane in lanes]:
                 return event
     return None
 

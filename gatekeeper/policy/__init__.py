@@ -10,7 +10,8 @@ schedule   the events of a room: phases by time, the turns of a draw
 planned_events  the file's events and the live ones as one schedule
 event_changes  what operators do to events: add, move, open now, cancel
 draw       the arithmetic of a draw: secret, commitment, seed, turns
-draw_record  the public record of a draw: its JSON, and its verification
+draw_record  the public record of a draw and its JSON
+draw_verification  verifies a record with the list of its participants
 beacon     a public randomness beacon: addresses, rounds, strict parsing
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 rules      a room's limits and time spans as numbers, derived from its configuration

@@ -7,32 +7,30 @@ with its field, problem and expectation. A record has one of two states:
     committed  null    null, or its URL without round  null
     drawn      hex     null, or URL with round         their number
 
-`note` says why a drawn record has no round although the event has a beacon. Participants are listed
-beside the record: SHA-256(visitor id) in lower-case hex, ascending, one a line, each once. The list
-may be long: it is verified line by line, in constant memory.
+`note` says why a drawn record has no round although the event has a beacon. `lanes` is there only
+where the draw had lanes: the turns of each. Participants are listed beside the record:
+SHA-256(visitor id) in lower-case hex, ascending, one a line, each once; in a lane a space and the
+lane follow. The list may be long: it is verified line by line, in constant memory.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from gatekeeper.config.lane_schema import MOST_LANES, is_lane_name
 from gatekeeper.errors import GatekeeperError
-from gatekeeper.policy.draw import commitment_of, hashed_turn_us, id_hash, seed_of
+from gatekeeper.policy.draw import LaneSpan, seed_of
 from gatekeeper.policy.numbers import is_exact_int
 from gatekeeper.policy.schedule import Event
 
 State = Literal["committed", "drawn"]
 
 MAX_RECORD_BYTES: Final = 64 * 1024  # of its JSON; a real one has about 600
-LINE_BYTES: Final = 65  # of the list of participants: 64 hex digits and a line feed
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
-_VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")
+HASH: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_TEXT: Final = 2048
-_LINES_SHOWN: Final = 5  # problems of single lines that are reported; the rest is counted
 
 
 class DrawRecordError(GatekeeperError):
@@ -70,6 +68,7 @@ class DrawRecord:
     beacon: RecordBeacon | None = None
     participants: int | None = None
     note: str = ""
+    lanes: tuple[LaneSpan, ...] = ()
 
     @property
     def seed(self) -> bytes | None:
@@ -81,6 +80,10 @@ class DrawRecord:
 
     @property
     def json(self) -> dict[str, object]:
+        lanes = [
+            {"name": each.lane, "first_us": each.first_us, "span_us": each.span_us}
+            for each in self.lanes
+        ]
         return {
             "event": self.event,
             "room": self.room,
@@ -92,7 +95,7 @@ class DrawRecord:
             "span_us": self.span_us,
             "participants": self.participants,
             "note": self.note,
-        }
+        } | ({"lanes": lanes} if lanes else {})
 
 
 def record_of(
@@ -116,6 +119,7 @@ def record_of(
         beacon=beacon,
         participants=None if drawn is None else participants,
         note="" if drawn is None else note,
+        lanes=() if drawn is None else drawn.lanes,
     )
 
 
@@ -139,7 +143,12 @@ def parse_record(value: object) -> DrawRecord:
         beacon=_beacon_of(value.get("beacon"), fields, state=state),
         participants=fields.number("participants", least=0) if is_drawn else None,
         note=fields.text("note") if value.get("note") else "",
+        lanes=_lanes_of(value.get("lanes"), fields) if is_drawn else (),
     )
+    if state == "committed":
+        fields.expect_null("lanes")
+    if not fields.problems:
+        fields.problems += _lane_problems(record)
     if not fields.problems and record.span_us > record.start_us:
         fields.problems.append("span_us: longer than start_us; expected a prequeue since 1970")
     if fields.problems:
@@ -162,6 +171,41 @@ def _beacon_of(value: object, fields: _Fields, *, state: str) -> RecordBeacon | 
     return RecordBeacon(url)
 
 
+def _lanes_of(value: object, fields: _Fields) -> tuple[LaneSpan, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_LANES:
+        fields.problems.append(f"lanes: no list; expected 1 to {MOST_LANES} lanes")
+        return ()
+    found = []
+    for at, each in enumerate(value):
+        lane = each if isinstance(each, Mapping) else {}
+        inside = _Fields(lane, prefix=f"lanes[{at}].", problems=fields.problems)
+        name = inside.text("name")
+        if name and not is_lane_name(name):
+            inside.fail("name", "the name of a lane")
+        found.append(LaneSpan(name, inside.number("first_us"), inside.number("span_us")))
+    return tuple(found)
+
+
+def _lane_problems(record: DrawRecord) -> list[str]:
+    """Lanes stand before everyone else and apart from each other, unless they share a span."""
+    problems, before = [], record.start_us - record.span_us
+    names = [span.lane for span in record.lanes]
+    problems += [
+        f'lanes: "{each}" is there twice; expected each lane once'
+        for each in sorted({each for each in names if names.count(each) > 1})
+    ]
+    for first_us, span_us in sorted({each[1:] for each in record.lanes}, reverse=True):
+        if first_us + span_us > before:
+            problems.append(
+                f"lanes: the turns from {first_us} on end at {first_us + span_us}; expected an end "
+                f"at or before {before}"
+            )
+        before = first_us
+    return problems
+
+
 class _Fields:
     """The fields of an object; every problem is collected, and a stand-in is returned for it."""
 
@@ -176,7 +220,7 @@ class _Fields:
         self._prefix = prefix
         self.problems: list[str] = [] if problems is None else problems
 
-    def _fail(self, name: str, expected: str) -> None:
+    def fail(self, name: str, expected: str) -> None:
         found = "missing" if name not in self._value else f"{str(self._value[name])[:80]!r}"
         self.problems.append(f"{self._prefix}{name}: {found}; expected {expected}")
 
@@ -184,165 +228,31 @@ class _Fields:
         value = self._value.get(name)
         if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT and value.isprintable():
             return value
-        self._fail(name, "a text")
+        self.fail(name, "a text")
         return ""
 
     def word(self, name: str, words: tuple[str, ...]) -> str:
         value = self._value.get(name)
         if isinstance(value, str) and value in words:
             return value
-        self._fail(name, " or ".join(f'"{word}"' for word in words))
+        self.fail(name, " or ".join(f'"{word}"' for word in words))
         return ""
 
     def hash(self, name: str) -> str:
         value = self._value.get(name)
-        if isinstance(value, str) and _HASH.fullmatch(value):
+        if isinstance(value, str) and HASH.fullmatch(value):
             return value
-        self._fail(name, "64 lower-case hex digits")
+        self.fail(name, "64 lower-case hex digits")
         return "0" * 64
 
     def number(self, name: str, *, least: int = 1) -> int:
         value = self._value.get(name)
         if is_exact_int(value) and value >= least:
             return value
-        self._fail(name, f"a whole number from {least} to below 2^53")
+        self.fail(name, f"a whole number from {least} to below 2^53")
         return least
 
     def expect_null(self, *names: str) -> None:
         for name in names:
             if self._value.get(name) is not None:
-                self._fail(name, "null before the draw")
-
-
-@dataclass(frozen=True, slots=True)
-class VisitorPlace:
-    """Where one participant stands in the drawn order."""
-
-    id_hash: str
-    turn_us: int
-    place: int | None  # 1 is the first; equal turns have the same place; None: there is no list
-
-
-class DrawVerification:
-    """Verifies a drawn record: `line` for each line of participants, then `problems`.
-
-    `visitor` is a visitor id or its hash; `turn_us` is the turn that the visitor was told.
-    `commitment` is the one that was published before the start, as the caller noted it. Without a
-    list (`has_list`), participants are not verified.
-    """
-
-    def __init__(
-        self,
-        record: DrawRecord,
-        *,
-        visitor: str = "",
-        turn_us: int | None = None,
-        commitment: str = "",
-        has_list: bool = True,
-    ) -> None:
-        self.has_list = has_list
-        self._record = record
-        self._seed = record.seed
-        self._visitor = _hash_of(visitor) if visitor else ""
-        self._turn_us = turn_us
-        self._noted_commitment = commitment.lower()
-        self._count = 0
-        self._before = ""
-        self._own_turn_us = self._turn_of(self._visitor) if self._visitor else 0
-        self._ahead = 0
-        self._is_listed = False
-        self._bad_lines: list[str] = []
-        self._bad_count = 0
-
-    def line(self, line: str) -> None:
-        """The next line of the list of participants, without its line feed."""
-        self._count += 1
-        if not _HASH.fullmatch(line):
-            self._bad_line(f"{line[:80]!r} is no hash; expected 64 lower-case hex digits")
-            return
-        if line == self._before:
-            self._bad_line("the same hash as the line before; expected each participant once")
-        elif line < self._before:
-            self._bad_line("not in ascending order")
-        self._before = line
-        if self._visitor and self._seed is not None:
-            self._is_listed |= line == self._visitor
-            self._ahead += self._turn_of(line) < self._own_turn_us
-
-    @property
-    def count(self) -> int:
-        """The lines seen so far."""
-        return self._count
-
-    def problems(self) -> list[str]:
-        """Everything that is wrong, one line each; empty: the draw is verified."""
-        record = self._record
-        if record.state != "drawn" or record.secret is None:
-            return ["state: the draw has not taken place yet; only the commitment is public"]
-        found = []
-        if commitment_of(bytes.fromhex(record.secret)) != record.commitment:
-            found.append(
-                f"secret: its SHA-256 is {hashlib.sha256(bytes.fromhex(record.secret)).hexdigest()}"
-                f"; expected the commitment {record.commitment}"
-            )
-        if self._noted_commitment and self._noted_commitment != record.commitment:
-            found.append(
-                f"commitment: {record.commitment} now; expected {self._noted_commitment}, "
-                "as noted before the start"
-            )
-        if self.has_list:
-            found += self._list_problems()
-        return found + self._visitor_problems()
-
-    def place(self) -> VisitorPlace | None:
-        """Where the visitor stands; None: no visitor was named, or it is no participant."""
-        if not self._visitor or (self.has_list and not self._is_listed):
-            return None
-        return VisitorPlace(
-            self._visitor, self._own_turn_us, self._ahead + 1 if self.has_list else None
-        )
-
-    def _list_problems(self) -> list[str]:
-        found = list(self._bad_lines)
-        if self._bad_count > len(found):
-            found.append(f"participants: {self._bad_count - len(found)} more bad lines")
-        if self._count != self._record.participants:
-            found.append(
-                f"participants: {self._count} lines; expected {self._record.participants} as "
-                "recorded"
-            )
-        return found
-
-    def _visitor_problems(self) -> list[str]:
-        if not self._visitor:
-            return []
-        found = []
-        if self.has_list and not self._is_listed:
-            found.append(f"visitor: {self._visitor} is not among the participants")
-        if self._turn_us is not None and self._turn_us != self._own_turn_us:
-            found.append(f"visitor: turn {self._turn_us}; expected {self._own_turn_us}")
-        return found
-
-    def _turn_of(self, hashed: str) -> int:
-        if self._seed is None:
-            return 0
-        return hashed_turn_us(
-            self._seed,
-            bytes.fromhex(hashed),
-            start_us=self._record.start_us,
-            span_us=self._record.span_us,
-        )
-
-    def _bad_line(self, problem: str) -> None:
-        self._bad_count += 1
-        if len(self._bad_lines) < _LINES_SHOWN:
-            self._bad_lines.append(f"participants: line {self._count}: {problem}")
-
-
-def is_visitor(text: str) -> bool:
-    """Whether `text` is a visitor id or the hash of one."""
-    return bool(_VISITOR.fullmatch(text) or _HASH.fullmatch(text))
-
-
-def _hash_of(visitor: str) -> str:
-    return visitor if _HASH.fullmatch(visitor) else id_hash(visitor).hex()
+                self.fail(name, "null before the draw")

@@ -23,10 +23,10 @@ from gatekeeper.policy.draw_record import (
     MAX_RECORD_BYTES,
     DrawRecord,
     DrawRecordError,
-    DrawVerification,
     RecordBeacon,
     parse_record,
 )
+from gatekeeper.policy.draw_verification import DrawVerification
 from gatekeeper.room.beacon_client import beacon_session, fetch_chain, fetch_round
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
@@ -90,7 +90,8 @@ async def _describe(record: DrawRecord, verification: DrawVerification, findings
     place = verification.place()
     if place is not None:
         of_all = f", place {place.place} of {record.participants}" if place.place else ""
-        findings.remarks.append(f"visitor {place.id_hash}: turn {place.turn_us}{of_all}")
+        lane = f", lane {place.lane}" if place.lane else ""
+        findings.remarks.append(f"visitor {place.id_hash}: turn {place.turn_us}{of_all}{lane}")
     if not findings.problems:
         findings.remarks.append(
             f"ok: the record of {record.event} in room {record.room} agrees with itself; "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from gatekeeper.policy.draw_record import is_visitor
+from gatekeeper.policy.draw_verification import is_visitor
 
 _AGAIN_AFTER_S = 2.0
 

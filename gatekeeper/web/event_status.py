@@ -58,6 +58,9 @@ def _number_in(event: Event, ticket: Ticket) -> DrawNumber | None:
     if event.drawn is None or not was_in_line or not event.covers(ticket.arrival_us):
         return None
     hashed = id_hash(ticket.visitor)  # once: every poll after the draw needs it
+    span = event.drawn.span_of(ticket.lane)
+    if span is not None:
+        return DrawNumber(hashed.hex(), span.turn_us(event.drawn.seed, hashed))
     turn_us = hashed_turn_us(
         event.drawn.seed, hashed, start_us=event.start_us, span_us=event.span_us
     )

@@ -9,11 +9,10 @@ import pytest
 from gatekeeper.policy.draw_record import (
     DrawRecord,
     DrawRecordError,
-    DrawVerification,
     RecordBeacon,
-    is_visitor,
     parse_record,
 )
+from gatekeeper.policy.draw_verification import DrawVerification, is_visitor
 
 START_US = 1_796_115_600_000_000
 SPAN_US = 1_800_000_000

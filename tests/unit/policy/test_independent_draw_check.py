@@ -5,19 +5,23 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatekeeper.policy.draw import (
+    LaneSpan,
     commitment_of,
     draw_secret,
     drawn_turn_us,
     id_hash,
+    participant_of,
     seed_of,
 )
 from gatekeeper.policy.draw_record import DrawRecord, RecordBeacon
+from gatekeeper.policy.draw_verification import DrawVerification
 
 SCRIPT = Path(__file__).parents[3] / "docs/how-to/check-a-draw.py"
 START_US, SPAN_US = 1_796_115_600_000_000, 1_800_000_000
@@ -97,3 +101,34 @@ def test_check_is_short_and_plain_python() -> None:
     modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in modules} <= sys.stdlib_module_names
     assert len([line for line in text.splitlines() if line.strip()]) <= 45
+
+
+LANES = (LaneSpan("members", START_US - SPAN_US - 900, 600), LaneSpan("vip", 10, 20))
+
+
+def lines_with_lanes() -> list[str]:
+    """Every third visitor is a member, one is of the other lane."""
+    lanes = ["members" if number % 3 == 0 else "" for number in range(len(VISITORS))]
+    lanes[1] = "vip"
+    return sorted(participant_of(v, lane=lane) for v, lane in zip(VISITORS, lanes, strict=True))
+
+
+@pytest.mark.parametrize(("number", "place"), [(1, "place 1 of"), (0, None), (2, None)])
+def test_check_in_plain_python_knows_lanes(tmp_path: Path, number: int, place: str | None) -> None:
+    lines, drawn = lines_with_lanes(), replace(record(), lanes=LANES)
+    verification = DrawVerification(drawn, visitor=VISITORS[number])
+    for line in lines:
+        verification.line(line)
+    found = verification.place()
+    assert (verification.problems(), found is None) == ([], False)
+    assert found is not None
+    done = check(tmp_path, drawn.json, lines, id_hash(VISITORS[number]).hex())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"your turn is {found.turn_us}: place {found.place} of 200" in done.stdout
+    assert place is None or place in done.stdout
+
+
+def test_check_in_plain_python_finds_an_unknown_lane(tmp_path: Path) -> None:
+    done = check(tmp_path, record().json, lines_with_lanes())
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
