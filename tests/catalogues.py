@@ -6,6 +6,7 @@ no line numbers, so a catalogue changes only with its texts.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from gatekeeper.pages.languages import DOMAIN, LOCALE_FOLDER
+
+Extracted = tuple[str | tuple[str, ...], list[str], str | None]
 
 _ROOT = Path(__file__).parents[1]
 _HEADERS = ("Language", "Plural-Forms", "MIME-Version", "Content-Type", "Content-Transfer-Encoding")
@@ -28,9 +31,10 @@ def read(path: Path) -> Catalog:
         return read_po(file, locale=path.parts[-3], abort_invalid=True)
 
 
-def words() -> Catalog:
-    """All texts of the pages, in English."""
-    found = Catalog()
+@cache
+def _texts() -> list[Extracted]:
+    """All texts of the pages, in English, with their comments and contexts."""
+    found = []
     for folder, kinds in (
         ("templates", [("**.html", "jinja2")]),
         ("gatekeeper/pages", [("**.py", "python")]),
@@ -38,13 +42,23 @@ def words() -> Catalog:
         ("gatekeeper/proxy", [("**.py", "python")]),
         ("gatekeeper/policy", [("**.py", "python")]),
     ):
-        for _, _, message, comments, context in extract_from_dir(
-            _ROOT / folder,
-            method_map=kinds,
-            options_map={"**.html": {"trimmed": "true", "silent": "false"}},
-            keywords=DEFAULT_KEYWORDS | {"N_": None},
-        ):
-            found.add(message, auto_comments=comments, context=context)
+        found += [
+            each[2:]
+            for each in extract_from_dir(
+                _ROOT / folder,
+                method_map=kinds,
+                options_map={"**.html": {"trimmed": "true", "silent": "false"}},
+                keywords=DEFAULT_KEYWORDS | {"N_": None},
+            )
+        ]
+    return found
+
+
+def words() -> Catalog:
+    """All texts of the pages, in English."""
+    found = Catalog()
+    for message, comments, context in _texts():
+        found.add(message, auto_comments=comments, context=context)
     return found
 
 

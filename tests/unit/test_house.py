@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -56,6 +57,7 @@ _REGISTRIES = re.compile(
 )
 
 
+@cache
 def _tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=_TIMEOUT_S, check=True
@@ -64,12 +66,23 @@ def _tracked() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+@cache
 def _modules() -> list[Path]:
     return [
         path
         for path in _tracked()
         if _name(path).startswith("gatekeeper/") and path.suffix == ".py"
     ]
+
+
+@cache
+def _test_names() -> frozenset[str]:
+    return frozenset(
+        name
+        for path in _tracked()
+        if _name(path).startswith("tests/") and path.suffix == ".py"
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
+    )
 
 
 def _text(path: Path) -> str:
@@ -138,14 +151,8 @@ def test_modules_have_unique_file_names() -> None:
 
 def test_test_names_have_at_most_70_characters() -> None:
     """A test is named `subject_condition_result`; a longer sentence goes in its docstring."""
-    names = [
-        name
-        for path in _tracked()
-        if _name(path).startswith("tests/") and path.suffix == ".py"
-        for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
-    ]
-    assert len(names) > 1000
-    assert [name for name in names if len(name) > 70] == []
+    assert len(_test_names()) > 1000
+    assert [name for name in _test_names() if len(name) > 70] == []
 
 
 def test_test_files_have_unique_names() -> None:
@@ -192,15 +199,9 @@ def test_document_links_resolve(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_tests_named_in_documents_exist(document: Path) -> None:
-    defined = {
-        name
-        for path in _tracked()
-        if path.name.startswith("test_") and path.suffix == ".py"
-        for name in re.findall(r"^ *(?:async )?def (test_\w+)", _text(path), re.MULTILINE)
-    }
     named = set(re.findall(r"\btest_[a-z0-9_]+\b(?!\.py)", _text(document)))
     pattern = {"test_subject_condition_result"}  # the naming rule itself
-    assert named - defined - pattern == set()
+    assert named - _test_names() - pattern == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
@@ -331,6 +332,7 @@ def _without_code(markdown: str) -> str:
     return re.sub(r"^```.*?^```|`[^`\n]+`", "", markdown, flags=re.MULTILINE | re.DOTALL)
 
 
+@cache
 def _anchors(document: Path) -> set[str]:
     """The anchors of a document's headings, as they are made from their words."""
     headings = re.findall(r"^#+ (.+)$", _text(document), re.MULTILINE)
