@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -19,32 +20,20 @@ import uvloop
 from gatekeeper.config.types import RoomName
 from tests.gates import Gate, GateStarter
 from tests.profiles import load_profile
+from tests.scheduling import FilesOnProcesses, order
 from tests.servers import EventsServer, StoreServer
 
 load_profile()
 
-# The long files start first, so that no xdist worker ends alone with one. Those that compute and
-# those that mostly wait take turns, so that the cores have work at any time.
-_LONG = (
-    ("tests/browser/",),
-    (
-        "tests/chaos/",
-        "tests/integration/failure/",
-        "tests/integration/replicas/",
-        "tests/integration/simulate/",
-    ),
-)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order by file: the first of each kind of `_LONG`, the second of each, …, then the others."""
-    ranks: dict[str, tuple[int, int]] = {}
-    for kind, folders in enumerate(_LONG):
-        files = dict.fromkeys(item.nodeid.partition("::")[0] for item in items)
-        long = [file for file in files if file.startswith(folders)]
-        ranks |= {file: (rank, kind) for rank, file in enumerate(long)}
-    last = (len(items), 0)
-    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], last))
+    order(items)
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `--dist loadfile`; others are xdist's own."""
+    return FilesOnProcesses(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
