@@ -136,7 +136,7 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
             yield f'rule "{rule.name}" holds: the request {_ACTION[rule.action]}'
             break
         yield f'rule "{rule.name}" ({rule.action}) does not hold: {_reason(router, rule, request)}'
-    yield _result(router.route(facts))
+    yield from _end(router, facts, router.route(facts))
 
 
 def _explain_endpoint(router: Router, facts: RequestFacts) -> Iterator[str]:
@@ -145,9 +145,15 @@ def _explain_endpoint(router: Router, facts: RequestFacts) -> Iterator[str]:
     room = dict(query_pairs(query, "&")).get("room") or router.room_of(facts.client.host, "/")
     yield "an endpoint of the gate: rules on path and query do not apply"
     if name in _OF_ROOMS and room:
-        yield _result(router.route_of_endpoint(facts, RoomName(room)))
+        yield from _end(router, facts, router.route_of_endpoint(facts, RoomName(room)))
     else:
         yield "for every client: it gives no place"
+
+
+def _end(router: Router, facts: RequestFacts, route: Route) -> Iterator[str]:
+    if isinstance(route, InRoom) and router.is_from_shared_address(facts, route.room):
+        yield "newcomers_per_address does not count this client: a queue rule names its address"
+    yield _result(route)
 
 
 def _reason(router: Router, rule: AccessRule, request: RequestReadings) -> str:

@@ -254,3 +254,41 @@ def test_ambiguous_and_unreadable_paths_are_named(config: Config) -> None:
     url = "https://shop.example.com/" + "a%252f..;/%00\\ .%c0%ae%ef%bc%8e%u002e%3f/" * 50
     lines = [*explain_request(config, "GET", url, headers=[], client="192.0.2.1")]
     assert lines == ["400: The address can be read in more than one way."]
+
+
+OFFICE = """
+[[rule]]
+name = "school"
+action = "queue"
+method = "GET"
+path = "/shop/**"
+client = "198.51.100.0/24"
+room = "shop"
+
+[[room]]
+name = "shop"
+path = "/shop/"
+
+[[room]]
+name = "side"
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_line", "client", "is_exempt"),
+    [
+        ("GET /shop/a", "198.51.100.7", True),
+        ("POST /shop/a", "198.51.100.7", True),  # the exemption is of the client
+        ("POST /.gatekeeper/enqueue?room=shop", "198.51.100.7", True),
+        ("GET /shop/a", "198.51.101.7", False),
+        ("POST /.gatekeeper/enqueue?room=side", "198.51.100.7", False),
+        ("GET /side", "198.51.100.7", False),
+    ],
+)
+def test_client_that_a_queue_rule_names_is_reported_as_exempt(
+    request_line: str, client: str, is_exempt: bool, tmp_path: Path
+) -> None:
+    config = parse_config(OFFICE, folder=tmp_path)
+    method, path = request_line.split(" ")
+    lines = [*explain_request(config, method, f"http://x{path}", headers=[], client=client)]
+    assert any("newcomers_per_address" in line for line in lines[:-1]) is is_exempt
