@@ -23,7 +23,7 @@ _TOML = """
 [server]
 trusted_proxies = ["127.0.0.1"]
 [store]
-timeout = "250ms"
+timeout = "10s"
 [[rule]]
 name = "free"
 action = "bypass"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.servers import Server
 
-DEPLOY = Path(__file__).parents[3] / "deploy" / "forward-auth"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 _PATH = f"{sysconfig.get_path('scripts')}:/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin"
 
 Replacement = tuple[str, str]
@@ -26,8 +26,8 @@ Replacement = tuple[str, str]
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy. `files` and `command` may name {folder}; replacements are regular expressions, and
-    may name {gate}, {origin}, {port} and {folder}."""
+    """One proxy, by its `files` in a folder of `deploy/`. `command` may name {folder}; replacements
+    are regular expressions, and may name {gate}, {origin}, {port}, {tls_port} and {folder}."""
 
     name: str
     files: tuple[str, ...]
@@ -37,6 +37,7 @@ class Proxy:
     waiting_status: int = 503
     unreachable_status: int = 503
     replaces_cache_control: bool = True
+    deployed: str = "forward-auth"
     runs_commands: bool = True  # sends what `Gatekeeper-Command` says to the gate
 
 
@@ -132,15 +133,15 @@ class ProxyServer(Server):
         fail_open: bool = False,
     ) -> None:
         super().__init__()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port, self.tls_port = _free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
-        values = {"gate": gate, "origin": origin, "port": self.port, "folder": self.home}
+        values = {"gate": gate, "origin": origin, "folder": self.home}
+        values |= {"port": self.port, "tls_port": self.tls_port}
         replaced = list(proxy.replaced)
         if fail_open:
             assert proxy.fail_open is not None
             replaced.append(proxy.fail_open)
-        texts = {name: (DEPLOY / name).read_text() for name in proxy.files}
+        texts = {name: (DEPLOY / proxy.deployed / name).read_text() for name in proxy.files}
         for pattern, replacement in replaced:
             sought, by = pattern.replace("{{", r"\{"), replacement.format(**values)
             assert any(re.search(sought, text) for text in texts.values()), pattern
@@ -169,3 +170,11 @@ class ProxyServer(Server):
             return False
         finally:
             connection.close()
+
+
+def _free_ports() -> tuple[int, int]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+    ):
+        return int(first.getsockname()[1]), int(second.getsockname()[1])

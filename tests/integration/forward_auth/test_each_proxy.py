@@ -268,7 +268,7 @@ async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> Non
         admitted.hold_pass()
         await waiting.page()
         assert (await waiting.status())["position"] is not None
-        stage.store.pause()
+        stage.store.stop()
         try:
             assert (await admitted.get("/cart")).status == 200
             page = await waiting.page("/cart")
@@ -278,9 +278,9 @@ async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> Non
                 assert stamped.status == served.proxy.waiting_status
                 assert newcomer.ticket.visitor
         finally:
-            stage.store.resume()
+            stage.store.start()
 
         async def is_back() -> bool:
             return (await waiting.status())["position"] is not None
 
-        await until(is_back, timeout_s=20)
+        await until(is_back, timeout_s=30)

@@ -1,0 +1,72 @@
+"""The manifests of `deploy/in-front`, by the schemas of their readers.
+
+Rules: the schemas of the Gateway API are those of its release 1.6.1 (standard channel, v1), without
+descriptions, and closed to unknown keys.
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+IN_FRONT = ROOT / "deploy" / "in-front"
+SCHEMAS: dict[str, Any] = json.loads(
+    (ROOT / "tests" / "testdata" / "gateway-api" / "schemas.json").read_text()
+)
+GATE = {"name": "gatekeeper", "port": 80}
+
+
+def manifests(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((IN_FRONT / name).read_text()))
+
+
+@pytest.mark.parametrize("manifest", manifests("gateway-api.yaml"), ids=lambda each: each["kind"])
+def test_gateway_manifest_matches_its_schema(manifest: dict[str, Any]) -> None:
+    jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
+    wrong = deepcopy(manifest)
+    wrong["spec"]["hostname"] = ["shop.example.com"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, SCHEMAS[manifest["kind"]])
+
+
+def test_gateway_redirects_http_and_replaces_what_clients_send() -> None:
+    gateway, plain, site = manifests("gateway-api.yaml")
+    assert {each["name"] for each in gateway["spec"]["listeners"]} == {"http", "https"}
+    [redirect] = plain["spec"]["rules"]
+    assert "backendRefs" not in redirect
+    assert redirect["filters"][0]["requestRedirect"]["scheme"] == "https"
+    [rule] = site["spec"]["rules"]
+    assert rule["backendRefs"] == [GATE]
+    modifier = rule["filters"][0]["requestHeaderModifier"]
+    assert modifier["set"] == [{"name": "X-Forwarded-Proto", "value": "https"}]
+    assert modifier["remove"] == ["X-Forwarded-Host"]
+    assert rule["timeouts"]["request"] == "0s"
+
+
+def test_ingress_matches_the_strict_schema() -> None:
+    [ingress] = manifests("ingress-nginx.yaml")
+    kubernetes_validate.validate(ingress, kubernetes_validate.latest_version(), strict=True)
+    annotations = ingress["metadata"]["annotations"]
+    prefix = "nginx.ingress.kubernetes.io/"
+    assert all(key.startswith(prefix) for key in annotations)
+    assert annotations[f"{prefix}force-ssl-redirect"] == "true"
+    assert annotations[f"{prefix}proxy-buffering"] == "off"
+    [rule] = ingress["spec"]["rules"]
+    service = rule["http"]["paths"][0]["backend"]["service"]
+    assert service == {"name": "gatekeeper", "port": {"number": 80}}
+
+
+def test_service_that_manifests_name_exists() -> None:
+    deployed = yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
+    services = {
+        each["metadata"]["name"]: [port["port"] for port in each["spec"]["ports"]]
+        for each in deployed
+        if each["kind"] == "Service"
+    }
+    assert GATE["port"] in services["gatekeeper"]
