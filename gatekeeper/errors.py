@@ -68,7 +68,8 @@ class Conflict(GatekeeperError):
 
 
 class BadRequest(GatekeeperError):
-    """The client sent a request that must not be forwarded; `status` is 400, 413, 417 or 431."""
+    """The client sent a request that must not be forwarded; `status` is 400, 408, 413,
+    415, 417 or 431."""
 
     def __init__(self, public: str, *, status: int = 400) -> None:
         super().__init__(public)

@@ -91,6 +91,11 @@ concurrent_refused = Counter(
     "Requests refused because of concurrent: too many of one pass at the same time.",
     ["room"],
 )
+challenges = Counter(
+    "gatekeeper_challenges",
+    "Proofs of a challenge by outcome: solved, refused or unavailable.",
+    ["room", "outcome"],
+)
 rule_matches = Counter(
     "gatekeeper_rule_matches",
     "Requests that a rule decided: bypassed or blocked.",
@@ -119,6 +124,8 @@ def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
         address_limit.labels(room)
         concurrent_refused.labels(room)
         addresses_not_counted.labels(room)
+        for outcome in ("solved", "refused", "unavailable"):
+            challenges.labels(room, outcome)
         waits.declare(room)
     for outcome in ("forwarded", "allowed", "origin_failed", "own", "bad_request", "failed", "cut"):
         requests.labels("", outcome)

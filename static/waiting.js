@@ -175,6 +175,16 @@
     opened.onerror = () => { if (opened === stream && isPolling()) pollIn(delayS()); };
   }
 
+  /* The place of a visitor whose challenge was solved just now. */
+  function receiveProof(event) {
+    if (!isPolling()) return;
+    ticket = "";
+    handleStatus(event.detail);
+    if (!isPolling()) return;
+    openStream();
+    pollIn(delayS());
+  }
+
   // --- effects of a response --------------------------------------------------------------------
 
   function handleStatus(status) {
@@ -538,6 +548,8 @@
   document.addEventListener("visibilitychange", onVisibility);
   document.addEventListener("resume", onResume);
   document.addEventListener("slept", poll);
+  document.addEventListener("solved", receiveProof);   // static/challenge.js
+  document.addEventListener("refused", poll);
   addEventListener("online", pollNow);
   addEventListener("pageshow", (event) => { if (event.persisted) pollNow(); });
   addEventListener("storage", followOtherTabs);

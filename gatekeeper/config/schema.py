@@ -57,6 +57,8 @@ from gatekeeper.config.types import (
     split_listen,
 )
 
+Challenge = Literal["off", "work"]
+
 
 class ServerConfig(Section):
     listen: Listen = "0.0.0.0:8080"
@@ -117,6 +119,9 @@ class RoomKeys(Section):
     json_format: Literal["gatekeeper", "cloudflare"] = "gatekeeper"
     poll_interval_max: Annotated[PollIntervalMax, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
+    challenge: Annotated[Challenge, LIVE] = "off"  # what a newcomer solves before the place counts
+    challenge_difficulty: Annotated[int, Field(ge=1, le=100_000_000), LIVE] = 50_000  # hashes
+    challenge_noscript: Literal["wait", "refuse"] = "wait"
     frame_ancestors: FrameAncestors = ("'self'",)  # who may embed the pages
     cors_origins: WebOrigins = ()  # who may read the gate's own responses from scripts
     newcomers_per_address: Annotated[RatePerMinute, LIVE] = 0.0  # and per replica; 0: no limit
@@ -125,6 +130,7 @@ class RoomKeys(Section):
 WAITING_KEYS = frozenset(
     {"status", "title", "message", "template", "json_format", "poll_interval_max", "updates"}
     | {"frame_ancestors", "cors_origins", "newcomers_per_address"}
+    | {"challenge", "challenge_difficulty", "challenge_noscript"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)

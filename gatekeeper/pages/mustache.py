@@ -48,7 +48,6 @@ class _Flag(int):
 class MustacheTemplate:
     """A `WaitingTemplate` in Mustache. Raises ConfigError for a file that cannot be used."""
 
-    csp = "frame-ancestors 'self'; base-uri 'self'"
     reloads = True
 
     def __init__(self, path: Path) -> None:
@@ -60,6 +59,9 @@ class MustacheTemplate:
         except (UnicodeDecodeError, ChevronError) as error:
             problem = " ".join(str(error).split())
             raise ConfigError([problem], source=str(path)) from error
+
+    def policy(self, _view: WaitingView) -> str:
+        return "frame-ancestors 'self'; base-uri 'self'"
 
     def values(self, view: WaitingView, _language: Language) -> Values:
         known = variables(view)

@@ -23,6 +23,7 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.pages.assets import Asset, Assets
 from gatekeeper.pages.client_script import FILE, ClientScript, client_script
 from gatekeeper.pages.content import Page, RenderedBody
+from gatekeeper.pages.content_policy import content_policy
 from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
 from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
 from gatekeeper.pages.problem_states import NO_PLACE, NOT_SENT, problem_state
@@ -42,14 +43,9 @@ __all__ = ["DEFAULT_TITLE", "Page", "Pages", "WaitRange", "WaitingView", "wait_r
 WAITING = "waiting.html"
 PUBLIC_ASSET_PREFIX = "/.gatekeeper/static/"
 
-# Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability.
-_POLICY = (
-    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'{styles}; "
-    "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors {frames}"
-)
 # Embedded in the public pages. 'self' lets a template of the operator link to more files.
 _SCRIPTS = ("waiting.js", "options.js", "countdown.js", "renew.js", "problem.js")
+_OF_CHALLENGES = ("challenge.js",)  # in the page that shows one
 _STYLES = ("waiting.css",)
 _DASHBOARD = "dashboard.html"
 
@@ -59,7 +55,7 @@ log = structlog.get_logger()
 class Pages:
     """All pages and assets. `templates` and `static` override the built-in files one by one."""
 
-    dashboard_csp = _POLICY.format(scripts="", styles="", frames="'none'")
+    dashboard_csp = content_policy(frames="'none'")
 
     def __init__(
         self,
@@ -75,11 +71,7 @@ class Pages:
             templates, asset_url=self.asset_url, asset_text=self._assets.text
         )
         # An origin may frame its own pages, so the waiting page may appear in such a frame.
-        self.csp = _POLICY.format(
-            scripts=" " + self._assets.sources(*_SCRIPTS),
-            styles=" " + self._assets.sources(*_STYLES),
-            frames="'self'",
-        )
+        self.csp = self._page_policy()
         self._waiting = {
             name: WaitingPage(self._waiting_template(name, templates))
             for name in {WAITING, *waiting}
@@ -175,10 +167,19 @@ class Pages:
 
     def _waiting_template(self, name: str, folder: Path | None) -> WaitingTemplate:
         if not name.endswith(SUFFIX):
-            return JinjaTemplate(self._templates, name=name, csp=self.csp)
+            return JinjaTemplate(self._templates, name=name, policy=self._page_policy)
         if folder is None:
             raise ConfigError([f"{name} requires server.templates"], source="server.templates")
         return MustacheTemplate(folder / name)
+
+    def _page_policy(self, challenge: str = "") -> str:
+        scripts = (*_SCRIPTS, *_OF_CHALLENGES) if challenge else _SCRIPTS
+        return content_policy(
+            scripts=self._assets.sources(*scripts),
+            styles=self._assets.sources(*_STYLES),
+            frames="'self'",
+            challenge=challenge,
+        )
 
     def _render(self, template: str, language: Language, **values: object) -> Page:
         try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.pages.states import WaitingState
-from gatekeeper.pages.waiting_view import DEFAULT_TITLE, WaitingView
+from gatekeeper.pages.waiting_view import DEFAULT_TITLE, ChallengeView, WaitingView
 
 _WAITING = WaitingView(
     title=DEFAULT_TITLE,
@@ -77,6 +77,15 @@ SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
         rate_per_minute=0.0,
         eta_seconds=None,
         event=replace(_AHEAD, order="arrival", commitment=""),
+    ),
+    "challenge": replace(
+        _WAITING,
+        reason="challenge",
+        position=None,
+        ahead=None,
+        queue_length=None,
+        eta_seconds=None,
+        challenge=ChallengeView(),
     ),
     "prequeue": replace(_PLACE_TO_BE_DRAWN, reason="prequeue"),
     "draw": replace(_PLACE_TO_BE_DRAWN, reason="draw", event=_OPEN),

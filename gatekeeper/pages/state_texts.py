@@ -34,7 +34,9 @@ def reachable_rows(state: str, *, has_event: bool) -> tuple[PageState, ...]:
     """The rows of a page that is rendered in `state`, in the order of the table."""
     if STATE_ROWS[state].poll == "renew":
         return (STATE_ROWS[state],)
-    rows = (row for row in STATE_ROWS.values() if row.poll != "renew")
+    rows = [row for row in STATE_ROWS.values() if row.poll != "renew"]
+    if state != "challenge":  # a ticket that is confirmed stays so
+        rows.remove(STATE_ROWS["challenge"])
     return tuple(row for row in rows if has_event or not row.is_of_event)
 
 

@@ -35,6 +35,7 @@ WaitingState = Literal[
     "prequeue",
     "draw",
     "before",
+    "challenge",
     "queue_full",
     "address_limit",
 ]
@@ -235,6 +236,20 @@ _ROWS = (
             "Your place appears here in a moment."
         ),
         reason="draw",
+        poll="interval",
+        alert="turn",
+        icon="clock",
+    ),
+    # Not in line yet: `static/challenge.js` solves the challenge.
+    PageState(
+        "challenge",
+        label=N_("One short check"),
+        heading=N_("Not in line yet"),
+        lead=N_(
+            "This site checks that places go to people. Keep this page open. "
+            "When the check is done, you get the place at which you came."
+        ),
+        reason="challenge",
         poll="interval",
         alert="turn",
         icon="clock",

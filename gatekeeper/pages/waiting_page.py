@@ -7,7 +7,7 @@ visitor. `page` raises what the template raises.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from typing import Protocol
@@ -51,8 +51,11 @@ class WaitingTemplate(Protocol):
     """A template of the waiting page, in Jinja or Mustache."""
 
     name: str
-    csp: str
     reloads: bool  # by a `Refresh` field of the response
+
+    def policy(self, view: WaitingView) -> str:
+        """The Content-Security-Policy of the page."""
+        ...
 
     def values(self, view: WaitingView, language: Language) -> Values:
         """The data of this visitor, by name."""
@@ -95,18 +98,18 @@ class WaitingPage:
             except Exception as error:  # noqa: BLE001  a template may raise anything
                 self._render_for_each(str(error))
                 return self.rendered(view)
-        return self._page(FilledSkeleton(skeleton, values, language), language)
+        return self._page(FilledSkeleton(skeleton, values, language), view, language)
 
     def rendered(self, view: WaitingView) -> Page:
         """The page, rendered for this visitor alone."""
         language = language_by_code(view.lang)
         text = self._template.render(view, language, self._template.values(view, language))
-        return self._page(RenderedBody(text.encode()), language)
+        return self._page(RenderedBody(text.encode()), view, language)
 
-    def _page(self, content: Content, language: Language) -> Page:
+    def _page(self, content: Content, view: WaitingView, language: Language) -> Page:
         template = self._template
         code = language.code if self._is_translated else ""
-        return Page(content, template.csp, code, reloads=template.reloads)
+        return Page(content, template.policy(view), code, reloads=template.reloads)
 
     def try_out(self) -> None:
         """Compare composed pages with rendered ones, in all states and at several positions, and
@@ -128,10 +131,14 @@ class JinjaTemplate:
 
     reloads = False
 
-    def __init__(self, templates: Templates, *, name: str, csp: str) -> None:
+    def __init__(self, templates: Templates, *, name: str, policy: Callable[[str], str]) -> None:
+        """`policy`: the Content-Security-Policy by the type of the challenge, if there is one."""
         self._templates = templates
         self.name = name
-        self.csp = csp
+        self._policy = cache(policy)
+
+    def policy(self, view: WaitingView) -> str:
+        return self._policy("" if view.challenge is None else view.challenge.type)
 
     def values(self, view: WaitingView, language: Language) -> Values:
         wait = wait_range(view.eta_seconds)
@@ -163,6 +170,7 @@ class JinjaTemplate:
             view.rate_per_minute,
             view.place_ttl_minutes,
             view.updates,
+            view.challenge,
             wait_range(view.eta_seconds).unit,
             view.position is None,
             view.ahead is None,

@@ -25,6 +25,15 @@ _NEWCOMER_RELOAD_S = 3
 
 
 @dataclass(frozen=True, slots=True)
+class ChallengeView:
+    """The challenge that a visitor has to solve first. `noscript`: without script it is only a
+    wait, or there is no way in."""
+
+    type: Literal["work"] = "work"
+    noscript: Literal["wait", "refuse"] = "wait"
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingView:
     """One visitor's place in line, as the page shows it; or why there is none."""
 
@@ -41,6 +50,7 @@ class WaitingView:
     reason: Reason = "line"
     without_place: StateWithoutPlace | None = None
     event: EventView | None = None  # of the room: the present or the next one
+    challenge: ChallengeView | None = None
     reference: str = ""  # for support; "": none
     message: str = ""  # the operator's live message; "": none
     lang: str = SOURCE

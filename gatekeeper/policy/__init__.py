@@ -25,6 +25,7 @@ access     the rules of [[rule]]: which requests bypass the rooms or are blocked
 explain    why a request takes its route, for operators
 routing    which room a request belongs to
 tokens     tickets and passes: claims, signing, verification, visitor ids
+challenge  which tickets are worth nothing until the room's challenge is solved
 proof_of_work  challenges for places in line on the ALTCHA protocol, and their solutions
 numbers    the check of numbers that pass through JSON, Lua and doubles
 """

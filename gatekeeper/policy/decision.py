@@ -11,6 +11,7 @@ is denied.
     pass          any          Forward, unless revoked
     expired pass  up           Poll (is the slot still held?)
     expired pass  unreachable  as none
+    unsolved      any          WaitForChallenge (a ticket of `policy.challenge`)
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
                                else WaitWithoutStore
@@ -18,7 +19,8 @@ is denied.
     none          any          WaitWithoutPlace before an event that keeps the room closed, and
                                where the line is full
     none          up           Arrive
-    none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare
+    none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare; a challenge
+                               is asked for in the first mode alone
 
 A request that creates no place (`creates_place`) and carries no token:
 
@@ -35,6 +37,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, assert_never
 
 from gatekeeper.errors import N_
+from gatekeeper.policy.challenge import WaitForChallenge, is_unsolved
 from gatekeeper.policy.ordering import (
     ARRIVAL_ORDER,
     Ordering,
@@ -146,6 +149,7 @@ Decision = (
     | EnterByShare
     | StampWithoutStore
     | WaitWithoutStore
+    | WaitForChallenge
     | TakeAdmission
     | ForwardOnce
     | WaitWithoutPlace
@@ -210,6 +214,8 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
 
 
 def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
+    if not ticket.confirmed and is_unsolved(ticket, rules=rules, now_s=now_s):
+        return WaitForChallenge(ticket)
     turn_us = turn_of(ticket, view.ordering)
     if view.store_up:
         return Poll(ticket.visitor, turn_us)
@@ -246,6 +252,8 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
         return WaitWithoutPlace("queue_full")
     if view.store_up:
         return Arrive()
+    if rules.challenge != "off" and rules.store_failure_mode == "closed":
+        return StampWithoutStore()
     match view.phase:
         case Phase.OPEN:
             return EnterWithoutStore(None)

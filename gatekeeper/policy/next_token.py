@@ -23,11 +23,16 @@ def ticket_of(
     now_s: float,
     turn_us: int | None = None,
     lane: str = "",
+    is_new: bool = False,
 ) -> Ticket:
-    """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival."""
+    """A ticket as issued at `now_s`; without `turn_us` the turn is the arrival. That of a visitor
+    who `is_new` is not confirmed where the room has a challenge."""
     own_turn_us = _own_turn_us(turn_us, arrival_us=arrival_us)
     expires_at_s = now_s + rules.ticket_life_s
-    return Ticket(rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us, lane=lane)
+    confirmed = not is_new or rules.challenge == "off"
+    return Ticket(
+        rules.room, visitor, arrival_us, now_s, expires_at_s, own_turn_us, confirmed, lane
+    )
 
 
 def in_lane(ticket: Ticket, lane: str) -> Ticket:
@@ -118,6 +123,7 @@ def conclude(
                 rules=rules,
                 now_s=now_s,
                 lane=held.lane if isinstance(held, Ticket) else "",
+                is_new=held is None,
             )
         case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):

@@ -50,7 +50,10 @@ class Phase(StrEnum):
 
 
 # Why a visitor waits. `full`: every slot is held. `reconnecting`: the store is unreachable.
-Reason = Literal["line", "held", "full", "before", "prequeue", "draw", "ended", "reconnecting"]
+# `challenge`: it has yet to be solved.
+Reason = Literal[
+    "line", "held", "full", "before", "prequeue", "draw", "ended", "reconnecting", "challenge"
+]
 
 
 def phase_of(mode: Mode, *, scheduled: Phase = Phase.RUNNING) -> Phase:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.schema import Challenge, RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.lanes import Lane
 
@@ -39,6 +39,8 @@ class Rules:
     poll_interval_max_s: float
     queue_limit: int = 0  # most visitors in line; 0: no limit
     updates: Literal["poll", "stream"] = "poll"
+    challenge: Challenge = "off"
+    challenge_noscript: Literal["wait", "refuse"] = "wait"
     message: str = ""  # the file's own
     lanes: tuple[Lane, ...] = ()
     # The longest lives of tokens that were issued under earlier rules.
@@ -94,6 +96,8 @@ class Rules:
             poll_interval_max_s=room.poll_interval_max,
             queue_limit=room.queue_limit,
             updates=room.updates,
+            challenge=room.challenge,
+            challenge_noscript=room.challenge_noscript,
             message=room.message,
             lanes=tuple(map(Lane.of, room.lanes)),
             earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,

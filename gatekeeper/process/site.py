@@ -18,12 +18,14 @@ from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import AccessRule, access_rules
+from gatekeeper.policy.proof_of_work import WorkChallenges
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Keyring, Tokens
 from gatekeeper.proxy import Forwarder
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.address_limit import NewcomerLimit
 from gatekeeper.web.admission import Admission
+from gatekeeper.web.challenges import Challenges
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
 from gatekeeper.web.endpoints import Endpoints
@@ -135,16 +137,21 @@ class Site:
     def _limited(
         self, admission: Admission, credentials: Credentials, uses: PassUses | None
     ) -> RoomGate:
-        """The gate with what `newcomers_per_address` and `concurrent` need; `uses`: until now."""
+        """The gate with what `newcomers_per_address`, `concurrent` and `challenge` need; `uses`:
+        until now."""
         config = admission.config
         admission.newcomer_limit = NewcomerLimit.of(
             config, admission.address_buckets, router=self.parts.router
         )
-        if not config.concurrent:
-            return RoomGate(admission, credentials)
-        uses = uses or PassUses(config.name)
-        uses.limit = config.concurrent
-        return RoomGate(admission, credentials, uses)
+        gate = RoomGate(admission, credentials)
+        if config.concurrent:
+            uses = uses or PassUses(config.name)
+            uses.limit = config.concurrent
+            gate = gate._replace(uses=uses)
+        if config.challenge != "off":
+            challenges = Challenges(config, WorkChallenges(self.parts.keyring))
+            gate = gate._replace(challenges=challenges)
+        return gate
 
     def _credentials(self, room: RoomName) -> Credentials:
         tokens = self.parts.config.tokens

@@ -17,6 +17,7 @@ from typing import NamedTuple, assert_never
 from gatekeeper import metrics
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.errors import N_
+from gatekeeper.policy.challenge import WaitForChallenge, is_unsolved
 from gatekeeper.policy.decision import (
     Arrive,
     Decision,
@@ -202,8 +203,14 @@ class Admission:
             case WaitWithoutStore():
                 room.place_soon(poll_of(ticket, self._turn_us(ticket)))
                 return None
+            case WaitForChallenge():
+                return None
             case _:  # revoked
                 return VoidToken()
+
+    def is_unsolved(self, ticket: Ticket) -> bool:
+        """Whether the holder has yet to solve the room's challenge."""
+        return is_unsolved(ticket, rules=self.rules, now_s=self.now_s())
 
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""
@@ -226,7 +233,9 @@ class Admission:
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
-        standing = await self.room.arrive(ArrivalRequest(newcomer.visitor))
+        may_enter = self.rules.challenge == "off"
+        request = ArrivalRequest(newcomer.visitor, may_enter=may_enter)
+        standing = await self.room.arrive(request)
         if standing is None:
             return self._without_store(self._decide(None, has_no_reply=True), newcomer)
         if isinstance(standing, LineFull):
@@ -249,6 +258,8 @@ class Admission:
                 return Admit(token, changed=token is not held)
             case Ticket():
                 position = standing if isinstance(standing, QueuePosition) else None
+                if not token.confirmed and self.is_unsolved(token):
+                    position = None  # the way to it is the challenge
                 is_new = position is not None and not position.confirmed
                 return Wait(token, position, token is not held, is_new)
             case None:
@@ -283,6 +294,8 @@ class Admission:
                 self.room.place_soon(poll_of(ticket, turn_us))
                 kept = kept_without_store(ticket, rules=rules, now_s=now_s, turn_us=turn_us)
                 return Wait(kept, None, changed=kept is not ticket)
+            case WaitForChallenge(ticket=ticket):
+                return Wait(ticket, None, changed=False)
             case Refuse(reason=reason):
                 return Deny(reason)
             case ForwardOnce():
@@ -338,8 +351,9 @@ class Admission:
             arrival_us=self.room.stamp_arrival(came_s=newcomer.arrived_s),
             rules=self.rules,
             now_s=self.now_s(),
+            is_new=True,
         )
-        return Wait(ticket, None, changed=True, is_new=True)
+        return Wait(ticket, None, changed=True, is_new=not self.is_unsolved(ticket))
 
     def session_end(self, pass_: Pass) -> asyncio.Future[None]:
         """A future that is done when the session ends: revoked, left, or at its absolute timeout.

@@ -196,7 +196,7 @@ def _chosen(
     tokens: Sequence[Token], *, now_s: float, revoked: Container[VisitorId]
 ) -> PresentedToken:
     """The token that counts among those of a request: a pass, then the ticket with the earliest
-    arrival, then a pass that expired or was revoked.
+    arrival, a confirmed one first, then a pass that expired or was revoked.
 
     The arrival also where the turns are drawn: of several places in one browser the one that was
     first counts, not the luckiest.
@@ -218,7 +218,9 @@ def _chosen(
     passes = tuple(ended.values())
     if not tickets:
         return PresentedToken(passes[0] if passes else None, ended=passes[1:])
-    first, *others = sorted(tickets.values(), key=lambda each: (each.arrival_us, each.visitor))
+    first, *others = sorted(
+        tickets.values(), key=lambda each: (not each.confirmed, each.arrival_us, each.visitor)
+    )
     return PresentedToken(first, others=tuple(others), ended=passes)
 
 
@@ -226,8 +228,8 @@ def _counts(pass_: Pass, *, now_s: float, revoked: Container[VisitorId]) -> bool
     return now_s < pass_.expires_at_s and pass_.visitor not in revoked
 
 
-def _newness(ticket: Ticket) -> tuple[float, float]:
-    return ticket.issued_at_s, ticket.expires_at_s
+def _newness(ticket: Ticket) -> tuple[bool, float, float]:
+    return ticket.confirmed, ticket.issued_at_s, ticket.expires_at_s
 
 
 def _end(pass_: Pass) -> tuple[float, float]:

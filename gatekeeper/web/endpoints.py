@@ -26,6 +26,7 @@ from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
 from gatekeeper.web.calendar_entries import calendar_of, event_in
+from gatekeeper.web.challenge_endpoint import ChallengeEndpoint
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.forward_auth import ForwardAuth
@@ -38,6 +39,7 @@ from gatekeeper.web.pipeline import (
     response_without_place,
     waiting_response,
 )
+from gatekeeper.web.request_body import ReadBody, no_body
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
@@ -49,7 +51,7 @@ _ASSETS = "static/"
 _SCRIPT = "client.js"
 _ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
 _URL_CHARACTERS = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
-_READ, _WRITE = ("GET", "HEAD"), ("POST",)
+_READ, _WRITE, _BOTH = ("GET", "HEAD"), ("POST",), ("GET", "HEAD", "POST")
 
 
 class Endpoints:
@@ -66,8 +68,13 @@ class Endpoints:
             "leave": (_WRITE, self._leave),
             "wait": (_READ, self._wait),
         }
+        self._with_body = {
+            "challenge": ChallengeEndpoint(responses, self.status_response).respond,
+        }
 
-    async def respond(self, facts: RequestFacts) -> GateResponse | ListResponse:
+    async def respond(
+        self, facts: RequestFacts, read_body: ReadBody = no_body
+    ) -> GateResponse | ListResponse:
         """The response to a request whose target is under the prefix."""
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
         if name.startswith(DRAWS):
@@ -77,7 +84,7 @@ class Endpoints:
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
-        methods, endpoint = self._in_room[name]
+        methods = _BOTH if name in self._with_body else self._in_room[name][0]
         visit = self.visit(facts, query)
         if visit is not None and isinstance(visit.route, Blocked):
             return self._blocked(facts, visit.route)
@@ -85,13 +92,21 @@ class Endpoints:
         room = None if visit is None else visit.room
         response = self._wrong_method(facts, methods, room=room)
         if response is None and visit is not None:
-            response = await endpoint(visit)
+            response = await self._respond_in_room(name, visit, read_body)
         response = response or self._not_found(facts, N_("There is no such room."))
         return self._responses.cors.shared(response, facts, room)
 
+    async def _respond_in_room(
+        self, name: str, visit: Visit, read_body: ReadBody
+    ) -> GateResponse | None:
+        if name in self._with_body:
+            return await self._with_body[name](visit, read_body)
+        return await self._in_room[name][1](visit)
+
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
         """The response to a request for `name` that concerns no room, else None."""
-        if name in self._in_room or name.startswith(DRAWS) or is_check(name):
+        is_known = name in self._in_room or name in self._with_body
+        if is_known or name.startswith(DRAWS) or is_check(name):
             return None
         metrics.own_responses.count("", "own")
         response = self._file(facts, name)

@@ -8,6 +8,7 @@ is not admitted stays unread. A failure in here refuses the request.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -40,6 +41,7 @@ from gatekeeper.web.pipeline import (
     response_without_place,
     waiting_response,
 )
+from gatekeeper.web.request_body import read_body
 from gatekeeper.web.responses import Responses
 
 _ORIGIN_AWAY = N_("The site is not responding right now.")
@@ -125,7 +127,7 @@ class GateHandler:
     ) -> GateResponse | ListResponse | ProxiedResponse:
         """`known`: a `KnownOutcome`, when the fast path has asked for it already."""
         if facts.target.startswith(PREFIX):
-            return await self._endpoints.respond(facts)
+            return await self._endpoints.respond(facts, partial(read_body, request))
         if not self._has_origin:
             return self._without_origin(facts)
         known_outcome = None

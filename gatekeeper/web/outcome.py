@@ -24,7 +24,7 @@ class Admit(NamedTuple):
 
 class Wait(NamedTuple):
     """In line. `position` is None while it is unknown; `is_new`: the visitor has yet to return the
-    ticket."""
+    ticket. A ticket that is not confirmed is not in line yet: the challenge has to be solved."""
 
     ticket: Ticket
     position: QueuePosition | None

@@ -41,6 +41,7 @@ from gatekeeper.policy.routing import (
 from gatekeeper.policy.tokens import Token
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
+from gatekeeper.web.challenges import Challenges
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
@@ -64,6 +65,7 @@ class RoomGate(NamedTuple):
     admission: Admission
     credentials: Credentials
     uses: PassUses | None = None
+    challenges: Challenges | None = None  # where the room has one
 
 
 class Visit(NamedTuple):
@@ -137,6 +139,9 @@ class Visit(NamedTuple):
         state, event = view.state, None
         if state is not None and state.events:
             event = event_view_of(state, now_s=view.now_s(), ticket=ticket)
+        challenges = self.gate.challenges
+        if ticket.confirmed or not admission.is_unsolved(ticket):
+            challenges = None
         return waiting_status_of(
             ticket,
             wait.position,
@@ -144,6 +149,7 @@ class Visit(NamedTuple):
             rules=admission.rules,
             newcomer=wait.is_new,
             event=event,
+            challenge=None if challenges is None else challenges.of_ticket(ticket),
         )
 
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:

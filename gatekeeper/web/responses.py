@@ -16,6 +16,7 @@ from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
+from gatekeeper.pages.waiting_view import ChallengeView
 from gatekeeper.policy.decision import NoPlaceReason
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.web.cors import Cors
@@ -92,6 +93,7 @@ class Responses:
             ticket=ticket,
             reference=place.reference,
             event=place.event,
+            challenge=_challenge_view(place, room),
         )
         if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}
@@ -306,6 +308,12 @@ class Responses:
             *(_GZIPPED if gzipped else ()),
         )
         return GateResponse(200, own, asset.gzip if gzipped else asset.body)
+
+
+def _challenge_view(place: WaitingStatus, room: RoomConfig) -> ChallengeView | None:
+    if place.challenge is None:
+        return None
+    return ChallengeView(noscript=room.challenge_noscript)
 
 
 def without_place_json(view: WaitingView, room: RoomConfig) -> Mapping[str, object]:

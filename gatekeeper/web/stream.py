@@ -364,6 +364,8 @@ class Streams:
 
     def open(self, admission: Admission, wait: Wait) -> Stream | None:
         """A stream for a waiting visitor; None: the visitor polls."""
+        if admission.is_unsolved(wait.ticket):  # not in line, so there is nothing to report
+            return None
         room = self._rooms.get(admission.config.name)
         if room is None or self._closing or len(self) >= self._most:
             return None

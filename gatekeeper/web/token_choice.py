@@ -5,7 +5,7 @@ a sibling host planted cookies. The first ticket that is not void counts, then t
 pass whose slot is held. No number of void tokens hides a valid one: one store call, which claims
 nothing, looks at all tickets after the first, and one more asks for all expired passes. While the
 store is unreachable nothing tells void tickets from others: then no token is overwritten, and none
-is given up.
+is given up. Tickets that have yet to solve the challenge come last, the earliest arrival first.
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ async def admit_one_of(
     """The outcome for the token that counts; `newcomers`: the way of the request without one."""
     tokens = (held.token, *held.others, *held.ended)
     tickets = [each for each in tokens if isinstance(each, Ticket)]
-    outcome = await _admit_ticket(tickets, admission)
+    unsolved = [each for each in tickets if admission.is_unsolved(each)]
+    known = [each for each in tickets if each not in unsolved]
+    outcome = await _admit_ticket(known, admission)
     if outcome is None:
         passes = [each for each in tokens if isinstance(each, Pass)]
         outcome = await _admit_pass(passes, admission, by_header=held.by_header)
+    if outcome is None and unsolved:  # the store knows none of them
+        first = await admission.admit(unsolved[0], newcomers="denied")
+        outcome = first._replace(changed=True) if isinstance(first, Wait) else None
     return outcome or await admission.admit(None, newcomers=newcomers, facts=facts)
 
 

@@ -21,6 +21,8 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.state import RoomState
 
+ChallengeJson = dict[str, object]
+
 
 class WaitingStatus(NamedTuple):
     """The place of a waiting visitor; None is unknown. Made for each poll, in a third of the time
@@ -40,16 +42,20 @@ class WaitingStatus(NamedTuple):
     starts_at: str | None  # of an event that is ahead
     reference: str  # for the support
     event: EventView | None = None  # of the room
+    challenge: ChallengeJson | None = None  # to be solved first
 
     @property
     def json(self) -> dict[str, object]:
         values = self._asdict()
-        del values["event"]
-        return {"state": "waiting", **values, **event_json(self.event)}
+        del values["event"], values["challenge"]
+        challenge = {} if self.challenge is None else {"challenge": self.challenge}
+        return {"state": "waiting", **values, **event_json(self.event), **challenge}
 
     def encoded(self) -> bytes:
-        """`json` as bytes. Only a message may need escapes."""
+        """`json` as bytes. Only a message may need escapes, and a challenge."""
         more = _encoded_event(self.event) if self.event else ""
+        if self.challenge is not None:
+            more += f', "challenge": {json.dumps(self.challenge)}'
         rate, rest = _encoded_room(self.rate_per_minute, self.reason, self.message, self.starts_at)
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
@@ -113,14 +119,17 @@ def waiting_status_of(
     rules: Rules,
     newcomer: bool = False,
     event: EventView | None = None,
+    challenge: ChallengeJson | None = None,
 ) -> WaitingStatus:
     """The status by the store's reply, or what is known without one. A `newcomer` polls soon, to
-    return the ticket."""
+    return the ticket. Until a `challenge` is solved there is no position."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
     reason: Reason = "reconnecting"
     if position and state:
         reason = room_reason(state, rules=rules)
+    if challenge is not None:
+        reason = "challenge"
     queue_length = max(state.queue_length, position.ahead + 1) if state and position else None
     refresh_s = poll_interval_s(
         position.ahead if position else None,
@@ -129,7 +138,7 @@ def waiting_status_of(
         newcomer=newcomer,
         arrival_us=ticket.arrival_us,
     )
-    if state and state.events and _is_to_be_drawn(ticket, state):
+    if challenge is None and state and state.events and _is_to_be_drawn(ticket, state):
         position = None
         reason = "prequeue" if reason == "held" else reason
         if not newcomer:
@@ -154,6 +163,7 @@ def waiting_status_of(
         _starts_at(state) if state and state.events else None,
         reference_of(ticket.visitor),
         event,
+        challenge,
     )
 
 

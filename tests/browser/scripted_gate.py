@@ -123,9 +123,8 @@ class FakeGate:
             return _page_response(page, csp=self.pages.csp, status=503)
         if self.open:
             return web.Response(text=ORIGIN_PAGE, content_type="text/html")
-        return _page_response(
-            self.pages.waiting(replace(self.view, lang=lang)), csp=self.pages.csp, status=503
-        )
+        page = self.pages.waiting(replace(self.view, lang=lang))
+        return _page_response(page, csp=page.csp, status=503)
 
 
 def waiting(view: WaitingView) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gatekeeper.pages.event_view import DrawNumber, EventView
 from gatekeeper.pages.languages import language_by_code, languages
 from gatekeeper.pages.samples import SAMPLE_VIEWS
 from gatekeeper.pages.states import StateWithoutPlace
+from gatekeeper.pages.waiting_view import ChallengeView
 from gatekeeper.policy.phase import Reason
 from tests.browser.axe import complaints
 from tests.browser.conftest import NewPage
@@ -136,6 +137,12 @@ def without_place(state: StateWithoutPlace) -> Arrange:
     return arrange
 
 
+async def has_work_to_do(gate: FakeGate, page: Page) -> None:
+    gate.wait_at(None, reason="challenge", eta_seconds=None, challenge=ChallengeView())
+    await page.goto(gate.url)
+    await poll(page)
+
+
 def in_event(reason: Reason, *, position: int | None = None, event: EventView = EVENT) -> Arrange:
     """A waiting visitor in an event, before and after a poll."""
 
@@ -174,6 +181,7 @@ STATES: dict[str, Arrange] = {
     "before": without_place("before"),
     "queue_full": without_place("queue_full"),
     "address_limit": without_place("address_limit"),
+    "challenge": has_work_to_do,
     "closed": in_event("before", position=800),
     "prequeue": in_event("prequeue"),
     "prequeue_place": in_event("prequeue", position=800),
@@ -191,6 +199,7 @@ THE_LONGEST = (
     "waiting-new-place",
     "leaving",
     "not_sent",
+    "challenge",
     "problem",
 )
 

@@ -24,7 +24,7 @@ ASSETS = Assets(overrides=None, prefix="/")
 
 def page_by(folder: Path | None) -> WaitingPage:
     templates = Templates(folder, asset_url=ASSETS.url, asset_text=ASSETS.text)
-    return WaitingPage(JinjaTemplate(templates, name="waiting.html", csp=""))
+    return WaitingPage(JinjaTemplate(templates, name="waiting.html", policy=lambda _: ""))
 
 
 PAGE = page_by(None)

@@ -45,6 +45,8 @@ def test_live_keys_are_those_of_the_reference() -> None:
         "concurrent",
         "poll_interval_max",
         "newcomers_per_address",
+        "challenge",
+        "challenge_difficulty",
         "title",
         "message",
     }

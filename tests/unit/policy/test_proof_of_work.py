@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from altcha.v1 import ChallengeOptions, create_challenge, solve_challenge
+from altcha.v1 import ChallengeOptions, create_challenge
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.proof_of_work import (
@@ -20,6 +20,7 @@ from gatekeeper.policy.proof_of_work import (
 )
 from gatekeeper.policy.tokens import Keyring, Ticket, VisitorId
 from tests.builders import SECRET
+from tests.proof_of_work import payload_of, solve
 
 NOW_S = 1_800_000_000.0
 OTHER_SECRET = b"another secret of the tests, longer than 32 bytes"
@@ -35,20 +36,6 @@ TICKET = Ticket(
 DIFFICULTY = 200
 
 
-def solve(challenge: Mapping[str, Any]) -> dict[str, Any]:
-    """The solution as ALTCHA's own library finds it, in the form of its widget."""
-    solution = solve_challenge(
-        challenge["challenge"], challenge["salt"], challenge["algorithm"], challenge["maxnumber"]
-    )
-    assert solution is not None
-    found = {key: value for key, value in challenge.items() if key != "maxnumber"}
-    return found | {"number": solution.number, "took": 12}
-
-
-def spelled(solution: object) -> str:
-    return base64.b64encode(json.dumps(solution).encode()).decode()
-
-
 def is_solved(payload: str, ticket: Ticket = TICKET, *, now_s: float = NOW_S) -> bool:
     return WORK.is_solved(payload, ticket, now_s=now_s)
 
@@ -57,8 +44,8 @@ SOLVED = solve(WORK.challenge(TICKET, difficulty=DIFFICULTY))
 
 
 def test_solution_by_altchas_own_library_is_accepted() -> None:
-    assert is_solved(spelled(SOLVED))
-    assert is_solved(spelled(SOLVED)), "for the same place, however often"
+    assert is_solved(payload_of(SOLVED))
+    assert is_solved(payload_of(SOLVED)), "for the same place, however often"
 
 
 def test_challenge_has_the_form_of_altcha_and_hides_the_number() -> None:
@@ -92,13 +79,13 @@ def test_salt_with_the_longest_number_fits_one_block() -> None:
     ids=["visitor", "room", "place", "turn"],
 )
 def test_solution_for_another_place_is_refused(other: Ticket) -> None:
-    assert not is_solved(spelled(SOLVED), other)
-    assert is_solved(spelled(solve(WORK.challenge(other, difficulty=DIFFICULTY))), other)
+    assert not is_solved(payload_of(SOLVED), other)
+    assert is_solved(payload_of(solve(WORK.challenge(other, difficulty=DIFFICULTY))), other)
 
 
 def test_expired_solution_is_refused() -> None:
-    assert is_solved(spelled(SOLVED), now_s=NOW_S + 7200)
-    assert not is_solved(spelled(SOLVED), now_s=NOW_S + 7201)
+    assert is_solved(payload_of(SOLVED), now_s=NOW_S + 7200)
+    assert not is_solved(payload_of(SOLVED), now_s=NOW_S + 7201)
 
 
 def _forged(salt: str, *, number: int = 0) -> dict[str, Any]:
@@ -148,7 +135,7 @@ ALTERED: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", ALTERED)
 def test_altered_solution_is_refused(name: str) -> None:
-    assert not is_solved(spelled(ALTERED[name]()))
+    assert not is_solved(payload_of(ALTERED[name]()))
 
 
 @pytest.mark.parametrize(
@@ -157,12 +144,12 @@ def test_altered_solution_is_refused(name: str) -> None:
         "",
         "=",
         "no base64!",
-        spelled(SOLVED) + "\n",
-        " " + spelled(SOLVED),
-        spelled(SOLVED)[:-4],
+        payload_of(SOLVED) + "\n",
+        " " + payload_of(SOLVED),
+        payload_of(SOLVED)[:-4],
         base64.b64encode(b"\xff\xfe").decode(),
         base64.b64encode(b'{"a":' * 400).decode(),
-        spelled(SOLVED | {"more": "x" * MAX_PAYLOAD_CHARACTERS}),
+        payload_of(SOLVED | {"more": "x" * MAX_PAYLOAD_CHARACTERS}),
         "é" * 20,
         json.dumps(SOLVED),
     ],
@@ -173,7 +160,7 @@ def test_payload_that_is_no_base64_of_json_is_refused(payload: str) -> None:
 
 def test_solution_outlives_a_rotation_of_secrets_and_not_a_removal() -> None:
     """The first secret signs, all verify; so does one that another worker signs with already."""
-    solution = spelled(SOLVED)
+    solution = payload_of(SOLVED)
     rotated = WorkChallenges(Keyring([OTHER_SECRET, SECRET]))
     assert rotated.is_solved(solution, TICKET, now_s=NOW_S)
     keyring = Keyring([OTHER_SECRET])
@@ -187,7 +174,7 @@ def test_solution_outlives_a_rotation_of_secrets_and_not_a_removal() -> None:
 def test_replicas_with_one_secret_accept_each_others_challenges() -> None:
     other = WorkChallenges(Keyring([SECRET]))
     solution = solve(other.challenge(TICKET, difficulty=DIFFICULTY))
-    assert is_solved(spelled(solution))
+    assert is_solved(payload_of(solution))
 
 
 def test_seconds_on_a_phone_grow_with_the_difficulty() -> None:

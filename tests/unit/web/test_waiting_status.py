@@ -44,6 +44,7 @@ places = st.builds(
     message=st.none() | st.text(max_size=500),
     starts_at=st.none() | st.floats(0, 2**33).map(rfc3339),
     reference=st.just("4Q7K-92ZD"),
+    challenge=st.none() | st.dictionaries(st.text(), st.text() | st.integers(), max_size=6),
     event=st.none() | events,
 )
 

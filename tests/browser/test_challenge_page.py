@@ -1,0 +1,128 @@
+"""The page of a visitor who has work to do, in a real Chromium before a real gate.
+
+Rules: nothing waits for a span of time; a slow machine computes longer.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from gatekeeper.config.settings import parse_changes
+from gatekeeper.config.types import RoomName
+from gatekeeper.room.events import NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.store import RedisStore
+from tests.browser.conftest import NewPage
+from tests.browser.test_one_visitor import held_by, running_shop
+from tests.gates import Gate
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
+
+PATIENCE_MS = 45_000
+ENDLESS = 100_000_000  # hashes on average: no browser finds that within a test
+TRIED = """() => JSON.parse(sessionStorage.getItem(
+    Object.keys(sessionStorage).find((name) => name.endsWith(":challenge"))
+))"""
+
+
+@asynccontextmanager
+async def working_gate(
+    room: RoomName, *, store_url: str, difficulty: int = 2000, more: str = ""
+) -> AsyncIterator[Gate]:
+    keys = f'rate = "6000/min"\nchallenge = "work"\nchallenge_difficulty = {difficulty}\n{more}'
+    async with running_shop(room, keys, store_url=store_url) as (gate, _):
+        yield gate
+
+
+async def change_settings(gate: Gate, store_url: str, **changes: object) -> None:
+    """As an operator does."""
+    store = RedisStore(store_url, timeout_s=1)
+    [config] = gate.worker.site.parts.config.rooms
+    operator = Operator(store, NoEvents(), config)
+    await operator.change_settings(parse_changes(changes))
+    await operator.close()
+    await store.close()
+
+
+async def is_let_in(page: Page) -> None:
+    await expect(page.get_by_text("The shop")).to_be_visible(timeout=PATIENCE_MS)
+
+
+async def test_page_solves_the_challenge_and_enters(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """Also when the proof is lost on its way, and when the gate refuses one."""
+    async with working_gate(room_name, store_url=store_url) as gate:
+        page = await new_page()
+        answers = [0, 503, 403]
+
+        async def interfere(route: Route) -> None:
+            if not answers:
+                await route.continue_()
+            elif status := answers.pop(0):
+                await route.fulfill(status=status, json={"error": "no"})
+            else:
+                await route.abort()
+
+        await page.route("**/.gatekeeper/challenge?*", interfere)
+        await page.goto(gate.url)
+        await is_let_in(page)
+        assert answers == []
+        assert await held_by(page.context, gate) is not None
+
+
+async def test_work_goes_on_after_a_reload_and_shows_its_progress(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """And it ends when an operator switches the challenge off."""
+    async with working_gate(room_name, store_url=store_url, difficulty=ENDLESS) as gate:
+        page = await new_page()
+        await page.goto(gate.url)
+        root = page.locator("html")
+        await expect(root).to_have_attribute("data-state", "challenge")
+        bar = page.get_by_role("progressbar", name="Progress of the check")
+        await expect(bar).not_to_have_js_property("value", 0, timeout=PATIENCE_MS)
+        await expect(page.locator("#left")).to_have_text(
+            re.compile(r"\d+ minutes"), timeout=PATIENCE_MS
+        )
+        before = await page.evaluate(TRIED)
+        await page.reload()
+        await page.wait_for_function(
+            f"(next) => ({TRIED})().next > next", arg=before["next"], timeout=PATIENCE_MS
+        )
+        after = await page.evaluate(TRIED)
+        assert (after["salt"], after["signature"]) == (before["salt"], before["signature"])
+        await change_settings(gate, store_url, challenge="off")
+        await page.evaluate("document.dispatchEvent(new Event('slept'))")  # it polls now
+        await is_let_in(page)
+
+
+async def test_visitor_without_script_reads_what_happens(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    async with working_gate(room_name, store_url=store_url) as gate:
+        page = await new_page(java_script_enabled=False)
+        await page.goto(gate.url)
+        without = page.locator("#challenge noscript p")
+        await expect(without).to_contain_text("Without JavaScript the check takes one minute.")
+        await expect(page.locator("#tried")).to_be_hidden()
+
+
+async def test_browser_without_the_worker_is_told_so(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    more = 'challenge_noscript = "refuse"\n'
+    async with working_gate(room_name, store_url=store_url, more=more) as gate:
+        page = await new_page()
+        await page.route("**/solver.*.js", lambda route: route.abort())
+        await page.goto(gate.url)
+        await expect(page.locator("#unsolved")).to_have_text(
+            "The check does not work in this browser."
+        )
+        silent = await new_page(java_script_enabled=False)
+        await silent.goto(gate.url)
+        without = silent.locator("#challenge noscript p")
+        await expect(without).to_contain_text("The check needs JavaScript.")
