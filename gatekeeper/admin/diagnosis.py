@@ -27,6 +27,7 @@ _FEW_FAILURES = 3
 _BAD_SHARE, _WARN_SHARE = 0.05, 0.01
 _SLOW_S = 2.0
 _STUCK_AFTER_S = 30.0
+_LATEST_DRAW_S = 90.0  # a beacon is waited for 60 s at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,12 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
             yield Finding("warn", _sentence(prefix, text), since)
         case Phase.BEFORE | Phase.PREQUEUE:
             yield Finding("calm", _sentence(prefix, _until_start(state, line)))
+        case Phase.DRAW if _draw_is_late(state):
+            text = (
+                f"the draw has not been made, and admission waits for it: {line}. "
+                "The log says why; look for draw_key_unknown."
+            )
+            yield Finding("bad", _sentence(prefix, text))
         case Phase.DRAW:
             text = f"the order is being drawn: {state.undrawn:,} of {line} have no turn yet."
             yield Finding("calm", _sentence(prefix, text))
@@ -214,6 +221,14 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
             yield _by_rate(seen, rules, state, prefix=prefix)
         case _:
             assert_never(state.phase)
+
+
+def _draw_is_late(state: RoomState) -> bool:
+    """Whether no beacon can be the reason any more that there is no draw."""
+    event = state.window.event
+    if event is None or event.drawn is not None:
+        return False
+    return state.now_us - event.start_us > _LATEST_DRAW_S * 1_000_000
 
 
 def _until_start(state: RoomState, line: str) -> str:

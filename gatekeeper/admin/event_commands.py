@@ -81,7 +81,7 @@ def add(
     click.echo(event_line(admin_client(config).post(_PATH, body=table)))
 
 
-@event.command()
+@event.command(context_settings={"ignore_unknown_options": True})  # -5m is a wrong delay
 @click.argument("name")
 @click.argument("when", metavar="DELAY|TIME")
 @room_option

@@ -157,7 +157,11 @@ def _origin_facts(figures: Figures) -> list[Fact]:
         *_quantile_facts("Response time", figures.origin, of="responses"),
         ("Forwarded", number(figures.forwarded), "requests"),
         ("Failed", _UNKNOWN if share is None else f"{share:.2%}", causes or "none"),
-        ("Waiting pages", number(figures.waiting_pages), "responses of the gate, polls included"),
+        (
+            "Waiting pages",
+            number(figures.waiting_pages),
+            "pages, and JSON for apps; no polls",
+        ),
     ]
 
 
@@ -178,7 +182,9 @@ def _peak(peak: Peak | None, *, is_claim: bool = False) -> tuple[str, str]:
         return _UNKNOWN, ""
     if is_claim:  # what was released over two minutes may be claimed in one
         return number(peak.most), f"some were released before; {_time(peak.at_s)}"
-    allowed = "no limit" if peak.allowed is None else f"rate and burst: {number(peak.allowed)}"
+    allowed = "no limit"
+    if peak.allowed is not None:
+        allowed = f"rate and burst: {number(peak.allowed)}, and what no-shows gave back"
     return number(peak.most), f"{allowed}; {_time(peak.at_s)}"
 
 

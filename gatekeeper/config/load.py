@@ -347,7 +347,7 @@ def _validated(
         return None
     section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
     conflicts = [each for each in section.conflicts() if (wrong | unknown).isdisjoint(each.keys)]
-    problems.extend(f"{path}.{each.keys[-1]}: {each.problem}" for each in conflicts)
+    problems.extend(f"{_dotted(path, [each.keys[-1]])}: {each.problem}" for each in conflicts)
     return None if wrong or conflicts else section
 
 

@@ -23,7 +23,7 @@ from gatekeeper.config.event_schema import MOST_EVENTS, Spelled, spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.errors import ConfigError, Conflict, NotFound
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.planned_events import MARGIN_US, called_off, forgetting
+from gatekeeper.policy.planned_events import MARGIN_US, called_off, forgetting, span_of
 from gatekeeper.policy.schedule import MAX_CHARACTERS, Event, Schedule
 
 _MOST_KEPT = 2 * MOST_EVENTS  # with ended and cancelled events
@@ -135,7 +135,7 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
         is_before = other.last_us <= event.first_us or event.last_us <= other.first_us
         if other is not event and not is_before:
             raise Conflict(
-                f'"{event.name}" overlaps with "{other.name}" ({_times(other)}); '
+                f'"{event.name}" overlaps with "{other.name}" ({span_of(other)}); '
                 "expected events of one room that do not overlap"
             )
     if len(coming) > MOST_EVENTS or len(after.events) > _MOST_KEPT:
@@ -170,11 +170,6 @@ def _described(event: Event, now_us: int) -> str:
             return f"has started {spell_time(event.start_us)}"
         case _:
             return f"starts {spell_time(event.start_us)}"
-
-
-def _times(event: Event) -> str:
-    end = "no end" if event.end_us is None else f"to {spell_time(event.end_us)}"
-    return f"from {spell_time(event.first_us)} {end}"
 
 
 def _past(start_us: int, now_us: int) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from gatekeeper.config.event_schema import EventConfig, spell_time
 from gatekeeper.policy import draw
@@ -154,6 +155,31 @@ def refusals(
         if problem := _refusal(before, event_of(config), event, previous=entry, now_us=now_us):
             problems.append(f'event "{config.name}": {problem}')
     return problems
+
+
+def new_overlaps(known: Schedule, after: Schedule, *, now_us: int) -> list[str]:
+    """A problem for each pair of events that overlap in `after`, and in `known` did not."""
+
+    def pairs(schedule: Schedule) -> dict[tuple[str, str], tuple[Event, Event]]:
+        coming = [each for each in schedule.events if not _is_over(each, now_us)]
+        return {
+            (one.name, other.name): (one, other)
+            for one, other in combinations(coming, 2)
+            if one.first_us < other.last_us and other.first_us < one.last_us
+        }
+
+    return [
+        f'event "{one.name}" ({span_of(one)}) overlaps with "{other.name}" ({span_of(other)}); '
+        "expected events of one room that do not overlap"
+        for key, (one, other) in pairs(after).items()
+        if key not in pairs(known)
+    ]
+
+
+def span_of(event: Event) -> str:
+    """When an event lasts, for a message."""
+    end = "no end" if event.end_us is None else f"to {spell_time(event.end_us)}"
+    return f"from {spell_time(event.first_us)} {end}"
 
 
 def _entry(previous: Sequence[EventConfig], config: EventConfig) -> EventConfig | None:

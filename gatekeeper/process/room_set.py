@@ -14,6 +14,7 @@ from functools import partial
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.planned_events import new_overlaps
 from gatekeeper.room.beacon_client import fetch_round_by
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
@@ -86,6 +87,9 @@ class RoomSet:
                 f"room {room}: {each}" for each in after.refusals(known, room=room, now_us=now_us)
             ]
             merged = after.merged(known, room=room, now_us=now_us, reloads=True)
+            problems += [
+                f"room {room}: {each}" for each in new_overlaps(known, merged, now_us=now_us)
+            ]
             before = {
                 each.draw_id for each in self.file_events.draws_without_key(merged, room=room)
             }

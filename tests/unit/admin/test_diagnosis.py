@@ -11,7 +11,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.schedule import Event, Schedule
+from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures, RequestCounts
 from tests.unit.admin.test_history import ORIGIN, STATE, figures
@@ -103,6 +103,22 @@ def test_end_of_an_event_names_the_event_and_no_operator() -> None:
     assert texts(observations(ended, mode_changes={SALE: ("maria", NOW_S - 60)})) == [
         "The event autumn has ended: admission is closed, 1,204 in line read that it is over."
     ]
+
+
+def test_draw_that_is_not_made_is_bad_once_no_beacon_can_be_the_reason() -> None:
+    event = Event("autumn", start_us=20, announced_us=20, prequeue_us=10)
+    drawing = replace(WAITING, events=Schedule.of([event]).text, now_us=89_000_000, undrawn=1204)
+    assert texts(observations(drawing)) == [
+        "The order is being drawn: 1,204 of 1,204 in line have no turn yet."
+    ]
+    late = replace(drawing, now_us=91_000_000)
+    [finding] = diagnose(observations(late))
+    assert finding.level == "bad"
+    assert finding.text.startswith("The draw has not been made, and admission waits for it")
+    made = replace(event, drawn=Drawn("ab" * 32))
+    assert (
+        "is being drawn" in texts(observations(replace(late, events=Schedule.of([made]).text)))[0]
+    )
 
 
 def test_line_that_does_not_move_has_a_reason() -> None:

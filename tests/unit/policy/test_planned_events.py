@@ -6,7 +6,7 @@ import pytest
 
 from gatekeeper.config.event_schema import EventConfig, spell_time
 from gatekeeper.policy.event_changes import NewStart, with_start
-from gatekeeper.policy.planned_events import merged, refusals
+from gatekeeper.policy.planned_events import merged, new_overlaps, refusals
 from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from tests.unit.policy.test_event_changes import KEYS, MINUTE, NOW, S, at, event
@@ -151,3 +151,18 @@ def test_prequeue_moved_into_the_past_begins_in_a_moment() -> None:
     config = config_of(planned, prequeue=spell_time(at(1)))
     [changed] = read_again(FILE, config, minutes=20).events
     assert at(20) < changed.first_us <= at(20) + 5 * S
+
+
+def test_file_event_that_overlaps_with_a_live_one_is_a_problem() -> None:
+    """One of the two would open the room while the other closes it."""
+    live = replace(event("live", prequeue=150, start=160, end=200), file="")
+    known = FILE.with_event(live)
+    longer = config_of(FILE.events[0], end=spell_time(at(151)))
+    after = read_again(known, longer, minutes=20)
+    [problem] = new_overlaps(known, after, now_us=at(20))
+    assert '"sale"' in problem
+    assert '"live"' in problem
+    assert new_overlaps(after, after, now_us=at(20)) == []
+    assert new_overlaps(known, after, now_us=at(201)) == []
+    cancelled = after.with_event(replace(live, cancelled=True))
+    assert new_overlaps(known, cancelled, now_us=at(20)) == []
