@@ -119,6 +119,22 @@ _output = _option_group("Output")
 @_pressure(
     "--lurkers", metavar="N", default=0, help="Clients that keep a place and never claim a release."
 )
+@_pressure(
+    "--bots",
+    metavar="N",
+    default=0,
+    help="Bots: no cookies, no work, work, replayed proofs, shared passes; they take turns.",
+)
+@_pressure(
+    "--bot-addresses", metavar="N", default=4, help="Addresses of the bots, in X-Forwarded-For."
+)
+@_pressure(
+    "--bot-cpu",
+    "bot_cpu_s",
+    metavar="N",
+    default=60.0,
+    help="CPU-seconds that the bots spend on challenges.",
+)
 @_visits(
     "--visits",
     "visit_requests",

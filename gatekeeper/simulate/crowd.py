@@ -11,24 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from heapq import heappop, heappush
 from random import Random
 
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.simulate.arrivals import EventTimes, arrival_times_s, event_arrival_times_s
+from gatekeeper.simulate.bots import new_bot, source_address
 from gatekeeper.simulate.connection import RawResponse
 from gatekeeper.simulate.event_watch import EventWatch
 from gatekeeper.simulate.evidence import Progress
 from gatekeeper.simulate.floods import Flood
-from gatekeeper.simulate.gate_client import GateClient
-from gatekeeper.simulate.gate_response import ObservedResponse, Token, parse_gate_response
+from gatekeeper.simulate.gate_client import GateClient, forwarded_for
+from gatekeeper.simulate.gate_response import (
+    ObservedResponse,
+    Token,
+    parse_gate_response,
+)
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.proof_solver import ProofSolver
 from gatekeeper.simulate.room_monitor import RoomMonitor
-from gatekeeper.simulate.token_claims import TICKET, forgeries
+from gatekeeper.simulate.token_claims import PASS, TICKET, forgeries
 from gatekeeper.simulate.verdict import Verdict, verdict_of
 from gatekeeper.simulate.visitor import (
     FORGERY_ACTIONS,
@@ -44,6 +50,7 @@ _UNREACHABLE_S = 5.0  # failures alone for so long at the end make the run inval
 _TICK_S = 0.01  # how often due times are checked
 _PROGRESS_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 1.0
+_BOTS_WITHIN_S = 5.0
 _FLOOD_CONNECTIONS = 16  # of its own, so that visitors do not wait for it
 
 OnProgress = Callable[[Progress], None]
@@ -63,8 +70,9 @@ async def run_crowd(
         flooding = await stack.enter_async_context(GateClient(plan, connections=_FLOOD_CONNECTIONS))
         monitor = await stack.enter_async_context(RoomMonitor(plan)) if plan.admin_url else None
         observer = Observer(plan, opening=opening)
+        solver = await stack.enter_async_context(ProofSolver(bot_cpu_s=plan.bot_cpu_s))
         crowd = Crowd(
-            plan, client, flooding, monitor, on_progress, ended or asyncio.Event(), observer
+            plan, client, flooding, monitor, on_progress, ended or asyncio.Event(), observer, solver
         )
         return await crowd.run()
 
@@ -85,6 +93,7 @@ class Crowd:
         on_progress: OnProgress,
         ended: asyncio.Event,
         observer: Observer,
+        solver: ProofSolver,
     ) -> None:
         self._plan = plan
         self._client = client
@@ -96,6 +105,12 @@ class Crowd:
         self._pace_random = Random(plan.seed)  # noqa: S311
         self._observer = observer
         self._times = _event_times(observer.opening)
+        self._solver = solver
+        self._solving: set[asyncio.Task[None]] = set()
+        self._proof = ""  # that another place has used, for replayers
+        self._pass: Token | None = None  # of a bot, for sharers
+        self._flooding = flooding
+        self._first_bot = plan.visitors + plan.lurkers
         self._flood = Flood(plan, flooding, self._observer, now_s=self._now_s)
         self._heap: list[tuple[float, int, Visitor]] = []  # due time; the number breaks ties
         self._open = plan.visitors  # visitors that are not done, without lurkers
@@ -116,7 +131,7 @@ class Crowd:
             if opening is not None:
                 background.append(group.create_task(self._watch(watch), name="draw"))
             problems += await self._dispatch()
-            for task in background:
+            for task in (*background, *self._solving):
                 task.cancel()
         if self._monitor is not None:
             await self._take_sample(self._monitor)  # … and after the last visitor
@@ -138,6 +153,7 @@ class Crowd:
         arriving = self._arrivals()
         next_visitor = next(arriving, None)
         self._schedule_lurkers()
+        self._schedule_bots()
         while self._open:
             now_s = self._now_s()
             if now_s >= duration_s or self._ended.is_set():
@@ -189,11 +205,29 @@ class Crowd:
         for number in range(self._plan.visitors, self._plan.visitors + self._plan.lurkers):
             heappush(self._heap, (first_s, number, new_lurker(number)))
 
+    def _schedule_bots(self) -> None:
+        """Bots come evenly over the first seconds."""
+        for index in range(self._plan.bots):
+            number = self._first_bot + index
+            bot = new_bot(number, self._first_bot)
+            heappush(self._heap, (_BOTS_WITHIN_S * index / self._plan.bots, number, bot))
+
     # One request of one visitor.
 
     def _send(self, visitor: Visitor) -> None:
+        if visitor.kind is VisitorKind.SHARER:
+            if self._pass is None:  # no other bot was admitted yet
+                self._schedule(visitor, pause_s=_SAMPLE_EVERY_S)
+                return
+            visitor.token, visitor.next_action = self._pass, Action.VISIT
         at = self._pace_random.randrange(self._client.addresses)
-        self._client.send(_Request(self, visitor, at), at=at)
+        # Bots have connections of their own, so that visitors do not wait for them.
+        client = self._flooding if visitor.is_bot else self._client
+        client.send(_Request(self, visitor, at), at=at)
+
+    def _schedule(self, visitor: Visitor, *, pause_s: float) -> None:
+        visitor.due_s = self._now_s() + pause_s
+        heappush(self._heap, (visitor.due_s, visitor.number, visitor))
 
     def encode(self, request: _Request) -> bytes:
         """Encode the request; it is sent now."""
@@ -202,6 +236,11 @@ class Crowd:
         request.sent = sent = self._token_to_send(visitor)
         self._observer.request_began(visitor, now_s=now_s)
         data, request.own = self._bytes_of(visitor, sent, at=request.at)
+        if self._plan.bots:
+            address = source_address(
+                visitor, first=self._first_bot, addresses=self._plan.bot_addresses
+            )
+            data = forwarded_for(data, address)
         return data
 
     def complete(self, request: _Request, raw: RawResponse | str) -> None:
@@ -215,11 +254,42 @@ class Crowd:
         pause_s = apply_response(visitor, response, plan=self._plan, random=self._pace_random)
         observer.stage_changed(visitor, stage_before, now_s=now_s)
         self._prepare_forged_tokens(visitor, response)
+        if visitor.is_bot and response.claims is not None and response.claims.kind == PASS:
+            self._pass = response.token
         if pause_s is None:
             self._open -= 1
-        else:
-            visitor.due_s = now_s + pause_s
-            heappush(self._heap, (visitor.due_s, visitor.number, visitor))
+        elif not self._solves(visitor):
+            self._schedule(visitor, pause_s=pause_s)
+
+    def _solves(self, visitor: Visitor) -> bool:
+        """Let the visitor solve its challenge, if it has one and is of a kind that does."""
+        challenge = visitor.challenge
+        if challenge is None or visitor.next_action is not Action.POLL:
+            return False
+        if visitor.kind is VisitorKind.REPLAYER and self._proof:
+            visitor.proof, visitor.next_action = self._proof, Action.SOLVE
+            return False
+        if visitor.is_bot and visitor.kind is not VisitorKind.WORKER:
+            return False
+        if visitor.is_bot and self._solver.bot_cpu_left_s <= 0:
+            return False
+        task = asyncio.get_running_loop().create_task(
+            self._solve(visitor, challenge), name="proof of work"
+        )
+        self._solving.add(task)
+        task.add_done_callback(self._solving.discard)
+        return True
+
+    async def _solve(self, visitor: Visitor, challenge: Mapping[str, object]) -> None:
+        proof = await self._solver.solved(challenge, is_bot=visitor.is_bot)
+        if proof is None:
+            self._schedule(visitor, pause_s=visitor.poll_interval_s)
+            return
+        if visitor.is_bot:
+            self._observer.bots.spent(cpu_s=proof.cpu_s, hashes=proof.hashes)
+        self._proof = proof.payload
+        visitor.proof, visitor.next_action = proof.payload, Action.SOLVE
+        self._schedule(visitor, pause_s=0.0)
 
     def _token_to_send(self, visitor: Visitor) -> Token | None:
         if visitor.next_action in FORGERY_ACTIONS and visitor.forged_tokens and visitor.token:
@@ -237,6 +307,8 @@ class Crowd:
         match visitor.next_action:
             case Action.VISIT | Action.FORGE_VISIT:
                 return client.visit(path, token, at=at), False
+            case Action.SOLVE:
+                return client.solve(token, visitor.proof, at=at), True
             case Action.LEAVE:
                 return client.leave(token, at=at), True
             case Action.POLL | Action.FORGE_POLL | Action.REPLAY:

@@ -7,6 +7,7 @@ never by a cookie jar. Redirects are not followed. `gate_response` parses the re
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Self
 
 from gatekeeper.errors import GatekeeperError
@@ -85,6 +86,14 @@ class GateClient:
     def poll(self, token: Token, *, at: int) -> bytes:
         return self._bytes("GET", f"{_PREFIX}status{self._room}", token, _JSON, at=at)
 
+    def solve(self, token: Token, proof: str, *, at: int) -> bytes:
+        """Send the proof of a challenge."""
+        body = json.dumps({"payload": proof}).encode()
+        path = f"{self._pools[at].address.base}{_PREFIX}challenge{self._room}"
+        fields = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST {path}{self._ends[at]}{_JSON}{fields}{token.header}\r\n"
+        return head.encode() + body
+
     def leave(self, token: Token, *, at: int) -> bytes:
         return self._bytes("POST", f"{_PREFIX}leave{self._room}", token, _JSON, at=at)
 
@@ -98,6 +107,12 @@ class GateClient:
         carried = token.header if token else ""
         length = "Content-Length: 0\r\n" if method == "POST" else ""
         return f"{method} {base}{path}{self._ends[at]}{accept}{length}{carried}\r\n".encode()
+
+
+def forwarded_for(request: bytes, address: str) -> bytes:
+    """The request as a proxy forwards it for a client with this address."""
+    line, end, rest = request.partition(b"\r\n")
+    return b"".join([line, end, b"X-Forwarded-For: ", address.encode(), end, rest])
 
 
 class _HealthCheck:

@@ -67,6 +67,7 @@ class ObservedResponse:
     phase: str = ""
     reason: str = ""
     failure: str = ""
+    challenge: Mapping[str, object] | None = None  # to be solved before the place counts
 
     @property
     def has_place(self) -> bool:
@@ -100,6 +101,7 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
                 rate_per_minute=_number(fields.get("rate_per_minute")),
                 phase=_word(fields.get("phase")),
                 reason=_word(fields.get("reason")),
+                challenge=_challenge_of(fields),
             )
         case "admitted" if own:
             return ObservedResponse(Outcome.ADMITTED, token=token, claims=claims)
@@ -195,6 +197,11 @@ def _json_of(headers: Mapping[bytes, bytes], body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _challenge_of(fields: Mapping[str, Any]) -> Mapping[str, object] | None:
+    value = fields.get("challenge")
+    return value if isinstance(value, dict) else None
 
 
 def _word(value: object) -> str:

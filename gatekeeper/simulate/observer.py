@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 
 from gatekeeper.policy.draw_record import DrawRecord
+from gatekeeper.simulate.bots import BotRecord
 from gatekeeper.simulate.evidence import ForgedTokens, Point, Progress, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import AFTER_ALL_US, Order, Place, RoomSample
@@ -46,6 +47,7 @@ class Observer:
         self.pressure = PressureRecord(self.release_delays, plan)
         self.pressure.is_closed = opening is not None
         self.forged_tokens = ForgedTokens()
+        self.bots = BotRecord()
         self.requests = 0
         self.arrived = 0
         self.admitted = 0
@@ -94,7 +96,7 @@ class Observer:
                 self.pressure.leave_began(visitor)
             case Action.REPLAY:
                 self.pressure.replay_began()
-            case Action.POLL:
+            case Action.POLL | Action.SOLVE:
                 self.pressure.poll_began(visitor)
                 if self.opening is not None:
                     self.opening.polled(now_s=now_s)
@@ -123,16 +125,19 @@ class Observer:
             self.reported_rate_per_minute = max(
                 self.reported_rate_per_minute, response.rate_per_minute
             )
+        violation = self.bots.received(visitor, response)
+        if violation is not None:
+            self._record_violation(visitor, violation, now_s=now_s)
         match visitor.next_action:
             case Action.ARRIVE:
                 self._arriving -= 1
                 if response.outcome is not Outcome.FAILED:
                     self._on_arrival(visitor, response, began_s=began_s, now_s=now_s)
-            case Action.POLL:
+            case Action.POLL | Action.SOLVE:
                 self._on_poll(visitor, response, now_s=now_s)
             case Action.LEAVE if response.outcome is not Outcome.FAILED:
                 self.pressure.received_left(visitor)
-            case Action.VISIT:
+            case Action.VISIT if not visitor.is_bot:
                 self._on_visit(visitor, response, began_s=began_s, now_s=now_s)
             case Action.FORGE_POLL:
                 accepted = response.outcome in {Outcome.WAITING, Outcome.ADMITTED}
@@ -148,7 +153,7 @@ class Observer:
     def stage_changed(self, visitor: Visitor, stage_before: VisitorStage, *, now_s: float) -> None:
         """A visitor changed to another stage."""
         stage_after = visitor.stage
-        if stage_after is stage_before or visitor.kind is VisitorKind.LURKER:
+        if stage_after is stage_before or visitor.is_beside:
             return
         self.pressure.stage_changed(visitor, now_s=now_s)
         self.waiting += (stage_after is VisitorStage.WAITING) - (
@@ -159,7 +164,7 @@ class Observer:
     def _on_arrival(
         self, visitor: Visitor, response: ObservedResponse, *, began_s: float, now_s: float
     ) -> None:
-        if visitor.kind is not VisitorKind.LURKER:
+        if not visitor.is_beside:
             self.arrived += 1
             self.kinds[visitor.kind] += 1
         if response.claims is None:
@@ -175,7 +180,7 @@ class Observer:
             self.pressure.note_estimate(response)
         else:
             self._direct += 1
-            self.admitted_at_once += visitor.kind is not VisitorKind.LURKER
+            self.admitted_at_once += not visitor.is_beside
             self._received_admitted(visitor, now_s=now_s)
 
     def _on_poll(self, visitor: Visitor, response: ObservedResponse, *, now_s: float) -> None:
@@ -240,11 +245,11 @@ class Observer:
             self.release_delays.record_release(
                 place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
             )
-        violation = self.pressure.received_admitted(visitor)
+        violation = self.pressure.received_admitted(visitor) or self.bots.received_admitted(visitor)
         if violation is not None:
             self._record_violation(visitor, violation, now_s=now_s)
         self._admitted_between(place.last_waiting_began_s, now_s)
-        if visitor.kind is VisitorKind.LURKER:
+        if visitor.is_beside:
             return
         client_delay_s = 0.0
         if visitor.next_action is Action.POLL:

@@ -18,6 +18,7 @@ _MAX_DURATION_S = 7 * 86400.0
 _MAX_CONNECTIONS = 1024
 _MAX_FLOODS_PER_S = 1000
 _MAX_LURKERS = 10_000
+_MAX_BOTS = 1000
 
 
 class Profile(StrEnum):
@@ -57,6 +58,9 @@ class CrowdPlan:
     # Beside the visitors, for the whole run:
     floods: int = 0  # requests per second without cookies
     lurkers: int = 0  # clients that keep a place at the front and never claim
+    bots: int = 0  # clients that want admissions without being a person
+    bot_addresses: int = 4  # that they come from, as a proxy would report them
+    bot_cpu_s: float = 60.0  # CPU time that they may spend on challenges
     # An event of the room: the visitors gather in its prequeue, some arrive after its start.
     event: str = ""
     before: int = 0  # visitors that arrive at second 0, before the prequeue
@@ -123,6 +127,9 @@ def _ranges(plan: CrowdPlan) -> list[str]:
         ("duration_s", 1, _MAX_DURATION_S),
         ("floods", 0, _MAX_FLOODS_PER_S),
         ("lurkers", 0, _MAX_LURKERS),
+        ("bots", 0, _MAX_BOTS),
+        ("bot_addresses", 1, 254),
+        ("bot_cpu_s", 0, _MAX_DURATION_S),
         ("before", 0, plan.visitors),
         ("late_s", 0, 3600),
         ("burst", 1, _MAX_VISITORS),

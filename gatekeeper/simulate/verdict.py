@@ -14,6 +14,7 @@ waits          a visitor waits no longer than position and rate promise
 throughput     while visitors wait, the origin receives the rate
 floods         only visitors that return a token have a place
 lurkers        a lurker takes at most two releases, then it stands at the end
+bots           while the room sets a challenge, nothing is admitted without solving it
 
 Of an event also (`opening_promises`):
 
@@ -32,6 +33,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gatekeeper.simulate.bots import bot_figures, bot_promise
 from gatekeeper.simulate.evidence import Point, Promise, Violation
 from gatekeeper.simulate.judge import (
     AFTER_ALL_US,
@@ -92,6 +94,8 @@ def verdict_of(
     found = list(problems)
     if observer.arrived == 0:
         found.append("no visitor arrived")
+    if observer.bots.unsolvable:
+        found.append('challenge: a crowd only solves "work"; its visitors could not enter')
     if observer.unreadable_tokens:
         found.append(f"{observer.unreadable_tokens:,} visitors received no token with an arrival")
     return Verdict(
@@ -104,12 +108,14 @@ def verdict_of(
             _places_promise(observer),
             _sessions_promise(observer),
             _forged_tokens_promise(observer),
+            bot_promise(observer.bots, bots=plan.bots, admitted=observer.admitted),
             *pressure_promises(observer.pressure, plan, crowd_late_s=_crowd_late_s(observer)),
             *_opening_promises(observer, plan, rate_per_minute=rate, elapsed_s=elapsed_s),
         ),
         problems=tuple(found),
         violations=tuple(observer.violations),
-        figures=_figures(observer, rate_per_minute=rate, elapsed_s=elapsed_s),
+        figures=_figures(observer, rate_per_minute=rate, elapsed_s=elapsed_s)
+        | {"bots": bot_figures(observer.bots, admitted=observer.admitted)},
         curve=tuple(observer.over_time.curve),
         rate_per_minute=rate,
         burst=plan.burst,

@@ -8,7 +8,7 @@ action of that request is `next_action`. A lurker is never done.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from random import Random
@@ -27,6 +27,7 @@ _MAX_FAILURES = 5  # failed requests in a row after which a visitor gives up
 _MAX_POLLS_BEFORE_ACTION = 3
 # A lurker near the front is silent until it was released and its claim window has ended.
 _LURK_FACTOR, _LURK_MARGIN_S = 1.5, 2.0
+_BOT_RETURN_S = 1.0  # after a response that ended an attempt of a bot
 _LURKER_RETURN_S = 2.0  # after a response that ended its attempt
 _GOLDEN, _SILVER = 0.6180339887498949, 0.4142135623730951
 
@@ -40,11 +41,28 @@ class VisitorKind(StrEnum):
     JUMPER = "jumper"
     NO_SHOW = "no-show"
     LURKER = "lurker"
+    # Bots: see `bots`.
+    SCRAPER = "scraper"
+    IDLER = "idler"
+    WORKER = "worker"
+    REPLAYER = "replayer"
+    SHARER = "sharer"
+
+
+BOT_KINDS = (
+    VisitorKind.SCRAPER,
+    VisitorKind.IDLER,
+    VisitorKind.WORKER,
+    VisitorKind.REPLAYER,
+    VisitorKind.SHARER,
+)
+_BESIDE = frozenset({VisitorKind.LURKER, *BOT_KINDS})
 
 
 class Action(Enum):
     ARRIVE = auto()
     POLL = auto()
+    SOLVE = auto()  # send the proof of a challenge
     VISIT = auto()
     LEAVE = auto()
     FORGE_POLL = auto()
@@ -89,6 +107,18 @@ class Visitor:
     misses: int = 0  # of a lurker: releases that it certainly missed
     lurk: Lurk | None = None
     promised: PromisedWait | None = None
+    challenge: Mapping[str, object] | None = None  # of the last response
+    was_challenged: bool = False  # since it arrived
+    proof: str = ""  # to be sent with the action SOLVE
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is no visitor of the crowd: a lurker or a bot, which never ends."""
+        return self.kind in _BESIDE
+
+    @property
+    def is_bot(self) -> bool:
+        return self.kind in BOT_KINDS
 
 
 def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:
@@ -144,10 +174,12 @@ def _on_response(
     if response.outcome is Outcome.FAILED:
         return _on_failure(visitor, random)
     visitor.failures = 0
+    visitor.challenge = response.challenge
+    visitor.was_challenged |= response.challenge is not None
     if response.token is not None and visitor.next_action not in FORGERY_ACTIONS:
         visitor.token = response.token
     match visitor.next_action:
-        case Action.ARRIVE | Action.POLL:
+        case Action.ARRIVE | Action.POLL | Action.SOLVE:
             return _on_queue_response(visitor, response, plan=plan, random=random)
         case Action.FORGE_POLL | Action.FORGE_VISIT:
             visitor.next_action = Action.POLL
@@ -162,7 +194,11 @@ def _on_response(
 
 def _on_failure(visitor: Visitor, random: Random) -> float | None:
     visitor.failures += 1
-    if visitor.kind is VisitorKind.LURKER:
+    if visitor.next_action is Action.SOLVE:
+        visitor.next_action = Action.POLL  # which brings another challenge
+    if visitor.is_bot and visitor.failures >= _MAX_FAILURES:
+        _start_over(visitor)
+    if visitor.is_beside:
         return _RETRY_S * random.uniform(*_JITTER)
     if visitor.failures >= _MAX_FAILURES or visitor.next_action in {Action.LEAVE, Action.REPLAY}:
         return None
@@ -177,6 +213,8 @@ def _on_queue_response(
     """After a response to an arrival or a poll."""
     if visitor.kind is VisitorKind.LURKER:
         return _on_lurker_response(visitor, response, plan=plan, random=random)
+    if visitor.is_bot:
+        return _on_bot_response(visitor, response, random=random)
     if (
         visitor.kind is VisitorKind.GHOST
         or response.outcome is Outcome.NO_PLACE
@@ -242,6 +280,20 @@ def _on_lurker_response(
     return released_in_s + plan.claim_timeout_s * _LURK_FACTOR + _LURK_MARGIN_S
 
 
+def _on_bot_response(visitor: Visitor, response: ObservedResponse, *, random: Random) -> float:
+    """After a response to an arrival, a poll or a proof of a bot, which never stops."""
+    pause_s = response.poll_interval_s * random.uniform(*_JITTER)
+    is_place = response.outcome is Outcome.WAITING and visitor.token is not None
+    if visitor.kind is VisitorKind.SCRAPER or not is_place:
+        _start_over(visitor)
+        return _BOT_RETURN_S * random.uniform(*_JITTER)
+    is_arrival = visitor.next_action is Action.ARRIVE
+    visitor.stage, visitor.next_action = VisitorStage.WAITING, Action.POLL
+    visitor.poll_interval_s = response.poll_interval_s
+    visitor.polls += not is_arrival
+    return min(pause_s, _CONFIRM_WITHIN_S) if is_arrival else pause_s
+
+
 def _is_near_front(response: ObservedResponse) -> bool:
     return is_near_front(response.position, rate_per_minute=response.rate_per_minute)
 
@@ -251,12 +303,16 @@ def _start_over(visitor: Visitor) -> None:
     visitor.stage, visitor.next_action = VisitorStage.ARRIVING, Action.ARRIVE
     visitor.token, visitor.place, visitor.admitted = None, Place(), False
     visitor.misses, visitor.lurk = 0, None
+    visitor.challenge, visitor.was_challenged, visitor.proof = None, False, ""
+    visitor.failures = 0
 
 
 def _on_visit_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
     """After a response to a request of an admitted visitor to the site."""
+    if visitor.is_bot:  # a copy of a pass
+        return _BOT_RETURN_S * random.uniform(*_JITTER)
     if response.outcome is Outcome.WAITING:
         return None  # the observer records this violation
     visitor.visits += 1
