@@ -9,7 +9,8 @@ and start over as newcomers whenever an attempt ends. The kinds take turns:
     replayer  sends a proof that another place has used
     sharer    enters with copies of one pass, of another bot
 
-A bot's share is judged by admissions. Sharers have none of their own: their requests are counted.
+The share of the bots is that of admissions. Sharers have none of their own: their requests are
+counted, forwarded or refused.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Rules. Visitors compute on their own devices in reality, here on the crowd's machine: what they
 spend is not counted. Bots share one budget: no proof is begun when it is spent. The number of
-proofs in progress is bounded by the processes, the number that wait by the visitors.
+proofs in progress is bounded by the processes, and the number that wait by the visitors and bots.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bots beside a crowd, against a real gate."""
+"""Bots of few addresses beside a crowd, against a real gate."""
 
 from gatekeeper.simulate.bots import BOTS
 from gatekeeper.simulate.crowd import run_crowd

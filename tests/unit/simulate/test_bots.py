@@ -1,4 +1,4 @@
-"""What bots do, what counts as theirs, and the verdict on them."""
+"""What bots do beside a crowd, what counts as theirs, and the verdict on them."""
 
 from __future__ import annotations
 
