@@ -267,8 +267,8 @@ class Crowd:
         if challenge is None or visitor.next_action is not Action.POLL:
             return False
         if visitor.kind is VisitorKind.REPLAYER and self._proof:
-            visitor.proof, visitor.next_action = self._proof, Action.SOLVE
-            return False
+            self._send_proof(visitor, self._proof)
+            return True
         if visitor.is_bot and visitor.kind is not VisitorKind.WORKER:
             return False
         if visitor.is_bot and self._solver.bot_cpu_left_s <= 0:
@@ -288,7 +288,10 @@ class Crowd:
         if visitor.is_bot:
             self._observer.bots.spent(cpu_s=proof.cpu_s, hashes=proof.hashes)
         self._proof = proof.payload
-        visitor.proof, visitor.next_action = proof.payload, Action.SOLVE
+        self._send_proof(visitor, proof.payload)
+
+    def _send_proof(self, visitor: Visitor, proof: str) -> None:
+        visitor.proof, visitor.next_action = proof, Action.SOLVE
         self._schedule(visitor, pause_s=0.0)
 
     def _token_to_send(self, visitor: Visitor) -> Token | None:

@@ -46,3 +46,19 @@ async def test_bots_of_few_addresses_get_few_places(start_gate: GateStarter) -> 
     assert bots["admitted"] <= 6, "two places of each address, and one for half a minute more"
     assert "admissions (" in detail(verdict)
     assert "the room sets no challenge" in detail(verdict)
+
+
+async def test_bots_get_only_what_their_work_buys(start_gate: GateStarter) -> None:
+    """Every visitor solves its challenge and enters; of the bots only those that work."""
+    gate = await start_gate(
+        TRUSTED, rate="300/min", burst=5, challenge="work", challenge_difficulty=10_000
+    )
+    verdict = await verdict_on(gate, bot_cpu_s=0.02)
+    assert verdict.ok, verdict
+    assert verdict.figures["admitted"] == 30
+    bots = verdict.figures["bots"]
+    assert bots["replays"] > 0
+    assert (bots["replays_accepted"], bots["unsolved_admitted"]) == (0, 0)
+    assert bots["admitted"] == bots["by_kind"]["worker"] <= bots["proofs"]
+    assert 0 < bots["cpu_s"] < 1, "no proof is begun when the budget is spent"
+    assert "CPU-seconds" in detail(verdict)
