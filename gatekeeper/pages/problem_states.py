@@ -6,6 +6,7 @@ Rules: pure. The label of a problem is its status.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gatekeeper.errors import N_
 from gatekeeper.pages.states import PageState
@@ -50,6 +51,55 @@ _PROBLEMS: Mapping[str, PageState] = {
             tone="warn",
         ),
         PageState("failed", heading=N_("Something went wrong"), tone="warn"),
+    )
+}
+# Waiting changes nothing for these visitors. The lead is the message of the response, also in JSON.
+DENIED: Mapping[str, PageState] = {
+    row.name: replace(row, label=N_("Not in line"), tone="warn")
+    for row in (
+        PageState(
+            "invitation",
+            heading=N_("You need an invitation"),
+            lead=N_(
+                "Only invited people can enter right now. Please open the link in your invitation."
+            ),
+        ),
+        PageState(
+            "invitation_invalid",
+            heading=N_("This invitation is not valid"),
+            lead=N_(
+                "The link may be incomplete. Please open it again from the message or page "
+                "where you found it."
+            ),
+        ),
+        PageState(
+            "invitation_expired",
+            heading=N_("This invitation has expired"),
+            lead=N_("Please get a new invitation where you found this one."),
+        ),
+        PageState(
+            "invitation_early",
+            heading=N_("This invitation is not valid yet"),
+            lead=N_("It begins later. Please open the same link again then."),
+        ),
+        PageState(
+            "invitation_elsewhere",
+            heading=N_("This invitation is for something else"),
+            lead=N_("It belongs to another sale or another part of this site."),
+        ),
+        PageState(
+            "invitation_used",
+            heading=N_("This invitation was already used"),
+            lead=N_(
+                "An invitation lets one person in once. If you were already inside, please go back "
+                "to the device and browser that you used."
+            ),
+        ),
+        PageState(
+            "other_device",
+            heading=N_("Your place is on another device"),
+            lead=N_("You continued on another device or in another browser. Please go on there."),
+        ),
     )
 }
 _PROBLEM_BY_STATUS = {403: "denied", 404: "missing"}

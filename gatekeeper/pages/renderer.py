@@ -26,7 +26,7 @@ from gatekeeper.pages.content import Page, RenderedBody
 from gatekeeper.pages.content_policy import content_policy
 from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
 from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
-from gatekeeper.pages.problem_states import NO_PLACE, NOT_SENT, problem_state
+from gatekeeper.pages.problem_states import DENIED, NO_PLACE, NOT_SENT, problem_state
 from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.templates import Templates
@@ -127,6 +127,19 @@ class Pages:
             title=language.translate(title),
             message=language.translate(message),
             retry_after_s=retry_after_s,
+        )
+
+    def denied(self, reason: str, *, lang: str = SOURCE) -> Page:
+        """The page of a visitor who gets no place, however long they wait."""
+        language, row = language_by_code(lang), DENIED[reason]
+        return self._render(
+            "problem.html",
+            language,
+            row=replace(row, lead=""),
+            status=403,
+            title=language.translate(row.heading),
+            message=language.translate(row.lead),
+            retry_after_s=None,
         )
 
     def left(self, *, path: str = "/", lang: str = SOURCE) -> Page:
@@ -233,6 +246,7 @@ class Pages:
                     ),
                 )
             yield "left.html", partial(self.left, lang=lang)
+            yield "problem.html", partial(self.denied, "invitation", lang=lang)
             for is_safe in (True, False):
                 yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
         yield _DASHBOARD, self.dashboard

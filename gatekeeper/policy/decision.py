@@ -120,7 +120,18 @@ class ForwardOnce:
     """Forward the request alone, without a token and without asking the store."""
 
 
-NoPlaceReason = Literal["busy", "before", "queue_full", "address_limit"]
+# Waiting changes nothing for these visitors.
+DeniedReason = Literal[
+    "invitation",  # the room is by invitation only
+    "invitation_invalid",
+    "invitation_expired",
+    "invitation_early",
+    "invitation_elsewhere",
+    "invitation_used",
+    "other_device",
+]
+WaitingReason = Literal["busy", "before", "queue_full", "address_limit"]
+NoPlaceReason = WaitingReason | DeniedReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,4 +311,14 @@ class VoidToken:
     """Left, was revoked, or spent the ticket: the token is no longer valid."""
 
 
-Standing = QueuePosition | SlotGrant | VoidToken
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another device of the same visitor holds the place; this ticket is worth nothing now."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedInvitation:
+    """The invitation led to a session before, or its visitor was revoked."""
+
+
+Standing = QueuePosition | SlotGrant | VoidToken | Elsewhere

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import Elsewhere, QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
@@ -38,6 +38,11 @@ def ticket_of(
 def in_lane(ticket: Ticket, lane: str) -> Ticket:
     """The first ticket of a lane's visitor, who has yet to return it."""
     return ticket._replace(lane=lane, confirmed=False) if lane else ticket
+
+
+def on_device(ticket: Ticket, device: str, *, invited_until_s: float | None = None) -> Ticket:
+    """The ticket as that of one device; `invited_until_s`: of an invited visitor."""
+    return ticket._replace(device=device, invited_until_s=invited_until_s)
 
 
 def kept_without_store(
@@ -116,7 +121,7 @@ def conclude(
                 and now_s - held.issued_at_s < rules.ticket_renewal_s
             ):
                 return held
-            return ticket_of(
+            ticket = ticket_of(
                 visitor,
                 arrival_us=arrival_us,
                 turn_us=own_turn_us,
@@ -125,6 +130,9 @@ def conclude(
                 lane=held.lane if isinstance(held, Ticket) else "",
                 is_new=held is None,
             )
+            if isinstance(held, Ticket) and held.device is not None:
+                return on_device(ticket, held.device, invited_until_s=held.invited_until_s)
+            return ticket
         case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):
                 pass_ = renewed(held, rules=rules, now_s=now_s)
@@ -139,7 +147,7 @@ def conclude(
                     now_s=now_s,
                 )
             return pass_ if now_s < pass_.ends_at_s else None  # it ended while the store was asked
-        case VoidToken():
+        case VoidToken() | Elsewhere():
             return None
         case _:
             assert_never(standing)

@@ -12,6 +12,8 @@ can evict valid ones.
     aud  room                  exp  expires, seconds      end  absolute end, seconds (passes)
     arr  arrival, microseconds trn  turn, microseconds, where it differs from the arrival
     lan  lane (tickets of its visitors)
+    dev  device of an invited visitor, or of a place that was moved (tickets)
+    inv  expiry of the invitation, seconds (tickets of invited visitors)
 
 PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. Its reading of a whole token
 takes several times as long as that, and every poll of a waiting visitor brings a token. So the few
@@ -40,6 +42,7 @@ VisitorId = NewType("VisitorId", str)
 ALGORITHM: Final = "HS256"
 MAX_TOKEN_LENGTH: Final = 1024  # the gate's own have about 300; longer ones are not parsed
 _VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits in base64url without padding
+_DEVICE: Final = re.compile(r"[A-Za-z0-9_-]{8}")  # 48 bits
 _TICKET, _PASS = "ticket+jwt", "pass+jwt"
 _KINDS: Final = (_TICKET, _PASS)
 _DIGEST: Final = "sha256"
@@ -54,6 +57,9 @@ class Ticket(NamedTuple):
     `confirmed` is false while the visitor has yet to solve the room's challenge. Such a ticket is
     never renewed (`policy.challenge`). In a lane it is false until the ticket was returned once: no
     watermark has released it before that.
+
+    Invited visitors, and those whose place was moved, may have several devices, each with a ticket
+    of its own; the store knows the one that holds the place.
     """
 
     room: RoomName
@@ -64,6 +70,8 @@ class Ticket(NamedTuple):
     own_turn_us: int | None = None  # None: the turn follows from the room's order
     confirmed: bool = True
     lane: str = ""
+    device: str | None = None
+    invited_until_s: float | None = None  # the expiry of the invitation
 
     @property
     def read_until_s(self) -> float:
@@ -105,6 +113,15 @@ def new_visitor_id() -> VisitorId:
 def is_visitor_id(value: object) -> TypeGuard[VisitorId]:
     """Whether `value` is spelled as a visitor id. The only check of that in the program."""
     return isinstance(value, str) and _VISITOR.fullmatch(value) is not None
+
+
+def new_device() -> str:
+    """48 random bits as 8 base64url characters."""
+    return secrets.token_urlsafe(6)
+
+
+def _is_device(value: object) -> TypeGuard[str | None]:
+    return value is None or (isinstance(value, str) and _DEVICE.fullmatch(value) is not None)
 
 
 def key_id(secret: bytes) -> str:
@@ -209,6 +226,10 @@ class Tokens:
         if isinstance(token, Ticket):
             if token.lane:
                 claims["lan"] = token.lane
+            if token.device is not None:
+                claims["dev"] = token.device
+            if token.invited_until_s is not None:
+                claims["inv"] = token.invited_until_s
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
         return self._keyring.sign(claims, kind=_PASS)
@@ -248,10 +269,22 @@ class Tokens:
             return None
         if kind == _TICKET:
             lane = claims.get("lan", "")
-            if not isinstance(lane, str):
+            device, until_s = claims.get("dev"), claims.get("inv")
+            if not isinstance(lane, str) or not _is_device(device):
+                return None
+            if until_s is not None and not is_exact_number(until_s):
                 return None
             return Ticket(
-                self._room, visitor, arrival_us, issued_at_s, expires_at_s, turn_us, confirmed, lane
+                room=self._room,
+                visitor=visitor,
+                arrival_us=arrival_us,
+                issued_at_s=issued_at_s,
+                expires_at_s=expires_at_s,
+                own_turn_us=turn_us,
+                confirmed=confirmed,
+                lane=lane,
+                device=device,
+                invited_until_s=until_s,
             )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):

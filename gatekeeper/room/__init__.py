@@ -2,7 +2,8 @@
 
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
 visitor_calls     what a replica asks the store about one visitor: arrivals, polls
-scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each
+scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each,
+                  and `_devices.lua` after it where a script asks for devices
 replica           a room on one replica: queue, view and pacer; store outages end here
 openings          the events of a room: opened, drawn and placed, without a leader
 tick_schedule     when the pacer calls the store
@@ -14,6 +15,7 @@ view              what a replica knows: newest state, store's clock, revocations
 standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order
 revocation_list   reading the store's list of revoked visitors
+state_publisher   publishes the state: once for all replicas, at least once a second
 pending_writes    what the store missed while it was unreachable
 batching          many callers, one call
 store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreError`

@@ -38,9 +38,9 @@ from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents
-from gatekeeper.room.queue import Left, Queue
+from gatekeeper.room.queue import Queue
 from gatekeeper.room.room_settings import RoomSettings
-from gatekeeper.room.standings import AdmitResult, Whereabouts
+from gatekeeper.room.standings import AdmitResult, Left, Whereabouts
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Store
 from gatekeeper.room.view import ReplicaView

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.pacing import recovery_s
@@ -27,8 +26,13 @@ from gatekeeper.room.batching import Batcher
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.standings import (
     AdmitResult,
+    ArrivalStanding,
+    InvitedStanding,
+    Left,
+    NewcomerStanding,
     Whereabouts,
     admit_result_of,
+    left_of,
     standing_of,
     standing_on_arrival,
     whereabouts_of,
@@ -42,11 +46,17 @@ from gatekeeper.room.store import (
     participants_key,
     room_keys,
 )
-from gatekeeper.room.visitor_calls import ArrivalRequest, DrawnTurn, PollRequest, lane_words
+from gatekeeper.room.visitor_calls import (
+    ArrivalRequest,
+    DrawnTurn,
+    PollRequest,
+    device_arguments,
+    head_start_digits,
+    lane_words,
+)
 from gatekeeper.room.visitor_search import scores_of
 
-MOST_RELEASED_PER_CALL = 1000
-MOST_SWEPT_PER_CALL = 1000
+MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
 _MOST_TRIES = 4  # of a call that finds an empty or older store
@@ -61,9 +71,6 @@ _FIND = load_script("find")
 _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
-
-
-Left = Literal["slot", "place", "nothing"]
 
 
 class Queue:
@@ -95,13 +102,20 @@ class Queue:
         self._polls = Batcher(self._poll, name=f"poll {rules.room}")
         self._touches = Batcher(self._touch, name=f"touch {rules.room}")
 
-    async def arrive(self, request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull:
+    async def arrive(self, request: ArrivalRequest) -> NewcomerStanding:
         """A newcomer: a slot while there is room, else a turn, which the first poll confirms, while
         the line has room."""
         standing = await self._arrivals.submit(request)
-        if standing is None:
-            raise StoreError("unexpected reply from the store")
-        return standing
+        if isinstance(standing, NewcomerStanding):
+            return standing
+        raise StoreError("unexpected reply from the store")
+
+    async def arrive_invited(self, request: ArrivalRequest) -> InvitedStanding:
+        """An invited visitor on a device: a turn, which is theirs on each of their devices."""
+        standing = await self._arrivals.submit(request)
+        if isinstance(standing, InvitedStanding):
+            return standing
+        raise StoreError("unexpected reply from the store")
 
     async def take_admission(self) -> bool:
         """One admission for a request that creates no place; False: there is no room."""
@@ -135,17 +149,21 @@ class Queue:
         return state, int(released)
 
     async def leave(
-        self, visitors: Sequence[VisitorId], *, with_tickets: bool = False
+        self,
+        visitors: Sequence[VisitorId],
+        *,
+        with_tickets: bool = False,
+        devices: Sequence[str | None] = (),
     ) -> tuple[RoomState, list[Left]]:
         """Give back places and slots; from now on the visitors' tokens are void.
 
         `with_tickets`: the visitors hold tickets, so that one without a slot holds no pass.
+        `devices`: of these tickets. A device that does not hold the place gives back nothing.
         """
-        rules = self.rules
-        ticket_us = _us(rules.longest_ticket_life_s) if with_tickets else "0"
-        state, rest = await self._run(_LEAVE, _us(rules.revoked_for_s), ticket_us, *visitors)
-        meaning: dict[bytes | int, Left] = {b"1": "slot", b"0": "place"}
-        return state, [meaning.get(code, "nothing") for code in rest]
+        ticket_us = _us(self.rules.longest_ticket_life_s) if with_tickets else "0"
+        named = str(len(visitors)), *visitors, *[device or "" for device in devices]
+        state, rest = await self._run(_LEAVE, _us(self.rules.revoked_for_s), ticket_us, *named)
+        return state, [left_of(reply) for reply in rest]
 
     async def find(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Whereabouts]]:
         """Where a few visitors stand; changes nothing."""
@@ -292,20 +310,18 @@ class Queue:
         for batcher in (self._arrivals, self._polls, self._touches):
             await batcher.close()
 
-    async def _arrive(
-        self, batch: Sequence[ArrivalRequest | None]
-    ) -> list[SlotGrant | QueuePosition | LineFull | None]:
+    async def _arrive(self, batch: Sequence[ArrivalRequest | None]) -> list[ArrivalStanding | None]:
         """None in `batch` is one request, and in the reply a request without an admission."""
         rules = self.rules
-        head_starts_us = [request.head_start_us if request else 0 for request in batch]
         _, rest = await self._run(
             _ARRIVE,
             _us(rules.unconfirmed_slot_s),
             _us(rules.spent_for_s),
             str(rules.queue_limit),
             "".join([request.letter if request else "o" for request in batch]),
-            "".join([f"{us:016d}" for us in head_starts_us]) if any(head_starts_us) else "",
+            head_start_digits(batch),
             *[request.visitor if request else "" for request in batch],
+            *device_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
         )
         return [standing_on_arrival(*pair) for pair in zip(*[iter(rest)] * 2, strict=True)]
 
@@ -321,6 +337,7 @@ class Queue:
             "".join([f"{request.turn_us:016d}" for request in batch]),
             lane_words(batch),
             *[request.visitor for request in batch],
+            *device_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
         )
         return [
             standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)

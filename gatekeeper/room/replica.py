@@ -12,32 +12,34 @@ releases what is due at that instant, and finds nothing left if another was firs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from gatekeeper import metrics
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing
+from gatekeeper.policy.decision import Standing
 from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Pass, VisitorId
+from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.revocation_list import learn_revocations
+from gatekeeper.room.standings import InvitedStanding, NewcomerStanding
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.state_publisher import PUBLISH_AT_LEAST_EVERY_S, StatePublisher
 from gatekeeper.room.store import Store, StoreFull
 from gatekeeper.room.tick_schedule import TickSchedule
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 
+_Reply = TypeVar("_Reply")
 _NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
-_PUBLISH_AT_LEAST_EVERY_S = 1.0
 _LOG_AGAIN_AFTER_S = 60.0
 _NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
 _MOST_REVOKED = 1_000_000  # visitors; 250 MB
@@ -80,8 +82,7 @@ class RoomReplica:
         self._pacer: asyncio.Task[None] | None = None
         self._stopping = False
         self._background: set[asyncio.Task[object]] = set()
-        self._published_version = (0, 0)  # by any replica
-        self._published_at_s = 0.0
+        self._publisher = StatePublisher(events, rules.room)
         self._recovered_at_s = 0.0
         self._logged_full_at_s = float("-inf")
         self._pending = PendingWrites(
@@ -132,20 +133,21 @@ class RoomReplica:
 
     # The requests of the gate. None: the store did not respond, decide again without it.
 
-    async def arrive(self, request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull | None:
+    async def arrive(self, request: ArrivalRequest) -> NewcomerStanding | None:
         """A newcomer's slot or place, if the line has room."""
-        try:
-            return await self.queue.arrive(request)
-        except StoreError as error:
-            self._lost(error)
-            return None
+        return await self._replied(self.queue.arrive(request))
+
+    async def arrive_invited(self, request: ArrivalRequest) -> InvitedStanding | None:
+        """The place of an invited visitor, on one of their devices."""
+        return await self._replied(self.queue.arrive_invited(request))
 
     async def take_admission(self) -> bool | None:
         """One admission for a request that creates no place; False: there is no room."""
-        if not self.view.store_up:
-            return None
+        return await self._replied(self.queue.take_admission()) if self.view.store_up else None
+
+    async def _replied(self, call: Awaitable[_Reply]) -> _Reply | None:
         try:
-            return await self.queue.take_admission()
+            return await call
         except StoreError as error:
             self._lost(error)
             return None
@@ -176,12 +178,15 @@ class RoomReplica:
                 return
         await self._events.publish_revoked(self.rules.room, visitors, count=0)
 
-    async def leave_line(self, visitors: Sequence[VisitorId]) -> None:
-        """Visitors with tickets give back their places. Only the store remembers that; while it is
-        unreachable all replicas do, for fewer visitors: beyond that a kept ticket stays valid."""
+    async def leave_line(
+        self, visitors: Sequence[VisitorId], devices: Sequence[str | None] = ()
+    ) -> None:
+        """Visitors with tickets, of these devices, give back their places. Only the store remembers
+        that; while it is unreachable all replicas do, for fewer visitors: beyond that a kept ticket
+        stays valid."""
         if self.view.store_up:
             try:
-                _, left = await self.queue.leave(visitors, with_tickets=True)
+                _, left = await self.queue.leave(visitors, with_tickets=True, devices=devices)
             except StoreError as error:
                 self._lost(error)
             else:
@@ -205,9 +210,11 @@ class RoomReplica:
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self.leave([visitor]))
 
-    def leave_line_soon(self, visitors: Sequence[VisitorId]) -> None:
-        for start in range(0, len(visitors), BATCH_LIMIT):
-            self._run_soon(self.leave_line(visitors[start : start + BATCH_LIMIT]))
+    def leave_line_soon(self, tickets: Sequence[Ticket]) -> None:
+        visitors, devices = [each.visitor for each in tickets], [each.device for each in tickets]
+        for at in range(0, len(tickets), BATCH_LIMIT):
+            end = at + BATCH_LIMIT
+            self._run_soon(self.leave_line(visitors[at:end], devices[at:end]))
 
     def wake(self) -> None:
         """Let the pacer tick now: a change may release visitors."""
@@ -262,9 +269,7 @@ class RoomReplica:
         """Another replica has just called the store and published: this one need do neither."""
         ago_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
         self._schedule.note_call_of_another(ago_s=ago_s)
-        if (version := (state.epoch, state.version)) >= self._published_version:
-            self._published_version = version
-            self._published_at_s = asyncio.get_running_loop().time()
+        self._publisher.note_published(state)
 
     def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         """`count` 0: not in the store yet. Every receiver writes it, for the sender may stop."""
@@ -330,17 +335,8 @@ class RoomReplica:
             self._lost(error)
 
     async def _publish(self) -> None:
-        """The store's newest state: once for all replicas, and at least once a second."""
-        state, now_s = self.view.store_state, self.view.now_s()
-        if state is None:
-            return
-        version = (state.epoch, state.version)
-        at_s = asyncio.get_running_loop().time()
-        is_due = at_s - self._published_at_s >= _PUBLISH_AT_LEAST_EVERY_S
-        if version == self._published_version and not is_due:
-            return
-        self._published_version, self._published_at_s = version, at_s
-        await self._events.publish_state(self.rules.room, state, sent_at_s=now_s)
+        if self.view.store_state is not None:
+            await self._publisher.publish(self.view.store_state, sent_at_s=self.view.now_s())
 
     # Revocations.
 
@@ -380,7 +376,7 @@ class RoomReplica:
         # The store has spent the rest of the last outage's share.
         self._share = LocalBucket(self.rules)
         metrics.store_up.labels(self.rules.room).set(0)
-        if now_s - self._recovered_at_s > _PUBLISH_AT_LEAST_EVERY_S:
+        if now_s - self._recovered_at_s > PUBLISH_AT_LEAST_EVERY_S:
             self.wake()  # one slow call is no outage: call again at once, but not in a loop
 
     async def _touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:

@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import (
+    Elsewhere,
+    LineFull,
+    QueuePosition,
+    SlotGrant,
+    Standing,
+    UsedInvitation,
+    VoidToken,
+)
+
+NewcomerStanding = SlotGrant | QueuePosition | LineFull
+InvitedStanding = QueuePosition | LineFull | Elsewhere | UsedInvitation
+ArrivalStanding = NewcomerStanding | InvitedStanding
 
 
-def standing_on_arrival(
-    turn: bytes | int, standing: bytes | int
-) -> SlotGrant | QueuePosition | LineFull | None:
+def standing_on_arrival(turn: bytes | int, standing: bytes | int) -> ArrivalStanding | None:
     """What `arrive` replied about one newcomer; None: no admission for a single request."""
     match standing:
         case b"in":
@@ -20,6 +30,10 @@ def standing_on_arrival(
             return None
         case b"full":
             return LineFull()
+        case b"elsewhere":
+            return Elsewhere()
+        case b"used":
+            return UsedInvitation()
         case ahead:
             if isinstance(turn, bytes) and b" " in turn:
                 arrival_us, turn_us = map(int, turn.split())
@@ -34,6 +48,8 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return SlotGrant(turn_us, confirmed=True)
         case b"void":
             return VoidToken()
+        case b"elsewhere":
+            return Elsewhere()
         case int(ahead):
             return QueuePosition(turn_us, ahead)
         case admitted if admitted.startswith(b"in "):
@@ -43,6 +59,16 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
+
+
+# What a visitor gave back by leaving.
+
+Left = Literal["slot", "place", "nothing"]
+
+
+def left_of(reply: bytes | int) -> Left:
+    """What `leave` replied about one visitor."""
+    return "slot" if reply == b"1" else "place" if reply == b"0" else "nothing"
 
 
 # What an operator asks about one visitor.

@@ -35,7 +35,7 @@ _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
-    "unconfirmed", "missed", "sessions", "lanes",
+    "unconfirmed", "missed", "sessions", "lanes", "holders", "held_until",
 )  # fmt: skip
 
 
@@ -56,10 +56,14 @@ class Script:
     sha: str
 
 
+_WITH_DEVICES = frozenset({"arrive", "poll", "leave"})
+
+
 def load_script(name: str) -> Script:
-    """The packaged script `name` with the room's shared part in front."""
+    """The packaged script `name` with the room's shared parts in front."""
     folder = files("gatekeeper.room") / "scripts"
-    text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("_room", name))
+    parts = ("_room", "_devices", name) if name in _WITH_DEVICES else ("_room", name)
+    text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -11,16 +11,26 @@ from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 class ArrivalRequest(NamedTuple):
     """A newcomer. `head_start_us`: how much earlier than the arrival the turn is. `may_enter`:
     whether the visitor may receive a slot at once; False: they confirm first, whatever room there
-    is."""
+    is. An invited visitor, who always confirms first, arrives on a `device`."""
 
     visitor: VisitorId
     head_start_us: int = 0
     may_enter: bool = True
+    device: str | None = None
+    invited_until_us: int = 0
 
     @property
     def letter(self) -> str:
         """The kind of arrival, as the script reads it."""
+        if self.device is not None:
+            return "i"
         return "n" if self.may_enter else "w"
+
+
+def head_start_digits(batch: Sequence[ArrivalRequest | None]) -> str:
+    """The head starts of a batch, as the script reads them; "": there is none."""
+    head_starts_us = [request.head_start_us if request else 0 for request in batch]
+    return "".join([f"{us:016d}" for us in head_starts_us]) if any(head_starts_us) else ""
 
 
 class PollRequest(NamedTuple):
@@ -32,6 +42,7 @@ class PollRequest(NamedTuple):
     `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
     the visitor's own request, which must receive the pass. `lane`: of the ticket, with its
     `arrival_us` and whether it was returned before (`confirmed`); "" for everyone else.
+    `device`: of the ticket, where it is of one, and `invited_until_us`: when its invitation ends.
     """
 
     visitor: VisitorId
@@ -42,6 +53,8 @@ class PollRequest(NamedTuple):
     lane: str = ""
     arrival_us: int = 0
     confirmed: bool = True
+    device: str | None = None
+    invited_until_us: int = 0
 
     @property
     def word(self) -> str:
@@ -71,6 +84,8 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
             lane=token.lane,
             arrival_us=token.arrival_us,
             confirmed=token.confirmed,
+            device=token.device,
+            invited_until_us=round((token.invited_until_s or 0.0) * 1_000_000),
         )
     return PollRequest(token.visitor, turn_us, has_pass=True)
 
@@ -87,3 +102,14 @@ class DrawnTurn(NamedTuple):
 
     turn_us: int
     lane: str = ""
+
+
+def device_arguments(
+    batch: Sequence[ArrivalRequest | PollRequest | None], *, ticket_life_s: float
+) -> list[str]:
+    """The devices of a batch, as the scripts read them; none for a batch without any."""
+    arguments: list[str] = []
+    for at, request in enumerate(batch, start=1):
+        if request is not None and request.device is not None:
+            arguments += (str(at), request.device, str(request.invited_until_us))
+    return [str(round(ticket_life_s * 1_000_000)), *arguments] if arguments else []

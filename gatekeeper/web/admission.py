@@ -21,6 +21,7 @@ from gatekeeper.policy.challenge import WaitForChallenge, is_unsolved
 from gatekeeper.policy.decision import (
     Arrive,
     Decision,
+    Elsewhere,
     EnterByShare,
     EnterWithoutStore,
     Forward,
@@ -138,6 +139,8 @@ class Admission:
             assert held is not None
             visitor, turn_us = decision
             standing = await self.room.poll(poll_of(held, turn_us))
+            if isinstance(standing, Elsewhere):
+                return WaitWithoutPlace("other_device")
             if standing is None:
                 decision = self._decide(held, newcomers, has_no_reply=True)
             else:
@@ -215,7 +218,7 @@ class Admission:
     async def leave(self, held: Token) -> None:
         """The holder gives back the place or the slot."""
         if isinstance(held, Ticket):
-            await self.room.leave_line([held.visitor])
+            await self.room.leave_line([held.visitor], [held.device])
         else:
             await self.room.leave([held.visitor])
         self.on_left(held.visitor)
@@ -223,13 +226,13 @@ class Admission:
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
         # A browser may send them again and again.
-        visitors = [each.visitor for each in tickets if not self._given_up.of(each.visitor)]
-        if not visitors:
+        given_up = [each for each in tickets if not self._given_up.of(each.visitor)]
+        if not given_up:
             return
-        self.room.leave_line_soon(visitors)
-        for visitor in visitors:
-            self._given_up.note(visitor, self.now_s())
-            self.on_left(visitor)
+        self.room.leave_line_soon(given_up)
+        for each in given_up:
+            self._given_up.note(each.visitor, self.now_s())
+            self.on_left(each.visitor)
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()

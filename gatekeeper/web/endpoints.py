@@ -169,6 +169,8 @@ class Endpoints:
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
+            case WaitWithoutPlace(reason="other_device" as reason):
+                return self._responses.json(_NONE | {"reason": reason}, state="none")
             case Admit() | WaitWithoutPlace() | Deny():
                 return self._responses.json(_NONE, state="none")
             case _:
@@ -186,9 +188,11 @@ class Endpoints:
                 body = visit.waiting_status(outcome).json
             case Admit(pass_=Pass() as token):
                 body = admitted_json(token)
-            case WaitWithoutPlace(reason="before" | "queue_full" | "address_limit") as wait:
+            case WaitWithoutPlace(reason="busy"):
+                return self._responses.json(_NONE, state="none")
+            case WaitWithoutPlace() as wait:
                 return response_without_place(self._responses, visit, wait)
-            case Admit() | WaitWithoutPlace() | Deny():
+            case Admit() | Deny():
                 return self._responses.json(_NONE, state="none")
             case _:
                 assert_never(outcome)

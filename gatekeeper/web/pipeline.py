@@ -26,7 +26,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
 from gatekeeper.pages.event_view import renewal_s, retry_s
-from gatekeeper.policy.decision import WaitWithoutPlace
+from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, is_event_stream
 from gatekeeper.policy.routing import (
@@ -258,12 +258,12 @@ def response_without_place(
 ) -> GateResponse:
     """The response to a request that gets no place: no token is set."""
     admission = visit.admission
-    metrics.own_responses.count(admission.config.name, "waiting")
     state = admission.room.view.state
     event = event_view_of(state, now_s=admission.now_s())
     spread_s = admission.rules.longest_poll_interval_s
     share = random.random()  # noqa: S311  no secret
-    match wait.reason:
+    reason = wait.reason
+    match reason:
         case "before":
             left_s = 0.0 if event is None else event.joins_in_s
             again_s = renewal_s(left_s, spread_s=spread_s, share=share)
@@ -275,13 +275,28 @@ def response_without_place(
         case "busy":
             again_s = math.ceil(spread_s)
         case _:
-            assert_never(wait.reason)
+            return _denied_response(responses, visit, reason)
+    metrics.own_responses.count(admission.config.name, "waiting")
     return responses.without_place(
         visit.facts,
         room=admission.config,
-        reason=wait.reason,
+        reason=reason,
         message=state.shown_message if state else "",
         event=event,
         retry_after_s=again_s,
         now_s=admission.now_s(),
+    )
+
+
+def _denied_response(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
+    """The response to a visitor whom waiting does not help. The ticket of a device that does not
+    hold the place is taken back: the next request is that of a newcomer."""
+    config = visit.admission.config
+    metrics.requests.labels(config.name, "refused").inc()
+    is_taken_back = reason == "other_device" and visit.creates_place
+    return responses.denied(
+        visit.facts,
+        reason,
+        room=config,
+        headers=visit.headers(None) if is_taken_back else (),
     )

@@ -15,9 +15,10 @@ from gatekeeper.pages.calendar_file import CONTENT_TYPE as CALENDAR_TYPE
 from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
+from gatekeeper.pages.problem_states import DENIED
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.pages.waiting_view import ChallengeView
-from gatekeeper.policy.decision import NoPlaceReason
+from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import GateResponse, phrase
@@ -25,13 +26,14 @@ from gatekeeper.web.waiting_status import WaitingStatus, event_json
 
 Headers = Iterable[tuple[str, str]]
 
+_REFERRER_POLICY = "Referrer-Policy"
 _SERVER = (("Server", "gatekeeper"),)  # else aiohttp names itself and its version
 _OURS = (
     *_SERVER,
     ("Cache-Control", "no-store"),
     ("X-Robots-Tag", "noindex"),
     ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
+    (_REFERRER_POLICY, "same-origin"),
 )
 _JSON = (*_OURS, ("Content-Type", "application/json"))
 _STATE = "X-Gatekeeper-State"
@@ -122,7 +124,7 @@ class Responses:
         room: RoomConfig,
         retry_after_s: int,
         now_s: float,
-        reason: NoPlaceReason = "busy",
+        reason: WaitingReason = "busy",
         message: str = "",
         event: EventView | None = None,
     ) -> GateResponse:
@@ -157,6 +159,21 @@ class Responses:
             body = without_place_json(view, room)
             response = self.json(body, state="waiting", status=room.status, headers=more)
         return response._replace(close=facts.has_body)  # the body stays unread
+
+    def denied(
+        self, facts: RequestFacts, reason: DeniedReason, *, room: RoomConfig, headers: Headers = ()
+    ) -> GateResponse:
+        """403 for a visitor who gets no place, however long they wait. The address may hold an
+        invitation: nothing that the page loads learns it."""
+        if _wants_page(facts, room):
+            page = self._pages.denied(reason, lang=preferred(facts.accept_language).code)
+            page = page.framed(room.frame_ancestors)
+            response = self.page(facts, page, state="none", status=403, headers=headers)
+        else:
+            text = DENIED[reason].lead
+            body = {"state": "none", "room": room.name, "reason": reason, "error": text}
+            response = self.json(body, state="none", status=403, headers=headers)
+        return without_referrer(response)._replace(close=facts.has_body)  # the body stays unread
 
     def _not_sent(self, facts: RequestFacts, *, room: RoomConfig, headers: Headers) -> GateResponse:
         """The page for a request that cannot wait as it is: it leads to its address by GET."""
@@ -314,6 +331,13 @@ def _challenge_view(place: WaitingStatus, room: RoomConfig) -> ChallengeView | N
     if place.challenge is None:
         return None
     return ChallengeView(noscript=room.challenge_noscript)
+
+
+def without_referrer(response: GateResponse) -> GateResponse:
+    """The response to an address that nobody else may learn."""
+    kept = [each for each in response.headers if each[0] != _REFERRER_POLICY]
+    headers = ((_REFERRER_POLICY, "no-referrer"), *kept)
+    return response._replace(headers=headers)
 
 
 def without_place_json(view: WaitingView, room: RoomConfig) -> Mapping[str, object]:

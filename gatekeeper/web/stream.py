@@ -31,7 +31,7 @@ from typing import assert_never, cast
 import structlog
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import QueuePosition, SlotGrant, Standing, VoidToken
+from gatekeeper.policy.decision import Elsewhere, QueuePosition, SlotGrant, Standing, VoidToken
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.ordering import is_released, turn_of
 from gatekeeper.policy.tokens import Ticket, VisitorId
@@ -303,7 +303,7 @@ class Broadcast:
             match standing:
                 case SlotGrant():
                     stream.end(_ADMITTED)
-                case VoidToken():
+                case VoidToken() | Elsewhere():
                     stream.end(_VOID)
                 case QueuePosition() | None:
                     place, again_s = self._place_event(stream.ticket, standing)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gatekeeper.policy.decision import VoidToken
+from gatekeeper.policy.decision import Elsewhere, VoidToken
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.web.admission import Admission
@@ -69,7 +69,7 @@ async def _not_void(tickets: Sequence[Ticket], admission: Admission) -> Sequence
     return [
         ticket
         for ticket, standing in zip(tickets, standings, strict=True)
-        if not isinstance(standing, VoidToken)
+        if not isinstance(standing, VoidToken | Elsewhere)
     ]
 
 

@@ -29,8 +29,8 @@ Contents: TypeAlias = dict[str, dict[str, str | float]]
 
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
-_TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed")
-_HASHES = ("deadlines", "state", "sessions", "lanes")
+_TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed", "held_until")
+_HASHES = ("deadlines", "state", "sessions", "lanes", "holders")
 _PORTION = 100  # of a crowd: one call to the store for each
 
 

@@ -88,6 +88,8 @@ BAD_CALLS: dict[str, list[str]] = {
         "arrive, a letter missing": ["1", "0", "0", "n", "", "dan", "eve"],
         "arrive, no visitor": ["1", "0", "0", "n", ""],
         "arrive, a head start missing": ["1", "0", "0", "nn", DIGITS, "dan", "eve"],
+        "arrive, a device cut short": ["1", "0", "0", "i", "", "dan", "1", "1", "phone"],
+        "arrive, a strange expiry": ["1", "0", "0", "i", "", "dan", "1", "1", "phone", "x"],
         "arrive, a strange head start": ["1", "0", "0", "n", "x" * 16, "dan"],
         "poll": ["90000000", "1", "1", "1", "tt", DIGITS + "x" * 16, "", "ann", "bob"],
         "poll, a life": ["90000000", "inf", "1", "1", "t", DIGITS, "", "ann"],
@@ -99,12 +101,17 @@ BAD_CALLS: dict[str, list[str]] = {
         "poll, a lane missing": ["90000000", "1", "1", "1", "tt", 2 * DIGITS, "a/1", "ann", "bob"],
         "poll, a lane too many": ["90000000", "1", "1", "1", "t", DIGITS, "a/1 b/2", "ann"],
         "poll, a strange lane": ["90000000", "1", "1", "1", "t", DIGITS, "a/x", "ann"],
+        "poll, a device cut short": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "1", "1", "phone"],
+        "poll, a ticket's life": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "x", "1", "a", "0"],
+        "poll, a strange index": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "1", "", "a", "0"],
         "advance": ["replica", "1", "x", "1", "1000", "1000"],
         "advance, a window": ["replica", "nan", "0", "1", "1000", "1000"],
         "advance, a ticket's life": ["replica", "1", "0", "", "1000", "1000"],
         "advance, cut short": ["replica", "1", "0", "1", "1000"],
-        "leave": ["x", "0", "ann", "bob"],
-        "leave, a ticket's life": ["1", "nan", "ann", "bob"],
+        "leave": ["x", "0", "2", "ann", "bob"],
+        "leave, the number of visitors": ["1", "0", "3", "ann", "bob"],
+        "leave, a device for one of two": ["1", "1", "2", "ann", "bob", "phone"],
+        "leave, a ticket's life": ["1", "nan", "2", "ann", "bob"],
         "touch": ["ann", "9007199254740000", "9007199254740000", "bob", "x", "1"],
         "touch, an end": ["ann", "9007199254740000", "9007199254740000", "bob", "1", "nan"],
         "touch, cut short": ["ann", "9007199254740000", "9007199254740000", "bob", "1"],
@@ -156,13 +163,13 @@ async def test_late_reply_is_not_taken_for_the_next_one(
         await store.run(load_script("join"), keys, GOOD_JOIN)
         private_store.pause()
         results = await asyncio.gather(
-            *[store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "late"]) for _ in range(12)],
+            *[store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "1", "late"]) for _ in range(12)],
             return_exceptions=True,
         )
         assert all(isinstance(each, StoreError) for each in results)
         private_store.resume()
         for _ in range(12):
-            reply = await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "a", "b"])
+            reply = await store.run(script, keys, [*KNOWS_NOTHING, "1", "0", "2", "a", "b"])
             assert parse_reply(reply)[1] == [b"2", b"2"]
             assert parse_reply(await store.run(load_script("control"), keys, LOOK))[1] == []
     finally:
@@ -199,7 +206,7 @@ def test_contract_covers_every_script() -> None:
     names = {
         each.name.removesuffix(".lua") for each in folder.iterdir() if each.name[-4:] == ".lua"
     }
-    assert names == {"_room", *SCRIPTS}
+    assert names == {"_room", "_devices", *SCRIPTS}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -213,7 +220,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
         "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
-        "MISSED", "SESSIONS", "LANES", "PARTICIPANTS", "key",
+        "MISSED", "SESSIONS", "LANES", "HOLDERS", "HELD_UNTIL", "PARTICIPANTS", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

@@ -9,7 +9,7 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import Left
+from gatekeeper.room.standings import Left
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import PollRequest
 from tests.property.room_ledger import (

@@ -14,6 +14,10 @@
 --                      second on their new turn at the end of the line
 --      10 sessions     HASH visitor with a claimed slot -> absolute end of the session
 --      11 lanes        HASH visitor at a provisional turn -> lane; one for each invitation
+--      12 holders      HASH visitor whose place belongs to one device -> 'device expiry': the expiry of
+--                      the invitation that the device claimed with, microseconds; 0: of none
+--      13 held_until   ZSET visitor in `holders` -> when no other ticket or invitation of theirs is
+--                      valid any more
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
 --       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
@@ -47,7 +51,7 @@
 
 local QUEUE, DEADLINES, ACTIVE, REVOKED, SPENT, REPLICAS, STATE, UNCONFIRMED, MISSED =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local SESSIONS, LANES = KEYS[10], KEYS[11]
+local SESSIONS, LANES, HOLDERS, HELD_UNTIL = KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local call = redis.call
 local UNIT = 1e9
 local UNLIMITED = 1e15
@@ -92,7 +96,7 @@ local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'wate
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
   'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
-  'configured_message', 'events', 'windows' }
+  'configured_message', 'events', 'windows', 'has_holders' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true,
   operator_set = true, overrides = true, configured_message = true, events = true,
   windows = true }

@@ -76,6 +76,16 @@ local function sweep()
   return #absent, owed > most_swept
 end
 
+-- Forgets holders of whom no other device can have a ticket or invitation any more.
+local function forget_holders()
+  if s.has_holders == 0 then return end
+  local ended = call('ZRANGEBYSCORE', HELD_UNTIL, '-inf', fmt(now), 'LIMIT', 0, fmt(most_swept))
+  for_all('HDEL', HOLDERS, ended)
+  for_all('ZREM', HELD_UNTIL, ended)
+  s.has_holders = math.min(call('ZCARD', HELD_UNTIL), 1)
+end
+
+forget_holders()
 local swept, is_behind = sweep()
 local most_ended = math.max(most_swept - swept, LEAST)
 local ended = expire_slots(s, most_ended, spent_us)

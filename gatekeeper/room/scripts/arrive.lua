@@ -3,26 +3,32 @@
 --
 -- ARGV  1 unconfirmed slot, microseconds   2 how long a spent ticket is remembered   3 queue_limit
 --       (0: none)   4 one letter for each visitor: 'n' (a newcomer), 'w' (a newcomer who confirms
---       first and receives no slot) or 'o' (one request, whose visitor is '')   5 the head start of
---       each, microseconds in 16 digits each; '': no visitor has one   6… visitors
+--       first and receives no slot), 'i' (the same, by an invitation) or 'o' (one request, whose
+--       visitor is '')   5 the head start of each, microseconds in 16 digits each; '': no visitor has
+--       one   6… visitors, and the devices of 'i', as `read_devices` has them, where there are any
 -- Reply the state, then two strings for each. A newcomer: the arrival, or 'arrival turn' where the
 --       turn is another, and the number of visitors in the queue, or 'in' for one with a slot; or
---       '0' and 'full'. One request: '0', and 'in' or 'no'. 'behind' when the store is older than
+--       '0' and 'full', for 'i' also '0' and 'elsewhere' or 'used'. One request: '0', and 'in' or 'no'. 'behind' when the store is older than
 --       what the caller knows (join, then call again).
 --
 -- Guarantee. The turn of a newcomer is the arrival. With a head start it is that much earlier, and
 -- later than every turn of which a visitor was released; in the prequeue of a draw it stays the
 -- arrival, and after one it is not before the prequeue. Arrivals are unique and rise in the order of
 -- the calls. Only while there is room (`has_room`) a newcomer receives a slot, and one request an
--- admission; a newcomer of letter 'w' never does. A newcomer who waits leaves nothing in the store: the ticket is the place, and the
--- first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
+-- admission; newcomers of the letters 'w' and 'i' never do. A newcomer who waits leaves nothing in the
+-- store: the ticket is the place, and the first poll with it puts the visitor into the queue. A visitor who has a slot or a place gets no
 -- second one. No turn is given while `queue_limit` visitors are in the queue, nor more turns than
 -- are free by one call. Turns that were given before are not counted: a client that keeps no
 -- ticket would fill the line. So the queue exceeds the limit by at most the tickets that are out.
+-- An invited visitor may be known: other devices wait at the same place until one has claimed, and are
+-- 'elsewhere' from then on. An invitation that was claimed with is 'used' after the session, and so is
+-- each of a revoked visitor. A later invitation begins again; the device that redeems it holds the place,
+-- so that no ticket of before returns to an old turn.
 
 local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
-local kinds, head_starts, asking = ARGV[4], ARGV[5], #ARGV - 5
-if #kinds ~= asking then error('a letter for each visitor') end
+local kinds, head_starts, asking = ARGV[4], ARGV[5], #ARGV[4]
+if #ARGV < 5 + asking then error('a letter for each visitor') end
+local devices, expiries, ticket_us = read_devices(6 + asking)
 if head_starts ~= '' and (#head_starts ~= 16 * asking or string.find(head_starts, '%D')) then
   error('16 digits for each visitor')
 end
@@ -42,9 +48,9 @@ end
 -- Newcomers whom the store knows already, by an earlier call whose reply was lost.
 local held, confirmed, queued = {}, {}, {}
 if has_room(s, waiting, slots) then
-  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 6))
-  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6))
-  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 6)) end
+  held = call('ZMSCORE', UNCONFIRMED, unpack_(ARGV, 6, 5 + asking))
+  confirmed = call('ZMSCORE', ACTIVE, unpack_(ARGV, 6, 5 + asking))
+  if waiting > 0 then queued = call('ZMSCORE', QUEUE, unpack_(ARGV, 6, 5 + asking)) end
 end
 
 local given, admitted, standings = {}, {}, {}
@@ -76,19 +82,41 @@ local function turn_at(i)
   return turn == arrival and arrival or arrival .. ' ' .. turn
 end
 
+-- Why an invited visitor gets no place, else nil; and whether they have one.
+local function refusal(i, visitor)
+  if (score(REVOKED, visitor) or 0) > now then return 'used' end
+  local device, expiry = holder_of(s, visitor)
+  local is_active = score(ACTIVE, visitor)
+  if is_active or score(QUEUE, visitor) then
+    local has_claimed = is_active and call('HEXISTS', SESSIONS, visitor) == 1
+    return (device or has_claimed) and 'elsewhere' or nil, true
+  end
+  if device and expiry >= expiries[i] then return 'used' end
+  if device or (score(SPENT, visitor) or 0) > now then
+    call('ZREM', SPENT, visitor)
+    hold(s, visitor, devices[i], 0, ticket_us)
+    changed = true
+  end
+  return nil, false
+end
+
 for i = 1, asking do
   local visitor, at = ARGV[i + 5], 2 * i - 1
   local is_newcomer = byte(kinds, i) == NEWCOMER
   local twin, turn, standing = given[visitor], '0', 'in'
+  local refused, is_known = nil, queued[i]
+  if devices[i] and not twin then refused, is_known = refusal(i, visitor) end
   if byte(kinds, i) == ONE_REQUEST then
     if not admit() then standing = 'no' end
+  elseif refused then
+    standing = refused
   elseif twin then  -- twice in this batch
     turn, standing = standings[twin], standings[twin + 1]
   elseif is_newcomer and (held[i] or confirmed[i]) then
     turn = fmt(s.last)
   else
-    local enters = is_newcomer and not queued[i] and admit()
-    if not enters and free <= 0 and not queued[i] then
+    local enters = is_newcomer and not is_known and admit()
+    if not enters and free <= 0 and not is_known then
       standing = 'full'
     else
       s.last = math.max(s.last + 1, now)

@@ -25,7 +25,8 @@ if not s then
     configured_rate = configured, attended_at = now, unattended = 0,
     message = configured_message, configured_message = configured_message, overrides = '',
     events = ARGV[5], windows = ARGV[6],
-    operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0 }
+    operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
+    has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
 end

@@ -1,8 +1,10 @@
 -- leave: visitors give back their place or slot, or an operator takes it.
 --
 -- ARGV  1 how long a pass of theirs could still be valid, microseconds   2 the same for a ticket,
---       when they hold one; 0: they may hold a pass   3… visitors
--- Reply the state, then a string for each visitor: '1' held a slot, '0' a place, '2' neither;
+--       when they hold one; 0: they may hold a pass   3 the number of visitors   4… visitors   and
+--       then the device of each ticket ('': none), only for visitors with tickets
+-- Reply the state, then a string for each visitor: '1' held a slot, '0' a place, '2' neither (and for
+--       a ticket of a device that does not hold the place, which stays as it is);
 --       'behind' when the store is older than what the caller knows.
 --
 -- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
@@ -10,13 +12,14 @@
 -- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
 -- tickets, so the replicas need not remember these visitors.
 
-local pass_us, ticket_us = number(ARGV[1]), number(ARGV[2])
+local pass_us, ticket_us, leaving = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
+if #ARGV ~= 3 + leaving and #ARGV ~= 3 + 2 * leaving then error('a device for each visitor') end
 
 local s = load_state()
 if not s then return { 'behind' } end
-local results = {}
-for i = 3, #ARGV do
-  local visitor = ARGV[i]
+
+-- Gives up all that the visitor has; returns what that was.
+local function leave(visitor)
   -- First what a full store refuses: no slot is given back whose pass would still count.
   local is_active = score(ACTIVE, visitor)
   local waited = ticket_us > 0 and not is_active and not score(UNCONFIRMED, visitor)
@@ -36,7 +39,14 @@ for i = 3, #ARGV do
   call('HDEL', DEADLINES, visitor)
   call('HDEL', SESSIONS, visitor)
   if place == 1 then s.abandoned = s.abandoned + 1 end
-  results[#results + 1] = (slot == 1 and '1') or (place == 1 and '0') or '2'
+  return (slot == 1 and '1') or (place == 1 and '0') or '2'
+end
+
+local results = {}
+for i = 4, 3 + leaving do
+  local holder = ticket_us > 0 and holder_of(s, ARGV[i]) or nil
+  local is_elsewhere = holder and holder ~= ARGV[i + leaving]
+  results[#results + 1] = is_elsewhere and '2' or leave(ARGV[i])
 end
 s.level = capped(s.level)
 save_state(s, true)

@@ -7,12 +7,13 @@
 --       is connected to it: a heartbeat, and no claim)
 --       6 the turn of each by the token, in 16 digits each, since it is rarely read
 --       7 '' where no visitor is of a lane, else for each 'lane/arrival' (the ticket was returned
---       before), 'lane:arrival' (perhaps not) or '-/' (of no lane)   8… visitors
+--       before), 'lane:arrival' (perhaps not) or '-/' (of no lane)   8… visitors and the devices
+--       of tickets, as `read_devices` has them, where there are any
 -- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
 --       and the turn as 'ahead turn' when the turn is no longer the token's, 'in end' when admitted
 --       (the absolute end of the session in microseconds; for 's' and 'c' just 'in'), 'void' (left,
---       revoked, ticket spent, slot or session over); 'behind' when the store is older than what the
---       caller knows.
+--       revoked, ticket spent, slot or session over), 'elsewhere' (another device holds the place);
+--       'behind' when the store is older than what the caller knows.
 --
 -- Guarantee. A visitor who polls is not swept for `heartbeat_timeout`. A released visitor holds the
 -- slot from now on. The first claim sets the end of the session: no later one moves it, and no slot
@@ -23,15 +24,18 @@
 -- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
 -- while the store is unreachable: as many as were released and have not claimed, and beyond them as
 -- many as fall due. A visitor of a lane comes to a turn later than every one of which a visitor was
--- released, and learns it where the ticket names another. An expired pass whose slot is still held is accepted, and never makes a place.
--- Polling twice has the effect of polling once.
+-- released, and learns it where the ticket names another. An expired pass whose slot is still held is
+-- accepted, and never makes a place. Polling twice has the effect of polling once. The device that claims
+-- with an invitation holds the place from then on, as one to which the place was moved does; the tickets
+-- of other devices keep nothing alive and claim nothing.
 
 local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
-local words, asking = ARGV[7], #ARGV - 7
-if #kinds ~= asking or #turns ~= 16 * asking or string.find(turns, '%D') then
+local words, asking = ARGV[7], #ARGV[5]
+if #ARGV < 7 + asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
+local devices, expiries, ticket_us = read_devices(8 + asking)
 local lanes, arrivals, unconfirmed = {}, {}, {}
 if words ~= '' then
   local found = 0
@@ -119,9 +123,33 @@ local function holds_slot(visitor, kind)
   return until_ and (kind ~= EXPIRED or until_ > now)
 end
 
+-- The holders of this batch's visitors, and those of them that it makes.
+local holders, made = {}, {}
+if s.has_holders == 1 then holders = call('HMGET', HOLDERS, unpack_(ARGV, 8, 7 + asking)) end
+
+local function holder(at, visitor)
+  return made[visitor] or holders[at] and string.match(holders[at], '^%S+')
+end
+
+-- Whether another device holds the place. A pass is of the device that claimed it.
+local function is_elsewhere(at, visitor, kind)
+  if kind ~= TICKET and kind ~= CONNECTED then return false end
+  local device = holder(at, visitor)
+  return device and device ~= devices[at]
+end
+
+-- The device of this ticket has claimed.
+local function claim_by_device(at, visitor)
+  changed = changed or s.has_holders == 0
+  hold(s, visitor, devices[at], expiries[at], ticket_us)
+  made[visitor] = devices[at]
+end
+
 -- A claim of a visitor who holds a slot: the first one, or again, by another tab for instance.
-local function confirm(visitor)
+local function confirm(at, visitor)
   local is_first = call('HSETNX', SESSIONS, visitor, session_until) == 1
+  -- Another device has claimed while the store was unreachable.
+  if devices[at] and not is_first and not holder(at, visitor) then return 'elsewhere' end
   local end_ = is_first and session_until or call('HGET', SESSIONS, visitor)
   if tonumber(end_) <= now then return 'void' end
   call('ZADD', ACTIVE, fmt(math.min(tonumber(slot_until), tonumber(end_))), visitor)
@@ -180,9 +208,10 @@ local function place(at, visitor, kind)
   return is_moved and fmt(ahead) .. ' ' .. fmt(turn) or ahead
 end
 
--- A visitor of a lane may come by another ticket than the one that gave the place.
+-- A visitor of a lane, or of several devices, may come by another ticket than the one that gave the
+-- place.
 local function standing_in(at, visitor, ahead)
-  if not lanes[at] or turn_of(at) >= PROVISIONAL then return ahead end
+  if not devices[at] and (not lanes[at] or turn_of(at) >= PROVISIONAL) then return ahead end
   local turn = score(QUEUE, visitor)
   return turn == turn_of(at) and ahead or fmt(ahead) .. ' ' .. fmt(turn)
 end
@@ -192,8 +221,11 @@ for at = 1, asking do
   local visitor, kind = ARGV[at + 7], byte(kinds, at)
   local standing
   -- A stamped visitor may have a place by a call whose reply was lost; the ticket's turn counts.
-  local ahead = kind ~= STAMPED and kind ~= EXPIRED and call('ZRANK', QUEUE, visitor)
-  if ahead then
+  local is_other = is_elsewhere(at, visitor, kind)
+  local ahead = not is_other and kind ~= STAMPED and kind ~= EXPIRED and call('ZRANK', QUEUE, visitor)
+  if is_other then
+    standing = 'elsewhere'
+  elseif ahead then
     local due, gate = false, nil
     if ahead == 0 then due, gate = is_due(kind) end
     if due then
@@ -206,7 +238,7 @@ for at = 1, asking do
     end
   elseif holds_slot(visitor, kind) then
     standing = 'in'
-    if kind ~= STAMPED and kind ~= CONNECTED then standing = confirm(visitor) end
+    if kind ~= STAMPED and kind ~= CONNECTED then standing = confirm(at, visitor) end
   elseif kind == EXPIRED or is_void(visitor) then
     standing = 'void'
   elseif may_enter(at, kind) then
@@ -214,6 +246,7 @@ for at = 1, asking do
   else
     standing = place(at, visitor, kind)
   end
+  if devices[at] and string.sub(standing, 1, 3) == 'in ' then claim_by_device(at, visitor) end
   standings[at] = standing
 end
 for_all('HSET', DEADLINES, heartbeats)

@@ -79,8 +79,8 @@ class FakeRoom:
     def touch_soon(self, pass_: Pass) -> None:  # noqa: ARG002
         self.asked.append("touch")
 
-    def leave_line_soon(self, visitors: Sequence[VisitorId]) -> None:
-        self.asked += [f"leave {visitor}" for visitor in visitors]
+    def leave_line_soon(self, tickets: Sequence[Ticket]) -> None:
+        self.asked += [f"leave {each.visitor}" for each in tickets]
 
 
 def admission(room: FakeRoom) -> Admission:

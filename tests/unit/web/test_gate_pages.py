@@ -9,7 +9,7 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import SAMPLE_EVENTS
-from gatekeeper.policy.decision import NoPlaceReason
+from gatekeeper.policy.decision import WaitingReason
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
 from gatekeeper.web.message import GateResponse
@@ -83,7 +83,7 @@ def page_of(response: GateResponse) -> Reader:
 EVENT = SAMPLE_EVENTS["announced"].event
 
 
-def kept_out(request: RequestFacts, reason: NoPlaceReason, room: RoomConfig = ROOM) -> GateResponse:
+def kept_out(request: RequestFacts, reason: WaitingReason, room: RoomConfig = ROOM) -> GateResponse:
     return RESPONSES.without_place(
         request,
         room=room,
@@ -96,7 +96,7 @@ def kept_out(request: RequestFacts, reason: NoPlaceReason, room: RoomConfig = RO
 
 
 @pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
-def test_page_without_a_place_renews_itself(reason: NoPlaceReason) -> None:
+def test_page_without_a_place_renews_itself(reason: WaitingReason) -> None:
     response = kept_out(facts(), reason)
     assert response.status == 503
     assert header(response, "Retry-After") == "321"
@@ -110,7 +110,7 @@ def test_page_without_a_place_renews_itself(reason: NoPlaceReason) -> None:
 
 
 @pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
-def test_json_without_a_place_has_reason_and_opening(reason: NoPlaceReason) -> None:
+def test_json_without_a_place_has_reason_and_opening(reason: WaitingReason) -> None:
     body = json.loads(kept_out(facts(JSON), reason).body)
     expected = {
         "state": "waiting",
@@ -132,7 +132,7 @@ def test_json_without_a_place_has_reason_and_opening(reason: NoPlaceReason) -> N
 
 
 @pytest.mark.parametrize("reason", ["before", "queue_full", "address_limit"])
-def test_form_is_never_sent_twice_by_a_page_without_a_place(reason: NoPlaceReason) -> None:
+def test_form_is_never_sent_twice_by_a_page_without_a_place(reason: WaitingReason) -> None:
     reader = page_of(kept_out(facts(method="POST"), reason))
     assert reader.attributes("html")[0]["data-state"] == "not_sent"
     assert not [each for each in reader.attributes("meta") if each.get("http-equiv")]
