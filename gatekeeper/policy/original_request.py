@@ -43,14 +43,14 @@ def original_request(check: RequestFacts) -> RequestFacts:
     has sent. `has_body` remains that of the check."""
     rest = check.target.removeprefix(_PREFIX + _CHECK)
     if rest.startswith("/"):
-        client = replace(check.client, forwarded_host="")
+        client = _at(check.client, check.client.host)
         return _described(check, client, check.method, rest)
     methods = _distinct(check, "X-Forwarded-Method", "X-Original-Method")
     uris, urls = _distinct(check, "X-Forwarded-Uri"), _distinct(check, "X-Original-URL")
     client = check.client
     if check.fields("X-Forwarded-Host") and not client.forwarded_host:
         raise BadRequest("X-Forwarded-Host is not a valid host name")
-    client = replace(client, host=client.forwarded_host or client.host, forwarded_host="")
+    client = _at(client, client.forwarded_host or client.host)
     targets = list(uris)
     for url in urls:
         scheme, host, target = _parsed(url)
@@ -58,12 +58,16 @@ def original_request(check: RequestFacts) -> RequestFacts:
         if uris and host != client.host:
             raise BadRequest("X-Original-URL and X-Forwarded-Host name different hosts")
         has_scheme = bool(check.fields("X-Forwarded-Proto"))
-        client = replace(client, host=host, scheme=client.scheme if has_scheme else scheme)
+        client = _at(client, host, scheme="" if has_scheme else scheme)
     if not targets:
         raise BadRequest("the address of the original request is missing; expected X-Forwarded-Uri")
     if len(set(targets)) > 1:
         raise BadRequest("X-Forwarded-Uri and X-Original-URL name different addresses")
     return _described(check, client, methods[0] if methods else check.method, targets[0])
+
+
+def _at(client: Client, host: str, *, scheme: str = "") -> Client:
+    return Client(client.address, scheme or client.scheme, host, is_proxied=client.is_proxied)
 
 
 def _described(check: RequestFacts, client: Client, method: str, uri: str) -> RequestFacts:

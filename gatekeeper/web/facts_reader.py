@@ -92,6 +92,22 @@ def _values(head: bytes, name: str) -> list[str]:
     return [_text(value) for field, _, value in lines if field.lower() == wanted]
 
 
+class FieldTable:
+    """The fields of a plain head by name, for a request of which many are looked up. It is larger
+    than the head: for one that is not kept."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, head: bytes) -> None:
+        self._values: dict[str, list[str]] = {}
+        for line in _text(head).split("\r\n")[1:]:
+            name, _, value = line.partition(": ")
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def __call__(self, name: str) -> Sequence[str]:
+        return self._values.get(name.lower(), ())
+
+
 def _members(lines: Sequence[str]) -> tuple[str, ...]:
     """The members of a field that a proxy may have joined (RFC 9110 section 5.3), the first ones of
     those that came. An empty field is one empty member: its client is an app."""

@@ -37,7 +37,7 @@ from gatekeeper.proxy.pool import authority_of
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.endpoints import PREFIX, Endpoints
-from gatekeeper.web.facts_reader import FactsReader
+from gatekeeper.web.facts_reader import FactsReader, FieldTable
 from gatekeeper.web.fastpath.exchanges import (
     AuthExchange,
     CorsExchange,
@@ -262,7 +262,8 @@ class FastPathLookup:
             return self._kept(head, request, visit, trusted=trusted, is_status=True)
         if is_check(name):
             auth = self._endpoints.forward_auth
-            return AuthExchange(auth, facts, keep_alive=request.keep_alive)
+            check = replace(facts, fields=FieldTable(head))
+            return AuthExchange(auth, check, keep_alive=request.keep_alive)
         response = self._endpoints.respond_without_room(facts, name)
         return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
 
