@@ -114,4 +114,4 @@ SAMPLE_POSITIONS = tuple(
         arrived_at=f"2000-01-01T00:00:{ahead % 60:02}Z",
     )
     for ahead in (0, 1, 4, 21, 99, 1000, 40_000, 1_234_567)
-)
+) + (replace(_WAITING, lane="members"),)

@@ -175,6 +175,7 @@ class JinjaTemplate:
             view.position is None,
             view.ahead is None,
             view.queue_length is None,
+            view.lane,
             _event_key(view.event),
         )
 

@@ -57,6 +57,7 @@ class WaitingView:
     updates: Literal["poll", "stream"] = "poll"
     now_s: float = 0.0  # since the epoch, of the request
     is_new: bool = False  # has yet to return the ticket
+    lane: str = ""  # "": none
     ticket: str = ""  # that the response sets, signed; "": the browser has one already
 
     @property

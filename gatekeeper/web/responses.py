@@ -96,6 +96,7 @@ class Responses:
             reference=place.reference,
             event=place.event,
             challenge=_challenge_view(place, room),
+            lane=place.lane,
         )
         if not is_page:
             body = {"cfWaitingRoom": waiting_room(view)}

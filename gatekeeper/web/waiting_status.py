@@ -43,11 +43,14 @@ class WaitingStatus(NamedTuple):
     reference: str  # for the support
     event: EventView | None = None  # of the room
     challenge: ChallengeJson | None = None  # to be solved first
+    lane: str = ""  # "": none
 
     @property
     def json(self) -> dict[str, object]:
         values = self._asdict()
         del values["event"], values["challenge"]
+        if not self.lane:
+            del values["lane"]
         challenge = {} if self.challenge is None else {"challenge": self.challenge}
         return {"state": "waiting", **values, **event_json(self.event), **challenge}
 
@@ -56,6 +59,8 @@ class WaitingStatus(NamedTuple):
         more = _encoded_event(self.event) if self.event else ""
         if self.challenge is not None:
             more += f', "challenge": {json.dumps(self.challenge)}'
+        if self.lane:
+            more = f', "lane": "{self.lane}"{more}'
         rate, rest = _encoded_room(self.rate_per_minute, self.reason, self.message, self.starts_at)
         return (
             f'{{"state": "waiting", "room": "{self.room}", '
@@ -164,6 +169,7 @@ def waiting_status_of(
         reference_of(ticket.visitor),
         event,
         challenge,
+        ticket.lane,
     )
 
 

@@ -46,6 +46,7 @@ places = st.builds(
     reference=st.just("4Q7K-92ZD"),
     challenge=st.none() | st.dictionaries(st.text(), st.text() | st.integers(), max_size=6),
     event=st.none() | events,
+    lane=st.sampled_from(["", "members", "a-b_c9"]),
 )
 
 
