@@ -243,6 +243,13 @@ waits = Tally(
     bounds_s=_WAIT_S,
 )
 
+lane_waits = Tally(
+    "gatekeeper_lane_wait_seconds",
+    "Time from arrival to admission of visitors of a lane.",
+    labels=("room", "lane"),
+    bounds_s=_WAIT_S,
+)
+
 
 class RoomForwards:
     """Forwarded requests of one room since the last `flush`."""
@@ -291,5 +298,5 @@ forwarded = ForwardedTally()
 
 def flush() -> None:
     """Write the tallies; called about once a second, and at the end."""
-    for tally in (own_responses, by_rule, forwarded, origin_seconds, waits):
+    for tally in (own_responses, by_rule, forwarded, origin_seconds, waits, lane_waits):
         tally.flush()

@@ -16,7 +16,7 @@ from gatekeeper.admin.history import quantile
 from gatekeeper.admin.report_estimates import EstimateQuality, quality_of
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.policy.schedule import Schedule
-from gatekeeper.room.worker_figures import Buckets, added
+from gatekeeper.room.worker_figures import Buckets, added, added_by_lane
 
 _QUANTILES = (0.5, 0.9, 0.99)
 
@@ -68,6 +68,7 @@ class Figures:
     most_released: Peak | None
     most_admitted: Peak | None
     waits: Quantiles
+    lanes: dict[str, Quantiles]  # waits of each lane's visitors
     estimate: EstimateQuality
     origin: Quantiles
     forwarded: int
@@ -100,6 +101,10 @@ def figures_of(minutes: Sequence[Minute], span: Span, *, schedule: Schedule) -> 
         most_released=_peak(minutes, lambda each: each.most_released),
         most_admitted=_peak(minutes, lambda each: each.most_admitted),
         waits=wait_quantiles(minutes),
+        lanes={
+            lane: _quantiles(metrics.lane_waits.bounds_s, [row])
+            for lane, row in added_by_lane(each.lanes for each in minutes).items()
+        },
         estimate=quality_of(minutes, schedule),
         origin=origin_quantiles(minutes),
         forwarded=_sum(each.forwarded for each in minutes),

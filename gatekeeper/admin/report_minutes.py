@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
-from gatekeeper.room.worker_figures import Buckets, added
+from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_lanes
 
 MINUTE_S = 60
 MAX_LINE_BYTES = 16_384  # a busy minute has 1,000
@@ -62,6 +62,7 @@ class Minute:
     failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
+    lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
 
     @property
     def left(self) -> int | None:
@@ -121,6 +122,7 @@ def _joined(one: Minute, other: Minute) -> Minute:
         "failures": {c: first.failures.get(c, 0) + last.failures.get(c, 0) for c in sorted(causes)},
         "origin": added([first.origin, last.origin]),
         "waits": added([first.waits, last.waits]),
+        "lanes": added_by_lane([first.lanes, last.lanes]),
         "points": (first.points + last.points)[:_MOST_POINTS],
         "first_s": first.first_s,
     }
@@ -149,6 +151,8 @@ def _value(name: str, value: object) -> Any:
             return tuple(map(_point, _list(value, most=_MOST_POINTS)))
         case "origin" | "waits" | "totals":
             return tuple(map(_count, _list(value, most=_MOST_BUCKETS)))
+        case "lanes":
+            return parse_lanes(value)
         case "failures":
             if not isinstance(value, dict) or len(value) > _MOST_CAUSES:
                 raise ValueError("expected counts by cause")

@@ -128,7 +128,16 @@ def _visitor_facts(figures: Figures) -> list[Fact]:
 
 
 def _wait_facts(figures: Figures) -> list[Fact]:
-    return [*_quantile_facts("Wait", figures.waits, of="admitted"), *_estimate(figures.estimate)]
+    facts = _quantile_facts("Wait", figures.waits, of="admitted")
+    for lane, waits in figures.lanes.items():
+        facts += [
+            (
+                f"Wait of {lane}, p50",
+                _duration(waits.p50),
+                f"of {number(waits.observations)} admitted; p90 {_duration(waits.p90)}",
+            )
+        ]
+    return [*facts, *_estimate(figures.estimate)]
 
 
 def _estimate(quality: EstimateQuality) -> list[Fact]:

@@ -22,7 +22,7 @@ from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added
+from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added, added_by_lane
 
 POINT_S = 15
 _LONGEST_PAUSE_S = 30.0
@@ -146,6 +146,7 @@ class MinuteSampler:
                 "failures": served.failures,
                 "origin": served.origin,
                 "waits": served.waits,
+                "lanes": {lane: row for lane, row in served.lanes.items() if row},
             }
         return Minute(at_s, first_s=self._first_s, last_s=self._last_s, **values)
 
@@ -166,6 +167,10 @@ class MinuteSampler:
             failures={cause: count for cause, count in failures.items() if count},
             origin=_trimmed(added(part.origin for part in parts)),
             waits=_trimmed(added(part.waits for part in parts)),
+            lanes={
+                lane: _trimmed(row)
+                for lane, row in added_by_lane(part.lanes for part in parts).items()
+            },
         )
 
 
@@ -258,6 +263,7 @@ def _grown(old: RequestCounts, new: RequestCounts) -> RequestCounts:
         },
         origin=origin,
         waits=waits,
+        lanes={lane: _difference(old.lanes.get(lane, ()), row) for lane, row in new.lanes.items()},
     )
 
 

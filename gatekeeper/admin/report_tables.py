@@ -80,6 +80,7 @@ def json_of(report: Report) -> bytes:
         "most_released": _peak_json(figures.most_released),
         "most_admitted": _peak_json(figures.most_admitted),
         "waits": figures.waits._asdict(),
+        "lanes": {lane: waits._asdict() for lane, waits in figures.lanes.items()},
         "estimate": figures.estimate._asdict(),
         "waiting_pages": figures.waiting_pages,
         "origin": {

@@ -8,6 +8,7 @@ from prometheus_client.samples import Sample
 
 from gatekeeper import metrics
 from gatekeeper.admin.metric_files import read_metrics, values
+from gatekeeper.config.lane_schema import MOST_LANES
 from gatekeeper.metrics import Tally
 from gatekeeper.room.pass_figures import pass_file, read_passes
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts
@@ -50,6 +51,7 @@ def _served(samples: Samples) -> RequestCounts:
         },
         origin=_buckets(samples, "gatekeeper_origin_seconds", metrics.origin_seconds),
         waits=_buckets(samples, "gatekeeper_wait_seconds", metrics.waits),
+        lanes=_lanes(samples),
         limited=int(_sum(samples.get("gatekeeper_address_limit", []))),
         refused=int(_sum(samples.get("gatekeeper_concurrent_refused", []))),
     )
@@ -61,6 +63,19 @@ def _sum(samples: list[Sample]) -> float:
 
 def _outcome(samples: list[Sample], outcome: str) -> int:
     return int(_sum([sample for sample in samples if sample.labels["outcome"] == outcome]))
+
+
+def _lanes(samples: Samples) -> dict[str, Buckets]:
+    name = "gatekeeper_lane_wait_seconds"
+    by_lane: dict[str, list[Sample]] = {}
+    for sample in samples.get(name + Tally.BUCKETS, []):
+        by_lane.setdefault(sample.labels["lane"], []).append(sample)
+    # A reload may have had other lanes before; the newest ones are not known here.
+    first = sorted(by_lane)[:MOST_LANES]
+    return {
+        lane: _buckets({name + Tally.BUCKETS: by_lane[lane]}, name, metrics.lane_waits)
+        for lane in first
+    }
 
 
 def _buckets(samples: Samples, name: str, tally: Tally) -> Buckets:

@@ -1,6 +1,7 @@
 """The configuration: what operators may set, and how a mistake is reported.
 
 - `load`: read the file, apply overrides, check everything, report every problem at once
+- `validation`: the check of one section by its model
 - `schema`: the sections, their keys, defaults and conflicts
 - `section`: what every section has in common
 - `durations`: the durations of a room, and the bounds beyond which it cannot work

@@ -7,13 +7,14 @@ invitations, since only an invitation names one.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, BeforeValidator
 
 from gatekeeper.config.problems import shown
 from gatekeeper.config.section import Section
-from gatekeeper.config.types import DEFAULT_ROOM, Room, parse_duration_s, spell_duration
+from gatekeeper.config.types import DEFAULT_ROOM, Room, RoomName, parse_duration_s, spell_duration
 
 MOST_LANES = 20  # of one room: each draw publishes the turns of each
 LONGEST_HEAD_START_S = 86_400.0
@@ -49,3 +50,43 @@ class LaneConfig(Section):
     name: Annotated[str, BeforeValidator(_lane_name)]
     room: Room = DEFAULT_ROOM
     head_start: Annotated[float, BeforeValidator(parse_duration_s), AfterValidator(_head_start)]
+
+
+class RoomOfLanes(Protocol):
+    """What the lanes of a room depend on."""
+
+    name: RoomName
+
+    @property
+    def accepts_invitations(self) -> bool:
+        """Whether the room has a key for invitations."""
+        ...
+
+
+def lane_problems(lanes: Sequence[LaneConfig], rooms: Iterable[RoomOfLanes]) -> list[str]:
+    """The problems of lanes with each other and with their rooms, each with its path."""
+    problems: list[str] = []
+    by_name = {room.name: room for room in rooms}
+    seen: set[tuple[RoomName, str]] = set()
+    for at, lane in enumerate(lanes):
+        room = by_name.get(lane.room)
+        if room is None:
+            names = ", ".join(sorted(by_name)) or "a [[room]]"
+            problems.append(f'lane[{at}].room: no room "{lane.room}"; expected one of {names}')
+        elif not room.accepts_invitations:
+            problems.append(
+                f'lane[{at}].room: room "{lane.room}" has no key for invitations, and only an '
+                "invitation names a lane; expected invitation_secret_file or "
+                "invitation_public_key_file in that room"
+            )
+        if (lane.room, lane.name) in seen:
+            problems.append(
+                f'lane[{at}].name: "{lane.name}" is used twice in room {lane.room}; expected '
+                "another name"
+            )
+        seen.add((lane.room, lane.name))
+    for name in sorted({lane.room for lane in lanes}):
+        count = sum(lane.room == name for lane in lanes)
+        if count > MOST_LANES:
+            problems.append(f"lane: room {name} has {count} lanes; expected at most {MOST_LANES}")
+    return problems

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from gatekeeper.config.event_schema import EventConfig, overlaps
+from gatekeeper.config.lane_schema import LaneConfig, lane_problems
 from gatekeeper.config.problems import (
-    message,
     not_a_table,
     unknown_key,
     unknown_section,
@@ -30,7 +28,6 @@ from gatekeeper.config.schema import (
     LIVE_KEYS,
     WAITING_KEYS,
     AdminConfig,
-    AdminToken,
     Config,
     EventsConfig,
     OriginConfig,
@@ -42,6 +39,7 @@ from gatekeeper.config.schema import (
 )
 from gatekeeper.config.section import Section
 from gatekeeper.config.types import RoomName
+from gatekeeper.config.validation import dotted, invalid_keys, validated
 from gatekeeper.errors import ConfigError
 
 
@@ -64,10 +62,10 @@ def load_config(
             section, _, key = name.removeprefix(_ENV_PREFIX).lower().partition("__")
             if _override(raw, section, key, value, label=name, problems=problems):
                 overridden[f"{section}.{key}"] = name
-    for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        if _override(raw, section, key, value, label=dotted, problems=problems):
-            overridden.pop(dotted, None)
+    for given, value in (overrides or {}).items():
+        section, _, key = given.partition(".")
+        if _override(raw, section, key, value, label=given, problems=problems):
+            overridden.pop(given, None)
     config = _check(raw, problems)
     if config is None:
         named = [_name_override(problem, overridden) for problem in problems]
@@ -139,15 +137,16 @@ def _name_override(problem: str, overridden: Mapping[str, str]) -> str:
 def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
     """The configuration, or None when there is any problem."""
     checked: dict[str, Section] = {}
-    for name in raw.keys() - _TABLES.keys() - {"room", "rule", "event"}:
+    for name in raw.keys() - _TABLES.keys() - {"room", "rule", "event", "lane"}:
         problems.append(f"{name}: {unknown_section(name, _TABLES)}")
     for name, model in _SECTIONS.items():
-        section = _validated(model, raw.get(name, {}), path=name, problems=problems)
+        section = validated(model, raw.get(name, {}), path=name, problems=problems)
         if section is not None:
             checked[name] = section
     rooms = _checked_rooms(raw, problems)
     rules = _checked_rules(raw, {room.name for room in rooms}, problems)
     schedule = _checked_events(raw, rooms, problems)
+    lanes = _checked_lanes(raw, rooms, problems)
     tokens, store = checked.get("tokens"), checked.get("store")
     if (
         isinstance(tokens, TokensConfig)
@@ -172,6 +171,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         )
     if problems:
         return None
+    rooms = tuple(room.with_lanes(lanes) for room in rooms)
     return Config.model_validate({**checked, "rooms": rooms, "rules": rules, "schedule": schedule})
 
 
@@ -182,9 +182,7 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
         problems.append("room: not a list of tables; expected [[room]]")
         return ()
     if not tables:
-        only = _validated(
-            RoomConfig, defaults, path="admission", problems=problems, unknown=unknown
-        )
+        only = validated(RoomConfig, defaults, path="admission", problems=problems, unknown=unknown)
         return (only,) if isinstance(only, RoomConfig) else ()
     rooms: list[RoomConfig] = []
     for index, table in enumerate(tables):
@@ -192,7 +190,7 @@ def _checked_rooms(raw: dict[str, Any], problems: list[str]) -> tuple[RoomConfig
         if "name" not in table:
             problems.append(f'{path}.name: missing; expected name = "…"')
         keys, renamed = _without_renamed(table, path=path, problems=problems)
-        room = _validated(
+        room = validated(
             RoomConfig,
             defaults | keys,
             path=path,
@@ -232,7 +230,7 @@ def _checked_rules(
         path = f"rule[{index}]"
         missing = [key for key in ("name", "action") if key not in table]
         problems.extend(f'{path}.{key}: missing; expected {key} = "…"' for key in missing)
-        rule = None if missing else _validated(RuleConfig, table, path=path, problems=problems)
+        rule = None if missing else validated(RuleConfig, table, path=path, problems=problems)
         if not isinstance(rule, RuleConfig):
             continue
         if rule.name in [each.name for each in rules]:
@@ -242,6 +240,23 @@ def _checked_rules(
             problems.append(f'{path}.room: no room "{rule.room}"; expected one of {known}')
         rules.append(rule)
     return tuple(rules)
+
+
+def _checked_lanes(
+    raw: dict[str, Any], rooms: Sequence[RoomConfig], problems: list[str]
+) -> list[LaneConfig]:
+    tables = raw.get("lane", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        problems.append("lane: not a list of tables; expected [[lane]]")
+        return []
+    found = [
+        validated(LaneConfig, table, path=f"lane[{index}]", problems=problems)
+        for index, table in enumerate(tables)
+    ]
+    lanes = [lane for lane in found if isinstance(lane, LaneConfig)]
+    if len(lanes) == len(tables):
+        problems.extend(lane_problems(lanes, rooms))
+    return lanes
 
 
 def _checked_events(
@@ -267,29 +282,29 @@ def checked_event(
     for key in ("name", "start"):
         if key not in table:
             example = '"…"' if key == "name" else "2026-12-01T10:00:00+01:00"
-            problems.append(f"{_dotted(path, [key])}: missing; expected {key} = {example}")
+            problems.append(f"{dotted(path, [key])}: missing; expected {key} = {example}")
     settings = {key: value for key, value in table.items() if key in LIVE_KEYS}
     own = {key: value for key, value in table.items() if key not in LIVE_KEYS}
     for key in own.keys() - EventConfig.model_fields.keys() | own.keys() & {"settings"}:
         known = [*LIVE_KEYS, *(EventConfig.model_fields.keys() - {"settings"})]
         reason = unknown_key(key, section=path, known=known, elsewhere={})
-        problems.append(f"{_dotted(path, [key])}: {reason}")
+        problems.append(f"{dotted(path, [key])}: {reason}")
         del own[key]
     wrong = invalid_keys(RoomKeys, settings, path=path, problems=problems)
     if not {"name", "start"} <= own.keys():
         return None
-    event = _validated(EventConfig, own, path=path, problems=problems)
+    event = validated(EventConfig, own, path=path, problems=problems)
     if not isinstance(event, EventConfig) or wrong:
         return None
     room = next((each for each in rooms if each.name == event.room), None)
     if room is None:
         names = ", ".join(sorted(each.name for each in rooms)) or "a [[room]]"
         problem = f'no room "{event.room}"; expected one of {names}'
-        problems.append(f"{_dotted(path, ['room'])}: {problem}")
+        problems.append(f"{dotted(path, ['room'])}: {problem}")
     else:
         values = {key: getattr(RoomKeys.model_validate(settings), key) for key in settings}
         problems.extend(
-            f"{_dotted(path, [each.keys[-1]])}: {each.problem}"
+            f"{dotted(path, [each.keys[-1]])}: {each.problem}"
             for each in room.model_copy(update=values).conflicts()
         )
     return event.model_copy(update={"settings": settings})
@@ -325,70 +340,3 @@ def _without_renamed(
     problems.extend(f"{path}.{key}: {problem}" for key, problem in (old | old_values).items())
     rest = {key: value for key, value in table.items() if key not in old | old_values}
     return rest, {RENAMED_KEYS[key][1] for key in old} | old_values.keys()
-
-
-def _validated(
-    model: type[Section],
-    raw: object,
-    *,
-    path: str,
-    problems: list[str],
-    unknown: Set[str] = frozenset(),
-) -> Section | None:
-    """The section, or None. An invalid key does not hide the conflicts between other keys.
-
-    `unknown` are keys whose value is not known, because it is invalid where it was set.
-    """
-    if not isinstance(raw, dict):
-        problems.append(f"{path}: {not_a_table(path)}")
-        return None
-    wrong = invalid_keys(model, raw, path=path, problems=problems)
-    if any(model.model_fields[key].is_required() for key in wrong & model.model_fields.keys()):
-        return None
-    section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
-    conflicts = [each for each in section.conflicts() if (wrong | unknown).isdisjoint(each.keys)]
-    problems.extend(f"{_dotted(path, [each.keys[-1]])}: {each.problem}" for each in conflicts)
-    return None if wrong or conflicts else section
-
-
-def invalid_keys(
-    model: type[Section], raw: dict[str, Any], *, path: str, problems: list[str]
-) -> set[str]:
-    """The keys of `raw` that are invalid by themselves; their problems are added to `problems`.
-
-    `path` is where `raw` stands in the file; "" for keys without a section."""
-    try:
-        model.model_validate(raw)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        for each in details:
-            # In a table of texts, Pydantic marks a wrong key by a part of its own.
-            location = _location(raw, [part for part in each["loc"] if part != "[key]"])
-            parents = location[:-1]
-            reason = message(each, section=_dotted(path, parents), known=_keys_at(model, parents))
-            problems.append(f"{_dotted(path, location)}: {reason}")
-        return {str(each["loc"][0]) for each in details}
-    return set()
-
-
-def _location(raw: object, parts: list[int | str]) -> list[int | str]:
-    """The path to a value as the file spells it, where a text may stand for a list of one."""
-    for at, part in enumerate(parts):
-        if isinstance(raw, str):
-            return parts[:at]
-        if isinstance(raw, dict):
-            raw = raw.get(part)
-        elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
-            raw = raw[part]
-    return parts
-
-
-def _keys_at(model: type[Section], parents: Sequence[int | str]) -> Iterable[str]:
-    """The keys that a table has: `model` itself, or the one table within a section."""
-    return (AdminToken if parents else model).model_fields
-
-
-def _dotted(path: str, location: Sequence[int | str]) -> str:
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.removeprefix(".")

@@ -49,7 +49,7 @@ def unknown_key(
 
 
 def unknown_section(name: str, known: Iterable[str]) -> str:
-    lists = {each: f"[[{each}]]" for each in ("room", "rule", "event")}
+    lists = {each: f"[[{each}]]" for each in ("room", "rule", "event", "lane")}
     choices = {each: f"[{each}]" for each in known} | lists
     if close := get_close_matches(name, choices, n=1):
         return f"unknown section; expected {choices[close[0]]}"

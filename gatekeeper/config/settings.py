@@ -20,9 +20,10 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from gatekeeper.config.event_schema import Spelled
-from gatekeeper.config.load import invalid_keys, toml_value
+from gatekeeper.config.load import toml_value
 from gatekeeper.config.schema import LIVE_KEYS, RoomConfig, RoomKeys
 from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
+from gatekeeper.config.validation import invalid_keys
 from gatekeeper.errors import ConfigError
 
 OWN_FIELDS = ("rate", "message")  # fields of their own in the state

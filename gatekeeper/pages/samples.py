@@ -103,15 +103,18 @@ SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
 }
 
 # Positions from the front to the end: a template may treat some numbers differently.
-SAMPLE_POSITIONS = tuple(
-    replace(
-        _WAITING,
-        position=ahead + 1,
-        ahead=ahead,
-        queue_length=ahead + 20,
-        eta_seconds=ahead // 8,
-        refresh_seconds=1 + ahead % 30,
-        arrived_at=f"2000-01-01T00:00:{ahead % 60:02}Z",
-    )
-    for ahead in (0, 1, 4, 21, 99, 1000, 40_000, 1_234_567)
-) + (replace(_WAITING, lane="members"),)
+SAMPLE_POSITIONS = (
+    *(
+        replace(
+            _WAITING,
+            position=ahead + 1,
+            ahead=ahead,
+            queue_length=ahead + 20,
+            eta_seconds=ahead // 8,
+            refresh_seconds=1 + ahead % 30,
+            arrived_at=f"2000-01-01T00:00:{ahead % 60:02}Z",
+        )
+        for ahead in (0, 1, 4, 21, 99, 1000, 40_000, 1_234_567)
+    ),
+    replace(_WAITING, lane="members"),
+)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from gatekeeper.config.lane_schema import MOST_LANES
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.room.pass_figures import PassFigures, parse_passes
 
@@ -29,6 +30,7 @@ class RequestCounts:
     failures: Mapping[str, int] = field(default_factory=dict)  # of the origin, by cause
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
+    lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
     limited: int = 0  # newcomers turned away because of newcomers_per_address
     refused: int = 0  # requests refused because of concurrent
 
@@ -62,6 +64,7 @@ class Figures:
             failures={c: sum(each.failures.get(c, 0) for each in every) for c in sorted(causes)},
             origin=added(each.origin for each in every),
             waits=added(each.waits for each in every),
+            lanes=added_by_lane(each.lanes for each in every),
             limited=sum(each.limited for each in every),
             refused=sum(each.refused for each in every),
         )
@@ -82,6 +85,15 @@ def added(rows: Iterable[Buckets]) -> Buckets:
         for index, count in enumerate(row):
             total[index] += count
     return tuple(total)
+
+
+def added_by_lane(tables: Iterable[Mapping[str, Buckets]]) -> dict[str, Buckets]:
+    """The sums of each lane."""
+    rows: dict[str, list[Buckets]] = {}
+    for table in tables:
+        for lane, row in table.items():
+            rows.setdefault(lane, []).append(row)
+    return {lane: added(rows[lane]) for lane in sorted(rows)}
 
 
 def parse_figures(data: bytes) -> Figures:
@@ -114,9 +126,16 @@ def _served(value: object) -> RequestCounts:
         failures={cause: _count(count) for cause, count in failures.items()},
         origin=_buckets(raw["origin"]),
         waits=_buckets(raw["waits"]),
+        lanes=parse_lanes(raw.get("lanes", {})),  # an earlier release has none
         limited=_count(raw.get("limited", 0)),  # an earlier release has neither
         refused=_count(raw.get("refused", 0)),
     )
+
+
+def parse_lanes(value: object) -> dict[str, Buckets]:
+    """Buckets by lane, of another process or a file; raises ValueError."""
+    table = _table(value, most=MOST_LANES)
+    return {lane[:_MOST_NAME]: _buckets(row) for lane, row in table.items()}
 
 
 def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:

@@ -257,7 +257,7 @@ class Admission:
         match token:
             case Pass():
                 if not isinstance(held, Pass):
-                    self._count_wait(token)
+                    self._count_wait(token, lane="" if held is None else held.lane)
                 return Admit(token, changed=token is not held)
             case Ticket():
                 position = standing if isinstance(standing, QueuePosition) else None
@@ -270,9 +270,11 @@ class Admission:
             case _:
                 assert_never(token)
 
-    def _count_wait(self, pass_: Pass) -> None:
-        waited_s = self.now_s() - pass_.arrival_us / 1_000_000
-        metrics.waits.observe(max(waited_s, 0.0), self.config.name)
+    def _count_wait(self, pass_: Pass, *, lane: str) -> None:
+        waited_s = max(self.now_s() - pass_.arrival_us / 1_000_000, 0.0)
+        metrics.waits.observe(waited_s, self.config.name)
+        if lane:
+            metrics.lane_waits.observe(waited_s, self.config.name, lane)
 
     def _turn_us(self, ticket: Ticket) -> int:
         return turn_of(ticket, self.room.view.decisive.ordering)
