@@ -3,7 +3,7 @@
    Rules: the challenge comes with the status (static/waiting.js). A worker computes, so the page
    stays awake, also in a hidden tab. What was tried is kept for this tab, so that a reload continues.
    A proof that cannot be sent is sent again, and one that is refused leads to another challenge:
-   nobody is told of that, and nobody has to hurry. */
+   nobody is told of that, and nobody has to hurry. A widget of a provider brings its own proof. */
 (() => {
   "use strict";
 
@@ -21,6 +21,12 @@
   let visitor = "";           // of the challenge that is being solved
   let refused = 0;
   let policy = null;
+  let token = "";             // of a widget that was quicker than the status
+
+  window.gatekeeperSolved = (given) => {   // the callback of the widgets
+    token = given;
+    if (visitor) send(token);
+  };
 
   document.addEventListener("status", (event) => follow(event.detail));
 
@@ -33,7 +39,8 @@
     } else if (visitor !== place.reference && refused < MOST_REFUSED) {
       stop();
       visitor = place.reference;
-      work(challenge);
+      if (data.type === "work") work(challenge);
+      else if (token) send(token);
     }
   }
 
@@ -148,6 +155,9 @@
     forget();
     stop();
     refused += 1;
+    token = "";
+    if (window.turnstile) window.turnstile.reset();
+    if (window.hcaptcha) window.hcaptcha.reset();
     if (refused >= MOST_REFUSED) fail();
     else document.dispatchEvent(new CustomEvent("refused"));
   }

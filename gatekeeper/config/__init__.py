@@ -7,6 +7,7 @@
 - `durations`: the durations of a room, and the bounds beyond which it cannot work
 - `rule_schema`: the keys of [[rule]], and lists of networks from files
 - `event_schema`: the keys of [[event]]
+- `challenge_keys`: the keys of `challenge*`
 - `lane_schema`: the keys of [[lane]]
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names

@@ -11,6 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from gatekeeper.config.challenge_keys import (
+    MAX_DIFFICULTY,
+    Challenge,
+    Noscript,
+    SiteKey,
+    VerifyUrl,
+    challenge_conflicts,
+)
 from gatekeeper.config.durations import (
     ClaimTimeout,
     ConfirmTimeout,
@@ -56,8 +64,6 @@ from gatekeeper.config.types import (
     one_line,
     split_listen,
 )
-
-Challenge = Literal["off", "work"]
 
 
 class ServerConfig(Section):
@@ -120,8 +126,11 @@ class RoomKeys(Section):
     poll_interval_max: Annotated[PollIntervalMax, LIVE] = 36.0
     updates: Literal["poll", "stream"] = "poll"
     challenge: Annotated[Challenge, LIVE] = "off"  # what a newcomer solves before the place counts
-    challenge_difficulty: Annotated[int, Field(ge=1, le=100_000_000), LIVE] = 50_000  # hashes
-    challenge_noscript: Literal["wait", "refuse"] = "wait"
+    challenge_difficulty: Annotated[int, Field(ge=1, le=MAX_DIFFICULTY), LIVE] = 50_000  # hashes
+    challenge_noscript: Noscript = "wait"
+    challenge_site_key: SiteKey = ""
+    challenge_secret_file: File = ""
+    challenge_verify_url: VerifyUrl = ""  # "": the provider's own
     frame_ancestors: FrameAncestors = ("'self'",)  # who may embed the pages
     cors_origins: WebOrigins = ()  # who may read the gate's own responses from scripts
     newcomers_per_address: Annotated[RatePerMinute, LIVE] = 0.0  # and per replica; 0: no limit
@@ -131,6 +140,7 @@ WAITING_KEYS = frozenset(
     {"status", "title", "message", "template", "json_format", "poll_interval_max", "updates"}
     | {"frame_ancestors", "cors_origins", "newcomers_per_address"}
     | {"challenge", "challenge_difficulty", "challenge_noscript"}
+    | {"challenge_site_key", "challenge_secret_file", "challenge_verify_url"}
 )
 ADMISSION_KEYS = frozenset(RoomKeys.model_fields) - WAITING_KEYS
 LIVE_KEYS = tuple(key for key, field in RoomKeys.model_fields.items() if LIVE in field.metadata)
@@ -172,6 +182,13 @@ class RoomConfig(RoomKeys):
         yield from shorter_than(place, ("claim_timeout", self.claim_timeout), why=why)
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
             yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
+        yield from challenge_conflicts(
+            self.challenge,
+            site_key=self.challenge_site_key,
+            secret_file=self.challenge_secret_file,
+            noscript=self.challenge_noscript,
+            template=self.template,
+        )
 
 
 class StoreConfig(Section):

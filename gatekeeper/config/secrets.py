@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
-from gatekeeper.config.types import check_secret
+from gatekeeper.config.types import RoomName, check_secret
 from gatekeeper.errors import ConfigError
 
 _SECRET_NAME = "secret"  # noqa: S105  a file's name
@@ -46,6 +46,16 @@ def read_secrets(path: Path) -> tuple[bytes, ...]:
         except ValueError as error:
             raise ConfigError([f"secret {number} is {error}"], source=str(path)) from None
     return tuple(lines)
+
+
+def challenge_secrets(config: Config) -> dict[RoomName, str]:
+    """The secret of the challenge's provider for each room that names one. Raises ConfigError."""
+    found: dict[RoomName, str] = {}
+    for room in config.rooms:
+        if room.challenge_secret_file:
+            path = Path(room.challenge_secret_file)
+            found[room.name] = read_secrets(path)[0].decode("latin-1")
+    return found
 
 
 def admin_secrets(config: Config) -> list[bytes]:

@@ -3,23 +3,31 @@
 Rules: pure. A page loads nothing from elsewhere and runs what it embeds, by hashes, and files of
 this site. Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability. A
 challenge widens the policy of the page that shows it, and of no other: proof of work by one named
-policy for the address of its worker.
+policy for the address of its worker, a provider's widget by the origins that the provider
+documents, and without Trusted Types, which its script does not know.
 """
 
 from __future__ import annotations
 
-_TRUSTED_TYPES = {
-    "": "require-trusted-types-for 'script'; trusted-types 'none'; ",
-    "work": "require-trusted-types-for 'script'; trusted-types gatekeeper-solver; ",
-}
+from typing import Final
+
+_TURNSTILE: Final = " https://challenges.cloudflare.com"
+_HCAPTCHA: Final = " https://hcaptcha.com https://*.hcaptcha.com"
+_TRUSTED: Final = "require-trusted-types-for 'script'; trusted-types {}; "
 
 
 def content_policy(*, scripts: str = "", styles: str = "", frames: str, challenge: str = "") -> str:
     """The policy of a page that embeds `scripts` and `styles` and shows a `challenge`, if any."""
+    widget = {"turnstile": _TURNSTILE, "hcaptcha": _HCAPTCHA}.get(challenge, "")
+    more = _HCAPTCHA if challenge == "hcaptcha" else ""  # Turnstile is a frame, and needs no more
+    if widget:
+        trusted = f"frame-src{widget}; "
+    else:
+        trusted = _TRUSTED.format("gatekeeper-solver" if challenge == "work" else "'none'")
     return (
-        f"default-src 'none'; script-src {_sources(scripts)}; style-src {_sources(styles)}; "
-        "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-        f"{_TRUSTED_TYPES[challenge]}frame-ancestors {frames}"
+        f"default-src 'none'; script-src {_sources(scripts)}{widget}; "
+        f"style-src {_sources(styles)}{more}; img-src 'self' data:; connect-src 'self'{more}; "
+        f"form-action 'self'; base-uri 'none'; {trusted}frame-ancestors {frames}"
     )
 
 

@@ -29,8 +29,9 @@ class ChallengeView:
     """The challenge that a visitor has to solve first. `noscript`: without script it is only a
     wait, or there is no way in."""
 
-    type: Literal["work"] = "work"
+    type: Literal["work", "turnstile", "hcaptcha"] = "work"
     noscript: Literal["wait", "refuse"] = "wait"
+    site_key: str = ""  # of the provider
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from typing import Final, TypeGuard
 import orjson
 from altcha.v1 import ChallengeOptions, PayloadType, create_challenge, verify_solution
 
+from gatekeeper.config.challenge_keys import MAX_DIFFICULTY
 from gatekeeper.policy.numbers import is_exact_int
 from gatekeeper.policy.tokens import Keyring, Ticket
 
 ALGORITHM: Final = "SHA-256"
-MAX_DIFFICULTY: Final = 100_000_000  # average hashes
 MAX_PAYLOAD_CHARACTERS: Final = 2048  # base64; ALTCHA's own widget sends about 400
 # Hashes per second of the waiting page's solver on a phone of the middle class, as measured with
 # CPU throttling: `make bench-challenge`, benchmarks/README.md.

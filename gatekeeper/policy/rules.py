@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gatekeeper.config.schema import Challenge, RoomConfig
+from gatekeeper.config.challenge_keys import Challenge, Noscript
+from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.lanes import Lane
 
@@ -40,7 +41,7 @@ class Rules:
     queue_limit: int = 0  # most visitors in line; 0: no limit
     updates: Literal["poll", "stream"] = "poll"
     challenge: Challenge = "off"
-    challenge_noscript: Literal["wait", "refuse"] = "wait"
+    challenge_noscript: Noscript = "wait"
     message: str = ""  # the file's own
     lanes: tuple[Lane, ...] = ()
     # The longest lives of tokens that were issued under earlier rules.

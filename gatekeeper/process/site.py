@@ -15,6 +15,7 @@ from ipaddress import ip_network
 
 from gatekeeper import metrics
 from gatekeeper.config.schema import Config, RoomConfig
+from gatekeeper.config.secrets import challenge_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import AccessRule, access_rules
@@ -25,6 +26,7 @@ from gatekeeper.proxy import Forwarder
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.address_limit import NewcomerLimit
 from gatekeeper.web.admission import Admission
+from gatekeeper.web.challenge_verifier import ChallengeVerifier
 from gatekeeper.web.challenges import Challenges
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.credentials import CookiePolicy, Credentials, all_cookie_names
@@ -50,6 +52,7 @@ class SiteParts:
     pages: Pages
     rules: tuple[AccessRule, ...]
     router: Router
+    challenge_secrets: Mapping[RoomName, str]
 
     @classmethod
     def read(
@@ -65,6 +68,7 @@ class SiteParts:
             keyring=before.keyring if before is not None and is_same else Keyring(secrets),
             pages=Pages.of(config),
             rules=rules,
+            challenge_secrets=challenge_secrets(config),
             router=Router(config.rooms, rules),
         )
 
@@ -80,10 +84,12 @@ class Site:
         forwarder: Forwarder,
         streams: Streams,
         lasting: LastingExchanges,
+        verifier: ChallengeVerifier,
         before: Site | None = None,
     ) -> None:
         """`rooms` are those of the configuration, each with its configuration in force."""
         self.parts = parts
+        self._verifier = verifier
         config = parts.config
         self.gates = {
             name: self._gate(room, room_config, before)
@@ -149,7 +155,12 @@ class Site:
             uses.limit = config.concurrent
             gate = gate._replace(uses=uses)
         if config.challenge != "off":
-            challenges = Challenges(config, WorkChallenges(self.parts.keyring))
+            challenges = Challenges(
+                config,
+                work=WorkChallenges(self.parts.keyring),
+                verifier=self._verifier,
+                secret=self.parts.challenge_secrets.get(config.name, ""),
+            )
             gate = gate._replace(challenges=challenges)
         return gate
 

@@ -22,7 +22,12 @@ import structlog
 
 from gatekeeper.admin.listener import STATIC_PREFIX
 from gatekeeper.config.schema import Config
-from gatekeeper.config.secrets import admin_secrets, read_secrets, signing_secrets
+from gatekeeper.config.secrets import (
+    admin_secrets,
+    challenge_secrets,
+    read_secrets,
+    signing_secrets,
+)
 from gatekeeper.config.types import split_listen
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.pages.renderer import Pages
@@ -222,6 +227,7 @@ def check_files(config: Config) -> Pages:
     if config.tokens.secret_file:
         read_secrets(Path(config.tokens.secret_file))
     admin_secrets(config)
+    challenge_secrets(config)
     return Pages.of(config, asset_prefix=STATIC_PREFIX)
 
 

@@ -49,6 +49,7 @@ from gatekeeper.room.events import Events, NatsEvents, NoEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
+from gatekeeper.web.challenge_verifier import ChallengeVerifier
 from gatekeeper.web.lasting_exchanges import LastingExchanges
 from gatekeeper.web.stream import Streams
 
@@ -92,6 +93,7 @@ class Worker:
         self._signer = EventSigner(plan.secrets)
         self.room_set: RoomSet
         self._forwarder: Forwarder
+        self._verifier: ChallengeVerifier
         self._lasting: LastingExchanges
         self._site: Site | None = None
         self._passes = PassReport()
@@ -140,6 +142,8 @@ class Worker:
         self.room_set.adopt(config.rooms, await self.room_set.start_new(config.rooms))
         self._forwarder = Forwarder(config.origin)
         stack.push_async_callback(self._forwarder.close)
+        self._verifier = ChallengeVerifier()
+        stack.push_async_callback(self._verifier.close)
         lasting = self._lasting = LastingExchanges()
         site = self._site_of(parts)
         self._fast_path = FastPathServer(
@@ -175,6 +179,7 @@ class Worker:
             forwarder=self._forwarder,
             streams=self.streams,
             lasting=self._lasting,
+            verifier=self._verifier,
             before=self._site,
         )
 

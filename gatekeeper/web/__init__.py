@@ -17,6 +17,7 @@ site_data        `Clear-Site-Data` of the origin, without the loss of the token
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests
 challenges       the challenge of a room: what a visitor solves, and whether a proof solves it
+challenge_verifier  asks the provider of a challenge whether a proof solves it
 challenge_endpoint  a challenge, and the proof that it is solved
 request_body     the short body of a request for an endpoint
 endpoints        the exit under /.gatekeeper/

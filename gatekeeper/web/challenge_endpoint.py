@@ -20,7 +20,8 @@ from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.request_body import ReadBody, fields_of
 from gatekeeper.web.responses import Responses
 
-_FIELDS = ("payload", "altcha", "")  # ours, that of ALTCHA's widget, and plain text
+# Ours, those of the widgets, and plain text.
+_FIELDS = ("payload", "altcha", "cf-turnstile-response", "h-captcha-response", "")
 _NO_CHALLENGE = N_("There is no challenge for you.")
 _REFUSED = N_("This is not a solution of your challenge.")
 _UNAVAILABLE = N_("The check is not responding right now. Please try again.")
@@ -49,7 +50,8 @@ class ChallengeEndpoint:
             return self._responses.json(challenges.of_ticket(ticket), state="waiting")
         types = visit.facts.fields("Content-Type")
         proof = _proof_in(fields_of(await read_body(), ", ".join(types)))
-        verdict = await challenges.verdict(proof, ticket, now_s=visit.admission.now_s())
+        now_s = visit.admission.now_s()
+        verdict = await challenges.verdict(proof, ticket, client=visit.facts.client, now_s=now_s)
         metrics.challenges.labels(visit.admission.config.name, verdict).inc()
         match verdict:
             case "solved":

@@ -1,12 +1,20 @@
-"""The challenge of one room: what a visitor has to solve, and whether a proof solves it."""
+"""The challenge of one room: what a visitor has to solve, and whether a proof solves it.
+
+Rules. Work is verified here, a proof of a provider by asking the provider. When that does not
+reply, `store_failure_mode` decides: closed, the visitor stays as they are and sends the same proof
+again; open, the proof counts. A gate that has too many calls open never counts it: that a client
+could bring about.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy.facts import Client
 from gatekeeper.policy.proof_of_work import WorkChallenges
 from gatekeeper.policy.tokens import Ticket
+from gatekeeper.web.challenge_verifier import ChallengeVerifier, Proof
 from gatekeeper.web.waiting_status import ChallengeJson
 
 # `unavailable`: nobody knows now; the same proof may be sent again.
@@ -16,15 +24,52 @@ Verdict = Literal["solved", "refused", "unavailable"]
 class Challenges:
     """The challenges of a room under one configuration."""
 
-    def __init__(self, config: RoomConfig, work: WorkChallenges) -> None:
+    def __init__(
+        self, config: RoomConfig, *, work: WorkChallenges, verifier: ChallengeVerifier, secret: str
+    ) -> None:
         self._config = config
         self._work = work
+        self._verifier = verifier
+        self._secret = secret
 
     def of_ticket(self, ticket: Ticket) -> ChallengeJson:
         """A challenge for the place of this ticket, as JSON."""
-        difficulty = self._config.challenge_difficulty
+        config = self._config
+        if config.challenge != "work":
+            return {"type": config.challenge, "site_key": config.challenge_site_key}
+        difficulty = config.challenge_difficulty
         return {"type": "work", **self._work.challenge(ticket, difficulty=difficulty)}
 
-    async def verdict(self, proof: str, ticket: Ticket, *, now_s: float) -> Verdict:
+    async def verdict(self, proof: str, ticket: Ticket, *, client: Client, now_s: float) -> Verdict:
         """Whether the proof, as the client sent it, is worth the place of this ticket."""
-        return "solved" if self._work.is_solved(proof, ticket, now_s=now_s) else "refused"
+        match self._config.challenge:
+            case "off":  # such a room has no challenges
+                return "refused"
+            case "work":
+                is_solved = self._work.is_solved(proof, ticket, now_s=now_s)
+                return "solved" if is_solved else "refused"
+            case "turnstile" | "hcaptcha" as provider:
+                sent = Proof(
+                    provider,
+                    url=self._config.challenge_verify_url,
+                    secret=self._secret,
+                    site_key=self._config.challenge_site_key,
+                    response=proof,
+                    visitor=ticket.visitor,
+                    client=client,
+                )
+                return self._verdict_of(await self._verifier.verify(sent))
+            case unexpected:
+                assert_never(unexpected)
+
+    def _verdict_of(self, reply: Literal["solved", "refused", "unreachable", "busy"]) -> Verdict:
+        match reply:
+            case "solved" | "refused":
+                return reply
+            case "busy":
+                return "unavailable"
+            case "unreachable":
+                fails_open = self._config.store_failure_mode == "open"
+                return "solved" if fails_open else "unavailable"
+            case _:
+                assert_never(reply)

@@ -329,9 +329,9 @@ class Responses:
 
 
 def _challenge_view(place: WaitingStatus, room: RoomConfig) -> ChallengeView | None:
-    if place.challenge is None:
+    if place.challenge is None or room.challenge == "off":
         return None
-    return ChallengeView(noscript=room.challenge_noscript)
+    return ChallengeView(room.challenge, room.challenge_noscript, room.challenge_site_key)
 
 
 def without_referrer(response: GateResponse) -> GateResponse:

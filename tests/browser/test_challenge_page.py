@@ -4,10 +4,12 @@ Rules: nothing waits for a span of time; a slow machine computes longer.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 from playwright.async_api import Page, Route, expect
 
 from gatekeeper.config.settings import parse_changes
@@ -126,3 +128,58 @@ async def test_browser_without_the_worker_is_told_so(
         await silent.goto(gate.url)
         without = silent.locator("#challenge noscript p")
         await expect(without).to_contain_text("The check needs JavaScript.")
+
+
+WIDGET = """
+const box = document.querySelector(".cf-turnstile");
+const button = document.createElement("button");
+button.textContent = "I am here";
+button.onclick = () => window.gatekeeperSolved("good " + box.dataset.sitekey);
+box.append(button);
+window.turnstile = { reset: () => { button.textContent = "Once more"; } };
+"""
+
+
+async def test_widget_of_a_provider_brings_the_proof(
+    store_url: str, room_name: RoomName, new_page: NewPage, tmp_path: Path
+) -> None:
+    """A real page under its real policy, before a fake of the provider's script and verifier."""
+    secret = tmp_path / "provider"
+    secret.write_text("s" * 40)
+    replies = [False, True]
+
+    async def verify(_: web.Request) -> web.Response:
+        return web.json_response({"success": replies.pop(0), "hostname": "127.0.0.1"})
+
+    async with served("/verify", verify) as url:
+        keys = (
+            'rate = "6000/min"\nchallenge = "turnstile"\nchallenge_site_key = "0x4AAA"\n'
+            f'challenge_secret_file = "{secret}"\nchallenge_verify_url = "{url}"\n'
+        )
+        async with running_shop(room_name, keys, store_url=store_url) as (gate, _):
+            page = await new_page()
+            await page.route(
+                "https://challenges.cloudflare.com/turnstile/v0/api.js",
+                lambda route: route.fulfill(body=WIDGET, content_type="text/javascript"),
+            )
+            await page.goto(gate.url)
+            await page.get_by_role("button", name="I am here").click()
+            await page.get_by_role("button", name="Once more").click(timeout=PATIENCE_MS)
+            await is_let_in(page)
+    assert replies == []
+
+
+@asynccontextmanager
+async def served(
+    path: str, respond: Callable[[web.Request], Awaitable[web.Response]]
+) -> AsyncIterator[str]:
+    """The address of one POST endpoint."""
+    app = web.Application()
+    app.router.add_post(path, respond)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}{path}"
+    finally:
+        await runner.cleanup()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from altcha.v1 import ChallengeOptions, create_challenge
 
+from gatekeeper.config.challenge_keys import MAX_DIFFICULTY
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.proof_of_work import (
-    MAX_DIFFICULTY,
     MAX_PAYLOAD_CHARACTERS,
     WorkChallenges,
     phone_seconds,
