@@ -220,7 +220,7 @@ def _refusal(
 
 
 def _changed(before: Event, event: Event, *, previous: EventConfig | None, now_us: int) -> Event:
-    """What becomes of `before`, which is not over, by the changed entry that `event` has."""
+    """The outcome of `before`, which is not over, after its entry changed to that of `event`."""
     if before.start_us <= now_us:
         return _running_on(before, event)
     if previous is not None and previous.start == event.start_us:  # a delay stays

@@ -116,3 +116,25 @@ async def test_queue_rule_with_client_exempts_and_no_other_rule_does(limited: Ga
         await limited.visitor().request("GET", "/", headers=HTML | office) for _ in range(many)
     ]
     assert _state(pages[-1].text) == "address_limit"
+
+
+async def test_forward_auth_counts_the_client_of_the_original_request(limited: Gate) -> None:
+    """Not the proxy that asks."""
+
+    async def check(address: str) -> str | None:
+        original = {
+            "X-Forwarded-Method": "GET",
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Host": "shop.example.com",
+            "X-Forwarded-Uri": "/cart",
+            "X-Forwarded-For": address,
+        }
+        visitor = limited.visitor()
+        response = await visitor.request("GET", "/.gatekeeper/auth", headers=HTML | original)
+        assert response.status == 503
+        return "place" if "Set-Cookie" in response.headers else _state(response.text)
+
+    found = [await check("192.0.2.1") for _ in range(PER_MINUTE + 1)]
+    assert found == ["place"] * PER_MINUTE + ["address_limit"]
+    assert await check("192.0.2.2") == "place"
+    assert await _states(limited, "192.0.2.1", count=1) == ["address_limit"], "the same inline"

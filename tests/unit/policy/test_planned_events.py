@@ -146,7 +146,7 @@ def test_end_before_a_delayed_start_is_refused() -> None:
 
 
 def test_prequeue_moved_into_the_past_begins_in_a_moment() -> None:
-    """Who is in line already stands ahead of it, and is not drawn."""
+    """Visitors that are in line already stand ahead of it, and are not drawn."""
     [planned] = FILE.events
     config = config_of(planned, prequeue=spell_time(at(1)))
     [changed] = read_again(FILE, config, minutes=20).events
