@@ -1,6 +1,6 @@
 """The busiest passes of one worker, as a file beside its metric files for the supervisor.
 
-Rules. Written every five seconds while a room counts its passes, and replaced as a whole, so that
+Rules. Written every two seconds while a room counts its passes, and replaced as a whole, so that
 a reader never sees half of it. Without a folder for metrics nothing is written.
 """
 
@@ -16,7 +16,7 @@ import structlog
 from gatekeeper.room.pass_figures import busiest, encode_passes, pass_file
 from gatekeeper.web.pipeline import RoomGate
 
-_EVERY: Final = 5  # heartbeats
+_EVERY: Final = 2  # heartbeats
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ from gatekeeper.room.pass_figures import MOST_ADDRESSES, MOST_LISTED, PassFigure
 from gatekeeper.web.address_limit import source_of
 
 _MOST_PASSES: Final = 4096  # 400 bytes each
-_LOOKS_UNTIL_FORGOTTEN: Final = 360  # without a request, half an hour
+_LOOKS_UNTIL_FORGOTTEN: Final = 900  # without a request, half an hour
 
 
 class _Use:
@@ -69,7 +69,7 @@ class PassUses:
         self._uses[visitor].under_way -= 1  # kept as long as one is under way
 
     def look(self, revoked: Container[VisitorId]) -> list[PassFigures]:
-        """The passes with the most requests and those with the most addresses; called every five
+        """The passes with the most requests and those with the most addresses; called every two
         seconds. Passes that ended, or were not used for a while, are forgotten."""
         for visitor, use in list(self._uses.items()):
             is_idle = use.requests == use.seen and not use.under_way
