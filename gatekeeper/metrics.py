@@ -98,7 +98,7 @@ challenges = Counter(
 )
 rule_matches = Counter(
     "gatekeeper_rule_matches",
-    "Requests that a rule decided: bypassed or blocked.",
+    "Requests that a rule decided: bypassed, sent on to the rooms, or blocked.",
     ["rule"],
 )
 store_up = Gauge(

@@ -390,8 +390,8 @@ DEFAULT_RULES = (
         ),
     ),
     AccessRule("well-known", "bypass", (PathCondition(("/.well-known/**",)),)),
-    AccessRule("robots", "bypass", (PathCondition(("/robots.txt",)),)),
-    AccessRule("favicon", "bypass", (PathCondition(("/favicon.ico",)),)),
+    AccessRule("robots", "bypass", (MethodCondition(_READING), PathCondition(("/robots.txt",)))),
+    AccessRule("favicon", "bypass", (MethodCondition(_READING), PathCondition(("/favicon.ico",)))),
 )
 
 

@@ -75,6 +75,12 @@ def _is_websocket(fields: FieldLookup) -> bool:
     return any(name.partition("/")[0] == "websocket" for name in _members(lines))
 
 
+def outlasts_admission(facts: RequestFacts) -> bool:
+    """Whether the exchange lasts for as long as its client likes: without a session it would be
+    outside of all limits."""
+    return is_event_stream(facts) or _is_websocket(facts.fields)
+
+
 def is_event_stream(facts: RequestFacts) -> bool:
     """Whether this is an `EventSource` (HTML standard, section 9.2), of a page that is shown
     already. It stops at any status other than 200, and at any other type."""

@@ -3,8 +3,9 @@
 Rules. Pure. What is forwarded stays byte for byte; this is about what is matched. Every step that
 some common origin, or a proxy before it, takes is a reading of its own, alone and together with the
 others: it may decode the path up to two times, strictly or leniently (`%u002e`, overlong UTF-8,
-full-width forms), take `\\` for `/`, drop the parameters of segments, drop dots and blanks at the
-end of segments, drop control characters or end the path there, and resolve dot segments.
+full-width forms), take `\\` for `/`, drop the parameters of segments or a session of ASP.NET, drop
+dots and blanks at the end of segments, drop control characters or end the path there, and resolve
+dot segments.
 
 That `//` is `/` is no reading of its own: sloppy links have it, and origins treat them alike. But
 it counts where dots are resolved: `/a//../b` is `/a/b` (RFC 3986 section 5.2.4) or `/b`.
@@ -20,7 +21,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_plus, unquote_to_bytes
 
 # One reading only: no escapes, parameters or backslashes, and no dots but within a segment.
 _PLAIN = re.compile(r"(?:/(?:\.?[A-Za-z0-9_~@+,=!$&'()*-]+(?:\.[A-Za-z0-9_~@+,=!$&'()*-]+)*)?)*")
@@ -49,6 +50,8 @@ _LOOKALIKES = str.maketrans("∕⁄⧸╱∖⧵╲¥￥₩￦。｡ı", "////\\\
 _BLANK_ENDS = re.compile(r"(?<![/. ])[. ]+(?=/|$)|(?:(?<=/\.)|(?<=/\.\.)) +(?=/|$)")
 # A segment of dots and blanks alone, other than "." and "..".
 _ODD_DOTS = re.compile(r"/(?!\.{1,2}(?:/|$))[. ]+(?=/|$)")
+# The state of ASP.NET without cookies: "/(S(…))" with one or several letters.
+_SESSION = re.compile(r"/\((?:[A-Za-z]\([^()/]*\))+\)(?=/|$)")
 _UNDECODED = re.compile(r"[\ud800-\udfff\ufffd]")
 _STREAM = "::$"  # of NTFS
 
@@ -73,11 +76,12 @@ def path_readings(target: str) -> PathReadings:
     """The readings of the path of a request target. Raises TooManyReadings."""
     path = path_of(target)
     first = _merged(path)
-    if _PLAIN.fullmatch(first) and "#" not in target:
+    if _PLAIN.fullmatch(first) and "#" not in target and "/(" not in first:
         return PathReadings((first,), is_ambiguous=False)
-    if _ODD.search(path) is None and "#" not in target:
+    if _ODD.search(path) is None and "#" not in target and "/(" not in first:
         decoded_once = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
-        if _ODD_DECODED.search(decoded_once) is None and _folded(decoded_once) == decoded_once:
+        is_plain = _ODD_DECODED.search(decoded_once) is None and "/(" not in decoded_once
+        if is_plain and _folded(decoded_once) == decoded_once:
             paths = dict.fromkeys((first, _merged(decoded_once)))
             return PathReadings(tuple(paths), is_ambiguous=False)
     is_ambiguous = "#" in target or _BAD_ESCAPE.search(path) is not None
@@ -125,7 +129,8 @@ def _variants(text: str) -> Iterator[str]:
     bases |= dict.fromkeys(_CONTROL.sub("", _folded(each)) for each in tuple(bases))
     for base in bases:
         for mapped in dict.fromkeys((base, base.replace("\\", "/"))):
-            for plain in dict.fromkeys((mapped, _without_parameters(mapped))):
+            sessionless = _SESSION.sub("", mapped)
+            for plain in dict.fromkeys((mapped, _without_parameters(mapped), sessionless)):
                 rooted = plain if plain[:1] == "/" else "/" + plain
                 for path in dict.fromkeys((rooted, _BLANK_ENDS.sub("", rooted))):
                     yield from _resolutions(path)
@@ -220,13 +225,33 @@ def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
 # What `trim` of PHP and of other languages cuts from the ends of a value; and a byte order mark.
 _BLANKS = "\0\ufeff" + "".join(each for each in map(chr, range(0x3001)) if each.isspace())
 _ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # read alike everywhere
+_TAG = re.compile(r"<[^>]*>?")
+_ESCAPED_BYTE = re.compile(r"%[0-9A-Fa-f]{2}")
 _NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
 
 
 def value_readings(value: str) -> tuple[str, ...]:
-    """A value as it came, cut at NUL, and both without blanks and NULs at their ends."""
-    ended = value.partition("\0")[0]
-    return (value, ended, value.strip(_BLANKS), ended.strip(_BLANKS))
+    """A value as it came, decoded once more, cleaned as WordPress does it (without tags, then
+    without escapes), and each of these cut at NUL, and without blanks and NULs at its ends."""
+    if _ONE_NAME.fullmatch(value):
+        return (value,)
+    found: dict[str, None] = {}
+    for decoded in dict.fromkeys((value, unquote_plus(value, errors="replace"))):
+        untagged = _TAG.sub("", decoded)
+        for each in (decoded, untagged, _unescaped(untagged)):
+            ended = each.partition("\0")[0]
+            found |= dict.fromkeys((each, ended, each.strip(_BLANKS), ended.strip(_BLANKS)))
+    return tuple(found)
+
+
+def _unescaped(value: str) -> str:
+    """Without escapes, and without those that appear when others are gone."""
+    kept: list[str] = []
+    for character in value:
+        kept.append(character)
+        if len(kept) > 2 and _ESCAPED_BYTE.fullmatch("".join(kept[-3:])):
+            del kept[-3:]
+    return "".join(kept)
 
 
 def loose_values(pairs: Iterable[tuple[str, str]], wanted: str) -> list[str]:

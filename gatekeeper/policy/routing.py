@@ -18,7 +18,13 @@ from dataclasses import dataclass, field, replace
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
-from gatekeeper.policy.access import AccessRule, ClientCondition, NamedValue, RequestReadings
+from gatekeeper.policy.access import (
+    DEFAULT_RULES,
+    AccessRule,
+    ClientCondition,
+    NamedValue,
+    RequestReadings,
+)
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
 from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
 
@@ -51,10 +57,11 @@ class Ungated:
 
 @dataclass(frozen=True, slots=True)
 class InRoom:
-    """In this room, which decides."""
+    """In this room, which decides; `rule` is the `queue` rule that said so, if any."""
 
     room: RoomName
     reads: FactSet = field(default=Fact.NONE, compare=False)
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Rejected:
 
 
 Route = Bypassed | Blocked | Ungated | InRoom | Rejected
+
+
+def rule_of(route: Route) -> str | None:
+    """The rule that decided this route."""
+    return route.rule if isinstance(route, Bypassed | Blocked | InRoom) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,9 @@ class Router:
         self._only: RoomName | None = None
         if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
             self._only = places[0].room
+        self._parameters = [each.parameter for each in places if each.parameter is not None]
+        defaults = {each.name for each in DEFAULT_RULES if each.reads & Fact.TARGET}
+        self._yielding = defaults if self._parameters else frozenset()
         self._names_every_host = bool(places) and all(place.labels for place in places)
         self._endpoint_rules = tuple(_rules_of_endpoints(self.rules))
         self._shared_addresses = tuple(_rules_of_shared_addresses(self.rules))
@@ -141,6 +156,7 @@ class Router:
 
     def _route(self, request: RequestReadings) -> Route:
         reads: FactSet = Fact.NONE
+        queued_by: str | None = None
         for rule in self.rules:
             holds, read = self.evaluate(rule, request)
             reads |= read
@@ -152,6 +168,7 @@ class Router:
                 case "block":
                     return Blocked(rule.name, reads)
                 case "queue":
+                    queued_by = rule.name
                     break
         reads |= self._room_reads
         if self._names_every_host and not self._knows_host(request.facts.client.host):
@@ -160,14 +177,17 @@ class Router:
         if len(rooms) > 1:
             return Rejected(400, _SEVERAL_READINGS, reads)
         room = rooms.pop() if rooms else None
-        return Ungated(reads) if room is None else InRoom(room, reads)
+        return Ungated(reads) if room is None else InRoom(room, reads, queued_by)
 
-    def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked:
-        """The route of a request to one of the gate's own endpoints, which names this room. `block`
+    def route_of_endpoint(self, facts: RequestFacts, room: RoomName) -> InRoom | Blocked | Rejected:
+        """The route of a request to one of the gate's own endpoints, which names this room. A host
+        that no room has is refused as on the site. `block`
         applies to it as to the site. Conditions on path and query are about the site: a block with
         them does not apply here, and an exception from a later block with them does, for its
         visitors poll there. `bypass` is an exception only if no such condition narrows it."""
         reads: FactSet = Fact.NONE
+        if self._names_every_host and not self._knows_host(facts.client.host):
+            return Rejected(421, UNKNOWN_HOST, Fact.HOST)
         request = RequestReadings(facts)
         for rule in self._endpoint_rules:
             if rule.room not in (None, room):
@@ -198,14 +218,23 @@ class Router:
         return rooms.pop() if len(rooms) == 1 else None
 
     def evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, FactSet]:
-        """Whether a rule holds, and the facts that were read to find out."""
+        """Whether a rule holds, and the facts that were read to find out. A default rule on a path
+        yields to the parameter of a room: an origin may run the same program at any path."""
         if rule.room is None:
-            return rule.evaluate(request)
+            holds, reads = rule.evaluate(request)
+            yields = holds and rule.name in self._yielding and self._has_parameter(request)
+            return holds and not yields, reads
         rooms = self.rooms_of(request)
         if rule.room not in rooms or (rule.action == "bypass" and not self._is_certain(request)):
             return False, self._room_reads
         holds, reads = rule.evaluate(request)
         return holds, reads | self._room_reads
+
+    def _has_parameter(self, request: RequestReadings) -> bool:
+        return any(
+            parameter.matches(request.values(parameter.name, every=False), every=False)
+            for parameter in self._parameters
+        )
 
     def rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
         """The rooms that the readings of a path fall in; None for a reading in no room."""

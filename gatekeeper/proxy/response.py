@@ -67,11 +67,11 @@ class ResponseHead:
 
     @property
     def command(self) -> str | None:
-        """The value of `Gatekeeper-Command`, or of `Cf-Waiting-Room-Command`: origins made for
-        Cloudflare Waiting Room send that."""
+        """The value of `Gatekeeper-Command`, or of `Cf-Waiting-Room-Command` (origins made for
+        Cloudflare Waiting Room send that), in lower case."""
         own, cloudflare = _COMMANDS
         values = self.control.get(own) or self.control.get(cloudflare)
-        return values[0].decode("latin-1") if values else None
+        return values[0].decode("latin-1").lower() if values else None
 
     @property
     def site_data(self) -> str:

@@ -25,6 +25,8 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket, Token, Tokens, VisitorId
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN, Headers
 
+_HOST, _SECURE = _PREFIXES = ("__Host-", "__Secure-")
+
 
 class PresentedToken(NamedTuple):
     """The token of a request that counts, whether a header carried it and no cookie did, and
@@ -60,7 +62,7 @@ class CookiePolicy:
         """The prefix of a cookie's name (RFC 6265bis section 4.1.3): `__Host-` allows no Domain."""
         if not secure:
             return ""
-        return "__Secure-" if self.domain else "__Host-"
+        return _SECURE if self.domain else _HOST
 
     def attributes(self, host: str, *, secure: bool) -> str:
         """The attributes after Max-Age, for a response of `host`. Without TLS a browser refuses
@@ -93,6 +95,12 @@ class Credentials:
             for secure in ((True, False) if not self._policy.domain else ())
         }
         self._patterns = {secure: _value_of(name) for secure, name in self._names.items()}
+        # Behind TLS: with the prefix before a change of cookie_domain, and as it was set by http.
+        self._other_patterns = [
+            _value_of(prefix + plain)
+            for prefix in (*_PREFIXES, "")
+            if prefix != self._policy.prefix(secure=True)
+        ]
 
     def read(
         self,
@@ -147,10 +155,10 @@ class Credentials:
         """The valid tokens in a `Cookie` field."""
         tokens = self._valid(self._patterns[secure].findall(cookies), now_s=now_s)
         if not tokens and secure:
-            # The place of a visitor who came by http before. A pass has to come by TLS: any
-            # plain-text page can plant a cookie without the prefix.
-            plain = self._valid(self._patterns[False].findall(cookies), now_s=now_s)
-            return [token for token in plain if isinstance(token, Ticket)]
+            # The place, or the session, of a visitor who came by http before. Any plain-text page
+            # can plant such a cookie, so it counts only where there is no other.
+            for pattern in self._other_patterns:
+                tokens = tokens or self._valid(pattern.findall(cookies), now_s=now_s)
         return tokens
 
     def _valid(self, values: Iterable[str], *, now_s: float) -> list[Token]:
@@ -244,7 +252,7 @@ def cookie_name(cookie: str, room: RoomName) -> str:
 def all_cookie_names(cookie: str, rooms: Iterable[RoomName]) -> frozenset[str]:
     """Every name that a cookie of the gate can have; none of them is forwarded to the origin."""
     plain = {cookie_name(cookie, room) for room in rooms}
-    return frozenset(prefix + name for name in plain for prefix in ("", "__Host-", "__Secure-"))
+    return frozenset(prefix + name for name in plain for prefix in ("", *_PREFIXES))
 
 
 def _value_of(name: str) -> re.Pattern[str]:

@@ -21,7 +21,7 @@ from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.original_request import is_check
-from gatekeeper.policy.routing import Blocked
+from gatekeeper.policy.routing import Blocked, Rejected
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.web.calendar_entries import PREFIX as CALENDAR
@@ -86,8 +86,8 @@ class Endpoints:
             return response
         methods = _BOTH if name in self._with_body else self._in_room[name][0]
         visit = self.visit(facts, query)
-        if visit is not None and isinstance(visit.route, Blocked):
-            return self._blocked(facts, visit.route)
+        if visit is not None and isinstance(visit.route, Blocked | Rejected):
+            return self._refused(facts, visit.route)
         metrics.own_responses.count("", "own")
         room = None if visit is None else visit.room
         response = self._wrong_method(facts, methods, room=room)
@@ -267,10 +267,14 @@ class Endpoints:
             close=facts.has_body,
         )
 
-    def _blocked(self, facts: RequestFacts, route: Blocked) -> GateResponse:
-        metrics.by_rule.count(route.rule)
+    def _refused(self, facts: RequestFacts, route: Blocked | Rejected) -> GateResponse:
         metrics.requests.labels("", "refused").inc()
-        response = self._responses.problem(facts, BLOCKED, status=403, close=True)
+        reason, status = BLOCKED, 403
+        if isinstance(route, Blocked):
+            metrics.by_rule.count(route.rule)
+        else:
+            reason, status = route.reason, route.status
+        response = self._responses.problem(facts, reason, status=status, close=True)
         return self._responses.cors.shared(response, facts, None)
 
     def _not_found(

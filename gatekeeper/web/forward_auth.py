@@ -22,7 +22,7 @@ from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.original_request import original_request
-from gatekeeper.policy.routing import Blocked, Bypassed, InRoom
+from gatekeeper.policy.routing import InRoom
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.web.message import VISITOR, GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
@@ -88,8 +88,7 @@ class ForwardAuth:
         return self._responses.cors.shared(response, original, visit.room)
 
     def _allow(self, visit: Visit, admit: Admit) -> GateResponse:
-        if isinstance(visit.route, Bypassed):
-            metrics.by_rule.count(visit.route.rule)
+        visit.count_rule()
         metrics.own_responses.count(visit.room or "", "allowed")
         pass_ = admit.pass_
         if pass_ is None:
@@ -117,8 +116,7 @@ class ForwardAuth:
             case WaitWithoutPlace():
                 return response_without_place(self._responses, visit, outcome)
             case Deny(reason=reason, status=status):
-                if isinstance(visit.route, Blocked):
-                    metrics.by_rule.count(visit.route.rule)
+                visit.count_rule()
                 metrics.requests.labels(visit.room or "", "refused").inc()
                 return self._responses.problem(
                     visit.facts, reason, status=status, room=visit.config

@@ -18,7 +18,7 @@ from gatekeeper import metrics
 from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.routing import UNKNOWN_HOST, Blocked, Bypassed, Rejected
+from gatekeeper.policy.routing import UNKNOWN_HOST, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
 from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
 from gatekeeper.proxy.context import Fields
@@ -164,8 +164,7 @@ class GateHandler:
                 assert_never(outcome)
 
     def _deny(self, visit: Visit, deny: Deny) -> GateResponse:
-        if isinstance(visit.route, Blocked):
-            metrics.by_rule.count(visit.route.rule)
+        visit.count_rule()
         if isinstance(visit.route, Rejected):
             return self._bad_request(visit.facts, deny.reason, status=deny.status)
         metrics.requests.labels(visit.room or "", "refused").inc()
@@ -223,8 +222,7 @@ class GateHandler:
             if exchange is not None:
                 self._lasting.handled.discard(exchange)
         metrics.forwarded.of(context.room).count(relayed.status, seconds=relayed.origin_seconds)
-        if isinstance(visit.route, Bypassed):
-            metrics.by_rule.count(visit.route.rule)
+        visit.count_rule()
         return relayed
 
     def _origin_problem(

@@ -28,7 +28,7 @@ from gatekeeper.errors import N_
 from gatekeeper.pages.event_view import renewal_s, retry_s
 from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.fetch_metadata import creates_place, is_event_stream
+from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -37,6 +37,7 @@ from gatekeeper.policy.routing import (
     Route,
     Router,
     Ungated,
+    rule_of,
 )
 from gatekeeper.policy.tokens import Token
 from gatekeeper.room.replica import RoomReplica
@@ -103,8 +104,7 @@ class Visit(NamedTuple):
         """The outcome for this request."""
         match self.route:
             case InRoom():
-                if is_event_stream(self.facts):
-                    # Without a session it would last for any time, outside of all limits.
+                if outlasts_admission(self.facts):
                     outcome = await self.admit_as("denied")
                     return WaitWithoutPlace() if isinstance(outcome, Deny) else outcome
                 return await self.admit_as("queued" if self.creates_place else "once")
@@ -124,6 +124,12 @@ class Visit(NamedTuple):
         if held.others or held.ended:
             return admit_one_of(held, admission, newcomers=newcomers, facts=self.facts)
         return admission.admit(held.token, held.by_header, newcomers=newcomers, facts=self.facts)
+
+    def count_rule(self) -> None:
+        """This request, for the rule that decided its route, if any."""
+        rule = rule_of(self.route)
+        if rule is not None:
+            metrics.by_rule.count(rule)
 
     def counted(self, admit: Admit) -> CountedPass | None:
         """The count of requests that this one belongs to; None: nothing limits them."""
@@ -205,7 +211,7 @@ class Pipeline:
         if room is None or room not in self._gates:
             return None
         route = self.router.route_of_endpoint(facts, room)
-        return Visit(facts, route) if isinstance(route, Blocked) else self._in_room(facts, route)
+        return self._in_room(facts, route) if isinstance(route, InRoom) else Visit(facts, route)
 
     def _in_room(self, facts: RequestFacts, route: InRoom) -> Visit:
         gate = self._gates[route.room]
@@ -222,6 +228,7 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     """The response to a waiting visitor, at any path: the page, or its JSON."""
     config = visit.admission.config
     metrics.own_responses.count(config.name, "waiting")
+    visit.count_rule()
     sets_token = wait.changed and visit.creates_place
     minted = visit.mint(wait.ticket) if sets_token else ""
     response = responses.waiting(
@@ -258,6 +265,7 @@ def response_without_place(
 ) -> GateResponse:
     """The response to a request that gets no place: no token is set."""
     admission = visit.admission
+    visit.count_rule()
     state = admission.room.view.state
     event = event_view_of(state, now_s=admission.now_s())
     spread_s = admission.rules.longest_poll_interval_s

@@ -25,7 +25,7 @@ from gatekeeper import metrics
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
 from gatekeeper.policy.original_request import is_check
-from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated
+from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated, rule_of
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
 from gatekeeper.proxy.client_address import is_trusted
@@ -257,7 +257,7 @@ class FastPathLookup:
         name, _, query = facts.target.removeprefix(PREFIX).partition("?")
         if name == "status":
             visit = self._endpoints.visit(facts, query)
-            if visit is None or isinstance(visit.route, Blocked):
+            if visit is None or not isinstance(visit.route, InRoom):
                 return None
             return self._kept(head, request, visit, trusted=trusted, is_status=True)
         if is_check(name):
@@ -321,14 +321,15 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
 
 def _counter(route: Route, room: str) -> OnResponse:
     count = metrics.forwarded.of(room).count
-    if not isinstance(route, Bypassed):
+    rule = rule_of(route)
+    if rule is None:
         return count
 
-    def count_bypassed(status: int, /, *, seconds: float) -> None:
+    def count_by_rule(status: int, /, *, seconds: float) -> None:
         count(status, seconds=seconds)
-        metrics.by_rule.count(route.rule)
+        metrics.by_rule.count(rule)
 
-    return count_bypassed
+    return count_by_rule
 
 
 def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:

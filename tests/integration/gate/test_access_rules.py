@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gatekeeper import metrics
+from tests.builders import sign_token
 from tests.gates import HTML, Gate, GateStarter
 from tests.path_spellings import WALKED
 
@@ -83,9 +84,14 @@ async def test_blocked_request_is_403_and_never_forwarded(start_gate: GateStarte
 async def test_queue_rule_is_an_exception_to_a_bypass(start_gate: GateStarter) -> None:
     buy = '[[rule]]\nname = "buy"\naction = "queue"\npath = "/free/buy/**"\n'
     gate = await start_gate(buy + FREE, rate="0")
-    visitor = gate.visitor()
+    visitor, before = gate.visitor(), matches_of("buy")
     for path, status in (("/free/a", 200), ("/free/buy/1", 503), ("/free/x/../buy/1", 503)):
         assert (await visitor.request("GET", path)).status == status
+    assert matches_of("buy") == before + 2
+    visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass(ago_s=1)))
+    for _ in range(3):  # on the fast path, the second time from its cache
+        assert (await visitor.request("GET", "/free/buy/1")).status == 200
+    assert matches_of("buy") == before + 5
 
 
 @pytest.mark.parametrize(

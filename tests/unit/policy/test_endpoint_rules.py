@@ -9,7 +9,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import access_rules
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
-from gatekeeper.policy.routing import Blocked, InRoom, Router
+from gatekeeper.policy.routing import Blocked, InRoom, Route, Router
 
 SITE, OTHER = RoomName("site"), RoomName("other")
 ROOMS = [
@@ -30,7 +30,7 @@ def rule(action: str, name: str = "rule", **keys: object) -> RuleConfig:
     return RuleConfig.model_validate({"name": name, "action": action, **keys})
 
 
-def route(*rules: RuleConfig, room: RoomName = SITE) -> InRoom | Blocked:
+def route(*rules: RuleConfig, room: RoomName = SITE) -> Route:
     router = Router(ROOMS, access_rules(rules, default_rules=True))
     return router.route_of_endpoint(FACTS, room)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import RequestReadings
+from gatekeeper.policy.access import RequestReadings, access_rules
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
-from gatekeeper.policy.routing import InRoom, Rejected, Route, Router, Ungated
+from gatekeeper.policy.routing import Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 
 def room(name: str, *, host: str | None = None, path: str = "/") -> RoomConfig:
@@ -152,6 +152,10 @@ RESPELLED = [
     "/checkout%253b/",
     "/x\\..\\checkout/",
     "/x%5c..%5ccheckout/",
+    "/(S(abc))/checkout/",
+    "/(A(x)S(y))/(F(z))/checkout/",
+    "/%28S(abc)%29/checkout/",
+    "/x/(S(abc))/../checkout/",
     "/checkout/../x",
     "/checkout?",
     "/checkout#",
@@ -280,7 +284,8 @@ SHOP = Router(
         ),
         RoomConfig(name=RoomName("ajax"), query="wc-ajax=check*"),
         RoomConfig(name=RoomName("exact"), path=("/Exact/",), ignore_case=False),
-    ]
+    ],
+    access_rules([], default_rules=True),
 )
 
 
@@ -296,6 +301,14 @@ SHOP = Router(
         ("/?a=b&wc-ajax=checkout", "ajax"),
         ("/?wc%2Dajax=check%6Fut", "ajax"),
         ("/?wc-ajax=other&wc-ajax=checkout", "ajax"),
+        ("/?wc-ajax=check%256Fut", "ajax"),
+        ("/?wc-ajax=%3Cb%3Echeckout", "ajax"),
+        ("/?wc-ajax=%253Cb%3Echeckout", "ajax"),
+        ("/?wc-ajax=%2541check%2541out", "ajax"),
+        ("/?wc-ajax=%25%254141checkout", "ajax"),
+        ("/robots.txt?wc-ajax=checkout", "ajax"),
+        ("/favicon.ico?x=1&wc-ajax=checkout", "ajax"),
+        ("/.well-known/x?wc-ajax=checkout", "ajax"),
         ("/?wc-ajax=other", "default"),
         ("/?wc-ajax", "default"),
         ("/Exact/x", "exact"),
@@ -308,6 +321,11 @@ def test_room_covers_its_paths_parameter_and_letter_case(target: str, name: str)
 
 def test_parameter_is_more_specific_than_any_path() -> None:
     assert route(SHOP, "/checkout/?wc-ajax=checkout") == InRoom(RoomName("ajax"))
+
+
+@pytest.mark.parametrize("target", ["/robots.txt", "/robots.txt?a=b", "/.well-known/x?wc-ajax=no"])
+def test_default_rule_yields_only_to_the_parameter_of_a_room(target: str) -> None:
+    assert isinstance(route(SHOP, target), Bypassed)
 
 
 HOSTED = Router(
@@ -332,6 +350,14 @@ HOSTED = Router(
 )
 def test_unknown_host_is_misdirected_where_all_rooms_name_hosts(host: str, expected: Route) -> None:
     assert route(HOSTED, "/", host=host) == expected
+
+
+@pytest.mark.parametrize("host", ["", "example.com", "[::1]"])
+def test_unknown_host_is_misdirected_at_the_endpoints_too(host: str) -> None:
+    facts = RequestFacts(Client("", "", host), "POST", "/.gatekeeper/enqueue")
+    assert isinstance(HOSTED.route_of_endpoint(facts, RoomName("api")), Rejected)
+    known = RequestFacts(Client("", "", "shop.example.com"), "POST", "/.gatekeeper/enqueue")
+    assert HOSTED.route_of_endpoint(known, RoomName("api")) == InRoom(RoomName("api"))
 
 
 def test_unknown_host_is_ungated_where_a_room_serves_any_host() -> None:

@@ -103,12 +103,22 @@ def test_secure_cookie_counts_before_a_plain_one() -> None:
     assert credentials().read(facts(cookies), now_s=NOW_S).token == TICKET
 
 
-def test_place_from_http_counts_behind_tls_and_a_pass_does_not() -> None:
-    plain = f"gatekeeper-sale={TOKENS.mint(TICKET)}"
-    assert credentials().read(facts(plain), now_s=NOW_S).token == TICKET
-    planted = f"gatekeeper-sale={TOKENS.mint(PASS)}"
-    assert credentials().read(facts(planted), now_s=NOW_S).token is None
-    assert credentials().read(facts(planted, scheme="http"), now_s=NOW_S).token == PASS
+@pytest.mark.parametrize("token", [TICKET, PASS])
+@pytest.mark.parametrize("prefix", ["", "__Host-", "__Secure-"])
+def test_place_and_session_outlive_http_and_a_change_of_cookie_domain(
+    token: Token, prefix: str
+) -> None:
+    cookie = f"{prefix}gatekeeper-sale={TOKENS.mint(token)}"
+    assert credentials().read(facts(cookie), now_s=NOW_S).token == token
+    is_read_by_http = credentials().read(facts(cookie, scheme="http"), now_s=NOW_S).token == token
+    assert is_read_by_http is (prefix == "")
+
+
+@pytest.mark.parametrize("planted", [TICKET, PASS])
+def test_planted_cookie_without_the_prefix_hides_no_other(planted: Token) -> None:
+    own = make_ticket(ROOM, now_s=NOW_S)
+    cookies = f"gatekeeper-sale={TOKENS.mint(planted)}; __Host-gatekeeper-sale={TOKENS.mint(own)}"
+    assert credentials().read(facts(cookies), now_s=NOW_S).token == own
 
 
 # Several tokens in one request.
