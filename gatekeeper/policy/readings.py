@@ -129,7 +129,7 @@ def _variants(text: str) -> Iterator[str]:
     bases |= dict.fromkeys(_CONTROL.sub("", _folded(each)) for each in tuple(bases))
     for base in bases:
         for mapped in dict.fromkeys((base, base.replace("\\", "/"))):
-            sessionless = _SESSION.sub("", mapped)
+            sessionless = _SESSION.sub("", mapped) if "/(" in mapped else mapped
             for plain in dict.fromkeys((mapped, _without_parameters(mapped), sessionless)):
                 rooted = plain if plain[:1] == "/" else "/" + plain
                 for path in dict.fromkeys((rooted, _BLANK_ENDS.sub("", rooted))):
