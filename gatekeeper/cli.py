@@ -36,6 +36,7 @@ from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.policy.address_warnings import address_warnings
 from gatekeeper.policy.explain import (
     explain_request,
     parse_client_address,
@@ -113,7 +114,8 @@ for _each in (find, admit, revoke, report):
 def check(config: Path | None) -> None:
     """Check configuration, templates, certificate and secrets; list every problem.
 
-    Warnings name paths that an origin may serve under a spelling that is not covered.
+    Warnings name paths that an origin may serve under a spelling that is not covered, and limits by
+    address that a proxy in front may share.
     """
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
@@ -121,7 +123,7 @@ def check(config: Path | None) -> None:
     set_up_logging(process="check")
     loaded = load_file(config)
     check_files(loaded)
-    for warning in path_warnings(loaded):
+    for warning in (*path_warnings(loaded), *address_warnings(loaded)):
         print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     _say(f"ok: {_origin(loaded)} behind {loaded.server.listen}; {rooms}")

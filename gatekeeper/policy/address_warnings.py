@@ -1,0 +1,19 @@
+"""Warnings of `gatekeeper check` about limits by address. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatekeeper.config.schema import Config
+
+
+def address_warnings(config: Config) -> Iterator[str]:
+    """A limit by address where the gate perhaps sees the address of a proxy alone: without TLS of
+    its own it is usually behind one."""
+    server = config.server
+    rooms = [room.name for room in config.rooms if room.newcomers_per_address]
+    if rooms and not server.trusted_proxies and not server.tls:
+        yield (
+            f"newcomers_per_address in room {', '.join(rooms)}: server.trusted_proxies is empty, "
+            "so all visitors behind a proxy or CDN share one limit; expected its networks there"
+        )
