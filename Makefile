@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # every worker of every run, and a gate that starts compiles itself.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million fuzz contract chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge fuzz contract chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -76,6 +76,9 @@ bench-poll: $(READY)  ## what a poll and an arrival cost compared with the simpl
 
 bench-stream: $(READY)  ## what a waiting visitor costs on an event stream, compared with polling
 	$(BIN)/python -m benchmarks.streaming $(ARGS)
+
+bench-challenge: $(READY)  ## what proof of work costs a phone, and a bot farm
+	$(BIN)/python -m benchmarks.challenge
 
 bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, ghosts
 	$(BIN)/python benchmarks/million.py $(ARGS)

@@ -42,7 +42,8 @@ window.gatekeeperConfiguration = (page) => {
       row.setting = setting;
       if (!edited || document.activeElement !== row.input) row.input.value = setting.value;
       row.element.dataset.live = String(setting.live);
-      row.note.textContent = setting.live ? "set live; the file has " + spelled(setting.file) : "as in the file";
+      const origin = setting.live ? "set live; the file has " + spelled(setting.file) : "as in the file";
+      row.note.textContent = setting.note ? setting.note + "; " + origin : origin;
       row.reset.hidden = !setting.live;
     });
   }

@@ -17,6 +17,7 @@ from gatekeeper.admin.recorder import Action, Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.config.schema import Config
 from gatekeeper.config.settings import Setting, parse_changes
+from gatekeeper.policy.proof_of_work import phone_seconds
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
@@ -81,10 +82,17 @@ def settings_json(operator: Operator, state: RoomState) -> dict[str, object]:
     return {
         "room": operator.rules.room,
         "settings": {
-            each.key: {"value": each.value, "file": each.file, "live": each.is_live}
+            each.key: {"value": each.value, "file": each.file, "live": each.is_live, **_note(each)}
             for each in operator.shown_settings(state)
         },
     }
+
+
+def _note(setting: Setting) -> dict[str, str]:
+    """What a value means where that is not plain."""
+    if setting.key != "challenge_difficulty":
+        return {}
+    return {"note": f"{phone_seconds(int(setting.value)):.2g} s on a phone, on average"}
 
 
 def _by_key(operator: Operator, state: RoomState) -> dict[str, Setting]:

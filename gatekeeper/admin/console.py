@@ -97,7 +97,8 @@ def setting_lines(room: dict[str, Any], *, only: Iterable[str] = ()) -> Iterator
     for key in keys:
         setting = room["settings"][key]
         live = f" (set live; the file has {_spelled(setting['file'])})" if setting["live"] else ""
-        yield f"{room['room']}: {key} = {_spelled(setting['value'])}{live}"
+        note = f" ({setting['note']})" if "note" in setting else ""
+        yield f"{room['room']}: {key} = {_spelled(setting['value'])}{note}{live}"
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:

@@ -32,8 +32,8 @@ from gatekeeper.policy.tokens import Keyring, Ticket
 
 ALGORITHM: Final = "SHA-256"
 MAX_PAYLOAD_CHARACTERS: Final = 2048  # base64; ALTCHA's own widget sends about 400
-# Hashes per second of the waiting page's solver on a phone of the middle class, as measured with
-# CPU throttling: `make bench-challenge`, benchmarks/README.md.
+# Hashes per second of the waiting page's solver on a slow phone: below what `make bench-challenge`
+# measured at the strongest throttling (benchmarks/README.md).
 PHONE_HASHES_PER_S: Final = 250_000
 _PURPOSE: Final = b"gatekeeper challenge"
 _SALT: Final = re.compile(r"[0-9a-f]{24}\?expires=([0-9]{1,12})&")

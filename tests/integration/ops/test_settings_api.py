@@ -32,6 +32,7 @@ async def test_settings_show_value_file_and_live(store_url: str, room_name: Room
         assert list(shown) == list(LIVE_KEYS)
         assert shown["max_active"] == {"value": 7, "file": 7, "live": False}
         assert shown["rate"] == {"value": "0", "file": "0", "live": False}
+        assert shown["challenge_difficulty"]["note"] == "0.2 s on a phone, on average"
         status, after = await change(
             operator, room_name, {"rate": "480/h", "max_active": 300, "message": "Soon"}
         )

@@ -10,6 +10,7 @@ ROOM = {
     "settings": {
         "rate": {"value": "800/min", "file": "500/min", "live": True},
         "max_active": {"value": 0, "file": 0, "live": False},
+        "challenge_difficulty": {"value": 7, "file": 7, "live": False, "note": "0.1 s on a phone"},
         "title": {"value": "Größer", "file": "You are in line", "live": True},
     },
 }
@@ -48,6 +49,7 @@ def test_settings_are_shown_with_the_value_of_the_file_where_set_live() -> None:
     assert list(setting_lines(ROOM)) == [
         'sale: rate = "800/min" (set live; the file has "500/min")',
         "sale: max_active = 0",
+        "sale: challenge_difficulty = 7 (0.1 s on a phone)",
         'sale: title = "Größer" (set live; the file has "You are in line")',
     ]
     assert list(setting_lines(ROOM, only=["max_active"])) == ["sale: max_active = 0"]
