@@ -77,7 +77,7 @@ def start_origin(folder: Path) -> RunningProcess:
             access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
             server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
         }}"""
-    return _nginx("origin", config, port, folder, core=LOAD_CORE)
+    return start_nginx("origin", config, port, folder, core=LOAD_CORE)
 
 
 def nginx(origin: str, folder: Path) -> RunningProcess:
@@ -100,7 +100,7 @@ def nginx(origin: str, folder: Path) -> RunningProcess:
                 }}
             }}
         }}"""
-    return _nginx("nginx", config, port, folder, core=PROXY_CORE)
+    return start_nginx("nginx", config, port, folder, core=PROXY_CORE)
 
 
 def haproxy(origin: str, folder: Path) -> RunningProcess:
@@ -249,6 +249,7 @@ def gatekeeper(
     *,
     workers: int = 1,
     core: int | None = PROXY_CORE,
+    server: str = "",
 ) -> RunningProcess:
     port, admin = free_port(), free_port()
     path = folder / f"gatekeeper-{port}.toml"
@@ -256,6 +257,7 @@ def gatekeeper(
 [server]
 listen = "127.0.0.1:{port}"
 workers = {workers}
+{server}
 [origin]
 url = "http://{origin}"
 [tokens]
@@ -280,7 +282,9 @@ ALL: tuple[Callable[[str, Path], RunningProcess], ...] = (
 )
 
 
-def _nginx(name: str, config: str, port: int, folder: Path, *, core: int) -> RunningProcess:
+def start_nginx(
+    name: str, config: str, port: int, folder: Path, *, core: int = PROXY_CORE
+) -> RunningProcess:
     path = folder / f"nginx-{port}.conf"
     # As root, nginx switches to a user that cannot read this directory.
     user = "user root;" if os.geteuid() == 0 else ""

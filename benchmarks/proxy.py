@@ -24,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import contenders
+import forward_auth
 import load_generators
 from contenders import SECRET, RunningProcess
 from report import table, write_section
@@ -112,6 +113,7 @@ def main() -> None:
             pair.append(contenders.gatekeeper(address, folder, workers=workers, core=None))
             stack.callback(pair[-1].stop)
         sections.append(_workers(pair, rounds=fewer, seconds=seconds))
+        sections.append(_forward_auth(address, folder, rounds=fewer, seconds=seconds))
         text = "\n\n".join(sections)
     print(text)
     if not chosen.quick and not chosen.only:
@@ -212,6 +214,11 @@ def _workers(pair: list[RunningProcess], *, rounds: int, seconds: int) -> str:
         f"an equal share. Requests/s with two workers: {more:.2f} times those of one.\n\n"
         + table(head, rows)
     )
+
+
+def _forward_auth(origin: str, folder: Path, *, rounds: int, seconds: int) -> str:
+    headers = _headers(MAIN)
+    return forward_auth.section(origin, folder, headers=headers, rounds=rounds, seconds=seconds)
 
 
 def _latency(
