@@ -56,6 +56,23 @@ class ForwardAuth:
         self._pipeline = pipeline
         self._responses = responses
 
+    def allow_on_sight(self, check: RequestFacts) -> tuple[Visit, GateResponse] | None:
+        """The response to a check whose pass needs neither a new token nor a store call, with the
+        visit of the original request; None: ask `respond`."""
+        if not check.client.is_proxied or _mode(check) == _PAGE:
+            return None
+        try:
+            original = original_request(check)
+        except BadRequest:
+            return None
+        if original.target.startswith(_PREFIX):
+            return None
+        visit = self._pipeline.visit(original)
+        outcome = _admitted_on_sight(visit)
+        if outcome is None or outcome.changed:
+            return None
+        return visit, self._allow(visit, outcome)._replace(close=check.has_body)
+
     async def respond(self, check: RequestFacts) -> GateResponse:
         """The response to a request whose path `is_check`."""
         response = await self._respond(check)
@@ -74,7 +91,7 @@ class ForwardAuth:
             return self._refuse(check, _OWN, public=BLOCKED, status=403)
         visit = self._pipeline.visit(original)
         mode = _mode(check)
-        outcome = _admitted_on_sight(visit)
+        outcome: Outcome | None = _admitted_on_sight(visit)
         if outcome is None:
             outcome = await (_outcome_for_page(visit) if mode == _PAGE else visit.admit())
         if isinstance(outcome, Admit):
@@ -133,7 +150,7 @@ class ForwardAuth:
         return self._responses.problem(check, text, status=status)
 
 
-def _admitted_on_sight(visit: Visit) -> Outcome | None:
+def _admitted_on_sight(visit: Visit) -> Admit | None:
     """The outcome for a pass that needs no store call, as nearly every check has one."""
     held = visit.held
     if visit.gate is None or held.is_several or not isinstance(held.token, Pass):

@@ -38,6 +38,7 @@ from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader, FieldTable
+from gatekeeper.web.fastpath.check_cache import CheckCache, KnownCheck
 from gatekeeper.web.fastpath.exchanges import (
     AuthExchange,
     CorsExchange,
@@ -117,6 +118,7 @@ class FastPathLookup:
         self._routes: dict[tuple[object, bytes], Route] = {}  # bounded by `_MOST_ROUTES`
         self._one_of: dict[Route, Route] = {}
         self._heads = HeadCache()
+        self._checks = CheckCache(pipeline.router)
 
     def recall(self, data: bytes, peer: str) -> KnownForward | None:
         """A block that is known ends with the empty line and holds no other: what is before it,
@@ -158,6 +160,8 @@ class FastPathLookup:
 
     def look(self, head: bytes, peer: str) -> KnownForward | GateExchange | None:
         """Read the whole head, decide, and keep the outcome if the request is forwarded."""
+        if (check := self._checks.recall(head, peer)) is not None:
+            return ReadyResponse(check.response, keep_alive=check.keep_alive)
         trusted = self._is_trusted(peer)
         if (recalled := self._heads.recall(head, trusted=trusted)) is not None:
             entry, cookie = recalled
@@ -169,7 +173,7 @@ class FastPathLookup:
             return None
         facts = self._facts.of_plain_head(head, request, peer)
         if request.target.startswith(_PREFIX):
-            return self._endpoint(head, request, facts, trusted=trusted)
+            return self._endpoint(head, request, facts, peer=peer, trusted=trusted)
         if request.page_ticket is not None or not self._has_origin:
             return None
         visit = self._pipeline.visit(facts)
@@ -249,7 +253,13 @@ class FastPathLookup:
         return ReadyResponse(response, keep_alive=request.keep_alive)
 
     def _endpoint(
-        self, head: bytes, request: PlainRequest, facts: RequestFacts, *, trusted: bool
+        self,
+        head: bytes,
+        request: PlainRequest,
+        facts: RequestFacts,
+        *,
+        peer: str,
+        trusted: bool,
     ) -> GateExchange | None:
         """A request under the prefix, if it needs no aiohttp."""
         if request.method != "GET":
@@ -261,11 +271,32 @@ class FastPathLookup:
                 return None
             return self._kept(head, request, visit, trusted=trusted, is_status=True)
         if is_check(name):
-            auth = self._endpoints.forward_auth
-            check = replace(facts, fields=FieldTable(head))
-            return AuthExchange(auth, check, keep_alive=request.keep_alive)
+            return self._check(head, request, facts, peer=peer)
         response = self._endpoints.respond_without_room(facts, name)
         return None if response is None else ReadyResponse(response, keep_alive=request.keep_alive)
+
+    def _check(
+        self, head: bytes, request: PlainRequest, facts: RequestFacts, *, peer: str
+    ) -> GateExchange:
+        """A check of forward auth."""
+        auth, keep_alive = self._endpoints.forward_auth, request.keep_alive
+        check = replace(facts, fields=FieldTable(head))
+        allowed = auth.allow_on_sight(check)
+        if allowed is None:
+            return AuthExchange(auth, check, keep_alive=keep_alive)
+        visit, response = allowed
+        token, by_header = visit.held.token, visit.held.by_header
+        assert isinstance(token, Pass)
+        known = KnownCheck(
+            response=response,
+            room=visit.room or "",
+            route=visit.route,
+            passes=partial(visit.admission.forwards_unchanged, token, by_header),
+            facts=visit.facts,
+            keep_alive=keep_alive,
+        )
+        self._checks.keep(head, peer, known)
+        return ReadyResponse(response, keep_alive=keep_alive)
 
     def _page(
         self, head: bytes, request: PlainRequest, visit: Visit, *, trusted: bool

@@ -1,0 +1,101 @@
+"""Known checks of forward auth that were allowed at once, by everything in them but the address.
+
+Rules. A browser's checks differ in the original address alone. So a check is kept under its peer
+and the bytes of its head without that address: this key holds every other fact. It is allowed again
+if the address leads to the same route, and the pass still needs neither a new token nor a store
+call. An ordinary address of a GET or HEAD decides nothing (`Router.deciding_prefixes`), so all of
+them have one route; else the route is looked up. Everything else takes the whole way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from gatekeeper import metrics
+from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
+from gatekeeper.policy.routing import Route, Router
+from gatekeeper.proxy.fastpath.plain_head import TARGET
+from gatekeeper.web.message import GateResponse
+
+_IN_PATH: Final = re.compile(rb"GET /\.gatekeeper/auth(/[^ ]*) HTTP/1\.1\r\n")
+_IN_FIELD: Final = re.compile(rb"\r\nx-forwarded-uri: ([^\r\n]*)(?=\r\n)", re.IGNORECASE)
+_BEGINNING: Final = b"GET /.gatekeeper/auth"
+_OTHER_FORM: Final = re.compile(rb"\r\nx-original-", re.IGNORECASE)
+_OWN: Final = b"/.gatekeeper/"
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_MOST_ENTRIES: Final = 4096
+_MOST_BYTES: Final = 3072
+
+
+class KnownCheck(NamedTuple):
+    """A check that was allowed. `facts` are of the original request; `passes`: whether the pipeline
+    would still allow it without a new token; `is_ordinary`: so was its address."""
+
+    response: GateResponse
+    room: str
+    route: Route
+    passes: Callable[[], bool]
+    facts: RequestFacts
+    keep_alive: bool
+    is_ordinary: bool = False
+
+
+class CheckCache:
+    """The checks of the visitors seen last."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._entries: dict[tuple[str, bytes], KnownCheck] = {}
+        prefixes = b"|".join(re.escape(each.encode()) for each in router.deciding_prefixes)
+        excluded = rb"(?!%b)" % prefixes if prefixes else b""
+        self._match_ordinary = re.compile(excluded + TARGET).fullmatch
+        self._match_target = re.compile(TARGET).fullmatch
+        self._can_look_up = not router.reads & Fact.FIELDS  # else an entry would hold its fields
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def recall(self, head: bytes, peer: str) -> KnownCheck | None:
+        """The entry of a check that is still allowed; it is counted."""
+        if not head.startswith(_BEGINNING):
+            return None
+        address, rest = _cut(head)
+        known = self._entries.get((peer, rest))
+        if known is None or address.startswith(_OWN):
+            return None
+        is_ordinary = known.is_ordinary and self._match_ordinary(address) is not None
+        if not is_ordinary and not self._has_same_route(known, address):
+            return None
+        if not known.passes():
+            return None
+        metrics.own_responses.count(known.room, "allowed")
+        return known
+
+    def keep(self, head: bytes, peer: str, known: KnownCheck) -> None:
+        """Keep a check, unless its head has another form of the address besides."""
+        address, rest = _cut(head)
+        if not rest or len(rest) > _MOST_BYTES or _OTHER_FORM.search(head) is not None:
+            return
+        if len(self._entries) >= _MOST_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        facts = replace(known.facts, fields=no_fields, underscored=no_fields)
+        is_ordinary = facts.method in _SAFE and self._match_ordinary(address) is not None
+        self._entries[peer, rest] = known._replace(facts=facts, is_ordinary=is_ordinary)
+
+    def _has_same_route(self, known: KnownCheck, address: bytes) -> bool:
+        if not self._can_look_up or self._match_target(address) is None:
+            return False
+        return self._router.route(known.facts, target=address.decode("ascii")) == known.route
+
+
+def _cut(head: bytes) -> tuple[bytes, bytes]:
+    """The original address, and the head without it; both empty where it is not there once. A NUL,
+    which no plain head has, stands in its place."""
+    in_path = _IN_PATH.match(head)
+    if in_path is not None:
+        return in_path[1], b"\0" + head[in_path.end() :]
+    parts = _IN_FIELD.split(head, maxsplit=2)
+    return (parts[1], b"\0".join([parts[0], parts[2]])) if len(parts) == 3 else (b"", b"")
