@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import Standing
+from gatekeeper.policy.lanes import Lane
 from gatekeeper.policy.next_token import conclude
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
@@ -31,6 +32,7 @@ T = TypeVar("T")
 ROOM = RoomName("machine")
 STATE = f"gk:{{{ROOM}}}:state"
 REPLICAS = st.integers(0, 2)
+LANES = (Lane("members", 25_000_000), Lane("friends", 7_000_000))
 RATES = st.sampled_from([0, 6, 60, 600])  # a whole number of billionths falls due in each ms
 
 
@@ -124,6 +126,7 @@ class RoomCalls(RuleBasedStateMachine):
             claim_timeout_s=20.0,
             confirm_timeout_s=10.0,
             heartbeat_timeout_s=30.0,
+            lanes=LANES,
         )
         self.ground = EmulatedGround(ROOM)
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
@@ -176,21 +179,22 @@ class RoomCalls(RuleBasedStateMachine):
         assert state.watermark_us >= self.watermarks[at]
         self.watermarks[at] = state.watermark_us
 
-    def call_arrive(self, at: int, names: list[VisitorId | None]) -> list[Any]:
+    def call_arrive(self, at: int, newcomers: list[VisitorId | ArrivalRequest | None]) -> list[Any]:
         """None is a request that creates no place."""
         queue, before = self.replica(at).queue, self.account()
+        requests = [ArrivalRequest(each) if isinstance(each, str) else each for each in newcomers]
 
         async def arrive() -> list[Any]:
             return await asyncio.gather(
                 *[
-                    queue.arrive(ArrivalRequest(name)) if name else queue.take_admission()
-                    for name in names
+                    queue.arrive(request) if request else queue.take_admission()
+                    for request in requests
                 ]
             )
 
         waiting = bool(self.model.line())
         replies = self.run(arrive())
-        assert replies == self.model.arrive(names)
+        assert replies == self.model.arrive(requests)
         admitted = self.model.totals.admitted - before.admitted + replies.count(True)
         assert not (waiting and admitted) or self.model.mode is Mode.OPEN
         self.check_admissions(admitted, before)
@@ -356,6 +360,7 @@ class RoomCalls(RuleBasedStateMachine):
         guesses = {n: model.visitor_states[n].until_us for n in model.unconfirmed()}  # type: ignore[union-attr]
         assert data.get("unconfirmed", {}) == guesses
         assert data.get("missed", {}) == model.missed_us
+        assert data.get("lanes", {}) == model.lanes
         sessions = {n: str(i.ends_us) for n, i in inside.items() if i.ends_us is not None}
         assert data.get("sessions", {}) == sessions
         deadlines = data.get("deadlines", {})

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from gatekeeper.errors import ConfigError, Conflict, NotFound
+from gatekeeper.policy.draw import lane_spans
 from gatekeeper.policy.event_changes import (
     NewStart,
     stage_of,
@@ -27,7 +28,7 @@ from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
-from tests.property.room_calls import REPLICAS, ROOM
+from tests.property.room_calls import LANES, REPLICAS, ROOM
 from tests.property.room_ledger import WaitingState
 from tests.property.room_visitors import VisitorRules
 
@@ -181,19 +182,30 @@ class EventRules(VisitorRules):
         model = self.model
         undecided = self.undecided()
         if undecided and keys is KEYS:
-            drawn = Drawn(_secret(undecided[0]).hex())
+            drawn = Drawn(
+                _secret(undecided[0]).hex(),
+                made_us=state.now_us,
+                lanes=lane_spans(
+                    {lane.name: lane.head_start_us for lane in LANES},
+                    prequeue_us=undecided[0].first_us,
+                    released_us=model.watermark_us + 1,
+                ),
+            )
             event = replace(undecided[0], drawn=drawn)
             model.change_events(model.schedule.with_event(event), by_draw=True)
         if not undecided and model.is_gathering(model.now_us):
             return
         if not undecided or keys is KEYS:
-            found = {n: self.turn_us(n, us) for n, us in model.provisional().items()}
+            found = {
+                n: self.turn_us(n, us, lane=model.lanes.get(n, ""))
+                for n, us in model.provisional().items()
+            }
             model.place_drawn({name: us for name, us in found.items() if us is not None})
         self.receive(at)
 
     # Promises
 
-    def turn_us(self, name: VisitorId, arrival_us: int) -> int | None:
+    def turn_us(self, name: VisitorId, arrival_us: int, *, lane: str = "") -> int | None:
         """None: their draw has yet to be made."""
         event = self.draw_of(arrival_us)
         if event is None:
@@ -201,7 +213,11 @@ class EventRules(VisitorRules):
         if event.drawn is None:
             return None
         number = hmac.new(_secret(event), sha256(name.encode()).digest(), sha256).digest()
-        return event.first_us + int.from_bytes(number, "big") % (event.start_us - event.first_us)
+        first_us, end_us = event.first_us, event.start_us
+        for span in event.drawn.lanes:
+            if span.lane == lane:
+                first_us, end_us = span.first_us, span.first_us + span.span_us
+        return first_us + int.from_bytes(number, "big") % (end_us - first_us)
 
     def draw_of(self, arrival_us: int) -> Event | None:
         for event in self.model.schedule.events:
@@ -224,10 +240,12 @@ class EventRules(VisitorRules):
             event, own_us = self.draw_of(ticket.arrival_us), ticket.own_turn_us
             if event is None or (own_us is not None and own_us < PROVISIONAL_US):
                 continue
-            drawn_us = self.turn_us(visitor.name, ticket.arrival_us)
+            drawn_us = self.turn_us(visitor.name, ticket.arrival_us, lane=ticket.lane)
             stands = {PROVISIONAL_US + ticket.arrival_us, drawn_us}
             if own_us is None:  # maybe not returned before the opening
                 stands.add(event.start_us)
+            if own_us is None and ticket.lane and event.drawn is not None:
+                stands |= {span.last_us for span in event.drawn.lanes if span.lane == ticket.lane}
             assert waiting.turn_us in stands
 
     def end_events(self) -> None:

@@ -78,6 +78,7 @@ class RoomLedger:
     grants: int = 0
     watermark_us: int = 0
     reached_us: int = 0  # the highest turn of which any visitor was released
+    lanes: dict[VisitorId, str] = field(default_factory=dict)  # of visitors to be drawn
     claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
@@ -125,6 +126,8 @@ class RoomLedger:
 
     def end_draws(self) -> None:
         """Without events no draw is to come."""
+        if not self.schedule.events:
+            self.lanes.clear()
         for each in self.visitor_states.values():
             if isinstance(each, WaitingState) and not self.schedule.events:
                 each.turn_us %= PROVISIONAL_US

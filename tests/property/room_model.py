@@ -11,7 +11,7 @@ from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.standings import Left
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.visitor_calls import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.property.room_ledger import (
     UNIT,
     ActiveState,
@@ -84,8 +84,11 @@ class RoomModel(RoomLedger):
                     each.turn_us += PROVISIONAL_US if is_within else 0
         self.end_draws()
 
-    def arrive(self, names: list[VisitorId | None]) -> list[SlotGrant | QueuePosition | bool]:
+    def arrive(
+        self, requests: list[ArrivalRequest | None]
+    ) -> list[SlotGrant | QueuePosition | bool]:
         """None is a request that creates no place."""
+        names = [request and request.visitor for request in requests]
         self._refill()
         limit, waiting = self.rules.max_active, len(self.line())
         held = len(self.inside()) + len(self.unconfirmed())
@@ -96,13 +99,16 @@ class RoomModel(RoomLedger):
             {n: each for n in names if n and (each := self._held_by(n))} if self.has_room() else {}
         )
         replies: list[SlotGrant | QueuePosition | bool] = []
-        for name in names:
-            if name is None:
+        for request in requests:
+            if request is None:
                 replies.append(self._is_admitted())
-            elif isinstance(known.get(name), ActiveState | UnconfirmedSlot):
+            elif request.may_enter and isinstance(
+                known.get(request.visitor), ActiveState | UnconfirmedSlot
+            ):
                 replies.append(SlotGrant(self.last_us, confirmed=False))
             else:
-                replies.append(self._arrival(name, waiting, may_enter=name not in known))
+                may_enter = request.may_enter and request.visitor not in known
+                replies.append(self._arrival(request, waiting, may_enter=may_enter))
         return replies
 
     def _held_by(self, name: VisitorId) -> VisitorState | None:
@@ -116,16 +122,29 @@ class RoomModel(RoomLedger):
         return True
 
     def _arrival(
-        self, name: VisitorId, waiting: int, *, may_enter: bool
+        self, request: ArrivalRequest, waiting: int, *, may_enter: bool
     ) -> SlotGrant | QueuePosition:
-        self.last_us = max(self.last_us + 1, self.now_us)
+        self.last_us = arrival_us = max(self.last_us + 1, self.now_us)
         self.totals.arrived += 1
         if not may_enter or not self._is_admitted():
-            return QueuePosition(self.last_us, waiting, confirmed=False)
+            turn_us = self._turn_ahead_us(arrival_us, request.head_start_us)
+            arrived_us = None if turn_us == arrival_us else arrival_us
+            return QueuePosition(turn_us, waiting, confirmed=False, arrival_us=arrived_us)
         self.totals.admitted += 1
         until_us = self.now_us + in_us(self.rules.unconfirmed_slot_s)
-        self.visitor_states[name] = UnconfirmedSlot(until_us)
-        return SlotGrant(self.last_us, confirmed=False)
+        self.visitor_states[request.visitor] = UnconfirmedSlot(until_us)
+        return SlotGrant(arrival_us, confirmed=False)
+
+    def _turn_ahead_us(self, arrival_us: int, head_start_us: int) -> int:
+        """Never at or before a released turn, nor before the prequeue of a draw that is over."""
+        draws = [window for window in self.schedule.windows if _is_of_draw(window)]
+        if any(window.from_us <= arrival_us < window.until_us for window in draws):
+            return arrival_us
+        over = [window.from_us for window in draws if window.until_us <= arrival_us]
+        return min(arrival_us, max([arrival_us - head_start_us, self._first_free_us(), *over]))
+
+    def _first_free_us(self) -> int:
+        return max(self.watermark_us, self.reached_us) + 1
 
     def poll(self, batch: list[PollRequest], *, window_us: int) -> list[Standing]:
         return [self._poll(poll_request, window_us=window_us) for poll_request in batch]
@@ -140,6 +159,7 @@ class RoomModel(RoomLedger):
             return (
                 by_ticket
                 and poll_request.turn_us <= self.watermark_us
+                and (poll_request.confirmed or not poll_request.lane)
                 and now_us < self.recovering_until_us
                 and self._free() > 0
                 and (self._claims_left() > 0 or self._falls_due())
@@ -175,7 +195,8 @@ class RoomModel(RoomLedger):
                     return enter()
                 if was_released():
                     return enter(is_owed=self._claims_left() > 0)
-                return stay(poll_request.turn_us)
+                turn_us, is_moved = self._standing(poll_request)
+                return stay(turn_us, is_moved=is_moved)
             case ActiveState() | UnconfirmedSlot() if (
                 poll_request.connected or poll_request.by_proxy
             ):
@@ -196,15 +217,32 @@ class RoomModel(RoomLedger):
             return VoidToken()
         if was_released():
             return enter(is_owed=self._claims_left() > 0)
-        is_moved = self._place(name, poll_request.turn_us, window_us=window_us)
+        moved_us = self._place(poll_request, window_us=window_us)
         if is_due():
             return enter()
-        turn_us = self.missed_us[name] if is_moved else poll_request.turn_us
-        return stay(turn_us, is_moved=is_moved)
+        turn_us = poll_request.turn_us if moved_us is None else moved_us
+        return stay(turn_us, is_moved=moved_us is not None)
 
-    def _place(self, name: VisitorId, turn_us: int, *, window_us: int) -> bool:
-        """Put an unknown visitor into the queue; True: at another turn, after missed releases."""
+    def _standing(self, poll_request: PollRequest) -> tuple[int, bool]:
+        """The turn of a waiting visitor, and whether it is another than that of the ticket, as only
+        visitors of lanes learn."""
+        name, asked_us = poll_request.visitor, poll_request.turn_us
+        waiting = self.visitor_states[name]
+        assert isinstance(waiting, WaitingState)
+        if poll_request.lane and waiting.turn_us >= PROVISIONAL_US:
+            self.lanes[name] = poll_request.lane
+        is_drawn = waiting.turn_us < PROVISIONAL_US <= asked_us
+        if not poll_request.lane or asked_us == waiting.turn_us or is_drawn:
+            return asked_us, False
+        return waiting.turn_us, True
+
+    def _place(self, poll_request: PollRequest, *, window_us: int) -> int | None:
+        """Put an unknown visitor into the queue; the turn, if it is another than the ticket's
+        because of missed releases, or of what was released meanwhile."""
+        name, turn_us, lane = poll_request.visitor, poll_request.turn_us, poll_request.lane
         arrival_us = turn_us - PROVISIONAL_US if turn_us >= PROVISIONAL_US else turn_us
+        if lane:
+            arrival_us = poll_request.arrival_us
         if self.is_gathering(arrival_us):
             turn_us = PROVISIONAL_US + arrival_us
         born_until_us = self.epoch + window_us
@@ -214,8 +252,13 @@ class RoomModel(RoomLedger):
         if is_moved:
             turn_us = arrival_us = self.missed_us[name]
         self.last_us = max(self.last_us, arrival_us)
+        is_new = self.now_us >= self.recovering_until_us or not poll_request.confirmed
+        if lane and is_new and turn_us < self._first_free_us():
+            turn_us, is_moved = self._first_free_us(), True
+        if lane and turn_us >= PROVISIONAL_US:
+            self.lanes[name] = lane
         self.visitor_states[name] = WaitingState(turn_us, 0)
-        return is_moved
+        return turn_us if is_moved else None
 
     def touch(self, batch: list[tuple[VisitorId, int, int]]) -> list[bool]:
         replies = []
@@ -328,10 +371,13 @@ class RoomModel(RoomLedger):
 
     def place_drawn(self, turns_us: dict[VisitorId, int]) -> None:
         """To the turns that they drew, or to their arrivals where the event was cancelled."""
-        for name in self.provisional().keys() & turns_us.keys():
+        moved = self.provisional().keys() & turns_us.keys()
+        for name in moved:
             waiting = self.visitor_states[name]
             assert isinstance(waiting, WaitingState)
             waiting.turn_us = turns_us[name]
+        if moved and not self.provisional():
+            self.lanes.clear()
 
     def expected(self) -> int:
         inside = (self.visitor_states[name] for name in self.inside())

@@ -4,12 +4,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from gatekeeper.policy.decision import Arrive, Forward, Poll, RoomView, SlotGrant, VoidToken, decide
-from gatekeeper.policy.next_token import renewed, ticket_of
+from gatekeeper.policy.lanes import Lane
+from gatekeeper.policy.next_token import in_lane, renewed, ticket_of
 from gatekeeper.policy.ordering import ARRIVAL_ORDER, PROVISIONAL_US, turn_of
 from gatekeeper.policy.phase import phase_of
-from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
-from gatekeeper.room.visitor_calls import PollRequest
-from tests.property.room_calls import REPLICAS, RoomCalls, Visitor
+from gatekeeper.policy.tokens import Ticket, VisitorId
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest, poll_of
+from tests.property.room_calls import LANES, REPLICAS, RoomCalls, Visitor
 from tests.property.room_ledger import ActiveState, Revocation, UnconfirmedSlot, WaitingState
 
 TURNS = st.sampled_from(["first", "tied", "tied", "tied last", "last"])
@@ -40,6 +41,33 @@ class VisitorRules(RoomCalls):
         waiting = len(self.model.line())
         self.call("arrive", at, [None] * (singles // 2) + names + [None] * (singles - singles // 2))
         assert len(self.model.line()) == waiting
+
+    @rule(
+        at=REPLICAS,
+        lanes=st.lists(st.sampled_from(LANES), min_size=1, max_size=4),
+        may_enter=st.booleans(),
+        confirm=st.booleans(),
+    )
+    def visitors_of_lanes(
+        self, at: int, lanes: list[Lane], *, may_enter: bool, confirm: bool
+    ) -> None:
+        """Newcomers with a head start. None stands at or before a released turn."""
+        requests = [
+            ArrivalRequest(VisitorId(f"v{self.arrived + n:04}"), lane.head_start_us, may_enter)
+            for n, lane in enumerate(lanes)
+        ]
+        self.arrived += len(requests)
+        replies = self.call("arrive", at, requests)
+        for request, lane, reply in zip(requests, lanes, replies, strict=True):
+            visitor = Visitor(request.visitor, None)
+            self.visitors.append(visitor)
+            self.keep_token(visitor, reply, None)
+            assert may_enter or isinstance(visitor.token, Ticket), "entered unconfirmed"
+            if isinstance(visitor.token, Ticket):
+                assert reply.turn_us > self.model.watermark_us
+                visitor.token = visitor.ticket = in_lane(visitor.token, lane.name)
+                if confirm:
+                    self.request(at, visitor)
 
     @rule(at=REPLICAS, turns=st.lists(TURNS, min_size=1, max_size=6))
     def visitors_come_with_turns(self, at: int, turns: list[str]) -> None:
@@ -132,8 +160,8 @@ class VisitorRules(RoomCalls):
             case Forward():
                 pass
             case Poll(visitor=name, turn_us=turn_us):
-                poll_request = PollRequest(name, turn_us, has_pass=isinstance(token, Pass))
-                [standing] = self.call("poll", at, [poll_request])
+                assert name == token.visitor
+                [standing] = self.call("poll", at, [poll_of(token, turn_us)])
                 if isinstance(standing, VoidToken):
                     assert visitor.ever_left or visitor.has_claimed, "lost"
                 if visitor.has_left:
@@ -161,7 +189,7 @@ class VisitorRules(RoomCalls):
             visitor = self.visitors[each % len(self.visitors)]
             ticket = visitor.token
             if isinstance(ticket, Ticket) and ticket.expires_at_s > self.now_s:
-                one = PollRequest(visitor.name, turn_of(ticket, order), False, connected=connected)
+                one = poll_of(ticket, turn_of(ticket, order), connected=connected)
                 poll_request.append((visitor, ticket, one))
         if not poll_request:
             return
@@ -183,9 +211,7 @@ class VisitorRules(RoomCalls):
         assert ticket is not None
         if ticket.expires_at_s <= self.now_s:
             return
-        poll_request = PollRequest(
-            visitor.name, turn_of(ticket, self.model.order()), has_pass=False
-        )
+        poll_request = poll_of(ticket, turn_of(ticket, self.model.order()))
         [standing] = self.call("poll", at, [poll_request])
         if visitor.is_over or visitor.has_left:
             assert standing == VoidToken(), "accepted twice"

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.tokens import Ticket
+from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import Replica
 from tests.profiles import examples
 from tests.property.room_calls import RATES, REPLICAS, STATE
@@ -29,6 +30,10 @@ from tests.property.room_ledger import Revocation, SpentTicket, WaitingState
 from tests.property.room_model import RoomModel
 
 PASSING_MS = st.sampled_from([1, 500, 2_000, 7_000, 11_000, 31_000, 70_000, 400_000, -2_000])
+
+
+def _name(newcomer: VisitorId | ArrivalRequest) -> VisitorId:
+    return newcomer if isinstance(newcomer, str) else newcomer.visitor
 
 
 class RoomMachine(EventRules):
@@ -69,7 +74,7 @@ class RoomMachine(EventRules):
             argument = [
                 n
                 for n in argument
-                if n is None or not isinstance(self.model.visitor_states.get(n), known)
+                if n is None or not isinstance(self.model.visitor_states.get(_name(n)), known)
             ]
         if argument or kind == "advance":
             getattr(self, f"call_{kind}")(at, argument)

@@ -211,9 +211,12 @@ end
 -- A visitor of a lane, or of several devices, may come by another ticket than the one that gave the
 -- place.
 local function standing_in(at, visitor, ahead)
-  if not devices[at] and (not lanes[at] or turn_of(at) >= PROVISIONAL) then return ahead end
-  local turn = score(QUEUE, visitor)
-  return turn == turn_of(at) and ahead or fmt(ahead) .. ' ' .. fmt(turn)
+  if not devices[at] and not lanes[at] then return ahead end
+  local turn, asked = score(QUEUE, visitor), turn_of(at)
+  if lanes[at] and turn >= PROVISIONAL then call('HSET', LANES, visitor, lanes[at]) end
+  -- A provisional turn is worth the drawn one, which the replica may not know yet.
+  if turn == asked or asked >= PROVISIONAL and turn < PROVISIONAL then return ahead end
+  return fmt(ahead) .. ' ' .. fmt(turn)
 end
 
 local standings = {}
