@@ -16,6 +16,7 @@
   const Audio = window.AudioContext || window.webkitAudioContext;
   let audio = null;
   let lock = null;
+  let policy = null;         // names the only address that a service worker may have
 
   // --- sound --------------------------------------------------------------------------------------
 
@@ -48,13 +49,31 @@
   /* On Android the constructor exists and throws: notifications need a service worker there. */
   function canNotify() {
     if (!window.Notification || !window.isSecureContext) return false;
-    if (Notification.permission === "granted") return true;
+    if (Notification.permission === "granted" || navigator.serviceWorker) return true;
     try {
       new Notification("").close();
       return true;
     } catch (error) {
       return false;
     }
+  }
+
+  /* By static/notifier.js. The permission was given for this site, so nothing is asked. */
+  async function notifyByWorker(title, options) {
+    policy = policy || (window.trustedTypes ? trustedTypes.createPolicy("gatekeeper-notifier", {
+      createScriptURL: (url) => {
+        if (url !== form.dataset.notifier) throw new TypeError(url);
+        return url;
+      },
+    }) : { createScriptURL: (url) => url });
+    const registration = await navigator.serviceWorker.register(policy.createScriptURL(form.dataset.notifier));
+    const worker = registration.active || registration.waiting || registration.installing;
+    if (worker.state !== "activated") {
+      await new Promise((done) => worker.addEventListener("statechange", () => {
+        if (worker.state === "activated") done();
+      }));
+    }
+    await registration.showNotification(title, Object.assign({ data: location.href }, options));
   }
 
   async function askToNotify() {
@@ -67,19 +86,23 @@
 
   function notify(words) {
     if (!notice.checked || Notification.permission !== "granted") return false;
+    const title = document.querySelector("h1 > :not([hidden])").textContent;
+    const options = {
+      body: words || document.querySelector(".lead > :not([hidden])").textContent,
+      icon: document.querySelector("link[rel=icon]").href,
+      requireInteraction: true,
+    };
     try {
-      const note = new Notification(document.querySelector("h1 > :not([hidden])").textContent, {
-        body: words || document.querySelector(".lead > :not([hidden])").textContent,
-        icon: document.querySelector("link[rel=icon]").href,
-        requireInteraction: true,
-      });
+      const note = new Notification(title, options);
       note.onclick = () => {
         window.focus();
         note.close();
       };
       return true;
     } catch (error) {
-      return false;
+      if (!navigator.serviceWorker) return false;
+      notifyByWorker(title, options).catch(() => {});
+      return true;
     }
   }
 

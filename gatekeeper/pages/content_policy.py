@@ -2,8 +2,9 @@
 
 Rules: pure. A page loads nothing from elsewhere and runs what it embeds, by hashes, and files of
 this site. Trusted Types turn a mistake with innerHTML into an error instead of a vulnerability. A
-challenge widens the policy of the page that shows it, and of no other: proof of work by one named
-policy for the address of its worker, a provider's widget by the origins that the provider
+waiting page has one named policy, for the address of the worker that shows notifications. A
+challenge widens the policy of the page that shows it, and of no other: proof of work by one more
+for the address of its worker, a provider's widget by the origins that the provider
 documents, and without Trusted Types, which its script does not know.
 """
 
@@ -13,6 +14,8 @@ from typing import Final
 
 _TURNSTILE: Final = " https://challenges.cloudflare.com"
 _HCAPTCHA: Final = " https://hcaptcha.com https://*.hcaptcha.com"
+_SOLVER: Final = "gatekeeper-solver"
+_NOTIFIER: Final = "gatekeeper-notifier"
 _TRUSTED: Final = "require-trusted-types-for 'script'; trusted-types {}; "
 
 
@@ -23,7 +26,8 @@ def content_policy(*, scripts: str = "", styles: str = "", frames: str, challeng
     if widget:
         trusted = f"frame-src{widget}; "
     else:
-        trusted = _TRUSTED.format("gatekeeper-solver" if challenge == "work" else "'none'")
+        names = _NOTIFIER if scripts else "'none'"
+        trusted = _TRUSTED.format(f"{_SOLVER} {names}" if challenge == "work" else names)
     return (
         f"default-src 'none'; script-src {_sources(scripts)}{widget}; "
         f"style-src {_sources(styles)}{more}; img-src 'self' data:; connect-src 'self'{more}; "

@@ -1,5 +1,6 @@
 """Comforts of the waiting page: messages, sound, notification, wake lock, the tab, several tabs."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,15 +40,23 @@ def calls() -> list[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(new_page: NewPage, gate: FakeGate, calls: list[str]) -> Visit:
-    async def open_(**options: Any) -> Page:
+    async def open_(*, script: str = "", **options: Any) -> Page:
         page = await new_page(**options)
         await set_stage(page)
         await page.expose_function("record", lambda words: calls.append(words))
-        await page.add_init_script(OUTSIDE)
+        await page.add_init_script(OUTSIDE + script)
         await page.goto(gate.url)
         return page
 
     return open_
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if await look():
+                return
+            await asyncio.sleep(0.05)
 
 
 def box(page: Page, name: str) -> Locator:
@@ -156,6 +165,44 @@ async def test_hidden_tab_enters_after_the_notification_delay(
     await state(page, "admitted")
     await pass_time(page, 20)
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
+
+
+# As in Chrome on Android.
+NO_CONSTRUCTOR = """
+const Construct = window.Notification;
+window.Notification = function () { throw new TypeError("Illegal constructor"); };
+Object.defineProperty(window.Notification, "permission", { get: () => Construct.permission });
+window.Notification.requestPermission = () => Construct.requestPermission();
+"""
+SHOWN = """async () => {
+    const registration = await navigator.serviceWorker.getRegistration("/.gatekeeper/static/");
+    if (!registration) return [];
+    return (await registration.getNotifications()).map((note) => [note.title, note.data]);
+}"""
+
+
+async def test_phone_is_notified_by_a_worker_that_sees_no_request(
+    gate: FakeGate, visit: Visit
+) -> None:
+    """Nothing is registered before there is something to show, and only for its own folder."""
+    page = await visit(permissions=["notifications"], script=NO_CONSTRUCTOR)
+    await box(page, "notice").check()
+    await hide_tab(page)
+    assert await page.evaluate("navigator.serviceWorker.getRegistrations()") == []
+    gate.admit()
+    await poll(page)
+    await state(page, "admitted")
+
+    async def is_shown() -> bool:
+        return bool(await page.evaluate(SHOWN) == [["It is your turn", page.url]])
+
+    await until(is_shown)
+    [scope] = await page.evaluate(
+        "async () => (await navigator.serviceWorker.getRegistrations()).map((each) => each.scope)"
+    )
+    assert scope == gate.url + "/.gatekeeper/static/"
+    assert await page.evaluate("navigator.serviceWorker.controller") is None
+    assert gate.loaded == 1, "there is time to notice"
 
 
 async def test_blocked_notifications_are_reported_and_unchecked(visit: Visit) -> None:

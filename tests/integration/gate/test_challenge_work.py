@@ -277,7 +277,7 @@ async def test_only_the_page_with_work_may_name_a_worker(
     visitor = gate.visitor()
     page = await visitor.request("GET", "/", headers=HTML)
     policy = page.headers["Content-Security-Policy"]
-    assert "trusted-types gatekeeper-solver;" in policy
+    assert "trusted-types gatekeeper-solver gatekeeper-notifier;" in policy
     assert "unsafe" not in policy
     assert "blob:" not in policy
     assert "http" not in policy
@@ -286,5 +286,5 @@ async def test_only_the_page_with_work_may_name_a_worker(
     challenge = (await visitor.status())["challenge"]
     await send(visitor, payload_of(solve(challenge)))
     in_line_page = await visitor.request("GET", "/", headers=HTML)
-    assert "trusted-types 'none';" in in_line_page.headers["Content-Security-Policy"]
+    assert "trusted-types gatekeeper-notifier;" in in_line_page.headers["Content-Security-Policy"]
     assert 'id="challenge"' not in in_line_page.text
