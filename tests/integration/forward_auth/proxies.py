@@ -84,7 +84,9 @@ CADDY = Proxy(
             r"shop\.example\.com {{",
             _CADDY_OPTIONS + "http://:{port} {{",
         ),
+        (r"127\.0\.0\.1:8001", "127.0.0.1:{tls_port}"),
     ),
+    fail_open=(r"# open: ", ""),
     unreachable_status=502,
     runs_commands=False,
 )

@@ -1,4 +1,4 @@
-"""A check of forward auth that is known gets what it would get when it is read anew."""
+"""A check of forward auth that is known gets what it would get when it is read again."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
