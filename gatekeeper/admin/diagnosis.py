@@ -234,7 +234,7 @@ def _draw_is_late(state: RoomState) -> bool:
 def _until_start(state: RoomState, line: str) -> str:
     event = state.window.event
     assert event is not None  # by the phase
-    opens = f"{event.name} opens {spell_time(event.start_us)}"
+    opens = f"{event.name} opens {spell_time(event.start_us // 1_000_000 * 1_000_000)}"
     kind = "closed before it" if state.phase is Phase.BEFORE else "visitors gather"
     return f"{opens}, {kind}: {line}."
 
