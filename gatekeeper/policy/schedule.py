@@ -47,7 +47,7 @@ class Drawn:
     round: int | None = None  # of the beacon
     randomness: str = ""
     note: str = ""  # why the draw was made without the beacon
-    made_us: int = 0  # when; 0: by a release that did not keep it
+    made_us: int = field(default=0, compare=False)  # when; 0: a release that did not keep it
     lanes: tuple[draw.LaneSpan, ...] = ()
 
     def span_of(self, lane: str) -> draw.LaneSpan | None:

@@ -132,6 +132,7 @@ class Plan:
     rest = b"\r\n"
     keep_alive = True
     may_add = False
+    counted = None
 
     def on_response(self, status: int, *, seconds: float) -> None:
         """Count nothing."""

@@ -70,7 +70,18 @@ times = st.floats(0, 2**53 - 1) | st.integers(0, 2**53 - 1)
 visitors = st.text("ABCxyz019-_", min_size=22, max_size=22).map(VisitorId)
 arrivals = st.integers(0, 2**53 - 1)
 turns = st.none() | arrivals
-tickets = st.builds(Ticket, st.just(ROOM), visitors, arrivals, times, times, own_turn_us=turns)
+names = st.none() | st.text("abcxyz019-_", min_size=1, max_size=63)
+tickets = st.builds(
+    Ticket,
+    st.just(ROOM),
+    visitors,
+    arrivals,
+    times,
+    times,
+    own_turn_us=turns,
+    lane=names,
+    device=names,
+)
 passes = st.builds(
     Pass, st.just(ROOM), visitors, arrivals, times, times, times, st.booleans(), own_turn_us=turns
 )
