@@ -98,7 +98,7 @@ def test_line_with_a_wrong_value_is_refused(change: dict[str, object]) -> None:
 
 
 def test_fields_of_a_newer_release_are_ignored() -> None:
-    line_ = json.dumps(json.loads(minute(1).encode()) | {"lanes": {"members": 3}}).encode()
+    line_ = json.dumps(json.loads(minute(1).encode()) | {"moons": {"members": 3}}).encode()
     assert parse_minute(line_) == minute(1)
 
 
