@@ -108,22 +108,6 @@ async def curl(front: Front, path: str, *options: str) -> str:
     return out.decode()
 
 
-async def test_line_is_shown_and_streams_unbuffered(front: Front) -> None:
-    """The first test of a proxy: the gate streams only on connections that had plain requests alone
-    before, and the proxy may reuse any."""
-    async with front.session() as session:
-        async with session.get("/line/x", headers=HTML) as page:
-            assert (page.status, page.headers["Cache-Control"]) == (503, "no-store")
-            assert page.headers["Set-Cookie"].startswith(f"__Host-gatekeeper-{front.line}=")
-        status = f"/.gatekeeper/status?room={front.line}"
-        async with session.get(status) as polled:
-            assert (await polled.json())["position"] is not None
-        events = {"Accept": "text/event-stream"}
-        async with session.get(status, headers=events) as stream, asyncio.timeout(15):
-            assert stream.headers["Content-Type"] == "text/event-stream"
-            assert await stream.content.readline()  # the stream itself does not end
-
-
 async def test_visitor_is_served_over_http2(front: Front) -> None:
     forged = [word for each in FORGED.items() for word in ("-H", ": ".join(each))]
     response = await curl(front, "/cart?a=b", *forged)
@@ -158,10 +142,34 @@ async def test_response_of_the_site_streams_unbuffered(front: Front) -> None:
         assert await response.content.read() == b"end"
 
 
+async def test_line_is_shown_and_streams_unbuffered(front: Front) -> None:
+    """After requests with a body: the gate streams only on connections that had none, so polls have
+    connections of their own."""
+    async with front.session() as session:
+        async with session.get("/line/x", headers=HTML) as page:
+            assert (page.status, page.headers["Cache-Control"]) == (503, "no-store")
+            assert page.headers["Set-Cookie"].startswith(f"__Host-gatekeeper-{front.line}=")
+        async with session.get("/cart") as response:
+            assert response.status == 200
+        for _ in range(5):
+            async with session.post("/pay", data=b"x") as response:
+                assert response.status == 200
+        status = f"/.gatekeeper/status?room={front.line}"
+        async with session.get(status) as polled:
+            assert (await polled.json())["position"] is not None
+        events = {"Accept": "text/event-stream"}
+        async with session.get(status, headers=events) as stream, asyncio.timeout(15):
+            assert stream.headers["Content-Type"] == "text/event-stream"
+            assert await stream.content.readline()  # the stream itself does not end
+
+
 async def test_websocket_passes(front: Front) -> None:
-    async with front.session() as session, session.ws_connect("/ws") as socket_:
-        await socket_.send_str("hello")
-        assert await socket_.receive_str(timeout=10) == "echo hello"
+    async with front.session() as session:
+        async with session.get("/cart") as response:  # without a pass it is refused
+            assert response.status == 200
+        async with session.ws_connect("/ws") as socket_:
+            await socket_.send_str("hello")
+            assert await socket_.receive_str(timeout=10) == "echo hello"
 
 
 async def test_http_is_redirected_before_a_place_is_taken(front: Front) -> None:
@@ -189,7 +197,11 @@ async def test_health_check_is_no_visitor(front: Front) -> None:
 
 
 def checked_paths(text: str) -> set[str]:
-    return {word.strip("{},") for word in text.split() if word.startswith("/.gatekeeper/")}
+    return {
+        word.strip("{},()`;")
+        for word in text.replace("Path(`", " ").split()
+        if word.startswith("/.gatekeeper/")
+    }
 
 
 @pytest.mark.parametrize("proxy", FRONTS, ids=lambda proxy: proxy.name)
@@ -197,4 +209,6 @@ async def test_configured_health_checks_are_the_gates_own(proxy: Proxy) -> None:
     folder = Path(__file__).parents[3] / "deploy" / "in-front"
     texts = "".join((folder / name).read_text() for name in proxy.files)
     own: Any = checked_paths(texts)
-    assert own == (set() if proxy.name == "nginx" else {"/.gatekeeper/health"})
+    assert own == (
+        {"/.gatekeeper/status"} | (set() if proxy.name == "nginx" else {"/.gatekeeper/health"})
+    )
