@@ -15,5 +15,6 @@
 - `settings`: keys that operators change while the gate runs, and their overrides
 - `restart`: the keys that a running gate cannot change
 - `renamed`: old keys and values, each with its name of today
+- `invitation_keys`: the shop's keys for invitations, from their files
 - `secrets`: signing secrets and admin tokens, from the configuration or its files
 """

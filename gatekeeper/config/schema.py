@@ -116,6 +116,8 @@ class RoomKeys(Section):
     concurrent: Annotated[int, Field(ge=0, le=1_000_000), LIVE] = 0  # of one pass; 0: no limit
     queue_limit: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0  # 0: no limit
     store_failure_mode: Literal["closed", "open"] = "closed"
+    invitation_secret_file: File = ""  # of the shop, for HS256
+    invitation_public_key_file: File = ""  # of the shop, for RS256, ES256, EdDSA
     status: Literal[200, 202, 429, 503] = 503
     title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line), LIVE] = (
         "You are in line"
@@ -154,7 +156,13 @@ class RoomConfig(RoomKeys):
     path: Paths = ("/",)
     query: OptionalParameter = ""  # only requests with this parameter
     ignore_case: bool = True  # paths match in any letter case
+    access: Literal["public", "invited"] = "public"  # whether newcomers need an invitation
     _lanes: tuple[LaneConfig, ...] = PrivateAttr(())  # each [[lane]] names its room
+
+    @property
+    def accepts_invitations(self) -> bool:
+        """Whether the room has a key for invitations."""
+        return bool(self.invitation_secret_file or self.invitation_public_key_file)
 
     @property
     def lanes(self) -> tuple[LaneConfig, ...]:
@@ -180,6 +188,10 @@ class RoomConfig(RoomKeys):
         yield from shorter_than(place, ("heartbeat_timeout", self.heartbeat_timeout), why=why)
         why = "the ticket of a released visitor would have expired before the claim"
         yield from shorter_than(place, ("claim_timeout", self.claim_timeout), why=why)
+        if self.access == "invited" and not self.accepts_invitations:
+            keys = ("invitation_secret_file", "invitation_public_key_file", "access")
+            problem = f"by invitation, without a key for them; expected {keys[0]} or {keys[1]}"
+            yield Conflict(keys, problem)
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
             yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
         yield from challenge_conflicts(

@@ -25,6 +25,8 @@ spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked
 explain    why a request takes its route, for operators
 routing    which room a request belongs to
+invitations  what a shop signs about a person: claims, verification, the visitor id
+invitation_address  the invitation in an address, and the address without it
 tokens     tickets and passes: claims, signing, verification, visitor ids
 challenge  which tickets are worth nothing until the room's challenge is solved
 proof_of_work  challenges for places in line on the ALTCHA protocol, and their solutions

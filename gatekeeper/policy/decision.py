@@ -16,8 +16,9 @@ is denied.
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
                                else WaitWithoutStore
     ticket of a sale before one that keeps the room closed until then: as none
-    none          any          WaitWithoutPlace before an event that keeps the room closed, and
-                               where the line is full
+    none          any          WaitWithoutPlace before an event that keeps the room closed, where
+                               the line is full, and without an invitation in a room that asks for
+                               one
     none          up           Arrive
     none          unreachable  `store_failure_mode`: StampWithoutStore or EnterByShare; a challenge
                                is asked for in the first mode alone
@@ -175,11 +176,12 @@ def decide(
     rules: Rules,
     now_s: float,
     creates_place: bool = True,
+    is_invited: bool = False,
 ) -> Decision:
     """What to do with a request that carries `token`, as `Tokens.read` returned it.
 
     `creates_place`: whether the request may make its client a visitor. It only matters without a
-    token.
+    token. `is_invited`: whether it carries an invitation.
     """
     if token is not None and token.visitor in view.revoked:
         token = None
@@ -192,6 +194,8 @@ def decide(
             return _decide_pass(token, view, rules=rules, now_s=now_s)
         case Ticket():
             return _decide_ticket(token, view, rules=rules, now_s=now_s)
+        case None if rules.access == "invited" and not is_invited:
+            return WaitWithoutPlace("invitation")
         case None if creates_place:
             return _decide_newcomer(view, rules=rules)
         case None:

@@ -44,6 +44,7 @@ class Rules:
     challenge_noscript: Noscript = "wait"
     message: str = ""  # the file's own
     lanes: tuple[Lane, ...] = ()
+    access: Literal["public", "invited"] = "public"
     # The longest lives of tokens that were issued under earlier rules.
     earlier_ticket_life_s: float = 0.0
     earlier_session_s: float = 0.0
@@ -101,6 +102,7 @@ class Rules:
             challenge_noscript=room.challenge_noscript,
             message=room.message,
             lanes=tuple(map(Lane.of, room.lanes)),
+            access=room.access,
             earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,
             earlier_session_s=after.longest_session_s if after else 0.0,
         )

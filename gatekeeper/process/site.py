@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from gatekeeper import metrics
+from gatekeeper.config.invitation_keys import InvitationKey, invitation_keys
 from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.config.secrets import challenge_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import AccessRule, access_rules
+from gatekeeper.policy.invitations import Invitations, visitor_key
 from gatekeeper.policy.proof_of_work import WorkChallenges
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Keyring, Tokens
@@ -53,6 +55,7 @@ class SiteParts:
     rules: tuple[AccessRule, ...]
     router: Router
     challenge_secrets: Mapping[RoomName, str]
+    invitation_keys: Mapping[RoomName, tuple[InvitationKey, ...]]
 
     @classmethod
     def read(
@@ -70,6 +73,11 @@ class SiteParts:
             rules=rules,
             challenge_secrets=challenge_secrets(config),
             router=Router(config.rooms, rules),
+            invitation_keys={
+                room.name: invitation_keys(room)
+                for room in config.rooms
+                if room.accepts_invitations
+            },
         )
 
 
@@ -143,8 +151,8 @@ class Site:
     def _limited(
         self, admission: Admission, credentials: Credentials, uses: PassUses | None
     ) -> RoomGate:
-        """The gate with what `newcomers_per_address`, `concurrent` and `challenge` need; `uses`:
-        until now."""
+        """The gate with what `newcomers_per_address`, `concurrent`, `challenge` and invitations
+        need; `uses`: until now."""
         config = admission.config
         admission.newcomer_limit = NewcomerLimit.of(
             config, admission.address_buckets, router=self.parts.router
@@ -162,6 +170,10 @@ class Site:
                 secret=self.parts.challenge_secrets.get(config.name, ""),
             )
             gate = gate._replace(challenges=challenges)
+        keys = self.parts.invitation_keys.get(config.name)
+        if keys:
+            visitors = visitor_key(self.parts.secrets[-1])
+            gate = gate._replace(invitations=Invitations(config.name, keys, visitors))
         return gate
 
     def _credentials(self, room: RoomName) -> Credentials:

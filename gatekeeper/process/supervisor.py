@@ -21,6 +21,7 @@ from pathlib import Path
 import structlog
 
 from gatekeeper.admin.listener import STATIC_PREFIX
+from gatekeeper.config.invitation_keys import invitation_keys
 from gatekeeper.config.schema import Config
 from gatekeeper.config.secrets import (
     admin_secrets,
@@ -228,6 +229,8 @@ def check_files(config: Config) -> Pages:
         read_secrets(Path(config.tokens.secret_file))
     admin_secrets(config)
     challenge_secrets(config)
+    for room in config.rooms:
+        invitation_keys(room)
     return Pages.of(config, asset_prefix=STATIC_PREFIX)
 
 

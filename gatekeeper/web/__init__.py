@@ -4,6 +4,8 @@ pipeline         facts → route → admit, and what an exit needs of a visit
 facts_reader     the two adapters from a request to its facts
 admission        one room on this replica: from a token to Admit, Wait or Deny
 outcome          the outcome of a request: Admit, Wait, WaitWithoutPlace or Deny
+invited_admission  from an invitation to the place of its person
+invitation_redirect  an address that holds an invitation, and the redirect to the one without it
 token_choice     which of several tokens counts
 credentials      how tokens travel: cookie and X-Queue-Token
 added_fields     what the gate adds to a response of the origin, on both paths

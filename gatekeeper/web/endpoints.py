@@ -30,6 +30,7 @@ from gatekeeper.web.challenge_endpoint import ChallengeEndpoint
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.forward_auth import ForwardAuth
+from gatekeeper.web.invited_admission import redeem, sent_invitations
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
@@ -64,12 +65,12 @@ class Endpoints:
         self.forward_auth = ForwardAuth(pipeline, responses)
         self._in_room = {
             "status": (_READ, self._status),
-            "enqueue": (_WRITE, self._enqueue),
             "leave": (_WRITE, self._leave),
             "wait": (_READ, self._wait),
         }
         self._with_body = {
-            "challenge": ChallengeEndpoint(responses, self.status_response).respond,
+            "challenge": (_BOTH, ChallengeEndpoint(responses, self.status_response).respond),
+            "enqueue": (_WRITE, self._enqueue),
         }
 
     async def respond(
@@ -84,7 +85,7 @@ class Endpoints:
         response = self.respond_without_room(facts, name)
         if response is not None:
             return response
-        methods = _BOTH if name in self._with_body else self._in_room[name][0]
+        methods = (self._with_body if name in self._with_body else self._in_room)[name][0]
         visit = self.visit(facts, query)
         if visit is not None and isinstance(visit.route, Blocked | Rejected):
             return self._refused(facts, visit.route)
@@ -100,7 +101,7 @@ class Endpoints:
         self, name: str, visit: Visit, read_body: ReadBody
     ) -> GateResponse | None:
         if name in self._with_body:
-            return await self._with_body[name](visit, read_body)
+            return await self._with_body[name][1](visit, read_body)
         return await self._in_room[name][1](visit)
 
     def respond_without_room(self, facts: RequestFacts, name: str) -> GateResponse | None:
@@ -169,7 +170,7 @@ class Endpoints:
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
-            case WaitWithoutPlace(reason="other_device" as reason):
+            case WaitWithoutPlace(reason="other_device" | "invitation" as reason):
                 return self._responses.json(_NONE | {"reason": reason}, state="none")
             case Admit() | WaitWithoutPlace() | Deny():
                 return self._responses.json(_NONE, state="none")
@@ -180,8 +181,9 @@ class Endpoints:
         outcome = await visit.admit_as("denied")
         return self.status_response(visit, outcome)
 
-    async def _enqueue(self, visit: Visit) -> GateResponse:
-        outcome = await visit.admit_as("queued")
+    async def _enqueue(self, visit: Visit, read_body: ReadBody) -> GateResponse:
+        sent = await sent_invitations(visit, read_body)
+        outcome = await (redeem(visit, sent) if sent else visit.admit_as("queued"))
         token: Token
         match outcome:
             case Wait(ticket=token):

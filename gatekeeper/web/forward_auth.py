@@ -24,6 +24,8 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.original_request import original_request
 from gatekeeper.policy.routing import InRoom
 from gatekeeper.policy.tokens import Pass
+from gatekeeper.web.invitation_redirect import invitation_in, redirected
+from gatekeeper.web.invited_admission import admit
 from gatekeeper.web.message import VISITOR, GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
@@ -91,9 +93,14 @@ class ForwardAuth:
             return self._refuse(check, _OWN, public=BLOCKED, status=403)
         visit = self._pipeline.visit(original)
         mode = _mode(check)
+        found = invitation_in(visit)
+        if found is not None and mode == _NGINX:
+            return self._responses.not_allowed(page=_PAGE_LOCATION)
+        if found is not None:
+            return await redirected(self._responses, visit, found)
         outcome: Outcome | None = _admitted_on_sight(visit)
         if outcome is None:
-            outcome = await (_outcome_for_page(visit) if mode == _PAGE else visit.admit())
+            outcome = await (_outcome_for_page(visit) if mode == _PAGE else admit(visit))
         if isinstance(outcome, Admit):
             is_check = mode != _PAGE
             return self._allow(visit, outcome) if is_check else self._way_back(visit, outcome)
@@ -161,7 +168,7 @@ def _admitted_on_sight(visit: Visit) -> Admit | None:
 async def _outcome_for_page(visit: Visit) -> Outcome:
     """The outcome without spending an admission on a request that cannot be forwarded from here."""
     if not isinstance(visit.route, InRoom) or visit.creates_place:
-        return await visit.admit()
+        return await admit(visit)
     outcome = await visit.admit_as("denied")
     return WaitWithoutPlace() if isinstance(outcome, Deny) else outcome
 

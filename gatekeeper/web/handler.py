@@ -30,6 +30,8 @@ from gatekeeper.web.added_fields import added_fields
 from gatekeeper.web.draws import LONGEST_LIST_S, ListResponse
 from gatekeeper.web.endpoints import PREFIX, Endpoints
 from gatekeeper.web.facts_reader import FactsReader
+from gatekeeper.web.invitation_redirect import invitation_in, redirected
+from gatekeeper.web.invited_admission import admit
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, head_of
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
@@ -135,7 +137,12 @@ class GateHandler:
             visit, known_outcome = known.visit._replace(facts=facts), known.outcome
         else:
             visit = self._pipeline.visit(facts)
-        response = await self._exit_of(request, visit, known_outcome)
+        found = invitation_in(visit)
+        response = (
+            await self._exit_of(request, visit, known_outcome)
+            if found is None
+            else await redirected(self._responses, visit, found)
+        )
         if isinstance(response, GateResponse):
             return self._responses.cors.shared(response, facts, visit.room)
         return response
@@ -150,7 +157,7 @@ class GateHandler:
     async def _exit_of(
         self, request: BaseRequest, visit: Visit, known: Outcome | None
     ) -> GateResponse | ProxiedResponse:
-        outcome = await visit.admit() if known is None else known
+        outcome = await admit(visit) if known is None else known
         match outcome:
             case Admit():
                 return await self._forward(request, visit, outcome)

@@ -29,6 +29,7 @@ from gatekeeper.pages.event_view import renewal_s, retry_s
 from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
+from gatekeeper.policy.invitations import Invitations
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -67,6 +68,7 @@ class RoomGate(NamedTuple):
     credentials: Credentials
     uses: PassUses | None = None
     challenges: Challenges | None = None  # where the room has one
+    invitations: Invitations | None = None  # where the room accepts them
 
 
 class Visit(NamedTuple):

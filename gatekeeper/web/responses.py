@@ -273,9 +273,12 @@ class Responses:
         """204, as to a preflight."""
         return GateResponse(204, (*_OURS, (_STATE, "none"), *headers), b"")
 
-    def redirect(self, address: str, *, headers: Headers, status: int = 303) -> GateResponse:
-        """The way back of an admitted visitor; 307 keeps the method."""
-        own = (*_OURS, (_STATE, "admitted"), ("Location", address), *headers)
+    def redirect(
+        self, address: str, *, headers: Headers, status: int = 303, state: str = "admitted"
+    ) -> GateResponse:
+        """The way back of an admitted visitor, or the way on of an invited one; 307 keeps the
+        method."""
+        own = (*_OURS, (_STATE, state), ("Location", address), *headers)
         return GateResponse(status, own, b"")
 
     def allowed(self, *, headers: Headers) -> GateResponse:

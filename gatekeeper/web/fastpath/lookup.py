@@ -3,7 +3,8 @@
 Rules. No await and no store call in here. A request goes to the origin only if the whole pipeline
 would forward it without a store call: with a pass that counts, renewed by its response where that
 is due, or on a route outside of rooms. A GET that the gate itself responds to becomes an exchange.
-None for everything else: aiohttp parses it, and the pipeline decides in full.
+None for everything else, and for an
+address that may hold an invitation: aiohttp parses it, and the pipeline decides in full.
 
 A browser sends the same fields again and again and changes the path. So the outcome for a block of
 fields is kept under its bytes and its peer, once its visitor was forwarded without a new token.
@@ -24,6 +25,7 @@ from typing import Final
 from gatekeeper import metrics
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
+from gatekeeper.policy.invitation_address import line_may_hold_invitation
 from gatekeeper.policy.original_request import is_check
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated, rule_of
 from gatekeeper.policy.tokens import Pass
@@ -125,7 +127,7 @@ class FastPathLookup:
         if it is one request line, makes it one whole head."""
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
-        if known is None or known.peer != peer:
+        if known is None or known.peer != peer or line_may_hold_invitation(line):
             return None
         if known.is_ordinary and self._match_ordinary_line(line) is not None:
             has_same_route = True
@@ -169,7 +171,7 @@ class FastPathLookup:
             if entry.is_status or not isinstance(visit.held.token, Pass):
                 return self._exchange(entry, visit)
         request = parse_plain_head(head)
-        if request is None:
+        if request is None or line_may_hold_invitation(request.target):
             return None
         facts = self._facts.of_plain_head(head, request, peer)
         if request.target.startswith(_PREFIX):

@@ -1,0 +1,71 @@
+"""The response to a request whose address holds an invitation.
+
+Rules. No such address reaches the origin: the invitation is redeemed, and one redirect leads to the
+same address without it, with the ticket as the ordinary cookie. That is so in every room and
+outside of them, also where no invitation counts, and for every method. A request that gets no place
+gets its response at the address itself, so that its page can try again; nothing that the page loads
+learns the address.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from gatekeeper import metrics
+from gatekeeper.pages.renderer import is_path
+from gatekeeper.policy.decision import WaitWithoutPlace
+from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.invitation_address import FoundInvitation, find_invitation
+from gatekeeper.policy.routing import Blocked, Rejected
+from gatekeeper.web.invited_admission import may_redeem, redeem
+from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.outcome import Admit, Deny, Wait
+from gatekeeper.web.pipeline import Visit, response_without_place
+from gatekeeper.web.responses import Responses, without_referrer
+
+_SEE_OTHER, _KEEP_METHOD = 303, 307
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+
+def invitation_in(visit: Visit) -> FoundInvitation | None:
+    """The invitation in the address of a request; None: it has none, or is denied as it is."""
+    if isinstance(visit.route, Blocked | Rejected):
+        return None
+    return find_invitation(visit.facts.target)
+
+
+async def redirected(responses: Responses, visit: Visit, found: FoundInvitation) -> GateResponse:
+    """The redirect to the address without the invitation, or why its person gets no place."""
+    headers: Headers = ()
+    state = "none"
+    if may_redeem(visit):
+        outcome = await redeem(visit, found.values)
+        match outcome:
+            case WaitWithoutPlace():
+                return without_referrer(response_without_place(responses, visit, outcome))
+            case Deny(reason=reason, status=status):
+                response = responses.problem(visit.facts, reason, status=status, room=visit.config)
+                return without_referrer(response)._replace(close=visit.facts.has_body)
+            case Wait(ticket=ticket, changed=changed):
+                headers, state = visit.headers(ticket) if changed else (), "waiting"
+            case Admit(pass_=pass_, changed=changed):
+                headers = visit.headers(pass_) if changed and pass_ is not None else ()
+                state = "admitted"
+            case _:
+                assert_never(outcome)
+    metrics.own_responses.count(visit.room or "", "own")
+    facts = visit.facts
+    response = responses.redirect(
+        _address(facts, found.target),
+        headers=headers,
+        status=_SEE_OTHER if facts.method in _SAFE else _KEEP_METHOD,
+        state=state,
+    )
+    return response._replace(close=facts.has_body)  # the body stays unread
+
+
+def _address(facts: RequestFacts, target: str) -> str:
+    """The address on this site: "//host" alone would lead to another one."""
+    if is_path(target) or not facts.client.host:
+        return target if is_path(target) else "/" + target.lstrip("/\\*")
+    return f"{facts.client.scheme}://{facts.client.host}{target}"

@@ -1,0 +1,124 @@
+"""The invitation in an address: every spelling leaves it, and nothing else does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.policy.invitation_address import (
+    FoundInvitation,
+    find_invitation,
+    line_may_hold_invitation,
+    may_hold_invitation,
+)
+
+SPELLINGS = (
+    "gk_invitation",
+    "GK_Invitation",
+    "gk%5Finvitation",
+    "gk%5finvitation",
+    "%67k_invitation",
+    "gk_invit%61tion",
+    "%67%6B%5F%69%6E%76%69%74%61%74%69%6F%6E",
+    "gk%255Finvitation",
+    "%2567k_invitation",
+    "gk.invitation",
+    "gk%2Einvitation",
+    "gk+invitation",
+    "gk%20invitation",
+    "gk_invitation[]",
+    "gk_invitation%5B%5D",
+    "gk_invitation[0]",
+    "gk[invitation",
+    "%20gk_invitation",
+    "+gk_invitation",
+    "gk_invitation%00x",
+    "gk_invitation%20",
+)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize(
+    ("before", "after", "rest"),
+    [
+        ("", "", ""),
+        ("a=1&", "", "?a=1"),
+        ("", "&b=2", "?b=2"),
+        ("a=1&", "&b=%32", "?a=1&b=%32"),
+        ("a=1;", ";b=2", "?a=1;b=2"),
+        ("a=1?", "", "?a=1"),
+        ("&", "&", "?&"),
+    ],
+)
+def test_every_spelling_leaves_the_address(name: str, before: str, after: str, rest: str) -> None:
+    target = f"/a%2Fb/{chr(0x7E)}x?{before}{name}=ab.cd.e_f-g{after}"
+    found = find_invitation(target)
+    assert found is not None
+    assert found.values == ("ab.cd.e_f-g",)
+    assert found.target.startswith("/a%2Fb/~x")
+    assert find_invitation(found.target) is None
+    if before != "&":
+        assert found.target == "/a%2Fb/~x" + rest
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/gk_invitation=x",
+        "/gk_invitation?a=1",
+        "/?",
+        "/?a=gk_invitation",
+        "/?a=gk_invitation=x",
+        "/?gk_invitations=x",
+        "/?xgk_invitation=x",
+        "/?invitation=x",
+        "/?next=%2Fshop%3Fgk_invitation%3Dx",
+        "/?gkinvitation=x",
+        "/?gk__invitation=x",
+    ],
+)
+def test_other_addresses_stay_as_they_are(target: str) -> None:
+    assert find_invitation(target) is None
+
+
+def test_parameter_without_a_value_is_removed_too() -> None:
+    assert find_invitation("/?gk_invitation") == FoundInvitation("/", ("",))
+    assert find_invitation("/?gk_invitation=&a=1") == FoundInvitation("/?a=1", ("",))
+
+
+def test_repeated_parameters_are_all_removed() -> None:
+    target = "/?gk_invitation=a&x=1&gk%5Finvitation=b&gk_invitation=a"
+    assert find_invitation(target) == FoundInvitation("/?x=1", ("a", "b"))
+
+
+def encoded(name: str, choices: list[int]) -> str:
+    """Each letter as it is, in the other case, or percent-encoded once or twice."""
+    forms = [
+        lambda each: each,
+        lambda each: each.swapcase(),
+        lambda each: f"%{ord(each):02x}",
+        lambda each: f"%{ord(each):02X}",
+        lambda each: f"%25{ord(each):02x}",
+    ]
+    return "".join(forms[choice](each) for each, choice in zip(name, choices, strict=True))
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=13, max_size=13),
+    st.sampled_from("_. "),
+    st.text("ab=&;?%5fgk_invto", max_size=12),
+)
+def test_cheap_question_misses_no_invitation(choices: list[int], middle: str, rest: str) -> None:
+    name = encoded(f"gk{middle}invitation", choices).replace(" ", "+")
+    target = f"/?{rest}&{name}=x&{rest}"
+    assert find_invitation(target) is not None
+    assert may_hold_invitation(target)
+    assert line_may_hold_invitation(f"GET {target} HTTP/1.1".encode())
+
+
+@given(st.text("abgk_invitation%5fFE2.+;&?=[]", max_size=60))
+def test_address_without_invitation_has_none(query: str) -> None:
+    """One redirect is enough, and only parameters are removed."""
+    found = find_invitation(f"/p?{query}")
+    if found is not None:
+        assert find_invitation(found.target) is None
+        assert len(found.target) < len(f"/p?{query}")
