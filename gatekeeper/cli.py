@@ -31,6 +31,7 @@ from gatekeeper.admin.command_options import (
 )
 from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
 from gatekeeper.admin.event_commands import event
+from gatekeeper.admin.invite_command import invite
 from gatekeeper.admin.report_command import report
 from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.schema import Config
@@ -105,7 +106,7 @@ def demo(port: int | None, visitors: int, event: bool) -> None:
 app.add_command(simulate)
 app.add_command(verify_draw)
 app.add_command(event)
-for _each in (find, admit, revoke, report):
+for _each in (find, admit, revoke, report, invite):
     app.add_command(_each)
 
 

@@ -33,7 +33,7 @@ from gatekeeper.policy.numbers import is_exact_number
 from gatekeeper.policy.tokens import VisitorId
 
 MAX_INVITATION_LENGTH: Final = 4096  # one with a signature by RSA of 8192 bits has about 2,000
-_MOST_SUB: Final = 255
+MOST_SUB: Final = 255
 _MOST_CACHED: Final = 1024  # of each kind; together at most 9 MB
 _NOT_BEFORE_LEEWAY_S: Final = 10.0  # the shop's clock may be ahead of the store's
 _VISITOR_KEY: Final = b"gatekeeper invitation visitor"
@@ -170,7 +170,7 @@ def _claims_in(payload: bytes) -> _Claims | None:
     sub, expires_at_s = claims.get("sub"), claims.get("exp")
     begins_at_s = claims.get("nbf", 0)
     room, event, lane = (_text(claims, name) for name in ("room", "event", "lane"))
-    if not isinstance(sub, str) or not 0 < len(sub) <= _MOST_SUB:
+    if not isinstance(sub, str) or not 0 < len(sub) <= MOST_SUB:
         return None
     if not is_exact_number(expires_at_s) or not is_exact_number(begins_at_s):
         return None

@@ -41,5 +41,5 @@ def claims(**changed: object) -> dict[str, object]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def signed(algorithm: str = "HS256", **changed: object) -> str:
+def signed(algorithm: str = "HS256", /, **changed: object) -> str:
     return jwt.encode(claims(**changed), SIGNERS[algorithm], algorithm=algorithm)

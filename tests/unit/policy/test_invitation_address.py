@@ -92,14 +92,12 @@ def test_repeated_parameters_are_all_removed() -> None:
 
 def encoded(name: str, choices: list[int]) -> str:
     """Each letter as it is, in the other case, or percent-encoded once or twice."""
-    forms = [
-        lambda each: each,
-        lambda each: each.swapcase(),
-        lambda each: f"%{ord(each):02x}",
-        lambda each: f"%{ord(each):02X}",
-        lambda each: f"%25{ord(each):02x}",
-    ]
-    return "".join(forms[choice](each) for each, choice in zip(name, choices, strict=True))
+
+    def forms(each: str) -> list[str]:
+        code = f"{ord(each):02x}"
+        return [each, each.swapcase(), f"%{code}", f"%{code.upper()}", f"%25{code}"]
+
+    return "".join(forms(each)[choice] for each, choice in zip(name, choices, strict=True))
 
 
 @given(
