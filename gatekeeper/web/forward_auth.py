@@ -71,7 +71,7 @@ class ForwardAuth:
             return None
         visit = self._pipeline.visit(original)
         outcome = _admitted_on_sight(visit)
-        if outcome is None or outcome.changed:
+        if outcome is None or outcome.changed or invitation_in(visit) is not None:
             return None
         return visit, self._allow(visit, outcome)._replace(close=check.has_body)
 
@@ -97,7 +97,8 @@ class ForwardAuth:
         if found is not None and mode == _NGINX:
             return self._responses.not_allowed(page=_PAGE_LOCATION)
         if found is not None:
-            return await redirected(self._responses, visit, found)
+            response = await redirected(self._responses, visit, found)
+            return response._replace(status=_refusal(response.status, check))
         outcome: Outcome | None = _admitted_on_sight(visit)
         if outcome is None:
             outcome = await (_outcome_for_page(visit) if mode == _PAGE else admit(visit))

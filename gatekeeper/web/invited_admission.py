@@ -22,7 +22,7 @@ from gatekeeper.policy.decision import (
     WaitWithoutPlace,
     decide,
 )
-from gatekeeper.policy.fetch_metadata import is_event_stream
+from gatekeeper.policy.fetch_metadata import outlasts_admission
 from gatekeeper.policy.invitation_address import PARAMETER, find_invitation
 from gatekeeper.policy.invitations import Invitation, InvitationProblem, InvitationScope
 from gatekeeper.policy.lanes import Lane, turn_ahead_us
@@ -51,7 +51,7 @@ def may_redeem(visit: Visit) -> bool:
         and visit.gate is not None
         and visit.gate.invitations is not None
         and visit.creates_place
-        and not is_event_stream(visit.facts)
+        and not outlasts_admission(visit.facts)
     )
 
 

@@ -96,7 +96,7 @@ def test_example_file_shows_every_key() -> None:
 
 def test_example_file_is_accepted_with_its_comments_filled_in(tmp_path: Path) -> None:
     text = (ROOT / "gatekeeper.toml").read_text()
-    for name in ("cert.pem", "key.pem", "ca.pem"):
+    for name in ("cert.pem", "key.pem", "ca.pem", "shop.pem"):
         (tmp_path / name).write_text("")
     for name in ("my-templates", "my-static"):
         (tmp_path / name).mkdir()
@@ -106,7 +106,7 @@ def test_example_file_is_accepted_with_its_comments_filled_in(tmp_path: Path) ->
         if "secret_file = " not in line
     ]
     filled = "\n".join(lines).replace('"…"', f'"{SECRET}"')
-    for name in ("cert.pem", "key.pem", "ca.pem", "my-templates", "my-static"):
+    for name in ("cert.pem", "key.pem", "ca.pem", "shop.pem", "my-templates", "my-static"):
         filled = filled.replace(f'"{name}"', f'"{tmp_path / name}"')
     path = tmp_path / "gatekeeper.toml"
     path.write_text(filled)

@@ -69,7 +69,7 @@ def test_key_verifies_its_own_algorithm_alone(algorithm: str) -> None:
 @pytest.mark.parametrize("public", ["RS256", "ES256", "EdDSA"])
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_public_key_is_no_secret(public: str, algorithm: str) -> None:
-    """Algorithm confusion: whoever knows the public key signs nothing with it."""
+    """Algorithm confusion: a client that knows the public key signs nothing with it."""
     secret = pem(PUBLIC[public])
     header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm}).encode()).rstrip(b"=")
     payload = base64.urlsafe_b64encode(json.dumps(claims()).encode()).rstrip(b"=")
