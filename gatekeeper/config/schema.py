@@ -169,11 +169,6 @@ class RoomConfig(RoomKeys):
         """The lanes of this room."""
         return self._lanes
 
-    @property
-    def accepts_invitations(self) -> bool:
-        """Whether the room has a key for invitations."""
-        return False
-
     def with_lanes(self, lanes: Iterable[LaneConfig]) -> RoomConfig:
         """This room with those of `lanes` that name it."""
         room = self.model_copy()
