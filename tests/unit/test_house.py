@@ -155,6 +155,13 @@ def test_test_names_have_at_most_70_characters() -> None:
     assert [name for name in _test_names() if len(name) > 70] == []
 
 
+def test_numbers_of_examples_follow_the_profile() -> None:
+    """`make test-fast` tries a fifth of each."""
+    fixed = re.compile("max_" + r"examples=(?!examples\()")
+    tests = [path for path in _tracked() if _name(path).startswith("tests/")]
+    assert [_name(path) for path in tests if fixed.search(_text(path))] == []
+
+
 def test_test_files_have_unique_names() -> None:
     names = [
         path.name

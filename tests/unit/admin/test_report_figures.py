@@ -12,6 +12,7 @@ from gatekeeper.admin.report_estimates import EstimateQuality, estimates, qualit
 from gatekeeper.admin.report_figures import Counts, Figures, Span, figures_of, gaps_of
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute, Point
 from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
+from tests.profiles import examples
 from tests.unit.admin.report_samples import START_S, line, minutes_of
 
 
@@ -178,7 +179,7 @@ def test_participants_of_a_draw_are_judged_from_the_draw_on() -> None:
     assert faster.shorter > 0.7
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     st.lists(st.integers(0, 3), min_size=20, max_size=60),
     st.lists(st.sampled_from([0.0, 30.0, 90.0]), min_size=20, max_size=60),

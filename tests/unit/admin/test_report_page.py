@@ -24,6 +24,7 @@ from gatekeeper.admin.report_svg import Series, TimeAxis, chart, round_up
 from gatekeeper.admin.report_tables import COLUMNS, csv_of, json_of
 from gatekeeper.policy.draw_record import RecordBeacon, record_of
 from gatekeeper.policy.schedule import Drawn, Event, Schedule
+from tests.profiles import examples
 from tests.unit.admin.report_samples import START_S, line, minutes_of, report_on
 
 MARKUP = [
@@ -125,7 +126,7 @@ def test_texts_of_others_add_no_markup(text: str) -> None:
     assert "script" not in shown.elements
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.text(st.characters(), min_size=1, max_size=40) | st.just("\ud800\0"))
 def test_any_text_leaves_the_page_whole(text: str) -> None:
     report = report_with(text)

@@ -47,6 +47,7 @@ from gatekeeper.web.fastpath.lookup import FastPathLookup, KnownForward
 from gatekeeper.web.pipeline import Pipeline, RoomGate
 from gatekeeper.web.responses import Responses
 from gatekeeper.web.stream import Streams
+from tests.profiles import examples
 
 SECRET = b"a secret of the tests, longer than 32 bytes"
 KEYRING = Keyring([SECRET])
@@ -58,6 +59,7 @@ ROOMS = (
     RoomConfig(name=RoomName("checkout"), path=("/free/checkout/",)),
     RoomConfig(name=RoomName("tickets"), host=("tickets.example",)),
 )
+
 NAMED_ROOM = (RoomConfig(name=RoomName("checkout"), path=("/secret",)),)
 
 
@@ -405,7 +407,7 @@ def visits(draw: st.DrawFn) -> list[tuple[bytes, str]]:
     return requests
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.sampled_from([ONE_ROOM, ROOMS, NAMED_ROOM]),
     rules,
