@@ -12,7 +12,14 @@ replica.
 
 from tests.gates.gate import Gate, GateStarter, running_gate
 from tests.gates.origin import Origin, closed_port, silent_origin
-from tests.gates.process import GateProcess, descendants, gatekeeper, is_alive, quick_command
+from tests.gates.process import (
+    GateProcess,
+    descendants,
+    gatekeeper,
+    is_alive,
+    quick_command,
+    run_here,
+)
 from tests.gates.visitor import HTML, TIMEOUT, Response, Visitor
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "gatekeeper",
     "is_alive",
     "quick_command",
+    "run_here",
     "running_gate",
     "silent_origin",
 ]

@@ -149,12 +149,14 @@ async def quick_command(
 ) -> subprocess.CompletedProcess[str]:
     """The same in this process, without the start of an interpreter: for every command that runs
     to its end by itself and writes no log."""
-    return await asyncio.to_thread(_run_here, words, folder, environment or os.environ)
+    return await asyncio.to_thread(run_here, *words, folder=folder, environment=environment)
 
 
-def _run_here(
-    words: tuple[str, ...], folder: Path, environment: Mapping[str, str]
+def run_here(
+    *words: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """The same, for a command with a loop of its own: that requires the main thread."""
+    environment = os.environ if environment is None else environment
     out, errors = io.StringIO(), io.StringIO()
     with (
         chdir(folder),

@@ -35,7 +35,7 @@ async def test_preview_uses_configured_templates_and_rooms(tmp_path: Path) -> No
         '[[room]]\nname = "club"\npath = "/club/"\ntemplate = "queue.mustache"\n'
         'title = "Club"\nrate = "60/min"\n'
     )
-    own = await gatekeeper(
+    own = await quick_command(
         "preview", "--room", "shop", "--position", "3", "--message", "<Hi>", folder=tmp_path
     )
     assert own.stdout == "Shop: 3, &lt;Hi&gt;\n"
@@ -43,7 +43,7 @@ async def test_preview_uses_configured_templates_and_rooms(tmp_path: Path) -> No
     own = await gatekeeper("preview", "--room", "shop", "--position", "3", folder=tmp_path)
     assert own.stdout == "4\n"
     assert "it computes with position" in own.stderr
-    club = await gatekeeper("preview", "--room", "club", "--position", "90", folder=tmp_path)
+    club = await quick_command("preview", "--room", "club", "--position", "90", folder=tmp_path)
     assert club.stdout == "Club: 2 minutes\n"
 
 

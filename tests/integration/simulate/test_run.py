@@ -8,6 +8,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ import pytest
 from gatekeeper.demo.shop import start_origin
 from gatekeeper.simulate.opening_promises import DRAW, EARLY, PROMPT
 from gatekeeper.simulate.verdict import ORDER, RELEASE_DELAY
-from tests.gates import GateProcess
+from tests.gates import GateProcess, run_here
 
 DEADLINE_S = 60.0
 TOML = """
@@ -137,12 +138,12 @@ async def test_interrupted_run_prints_verdict_so_far() -> None:
     ("address", "reason"),
     [("http://127.0.0.1:1", "no gate responds"), ("ftp://gate", "is not an HTTP URL")],
 )
-async def test_run_that_cannot_start_exits_2_with_reason(address: str, reason: str) -> None:
-    process = await start_simulate(address)
-    async with asyncio.timeout(DEADLINE_S):
-        out, err = await process.communicate()
+def test_run_that_cannot_start_exits_2_with_reason(
+    address: str, reason: str, tmp_path: Path
+) -> None:
+    done = run_here("simulate", "--json", address, folder=tmp_path)
 
-    assert process.returncode == 2
-    assert out == b""
-    assert reason in err.decode()
-    assert len(err.splitlines()) == 1
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
