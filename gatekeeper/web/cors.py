@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.web.message import QUEUE_TOKEN, GateResponse, Headers
+from gatekeeper.web.message import QUEUE_INVITATION, QUEUE_TOKEN, GateResponse, Headers
 
 _EXPOSED = f"X-Gatekeeper-State, Retry-After, {QUEUE_TOKEN}"
-_ALLOWED_FIELDS = f"{QUEUE_TOKEN}, Content-Type"
+_ALLOWED_FIELDS = f"{QUEUE_TOKEN}, {QUEUE_INVITATION}, Content-Type"
 _PREFLIGHT_LIFE_S = 600  # how long a browser need not ask again; a changed list counts after that
 _VARY: Headers = (("Vary", "Origin"),)
 _VARY_PREFLIGHT: Headers = (

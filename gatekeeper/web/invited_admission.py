@@ -34,11 +34,11 @@ from gatekeeper.policy.schedule import NO_EVENTS
 from gatekeeper.policy.tokens import Ticket, new_device
 from gatekeeper.room.visitor_calls import ArrivalRequest
 from gatekeeper.web.admission import Admission
+from gatekeeper.web.message import QUEUE_INVITATION
 from gatekeeper.web.outcome import Admit, Outcome, Wait
 from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.request_body import ReadBody, fields_of
 
-INVITATION: Final = "X-Queue-Invitation"
 _FIELDS: Final = ("invitation", PARAMETER)
 _BODIES: Final = frozenset({"application/json", "application/x-www-form-urlencoded"})
 
@@ -62,7 +62,7 @@ async def sent_invitations(visit: Visit, read_body: ReadBody) -> tuple[str, ...]
     if gate is None or gate.invitations is None:
         return ()
     found = find_invitation(facts.target)
-    sent = [*(found.values if found else ()), *facts.fields(INVITATION)]
+    sent = [*(found.values if found else ()), *facts.fields(QUEUE_INVITATION)]
     content_type = ", ".join(facts.fields("Content-Type"))
     if facts.has_body and content_type.partition(";")[0].strip().lower() in _BODIES:
         fields = fields_of(await read_body(), content_type)
@@ -74,7 +74,7 @@ async def admit(visit: Visit) -> Outcome:
     """The outcome for a request, by the invitation in its fields where it has one."""
     gate = visit.gate
     if gate is not None and gate.invitations is not None:
-        sent = visit.facts.fields(INVITATION)
+        sent = visit.facts.fields(QUEUE_INVITATION)
         if sent and may_redeem(visit):
             return await redeem(visit, tuple(dict.fromkeys(sent)))
     return await visit.admit()

@@ -21,6 +21,7 @@ Headers = tuple[tuple[str, str], ...]
 _WITHOUT_LENGTH = frozenset({204, 304})  # RFC 9110 section 8.6
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 PAGE_TICKET = "X-Queue-Ticket"
+QUEUE_INVITATION = "X-Queue-Invitation"
 VISITOR = "X-Gatekeeper-Visitor"
 # They come last in a response, and hold a token as a rule.
 _OF_ONE_VISITOR = frozenset({"Set-Cookie", QUEUE_TOKEN, PAGE_TICKET, VISITOR})

@@ -7,53 +7,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jwt
 import pytest
 from yarl import URL
 
 from gatekeeper.policy.invitations import visitor_key, visitor_of
 from gatekeeper.policy.tokens import Ticket
 from tests.builders import SECRET
-from tests.gates import HTML, Gate, GateStarter
-from tests.gates.visitor import Response, Visitor
+from tests.gates import HTML, GateStarter
+from tests.gates.shop import Shop, shop_secret
 from tests.servers import eventually
 
-SHOP = b"the shop's own secret, of 40 bytes or so"
 DENIED = 403
-
-
-class Shop:
-    """A gate whose room accepts invitations, and the shop that signs them."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-
-    def invitation(self, sub: str, *, valid_s: float = 600, **claims: Any) -> str:
-        now_s = self.gate.now_s()
-        found = {"sub": sub, "room": self.gate.room_name, "exp": now_s + valid_s} | claims
-        return jwt.encode({k: v for k, v in found.items() if v is not None}, SHOP)
-
-    async def follow(
-        self, visitor: Visitor, invitation: str, path: str = "/checkout?item=7&", **options: Any
-    ) -> Response:
-        """The response to the link with the invitation, without its redirect."""
-        options.setdefault("headers", HTML)
-        url = f"{path}gk_invitation={invitation}"
-        return await visitor.request("GET", url, **options)
-
-    async def join(self, visitor: Visitor, sub: str, **claims: Any) -> dict[str, Any]:
-        """Follow an invitation, and return the ticket."""
-        response = await self.follow(visitor, self.invitation(sub, **claims))
-        assert response.status == 303
-        return await visitor.status()
 
 
 @pytest.fixture
 async def shop(start_gate: GateStarter, tmp_path: Path) -> AsyncIterator[Shop]:
     """By invitation only, and nobody is admitted but by `allow`."""
-    secret = tmp_path / "shop"
-    secret.write_bytes(SHOP)
-    gate = await start_gate(rate="0", access="invited", invitation_secret_file=str(secret))
+    gate = await start_gate(
+        rate="0", access="invited", invitation_secret_file=shop_secret(tmp_path)
+    )
     yield Shop(gate)
     for request in gate.origin.requests:
         assert "invitation" not in request.raw_path.lower()
@@ -284,9 +256,7 @@ async def test_waiting_room_keeps_the_invitation_until_it_counts(
     start_gate: GateStarter, tmp_path: Path
 ) -> None:
     """A full line gives no place; its page tries the same address again."""
-    secret = tmp_path / "shop"
-    secret.write_bytes(SHOP)
-    gate = await start_gate(rate="0", queue_limit=1, invitation_secret_file=str(secret))
+    gate = await start_gate(rate="0", queue_limit=1, invitation_secret_file=shop_secret(tmp_path))
     shop, ann, bob = Shop(gate), gate.visitor(), gate.visitor()
     await shop.join(ann, "ann")
     raw = shop.invitation("bob")
@@ -304,14 +274,12 @@ async def test_waiting_room_keeps_the_invitation_until_it_counts(
 async def test_invited_visitor_is_stamped_without_the_store(
     start_gate: GateStarter, private_store: Any, tmp_path: Path
 ) -> None:
-    secret = tmp_path / "shop"
-    secret.write_bytes(SHOP)
     gate = await start_gate(
         '[store]\ntimeout = "300ms"\n',
         rate="600/min",
         store_failure_mode="open",
         access="invited",
-        invitation_secret_file=str(secret),
+        invitation_secret_file=shop_secret(tmp_path),
     )
     shop, ann, bob = Shop(gate), gate.visitor(), gate.visitor()
     private_store.pause()

@@ -91,7 +91,9 @@ def test_preflight_of_a_named_origin_lists_what_it_may_send() -> None:
     headers = dict(CORS.preflight(preflight, ROOM, methods=["POST"]) or ())
     assert headers[ALLOW] == SHOP
     assert headers["Access-Control-Allow-Methods"] == "POST"
-    assert headers["Access-Control-Allow-Headers"] == "X-Queue-Token, Content-Type"
+    assert headers["Access-Control-Allow-Headers"] == (
+        "X-Queue-Token, X-Queue-Invitation, Content-Type"
+    )
     assert headers["Access-Control-Max-Age"] == "600"
 
 

@@ -1,0 +1,46 @@
+"""A shop that signs invitations for the room of a gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from tests.gates import HTML, Gate
+from tests.gates.visitor import Response, Visitor
+
+SHOP = b"the shop's own secret, of 40 bytes or so"
+
+
+class Shop:
+    """A gate whose room accepts invitations, and the shop that signs them."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def invitation(self, sub: str, *, valid_s: float = 600, **claims: Any) -> str:
+        now_s = self.gate.now_s()
+        found = {"sub": sub, "room": self.gate.room_name, "exp": now_s + valid_s} | claims
+        return jwt.encode({k: v for k, v in found.items() if v is not None}, SHOP)
+
+    async def follow(
+        self, visitor: Visitor, invitation: str, path: str = "/checkout?item=7&", **options: Any
+    ) -> Response:
+        """The response to the link with the invitation, without its redirect."""
+        options.setdefault("headers", HTML)
+        url = f"{path}gk_invitation={invitation}"
+        return await visitor.request("GET", url, **options)
+
+    async def join(self, visitor: Visitor, sub: str, **claims: Any) -> dict[str, Any]:
+        """Follow an invitation, and return the ticket."""
+        response = await self.follow(visitor, self.invitation(sub, **claims))
+        assert response.status == 303
+        return await visitor.status()
+
+
+def shop_secret(folder: Path) -> str:
+    """The file of the shop's secret."""
+    path = folder / "shop"
+    path.write_bytes(SHOP)
+    return str(path)
