@@ -20,6 +20,7 @@ from gatekeeper.room.store import RedisStore
 from tests.browser.conftest import NewPage
 from tests.browser.test_one_visitor import held_by, running_shop
 from tests.gates import Gate
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
@@ -39,14 +40,15 @@ async def working_gate(
         yield gate
 
 
-async def change_settings(gate: Gate, store_url: str, **changes: object) -> None:
-    """As an operator does."""
+async def switch_off(gate: Gate, store_url: str) -> None:
+    """As an operator does; returns when the gate follows."""
     store = RedisStore(store_url, timeout_s=1)
     [config] = gate.worker.site.parts.config.rooms
     operator = Operator(store, NoEvents(), config)
-    await operator.change_settings(parse_changes(changes))
+    await operator.change_settings(parse_changes({"challenge": "off"}))
     await operator.close()
     await store.close()
+    await eventually(lambda: gate.worker.site.gates[config.name].challenges is None)
 
 
 async def is_let_in(page: Page) -> None:
@@ -97,7 +99,7 @@ async def test_work_goes_on_after_a_reload_and_shows_its_progress(
         )
         after = await page.evaluate(TRIED)
         assert (after["salt"], after["signature"]) == (before["salt"], before["signature"])
-        await change_settings(gate, store_url, challenge="off")
+        await switch_off(gate, store_url)
         await page.evaluate("document.dispatchEvent(new Event('slept'))")  # it polls now
         await is_let_in(page)
 
