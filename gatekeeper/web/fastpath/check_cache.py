@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from gatekeeper import metrics
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
-from gatekeeper.policy.routing import Route, Router
+from gatekeeper.policy.routing import Route, Router, rule_of
 from gatekeeper.proxy.fastpath.plain_head import TARGET
 from gatekeeper.web.message import GateResponse
 
@@ -72,6 +72,9 @@ class CheckCache:
         if not known.passes():
             return None
         metrics.own_responses.count(known.room, "allowed")
+        rule = rule_of(known.route)
+        if rule is not None:
+            metrics.by_rule.count(rule)
         return known
 
     def keep(self, head: bytes, peer: str, known: KnownCheck) -> None:

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from gatekeeper import metrics
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -163,3 +164,12 @@ def test_other_room_is_looked_up_again() -> None:
     assert b"X-Gatekeeper-Room: default" in default
     assert b"X-Gatekeeper-Room: checkout" in secret
     assert verdict(looked, check("/a")) == default
+
+
+def test_known_check_counts_for_its_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(metrics.by_rule, "count", counted.append)
+    looked = lookup(ONE_ROOM, tuple(access_rules((QUEUED,), default_rules=False)))
+    for target in ("/closed", "/cart", "/closed", "/cart"):
+        verdict(looked, check(target))
+    assert counted == ["queued", "queued"]
