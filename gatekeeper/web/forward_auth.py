@@ -39,7 +39,8 @@ from gatekeeper.web.responses import Responses
 
 _PREFIX: Final = "/.gatekeeper/"
 _NGINX, _PAGE = "nginx", "page"
-_PAGE_LOCATION: Final = "/.gatekeeper/auth?page"
+_PATH: Final = "/.gatekeeper/auth"
+_PAGE_LOCATION: Final = f"{_PATH}?{_PAGE}"
 _ROOM: Final = "X-Gatekeeper-Room"
 _MALFORMED: Final = "The request is malformed."  # in the catalogues by the handler
 _PROXY, _ENVOY = "X-Gatekeeper-Proxy", "envoy"
@@ -61,13 +62,13 @@ class ForwardAuth:
     def allow_on_sight(self, check: RequestFacts) -> tuple[Visit, GateResponse] | None:
         """The response to a check whose pass needs neither a new token nor a store call, with the
         visit of the original request; None: ask `respond`."""
-        if not check.client.is_proxied or _mode(check) == _PAGE:
+        if not check.client.is_proxied:
             return None
         try:
             original = original_request(check)
         except BadRequest:
             return None
-        if original.target.startswith(_PREFIX):
+        if original.target.startswith(_PREFIX) or _mode(check, original) == _PAGE:
             return None
         visit = self._pipeline.visit(original)
         outcome = _admitted_on_sight(visit)
@@ -92,7 +93,7 @@ class ForwardAuth:
         if original.target.startswith(_PREFIX):
             return self._refuse(check, _OWN, public=BLOCKED, status=403)
         visit = self._pipeline.visit(original)
-        mode = _mode(check)
+        mode = _mode(check, original)
         found = invitation_in(visit)
         if found is not None and mode == _NGINX:
             return self._responses.not_allowed(page=_PAGE_LOCATION)
@@ -184,10 +185,10 @@ def _refusal(status: int, check: RequestFacts) -> int:
     return status
 
 
-def _mode(check: RequestFacts) -> str:
-    """What the query of a check asks for; an original address in the path has its own query."""
+def _mode(check: RequestFacts, original: RequestFacts) -> str:
+    """What the query of a check asks for. Caddy leaves the query of the original address in it, as
+    any address in the path does: then it is the visitor's own."""
     path, _, query = check.target.partition("?")
-    if path != _PAGE_LOCATION.partition("?")[0]:
+    if path != _PATH or query == original.target.partition("?")[2]:
         return ""
-    names = {each.partition("=")[0] for each in query.split("&")}
-    return next((mode for mode in (_PAGE, _NGINX) if mode in names), "")
+    return query if query in {_NGINX, _PAGE} else ""

@@ -23,6 +23,7 @@ from gatekeeper.web.message import GateResponse
 _IN_PATH: Final = re.compile(rb"GET /\.gatekeeper/auth(/[^ ]*) HTTP/1\.1\r\n")
 _IN_FIELD: Final = re.compile(rb"\r\nx-forwarded-uri: ([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 _BEGINNING: Final = b"GET /.gatekeeper/auth"
+_PAGE: Final = b"GET /.gatekeeper/auth?page"
 _OTHER_FORM: Final = re.compile(rb"\r\nx-original-", re.IGNORECASE)
 _OWN: Final = b"/.gatekeeper/"
 _SAFE: Final = frozenset({"GET", "HEAD"})
@@ -81,6 +82,8 @@ class CheckCache:
         """Keep a check, unless its head has another form of the address besides."""
         address, rest = _cut(head)
         if not rest or len(rest) > _MOST_BYTES or _OTHER_FORM.search(head) is not None:
+            return
+        if head.startswith(_PAGE):  # by its address this one asks for no page; another may
             return
         if len(self._entries) >= _MOST_ENTRIES:
             del self._entries[next(iter(self._entries))]

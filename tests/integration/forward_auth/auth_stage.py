@@ -31,7 +31,7 @@ path = "/free/**"
 [[rule]]
 name = "partner"
 action = "bypass"
-client = "203.0.113.9"
+client = ["203.0.113.9", "127.0.0.9"]
 [[rule]]
 name = "banned"
 action = "block"

@@ -27,13 +27,13 @@ async def until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 
 class ProxyVisitor:
     """Sends requests through a proxy to the host of one kind of room: "open" or "line"."""
 
-    def __init__(self, served: RunningProxy, kind: str) -> None:
+    def __init__(self, served: RunningProxy, kind: str, *, address: str = ADDRESS) -> None:
         self.served = served
         self.kind = kind
         self.room = RoomName(served.stage.room(served.proxy, kind))
         self.host = f"{kind}.{served.proxy.name}.localhost"
         self.cookie = ""
-        connector = aiohttp.TCPConnector(local_addr=(ADDRESS, 0))
+        connector = aiohttp.TCPConnector(local_addr=(address, 0))
         self.session = aiohttp.ClientSession(
             connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
         )

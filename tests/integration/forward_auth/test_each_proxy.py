@@ -155,6 +155,26 @@ async def test_websocket_is_tunnelled_for_the_admitted(served: RunningProxy) -> 
             assert await socket.receive_str(timeout=10) == "echo hello"
 
 
+@pytest.mark.parametrize("path", ["/list?page=2", "/list?page=2&nginx", "/list?nginx=1"])
+async def test_query_of_the_visitor_is_the_sites(served: RunningProxy, path: str) -> None:
+    """Not one of the check, which has `?nginx` and `?page` of its own."""
+    async with ProxyVisitor(served, "line") as visitor:
+        assert (await visitor.page(path)).status == served.proxy.waiting_status
+        visitor.hold_pass()
+        for _ in range(2):
+            response = await visitor.page(path)
+            assert (response.status, response.json["path"]) == (200, path)
+
+
+async def test_address_is_that_of_the_visitor(served: RunningProxy) -> None:
+    """A rule for one address applies to it, and to no client that claims it."""
+    async with ProxyVisitor(served, "line", address="127.0.0.9") as near:
+        assert (await near.get("/cart")).status == 200
+    async with ProxyVisitor(served, "line") as other:
+        claims = {"X-Forwarded-For": "127.0.0.9", "X-Real-IP": "127.0.0.9"}
+        assert (await other.get("/cart", claims)).status == served.proxy.waiting_status
+
+
 async def test_rule_bypasses_and_forged_fields_are_removed(served: RunningProxy) -> None:
     forged = {"X-Gatekeeper-Visitor": "forged", "X-Gatekeeper-Room": "forged"}
     async with ProxyVisitor(served, "line") as visitor:
