@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from gatekeeper import metrics
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
+from gatekeeper.policy.invitation_address import line_may_hold_invitation
 from gatekeeper.policy.routing import Route, Router, rule_of
 from gatekeeper.proxy.fastpath.plain_head import TARGET
 from gatekeeper.web.message import GateResponse
@@ -65,7 +66,7 @@ class CheckCache:
             return None
         address, rest = _cut(head)
         known = self._entries.get((peer, rest))
-        if known is None or address.startswith(_OWN):
+        if known is None or address.startswith(_OWN) or line_may_hold_invitation(address):
             return None
         is_ordinary = known.is_ordinary and self._match_ordinary(address) is not None
         if not is_ordinary and not self._has_same_route(known, address):

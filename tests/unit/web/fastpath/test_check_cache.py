@@ -21,7 +21,7 @@ COOKIE = f"Cookie: {PASSES['default']}; {PASSES['checkout']}"
 TARGETS = (
     *("/", "/cart?a=b", "/secret", "/SECRET/x", "/%73ecret/x", "/a/../secret/", "//secret"),
     *("/robots.txt", "/.well-known/x", "/hook", "/closed", "/.gatekeeper/status", "/gr\xfcn", "*"),
-    "/a#b",
+    *("/a#b", "/cart?gk_invitation=a.b.c", "/cart?x=1&gk%5Finvitation=a"),
 )
 ONE_ROOM = (RoomConfig(),)
 TWO_ROOMS = (*NAMED_ROOM, RoomConfig())
