@@ -24,9 +24,15 @@ def _letters(word: str) -> str:
     return "".join(f"(?:{each}|%(?:25)*(?:{ord(each):x}|{ord(each.upper()):x}))" for each in word)
 
 
-# Origins read some other characters as the `_`.
-_NAME: Final = _letters("gk") + "[^&;?=]{1,12}?" + _letters("invitation")
-_IN_TEXT: Final = re.compile(_NAME, re.IGNORECASE)
+_ESCAPE: Final = "%(?:25)*[0-9A-Fa-f]{2}"
+# Blanks may stand before the name, and origins read some other characters as the `_`.
+_NAME: Final = (
+    rf"[?&;](?:\+|{_ESCAPE})*?"
+    + _letters("gk")
+    + rf"(?:[_. +\[]|{_ESCAPE})"
+    + _letters("invitation")
+)
+_IN_TEXT: Final = re.compile(_NAME, re.IGNORECASE | re.ASCII)
 _IN_BYTES: Final = re.compile(_NAME.encode(), re.IGNORECASE)
 
 

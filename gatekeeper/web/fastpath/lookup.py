@@ -127,7 +127,9 @@ class FastPathLookup:
         if it is one request line, makes it one whole head."""
         line, _, block = data.partition(b"\r\n")
         known = self._known.get(block)
-        if known is None or known.peer != peer or line_may_hold_invitation(line):
+        if known is None or known.peer != peer:
+            return None
+        if b"?" in line and line_may_hold_invitation(line):
             return None
         if known.is_ordinary and self._match_ordinary_line(line) is not None:
             has_same_route = True

@@ -33,6 +33,10 @@ SPELLINGS = (
     "+gk_invitation",
     "gk_invitation%00x",
     "gk_invitation%20",
+    "%20%09+gk_invitation",
+    "%2520gk_invitation",
+    "%E3%80%80gk_invitation",
+    "%67k%20invitation",
 )
 
 
@@ -104,10 +108,13 @@ def encoded(name: str, choices: list[int]) -> str:
     st.lists(st.integers(0, 4), min_size=13, max_size=13),
     st.sampled_from("_. "),
     st.text("ab=&;?%5fgk_invto", max_size=12),
+    st.sampled_from(["", "+", "%20", "%2520", "%00", "+%09"]),
 )
-def test_cheap_question_misses_no_invitation(choices: list[int], middle: str, rest: str) -> None:
+def test_cheap_question_misses_no_invitation(
+    choices: list[int], middle: str, rest: str, blanks: str
+) -> None:
     name = encoded(f"gk{middle}invitation", choices).replace(" ", "+")
-    target = f"/?{rest}&{name}=x&{rest}"
+    target = f"/?{rest}&{blanks}{name}=x&{rest}"
     assert find_invitation(target) is not None
     assert may_hold_invitation(target)
     assert line_may_hold_invitation(f"GET {target} HTTP/1.1".encode())
@@ -120,3 +127,15 @@ def test_address_without_invitation_has_none(query: str) -> None:
     if found is not None:
         assert find_invitation(found.target) is None
         assert len(found.target) < len(f"/p?{query}")
+
+
+@given(st.text("gGkK%67256Bb_.+ []invitatonINVT&;?=05fF", max_size=80))
+def test_cheap_question_is_asked_of_every_spelling(query: str) -> None:
+    """Every address that `find_invitation` changes without the question, the question finds."""
+    target = f"/?{query}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gatekeeper.policy.invitation_address.may_hold_invitation", lambda _: True)
+        found = find_invitation(target)
+    if found is not None:
+        assert may_hold_invitation(target)
+        assert line_may_hold_invitation(target.encode())
