@@ -103,6 +103,19 @@ _output = _option_group("Output")
 )
 @_events("--late", metavar="SHARE", default=0.1, help="Share that arrives after the start …")
 @_events("--late-within", "late_s", metavar="N", default=20.0, help="… within so many seconds.")
+@_arrivals(
+    "--lane",
+    "lane_texts",
+    metavar="NAME:SHARE:HEAD_START",
+    multiple=True,
+    help="Share of the visitors that is invited into a lane, e.g. members:0.2:15m.",
+)
+@_arrivals(
+    "--invitation-secret",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The room's invitation_secret_file, for the invitations of --lane.",
+)
 @_kinds("--leavers", default=0.0, help="Leave the queue with POST leave.")
 @_kinds("--returners", default=0.0, help="Stop polling, and return later.")
 @_kinds("--ghosts", default=0.0, help="Never return their token.")
@@ -208,6 +221,8 @@ def simulate(
     jumpers: float,
     no_shows: float,
     rate_text: str | None,
+    lane_texts: tuple[str, ...],
+    invitation_secret: Path | None,
     as_json: bool,
     plot: Path | None,
     **numbers: Any,
@@ -228,6 +243,8 @@ def simulate(
     verdict so far. Exit status: 0 when every tested promise held, 1 when one was broken, 2 when the
     run could not start.
     """
+    from gatekeeper.config.secrets import read_secrets
+    from gatekeeper.simulate.lanes import parse_lane
     from gatekeeper.simulate.plan import CrowdPlan, Profile, Shares
     from gatekeeper.simulate.run import simulate as run
 
@@ -235,10 +252,16 @@ def simulate(
         rate_per_minute = parse_rate_per_minute(rate_text) if rate_text is not None else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--rate") from error
+    try:
+        lanes = tuple(map(parse_lane, lane_texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--lane") from error
     plan = CrowdPlan(
         profile=Profile(profile),
         shares=Shares(leavers, returners, ghosts, no_shows, refreshers, jumpers),
         rate_per_minute=rate_per_minute,
+        lanes=lanes,
+        invitation_secret=read_secrets(invitation_secret)[0] if invitation_secret else b"",
         **numbers,
     )
     try:

@@ -10,6 +10,7 @@ visitors are done, when its time is up, or when the gate has not responded for t
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -29,6 +30,7 @@ from gatekeeper.simulate.gate_response import (
     Token,
     parse_gate_response,
 )
+from gatekeeper.simulate.lanes import SimulatedLane, invitation_of
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
@@ -104,6 +106,7 @@ class Crowd:
         self._visitor_random = Random(plan.seed)  # noqa: S311  reproducible, not a secret
         self._pace_random = Random(plan.seed)  # noqa: S311
         self._observer = observer
+        self._run = secrets.token_hex(8)  # an invitation is good for one place, whatever the run
         self._times = _event_times(observer.opening)
         self._solver = solver
         self._solving: set[asyncio.Task[None]] = set()
@@ -299,14 +302,27 @@ class Crowd:
             return Token(next(visitor.forged_tokens), visitor.token.cookie)
         return visitor.token
 
+    def _invitation(self, number: int, lane: SimulatedLane) -> str:
+        plan = self._plan
+        return invitation_of(
+            number,
+            lane,
+            room=plan.room,
+            secret=plan.invitation_secret,
+            run=self._run,
+            now_s=time.time(),
+        )
+
     def _bytes_of(self, visitor: Visitor, token: Token | None, *, at: int) -> tuple[bytes, bool]:
         """The request, and whether it is for an endpoint of the gate."""
         client, paths = self._client, self._plan.paths
         path = paths[visitor.visits % len(paths)]
         if visitor.next_action is Action.ARRIVE or token is None:
+            if visitor.lane is not None and not visitor.invitation:
+                visitor.invitation = self._invitation(visitor.number, visitor.lane)
             if visitor.browser:
-                return client.navigate(path, at=at), False
-            return client.enqueue(at=at), True
+                return client.navigate(path, at=at, invitation=visitor.invitation), False
+            return client.enqueue(at=at, invitation=visitor.invitation), True
         match visitor.next_action:
             case Action.VISIT | Action.FORGE_VISIT:
                 return client.visit(path, token, at=at), False

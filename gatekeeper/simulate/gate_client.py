@@ -73,12 +73,13 @@ class GateClient:
 
     # The requests of a visitor.
 
-    def enqueue(self, *, at: int) -> bytes:
-        return self._bytes("POST", f"{_PREFIX}enqueue{self._room}", None, _JSON, at=at)
+    def enqueue(self, *, at: int, invitation: str = "") -> bytes:
+        path = f"{_PREFIX}enqueue{self._room}"
+        return self._bytes("POST", path, None, _JSON + _invited(invitation), at=at)
 
-    def navigate(self, path: str, *, at: int) -> bytes:
+    def navigate(self, path: str, *, at: int, invitation: str = "") -> bytes:
         """Open a page like a browser without a cookie."""
-        return self._bytes("GET", path, None, _HTML, at=at)
+        return self._bytes("GET", path, None, _HTML + _invited(invitation), at=at)
 
     def visit(self, path: str, token: Token, *, at: int) -> bytes:
         return self._bytes("GET", path, token, _HTML if token.cookie else _JSON, at=at)
@@ -107,6 +108,10 @@ class GateClient:
         carried = token.header if token else ""
         length = "Content-Length: 0\r\n" if method == "POST" else ""
         return f"{method} {base}{path}{self._ends[at]}{accept}{length}{carried}\r\n".encode()
+
+
+def _invited(invitation: str) -> str:
+    return f"X-Queue-Invitation: {invitation}\r\n" if invitation else ""
 
 
 def forwarded_for(request: bytes, address: str) -> bytes:

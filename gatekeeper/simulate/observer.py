@@ -15,6 +15,7 @@ from gatekeeper.simulate.bots import BotRecord
 from gatekeeper.simulate.evidence import ForgedTokens, Point, Progress, Violation
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import AFTER_ALL_US, Order, Place, RoomSample
+from gatekeeper.simulate.lane_record import LaneRecord
 from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure_record import PressureRecord
@@ -22,7 +23,7 @@ from gatekeeper.simulate.progress_record import ProgressRecord
 from gatekeeper.simulate.release_delays import ReleaseDelays, client_delay_of, is_near_front
 from gatekeeper.simulate.room_monitor import RoomFigures
 from gatekeeper.simulate.room_samples import SampleStart, sample_of
-from gatekeeper.simulate.token_claims import Claims, claims_of
+from gatekeeper.simulate.token_claims import Claims, is_same_visitor
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind, VisitorStage
 
 MAX_VIOLATIONS = 200  # recorded with instant and visitor; all are counted
@@ -48,6 +49,7 @@ class Observer:
         self.pressure.is_closed = opening is not None
         self.forged_tokens = ForgedTokens()
         self.bots = BotRecord()
+        self.lanes = LaneRecord()
         self.requests = 0
         self.arrived = 0
         self.admitted = 0
@@ -90,6 +92,7 @@ class Observer:
             case Action.ARRIVE:
                 self._arriving += 1
                 self.pressure.arrival_began()
+                self.lanes.arrival_began(visitor)
                 self.order.request_began(visitor.place, now_s=now_s)
                 visitor.arrived_s = now_s
             case Action.LEAVE:
@@ -125,9 +128,7 @@ class Observer:
             self.reported_rate_per_minute = max(
                 self.reported_rate_per_minute, response.rate_per_minute
             )
-        violation = self.bots.received(visitor, response)
-        if violation is not None:
-            self._record_violation(visitor, violation, now_s=now_s)
+        self._record_violation(visitor, self.bots.received(visitor, response), now_s=now_s)
         match visitor.next_action:
             case Action.ARRIVE:
                 self._arriving -= 1
@@ -171,6 +172,8 @@ class Observer:
             self.unreadable_tokens += 1
             return
         visitor.place.turn_us = self._turn_us(response.claims)
+        violation = self.lanes.received_ticket(visitor, response, by_draw=self.opening is not None)
+        self._record_violation(visitor, violation, now_s=now_s)
         if self.opening is not None:
             self.opening.arrived(visitor.place, response.claims, began_s=began_s, now_s=now_s)
         if response.outcome is Outcome.WAITING:
@@ -190,8 +193,8 @@ class Observer:
             self._record_violation(visitor, "lost the place", now_s=now_s)
         turn_us = place.turn_us if response.claims is None else self._turn_us(response.claims)
         if turn_us != place.turn_us:
-            self.places_moved += place.is_expected
-            if place.is_expected:
+            if place.is_expected and not self.lanes.may_move(visitor, turn_us):
+                self.places_moved += 1
                 self._record_violation(visitor, "received another place", now_s=now_s)
             place.turn_us = turn_us
         if response.outcome is Outcome.WAITING:
@@ -229,8 +232,7 @@ class Observer:
         violation = self.pressure.received_waiting(
             visitor, response, has_returned=has_returned, now_s=now_s
         )
-        if violation is not None:
-            self._record_violation(visitor, violation, now_s=now_s)
+        self._record_violation(visitor, violation, now_s=now_s)
         if visitor.eta_s is None and response.eta_s is not None:
             visitor.eta_s = response.eta_s
             visitor.expected_at_s = now_s + response.eta_s
@@ -242,12 +244,12 @@ class Observer:
         place = visitor.place
         if self._admitted_at_a_turn(visitor, now_s=now_s):
             self.order.received_admitted(place)
+            self.lanes.received_admitted(visitor)
             self.release_delays.record_release(
                 place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
             )
         violation = self.pressure.received_admitted(visitor) or self.bots.received_admitted(visitor)
-        if violation is not None:
-            self._record_violation(visitor, violation, now_s=now_s)
+        self._record_violation(visitor, violation, now_s=now_s)
         self._admitted_between(place.last_waiting_began_s, now_s)
         if visitor.is_beside:
             return
@@ -303,8 +305,8 @@ class Observer:
         if response.outcome is not Outcome.FAILED:  # a failed request may not have reached the gate
             visitor.place.received_s = now_s
 
-    def _record_violation(self, visitor: Visitor, what: str, *, now_s: float) -> None:
-        if len(self.violations) < MAX_VIOLATIONS:
+    def _record_violation(self, visitor: Visitor, what: str | None, *, now_s: float) -> None:
+        if what is not None and len(self.violations) < MAX_VIOLATIONS:
             self.violations.append(Violation(now_s, visitor.number, what))
 
     def _record_forgery(self, visitor: Visitor, accepted: bool, what: str, *, now_s: float) -> None:
@@ -321,12 +323,10 @@ class Observer:
         began_s: float,
         now_s: float,
     ) -> None:
-        """The gate must treat the visitor as a newcomer and set a new token."""
         if response.outcome is Outcome.FAILED:
             return
-        forged = claims_of(sent.raw) if sent else None
         given = response.claims
-        accepted = given is None or (forged is not None and given.visitor == forged.visitor)
+        accepted = is_same_visitor(sent.raw if sent else None, given)
         self._record_forgery(visitor, accepted, FORGED_VISIT_ADMITTED, now_s=now_s)
         if response.outcome is Outcome.FORWARDED and given is not None:
             self._record_newcomer_admission(given, began_s=began_s, now_s=now_s)

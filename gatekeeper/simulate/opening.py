@@ -68,6 +68,8 @@ class DrawnTurns:
         self.start_us, self.span_us = record.start_us, record.span_us
         self._seed: bytes | None = None
         self._confirmed: set[str] = set()  # returned the ticket before the opening
+        self._lanes: dict[str, str] = {}  # of visitors
+        self._spans = {span.lane: span for span in record.lanes}
 
     @property
     def is_known(self) -> bool:
@@ -77,6 +79,7 @@ class DrawnTurns:
         """The record as it is now: an operator may have moved the start. Whether it is drawn."""
         self.start_us, self.span_us = record.start_us, record.span_us
         self._seed = record.seed
+        self._spans = {span.lane: span for span in record.lanes}
         return self._seed is not None
 
     def covers(self, arrival_us: int) -> bool:
@@ -84,6 +87,8 @@ class DrawnTurns:
 
     def of(self, claims: Claims) -> int:
         """The turn of a ticket: its own if it names one, else by arrival or draw."""
+        if claims.lane:
+            self._lanes[claims.visitor] = claims.lane
         if claims.turn_us >= PROVISIONAL_US:  # returned before the opening
             self._confirmed.add(claims.visitor)
         elif claims.turn_us != claims.arrival_us or not self.covers(claims.arrival_us):
@@ -94,13 +99,17 @@ class DrawnTurns:
         """The turn of a visitor that arrived in the prequeue."""
         if self._seed is None:
             return PROVISIONAL_US + arrival_us
-        if visitor not in self._confirmed:
-            return self.start_us  # behind all that were drawn
+        span = self._spans.get(self._lanes.get(visitor, ""))
+        if visitor not in self._confirmed:  # behind all that were drawn
+            return self.start_us if span is None else span.last_us
+        if span is not None:
+            return span.turn_us(self._seed, id_hash(visitor))
         return drawn_turn_us(self._seed, visitor, start_us=self.start_us, span_us=self.span_us)
 
     def is_of_draw(self, turn_us: int) -> bool:
         """Whether a turn is drawn or provisional; others come before or stand behind."""
-        return turn_us >= PROVISIONAL_US or self.covers(turn_us)
+        in_lane = any(span.first_us <= turn_us <= span.last_us for span in self._spans.values())
+        return turn_us >= PROVISIONAL_US or self.covers(turn_us) or in_lane
 
 
 @dataclass(slots=True)

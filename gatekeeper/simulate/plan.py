@@ -11,6 +11,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from gatekeeper.errors import ConfigError
+from gatekeeper.simulate.lanes import SimulatedLane
 
 _MAX_VISITORS = 1_000_000
 _MAX_PER_S = 10_000.0
@@ -55,6 +56,9 @@ class CrowdPlan:
     ramp_s: float = 30.0
     peak_s: float = 60.0
     shares: Shares = field(default_factory=Shares)
+    # Shares of the visitors that bring an invitation into a lane of the room.
+    lanes: tuple[SimulatedLane, ...] = ()
+    invitation_secret: bytes = field(default=b"", repr=False)
     # Beside the visitors, for the whole run:
     floods: int = 0  # requests per second without cookies
     lurkers: int = 0  # clients that keep a place at the front and never claim
@@ -159,6 +163,10 @@ def _shares(plan: CrowdPlan) -> list[str]:
         for name, share in named.items()
         if not 0 <= share <= 1
     ]
+    if sum(lane.share for lane in plan.lanes) > 1 + 1e-9:
+        problems.append("lanes: the sum of the shares is above 1; expected at most 1")
+    if plan.lanes and not plan.invitation_secret:
+        problems.append("lanes: no secret for invitations; expected --invitation-secret FILE")
     if sum(parts.values()) > 1 + 1e-9:
         problems.append(
             f"{', '.join(parts)}: the sum is {sum(parts.values()):g}; expected at most 1"

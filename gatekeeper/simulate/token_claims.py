@@ -28,6 +28,7 @@ class Claims:
     visitor: str
     arrival_us: int
     turn_us: int
+    lane: str = ""
 
 
 def claims_of(raw: str) -> Claims | None:
@@ -40,9 +41,16 @@ def claims_of(raw: str) -> Claims | None:
     if kind not in {TICKET, PASS} or not isinstance(visitor, str) or type(arrival_us) is not int:
         return None
     turn_us = payload.get("trn", arrival_us)
-    if type(turn_us) is not int:
+    lane = payload.get("lan", "")
+    if type(turn_us) is not int or not isinstance(lane, str):
         return None
-    return Claims(kind, visitor, arrival_us, turn_us)
+    return Claims(kind, visitor, arrival_us, turn_us, lane)
+
+
+def is_same_visitor(sent: str | None, given: Claims | None) -> bool:
+    """Whether the gate took the visitor of a forged token for its own: it must set a new one."""
+    forged = claims_of(sent) if sent is not None else None
+    return given is None or (forged is not None and given.visitor == forged.visitor)
 
 
 def forgeries(ticket: str, other: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ watermark      the watermark never falls
 places         a visitor that keeps polling keeps the place
 sessions       an admitted visitor stays admitted
 forged tokens  no forged, swapped or spent token is accepted
+lanes          members have the head start of their lane, and none stands before a released turn
 waits          a visitor waits no longer than position and rate promise
 throughput     while visitors wait, the origin receives the rate
 floods         only visitors that return a token have a place
@@ -44,6 +45,7 @@ from gatekeeper.simulate.judge import (
     max_counted_in_window,
     max_watermark_fall_us,
 )
+from gatekeeper.simulate.lane_record import lane_figures, lane_promise
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.opening_promises import opening_figures, opening_promises
 from gatekeeper.simulate.plan import CrowdPlan
@@ -108,6 +110,7 @@ def verdict_of(
             _places_promise(observer),
             _sessions_promise(observer),
             _forged_tokens_promise(observer),
+            lane_promise(observer.lanes, plan.lanes),
             bot_promise(observer.bots, bots=plan.bots, admitted=observer.admitted),
             *pressure_promises(observer.pressure, plan, crowd_late_s=_crowd_late_s(observer)),
             *_opening_promises(observer, plan, rate_per_minute=rate, elapsed_s=elapsed_s),
@@ -115,6 +118,7 @@ def verdict_of(
         problems=tuple(found),
         violations=tuple(observer.violations),
         figures=_figures(observer, rate_per_minute=rate, elapsed_s=elapsed_s)
+        | {"lanes": lane_figures(observer.lanes)}
         | {"bots": bot_figures(observer.bots, admitted=observer.admitted)},
         curve=tuple(observer.over_time.curve),
         rate_per_minute=rate,

@@ -15,6 +15,7 @@ from random import Random
 
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import Place
+from gatekeeper.simulate.lanes import SimulatedLane
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure import Lurk, PromisedWait
 from gatekeeper.simulate.release_delays import is_near_front
@@ -106,6 +107,8 @@ class Visitor:
     failures: int = 0
     misses: int = 0  # of a lurker: releases that it certainly missed
     lurk: Lurk | None = None
+    lane: SimulatedLane | None = None
+    invitation: str = ""
     promised: PromisedWait | None = None
     challenge: Mapping[str, object] | None = None  # of the last response
     was_challenged: bool = False  # since it arrived
@@ -127,6 +130,7 @@ def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:
         kind=_kind(plan, _drawn(number, plan.seed)),
         browser=random.random() < plan.browsers,
         act_after=random.randint(1, _MAX_POLLS_BEFORE_ACTION),
+        lane=_lane(plan, (plan.seed * _GOLDEN + number * _SILVER) % 1),
     )
 
 
@@ -140,6 +144,14 @@ def _drawn(number: int, seed: int) -> float:
     Each stretch then has its share of each kind, and the judge may compare rates in short spans.
     """
     return (seed * _SILVER + number * _GOLDEN) % 1
+
+
+def _lane(plan: CrowdPlan, drawn: float) -> SimulatedLane | None:
+    for lane in plan.lanes:
+        if drawn < lane.share:
+            return lane
+        drawn -= lane.share
+    return None
 
 
 def _kind(plan: CrowdPlan, drawn: float) -> VisitorKind:

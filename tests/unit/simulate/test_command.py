@@ -12,6 +12,8 @@ NOT_OPTIONS = {
     "urls",
     "profile",
     "shares",
+    "lanes",
+    "invitation_secret",
     "paths",
     "request_timeout_s",
     "give_up_s",
@@ -43,3 +45,18 @@ def test_rate_option_invalid_is_usage_error() -> None:
 
     assert result.exit_code == 2
     assert "--rate" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--lane", "members:2:15m"], "--lane"),
+        (["--lane", "members:0.2:15m"], "--invitation-secret"),
+        (["--invitation-secret", "/nowhere"], "--invitation-secret"),
+    ],
+)
+def test_lane_option_invalid_is_usage_error(options: list[str], problem: str) -> None:
+    result = CliRunner().invoke(simulate, ["http://localhost", *options])
+
+    assert result.exit_code == 2
+    assert problem in result.output

@@ -1,0 +1,114 @@
+"""Whether the visitors of lanes got their head start, from recorded evidence.
+
+Rules. No I/O. The turn of a member has to be the arrival less the head start, or later because a
+turn was released before:
+
+    turn < arrival - head start                           broken: earlier than the lane allows
+    turn <= a turn that was certainly released before     broken: before a released turn
+    turn = arrival                                        broken: no head start
+    arrival - head start < turn < arrival                 behind what was released
+
+In the prequeue of a draw the turn is the arrival, and the order of the draw is judged instead. A
+member that confirms after others were released may be moved behind them, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gatekeeper.simulate.evidence import Promise
+from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
+from gatekeeper.simulate.lanes import SimulatedLane
+from gatekeeper.simulate.visitor import Action, Visitor
+
+LANES: Final = "lanes"
+_UNRELEASED: Final = -1
+
+
+@dataclass(slots=True)
+class LaneRecord:
+    """What the visitors of lanes received in one run."""
+
+    arrived: Counter[str] = field(default_factory=Counter)
+    admitted: Counter[str] = field(default_factory=Counter)
+    behind_released: int = 0
+    moved: int = 0  # while they confirmed
+    broken: Counter[str] = field(default_factory=Counter)
+    _released_us: int = _UNRELEASED  # the highest turn that was certainly released
+    _known_us: dict[int, int] = field(default_factory=dict)  # by visitor, when the arrival began
+
+    def arrival_began(self, visitor: Visitor) -> None:
+        if visitor.lane is not None:
+            self._known_us[visitor.number] = self._released_us
+
+    def received_ticket(
+        self, visitor: Visitor, response: ObservedResponse, *, by_draw: bool
+    ) -> str | None:
+        """After a response to an arrival: what is broken, if anything. `by_draw`: an event orders
+        its visitors."""
+        lane, claims = visitor.lane, response.claims
+        if lane is None or claims is None or response.outcome is not Outcome.WAITING:
+            return None
+        self.arrived[lane.name] += 1
+        released_us = self._known_us.pop(visitor.number, _UNRELEASED)
+        ahead_us = claims.arrival_us - claims.turn_us
+        head_start_us = round(lane.head_start_s * 1_000_000)
+        problem = None
+        if claims.lane != lane.name:
+            problem = "received a ticket without its lane"
+        elif ahead_us > head_start_us:
+            problem = "has a longer head start than its lane"
+        elif ahead_us > 0 and claims.turn_us <= released_us:
+            problem = "stands before a released turn"
+        elif ahead_us <= 0 and not by_draw:
+            problem = "has no head start"
+        elif 0 < ahead_us < head_start_us:
+            self.behind_released += 1
+        if problem is not None:
+            self.broken[problem] += 1
+        return problem
+
+    def may_move(self, visitor: Visitor, turn_us: int) -> bool:
+        """Whether a member's place may change to this turn: behind what was released while it
+        confirmed."""
+        place = visitor.place
+        is_first_poll = place.confirm_began_s == place.sent_s
+        if visitor.lane is not None and is_first_poll and turn_us > place.turn_us:
+            self.moved += 1
+            return True
+        return False
+
+    def received_admitted(self, visitor: Visitor) -> None:
+        """A visitor was admitted, by a poll at its turn."""
+        if visitor.next_action is Action.POLL:
+            self._released_us = max(self._released_us, visitor.place.turn_us)
+        if visitor.lane is not None:
+            self.admitted[visitor.lane.name] += 1
+
+
+def lane_promise(record: LaneRecord, lanes: tuple[SimulatedLane, ...]) -> Promise:
+    """Members have their head start, and none stands before a released turn."""
+    if not lanes:
+        return Promise(LANES, None, "the crowd has none (--lane)")
+    count = record.arrived.total()
+    if not count:
+        return Promise(LANES, None, "no visitor of a lane arrived")
+    detail = (
+        f"{count - record.broken.total():,} of {count:,} members with their head start; "
+        f"{record.behind_released:,} of them behind what was released, "
+        f"{record.broken['stands before a released turn']:,} before it"
+    )
+    if record.broken:
+        worst, times = record.broken.most_common(1)[0]
+        detail += f"; {times:,} times: {worst}"
+    return Promise(LANES, not record.broken, detail)
+
+
+def lane_figures(record: LaneRecord) -> dict[str, Any]:
+    """The figures of a verdict, by lane."""
+    return {
+        name: {"arrived": count, "admitted": record.admitted[name]}
+        for name, count in sorted(record.arrived.items())
+    }
