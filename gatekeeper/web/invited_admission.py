@@ -180,7 +180,8 @@ def _stamped(admission: Admission, invitation: Invitation, lane: Lane | None) ->
         turn_us = turn_ahead_us(
             arrival_us,
             lane.head_start_us,
-            lowest_us=view.decisive.watermark_us + 1,
+            # The watermark stays one short of a turn that is partly released.
+            lowest_us=view.decisive.watermark_us + 2,
             schedule=NO_EVENTS if view.state is None else view.state.schedule,
         )
     return ticket_of(

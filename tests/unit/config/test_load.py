@@ -293,3 +293,14 @@ def test_any_variables_load_or_are_named_in_the_problem(
 def test_testdata_is_valid_toml_except_not_toml() -> None:
     for path in GOOD + [path for path in BAD if path.stem != "not_toml"]:
         tomllib.loads(path.read_text())
+
+
+def test_rooms_have_the_lanes_that_name_them() -> None:
+    sale, rest = load_config(DATA / "good" / "lanes.toml", environ={}).rooms
+    assert [(lane.name, lane.head_start) for lane in sale.lanes] == [
+        ("members", 900),
+        ("vip_2-a", 86_400),
+    ]
+    assert [(lane.name, lane.head_start) for lane in rest.lanes] == [("members", 1)]
+    assert sale != sale.with_lanes([])  # a reload notices the change
+    assert sale.model_copy(update={"rate": 1.0}).lanes == sale.lanes
