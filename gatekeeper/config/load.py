@@ -254,7 +254,9 @@ def _checked_lanes(
         for index, table in enumerate(tables)
     ]
     lanes = [lane for lane in found if isinstance(lane, LaneConfig)]
-    if len(lanes) == len(tables):
+    named = raw.get("room", [])
+    has_all_rooms = isinstance(named, list) and len(rooms) == max(len(named), 1)
+    if len(lanes) == len(tables) and has_all_rooms:
         problems.extend(lane_problems(lanes, rooms))
     return lanes
 

@@ -24,7 +24,7 @@ event_watch        reads the public record of an event's draw, and verifies it a
 opening            start, first admission, turns, first minute and quiet, from recorded evidence
 opening_promises   the promises about the opening of an event
 pressure_record    what floods, lurkers and no-shows did to the line
-lanes              the lanes of a crowd, and their invitations
+simulated_lanes    the lanes of a crowd, and their invitations
 lane_record        the promise about head starts, from recorded evidence
 judge              order, rate, limits and watermark, from recorded evidence
 pressure           waits, throughput, places and lurkers, from recorded evidence

@@ -244,9 +244,9 @@ def simulate(
     run could not start.
     """
     from gatekeeper.config.secrets import read_secrets
-    from gatekeeper.simulate.lanes import parse_lane
     from gatekeeper.simulate.plan import CrowdPlan, Profile, Shares
     from gatekeeper.simulate.run import simulate as run
+    from gatekeeper.simulate.simulated_lanes import parse_lane
 
     try:
         rate_per_minute = parse_rate_per_minute(rate_text) if rate_text is not None else None

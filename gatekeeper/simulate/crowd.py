@@ -30,12 +30,12 @@ from gatekeeper.simulate.gate_response import (
     Token,
     parse_gate_response,
 )
-from gatekeeper.simulate.lanes import SimulatedLane, invitation_of
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.opening import OpeningRecord
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.proof_solver import ProofSolver
 from gatekeeper.simulate.room_monitor import RoomMonitor
+from gatekeeper.simulate.simulated_lanes import SimulatedLane, invitation_of
 from gatekeeper.simulate.token_claims import PASS, TICKET, forgeries
 from gatekeeper.simulate.verdict import Verdict, verdict_of
 from gatekeeper.simulate.visitor import (

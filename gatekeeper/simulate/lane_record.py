@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from gatekeeper.simulate.evidence import Promise
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
-from gatekeeper.simulate.lanes import SimulatedLane
+from gatekeeper.simulate.simulated_lanes import SimulatedLane
 from gatekeeper.simulate.visitor import Action, Visitor
 
 LANES: Final = "lanes"

@@ -11,7 +11,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from gatekeeper.errors import ConfigError
-from gatekeeper.simulate.lanes import SimulatedLane
+from gatekeeper.simulate.simulated_lanes import SimulatedLane
 
 _MAX_VISITORS = 1_000_000
 _MAX_PER_S = 10_000.0

@@ -15,10 +15,10 @@ from random import Random
 
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.judge import Place
-from gatekeeper.simulate.lanes import SimulatedLane
 from gatekeeper.simulate.plan import CrowdPlan
 from gatekeeper.simulate.pressure import Lurk, PromisedWait
 from gatekeeper.simulate.release_delays import is_near_front
+from gatekeeper.simulate.simulated_lanes import SimulatedLane
 
 _JITTER = (0.85, 1.15)  # as on the waiting page
 _CONFIRM_WITHIN_S = 1.0  # a browser's first poll, which confirms the visitor

@@ -21,6 +21,7 @@ from gatekeeper import __version__
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.cli import app
 from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.config.lane_schema import LaneConfig
 from gatekeeper.config.load import load_config
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import (
@@ -301,6 +302,7 @@ def test_every_key_is_documented_in_its_section() -> None:
     there_are |= {("room", key) for key in only_room}
     there_are |= {("rule", key) for key in RuleConfig.model_fields}
     there_are |= {("event", key) for key in EventConfig.model_fields if key != "settings"}
+    there_are |= {("lane", key) for key in LaneConfig.model_fields}
     there_are |= {("admin.tokens", key) for key in AdminToken.model_fields}
     assert documented == there_are
 
@@ -315,7 +317,7 @@ def test_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "gatekeeper.toml"
     sections: dict[str, list[str]] = {}
     for section, key, default in _documented():
-        if section not in {"room", "rule", "event", "admin.tokens"}:  # optional tables
+        if section not in {"room", "rule", "event", "lane", "admin.tokens"}:  # optional tables
             tomllib.loads(f"{key} = {default}")  # one by one, so that a failure names the key
             sections.setdefault(section, []).append(f"{key} = {default}")
     text = "\n".join(f"[{name}]\n" + "\n".join(lines) for name, lines in sections.items())

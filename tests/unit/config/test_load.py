@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekeeper.config.event_schema import EventConfig
+from gatekeeper.config.lane_schema import LaneConfig
 from gatekeeper.config.load import load_config
 from gatekeeper.config.renamed import RENAMED_KEYS
 from gatekeeper.config.rule_schema import RuleConfig
@@ -88,7 +89,7 @@ def test_example_file_shows_every_key() -> None:
     ]
     keys = {key for section in [*sections, RoomConfig()] for key in type(section).model_fields}
     keys |= AdminToken.model_fields.keys() | RuleConfig.model_fields.keys()
-    keys |= EventConfig.model_fields.keys() - {"settings"}
+    keys |= EventConfig.model_fields.keys() - {"settings"} | LaneConfig.model_fields.keys()
     assert "# [[admin.tokens]]" in text
     assert shown >= keys - {"tokens"}
     assert {key for key in shown if key.isidentifier()} <= keys

@@ -9,8 +9,8 @@ import pytest
 from gatekeeper.errors import ConfigError
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
 from gatekeeper.simulate.lane_record import LaneRecord, lane_figures, lane_promise
-from gatekeeper.simulate.lanes import SimulatedLane, invitation_of, parse_lane
 from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.simulated_lanes import SimulatedLane, invitation_of, parse_lane
 from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind, new_visitor
 
