@@ -92,8 +92,10 @@ def test_invitation_is_for_one_visitor_of_one_run() -> None:
         invitation_of(number, MEMBERS, room="sale", secret=SECRET, run=run, now_s=1000.0)
         for number, run in ((1, "a"), (2, "a"), (1, "b"))
     ]
-    options = {"verify_exp": False}
-    claims = [jwt.decode(each, SECRET, algorithms=["HS256"], options=options) for each in made]
+    claims = [
+        jwt.decode(each, SECRET, algorithms=["HS256"], options={"verify_exp": False})
+        for each in made
+    ]
     assert len({each["sub"] for each in claims}) == 3
     assert {(each["room"], each["lane"]) for each in claims} == {("sale", "members")}
 
