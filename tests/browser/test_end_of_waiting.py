@@ -53,6 +53,17 @@ async def test_admission_without_effect_stops_after_three_reloads(
     await expect(page.locator("h1")).to_have_text("Welcome to the shop")
 
 
+async def test_place_on_another_device_is_told_by_the_page_of_the_address(
+    gate: FakeGate, visit: Visit
+) -> None:
+    """At once, and without a word about a lost place."""
+    page = await visit()
+    gate.status = {"state": "none", "reason": "other_device"}
+    async with page.expect_navigation():
+        await poll(page)
+    assert gate.loaded == 2
+
+
 async def test_lost_place_is_explained_and_replaced(gate: FakeGate, visit: Visit) -> None:
     page = await visit()
     gate.status = {"state": "none"}
