@@ -40,7 +40,7 @@ from gatekeeper.policy.routing import (
     Ungated,
     rule_of,
 )
-from gatekeeper.policy.tokens import Token
+from gatekeeper.policy.tokens import Ticket, Token
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.challenges import Challenges
@@ -303,7 +303,8 @@ def _denied_response(responses: Responses, visit: Visit, reason: DeniedReason) -
     hold the place is taken back: the next request is that of a newcomer."""
     config = visit.admission.config
     metrics.requests.labels(config.name, "refused").inc()
-    is_taken_back = reason == "other_device" and visit.creates_place
+    has_ticket = isinstance(visit.held.token, Ticket)
+    is_taken_back = reason == "other_device" and has_ticket and visit.creates_place
     return responses.denied(
         visit.facts,
         reason,

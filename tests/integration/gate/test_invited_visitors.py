@@ -142,7 +142,11 @@ async def test_second_device_is_told_once_the_first_has_claimed(shop: Shop) -> N
     page = await shop.follow(laptop, shop.invitation("ann"))
     assert page.status == DENIED
     assert "Your place is on another device" in page.text
+    assert laptop.cookies() == {}  # the ticket is taken back
     assert (await laptop.leave()).status == 200  # and costs the phone nothing
+    tablet = shop.gate.visitor()
+    page = await shop.follow(tablet, shop.invitation("ann"))
+    assert (page.status, "Set-Cookie" in page.headers) == (DENIED, False)
     assert (await phone.request("GET", "/")).status == 200
     assert (await bob.status())["position"] == 1
 
