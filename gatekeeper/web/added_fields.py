@@ -28,7 +28,7 @@ def added_fields(
     `own`: the names of the gate's cookies."""
     fields = _token_fields(visit, admit, response)
     value = response.site_data
-    if value and clears_cookies(value) and (fields or _has_cookie(visit, own)):
+    if value and clears_cookies(value):
         deleted = deletions(visit.facts.cookies, visit.facts.client, own=own)
         left = (FIELD.encode(), without_cookies(value).encode("latin-1"))
         return (left, *deleted, *(fields or ()))
@@ -54,10 +54,6 @@ def _token_fields(visit: Visit, admit: Admit, response: ResponseHead) -> Fields 
     if not pass_.confirmed:
         fields += confirmation_link(visit.facts, pass_.room, response)
     return fields
-
-
-def _has_cookie(visit: Visit, own: frozenset[str]) -> bool:
-    return any(f"{name}=" in cookies for cookies in visit.facts.cookies for name in own)
 
 
 def _as_bytes(headers: Headers) -> Fields:
