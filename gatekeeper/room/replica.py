@@ -183,7 +183,8 @@ class RoomReplica:
     ) -> None:
         """Visitors with tickets, of these devices, give back their places. Only the store remembers
         that; while it is unreachable all replicas do, for fewer visitors: beyond that a kept ticket
-        stays valid."""
+        stays valid. So does one of a device: only the store knows whether another holds the place.
+        """
         if self.view.store_up:
             try:
                 _, left = await self.queue.leave(visitors, with_tickets=True, devices=devices)
@@ -195,7 +196,9 @@ class RoomReplica:
                 if inside:
                     await self.leave(inside)
                 return
-        if len(self.view.revoked()) < _MOST_REVOKED_BY_LEAVING:
+        if devices:
+            visitors = [each for each, of in zip(visitors, devices, strict=True) if of is None]
+        if visitors and len(self.view.revoked()) < _MOST_REVOKED_BY_LEAVING:
             await self.leave(visitors)
 
     def touch_soon(self, pass_: Pass) -> None:

@@ -166,6 +166,7 @@ class Responses:
     ) -> GateResponse:
         """403 for a visitor who gets no place, however long they wait. The address may hold an
         invitation: nothing that the page loads learns it."""
+        headers = (*headers, *((_HTMX_REFRESH,) if facts.is_htmx else ()))
         if _wants_page(facts, room):
             page = self._pages.denied(reason, lang=preferred(facts.accept_language).code)
             page = page.framed(room.frame_ancestors)

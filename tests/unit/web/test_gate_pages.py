@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.pages.problem_states import DENIED
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.pages.samples import SAMPLE_EVENTS
-from gatekeeper.policy.decision import WaitingReason
+from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
 from gatekeeper.web.message import GateResponse
@@ -338,3 +340,36 @@ def test_script_speaks_the_language_of_the_visitor() -> None:
     assert english.body != german.body
     assert b'"dir": "rtl"' in pages.client_script("he").body
     assert pages.client_script("xx").body == english.body
+
+
+# No place at all.
+
+
+@pytest.mark.parametrize("reason", DENIED)
+def test_denied_visitor_reads_why(reason: DeniedReason) -> None:
+    """By page or JSON, and in nothing that a page loads or a cache keeps."""
+    row = DENIED[reason]
+    page = RESPONSES.denied(facts(), reason, room=ROOM)
+    app = RESPONSES.denied(facts(JSON), reason, room=ROOM)
+    for response in (page, app):
+        assert response.status == 403
+        assert header(response, "Retry-After") is None
+        assert header(response, "Referrer-Policy") == "no-referrer"
+        assert header(response, "Cache-Control") == "no-store"
+        assert header(response, "X-Gatekeeper-State") == "none"
+    words = page_of(page).words
+    assert row.heading in words
+    assert row.lead in words
+    assert "403" not in words
+    assert json.loads(app.body) == {
+        "state": "none",
+        "room": ROOM.name,
+        "reason": reason,
+        "error": row.lead,
+    }
+
+
+def test_denied_part_of_a_page_loads_the_whole_page() -> None:
+    request = replace(facts(), is_htmx=True)
+    assert header(RESPONSES.denied(request, "other_device", room=ROOM), "HX-Refresh") == "true"
+    assert header(RESPONSES.denied(facts(), "other_device", room=ROOM), "HX-Refresh") is None
