@@ -30,8 +30,9 @@ _ODD = re.compile(r"[^\x20-\x7e]|[\\;]|/\.|[. ](?:/|$)|%(?![0-9A-Fa-f]{2})")
 _ODD_DECODED = re.compile(r"[\x00-\x1f\x7f\\;%?#\ud800-\udfff\ufffd]|/\.|[. ](?:/|$)|::\$")
 _SLASHES = re.compile(r"/{2,}")
 _DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice
-# What is looked at of one path. One of escapes in plain UTF-8 has fewer than 10 variants.
-_MOST_VARIANTS, _MOST_CHARACTERS = 400, 200_000
+# What is looked at of one path: a few ms of work. One of escapes in plain UTF-8 has fewer than 10
+# variants, and any mixture of known ways around a room has fewer than 200.
+_MOST_VARIANTS, _MOST_CHARACTERS = 200, 40_000
 
 _ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -89,7 +90,7 @@ def path_readings(target: str) -> PathReadings:
     seen: set[str] = set()
     texts, left = [path], min(_MOST_VARIANTS, _MOST_CHARACTERS // max(len(first), 1))
     for _ in range(_DECODE_ROUNDS + 1):
-        decoded: dict[str, None] = {}
+        undecoded: dict[str, None] = {}
         for text in texts:
             is_ambiguous = is_ambiguous or _is_ambiguous(text)
             for variant in _variants(text):
@@ -99,8 +100,9 @@ def path_readings(target: str) -> PathReadings:
                 if variant not in seen:
                     seen.add(variant)
                     found[_printable(variant)] = None
-                    decoded |= dict.fromkeys(_decodings(variant))
-            decoded |= dict.fromkeys(_decodings(text))
+                    undecoded[variant] = None
+            undecoded[text] = None
+        decoded = dict.fromkeys(each for text in undecoded for each in _decodings(text))
         texts = [text for text in decoded if text not in seen]
     return PathReadings(tuple(found), is_ambiguous or bool(texts))
 
@@ -150,11 +152,12 @@ def _decodings(text: str) -> Iterator[str]:
     folded = _folded(text)
     for each in dict.fromkeys((text, folded)):
         if _ESCAPE.search(each):
-            yield unquote_to_bytes(_bytes_of(each)).decode("utf-8", "surrogateescape")
+            data = unquote_to_bytes(_bytes_of(each))
+            yield data.decode("utf-8", "surrogateescape")
             mapped = _UTF_16.sub(_utf_16_character, each)
-            yield _OVERLONG.sub(_overlong_character, unquote_to_bytes(_bytes_of(mapped))).decode(
-                "utf-8", "surrogateescape"
-            )
+            if mapped != each:
+                data = unquote_to_bytes(_bytes_of(mapped))
+            yield _OVERLONG.sub(_overlong_character, data).decode("utf-8", "surrogateescape")
 
 
 def _folded(text: str) -> str:

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy import readings
 from gatekeeper.policy.access import AccessRule, PathCondition
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.readings import TooManyReadings, path_readings
@@ -134,6 +136,21 @@ def test_readings_of_a_long_path_take_little_time(piece: str) -> None:
     with suppress(TooManyReadings):
         path_readings(("/" + piece * 8000)[:8000])
     assert time.perf_counter() - start_s < 0.5
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_work_for_a_long_path_is_bounded(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding is what takes time: at most 20 times the longest path, whatever it is made of."""
+    decoded: list[int] = []
+
+    def count(data: bytes) -> bytes:
+        decoded.append(len(data))
+        return unquote_to_bytes(data)
+
+    monkeypatch.setattr(readings, "unquote_to_bytes", count)
+    with suppress(TooManyReadings):
+        path_readings(("/" + piece * 8000)[:8000])
+    assert sum(decoded) <= 20 * 8000
 
 
 def test_path_with_too_many_readings_is_refused() -> None:
