@@ -6,7 +6,8 @@ turn was released before:
     turn < arrival - head start                           broken: earlier than the lane allows
     turn <= a turn that was certainly released before     broken: before a released turn
     turn = arrival                                        broken: no head start
-    arrival - head start < turn < arrival                 behind what was released
+    arrival - head start < turn < arrival                 one above a turn of the crowd, which was
+                                                          released; else broken
 
 In the prequeue of a draw the turn is the arrival, and the order of the draw is judged instead. A
 member that confirms after others were released may be moved behind them, once.
@@ -20,7 +21,6 @@ from typing import Any, Final
 
 from gatekeeper.simulate.evidence import Promise
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
-from gatekeeper.simulate.simulated_lanes import SimulatedLane
 from gatekeeper.simulate.visitor import Action, Visitor
 
 LANES: Final = "lanes"
@@ -29,14 +29,16 @@ _UNRELEASED: Final = -1
 
 @dataclass(slots=True)
 class LaneRecord:
-    """What the visitors of lanes received in one run."""
+    """What the visitors of lanes received in one run. `is_kept`: whether the crowd has lanes."""
 
+    is_kept: bool = True
     arrived: Counter[str] = field(default_factory=Counter)
     admitted: Counter[str] = field(default_factory=Counter)
-    behind_released: int = 0
+    behind: list[int] = field(default_factory=list)  # turns behind what was released
     moved: int = 0  # while they confirmed
     broken: Counter[str] = field(default_factory=Counter)
     _released_us: int = _UNRELEASED  # the highest turn that was certainly released
+    _turns_us: set[int] = field(default_factory=set)  # of the crowd
     _known_us: dict[int, int] = field(default_factory=dict)  # by visitor, when the arrival began
 
     def arrival_began(self, visitor: Visitor) -> None:
@@ -49,6 +51,8 @@ class LaneRecord:
         """After a response to an arrival: what is broken, if anything. `by_draw`: an event orders
         its visitors."""
         lane, claims = visitor.lane, response.claims
+        if self.is_kept and claims is not None:
+            self._turns_us.add(claims.turn_us)
         if lane is None or claims is None or response.outcome is not Outcome.WAITING:
             return None
         self.arrived[lane.name] += 1
@@ -65,7 +69,7 @@ class LaneRecord:
         elif ahead_us <= 0 and not by_draw:
             problem = "has no head start"
         elif 0 < ahead_us < head_start_us:
-            self.behind_released += 1
+            self.behind.append(claims.turn_us)
         if problem is not None:
             self.broken[problem] += 1
         return problem
@@ -73,6 +77,8 @@ class LaneRecord:
     def may_move(self, visitor: Visitor, turn_us: int) -> bool:
         """Whether a member's place may change to this turn: behind what was released while it
         confirmed."""
+        if self.is_kept:
+            self._turns_us.add(turn_us)
         place = visitor.place
         is_first_poll = place.confirm_began_s == place.sent_s
         if visitor.lane is not None and is_first_poll and turn_us > place.turn_us:
@@ -87,23 +93,29 @@ class LaneRecord:
         if visitor.lane is not None:
             self.admitted[visitor.lane.name] += 1
 
+    @property
+    def unexplained(self) -> int:
+        """Members behind a turn that no visitor of the crowd had."""
+        return sum(turn_us - 1 not in self._turns_us for turn_us in self.behind)
 
-def lane_promise(record: LaneRecord, lanes: tuple[SimulatedLane, ...]) -> Promise:
+
+def lane_promise(record: LaneRecord) -> Promise:
     """Members have their head start, and none stands before a released turn."""
-    if not lanes:
-        return Promise(LANES, None, "the crowd has none (--lane)")
     count = record.arrived.total()
     if not count:
         return Promise(LANES, None, "no visitor of a lane arrived")
+    wrong = record.broken.total() + record.unexplained
     detail = (
-        f"{count - record.broken.total():,} of {count:,} members with their head start; "
-        f"{record.behind_released:,} of them behind what was released, "
+        f"{count - wrong:,} of {count:,} members with their head start; "
+        f"{len(record.behind) - record.unexplained:,} of them behind what was released, "
         f"{record.broken['stands before a released turn']:,} before it"
     )
     if record.broken:
         worst, times = record.broken.most_common(1)[0]
         detail += f"; {times:,} times: {worst}"
-    return Promise(LANES, not record.broken, detail)
+    if record.unexplained:
+        detail += f"; {record.unexplained:,} times: a shorter head start, and nothing released"
+    return Promise(LANES, not wrong, detail)
 
 
 def lane_figures(record: LaneRecord) -> dict[str, Any]:

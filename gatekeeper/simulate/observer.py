@@ -49,7 +49,7 @@ class Observer:
         self.pressure.is_closed = opening is not None
         self.forged_tokens = ForgedTokens()
         self.bots = BotRecord()
-        self.lanes = LaneRecord()
+        self.lanes = LaneRecord(is_kept=plan is not None and bool(plan.lanes))
         self.requests = 0
         self.arrived = 0
         self.admitted = 0
@@ -246,7 +246,7 @@ class Observer:
             self.order.received_admitted(place)
             self.lanes.received_admitted(visitor)
             self.release_delays.record_release(
-                place.turn_us, began_s=place.last_waiting_began_s, now_s=now_s
+                place.turn_us - 1, began_s=place.last_waiting_began_s, now_s=now_s
             )
         violation = self.pressure.received_admitted(visitor) or self.bots.received_admitted(visitor)
         self._record_violation(visitor, violation, now_s=now_s)

@@ -4,9 +4,10 @@ Rules. As in `judge`: instants are of the crowd's clock, and what happened insid
 only to lie between the start of a request and the end of its response.
 
 Release. A visitor in line whose turn is at or below the watermark has been released. That is
-certain as soon as the admin listener reports such a watermark, or a later turn was admitted. A
-visitor that confirmed after the watermark had passed its turn is released later; so only releases
-that certainly happened while the visitor was in line are judged.
+certain as soon as the admin listener reports such a watermark, or a later turn was admitted. An
+equal turn proves nothing, for a release may take only some of its visitors. A visitor that
+confirmed after the watermark had passed its turn is released later; so only releases that certainly
+happened while the visitor was in line are judged.
 
 Delay. From that instant to the end of the `admitted` response. The time by which the client polled
 late is subtracted. For the promise, the duration of this round trip and of the previous one is

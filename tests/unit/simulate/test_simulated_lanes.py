@@ -35,6 +35,7 @@ def judged(
     record = LaneRecord()
     for us in released_us:
         other = Visitor(0, VisitorKind.PATIENT, browser=True, act_after=1)
+        record.received_ticket(other, ticket(us, lane=""), by_draw=by_draw)
         other.next_action, other.place.turn_us = Action.POLL, us
         record.received_admitted(other)
     visitor = member()
@@ -118,9 +119,9 @@ def test_lane_of_a_ticket_is_read() -> None:
 def test_head_start_is_held(turn_us: int, released_us: Sequence[int], behind: int) -> None:
     problem, record = judged(turn_us, released_us=released_us)
     assert problem is None
-    promise = lane_promise(record, (MEMBERS,))
+    promise = lane_promise(record)
     assert promise.held
-    assert record.behind_released == behind
+    assert len(record.behind) == behind
     assert lane_figures(record) == {"members": {"arrived": 1, "admitted": 0}}
 
 
@@ -145,7 +146,7 @@ def test_broken_head_start_is_found(
 ) -> None:
     found, record = judged(turn_us, released_us=released_us, lane=lane)
     assert found == problem
-    promise = lane_promise(record, (MEMBERS,))
+    promise = lane_promise(record)
     assert promise.held is False
     assert problem in promise.detail
 
@@ -181,6 +182,13 @@ def test_only_a_member_that_confirms_moves_behind(
     assert LaneRecord().may_move(visitor, turn_us) is may_move
 
 
-def test_crowd_without_lanes_is_not_judged() -> None:
-    assert lane_promise(LaneRecord(), ()).held is None
-    assert lane_promise(LaneRecord(), (MEMBERS,)).held is None
+def test_lane_without_visitors_is_not_judged() -> None:
+    assert lane_promise(LaneRecord()).held is None
+
+
+def test_shorter_head_start_without_a_release_is_found() -> None:
+    problem, record = judged(ARRIVAL_US - 5, released_us=(ARRIVAL_US - 7,))
+    assert problem is None  # until the crowd's turns are known
+    promise = lane_promise(record)
+    assert promise.held is False
+    assert "shorter head start" in promise.detail
