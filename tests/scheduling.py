@@ -21,6 +21,7 @@ _BROWSER = "tests/browser/"
 _BROWSERS = 2
 _BROWSER_FILES = sorted(path.name for path in Path(__file__).parent.glob("browser/test_*.py"))
 _LONG = (
+    ("tests/property/test_room_machine.py",),
     (_BROWSER,),
     (
         "tests/chaos/",
