@@ -115,7 +115,7 @@ class EventWatch:
 
 
 class _ParticipantList:
-    """Notes which of the expected id hashes a list has."""
+    """Notes which of the expected lines a list has: an id hash each, with the lane if any."""
 
     def __init__(self, expected: set[str]) -> None:
         self.missing = set(expected)

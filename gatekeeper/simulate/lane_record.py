@@ -9,8 +9,9 @@ turn was released before:
     arrival - head start < turn < arrival                 one above a turn of the crowd, which was
                                                           released; else broken
 
-In the prequeue of a draw the turn is the arrival, and the order of the draw is judged instead. A
-member that confirms after others were released may be moved behind them, once.
+In the prequeue of a draw the turn is the arrival, and after it not before the prequeue: there the
+order of the draw is judged instead. A member that confirms after others were released may be moved
+behind them, once.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class LaneRecord:
             problem = "stands before a released turn"
         elif ahead_us <= 0 and not by_draw:
             problem = "has no head start"
-        elif 0 < ahead_us < head_start_us:
+        elif 0 < ahead_us < head_start_us and not by_draw:
             self.behind.append(claims.turn_us)
         if problem is not None:
             self.broken[problem] += 1

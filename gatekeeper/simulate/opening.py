@@ -20,7 +20,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gatekeeper.policy.draw import drawn_turn_us, id_hash
+from gatekeeper.policy.draw import drawn_turn_us, id_hash, participant_of
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.simulate.judge import Place
@@ -105,6 +105,11 @@ class DrawnTurns:
         if span is not None:
             return span.turn_us(self._seed, id_hash(visitor))
         return drawn_turn_us(self._seed, visitor, start_us=self.start_us, span_us=self.span_us)
+
+    def lane_of(self, visitor: str) -> str:
+        """The lane in which a visitor is drawn; "": with everyone else."""
+        lane = self._lanes.get(visitor, "")
+        return lane if lane in self._spans else ""
 
     def is_of_draw(self, turn_us: int) -> bool:
         """Whether a turn is drawn or provisional; others come before or stand behind."""
@@ -193,10 +198,10 @@ class OpeningRecord:
         return [place for place in unknown if place.turn_us < PROVISIONAL_US]
 
     def certain_participants(self) -> set[str]:
-        """The id hashes of visitors that were in line when the event started, beyond doubt."""
+        """The listed lines of visitors that were in line when the event started, beyond doubt."""
         start_s = self.start_s
         return {
-            id_hash(each.visitor).hex()
+            participant_of(each.visitor, lane=self.turns.lane_of(each.visitor))
             for each in self._undrawn
             if start_s is not None
             and each.place.is_present

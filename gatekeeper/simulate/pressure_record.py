@@ -54,6 +54,7 @@ class PressureRecord:
         self._waiting = 0
         self._arrivals = 0  # begun, of visitors and lurkers …
         self._arrivals_until: deque[tuple[float, int]] = deque()  # … until these instants
+        self._has_lanes = plan is not None and bool(plan.lanes)
         self._holding = 0  # visitors that were admitted and have not left
         self._no_shows: deque[float] = deque()  # when they fell silent, while they may hold a slot
         self._promised_rate: float | None = None  # of the last response, if it had an estimate
@@ -113,6 +114,8 @@ class PressureRecord:
     def _judge_wait(
         self, visitor: Visitor, response: ObservedResponse, *, now_s: float
     ) -> str | None:
+        if self._has_lanes:
+            return None  # members that come later stand before visitors in line
         place, line_rate = visitor.place, self.line_rate()
         if line_rate is None:
             self.waits.line_stopped(now_s=now_s)
