@@ -11,6 +11,7 @@ waiting_page  the waiting page by one template: rendered once, filled in for eac
 templates     Jinja environments, one per language; mustache: templates made for Cloudflare
 cloudflare    the variables and JSON of Cloudflare Waiting Room
 composer      page skeletons and their gzip; slots: a visitor's values while a template renders
+qr_code       a text as a QR code for an SVG image
 content_policy  what a page may load and run
 content       a page as bytes, plain or gzipped
 languages     which language a visitor reads, its catalogue, numbers, spans and times

@@ -33,6 +33,26 @@ NO_PLACE = PageState(
     action="start",
 )
 
+# A place in line moves to another device: the page there, and without script that on this one.
+CONTINUE_HERE = PageState(
+    "continue_here",
+    label=N_("Not in line"),
+    heading=N_("Continue on this device?"),
+    lead=N_(
+        "Your place in line moves to this device and this browser. "
+        "The other device is no longer in line then."
+    ),
+)
+CONTINUE_ELSEWHERE = PageState(
+    "continue_elsewhere",
+    label=N_("Your place in line"),
+    heading=N_("Continue on another device"),
+    lead=N_(
+        "Scan this code with the camera of the other device, or open the link there. "
+        "It works once, within five minutes. Your place moves to that device, and this one is no longer in line."
+    ),
+)
+
 _PROBLEMS: Mapping[str, PageState] = {
     row.name: row
     for row in (
@@ -99,6 +119,19 @@ DENIED: Mapping[str, PageState] = {
             "other_device",
             heading=N_("Your place is on another device"),
             lead=N_("You continued on another device or in another browser. Please go on there."),
+        ),
+        PageState(
+            "link_invalid",
+            heading=N_("This link does not work any more"),
+            lead=N_(
+                "It works once, within five minutes, and only while you wait in line. "
+                "Please make a new one on the device that has your place."
+            ),
+        ),
+        PageState(
+            "earlier_place",
+            heading=N_("This browser has an earlier place"),
+            lead=N_("You keep it here, and the other device keeps its own."),
         ),
     )
 }

@@ -26,7 +26,15 @@ from gatekeeper.pages.content import Page, RenderedBody
 from gatekeeper.pages.content_policy import content_policy
 from gatekeeper.pages.languages import SOURCE, Language, language_by_code, languages
 from gatekeeper.pages.mustache import SUFFIX, MustacheTemplate
-from gatekeeper.pages.problem_states import DENIED, NO_PLACE, NOT_SENT, problem_state
+from gatekeeper.pages.problem_states import (
+    CONTINUE_ELSEWHERE,
+    CONTINUE_HERE,
+    DENIED,
+    NO_PLACE,
+    NOT_SENT,
+    problem_state,
+)
+from gatekeeper.pages.qr_code import QrCode, qr_code_of
 from gatekeeper.pages.samples import SAMPLE_EVENTS, SAMPLE_VIEWS
 from gatekeeper.pages.states import STATE_ROWS
 from gatekeeper.pages.templates import Templates
@@ -154,6 +162,22 @@ class Pages:
         path = path if is_path(path) else "/"
         return self._render("not_sent.html", language_by_code(lang), row=row, path=path)
 
+    def move_offer(
+        self, *, link: str, code: QrCode, way_back: str = "/", lang: str = SOURCE
+    ) -> Page:
+        """The link that moves a place to another device, and its QR code, without script;
+        `way_back` on this site leads to the waiting page."""
+        language, path = language_by_code(lang), way_back if is_path(way_back) else "/"
+        row = CONTINUE_ELSEWHERE
+        return self._render("move.html", language, row=row, link=link, code=code, path=path)
+
+    def move_question(self, *, error: str = "", lang: str = SOURCE) -> Page:
+        """The page that asks whether to continue on this device; its form sends the same address.
+        `error`: why that did not work."""
+        language = language_by_code(lang)
+        error = language.translate(error) if error else ""
+        return self._render("continue.html", language, row=CONTINUE_HERE, error=error)
+
     def dashboard(self) -> Page:
         """The control room, with `dashboard_csp`."""
         return self._render(_DASHBOARD, language_by_code(SOURCE))
@@ -247,6 +271,10 @@ class Pages:
                 )
             yield "left.html", partial(self.left, lang=lang)
             yield "problem.html", partial(self.denied, "invitation", lang=lang)
+            yield "continue.html", partial(self.move_question, error="Not now.", lang=lang)
+            sample = "https://shop.example.com/.gatekeeper/continue?code=1"
+            code = qr_code_of(sample)
+            yield "move.html", partial(self.move_offer, link=sample, code=code, lang=lang)
             for is_safe in (True, False):
                 yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
         yield _DASHBOARD, self.dashboard

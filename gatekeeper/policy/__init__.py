@@ -29,6 +29,7 @@ invitations  what a shop signs about a person: claims, verification, the visitor
 invitation_address  the invitation in an address, and the address without it
 tokens     tickets and passes: claims, signing, verification, visitor ids
 challenge  which tickets are worth nothing until the room's challenge is solved
+move_code  codes that move a place to another device, signed as tickets are
 proof_of_work  challenges for places in line on the ALTCHA protocol, and their solutions
 numbers    the check of numbers that pass through JSON, Lua and doubles
 """

@@ -44,7 +44,8 @@ MAX_TOKEN_LENGTH: Final = 1024  # the gate's own have about 300; longer ones are
 _VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")  # 128 bits in base64url without padding
 _DEVICE: Final = re.compile(r"[A-Za-z0-9_-]{8}")  # 48 bits
 _TICKET, _PASS = "ticket+jwt", "pass+jwt"
-_KINDS: Final = (_TICKET, _PASS)
+MOVE_CODE: Final = "move+jwt"  # `move_code`
+_KINDS: Final = (_TICKET, _PASS, MOVE_CODE)
 _DIGEST: Final = "sha256"
 _HS256: Final = HMACAlgorithm(HMACAlgorithm.SHA256)
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
@@ -120,7 +121,7 @@ def new_device() -> str:
     return secrets.token_urlsafe(6)
 
 
-def _is_device(value: object) -> TypeGuard[str | None]:
+def is_device_or_none(value: object) -> TypeGuard[str | None]:
     return value is None or (isinstance(value, str) and _DEVICE.fullmatch(value) is not None)
 
 
@@ -270,7 +271,7 @@ class Tokens:
         if kind == _TICKET:
             lane = claims.get("lan", "")
             device, until_s = claims.get("dev"), claims.get("inv")
-            if not isinstance(lane, str) or not _is_device(device):
+            if not isinstance(lane, str) or not is_device_or_none(device):
                 return None
             if until_s is not None and not is_exact_number(until_s):
                 return None

@@ -21,6 +21,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import AccessRule, access_rules
 from gatekeeper.policy.invitations import Invitations, visitor_key
+from gatekeeper.policy.move_code import MoveCodes
 from gatekeeper.policy.proof_of_work import WorkChallenges
 from gatekeeper.policy.routing import Router
 from gatekeeper.policy.tokens import Keyring, Tokens
@@ -157,7 +158,8 @@ class Site:
         admission.newcomer_limit = NewcomerLimit.of(
             config, admission.address_buckets, router=self.parts.router
         )
-        gate = RoomGate(admission, credentials)
+        codes = MoveCodes(self.parts.keyring, config.name)
+        gate = RoomGate(admission, credentials, move_codes=codes)
         if config.concurrent:
             uses = uses or PassUses(config.name)
             uses.limit = config.concurrent

@@ -2,6 +2,7 @@
 
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
 visitor_calls     what a replica asks the store about one visitor: arrivals, polls
+move_request      what a replica asks to move a place to another device
 scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each,
                   and `_devices.lua` after it where a script asks for devices
 replica           a room on one replica: queue, view and pacer; store outages end here

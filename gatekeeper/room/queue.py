@@ -23,6 +23,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
+from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.standings import (
     AdmitResult,
@@ -38,14 +39,7 @@ from gatekeeper.room.standings import (
     whereabouts_of,
 )
 from gatekeeper.room.state import RoomState, parse_reply
-from gatekeeper.room.store import (
-    Reply,
-    Script,
-    Store,
-    load_script,
-    participants_key,
-    room_keys,
-)
+from gatekeeper.room.store import Reply, Script, Store, load_script, participants_key, room_keys
 from gatekeeper.room.visitor_calls import (
     ArrivalRequest,
     DrawnTurn,
@@ -71,6 +65,7 @@ _FIND = load_script("find")
 _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
+_MOVE = load_script("move")
 
 
 class Queue:
@@ -164,6 +159,11 @@ class Queue:
         named = str(len(visitors)), *visitors, *[device or "" for device in devices]
         state, rest = await self._run(_LEAVE, _us(self.rules.revoked_for_s), ticket_us, *named)
         return state, [left_of(reply) for reply in rest]
+
+    async def move(self, request: MoveRequest) -> MoveResult:
+        """Make the place of a visitor in line that of another device, once."""
+        _, [result] = await self._run(_MOVE, *request.arguments(self.rules))
+        return move_result_of(result)
 
     async def find(self, visitors: Sequence[VisitorId]) -> tuple[RoomState, list[Whereabouts]]:
         """Where a few visitors stand; changes nothing."""

@@ -26,6 +26,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.events import Events
+from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import Queue
@@ -140,6 +141,10 @@ class RoomReplica:
     async def arrive_invited(self, request: ArrivalRequest) -> InvitedStanding | None:
         """The place of an invited visitor, on one of their devices."""
         return await self._replied(self.queue.arrive_invited(request))
+
+    async def move(self, request: MoveRequest) -> MoveResult | None:
+        """Make the place of a visitor in line that of another device."""
+        return await self._replied(self.queue.move(request)) if self.view.store_up else None
 
     async def take_admission(self) -> bool | None:
         """One admission for a request that creates no place; False: there is no room."""

@@ -56,7 +56,7 @@ class Script:
     sha: str
 
 
-_WITH_DEVICES = frozenset({"arrive", "poll", "leave"})
+_WITH_DEVICES = frozenset({"arrive", "poll", "leave", "move"})
 
 
 def load_script(name: str) -> Script:

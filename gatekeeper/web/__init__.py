@@ -21,6 +21,7 @@ fastpath/        the exit of plain requests
 challenges       the challenge of a room: what a visitor solves, and whether a proof solves it
 challenge_verifier  asks the provider of a challenge whether a proof solves it
 challenge_endpoint  a challenge, and the proof that it is solved
+move_endpoint    a place moves to another device: the code, the question, the move
 request_body     the short body of a request for an endpoint
 endpoints        the exit under /.gatekeeper/
 forward_auth     the exit for a proxy that asks before it forwards

@@ -32,6 +32,7 @@ from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.forward_auth import ForwardAuth
 from gatekeeper.web.invited_admission import redeem, sent_invitations
 from gatekeeper.web.message import GateResponse, Headers
+from gatekeeper.web.move_endpoint import MoveEndpoint
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
 from gatekeeper.web.pipeline import (
     BLOCKED,
@@ -63,10 +64,13 @@ class Endpoints:
         self._responses = responses
         self._draws = Draws(pipeline, responses)
         self.forward_auth = ForwardAuth(pipeline, responses)
+        move = MoveEndpoint(responses)
         self._in_room = {
             "status": (_READ, self._status),
             "leave": (_WRITE, self._leave),
             "wait": (_READ, self._wait),
+            "move": (_WRITE, move.offer),
+            "continue": (_BOTH, move.take_over),
         }
         self._with_body = {
             "challenge": (_BOTH, ChallengeEndpoint(responses, self.status_response).respond),

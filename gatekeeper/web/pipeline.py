@@ -30,6 +30,7 @@ from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
 from gatekeeper.policy.invitations import Invitations
+from gatekeeper.policy.move_code import MoveCodes
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -69,6 +70,7 @@ class RoomGate(NamedTuple):
     uses: PassUses | None = None
     challenges: Challenges | None = None  # where the room has one
     invitations: Invitations | None = None  # where the room accepts them
+    move_codes: MoveCodes | None = None
 
 
 class Visit(NamedTuple):

@@ -16,10 +16,12 @@ from gatekeeper.pages.cloudflare import waiting_room
 from gatekeeper.pages.event_view import EventView
 from gatekeeper.pages.languages import preferred
 from gatekeeper.pages.problem_states import DENIED
+from gatekeeper.pages.qr_code import QrCode
 from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.pages.waiting_view import ChallengeView
 from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import RequestFacts
+from gatekeeper.policy.move_code import MoveRefusal
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import GateResponse, phrase
 from gatekeeper.web.waiting_status import WaitingStatus, event_json
@@ -162,7 +164,12 @@ class Responses:
         return response._replace(close=facts.has_body)  # the body stays unread
 
     def denied(
-        self, facts: RequestFacts, reason: DeniedReason, *, room: RoomConfig, headers: Headers = ()
+        self,
+        facts: RequestFacts,
+        reason: DeniedReason | MoveRefusal,
+        *,
+        room: RoomConfig,
+        headers: Headers = (),
     ) -> GateResponse:
         """403 for a visitor who gets no place, however long they wait. The address may hold an
         invitation: nothing that the page loads learns it."""
@@ -269,6 +276,35 @@ class Responses:
         """The page after leaving without script; `path` leads back to the queue."""
         page = self._pages.left(path=path, lang=preferred(facts.accept_language).code)
         return self.page(facts, page, state="none", status=200, headers=headers)
+
+    def move_offer(
+        self,
+        facts: RequestFacts,
+        *,
+        link: str,
+        code: QrCode,
+        life_s: int,
+        way_back: str,
+        headers: Headers,
+    ) -> GateResponse:
+        """The link that moves a place to another device, and its QR code; `way_back`: to the
+        waiting page."""
+        if not facts.accepts_html:
+            body = {"state": "waiting", "link": link, "expires_in": life_s, "qr": code._asdict()}
+            return self.json(body, state="waiting", headers=headers)
+        lang = preferred(facts.accept_language).code
+        page = self._pages.move_offer(link=link, code=code, way_back=way_back, lang=lang)
+        response = self.page(facts, page, state="waiting", status=200, headers=headers)
+        return without_referrer(response)
+
+    def move_question(self, facts: RequestFacts, *, error: str, headers: Headers) -> GateResponse:
+        """The page that asks whether to continue on this device. `error`: why that did not work."""
+        status = 503 if error else 200
+        if not facts.accepts_html:
+            body = {"error": error} if error else {"state": "none"}
+            return self.json(body, state="none", status=status, headers=headers)
+        page = self._pages.move_question(error=error, lang=preferred(facts.accept_language).code)
+        return self.page(facts, page, state="none", status=status, headers=headers)
 
     def no_content(self, headers: Headers) -> GateResponse:
         """204, as to a preflight."""

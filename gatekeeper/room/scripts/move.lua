@@ -1,0 +1,49 @@
+-- move: the place of a visitor in line becomes that of another device, by a code that was made for it.
+--
+-- ARGV  1 the longest life of a ticket, microseconds   2 the visitor   3 the device that the code was
+--       made on ('': of none)   4 the new device
+-- Reply the state, then a string: 'moved' (the place is the new device's), 'used' (it became another
+--       device's since the code was made), 'claimed' (the visitor entered), 'void' (left, revoked, or
+--       the ticket was spent); 'behind' when the store is older than what the caller knows.
+--
+-- Guarantee. Of all codes of one place only the first that is used moves it: from then on the place
+-- is held by a device that none of them was made on. Tickets of other devices keep nothing alive and
+-- claim nothing from now on. Nothing else changes: turn, heartbeat, and a release that waits to be
+-- claimed. Moving twice to the same device has the effect of moving once, until that device claims.
+
+local ticket_us, visitor, from, device = number(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+if #ARGV ~= 4 or not string.find(device, '^[%w_-]+$') or device == from then
+  error('a visitor and two devices')
+end
+
+local s = load_state()
+if not s then return { 'behind' } end
+
+local function is_void()
+  return (score(REVOKED, visitor) or score(SPENT, visitor) or 0) > now
+end
+
+-- A released visitor has a deadline until the claim.
+local function has_entered()
+  return score(UNCONFIRMED, visitor)
+    or score(ACTIVE, visitor) and not call('HGET', DEADLINES, visitor)
+end
+
+local result
+local holder = holder_of(s, visitor)
+if is_void() then
+  result = 'void'
+elseif has_entered() then
+  result = 'claimed'
+elseif holder == device then
+  result = 'moved'
+elseif holder and holder ~= from then
+  result = 'used'
+else
+  hold(s, visitor, device, 0, ticket_us)
+  save_state(s, true)
+  result = 'moved'
+end
+local reply = reply_with(s)
+reply[#reply + 1] = result
+return reply

@@ -1,0 +1,144 @@
+"""A place moves from device to device, once for each code, on every store."""
+
+import asyncio
+
+import pytest
+
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import Elsewhere, QueuePosition, SlotGrant
+from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.move_request import MoveRequest, MoveResult
+from gatekeeper.room.visitor_calls import PollRequest
+from tests.contract.grounds import Ground, Open, Replica, line_up
+
+ANN = VisitorId("ann")
+PHONE, LAPTOP, TABLET = "phone-01", "laptop01", "tablet01"
+
+
+class Mover:
+    """Ann, the second of three in line, and her devices."""
+
+    def __init__(self, replica: Replica, turn_us: int) -> None:
+        self.replica = replica
+        self.turn_us = turn_us
+
+    async def poll(self, device: str | None) -> object:
+        request = PollRequest(ANN, self.turn_us, has_pass=False, device=device)
+        return await self.replica.queue.poll(request)
+
+    async def move(self, made_on: str | None, to: str) -> MoveResult:
+        return await self.replica.queue.move(MoveRequest(ANN, made_on=made_on, to=to))
+
+    async def release(self) -> None:
+        await self.replica.allow(2)
+        assert await self.replica.released() == 2
+
+
+@pytest.fixture
+async def ann(open_room: Open) -> Mover:
+    replica = await open_room(rate=0)
+    turns_us = await line_up(replica, ["bob", "ann", "cat"])
+    return Mover(replica, turns_us[1])
+
+
+async def test_moved_place_keeps_its_turn_and_its_release(ann: Mover) -> None:
+    before = await ann.poll(None)
+    assert isinstance(before, QueuePosition)
+    assert await ann.move(None, PHONE) == "moved"
+    assert await ann.poll(None) == Elsewhere()
+    assert await ann.poll(PHONE) == before
+    assert (await ann.replica.look()).queue_length == 3
+    await ann.release()
+    assert await ann.move(PHONE, LAPTOP) == "moved"  # released, and not claimed yet
+    assert await ann.poll(PHONE) == Elsewhere()
+    assert isinstance(await ann.poll(LAPTOP), SlotGrant)
+    assert await ann.poll(None) == Elsewhere()
+
+
+async def test_code_moves_a_place_once(ann: Mover) -> None:
+    """Of any number of codes of one device the first that is used, also when used together."""
+    results = await asyncio.gather(*(ann.move(None, to) for to in (PHONE, LAPTOP, TABLET)))
+    assert sorted(results) == ["moved", "used", "used"]
+    winner = (PHONE, LAPTOP, TABLET)[results.index("moved")]
+    for device in (None, PHONE, LAPTOP, TABLET):
+        standing = await ann.poll(device)
+        assert (standing == Elsewhere()) == (device != winner)
+
+
+async def test_lost_response_of_a_move_costs_nothing(ann: Mover) -> None:
+    for _ in range(2):
+        assert await ann.move(None, PHONE) == "moved"
+        assert isinstance(await ann.poll(PHONE), QueuePosition)
+    assert await ann.move(PHONE, LAPTOP) == "moved"
+    for made_on, to in ((None, PHONE), (PHONE, TABLET), (PHONE, "other-01"), (None, TABLET)):
+        assert await ann.move(made_on, to) == "used"
+    assert isinstance(await ann.poll(LAPTOP), QueuePosition)
+
+
+async def test_claimed_place_is_not_moved(ann: Mover) -> None:
+    """By neither code, and not again to the device that has it."""
+    assert await ann.move(None, PHONE) == "moved"
+    await ann.release()
+    assert isinstance(await ann.poll(PHONE), SlotGrant)
+    for made_on, to in ((None, PHONE), (None, LAPTOP), (PHONE, LAPTOP)):
+        assert await ann.move(made_on, to) == "claimed"
+    assert isinstance(await ann.poll(PHONE), SlotGrant)
+
+
+async def test_visitor_straight_through_is_not_moved(open_room: Open) -> None:
+    replica = await open_room(rate="600/min", burst=10)
+    [slot] = [await replica.arrive("ann")]
+    assert isinstance(slot, SlotGrant)
+    request = MoveRequest(ANN, made_on=None, to=PHONE)
+    assert await replica.queue.move(request) == "claimed"
+
+
+async def test_place_that_was_given_back_is_not_moved(ann: Mover) -> None:
+    await ann.replica.queue.leave([ANN], with_tickets=True, devices=[None])
+    assert await ann.move(None, PHONE) == "void"
+    await ann.replica.queue.leave([VisitorId("bob")])
+    request = MoveRequest(VisitorId("bob"), made_on=None, to=PHONE)
+    assert await ann.replica.queue.move(request) == "void"
+
+
+async def test_absent_visitor_moves_to_the_place_of_the_ticket(
+    ground: Ground, ann: Mover
+) -> None:
+    """The laptop was closed, and swept: the place is in the ticket."""
+    await ground.pass_time(91)
+    await ann.replica.released()
+    assert (await ann.replica.look()).queue_length == 0
+    assert await ann.move(None, PHONE) == "moved"
+    standing = await ann.poll(PHONE)
+    assert isinstance(standing, QueuePosition)
+    assert standing.turn_us == ann.turn_us
+    assert await ann.poll(None) == Elsewhere()
+
+
+async def test_leaving_on_the_old_device_keeps_a_moved_place(ann: Mover) -> None:
+    assert await ann.move(None, PHONE) == "moved"
+    _, left = await ann.replica.queue.leave([ANN], with_tickets=True, devices=[None])
+    assert left == ["nothing"]
+    assert isinstance(await ann.poll(PHONE), QueuePosition)
+
+
+async def test_store_loss_leaves_one_claim_to_a_moved_place(ground: Ground, ann: Mover) -> None:
+    """Nobody knows then which device holds it; still only one enters."""
+    assert await ann.move(None, PHONE) == "moved"
+    await ground.write({})
+    for device in (PHONE, None):
+        assert isinstance(await ann.poll(device), QueuePosition | SlotGrant)
+    await ann.replica.allow(5)
+    await ann.replica.released()
+    assert isinstance(await ann.poll(PHONE), SlotGrant)
+    assert await ann.poll(None) == Elsewhere()
+    assert (await ann.replica.look()).active == 1
+
+
+@pytest.mark.parametrize("to", ["", "a b", "phone-01\n", "phone 01"])
+async def test_bad_device_changes_nothing(ground: Ground, ann: Mover, to: str) -> None:
+    with pytest.raises(StoreError):
+        await ann.move(None, to)
+    with pytest.raises(StoreError):
+        await ann.move(PHONE, PHONE)
+    assert "holders" not in await ground.read()
