@@ -49,7 +49,8 @@ CONTINUE_ELSEWHERE = PageState(
     heading=N_("Continue on another device"),
     lead=N_(
         "Scan this code with the camera of the other device, or open the link there. "
-        "It works once, within five minutes. Your place moves to that device, and this one is no longer in line."
+        "It works once, within five minutes. Your place moves to that device, "
+        "and this one is no longer in line."
     ),
 )
 

@@ -37,8 +37,8 @@ class Mover:
 @pytest.fixture
 async def ann(open_room: Open) -> Mover:
     replica = await open_room(rate=0)
-    turns_us = await line_up(replica, ["bob", "ann", "cat"])
-    return Mover(replica, turns_us[1])
+    places = await line_up(replica, ["bob", "ann", "cat"])
+    return Mover(replica, places["ann"].turn_us)
 
 
 async def test_moved_place_keeps_its_turn_and_its_release(ann: Mover) -> None:
@@ -87,8 +87,7 @@ async def test_claimed_place_is_not_moved(ann: Mover) -> None:
 
 async def test_visitor_straight_through_is_not_moved(open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10)
-    [slot] = [await replica.arrive("ann")]
-    assert isinstance(slot, SlotGrant)
+    assert isinstance((await line_up(replica, ["ann"]))["ann"], SlotGrant)
     request = MoveRequest(ANN, made_on=None, to=PHONE)
     assert await replica.queue.move(request) == "claimed"
 
@@ -101,9 +100,7 @@ async def test_place_that_was_given_back_is_not_moved(ann: Mover) -> None:
     assert await ann.replica.queue.move(request) == "void"
 
 
-async def test_absent_visitor_moves_to_the_place_of_the_ticket(
-    ground: Ground, ann: Mover
-) -> None:
+async def test_absent_visitor_moves_to_the_place_of_the_ticket(ground: Ground, ann: Mover) -> None:
     """The laptop was closed, and swept: the place is in the ticket."""
     await ground.pass_time(91)
     await ann.replica.released()
@@ -128,6 +125,7 @@ async def test_store_loss_leaves_one_claim_to_a_moved_place(ground: Ground, ann:
     await ground.write({})
     for device in (PHONE, None):
         assert isinstance(await ann.poll(device), QueuePosition | SlotGrant)
+    await ground.pass_time(60)  # until everyone ahead had time to return
     await ann.replica.allow(5)
     await ann.replica.released()
     assert isinstance(await ann.poll(PHONE), SlotGrant)
