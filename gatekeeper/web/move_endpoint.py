@@ -42,6 +42,9 @@ _UNREACHABLE = N_("We cannot reach the line right now. Your place is kept. Pleas
 _RETRY: Headers = (("Retry-After", "5"),)
 _COOKIE: Final = "gatekeeper-continue"
 _NONCE: Final = re.compile(rf"(?:^|;)[ \t]*{_COOKIE}=([A-Za-z0-9_-]+)")
+_AUTHORITY: Final = re.compile(r"[A-Za-z]+://[^/?#]*")
+_PREFIX: Final = "/.gatekeeper/"
+_URL_CHARACTERS: Final = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
 _MOST_OF_RETURN: Final = 200  # characters; a longer address makes a QR code that phones cannot read
 
 
@@ -88,7 +91,6 @@ class MoveEndpoint:
             visit.facts,
             link=link,
             code=qr_code_of(link),
-            life_s=int(CODE_LIFE_S),
             way_back=_way_back(visit),
             headers=headers,
         )
@@ -201,16 +203,24 @@ def _link(visit: Visit, raw: str) -> str:
     """The address for the other device; it returns to where the visitor waits, if that is short."""
     client = visit.facts.client
     query: dict[str, str] = {"room": visit.admission.config.name}
-    asked = _value_of(visit, "return")
-    if is_path(asked) and len(asked) <= _MOST_OF_RETURN:
+    asked = _return_of(visit)
+    if asked and len(asked) <= _MOST_OF_RETURN:
         query["return"] = asked
     host = client.forwarded_host or client.host
     return f"{client.scheme}://{host}/.gatekeeper/continue?{urlencode(query | {'code': raw})}"
 
 
 def _way_back(visit: Visit) -> str:
-    """Where the visitor waits: on this site, as anything else would be an open redirect."""
+    """Where the visitor waits, else the start of the room."""
+    asked = _return_of(visit)
+    return quote(asked, safe=_URL_CHARACTERS) if asked else visit.admission.config.path[0]
+
+
+def _return_of(visit: Visit) -> str:
+    """The path and query on this site at which the visitor waits: `return`, else that of the page
+    that sent the request; "": unknown. Anything else would be an open redirect."""
     asked = _value_of(visit, "return")
-    if is_path(asked):
-        return quote(asked, safe="%/?#[]:;@!$&'()*+,=~-._")
-    return visit.admission.config.path[0]
+    if not asked:
+        sender = "".join(visit.facts.fields("Referer")[:1])
+        asked = _AUTHORITY.sub("", sender.partition("#")[0], count=1)
+    return asked if is_path(asked) and not asked.startswith(_PREFIX) else ""

@@ -21,7 +21,7 @@ from gatekeeper.pages.renderer import Page, Pages, WaitingView
 from gatekeeper.pages.waiting_view import ChallengeView
 from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import RequestFacts
-from gatekeeper.policy.move_code import MoveRefusal
+from gatekeeper.policy.move_code import CODE_LIFE_S, MoveRefusal
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.message import GateResponse, phrase
 from gatekeeper.web.waiting_status import WaitingStatus, event_json
@@ -278,18 +278,11 @@ class Responses:
         return self.page(facts, page, state="none", status=200, headers=headers)
 
     def move_offer(
-        self,
-        facts: RequestFacts,
-        *,
-        link: str,
-        code: QrCode,
-        life_s: int,
-        way_back: str,
-        headers: Headers,
+        self, facts: RequestFacts, *, link: str, code: QrCode, way_back: str, headers: Headers
     ) -> GateResponse:
-        """The link that moves a place to another device, and its QR code; `way_back`: to the
-        waiting page."""
+        """The link that moves a place to another device; `way_back`: to the waiting page."""
         if not facts.accepts_html:
+            life_s = int(CODE_LIFE_S)
             body = {"state": "waiting", "link": link, "expires_in": life_s, "qr": code._asdict()}
             return self.json(body, state="waiting", headers=headers)
         lang = preferred(facts.accept_language).code

@@ -310,6 +310,15 @@ async def test_link_returns_to_this_site_alone(gate: Gate) -> None:
     for bad in ("//evil.example/", "https://evil.example/", "/\\evil.example", "/" + "x" * 300):
         target = await offer(laptop, params={"return": bad})
         assert "return" not in parse_qs(target.partition("?")[2])
+    for page, known in (
+        (f"{gate.url}/checkout?item=7#top", ["/checkout?item=7"]),
+        (f"{gate.url}/.gatekeeper/wait?for=/", None),
+        (f"{gate.url}//evil.example/", None),
+        (gate.url, None),
+    ):
+        target = await offer(laptop, headers={"Referer": page})
+        assert parse_qs(target.partition("?")[2]).get("return") == known, page
+    target = await offer(laptop)
     forged = f"{target}&return=//evil.example/"
     moved = await take_over(gate.visitor(), forged)
     assert (moved.status, moved.headers["Location"]) == (303, "/")
