@@ -114,9 +114,16 @@ events_up = Gauge(
 )
 
 
-def declare(rooms: Iterable[str], *, rules: Iterable[str] = ()) -> None:
-    """Start every series at 0, so that `rate()` sees the first event."""
+def declare(
+    rooms: Iterable[str],
+    *,
+    rules: Iterable[str] = (),
+    lanes: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Start every series at 0, so that `rate()` sees the first event. `lanes`: room and lane."""
     named = list(rooms)
+    for room, lane in lanes:
+        lane_waits.declare(room, lane)
     for room in named:
         for outcome in ("forwarded", "allowed", "waiting", "refused", "origin_failed"):
             requests.labels(room, outcome)

@@ -104,7 +104,11 @@ class Site:
             name: self._gate(room, room_config, before)
             for name, (room, room_config) in rooms.items()
         }
-        metrics.declare(self.gates, rules=[rule.name for rule in parts.rules])
+        metrics.declare(
+            self.gates,
+            rules=[rule.name for rule in parts.rules],
+            lanes=[(room.name, lane.name) for room in config.rooms for lane in room.lanes],
+        )
         pipeline = Pipeline(parts.router, self.gates)
         responses = Responses(parts.pages, Cors(config.rooms))
         facts = FactsReader(

@@ -138,6 +138,13 @@ async def test_wait_of_a_lane_is_counted(start_gate: GateStarter, tmp_path: Path
     await member.wait_until_admitted()
     series = metrics.lane_waits.series(club.gate.room_name, "members")
     assert sum(series.counts) == 1
+    declared = {
+        sample.labels["lane"]
+        for metric in metrics.lane_waits._buckets.collect()
+        for sample in metric.samples
+        if sample.labels["room"] == club.gate.room_name and sample.labels["le"] == "inf"
+    }
+    assert declared == {"members", "friends"}
 
 
 async def test_member_keeps_the_head_start_without_the_store(
