@@ -10,7 +10,9 @@ is denied.
     token         store        decision
     pass          any          Forward, unless revoked
     expired pass  up           Poll (is the slot still held?)
-    expired pass  unreachable  as none
+    expired pass  unreachable  open room: Forward, renewed; `store_failure_mode = "open"`:
+                               EnterByShare with it; else WaitWithoutPlace, since only the store
+                               knows of the slot. After its absolute end: as none
     unsolved      any          WaitForChallenge (a ticket of `policy.challenge`)
     ticket        up           Poll (the confirmation, the heartbeat, and the claim once released)
     ticket        unreachable  open room, or released by the last watermark: EnterWithoutStore;
@@ -96,7 +98,10 @@ class EnterWithoutStore:
 
 @dataclass(frozen=True, slots=True)
 class EnterByShare:
-    """Admit a newcomer if this replica's own share of the rate allows it, else stamp them."""
+    """Admit a newcomer if this replica's own share of the rate allows it, else stamp them. The
+    holder of an expired pass goes on with it, or waits."""
+
+    expired: Pass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ DeniedReason = Literal[
     "other_device",
 ]
 WaitingReason = Literal["busy", "before", "queue_full", "address_limit"]
-NoPlaceReason = WaitingReason | DeniedReason
+UnknownReason = Literal["reconnecting"]  # the store may hold a slot for the pass of the request
+NoPlaceReason = WaitingReason | UnknownReason | DeniedReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ class WaitWithoutPlace:
     """No place, no token, and no store trip. `busy`: there is no room for a request that creates no
     place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else;
     `address_limit`: too many newcomers from this address, and the next one has a place in
-    `free_in_s`."""
+    `free_in_s`; `reconnecting`: the request carries a pass of which only the store knows."""
 
     reason: NoPlaceReason = "busy"
     free_in_s: float = 0.0
@@ -185,7 +191,7 @@ def decide(
     """
     if token is not None and token.visitor in view.revoked:
         token = None
-    if isinstance(token, Pass) and now_s >= token.expires_at_s and not view.store_up:
+    if isinstance(token, Pass) and now_s >= token.ends_at_s and not view.store_up:
         token = None
     if isinstance(token, Ticket) and token.arrival_us < view.places_from_us:
         token = None
@@ -218,6 +224,8 @@ def is_forwarded_unchanged(pass_: Pass, view: RoomView, *, rules: Rules, now_s: 
 def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
     if now_s >= pass_.ends_at_s:
         return Refuse(N_("The session has ended."))
+    if now_s >= pass_.expires_at_s and not view.store_up:
+        return _decide_expired_without_store(pass_, view, rules=rules)
     if now_s >= pass_.expires_at_s:
         return Poll(pass_.visitor, turn_of(pass_, view.ordering))
     age_s = now_s - pass_.issued_at_s
@@ -226,6 +234,14 @@ def _decide_pass(pass_: Pass, view: RoomView, *, rules: Rules, now_s: float) -> 
     is_unknown = pass_.issued_at_s < view.born_s
     renew = is_unknown or age_s >= rules.pass_renewal_s
     return Forward(pass_, renew, may_wait=renew and age_s < rules.pass_renewal_deadline_s)
+
+
+def _decide_expired_without_store(pass_: Pass, view: RoomView, *, rules: Rules) -> Decision:
+    if view.phase is Phase.OPEN:
+        return Forward(pass_, renew=True)
+    if view.phase is Phase.RUNNING and rules.store_failure_mode == "open":
+        return EnterByShare(pass_)
+    return WaitWithoutPlace("reconnecting")
 
 
 def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float) -> Decision:

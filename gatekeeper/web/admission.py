@@ -150,11 +150,17 @@ class Admission:
                 decision = self._decide(None, newcomers)
         match decision:
             case (
-                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
+                Arrive()
+                | StampWithoutStore()
+                | EnterByShare(expired=None)
+                | EnterWithoutStore(ticket=None)
             ) if newcomers == "denied":
                 return _VOID
             case (
-                Arrive() | StampWithoutStore() | EnterByShare() | EnterWithoutStore(ticket=None)
+                Arrive()
+                | StampWithoutStore()
+                | EnterByShare(expired=None)
+                | EnterWithoutStore(ticket=None)
             ) if (left_s := self._address_wait_s(facts)) > 0:
                 return WaitWithoutPlace("address_limit", left_s)
             case Arrive():
@@ -290,6 +296,10 @@ class Admission:
                 if ticket is None:
                     return self._admit_without_store(newcomer or self._newcomer())
                 return self._claim_without_store(ticket)
+            case EnterByShare(expired=Pass() as expired):
+                if not self.room.take_share():
+                    return WaitWithoutPlace("reconnecting")
+                return self._forward(Forward(expired, renew=True))
             case EnterByShare() if self.room.take_share():
                 return self._admit_without_store(newcomer or self._newcomer())
             case EnterByShare() | StampWithoutStore():

@@ -41,6 +41,12 @@ class PresentedToken(NamedTuple):
     is_app: bool = False  # by header, without a cookie, and never to get one
 
     @property
+    def pass_(self) -> Pass | None:
+        """The pass that the request carried, perhaps besides tickets."""
+        passes = (self.token, *self.ended)
+        return next((each for each in passes if isinstance(each, Pass)), None)
+
+    @property
     def is_several(self) -> bool:
         """Whether another token may count in place of `token`."""
         return bool(self.others or self.ended)

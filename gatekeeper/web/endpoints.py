@@ -174,6 +174,8 @@ class Endpoints:
             case Admit(pass_=Pass() as pass_, changed=changed):
                 headers = visit.headers(pass_) if changed else ()
                 return self._responses.json(admitted_json(pass_), state="admitted", headers=headers)
+            case WaitWithoutPlace(reason="reconnecting"):
+                return self._responses.place(visit.unknown_status())
             case WaitWithoutPlace(reason="other_device" | "invitation" as reason):
                 return self._responses.json(_NONE | {"reason": reason}, state="none")
             case Admit() | WaitWithoutPlace() | Deny():

@@ -85,7 +85,7 @@ async def redeem(visit: Visit, sent: Sequence[str]) -> Outcome:
     current: Outcome | None = None
     if visit.held.token is not None:
         current = await visit.admit_as("denied")
-        if isinstance(current, Admit):
+        if isinstance(current, Admit) or current == WaitWithoutPlace("reconnecting"):
             return current
     invitation = _read(visit, sent)
     held = current if isinstance(current, Wait) else None

@@ -31,6 +31,7 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
 from gatekeeper.policy.invitations import Invitations
 from gatekeeper.policy.move_code import MoveCodes
+from gatekeeper.policy.next_token import ticket_of
 from gatekeeper.policy.routing import (
     Blocked,
     Bypassed,
@@ -162,6 +163,19 @@ class Visit(NamedTuple):
             challenge=None if challenges is None else challenges.of_ticket(ticket),
         )
 
+    def unknown_status(self) -> WaitingStatus:
+        """The status of a visitor with an expired pass, of whose slot only the store knows. It has
+        the form of a place; no ticket is signed."""
+        admission, pass_ = self.admission, self.held.pass_
+        assert pass_ is not None
+        place = ticket_of(
+            pass_.visitor,
+            arrival_us=pass_.arrival_us,
+            rules=admission.rules,
+            now_s=admission.now_s(),
+        )
+        return self.waiting_status(Wait(place, None, changed=False))
+
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:
         """The headers that hand `token` to the visitor; None takes back the held one. `minted`: its
         signed text, if that was made already."""
@@ -247,6 +261,21 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     return response._replace(close=visit.facts.has_body)  # the body stays unread
 
 
+def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
+    """The waiting page of a visitor with an expired pass while the store is unreachable: it sets
+    nothing, renews itself, and leads in when the store knows of their slot."""
+    config = visit.admission.config
+    metrics.own_responses.count(config.name, "waiting")
+    response = responses.waiting(
+        visit.facts,
+        visit.unknown_status(),
+        room=config,
+        now_s=visit.admission.now_s(),
+        headers=(),
+    )
+    return response._replace(close=visit.facts.has_body)  # the body stays unread
+
+
 def response_beyond_concurrent(
     responses: Responses, visit: Visit, counted: CountedPass
 ) -> GateResponse:
@@ -286,6 +315,8 @@ def response_without_place(
             again_s = math.ceil(wait.free_in_s) + retry_s(spread_s=spread_s, share=share)
         case "busy":
             again_s = math.ceil(spread_s)
+        case "reconnecting":
+            return _unknown_response(responses, visit)
         case _:
             return _denied_response(responses, visit, reason)
     metrics.own_responses.count(admission.config.name, "waiting")

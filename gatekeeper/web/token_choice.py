@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gatekeeper.policy.decision import Elsewhere, VoidToken
+from gatekeeper.policy.decision import Elsewhere, VoidToken, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.web.admission import Admission
@@ -33,7 +33,7 @@ async def admit_one_of(
     tickets = [each for each in tokens if isinstance(each, Ticket)]
     unsolved = [each for each in tickets if admission.is_unsolved(each)]
     known = [each for each in tickets if each not in unsolved]
-    outcome = await _admit_ticket(known, admission)
+    outcome: Outcome | None = await _admit_ticket(known, admission)
     if outcome is None:
         passes = [each for each in tokens if isinstance(each, Pass)]
         outcome = await _admit_pass(passes, admission, by_header=held.by_header)
@@ -89,11 +89,16 @@ async def _admit_without_store(
 
 async def _admit_pass(
     passes: Sequence[Pass], admission: Admission, *, by_header: bool
-) -> Admit | None:
+) -> Admit | WaitWithoutPlace | None:
+    """The first pass that enters. Without the store the others may count: then they are kept."""
     outcomes = await asyncio.gather(
         *(admission.admit(each, by_header, newcomers="denied") for each in passes)
     )
-    return next((each for each in outcomes if isinstance(each, Admit)), None)
+    for outcome in outcomes:
+        if isinstance(outcome, Admit):
+            return outcome
+    unknown = WaitWithoutPlace("reconnecting")
+    return unknown if unknown in outcomes else None
 
 
 def _has_store(admission: Admission) -> bool:

@@ -13,6 +13,7 @@ from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.visitor_calls import PollRequest
+from tests.builders import sign_token
 from tests.gates import GateStarter, Visitor
 from tests.integration.failure.outage import (
     GRANTS_ONLY,
@@ -52,6 +53,10 @@ async def test_outage_keeps_passes_and_places(
     await waiting.get()
     before = await waiting.status()
     assert before["position"] == 1
+    # A stream kept the slot of a pass that expired meanwhile.
+    expired = gate.issue_pass(ago_s=60, expires_in_s=-1)
+    gate.room(room_name).touch_soon(expired._replace(expires_at_s=gate.now_s() + 600))
+    streaming = {"Cookie": f"{gate.cookie_name}={sign_token(expired)}"}
     await asyncio.sleep(1.1)  # a killed store loses what it has not written for a second
     break_store(private_store)
     status, _ = await admitted.get("/still-here")
@@ -66,6 +71,12 @@ async def test_outage_keeps_passes_and_places(
     status, page = await waiting.get()
     assert status == 503
     assert 'data-position=""' in page
+    kept = await gate.visitor().request("GET", headers=streaming)
+    assert kept.status == 503
+    assert "Set-Cookie" not in kept.headers
+    unknown = await gate.visitor().request("GET", "/.gatekeeper/status", headers=streaming)
+    assert (unknown.json["state"], unknown.json["reason"]) == ("waiting", "reconnecting")
+    assert "Set-Cookie" not in unknown.headers
     status, _ = await new.get()
     assert status == 503
     assert (await new.status())["position"] is None
@@ -74,6 +85,8 @@ async def test_outage_keeps_passes_and_places(
     assert (await waiting.status())["position"] == 1
     assert (await new.status())["position"] == 2
     assert len(gate.origin.requests) == 1
+    inside = await gate.visitor().request("GET", headers=streaming)
+    assert inside.json["visitor"] == expired.visitor
 
 
 async def test_cancelled_requests_in_outage_leave_no_task(

@@ -56,6 +56,9 @@ from tests.unit.policy.decision_scene import (
     view,
 )
 
+UNKNOWN = WaitWithoutPlace("reconnecting")
+OVER = EXPIRED._replace(ends_at_s=NOW_S)
+
 
 def closed_until(at_us: int) -> RoomView:
     """An event kept the room closed until then."""
@@ -101,10 +104,33 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("an expired pass asks for its slot", EXPIRED, UP, RULES, POLL),
     ("an expired pass asks for its slot in a held room", EXPIRED, HELD, RULES, POLL),
     ("an expired pass asks for its slot in an open room", EXPIRED, OPEN, RULES, POLL),
-    ("a late unconfirmed pass is none without the store", UNCONFIRMED_LATE, DOWN, RULES, STAMP),
-    ("an expired pass is none without the store", EXPIRED, RELEASED_DOWN, RULES, STAMP),
-    ("an expired pass takes a share without the store", EXPIRED, DOWN, OPEN_ON_LOSS, SHARE),
-    ("an expired pass in an open room is none", EXPIRED, OPEN_DOWN, RULES, EnterWithoutStore(None)),
+    ("a late unconfirmed pass is kept without the store", UNCONFIRMED_LATE, DOWN, RULES, UNKNOWN),
+    ("an expired pass is kept without the store", EXPIRED, RELEASED_DOWN, RULES, UNKNOWN),
+    ("an expired pass is kept in a held room", EXPIRED, HELD_DOWN, OPEN_ON_LOSS, UNKNOWN),
+    ("an expired pass is kept in an ended room", EXPIRED, ENDED_DOWN, OPEN_ON_LOSS, UNKNOWN),
+    (
+        "an expired pass takes a share without the store",
+        EXPIRED,
+        DOWN,
+        OPEN_ON_LOSS,
+        EnterByShare(EXPIRED),
+    ),
+    (
+        "an expired pass goes on in an open room",
+        EXPIRED,
+        OPEN_DOWN,
+        RULES,
+        Forward(EXPIRED, renew=True),
+    ),
+    ("a session that ended is none without the store", OVER, DOWN, RULES, STAMP),
+    ("a session that ended takes a share as none", OVER, DOWN, OPEN_ON_LOSS, SHARE),
+    (
+        "a session that ended is none in an open room",
+        OVER,
+        OPEN_DOWN,
+        RULES,
+        EnterWithoutStore(None),
+    ),
     ("a ticket polls", TICKET, UP, RULES, POLL),
     ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
     ("a ticket polls in an open room, to be counted", TICKET, OPEN, RULES, POLL),
@@ -229,10 +255,16 @@ def test_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) ->
 
 @pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("pass_", [FRESH, UNCONFIRMED])
-def test_expired_pass_is_never_forwarded_without_the_store(pass_: Pass, room: RoomView) -> None:
-    decision = decide(pass_, room, rules=RULES, now_s=pass_.expires_at_s)
-    none = decide(None, room, rules=RULES, now_s=pass_.expires_at_s)
-    assert decision == (POLL if room.store_up else none)
+def test_expired_pass_is_never_given_up_without_the_store(pass_: Pass, room: RoomView) -> None:
+    """Whether its slot is held only the store knows: neither forwarded nor overwritten."""
+    expected: Decision = POLL if room.store_up else UNKNOWN
+    if room.phase is Phase.OPEN and not room.store_up:  # there everyone enters
+        expected = Forward(pass_, renew=True)
+    for creates_place in (True, False):
+        decision = decide(
+            pass_, room, rules=RULES, now_s=pass_.expires_at_s, creates_place=creates_place
+        )
+        assert decision == expected
 
 
 @pytest.mark.parametrize("room", [each for each in EVERY_VIEW if each.store_up])
@@ -268,10 +300,7 @@ def test_token_counts_whether_or_not_a_request_creates_a_place(
 ) -> None:
     with_place = decide(token, room, rules=RULES, now_s=NOW_S)
     without = decide(token, room, rules=RULES, now_s=NOW_S, creates_place=False)
-    if token.expires_at_s > NOW_S or room.store_up:
-        assert without == with_place
-    else:
-        assert isinstance(without, WaitWithoutPlace | ForwardOnce)
+    assert without == with_place
 
 
 def test_revoked_token_of_a_request_that_creates_no_place_is_none() -> None:
@@ -329,8 +358,6 @@ def test_open_room_turns_nobody_away(store_up: bool) -> None:
 def test_full_line_changes_nothing_for_a_token(token: Token) -> None:
     for up in (True, False):
         full = view(store_up=up, queue_length=100)
-        if token is EXPIRED and not up:  # decided as no token
-            continue
         free = decide(token, view(store_up=up), rules=LIMITED, now_s=NOW_S)
         assert decide(token, full, rules=LIMITED, now_s=NOW_S) == free
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast, get_args
@@ -10,6 +11,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.decision import (
     LineFull,
     QueuePosition,
@@ -29,11 +31,13 @@ from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Wait
-from gatekeeper.web.pipeline import RoomGate, Visit
+from gatekeeper.web.pipeline import RoomGate, Visit, response_without_place
+from gatekeeper.web.responses import Responses
 from tests.builders import SECRET, make_pass, make_ticket
 
 ROOM = RoomName("sale")
 CONFIG = RoomConfig(name=ROOM)
+RESPONSES = Responses(Pages())
 
 
 @dataclass
@@ -47,6 +51,7 @@ class FakeRoom:
     )
     standings: dict[VisitorId, Standing | None] = field(default_factory=dict)
     has_room: bool | None = False
+    share: bool = True  # this replica's own admission, without the store
     replies: bool = True  # the store, to polls
     loses_reply_to: VisitorId | None = None
     asked: list[str] = field(default_factory=list)
@@ -74,7 +79,7 @@ class FakeRoom:
         self.asked.append("place")
 
     def take_share(self) -> bool:
-        return True
+        return self.share
 
     def touch_soon(self, pass_: Pass) -> None:  # noqa: ARG002
         self.asked.append("touch")
@@ -217,17 +222,96 @@ async def test_expired_pass_asks_whether_its_slot_is_held(is_held: bool) -> None
         assert room.asked[0] == "poll"
 
 
-async def test_expired_pass_counts_for_nothing_without_the_store() -> None:
+UNKNOWN = WaitWithoutPlace("reconnecting")
+
+
+@pytest.mark.parametrize("newcomers", get_args(Newcomers))
+@pytest.mark.parametrize("store_up", [True, False])
+async def test_expired_pass_waits_for_the_store(newcomers: Newcomers, store_up: bool) -> None:
+    """Unreachable before the request, or by its own call: no stamp, no place, no other token."""
+    room = FakeRoom(replies=False)
+    set_view(room, store_up=store_up)
+    assert await admission(room).admit(expired_pass(room), newcomers=newcomers) == UNKNOWN
+    assert room.asked == (["poll"] if store_up else [])
+
+
+@pytest.mark.parametrize("newcomers", get_args(Newcomers))
+@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
+@pytest.mark.parametrize("has_share", [True, False])
+async def test_room_that_fails_open_goes_on_with_the_expired_pass(
+    newcomers: Newcomers, phase: Phase, has_share: bool
+) -> None:
+    """The same visitor in the same session: a slot that is held stays theirs."""
+    room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"), share=has_share)
+    set_view(room, store_up=False, phase=phase)
+    held = expired_pass(room)
+    outcome = await admission(room).admit(held, newcomers=newcomers)
+    if phase is Phase.RUNNING and not has_share:
+        assert outcome == UNKNOWN
+        assert room.asked == []
+        return
+    assert admitted(outcome) == held.visitor
+    assert isinstance(outcome, Admit)
+    assert outcome.pass_ is not None
+    assert outcome.pass_.ends_at_s == held.ends_at_s
+    assert outcome.pass_.expires_at_s > room.view.now_s()
+    assert room.asked == ["touch"]
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.OPEN])
+async def test_session_that_ended_is_that_of_a_newcomer_without_the_store(phase: Phase) -> None:
+    room = FakeRoom()
+    set_view(room, store_up=False, phase=phase)
+    held = expired_pass(room)._replace(ends_at_s=room.view.now_s() - 1)
+    outcome = await admission(room).admit(held)
+    if phase is Phase.OPEN:
+        assert admitted(outcome) != held.visitor
+    else:
+        assert isinstance(outcome, Wait)
+        assert outcome.ticket.visitor != held.visitor
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_page_of_an_expired_pass_renews_itself_and_sets_nothing(
+    accept: str, method: str, count: int
+) -> None:
     room = FakeRoom()
     set_view(room, store_up=False)
-    held = expired_pass(room)
-    assert isinstance(await admission(room).admit(held, newcomers="denied"), Deny)
-    assert await admission(room).admit(held, newcomers="once") == WaitWithoutPlace()
+    passes = [expired_pass(room)._replace(visitor=VisitorId(each * 22)) for each in "AB"[:count]]
+    request = visit(room, (), passes=passes)
+    request = request._replace(facts=replace(request.facts, accept=accept, method=method))
+    outcome = await request.admit()
+    assert outcome == UNKNOWN
+    response = response_without_place(RESPONSES, request, outcome)
+    names = {name for name, _ in response.headers}
+    assert response.status == 503
+    assert names.isdisjoint({"Set-Cookie", "X-Queue-Token"})
+    assert "Retry-After" in names
+    if accept == "text/html" and method == "GET":
+        assert b"reconnecting" in response.body
+        assert "Refresh" in names or b"Refresh" in response.body or b"refresh" in response.body
+    if accept != "text/html":
+        status = json.loads(response.body)
+        assert (status["state"], status["reason"]) == ("waiting", "reconnecting")
+        assert status["position"] is None
     assert room.asked == []
-    outcome = await admission(room).admit(held)
-    assert isinstance(outcome, Wait)
-    assert outcome.ticket.visitor != held.visitor
-    assert room.asked == ["stamp"]
+
+
+@pytest.mark.parametrize("in_line", [True, False])
+async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(in_line: bool) -> None:
+    """A void ticket hides no pass of which the store says nothing any more."""
+    room = FakeRoom()
+    set_view(room, store_up=not in_line)
+    [held], ended = crowd_of_tickets(room, 1), expired_pass(room)
+    room.loses_reply_to = ended.visitor
+    outcome = await visit(room, [held], passes=[ended]).admit()
+    if in_line:
+        assert isinstance(outcome, Wait)
+        assert not outcome.changed
+    else:  # the store said that the ticket is void, and nothing of the pass
+        assert outcome == UNKNOWN
 
 
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
