@@ -191,14 +191,11 @@ class RoomReplica:
         stays valid. So does one of a device: only the store knows whether another holds the place.
         """
         if self.view.store_up:
-            try:
-                _, left = await self.queue.leave(visitors, with_tickets=True, devices=devices)
-            except StoreError as error:
-                self._lost(error)
-            else:
+            call = self.queue.leave(visitors, with_tickets=True, devices=devices)
+            if (reply := await self._replied(call)) is not None:
                 # And perhaps a pass, which every replica accepts by itself.
-                inside = [each for each, what in zip(visitors, left, strict=True) if what == "slot"]
-                if inside:
+                left = zip(visitors, reply[1], strict=True)
+                if inside := [each for each, what in left if what == "slot"]:
                     await self.leave(inside)
                 return
         if devices:

@@ -21,7 +21,7 @@ from gatekeeper.web.invited_admission import may_redeem, redeem
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Wait
 from gatekeeper.web.pipeline import Visit, response_without_place
-from gatekeeper.web.responses import Responses, without_referrer
+from gatekeeper.web.responses import Responses
 
 _SEE_OTHER, _KEEP_METHOD = 303, 307
 _SAFE: Final = frozenset({"GET", "HEAD"})
@@ -42,10 +42,10 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
         outcome = await redeem(visit, found.values)
         match outcome:
             case WaitWithoutPlace():
-                return without_referrer(response_without_place(responses, visit, outcome))
+                return response_without_place(responses, visit, outcome).without_referrer()
             case Deny(reason=reason, status=status):
                 response = responses.problem(visit.facts, reason, status=status, room=visit.config)
-                return without_referrer(response)._replace(close=visit.facts.has_body)
+                return response.without_referrer()._replace(close=visit.facts.has_body)
             case Wait(ticket=ticket, changed=changed):
                 headers, state = visit.headers(ticket) if changed else (), "waiting"
             case Admit(pass_=pass_, changed=changed):

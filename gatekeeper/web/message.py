@@ -21,6 +21,7 @@ Headers = tuple[tuple[str, str], ...]
 _WITHOUT_LENGTH = frozenset({204, 304})  # RFC 9110 section 8.6
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header's name
 PAGE_TICKET = "X-Queue-Ticket"
+REFERRER_POLICY = "Referrer-Policy"
 QUEUE_INVITATION = "X-Queue-Invitation"
 VISITOR = "X-Gatekeeper-Visitor"
 # They come last in a response, and hold a token as a rule.
@@ -37,6 +38,11 @@ class GateResponse(NamedTuple):
 
     def with_headers(self, headers: Iterable[tuple[str, str]]) -> GateResponse:
         return GateResponse(self.status, (*self.headers, *headers), self.body, self.close)
+
+    def without_referrer(self) -> GateResponse:
+        """The same for an address that nobody else may learn."""
+        kept = [each for each in self.headers if each[0] != REFERRER_POLICY]
+        return self._replace(headers=((REFERRER_POLICY, "no-referrer"), *kept))
 
 
 def head_of(response: GateResponse, *, has_length: bool = True) -> bytes:

@@ -33,7 +33,7 @@ from gatekeeper.room.move_request import MoveRequest
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Wait
 from gatekeeper.web.pipeline import Visit, response_without_place
-from gatekeeper.web.responses import Responses, without_referrer
+from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
 _ANOTHER_SITE = N_("This request came from another site.")
@@ -159,7 +159,7 @@ class MoveEndpoint:
         else:
             body = {"state": "waiting", "room": visit.admission.config.name}
             response = self._responses.json(body, state="waiting", headers=headers)
-        return without_referrer(response)._replace(close=visit.facts.has_body)
+        return response.without_referrer()._replace(close=visit.facts.has_body)
 
     def _asked(self, visit: Visit, nonce: str, *, is_unreachable: bool = False) -> GateResponse:
         """The page with the button. The browser gets a number, to be recognized by when it has to
@@ -170,7 +170,7 @@ class MoveEndpoint:
         if nonce:
             headers = (*headers, ("Set-Cookie", cookie))
         response = self._responses.move_question(visit.facts, error=error, headers=headers)
-        return without_referrer(response)._replace(close=visit.facts.has_body)
+        return response.without_referrer()._replace(close=visit.facts.has_body)
 
     def _refused(self, visit: Visit, reason: MoveRefusal) -> GateResponse:
         return self._responses.denied(visit.facts, reason, room=visit.admission.config)
@@ -181,7 +181,7 @@ class MoveEndpoint:
         response = self._responses.problem(
             visit.facts, message, status=status, headers=headers, close=visit.facts.has_body
         )
-        return without_referrer(response)
+        return response.without_referrer()
 
 
 def _codes(visit: Visit) -> MoveCodes | None:

@@ -23,19 +23,18 @@ from gatekeeper.policy.decision import DeniedReason, WaitingReason
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.move_code import CODE_LIFE_S, MoveRefusal
 from gatekeeper.web.cors import Cors
-from gatekeeper.web.message import GateResponse, phrase
+from gatekeeper.web.message import REFERRER_POLICY, GateResponse, phrase
 from gatekeeper.web.waiting_status import WaitingStatus, event_json
 
 Headers = Iterable[tuple[str, str]]
 
-_REFERRER_POLICY = "Referrer-Policy"
 _SERVER = (("Server", "gatekeeper"),)  # else aiohttp names itself and its version
 _OURS = (
     *_SERVER,
     ("Cache-Control", "no-store"),
     ("X-Robots-Tag", "noindex"),
     ("X-Content-Type-Options", "nosniff"),
-    (_REFERRER_POLICY, "same-origin"),
+    (REFERRER_POLICY, "same-origin"),
 )
 _JSON = (*_OURS, ("Content-Type", "application/json"))
 _STATE = "X-Gatekeeper-State"
@@ -182,7 +181,7 @@ class Responses:
             text = DENIED[reason].lead
             body = {"state": "none", "room": room.name, "reason": reason, "error": text}
             response = self.json(body, state="none", status=403, headers=headers)
-        return without_referrer(response)._replace(close=facts.has_body)  # the body stays unread
+        return response.without_referrer()._replace(close=facts.has_body)  # the body stays unread
 
     def _not_sent(self, facts: RequestFacts, *, room: RoomConfig, headers: Headers) -> GateResponse:
         """The page for a request that cannot wait as it is: it leads to its address by GET."""
@@ -288,7 +287,7 @@ class Responses:
         lang = preferred(facts.accept_language).code
         page = self._pages.move_offer(link=link, code=code, way_back=way_back, lang=lang)
         response = self.page(facts, page, state="waiting", status=200, headers=headers)
-        return without_referrer(response)
+        return response.without_referrer()
 
     def move_question(self, facts: RequestFacts, *, error: str, headers: Headers) -> GateResponse:
         """The page that asks whether to continue on this device. `error`: why that did not work."""
@@ -365,13 +364,6 @@ def _challenge_view(place: WaitingStatus, room: RoomConfig) -> ChallengeView | N
     if place.challenge is None or room.challenge == "off":
         return None
     return ChallengeView(room.challenge, room.challenge_noscript, room.challenge_site_key)
-
-
-def without_referrer(response: GateResponse) -> GateResponse:
-    """The response to an address that nobody else may learn."""
-    kept = [each for each in response.headers if each[0] != _REFERRER_POLICY]
-    headers = ((_REFERRER_POLICY, "no-referrer"), *kept)
-    return response._replace(headers=headers)
 
 
 def without_place_json(view: WaitingView, room: RoomConfig) -> Mapping[str, object]:
