@@ -261,7 +261,7 @@
 
   function rejoin(status) {
     if (recall("left") === arrivedAt) end("elsewhere");
-    else if (status.reason) window.location.reload();   // the page at this address says why
+    else if (status.reason) location.reload();   // the page at this address says why
     else if (lacksCookie() && isEmbedded()) end("no_cookies");
     else if (lacksCookie() && !navigator.cookieEnabled) end("cookies");
     else reloadAs(lostState(lastResponseAt), () => 0);
