@@ -25,8 +25,8 @@ _TYPES = {
     ".woff2": "font/woff2",
 }
 _COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
-# In built-in files alone, with indents and empty lines: two spaces before // are the house style of a
-# comment beside code.
+# Also indents and empty lines. In built-in files alone: two spaces before // are the house style of
+# a comment beside code.
 _SIDE_COMMENT = re.compile(r"[ \t]{2,}// [^\n]*$|^[ \t]+|^\n", re.MULTILINE)
 _ENDS_ELEMENT = re.compile(r"</(script|style)|<!--", re.IGNORECASE)  # HTML 4.12.1.3
 
