@@ -75,7 +75,7 @@ async def test_origin_failure_keeps_passes_and_the_queue_moving(
 
 async def known_position(visitor: Visitor) -> object:
     """The position, once the store has replied: on a busy machine a call can take too long."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while (position := (await visitor.status())["position"]) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     return position

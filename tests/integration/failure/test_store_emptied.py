@@ -132,7 +132,7 @@ async def test_release_waits_until_visitors_could_return(
         assert replica.state.released_total == released
         await request_all(reversed(waiting), replica)
         assert admitted_indexes(waiting) == []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while any(visitor.is_waiting for visitor in waiting):
                 await request_all([newcomer, *waiting], replica)
                 if newcomer.is_admitted:
@@ -283,7 +283,7 @@ async def test_repeated_flushes_keep_the_order(
 
 
 async def until(operator: Operator, **expected: float) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         while True:
             state = await operator.status()
             if all(getattr(state, name) == value for name, value in expected.items()):

@@ -195,7 +195,7 @@ async def test_newcomers_in_outage_queue_by_their_arrival(
         # never returned their tickets.
         assert (await operator.status()).queue_length == 50
         entered: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while len(entered) < 50:
                 await request_all([*held, *newcomers], first, second)
                 entered += [at for at in admitted_indexes([*held, *newcomers]) if at not in entered]

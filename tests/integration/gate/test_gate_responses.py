@@ -122,7 +122,7 @@ async def test_stale_header_token_does_not_outrank_the_cookie(
 
 
 async def raw_get(gate: Gate, path: str, *fields: str) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
         lines = [f"GET {path} HTTP/1.1", "Host: x", *fields, "Connection: close", "", ""]
         writer.write("\r\n".join(lines).encode())

@@ -33,7 +33,7 @@ def burst(url: str, stack: ExitStack) -> None:
 async def serves_newcomer(url: str, tls: ssl.SSLContext | None) -> bool:
     async with Visitor(url, tls=tls) as newcomer:
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(5):
                 return (await newcomer.request("GET", "/")).status == 200
         except (TimeoutError, aiohttp.ClientError):
             return False

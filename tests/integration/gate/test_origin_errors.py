@@ -12,7 +12,7 @@ from tests.builders import room_toml, sign_token
 from tests.gates import HTML, GateStarter, Origin, Visitor, closed_port, running_gate, silent_origin
 from tests.servers import eventually
 
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 async def test_origin_error_is_page_for_browsers_and_json_for_apps(start_gate: GateStarter) -> None:

@@ -9,7 +9,7 @@ from tests.builders import read_token, room_toml, sign_token
 from tests.gates import HTML, Gate, GateStarter
 from tests.servers import StoreServer
 
-TIMEOUT_S = 5
+TIMEOUT_S = 30
 
 
 async def raw_exchange(gate: Gate, request: bytes) -> bytes:

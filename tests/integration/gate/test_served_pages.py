@@ -39,7 +39,7 @@ async def test_status_and_page_show_reason_and_message(
     queue = gate.queue
 
     async def wait_until_status(reason: str, message: str | None) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             status = await visitor.status()
             while (status["reason"], status["message"]) != (reason, message):
                 await asyncio.sleep(0.02)

@@ -136,7 +136,7 @@ async def test_cookie_comes_back_and_is_the_same_visitor(front: Front) -> None:
 async def test_response_of_the_site_streams_unbuffered(front: Front) -> None:
     front.origin.go.clear()
     async with front.session() as session, session.get("/stream") as response:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             assert await response.content.readexactly(5) == b"begin"
         front.origin.go.set()
         assert await response.content.read() == b"end"
@@ -158,7 +158,7 @@ async def test_line_is_shown_and_streams_unbuffered(front: Front) -> None:
         async with session.get(status) as polled:
             assert (await polled.json())["position"] is not None
         events = {"Accept": "text/event-stream"}
-        async with session.get(status, headers=events) as stream, asyncio.timeout(15):
+        async with session.get(status, headers=events) as stream, asyncio.timeout(40):
             assert stream.headers["Content-Type"] == "text/event-stream"
             assert await stream.content.readline()  # the stream itself does not end
 

@@ -37,7 +37,7 @@ async def test_idle_connections_do_not_keep_a_dead_worker_from_being_replaced() 
             await eventually(lambda: "worker_exited" in gate.errors())
             await eventually(lambda: len(gate.workers()) == 1 and worker not in gate.workers())
             async with Visitor(gate.admin_url) as operator:  # and operators are served
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(40):
                     while (await operator.request("GET", "/readyz")).status != 200:  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
             assert "worker_not_started" not in gate.errors()
@@ -86,7 +86,7 @@ async def test_admin_listener_refuses_in_its_own_words(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
     writer.write(request_)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     assert head.startswith(line)
@@ -97,22 +97,26 @@ async def test_admin_listener_refuses_in_its_own_words(
 async def test_idle_admin_connection_is_closed_soon(admin_port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
     writer.write(b"GET / HTTP/1.1\r\n" + _HOST + b"\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         assert b" 200 OK\r\n" in await reader.read()  # until it is closed
     writer.close()
 
 
-async def test_newest_admin_connection_closes_the_oldest_idle_one(admin_port: int) -> None:
+async def test_newest_admin_connection_closes_the_oldest_idle_one(
+    admin_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((aiohttp_server, "HEAD_TIMEOUT_S"), (admin_connections, "KEEP_ALIVE_S")):
+        monkeypatch.setattr(module, name, 90.0)  # only the number of connections ends them
     clients = []
     for _ in range(7):
         clients.append(await asyncio.open_connection("127.0.0.1", admin_port))
         await asyncio.sleep(0.02)
     for reader, _ in clients[:3]:
-        async with asyncio.timeout(0.25):  # earlier than its keep-alive ends
+        async with asyncio.timeout(40):
             assert await reader.read() == b""
     for reader, writer in clients[3:]:
         writer.write(b"GET / HTTP/1.1\r\n" + _HOST + b"Connection: close\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             assert b" 200 OK\r\n" in await reader.read()
     for _, writer in clients:
         writer.close()

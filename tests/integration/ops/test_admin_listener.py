@@ -229,7 +229,7 @@ async def test_without_the_token_every_path_is_401(
 async def test_token_with_invalid_utf8_is_401(store_url: str, room_name: RoomName) -> None:
     async with (
         running_admin(store_url, room_name, credentials=SESAME) as operator,
-        asyncio.timeout(5),
+        asyncio.timeout(40),
     ):
         port = URL(operator.urls[0]).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -250,7 +250,7 @@ async def test_metrics_of_all_workers_are_complete() -> None:
                         and samples["gatekeeper_events_up",] == 1
                     )
 
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(40):
                     while True:
                         if await counted():
                             break

@@ -80,7 +80,7 @@ async def test_servers_exit_with_a_killed_gate_and_data_survives(
         sys.executable, "-c", _GATE, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert gate.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         pids = [int(word) for word in (await gate.stdout.readline()).split()]
     async with redis.from_url(f"unix://{tmp_path}/store/store.sock") as client:
         await client.set("a", 7)

@@ -58,7 +58,7 @@ async def until(operator: Visitor, seen: Callable[[dict[str, Any]], bool]) -> di
 
 async def found(look: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any]:
     """The first that `look` finds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             if (told := await look()) is not None:
                 return told

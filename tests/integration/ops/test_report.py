@@ -170,7 +170,7 @@ async def test_report_outlives_a_restart() -> None:
 
 async def report_with(gate: GateProcess, *, arrived: int) -> dict[str, Any]:
     """The JSON of the report, once it has that many arrivals: gates are read each second."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         while True:
             body: dict[str, Any] = json.loads(await written(gate, "report.json"))
             if body["visitors"]["arrived"] >= arrived:

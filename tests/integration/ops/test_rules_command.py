@@ -42,7 +42,7 @@ async def test_rules_lists_what_each_rule_has_matched() -> None:
 
 async def _matches_reach_admin_api(session: aiohttp.ClientSession, admin_url: str) -> None:
     """Wait until the worker has written its counters: every second, see `process.metrics_files`."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             async with session.get(f"{admin_url}/admin/rules") as response:
                 listed = (await response.json())["rules"]

@@ -31,7 +31,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 async def served_names(url: str, context: ssl.SSLContext) -> set[str]:
     """The names in the certificate of a new connection."""
     port = int(url.rpartition(":")[2])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         certificate = writer.get_extra_info("peercert")
         writer.close()

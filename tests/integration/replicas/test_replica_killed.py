@@ -101,7 +101,7 @@ async def test_killed_worker_keeps_order_under_load() -> None:
                 if granted in (50, 100):
                     killing = asyncio.create_task(kill_a_worker(gate, after_s=0.02))
                 await allow(gate.admin_url, 25)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(40):
                     while sum(app.is_admitted for app in apps) < granted:
                         await asyncio.gather(*(app.request() for app in apps))
                 await asyncio.gather(*(app.request() for app in apps))
@@ -117,7 +117,7 @@ async def test_killed_worker_keeps_order_under_load() -> None:
 
 
 async def gate_is_whole(gate: GateProcess) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession(timeout=TIMEOUT) as session:
+    async with asyncio.timeout(40), aiohttp.ClientSession(timeout=TIMEOUT) as session:
         while True:
             async with session.get(f"{gate.admin_url}/readyz") as response:
                 if response.status == 200:
