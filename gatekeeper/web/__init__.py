@@ -15,6 +15,7 @@ last_times       what was done for a visitor a moment ago; bounded
 session_ends     the ends of sessions, for connections that outlive a request
 lasting_exchanges  what streams counts as use of the session, and ends with it
 confirmation     the page of a visitor who walked straight in confirms itself
+confirmation_elsewhere  a pass that comes back with a request outside of its room
 site_data        `Clear-Site-Data` of the origin, without the loss of the token
 handler          the exit of aiohttp's requests
 fastpath/        the exit of plain requests

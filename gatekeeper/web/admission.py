@@ -329,6 +329,12 @@ class Admission:
         self._touch(fresh)
         return Admit(fresh, changed=True, may_wait=decision.may_wait)
 
+    def confirm_soon(self, pass_: Pass) -> None:
+        """The holder of an unconfirmed pass returned it with a request outside of the room."""
+        view, now_s = self.room.view.decisive, self.now_s()
+        if now_s < pass_.expires_at_s and pass_.visitor not in view.revoked:
+            self._touch(renewed(pass_, rules=self.rules, now_s=now_s))
+
     def _touch(self, fresh: Pass) -> None:
         """Extend the slot, unless that was done a moment ago: a renewal may wait for its response
         over many requests."""

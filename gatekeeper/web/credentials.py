@@ -91,7 +91,7 @@ class Credentials:
     ) -> None:
         self._tokens = tokens
         self._policy = policy or CookiePolicy()
-        plain = cookie_name(cookie, room)
+        self.plain_name = plain = cookie_name(cookie, room)
         self._names = {
             secure: self._policy.prefix(secure=secure) + plain for secure in (True, False)
         }

@@ -46,6 +46,7 @@ from gatekeeper.policy.tokens import Ticket, Token
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.challenges import Challenges
+from gatekeeper.web.confirmation_elsewhere import Confirmations
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
@@ -209,6 +210,7 @@ class Pipeline:
     def __init__(self, router: Router, gates: Mapping[RoomName, RoomGate]) -> None:
         self.router = router
         self._gates = gates
+        self._confirmations = Confirmations(gates.values())
 
     @property
     def rooms(self) -> Mapping[RoomName, RoomReplica]:
@@ -219,7 +221,11 @@ class Pipeline:
         """Route a request, and read its token where the route is into a room."""
         route = self.router.route(facts)
         if not isinstance(route, InRoom):
+            if facts.cookies:
+                self._confirmations.confirm(facts, but=None)
             return Visit(facts, route)
+        if facts.cookies and len(self._gates) > 1:
+            self._confirmations.confirm(facts, but=route.room)
         return self._in_room(facts, route)
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
