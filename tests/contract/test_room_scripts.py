@@ -13,6 +13,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.move_request import MoveRequest
 from gatekeeper.room.state import parse_reply
 from gatekeeper.room.store import RedisStore, load_script, room_keys
 from gatekeeper.room.visitor_calls import ArrivalRequest
@@ -51,6 +52,7 @@ async def test_full_store_refuses_and_loses_no_visitor(room_name: RoomName) -> N
         replica.queue.poll(poll_request("eve", 1)),
         replica.queue.advance(),
         replica.queue.leave([ANN]),
+        replica.queue.move(MoveRequest(VisitorId("bob"), made_on=None, to="phone-01")),
         replica.queue.leave([VisitorId("bob")]),
         replica.queue.touch(ANN, until_us=until_us, ends_us=until_us),
         replica.queue.allow(1),
@@ -109,6 +111,10 @@ BAD_CALLS: dict[str, list[str]] = {
         "advance, a ticket's life": ["replica", "1", "0", "", "1000", "1000"],
         "advance, cut short": ["replica", "1", "0", "1", "1000"],
         "leave": ["x", "0", "2", "ann", "bob"],
+        "move": ["x", "ann", "", "phone-01"],
+        "move, to nothing": ["1", "ann", "", ""],
+        "move, to the same device": ["1", "ann", "phone-01", "phone-01"],
+        "move, without a device": ["1", "ann", ""],
         "leave, the number of visitors": ["1", "0", "3", "ann", "bob"],
         "leave, a device for one of two": ["1", "1", "2", "ann", "bob", "phone"],
         "leave, a ticket's life": ["1", "nan", "2", "ann", "bob"],
@@ -195,10 +201,32 @@ async def test_missing_script_is_sent_again(
 
 SCRIPTS: tuple[
     Literal[
-        "join", "arrive", "poll", "advance", "control", "leave", "touch", "draw", "find", "admit"
+        "join",
+        "arrive",
+        "poll",
+        "advance",
+        "control",
+        "leave",
+        "touch",
+        "draw",
+        "find",
+        "admit",
+        "move",
     ],
     ...,
-] = ("join", "arrive", "poll", "advance", "control", "leave", "touch", "draw", "find", "admit")
+] = (
+    "join",
+    "arrive",
+    "poll",
+    "advance",
+    "control",
+    "leave",
+    "touch",
+    "draw",
+    "find",
+    "admit",
+    "move",
+)
 
 
 def test_contract_covers_every_script() -> None:
