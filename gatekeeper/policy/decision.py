@@ -65,6 +65,7 @@ class RoomView:
     # A newcomer may go straight through. It changes often, and with it no decision on a token does.
     has_room: bool = field(default=False, compare=False)
     queue_length: int = field(default=0, compare=False)  # in line, as last known
+    knows_clock: bool = True  # the store's, by the store itself or by another replica
     places_from_us: int = 0  # places of earlier arrivals have ended: the room was closed since
 
 
@@ -137,7 +138,7 @@ DeniedReason = Literal[
     "other_device",
 ]
 WaitingReason = Literal["busy", "before", "queue_full", "address_limit"]
-UnknownReason = Literal["reconnecting"]  # the store may hold a slot for the pass of the request
+UnknownReason = Literal["reconnecting"]  # only the store knows of the pass, or of the time
 NoPlaceReason = WaitingReason | UnknownReason | DeniedReason
 
 
@@ -146,7 +147,8 @@ class WaitWithoutPlace:
     """No place, no token, and no store trip. `busy`: there is no room for a request that creates no
     place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else;
     `address_limit`: too many newcomers from this address, and the next one has a place in
-    `free_in_s`; `reconnecting`: the request carries a pass of which only the store knows."""
+    `free_in_s`; `reconnecting`: the request carries a pass of which only the store knows, or
+    comes before this replica has heard of the store."""
 
     reason: NoPlaceReason = "busy"
     free_in_s: float = 0.0
@@ -283,6 +285,8 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
         return WaitWithoutPlace("queue_full")
     if view.store_up:
         return Arrive()
+    if not view.knows_clock:  # a stamp by another clock could be ahead of a line, or of a draw
+        return WaitWithoutPlace("reconnecting")
     if rules.challenge != "off" and rules.store_failure_mode == "closed":
         return StampWithoutStore()
     match view.phase:

@@ -111,11 +111,6 @@ class Openings:
         room = self._queue.rules.room
         self._queue.configured = file.merged(NO_EVENTS, room=room, now_us=None)
 
-    @property
-    def has_events(self) -> bool:
-        """Whether the file has events of this room."""
-        return bool(self._queue.configured.events)
-
     async def merge(self, state: RoomState, *, reloads: bool = False) -> None:
         """The file's events, as they are now, become those of the room. `reloads`: as an operator
         asked, and not because this replica starts."""

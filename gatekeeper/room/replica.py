@@ -76,7 +76,6 @@ class RoomReplica:
         )
         self._openings = openings(self.queue)
         self._reloads_events = False
-        self.view.expect_events(self._openings.has_events)
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
         self._schedule = TickSchedule()
@@ -116,7 +115,6 @@ class RoomReplica:
         if file != self._openings.file:
             self._openings.file = file
             self._reloads_events = True
-            self.view.expect_events(self._openings.has_events)
             self.follow(self.rules, rejoin=True)
 
     async def close(self) -> None:

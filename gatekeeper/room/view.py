@@ -26,9 +26,9 @@ from gatekeeper.room.state import RoomState
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
 _LATEST_S = 5.0  # no reply is that late
 
-NO_STORE_YET = RoomView(phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False)
-# Where the file has events: by this machine's clock a place could be ahead of a draw.
-NO_STORE_WITH_EVENTS = replace(NO_STORE_YET, phase=Phase.BEFORE)
+NO_STORE_YET = RoomView(
+    phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False, knows_clock=False
+)
 
 
 class ReplicaView:
@@ -51,7 +51,6 @@ class ReplicaView:
         self._queued = 0  # visitors that are to be queued when the store recovers
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
-        self._unknown = NO_STORE_YET
         self.decisive = replace(NO_STORE_YET, revoked=self._revoked)
         # Called at each change of `decisive` except for `has_room`; must return quickly.
         self.on_change: Callable[[], None] = lambda: None
@@ -108,11 +107,6 @@ class ReplicaView:
             self.state = self.store_state
             self._decide_with(self.state)
 
-    def expect_events(self, expected: bool) -> None:
-        """Whether the configuration has events: until a state is known, the room may be closed."""
-        self._unknown = NO_STORE_WITH_EVENTS if expected else NO_STORE_YET
-        self._decide_with(self.state)
-
     def pass_time(self) -> None:
         """Without news of the store: an event may have begun or ended."""
         state, now_us = self.state, round(self.now_s() * 1_000_000)
@@ -135,7 +129,7 @@ class ReplicaView:
         self._decide_with(self.state)
 
     def _decide_with(self, state: RoomState | None) -> None:
-        phase = state.phase if state else self._unknown.phase
+        phase = state.phase if state else NO_STORE_YET.phase
         watermark_us = state.watermark_us if state else 0
         if state is not None:
             self.on_settings(state.overrides, state.window.settings)
@@ -148,6 +142,7 @@ class ReplicaView:
             ordering=state.ordering if state else ARRIVAL_ORDER,
             has_room=state.has_room if state else False,
             queue_length=(state.queue_length if state else 0) + self._queued,
+            knows_clock=state is not None,
             places_from_us=state.window.places_from_us if state else 0,
         )
         is_changed = decisive != self.decisive

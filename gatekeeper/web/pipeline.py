@@ -42,7 +42,7 @@ from gatekeeper.policy.routing import (
     Ungated,
     rule_of,
 )
-from gatekeeper.policy.tokens import Ticket, Token
+from gatekeeper.policy.tokens import Ticket, Token, new_visitor_id
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.challenges import Challenges
@@ -165,15 +165,16 @@ class Visit(NamedTuple):
         )
 
     def unknown_status(self) -> WaitingStatus:
-        """The status of a visitor with an expired pass, of whose slot only the store knows. It has
-        the form of a place; no ticket is signed."""
+        """The status of a visitor with an expired pass, of whose slot only the store knows, or of a
+        newcomer whose place the store has yet to give. It has the form of a place; no ticket is
+        signed."""
         admission, pass_ = self.admission, self.held.pass_
-        assert pass_ is not None
+        now_s = admission.now_s()
         place = ticket_of(
-            pass_.visitor,
-            arrival_us=pass_.arrival_us,
+            new_visitor_id() if pass_ is None else pass_.visitor,
+            arrival_us=round(now_s * 1_000_000) if pass_ is None else pass_.arrival_us,
             rules=admission.rules,
-            now_s=admission.now_s(),
+            now_s=now_s,
         )
         return self.waiting_status(Wait(place, None, changed=False))
 
@@ -268,8 +269,8 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
 
 
 def _unknown_response(responses: Responses, visit: Visit) -> GateResponse:
-    """The waiting page of a visitor with an expired pass while the store is unreachable: it sets
-    nothing, renews itself, and leads in when the store knows of their slot."""
+    """The waiting page of a visitor with an expired pass, or of a newcomer, of whom only the store
+    could say more, and it is unreachable: it sets nothing, renews itself, and goes on with it."""
     config = visit.admission.config
     metrics.own_responses.count(config.name, "waiting")
     response = responses.waiting(

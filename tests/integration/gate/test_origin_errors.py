@@ -117,10 +117,11 @@ async def test_unread_websocket_is_closed_without_http_bytes(
     key = base64.b64encode(os.urandom(16)).decode()
     request = (
         "GET /ws HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
     )
     received = b""
     gate = await start_gate('read_timeout = "300ms"\n', origin_url=origin_url)
+    request += f"Cookie: {gate.cookie_name}={sign_token(gate.issue_pass(ago_s=1))}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gate.worker.port)) as client:
         client.sendall(request.encode())
         listening = gate.worker._server

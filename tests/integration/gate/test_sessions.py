@@ -180,12 +180,12 @@ async def test_cloudflare_command_of_the_origin_ends_the_session(
     visitor = gate.visitor()
     visitor.set_cookie(gate.cookie_name, sign_token(gate.issue_pass()))
     client_sends = {"Cf-Waiting-Room-Command": "revoke", "Gatekeeper-Command": "revoke"}
-    for value in ("Revoke", "revoke, x", "no"):
+    for value in ("revoked", "revoke, x", "no"):
         gate.origin.headers = {"Cf-Waiting-Room-Command": value}
         response = await visitor.request("GET", "/", headers=client_sends)
         assert response.status == 200
         assert "Cf-Waiting-Room-Command" not in response.headers
-    gate.origin.headers = {"Cf-Waiting-Room-Command": "revoke"}
+    gate.origin.headers = {"Cf-Waiting-Room-Command": "Revoke"}
     response = await visitor.request("GET", "/")
     assert response.status == 200
     assert "Cf-Waiting-Room-Command" not in response.headers

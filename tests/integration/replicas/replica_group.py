@@ -16,7 +16,7 @@ import pytest
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.decision import QueuePosition
+from gatekeeper.policy.decision import QueuePosition, WaitWithoutPlace
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.event_signing import EventSigner
@@ -185,6 +185,8 @@ class RoomVisitor:
             case Wait(ticket=ticket, position=placed):
                 self.token = ticket
                 self.position = placed.ahead + 1 if isinstance(placed, QueuePosition) else None
+            case WaitWithoutPlace():
+                assert self.token is None
             case _:
                 raise AssertionError(outcome)
 

@@ -134,6 +134,27 @@ TABLE: list[tuple[str, Token | None, RoomView, Rules, Decision]] = [
     ("a ticket polls", TICKET, UP, RULES, POLL),
     ("a ticket polls though released, to claim", TICKET, RELEASED, RULES, POLL),
     ("a ticket polls in an open room, to be counted", TICKET, OPEN, RULES, POLL),
+    (
+        "a newcomer has no place by a clock of another machine",
+        None,
+        replace(DOWN, knows_clock=False),
+        RULES,
+        WaitWithoutPlace("reconnecting"),
+    ),
+    (
+        "a newcomer has no share by a clock of another machine",
+        None,
+        replace(DOWN, knows_clock=False),
+        OPEN_ON_LOSS,
+        WaitWithoutPlace("reconnecting"),
+    ),
+    (
+        "a ticket is kept by a clock of another machine",
+        TICKET,
+        replace(DOWN, knows_clock=False),
+        RULES,
+        WaitWithoutStore(TICKET),
+    ),
     ("a ticket from when the room closed polls", TICKET, closed_until(ARRIVAL_US), RULES, POLL),
     (
         "a ticket of an earlier sale is none",

@@ -141,12 +141,12 @@ def test_store_that_lost_data_does_not_lower_the_watermark(view: ReplicaView) ->
     assert view.state.rate_per_minute == 7
 
 
-def test_room_with_events_gives_out_no_places_before_a_state_is_known(view: ReplicaView) -> None:
-    """By this machine's clock alone a place could be ahead of a draw."""
-    assert view.decisive.phase is Phase.RUNNING
-    view.expect_events(True)
-    assert (view.decisive.phase, view.decisive.store_up) == (Phase.BEFORE, False)
-    view.update_from_store(room_state())
-    assert view.decisive.phase is Phase.RUNNING
-    view.expect_events(False)
-    assert view.decisive.phase is Phase.RUNNING
+def test_store_s_clock_is_known_by_the_store_or_by_a_replica(view: ReplicaView) -> None:
+    known = [view.decisive.knows_clock]
+    view.lose_store()
+    known.append(view.decisive.knows_clock)
+    view.update_from_replica(room_state(), sent_at_s=5.0)
+    known.append(view.decisive.knows_clock)
+    view.lose_store()
+    known.append(view.decisive.knows_clock)
+    assert known == [False, False, True, True]

@@ -106,6 +106,7 @@ def set_view(
         phase=phase,
         has_room=has_room,
         queue_length=queue_length,
+        knows_clock=True,
     )
 
 
