@@ -193,15 +193,15 @@ def decide(
     """
     if token is not None and token.visitor in view.revoked:
         token = None
-    if isinstance(token, Pass) and now_s >= token.ends_at_s and not view.store_up:
+    if isinstance(token, Ticket):  # first: every poll
+        if token.arrival_us >= view.places_from_us:
+            return _decide_ticket(token, view, rules=rules, now_s=now_s)
         token = None
-    if isinstance(token, Ticket) and token.arrival_us < view.places_from_us:
+    elif token is not None and now_s >= token.ends_at_s and not view.store_up:
         token = None
     match token:
         case Pass():
             return _decide_pass(token, view, rules=rules, now_s=now_s)
-        case Ticket():
-            return _decide_ticket(token, view, rules=rules, now_s=now_s)
         case None if rules.access == "invited" and not is_invited:
             return WaitWithoutPlace("invitation")
         case None if creates_place:

@@ -107,8 +107,13 @@ def conclude(
     `held` is the token they came with. A session that is claimed again (by a second tab, or late)
     keeps its end: asking twice never makes it longer than `session_absolute_timeout`.
     """
+    if isinstance(standing, QueuePosition) and isinstance(held, Ticket):  # first: every poll
+        is_fresh = held.confirmed and now_s - held.issued_at_s < rules.ticket_renewal_s
+        is_same = standing.turn_us < PROVISIONAL_US and not standing.is_moved
+        if is_fresh and is_same and held.own_turn_us != held.arrival_us:
+            return held
     match standing:
-        case QueuePosition(turn_us=turn_us, is_moved=is_moved):  # first: nearly every poll
+        case QueuePosition(turn_us=turn_us, is_moved=is_moved):
             arrival_us = (standing.arrival_us or turn_us) if held is None else held.arrival_us
             # In the prequeue of a draw the ticket says from now on that it was returned in time.
             is_own = is_moved or held is None or turn_us >= PROVISIONAL_US

@@ -46,7 +46,7 @@ from gatekeeper.room.visitor_calls import (
     PollRequest,
     device_arguments,
     head_start_digits,
-    lane_words,
+    poll_arguments,
 )
 from gatekeeper.room.visitor_search import scores_of
 
@@ -333,11 +333,7 @@ class Queue:
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
             _us(self._recovery_window_s(self._newest_known())),
-            "".join([request.letter for request in batch]),
-            "".join([f"{request.turn_us:016d}" for request in batch]),
-            lane_words(batch),
-            *[request.visitor for request in batch],
-            *device_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
+            *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
         )
         return [
             standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)

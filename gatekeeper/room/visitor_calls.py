@@ -76,6 +76,8 @@ class PollRequest(NamedTuple):
 def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollRequest:
     """The poll of a visitor who presents `token`, which is worth that turn."""
     if isinstance(token, Ticket):
+        if not token.lane and token.device is None:  # nearly every poll
+            return PollRequest(token.visitor, turn_us, False, False, connected)
         return PollRequest(
             token.visitor,
             turn_us,
@@ -113,3 +115,19 @@ def device_arguments(
         if request is not None and request.device is not None:
             arguments += (str(at), request.device, str(request.invited_until_us))
     return [str(round(ticket_life_s * 1_000_000)), *arguments] if arguments else []
+
+
+def poll_arguments(batch: Sequence[PollRequest], *, ticket_life_s: float) -> list[str]:
+    """What the script reads of a batch of polls."""
+    turns = "".join([f"{each.turn_us:016d}" for each in batch])
+    visitors = [each.visitor for each in batch]
+    special = [
+        each
+        for each in batch
+        if each.has_pass or each.by_proxy or each.connected or each.lane or each.device is not None
+    ]
+    if not special:  # nearly always
+        return ["t" * len(batch), turns, "", *visitors]
+    kinds = "".join([each.letter for each in batch])
+    devices = device_arguments(batch, ticket_life_s=ticket_life_s)
+    return [kinds, turns, lane_words(batch), *visitors, *devices]
