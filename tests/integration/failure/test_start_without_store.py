@@ -146,8 +146,9 @@ async def test_gate_restarted_in_outage_admits_valid_passes(
         with GateProcess(patient) as gate:
             await gate.wait_until_serving()
             async with Visitor(gate.url) as admitted:
-                status, _ = await admitted.get()
-                assert status == 200
+                for _ in range(2):  # an unconfirmed pass would end while the next gate starts
+                    status, _ = await admitted.get()
+                    assert status == 200
                 cookies = admitted.cookies()
         await asyncio.to_thread(private_store.pause)
         with GateProcess(impatient) as gate:
