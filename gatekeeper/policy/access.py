@@ -18,6 +18,7 @@ from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
+from gatekeeper.policy.preflight import PreflightCondition
 from gatekeeper.policy.readings import (
     PathReadings,
     beyond_authority,
@@ -379,15 +380,14 @@ def _named(table: Mapping[str, tuple[str, ...]]) -> tuple[NamedValue, ...]:
     return tuple(NamedValue(name, globs) for name, globs in table.items())
 
 
+_OPTIONS = frozenset({"OPTIONS"})
+_PREFLIGHT = (NamedValue("Origin"), NamedValue("Access-Control-Request-Method"))
 # `server.default_rules`: what crawlers, browsers and certificate authorities fetch by themselves.
 DEFAULT_RULES = (
     AccessRule(
         "cors-preflight",
         "bypass",
-        (
-            MethodCondition(frozenset({"OPTIONS"})),
-            FieldCondition((NamedValue("Origin"), NamedValue("Access-Control-Request-Method"))),
-        ),
+        (MethodCondition(_OPTIONS), FieldCondition(_PREFLIGHT), PreflightCondition()),
     ),
     AccessRule("well-known", "bypass", (PathCondition(("/.well-known/**",)),)),
     AccessRule("robots", "bypass", (MethodCondition(_READING), PathCondition(("/robots.txt",)))),

@@ -48,6 +48,35 @@ def test_static_files_open_no_checkout(tmp_path: Path) -> None:
         assert isinstance(route(site, target), InRoom), target
 
 
+PREFLIGHT = {"Origin": ["https://app.example"], "Access-Control-Request-Method": ["POST"]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"Content-Length": ["0"]},
+        {"Content-Length": ["7"]},
+        {"Transfer-Encoding": ["chunked"]},
+        {"X-HTTP-Method-Override": ["POST"]},
+        {"X-HTTP-Method": ["POST"]},
+        {"X-Method-Override": ["post"]},
+    ],
+)
+def test_preflight_for_another_method_is_none(more: dict[str, list[str]], tmp_path: Path) -> None:
+    """Some origins take such an OPTIONS request for a POST."""
+    fields = PREFLIGHT | more
+    facts = RequestFacts(
+        Client("203.0.113.5", "https", "shop.example"),
+        "OPTIONS",
+        "/checkout/",
+        fields=lambda name: fields.get(name, []),
+    )
+    is_preflight = more in ({}, {"Content-Length": ["0"]})
+    found = router("Static files", tmp_path).route(facts)
+    assert isinstance(found, Bypassed if is_preflight else InRoom)
+
+
 SHOP = "Shopify-like checkouts"
 
 
