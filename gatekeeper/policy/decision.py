@@ -148,7 +148,7 @@ class WaitWithoutPlace:
     place; `before`: the room is closed until an event; `queue_full`: the line takes nobody else;
     `address_limit`: too many newcomers from this address, and the next one has a place in
     `free_in_s`; `reconnecting`: the request carries a pass of which only the store knows, or
-    comes before this replica has heard of the store."""
+    comes before this replica has received a state of the room."""
 
     reason: NoPlaceReason = "busy"
     free_in_s: float = 0.0

@@ -72,7 +72,7 @@ def test_status_reason_and_command_are_parsed() -> None:
     [
         ("Cf-Waiting-Room-Command: revoke", "revoke"),
         ("cf-waiting-room-command:revoke", "revoke"),
-        ("Cf-Waiting-Room-Command: Revoke", "Revoke"),
+        ("Cf-Waiting-Room-Command: Revoke", "revoke"),
         ("Cf-Waiting-Room-Commands: revoke", None),
         ("X-Cf-Waiting-Room-Command: revoke", None),
         ("Cf-Waiting-Room: revoke", None),
