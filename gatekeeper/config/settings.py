@@ -206,11 +206,18 @@ def _value(key: str, spelled: object) -> Any:
 def _spell(field: FieldInfo, value: Any) -> Spelled:
     parsers = {each.func for each in field.metadata if isinstance(each, BeforeValidator)}
     if parse_rate_per_minute in parsers:
-        return f"{_spell_number(value)}/min" if value else "0"
+        return _spell_rate(value) if value else "0"
     if parse_duration_s in parsers:
         return spell_duration(value)
     assert isinstance(value, str | int | float)
     return value
+
+
+def _spell_rate(per_minute: float) -> str:
+    """By the minute, or by the hour where that is much shorter: `1/h`."""
+    by_minute, by_hour = _spell_number(per_minute), _spell_number(per_minute * 60)
+    is_by_hour = len(by_hour) + 2 < len(by_minute)
+    return f"{by_hour}/h" if is_by_hour else f"{by_minute}/min"
 
 
 def _spell_number(value: float) -> str:

@@ -224,6 +224,23 @@ def test_spelled_duration_is_read_back_exactly(value: str) -> None:
     assert room(poll_interval_max=spelled_value(config, "poll_interval_max")) == config
 
 
+@pytest.mark.parametrize(
+    ("given", "spelled"),
+    [
+        ("1/h", "1/h"),
+        ("100/h", "100/h"),
+        ("30/h", "0.5/min"),
+        ("60/h", "1/min"),
+        ("0.5/min", "0.5/min"),
+        ("33.3/min", "33.3/min"),
+        ("8/s", "480/min"),
+        ("0.001/h", "0.001/h"),
+    ],
+)
+def test_rate_is_spelled_by_the_unit_that_suits_it(given: str, spelled: str) -> None:
+    assert spelled_value(room(rate=given), "rate") == spelled
+
+
 @pytest.mark.parametrize("value", ["0", "1/h", "0.001/h", "8/s", "1000000/s", "33.3/min"])
 def test_spelled_rate_is_read_back_closely(value: str) -> None:
     config = room(rate=value)
