@@ -64,16 +64,13 @@ ARRIVAL_ORDER: Final = ArrivalOrder()
 def turn_of(token: Token, ordering: Ordering) -> int:
     """The turn of the token's holder: the one that the token names, else that of the order."""
     own_us = token.own_turn_us
+    # The holder of a pass has no turn to wait for.
+    lane = token.lane if isinstance(token, Ticket) else ""
     if own_us is None:
-        return ordering.turn_us(token.visitor, token.arrival_us, _lane_of(token))
+        return ordering.turn_us(token.visitor, token.arrival_us, lane)
     if own_us < PROVISIONAL_US:
         return own_us
-    return ordering.drawn_turn_us(token.visitor, token.arrival_us, _lane_of(token))
-
-
-def _lane_of(token: Token) -> str:
-    """Of a ticket; the holder of a pass has no turn to wait for."""
-    return token.lane if isinstance(token, Ticket) else ""
+    return ordering.drawn_turn_us(token.visitor, token.arrival_us, lane)
 
 
 def is_released(turn_us: int, watermark_us: int) -> bool:

@@ -249,7 +249,7 @@ class Tokens:
             if len(self._cache) >= self._cache_size:
                 del self._cache[next(iter(self._cache))]
             self._cache[raw] = token
-        if now_s >= token.read_until_s:
+        if now_s >= token.expires_at_s and now_s >= token.read_until_s:
             self._cache.pop(raw, None)
             return None
         return token

@@ -43,6 +43,8 @@ def standing_on_arrival(turn: bytes | int, standing: bytes | int) -> ArrivalStan
 
 def standing_of(reply: bytes | int, turn_us: int) -> Standing:
     """What `poll` replied about one visitor, who asked with the turn of the token."""
+    if isinstance(reply, int):  # first: nearly every poll
+        return QueuePosition(turn_us, reply)
     match reply:
         case b"in":
             return SlotGrant(turn_us, confirmed=True)
@@ -50,8 +52,6 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return VoidToken()
         case b"elsewhere":
             return Elsewhere()
-        case int(ahead):
-            return QueuePosition(turn_us, ahead)
         case admitted if admitted.startswith(b"in "):
             return SlotGrant(turn_us, confirmed=True, ends_at_us=int(admitted[3:]))
         case moved if b" " in moved:  # to another turn than the token's

@@ -134,7 +134,11 @@ class Admission:
         that may make its client a newcomer."""
         if isinstance(held, Pass):
             held = self._newest(held, by_header=by_header)
-        decision = self._decide(held, newcomers)
+        view, creates_place = self.room.view, newcomers != "once"
+        now_s, rules = view.now_s(), self.rules
+        decision = decide(
+            held, view.decisive, rules=rules, now_s=now_s, creates_place=creates_place
+        )
         if isinstance(decision, Poll):
             assert held is not None
             visitor, turn_us = decision
@@ -261,16 +265,16 @@ class Admission:
         now_s = self.room.view.now_s()
         token = conclude(visitor, standing, held, rules=self.rules, now_s=now_s)
         match token:
-            case Pass():
-                if not isinstance(held, Pass):
-                    self._count_wait(token, lane="" if held is None else held.lane)
-                return Admit(token, changed=token is not held)
-            case Ticket():
+            case Ticket():  # first: nearly every poll
                 position = standing if isinstance(standing, QueuePosition) else None
                 if not token.confirmed and self.is_unsolved(token):
                     position = None  # the way to it is the challenge
                 is_new = position is not None and not position.confirmed
                 return Wait(token, position, token is not held, is_new)
+            case Pass():
+                if not isinstance(held, Pass):
+                    self._count_wait(token, lane="" if held is None else held.lane)
+                return Admit(token, changed=token is not held)
             case None:
                 return None
             case _:

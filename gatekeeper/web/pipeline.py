@@ -151,9 +151,9 @@ class Visit(NamedTuple):
         state, event = view.state, None
         if state is not None and state.events:
             event = event_view_of(state, now_s=view.now_s(), ticket=ticket)
-        challenges = self.gate.challenges
-        if ticket.confirmed or not admission.is_unsolved(ticket):
-            challenges = None
+        challenge, challenges = None, self.gate.challenges
+        if challenges is not None and not ticket.confirmed and admission.is_unsolved(ticket):
+            challenge = challenges.of_ticket(ticket)
         return waiting_status_of(
             ticket,
             wait.position,
@@ -161,7 +161,7 @@ class Visit(NamedTuple):
             rules=admission.rules,
             newcomer=wait.is_new,
             event=event,
-            challenge=None if challenges is None else challenges.of_ticket(ticket),
+            challenge=challenge,
         )
 
     def unknown_status(self) -> WaitingStatus:

@@ -206,8 +206,8 @@ def _starts_at(state: RoomState) -> str | None:
 
 def room_reason(state: RoomState, *, rules: Rules) -> Reason:
     """Why visitors with a place wait, the same for all of them."""
-    reason = state.reason
-    if reason == "line" and is_full(state.phase, active=state.active, max_active=rules.max_active):
+    reason, most = state.reason, rules.max_active
+    if most and reason == "line" and is_full(state.phase, active=state.active, max_active=most):
         return "full"
     return reason
 
