@@ -77,7 +77,8 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
     """The poll of a visitor who presents `token`, which is worth that turn."""
     if isinstance(token, Ticket):
         if not token.lane and token.device is None:  # nearly every poll
-            return PollRequest(token.visitor, turn_us, False, False, connected)
+            came_us = token.arrival_us
+            return PollRequest(token.visitor, turn_us, False, False, connected, "", came_us)
         return PollRequest(
             token.visitor,
             turn_us,
