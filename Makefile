@@ -23,8 +23,8 @@ demo: $(READY)  ## a sample shop behind a gate with a crowd in line
 pictures: $(READY)  ## the pictures of the README, taken from the running demo
 	$(BIN)/python -m tests.browser.pictures
 
-# Four more than cores: many tests wait, for a timeout or a rate. Two run the browser tests.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 4)
+# Two more than cores: many tests wait, for a timeout or a rate. Two run the browser tests.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gatekeeper.config.types import RoomName
 from tests.admin import running_admin
 from tests.gates import GateProcess, Origin, Visitor, quick_command
 from tests.integration.ops.settings import settings
+from tests.servers import eventually
 
 MARIA = {"Authorization": "Bearer the secret of maria"}
 OTTO = {"Authorization": "Bearer the secret of otto"}
@@ -143,6 +144,7 @@ async def test_report_outlives_a_restart() -> None:
                     await visitor.get("/")
             set_ = await first.command("set", "title=<b>Sale</b>")
             assert set_.returncode == 0, set_.stderr
+            await until_sale_is_known(first)
             await report_with(first, arrived=3)
             assert await first.stop() == 0
             minutes = sorted((first.state / "minutes").iterdir())
@@ -152,6 +154,7 @@ async def test_report_outlives_a_restart() -> None:
                 await second.wait_until_serving()
                 async with Visitor(second.url) as visitor:
                     await visitor.get("/")
+                await until_sale_is_known(second)
                 body = await report_with(second, arrived=4)
                 assert body["event"] == "sale"
                 assert body["room"] == "default"
@@ -166,6 +169,16 @@ async def test_report_outlives_a_restart() -> None:
                 assert b"&lt;b&gt;Sale&lt;/b&gt;" in html
                 assert b"<b>Sale</b>" not in html
                 assert (await written(second, "report.csv")).startswith(b"at,phase,arrived")
+
+
+async def until_sale_is_known(gate: GateProcess) -> None:
+    """The event of the file is one of the room once a worker has joined."""
+
+    async def is_known() -> bool:
+        return "sale" in (await gate.command("event", "list")).stdout
+
+    predicate: Callable[[], bool | Awaitable[bool]] = is_known
+    await eventually(predicate)
 
 
 async def report_with(gate: GateProcess, *, arrived: int) -> dict[str, Any]:
