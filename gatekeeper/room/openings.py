@@ -211,10 +211,13 @@ def _by_draw(
 ) -> dict[str | None, dict[VisitorId, DrawnTurn]]:
     """The turns of visitors, by the draw that gives them; None: its event was cancelled."""
     found: dict[str | None, dict[VisitorId, DrawnTurn]] = {}
+    draws = [(e.first_us, e.start_us, e) for e in schedule.events if e.has_draw and not e.cancelled]
     for visitor, arrival_us in arrivals_us.items():
-        event, lane = schedule.covering(arrival_us), lanes.get(visitor, "")
-        drawn = event.drawn if event else None
-        if drawn is None or drawn.span_of(lane) is None:
+        # As `schedule.covering`, whose properties cost as much as the turn.
+        covering = (each for first_us, start_us, each in draws if first_us <= arrival_us < start_us)
+        event = next(covering, None)
+        lane = lanes.get(visitor, "") if lanes else ""
+        if lane and (event is None or event.drawn is None or event.drawn.span_of(lane) is None):
             lane = ""
         turn_us = arrival_us if event is None else event.turn_us(visitor, arrival_us, lane)
         if turn_us < PROVISIONAL_US:
