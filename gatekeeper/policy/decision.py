@@ -247,12 +247,12 @@ def _decide_expired_without_store(pass_: Pass, view: RoomView, *, rules: Rules) 
 
 
 def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float) -> Decision:
-    if not ticket.confirmed and is_unsolved(ticket, rules=rules, now_s=now_s):
+    is_open = view.phase is Phase.OPEN
+    if not ticket.confirmed and not is_open and is_unsolved(ticket, rules=rules, now_s=now_s):
         return WaitForChallenge(ticket)
     turn_us = turn_of(ticket, view.ordering)
     if view.store_up:
         return Poll(ticket.visitor, turn_us)
-    is_open = view.phase is Phase.OPEN
     is_known = ticket.confirmed or not ticket.lane  # else the store never had the turn in line
     if is_open or (is_known and is_released(turn_us, view.watermark_us)):
         if now_s < session_end_without_store_s(ticket, rules=rules):
@@ -287,11 +287,11 @@ def _decide_newcomer(view: RoomView, *, rules: Rules) -> Decision:
         return Arrive()
     if not view.knows_clock:  # a stamp by another clock could be ahead of a line, or of a draw
         return WaitWithoutPlace("reconnecting")
+    if view.phase is Phase.OPEN:
+        return EnterWithoutStore(None)
     if rules.challenge != "off" and rules.store_failure_mode == "closed":
         return StampWithoutStore()
     match view.phase:
-        case Phase.OPEN:
-            return EnterWithoutStore(None)
         case Phase.PREQUEUE | Phase.DRAW | Phase.HELD | Phase.ENDED:
             return StampWithoutStore()
         case Phase.RUNNING:

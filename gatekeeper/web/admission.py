@@ -246,7 +246,8 @@ class Admission:
 
     async def _arrive(self) -> Outcome:
         newcomer = self._newcomer()
-        may_enter = self.rules.challenge == "off"
+        is_open = self.room.view.decisive.phase is Phase.OPEN  # to everyone, whatever a place costs
+        may_enter = is_open or self.rules.challenge == "off"
         request = ArrivalRequest(newcomer.visitor, may_enter=may_enter)
         standing = await self.room.arrive(request)
         if standing is None:

@@ -118,9 +118,9 @@ class ChallengeVerifier:
                     return self._unreachable(proof, f"HTTP status {response.status}")
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             return self._unreachable(proof, type(error).__name__)
-        return self._reply_in(body, proof)
+        return self._reply_in(body, proof, status=response.status)
 
-    def _reply_in(self, body: bytes, proof: Proof) -> Reply:
+    def _reply_in(self, body: bytes, proof: Proof, *, status: int = 200) -> Reply:
         try:
             reply = orjson.loads(body)
         except ValueError:
@@ -128,6 +128,8 @@ class ChallengeVerifier:
         success = reply.get("success") if isinstance(reply, dict) else None
         if success is True:
             return "solved" if _is_for_us(reply, proof) else "refused"
+        if success is not False and status >= 400:  # a client can bring these about
+            return "refused"
         if success is not False:
             return self._unreachable(proof, "an unexpected reply")
         codes = reply.get("error-codes")

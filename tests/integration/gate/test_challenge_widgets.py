@@ -122,6 +122,8 @@ REPLIES: dict[str, tuple[Respond, Reply]] = {
     "internal error": (fails("internal-error"), "unreachable"),
     "our secret": (fails("invalid-input-secret", status=400), "unreachable"),
     "another site key": (fails("sitekey-secret-mismatch"), "refused"),
+    "too large": (sends("", 413), "refused"),  # a client can bring these about
+    "too many": (sends("<html>", 429), "refused"),
     "bad request": (fails("bad-request", status=400), "refused"),
     "no codes": (sends('{"success": false}'), "refused"),
     "odd codes": (fails(1, None), "refused"),

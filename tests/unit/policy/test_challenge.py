@@ -57,17 +57,22 @@ def decided(
     return decide(ticket, of, rules=rules, now_s=now_s)
 
 
+def test_unsolved_ticket_enters_an_open_room() -> None:
+    """It admits everyone, whatever a place costs."""
+    for rules in (WORK, REFUSE):
+        assert decided(UNSOLVED, OPEN, rules=rules) == POLL
+        assert decided(UNSOLVED, OPEN_DOWN, rules=rules) == EnterWithoutStore(UNSOLVED)
+
+
 def test_newcomers_ticket_is_confirmed_only_where_there_is_no_challenge() -> None:
     assert not UNSOLVED.confirmed
     assert ticket_of(VISITOR, arrival_us=1, rules=RULES, now_s=NOW_S, is_new=True).confirmed
     assert ticket_of(VISITOR, arrival_us=1, rules=WORK, now_s=NOW_S).confirmed
 
 
-@pytest.mark.parametrize(
-    "of", [UP, DOWN, RELEASED, RELEASED_DOWN, OPEN, OPEN_DOWN, ENDED, HELD_DOWN]
-)
+@pytest.mark.parametrize("of", [UP, DOWN, RELEASED, RELEASED_DOWN, ENDED, HELD_DOWN])
 def test_unsolved_ticket_waits_without_a_store_call(of: RoomView) -> None:
-    """Also one that was released, and in an open room, with the store and without."""
+    """Also one that was released, with the store and without."""
     for rules in (WORK, REFUSE, FAILS_OPEN):
         assert decided(UNSOLVED, of, rules=rules) == WaitForChallenge(UNSOLVED)
 
@@ -105,7 +110,7 @@ def test_revoked_visitor_is_a_newcomer_whatever_was_solved() -> None:
     ("phase", "closed", "opened"),
     [
         (Phase.RUNNING, StampWithoutStore(), EnterByShare()),
-        (Phase.OPEN, StampWithoutStore(), EnterWithoutStore(None)),
+        (Phase.OPEN, EnterWithoutStore(None), EnterWithoutStore(None)),
         (Phase.HELD, StampWithoutStore(), StampWithoutStore()),
         (Phase.PREQUEUE, StampWithoutStore(), StampWithoutStore()),
         (Phase.BEFORE, WaitWithoutPlace("before"), WaitWithoutPlace("before")),
