@@ -52,7 +52,9 @@ class Fault:
 
 
 FAULTS = {
-    "rate is tripled": Fault(RATE, _SCRIPTS + "_room.lua", "due * 1000 / 60", "due * 3000 / 60"),
+    "rate is tripled": Fault(
+        RATE, _SCRIPTS + "_room.lua", "due * 1000 / 60", "due * 3000 / 60", calm=True
+    ),
     "three slots too many": Fault(
         MAX_ACTIVE,
         _SCRIPTS + "_room.lua",
