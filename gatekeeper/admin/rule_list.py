@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gatekeeper.admin.metric_files import read_metrics, values
-from gatekeeper.policy.access import DEFAULT_RULES, AccessRule
+from gatekeeper.policy.access import AccessRule
+from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.explain import describe_rule
 
 _MATCHES = "gatekeeper_rule_matches"

@@ -23,6 +23,7 @@ readings   the ways an origin could understand a path
 address_warnings  limits by address behind an unknown proxy, for warnings of `check`
 spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked
+default_rules  what crawlers, browsers and certificate authorities fetch by themselves
 preflight  what a CORS preflight never has
 explain    why a request takes its route, for operators
 routing    which room a request belongs to

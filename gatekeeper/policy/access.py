@@ -18,7 +18,6 @@ from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
-from gatekeeper.policy.preflight import PreflightCondition
 from gatekeeper.policy.readings import (
     PathReadings,
     beyond_authority,
@@ -108,12 +107,14 @@ class RequestReadings:
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """A named rule. `room`: only for requests that fall in this room."""
+    """A named rule. `room`: only for requests that fall in this room. `yields_to_parameters`: it
+    does not hold for a request with the parameter of any room."""
 
     name: str
     action: Action
     conditions: tuple[Condition, ...]
     room: RoomName | None = None
+    yields_to_parameters: bool = False
     _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -378,23 +379,3 @@ def _one_of(texts: Iterable[str]) -> str:
 
 def _named(table: Mapping[str, tuple[str, ...]]) -> tuple[NamedValue, ...]:
     return tuple(NamedValue(name, globs) for name, globs in table.items())
-
-
-_OPTIONS = frozenset({"OPTIONS"})
-_PREFLIGHT = (NamedValue("Origin"), NamedValue("Access-Control-Request-Method"))
-# `server.default_rules`: what crawlers, browsers and certificate authorities fetch by themselves.
-DEFAULT_RULES = (
-    AccessRule(
-        "cors-preflight",
-        "bypass",
-        (MethodCondition(_OPTIONS), FieldCondition(_PREFLIGHT), PreflightCondition()),
-    ),
-    AccessRule("well-known", "bypass", (PathCondition(("/.well-known/**",)),)),
-    AccessRule("robots", "bypass", (MethodCondition(_READING), PathCondition(("/robots.txt",)))),
-    AccessRule("favicon", "bypass", (MethodCondition(_READING), PathCondition(("/favicon.ico",)))),
-)
-
-
-def access_rules(rules: Iterable[RuleConfig], *, default_rules: bool) -> tuple[AccessRule, ...]:
-    """The rules in force, in order: the operator's, then the default ones."""
-    return (*map(AccessRule.of, rules), *(DEFAULT_RULES if default_rules else ()))

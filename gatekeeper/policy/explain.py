@@ -14,7 +14,8 @@ from gatekeeper.config.problems import shown
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
-from gatekeeper.policy.access import AccessRule, Condition, RequestReadings, access_rules
+from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.original_request import is_check, original_request
 from gatekeeper.policy.readings import TooManyReadings, query_pairs, underscored_values

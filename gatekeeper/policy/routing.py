@@ -19,7 +19,6 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
 from gatekeeper.policy.access import (
-    DEFAULT_RULES,
     AccessRule,
     ClientCondition,
     NamedValue,
@@ -125,8 +124,6 @@ class Router:
         if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
             self._only = places[0].room
         self._parameters = [each.parameter for each in places if each.parameter is not None]
-        defaults = {each.name for each in DEFAULT_RULES if each.reads & Fact.TARGET}
-        self._yielding = defaults if self._parameters else frozenset()
         self._names_every_host = bool(places) and all(place.labels for place in places)
         self._endpoint_rules = tuple(_rules_of_endpoints(self.rules))
         self._shared_addresses = tuple(_rules_of_shared_addresses(self.rules))
@@ -218,12 +215,13 @@ class Router:
         return rooms.pop() if len(rooms) == 1 else None
 
     def evaluate(self, rule: AccessRule, request: RequestReadings) -> tuple[bool, FactSet]:
-        """Whether a rule holds, and the facts that were read to find out. A default rule on a path
-        yields to the parameter of a room: an origin may run the same program at any path."""
+        """Whether a rule holds, and the facts that were read to find out. Some rules
+        yield to the parameter of a room."""
         if rule.room is None:
             holds, reads = rule.evaluate(request)
-            yields = holds and rule.name in self._yielding and self._has_parameter(request)
-            return holds and not yields, reads
+            if holds and rule.yields_to_parameters and self._has_parameter(request):
+                holds = False
+            return holds, reads
         rooms = self.rooms_of(request)
         if rule.room not in rooms or (rule.action == "bypass" and not self._is_certain(request)):
             return False, self._room_reads

@@ -34,7 +34,7 @@ from gatekeeper.config.secrets import admin_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError, GatekeeperError, StartError, StoreError
 from gatekeeper.pages.renderer import Pages
-from gatekeeper.policy.access import access_rules
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.reload import CheckedFiles, Reloader

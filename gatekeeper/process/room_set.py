@@ -14,7 +14,6 @@ from functools import partial
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.planned_events import new_overlaps
 from gatekeeper.room.beacon_client import fetch_round_by
 from gatekeeper.room.events import Events
 from gatekeeper.room.openings import FileEvents, Openings
@@ -77,28 +76,12 @@ class RoomSet:
 
     def event_problems(self, file_events: FileEvents, rooms: Iterable[RoomConfig]) -> list[str]:
         """Why the events of `rooms` cannot become those of the file."""
-        after, problems = self._following(file_events), []
+        after, before, problems = self._following(file_events), self.file_events, []
         for room in (each.name for each in rooms if each.name in self.replicas):
             state = self.replicas[room].view.state
-            if state is None or not state.events:
-                continue
-            known, now_us = state.schedule, state.now_us
-            problems += [
-                f"room {room}: {each}" for each in after.refusals(known, room=room, now_us=now_us)
-            ]
-            merged = after.merged(known, room=room, now_us=now_us, reloads=True)
-            problems += [
-                f"room {room}: {each}" for each in new_overlaps(known, merged, now_us=now_us)
-            ]
-            before = {
-                each.draw_id for each in self.file_events.draws_without_key(merged, room=room)
-            }
-            problems += [
-                f"tokens.secrets: the draw of event {event.name} in room {room} was made with a "
-                "secret that is missing now; expected that secret until the sale has started"
-                for event in after.draws_without_key(merged, room=room)
-                if event.draw_id not in before
-            ]
+            if state is not None and state.events:
+                found = after.problems(state.schedule, before, room=room, now_us=state.now_us)
+                problems += [f"room {room}: {each}" for each in found]
         return problems
 
     def _following(self, file_events: FileEvents) -> FileEvents:

@@ -19,7 +19,8 @@ from gatekeeper.config.schema import Config, RoomConfig
 from gatekeeper.config.secrets import challenge_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
-from gatekeeper.policy.access import AccessRule, access_rules
+from gatekeeper.policy.access import AccessRule
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.invitations import Invitations, visitor_key
 from gatekeeper.policy.move_code import MoveCodes
 from gatekeeper.policy.proof_of_work import WorkChallenges

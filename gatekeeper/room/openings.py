@@ -21,7 +21,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.draw import LaneSpan, lane_spans
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.planned_events import SigningKeys, merged, refusals
+from gatekeeper.policy.planned_events import SigningKeys, merged, new_overlaps, refusals
 from gatekeeper.policy.schedule import NO_EVENTS, Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.queue import Queue
@@ -65,10 +65,23 @@ class FileEvents:
             previous=previous,
         )
 
-    def refusals(self, known: Schedule, *, room: RoomName, now_us: int) -> list[str]:
-        """Why the room's events cannot become those of the file."""
+    def problems(
+        self, known: Schedule, before: FileEvents, *, room: RoomName, now_us: int
+    ) -> list[str]:
+        """Why the room's events, which were those of `before`, cannot become those of the file."""
         configs, previous = self._of(room)
-        return refusals(known, configs, now_us=now_us, previous=previous)
+        after = self.merged(known, room=room, now_us=now_us, reloads=True)
+        lost = {each.draw_id for each in before.draws_without_key(after, room=room)}
+        return [
+            *refusals(known, configs, now_us=now_us, previous=previous),
+            *new_overlaps(known, after, now_us=now_us),
+            *(
+                f"the draw of event {event.name} was made with one of tokens.secrets that is "
+                "missing now; expected that secret until the sale has started"
+                for event in self.draws_without_key(after, room=room)
+                if event.draw_id not in lost
+            ),
+        ]
 
     def _of(self, room: RoomName) -> tuple[list[EventConfig], list[EventConfig]]:
         configs = [each for each in self.events if each.room == room]

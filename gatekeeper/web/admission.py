@@ -152,21 +152,13 @@ class Admission:
                 if outcome is not None:
                     return outcome
                 decision = self._decide(None, newcomers)
-        match decision:
-            case (
-                Arrive()
-                | StampWithoutStore()
-                | EnterByShare(expired=None)
-                | EnterWithoutStore(ticket=None)
-            ) if newcomers == "denied":
+        if _makes_a_newcomer(decision):
+            if newcomers == "denied":
                 return _VOID
-            case (
-                Arrive()
-                | StampWithoutStore()
-                | EnterByShare(expired=None)
-                | EnterWithoutStore(ticket=None)
-            ) if (left_s := self._address_wait_s(facts)) > 0:
+            left_s = self._address_wait_s(facts)
+            if left_s > 0:
                 return WaitWithoutPlace("address_limit", left_s)
+        match decision:
             case Arrive():
                 return await self._arrive()
             case TakeAdmission():
@@ -397,3 +389,12 @@ class Admission:
             return rules.pass_renewal_s
 
         return self._session_ends.of(pass_, left_s=left_s, keep_slot=keep_slot)
+
+
+def _makes_a_newcomer(decision: Decision) -> bool:
+    match decision:
+        case Arrive() | StampWithoutStore():
+            return True
+        case EnterByShare(expired=None) | EnterWithoutStore(ticket=None):
+            return True
+    return False

@@ -221,13 +221,10 @@ class Pipeline:
     def visit(self, facts: RequestFacts) -> Visit:
         """Route a request, and read its token where the route is into a room."""
         route = self.router.route(facts)
-        if not isinstance(route, InRoom):
-            if facts.cookies:
-                self._confirmations.confirm(facts, but=None)
-            return Visit(facts, route)
-        if facts.cookies and len(self._gates) > 1:
-            self._confirmations.confirm(facts, but=route.room)
-        return self._in_room(facts, route)
+        visit = self._in_room(facts, route) if isinstance(route, InRoom) else Visit(facts, route)
+        if facts.cookies and (visit.gate is None or len(self._gates) > 1):
+            self._confirmations.confirm(facts, but=visit.room)
+        return visit
 
     def visit_room(self, facts: RequestFacts, name: str | None, *, path: str = "/") -> Visit | None:
         """A visit of the room `name` by one of the endpoints, or without a name of the room that

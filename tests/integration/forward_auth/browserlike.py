@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,15 +13,8 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token
 from tests.builders import make_pass, read_token, sign_token
 from tests.gates.visitor import HTML, TIMEOUT, Response
 from tests.integration.forward_auth.auth_stage import RunningProxy
-from tests.servers import eventually
 
 ADDRESS = "127.0.0.2"  # no trusted one
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 10) -> None:
-    """Return once the condition holds."""
-    predicate: Callable[[], bool | Awaitable[bool]] = condition
-    await eventually(predicate, timeout_s)
 
 
 class ProxyVisitor:

@@ -11,8 +11,9 @@ from yarl import URL
 from gatekeeper.policy.tokens import Pass
 from tests.gates.visitor import HTML
 from tests.integration.forward_auth.auth_stage import RunningProxy, Stage
-from tests.integration.forward_auth.browserlike import ProxyVisitor, until
+from tests.integration.forward_auth.browserlike import ProxyVisitor
 from tests.integration.forward_auth.proxies import PROXIES, Proxy
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
 
@@ -62,7 +63,7 @@ async def test_newcomer_in_line_waits_polls_and_enters(served: RunningProxy) -> 
             assert (await visitor.get(f"/.gatekeeper/static/{style}")).status == 200
         assert len(origin.requests) == before
         await gate.allow(1, room=visitor.room)
-        await until(lambda: _is_admitted(visitor))
+        await eventually(lambda: _is_admitted(visitor))
         entered = await visitor.page("/cart?a=b")
         assert (entered.status, entered.json["visitor"]) == (200, first.visitor)
 
@@ -81,7 +82,7 @@ async def test_released_visitor_enters_by_reloading(served: RunningProxy) -> Non
         async def reloaded() -> bool:
             return (await visitor.page("/cart")).status == 200
 
-        await until(reloaded)
+        await eventually(reloaded)
         assert isinstance(visitor.token, Pass)
 
 
@@ -113,7 +114,7 @@ async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None
             after = response.text
             return response.status == served.proxy.waiting_status
 
-        await until(is_out)
+        await eventually(is_out)
         assert "visitor" not in after
 
 
@@ -303,4 +304,4 @@ async def test_unreachable_store_keeps_the_admitted(served: RunningProxy) -> Non
         async def is_back() -> bool:
             return (await waiting.status())["position"] is not None
 
-        await until(is_back, timeout_s=30)
+        await eventually(is_back, timeout_s=30)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,7 @@ async def until_sale_is_known(gate: GateProcess) -> None:
     async def is_known() -> bool:
         return "sale" in (await gate.command("event", "list")).stdout
 
-    predicate: Callable[[], bool | Awaitable[bool]] = is_known
-    await eventually(predicate)
+    await eventually(is_known)
 
 
 async def report_with(gate: GateProcess, *, arrived: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from gatekeeper.config.patterns import NetworkSet
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
-    DEFAULT_RULES,
     AccessRule,
     Action,
     ClientCondition,
@@ -24,6 +23,7 @@ from gatekeeper.policy.access import (
     QueryCondition,
     RequestReadings,
 )
+from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
 from gatekeeper.policy.readings import underscored_values
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Route, Router

@@ -7,7 +7,7 @@ import pytest
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import access_rules
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
 from gatekeeper.policy.routing import Blocked, InRoom, Route, Router
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.config.load import load_config
-from gatekeeper.policy.access import access_rules
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router, Ungated
 

@@ -9,7 +9,8 @@ from gatekeeper import metrics
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.access import AccessRule, access_rules
+from gatekeeper.policy.access import AccessRule
+from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.proxy.fastpath.interface import CompleteResponse
 from gatekeeper.web.fastpath import check_cache
 from gatekeeper.web.fastpath.exchanges import ReadyResponse

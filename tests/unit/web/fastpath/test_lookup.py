@@ -18,7 +18,6 @@ from gatekeeper.config.schema import OriginConfig, RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import (
-    DEFAULT_RULES,
     AccessRule,
     Action,
     ClientCondition,
@@ -31,6 +30,7 @@ from gatekeeper.policy.access import (
     PathCondition,
     QueryCondition,
 )
+from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router
 from gatekeeper.policy.rules import Rules
