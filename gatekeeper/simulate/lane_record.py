@@ -11,7 +11,8 @@ turn was released before:
 
 In the prequeue of a draw the turn is the arrival, and after it not before the prequeue: there the
 order of the draw is judged instead. A member that confirms after others were released may be moved
-behind them, once.
+behind them, once. If it enters by that very poll, nothing tells the crowd the turn it was moved to:
+so many turns may be unknown.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class LaneRecord:
     admitted: Counter[str] = field(default_factory=Counter)
     behind: list[int] = field(default_factory=list)  # turns behind what was released
     moved: int = 0  # while they confirmed
+    entered_at_once: int = 0  # by the poll that confirmed them
     broken: Counter[str] = field(default_factory=Counter)
     _released_us: int = _UNRELEASED  # the highest turn that was certainly released
     _turns_us: set[int] = field(default_factory=set)  # of the crowd
@@ -80,9 +82,8 @@ class LaneRecord:
         confirmed."""
         if self.is_kept:
             self._turns_us.add(turn_us)
-        place = visitor.place
-        is_first_poll = place.confirm_began_s == place.sent_s
-        if visitor.lane is not None and is_first_poll and turn_us > place.turn_us:
+        is_behind = turn_us > visitor.place.turn_us
+        if visitor.lane is not None and is_behind and _is_confirming(visitor):
             self.moved += 1
             return True
         return False
@@ -93,11 +94,18 @@ class LaneRecord:
             self._released_us = max(self._released_us, visitor.place.turn_us)
         if visitor.lane is not None:
             self.admitted[visitor.lane.name] += 1
+            self.entered_at_once += _is_confirming(visitor)
 
     @property
     def unexplained(self) -> int:
-        """Members behind a turn that no visitor of the crowd had."""
-        return sum(turn_us - 1 not in self._turns_us for turn_us in self.behind)
+        """Members behind a turn that certainly no visitor of the crowd had."""
+        found = [turn_us for turn_us in self.behind if turn_us - 1 not in self._turns_us]
+        return len(found) if len(set(found)) > self.entered_at_once else 0
+
+
+def _is_confirming(visitor: Visitor) -> bool:
+    """Whether the present request is the first poll."""
+    return visitor.place.confirm_began_s == visitor.place.sent_s
 
 
 def lane_promise(record: LaneRecord) -> Promise:

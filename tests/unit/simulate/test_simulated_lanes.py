@@ -192,3 +192,26 @@ def test_shorter_head_start_without_a_release_is_found() -> None:
     promise = lane_promise(record)
     assert promise.held is False
     assert "shorter head start" in promise.detail
+
+
+@pytest.mark.parametrize(
+    ("turns_us", "is_held"),
+    [
+        ((ARRIVAL_US - 5, ARRIVAL_US - 5), True),
+        ((ARRIVAL_US - 5, ARRIVAL_US - 4), True),  # one above the other
+        ((ARRIVAL_US - 5, ARRIVAL_US - 3), False),
+    ],
+)
+def test_turn_of_a_member_that_entered_at_once_is_unknown(
+    turns_us: Sequence[int], is_held: bool
+) -> None:
+    """It may have been moved behind what was released, and its pass does not say where to."""
+    record = LaneRecord()
+    first = member()
+    first.next_action, first.place.confirm_began_s, first.place.sent_s = Action.POLL, 1.0, 1.0
+    record.received_admitted(first)
+    for number, turn_us in enumerate(turns_us, start=1):
+        visitor = member(number)
+        record.arrival_began(visitor)
+        assert record.received_ticket(visitor, ticket(turn_us), by_draw=False) is None
+    assert lane_promise(record).held is is_held
