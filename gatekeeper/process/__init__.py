@@ -9,7 +9,9 @@
 - `worker`: one replica: wires rooms, proxy and exits, and serves the public listener
 - `pass_report`: the busiest passes of one worker, for the supervisor
 - `control_plane`: wires the admin listener in the supervisor
-- `embedded`: starts the private store and the private NATS
+- `embedded`: the commands and addresses of the private store and the private NATS
+- `embedded_process`: starts a private server, once in a folder; it ends with its parent
+- `edge_socket`: where a worker accepts the connections of the edge
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files
 - `plain_http`: the response to a plain HTTP request on a TLS port

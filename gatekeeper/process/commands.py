@@ -32,6 +32,8 @@ class WorkerPlan:
     secrets: tuple[bytes, ...]
     host: str
     port: int
+    listens: bool = True  # on host and port
+    edge_socket: str = ""  # the path of this worker's own socket for the edge
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -32,6 +33,7 @@ from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
+from gatekeeper.process.edge_socket import edge_listener
 from gatekeeper.process.open_files import file_limit, raise_file_limit
 from gatekeeper.process.pass_report import PassReport
 from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
@@ -88,7 +90,7 @@ class Worker:
         self._server: Server | None = None
         self._fast_path: FastPathServer | None = None
         self.streams = Streams([])
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._prepared: _Preparation | None = None
         self._signer = EventSigner(plan.secrets)
         self.room_set: RoomSet
@@ -101,8 +103,8 @@ class Worker:
     @property
     def port(self) -> int:
         """The port it listens on, also when the plan left the choice to the system."""
-        assert self._listener is not None
-        return int(self._listener.sockets[0].getsockname()[1])
+        assert self._plan.listens
+        return int(self._listeners[0].sockets[0].getsockname()[1])
 
     @property
     def site(self) -> Site:
@@ -161,7 +163,7 @@ class Worker:
         lasting.fast_path = self._fast_path
         self._serve_from_now_on(site)
         self._server = Server(self._handle, **SERVER_OPTIONS)  # type: ignore[arg-type]
-        await self._listen(stack, self._fast_path if self._with_fast_path else self._new_handler)
+        await self._listen(stack, self._fast_path)
         stack.callback(self._passes.close)
         heartbeat = asyncio.create_task(self._heartbeat(), name="heartbeat")
         stack.callback(metrics.flush)
@@ -273,40 +275,52 @@ class Worker:
         assert self._server is not None
         return [each for each in self._server.connections if isinstance(each, ConnectionHandler)]
 
-    def _new_handler(self) -> ConnectionHandler:
+    def _new_handler(self, *, is_from_edge: bool = False) -> ConnectionHandler:
         assert self._server is not None
         return ConnectionHandler(
             self._server,
             refuse=self.site.refusals,
             write_timeout_s=max(WRITE_TIMEOUT_S, self._plan.config.origin.read_timeout),
+            is_from_edge=is_from_edge,
         )
 
-    async def _listen(
-        self, stack: AsyncExitStack, protocol: Callable[[], asyncio.Protocol]
-    ) -> None:
+    async def _listen(self, stack: AsyncExitStack, fast_path: FastPathServer) -> None:
+        plan = self._plan
         loop = asyncio.get_running_loop()
-        try:
-            self._listener = await loop.create_server(
-                protocol,
-                self._plan.host,
-                self._plan.port,
-                reuse_port=True,  # each worker accepts; the kernel distributes
-                backlog=_BACKLOG,
-                ssl=self._tls.context if self._tls else None,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
+        if plan.listens:
+            protocol: Callable[[], asyncio.Protocol] = fast_path
+            try:
+                listener = await loop.create_server(
+                    protocol if self._with_fast_path else self._new_handler,
+                    plan.host,
+                    plan.port,
+                    reuse_port=True,  # each worker accepts; the kernel distributes
+                    backlog=_BACKLOG,
+                    ssl=self._tls.context if self._tls else None,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
+                )
+            except OSError as error:
+                raise StartError(
+                    f"server.listen: cannot listen on {plan.host}:{plan.port}: {error.strerror}"
+                ) from error
+            self._listeners.append(listener)
+        if plan.edge_socket:
+            protocol = partial(self._new_handler, is_from_edge=True)
+            if self._with_fast_path:
+                protocol = fast_path.accept_from_edge
+            self._listeners.append(
+                await loop.create_unix_server(
+                    protocol, sock=edge_listener(plan.edge_socket), backlog=_BACKLOG
+                )
             )
-        except OSError as error:
-            where = f"{self._plan.host}:{self._plan.port}"
-            raise StartError(
-                f"server.listen: cannot listen on {where}: {error.strerror}"
-            ) from error
         stack.push_async_callback(self._drain)
 
     async def _drain(self) -> None:
         """Stop accepting, let open requests finish, then close what is left."""
-        if self._listener is None or self._server is None or self._fast_path is None:
+        if self._server is None or self._fast_path is None:
             return
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._server.pre_shutdown()
         self.streams.close()
         limit_s = self._plan.config.server.shutdown_timeout

@@ -77,6 +77,7 @@ class ConnectionHandler(RequestHandler):
         "_write_timeout_s",
         "failure",
         "head_deadline_s",
+        "is_from_edge",
         "known",
     )
 
@@ -86,6 +87,7 @@ class ConnectionHandler(RequestHandler):
         *,
         refuse: Refuse = plain_refusal,
         write_timeout_s: float = WRITE_TIMEOUT_S,
+        is_from_edge: bool = False,
         **options: Any,
     ) -> None:
         kwargs = {**SERVER_OPTIONS, **options}
@@ -106,6 +108,7 @@ class ConnectionHandler(RequestHandler):
         self._gone: asyncio.Future[None] | None = None
         self.failure: GatekeeperError | None = None
         self.known: object = None
+        self.is_from_edge = is_from_edge  # accepted on the socket of the edge
         self.head_deadline_s: float | None = None  # of a head that began before the hand-over
 
     @property

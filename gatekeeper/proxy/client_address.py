@@ -3,6 +3,10 @@
 Rules: pure; the peer's address is an argument. `X-Forwarded-*` are believed only from a peer in a
 trusted network, and read from the right: each proxy appends the address of its peer, so whatever
 stands left of the first untrusted address may be forged.
+
+The edge is a part of the listener, not a proxy in front of it: on its socket, the peer is the last
+address in `X-Forwarded-For`, which the edge wrote, and the connection is encrypted. What that peer
+sent counts only if it is a trusted proxy itself.
 """
 
 from __future__ import annotations
@@ -15,10 +19,13 @@ from typing import Final
 from aiohttp.web import BaseRequest
 
 from gatekeeper.policy.facts import Client
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.request_check import HOST
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+EDGE_PEER: Final = "edge"  # in place of an address: a connection on the socket of the edge
 
 # Traefik writes ws and wss for a WebSocket.
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -27,7 +34,7 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 def client_of(request: BaseRequest, *, trusted: Sequence[Network], tls: bool) -> Client:
     """The client of a request that passed `check_request`; `tls` is true for a TLS listener."""
     return client_behind(
-        request.remote or "",
+        EDGE_PEER if is_from_edge(request) else request.remote or "",
         request.headers.get("Host", ""),
         lambda name: request.headers.getall(name, ()),
         trusted=trusted,
@@ -44,6 +51,8 @@ def client_behind(
     tls: bool,
 ) -> Client:
     """The client of a request from `remote` for `host`; `values` looks up a field by its name."""
+    if remote == EDGE_PEER:
+        remote, tls = _last(values("X-Forwarded-For")), True
     peer, address = _peer(remote)
     scheme = "https" if tls else "http"
     if peer is None or not _within(peer, trusted):
@@ -59,8 +68,16 @@ def client_behind(
     )
 
 
+def is_from_edge(request: BaseRequest) -> bool:
+    """Whether the request came on the socket of the edge."""
+    handler = request.protocol
+    return isinstance(handler, ConnectionHandler) and handler.is_from_edge
+
+
 def is_trusted(remote: str, *, trusted: Sequence[Network]) -> bool:
-    """Whether `X-Forwarded-*` of this peer are believed."""
+    """Whether a proxy that is trusted wrote the `X-Forwarded-*` of this peer."""
+    if remote == EDGE_PEER:
+        return True
     peer, _ = _peer(remote)
     return peer is not None and _within(peer, trusted)
 

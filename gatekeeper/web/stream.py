@@ -103,7 +103,8 @@ class Stream(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_MOST_UNSENT_BYTES)
         socket_ = transport.get_extra_info("socket")
         socket_.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_UNSENT_BYTES)
-        socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
+        if socket_.family != socket.AF_UNIX:  # the edge looks after its connections
+            socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_MS)
         self._room.add(self)
 
     def data_received(self, data: bytes) -> None:

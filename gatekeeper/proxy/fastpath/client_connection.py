@@ -27,6 +27,7 @@ from time import perf_counter
 from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
+from gatekeeper.proxy.client_address import EDGE_PEER
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.fastpath.connection_states import (
     BODY,
@@ -89,10 +90,11 @@ class ClientConnection(TimedConnection):
         "_state",
     )
 
-    def __init__(self, server: ConnectionOwner) -> None:
+    def __init__(self, server: ConnectionOwner, *, peer: str = "") -> None:
+        """`peer` stands in place of the address of the connection's own peer."""
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._peer = ""
+        self._peer = peer
         self._state = HEAD
         self._received = b""  # from the client; empty once all of it was used
         self._start = 0  # of what was not used yet
@@ -112,8 +114,9 @@ class ClientConnection(TimedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        if not self._peer:
+            peer = transport.get_extra_info("peername")
+            self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._start_deadlines(self._server.idle_timeout_s)
         self._server.add(self, transport)
         if self._server.closing:  # accepted just before the listener closed
@@ -437,6 +440,7 @@ class ClientConnection(TimedConnection):
         self._server.forget(self)
         handler = self._server.handler()
         handler.failure, handler.known = failure, known
+        handler.is_from_edge = self._peer == EDGE_PEER
         handler.head_deadline_s = head_deadline_s
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from itertools import chain
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
+from gatekeeper.proxy.client_address import EDGE_PEER
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
 from gatekeeper.proxy.fastpath.handshakes import Handshakes
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
@@ -53,6 +54,11 @@ class FastPathServer:
     def __call__(self) -> ClientConnection:
         self._idle.accept()
         return ClientConnection(self)
+
+    def accept_from_edge(self) -> ClientConnection:
+        """A new protocol for a connection on the socket of the edge."""
+        self._idle.accept()
+        return ClientConnection(self, peer=EDGE_PEER)
 
     async def close(self, limit_s: float) -> None:
         """Close idle connections now, the others after their current response.

@@ -27,7 +27,8 @@ _COOKIE_AT = slice(2, 3)  # where the two names differ
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 2048
 # By `facts_of_field`, a rule on one of the fields that are cut reads one of these facts.
-# Cut from the key: cookies, and the address that a trusted proxy adds. The key has no peer either.
+# Cut from the key: cookies, and the address that a proxy or the edge adds. The key has no peer
+# either. Where `X-Forwarded-*` count, the key has those that say how the visitor is connected.
 KEY_FACTS: Final = ~(Fact.CLIENT | Fact.COOKIES)
 
 
@@ -62,7 +63,7 @@ class HeadEntry:
 
 
 class HeadCache:
-    """The entries seen last, apart for peers that are trusted proxies and those that are not."""
+    """The entries seen last, apart for peers that write `X-Forwarded-*` and those that do not."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[bytes, bool], HeadEntry] = {}

@@ -30,7 +30,7 @@ from gatekeeper.policy.original_request import is_check
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Ungated, rule_of
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
-from gatekeeper.proxy.client_address import is_trusted
+from gatekeeper.proxy.client_address import EDGE_PEER, is_trusted
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
 from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
@@ -344,8 +344,9 @@ class FastPathLookup:
         return CorsExchange(exchange, entry.cors) if entry.cors else exchange
 
     def _is_trusted(self, peer: str) -> bool:
+        """Whether `X-Forwarded-*` were written by the edge, or by a proxy that is trusted."""
         trusted = self._facts.trusted
-        return bool(trusted) and is_trusted(peer, trusted=trusted)
+        return (bool(trusted) or peer == EDGE_PEER) and is_trusted(peer, trusted=trusted)
 
 
 def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[bytes] | None]:

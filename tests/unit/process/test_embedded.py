@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from gatekeeper.errors import StartError
-from gatekeeper.process import embedded
+from gatekeeper.process import embedded, embedded_process
 from gatekeeper.process.embedded import events_address, events_command, store_command
 from tests.servers import without_wheel
 
@@ -86,11 +86,11 @@ def test_last_address_without_port_or_token_is_new(tmp_path: Path, text: str | N
 
 
 def test_log_end_is_the_last_lines_on_one_line(tmp_path: Path) -> None:
-    assert embedded._log_end(tmp_path) == ""
+    assert embedded_process._log_end(tmp_path) == ""
     (tmp_path / "server.log").write_text("first\n\nsecond\n third \nfourth\n")
-    assert embedded._log_end(tmp_path) == "; its log ends: second | third | fourth"
+    assert embedded_process._log_end(tmp_path) == "; its log ends: second | third | fourth"
     (tmp_path / "server.log").write_text("x" * 10_000)
-    assert len(embedded._log_end(tmp_path)) < 600
+    assert len(embedded_process._log_end(tmp_path)) < 600
 
 
 def test_socket_path_is_short_enough_for_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,11 +99,11 @@ def test_socket_path_is_short_enough_for_a_socket(monkeypatch: pytest.MonkeyPatc
 
 
 def _check_socket_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert embedded._socket_path(folder) == folder / "store.sock"
+    assert embedded_process.socket_path(folder, "store.sock") == folder / "store.sock"
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
-    short = embedded._socket_path(folder / ("long" * 30))
+    short = embedded_process.socket_path(folder / ("long" * 30), "store.sock")
     assert short.parent.parent == folder
-    assert len(os.fsencode(short)) <= embedded._MAX_SOCKET_PATH_BYTES
+    assert len(os.fsencode(short)) <= embedded_process._MAX_SOCKET_PATH_BYTES
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder / ("long" * 30)))
     with pytest.raises(StartError, match="too long for a socket; set TMPDIR to a shorter path"):
-        embedded._socket_path(folder / ("long" * 30))
+        embedded_process.socket_path(folder / ("long" * 30), "store.sock")

@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 
 from gatekeeper.policy.facts import Client
 from gatekeeper.proxy import client_of
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
@@ -26,6 +27,53 @@ def asked_from(
     if host is not None:
         headers["Host"] = host
     return make_mocked_request("GET", "/", headers, transport=transport, version=HttpVersion10)
+
+
+def asked_on_the_edge(forwarded: str, *fields: tuple[str, str]) -> BaseRequest:
+    """A request on the edge's socket: `forwarded` is what the edge wrote in X-Forwarded-For."""
+    request = asked_from("", ("X-Forwarded-For", forwarded), *fields)
+    handler = Mock(spec=ConnectionHandler)
+    handler.is_from_edge = True
+    request._protocol = handler
+    return request
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::1", "::1"),
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 10.0.0.1", "198.51.100.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("", "unknown"),
+        ("unix", "unknown"),
+    ],
+)
+def test_edge_reports_the_address_of_its_own_peer(forwarded: str, address: str) -> None:
+    client = client_of(asked_on_the_edge(forwarded), trusted=TRUSTED, tls=False)
+    assert (client.address, client.scheme) == (address, "https")
+
+
+def test_visitor_at_the_edge_is_no_trusted_proxy() -> None:
+    forged = (("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "evil.example"))
+    request = asked_on_the_edge("10.9.9.9, 203.0.113.7", *forged)
+    expected = Client("203.0.113.7", "https", "shop.example")
+    assert client_of(request, trusted=TRUSTED, tls=False) == expected
+
+
+def test_trusted_proxy_at_the_edge_is_believed() -> None:
+    fields = (("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "www.example"))
+    client = client_of(
+        asked_on_the_edge("203.0.113.7, 10.0.0.1", *fields), trusted=TRUSTED, tls=False
+    )
+    assert client == Client("203.0.113.7", "http", "shop.example", "www.example", is_proxied=True)
+
+
+def test_connection_without_an_address_is_not_the_edge() -> None:
+    """A client that has reset its connection has no address any more."""
+    client = client_of(asked_from("", ("X-Forwarded-For", "10.0.0.1")), trusted=TRUSTED, tls=False)
+    assert client == Client("unknown", "http", "shop.example")
 
 
 def test_untrusted_peer_is_not_believed() -> None:
