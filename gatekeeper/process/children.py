@@ -23,7 +23,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from gatekeeper.errors import StartError
 from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, encode_frame
-from gatekeeper.process.embedded import EmbeddedServer
+from gatekeeper.process.embedded_process import EmbeddedServer
 from gatekeeper.room.pass_figures import pass_file
 
 _WORKER_START_TIMEOUT_S = 60.0  # of one that hangs; a busy machine takes 20 s for several

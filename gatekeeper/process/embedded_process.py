@@ -137,7 +137,8 @@ async def _spawn(
         return await asyncio.create_subprocess_exec(
             *launched(command),
             cwd=home,
-            env={k: v for k, v in os.environ.items() if not k.startswith("GATEKEEPER_")} | environ,
+            env={k: v for k, v in os.environ.items() if not k.startswith("GATEKEEPER_")}
+            | dict(environ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if with_output else output,
             stderr=output,

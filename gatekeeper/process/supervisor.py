@@ -35,12 +35,8 @@ from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import EmbeddedServerProcess, WorkerProcess
 from gatekeeper.process.commands import WorkerPlan
 from gatekeeper.process.control_plane import ControlPlane, Folders, cannot_listen, credentials
-from gatekeeper.process.embedded import (
-    EmbeddedServer,
-    events_address,
-    start_events,
-    start_store,
-)
+from gatekeeper.process.embedded import events_address, start_events, start_store
+from gatekeeper.process.embedded_process import EmbeddedServer
 from gatekeeper.process.open_files import raise_file_limit
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder

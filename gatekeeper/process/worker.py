@@ -277,12 +277,13 @@ class Worker:
 
     def _new_handler(self, *, is_from_edge: bool = False) -> ConnectionHandler:
         assert self._server is not None
-        return ConnectionHandler(
+        handler = ConnectionHandler(
             self._server,
             refuse=self.site.refusals,
             write_timeout_s=max(WRITE_TIMEOUT_S, self._plan.config.origin.read_timeout),
-            is_from_edge=is_from_edge,
         )
+        handler.is_from_edge = is_from_edge
+        return handler
 
     async def _listen(self, stack: AsyncExitStack, fast_path: FastPathServer) -> None:
         plan = self._plan

@@ -87,7 +87,6 @@ class ConnectionHandler(RequestHandler):
         *,
         refuse: Refuse = plain_refusal,
         write_timeout_s: float = WRITE_TIMEOUT_S,
-        is_from_edge: bool = False,
         **options: Any,
     ) -> None:
         kwargs = {**SERVER_OPTIONS, **options}
@@ -102,13 +101,11 @@ class ConnectionHandler(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the newest request
         self._body_left: int | None = 0  # bytes of it; None: only the parser finds its end
-        self._backlog = b""  # received, for the parser once it continues
-        self._input_ended = self._discarding = False
-        self._refused_head = b""
+        self._backlog = self._refused_head = b""  # the first: for the parser once it continues
+        self._input_ended = self._discarding = self.is_from_edge = False
         self._gone: asyncio.Future[None] | None = None
         self.failure: GatekeeperError | None = None
         self.known: object = None
-        self.is_from_edge = is_from_edge  # accepted on the socket of the edge
         self.head_deadline_s: float | None = None  # of a head that began before the hand-over
 
     @property

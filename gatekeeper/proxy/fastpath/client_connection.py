@@ -27,7 +27,6 @@ from time import perf_counter
 from typing import assert_never, cast
 
 from gatekeeper.errors import GatekeeperError, OriginError, OriginProtocolError
-from gatekeeper.proxy.client_address import EDGE_PEER
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.fastpath.connection_states import (
     BODY,
@@ -91,10 +90,9 @@ class ClientConnection(TimedConnection):
     )
 
     def __init__(self, server: ConnectionOwner, *, peer: str = "") -> None:
-        """`peer` stands in place of the address of the connection's own peer."""
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._peer = peer
+        self._peer = peer  # else the address of the connection's own
         self._state = HEAD
         self._received = b""  # from the client; empty once all of it was used
         self._start = 0  # of what was not used yet
@@ -438,9 +436,8 @@ class ClientConnection(TimedConnection):
         head_deadline_s = self._end_head()
         self._detach()
         self._server.forget(self)
-        handler = self._server.handler()
+        handler = self._server.handler(self._peer)
         handler.failure, handler.known = failure, known
-        handler.is_from_edge = self._peer == EDGE_PEER
         handler.head_deadline_s = head_deadline_s
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)

@@ -133,8 +133,8 @@ class ConnectionOwner(Protocol):
     client_timeout_s: float
     closing: bool
 
-    def handler(self) -> ConnectionHandler:
-        """A new aiohttp protocol, for a connection that is handed over."""
+    def handler(self, peer: str) -> ConnectionHandler:
+        """A new aiohttp protocol, for a connection of `peer` that is handed over."""
         ...
 
     def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:

@@ -77,9 +77,11 @@ class FastPathServer:
         for connection in list(self.connections):
             connection.abort()
 
-    def handler(self) -> ConnectionHandler:
-        """A new aiohttp protocol, for a connection that is handed over."""
-        return self._new_handler()
+    def handler(self, peer: str) -> ConnectionHandler:
+        """A new aiohttp protocol, for a connection of `peer` that is handed over."""
+        handler = self._new_handler()
+        handler.is_from_edge = peer == EDGE_PEER
+        return handler
 
     def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
         """Count an open connection; only this server's own are counted."""

@@ -81,8 +81,7 @@ async def test_endless_requests_delay_no_other_client_and_end(
     async with running_stage(
         answering(OK), store_url=store_url, fast_path=True, origin_toml='read_timeout = "500ms"'
     ) as stage:
-        assert stage.worker._listener is not None
-        for listener in stage.worker._listener.sockets:  # its connections inherit this
+        for listener in stage.worker._listeners[0].sockets:  # its connections inherit this
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         attack = Attack(stage.worker.port, request_)
         slowest_s, most_kept = 0.0, 0
