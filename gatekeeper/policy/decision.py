@@ -28,8 +28,10 @@ is denied.
 A request that creates no place (`creates_place`) and carries no token:
 
     room          store        decision
-    has room      up           TakeAdmission
+    open          up           TakeAdmission
     open          unreachable  ForwardOnce
+    a challenge   any          WaitWithoutPlace: it could solve none
+    has room      up           TakeAdmission
     any other     any          WaitWithoutPlace
 """
 
@@ -207,7 +209,7 @@ def decide(
         case None if creates_place:
             return _decide_newcomer(view, rules=rules)
         case None:
-            return _decide_one_request(view)
+            return _decide_one_request(view, rules=rules)
         case _:
             assert_never(token)
 
@@ -262,6 +264,16 @@ def _decide_ticket(ticket: Ticket, view: RoomView, *, rules: Rules, now_s: float
     return WaitWithoutStore(ticket)
 
 
+def takes_from_newcomers(decision: Decision) -> bool:
+    """Whether the request becomes a newcomer, or takes the admission of one."""
+    match decision:
+        case Arrive() | StampWithoutStore() | TakeAdmission():
+            return True
+        case EnterByShare(expired=None) | EnterWithoutStore(ticket=None):
+            return True
+    return False
+
+
 def session_end_without_store_s(ticket: Ticket, *, rules: Rules) -> float:
     """The absolute end of a session that this ticket begins while the store is unreachable.
 
@@ -272,7 +284,9 @@ def session_end_without_store_s(ticket: Ticket, *, rules: Rules) -> float:
     return ticket.issued_at_s + rules.session_absolute_timeout_s
 
 
-def _decide_one_request(view: RoomView) -> Decision:
+def _decide_one_request(view: RoomView, *, rules: Rules) -> Decision:
+    if rules.challenge != "off" and view.phase is not Phase.OPEN:
+        return WaitWithoutPlace()
     if view.store_up:
         return TakeAdmission() if view.has_room else WaitWithoutPlace()
     return ForwardOnce() if view.phase is Phase.OPEN else WaitWithoutPlace()

@@ -40,6 +40,7 @@ from gatekeeper.policy.decision import (
     decide,
     is_forwarded_unchanged,
     session_end_without_store_s,
+    takes_from_newcomers,
 )
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.next_token import conclude, kept_without_store, pass_of, renewed, ticket_of
@@ -152,7 +153,7 @@ class Admission:
                 if outcome is not None:
                     return outcome
                 decision = self._decide(None, newcomers)
-        if _makes_a_newcomer(decision):
+        if takes_from_newcomers(decision):
             if newcomers == "denied":
                 return _VOID
             left_s = self._address_wait_s(facts)
@@ -218,7 +219,9 @@ class Admission:
         return is_unsolved(ticket, rules=self.rules, now_s=self.now_s())
 
     async def leave(self, held: Token) -> None:
-        """The holder gives back the place or the slot."""
+        """The holder gives back the place or the slot; an unsolved ticket has neither."""
+        if isinstance(held, Ticket) and self.is_unsolved(held):
+            return
         if isinstance(held, Ticket):
             await self.room.leave_line([held.visitor], [held.device])
         else:
@@ -228,7 +231,11 @@ class Admission:
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
         # A browser may send them again and again.
-        given_up = [each for each in tickets if not self._given_up.of(each.visitor)]
+        given_up = [
+            each
+            for each in tickets
+            if not self._given_up.of(each.visitor) and not self.is_unsolved(each)
+        ]
         if not given_up:
             return
         self.room.leave_line_soon(given_up)
@@ -389,12 +396,3 @@ class Admission:
             return rules.pass_renewal_s
 
         return self._session_ends.of(pass_, left_s=left_s, keep_slot=keep_slot)
-
-
-def _makes_a_newcomer(decision: Decision) -> bool:
-    match decision:
-        case Arrive() | StampWithoutStore():
-            return True
-        case EnterByShare(expired=None) | EnterWithoutStore(ticket=None):
-            return True
-    return False

@@ -326,7 +326,7 @@ class FastPathLookup:
             cors=header_lines(self._responses.cors.headers(visit.facts, visit.room)),
         )
         # A kept head has no client, and this room counts newcomers by theirs.
-        counts_client = entry.creates_place and visit.admission.newcomer_limit is not None
+        counts_client = visit.admission.newcomer_limit is not None
         if request.page_ticket is None and (is_status or not counts_client):
             self._heads.keep(head, entry, trusted=trusted)
         return self._exchange(entry, visit)

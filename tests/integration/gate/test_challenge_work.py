@@ -236,12 +236,25 @@ async def test_tabs_that_were_restored_together_solve_one_challenge(working: Gat
     assert await in_line(working) == 1
 
 
-async def test_requests_without_place_take_one_admission(start_gate: GateStarter) -> None:
-    gate = await start_gate(rate="60000/min", challenge="work")
+async def test_bypassed_webhook_needs_no_work(start_gate: GateStarter) -> None:
+    rule = '[[rule]]\nname = "bank"\naction = "bypass"\nmethod = "POST"\npath = "/webhook"\n'
+    gate = await start_gate(rule, rate="60000/min", challenge="work")
     bank = gate.visitor()
-    response = await bank.request("POST", "/webhook", data=b"paid")
-    assert response.status == 200
+    assert (await bank.request("POST", "/webhook", data=b"paid")).status == 200
+    assert (await bank.request("POST", "/webhook2", data=b"paid")).status == 503
     assert bank.cookies() == {}
+
+
+async def test_leaving_with_an_unsolved_ticket_is_free(working: Gate) -> None:
+    """It has no place, so the store is not asked, and the cookie goes."""
+    visitor, _ = await arrive(working)
+    calls = working.worker.site.gates[working.room_name].admission.room.queue
+    before = (await working.queue.look()).version
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "leave", None)
+        assert (await visitor.request("POST", "/.gatekeeper/leave")).status == 200
+    assert (await working.queue.look()).version == before
+    assert visitor.cookies() == {}
 
 
 async def test_waiting_visitor_who_has_work_to_do_gets_no_stream(start_gate: GateStarter) -> None:

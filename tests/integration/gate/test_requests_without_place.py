@@ -234,3 +234,41 @@ async def test_several_tickets_become_the_earliest_place(start_gate: GateStarter
 
     view = gate.room().view
     await eventually(lambda: view.state is not None and view.state.queue_length == 1)
+
+
+async def test_no_request_goes_around_a_challenge(start_gate: GateStarter) -> None:
+    """Also while nobody waits, on both paths: such a request could solve none."""
+    gate = await start_gate(_NO_RULES, rate="60000/min", challenge="work")
+    for kind in WITHOUT_PLACE:
+        for _ in range(2):  # the fast path may recall the second
+            response = await send(gate, kind)
+            assert response.status == 503, kind
+            assert int(response.headers["Retry-After"]) > 0
+            assert "Set-Cookie" not in response.headers
+    assert gate.origin.requests == []
+    await set_mode(gate, Mode.OPEN)
+    for kind in WITHOUT_PLACE.keys() - LASTING:
+        assert (await send(gate, kind)).status == 200, kind
+
+
+async def test_one_address_takes_no_more_admissions_than_places(start_gate: GateStarter) -> None:
+    """Whatever it sends, and on both paths; another address, and an office, have their own."""
+    trusted = (
+        '[server]\ntrusted_proxies = ["127.0.0.1"]\ndefault_rules = false\n'
+        '[[rule]]\nname = "office"\naction = "queue"\nclient = "198.51.100.0/24"\n'
+    )
+    gate = await start_gate(trusted, rate="60000/min", burst=1000, newcomers_per_address="3/min")
+    kinds = [kind for kind in WITHOUT_PLACE if kind not in LASTING]
+    for address, most in (("192.0.2.1", 3), ("2001:db8:0:1::9", 3), ("198.51.100.7", len(kinds))):
+        seen = len(gate.origin.requests)
+        source = {"X-Forwarded-For": address}
+        statuses = [(await send(gate, kind, headers=source)).status for kind in kinds]
+        assert statuses == [200] * most + [503] * (len(kinds) - most)
+        assert len(gate.origin.requests) == seen + most
+    for spelling in ("::ffff:192.0.2.1", "2001:db8:0:1:ffff::1"):
+        for kind in ("an icon", "a page"):
+            method, headers = WITHOUT_PLACE.get(kind, ("GET", WITH_PLACE["a page"]))
+            response = await gate.visitor().request(
+                method, "/x", headers=headers | {"X-Forwarded-For": spelling}
+            )
+            assert response.status == 503, spelling

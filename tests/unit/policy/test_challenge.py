@@ -12,6 +12,7 @@ from gatekeeper.policy.decision import (
     Decision,
     EnterByShare,
     EnterWithoutStore,
+    ForwardOnce,
     QueuePosition,
     RoomView,
     StampWithoutStore,
@@ -124,10 +125,19 @@ def test_newcomer_without_the_store_is_challenged_unless_it_fails_open(
     assert decided(None, down, rules=FAILS_OPEN) == opened
 
 
-def test_request_that_creates_no_place_takes_one_admission() -> None:
+def test_request_without_place_is_no_way_around_the_challenge() -> None:
+    """It could solve none. An open room admits everyone."""
+    for of in (UP, DOWN, HELD_DOWN, ENDED):
+        for rules in (WORK, REFUSE, FAILS_OPEN):
+            has_room = replace(of, has_room=True)
+            decision = decide(None, has_room, rules=rules, now_s=NOW_S, creates_place=False)
+            assert decision == WaitWithoutPlace()
+    for of, expected in ((OPEN, TakeAdmission()), (OPEN_DOWN, ForwardOnce())):
+        has_room = replace(of, has_room=True)
+        assert decide(None, has_room, rules=WORK, now_s=NOW_S, creates_place=False) == expected
     has_room = replace(UP, has_room=True)
-    decision = decide(None, has_room, rules=WORK, now_s=NOW_S, creates_place=False)
-    assert decision == TakeAdmission()
+    one = decide(None, has_room, rules=RULES, now_s=NOW_S, creates_place=False)
+    assert one == TakeAdmission(), "as before in a room without a challenge"
 
 
 def test_newcomer_leaves_with_an_unsolved_ticket_at_its_turn() -> None:

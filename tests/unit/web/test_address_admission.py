@@ -12,7 +12,7 @@ from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
 from gatekeeper.web.address_limit import NewcomerLimit
 from gatekeeper.web.admission import Admission
-from gatekeeper.web.outcome import Deny, Newcomers, Wait
+from gatekeeper.web.outcome import Deny, Wait
 from tests.builders import make_pass
 from tests.unit.web.test_admission import ROOM, FakeRoom, admission, set_view, ticket
 
@@ -67,13 +67,24 @@ async def test_room_that_gives_no_turns_counts_no_address(phase: Phase, store_up
     assert limit.asked == 0
 
 
-@pytest.mark.parametrize("newcomers", ["once", "denied"])
-async def test_request_that_creates_no_place_counts_no_address(newcomers: Newcomers) -> None:
+async def test_request_that_takes_one_admission_counts() -> None:
+    """Else a POST or an image would be a way around the limit. Where it waits, it takes none."""
     room = FakeRoom(has_room=True)
     set_view(room)
     gate, limit = limited(room)
-    outcome = await gate.admit(None, newcomers=newcomers, facts=FACTS)
-    assert isinstance(outcome, Deny) is (newcomers == "denied")
+    assert await gate.admit(None, newcomers="once", facts=FACTS) == TURNED_AWAY
+    assert room.asked == []
+    assert limit.asked == 1
+    set_view(room, has_room=False)
+    assert await gate.admit(None, newcomers="once", facts=FACTS) == WaitWithoutPlace()
+    assert limit.asked == 1
+
+
+async def test_poll_without_a_token_counts_no_address() -> None:
+    room = FakeRoom(has_room=True)
+    set_view(room)
+    gate, limit = limited(room)
+    assert isinstance(await gate.admit(None, newcomers="denied", facts=FACTS), Deny)
     assert limit.asked == 0
 
 

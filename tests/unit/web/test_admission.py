@@ -84,6 +84,11 @@ class FakeRoom:
     def touch_soon(self, pass_: Pass) -> None:  # noqa: ARG002
         self.asked.append("touch")
 
+    async def leave_line(
+        self, visitors: Sequence[VisitorId], _devices: Sequence[str | None]
+    ) -> None:
+        self.asked += [f"leave {each}" for each in visitors]
+
     def leave_line_soon(self, tickets: Sequence[Ticket]) -> None:
         self.asked += [f"leave {each.visitor}" for each in tickets]
 
@@ -530,3 +535,19 @@ async def test_ticket_sent_again_without_the_store_gives_one_end() -> None:
     [end_s] = ends
     expected_s = held.issued_at_s + room.rules.session_absolute_timeout_s
     assert end_s == pytest.approx(expected_s, abs=1e-5)
+
+
+async def test_unsolved_ticket_is_given_back_without_the_store() -> None:
+    """There is nothing to give back. What is solved, or not challenged, is given back."""
+    room = FakeRoom()
+    set_view(room)
+    made = admission(room)
+    made.rules = replace(made.rules, challenge="work", challenge_noscript="refuse")
+    unsolved = ticket(room, "A", ago_s=5)._replace(confirmed=False)
+    solved = ticket(room, "B", ago_s=5)
+    await made.leave(unsolved)
+    made.give_up([unsolved, unsolved._replace(visitor=VisitorId("C" * 22))])
+    assert room.asked == []
+    await made.leave(solved)
+    made.give_up([unsolved, solved])
+    assert room.asked == [f"leave {solved.visitor}"] * 2
