@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import math
 import os
 import resource
@@ -322,6 +323,7 @@ def _record_of(event: Event) -> DrawRecord:
 
 async def benchmark(visitors: int, *, prequeue_s: float) -> tuple[str, list[str]]:
     """The text of the section, and the problems."""
+    gc.disable()  # it would walk all visitors of the crowd, for half a second each time
     async with running_rig(prequeue_s=prequeue_s) as rig:
         crowd = Crowd(rig, visitors)
         store_s, own_s = cpu_s(rig.store.pid), cpu_s(os.getpid())

@@ -186,7 +186,7 @@ class Openings:
 
     async def _place(self, state: RoomState) -> None:
         """Move visitors to their turns, from a moment of the prequeue on that other replicas are
-        unlikely to begin at."""
+        unlikely to begin at; where one of them is met, from another moment."""
         since_us, is_idle = _some_arrival_us(state), False
         has_lanes = any(each.drawn and each.drawn.lanes for each in state.schedule.events)
         for _ in range(_MOST_PORTIONS):
@@ -194,12 +194,16 @@ class Openings:
             lanes = await self._queue.lanes_of([*portion]) if has_lanes else {}
             found = _by_draw(state.schedule, portion, lanes)
             is_idle = not found and (is_idle or since_us == 0)
+            moved = 0
             for draw, turns in found.items():
-                await self._queue.place_drawn(turns, draw=draw)
+                moved += (await self._queue.place_drawn(turns, draw=draw))[1]
             is_last = len(portion) < _PORTION
             if is_idle and is_last:
                 return  # what is left takes part in a later draw
-            since_us = 0 if is_last else max(portion.values())
+            if moved < sum(map(len, found.values())) / 2:
+                since_us = _some_arrival_us(state)
+            else:
+                since_us = 0 if is_last else max(portion.values())
 
     async def close(self) -> None:
         if self._fetching is not None:

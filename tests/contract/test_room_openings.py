@@ -13,7 +13,11 @@ from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room import openings as room_openings
 from gatekeeper.room.openings import FileEvents, Openings
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.visitor_calls import DrawnTurn
 from tests.contract.event_room import (
     KEYS,
     NAMES,
@@ -159,6 +163,42 @@ async def test_any_number_of_replicas_may_draw_at_once(ground: Ground, open_room
     )
     places = {each.ahead: n for n, each in standings.items() if isinstance(each, QueuePosition)}
     assert [places[ahead] for ahead in range(60)] == in_order(schedule, arrivals_us)
+
+
+async def test_replica_that_meets_another_goes_on_elsewhere(
+    ground: Ground, open_room: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that begin at the same visitor do not do the same work until the end."""
+    replicas = [await open_room(rate=0) for _ in range(2)]
+    await plan(replicas[0])
+    arrivals_us = await gather(replicas[0], crowd(80))
+    await open_now(ground, replicas[0])
+    with monkeypatch.context() as context:
+        context.setattr(room_openings, "_MOST_PORTIONS", 0)
+        await draw(replicas[0])  # made, and nobody is placed yet
+    among_us = sorted(arrivals_us.values())
+    starts_us = iter([among_us[0], among_us[0], *among_us[40:]])
+    monkeypatch.setattr(room_openings, "_some_arrival_us", lambda _state: next(starts_us))
+    monkeypatch.setattr(room_openings, "_PORTION", 2)
+    asked = 0
+
+    def counted(queue: Queue) -> None:
+        place_drawn = queue.place_drawn
+
+        async def count_and_place(
+            turns: dict[VisitorId, DrawnTurn], *, draw: str | None
+        ) -> tuple[RoomState, int]:
+            nonlocal asked
+            asked += len(turns)
+            return await place_drawn(turns, draw=draw)
+
+        monkeypatch.setattr(queue, "place_drawn", count_and_place)
+
+    for replica in replicas:
+        counted(replica.queue)
+    await asyncio.gather(*(draw(each) for each in replicas))
+    assert (await replicas[0].look()).undrawn == 0
+    assert 80 <= asked < 120
 
 
 async def test_visitors_of_the_next_event_are_left_to_its_draw(
