@@ -2,17 +2,21 @@
 
 Rules. An address is an IPv4 address, also where it is mapped into IPv6, or the /64 network of an
 IPv6 address, which is the least that a connection gets. Each has a token bucket of one minute,
-which begins full. A bucket that is full again needs no memory, and is forgotten after that time.
+which begins full. A bucket that is full again needs no memory.
 
-Memory is bounded, and no bucket in use is forgotten for another one. A client with a large IPv6
-network has as many buckets as it likes, so that this limit does not concern it: it fills its share
-of the table, and then its further buckets are not kept. A newcomer without a bucket is let through.
-So no number of addresses turns away a newcomer of another address, or gives a used bucket back.
+Memory is bounded: 32,768 buckets of each family, and 2,048 of one IPv6 /32. Where there is no space
+for a bucket, those that are full again are forgotten, and never one in use. A client with a large
+IPv6 network has as many buckets as it likes, so that this limit does not concern it: it fills its
+share of the table, and then its further buckets are not kept. While all are in use, a newcomer
+without a bucket is let through. So no number of addresses turns away a newcomer of another address,
+or gives a used bucket back.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
@@ -25,9 +29,11 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Router
 
 _MINUTE_S: Final = 60.0
-# Of each family and for the time in which a bucket fills; twice as many are kept, 100 bytes each.
-_MOST_ADDRESSES: Final = 16_384
-_MOST_OF_A_BLOCK: Final = 1_024  # of one IPv6 /32, the usual network of a provider
+_MOST_ADDRESSES: Final = 32_768  # of each family, 100 bytes each
+_MOST_OF_A_BLOCK: Final = 2_048  # of one IPv6 /32, the usual network of a provider
+_BLOCK_SHIFT: Final = 32  # from a /64 to its /32
+_SWEEP_AT_MOST_S: Final = 1.0  # a look at all buckets takes a few milliseconds
+_SWEEP_AT_LEAST_S: Final = 60.0  # no address is kept for long without a reason
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address behind a NAT64
 _UNKNOWN: Final = -1  # a peer without an address, as on a socket of this machine
 
@@ -57,42 +63,46 @@ def source_of(address: str) -> Source:
 
 
 class _Buckets:
-    """When each bucket of one family is full again, in two generations: what was not used during a
-    whole generation is full, and is dropped with the older one."""
+    """When each bucket of one family is full again. A full bucket is like one that was never used:
+    such are forgotten now and then, and as soon as there is no space for another. No others are."""
 
     def __init__(self, most: int, *, most_of_a_block: int) -> None:
         self._most, self._most_of_a_block = most, most_of_a_block
-        self._newer: dict[int, float] = {}
-        self._older: dict[int, float] = {}
-        self._of_block: dict[int, int] = {}  # in the newer generation
+        self._full_at_s: dict[int, float] = {}
+        self._of_block: Counter[int] = Counter()
+        self._swept_at_s = -math.inf
 
     def __len__(self) -> int:
-        return len(self._newer) + len(self._older)
-
-    def begin_generation(self) -> None:
-        self._older, self._newer = self._newer, {}
-        self._of_block = {}
+        return len(self._full_at_s)
 
     def full_at_s(self, source: Source) -> float:
         """0 for a bucket that is full, or not kept."""
-        at_s = self._newer.get(source.network)
-        return self._older.get(source.network, 0.0) if at_s is None else at_s
+        return self._full_at_s.get(source.network, 0.0)
 
-    def keep(self, source: Source, full_at_s: float) -> bool:
+    def keep(self, source: Source, full_at_s: float, *, now_s: float) -> bool:
         """Whether there is space for it."""
-        network, block = source
-        if network not in self._newer:
-            has_space = len(self._newer) < self._most
-            of_block = 0 if block is None else self._of_block.get(block, 0)
-            if not has_space or of_block >= self._most_of_a_block:
-                if network not in self._older:
-                    return False
-                self._older[network] = full_at_s
-                return True
-            if block is not None:
-                self._of_block[block] = of_block + 1
-        self._newer[network] = full_at_s
+        if source.network not in self._full_at_s:
+            every_s = _SWEEP_AT_LEAST_S if self._has_space(source) else _SWEEP_AT_MOST_S
+            if now_s >= self._swept_at_s + every_s:
+                self._forget_full(now_s)
+            if not self._has_space(source):
+                return False
+            if source.block is not None:
+                self._of_block[source.block] += 1
+        self._full_at_s[source.network] = full_at_s
         return True
+
+    def _has_space(self, source: Source) -> bool:
+        is_free = len(self._full_at_s) < self._most
+        return is_free and (
+            source.block is None or self._of_block[source.block] < self._most_of_a_block
+        )
+
+    def _forget_full(self, now_s: float) -> None:
+        self._swept_at_s = now_s
+        self._full_at_s = {of: at_s for of, at_s in self._full_at_s.items() if at_s > now_s}
+        if self._of_block:
+            self._of_block = Counter(network >> _BLOCK_SHIFT for network in self._full_at_s)
 
 
 class AddressBuckets:
@@ -116,7 +126,6 @@ class AddressBuckets:
     def _forget(self) -> None:
         self._ipv4 = _Buckets(self._most, most_of_a_block=self._most)
         self._ipv6 = _Buckets(self._most, most_of_a_block=self._most_of_a_block)
-        self._generation_ends_s = 0.0
         self.not_kept = 0
 
     def take(self, source: Source, *, per_minute: float) -> float:
@@ -130,14 +139,10 @@ class AddressBuckets:
         each_s = _MINUTE_S / per_minute
         size_s = max(int(per_minute), 1) * each_s
         buckets = self._ipv4 if source.block is None else self._ipv6
-        if now_s >= self._generation_ends_s:
-            self._generation_ends_s = now_s + size_s
-            self._ipv4.begin_generation()
-            self._ipv6.begin_generation()
         full_at_s = max(buckets.full_at_s(source), now_s) + each_s
         if full_at_s > now_s + size_s + each_s / 1000:
             return full_at_s - now_s - size_s
-        if not buckets.keep(source, full_at_s):
+        if not buckets.keep(source, full_at_s, now_s=now_s):
             self.not_kept += 1
         return 0.0
 

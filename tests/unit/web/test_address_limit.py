@@ -20,6 +20,11 @@ class Clock:
         return self.now_s
 
 
+def of_network(block: int, low: int) -> Source:
+    """A /64 in the /32 with the number `block`."""
+    return Source(block << 32 | low, block)
+
+
 def taken(buckets: AddressBuckets, source: Source, *, per_minute: float, asks: int) -> int:
     return sum(buckets.take(source, per_minute=per_minute) == 0.0 for _ in range(asks))
 
@@ -80,7 +85,7 @@ def test_bucket_has_a_minute_and_says_when_the_next_is_free(
 
 
 def test_address_never_gets_more_than_rate_and_one_bucket() -> None:
-    """Whatever the times between its requests, also across generations of the table."""
+    """Whatever the times between its requests, also when full buckets were forgotten."""
     clock, chance = Clock(), random.Random(7)
     buckets = AddressBuckets(monotonic_s=clock)
     began_s, got = clock.now_s, 0
@@ -97,7 +102,7 @@ def test_higher_limit_holds_at_once() -> None:
 
 
 def test_bucket_in_use_is_never_forgotten_for_others() -> None:
-    """Neither by a flood of addresses in its own generation, nor by one in the next."""
+    """Neither by a flood of addresses at its first use, nor by a later one."""
     clock = Clock()
     buckets = AddressBuckets(most=100, monotonic_s=clock)
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 10
@@ -108,7 +113,7 @@ def test_bucket_in_use_is_never_forgotten_for_others() -> None:
 
     clock.now_s += 59.0
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 9
-    clock.now_s += 2.0  # the next generation, which others fill first
+    clock.now_s += 2.0  # the buckets of the flood are full again, and are forgotten for others
     for number in range(10_000, 11_000):
         buckets.take(Source(number), per_minute=10)
     assert taken(buckets, IPV4, per_minute=10, asks=20) == 1, "of the 61 s, and no full bucket"
@@ -120,8 +125,8 @@ def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
     for number in range(20_000):
         clock.now_s += 0.1
         buckets.take(Source(number), per_minute=60)
-        buckets.take(Source(number, number % 50), per_minute=60)
-        assert len(buckets) <= 4 * 100
+        buckets.take(of_network(number % 50, number), per_minute=60)
+        assert len(buckets) <= 2 * 100
 
 
 def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
@@ -139,7 +144,7 @@ def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
 def test_full_ipv6_table_does_not_concern_ipv4() -> None:
     buckets = AddressBuckets(most=10, most_of_a_block=10, monotonic_s=Clock())
     for number in range(100):
-        buckets.take(Source(number, number), per_minute=5)
+        buckets.take(of_network(number, 1), per_minute=5)
     assert taken(buckets, IPV4, per_minute=5, asks=9) == 5
 
 
@@ -148,7 +153,43 @@ def test_idle_addresses_are_forgotten() -> None:
     buckets = AddressBuckets(monotonic_s=clock)
     for number in range(100):
         buckets.take(Source(number), per_minute=60)
-    for _ in range(3):
-        clock.now_s += 61.0
-        buckets.take(Source(1), per_minute=60)
-    assert len(buckets) <= 2
+    clock.now_s += 61.0
+    buckets.take(Source(101), per_minute=60)
+    assert len(buckets) == 1
+
+
+def test_full_buckets_make_space_for_others_and_only_they() -> None:
+    """A table full of buckets that are full again counts the next address at once."""
+    for source in (Source, lambda number: of_network(7, number)):
+        clock = Clock()
+        buckets = AddressBuckets(most=100, most_of_a_block=50, monotonic_s=clock)
+        most = 100 if source is Source else 50
+        busy = [source(number) for number in range(10)]
+        for each in busy:
+            assert taken(buckets, each, per_minute=10, asks=20) == 10
+        for number in range(10, most):
+            assert buckets.take(source(number), per_minute=10) == 0.0
+        assert taken(buckets, source(500), per_minute=10, asks=20) == 20, "all are in use"
+        assert buckets.not_kept == 20
+        clock.now_s += 7.0  # those that were used once are full again
+        for number in range(500, 500 + most - 10):
+            assert taken(buckets, source(number), per_minute=10, asks=20) == 10
+        assert len(buckets) == most
+        assert [taken(buckets, each, per_minute=10, asks=20) for each in busy] == [1] * 10
+
+
+def test_full_table_is_looked_through_once_a_second() -> None:
+    """Not for each newcomer of a flood."""
+    clock = Clock()
+    buckets = AddressBuckets(most=100, monotonic_s=clock)
+    for number in range(100):
+        buckets.take(Source(number), per_minute=600)  # full again after 0.1 s
+    assert buckets.take(Source(1000), per_minute=600) == 0.0
+    assert buckets.not_kept == 1
+    clock.now_s += 0.5
+    for number in range(2000, 2100):
+        buckets.take(Source(number), per_minute=600)
+    assert buckets.not_kept == 101
+    clock.now_s += 0.5
+    assert taken(buckets, Source(1000), per_minute=600, asks=700) == 600
+    assert buckets.not_kept == 101
