@@ -38,6 +38,7 @@ from gatekeeper.config.schema import Config
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.address_warnings import address_warnings
+from gatekeeper.policy.challenge_warnings import challenge_warnings
 from gatekeeper.policy.explain import (
     explain_request,
     parse_client_address,
@@ -124,7 +125,8 @@ def check(config: Path | None) -> None:
     set_up_logging(process="check")
     loaded = load_file(config)
     check_files(loaded)
-    for warning in (*path_warnings(loaded), *address_warnings(loaded)):
+    every = (*path_warnings(loaded), *address_warnings(loaded), *challenge_warnings(loaded))
+    for warning in every:
         print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     _say(f"ok: {_origin(loaded)} behind {loaded.server.listen}; {rooms}")

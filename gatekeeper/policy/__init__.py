@@ -21,6 +21,7 @@ fetch_metadata  which requests create a place in line
 sender     which requests come from another site
 readings   the ways an origin could understand a path
 address_warnings  limits by address behind an unknown proxy, for warnings of `check`
+challenge_warnings  widgets in rooms without hosts, for warnings of `check`
 spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked
 default_rules  what crawlers, browsers and certificate authorities fetch by themselves

@@ -5,21 +5,29 @@ for the same visitor has the same idempotency key, so that a lost reply costs no
 a proof that another visitor sends is a duplicate. Bounded: so many calls at a time, one for each
 visitor, a timeout, and a short reply. What is not exactly a success is none. Redirects are not
 followed. The secret and the proof are never logged.
+
+The calls are shared: an address, and a /32 of IPv6, has at most as many under way as are free. So
+one source alone holds half of them, and leaves the other half to the next. A proof that no provider
+makes costs no call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import uuid
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 import aiohttp
 import orjson
 import structlog
 
-from gatekeeper.policy.facts import Client
+from gatekeeper.policy.readings import host_labels, labels_match
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.web.address_limit import source_of
 
 Reply = Literal["solved", "refused", "unreachable", "busy"]
 
@@ -27,7 +35,9 @@ MOST_CALLS: Final = 100  # at a time, of one worker
 TIMEOUT_S: Final = 5.0
 MAX_REPLY_BYTES: Final = 16_384
 ACTION: Final = "gatekeeper"  # of our Turnstile widget
-_MAX_RESPONSE_CHARACTERS: Final = 16_384
+# Turnstile's own limit; hCaptcha's have one to two thousand characters.
+_MAX_CHARACTERS: Final = {"turnstile": 2_048, "hcaptcha": 8_192}
+_RESPONSE: Final = re.compile(r"[\x20-\x7e]+")
 _URLS: Final = {
     "turnstile": "https://challenges.cloudflare.com/turnstile/v0/siteverify",
     "hcaptcha": "https://api.hcaptcha.com/siteverify",
@@ -41,7 +51,8 @@ log = structlog.get_logger()
 
 
 class Proof(NamedTuple):
-    """What a visitor's widget returned. `url`: the verifier; "" is the provider's own."""
+    """What a visitor's widget returned. `url`: the verifier; "" is the provider's own. `hosts`: of
+    the room, where the widget may stand; none: only the provider knows them."""
 
     provider: Literal["turnstile", "hcaptcha"]
     url: str
@@ -49,7 +60,14 @@ class Proof(NamedTuple):
     site_key: str
     response: str
     visitor: VisitorId
-    client: Client
+    address: str  # the client's
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether a provider could have made it."""
+        is_short = len(self.response) <= _MAX_CHARACTERS[self.provider]
+        return is_short and _RESPONSE.fullmatch(self.response) is not None
 
     @property
     def idempotency_key(self) -> str:
@@ -62,7 +80,7 @@ class Proof(NamedTuple):
         fields = {
             "secret": self.secret,
             "response": self.response,
-            "remoteip": self.client.address,
+            "remoteip": self.address,
         }
         if self.provider == "turnstile":
             return fields | {"idempotency_key": self.idempotency_key}
@@ -76,22 +94,31 @@ class ChallengeVerifier:
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._calls: dict[VisitorId, tuple[str, asyncio.Task[Reply]]] = {}
+        self._of_source: Counter[str] = Counter()  # the calls under way
 
     async def verify(self, proof: Proof) -> Reply:
         """The provider's reply. A second request with the same proof waits for the same call."""
-        if not proof.response or len(proof.response) > _MAX_RESPONSE_CHARACTERS:
+        if not proof.is_well_formed:
             return "refused"
         known = self._calls.get(proof.visitor)
         if known is not None:
             response, task = known
             return await asyncio.shield(task) if response == proof.response else "busy"
-        if len(self._calls) >= MOST_CALLS:
+        sources = _sources_of(proof.address)
+        free = MOST_CALLS - len(self._calls)
+        if any(self._of_source[each] >= free for each in sources):
             return "busy"
         # A client that disconnects does not end the call: the provider may have accepted the proof.
         task = asyncio.create_task(self._call(proof), name="verify a challenge")
         self._calls[proof.visitor] = (proof.response, task)
-        task.add_done_callback(lambda _: self._calls.pop(proof.visitor, None))
+        self._of_source.update(sources)
+        task.add_done_callback(lambda _: self._forget(proof.visitor, sources))
         return await asyncio.shield(task)
+
+    def _forget(self, visitor: VisitorId, sources: Iterable[str]) -> None:
+        self._calls.pop(visitor, None)
+        self._of_source.subtract(sources)
+        self._of_source += Counter()  # without those at 0
 
     async def close(self) -> None:
         for _, task in tuple(self._calls.values()):
@@ -145,8 +172,7 @@ class ChallengeVerifier:
 def _is_for_us(reply: dict[str, object], proof: Proof) -> bool:
     """Whether the widget stood on this host, and was ours, where the reply says so."""
     hostname, action = reply.get("hostname"), reply.get("action")
-    own = {_name(host) for host in (proof.client.host, proof.client.forwarded_host) if host}
-    if hostname and (not isinstance(hostname, str) or _name(hostname) not in own):
+    if hostname and not _is_own(hostname, proof.hosts):
         log.warning(
             "challenge_of_another_host", provider=proof.provider, hostname=str(hostname)[:100]
         )
@@ -154,11 +180,20 @@ def _is_for_us(reply: dict[str, object], proof: Proof) -> bool:
     return not action or action == ACTION
 
 
-def _name(host: str) -> str:
-    """A host without its port, in lower case."""
-    if host.startswith("["):
-        return host.partition("]")[0].strip("[]").lower()
-    return host.partition(":")[0].lower().rstrip(".")
+def _is_own(hostname: object, hosts: tuple[str, ...]) -> bool:
+    """Whether the room is at this host. The Host of the request says nothing: the client chooses
+    it. So without hosts of the room, the list at the provider alone decides."""
+    if not isinstance(hostname, str):
+        return False
+    labels = host_labels(hostname)
+    return not hosts or any(labels_match(host_labels(host), labels) for host in hosts)
+
+
+def _sources_of(address: str) -> tuple[str, ...]:
+    """What shares the calls: an address, or of IPv6 a /64 and its /32."""
+    source = source_of(address)
+    own = f"{source.network} {source.block is None}"
+    return (own,) if source.block is None else (own, f"/32 {source.block}")
 
 
 async def _body_of(response: aiohttp.ClientResponse) -> bytes | None:

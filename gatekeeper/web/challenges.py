@@ -56,7 +56,8 @@ class Challenges:
                     site_key=self._config.challenge_site_key,
                     response=proof,
                     visitor=ticket.visitor,
-                    client=client,
+                    address=client.address,
+                    hosts=self._config.host,
                 )
                 return self._verdict_of(await self._verifier.verify(sent))
             case unexpected:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gatekeeper.policy.facts import Client
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.web.challenge_verifier import (
     MAX_REPLY_BYTES,
@@ -72,9 +71,14 @@ async def verifier() -> AsyncIterator[FakeVerifier]:
         await runner.cleanup()
 
 
-def proof(url: str, response: str = "good", *, host: str = "shop.example.com:8443") -> Proof:
-    client = Client("192.0.2.7", "https", host)
-    return Proof("turnstile", url, SECRET, "site", response, new_visitor_id(), client)
+HOSTS = ("shop.example.com", "*.shops.example.com")
+
+
+def proof(
+    url: str, response: str = "good", *, address: str = "192.0.2.7", hosts: tuple[str, ...] = HOSTS
+) -> Proof:
+    visitor = new_visitor_id()
+    return Proof("turnstile", url, SECRET, "site", response, visitor, address, hosts)
 
 
 # The verifier alone.
@@ -129,9 +133,12 @@ REPLIES: dict[str, tuple[Respond, Reply]] = {
     "odd codes": (fails(1, None), "refused"),
     "another host": (succeeds(hostname="evil.example"), "refused"),
     "host within a name": (succeeds(hostname="shop.example.com.evil"), "refused"),
+    "host above": (succeeds(hostname="example.com"), "refused"),
+    "host below": (succeeds(hostname="a.shop.example.com"), "refused"),
     "host that is no text": (succeeds(hostname=["shop.example.com"]), "refused"),
     "another action": (succeeds(action="login"), "refused"),
     "own host": (succeeds(hostname="Shop.example.com"), "solved"),
+    "own host by a pattern": (succeeds(hostname="a.shops.example.com"), "solved"),
     "own action": (succeeds(action="gatekeeper"), "solved"),
     "nothing else": (succeeds(), "solved"),
 }
@@ -153,35 +160,96 @@ async def test_verifier_that_refuses_connections_is_unreachable() -> None:
     await asks.close()
 
 
-async def test_proof_without_text_or_too_long_costs_no_call(verifier: FakeVerifier) -> None:
+async def test_room_without_hosts_leaves_them_to_the_provider(verifier: FakeVerifier) -> None:
+    """The Host of a request is the client's own choice, so it decides nothing."""
     asks = ChallengeVerifier()
-    for text in ("", "x" * 20_000):
-        assert await asks.verify(proof(verifier.url, text)) == "refused"
-    assert verifier.calls == []
+    for hostname, expected in (("any.example", "solved"), (["any.example"], "refused")):
+        verifier.respond = succeeds(hostname=hostname)
+        assert await asks.verify(proof(verifier.url, hosts=())) == expected
     await asks.close()
+
+
+async def test_proof_that_no_provider_makes_costs_no_call(verifier: FakeVerifier) -> None:
+    asks = ChallengeVerifier()
+    longest = {"turnstile": 2_048, "hcaptcha": 8_192}
+    for provider, most in longest.items():
+        good = proof(verifier.url, "good" + "x" * (most - 4))._replace(provider=provider)
+        for text in ("", good.response + "x", "good\n", "good\0", "g\u00f6\u00f6d", "good\ud800"):
+            assert await asks.verify(good._replace(response=text)) == "refused", text
+        assert verifier.calls == []
+        assert await asks.verify(good) == "solved"
+        verifier.calls.clear()
+    await asks.close()
+
+
+class SlowCalls:
+    """Calls to a verifier that replies once it is released."""
+
+    def __init__(self, verifier: FakeVerifier) -> None:
+        self.verifier = verifier
+        self.asks = ChallengeVerifier(timeout_s=60)
+        self.released = asyncio.Event()
+        self.tasks: list[asyncio.Task[Reply]] = []
+        verifier.respond = self._respond
+
+    async def _respond(self, _: web.Request) -> web.StreamResponse:
+        await self.released.wait()
+        return web.json_response({"success": True})
+
+    async def open(self, *proofs: Proof) -> int:
+        """Send these; how many of them are under way."""
+        before = len(self.verifier.calls)
+        sent = [asyncio.create_task(self.asks.verify(each)) for each in proofs]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        under_way = [each for each in sent if not each.done()]
+        assert {each.result() for each in sent if each.done()} <= {"busy"}
+        await eventually(lambda: len(self.verifier.calls) == before + len(under_way))
+        self.tasks += under_way
+        return len(under_way)
+
+    async def end(self) -> None:
+        self.released.set()
+        assert set(await asyncio.gather(*self.tasks)) == {"solved"}
+        assert not self.asks._of_source
+        await self.asks.close()
 
 
 async def test_calls_are_bounded_and_one_for_each_visitor(verifier: FakeVerifier) -> None:
-    released = asyncio.Event()
-
-    async def held(_: web.Request) -> web.StreamResponse:
-        await released.wait()
-        return web.json_response({"success": True})
-
-    verifier.respond = held
-    asks = ChallengeVerifier(timeout_s=60)
+    calls = SlowCalls(verifier)
     first = proof(verifier.url)
-    twice = [asyncio.create_task(asks.verify(first)) for _ in range(2)]
-    await eventually(lambda: len(verifier.calls) == 1)
-    assert await asks.verify(first._replace(response="good too")) == "busy"
-    others = [asyncio.create_task(asks.verify(proof(verifier.url))) for _ in range(MOST_CALLS - 1)]
-    await eventually(lambda: len(verifier.calls) == MOST_CALLS)
-    assert await asks.verify(proof(verifier.url)) == "busy"
-    released.set()
-    assert set(await asyncio.gather(*twice, *others)) == {"solved"}
+    assert await calls.open(first) == 1
+    again = asyncio.create_task(calls.asks.verify(first))
+    assert await calls.asks.verify(first._replace(response="good too")) == "busy"
+    others = [proof(verifier.url, address=f"192.0.2.{n}") for n in range(10, 10 + MOST_CALLS)]
+    assert await calls.open(*others) == MOST_CALLS - 1
+    assert await calls.asks.verify(proof(verifier.url, address="198.51.100.1")) == "busy"
+    await calls.end()
+    assert await again == "solved"
     assert len(verifier.calls) == MOST_CALLS
-    assert await asks.verify(proof(verifier.url)) == "solved"
-    await asks.close()
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["192.0.2.1"],
+        ["192.0.2.1", "::ffff:192.0.2.1"],
+        ["2001:db8:1:2::1", "2001:db8:1:2:ffff::1"],
+        [f"2001:db8:{n:x}::1" for n in range(200)],
+    ],
+    ids=["IPv4", "mapped", "of a /64", "of a /32"],
+)
+async def test_junk_of_one_source_leaves_calls_to_others(
+    addresses: list[str], verifier: FakeVerifier
+) -> None:
+    """However slow the provider is: half of the calls at most, and half of the rest to the next."""
+    calls = SlowCalls(verifier)
+    junk = [proof(verifier.url, "junk", address=addresses[n % len(addresses)]) for n in range(200)]
+    assert await calls.open(*junk) == MOST_CALLS // 2
+    assert await calls.open(*[proof(verifier.url, address="203.0.113.9") for _ in range(200)]) == 25
+    for other in ("203.0.113.10", "2001:db9::1", "203.0.113.11"):
+        assert await calls.open(proof(verifier.url, address=other)) == 1
+    await calls.end()
 
 
 async def test_client_that_disconnects_does_not_end_the_call(verifier: FakeVerifier) -> None:
@@ -261,6 +329,29 @@ async def test_proof_is_verified_once_for_one_place(
     sent = verifier.calls[1]
     assert (sent["secret"], sent["remoteip"]) == (SECRET, "127.0.0.1")
     assert sent["idempotency_key"]
+
+
+async def test_host_that_the_client_names_counts_for_nothing(
+    widget_gate: WidgetGates, verifier: FakeVerifier
+) -> None:
+    """A proof of another site is none, also when the request pretends to be for that site."""
+    gate = await widget_gate(host="127.0.0.1")
+    visitor = await arrive(gate)
+    verifier.reply = {"hostname": "evil.example"}
+    named: list[tuple[int, dict[str, str]]] = [
+        (403, {}),
+        (403, {"X-Forwarded-Host": "evil.example"}),
+        (403, {"Host": "127.0.0.1:8443"}),
+        (421, {"Host": "evil.example"}),  # not served here
+    ]
+    for status, fields in named:
+        sent: dict[str, Any] = {"data": {"cf-turnstile-response": f"good {len(verifier.calls)}"}}
+        path = f"{CHALLENGE}?room={gate.room_name}"
+        response = await visitor.request("POST", path, headers=fields, **sent)
+        assert response.status == status
+    assert len(verifier.calls) == 3
+    verifier.reply = {"hostname": "127.0.0.1"}
+    assert (await send(visitor, "good")).json["position"] == 1
 
 
 async def test_hcaptcha_is_asked_with_the_site_key(
