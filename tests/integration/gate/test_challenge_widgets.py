@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
@@ -171,7 +171,7 @@ async def test_room_without_hosts_leaves_them_to_the_provider(verifier: FakeVeri
 
 async def test_proof_that_no_provider_makes_costs_no_call(verifier: FakeVerifier) -> None:
     asks = ChallengeVerifier()
-    longest = {"turnstile": 2_048, "hcaptcha": 8_192}
+    longest: dict[Literal["turnstile", "hcaptcha"], int] = {"turnstile": 2_048, "hcaptcha": 8_192}
     for provider, most in longest.items():
         good = proof(verifier.url, "good" + "x" * (most - 4))._replace(provider=provider)
         for text in ("", good.response + "x", "good\n", "good\0", "g\u00f6\u00f6d", "good\ud800"):
