@@ -14,6 +14,7 @@
 - `config`: the configuration file and its checks
 - `logs`: structured log lines
 - `stepper`: runs a coroutine without a task
+- `printable`: texts of others on a terminal
 - `errors`: the errors of the whole program
 """
 

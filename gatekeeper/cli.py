@@ -48,6 +48,7 @@ from gatekeeper.policy.explain import (
 )
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.spellings import path_warnings
+from gatekeeper.printable import printable
 from gatekeeper.simulate.command import simulate
 from gatekeeper.simulate.draw_command import verify_draw
 
@@ -127,7 +128,7 @@ def check(config: Path | None) -> None:
     check_files(loaded)
     every = (*path_warnings(loaded), *address_warnings(loaded), *challenge_warnings(loaded))
     for warning in every:
-        print(f"gatekeeper: warning: {warning}", file=sys.stderr)  # noqa: T201
+        print(f"gatekeeper: warning: {printable(warning)}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     _say(f"ok: {_origin(loaded)} behind {loaded.server.listen}; {rooms}")
 
@@ -343,12 +344,12 @@ def _origin(config: Config) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  this is a command line
+    print(printable(text), flush=True)  # noqa: T201  this is a command line
 
 
 def _fail(code: int, *lines: str) -> NoReturn:
     for line in lines:
-        print(f"gatekeeper: {line}", file=sys.stderr)  # noqa: T201
+        print(f"gatekeeper: {printable(line)}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

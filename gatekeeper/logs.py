@@ -1,21 +1,26 @@
 """Logs: one line per event, with fields, on standard error.
 
 Rules. JSON, or colours on a terminal. No token, cookie, secret or query string is logged. Libraries
-log through the same lines, warnings and errors only. A client or a failing origin can cause an
+log through the same lines, warnings and errors only. Control characters in a field are escaped: in
+JSON by its own rules, on a terminal by `printable`. A client or a failing origin can cause an
 event with every request, so every kind of line is sampled: `Sampler` lets some through and counts
 the others. Only the lines of the audit log are never dropped; it limits them itself.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from io import StringIO
 from time import monotonic
-from typing import Final
+from typing import Any, Final, TextIO
 
 import structlog
+
+from gatekeeper.printable import printable
 
 MOST_LINES: Final = 10  # of one kind, in a period
 PERIOD_S: Final = 10.0
@@ -101,6 +106,26 @@ def log_suppressed() -> None:
         )
 
 
+def _as_json(line: object, **options: Any) -> str:
+    return printable(json.dumps(line, **options))  # JSON leaves DEL as it is
+
+
+def _escape_fields(
+    _logger: object, _method: str, line: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """As a processor of structlog, before it writes for a terminal."""
+    return {
+        key: printable(value) if isinstance(value, str) else value for key, value in line.items()
+    }
+
+
+def _print_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """The traceback, whose last line is the text of the error."""
+    traceback = StringIO()
+    structlog.dev.plain_traceback(traceback, exc_info)
+    output.write("\n".join(map(printable, traceback.getvalue().split("\n"))))
+
+
 def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     """Configure this process's logs; `process` tells workers and supervisor apart."""
     on_terminal = sys.stderr.isatty()
@@ -110,8 +135,10 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        [_escape_fields, structlog.dev.ConsoleRenderer(exception_formatter=_print_traceback)]
+        if on_terminal
+        else [structlog.processors.JSONRenderer(serializer=_as_json)]
     )
     structlog.configure(
         processors=[
@@ -119,7 +146,7 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
             *shared,
             structlog.processors.StackInfoRenderer(),
             *([] if on_terminal else [structlog.processors.format_exc_info]),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
@@ -129,7 +156,7 @@ def set_up_logging(*, process: str, level: int = logging.INFO) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     handler.addFilter(_sampler.filter)

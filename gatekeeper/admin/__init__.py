@@ -14,6 +14,7 @@
 | `rooms.py` | the rooms by name, and their JSON |
 | `rule_list.py` | `GET /admin/rules`: the rules in force, and what each has matched |
 | `audit.py` | the audit log: every change and every refused attempt |
+| `audit_files.py` | its files: appended, synced, rotated |
 | `draw_entries.py` | commitments and draws of rooms in the audit log |
 | `monitor.py` | reads rooms and workers each second and keeps an hour of samples |
 | `history.py` | readings to rates and quantiles |

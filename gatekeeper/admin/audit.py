@@ -1,38 +1,42 @@
 """The audit log: each change with its operator, time, old and new value, and client address.
 
 Rules. An entry is one JSON line in `audit.jsonl` of the state folder, appended and synced before
-the response is sent, and one event of the structured log. A file larger than `_MAX_FILE_BYTES` is
-rotated to `audit.jsonl.1` and so on; the oldest is deleted. Process groups that share a folder
-share the files under a lock; each shows the entries of the files at its start and its own since.
-A disk error does not stop a change: the log and the control room report it. Refused attempts are
-entries too, up to `_REFUSED_BURST` at once and one per `_REFUSED_INTERVAL_S`; an entry counts the
-attempts that were left out before it.
+the response is sent, and one event of the structured log. Process groups that share a folder share
+the files (`audit_files`); each shows the entries of the files at its start and its own since. A
+disk error does not stop a change: the log and the control room report it.
+
+Refused attempts are entries too, up to `_REFUSED_BURST` at once and one per `_REFUSED_INTERVAL_S`;
+an entry counts the attempts that were left out before it. They are kept apart, on disk in
+`audit-refused.jsonl` and in memory, and are at most a quarter of a list while there are changes to
+show: no number of attempts pushes out a change.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import heapq
 import json
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
 
+from gatekeeper.admin.audit_files import LineFiles
+from gatekeeper.printable import printable
+
 Value = str | int | float | None
 Outcome = Literal["done", "refused", "failed"]
 
 MAX_ENTRIES = 500
-_FILE = "audit.jsonl"
+_FILE, _REFUSED_FILE = "audit.jsonl", "audit-refused.jsonl"
 _MAX_FILE_BYTES = 4 * 1024 * 1024
-_ROTATED_FILES = 4
+_ROTATED_FILES, _ROTATED_REFUSED_FILES = 4, 1
 _REFUSED_BURST, _REFUSED_INTERVAL_S = 10, 6.0
 
 log = structlog.get_logger()
@@ -75,12 +79,19 @@ class Entry:
 
 def parse_entry(line: str | bytes) -> Entry:
     """Parse one line of the file. Raises ValueError when it is not an entry."""
-    raw = json.loads(line)
+    try:
+        raw = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(raw, dict):
         raise ValueError("expected an object")  # noqa: TRY004  one error for every line that is not an entry
-    raw |= {"before": raw.pop("from", None), "after": raw.pop("to", None)}
+    values = raw.pop("from", None), raw.pop("to", None)
+    if not all(isinstance(value, str) for value in raw.values()):
+        raise ValueError("expected texts")
+    if not all(isinstance(value, str | int | float | None) for value in values):
+        raise ValueError("expected single values")
     try:
-        return Entry(**raw)
+        return Entry(**raw, before=values[0], after=values[1])
     except TypeError as error:
         raise ValueError(str(error)) from error
 
@@ -95,11 +106,17 @@ class AuditLog:
         wall_s: Callable[[], float] = time.time,
         max_file_bytes: int = _MAX_FILE_BYTES,
     ) -> None:
-        self._path = folder / _FILE
+        self._files = LineFiles(folder / _FILE, max_bytes=max_file_bytes, rotated=_ROTATED_FILES)
+        self._refused_files = LineFiles(
+            folder / _REFUSED_FILE, max_bytes=max_file_bytes, rotated=_ROTATED_REFUSED_FILES
+        )
         self._wall_s = wall_s
-        self._max_file_bytes = max_file_bytes
         self._write_lock = asyncio.Lock()
-        self._entries = deque(_read_newest(self._path), maxlen=MAX_ENTRIES)
+        # Files of earlier releases have both kinds.
+        kept = list(_entries(self._files.newest_lines(MAX_ENTRIES)))
+        self._changes = deque((each for each in kept if not _is_refused(each)), maxlen=MAX_ENTRIES)
+        self._refused = deque((each for each in kept if _is_refused(each)), maxlen=MAX_ENTRIES)
+        self._refused.extend(_entries(self._refused_files.newest_lines(MAX_ENTRIES)))
         self._refused_tokens = float(_REFUSED_BURST)
         self._refused_at_s = wall_s()
         self._unwritten = 0
@@ -109,20 +126,25 @@ class AuditLog:
 
     def newest(self, limit: int = MAX_ENTRIES, *, room: str | None = None) -> list[Entry]:
         """Up to `limit` entries, the newest first, of one room or of all."""
-        found = (entry for entry in reversed(self._entries) if room in (None, entry.room))
-        return [entry for entry, _ in zip(found, range(limit), strict=False)]
+        changes, refused = (
+            [entry for entry in reversed(entries) if room in (None, entry.room)]
+            for entries in (self._changes, self._refused)
+        )
+        attempts = refused[: max(limit // 4, limit - len(changes))]
+        both = changes[: limit - len(attempts)], attempts
+        return list(heapq.merge(*both, key=attrgetter("at"), reverse=True))
 
     def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:
         """The newest `most` changes of a period, of a room and of the whole gate, the oldest first,
         from the files: call it in a thread. Refused attempts are left out."""
-        found: deque[Entry] = deque(maxlen=most)
-        rotated = [self._numbered(number) for number in range(_ROTATED_FILES, 0, -1)]
-        for path in (*rotated, self._path):
-            for entry in _read_entries(path):
-                is_wanted = entry.room in ("", room) and entry.outcome != "refused"
-                if is_wanted and since_s <= _at_s(entry) < until_s:
-                    found.append(entry)
-        return list(found)
+        found = (
+            entry
+            for entry in _entries(self._files.lines())
+            if entry.room in ("", room)
+            and not _is_refused(entry)
+            and since_s <= _at_s(entry) < until_s
+        )
+        return list(deque(found, maxlen=most))
 
     @property
     def mark(self) -> str:
@@ -139,13 +161,14 @@ class AuditLog:
         now = datetime.fromtimestamp(self._wall_s(), UTC)
         at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = Entry(at, who, what, address, **more)
-        self._entries.append(entry)
+        is_refused = _is_refused(entry)
+        (self._refused if is_refused else self._changes).append(entry)
         self._count += 1
         log.info("audit", **entry.as_json())
-        line = json.dumps(entry.as_json(), ensure_ascii=False, separators=(",", ":")) + "\n"
+        files = self._refused_files if is_refused else self._files
         async with self._write_lock:
             try:
-                await asyncio.to_thread(self._write, line.encode())
+                await asyncio.to_thread(files.append, _encoded(entry))
             except OSError as error:
                 self._unwritten += 1
                 log.error("audit_write_failed", error=error.strerror)  # noqa: TRY400
@@ -166,48 +189,23 @@ class AuditLog:
             note, self._suppressed = f"{note}; {self._suppressed} more before this", 0
         await self.add(who, what, address=address, outcome="refused", note=note)
 
-    def _write(self, line: bytes) -> None:
-        with _locked(self._path.with_name("audit.lock")):
-            # Opened each time: another process may have rotated the file.
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                if os.write(file, line) != len(line):
-                    raise OSError(0, "incomplete write")
-                os.fsync(file)
-                full = os.fstat(file).st_size >= self._max_file_bytes
-            finally:
-                os.close(file)
-            if full:
-                for number in range(_ROTATED_FILES, 0, -1):
-                    older = self._path if number == 1 else self._numbered(number - 1)
-                    if older.exists():
-                        older.replace(self._numbered(number))
 
-    def _numbered(self, number: int) -> Path:
-        return self._path.with_name(f"{_FILE}.{number}")
+def _encoded(entry: Entry) -> bytes:
+    text = json.dumps(entry.as_json(), ensure_ascii=False, separators=(",", ":"))
+    return printable(text).encode() + b"\n"
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(file)
+def _entries(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries among the lines. A damaged line is skipped."""
+    for line in lines:
+        try:
+            yield parse_entry(line)
+        except ValueError:
+            continue
 
 
-def _read_entries(path: Path) -> Iterator[Entry]:
-    """The entries of a file. A damaged line is skipped."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    yield parse_entry(line)
-                except (ValueError, RecursionError):
-                    continue
-    except OSError:
-        return
+def _is_refused(entry: Entry) -> bool:
+    return entry.outcome == "refused"
 
 
 def _at_s(entry: Entry) -> float:
@@ -217,17 +215,3 @@ def _at_s(entry: Entry) -> float:
     except (TypeError, ValueError):
         return -1.0
     return at.timestamp() if at.tzinfo is not None else -1.0
-
-
-def _read_newest(path: Path) -> Iterator[Entry]:
-    """The newest entries of the two newest files. A line cut by a crash is skipped."""
-    for file in (path.with_name(f"{_FILE}.1"), path):
-        try:
-            lines = file.read_bytes().splitlines()
-        except OSError:
-            continue
-        for line in lines[-MAX_ENTRIES:]:
-            try:
-                yield parse_entry(line)
-            except ValueError:
-                continue

@@ -18,6 +18,7 @@ from gatekeeper.config.load import checked_event
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName, parse_duration_s
 from gatekeeper.errors import ConfigError
+from gatekeeper.printable import printable
 
 _PATH = "/admin/events"
 
@@ -39,10 +40,10 @@ def list_events(room: str | None, as_json: bool, config: Path | None) -> None:
     """Show the events of all rooms: times, stage, and the commitment of the draw."""
     response = admin_client(config).get(_PATH, **({"room": room} if room else {}))
     if as_json:
-        click.echo(json.dumps(response))
+        click.echo(printable(json.dumps(response)))
         return
     for each in response["events"]:
-        click.echo(event_line(each))
+        click.echo(printable(event_line(each)))
 
 
 @event.command()
@@ -78,7 +79,7 @@ def add(
     if problems:
         raise ConfigError(sorted(problems), source="event")
     table |= {key: "" if value is None else value for key, value in changes.items()}
-    click.echo(event_line(admin_client(config).post(_PATH, body=table)))
+    click.echo(printable(event_line(admin_client(config).post(_PATH, body=table))))
 
 
 @event.command(context_settings={"ignore_unknown_options": True})  # -5m is a wrong delay
@@ -92,7 +93,7 @@ def delay(name: str, when: str, room: str, config: Path | None) -> None:
     The prequeue keeps its beginning, and the draw its commitment.
     """
     body = {"name": name, "room": room, **_new_start(when)}
-    click.echo(event_line(admin_client(config).post(_PATH, body=body)))
+    click.echo(printable(event_line(admin_client(config).post(_PATH, body=body))))
 
 
 @event.command("open")
@@ -102,7 +103,7 @@ def delay(name: str, when: str, room: str, config: Path | None) -> None:
 def open_now(name: str, room: str, config: Path | None) -> None:
     """Start an event now, whatever its opening time."""
     body = {"name": name, "room": room, "start": "now"}
-    click.echo(event_line(admin_client(config).post(_PATH, body=body)))
+    click.echo(printable(event_line(admin_client(config).post(_PATH, body=body))))
 
 
 @event.command()
@@ -114,7 +115,7 @@ def cancel(name: str, room: str, config: Path | None) -> None:
 
     Visitors of its prequeue keep the order of their arrival, and are admitted at the room's rate.
     """
-    click.echo(event_line(admin_client(config).delete(_PATH, name=name, room=room)))
+    click.echo(printable(event_line(admin_client(config).delete(_PATH, name=name, room=room))))
 
 
 def _new_start(when: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import click
 from gatekeeper.admin.command_options import admin_client, checked, config_option, room_option
 from gatekeeper.admin.console import visitor_line
 from gatekeeper.admin.support_actions import parse_visitor_text
+from gatekeeper.printable import printable
 
 _visitor = click.argument("visitor", metavar="REF|ID", callback=checked(parse_visitor_text))
 
@@ -27,10 +28,10 @@ def find(visitor: str, room: str | None, as_json: bool, config: Path | None) -> 
     query = {"visitor": visitor, **({"room": room} if room else {})}
     response = admin_client(config).get("/admin/find", **query)
     if as_json:
-        click.echo(json.dumps(response))
+        click.echo(printable(json.dumps(response)))
         return
     for each in response["visitors"]:
-        click.echo(visitor_line(each))
+        click.echo(printable(visitor_line(each)))
 
 
 @click.command()
@@ -44,7 +45,7 @@ def admit(visitor: str, room: str, config: Path | None) -> None:
     """
     response = admin_client(config).post("/admin/admit", visitor=visitor, room=room)
     before = "" if response["was"] == "waiting" else " already"
-    click.echo(f"{room}: {response['visitor']} is {response['state']}{before}")
+    click.echo(printable(f"{room}: {response['visitor']} is {response['state']}{before}"))
 
 
 @click.command()
@@ -61,4 +62,4 @@ def revoke(visitor: str, room: str, config: Path | None) -> None:
     held = {"slot": "a slot", "place": "a place in the queue"}.get(
         response["held"], "no slot and no place"
     )
-    click.echo(f"{room}: {response['visitor']} had {held}")
+    click.echo(printable(f"{room}: {response['visitor']} had {held}"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from gatekeeper.policy.draw_verification import is_visitor
+from gatekeeper.printable import printable
 
 _AGAIN_AFTER_S = 2.0
 
@@ -78,9 +79,9 @@ def verify_draw(
         time.sleep(_AGAIN_AFTER_S)
         findings = asyncio.run(check())
     for remark in findings.remarks:
-        print(remark)  # noqa: T201  this is a command line
+        print(printable(remark))  # noqa: T201  this is a command line
     for problem in findings.problems:
-        print(f"gatekeeper: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"gatekeeper: {printable(problem)}", file=sys.stderr)  # noqa: T201
     sys.exit(1 if findings.problems else 0)
 
 

@@ -14,8 +14,8 @@ def lines(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
 
 
-def sizes_of(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in folder.glob("audit.jsonl*")}
+def sizes_of(folder: Path, of: str = "audit.jsonl") -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.glob(f"{of}*")}
 
 
 async def test_entry_is_one_json_line(tmp_path: Path) -> None:
@@ -101,7 +101,11 @@ async def test_disk_error_is_counted_and_does_not_raise(tmp_path: Path) -> None:
     assert audit.newest(1)[0].after == "hold"
 
 
-@pytest.mark.parametrize("line", ["", "null", "[]", "{}", '{"at": 1}', "\ud800"])
+@pytest.mark.parametrize("line", [
+        "", "null", "[]", "{}", '{"at": 1}', "\ud800", '{"at":1,"who":"a","what":"b"}',
+        '{"at":"a","who":"a","what":"b","to":[]}', '{"at":"a","who":"a","what":"b","after":"c"}',
+    ],
+)  # fmt: skip
 def test_invalid_line_raises_value_error(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_entry(line)
@@ -116,6 +120,94 @@ async def test_entry_without_an_address_is_read_back(tmp_path: Path) -> None:
     """A reload by SIGHUP."""
     await AuditLog(tmp_path).add("SIGHUP", "reload", address="")
     assert [entry.who for entry in AuditLog(tmp_path).newest()] == ["SIGHUP"]
+
+
+# Refused attempts, apart from changes
+
+
+async def test_refused_attempts_push_out_no_change(tmp_path: Path) -> None:
+    """Neither from memory, nor from the files, nor from a list."""
+    now_s = 1_000.0
+    audit = AuditLog(tmp_path, wall_s=lambda: now_s, max_file_bytes=2_000)
+    for number in range(40):
+        await audit.add("maria", "allow", address=HERE, after=number)
+        now_s += 1
+    kept = sizes_of(tmp_path)
+    for _ in range(MAX_ENTRIES + 100):
+        now_s += 7
+        await audit.refused("anonymous", "mode", address=HERE, note="unknown token")
+    assert sizes_of(tmp_path) == kept
+    for log in (audit, AuditLog(tmp_path)):
+        newest = log.newest(8)
+        assert [entry.outcome for entry in newest] == ["refused"] * 2 + ["done"] * 6
+        assert [entry.after for entry in newest[2:]] == [39, 38, 37, 36, 35, 34]
+        assert [entry.after for entry in log.newest(1)] == [39]
+    assert len(AuditLog(tmp_path).between(0, 2e9, room="", most=99)) >= 30
+    refused = sizes_of(tmp_path, of="audit-refused.jsonl")
+    assert refused.keys() == {"audit-refused.jsonl", "audit-refused.jsonl.1"}
+    assert sum(refused.values()) < 4_600
+
+
+async def test_changes_and_attempts_are_listed_by_time(tmp_path: Path) -> None:
+    now_s = 1_000.0
+    audit = AuditLog(tmp_path, wall_s=lambda: now_s)
+    for number in range(3):
+        await audit.add("maria", "allow", address=HERE, after=number)
+        now_s += 1
+        await audit.refused("otto", "mode", address=HERE, note="the token has role read")
+        now_s += 1
+    for log in (audit, AuditLog(tmp_path)):
+        assert [entry.who for entry in log.newest()] == ["otto", "maria"] * 3
+        assert [entry.who for entry in log.newest(room="sale")] == []
+
+
+async def test_attempts_of_an_older_release_are_kept_apart(tmp_path: Path) -> None:
+    """It wrote them among the changes."""
+    old = Entry("2026-01-01T00:00:00Z", "anonymous", "mode", HERE, outcome="refused")
+    lines_of_old = (json.dumps(old.as_json()) + "\n") * 20
+    await AuditLog(tmp_path).add("maria", "allow", address=HERE, after=1)
+    with (tmp_path / "audit.jsonl").open("a") as file:
+        file.write(lines_of_old)
+    newest = AuditLog(tmp_path).newest(8)
+    assert sum(entry.outcome == "refused" for entry in newest) == 7
+    assert sum(entry.outcome == "done" for entry in newest) == 1
+
+
+# Lines that a crash cut off
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"at":"2026-12-01T10:00:00Z","wh',
+        b'{"at',
+        b"\0" * 4096,
+        b"\xff\xfe",
+        b"{}",
+        b"\r",
+        b"[" * 9999,
+    ],
+)
+async def test_torn_line_costs_no_other_entry(tmp_path: Path, torn: bytes) -> None:
+    await AuditLog(tmp_path).add("maria", "allow", address=HERE, after=1)
+    with (tmp_path / "audit.jsonl").open("ab") as file:
+        file.write(torn)
+    audit = AuditLog(tmp_path, wall_s=lambda: 1_000.0)
+    await audit.add("maria", "allow", address=HERE, after=2)
+    await audit.add("maria", "allow", address=HERE, after=3)
+    assert [entry.after for entry in audit.newest()] == [3, 2, 1]
+    assert [entry.after for entry in AuditLog(tmp_path).newest()] == [3, 2, 1]
+    assert [entry.after for entry in audit.between(0, 4e9, room="", most=9)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("who", ["\x1b[2J", "\x9b", "\u2028", "\udcff", "a\nb"])
+async def test_control_characters_are_escaped_in_the_file(tmp_path: Path, who: str) -> None:
+    await AuditLog(tmp_path).refused(who, "mode", address=HERE, note=who)
+    text = (tmp_path / "audit-refused.jsonl").read_text()
+    assert text.count("\n") == 1
+    assert who not in text
+    [entry] = AuditLog(tmp_path).newest()
+    assert (entry.who, entry.note) == (who, who)
 
 
 # Periods, for the report
