@@ -18,6 +18,7 @@
 - `head_reader`: where the heads of a client's byte stream end; pure
 - `tunnel`: a WebSocket, after a 101
 - `aiohttp_server`: options and connection handler of the HTTP server
+- `handled_request`: what a handler needs of the connection of its request
 - `fastpath`: plain requests, forwarded between the two sockets without aiohttp
 """
 

@@ -4,7 +4,7 @@ Rules. A head has limits in bytes and time, and a request that no parser accepts
 gate's own words (`own_response.Refuse`). The handler passes the bytes on in parts, so that each
 head ends a part: `HeadReader` counts it, and the parser meets the next head only afterwards.
 Refusals, and the end of a client's input, queue up behind the requests before them. After some
-requests the connection must close; `ends_connection` gives the reasons.
+requests the connection must close; `handled_request.ends_connection` gives the reasons.
 
 The fast path hands a connection over together with the failure of its current request, or with
 what is known of that request. Both are used for that request only.
@@ -13,6 +13,7 @@ what is known of that request. Both are used for that request only.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -79,6 +80,7 @@ class ConnectionHandler(RequestHandler):
         "head_deadline_s",
         "is_from_edge",
         "known",
+        "on_input_end",
     )
 
     def __init__(
@@ -106,6 +108,7 @@ class ConnectionHandler(RequestHandler):
         self._gone: asyncio.Future[None] | None = None
         self.failure: GatekeeperError | None = None
         self.known: object = None
+        self.on_input_end: Callable[[], None] | None = None
         self.head_deadline_s: float | None = None  # of a head that began before the hand-over
 
     @property
@@ -114,6 +117,10 @@ class ConnectionHandler(RequestHandler):
         if self._waiter is None or self._waiter.done() or self._payload_parser is not None:
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
+
+    @property
+    def has_input_ended(self) -> bool:
+        return self._input_ended
 
     def evict(self) -> None:  # with TLS, without waiting for the client to close
         if self.idle_since_s is not None and self.transport is not None:
@@ -226,6 +233,8 @@ class ConnectionHandler(RequestHandler):
         if transport.get_extra_info("sslcontext") is not None:
             return False
         self._input_ended = True
+        if self.on_input_end is not None:
+            self.on_input_end()
         if not self._backlog:
             self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
             self._discarding = True
@@ -365,36 +374,3 @@ def _refusal(exc: BaseException | None, status: int) -> tuple[int, str]:
             return 431, _HEAD_TOO_LARGE
         case _:
             return 400, _MALFORMED
-
-
-def ends_connection(request: BaseRequest) -> bool:
-    """Whether no other request may follow this one on its connection.
-
-    aiohttp's C parser (3.14.5) misreads what follows two kinds of request. It merges the last
-    trailer of a chunked request into the next request. Behind a proxy that shares connections,
-    that one is another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1 forbids
-    this merge). After an unknown `Upgrade` it drops the other bytes of the same read, so that
-    parsing continues in the middle of the next request.
-    """
-    if "Transfer-Encoding" in request.headers:
-        return True
-    upgrade = request.headers.get("Upgrade")
-    return upgrade is not None and not (upgrade.isascii() and upgrade.lower() == "websocket")
-
-
-def take_failure(request: BaseRequest) -> GatekeeperError | None:
-    """The failure of this request on the fast path, if any; returned once."""
-    handler = request.protocol
-    if not isinstance(handler, ConnectionHandler):
-        return None
-    failure, handler.failure = handler.failure, None
-    return failure
-
-
-def take_known(request: BaseRequest) -> object:
-    """What the fast path knows about this request, if it was handed over; returned once."""
-    handler = request.protocol
-    if not isinstance(handler, ConnectionHandler):
-        return None
-    known, handler.known = handler.known, None
-    return known

@@ -19,10 +19,10 @@ from aiohttp.web import BaseRequest
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.errors import GatekeeperError, OriginProtocolError
 from gatekeeper.proxy import upload
-from gatekeeper.proxy.aiohttp_server import ends_connection
 from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, ProxiedResponse
 from gatekeeper.proxy.downstream import Downstream
 from gatekeeper.proxy.framing import Body
+from gatekeeper.proxy.handled_request import ends_connection
 from gatekeeper.proxy.headers import (
     interim_head,
     request_head,

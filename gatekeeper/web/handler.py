@@ -20,9 +20,14 @@ from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import UNKNOWN_HOST, Rejected
 from gatekeeper.proxy import ForwardContext, Forwarder, ProxiedResponse, check_request
-from gatekeeper.proxy.aiohttp_server import ends_connection, take_failure, take_known
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
+from gatekeeper.proxy.handled_request import (
+    ends_connection,
+    take_failure,
+    take_known,
+    watch_input,
+)
 from gatekeeper.proxy.headers import wants_upgrade
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.response import ResponseHead
@@ -35,6 +40,7 @@ from gatekeeper.web.invited_admission import admit
 from gatekeeper.web.lasting_exchanges import HandledExchange, LastingExchanges
 from gatekeeper.web.message import GateResponse, Headers, head_of
 from gatekeeper.web.outcome import Admit, Deny, Outcome, Wait
+from gatekeeper.web.pass_uses import RequestUse
 from gatekeeper.web.pipeline import (
     KnownOutcome,
     Pipeline,
@@ -210,7 +216,10 @@ class GateHandler:
                 exchange.is_last = True
             return added_fields(visit, admit, response, own=self._own_cookies)
 
-        use = None if counted is None else counted.begin()
+        use = None
+        if counted is not None:
+            use = RequestUse(counted)
+            watch_input(request, use.close_half)
         try:
             failure = take_failure(request)
             if failure is not None:
@@ -223,6 +232,7 @@ class GateHandler:
             return self._origin_problem(visit, error, headers=headers)
         finally:
             if use is not None:
+                watch_input(request, None)
                 use.end()
             if end is not None:
                 end.cancel()

@@ -2,9 +2,12 @@
 
 Rules. A pass is the pass of one visitor, whichever of its tokens. At most `limit` of its requests
 are under way at the same time; a request counts from its head to the end of its response, and a
-WebSocket or a stream as long as it lasts. The table is bounded: what is under way is bounded by the
-open files, and of all other passes those with few requests are forgotten, many at a time. So the
-passes with the most requests stay, and what one request costs does not depend on the table's size.
+WebSocket or a stream as long as it lasts. A client that closed its half has perhaps disconnected,
+and its request no longer counts; but such requests and the others are at most twice `limit`, so
+that no client gets around it by closing its half. The table is bounded: what is under way is
+bounded by the open files, and of all other passes those with few requests are forgotten, many at a
+time. So the passes with the most requests stay, and what one request costs does not depend on the
+table's size.
 No address is kept, only a short hash of each, to count them.
 """
 
@@ -27,12 +30,26 @@ _LOOKS_UNTIL_FORGOTTEN: Final = 900  # without a request, half an hour
 class _Use:
     """What is known of one pass."""
 
-    __slots__ = ("addresses", "idle_looks", "most", "requests", "seen", "turned_away", "under_way")
+    __slots__ = (
+        "addresses",
+        "half_closed",
+        "idle_looks",
+        "most",
+        "requests",
+        "seen",
+        "turned_away",
+        "under_way",
+    )
 
     def __init__(self) -> None:
-        self.requests = self.under_way = self.most = self.turned_away = 0
+        self.requests = self.under_way = self.half_closed = self.most = self.turned_away = 0
         self.addresses: set[int] = set()
         self.seen = self.idle_looks = 0  # by the last look
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request will end, so that this must be kept."""
+        return self.under_way > 0 or self.half_closed > 0
 
 
 class PassUses:
@@ -60,22 +77,32 @@ class PassUses:
             use = self._uses[visitor] = _Use()
         return use
 
-    def under_way(self, visitor: VisitorId) -> int:
-        """How many requests of this visitor are under way."""
+    def is_free(self, visitor: VisitorId) -> bool:
+        """Whether one more request of this visitor may be under way."""
         use = self._uses.get(visitor)
-        return 0 if use is None else use.under_way
+        if use is None:
+            return self.limit > 0
+        return use.under_way < self.limit and use.under_way + use.half_closed < 2 * self.limit
 
     def end(self, visitor: VisitorId) -> None:
         self._uses[visitor].under_way -= 1  # kept as long as one is under way
+
+    def close_half(self, visitor: VisitorId) -> None:
+        use = self._uses[visitor]
+        use.under_way -= 1
+        use.half_closed += 1
+
+    def end_half_closed(self, visitor: VisitorId) -> None:
+        self._uses[visitor].half_closed -= 1
 
     def look(self, revoked: Container[VisitorId]) -> list[PassFigures]:
         """The passes with the most requests and those with the most addresses; called every two
         seconds. Passes that ended, or were not used for a while, are forgotten."""
         for visitor, use in list(self._uses.items()):
-            is_idle = use.requests == use.seen and not use.under_way
+            is_idle = use.requests == use.seen and not use.is_busy
             use.seen, use.idle_looks = use.requests, use.idle_looks + 1 if is_idle else 0
             is_over = visitor in revoked or use.idle_looks > _LOOKS_UNTIL_FORGOTTEN
-            if is_over and not use.under_way:
+            if is_over and not use.is_busy:
                 del self._uses[visitor]
         by_requests = sorted(self._uses.items(), key=lambda each: -each[1].requests)
         by_addresses = sorted(by_requests, key=lambda each: -len(each[1].addresses))
@@ -100,7 +127,7 @@ class PassUses:
     def _forget_some(self) -> None:
         """Those that are idle, but the busiest of them. The next time is after as many more passes,
         so that one new pass costs the same on average, however many are under way."""
-        idle = [each for each in self._uses.items() if not each[1].under_way]
+        idle = [each for each in self._uses.items() if not each[1].is_busy]
         idle.sort(key=lambda each: -each[1].requests)
         for visitor, _ in idle[self._most // 2 :]:
             del self._uses[visitor]
@@ -117,7 +144,7 @@ class CountedPass:
 
     def is_free(self) -> bool:
         """Whether one more request may be under way."""
-        return self._uses.under_way(self._visitor) < self._uses.limit
+        return self._uses.is_free(self._visitor)
 
     def begin(self) -> CountedPass:
         """A request begins; call `end` once when it is over."""
@@ -133,7 +160,40 @@ class CountedPass:
     def end(self) -> None:
         self._uses.end(self._visitor)
 
+    def close_half(self) -> HalfClosedUse:
+        """The client of one request closed its half: call `end` of this one instead."""
+        self._uses.close_half(self._visitor)
+        return HalfClosedUse(self._uses, self._visitor)
+
     def turn_away(self) -> None:
         """Count a request beyond the limit."""
         self._uses.use_of(self._visitor).turned_away += 1
         metrics.concurrent_refused.labels(self._uses.room).inc()
+
+
+class HalfClosedUse:
+    """A request whose client closed its half (`interface.RequestCount`)."""
+
+    __slots__ = ("_uses", "_visitor")
+
+    def __init__(self, uses: PassUses, visitor: VisitorId) -> None:
+        self._uses, self._visitor = uses, visitor
+
+    def close_half(self) -> HalfClosedUse:
+        return self
+
+    def end(self) -> None:
+        self._uses.end_half_closed(self._visitor)
+
+
+class RequestUse:
+    """One request from its beginning to its end."""
+
+    def __init__(self, counted: CountedPass) -> None:
+        self._count: CountedPass | HalfClosedUse = counted.begin()
+
+    def close_half(self) -> None:
+        self._count = self._count.close_half()
+
+    def end(self) -> None:
+        self._count.end()

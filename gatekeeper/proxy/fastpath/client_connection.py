@@ -247,6 +247,8 @@ class ClientConnection(TimedConnection):
         if is_over or self._transport.get_extra_info("sslcontext") is not None:
             return False
         self._input_ended = True
+        if self._counted is not None:
+            self._counted = self._counted.close_half()
         if not self._received:
             self._keep_alive = False
         elif self._state is HEAD:
@@ -460,8 +462,7 @@ class ClientConnection(TimedConnection):
         self._received = self._head = b""
         self._start = 0
         self._plan = self._body = None
-        if self._counted is not None:
-            self._end_count()
+        self._end_count()
         self._cancel_deadlines()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -469,9 +470,9 @@ class ClientConnection(TimedConnection):
 
     def _end_count(self) -> None:
         """The request is over, for the client too."""
-        counted, self._counted = self._counted, None
-        assert counted is not None
-        counted.end()
+        if self._counted is not None:
+            self._counted.end()
+            self._counted = None
 
     def abort(self) -> None:
         self._detach()

@@ -29,11 +29,19 @@ class OnResponse(Protocol):
 
 
 class RequestCount(Protocol):
+    """One request that is under way."""
+
+    def close_half(self) -> RequestCount:
+        """The client closed its half, or everything; what counts the request from now on."""
+        ...
+
+    def end(self) -> None: ...
+
+
+class RequestCounter(Protocol):
     """Counts requests from their heads to the ends of their responses."""
 
     def begin(self) -> RequestCount: ...
-
-    def end(self) -> None: ...
 
 
 class ForwardPlan(Protocol):
@@ -59,7 +67,7 @@ class ForwardPlan(Protocol):
         ...
 
     @property
-    def counted(self) -> RequestCount | None:
+    def counted(self) -> RequestCounter | None:
         """What counts this request while it is under way; nearly always None."""
         ...
 
@@ -80,7 +88,7 @@ class CompleteResponse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """aiohttp serves the request; the handler finds `known` (`aiohttp_server.take_known`)."""
+    """aiohttp serves the request; the handler finds `known` (`handled_request.take_known`)."""
 
     known: object = None
 

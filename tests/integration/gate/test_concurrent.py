@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,6 +29,12 @@ def under_way(gate: Gate) -> int:
     uses = gate.worker.site.gates[gate.room_name].uses
     assert uses is not None
     return sum(each.under_way for each in uses._uses.values())
+
+
+def half_closed(gate: Gate) -> int:
+    uses = gate.worker.site.gates[gate.room_name].uses
+    assert uses is not None
+    return sum(each.half_closed for each in uses._uses.values())
 
 
 @asynccontextmanager
@@ -107,27 +115,72 @@ async def test_stream_counts_as_long_as_it_lasts(gate: Gate) -> None:
 async def test_websocket_counts_as_long_as_it_lasts(gate: Gate) -> None:
     ann = holder(gate)
     sockets = [await ann.session.ws_connect(f"{gate.url}/ws") for _ in range(LIMIT)]
-    for socket in sockets:
-        await socket.send_str("hello")
-        assert (await socket.receive_str(timeout=15)) == "echo hello"
+    for each in sockets:
+        await each.send_str("hello")
+        assert (await each.receive_str(timeout=15)) == "echo hello"
     assert (await ann.request("GET", "/")).status == 429
-    for socket in sockets:
-        await socket.close()
+    for each in sockets:
+        await each.close()
     await eventually(lambda: under_way(gate) == 0)
     assert (await ann.request("GET", "/")).status == 200
 
 
 async def test_client_that_disconnects_frees_its_requests(gate: Gate) -> None:
-    """On both paths, also while the origin still owes the response."""
+    """On both paths, also while the origin still owes the response, or the rest of it."""
     ann = holder(gate)
+    for path in ("/slow", "/stream"):
+        gate.origin.go.clear()
+        tasks = [asyncio.create_task(ann.request(method, path)) for method in (FAST, SLOW)]
+        await eventually(lambda: under_way(gate) == 2)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await eventually(lambda: under_way(gate) == 0)
+        for method in (FAST, SLOW):
+            assert (await ann.request(method, "/")).status == 200
+        gate.origin.go.set()
+        await eventually(lambda: half_closed(gate) == 0)
+
+
+@pytest.mark.parametrize("method", [FAST, SLOW])
+@pytest.mark.parametrize("is_reset", [False, True], ids=["FIN", "RST"])
+async def test_end_of_the_client_is_noticed_before_the_response(
+    gate: Gate, method: str, is_reset: bool
+) -> None:
+    """A reset ends the request; a closed half does not, but makes room for others."""
+    pass_ = sign_token(gate.issue_pass())
+    ann = gate.visitor()
+    ann.set_cookie(gate.cookie_name, pass_)
     gate.origin.go.clear()
-    tasks = [asyncio.create_task(ann.request(method, "/stream")) for method in (FAST, SLOW)]
-    await eventually(lambda: under_way(gate) == 2)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    head = (
+        f"{method} /slow HTTP/1.1\r\nHost: {gate.url.removeprefix('http://')}\r\n"
+        f"Cookie: {gate.cookie_name}={pass_}\r\n"
+    )
+    head += "\r\n" if method == FAST else "Content-Length: 0\r\n\r\n"
+    clients = []
+    known = len(gate.worker.site.lookup._known)
+    for number in range(2 * LIMIT):
+        client = socket.create_connection(("127.0.0.1", int(gate.url.rpartition(":")[2])))
+        clients.append(client)
+        client.sendall(head.encode())
+        await eventually(lambda: under_way(gate) == 1)
+        assert len(gate.worker.site.lookup._known) == known + (method == FAST)
+        if is_reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        else:
+            client.shutdown(socket.SHUT_WR)
+        await eventually(lambda: under_way(gate) == 0)
+        assert half_closed(gate) == (0 if is_reset else number + 1)
+    status = (await ann.request("GET", "/")).status
+    assert status == (200 if is_reset else 429), "as many again, and no more"
     gate.origin.go.set()
-    await eventually(lambda: under_way(gate) == 0)
+    await eventually(lambda: half_closed(gate) == 0)
+    if not is_reset:
+        for client in clients:
+            client.settimeout(15)
+            assert client.recv(100).startswith(b"HTTP/1.1 200"), "a half-closed client is served"
+            client.close()
     assert (await ann.request("GET", "/")).status == 200
 
 

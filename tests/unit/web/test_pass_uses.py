@@ -7,7 +7,7 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.pass_figures import MOST_ADDRESSES, MOST_LISTED, PassFigures
-from gatekeeper.web.pass_uses import PassUses
+from gatekeeper.web.pass_uses import PassUses, RequestUse
 
 ROOM = RoomName("sale")
 ANN, BOB = VisitorId("A" * 22), VisitorId("B" * 22)
@@ -52,6 +52,47 @@ def test_limit_that_changes_counts_what_is_under_way() -> None:
     uses.limit = 1
     counted.end()
     assert not counted.is_free()
+
+
+def test_client_that_closed_its_half_makes_room() -> None:
+    """It has perhaps disconnected. Closing the half is no way around the limit: it doubles it."""
+    uses = PassUses(ROOM, limit=2)
+    counted = uses.counted(ANN, "192.0.2.1")
+    gone = []
+    for _ in range(4):
+        assert counted.is_free()
+        gone.append(counted.begin().close_half())
+    assert not counted.is_free(), "twice the limit"
+    assert [each.close_half() for each in gone] == gone, "once"
+    gone.pop().end()
+    assert counted.is_free()
+    present = counted.begin()
+    assert not counted.is_free()
+    present.end()
+    for each in gone:
+        each.end()
+    kept = [counted.begin(), counted.begin()]
+    assert not counted.is_free()
+    for one in kept:
+        one.end()
+    assert counted.is_free()
+
+
+def test_request_ends_as_what_it_was_at_last() -> None:
+    uses = PassUses(ROOM, limit=1)
+    counted = uses.counted(ANN, "192.0.2.1")
+    for closes in (True, False):
+        use_ = RequestUse(counted)
+        assert not counted.is_free()
+        if closes:
+            use_.close_half()
+            assert counted.is_free()
+            assert uses.look(frozenset({ANN})) == []
+            assert len(uses) == 1, "kept as long as a request will end"
+        use_.end()
+        assert counted.is_free()
+    uses.look(frozenset({ANN}))
+    assert len(uses) == 0
 
 
 def test_figures_of_a_pass() -> None:
@@ -99,7 +140,7 @@ def test_table_of_passes_is_bounded_and_keeps_the_busiest() -> None:
     assert listed(uses)[0] == ANN
     for counted in under_way:
         counted.end()  # none was forgotten
-    assert uses.under_way(visitor(0)) == 0
+    assert not uses.use_of(visitor(0)).is_busy
 
 
 def test_more_passes_under_way_than_the_bound_are_all_counted() -> None:
@@ -133,7 +174,7 @@ def test_pass_under_way_is_not_forgotten_by_its_end() -> None:
     for _ in range(1000):
         assert listed(uses, revoked=frozenset({ANN})) == []
     counted.end()
-    assert uses.under_way(ANN) == 0
+    assert not uses.use_of(ANN).is_busy
 
 
 @pytest.mark.parametrize("address", ["192.0.2.77", "2001:db8:77::1"])

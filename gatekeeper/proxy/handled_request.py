@@ -1,0 +1,56 @@
+"""What a handler needs of the connection of its request, beside aiohttp's own.
+
+Rules. What the fast path handed over is taken once, since it concerns one request. A connection of
+another kind, as in tests, has none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp.web import BaseRequest
+
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.proxy.aiohttp_server import ConnectionHandler
+
+
+def ends_connection(request: BaseRequest) -> bool:
+    """Whether no other request may follow this one on its connection.
+
+    aiohttp's C parser (3.14.5) misreads what follows two kinds of request. It merges the last
+    trailer of a chunked request into the next request. Behind a proxy that shares connections,
+    that one is another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1 forbids
+    this merge). After an unknown `Upgrade` it drops the other bytes of the same read, so that
+    parsing continues in the middle of the next request.
+    """
+    if "Transfer-Encoding" in request.headers:
+        return True
+    upgrade = request.headers.get("Upgrade")
+    return upgrade is not None and not (upgrade.isascii() and upgrade.lower() == "websocket")
+
+
+def watch_input(request: BaseRequest, on_end: Callable[[], None] | None) -> None:
+    """Call `on_end` as soon as the client has closed its half; None: no longer."""
+    handler = request.protocol
+    if isinstance(handler, ConnectionHandler):
+        handler.on_input_end = on_end
+        if on_end is not None and handler.has_input_ended:
+            on_end()
+
+
+def take_failure(request: BaseRequest) -> GatekeeperError | None:
+    """The failure of this request on the fast path, if any; returned once."""
+    handler = request.protocol
+    if not isinstance(handler, ConnectionHandler):
+        return None
+    failure, handler.failure = handler.failure, None
+    return failure
+
+
+def take_known(request: BaseRequest) -> object:
+    """What the fast path knows about this request, if it was handed over; returned once."""
+    handler = request.protocol
+    if not isinstance(handler, ConnectionHandler):
+        return None
+    known, handler.known = handler.known, None
+    return known
