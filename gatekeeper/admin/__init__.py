@@ -5,6 +5,7 @@
 | `listener.py` | the application: routes, errors, security headers |
 | `admin_connections.py` | the connections of the listener: few, and none idle for long |
 | `auth.py` | bearer tokens, roles, and loopback access without a token |
+| `wrong_tokens.py` | wrong tokens by address: five a minute |
 | `actions.py` | the `POST`s: allow, rate, mode, message |
 | `support_actions.py` | one visitor: `GET /admin/find`, `POST /admin/admit` and `/admin/revoke` |
 | `configuration.py` | `GET` and `POST /admin/settings`, and `POST /admin/reload` |

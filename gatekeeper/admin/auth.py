@@ -1,10 +1,12 @@
 """Admin API auth: bearer tokens, or loopback only when no token is configured.
 
 Rules. With tokens, every path but health checks and the control room's own files requires one. The
-given token is compared with each configured token in constant time, so the time reveals nothing. A
-change under a token of role `read` is 403. Without tokens the listener is on loopback, and a
-browser's request is accepted only from the control room itself, under an IP address or `localhost`
-(no cross-site request, no DNS rebinding). Refused requests go into the audit log.
+given token is compared with each configured token in constant time, so the time reveals nothing.
+After five wrong tokens of an address in a minute its tokens are not looked at: 429, with
+`Retry-After` (`wrong_tokens`). A change under a token of role `read` is 403. Without tokens the
+listener is on loopback, and a browser's request is accepted only from the control room itself,
+under an IP address or `localhost` (no cross-site request, no DNS rebinding). Refused requests go
+into the audit log.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from typing import Literal
 from aiohttp import web
 
 from gatekeeper.admin.audit import AuditLog
+from gatekeeper.admin.wrong_tokens import WrongTokens
 from gatekeeper.proxy.client_address import Network, client_of
 
 Role = Literal["read", "full"]
@@ -52,21 +56,28 @@ _PERSON = web.RequestKey("person", Principal)
 
 
 class AuthFailure(Exception):
-    """The request is refused; `status` is 401 or 403."""
+    """The request is refused; `status` is 401, 403 or 429."""
 
-    def __init__(self, status: int, public: str) -> None:
+    def __init__(self, status: int, public: str, *, retry_after_s: int = 0) -> None:
         super().__init__(public)
         self.status = status
         self.public = public
+        self.retry_after_s = retry_after_s
 
 
 class AdminAuth:
     """Authenticates and authorizes requests to the admin API."""
 
     def __init__(
-        self, credentials: Sequence[Credential], *, audit: AuditLog, trusted: Sequence[Network] = ()
+        self,
+        credentials: Sequence[Credential],
+        *,
+        audit: AuditLog,
+        trusted: Sequence[Network] = (),
+        wrong_tokens: WrongTokens | None = None,
     ) -> None:
         self._audit = audit
+        self._wrong_tokens = WrongTokens() if wrong_tokens is None else wrong_tokens
         self.follow(credentials, trusted=trusted)
 
     def follow(self, credentials: Sequence[Credential], *, trusted: Sequence[Network]) -> None:
@@ -78,13 +89,7 @@ class AdminAuth:
         """Accept the request for `principal_of`, or raise AuthFailure."""
         changes = request.method not in _READING
         if self._credentials:
-            principal = self._principal_for(request)
-            if principal is None:
-                if (
-                    changes or "Authorization" in request.headers
-                ):  # else the page prompts for a token
-                    await self._refuse(request, ANONYMOUS, "unknown token")
-                raise AuthFailure(401, "a bearer token is required")
+            principal = await self._authenticated(request, changes=changes)
             if changes and principal.role == "read":
                 await self._refuse(request, principal.name, "the token has role read")
                 raise AuthFailure(
@@ -98,6 +103,30 @@ class AdminAuth:
                 403, "cross-site request; expected one from this page (or set admin.token)"
             )
         request[_PERSON] = principal
+
+    async def _authenticated(self, request: web.Request, *, changes: bool) -> Principal:
+        """The operator of a valid token; raises AuthFailure for any other request."""
+        if "Authorization" not in request.headers:
+            if changes:  # else the page prompts for a token
+                await self._refuse(request, ANONYMOUS, "unknown token")
+            raise AuthFailure(401, "a bearer token is required")
+        address, wrong = self.address_of(request), self._wrong_tokens
+        wait_s = wrong.wait_s(address)
+        if not wait_s or wrong.is_proven(address):
+            principal = self._principal_for(request)
+            if principal is not None:
+                wrong.prove(address)
+                return principal
+        if wait_s:
+            await self._refuse(request, ANONYMOUS, "too many wrong tokens")
+            raise AuthFailure(
+                429,
+                "too many wrong tokens from this address; try again later",
+                retry_after_s=math.ceil(wait_s),
+            )
+        wrong.add(address)
+        await self._refuse(request, ANONYMOUS, "unknown token")
+        raise AuthFailure(401, "a bearer token is required")
 
     def address_of(self, request: web.Request) -> str:
         return client_of(request, trusted=self._trusted, tls=False).address

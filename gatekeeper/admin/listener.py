@@ -131,8 +131,10 @@ class Admin:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
             return _error(error.status, error.reason.lower(), allow)
         except AuthFailure as error:
-            bearer = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-            return _error(error.status, error.public, bearer)
+            fields = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+            if error.retry_after_s:
+                fields["Retry-After"] = str(error.retry_after_s)
+            return _error(error.status, error.public, fields)
         except BadRequest as error:
             return _error(error.status, error.public)
         except ConfigError as error:

@@ -1,0 +1,62 @@
+"""Wrong tokens by address: five a minute, and then no token of that address is looked at.
+
+Rules. An address is an IPv4 address or the /64 network of an IPv6 address. An address that brought
+a valid token since the start goes on: its valid tokens are accepted while its wrong ones are not
+looked at. So an old token in a script locks out no operator who works from the same address, and a
+guesser elsewhere learns nothing from the sixth attempt on. Both tables are bounded; the address
+whose last attempt, or token, is the oldest is forgotten first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from gatekeeper.web.address_limit import Source, source_of
+
+MOST_WRONG = 5
+PERIOD_S = 60.0
+_MOST_ADDRESSES = 10_000
+
+
+class WrongTokens:
+    """The attempts of the last minute, by address."""
+
+    def __init__(
+        self, *, most: int = _MOST_ADDRESSES, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = most
+        self._monotonic_s = monotonic_s
+        self._attempts: OrderedDict[Source, tuple[float, ...]] = OrderedDict()
+        self._proven: OrderedDict[Source, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return max(len(self._attempts), len(self._proven))
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until the address may try a token again; 0: now."""
+        attempts = self._attempts.get(source_of(address), ())
+        if len(attempts) < MOST_WRONG:
+            return 0.0
+        return max(attempts[0] + PERIOD_S - self._monotonic_s(), 0.0)
+
+    def add(self, address: str) -> None:
+        """Count a wrong token."""
+        source = source_of(address)
+        newest = (*self._attempts.pop(source, ()), self._monotonic_s())[-MOST_WRONG:]
+        self._attempts[source] = newest
+        if len(self._attempts) > self._most:
+            self._attempts.popitem(last=False)
+
+    def is_proven(self, address: str) -> bool:
+        """Whether it brought a valid token."""
+        return source_of(address) in self._proven
+
+    def prove(self, address: str) -> None:
+        """It brought a valid token."""
+        source = source_of(address)
+        self._proven[source] = None
+        self._proven.move_to_end(source)
+        if len(self._proven) > self._most:
+            self._proven.popitem(last=False)
