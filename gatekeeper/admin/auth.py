@@ -112,10 +112,10 @@ class AdminAuth:
             raise AuthFailure(401, "a bearer token is required")
         address, wrong = self.address_of(request), self._wrong_tokens
         wait_s = wrong.wait_s(address)
-        if not wait_s or wrong.is_proven(address):
+        if not wait_s or wrong.was_valid(address):
             principal = self._principal_for(request)
             if principal is not None:
-                wrong.prove(address)
+                wrong.note_valid(address)
                 return principal
         if wait_s:
             await self._refuse(request, ANONYMOUS, "too many wrong tokens")

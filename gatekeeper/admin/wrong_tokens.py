@@ -29,10 +29,10 @@ class WrongTokens:
         self._most = most
         self._monotonic_s = monotonic_s
         self._attempts: OrderedDict[Source, tuple[float, ...]] = OrderedDict()
-        self._proven: OrderedDict[Source, None] = OrderedDict()
+        self._valid: OrderedDict[Source, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return max(len(self._attempts), len(self._proven))
+        return max(len(self._attempts), len(self._valid))
 
     def wait_s(self, address: str) -> float:
         """Seconds until the address may try a token again; 0: now."""
@@ -49,14 +49,14 @@ class WrongTokens:
         if len(self._attempts) > self._most:
             self._attempts.popitem(last=False)
 
-    def is_proven(self, address: str) -> bool:
+    def was_valid(self, address: str) -> bool:
         """Whether it brought a valid token."""
-        return source_of(address) in self._proven
+        return source_of(address) in self._valid
 
-    def prove(self, address: str) -> None:
+    def note_valid(self, address: str) -> None:
         """It brought a valid token."""
         source = source_of(address)
-        self._proven[source] = None
-        self._proven.move_to_end(source)
-        if len(self._proven) > self._most:
-            self._proven.popitem(last=False)
+        self._valid[source] = None
+        self._valid.move_to_end(source)
+        if len(self._valid) > self._most:
+            self._valid.popitem(last=False)

@@ -86,7 +86,7 @@ async def test_each_spelling_of_a_wrong_token_counts(auth: AdminAuth) -> None:
     assert (await outcome(auth, HERE, "a guess", method="POST"))[0] == 429
 
 
-async def test_proven_address_goes_on_beside_an_old_token(auth: AdminAuth) -> None:
+async def test_address_of_a_valid_token_goes_on(auth: AdminAuth) -> None:
     """A script with a token that was replaced locks out no operator beside it."""
     assert await outcome(auth, HERE, TOKEN) == (200, 0)
     for _ in range(MOST_WRONG):
@@ -116,7 +116,7 @@ def test_memory_of_wrong_tokens_is_bounded(wrong: WrongTokens) -> None:
         wrong.add(HERE)
     for number in range(5_000):
         wrong.add(f"2001:db8:{number:x}::1")
-        wrong.prove(f"2001:db8:{number:x}::1")
+        wrong.note_valid(f"2001:db8:{number:x}::1")
         wrong.add(HERE)
     assert len(wrong) == 100
     assert wrong.wait_s(HERE) > 0, "one that goes on is not forgotten"
