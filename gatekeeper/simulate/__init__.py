@@ -9,6 +9,7 @@ arrivals           arrival times of the crowd, from a seeded random source; for 
 crowd              schedules and sends all requests of one run
 visitor            one visitor: the next action after each response
 floods             requests without cookies, beside the visitors
+request_kinds      methods and fields of requests without cookies
 bots               bots beside the visitors: kinds, what they got, and the promise about them
 proof_solver       solves challenges in processes of its own, and measures their CPU time
 gate_client        builds the HTTP requests of visitors; checks that a gate responds

@@ -8,9 +8,10 @@ and start over as newcomers whenever an attempt ends. The kinds take turns:
     worker    solves its challenges while CPU time is left, then it is an idler
     replayer  sends a proof that another place has used
     sharer    enters with copies of one pass, of another bot
+    evader    sends what creates no place (images, POSTs, HEAD, prefetches), to go straight through
 
-The share of the bots is that of admissions. Sharers have none of their own: their requests are
-counted, forwarded or refused.
+The share of the bots is that of admissions. Each request of an evader that is forwarded is one.
+Sharers have none of their own: their requests are counted, forwarded or refused.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from typing import Any, Final
 
 from gatekeeper.simulate.evidence import Promise
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome
+from gatekeeper.simulate.request_kinds import RequestKind
 from gatekeeper.simulate.visitor import BOT_KINDS, Action, Visitor, VisitorKind
 
 BOTS: Final = "bots"
 REPLAY_ACCEPTED: Final = "a proof of another place was accepted"
 UNSOLVED_ADMITTED: Final = "admitted without a solved challenge"
+EVADED: Final = "a request that creates no place went around the challenge"
+EVASIONS: Final = (RequestKind.IMAGE, RequestKind.POST, RequestKind.HEAD, RequestKind.PREFETCH)
 _NEVER_SOLVES: Final = frozenset({VisitorKind.SCRAPER, VisitorKind.IDLER, VisitorKind.REPLAYER})
 _WORK: Final = "work"
 _TOO_MANY: Final = "status 429"
@@ -34,7 +38,13 @@ _TOO_MANY: Final = "status 429"
 def new_bot(number: int, first: int) -> Visitor:
     """The bot with this number; `first`: that of the first bot."""
     kind = BOT_KINDS[(number - first) % len(BOT_KINDS)]
-    return Visitor(number=number, kind=kind, browser=True, act_after=1)
+    action = Action.EVADE if kind is VisitorKind.EVADER else Action.ARRIVE
+    return Visitor(number=number, kind=kind, browser=True, act_after=1, next_action=action)
+
+
+def evasion_of(visitor: Visitor) -> RequestKind:
+    """The next request of an evader."""
+    return EVASIONS[visitor.visits % len(EVASIONS)]
 
 
 def source_address(visitor: Visitor, *, first: int, addresses: int) -> str:
@@ -58,6 +68,9 @@ class BotRecord:
     unsolved_admitted: int = 0
     shared_forwarded: int = 0
     shared_refused: int = 0
+    evasions: int = 0  # requests of evaders
+    evasions_forwarded: int = 0
+    challenge_evaded: int = 0  # … of them, while the room set a challenge
     challenged: int = 0  # responses with a challenge, to visitors or bots
     unsolvable: int = 0  # … of another type than proof of work
     limited: int = 0  # responses to bots that refused a place
@@ -76,7 +89,20 @@ class BotRecord:
                 self.shared_refused += response.failure == _TOO_MANY
             case VisitorKind.REPLAYER, Action.SOLVE:
                 return self._replayed(response)
+            case VisitorKind.EVADER, Action.EVADE:
+                return self._evaded(response)
         return None
+
+    def _evaded(self, response: ObservedResponse) -> str | None:
+        self.evasions += 1
+        if response.outcome is not Outcome.FORWARDED:
+            return None
+        self.evasions_forwarded += 1
+        self.admitted[VisitorKind.EVADER] += 1
+        if not self.challenged:
+            return None
+        self.challenge_evaded += 1
+        return EVADED
 
     def _replayed(self, response: ObservedResponse) -> str | None:
         self.replays += 1
@@ -118,9 +144,12 @@ def bot_promise(record: BotRecord, *, bots: int, admitted: int) -> Promise:
     shared = record.shared_forwarded + record.shared_refused
     if shared:
         detail += f"; {record.shared_refused:,} of {shared:,} requests of shared passes refused"
+    if record.evasions:
+        detail += f"; {record.evasions_forwarded:,} of {record.evasions:,} requests without a place"
+        detail += " forwarded"
     if not record.challenged:
         return Promise(BOTS, None, f"{detail}; the room sets no challenge")
-    without = record.unsolved_admitted
+    without = record.unsolved_admitted + record.challenge_evaded
     detail += f"; {without:,} admitted without a solved challenge"
     return Promise(BOTS, not without and not record.replays_accepted, detail)
 
@@ -140,5 +169,8 @@ def bot_figures(record: BotRecord, *, admitted: int) -> dict[str, Any]:
         "unsolved_admitted": record.unsolved_admitted,
         "shared_forwarded": record.shared_forwarded,
         "shared_refused": record.shared_refused,
+        "evasions": record.evasions,
+        "evasions_forwarded": record.evasions_forwarded,
+        "challenge_evaded": record.challenge_evaded,
         "places_refused": record.limited,
     }

@@ -19,7 +19,7 @@ from random import Random
 
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.simulate.arrivals import EventTimes, arrival_times_s, event_arrival_times_s
-from gatekeeper.simulate.bots import new_bot, source_address
+from gatekeeper.simulate.bots import evasion_of, new_bot, source_address
 from gatekeeper.simulate.connection import RawResponse
 from gatekeeper.simulate.event_watch import EventWatch
 from gatekeeper.simulate.evidence import Progress
@@ -29,6 +29,7 @@ from gatekeeper.simulate.gate_response import (
     ObservedResponse,
     Token,
     parse_gate_response,
+    parse_without_place,
 )
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.opening import OpeningRecord
@@ -250,7 +251,10 @@ class Crowd:
         """Record the response and schedule the visitor's next request."""
         observer, visitor = self._observer, request.visitor
         stage_before, now_s = visitor.stage, self._now_s()
-        response = parse_gate_response(raw, own=request.own)
+        is_evasion = visitor.next_action is Action.EVADE
+        response = (
+            parse_without_place(raw) if is_evasion else parse_gate_response(raw, own=request.own)
+        )
         observer.response_received(
             visitor, response, sent=request.sent, began_s=request.began_s, now_s=now_s
         )
@@ -317,6 +321,9 @@ class Crowd:
         """The request, and whether it is for an endpoint of the gate."""
         client, paths = self._client, self._plan.paths
         path = paths[visitor.visits % len(paths)]
+        if visitor.next_action is Action.EVADE:
+            kind = evasion_of(visitor)
+            return client.without_token(kind.method, path, fields=kind.fields, at=at), False
         if visitor.next_action is Action.ARRIVE or token is None:
             if visitor.lane is not None and not visitor.invitation:
                 visitor.invitation = self._invitation(visitor.number, visitor.lane)

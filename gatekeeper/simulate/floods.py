@@ -7,7 +7,6 @@ turns. The number in flight is bounded: what exceeds it is counted as skipped an
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from itertools import cycle
 
 from gatekeeper.simulate.connection import RawResponse
@@ -15,35 +14,9 @@ from gatekeeper.simulate.gate_client import GateClient
 from gatekeeper.simulate.gate_response import claims_in, is_forwarded
 from gatekeeper.simulate.observer import Observer
 from gatekeeper.simulate.plan import CrowdPlan
+from gatekeeper.simulate.request_kinds import RequestKind
 
 _MAX_IN_FLIGHT = 256
-_HTML = "Accept: text/html\r\n"
-_NAVIGATE = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
-
-
-class FloodKind(Enum):
-    """Method and fields of each kind of request."""
-
-    SCRIPT = ("GET", "Accept: */*\r\n")
-    PAGE = ("GET", _HTML)
-    BROWSER = ("GET", _HTML + _NAVIGATE)
-    FETCH = ("GET", "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n")
-    HEAD = ("HEAD", "Accept: */*\r\n")
-    IMAGE = ("GET", "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n")
-    PREFETCH = ("GET", _HTML + _NAVIGATE + "Sec-Purpose: prefetch\r\n")
-    PREFLIGHT = (
-        "OPTIONS",
-        "Origin: http://shop.example\r\nAccess-Control-Request-Method: POST\r\n",
-    )
-    POST = ("POST", "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n")
-
-    @property
-    def method(self) -> str:
-        return self.value[0]
-
-    @property
-    def fields(self) -> str:
-        return self.value[1]
 
 
 class Flood:
@@ -56,7 +29,7 @@ class Flood:
         self._client = client
         self._observer = observer
         self.now_s = now_s
-        self._kinds = cycle(FloodKind)
+        self._kinds = cycle(RequestKind)
         self._due = 0
 
     def send_due(self, now_s: float) -> None:
@@ -85,10 +58,11 @@ class Flood:
             record.failures[raw] += 1
         elif not is_forwarded(raw):
             record.turned_away += 1
-        elif request.kind is FloodKind.PREFLIGHT:
+        elif request.kind is RequestKind.PREFLIGHT:
             record.bypassed += 1  # by a default rule
         else:
-            self._observer.flood_forwarded(
+            record.forwarded += 1
+            self._observer.request_forwarded(
                 claims_in(raw), began_s=request.began_s, now_s=self.now_s()
             )
 
@@ -98,7 +72,7 @@ class _FloodRequest:
 
     __slots__ = ("_flood", "at", "began_s", "kind")
 
-    def __init__(self, flood: Flood, kind: FloodKind, at: int) -> None:
+    def __init__(self, flood: Flood, kind: RequestKind, at: int) -> None:
         self._flood = flood
         self.kind = kind
         self.at = at

@@ -130,6 +130,13 @@ def is_forwarded(raw: RawResponse) -> bool:
     return fields.get("state") != "waiting" and (claims is None or claims.kind != TICKET)
 
 
+def parse_without_place(raw: RawResponse | str) -> ObservedResponse:
+    """The response to a request that creates no place: forwarded, or not."""
+    if isinstance(raw, str):
+        return ObservedResponse(Outcome.FAILED, failure=raw)
+    return ObservedResponse(Outcome.FORWARDED if is_forwarded(raw) else Outcome.NO_PLACE)
+
+
 def claims_in(raw: RawResponse) -> Claims | None:
     """The claims of the token that a response sets, if it sets one."""
     headers, cookies = _headers_of(raw)

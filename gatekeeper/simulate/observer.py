@@ -51,17 +51,12 @@ class Observer:
         self.bots = BotRecord()
         self.lanes = LaneRecord(is_kept=plan is not None and bool(plan.lanes))
         self.requests = 0
-        self.arrived = 0
-        self.admitted = 0
-        self.admitted_at_once = 0
-        self.waiting = 0
-        self.done = 0
+        self.arrived = self.admitted = self.admitted_at_once = 0
+        self.waiting = self.done = 0
         self.kinds: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.unreadable_tokens = 0
-        self.places_lost = 0
-        self.places_moved = 0
-        self.sent_back = 0
+        self.places_lost = self.places_moved = self.sent_back = 0
         self.visits = 0
         self.reported_rate_per_minute = 0.0
         self.waits_s = array("d")  # these two exclude the delay of the crowd itself
@@ -79,7 +74,7 @@ class Observer:
         self.over_time = ProgressRecord()
         self.failing_since_s: float | None = None  # all requests failed since then
         self._arriving = 0
-        self._direct = 0  # admissions without a place: visitors, lurkers, floods
+        self._direct = 0  # admissions without a place: visitors, lurkers, floods, bots
         self._responses = 0
 
     # Around each request.
@@ -95,6 +90,8 @@ class Observer:
                 self.lanes.arrival_began(visitor)
                 self.order.request_began(visitor.place, now_s=now_s)
                 visitor.arrived_s = now_s
+            case Action.EVADE:
+                self._arriving += 1
             case Action.LEAVE:
                 self.pressure.leave_began(visitor)
             case Action.REPLAY:
@@ -136,6 +133,10 @@ class Observer:
                     self._on_arrival(visitor, response, began_s=began_s, now_s=now_s)
             case Action.POLL | Action.SOLVE:
                 self._on_poll(visitor, response, now_s=now_s)
+            case Action.EVADE:
+                self._arriving -= 1
+                if response.outcome is Outcome.FORWARDED:
+                    self.request_forwarded(None, began_s=began_s, now_s=now_s)
             case Action.LEAVE if response.outcome is not Outcome.FAILED:
                 self.pressure.received_left(visitor)
             case Action.VISIT if not visitor.is_bot:
@@ -339,9 +340,8 @@ class Observer:
         if claims is not None:
             self.release_delays.record_release(turn_us, began_s=began_s, now_s=now_s)
 
-    def flood_forwarded(self, claims: Claims | None, *, began_s: float, now_s: float) -> None:
+    def request_forwarded(self, claims: Claims | None, *, began_s: float, now_s: float) -> None:
         """A request without a cookie was forwarded, for one admission."""
-        self.pressure.floods.forwarded += 1
         self._direct += 1
         self._admitted_between(began_s, now_s)
         self._record_newcomer_admission(claims, began_s=began_s, now_s=now_s)

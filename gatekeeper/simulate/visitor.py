@@ -48,6 +48,7 @@ class VisitorKind(StrEnum):
     WORKER = "worker"
     REPLAYER = "replayer"
     SHARER = "sharer"
+    EVADER = "evader"
 
 
 BOT_KINDS = (
@@ -56,6 +57,7 @@ BOT_KINDS = (
     VisitorKind.WORKER,
     VisitorKind.REPLAYER,
     VisitorKind.SHARER,
+    VisitorKind.EVADER,
 )
 _BESIDE = frozenset({VisitorKind.LURKER, *BOT_KINDS})
 
@@ -65,6 +67,7 @@ class Action(Enum):
     POLL = auto()
     SOLVE = auto()  # send the proof of a challenge
     VISIT = auto()
+    EVADE = auto()  # a request that creates no place
     LEAVE = auto()
     FORGE_POLL = auto()
     FORGE_VISIT = auto()
@@ -200,6 +203,9 @@ def _on_response(
             return _on_visit_response(visitor, response, plan=plan, random=random)
         case Action.LEAVE:
             return _after_leaving(visitor, plan=plan, random=random)
+        case Action.EVADE:
+            visitor.visits += 1
+            return _BOT_RETURN_S * random.uniform(*_JITTER)
         case Action.REPLAY:
             return None
 
@@ -312,7 +318,9 @@ def _is_near_front(response: ObservedResponse) -> bool:
 
 def _start_over(visitor: Visitor) -> None:
     """Become a newcomer without a token."""
-    visitor.stage, visitor.next_action = VisitorStage.ARRIVING, Action.ARRIVE
+    is_evader = visitor.kind is VisitorKind.EVADER
+    visitor.stage = VisitorStage.ARRIVING
+    visitor.next_action = Action.EVADE if is_evader else Action.ARRIVE
     visitor.token, visitor.place, visitor.admitted = None, Place(), False
     visitor.misses, visitor.lurk = 0, None
     visitor.challenge, visitor.was_challenged, visitor.proof = None, False, ""

@@ -1,48 +1,76 @@
-"""The control room lists the busiest passes of all workers, and ends one."""
+"""The control room lists the busiest passes of all workers and replicas, and ends one."""
 
 import asyncio
 from typing import Any
 
+from gatekeeper.config.types import RoomName
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.settings import settings
-from tests.integration.ops.test_overview import overview, until
+from tests.integration.ops.test_overview import SECRET, overview, until
 
-ROOM = """
-[admission]
+
+def shared(origin_url: str, name: RoomName, *, store_url: str, events_url: str) -> str:
+    """The configuration of each replica."""
+    more = f"""
+[store]
+url = "{store_url}"
+[events]
+url = "{events_url}"
+[tokens]
+secrets = ["{SECRET}"]
+[[room]]
+name = "{name}"
 burst = 1000
 rate = "1000/s"
 concurrent = 50
 """
+    return settings(origin_url, server="workers = 2", more=more)
 
 
-async def test_busiest_pass_is_listed_and_ended() -> None:
+async def test_busiest_pass_is_listed_and_ended(
+    store_url: str, events_url: str, room_name: RoomName
+) -> None:
+    """Its figures are those of all replicas, and so is its end."""
     async with Origin.running() as origin:
-        with GateProcess(settings(origin.url, server="workers = 2", more=ROOM)) as gate:
-            await gate.wait_until_serving()
+        toml = shared(origin.url, room_name, store_url=store_url, events_url=events_url)
+        with GateProcess(toml) as one, GateProcess(toml) as two:
+            await one.wait_until_serving()
+            await two.wait_until_serving()
             async with (
-                Visitor(gate.admin_url) as operator,
-                Visitor(gate.url) as ann,
-                Visitor(gate.url) as bob,
+                Visitor(one.admin_url) as operator,
+                Visitor(two.admin_url) as colleague,
+                Visitor(one.url, two.url) as ann,
+                Visitor(one.url, two.url) as bob,
             ):
-                for visitor, requests in ((ann, 30), (bob, 5)):
+                for visitor, requests in ((ann, (30, 10)), (bob, (5, 0))):
                     page = await visitor.request("GET", "/")
                     assert page.status == 200
-                    await asyncio.gather(*(visitor.request("GET", "/") for _ in range(requests)))
+                    for at, count in enumerate(requests):
+                        await asyncio.gather(
+                            *(visitor.request("GET", "/", at=at) for _ in range(count))
+                        )
 
                 def has_both(told: dict[str, Any]) -> bool:
-                    return [each["requests"] for each in told["passes"]] == [31, 6]
+                    return [each["requests"] for each in told["passes"]] == [41, 6]
 
                 told = await until(operator, has_both)
+                assert (await until(colleague, has_both))["passes"] == told["passes"]
                 busiest = told["passes"][0]
-                assert busiest["room"] == "default"
+                assert busiest["room"] == room_name
                 assert busiest["addresses"] == 1
                 assert busiest["refused"] == 0
-                revoked = await operator.request(
-                    "POST", f"/admin/revoke?room=default&visitor={busiest['visitor']}"
+                revoked = await colleague.request(
+                    "POST", f"/admin/revoke?room={room_name}&visitor={busiest['visitor']}"
                 )
                 assert revoked.json["held"] == "slot"
-                left = await until(operator, lambda told: len(told["passes"]) == 1)
-                assert left["passes"][0]["requests"] == 6
-                log = (await operator.request("GET", "/admin/audit")).json["entries"]
+                for each in (operator, colleague):
+                    left = await until(each, lambda told: len(told["passes"]) == 1)
+                    assert left["passes"][0]["requests"] == 6
+                    assert (await overview(each))["passes"] == left["passes"]
+                ended = ann.cookies()
+                for at in (0, 1):
+                    await ann.request("GET", "/", at=at)
+                    assert ann.cookies() != ended, "a newcomer, with another visitor id"
+                    ann.set_cookie(*next(iter(ended.items())))
+                log = (await colleague.request("GET", "/admin/audit")).json["entries"]
                 assert (log[0]["what"], log[0]["visitor"]) == ("revoke", busiest["visitor"])
-                assert (await overview(operator))["passes"] == left["passes"]

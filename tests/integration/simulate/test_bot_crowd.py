@@ -7,7 +7,7 @@ from gatekeeper.simulate.verdict import Verdict
 from tests.gates import Gate, GateStarter
 
 TRUSTED = '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
-BOT_COUNT = 10
+BOT_COUNT = 12
 
 
 def plan_for(gate: Gate, **more: object) -> CrowdPlan:
@@ -60,5 +60,7 @@ async def test_bots_get_only_what_their_work_buys(start_gate: GateStarter) -> No
     assert bots["replays"] > 0
     assert (bots["replays_accepted"], bots["unsolved_admitted"]) == (0, 0)
     assert bots["admitted"] == bots["by_kind"]["worker"] <= bots["proofs"]
+    assert bots["evasions"] > 0
+    assert bots["evasions_forwarded"] == bots["challenge_evaded"] == 0
     assert 0 < bots["cpu_s"] < 1, "no proof is begun when the budget is spent"
     assert "CPU-seconds" in detail(verdict)

@@ -10,7 +10,15 @@ from random import Random
 
 import pytest
 
-from gatekeeper.simulate.bots import BotRecord, bot_figures, bot_promise, new_bot, source_address
+from gatekeeper.simulate.bots import (
+    EVASIONS,
+    BotRecord,
+    bot_figures,
+    bot_promise,
+    evasion_of,
+    new_bot,
+    source_address,
+)
 from gatekeeper.simulate.gate_client import forwarded_for
 from gatekeeper.simulate.gate_response import ObservedResponse, Outcome, Token
 from gatekeeper.simulate.plan import CrowdPlan
@@ -50,7 +58,7 @@ def receive(visitor: Visitor, *responses: ObservedResponse) -> float:
 
 
 def test_kinds_of_bots_take_turns() -> None:
-    kinds = Counter(new_bot(number, 100).kind for number in range(100, 110))
+    kinds = Counter(new_bot(number, 100).kind for number in range(100, 112))
     assert kinds == dict.fromkeys(BOT_KINDS, 2)
 
 
@@ -169,6 +177,40 @@ def test_requests_of_shared_passes_are_counted() -> None:
     counted(record, sharer, Action.VISIT, ObservedResponse(Outcome.FAILED, failure="status 502"))
     assert (record.shared_forwarded, record.shared_refused) == (1, 1)
     assert "1 of 2 requests of shared passes" in bot_promise(record, bots=5, admitted=1).detail
+
+
+def test_evader_sends_what_creates_no_place_and_goes_on() -> None:
+    evader = bot(VisitorKind.EVADER)
+    kinds = []
+    for outcome in (
+        Outcome.NO_PLACE,
+        Outcome.FORWARDED,
+        *[Outcome.FAILED] * 6,
+        *[Outcome.NO_PLACE] * 6,
+    ):
+        assert evader.next_action is Action.EVADE
+        kinds.append(evasion_of(evader))
+        receive(evader, ObservedResponse(outcome))
+    assert evader.token is None
+    assert set(kinds) == set(EVASIONS)
+
+
+def test_evader_that_goes_around_the_challenge_breaks_the_promise() -> None:
+    record, evader = BotRecord(), bot(VisitorKind.EVADER)
+    assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.NO_PLACE)) is None
+    assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.FORWARDED)) is None
+    counted(record, bot(VisitorKind.IDLER), Action.POLL, UNSOLVED)
+    promise = bot_promise(record, bots=5, admitted=9)
+    assert promise.held is True, "the room set no challenge then"
+    assert "1 of 10 admissions (10.0%)" in promise.detail
+    assert "1 of 2 requests without a place forwarded" in promise.detail
+    assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.NO_PLACE)) is None
+    assert bot_promise(record, bots=5, admitted=9).held is True
+    assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.FORWARDED)) is not None
+    assert bot_promise(record, bots=5, admitted=9).held is False
+    figures = bot_figures(record, admitted=9)
+    assert (figures["evasions"], figures["evasions_forwarded"]) == (4, 2)
+    assert (figures["challenge_evaded"], figures["by_kind"]["evader"]) == (1, 2)
 
 
 # The work.

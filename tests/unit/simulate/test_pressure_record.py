@@ -199,7 +199,7 @@ def test_visitor_that_is_out_excuses_no_place(run: Run, way_out: Outcome) -> Non
 def test_forwarded_flood_counts_against_rate_and_order(run: Run) -> None:
     run.arrives(ann := visitor(), turn_us=1000, at_s=0, position=1)
     for number in range(5):
-        run.observer.flood_forwarded(None, began_s=2 + number / 10, now_s=2.1 + number / 10)
+        run.observer.request_forwarded(None, began_s=2 + number / 10, now_s=2.1 + number / 10)
     run.sends(ann, waiting(1, turn_us=1000), at_s=3)
 
     assert run.held(RATE) is False
