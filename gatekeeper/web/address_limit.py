@@ -1,8 +1,8 @@
 """`newcomers_per_address`: how many newcomers one address brings to a room, on one replica.
 
-Rules. An address is an IPv4 address, also where it is mapped into IPv6, or the /64 network of an
-IPv6 address, which is the least that a connection gets. Each has a token bucket of one minute,
-which begins full. A bucket that is full again needs no memory.
+Rules. An address is an IPv4 address, also where it is mapped, translated or tunnelled into IPv6, or
+the /64 network of an IPv6 address, which is the least that a connection gets. Each has a token
+bucket of one minute, which begins full. A bucket that is full again needs no memory.
 
 Memory is bounded: 32,768 buckets of each family, and 2,048 of one IPv6 /32. Where there is no space
 for a bucket, those that are full again are forgotten, and never one in use. A client with a large
@@ -56,6 +56,9 @@ def source_of(address: str) -> Source:
     mapped = parsed.ipv4_mapped
     if mapped is not None:
         return Source(int(mapped))
+    tunnelled = parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
+    if tunnelled:
+        return Source(int(tunnelled))
     number = int(parsed)
     if parsed in _TRANSLATED:
         return Source(number & 0xFFFF_FFFF)

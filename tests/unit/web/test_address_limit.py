@@ -35,6 +35,9 @@ def taken(buckets: AddressBuckets, source: Source, *, per_minute: float, asks: i
         ("192.0.2.1", "::ffff:192.0.2.1"),
         ("192.0.2.1", "::FFFF:C000:201"),
         ("192.0.2.1", "64:ff9b::192.0.2.1"),
+        ("192.0.2.1", "2002:c000:201::1"),  # 6to4, which has 65,536 networks for one address
+        ("192.0.2.1", "2002:c000:201:ffff::9"),
+        ("192.0.2.1", "2001:0:4136:e378:8000:63bf:3fff:fdfe"),  # Teredo
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"),
         ("2001:db8:1:2::1", "2001:DB8:1:2::a"),
         ("fe80::1%eth0", "fe80::2"),
@@ -52,6 +55,8 @@ def test_spellings_of_one_source_are_one(left: str, right: str) -> None:
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),
         ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2"),
         ("64:ff9b:1::192.0.2.1", "192.0.2.1"),  # another prefix is a network like any other
+        ("2002:c000:201::1", "2002:c000:202::1"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdfe", "2001:0:4136:e378:8000:63bf:3fff:fdfd"),
         ("2001:db8:1:2::1", "2001:db8:1:3::1"),
         ("::1", "0.0.0.1"),
         ("0.0.0.0", "::"),
