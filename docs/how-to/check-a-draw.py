@@ -6,7 +6,9 @@ RECORD and PARTICIPANTS are addresses or files. NUMBER is the number on your pag
 import hashlib
 import hmac
 import json
+import re
 import sys
+from itertools import pairwise
 from urllib.request import urlopen
 
 
@@ -20,9 +22,8 @@ def check(is_right, what):
 
 
 def turn(line):
-    number, _, lane = line.partition(" ")
-    first, span = spans[lane]
-    digest = hmac.new(seed, bytes.fromhex(number), hashlib.sha256).digest()
+    first, span = spans.get(line[65:], (begin, record["span_us"]))
+    digest = hmac.new(seed, bytes.fromhex(line[:64]), hashlib.sha256).digest()
     return first + int.from_bytes(digest, "big") % span
 
 
@@ -32,18 +33,26 @@ if record["state"] != "drawn":
     sys.exit("not drawn yet; note the commitment: " + record["commitment"])
 
 seed = secret = bytes.fromhex(record["secret"])
-spans = {lane["name"]: (lane["first_us"], lane["span_us"]) for lane in record.get("lanes", ())}
-spans[""] = record["start_us"] - record["span_us"], record["span_us"]
 if record["beacon"]:
     seed = hashlib.sha256(secret + bytes.fromhex(record["beacon"]["randomness"])).digest()
     print("compare {randomness} with {url}, round {round}".format(**record["beacon"]))
-numbers = [line[:64] for line in lines]
+begin, lanes = record["start_us"] - record["span_us"], record.get("lanes") or []
+spans = {lane["name"]: (lane["first_us"], lane["span_us"]) for lane in lanes}
+ordered = [*sorted(set(spans.values())), (begin, record["span_us"]), (record["start_us"], 0)]
+are_apart = all(
+    type(first) is type(span) is int and span > 0 and first + span <= then
+    for (first, span), (then, _) in pairwise(ordered)
+)
+is_listed = re.compile("[0-9a-f]{64}( [a-z0-9_-]+)?").fullmatch
+numbers = [line[:64] for line in lines if is_listed(line)]
 mine = [line for line in lines if line[:64] == "".join(sys.argv[3:])]
 results = [
     check(hashlib.sha256(secret).hexdigest() == record["commitment"], "secret and commitment"),
-    check(numbers == sorted(set(numbers)), "participants: sorted, each once"),
-    check(all(line[65:] in spans for line in lines), "participants: every lane is in the record"),
-    check(len(numbers) == record["participants"], f"participants: {len(numbers)}"),
+    check(numbers == sorted({line[:64] for line in lines}), "participants: each once"),
+    check({line[65:] for line in lines} <= {"", *spans}, "participants: no unknown lane"),
+    check(len(lines) == record["participants"], f"participants: {len(lines)}"),
+    check("" not in spans and len(spans) == len(lanes), "lanes: each once"),
+    check(are_apart, "lanes: apart, and before everyone else"),
     len(sys.argv) < 4 or check(len(mine) == 1, "you took part"),
 ]
 if mine and all(results):
