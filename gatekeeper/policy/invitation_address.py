@@ -58,7 +58,9 @@ def find_invitation(target: str) -> FoundInvitation | None:
     if not may_hold_invitation(target):
         return None
     path, _, query = target.partition("?")
-    separator, kept, values = "", "", dict[str, None]()
+    kept: list[str] = []  # the first one, and the others with the separators before them
+    values: dict[str, None] = {}
+    separator = ""
     for at, part in enumerate(_SEPARATORS.split(query)):
         if at % 2:
             separator = part
@@ -67,10 +69,11 @@ def find_invitation(target: str) -> FoundInvitation | None:
         if _is_parameter(name):
             values[unquote_plus(value)] = None
         else:
-            kept += (separator if kept else "") + part
+            kept.append(separator + part if kept else part)
     if not values:
         return None
-    return FoundInvitation(f"{path}?{kept}" if kept else path, tuple(values))
+    rest = "".join(kept)
+    return FoundInvitation(f"{path}?{rest}" if rest else path, tuple(values))
 
 
 def _is_parameter(name: str) -> bool:

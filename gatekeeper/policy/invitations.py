@@ -10,7 +10,9 @@ the claims are checked here, with exact types, by the store's clock.
     event  where it is valid; both may be given          lane  a lane of the room (optional)
 
 The visitor id is an HMAC of room and account, so that each device of a person finds the same place
-without a table, and nobody outside can compute it. Verification is bounded: by the size of a token,
+without a table, and nobody outside can compute it. Accounts are compared as the shop signed them,
+character by character: nothing is trimmed, folded or normalised. A token has one spelling, without
+padding, blanks or spare bits (RFC 4648 section 3). Verification is bounded: by the size of a token,
 by the number of keys, and repeated tokens are found in caches, of which the one of refused tokens
 cannot evict the other.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -36,6 +39,7 @@ MAX_INVITATION_LENGTH: Final = 4096  # one with a signature by RSA of 8192 bits 
 MOST_SUB: Final = 255
 _MOST_CACHED: Final = 1024  # of each kind; together at most 9 MB
 _NOT_BEFORE_LEEWAY_S: Final = 10.0  # the shop's clock may be ahead of the store's
+_SPELLING: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")  # RFC 7515 section 7.1
 _VISITOR_KEY: Final = b"gatekeeper invitation visitor"
 _DIGEST: Final = "sha256"
 
@@ -78,7 +82,7 @@ def visitor_key(oldest_secret: bytes) -> bytes:
 def visitor_of(sub: str, room: RoomName, *, key: bytes) -> VisitorId:
     """The visitor id of an account in a room."""
     digest = hmac.digest(key, f"invitation|{room}|{sub}".encode(), _DIGEST)
-    return VisitorId(base64.urlsafe_b64encode(digest[:16]).decode().rstrip("="))
+    return VisitorId(_base64url(digest[:16]))
 
 
 @dataclass(slots=True)
@@ -112,7 +116,7 @@ class Invitations:
         return Invitation(visitor, claims.lane, claims.expires_at_s)
 
     def _claims(self, raw: str) -> _Claims | None:
-        if not raw or len(raw) > MAX_INVITATION_LENGTH or not raw.isascii():
+        if len(raw) > MAX_INVITATION_LENGTH or _SPELLING.fullmatch(raw) is None:
             return None
         known = self._verified.get(raw)
         if known is not None:
@@ -155,9 +159,15 @@ def _verified_payload(raw: str, keys: Sequence[InvitationKey]) -> bytes | None:
             decoded = _JWS.decode_complete(raw, key.key, algorithms=[key.algorithm])
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             continue
+        if _base64url(decoded["signature"]) != raw.rpartition(".")[2]:
+            return None  # with spare bits, which PyJWT drops
         payload: bytes = decoded["payload"]
         return payload
     return None
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _claims_in(payload: bytes) -> _Claims | None:

@@ -189,8 +189,9 @@ def _codes(visit: Visit) -> MoveCodes | None:
 
 
 def _value_of(visit: Visit, name: str) -> str:
-    """The first parameter of that name in the query, or ""."""
-    return parse_qs(visit.facts.target.partition("?")[2]).get(name, [""])[0]
+    """The parameter of that name in the query; "": it has none, or several."""
+    values = parse_qs(visit.facts.target.partition("?")[2], keep_blank_values=True).get(name, ())
+    return values[0] if len(values) == 1 else ""
 
 
 def _nonce_of(visit: Visit) -> str:

@@ -57,14 +57,23 @@ def fields_of(body: bytes, content_type: str) -> Mapping[str, str]:
         case "application/json":
             return _of_json(text)
         case "application/x-www-form-urlencoded":
-            try:
-                return dict(parse_qsl(text, max_num_fields=_MOST_FIELDS))
-            except ValueError as error:
-                raise BadRequest(_MALFORMED) from error
+            return _of_form(text)
         case "text/plain":
             return {"": text.strip()}
         case _:
             raise BadRequest(_WRONG_TYPE, status=415)
+
+
+def _of_form(text: str) -> Mapping[str, str]:
+    """A name that has two values is malformed: nothing says which one counts."""
+    try:
+        pairs = set(parse_qsl(text, max_num_fields=_MOST_FIELDS))
+    except ValueError as error:
+        raise BadRequest(_MALFORMED) from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise BadRequest(_MALFORMED)
+    return fields
 
 
 def _of_json(text: str) -> Mapping[str, str]:

@@ -49,14 +49,14 @@ def record(beacon: RecordBeacon | None = None) -> DrawRecord:
     )
 
 
-class Done(NamedTuple):
+class ScriptResult(NamedTuple):
     """What the script printed, and its exit code."""
 
     returncode: int
     stdout: str
 
 
-def check(folder: Path, value: dict[str, object], hashes: list[str], *number: str) -> Done:
+def check(folder: Path, value: dict[str, object], hashes: list[str], *number: str) -> ScriptResult:
     """The script on this draw. A failure of the script itself is raised."""
     (folder / "record").write_text(json.dumps(value))
     (folder / "participants").write_text("".join(f"{line}\n" for line in hashes))
@@ -68,7 +68,7 @@ def check(folder: Path, value: dict[str, object], hashes: list[str], *number: st
         pytest.raises(SystemExit) as ended,
     ):
         runpy.run_path(str(SCRIPT), run_name="__main__")
-    return Done(
+    return ScriptResult(
         1 if isinstance(ended.value.code, str) else int(ended.value.code or 0), printed.getvalue()
     )
 

@@ -201,12 +201,43 @@ def test_event_and_begin_that_fit_are_accepted() -> None:
 def test_every_altered_byte_is_invalid() -> None:
     raw = signed()
     header, payload, signature = raw.split(".")
-    for part, text in enumerate((header, payload, signature[:-1])):
+    for part, text in enumerate((header, payload, signature)):
         for at in range(len(text)):
-            changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
             parts = [header, payload, signature]
-            parts[part] = changed + ("" if part < 2 else signature[-1])
+            parts[part] = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
             assert read(".".join(parts)) == "invitation_invalid"
+
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@pytest.mark.parametrize("algorithm", SIGNERS)
+def test_invitation_has_one_spelling(algorithm: str) -> None:
+    """A lenient decoder reads all of these as the same signature (RFC 4648 section 12)."""
+    raw = signed(algorithm)
+    signed_part, _, signature = raw.rpartition(".")
+    others = [raw + end for end in ("=", "==", "====", "\n", "\r\n", " ", "\t", "\x00", ".", "!")]
+    others += [f" {raw}", f"\n{raw}", f"{raw}={raw}", f"{raw},{raw}", f"{raw}\u200b", f'"{raw}"']
+    for inside in ("=", "\n", " ", "!", "%"):
+        others.append(f"{signed_part}.{signature[:9]}{inside}{signature[9:]}")
+    spare = {"HS256": 4, "RS256": 4}.get(algorithm, 16)  # of 32, 256 and 64 bytes
+    at = _ALPHABET.index(signature[-1])
+    block = range(at - at % spare, at - at % spare + spare)
+    others += [raw[:-1] + _ALPHABET[each] for each in block if each != at]
+    if set("-_") & set(signature):
+        plain = signature.translate(str.maketrans("-_", "+/"))
+        others.append(f"{signed_part}.{plain}")
+    assert isinstance(read(raw), Invitation)
+    assert {other: read(other) for other in others if read(other) != "invitation_invalid"} == {}
+
+
+def test_padding_that_the_shop_signed_is_invalid() -> None:
+    """RFC 7515 section 2: base64url of a JWT has none."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims(padding="x")).encode() + b" " * 2)
+    for padded in (payload.rstrip(b"=") + b"=" * count for count in (1, 2, 3)):
+        text = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=") + b"." + padded
+        signature = base64.urlsafe_b64encode(hmac.digest(SECRET, text, "sha256")).rstrip(b"=")
+        assert read((text + b"." + signature).decode()) == "invitation_invalid"
 
 
 def test_size_is_bounded() -> None:
@@ -268,6 +299,39 @@ def test_visitor_is_of_the_account_and_the_room() -> None:
     assert visitor_of("bob", ROOM, key=KEY) != ann
     assert visitor_of("ann", RoomName("other"), key=KEY) != ann
     assert visitor_of("ann", ROOM, key=visitor_key(b"x" * 48)) != ann
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Ann\u00e9",
+        "ann\u00e9 ",
+        " ann\u00e9",
+        "anne\u0301",
+        "ann\u00e9\n",
+        "ann\u00e9\u200b",
+        "\uff41nn\u00e9",
+    ],
+)
+def test_account_is_compared_character_by_character(other: str) -> None:
+    """Nothing is trimmed, folded or normalised; how JSON spells a character is no difference."""
+    sub = "ann\u00e9"
+    places = {
+        getattr(read(raw_jwt({"alg": "HS256"}, text.encode())), "visitor", None)
+        for text in (json.dumps(claims(sub=sub)), json.dumps(claims(sub=sub), ensure_ascii=False))
+    }
+    assert places == {visitor_of(sub, ROOM, key=KEY)}
+    assert getattr(read(signed(sub=other)), "visitor", None) not in places | {None}
+
+
+def test_account_is_unicode_text() -> None:
+    """Half of a surrogate pair is none (RFC 8259 section 8.2); 255 characters, not bytes."""
+    payload = json.dumps(claims(sub="SUB"))
+    for sub in ("\\ud800", "a\\udc00"):
+        raw = raw_jwt({"alg": "HS256"}, payload.replace("SUB", sub).encode())
+        assert read(raw) == "invitation_invalid"
+    assert isinstance(read(signed(sub="\u00e9" * 255)), Invitation)
+    assert read(signed(sub="\u00e9" * 256)) == "invitation_invalid"
 
 
 def test_own_invitation_is_accepted() -> None:
