@@ -77,7 +77,8 @@ def test_check_runs_by_itself(tmp_path: Path) -> None:
     """In a Python of its own, with nothing of the gate in reach."""
     (tmp_path / "record").write_text(json.dumps(record().json))
     (tmp_path / "participants").write_text("".join(f"{line}\n" for line in HASHES))
-    command = [sys.executable, "-I", SCRIPT, tmp_path / "record", tmp_path / "participants"]
+    files = tmp_path / "record", tmp_path / "participants"
+    command: list[str | Path] = [sys.executable, "-I", SCRIPT, *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
