@@ -2,17 +2,27 @@
 
 Rules. Nothing else reads these files, so the control room and Prometheus always agree, and a
 worker counts each request once. A counter is named without `_total`, whatever the release of
-prometheus_client.
+prometheus_client. The counts of workers that ended are in one file of each type, so that the number
+of files does not grow with the restarts.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 from prometheus_client.core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
+
+_ENDED = "ended"  # in the place of a process id
+_GAUGES = "gauge_"
+_DAMAGES = (ValueError, RuntimeError, struct.error)  # of a file that a killed process left
+
+log = structlog.get_logger()
 
 
 def read_metrics(folder: Path, *, pid: int | None = None) -> list[Metric]:
@@ -22,11 +32,40 @@ def read_metrics(folder: Path, *, pid: int | None = None) -> list[Metric]:
     worker that counted nothing yet has no files, and so no metrics.
     """
     files = [str(path) for path in folder.glob("*.db" if pid is None else f"*_{pid}.db")]
-    metrics = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+    try:
+        metrics = list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+    except FileNotFoundError:  # this worker has just ended
+        return []
     for metric in metrics:
         if metric.type == "counter":
             metric.name = metric.name.removesuffix("_total")
     return metrics
+
+
+def merge_ended(folder: Path, pid: int) -> None:
+    """Add the counts of a worker that ended to those of the ones before it, and remove its files.
+
+    Call it on the event loop that reads `folder`: between two readings, no request is missed or
+    counted twice."""
+    for path in folder.glob(f"*_{pid}.db"):
+        try:
+            if not path.name.startswith(_GAUGES):
+                _add_counts(path, path.with_name(f"{path.name.partition('_')[0]}_{_ENDED}.db"))
+        except _DAMAGES:
+            log.error("worker_counts_damaged", file=path.name)  # noqa: TRY400
+        path.unlink(missing_ok=True)
+
+
+def _add_counts(path: Path, sums: Path) -> None:
+    # Read to its end first: of a damaged file, nothing is added.
+    counts = list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
+    file = MmapedDict(str(sums))  # type: ignore[no-untyped-call]
+    try:
+        for key, count, at_s, _ in counts:
+            before, _ = file.read_value(key)  # type: ignore[no-untyped-call]
+            file.write_value(key, before + count, at_s)  # type: ignore[no-untyped-call]
+    finally:
+        file.close()  # type: ignore[no-untyped-call]
 
 
 def values(metric: Metric) -> Iterator[Sample]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client.multiprocess import mark_process_dead
 
+from gatekeeper.admin.metric_files import merge_ended
 from gatekeeper.errors import StartError
 from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, encode_frame
 from gatekeeper.process.embedded_process import EmbeddedServer
@@ -142,7 +142,7 @@ class WorkerProcess:
             started_s = loop.time()
             code = await self._process.wait()
             self.serving = False
-            mark_process_dead(self._process.pid, str(self._metrics_folder))  # type: ignore[no-untyped-call]
+            merge_ended(self._metrics_folder, self._process.pid)
             pass_file(self._metrics_folder, self._process.pid).unlink(missing_ok=True)
             log.error("worker_exited", worker=self.number, code=code)
             exits = 1 if loop.time() - started_s > _HEALTHY_AFTER_S else exits + 1
