@@ -20,6 +20,7 @@ from prometheus_client.samples import Sample
 
 _ENDED = "ended"  # in the place of a process id
 _GAUGES = "gauge_"
+_HEARTBEAT = "gatekeeper_worker_heartbeat_timestamp_seconds"
 _DAMAGES = (ValueError, RuntimeError, struct.error)  # of a file that a killed process left
 
 log = structlog.get_logger()
@@ -40,6 +41,16 @@ def read_metrics(folder: Path, *, pid: int | None = None) -> list[Metric]:
         if metric.type == "counter":
             metric.name = metric.name.removesuffix("_total")
     return metrics
+
+
+def read_heartbeat(folder: Path, pid: int) -> float:
+    """When the worker with `pid` wrote its last heartbeat, by its wall clock; 0: never."""
+    path = folder / f"gauge_liveall_{pid}.db"
+    try:
+        gauges = list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
+    except (OSError, *_DAMAGES):
+        return 0.0
+    return max((value for key, value, _, _ in gauges if _HEARTBEAT in key), default=0.0)
 
 
 def merge_ended(folder: Path, pid: int) -> None:

@@ -48,6 +48,7 @@ class WorkerProcess:
     def __init__(self, plan: WorkerPlan, metrics_folder: Path) -> None:
         self.number = next(self._numbers)
         self.serving = False
+        self.is_silent = False  # by its heartbeat, as `liveness` sees it
         self.replica = ""
         self.plan = plan  # of the next start
         self._order_lock = asyncio.Lock()
@@ -59,6 +60,13 @@ class WorkerProcess:
     def pid(self) -> int | None:
         """The current process, serving or not."""
         return self._process.pid if self._process else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why this worker keeps the gate from being ready."""
+        if not self.serving:
+            return f"worker {self.number} is not serving"
+        return f"worker {self.number} does not respond" if self.is_silent else None
 
     async def start(self) -> None:
         """Start the worker and wait until it serves. Raises StartError."""
@@ -98,6 +106,7 @@ class WorkerProcess:
             plan = self.plan
             await self._follow(plan)
         self.replica = report["serving"]
+        self.is_silent = False
         self.serving = True
 
     async def _follow(self, plan: WorkerPlan) -> None:

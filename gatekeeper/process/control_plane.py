@@ -220,7 +220,7 @@ class ControlPlane:
         return sum(not worker.serving for worker in self._workers)
 
     async def _ready(self, store: RedisStore) -> list[str]:
-        problems = [f"worker {w.number} is not serving" for w in self._workers if not w.serving]
+        problems = [worker.problem for worker in self._workers if worker.problem]
         try:
             await store.ping()
         except StoreError as error:

@@ -37,6 +37,7 @@ from gatekeeper.process.commands import WorkerPlan
 from gatekeeper.process.control_plane import ControlPlane, Folders, cannot_listen, credentials
 from gatekeeper.process.embedded import events_address, start_events, start_store
 from gatekeeper.process.embedded_process import EmbeddedServer
+from gatekeeper.process.liveness import WorkerWatch
 from gatekeeper.process.open_files import raise_file_limit
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.process.state_folder import state_folder
@@ -119,6 +120,9 @@ class Supervisor:
         self._workers = [WorkerProcess(plan, metrics_folder) for _ in range(count)]
         self._stack.push_async_callback(self._stop_workers)
         await self._start_workers()
+        watch = WorkerWatch(self._workers, metrics_folder)
+        watch.start()
+        self._stack.push_async_callback(watch.close)  # before the workers: they may end slowly
         control = ControlPlane(
             config,
             workers=self._workers,

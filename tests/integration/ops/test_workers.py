@@ -77,6 +77,54 @@ async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
                 assert (await waiting.status())["position"] == 1
 
 
+async def test_worker_that_hangs_is_unready_and_replaced() -> None:
+    """The spans are those of `test_liveness`; counts of its requests stay."""
+    with GateProcess(settings(more='[admission]\nrate = "0"')) as gate:
+        await gate.wait_until_serving()
+        [worker] = gate.workers()
+        async with Visitor(gate.admin_url) as operator:
+
+            async def ready() -> list[str]:
+                response = await operator.request("GET", "/readyz")
+                problems: list[str] = response.json.get("problems", [])
+                return problems
+
+            async def waiting() -> float:
+                metrics = (await operator.request("GET", "/metrics")).text
+                [line] = [
+                    each
+                    for each in metrics.splitlines()
+                    if each.startswith("gatekeeper_requests_total")
+                    and 'room="default"' in each
+                    and 'outcome="waiting"' in each
+                ]
+                return float(line.rpartition(" ")[2])
+
+            async with Visitor(gate.url) as visitor:
+                assert (await visitor.join())["position"] == 1
+
+            async def counted() -> bool:
+                return await waiting() >= 1
+
+            await eventually(counted)
+            before = await waiting()
+            os.kill(worker, signal.SIGSTOP)
+
+            async def unready() -> bool:
+                return await ready() == ["worker 1 does not respond"]
+
+            await eventually(unready)
+
+            async def replaced() -> bool:
+                return not await ready() and worker not in gate.workers()
+
+            await eventually(replaced, 60)
+            async with Visitor(gate.url) as other:
+                assert (await other.get())[0] == 503
+            assert await waiting() >= before
+            assert '"worker_hangs"' in gate.errors()
+
+
 async def test_killed_embedded_server_is_replaced_and_queue_continues() -> None:
     more = '[admission]\nrate = "0"\n[store]\ntimeout = "500ms"'
     with GateProcess(settings(more=more)) as gate:
