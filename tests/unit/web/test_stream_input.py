@@ -1,5 +1,6 @@
 """What a client sends on its event stream is dropped, and so is a client that sends much."""
 
+import socket
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,8 @@ from tests.conformance.fast_path_scene import Transport
 
 
 class SendingTransport(Transport):
+    family = socket.AF_INET  # it is its own socket
+
     def set_write_buffer_limits(self, *, high: int) -> None:
         """Not needed."""
 
