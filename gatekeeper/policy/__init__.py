@@ -20,6 +20,7 @@ original_request  the request that a check of forward auth is about
 fetch_metadata  which requests create a place in line
 sender     which requests come from another site
 readings   the ways an origin could understand a path
+parameters  the ways an origin could understand parameters and cookies
 address_warnings  limits by address behind an unknown proxy, for warnings of `check`
 challenge_warnings  widgets in rooms without hosts, for warnings of `check`
 spellings  other spellings of a path, for warnings of `check`

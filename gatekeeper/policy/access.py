@@ -18,16 +18,14 @@ from gatekeeper.config.patterns import Matcher, NetworkSet, glob_matcher, regex_
 from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Fact, FactSet, RequestFacts, facts_of_field
+from gatekeeper.policy.parameters import cookie_values, parameter_values
 from gatekeeper.policy.readings import (
     PathReadings,
     beyond_authority,
     host_labels,
     labels_match,
-    loose_values,
     path_of,
     path_readings,
-    query_pairs,
-    value_readings,
 )
 
 Action = Literal["bypass", "queue", "block"]
@@ -60,7 +58,7 @@ class RequestReadings:
     connection's earlier request.
     """
 
-    __slots__ = ("_beyond", "_readings", "facts", "method", "target")
+    __slots__ = ("_beyond", "_labels", "_readings", "_values", "facts", "method", "rooms", "target")
 
     def __init__(
         self, facts: RequestFacts, *, method: str | None = None, target: str | None = None
@@ -70,6 +68,9 @@ class RequestReadings:
         self.target = facts.target if target is None else target
         self._readings: PathReadings | None = None
         self._beyond: tuple[str, ...] | None = None
+        self._labels: tuple[str, ...] | None = None
+        self.rooms: set[RoomName | None] | None = None  # of the router, once it has looked
+        self._values: dict[tuple[str, bool], tuple[str, ...]] = {}
 
     @property
     def readings(self) -> PathReadings:
@@ -91,18 +92,23 @@ class RequestReadings:
             self._beyond = () if path is None else path_readings(path).paths
         return self._beyond
 
-    def values(self, parameter: str, *, every: bool) -> list[str]:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the Host."""
+        if self._labels is None:
+            self._labels = host_labels(self.facts.client.host)
+        return self._labels
+
+    def values(self, parameter: str, *, every: bool) -> tuple[str, ...]:
         """The values of a parameter of the query, in every reading of its name and value; with
-        `every` none unless the plain reading has it."""
+        `every` none unless the plain reading has it. Raises TooManyValues."""
         query = self.target.partition("?")[2].partition("#")[0]
-        plain = [value for name, value in query_pairs(query, "&") if name == parameter]
-        if every and not plain:
-            return []
-        pairs = [pair for separator in "&;" for pair in query_pairs(query, separator)]
-        loose = loose_values(pairs, parameter)
-        return list(
-            dict.fromkeys((*plain, *(each for value in loose for each in value_readings(value))))
-        )
+        if not query:
+            return ()
+        key = (parameter, every)
+        if key not in self._values:
+            self._values[key] = parameter_values(query, parameter, every=every)
+        return self._values[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +197,7 @@ class HostCondition:
         return _one_of(self.hosts)
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        labels = host_labels(request.facts.client.host)
-        return any(labels_match(host_labels(host), labels) for host in self.hosts)
+        return any(labels_match(host_labels(host), request.labels) for host in self.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,15 +343,10 @@ class CookieCondition:
         return " and ".join(map(str, self.cookies))
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:
-        pairs: list[tuple[str, str]] = []
-        for cookies in request.facts.cookies:
-            for crumb in cookies.split(";"):
-                name, _, value = crumb.partition("=")
-                pairs.append((name.strip(), value.strip().strip('"')))
-        if every and not {each.name for each in self.cookies}.issubset(name for name, _ in pairs):
-            return False
+        fields = request.facts.cookies
         return all(
-            each.matches(loose_values(pairs, each.name), every=every) for each in self.cookies
+            each.matches(cookie_values(fields, each.name, every=every), every=every)
+            for each in self.cookies
         )
 
 

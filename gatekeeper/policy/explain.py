@@ -18,7 +18,8 @@ from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
 from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.original_request import is_check, original_request
-from gatekeeper.policy.readings import TooManyReadings, query_pairs, underscored_values
+from gatekeeper.policy.parameters import TooManyValues, query_pairs, underscored_values
+from gatekeeper.policy.readings import TooManyReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"
@@ -132,7 +133,11 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
     if request.readings.is_ambiguous:
         yield "the path is ambiguous: origins differ in how they read it, so it bypasses nothing"
     for rule in router.rules:
-        holds, _ = router.evaluate(rule, request)
+        try:
+            holds, _ = router.evaluate(rule, request)
+        except TooManyValues:
+            yield f'rule "{rule.name}": a parameter or cookie has too many values to look at'
+            break
         if holds:
             yield f'rule "{rule.name}" holds: the request {_ACTION[rule.action]}'
             break

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote_plus
 
-from gatekeeper.policy.readings import loose_values
+from gatekeeper.policy.parameters import form_decoded, is_read_as
 
 PARAMETER: Final = "gk_invitation"
-_SEPARATORS: Final = re.compile(r"([&;?])")
+_SEPARATED: Final = re.compile(r"[&;?][^&;?]*")
 _DECODE_ROUNDS: Final = 2
 
 
@@ -25,12 +24,10 @@ def _letters(word: str) -> str:
 
 
 _ESCAPE: Final = "%(?:25)*[0-9A-Fa-f]{2}"
-# Blanks may stand before the name, and origins read some other characters as the `_`.
+# Blanks, as they are or encoded, may stand before the name; what looks like one costs a look. And
+# origins read some other characters as the `_`.
 _NAME: Final = (
-    rf"[?&;](?:\+|{_ESCAPE})*?"
-    + _letters("gk")
-    + rf"(?:[_. +\[]|{_ESCAPE})"
-    + _letters("invitation")
+    "[?&;][+%0-9A-Fa-f]*?" + _letters("gk") + rf"(?:[_. +\[]|{_ESCAPE})" + _letters("invitation")
 )
 _IN_TEXT: Final = re.compile(_NAME, re.IGNORECASE | re.ASCII)
 _IN_BYTES: Final = re.compile(_NAME.encode(), re.IGNORECASE)
@@ -58,18 +55,16 @@ def find_invitation(target: str) -> FoundInvitation | None:
     if not may_hold_invitation(target):
         return None
     path, _, query = target.partition("?")
-    kept: list[str] = []  # the first one, and the others with the separators before them
-    values: dict[str, None] = {}
-    separator = ""
-    for at, part in enumerate(_SEPARATORS.split(query)):
-        if at % 2:
-            separator = part
-            continue
-        name, _, value = part.partition("=")
-        if _is_parameter(name):
-            values[unquote_plus(value)] = None
+    # Only these parts can have the name: a query of many others takes no long look at each.
+    starts = {match.start() for match in _IN_TEXT.finditer(target, len(path))}
+    at, kept, values = len(path), list[str](), dict[str, None]()
+    for part in _SEPARATED.findall(f"?{query}"):
+        name, _, value = part[1:].partition("=")
+        if at in starts and _is_parameter(name):
+            values[form_decoded(value)] = None
         else:
-            kept.append(separator + part if kept else part)
+            kept.append(part if kept else part[1:])
+        at += len(part)
     if not values:
         return None
     rest = "".join(kept)
@@ -78,7 +73,7 @@ def find_invitation(target: str) -> FoundInvitation | None:
 
 def _is_parameter(name: str) -> bool:
     for _ in range(_DECODE_ROUNDS + 1):
-        if loose_values([(name.lower(), "")], PARAMETER):
+        if is_read_as(name.lower(), PARAMETER):
             return True
-        name = unquote_plus(name)
+        name = form_decoded(name)
     return False

@@ -25,9 +25,11 @@ from gatekeeper.policy.access import (
     RequestReadings,
 )
 from gatekeeper.policy.facts import Client, Fact, FactSet, RequestFacts
+from gatekeeper.policy.parameters import TooManyValues
 from gatekeeper.policy.readings import TooManyReadings, host_labels, labels_match
 
 _SEVERAL_READINGS = N_("The address can be read in more than one way.")
+_MALFORMED = N_("The request is malformed.")
 UNKNOWN_HOST = N_("This host is not served here.")
 
 
@@ -98,18 +100,21 @@ class _Place:
         literals = sum(label != "*" for label in labels)
         return (bool(labels), literals, self.parameter is not None, len(self.prefix))
 
-    def covers(self, request: RequestReadings, path: str, labels: tuple[str, ...]) -> bool:
-        """Whether this reading of the request is here."""
-        if self.labels is not None and not labels_match(self.labels, labels):
-            return False
-        path = path.lower() if self.ignore_case else path
-        # "/checkout/" also covers "/checkout", which origins redirect or serve the same page at.
-        if not path.startswith(self.prefix) and path + "/" != self.prefix:
+    def may_cover(self, request: RequestReadings) -> bool:
+        """Whether the request is here, as far as its path does not say."""
+        if self.labels is not None and not labels_match(self.labels, request.labels):
             return False
         parameter = self.parameter
         return parameter is None or parameter.matches(
             request.values(parameter.name, every=False), every=False
         )
+
+    def has_path(self, path: str, lowered: str) -> bool:
+        """Whether this reading of the path, also given in lower case, is here."""
+        path = lowered if self.ignore_case else path
+        # "/checkout/" also covers "/checkout", which origins redirect or serve the same page at.
+        prefix = self.prefix
+        return path.startswith(prefix) or (len(path) + 1 == len(prefix) and prefix == path + "/")
 
 
 class Router:
@@ -148,8 +153,8 @@ class Router:
         """The route of a request; of the same request with another method and target, if given."""
         try:
             return self._route(RequestReadings(facts, method=method, target=target))
-        except TooManyReadings:
-            return Rejected(400, _SEVERAL_READINGS, self.reads)
+        except TooManyReadings as error:
+            return _rejected(error, self.reads)
 
     def _route(self, request: RequestReadings) -> Route:
         reads: FactSet = Fact.NONE
@@ -170,7 +175,7 @@ class Router:
         reads |= self._room_reads
         if self._names_every_host and not self._knows_host(request.facts.client.host):
             return Rejected(421, UNKNOWN_HOST, reads)
-        rooms = self.rooms_of(request) - {None}
+        rooms = set(self.rooms_of(request)) - {None}
         if len(rooms) > 1:
             return Rejected(400, _SEVERAL_READINGS, reads)
         room = rooms.pop() if rooms else None
@@ -189,7 +194,10 @@ class Router:
         for rule in self._endpoint_rules:
             if rule.room not in (None, room):
                 continue
-            holds, read = rule.evaluate(request)
+            try:
+                holds, read = rule.evaluate(request)
+            except TooManyReadings as error:
+                return _rejected(error, self.reads)
             reads |= read
             if holds:
                 return Blocked(rule.name, reads) if rule.action == "block" else InRoom(room, reads)
@@ -200,10 +208,13 @@ class Router:
         people have it. Conditions on method, path and query are about the site and do not count, so
         that it is the same at each endpoint; neither does the order of rules."""
         request = RequestReadings(facts)
-        return any(
-            rule.room in (None, room) and rule.evaluate(request)[0]
-            for rule in self._shared_addresses
-        )
+        try:
+            return any(
+                rule.room in (None, room) and rule.evaluate(request)[0]
+                for rule in self._shared_addresses
+            )
+        except TooManyReadings:
+            return False
 
     def room_of(self, host: str, path: str) -> RoomName | None:
         """The one room of this host (with or without a port) and path."""
@@ -238,12 +249,11 @@ class Router:
         """The rooms that the readings of a path fall in; None for a reading in no room."""
         if self._only is not None:
             return {self._only}
-        labels = host_labels(request.facts.client.host)
-        rooms = {self._room_at(request, path, labels) for path in request.paths}
-        if rooms != {None}:
-            return rooms
-        beyond = request.paths_beyond_authority
-        return rooms | {self._room_at(request, path, labels) for path in beyond}
+        if request.rooms is None:
+            request.rooms = self._rooms_at(request, request.paths)
+            if request.rooms == {None}:
+                request.rooms |= self._rooms_at(request, request.paths_beyond_authority)
+        return request.rooms
 
     def _is_certain(self, request: RequestReadings) -> bool:
         """Whether all readings of a path fall in one room, and no other is possible."""
@@ -251,17 +261,22 @@ class Router:
             return True
         return len(self.rooms_of(request)) == 1 and not request.readings.is_ambiguous
 
-    def _room_at(
-        self, request: RequestReadings, path: str, labels: tuple[str, ...]
-    ) -> RoomName | None:
-        for place in self._places:
-            if place.covers(request, path, labels):
-                return place.room
-        return None
+    def _rooms_at(self, request: RequestReadings, paths: Iterable[str]) -> set[RoomName | None]:
+        """The rooms of these readings of a path, each in the first place that covers it."""
+        places = [place for place in self._places if place.may_cover(request)]
+        return {
+            next((place.room for place in places if place.has_path(path, lowered)), None)
+            for path, lowered in [(path, path.lower()) for path in paths]
+        }
 
     def _knows_host(self, host: str) -> bool:
         labels = host_labels(host)
         return any(place.labels and labels_match(place.labels, labels) for place in self._places)
+
+
+def _rejected(error: TooManyReadings, reads: FactSet) -> Rejected:
+    reason = _MALFORMED if isinstance(error, TooManyValues) else _SEVERAL_READINGS
+    return Rejected(400, reason, reads)
 
 
 def _rules_of_endpoints(rules: Sequence[AccessRule]) -> Iterable[AccessRule]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from typing import assert_never
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
@@ -21,6 +21,7 @@ from gatekeeper.pages.renderer import is_path
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.original_request import is_check
+from gatekeeper.policy.parameters import first_value
 from gatekeeper.policy.routing import Blocked, Rejected
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Token
@@ -252,7 +253,7 @@ class Endpoints:
     def _way_back(self, visit: Visit) -> str:
         """The address that the query asks to return to: on this site, or of an origin that the room
         names; else the start of the room. Anything else would be an open redirect."""
-        asked = parse_qs(visit.facts.target.partition("?")[2]).get("return", [""])[0]
+        asked = first_value(visit.facts.target.partition("?")[2], "return") or ""
         config = visit.admission.config
         if is_path(asked) or _origin_of(asked) in config.cors_origins:
             return quote(asked, safe=_URL_CHARACTERS)
@@ -304,13 +305,11 @@ def _origin_of(address: str) -> str | None:
 
 def _path_in(query: str) -> str:
     """The first address in a room, `for`, that the query names; else `/`."""
-    if "for=" not in query:
-        return "/"
-    return parse_qs(query).get("for", ["/"])[0]
+    return first_value(query, "for") or "/"
 
 
 def _room_in(query: str) -> str | None:
     """The first `room` that the query names."""
     if _ROOM_ALONE.fullmatch(query):  # the form that our own pages use
         return query.removeprefix("room=")
-    return parse_qs(query).get("room", [None])[0] if query else None
+    return first_value(query, "room")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from aiohttp.web import BaseRequest
 
 from gatekeeper.policy.facts import Client, RequestFacts, origin_form
-from gatekeeper.policy.readings import underscored_values
+from gatekeeper.policy.parameters import underscored_values
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN

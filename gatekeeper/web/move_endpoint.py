@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Final, assert_never
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from gatekeeper.errors import N_
 from gatekeeper.pages.qr_code import qr_code_of
@@ -27,6 +27,7 @@ from gatekeeper.policy.move_code import (
     device_of,
     is_nonce,
 )
+from gatekeeper.policy.parameters import own_values
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.move_request import MoveRequest
@@ -190,7 +191,7 @@ def _codes(visit: Visit) -> MoveCodes | None:
 
 def _value_of(visit: Visit, name: str) -> str:
     """The parameter of that name in the query; "": it has none, or several."""
-    values = parse_qs(visit.facts.target.partition("?")[2], keep_blank_values=True).get(name, ())
+    values = [*own_values(visit.facts.target.partition("?")[2], name)]
     return values[0] if len(values) == 1 else ""
 
 

@@ -25,7 +25,7 @@ from gatekeeper.policy.access import (
 )
 from gatekeeper.policy.default_rules import DEFAULT_RULES
 from gatekeeper.policy.facts import Client, Fact, RequestFacts
-from gatekeeper.policy.readings import underscored_values
+from gatekeeper.policy.parameters import underscored_values
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Route, Router
 
 DEFAULT = RoomConfig()

@@ -1,9 +1,7 @@
 """Readings of a path: no other spelling bypasses a room, and ordinary paths have one or two."""
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -12,10 +10,11 @@ from hypothesis import strategies as st
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy import readings
 from gatekeeper.policy.access import AccessRule, PathCondition
-from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.facts import Client, RequestFacts, origin_form
 from gatekeeper.policy.readings import TooManyReadings, path_readings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router
 from tests.path_spellings import WALKED
+from tests.work import calls_of
 
 EVERYTHING = RoomConfig.model_validate({"name": "site"})
 SECRET = RoomConfig.model_validate({"name": "secret", "path": "/secret/"})
@@ -129,35 +128,55 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("piece", LONG)
-def test_readings_of_a_long_path_take_little_time(piece: str) -> None:
-    """Eight times the length costs about eight times the time; squared it would be 64 times."""
+# What the work for a path consists of: each goes through a text once.
+PASSES = ("_by_quoted_printable", "_folded", "_is_ambiguous", "_merged", "_resolved", "_variants")
+PASSES += ("_with_overlong", "_with_utf_16", "_without_blank_ends", "_without_parameters")
 
-    def cost_s(length: int) -> float:
-        start_s = time.thread_time()  # other processes do not count
+
+def characters_read(path: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The characters of all texts that are gone through to read a path."""
+    read: list[int] = []
+
+    def counted(do: Callable[..., object]) -> Callable[..., object]:
+        def count(text: str | bytes) -> object:
+            read.append(len(text))
+            return do(text)
+
+        return count
+
+    with monkeypatch.context() as patch, suppress(TooManyReadings):
+        for name in PASSES:
+            patch.setattr(readings, name, counted(getattr(readings, name)))
+        path_readings(path)
+    return sum(read)
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_work_for_a_long_path_is_linear(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 80 times the path, whatever it is made of, and for twice the path about twice."""
+    half, whole = (
+        characters_read(("/" + piece * length)[:length], monkeypatch) for length in (4000, 8000)
+    )
+    assert whole <= 80 * 8000
+    assert whole <= 2.2 * half
+
+
+@pytest.mark.parametrize("piece", LONG)
+def test_calls_for_a_long_path_are_linear(piece: str) -> None:
+    """A few calls for each segment or escape, each of three characters or so."""
+    path = ("/" + piece * 8000)[:8000]
+
+    def read() -> None:
         with suppress(TooManyReadings):
-            path_readings(("/" + piece * length)[:length])
-        return time.thread_time() - start_s
+            path_readings(path)
 
-    shortest_s = min(cost_s(1000) for _ in range(3))
-    longest_s = min(cost_s(8000) for _ in range(3))
-    assert longest_s < 30 * shortest_s + 0.01
-    assert longest_s < 0.5  # a few requests
+    assert calls_of(read) < 20_000
 
 
-@pytest.mark.parametrize("piece", LONG)
-def test_work_for_a_long_path_is_bounded(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding is what takes time: at most 20 times the longest path, whatever it is made of."""
-    decoded: list[int] = []
-
-    def count(data: bytes) -> bytes:
-        decoded.append(len(data))
-        return unquote_to_bytes(data)
-
-    monkeypatch.setattr(readings, "unquote_to_bytes", count)
-    with suppress(TooManyReadings):
-        path_readings(("/" + piece * 8000)[:8000])
-    assert sum(decoded) <= 20 * 8000
+def test_raw_bytes_of_a_long_path_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each appears as an escape, so the path is three times as long."""
+    path = origin_form("/" + "\udce9/\udcc0\udcaf" * 2047)
+    assert characters_read(path, monkeypatch) <= 80 * 8000
 
 
 def test_path_with_too_many_readings_is_refused() -> None:

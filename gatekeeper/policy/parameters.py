@@ -1,0 +1,183 @@
+"""The parameters of a query, and cookies, as an origin could read their names and values.
+
+Rules. Pure. The strict reading counts here as it does for paths: a name is looked for in every form
+that some origin takes for it, and its value is read in several ways. The work is linear: one search
+finds the places where the name can begin, and only what stands there is read in full. It is
+bounded: a name with more values than that is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from urllib.parse import parse_qsl
+
+from gatekeeper.policy.readings import TooManyReadings, percent_decoded
+
+# Values of one name, in all readings. A form has a few; this many take about a ms.
+_MOST_VALUES = 400
+
+# What `trim` of PHP and of other languages cuts from the ends of a value; and a byte order mark.
+_BLANKS = "\0\ufeff" + "".join(each for each in map(chr, range(0x3001)) if each.isspace())
+_ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # read alike everywhere
+_TAG = re.compile(r"<[^>]*>?")
+_ESCAPED_BYTE = re.compile(r"%[0-9A-Fa-f]{2}")
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
+
+_ANY_ESCAPE = "%[0-9A-Fa-f]{2}"
+_BLANK = f"[{re.escape(_BLANKS)}]"
+_NO_LONGER_NAME = "(?![A-Za-z0-9_-])"
+
+
+class TooManyValues(TooManyReadings):
+    """A parameter or cookie with hundreds of values."""
+
+
+def query_pairs(query: str, separator: str) -> list[tuple[str, str]]:
+    """The parameters of a query, decoded."""
+    return parse_qsl(query, keep_blank_values=True, errors="replace", separator=separator)
+
+
+def form_decoded(text: str) -> str:
+    """The name or value of a parameter without its encoding as a form (`+` is a blank)."""
+    if "%" not in text:
+        return text.replace("+", " ")
+    data, _ = percent_decoded(text.replace("+", " ").encode("utf-8", "surrogateescape"))
+    return data.decode("utf-8", "replace")
+
+
+def own_values(query: str, wanted: str) -> Iterator[str]:
+    """The values of a parameter, as the gate reads its own."""
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if pair and (name == wanted or form_decoded(name) == wanted):
+            yield form_decoded(value)
+
+
+def first_value(query: str, wanted: str) -> str | None:
+    """The first of them that is not empty."""
+    return next(filter(None, own_values(query, wanted)), None)
+
+
+def parameter_values(query: str, wanted: str, *, every: bool) -> tuple[str, ...]:
+    """The values of a parameter, in every reading of its name and value; with `every` none unless
+    the plain reading has it. Raises TooManyValues."""
+    by_ampersand, by_semicolon = _parameters_named(wanted)
+    plain: dict[str, None] = {}
+    loose: dict[str, None] = {}
+    parts = dict.fromkeys(by_semicolon.findall(f";{query}"), False)
+    parts |= dict.fromkeys(by_ampersand.findall(f"&{query}"), True)
+    for part, is_plain in parts.items():
+        raw_name, _, raw_value = part.partition("=")
+        name, value = form_decoded(raw_name), form_decoded(raw_value)
+        if is_plain and name == wanted:
+            plain[value] = None
+        if is_read_as(name, wanted):
+            loose |= dict.fromkeys(value_readings(value))
+        if max(len(plain), len(loose)) > _MOST_VALUES:
+            raise TooManyValues
+    return () if every and not plain else tuple(plain | loose)
+
+
+def cookie_values(fields: Iterable[str], wanted: str, *, every: bool) -> tuple[str, ...]:
+    """The values of a cookie in all Cookie fields, likewise."""
+    has_plain = False
+    found: dict[str, None] = {}
+    for cookies in fields:
+        for crumb in dict.fromkeys(_crumbs_named(wanted).findall(f";{cookies}")):
+            name, _, value = crumb.partition("=")
+            name = name.strip()
+            has_plain |= name == wanted
+            if is_read_as(name, wanted):
+                found[value.strip().strip('"')] = None
+            if len(found) > _MOST_VALUES:
+                raise TooManyValues
+    return () if every and not has_plain else tuple(found)
+
+
+def is_read_as(name: str, wanted: str) -> bool:
+    """Whether an origin may read the name of a parameter or cookie as `wanted`."""
+    return not {wanted, loose_name(wanted)}.isdisjoint(_loose_names(name))
+
+
+@lru_cache(maxsize=1024)  # of names in the configuration
+def _parameters_named(wanted: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Find what can be a parameter that is read as `wanted`, and miss none: for each separator."""
+    blanks = rf"(?:{_BLANK}|\+|{_ANY_ESCAPE})*"
+    between = rf"(?:[_. \[+]|{_ANY_ESCAPE})"
+    name = "".join(between if each in "_. [" else _letter(each) for each in loose_name(wanted))
+    start = f"({blanks}{name}{_NO_LONGER_NAME}"
+    return re.compile(f"&{start}[^&]*)"), re.compile(f";{start}[^;]*)")
+
+
+@lru_cache(maxsize=1024)
+def _crumbs_named(wanted: str) -> re.Pattern[str]:
+    """Finds what can be a cookie that is read as `wanted`, and misses none."""
+    letters = loose_name(wanted)
+    name = "".join(r"[_. \[]" if each in "_. [" else re.escape(each) for each in letters)
+    return re.compile(f";({_BLANK}*{name}{_NO_LONGER_NAME}[^;]*)")
+
+
+def _letter(letter: str) -> str:
+    """Matches a character as it is, or percent-encoded."""
+    data = letter.encode("utf-8", "surrogatepass")
+    return f"(?:{re.escape(letter)}|(?i:{''.join(f'%{byte:02x}' for byte in data)}))"
+
+
+def value_readings(value: str) -> tuple[str, ...]:
+    """A value as it came, decoded once more, cleaned as WordPress does it (without tags, then
+    without escapes), and each of these cut at NUL, and without blanks and NULs at its ends."""
+    if _ONE_NAME.fullmatch(value):
+        return (value,)
+    found: dict[str, None] = {}
+    for decoded in dict.fromkeys((value, form_decoded(value))):
+        untagged = _TAG.sub("", decoded)
+        for each in dict.fromkeys((decoded, untagged, _unescaped(untagged))):
+            ended = each.partition("\0")[0]
+            found |= dict.fromkeys((each, ended, each.strip(_BLANKS), ended.strip(_BLANKS)))
+    return tuple(found)
+
+
+def _unescaped(value: str) -> str:
+    """Without escapes, and without those that appear when others are gone."""
+    if "%" not in value:
+        return value
+    once = _ESCAPED_BYTE.sub("", value)
+    if _ESCAPED_BYTE.search(once) is None:
+        return once
+    kept: list[str] = []
+    for character in value:
+        is_end = character in _HEX_DIGITS and len(kept) > 1
+        if is_end and kept[-2] == "%" and kept[-1] in _HEX_DIGITS:
+            del kept[-2:]
+        else:
+            kept.append(character)
+    return "".join(kept)
+
+
+def underscored_values(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The values of fields that CGI does not tell from `name`: with `_` for `-` (RFC 3875 section
+    4.1.18)."""
+    wanted = name.lower()
+    dashed = wanted.replace("_", "-")
+    return [
+        value
+        for field, value in fields
+        if "_" in field and field.lower() != wanted and field.lower().replace("_", "-") == dashed
+    ]
+
+
+def _loose_names(name: str) -> tuple[str, ...]:
+    if _ONE_NAME.fullmatch(name):
+        return (name,)
+    text = name.strip(_BLANKS).partition("\0")[0]
+    base = _NAME_END.split(text, maxsplit=1)[0]
+    return (name, loose_name(name), loose_name(text), loose_name(text.replace("[", "_", 1)), base)
+
+
+def loose_name(name: str) -> str:
+    """The name of a parameter as PHP reads it: without blanks at its beginning, cut at NUL, and
+    with `_` for blanks and dots."""
+    return name.lstrip(" \t\r\n\v\f").partition("\0")[0].replace(" ", "_").replace(".", "_")
