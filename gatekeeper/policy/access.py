@@ -170,7 +170,8 @@ class AccessRule:
 
 @dataclass(frozen=True, slots=True)
 class MethodCondition:
-    """The method is one of these; methods are case-sensitive (RFC 9110 section 9.1)."""
+    """The method is one of these. Methods are case-sensitive (RFC 9110 section 9.1), but some
+    origins read them in any letter case."""
 
     methods: frozenset[str]
     reads: ClassVar[FactSet] = Fact.METHOD
@@ -180,8 +181,9 @@ class MethodCondition:
     def value(self) -> str:
         return _one_of(sorted(self.methods))
 
-    def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
-        return request.method in self.methods
+    def holds(self, request: RequestReadings, *, every: bool) -> bool:
+        method = request.method
+        return method in self.methods or (not every and method.upper() in self.methods)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,15 +125,15 @@ class Router:
         self._places = sorted(places, key=lambda place: place.specificity, reverse=True)
         self.rules = tuple(rules)
         # The common case, one room for everything, needs no look at host or path.
-        self._only: RoomName | None = None
+        self.only_room: RoomName | None = None
         if len(places) == 1 and not any(places[0].specificity[:3]) and places[0].prefix == "/":
-            self._only = places[0].room
+            self.only_room = places[0].room
         self._parameters = [each.parameter for each in places if each.parameter is not None]
         self._names_every_host = bool(places) and all(place.labels for place in places)
         self._endpoint_rules = tuple(_rules_of_endpoints(self.rules))
         self._shared_addresses = tuple(_rules_of_shared_addresses(self.rules))
         self._room_reads: FactSet = Fact.NONE
-        if self._only is None and places:
+        if self.only_room is None and places:
             self._room_reads = Fact.HOST | Fact.TARGET
         self.reads = self._room_reads  # the facts that any route can depend on
         for rule in self.rules:
@@ -247,8 +247,8 @@ class Router:
 
     def rooms_of(self, request: RequestReadings) -> set[RoomName | None]:
         """The rooms that the readings of a path fall in; None for a reading in no room."""
-        if self._only is not None:
-            return {self._only}
+        if self.only_room is not None:
+            return {self.only_room}
         if request.rooms is None:
             request.rooms = self._rooms_at(request, request.paths)
             if request.rooms == {None}:
@@ -257,7 +257,7 @@ class Router:
 
     def _is_certain(self, request: RequestReadings) -> bool:
         """Whether all readings of a path fall in one room, and no other is possible."""
-        if self._only is not None:
+        if self.only_room is not None:
             return True
         return len(self.rooms_of(request)) == 1 and not request.readings.is_ambiguous
 

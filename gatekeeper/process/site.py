@@ -130,7 +130,7 @@ class Site:
             streams=streams,
             own_cookies=self.own_cookies,
         )
-        self.refusals = Refusals(responses)
+        self.refusals = Refusals(responses, parts.router)
         self.handler = GateHandler(
             pipeline=pipeline,
             facts=facts,

@@ -165,7 +165,8 @@ class ConnectionHandler(RequestHandler):
                 has_line = self._reader.has_request_line
                 self._refuse(*((431, _HEAD_TOO_LARGE) if has_line else (414, _LINE_TOO_LONG)))
                 return size
-            super().data_received(part)
+            if part:
+                super().data_received(part)
         if self._request_count != requests:
             self._end_head()
         return size
@@ -182,9 +183,9 @@ class ConnectionHandler(RequestHandler):
             ):
                 del self._messages[-2]  # its body is malformed, and it was not looked at yet
         else:
-            target = self._reader.target
-            if target is not None:
-                self._messages[-1] = message._replace(path=target), payload
+            target, method = self._reader.target, self._reader.method
+            seen = {"path": target or message.path, "method": method or message.method}
+            self._messages[-1] = message, payload = message._replace(**seen), payload
             self._payload = payload
             length = message.headers.get("Content-Length")
             if payload.is_eof():
@@ -366,11 +367,9 @@ def _refusal(exc: BaseException | None, status: int) -> tuple[int, str]:
             return status, exc.public
         case LineTooLong() if MAX_LINE_BYTES in exc.args:
             return 414, _LINE_TOO_LONG
-        case LineTooLong():
+        case _ if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
             return 431, _HEAD_TOO_LARGE
         case _ if status != 400:
             return status, _FAILED
-        case _ if "Too many headers" in str(exc):
-            return 431, _HEAD_TOO_LARGE
         case _:
             return 400, _MALFORMED

@@ -4,6 +4,10 @@ Rules: pure. A head is at most `MAX_HEAD_BYTES` long, all lines together. Line b
 no part of it (RFC 9112 section 2.2). Bytes above 0x7F in a request line are what RFC 3986 calls
 invalid, and what browsers, scripts and servers use all the same. The parser refuses them. So it
 receives `PLACEHOLDER` in their place, and `target` has the bytes that came.
+
+A method is any token (RFC 9110 section 9.1), and the origin decides what it means. The parser has a
+list of methods. So it receives another one in place of those that are not common, and `method` has
+the one that came. For that the first bytes of a head wait until their method is complete.
 """
 
 from __future__ import annotations
@@ -14,7 +18,14 @@ MAX_HEAD_BYTES = 65_536
 MAX_LINE_BYTES = 8190  # of the request line; the parser's own limit
 
 _HEAD_END = b"\r\n\r\n"
+_BLANK = ord(" ")
 _LINE_BREAKS = re.compile(rb"[\r\n]*+")
+# These mean something to the parser, or are most requests: they stay as they are.
+_KNOWN_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+_KNOWN_METHODS += (b"CONNECT ", b"TRACE ")
+_STAND_IN = b"POST"  # its bodies are framed as those of every other method
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++")  # RFC 9110 section 5.6.2
+_MAX_METHOD_BYTES = 255
 # Valid in a target, and in no method or version.
 PLACEHOLDER = b"~"
 _ASCII_ONLY = bytes(range(128)) + PLACEHOLDER * 128
@@ -23,19 +34,20 @@ _ASCII_ONLY = bytes(range(128)) + PLACEHOLDER * 128
 class HeadReader:
     """Reads one head after the other; `reset` begins the next."""
 
-    __slots__ = ("_line_end", "head")
+    __slots__ = ("_line_end", "_shown", "head", "method")
 
     def __init__(self) -> None:
-        self.head = bytearray()  # of the current request, as far as it was received
-        self._line_end = 0  # after the request line; 0: it is not complete
+        self.reset()
 
     def reset(self) -> None:
-        self.head = bytearray()
-        self._line_end = 0
+        self.head = bytearray()  # of the current request, as far as it was received
+        self._line_end = 0  # after the request line; 0: it is not complete
+        self._shown = 0  # bytes of the head that the parser has received, or a method for them
+        self.method: str | None = None  # as it came, if the parser did not see it so
 
     def take(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
         """Take what belongs to this head of `data[start:]`: the bytes for the parser, and how many
-        of `data` they stand for. A whole head is taken without a copy of what follows it."""
+        of `data` were taken. A whole head is taken without a copy of what follows it."""
         held, first = len(self.head), start
         limit = start + MAX_HEAD_BYTES + 1
         if not held and (breaks := _LINE_BREAKS.match(data, start)) is not None:
@@ -49,16 +61,31 @@ class HeadReader:
         end = self.head.find(_HEAD_END, max(held - len(_HEAD_END) + 1, 0))
         if end >= 0:
             del self.head[end + len(_HEAD_END) :]
-        new = bytes(self.head[held:])
+        taken = skipped + len(self.head) - held
+        if not self._line_end:
+            self._line_end = self.head.find(b"\n", held) + 1
+        return self._show(), taken
+
+    def _show(self) -> bytes:
+        """The bytes of the head for the parser that it has not received."""
+        method = b""
+        if not self._shown and not self.head.startswith(_KNOWN_METHODS):
+            token = _TOKEN.match(self.head)
+            end = 0 if token is None else token.end()
+            if 0 < end <= _MAX_METHOD_BYTES:
+                if end == len(self.head):
+                    return b""  # more of it may follow
+                if self.head[end] == _BLANK:
+                    self.method = self.head[:end].decode("ascii")
+                    self._shown, method = end, _STAND_IN
+        start, self._shown = self._shown, len(self.head)
+        new = bytes(self.head[start:])
         line_end = self._line_end
-        if not line_end:
-            self._line_end = line_end = self.head.find(b"\n", held) + 1
-        if line_end == 0 or line_end > held:  # `new` has bytes of the request line
-            in_line = len(new) if line_end == 0 else line_end - held
+        if line_end == 0 or line_end > start:  # `new` has bytes of the request line
+            in_line = len(new) if line_end == 0 else line_end - start
             if not new[:in_line].isascii():
-                shown = new[:in_line].translate(_ASCII_ONLY) + new[in_line:]
-                return shown, skipped + len(new)
-        return new, skipped + len(new)
+                new = new[:in_line].translate(_ASCII_ONLY) + new[in_line:]
+        return method + new
 
     @property
     def is_too_long(self) -> bool:

@@ -109,13 +109,19 @@ class StreamedResponse:
             client.write(b"0\r\n\r\n")
 
 
-def plain_refusal(_head: bytes, status: int, reason: str) -> bytes:
+def plain_refusal(head: bytes, status: int, reason: str) -> bytes:
     """A refusal as plain text, for a listener without pages."""
     body = f"{reason}\n".encode()
-    head = (
+    fields = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nServer: gatekeeper\r\n"
         "Cache-Control: no-store\r\nX-Gatekeeper-State: error\r\n"
         "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n"
     )
-    return head.encode() + body
+    return refusal(head, fields.encode(), body)
+
+
+def refusal(head: bytes, fields: bytes, body: bytes) -> bytes:
+    """The whole response to a request of which `head` was received. One to HEAD has no body (RFC
+    9110 section 9.3.2)."""
+    return fields + b"Connection: close\r\n\r\n" + (b"" if head.startswith(b"HEAD ") else body)

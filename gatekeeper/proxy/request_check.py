@@ -42,9 +42,10 @@ def check_request(request: BaseRequest) -> None:
 def _check_request_line(request: BaseRequest) -> None:
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("the HTTP version must be 1.0 or 1.1")
-    if request.method == "CONNECT":
+    method = request.method.upper()  # an origin may ignore the letter case
+    if method == "CONNECT":
         raise BadRequest("CONNECT is not supported")
-    if request.method == "TRACE" and request.body_exists:
+    if method == "TRACE" and request.body_exists:
         raise BadRequest("TRACE must not have a body")  # RFC 9110 section 9.3.8
     if "#" in request.raw_path:
         raise BadRequest("the request target must not contain a fragment")

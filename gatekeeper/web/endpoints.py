@@ -166,6 +166,11 @@ class Endpoints:
         """A visit of the room that the query names; None: there is no such room."""
         return self._pipeline.visit_room(facts, _room_in(query), path=_path_in(query))
 
+    def room_of(self, facts: RequestFacts) -> RoomName | None:
+        """The room that a request to an endpoint names."""
+        visit = self.visit(facts, facts.target.partition("?")[2])
+        return None if visit is None else visit.room
+
     def status_response(self, visit: Visit, outcome: Outcome) -> GateResponse:
         """Where the holder of a token stands."""
         match outcome:

@@ -114,8 +114,7 @@ class GateHandler:
         except BadRequest as error:
             # The rule of HTTP that it breaks is for developers: a person reads what they can use.
             reason = _FAULTS.get(error.status, _MALFORMED) if facts.accepts_html else error.public
-            response = self._bad_request(facts, reason, status=error.status)
-            return self._responses.cors.shared(response, facts, None)
+            return self._shared(self._bad_request(facts, reason, status=error.status), facts)
         except Exception as error:
             if not isinstance(error, ConnectionError):  # else the client left, or reads no more
                 log.exception("request_failed")
@@ -128,7 +127,16 @@ class GateHandler:
         finally:
             take_failure(request)  # if it is still there: it is not the next request's
         metrics.requests.labels("", "failed").inc()
-        return self._responses.problem(facts, _FAILED, status=500, close=True)
+        return self._shared(self._responses.problem(facts, _FAILED, status=500, close=True), facts)
+
+    def _shared(self, response: GateResponse, facts: RequestFacts) -> GateResponse:
+        """A response without a visit, readable for the origins of the room that the request would
+        have been in; where that is not known, for none."""
+        if facts.target.startswith(PREFIX):
+            room = self._endpoints.room_of(facts)
+        else:
+            room = self._pipeline.router.room_of(facts.client.host, facts.target)
+        return response if room is None else self._responses.cors.shared(response, facts, room)
 
     async def _exit(
         self, request: BaseRequest, facts: RequestFacts, known: object
@@ -158,7 +166,8 @@ class GateHandler:
         log.warning("no_origin", host=facts.client.host, problem=_NO_ORIGIN)
         metrics.requests.labels("", "refused").inc()
         reason = UNKNOWN_HOST if facts.accepts_html else _NO_ORIGIN
-        return self._responses.problem(facts, reason, status=421, close=True)
+        response = self._responses.problem(facts, reason, status=421, close=True)
+        return self._shared(response, facts)
 
     async def _exit_of(
         self, request: BaseRequest, visit: Visit, known: Outcome | None

@@ -343,7 +343,9 @@ async def test_bytes_beyond_ascii_in_a_target_pass_unchanged(
 # Plain HTTP on a TLS port.
 
 
-@pytest.mark.parametrize("method", [b"GET", b"POST", b"OPTIONS", b"DELETE", b"CONNECT", b"xx"])
+@pytest.mark.parametrize(
+    "method", [b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE", b"CONNECT", b"xx"]
+)
 async def test_plain_http_on_a_tls_port_gets_a_400_that_says_so(
     method: bytes, store_url: str, tmp_path: Path
 ) -> None:
@@ -357,10 +359,11 @@ async def test_plain_http_on_a_tls_port_gets_a_400_that_says_so(
             wire.send(request[:cut])
             await asyncio.sleep(0.02)
             wire.send(request[cut:])
-            response = await wire.message()
+            response = await wire.message(bodiless=method == b"HEAD")
             assert response.first_line == b"HTTP/1.1 400 Bad Request"
             assert response.one("Connection") == b"close"
-            assert b"HTTPS" in response.body
+            assert (b"HTTPS" in response.body) is (method != b"HEAD")
+            assert await wire.rest() == b"", "it closes by itself, and HEAD has no body"
             wire.close()
         stage.tls = context
         wire = await stage.connect()

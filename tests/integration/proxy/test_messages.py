@@ -16,6 +16,8 @@ from tests.integration.proxy.forwarding import (
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 EXTENSION_METHODS = ["PROPFIND", "REPORT", "PURGE", "QUERY", "M-SEARCH", "MKCALENDAR"]
+# Any token is a method (RFC 9110 section 9.1), in its letter case.
+EXTENSION_METHODS += ["FOO", "get", "Post", "BAN", "x", "!#$%&'*+.^_`|~-", "G" * 255, "GETS", "GE"]
 
 CHUNKED_POST = get("/", "Transfer-Encoding: chunked", method="POST")
 

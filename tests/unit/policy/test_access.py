@@ -140,6 +140,16 @@ def test_client_outside_the_networks_is_not_matched(address: str) -> None:
     assert not condition.holds(RequestReadings(facts(address=address)), every=True)
 
 
+@pytest.mark.parametrize("method", ["post", "Post", "pOST"])
+def test_method_in_another_letter_case_only_tightens(method: str) -> None:
+    """Methods are case-sensitive, but some origins read them in any letter case."""
+    post = MethodCondition(frozenset({"POST"}))
+    assert holds(rule("block", post), facts(method=method))
+    assert holds(rule("queue", post), facts(method=method))
+    assert not holds(rule("bypass", post), facts(method=method))
+    assert not holds(rule("block", post), facts(method="POSTS"))
+
+
 def test_host_condition_matches_labels() -> None:
     condition = HostCondition(("*.example.com",))
     assert condition.holds(RequestReadings(facts(host="API.example.com:8443")), every=True)

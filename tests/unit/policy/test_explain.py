@@ -1,13 +1,8 @@
 """`gatekeeper explain`: the route is the router's, and each rule says why it does not hold."""
 
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
-from aiohttp import hdrs
-from aiohttp.http_exceptions import BadHttpMessage
-from aiohttp.http_parser import HttpRequestParser
-from aiohttp.web import RequestHandler
 
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
@@ -182,36 +177,18 @@ def test_text_that_is_no_method_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/closed/x", "/.gatekeeper/status"])
-@pytest.mark.parametrize("method", ["FOO", "get", "CONNECT", "PRI"])
+@pytest.mark.parametrize("method", ["CONNECT", "connect"])
 def test_method_that_the_gate_refuses_is_reported(config: Config, method: str, path: str) -> None:
     url = f"https://shop.example.com{path}"
     lines = [*explain_request(config, method, url, headers=[], client="192.0.2.1")]
-    assert lines == [f"400: {method} is not a method that the gate supports"]
+    assert lines == [f"400: {method} is not supported"]
 
 
-def test_supported_methods_are_those_of_the_parser(config: Config) -> None:
+@pytest.mark.parametrize("method", ["FOO", "get", "PURGE", "M-SEARCH", "PRI"])
+def test_any_other_method_takes_its_route(config: Config, method: str) -> None:
     url = "https://shop.example.com/"
-    tried = [
-        *hdrs.METH_ALL,
-        "PURGE",
-        "QUERY",
-        "MERGE",
-        "M-SEARCH",
-        "PROPFIND",
-        "FOO",
-        "Get",
-        "SETUP",
-    ]
-    for method in set(tried) - {"CONNECT", "ANY", "*"}:
-        parser = HttpRequestParser(Mock(spec=RequestHandler), Mock(), 2**16)
-        try:
-            is_parsed = bool(
-                parser.feed_data(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())[0]
-            )
-        except BadHttpMessage:
-            is_parsed = False
-        lines = [*explain_request(config, method, url, headers=[], client="192.0.2.1")]
-        assert is_parsed is not lines[-1].startswith("400"), method
+    lines = [*explain_request(config, method, url, headers=[], client="192.0.2.1")]
+    assert not lines[-1].startswith("400")
 
 
 ABUSE = """

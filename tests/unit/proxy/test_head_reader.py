@@ -1,5 +1,6 @@
 """Heads are found, counted and shown to the parser the same, wherever the stream is cut."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,12 +36,71 @@ def test_head_is_read_alike_wherever_it_is_cut(cuts: list[int], rest: bytes) -> 
 @given(st.binary(max_size=200).filter(lambda data: b"\n" not in data and b"\r" not in data))
 def test_any_first_line_keeps_its_length_and_its_ascii(line: bytes) -> None:
     reader = HeadReader()
-    shown, size = reader.take(b"G" + line + b"\r\n")
-    assert size == len(shown) == len(line) + 3
+    shown, size = reader.take(b"GET " + line + b"\r\n")
+    assert size == len(shown) == len(line) + 6
     assert shown.isascii()
     assert all(
-        a == b or (b == ord("~") and a > 127) for a, b in zip(b"G" + line, shown, strict=False)
+        a == b or (b == ord("~") and a > 127) for a, b in zip(b"GET " + line, shown, strict=False)
     )
+
+
+METHODS = [
+    "FOO",
+    "get",
+    "M-SEARCH",
+    "PURGE",
+    "GE",
+    "GETS",
+    "x",
+    "GETGET",
+    "!#$%&'*+.^_`|~-",
+    "A" * 255,
+]
+
+
+@given(st.sampled_from(METHODS), st.lists(st.integers(0, 60), max_size=5).map(sorted))
+def test_unknown_method_has_a_stand_in_wherever_it_is_cut(method: str, cuts: list[int]) -> None:
+    rest = " /ü HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    data = b"\r\n" + method.encode() + rest
+    reader, shown = HeadReader(), b""
+    cuts = [cut for cut in cuts if cut <= len(data)]
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        if end > start:
+            piece, size = (
+                reader.take(data, start) if end == len(data) else reader.take(data[start:end])
+            )
+            assert size == end - start
+            shown += piece
+    assert shown == b"POST /~~ HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert (reader.method, reader.target) == (method, "/ü")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\n", b"CONNECT a:1 HTTP/1.1\r\n", b"TRACE / HTTP/1.1\r\n"]
+)
+def test_common_method_is_the_parsers(head: bytes) -> None:
+    reader = HeadReader()
+    assert reader.take(head) == (head, len(head))
+    assert reader.method is None
+
+
+@pytest.mark.parametrize(
+    "head", [b"G(T / HTTP/1.1\r\n", b"\x16\x03\x01", b" GET /", b"A" * 256, b"FOO\t/"]
+)
+def test_what_is_no_method_goes_to_the_parser_as_it_is(head: bytes) -> None:
+    reader = HeadReader()
+    assert reader.take(head) == (head, len(head))
+    assert reader.method is None
+
+
+def test_method_waits_for_its_end_and_is_forgotten_with_its_head() -> None:
+    reader = HeadReader()
+    assert reader.take(b"FO") == (b"", 2)
+    assert reader.take(b"O / HTTP/1.1\r\n\r\nGET") == (b"POST / HTTP/1.1\r\n\r\n", 16)
+    assert reader.method == "FOO"
+    reader.reset()
+    assert reader.take(b"GET / ") == (b"GET / ", 6)
+    assert reader.method is None
 
 
 def test_target_of_a_plain_head_is_the_parsers() -> None:
