@@ -183,9 +183,10 @@ class ConnectionHandler(RequestHandler):
             ):
                 del self._messages[-2]  # its body is malformed, and it was not looked at yet
         else:
-            target, method = self._reader.target, self._reader.method
-            seen = {"path": target or message.path, "method": method or message.method}
-            self._messages[-1] = message, payload = message._replace(**seen), payload
+            target = self._reader.target or message.path
+            method = self._reader.method or message.method
+            message = message._replace(path=target, method=method)
+            self._messages[-1] = message, payload
             self._payload = payload
             length = message.headers.get("Content-Length")
             if payload.is_eof():

@@ -21,8 +21,8 @@ _HEAD_END = b"\r\n\r\n"
 _BLANK = ord(" ")
 _LINE_BREAKS = re.compile(rb"[\r\n]*+")
 # These mean something to the parser, or are most requests: they stay as they are.
-_KNOWN_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
-_KNOWN_METHODS += (b"CONNECT ", b"TRACE ")
+_KNOWN = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE")
+_KNOWN_METHODS = tuple(f"{method} ".encode() for method in _KNOWN)
 _STAND_IN = b"POST"  # its bodies are framed as those of every other method
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++")  # RFC 9110 section 5.6.2
 _MAX_METHOD_BYTES = 255

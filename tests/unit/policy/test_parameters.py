@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekeeper.config.patterns import NetworkSet
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy import parameters
 from gatekeeper.policy.access import (
@@ -13,7 +14,6 @@ from gatekeeper.policy.access import (
     ClientCondition,
     CookieCondition,
     NamedValue,
-    NetworkSet,
     QueryCondition,
 )
 from gatekeeper.policy.explain import explain

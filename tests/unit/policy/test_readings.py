@@ -129,8 +129,10 @@ LONG = [
 
 
 # What the work for a path consists of: each goes through a text once.
-PASSES = ("_by_quoted_printable", "_folded", "_is_ambiguous", "_merged", "_resolved", "_variants")
-PASSES += ("_with_overlong", "_with_utf_16", "_without_blank_ends", "_without_parameters")
+PASSES = [
+    *("_by_quoted_printable", "_folded", "_is_ambiguous", "_merged", "_resolved", "_variants"),
+    *("_with_overlong", "_with_utf_16", "_without_blank_ends", "_without_parameters"),
+]
 
 
 def characters_read(path: str, monkeypatch: pytest.MonkeyPatch) -> int:
