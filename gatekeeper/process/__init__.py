@@ -12,6 +12,7 @@
 - `control_plane`: wires the admin listener in the supervisor
 - `embedded`: the commands and addresses of the private store and the private NATS
 - `embedded_process`: starts a private server, once in a folder; it ends with its parent
+- `damaged_files`: files with which a private server does not start, set aside
 - `edge_socket`: where a worker accepts the connections of the edge
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files

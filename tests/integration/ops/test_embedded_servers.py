@@ -18,7 +18,7 @@ import redis.asyncio as redis
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StartError
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.process import embedded
+from gatekeeper.process import embedded_process
 from gatekeeper.process.embedded import events_address, start_events, start_store
 from tests.integration.replicas.replica_group import room_config, running_replica
 from tests.servers import eventually, without_wheel
@@ -104,7 +104,7 @@ async def test_ctrl_c_of_the_terminal_does_not_reach_servers(tmp_path: Path) -> 
 async def test_second_gate_on_the_same_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(embedded_process, "_LOCK_TIMEOUT_S", 0.05)
     for name, start in (("store", start_store), ("events", start_events)):
         first = await start(tmp_path)
         with pytest.raises(StartError) as refused:
@@ -228,12 +228,35 @@ async def test_events_refuse_a_client_without_the_token(tmp_path: Path) -> None:
     await server.stop()
 
 
-async def test_server_that_exits_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+async def test_store_that_never_starts_is_reported_and_keeps_its_files(
+    tmp_path: Path, fake_store: FakeStore
+) -> None:
+    """It does not start empty either, so that its files are not to blame."""
+    fake_store('mkdir -p appendonlydir; echo "no such option" >&2; exit 1')
     data = tmp_path / "store" / "appendonlydir"
     data.mkdir(parents=True)
-    (data / "appendonly.aof.manifest").write_text("not a manifest\n")
-    with pytest.raises(StartError, match=r"the embedded store exited at once; its log ends: .*AOF"):
-        await start_store(tmp_path)
+    (data / "appendonly.aof.manifest").write_text("a manifest\n")
+    for _ in range(2):
+        with pytest.raises(StartError) as refused:
+            await start_store(tmp_path)
+        assert refused.value.public == (
+            "the embedded store exited at once; its log ends: no such option"
+        )
+        assert (data / "appendonly.aof.manifest").read_text() == "a manifest\n"
+        assert not [*(tmp_path / "store").glob("damaged-*")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "\0" * 4096, 'nats://"};x@127.0.0.1:4222', "nats://a\nb@127.0.0.1:4222", "nats://@:0"],
+)
+async def test_damaged_address_of_events_is_replaced(tmp_path: Path, address: str) -> None:
+    (tmp_path / "events").mkdir(mode=0o700)
+    (tmp_path / "events" / "address").write_text(address)
+    server = await start_events(tmp_path)
+    client = await nats.connect(server.url)
+    await client.close()
+    await server.stop()
 
 
 async def test_server_without_response_is_killed_and_reported(

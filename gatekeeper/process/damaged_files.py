@@ -1,0 +1,93 @@
+"""Files with which an embedded server does not start: set aside, so that it starts empty.
+
+Rules. Nothing is deleted but what was set aside before: the newest `_MOST_KEPT` folders stay. A
+server that exits because a resource is missing, or by a signal from outside, has no damaged files. A
+server that does not start empty either gets its files back: they are not why it exits. A caller
+holds the lock of the folder while files move.
+
+    <state folder>/store/damaged-20261201T100000Z/    appendonlydir/  server.log
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+_PREFIX = "damaged-"
+_KEPT = frozenset({"lock", "server.log", "server.log.old", "store.sock"})
+_LOG = "server.log"
+_MOST_KEPT = 3
+# A server may crash on what it reads. Other signals are from outside: of an operator, or of the
+# kernel, which ran out of memory.
+_CRASHES = frozenset(
+    -number
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+)
+_NO_DAMAGE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Permission denied",
+    "Operation not permitted",
+    "Too many open files",
+)
+
+
+def may_be_damaged(home: Path, *, code: int, log: str) -> bool:
+    """Whether a server that exited with `code` at its start may have done so because of its files;
+    `log` is what it wrote."""
+    is_failure = code > 0 or code in _CRASHES
+    return is_failure and not any(text in log for text in _NO_DAMAGE) and any(_data(home))
+
+
+def set_aside(home: Path, *, now: datetime | None = None) -> Path:
+    """Move the server's files, and its log, to a new folder with a dated name; the folder."""
+    name = f"{_PREFIX}{now or datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    folder, number = home / name, 1
+    while folder.exists():
+        number += 1
+        folder = home / f"{name}-{number}"
+    files = [*_data(home)]
+    folder.mkdir(mode=0o700)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(home / _LOG, folder / _LOG)
+    for file in files:
+        file.rename(folder / file.name)
+    return folder
+
+
+def put_back(folder: Path) -> None:
+    """Undo `set_aside`; what the server made meanwhile is empty, and deleted."""
+    home = folder.parent
+    for file in [*_data(home)]:
+        _delete(file)
+    for file in [*_data(folder)]:
+        file.rename(home / file.name)
+    _delete(folder)
+
+
+def forget_oldest(home: Path) -> None:
+    """Delete all but the newest folders that were set aside."""
+    folders = [path for path in home.glob(f"{_PREFIX}*") if path.is_dir()]
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-_MOST_KEPT]:
+        _delete(folder)
+
+
+def _data(home: Path) -> Iterator[Path]:
+    """What the server itself keeps in its folder."""
+    return (
+        path
+        for path in home.iterdir()
+        if path.name not in _KEPT and not path.name.startswith(_PREFIX)
+    )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
