@@ -1,8 +1,8 @@
 """Files with which an embedded server does not start: set aside, so that it starts empty.
 
 Rules. Nothing is deleted but what was set aside before: the newest `_MOST_KEPT` folders stay. A
-server that exits because a resource is missing, or by a signal from outside, has no damaged files. A
-server that does not start empty either gets its files back: they are not why it exits. A caller
+server that exits because a resource is missing, or by a signal from outside, has no damaged files.
+A server that does not start empty either gets its files back: they are not why it exits. A caller
 holds the lock of the folder while files move.
 
     <state folder>/store/damaged-20261201T100000Z/    appendonlydir/  server.log
