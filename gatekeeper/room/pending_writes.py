@@ -2,8 +2,8 @@
 written.
 
 Rules. Used passes and returned tickets: a bounded number of each. A newcomer who was given a ticket
-meanwhile is confirmed once they have returned it; before that nothing is written. Revoked visitors:
-all that the view knows. It takes a pass or an operator to be one of them, except for a bounded
+meanwhile is confirmed once they have returned it; before that nothing is written. One who was given a
+pass holds an unconfirmed slot until they use it. Revoked visitors: all that the view knows. It takes a pass or an operator to be one of them, except for a bounded
 number that left the queue (`replica`). A write may happen twice (a call that timed out may have
 run), and every operation here is idempotent.
 """
@@ -16,7 +16,8 @@ from itertools import islice
 
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.queue import Queue
+from gatekeeper.room.queue import UNCONFIRMED, Queue
+from gatekeeper.room.view import MOST_REVOKED
 from gatekeeper.room.visitor_calls import PollRequest
 
 _MOST = 200_000  # used passes, and as many returned tickets; together 70 MB
@@ -48,12 +49,16 @@ class PendingWrites:
         return is_new
 
     def add_touched(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> None:
-        if len(self._touched) < _MOST or visitor in self._touched:
-            known_until_us, known_ends_us = self._touched.get(visitor, (until_us, ends_us))
-            self._touched[visitor] = max(until_us, known_until_us), min(ends_us, known_ends_us)
+        """A use of the pass, or with `UNCONFIRMED` the slot of a visitor who has yet to use it."""
+        most = _MOST // 2 if ends_us == UNCONFIRMED else _MOST  # any client can make a guess
+        if len(self._touched) >= most and visitor not in self._touched:
+            return
+        known_until_us, known_ends_us = self._touched.get(visitor, (until_us, ends_us))
+        ends = [us for us in (ends_us, known_ends_us) if us != UNCONFIRMED]
+        self._touched[visitor] = max(until_us, known_until_us), min(ends, default=UNCONFIRMED)
 
     def add_revoked(self, visitors: Iterable[VisitorId]) -> None:
-        self._revoked.update(visitors)
+        self._revoked.update(islice(visitors, max(MOST_REVOKED - len(self._revoked), 0)))
 
     def remove_revoked(self, visitors: Iterable[VisitorId]) -> None:
         self._revoked.difference_update(visitors)

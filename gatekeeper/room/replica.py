@@ -29,7 +29,7 @@ from gatekeeper.room.events import Events
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.pending_writes import PendingWrites
-from gatekeeper.room.queue import Queue
+from gatekeeper.room.queue import UNCONFIRMED, Queue
 from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.standings import InvitedStanding, NewcomerStanding
 from gatekeeper.room.state import RoomState
@@ -43,7 +43,7 @@ _Reply = TypeVar("_Reply")
 _NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
 _LOG_AGAIN_AFTER_S = 60.0
 _NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
-_MOST_REVOKED = 1_000_000  # visitors; 250 MB
+_MOST_REVOKED = 1_000_000  # visitors who leave by themselves
 _MOST_REVOKED_BY_LEAVING = 100_000  # of them, while the store is unreachable
 
 log = structlog.get_logger()
@@ -163,11 +163,14 @@ class RoomReplica:
             self._lost(error)
             return None
 
-    async def leave(self, visitors: Sequence[VisitorId]) -> None:
-        """Give back places and slots; the visitors' tokens are void at once, on every replica. The
-        number is bounded, since any client can do that: beyond it slots end with their passes."""
-        if len(self.view.revoked()) >= _MOST_REVOKED:
-            return
+    async def leave(self, visitors: Sequence[VisitorId], *, by_visitor: bool = False) -> bool:
+        """Give back places and slots; the visitors' tokens are void at once, on every replica.
+
+        Origins and operators are always obeyed. False: nothing was done, since more visitors left
+        than all replicas remember, and any client can do that. Their slots end with their passes.
+        """
+        if by_visitor and len(self.view.revoked()) >= _MOST_REVOKED:
+            return False
         self.receive_revoked(visitors, count=0)
         if self.view.store_up:
             try:
@@ -178,15 +181,17 @@ class RoomReplica:
                 self._pending.remove_revoked(visitors)
                 await self._report_revoked(visitors, state.revocations)
                 self.wake()
-                return
+                return True
         await self._events.publish_revoked(self.rules.room, visitors, count=0)
+        return True
 
     async def leave_line(
         self, visitors: Sequence[VisitorId], devices: Sequence[str | None] = ()
-    ) -> None:
+    ) -> bool:
         """Visitors with tickets, of these devices, give back their places. Only the store remembers
         that; while it is unreachable all replicas do, for fewer visitors: beyond that a kept ticket
         stays valid. So does one of a device: only the store knows whether another holds the place.
+        False: nothing was done.
         """
         if self.view.store_up:
             call = self.queue.leave(visitors, with_tickets=True, devices=devices)
@@ -194,17 +199,22 @@ class RoomReplica:
                 # And perhaps a pass, which every replica accepts by itself.
                 left = zip(visitors, reply[1], strict=True)
                 if inside := [each for each, what in left if what == "slot"]:
-                    await self.leave(inside)
-                return
+                    await self.leave(inside, by_visitor=True)
+                return True
         if devices:
             visitors = [each for each, of in zip(visitors, devices, strict=True) if of is None]
-        if visitors and len(self.view.revoked()) < _MOST_REVOKED_BY_LEAVING:
-            await self.leave(visitors)
+        if not visitors or len(self.view.revoked()) >= _MOST_REVOKED_BY_LEAVING:
+            return False
+        return await self.leave(visitors, by_visitor=True)
 
     def touch_soon(self, pass_: Pass) -> None:
-        """Extend the slot in the store to the expiry of the pass, in the background."""
+        """Extend the slot in the store to the expiry of the pass, in the background. The slot of a
+        pass that was given without the store is a guess until the pass is used."""
         until_us = round(pass_.expires_at_s * 1_000_000)
         ends_us = round(pass_.ends_at_s * 1_000_000)
+        if not pass_.confirmed:
+            until_us = round((pass_.issued_at_s + self.rules.unconfirmed_slot_s) * 1_000_000)
+            ends_us = UNCONFIRMED
         if self.view.store_up:
             self._run_soon(self._touch(pass_.visitor, until_us=until_us, ends_us=ends_us))
         else:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from operator import itemgetter
+from typing import Final
 
 from gatekeeper.config.event_schema import Spelled
 from gatekeeper.policy.decision import RoomView
@@ -25,6 +26,7 @@ from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
 _LATEST_S = 5.0  # no reply is that late
+MOST_REVOKED: Final = 1_100_000  # visitors; 275 MB
 
 NO_STORE_YET = RoomView(
     phase=Phase.RUNNING, watermark_us=0, revoked=frozenset(), store_up=False, knows_clock=False
@@ -156,6 +158,7 @@ class ReplicaView:
         """`visitors` were revoked, which makes `count` revocations in all."""
         visitors = tuple(visitors)
         self._revoked.update(dict.fromkeys(visitors, until_s))
+        self._forget_excess()
         if count - len(visitors) <= self.revocations_known:
             self.revocations_known = max(self.revocations_known, count)
 
@@ -168,12 +171,19 @@ class ReplicaView:
         for visitor, us in sorted(scores_us.items(), key=itemgetter(1)):
             self._revoked[visitor] = us / 1_000_000
             self.revoked_through_us = max(self.revoked_through_us, us)
+        self._forget_excess()
         self.revocations_known = count
         return sum(us > through_us for us in scores_us.values())
 
     def revoked(self) -> Mapping[VisitorId, float]:
         """Visitor to the second after which no token of theirs is valid."""
         return self._revoked
+
+    def _forget_excess(self) -> None:
+        """The oldest ones. The store remembers them, and refuses their passes at the next
+        renewal."""
+        while len(self._revoked) > MOST_REVOKED:
+            del self._revoked[next(iter(self._revoked))]
 
     def forget_expired(self) -> None:
         """Oldest first, up to the first that still counts: looking at all of them at every tick

@@ -218,15 +218,18 @@ class Admission:
         """Whether the holder has yet to solve the room's challenge."""
         return is_unsolved(ticket, rules=self.rules, now_s=self.now_s())
 
-    async def leave(self, held: Token) -> None:
-        """The holder gives back the place or the slot; an unsolved ticket has neither."""
+    async def leave(self, held: Token) -> bool:
+        """The holder gives back the place or the slot; an unsolved ticket has neither. False:
+        nothing was done, and the token stays valid."""
         if isinstance(held, Ticket) and self.is_unsolved(held):
-            return
+            return True
         if isinstance(held, Ticket):
-            await self.room.leave_line([held.visitor], [held.device])
+            has_left = await self.room.leave_line([held.visitor], [held.device])
         else:
-            await self.room.leave([held.visitor])
-        self.on_left(held.visitor)
+            has_left = await self.room.leave([held.visitor], by_visitor=True)
+        if has_left:
+            self.on_left(held.visitor)
+        return has_left
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
@@ -350,7 +353,7 @@ class Admission:
             self.room.touch_soon(fresh)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
-        """A newcomer is a guess until the pass is used again; then the store counts them."""
+        """A newcomer is a guess until the pass is used again, and the slot is unconfirmed."""
         fresh = pass_of(
             newcomer.visitor,
             arrival_us=round(newcomer.arrived_s * 1_000_000),
@@ -358,6 +361,7 @@ class Admission:
             rules=self.rules,
             now_s=self.now_s(),
         )
+        self.room.touch_soon(fresh)
         return Admit(fresh, changed=True)
 
     def _claim_without_store(self, ticket: Ticket) -> Outcome:

@@ -47,6 +47,7 @@ from gatekeeper.web.responses import Responses
 from gatekeeper.web.waiting_status import admitted_json
 
 PREFIX = "/.gatekeeper/"
+_TRY_AGAIN = N_("Something went wrong on our side. Please try again.")
 _ANOTHER_SITE = N_("This request came from another site.")
 _USE = {"GET": N_("Use GET here."), "POST": N_("Use POST here.")}
 _NONE = {"state": "none"}
@@ -227,7 +228,10 @@ class Endpoints:
         # Without a token nothing is taken back: a form on another site comes without the cookie
         # (SameSite=Lax), and could otherwise take it from a waiting visitor.
         if visit.held.token is not None:
-            await visit.admission.leave(visit.held.token)
+            if not await visit.admission.leave(visit.held.token):
+                return self._responses.problem(
+                    visit.facts, _TRY_AGAIN, status=503, retry=True, room=visit.admission.config
+                )
             visit.admission.give_up(visit.held.others)
             headers = visit.headers(None)
         if visit.facts.accepts("text/html"):

@@ -442,10 +442,35 @@ async def test_empty_store_with_a_late_clock_keeps_the_order(
 
 async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0)
-    ahead_us = (await replica.look()).now_us + 3_600_000_000
+    ahead_us = (await replica.look()).now_us + 4_000_000
     await lose_everything(ground)
     await replica.queue.poll(poll_request("ann", ahead_us))
     assert await line_up(replica, ["bob"]) == {"bob": QueuePosition(ahead_us + 1, 1)}
+
+
+@pytest.mark.parametrize("ahead_s", [5.5, 3600, 10**8])
+@pytest.mark.parametrize("lane", ["", "members"])
+@pytest.mark.parametrize("by_proxy", [False, True])
+async def test_stamp_of_a_fast_clock_lifts_no_arrival(
+    open_room: Open, ahead_s: float, lane: str, *, by_proxy: bool
+) -> None:
+    """The visitor stands where they return, before all who come later."""
+    replica = await open_room(rate=0)
+    await line_up(replica, ["first"])
+    now_us = (await replica.look()).now_us
+    ahead_us = now_us + round(ahead_s * 1_000_000)
+    stamped = poll_request("ann", ahead_us)._replace(
+        lane=lane, arrival_us=ahead_us if lane else 0, by_proxy=by_proxy
+    )
+    standing = await replica.queue.poll(stamped)
+    assert isinstance(standing, QueuePosition)
+    assert standing.ahead == 1
+    assert standing.is_moved
+    assert standing.turn_us < now_us + 2_000_000
+    late = await line_up(replica, ["late"])
+    assert standing.turn_us < late["late"].turn_us < now_us + 4_000_000
+    again = await replica.queue.poll(stamped._replace(turn_us=standing.turn_us, by_proxy=False))
+    assert again == QueuePosition(standing.turn_us, 1)
 
 
 # Restarts

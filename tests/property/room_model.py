@@ -243,6 +243,10 @@ class RoomModel(RoomLedger):
         arrival_us = turn_us - PROVISIONAL_US if turn_us >= PROVISIONAL_US else turn_us
         if lane:
             arrival_us = poll_request.arrival_us
+        is_early = arrival_us > max(self.last_us, self.now_us + 5_000_000)
+        if is_early:
+            self.last_us = arrival_us = max(self.last_us + 1, self.now_us)
+            turn_us = min(turn_us, arrival_us)
         if self.is_gathering(arrival_us):
             turn_us = PROVISIONAL_US + arrival_us
         born_until_us = self.epoch + window_us
@@ -251,6 +255,7 @@ class RoomModel(RoomLedger):
         is_moved = self.missed_us.get(name, 0) > arrival_us
         if is_moved:
             turn_us = arrival_us = self.missed_us[name]
+        is_moved = is_moved or is_early
         self.last_us = max(self.last_us, arrival_us)
         is_new = self.now_us >= self.recovering_until_us or not poll_request.confirmed
         if lane and is_new and turn_us < self._first_free_us():

@@ -19,7 +19,8 @@
 -- slot from now on. The first claim sets the end of the session: no later one moves it, and no slot
 -- lasts longer. An unknown visitor (a newcomer who returns the ticket, was absent, was stamped
 -- without the store, or the store lost everything) comes to their own turn: at the head of the
--- queue if that was released meanwhile, and at its end after two releases that they did not claim.
+-- queue if that was released meanwhile, and at its end after two releases that they did not claim. An
+-- arrival that the store's clock has not reached counts as one of now.
 -- The first of the queue enters without waiting for a release, within rate, burst, grants and
 -- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
 -- while the store is unreachable: as many as were released and have not claimed, and beyond them as
@@ -173,10 +174,19 @@ local function is_gathering(turn)
   return turn >= gathering_from
 end
 
+-- Replicas estimate the store's clock to less than this. A later arrival was stamped by a clock that is
+-- fast, and would put every arrival from now on behind it.
+local MOST_AHEAD = 5000000
+
 -- Puts an unknown visitor into the queue.
 local function place(at, visitor, kind)
   local turn, lane = turn_of(at), lanes[at]
   local arrival = arrivals[at] or arrival_in(turn)
+  local is_early = arrival > math.max(s.last, now + MOST_AHEAD)
+  if is_early then
+    s.last = math.max(s.last + 1, now)
+    turn, arrival = math.min(turn, s.last), s.last
+  end
   if turn < PROVISIONAL and (lane or turn == arrival) and is_gathering(arrival) then
     turn = PROVISIONAL + arrival
   end
@@ -189,8 +199,8 @@ local function place(at, visitor, kind)
   local moved_to = score_if_any(MISSED, visitor) or 0
   local is_moved = moved_to > arrival
   if is_moved then turn, arrival = moved_to, moved_to end
-  -- Stamped by a clock that runs ahead, or newer than what the store remembers: every arrival
-  -- from now on is later.
+  is_moved = is_moved or is_early
+  -- Stamped by a replica, or newer than what the store remembers: every arrival from now on is later.
   if arrival > s.last then s.last = arrival end
   if lane and (now >= s.recovering_until or unconfirmed[at]) then
     local lowest = math.max(s.watermark, s.reached) + 1

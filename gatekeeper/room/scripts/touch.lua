@@ -1,12 +1,14 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
--- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …
+-- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …; the end
+--       is '0' of a visitor who was admitted without the store and has yet to use the pass
 -- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
 --       the store is older than what the caller knows.
 --
 -- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
 -- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
--- touch restores nothing that was revoked.
+-- touch restores nothing that was revoked. A visitor who has yet to use the pass is counted without
+-- being confirmed, and one who waits or has a slot stays as they are.
 
 if #ARGV % 3 ~= 0 then error('a visitor, an expiry and an end each') end
 for i = 1, #ARGV, 3 do
@@ -22,6 +24,11 @@ for i = 1, #ARGV, 3 do
   local visitor, expiry = ARGV[i], tonumber(ARGV[i + 1])
   if (score(REVOKED, visitor) or 0) > now then
     results[#results + 1] = '2'
+  elseif ARGV[i + 2] == '0' then
+    if expiry > now and not score(ACTIVE, visitor) and not score(QUEUE, visitor)
+      and (score(SPENT, visitor) or 0) <= now
+      and call('ZADD', UNCONFIRMED, fmt(expiry), visitor) == 1 then changed = true end
+    results[#results + 1] = '1'
   else
     local held = score(ACTIVE, visitor)
     if not held or held < expiry then call('ZADD', ACTIVE, fmt(expiry), visitor) end

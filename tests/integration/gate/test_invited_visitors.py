@@ -294,7 +294,8 @@ async def test_invited_visitor_is_stamped_without_the_store(
     assert (await bob.request("GET", "/")).status == DENIED
     phone = gate.visitor()
     assert (await shop.follow(phone, shop.invitation("ann"))).status == 303
-    await phone.leave()  # only the store knows whether the other device holds the place
+    # Only the store knows whether the other device holds the place.
+    assert (await phone.leave()).status == 503
     assert (await ann.status())["state"] == "waiting"
     private_store.resume()
     await eventually(lambda: gate.room().view.store_up)

@@ -282,9 +282,11 @@ async def test_leaves_remembered_in_open_room_are_bounded(
         await operator.set_mode(Mode.OPEN)
         visitors = await line_up(5, replica)
         assert admitted_indexes(visitors) == [*range(5)]
+        has_left = []
         for visitor in visitors[:4]:
             assert visitor.token is not None
-            await replica.admission.leave(visitor.token)
+            has_left.append(await replica.admission.leave(visitor.token))
+        assert has_left == [True, True, False, False]
         again = [RoomVisitor(visitor.token) for visitor in visitors]
         await request_all(again, replica)
         kept = [one.visitor == each.visitor for one, each in zip(again, visitors, strict=True)]

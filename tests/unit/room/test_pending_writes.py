@@ -6,7 +6,7 @@ from typing import cast
 
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.pending_writes import PendingWrites
-from gatekeeper.room.queue import Queue
+from gatekeeper.room.queue import UNCONFIRMED, Queue
 
 ANN, BOB = VisitorId("ann"), VisitorId("bob")
 
@@ -41,3 +41,15 @@ async def test_used_passes_are_written_with_the_latest_use_and_the_first_end() -
     assert refused == [BOB]
     await writes.write()
     assert len(queue.touches) == 2
+
+
+async def test_guess_becomes_a_session_by_the_first_use() -> None:
+    """In whichever order the replica receives the two."""
+    queue = RecordingQueue()
+    writes = pending(queue, [])
+    writes.add_touched(ANN, until_us=50, ends_us=UNCONFIRMED)
+    writes.add_touched(ANN, until_us=70, ends_us=100)
+    writes.add_touched(ANN, until_us=60, ends_us=UNCONFIRMED)
+    writes.add_touched(BOB, until_us=50, ends_us=UNCONFIRMED)
+    await writes.write()
+    assert queue.touches == [(ANN, 70, 100), (BOB, 50, UNCONFIRMED)]

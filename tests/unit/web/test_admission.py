@@ -81,13 +81,14 @@ class FakeRoom:
     def take_share(self) -> bool:
         return self.share
 
-    def touch_soon(self, pass_: Pass) -> None:  # noqa: ARG002
-        self.asked.append("touch")
+    def touch_soon(self, pass_: Pass) -> None:
+        self.asked.append("touch" if pass_.confirmed else "touch unconfirmed")
 
     async def leave_line(
         self, visitors: Sequence[VisitorId], _devices: Sequence[str | None]
-    ) -> None:
+    ) -> bool:
         self.asked += [f"leave {each}" for each in visitors]
+        return True
 
     def leave_line_soon(self, tickets: Sequence[Ticket]) -> None:
         self.asked += [f"leave {each.visitor}" for each in tickets]
@@ -322,7 +323,7 @@ async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(in_lin
 
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
 async def test_newcomer_admitted_without_the_store_is_a_guess(phase: Phase) -> None:
-    """By the local share, or into an open room: counted once the pass is used again."""
+    """By the local share, or into an open room: an unconfirmed slot until the pass is used again."""
     room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"))
     set_view(room, store_up=False, phase=phase)
     gate = admission(room)
@@ -330,12 +331,12 @@ async def test_newcomer_admitted_without_the_store_is_a_guess(phase: Phase) -> N
     assert isinstance(outcome, Admit)
     assert outcome.pass_ is not None
     assert not outcome.pass_.confirmed
-    assert room.asked == []
+    assert room.asked == ["touch unconfirmed"]
     again = await gate.admit(outcome.pass_)
     assert isinstance(again, Admit)
     assert again.pass_ is not None
     assert again.pass_.confirmed
-    assert room.asked == ["touch"]
+    assert room.asked == ["touch unconfirmed", "touch"]
 
 
 async def test_stamped_newcomer_is_placed_when_the_ticket_returns() -> None:
