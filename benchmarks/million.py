@@ -35,7 +35,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.process.embedded import EmbeddedServer, start_store
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState

@@ -28,8 +28,9 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.process.embedded import start_events, start_store
+from gatekeeper.room.event_bus import Events, NoEvents
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore

@@ -20,7 +20,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.proxy.client_address import Network
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore

@@ -23,7 +23,7 @@ from gatekeeper.admin.history import QUANTILE_WINDOW_S, Reading, sample
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
-from gatekeeper.room.events import Events
+from gatekeeper.room.event_bus import Events
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures
 

@@ -39,8 +39,9 @@ from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from gatekeeper.proxy.client_address import Network
+from gatekeeper.room.event_bus import Events, NoEvents
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore

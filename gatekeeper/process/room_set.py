@@ -15,7 +15,7 @@ from functools import partial
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.beacon_client import fetch_round_by
-from gatekeeper.room.events import Events
+from gatekeeper.room.event_bus import Events
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.room_settings import RoomSettings

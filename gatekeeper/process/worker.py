@@ -46,8 +46,9 @@ from gatekeeper.proxy.fastpath.handshakes import Handshakes
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
+from gatekeeper.room.event_bus import Events, NoEvents
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore

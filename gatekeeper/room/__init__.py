@@ -15,12 +15,15 @@ visitor_search    the visitors with a reference, read in portions
 view              what a replica knows: newest state, store's clock, revocations
 standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order
+leaving           visitors that leave or are revoked: void on every replica
+write_back        what a replica writes to a store that lost data
 revocation_list   reading the store's list of revoked visitors
 state_publisher   publishes the state: once for all replicas, at least once a second
 pending_writes    what the store missed while it was unreachable
 batching          many callers, one call
 store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreError`
 resp_connection   one connection to the store, pipelined
+event_bus         what a room and the events between replicas need of each other
 events            states, revocations and figures over core NATS
 event_signing     signatures of events
 beacon_client     the randomness of a draw, from a public beacon

@@ -5,7 +5,7 @@ Rules. At most once is enough, since the truth stays in the store and every repl
 anyway: nothing is queued for an unreachable server, nothing is retried, nothing blocks. A message
 without a valid signature, or larger than the gate's own can be, is dropped. Releases differ during
 a rollout: an unknown field is ignored, a missing one has its default. Times are of the store's
-clock. With `off` there are no events.
+clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import nats
@@ -26,6 +26,7 @@ from nats.aio.msg import Msg
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
+from gatekeeper.room.event_bus import Listener
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.state import RoomState, parse_json
 from gatekeeper.room.worker_figures import Figures, parse_figures
@@ -34,6 +35,7 @@ _CONNECT_TIMEOUT_S = 2
 _RECONNECT_WAIT_S = 1
 _PING_INTERVAL_S = 5
 _PUBLISH_TIMEOUT_S = 1
+_ASK_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
 # A state has 600, a batch of revocations 3,000; the longest events of a room have 130,000.
 _MOST_BYTES = 196_608
@@ -42,64 +44,6 @@ _LOG_AGAIN_AFTER_S = 60.0  # any client can send any number of malformed message
 _FIGURES = "gatekeeper.figures"  # subjects of rooms have three parts
 
 log = structlog.get_logger()
-
-
-class Listener(Protocol):
-    """A room that receives events."""
-
-    def receive_state(self, state: RoomState, *, sent_at_s: float) -> None: ...
-    def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None: ...
-
-
-class Events(Protocol):
-    """What a room needs of the bus."""
-
-    def connect(self) -> None: ...
-    def connected(self) -> bool: ...
-    async def listen(self, room: RoomName, listener: Listener) -> None: ...
-    def forget(self, room: RoomName, listener: Listener) -> None: ...
-    async def publish_state(
-        self, room: RoomName, state: RoomState, *, sent_at_s: float
-    ) -> None: ...
-    async def publish_revoked(
-        self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
-    ) -> None: ...
-    async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None: ...
-    async def publish_figures(self, figures: Figures) -> None: ...
-    async def close(self) -> None: ...
-
-
-class NoEvents:
-    """`[events] url = "off"`: the store alone keeps the replicas in step."""
-
-    def connect(self) -> None:
-        pass
-
-    def connected(self) -> bool:
-        return False
-
-    async def listen(self, room: RoomName, listener: Listener) -> None:
-        pass
-
-    def forget(self, room: RoomName, listener: Listener) -> None:
-        pass
-
-    async def publish_state(self, room: RoomName, state: RoomState, *, sent_at_s: float) -> None:
-        pass
-
-    async def publish_revoked(
-        self, room: RoomName, visitors: Sequence[VisitorId], *, count: int
-    ) -> None:
-        pass
-
-    async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None:
-        pass
-
-    async def publish_figures(self, figures: Figures) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
 
 
 class NatsEvents:
@@ -123,6 +67,8 @@ class NatsEvents:
         self._on_reconnect = on_reconnect
         self._client = Client()
         self._listeners: dict[RoomName, Listener] = {}
+        self._responding: set[RoomName] = set()  # rooms of which this replica has a state
+        self._up = asyncio.Event()
         self._receive_figures: Callable[[Figures], None] | None = None
         self._subscribed: set[str] = set()
         self._connecting: asyncio.Task[None] | None = None
@@ -143,6 +89,34 @@ class NatsEvents:
         """Deliver no more events of a room that was removed; the subscription may stay."""
         if self._listeners.get(room) is listener:
             del self._listeners[room]
+            self._responding.discard(room)
+
+    async def is_known_elsewhere(self, room: RoomName) -> bool:
+        """Whether another replica has a state of the room, which the listener then receives. Also
+        true when none could be asked."""
+        subject = f"gatekeeper.{room}.known"
+        try:
+            async with asyncio.timeout(_ASK_TIMEOUT_S):
+                await self._up.wait()
+                body = self._signer.sign(subject, b"")
+                message = await self._client.request(subject, body, timeout=_ASK_TIMEOUT_S)
+        except nats.errors.NoRespondersError:
+            return False
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            log.warning("replicas_not_asked", room=room, error=str(error) or type(error).__name__)
+            return True
+        message.subject = subject  # it came to an inbox
+        await self._on_state(message)
+        return True
+
+    async def respond_for(self, room: RoomName) -> None:
+        """From now on this replica responds to others that ask for the room."""
+        if room in self._responding or room not in self._listeners:
+            return
+        self._responding.add(room)
+        if self.connected():
+            with suppress(nats.errors.Error):
+                await self._subscribe_known(room)
 
     async def subscribe_figures(self, receive: Callable[[Figures], None]) -> None:
         """Subscribe to the figures of replicas in other process groups."""
@@ -206,6 +180,8 @@ class NatsEvents:
         )
         for room in tuple(self._listeners):
             await self._subscribe(room)
+        for room in tuple(self._responding):
+            await self._subscribe_known(room)
         if self._receive_figures is not None:
             await self._subscribe_figures()
 
@@ -215,6 +191,12 @@ class NatsEvents:
         self._subscribed.add(room)
         for subject, receive in (("state", self._on_state), ("revoked", self._on_revoked)):
             await self._subscribe_to(f"gatekeeper.{room}.{subject}", receive)
+
+    async def _subscribe_known(self, room: RoomName) -> None:
+        subject = f"gatekeeper.{room}.known"
+        if subject not in self._subscribed:
+            self._subscribed.add(subject)
+            await self._subscribe_to(subject, self._on_known)
 
     async def _subscribe_figures(self) -> None:
         if _FIGURES not in self._subscribed:
@@ -263,6 +245,23 @@ class NatsEvents:
         if (listener := self._listeners.get(_room_of(message.subject))) is not None:
             listener.receive_state(state, sent_at_s=sent_at_s)
 
+    async def _on_known(self, message: Msg) -> None:
+        """Another replica asks whether this one has a state of the room."""
+        try:
+            self._verified(message)
+        except ValueError as error:
+            self._drop(message, error)
+            return
+        listener = self._listeners.get(_room_of(message.subject))
+        known = listener.known_state() if listener is not None else None
+        if known is None or not message.reply:
+            return
+        state, now_s = known
+        body = state.to_json(sent_at=now_s, replica=self._replica)
+        with suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                await self._client.publish(message.reply, self._signer.sign(message.subject, body))
+
     async def _on_revoked(self, message: Msg) -> None:
         try:
             visitors, count = _parse_revoked(self._verified(message))
@@ -302,6 +301,7 @@ class NatsEvents:
             self._has_logged_outage = True
             log.warning("events_unreachable")
         self._is_up = False
+        self._up.clear()
 
     async def _on_reconnected(self) -> None:
         self._on_up()
@@ -310,6 +310,7 @@ class NatsEvents:
         if self._has_logged_outage:
             log.info("events_recovered")
         self._is_up, self._has_logged_outage = True, False
+        self._up.set()
         self._on_reconnect()
 
     async def _on_closed(self) -> None:

@@ -36,7 +36,7 @@ from gatekeeper.policy.planned_events import event_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.events import Events
+from gatekeeper.room.event_bus import Events
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.room_settings import RoomSettings

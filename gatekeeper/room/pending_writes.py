@@ -2,10 +2,11 @@
 written.
 
 Rules. Used passes and returned tickets: a bounded number of each. A newcomer who was given a ticket
-meanwhile is confirmed once they have returned it; before that nothing is written. One who was given a
-pass holds an unconfirmed slot until they use it. Revoked visitors: all that the view knows. It takes a pass or an operator to be one of them, except for a bounded
-number that left the queue (`replica`). A write may happen twice (a call that timed out may have
-run), and every operation here is idempotent.
+meanwhile is confirmed once they have returned it; before that nothing is written. A newcomer who
+was given a pass holds an unconfirmed slot until they use it. Revoked visitors: all that the view
+knows. It takes a pass or an operator to be one of them, except for a bounded number that left the
+queue (`leaving`). A write may happen twice (a call that timed out may have run), and every
+operation here is idempotent.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ from gatekeeper.room.visitor_calls import (
     poll_arguments,
 )
 from gatekeeper.room.visitor_search import scores_of
+from gatekeeper.room.write_back import known_arguments, rate_text
 
 MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
@@ -181,7 +182,7 @@ class Queue:
         return await self._control("allow", str(count))
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        return await self._control("rate", _rate(rate_per_minute))
+        return await self._control("rate", rate_text(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self._control("mode", mode.value)
@@ -205,7 +206,7 @@ class Queue:
             "settings",
             before,
             change.overrides,
-            "" if change.rate_per_minute is None else _rate(change.rate_per_minute),
+            "" if change.rate_per_minute is None else rate_text(change.rate_per_minute),
             "" if change.message is None else "1",
             change.message or "",
             *replaced,
@@ -270,38 +271,29 @@ class Queue:
             found.update((VisitorId(visitor), until_us) for visitor, until_us in portion.items())
         return found
 
-    async def join(self, *, starting: bool = False) -> RoomState:
-        """Create the room in an empty store, or write back what only this replica still knows."""
-        return await self._join(self._newest_known(), starting=starting)
+    async def is_new(self) -> bool:
+        """Whether the store is empty, or the room in it was only created."""
+        found = await self._store.values(self._keys[6], ["version", "origin_epoch"])
+        return found.get("version", "1") == "1" and found.get("origin_epoch", "0") == "0"
 
-    async def _join(self, known: RoomState | None, *, starting: bool = False) -> RoomState:
+    async def join(self, *, starting: bool = False, is_first: bool = True) -> RoomState:
+        """Create the room in an empty store, or write back what only this replica still knows.
+        `is_first`: no replica has a state of the room, so a new one begins with a full bucket."""
+        kind = "" if not starting else "first" if is_first else "start"
+        return await self._join(self._newest_known(), kind=kind)
+
+    async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
         window_s = self._recovery_window_s(known)
         arguments = [
             *self._first_arguments(known),
-            _rate(self.rules.rate_per_minute),
+            rate_text(self.rules.rate_per_minute),
             _us(window_s),
-            "start" if starting else "",
+            kind,
             self.rules.message,
             self.configured.text,
             self.configured.windows_text,
+            *known_arguments(known),
         ]
-        if known is not None:
-            arguments += [
-                known.mode.value,
-                _rate(known.rate_per_minute),
-                str(known.watermark_us),
-                str(known.last_arrival_us),
-                str(known.pending_grants),
-                str(known.arrived_total),
-                str(known.released_total),
-                str(known.admitted_total),
-                str(known.abandoned_total),
-                known.message,
-                str(known.expected),
-                known.overrides,
-                known.events,
-                known.schedule.windows_text,
-            ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
         self._on_state(state)
@@ -390,8 +382,3 @@ class Queue:
 
 def _us(seconds: float) -> str:
     return str(round(seconds * 1_000_000))
-
-
-def _rate(per_minute: float) -> str:
-    """The spelling that both Luas read back exactly; one for each rate."""
-    return format(per_minute, ".12g")

@@ -25,10 +25,10 @@ from gatekeeper.policy.pacing import LocalBucket
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.events import Events
+from gatekeeper.room.event_bus import Events
+from gatekeeper.room.leaving import Leaving
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
-from gatekeeper.room.pending_writes import PendingWrites
 from gatekeeper.room.queue import UNCONFIRMED, Queue
 from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.standings import InvitedStanding, NewcomerStanding
@@ -43,8 +43,6 @@ _Reply = TypeVar("_Reply")
 _NEWS = attrgetter("mode", "pending_grants", "events")  # a change of these may release visitors
 _LOG_AGAIN_AFTER_S = 60.0
 _NEW_TO_STORE_US = 10_000_000  # a newcomer returns the ticket within that
-_MOST_REVOKED = 1_000_000  # visitors who leave by themselves
-_MOST_REVOKED_BY_LEAVING = 100_000  # of them, while the store is unreachable
 
 log = structlog.get_logger()
 
@@ -71,7 +69,7 @@ class RoomReplica:
             replica=replica,
             on_state=self.view.update_from_store,
             newest_known=lambda: self.view.store_state,
-            on_loss=self._revoke_again,
+            on_loss=lambda: self.leaving.write_again(),
             on_backlog=self.wake,
         )
         self._openings = openings(self.queue)
@@ -85,12 +83,17 @@ class RoomReplica:
         self._publisher = StatePublisher(events, rules.room)
         self._recovered_at_s = 0.0
         self._logged_full_at_s = float("-inf")
-        self._pending = PendingWrites(
-            self.queue, on_revoked=self._report_revoked, on_refused=self._revoked_elsewhere
+        self.leaving = Leaving(
+            self.queue,
+            events,
+            self.view,
+            on_revoked=lambda visitors: self.on_revoked(visitors),
+            on_lost=self._lost,
+            on_news=self.wake,
         )
-        self._has_joined = self._is_late = False
-        self._revoked_again_in = 0  # the epoch
+        self._pending = self.leaving.pending
         self.on_revoked: Callable[[Sequence[VisitorId]], None] = lambda _visitors: None
+        self._has_joined = self._is_late = False
 
     async def start(self) -> None:
         """Join the room, read its state, and start the pacer."""
@@ -164,48 +167,16 @@ class RoomReplica:
             return None
 
     async def leave(self, visitors: Sequence[VisitorId], *, by_visitor: bool = False) -> bool:
-        """Give back places and slots; the visitors' tokens are void at once, on every replica.
-
-        Origins and operators are always obeyed. False: nothing was done, since more visitors left
-        than all replicas remember, and any client can do that. Their slots end with their passes.
-        """
-        if by_visitor and len(self.view.revoked()) >= _MOST_REVOKED:
-            return False
-        self.receive_revoked(visitors, count=0)
-        if self.view.store_up:
-            try:
-                state, _ = await self.queue.leave(visitors)
-            except StoreError as error:
-                self._lost(error)
-            else:
-                self._pending.remove_revoked(visitors)
-                await self._report_revoked(visitors, state.revocations)
-                self.wake()
-                return True
-        await self._events.publish_revoked(self.rules.room, visitors, count=0)
-        return True
+        """Visitors give back places and slots, or an origin or operator takes them. False: nothing
+        was done."""
+        return await self.leaving.leave(visitors, by_visitor=by_visitor)
 
     async def leave_line(
         self, visitors: Sequence[VisitorId], devices: Sequence[str | None] = ()
     ) -> bool:
-        """Visitors with tickets, of these devices, give back their places. Only the store remembers
-        that; while it is unreachable all replicas do, for fewer visitors: beyond that a kept ticket
-        stays valid. So does one of a device: only the store knows whether another holds the place.
-        False: nothing was done.
-        """
-        if self.view.store_up:
-            call = self.queue.leave(visitors, with_tickets=True, devices=devices)
-            if (reply := await self._replied(call)) is not None:
-                # And perhaps a pass, which every replica accepts by itself.
-                left = zip(visitors, reply[1], strict=True)
-                if inside := [each for each, what in left if what == "slot"]:
-                    await self.leave(inside, by_visitor=True)
-                return True
-        if devices:
-            visitors = [each for each, of in zip(visitors, devices, strict=True) if of is None]
-        if not visitors or len(self.view.revoked()) >= _MOST_REVOKED_BY_LEAVING:
-            return False
-        return await self.leave(visitors, by_visitor=True)
+        """Visitors with tickets, of these devices, give back their places. False: nothing was
+        done."""
+        return await self.leaving.leave_line(visitors, devices)
 
     def touch_soon(self, pass_: Pass) -> None:
         """Extend the slot in the store to the expiry of the pass, in the background. The slot of a
@@ -278,6 +249,10 @@ class RoomReplica:
         if not accepted or news:
             self.wake()
 
+    def known_state(self) -> tuple[RoomState, float] | None:
+        state = self.view.store_state
+        return None if state is None else (state, self.view.now_s())
+
     def _note_tick_of(self, state: RoomState) -> None:
         """Another replica has just called the store and published: this one need do neither."""
         ago_s = max(self.view.now_s() - state.now_us / 1_000_000, 0.0)
@@ -285,15 +260,7 @@ class RoomReplica:
         self._publisher.note_published(state)
 
     def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
-        """`count` 0: not in the store yet. Every receiver writes it, for the sender may stop."""
-        if count == 0:
-            self._pending.add_revoked(visitors)
-        self._revoke(visitors, count=count)
-
-    def _revoke(self, visitors: Sequence[VisitorId], *, count: int) -> None:
-        until_s = self.view.now_s() + self.rules.revoked_for_s
-        self.view.revoke(visitors, until_s=until_s, count=count)
-        self.on_revoked(visitors)
+        self.leaving.receive(visitors, count=count)
 
     # The pacer.
 
@@ -336,10 +303,18 @@ class RoomReplica:
     async def _join(self) -> None:
         if self._is_late:  # not a plain start: it has stamped visitors, as others may have
             await self.queue.join()
-        state = await self.queue.join(starting=True)
+        is_first = await self._is_first()
+        state = await self.queue.join(starting=True, is_first=is_first)
+        await self._events.respond_for(self.rules.room)
         await self._openings.merge(state, reloads=self._reloads_events)
         self._reloads_events = False
         self._has_joined = True
+
+    async def _is_first(self) -> bool:
+        """Whether no replica has a state of the room: an empty store may have lost one."""
+        if self.view.state is not None or not await self.queue.is_new():
+            return False
+        return not await self._events.is_known_elsewhere(self.rules.room)
 
     async def _write_pending(self) -> None:
         try:
@@ -350,27 +325,6 @@ class RoomReplica:
     async def _publish(self) -> None:
         if self.view.store_state is not None:
             await self._publisher.publish(self.view.store_state, sent_at_s=self.view.now_s())
-
-    # Revocations.
-
-    async def _report_revoked(self, visitors: Sequence[VisitorId], count: int) -> None:
-        """The store has these revocations, which makes `count` in all."""
-        until_s = self.view.now_s() + self.rules.revoked_for_s
-        self.view.revoke(visitors, until_s=until_s, count=count)
-        await self._events.publish_revoked(self.rules.room, visitors, count=count)
-
-    def _revoked_elsewhere(self, visitor: VisitorId) -> None:
-        self._revoke([visitor], count=0)
-
-    def _revoke_again(self) -> None:
-        """The store lost data, and may have lost any of the revocations."""
-        epoch = self.view.store_state.epoch if self.view.store_state else 0
-        if epoch == self._revoked_again_in:  # another call has found the same loss
-            return
-        self._revoked_again_in = epoch
-        log.warning("store_data_lost", room=self.rules.room)
-        self._pending.add_revoked(self.view.revoked())
-        self.wake()
 
     # Outages and background calls.
 
@@ -400,7 +354,7 @@ class RoomReplica:
             self._lost(error)
         else:
             if not holds:
-                self._revoked_elsewhere(visitor)
+                self.leaving.note_revoked(visitor)
 
     def _run_soon(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)

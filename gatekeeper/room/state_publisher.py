@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.room.events import Events
+from gatekeeper.room.event_bus import Events
 from gatekeeper.room.state import RoomState
 
 PUBLISH_AT_LEAST_EVERY_S: Final = 1.0

@@ -219,11 +219,10 @@ class Admission:
         return is_unsolved(ticket, rules=self.rules, now_s=self.now_s())
 
     async def leave(self, held: Token) -> bool:
-        """The holder gives back the place or the slot; an unsolved ticket has neither. False:
-        nothing was done, and the token stays valid."""
-        if isinstance(held, Ticket) and self.is_unsolved(held):
-            return True
+        """Give back the place or the slot; an unsolved ticket has neither. False: it stays."""
         if isinstance(held, Ticket):
+            if self.is_unsolved(held):
+                return True
             has_left = await self.room.leave_line([held.visitor], [held.device])
         else:
             has_left = await self.room.leave([held.visitor], by_visitor=True)
@@ -233,8 +232,7 @@ class Admission:
 
     def give_up(self, tickets: Iterable[Ticket]) -> None:
         """The visitor keeps another ticket: these give back their places, in the background."""
-        # A browser may send them again and again.
-        given_up = [
+        given_up = [  # a browser may send them again and again
             each
             for each in tickets
             if not self._given_up.of(each.visitor) and not self.is_unsolved(each)
@@ -353,7 +351,7 @@ class Admission:
             self.room.touch_soon(fresh)
 
     def _admit_without_store(self, newcomer: Newcomer) -> Outcome:
-        """A newcomer is a guess until the pass is used again, and the slot is unconfirmed."""
+        """A newcomer holds an unconfirmed slot until the pass is used again."""
         fresh = pass_of(
             newcomer.visitor,
             arrival_us=round(newcomer.arrived_s * 1_000_000),

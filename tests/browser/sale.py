@@ -19,7 +19,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.worker_figures import Figures, RequestCounts
 

@@ -14,7 +14,7 @@ from playwright.async_api import Page, Route, expect
 
 from gatekeeper.config.settings import parse_changes
 from gatekeeper.config.types import RoomName
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from tests.browser.conftest import NewPage

@@ -8,7 +8,7 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.contract.grounds import Ground

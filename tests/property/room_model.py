@@ -37,10 +37,12 @@ class RoomModel(RoomLedger):
     ) -> None:
         """`version` is the store's own, of which the model knows nothing else."""
         configured = round(self.rules.rate_per_minute)
+        is_new = not self.epoch or (version == 1 and self.origin == (0, 0))
         if not self.epoch:
             self.epoch = self.filled_at_us = self.clock_us
             self.rate = self.configured_rate = configured
-            self.level = self.rules.burst * UNIT if configured else 0
+        if starting and known is None and is_new and configured:
+            self.level, self.filled_at_us = self.rules.burst * UNIT, self.now_us
         knowledge = (known.epoch, known.version) if known is not None else (0, 0)
         if knowledge > (self.epoch, version):
             self.epoch = max(self.now_us, knowledge[0] + 1 + self.now_us % 1_000_000)

@@ -1,13 +1,14 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
 -- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
---       a replica's start, else ''   4 configured message   5 configured events and 6 their windows,
+--       a replica's start, 'first' when no other replica has a state of the room besides, else ''   4 configured message   5 configured events and 6 their windows,
 --       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
 -- Reply the state.
 --
--- Guarantee. An empty store is born once. What any replica still knows is written back: watermark
+-- Guarantee. An empty store is born once, and only the first replica fills the bucket of a room of which
+-- nothing else is known: what it would admit, a lost store may have admitted. What any replica still knows is written back: watermark
 -- and totals never fall; of the rest the newest wins, except for what an operator has set since.
 -- Visitors who returned while the store did not know of a draw take part in it. While the recovery
 -- window runs no visitor is released. A rate or message set at run time outlives
@@ -16,8 +17,10 @@
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
 local configured_message = ARGV[4]
 
-local s = load_state(kind)
+local is_start = kind ~= ''
+local s = load_state(is_start and 'start' or '')
 local changed = false
+local is_new = not s or s.version == 1 and s.origin_epoch == 0
 if not s then
   s = { epoch = now, version = 0, mode = 'auto', rate = configured, level = 0, filled_at = now,
     watermark = 0, last = 0, grants = 0, arrived = 0, released = 0, admitted = 0, abandoned = 0,
@@ -27,8 +30,10 @@ if not s then
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
-  if (tonumber(configured) or 0) > 0 then s.level = burst * UNIT end
   changed = true
+end
+if is_new and kind == 'first' and known_epoch == 0 and (tonumber(configured) or 0) > 0 then
+  s.level, s.filled_at, changed = burst * UNIT, now, true
 end
 
 -- The store lost data if the replica knows a later state than the store's own: it was rolled back,
@@ -87,13 +92,13 @@ if known_epoch > 0 and known_epoch < s.epoch then
   end
 end
 
-if kind == 'start' and s.configured_rate ~= configured then
+if is_start and s.configured_rate ~= configured then
   refill(s)
   s.rate, s.configured_rate = configured, configured
   note_operator_set(s, 'rate')
   changed = true
 end
-if kind == 'start' and s.configured_message ~= configured_message then
+if is_start and s.configured_message ~= configured_message then
   s.message, s.configured_message = configured_message, configured_message
   note_operator_set(s, 'message')
   changed = true

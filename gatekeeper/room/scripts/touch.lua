@@ -8,7 +8,7 @@
 -- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
 -- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
 -- touch restores nothing that was revoked. A visitor who has yet to use the pass is counted without
--- being confirmed, and one who waits or has a slot stays as they are.
+-- being confirmed, and a visitor in line or with a slot stays there.
 
 if #ARGV % 3 ~= 0 then error('a visitor, an expiry and an end each') end
 for i = 1, #ARGV, 3 do

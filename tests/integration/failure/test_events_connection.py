@@ -26,12 +26,16 @@ class RecordingListener:
 
     states: list[tuple[RoomState, float]] = field(default_factory=list)
     revoked: list[tuple[VisitorId, int]] = field(default_factory=list)
+    known: tuple[RoomState, float] | None = None
 
     def receive_state(self, state: RoomState, *, sent_at_s: float) -> None:
         self.states.append((state, sent_at_s))
 
     def receive_revoked(self, visitors: Sequence[VisitorId], *, count: int) -> None:
         self.revoked += [(visitor, count) for visitor in visitors]
+
+    def known_state(self) -> tuple[RoomState, float] | None:
+        return self.known
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.room import replica as room_replica
+from gatekeeper.room import leaving
 from tests.integration.failure.outage import (
     GRANTS_ONLY,
     SHORT_TIMEOUTS,
@@ -59,7 +59,7 @@ async def test_leave_during_outage_holds_at_all_replicas(
 async def test_leaves_remembered_during_outage_are_bounded(
     private_store: StoreServer, room_name: RoomName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_replica, "_MOST_REVOKED_BY_LEAVING", 2)
+    monkeypatch.setattr(leaving, "MOST_LEFT_WITHOUT_STORE", 2)
     keys = room_config(room_name, **GRANTS_ONLY)
     async with (
         running_replica(keys, store_url=private_store.url) as replica,

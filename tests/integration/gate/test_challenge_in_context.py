@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatekeeper.config.settings import parse_changes
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from tests.builders import room_toml

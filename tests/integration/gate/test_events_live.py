@@ -15,7 +15,7 @@ from gatekeeper.errors import Conflict
 from gatekeeper.policy.event_changes import NewStart
 from gatekeeper.policy.phase import Phase
 from gatekeeper.policy.planned_events import SigningKeys
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore

@@ -11,7 +11,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.settings import parse_changes
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.stream import EVENT_STREAM

@@ -8,7 +8,7 @@ from typing import Any
 
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.types import RoomName
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from tests.admin import room_of, running_admin

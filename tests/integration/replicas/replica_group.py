@@ -19,8 +19,9 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import QueuePosition, WaitWithoutPlace
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.room.event_bus import Events, NoEvents
 from gatekeeper.room.event_signing import EventSigner
-from gatekeeper.room.events import Events, NatsEvents, NoEvents
+from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.openings import Openings
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.queue import Queue

@@ -13,7 +13,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.tokens import VisitorId, new_visitor_id
-from gatekeeper.room import replica as room_replica
+from gatekeeper.room import leaving
 from gatekeeper.room.operator import Operator
 from gatekeeper.web.outcome import Deny
 from tests.integration.replicas.replica_group import (
@@ -274,7 +274,7 @@ async def test_many_revocations_reach_replicas_without_events(
 async def test_leaves_remembered_in_open_room_are_bounded(
     store_url: str, closed_room: RoomConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_replica, "_MOST_REVOKED", 2)
+    monkeypatch.setattr(leaving, "MOST_LEFT", 2)
     async with (
         running_replica(closed_room, store_url=store_url) as replica,
         running_operator(closed_room, store_url=store_url) as operator,

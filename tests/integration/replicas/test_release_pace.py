@@ -13,7 +13,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import RedisStore

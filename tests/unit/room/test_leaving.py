@@ -6,9 +6,9 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room import replica as room_replica
+from gatekeeper.room import leaving
 from gatekeeper.room import view as room_view
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from tests.builders import make_pass, make_ticket
@@ -22,13 +22,15 @@ ANN = VisitorId("A" * 22)
 @pytest.fixture(autouse=True)
 def few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, and one more that an origin ends."""
-    monkeypatch.setattr(room_replica, "_MOST_REVOKED", 2)
-    monkeypatch.setattr(room_replica, "_MOST_REVOKED_BY_LEAVING", 1)
+    monkeypatch.setattr(leaving, "MOST_LEFT", 2)
+    monkeypatch.setattr(leaving, "MOST_LEFT_WITHOUT_STORE", 1)
     monkeypatch.setattr(room_view, "MOST_REVOKED", 3)
 
 
 async def full_replica(*, store_up: bool = True) -> RoomReplica:
-    room = RoomReplica(EmulatedGround(CONFIG.name).connect(), NoEvents(), Rules.of(CONFIG), replica="1")
+    room = RoomReplica(
+        EmulatedGround(CONFIG.name).connect(), NoEvents(), Rules.of(CONFIG), replica="1"
+    )
     await room._tick()
     for visitor in KNOWN:
         await room.leave([visitor])
@@ -58,7 +60,7 @@ async def test_forgotten_revocation_is_refused_at_the_next_renewal() -> None:
 
 
 @pytest.mark.parametrize("store_up", [True, False])
-async def test_visitor_hears_that_leaving_was_not_possible(*, store_up: bool) -> None:
+async def test_visitor_learns_that_leaving_was_not_possible(*, store_up: bool) -> None:
     room = await full_replica(store_up=store_up)
     admission, left = Admission(room, CONFIG), list[VisitorId]()
     admission.on_left = left.append

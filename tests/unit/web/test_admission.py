@@ -323,7 +323,7 @@ async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(in_lin
 
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])
 async def test_newcomer_admitted_without_the_store_is_a_guess(phase: Phase) -> None:
-    """By the local share, or into an open room: an unconfirmed slot until the pass is used again."""
+    """By the local share, or into an open room: unconfirmed until the pass is used again."""
     room = FakeRoom(rules=replace(Rules.of(CONFIG), store_failure_mode="open"))
     set_view(room, store_up=False, phase=phase)
     gate = admission(room)

@@ -35,7 +35,7 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import Bypassed, InRoom, Route, Router
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, VisitorId
-from gatekeeper.room.events import NoEvents
+from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
