@@ -1,9 +1,14 @@
 """Leaving, revocations and spent tickets: held on every store."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.policy.decision import VoidToken
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room import queue
+from gatekeeper.room.store import load_script
 from tests.contract.grounds import (
     Ground,
     Open,
@@ -16,6 +21,7 @@ from tests.contract.grounds import (
 
 ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
 SOON_US = 60_000_000
+MOST_SPENT = 3
 
 # Leaving
 
@@ -76,6 +82,34 @@ async def test_leaving_the_queue_spends_the_ticket_without_revocation(
     await ground.pass_time(121)  # by now the ticket has expired
     await replica.released()
     assert "spent" not in await ground.read()
+
+
+async def test_spent_tickets_of_strangers_are_bounded(
+    ground: Ground, open_room: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood that takes tickets and leaves at once fills no store, and costs nobody in line."""
+    leave = load_script("leave")
+    text = leave.text.replace("MOST_SPENT = 500000", f"MOST_SPENT = {MOST_SPENT}")
+    assert text != leave.text
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(queue, "_LEAVE", replace(leave, text=text, sha=sha))
+    replica = await open_room(place_ttl="10m")
+    replies = await line_up(replica, ["ann", "bob", "cat"])
+    flood = [VisitorId(f"bot{number}") for number in range(10)]
+    _, left = await replica.queue.leave(flood, with_tickets=True)
+    assert set(left) == {"nothing"}
+    assert len((await ground.read())["spent"]) == MOST_SPENT
+    await replica.queue.leave([BOB, CAT], with_tickets=True)
+    assert len((await ground.read())["spent"]) == MOST_SPENT + 2, "they were in line"
+    for name in ("bob", "cat"):
+        assert await poll(replica, {name: replies[name]}) == {name: VoidToken()}
+    await replica.queue.leave([flood[0]], with_tickets=True)
+    assert len((await ground.read())["spent"]) == MOST_SPENT + 2
+    await ground.pass_time(721)
+    await replica.released()
+    assert "spent" not in await ground.read()
+    await replica.queue.leave([DAN], with_tickets=True)
+    assert (await ground.read())["spent"].keys() == {"dan"}
 
 
 async def test_leaving_with_a_ticket_and_a_slot_revokes(ground: Ground, open_room: Open) -> None:

@@ -10,8 +10,11 @@
 -- Guarantee. From now on no token of theirs is valid, and the slot is free at once. A release that
 -- they had yet to claim gives back what it cost. A visitor who
 -- holds a ticket and no slot has spent the ticket, which is no revocation: only the store accepts
--- tickets, so the replicas need not remember these visitors.
+-- tickets, so the replicas need not remember these visitors. While as many spent tickets as `MOST_SPENT`
+-- are remembered, that of a visitor of whom the store knows nothing is not: such a ticket was never
+-- returned, or its visitor was absent, so that it is worth a place in line and nothing else.
 
+local MOST_SPENT = 500000 -- 100 bytes each: a client needs two requests for one
 local pass_us, ticket_us, leaving = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 if #ARGV ~= 3 + leaving and #ARGV ~= 3 + 2 * leaving then error('a device for each visitor') end
 
@@ -19,7 +22,7 @@ local s = load_state()
 if not s then return { 'behind' } end
 
 -- Gives up all that the visitor has; returns what that was.
-local function leave(visitor)
+local function leave(visitor, is_holder)
   -- First what a full store refuses: no slot is given back whose pass would still count.
   local is_active = score(ACTIVE, visitor)
   local waited = ticket_us > 0 and not is_active and not score(UNCONFIRMED, visitor)
@@ -29,8 +32,10 @@ local function leave(visitor)
     end
     call('ZREM', SPENT, visitor)
   elseif (score(REVOKED, visitor) or 0) <= now then
-    local spent = math.max(score(SPENT, visitor) or 0, now + ticket_us)
-    call('ZADD', SPENT, fmt(spent), visitor)
+    local known = score(SPENT, visitor)
+    if known or is_holder or score(QUEUE, visitor) or call('ZCARD', SPENT) < MOST_SPENT then
+      call('ZADD', SPENT, fmt(math.max(known or 0, now + ticket_us)), visitor)
+    end
   end
   local cost = is_active and call('HGET', DEADLINES, visitor)
   if cost then give_back(s, { cost }) end
@@ -46,7 +51,7 @@ local results = {}
 for i = 4, 3 + leaving do
   local holder = ticket_us > 0 and holder_of(s, ARGV[i]) or nil
   local is_elsewhere = holder and holder ~= ARGV[i + leaving]
-  results[#results + 1] = is_elsewhere and '2' or leave(ARGV[i])
+  results[#results + 1] = is_elsewhere and '2' or leave(ARGV[i], holder)
 end
 s.level = capped(s.level)
 save_state(s, true)
