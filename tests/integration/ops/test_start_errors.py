@@ -1,16 +1,19 @@
 """A problem that prevents starting is reported in one line, and no process is left."""
 
+import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.gates import GateProcess, gatekeeper, quick_command
+from tests.gates import GateProcess, gatekeeper, quick_command, run_here
 from tests.integration.ops.settings import settings
 from tests.servers import EventsServer, StoreServer
 
@@ -25,55 +28,57 @@ def taken_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-async def refused(toml: str, *arguments: str, code: int) -> str:
-    """The line on standard error of a gate that does not start."""
-    with GateProcess(toml, *arguments) as gate:
-        assert await gate.wait_until_exit() == code, gate.errors()
-        assert gate.ready_lines() == []
-        said = [line for line in gate.errors().splitlines() if not line.startswith("{")]
-        assert len(said) == 1, gate.errors()
-        assert said[0].startswith("gatekeeper: ")
-        assert "worker" not in gate.errors()  # no worker was started
-        return said[0]
+def refused(toml: str, folder: Path, *, code: int) -> str:
+    """The line on standard error of `gatekeeper serve`, run in this process, that does not start:
+    no worker and no embedded server."""
+    (folder / "gatekeeper.toml").write_text(toml)
+    environment = os.environ | {"GATEKEEPER_STATE_DIR": str(folder / "state")}
+    with mock.patch("asyncio.create_subprocess_exec", side_effect=AssertionError):
+        ended = run_here("serve", folder=folder, environment=environment)
+    assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("gatekeeper: ")
+    return line
 
 
 async def test_port_in_use_is_named() -> None:
-    with taken_port() as port:
-        line = await refused(settings(), "--listen", f"127.0.0.1:{port}", code=FAILURE)
-        assert f"cannot listen on 127.0.0.1:{port}" in line
-        assert "server.listen" in line
+    with taken_port() as port, GateProcess(settings(), "--listen", f"127.0.0.1:{port}") as gate:
+        assert await gate.wait_until_exit() == FAILURE
+        assert gate.ready_lines() == []
+        [line] = gate.errors().splitlines()
+        assert line.startswith(f"gatekeeper: server.listen: cannot listen on 127.0.0.1:{port}")
 
 
-async def test_admin_port_in_use_is_named() -> None:
+def test_admin_port_in_use_is_named(tmp_path: Path) -> None:
     with taken_port() as port:
         toml = settings().replace(
             '[admin]\nlisten = "127.0.0.1:0"', f'[admin]\nlisten = "127.0.0.1:{port}"'
         )
-        line = await refused(toml, code=FAILURE)
+        line = refused(toml, tmp_path, code=FAILURE)
         assert f"cannot listen on 127.0.0.1:{port}" in line
         assert "admin.listen" in line
 
 
-async def test_shared_store_without_a_secret_is_refused() -> None:
-    line = await refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), code=USAGE)
+def test_shared_store_without_a_secret_is_refused(tmp_path: Path) -> None:
+    line = refused(settings(more='[store]\nurl = "redis://127.0.0.1:9"'), tmp_path, code=USAGE)
     assert "tokens: no secret for a shared store; expected tokens.secret_file" in line
 
 
-async def test_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
+def test_broken_template_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "waiting.html").write_text("<p>\n{% if %}\n</p>")
-    line = await refused(settings(server=f'templates = "{tmp_path}"'), code=USAGE)
+    line = refused(settings(server=f'templates = "{tmp_path}"'), tmp_path, code=USAGE)
     assert "waiting.html:2: " in line
 
 
-async def test_invalid_value_is_named_with_its_path() -> None:
-    line = await refused(settings(more='[admission]\nrate = "fast"'), code=USAGE)
+def test_invalid_value_is_named_with_its_path(tmp_path: Path) -> None:
+    line = refused(settings(more='[admission]\nrate = "fast"'), tmp_path, code=USAGE)
     assert 'admission.rate: "fast" is not a rate; expected e.g. "500/min" or "8/s"' in line
 
 
-async def test_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
+def test_short_secret_in_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("short\n")
     more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
-    line = await refused(settings(more=more), code=USAGE)
+    line = refused(settings(more=more), tmp_path, code=USAGE)
     assert f"{tmp_path}/secret: secret 1 is too short; expected at least 32 bytes" in line
 
 
@@ -85,22 +90,21 @@ async def test_unreadable_generated_secret_is_named(tmp_path: Path) -> None:
         assert said == f"gatekeeper: {tmp_path}/secret: Is a directory; expected a readable file"
 
 
-async def test_invalid_certificate_is_named(tmp_path: Path) -> None:
+def test_invalid_certificate_is_named(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("-----BEGIN NOTHING-----\n")
     server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"\nworkers = 2'
-    line = await refused(settings(server=server), code=FAILURE)
+    line = refused(settings(server=server), tmp_path, code=FAILURE)
     assert f"server.tls_cert: cannot use {tmp_path}/cert.pem" in line
 
 
-async def test_state_folder_in_use_is_named(tmp_path: Path) -> None:
-    with GateProcess(settings(), state=tmp_path) as gate:
-        await gate.wait_until_serving()
-        with GateProcess(settings(), state=tmp_path) as second:
-            assert await second.wait_until_exit() == FAILURE
-            [said] = second.errors().splitlines()
-            assert f"already runs its embedded store in {tmp_path}/store" in said
-        assert (await gate.command("status")).returncode == 0
+def test_state_folder_in_use_is_named(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with GateProcess(settings(), state=state) as gate:
+        asyncio.run(gate.wait_until_serving())
+        line = refused(settings(), tmp_path, code=FAILURE)
+        assert f"already runs its embedded store in {state}/store" in line
+        assert asyncio.run(gate.command("status")).returncode == 0
 
 
 async def test_shared_store_and_events_start_no_embedded_servers(
@@ -216,7 +220,7 @@ async def test_unreachable_gate_is_named(tmp_path: Path) -> None:
         assert f"no gate responds at 127.0.0.1:{port}" in alone.stderr
 
 
-async def test_encrypted_key_is_named_without_a_prompt(tmp_path: Path) -> None:
+def test_encrypted_key_is_named_without_a_prompt(tmp_path: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     (tmp_path / "key.pem").write_bytes(
         key.private_bytes(
@@ -228,5 +232,5 @@ async def test_encrypted_key_is_named_without_a_prompt(tmp_path: Path) -> None:
     leaf = trustme.CA().issue_cert("one.test")
     (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
     server = f'tls_cert = "{tmp_path}/cert.pem"\ntls_key = "{tmp_path}/key.pem"'
-    line = await refused(settings(server=server), code=FAILURE)
+    line = refused(settings(server=server), tmp_path, code=FAILURE)
     assert f"server.tls_cert: cannot use {tmp_path}/cert.pem" in line
