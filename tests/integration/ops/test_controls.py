@@ -1,67 +1,21 @@
 """The command line against a gate that runs, and what its listener shows of it."""
 
-import asyncio
 import json
-import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from gatekeeper.admin.auth import Credential
 from tests.admin import running_admin
-from tests.gates import GateProcess, Origin, Visitor, quick_command
-from tests.integration.ops.settings import settings
+from tests.gates import quick_command
 from tests.servers import StoreServer
 
 Command = Callable[..., Awaitable[CompletedProcess[str]]]
 
 OPEN = "open sesame, and thirty-two bytes of it"
-ROOMS = """
-[[room]]
-name = "default"
-rate = "0"
-
-[[room]]
-name = "side"
-path = "/side/"
-rate = "60/min"
-"""
-FAMILIES = {
-    "gatekeeper_requests": "counter",
-    "gatekeeper_arrived": "counter",
-    "gatekeeper_released": "counter",
-    "gatekeeper_admitted": "counter",
-    "gatekeeper_abandoned": "counter",
-    "gatekeeper_queue_length": "gauge",
-    "gatekeeper_active": "gauge",
-    "gatekeeper_rate_per_minute": "gauge",
-    "gatekeeper_mode": "gauge",
-    "gatekeeper_watermark_timestamp_seconds": "gauge",
-    "gatekeeper_store_seconds": "histogram",
-    "gatekeeper_origin_seconds": "histogram",
-    "gatekeeper_origin_server_errors": "counter",
-    "gatekeeper_wait_seconds": "histogram",
-    "gatekeeper_watermark_lag_seconds": "histogram",
-    "gatekeeper_event_delay_seconds": "histogram",
-    "gatekeeper_store_up": "gauge",
-    "gatekeeper_events_up": "gauge",
-}
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """Its connections stay open, and it does not respond."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
@@ -207,67 +161,3 @@ async def test_commands_send_the_token(command: Command) -> None:
     refused = await command("allow", "3", token=OPEN.replace("open", "close"))
     assert refused.returncode == 1
     assert refused.stderr == "gatekeeper: the gate refused: a bearer token is required\n"
-
-
-async def test_metrics_of_all_workers_are_complete() -> None:
-    async with Origin.running() as origin:
-        with GateProcess(settings(origin.url, server="workers = 2", more=ROOMS)) as gate:
-            await gate.wait_until_serving()
-            async with Visitor(gate.admin_url) as operator:
-                response = await operator.request("GET", "/metrics")
-                assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-                families = {
-                    family.name: family for family in text_string_to_metric_families(response.text)
-                }
-                assert {name: families[name].type for name in FAMILIES} == FAMILIES
-                assert all(family.documentation for family in families.values())
-
-                for _ in range(3):  # each may reach another worker
-                    async with Visitor(gate.url) as inside, Visitor(gate.url) as outside:
-                        assert (await inside.get("/side/"))[0] == 200
-                        assert (await inside.get("/side/"))[0] == 200
-                        assert (await outside.get("/"))[0] == 503
-                        assert (await outside.status())["state"] == "waiting"
-
-                async def counted() -> bool:
-                    samples = {
-                        (sample.name, *sorted(sample.labels.values())): sample.value
-                        for family in text_string_to_metric_families(
-                            (await operator.request("GET", "/metrics")).text
-                        )
-                        for sample in family.samples
-                    }
-                    return (
-                        samples["gatekeeper_requests_total", "default", "waiting"] == 3
-                        and samples.get(("gatekeeper_requests_total", "forwarded", "side")) == 6
-                        and samples["gatekeeper_origin_seconds_count", "side"] == 6
-                        and samples["gatekeeper_wait_seconds_bucket", "1.0", "side"] == 3
-                        and samples["gatekeeper_wait_seconds_count", "default"] == 0
-                        and samples["gatekeeper_queue_length", "default"] == 3
-                        and samples["gatekeeper_arrived_total", "default"] == 3
-                        and samples["gatekeeper_active", "side"] == 3
-                        and samples["gatekeeper_store_up", "side"] == 1
-                        and samples["gatekeeper_events_up",] == 1
-                    )
-
-                async with asyncio.timeout(40):
-                    while True:
-                        if await counted():
-                            break
-                        await asyncio.sleep(0.1)
-
-
-async def test_healthz_and_readyz_differ_without_the_store() -> None:
-    with GateProcess(settings()) as gate:
-        await gate.wait_until_serving()
-        [store] = [pid for pid, command in gate.pids().items() if "valkey" in command]
-        async with Visitor(gate.admin_url) as operator:
-            ready = await operator.request("GET", "/readyz")
-            assert (ready.status, ready.json) == (200, {"status": "ready"})
-            with paused(store):
-                unready = await operator.request("GET", "/readyz")
-                assert unready.status == 503
-                assert unready.json["problems"] == ["the store does not respond"]
-                assert (await operator.request("GET", "/healthz")).status == 200
-            ready = await operator.request("GET", "/readyz")
-            assert ready.status == 200

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trustme
@@ -38,30 +40,37 @@ async def served_names(url: str, context: ssl.SSLContext) -> set[str]:
     return {value for kind, value in certificate["subjectAltName"] if kind == "DNS"}
 
 
-async def test_cookie_over_tls_is_secure_and_bound_to_the_host(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    write_pair(tmp_path, authority, "one.test")
-    async with Origin.running() as origin:
-        with GateProcess(settings(origin.url, server=server_keys(tmp_path))) as gate:
-            await gate.wait_until_serving()
-            assert gate.url.startswith("https://127.0.0.1:")
-            async with Visitor(gate.url, tls=trusting(authority)) as visitor:
-                response = await visitor.request("GET", "/a")
-                assert response.status == 200
-                [cookie] = response.headers.getall("Set-Cookie")
-                assert cookie.startswith("__Host-gatekeeper=")
-                assert "; Secure" in cookie
-                assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
+async def cookie_is_secure_and_bound_to_the_host(
+    gate: GateProcess, origin: Origin, context: ssl.SSLContext
+) -> None:
+    assert gate.url.startswith("https://127.0.0.1:")
+    async with Visitor(gate.url, tls=context) as visitor:
+        response = await visitor.request("GET", "/a")
+        assert response.status == 200
+        [cookie] = response.headers.getall("Set-Cookie")
+        assert cookie.startswith("__Host-gatekeeper=")
+        assert "; Secure" in cookie
+        assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
 
 
-async def test_sighup_loads_a_new_certificate_and_refuses_a_broken_one(
+@asynccontextmanager
+async def serving(toml: str) -> AsyncIterator[GateProcess]:
+    with GateProcess(toml) as gate:
+        yield await gate.wait_until_serving()
+
+
+async def test_tls_binds_cookies_and_sighup_loads_or_refuses_certificates(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
     context = trusting(authority)
     write_pair(tmp_path, authority, "one.test")
-    with GateProcess(settings(server=server_keys(tmp_path) + "\nworkers = 2")) as gate:
-        await gate.wait_until_serving()
+    keys = server_keys(tmp_path) + "\nworkers = 2"
+    async with (
+        Origin.running() as origin,
+        serving(settings(origin.url, server=keys)) as gate,
+    ):
+        await cookie_is_secure_and_bound_to_the_host(gate, origin, context)
         assert await served_names(gate.url, context) == {"one.test"}
 
         write_pair(tmp_path, authority, "two.test")

@@ -1,10 +1,8 @@
-"""Several workers behind one port, and what happens when one of them dies."""
+"""Processes of a gate that die are replaced."""
 
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,34 +16,9 @@ from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
 
-@pytest.fixture(scope="module")
-def one_per_core() -> Iterator[GateProcess]:
-    """A closed gate with `workers = "auto"`, for tests that leave it serving."""
-    with GateProcess(settings(server='workers = "auto"', more='[admission]\nrate = "0"')) as gate:
-        asyncio.run(gate.wait_until_serving())
-        yield gate
-
-
-async def test_workers_share_one_port_and_one_line(one_per_core: GateProcess) -> None:
-    visitors = [Visitor(one_per_core.url) for _ in range(12)]
-    try:
-        for visitor in visitors:
-            assert (await visitor.get())[0] == 503
-        # Each status request uses a new connection, so any worker serves it.
-        positions = []
-        for visitor in visitors:
-            response = await visitor.request(
-                "GET", "/.gatekeeper/status", headers={"Connection": "close"}
-            )
-            positions.append(response.json["position"])
-        assert positions == list(range(1, 13))
-    finally:
-        for visitor in visitors:
-            await visitor.session.close()
-
-
-async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
-    more = '[admission]\nrate = "60/min"\nburst = 1'
+async def test_killed_processes_are_replaced_and_visitors_continue() -> None:
+    """The worker first, then the embedded servers of the same gate."""
+    more = '[admission]\nrate = "60/min"\nburst = 1\n[store]\ntimeout = "500ms"'
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
             await gate.wait_until_serving()
@@ -75,6 +48,23 @@ async def test_killed_worker_is_replaced_and_visitors_continue() -> None:
                 assert worker not in gate.workers()
                 assert (await inside.get())[0] == 200
                 assert (await waiting.status())["position"] == 1
+
+                servers = [pid for pid in gate.pids() if pid not in gate.workers()]
+                assert len(servers) == 2
+                for pid in servers:
+                    os.kill(pid, signal.SIGKILL)
+                await eventually(
+                    lambda: (
+                        gate.errors().count("embedded_server_exited") == 2 and len(gate.pids()) == 3
+                    )
+                )
+
+                async def is_in_line_again() -> bool:
+                    return bool((await waiting.status()).get("position") == 1)
+
+                await eventually(is_in_line_again, 40)
+                async with Visitor(gate.url) as second:
+                    assert (await second.join())["position"] == 2
 
 
 async def test_worker_that_hangs_is_unready_and_replaced() -> None:
@@ -123,42 +113,6 @@ async def test_worker_that_hangs_is_unready_and_replaced() -> None:
                 assert (await other.get())[0] == 503
             assert await waiting() >= before
             assert '"worker_hangs"' in gate.errors()
-
-
-async def test_killed_embedded_server_is_replaced_and_queue_continues() -> None:
-    more = '[admission]\nrate = "0"\n[store]\ntimeout = "500ms"'
-    with GateProcess(settings(more=more)) as gate:
-        await gate.wait_until_serving()
-        servers = [pid for pid, command in gate.pids().items() if pid not in gate.workers()]
-        assert len(servers) == 2
-        async with Visitor(gate.url) as first, Visitor(gate.url) as second:
-            assert (await first.join())["position"] == 1
-            for pid in servers:
-                os.kill(pid, signal.SIGKILL)
-            await eventually(
-                lambda: gate.errors().count("embedded_server_exited") == 2 and len(gate.pids()) == 3
-            )
-            async with asyncio.timeout(40):
-                while True:
-                    if (await first.status()).get("position") == 1:
-                        break
-                    await asyncio.sleep(0.1)
-            await second.get()
-            assert (await second.status())["position"] == 2
-
-
-async def test_workers_auto_is_one_per_core(one_per_core: GateProcess) -> None:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    assert len(one_per_core.workers()) == cores
-
-
-async def test_sighup_without_tls_keeps_serving(one_per_core: GateProcess) -> None:
-    before = one_per_core.workers()
-    one_per_core.process.send_signal(signal.SIGHUP)
-    await eventually(lambda: '"reloaded"' in one_per_core.errors())
-    async with Visitor(one_per_core.url) as visitor:
-        assert (await visitor.request("GET", "/.gatekeeper/health")).status == 200
-    assert one_per_core.workers() == before
 
 
 async def test_worker_that_served_long_is_replaced_at_once(
