@@ -1,12 +1,13 @@
 """A real Chromium for tests of the pages.
 
-Rules: one browser per session, one fresh context per test. A console error, a script error or a
-violated Content-Security-Policy fails the test that caused it. A missing browser is an error, not
-a skip.
+Rules: one browser per session, and one more for a file that needs the whole Chromium; one fresh
+context per test. A console error, a script error or a violated Content-Security-Policy fails the
+test that caused it. A missing browser is an error, not a skip.
 """
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import RECORD_DELAYS, set_stage
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_WHOLE = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The same engine without windows, tabs and prompts of its own: two thirds of the CPU time per page.
+_SHELL = ("chromium-headless-shell", "chrome-headless-shell")
 # The first three are Chromium's own address bar: pages that cost more than the page under test.
 # The switch replaces Playwright's own, so the rest is Playwright's list (`chromiumSwitches.ts`).
 _DISABLED = (
@@ -53,26 +56,37 @@ NewPage = Callable[..., Awaitable[Page]]
 Visit = Callable[..., Awaitable[Page]]
 
 
-def _chromium() -> str:
-    for name in _BROWSERS:
+def _first_on_path(*names: str) -> str:
+    for name in names:
         if path := shutil.which(name):
             return path
-    pytest.fail(f"browser tests need a Chromium on PATH, one of: {', '.join(_BROWSERS)}")
+    pytest.fail(f"browser tests need a Chromium on PATH, one of: {', '.join(names)}")
 
 
-def launch_options() -> dict[str, Any]:
-    """The keywords of Playwright's `launch` for the installed Chromium."""
-    return {"executable_path": _chromium(), "args": _ARGS, "timeout": 60_000}
+def launch_options(*, whole: bool = True) -> dict[str, Any]:
+    """The keywords of Playwright's `launch` for the installed Chromium.
+
+    Without `whole`, its headless shell where there is one: that shows no notification, and its
+    privacy settings cannot be changed.
+    """
+    program = _first_on_path(*_WHOLE) if whole else _first_on_path(*_SHELL, *_WHOLE)
+    return {"executable_path": program, "args": _ARGS, "timeout": 60_000}
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def launched_browser(options: dict[str, Any]) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**launch_options())
+        browser = await playwright.chromium.launch(**options)
         try:
             yield browser
         finally:
             await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with launched_browser(launch_options(whole=False)) as browser:
+        yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -2,15 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import NewPage
+from tests.browser.conftest import NewPage, launch_options, launched_browser
 from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import hide_tab, pass_time, poll, set_stage, show_tab
 
@@ -30,6 +30,13 @@ window.Notification = class extends Notification {
 const request = WakeLock.prototype.request;
 WakeLock.prototype.request = function (kind) { record(kind); return request.call(this, kind); };
 """
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The whole Chromium, for its notifications."""
+    async with launched_browser(launch_options()) as browser:
+        yield browser
 
 
 @pytest.fixture

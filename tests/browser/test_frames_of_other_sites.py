@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 import trustme
 from aiohttp import web
-from playwright.async_api import Browser, Frame, async_playwright, expect
+from playwright.async_api import Browser, Frame, expect
 
 from gatekeeper.config.types import RoomName
 from tests.browser.app_site import AppSite
-from tests.browser.conftest import launch_options
+from tests.browser.conftest import launch_options, launched_browser
 from tests.gates import Gate, running_gate
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
@@ -67,10 +67,8 @@ async def strict_browser() -> AsyncIterator[Browser]:
     """A browser that blocks third-party cookies; partitioned ones it keeps."""
     options = launch_options()
     options["args"] = [*options["args"], "--test-third-party-cookie-phaseout"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**options)
+    async with launched_browser(options) as browser:
         yield browser
-        await browser.close()
 
 
 @asynccontextmanager
