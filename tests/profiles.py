@@ -1,8 +1,9 @@
 """Hypothesis profiles: how many examples a property test tries.
 
 Rules: `dev` is the default; `ci` is the same for every run of one revision; `fast` tries two fifths
-of their examples, and `thorough`, which `make fuzz` uses, twenty times as many. A test that sets its
-own number takes it from `examples`, so that the profile counts. `HYPOTHESIS_PROFILE` selects one.
+of their examples; `thorough`, which `make fuzz` uses, tries twenty times as many. A test that sets
+its own number takes it from `examples`, so that the profile counts. `HYPOTHESIS_PROFILE` selects
+one.
 """
 
 import os
