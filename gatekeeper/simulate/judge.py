@@ -13,8 +13,9 @@ Order. A waited and B was admitted. There is an inversion if all of these hold:
 
 A visitor is in line from its first poll on, which returns the token and so confirms it. A is
 certainly present from the end of the response to that poll, or to the first poll after a silence.
-B was released after the start of B's last request with a `waiting` response; of B's first poll if
-that was admitted; or of B's arrival if that was. So it is enough that A was present before then.
+B was released after the start of B's last poll with a `waiting` response; or, if no poll had one,
+of B's arrival: the store may have given B a slot then, in a reply that came too late for the gate.
+So it is enough that A was present before then.
 
 Rate. A token bucket admits at most `rate * t + burst` in *every* span t; every span is checked.
 A release that was not claimed gives its admission back, which does not count.
@@ -86,7 +87,7 @@ class Order:
         if place.received_s is None:
             place.last_waiting_began_s = now_s
         elif place.confirm_began_s is None:
-            place.confirm_began_s = place.last_waiting_began_s = now_s
+            place.confirm_began_s = now_s
         elif now_s - place.received_s > place.poll_interval_s * _PRESENT_FACTOR + _PRESENT_MARGIN_S:
             place.present_since_s = math.inf
         place.sent_s = now_s

@@ -44,7 +44,7 @@ _LOG_EVERY_S = 5.0
 EVENT = "sale"
 _BEFORE, _LATE, _LATE_FOR = 0.25, 0.15, 0.2  # shares of the crowd, and of the run
 _SHARES = Shares(
-    leavers=0.05, returners=0.05, ghosts=0.05, no_shows=0.1, refreshers=0.02, jumpers=0.1
+    leavers=0.05, returners=0.05, ghosts=0.05, no_shows=0.2, refreshers=0.02, jumpers=0.1
 )
 _FLOODS, _LURKERS = 20, 30
 

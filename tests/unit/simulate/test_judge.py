@@ -179,16 +179,21 @@ def test_order_confirmed_newcomer_keeps_turn_of_arrival(line: Line) -> None:
     assert line.order.inversions == 1
 
 
-def test_order_admission_on_first_poll_counts_from_that_poll(line: Line) -> None:
-    """Eve arrives before bob is in line, but can be released only from her first poll on."""
+@pytest.mark.parametrize(("arrived_s", "inversions"), [(0.5, 0), (2.5, 1)])
+def test_order_admission_on_first_poll_counts_from_the_arrival(
+    line: Line, arrived_s: float, inversions: int
+) -> None:
+    """The store may have given Eve a slot when she arrived, in a reply that the gate lost. That is
+    an inversion if bob was in line before."""
+    line.received_waiting("bob", at_s=2)
     line.places["eve"] = eve = Place()
-    line.order.request_began(eve, now_s=0.5)  # before bob arrived
+    line.order.request_began(eve, now_s=arrived_s)
     eve.turn_us = 1500
-    line.order.received_ticket(eve, now_s=0.6, poll_interval_s=1)
+    line.order.received_ticket(eve, now_s=arrived_s, poll_interval_s=1)
     line.enters("eve", at_s=5)
     line.received_waiting("bob", at_s=6)
 
-    assert line.order.inversions == 1
+    assert line.order.inversions == inversions
 
 
 def test_order_slightly_late_poll_is_still_present(line: Line) -> None:
