@@ -3,7 +3,8 @@
 Rules. Pure. A code is a token of a kind of its own: it is never accepted as a ticket, and no ticket
 or pass as a code. It holds the place of the ticket that it was made with, and the device of that
 ticket. `CODE_LIFE_S` after it was made, or when that ticket expires, it is worth nothing. The store
-makes it single use: a place that has moved since is no longer of the device that the code names.
+makes it single use: a place that has moved since is no longer of the device that the code names,
+and a store that lost data accepts no code from before.
 
 The new device is derived from the code and a random number of the browser that uses it, so that
 this browser alone can send the same request again when the response was lost.
@@ -46,6 +47,7 @@ class MoveCode(NamedTuple):
     lane: str
     made_on: str | None
     invited_until_s: float | None
+    issued_at_s: float
     expires_at_s: float
 
     @classmethod
@@ -58,10 +60,11 @@ class MoveCode(NamedTuple):
             lane=ticket.lane,
             made_on=ticket.device,
             invited_until_s=ticket.invited_until_s,
+            issued_at_s=round(now_s, 3),
             expires_at_s=int(min(now_s + CODE_LIFE_S, ticket.expires_at_s)),
         )
 
-    def ticket(self, device: str, *, rules: Rules, now_s: float) -> Ticket:
+    def ticket(self, device: str, *, moved_us: int, rules: Rules, now_s: float) -> Ticket:
         """The ticket of the device that the place has moved to."""
         moved = ticket_of(
             self.visitor,
@@ -72,7 +75,7 @@ class MoveCode(NamedTuple):
             now_s=now_s,
         )
         # The invitation ends when it ended before: it is not worth more on another device.
-        return on_device(moved, device, invited_until_s=self.invited_until_s)
+        return on_device(moved, device, invited_until_s=self.invited_until_s, moved_us=moved_us)
 
 
 class MoveCodes:
@@ -87,6 +90,7 @@ class MoveCodes:
             "aud": self._room,
             "sub": code.visitor,
             "arr": code.arrival_us,
+            "iat": code.issued_at_s,
             "exp": code.expires_at_s,
             "trn": code.own_turn_us,
             "lan": code.lane or None,
@@ -106,7 +110,7 @@ class MoveCodes:
         claims = verified[1]
         visitor, arrival_us, turn_us = (claims.get(name) for name in ("sub", "arr", "trn"))
         lane, device, until_s = claims.get("lan", ""), claims.get("dev"), claims.get("inv")
-        expires_at_s = claims.get("exp")
+        issued_at_s, expires_at_s = claims.get("iat"), claims.get("exp")
         if not is_visitor_id(visitor) or not is_exact_int(arrival_us):
             return None
         if turn_us is not None and not is_exact_int(turn_us):
@@ -115,9 +119,13 @@ class MoveCodes:
             return None
         if until_s is not None and not is_exact_number(until_s):
             return None
+        if not is_exact_number(issued_at_s):
+            return None
         if not is_exact_number(expires_at_s) or now_s >= expires_at_s:
             return None
-        return MoveCode(visitor, arrival_us, turn_us, lane, device, until_s, expires_at_s)
+        return MoveCode(
+            visitor, arrival_us, turn_us, lane, device, until_s, issued_at_s, expires_at_s
+        )
 
 
 def is_nonce(value: str) -> bool:

@@ -40,9 +40,12 @@ def in_lane(ticket: Ticket, lane: str) -> Ticket:
     return ticket._replace(lane=lane, confirmed=False) if lane else ticket
 
 
-def on_device(ticket: Ticket, device: str, *, invited_until_s: float | None = None) -> Ticket:
-    """The ticket as that of one device; `invited_until_s`: of an invited visitor."""
-    return ticket._replace(device=device, invited_until_s=invited_until_s)
+def on_device(
+    ticket: Ticket, device: str, *, invited_until_s: float | None = None, moved_us: int = 0
+) -> Ticket:
+    """The ticket as that of one device; `invited_until_s`: of an invited visitor; `moved_us`: when
+    the place was moved to the device."""
+    return ticket._replace(device=device, invited_until_s=invited_until_s, moved_us=moved_us)
 
 
 def kept_without_store(
@@ -136,7 +139,12 @@ def conclude(
                 is_new=held is None,
             )
             if isinstance(held, Ticket) and held.device is not None:
-                return on_device(ticket, held.device, invited_until_s=held.invited_until_s)
+                return on_device(
+                    ticket,
+                    held.device,
+                    invited_until_s=held.invited_until_s,
+                    moved_us=held.moved_us,
+                )
             return ticket
         case SlotGrant(turn_us=turn_us, confirmed=confirmed, ends_at_us=ends_at_us):
             if isinstance(held, Pass):

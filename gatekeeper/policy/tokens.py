@@ -14,6 +14,7 @@ can evict valid ones.
     lan  lane (tickets of its visitors)
     dev  device of an invited visitor, or of a place that was moved (tickets)
     inv  expiry of the invitation, seconds (tickets of invited visitors)
+    mov  when the place was moved to this device, microseconds (tickets)
 
 PyJWT's `HMACAlgorithm` signs and verifies, with a key prepared once. Its reading of a whole token
 takes several times as long as that, and every poll of a waiting visitor brings a token. So the few
@@ -74,6 +75,7 @@ class Ticket(NamedTuple):
     lane: str = ""
     device: str | None = None
     invited_until_s: float | None = None  # the expiry of the invitation
+    moved_us: int = 0  # when the place was moved to the device; 0: it was not
 
     @property
     def read_until_s(self) -> float:
@@ -232,6 +234,8 @@ class Tokens:
                 claims["dev"] = token.device
             if token.invited_until_s is not None:
                 claims["inv"] = token.invited_until_s
+            if token.moved_us:
+                claims["mov"] = token.moved_us
             return self._keyring.sign(claims, kind=_TICKET)
         claims["end"] = round(token.ends_at_s, 3)
         return self._keyring.sign(claims, kind=_PASS)
@@ -278,6 +282,9 @@ class Tokens:
                 return None
             if until_s is not None and not is_exact_number(until_s):
                 return None
+            moved_us = claims.get("mov", 0)
+            if not is_exact_int(moved_us):
+                return None
             return Ticket(
                 room=self._room,
                 visitor=visitor,
@@ -289,6 +296,7 @@ class Tokens:
                 lane=lane,
                 device=device,
                 invited_until_s=until_s,
+                moved_us=moved_us,
             )
         ends_at_s = claims.get("end")
         if kind != _PASS or not is_exact_number(ends_at_s):

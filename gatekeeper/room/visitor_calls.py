@@ -42,7 +42,8 @@ class PollRequest(NamedTuple):
     `connected`: it polls for a visitor on a stream. That keeps the place and leaves the claim to
     the visitor's own request, which must receive the pass. `lane`: of the ticket, with its
     `arrival_us` and whether it was returned before (`confirmed`); "" for everyone else.
-    `device`: of the ticket, where it is of one, and `invited_until_us`: when its invitation ends.
+    `device`: of the ticket, where it is of one, `invited_until_us`: when its invitation ends, and
+    `moved_us`: when the place was moved to it.
     """
 
     visitor: VisitorId
@@ -55,6 +56,7 @@ class PollRequest(NamedTuple):
     confirmed: bool = True
     device: str | None = None
     invited_until_us: int = 0
+    moved_us: int = 0
 
     @property
     def word(self) -> str:
@@ -89,6 +91,7 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
             confirmed=token.confirmed,
             device=token.device,
             invited_until_us=round((token.invited_until_s or 0.0) * 1_000_000),
+            moved_us=token.moved_us,
         )
     return PollRequest(token.visitor, turn_us, has_pass=True)
 
@@ -114,7 +117,8 @@ def device_arguments(
     arguments: list[str] = []
     for at, request in enumerate(batch, start=1):
         if request is not None and request.device is not None:
-            arguments += (str(at), request.device, str(request.invited_until_us))
+            moved_us = request.moved_us if isinstance(request, PollRequest) else 0
+            arguments += (str(at), request.device, str(request.invited_until_us), str(moved_us))
     return [str(round(ticket_life_s * 1_000_000)), *arguments] if arguments else []
 
 

@@ -30,7 +30,7 @@ from gatekeeper.policy.move_code import (
 from gatekeeper.policy.parameters import own_values
 from gatekeeper.policy.sender import is_from_another_site
 from gatekeeper.policy.tokens import Pass, Ticket
-from gatekeeper.room.move_request import MoveRequest
+from gatekeeper.room.move_request import Move, MoveRequest
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Wait
 from gatekeeper.web.pipeline import Visit, response_without_place
@@ -138,15 +138,18 @@ class MoveEndpoint:
         admission = visit.admission
         if device == code.made_on:
             return self._refused(visit, "link_invalid")
-        request = MoveRequest(code.visitor, made_on=code.made_on, to=device)
+        made_us = round(code.issued_at_s * 1_000_000)
+        request = MoveRequest(code.visitor, made_on=code.made_on, to=device, made_us=made_us)
         result = await admission.room.move(request)
         match result:
             case None:
                 return self._asked(visit, _nonce_of(visit), is_unreachable=True)
             case "used" | "claimed" | "void":
                 return self._refused(visit, "link_invalid")
-            case "moved":
-                ticket = code.ticket(device, rules=admission.rules, now_s=admission.now_s())
+            case Move(moved_us=moved_us):
+                ticket = code.ticket(
+                    device, moved_us=moved_us, rules=admission.rules, now_s=admission.now_s()
+                )
                 held = visit.held.token
                 tickets = [held, *visit.held.others] if isinstance(held, Ticket) else []
                 admission.give_up(each for each in tickets if each.visitor != code.visitor)

@@ -12,6 +12,7 @@ from gatekeeper.policy.decision import (
     VoidToken,
 )
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room.move_request import Move, MoveRequest
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.grounds import Ground, Open, Replica, enter, line_up, poll_request
 
@@ -287,3 +288,91 @@ async def test_void_ticket_of_a_device_stays_void(open_room: Open) -> None:
     await ann.claim(PHONE)
     await ann.replica.queue.leave([ANN], with_tickets=True, devices=[PHONE])
     assert await ann.poll(PHONE) == VoidToken()
+
+
+async def moved_to_phone(ann: Devices) -> None:
+    """The place of the laptop, moved to the phone by a code."""
+    await ann.redeem(LAPTOP)
+    await ann.poll(LAPTOP)
+    made_us = (await ann.replica.look()).now_us
+    request = MoveRequest(ANN, made_on=LAPTOP, to=PHONE, made_us=made_us)
+    assert isinstance(await ann.replica.queue.move(request), Move)
+    ann.turns_us[PHONE] = ann.turns_us[LAPTOP]
+
+
+async def test_moved_place_is_not_taken_back_by_the_invitation(
+    ground: Ground, open_room: Open
+) -> None:
+    """While the phone is silent its ticket keeps the place: for `place_ttl` since its last poll."""
+    ann = await devices_of(open_room, valid_us=50 * HOUR_US, place_ttl="2h")
+    await moved_to_phone(ann)
+    await line_up(ann.replica, ["bob"])
+    for seconds in (1, 91, 3600, 3000):  # in the queue, then swept
+        await ground.pass_time(seconds)
+        await ann.replica.released()
+        for later_us in (0, HOUR_US):
+            assert await ann.redeem(TABLET, later_us=later_us) == Elsewhere()
+        assert await ann.poll(LAPTOP) == Elsewhere()
+    standing = await ann.poll(PHONE)
+    assert isinstance(standing, QueuePosition)
+    assert standing.ahead == 0  # bob was silent too, or is behind
+    await ground.pass_time(7000)
+    await ann.replica.released()
+    assert await ann.redeem(TABLET) == Elsewhere()
+
+
+async def test_moved_place_ends_with_the_ticket_of_its_device(
+    ground: Ground, open_room: Open
+) -> None:
+    ann = await devices_of(open_room, valid_us=50 * HOUR_US, place_ttl="2h")
+    await moved_to_phone(ann)
+    await ground.pass_time(2.2 * 3600)
+    await ann.replica.released()
+    assert isinstance(await ann.redeem(TABLET), QueuePosition)
+    assert isinstance(await ann.poll(TABLET), QueuePosition)
+
+
+async def test_moved_place_that_the_device_left_is_free(open_room: Open) -> None:
+    """The invitation is worth a place again, on any device; the old tickets are not."""
+    ann = await devices_of(open_room)
+    await moved_to_phone(ann)
+    _, left = await ann.replica.queue.leave([ANN], with_tickets=True, devices=[LAPTOP])
+    assert left == ["nothing"]
+    assert await ann.redeem(TABLET) == Elsewhere()
+    _, left = await ann.replica.queue.leave([ANN], with_tickets=True, devices=[PHONE])
+    assert left == ["place"]
+    assert isinstance(await ann.redeem(TABLET), QueuePosition)
+    assert isinstance(await ann.poll(TABLET), QueuePosition)
+    for device in (PHONE, LAPTOP):
+        assert await ann.poll(device) == Elsewhere()
+
+
+async def test_moved_place_that_was_claimed_begins_again(ground: Ground, open_room: Open) -> None:
+    """After the session a later invitation gives a new place, as without a move."""
+    ann = await devices_of(open_room, session_idle_timeout="1m", session_absolute_timeout="10m")
+    await moved_to_phone(ann)
+    await ann.claim(PHONE)
+    assert await ann.redeem(TABLET, later_us=HOUR_US) == Elsewhere()
+    await ground.pass_time(120)
+    await ann.replica.released()
+    assert await ann.redeem(TABLET) == UsedInvitation()
+    assert isinstance(await ann.redeem(TABLET, later_us=HOUR_US), QueuePosition)
+    assert isinstance(await ann.poll(TABLET, later_us=HOUR_US), QueuePosition)
+    assert await ann.poll(PHONE) == Elsewhere()
+
+
+async def test_moved_place_keeps_its_turn_after_a_loss(ground: Ground, open_room: Open) -> None:
+    """The invitation is opened elsewhere before the phone polls: its later turn is not taken."""
+    ann = await devices_of(open_room)
+    await moved_to_phone(ann)
+    phone = ann.request(PHONE)._replace(moved_us=(await ann.replica.look()).now_us)
+    await ground.write({})
+    await ground.pass_time(1)
+    await line_up(ann.replica, ["bob"])
+    assert isinstance(await ann.redeem(TABLET), QueuePosition)
+    assert (await ann.poll(TABLET)) == QueuePosition(ann.turns_us[TABLET], 1)
+    for _ in range(2):
+        assert await ann.replica.queue.poll(phone) == QueuePosition(phone.turn_us, 0)
+    assert await ann.poll(TABLET) == Elsewhere()
+    assert await ann.redeem(LAPTOP) == Elsewhere()
+    assert (await ann.replica.look()).queue_length == 2

@@ -1,13 +1,14 @@
 """A place moves from device to device, once for each code, on every store."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import Elsewhere, QueuePosition, SlotGrant
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.move_request import MoveRequest, MoveResult
+from gatekeeper.room.move_request import Move, MoveRequest
 from gatekeeper.room.visitor_calls import PollRequest
 from tests.contract.grounds import Ground, Open, Replica, line_up
 
@@ -22,12 +23,31 @@ class Mover:
         self.replica = replica
         self.turn_us = turn_us
 
-    async def poll(self, device: str | None) -> object:
-        request = PollRequest(ANN, self.turn_us, has_pass=False, device=device)
-        return await self.replica.queue.poll(request)
+        self.moves_us: dict[str | None, int] = {}  # as the tickets of the devices have them
 
-    async def move(self, made_on: str | None, to: str) -> MoveResult:
-        return await self.replica.queue.move(MoveRequest(ANN, made_on=made_on, to=to))
+    def request(self, device: str | None, **fields: Any) -> PollRequest:
+        moved_us = self.moves_us.get(device, 0)
+        request = PollRequest(ANN, self.turn_us, False, device=device, moved_us=moved_us)
+        return request._replace(**fields)
+
+    async def poll(self, device: str | None, **fields: Any) -> object:
+        return await self.replica.queue.poll(self.request(device, **fields))
+
+    async def code(self, made_on: str | None) -> MoveRequest:
+        """A code that is made now, yet without its new device."""
+        now_us = (await self.replica.look()).now_us
+        return MoveRequest(ANN, made_on=made_on, to="", made_us=now_us)
+
+    async def use(self, code: MoveRequest, to: str) -> str:
+        """Use a code on a device: "moved", or why not."""
+        result = await self.replica.queue.move(code._replace(to=to))
+        if not isinstance(result, Move):
+            return result
+        self.moves_us[to] = result.moved_us
+        return "moved"
+
+    async def move(self, made_on: str | None, to: str) -> str:
+        return await self.use(await self.code(made_on), to)
 
     async def release(self) -> None:
         await self.replica.allow(2)
@@ -88,7 +108,7 @@ async def test_claimed_place_is_not_moved(ann: Mover) -> None:
 async def test_visitor_straight_through_is_not_moved(open_room: Open) -> None:
     replica = await open_room(rate="600/min", burst=10)
     assert isinstance((await line_up(replica, ["ann"]))["ann"], SlotGrant)
-    request = MoveRequest(ANN, made_on=None, to=PHONE)
+    request = MoveRequest(ANN, made_on=None, to=PHONE, made_us=(await replica.look()).now_us)
     assert await replica.queue.move(request) == "claimed"
 
 
@@ -96,7 +116,7 @@ async def test_place_that_was_given_back_is_not_moved(ann: Mover) -> None:
     await ann.replica.queue.leave([ANN], with_tickets=True, devices=[None])
     assert await ann.move(None, PHONE) == "void"
     await ann.replica.queue.leave([VisitorId("bob")])
-    request = MoveRequest(VisitorId("bob"), made_on=None, to=PHONE)
+    request = (await ann.code(None))._replace(visitor=VisitorId("bob"), to=PHONE)
     assert await ann.replica.queue.move(request) == "void"
 
 
@@ -119,18 +139,91 @@ async def test_leaving_on_the_old_device_keeps_a_moved_place(ann: Mover) -> None
     assert isinstance(await ann.poll(PHONE), QueuePosition)
 
 
-async def test_store_loss_leaves_one_claim_to_a_moved_place(ground: Ground, ann: Mover) -> None:
-    """Nobody knows then which device holds it; still only one enters."""
-    assert await ann.move(None, PHONE) == "moved"
+async def lose_everything(ground: Ground, ann: Mover) -> None:
+    """The store, its recovery not yet over."""
     await ground.write({})
-    for device in (PHONE, None):
-        assert isinstance(await ann.poll(device), QueuePosition | SlotGrant)
+    await ground.pass_time(1)
+    await ann.replica.look()
+
+
+async def test_old_device_is_told_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
+    """As soon as the new one has polled, whichever of them polls first."""
+    assert await ann.move(None, PHONE) == "moved"
+    await lose_everything(ground, ann)
+    assert isinstance(await ann.poll(None), QueuePosition)
+    assert isinstance(await ann.poll(PHONE), QueuePosition)
+    for _ in range(2):
+        assert await ann.poll(None) == Elsewhere()
+        assert isinstance(await ann.poll(PHONE, connected=True), QueuePosition)
     await ground.pass_time(60)  # until everyone ahead had time to return
+    assert isinstance(await ann.poll(PHONE), QueuePosition)
     await ann.replica.allow(5)
     await ann.replica.released()
+    assert await ann.poll(None) == Elsewhere()
     assert isinstance(await ann.poll(PHONE), SlotGrant)
     assert await ann.poll(None) == Elsewhere()
     assert (await ann.replica.look()).active == 1
+
+
+async def test_latest_move_counts_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
+    for made_on, to in ((None, PHONE), (PHONE, LAPTOP), (LAPTOP, TABLET)):
+        assert await ann.move(made_on, to) == "moved"
+        await ground.pass_time(1)
+    await lose_everything(ground, ann)
+    polled = [PHONE, TABLET, LAPTOP, None, PHONE]
+    standings = await asyncio.gather(
+        *(ann.replica.queue.poll(ann.request(each)) for each in polled)
+    )
+    assert isinstance(standings[0], QueuePosition)  # nothing is known of the others yet
+    assert isinstance(standings[1], QueuePosition)
+    assert standings[2:] == [Elsewhere()] * 3
+    assert isinstance(await ann.poll(TABLET), QueuePosition)
+
+
+async def test_one_device_enters_after_a_loss_of_the_store(ground: Ground, ann: Mover) -> None:
+    """The old device comes first, and the new one does not come in time."""
+    assert await ann.move(None, PHONE) == "moved"
+    await lose_everything(ground, ann)
+    assert isinstance(await ann.poll(None), QueuePosition)
+    await ground.pass_time(60)
+    assert isinstance(await ann.poll(None), QueuePosition)
+    await ann.replica.allow(5)
+    await ann.replica.released()
+    assert isinstance(await ann.poll(None), SlotGrant)
+    assert await ann.poll(PHONE) == Elsewhere()
+    assert (await ann.replica.look()).active == 1
+
+
+async def test_code_from_before_a_loss_moves_nothing(ground: Ground, ann: Mover) -> None:
+    """The store has forgotten whether it was used; a new code works."""
+    used, unused = await ann.code(None), await ann.code(None)
+    assert await ann.use(used, PHONE) == "moved"
+    await lose_everything(ground, ann)
+    for code in (used, unused):
+        assert await ann.use(code, TABLET) == "used"
+    assert isinstance(await ann.poll(PHONE), QueuePosition)
+    for code in (used, unused):
+        assert await ann.use(code, TABLET) == "used"
+    assert await ann.use(used, PHONE) == "moved"  # a lost response is asked for again
+    assert await ann.move(PHONE, TABLET) == "moved"
+    assert await ann.poll(PHONE) == Elsewhere()
+
+
+async def test_copy_of_the_store_that_lags_learns_of_the_move(ground: Ground, ann: Mover) -> None:
+    """It knows the move before the last one."""
+    assert await ann.move(None, PHONE) == "moved"
+    copy = await ground.read()
+    await ground.pass_time(1)
+    code = await ann.code(PHONE)
+    assert await ann.use(code, LAPTOP) == "moved"
+    await ann.replica.queue.set_rate(0)
+    await ground.write(copy)
+    await ground.pass_time(1)
+    await ann.replica.look()
+    assert await ann.use(code, TABLET) == "used"
+    assert isinstance(await ann.poll(LAPTOP), QueuePosition)
+    assert await ann.poll(PHONE) == Elsewhere()
+    assert await ann.poll(None) == Elsewhere()
 
 
 @pytest.mark.parametrize("to", ["", "a b", "phone-01\n", "phone 01"])

@@ -81,6 +81,7 @@ tickets = st.builds(
     own_turn_us=turns,
     lane=names,
     device=names,
+    moved_us=st.just(0) | arrivals,
 )
 passes = st.builds(
     Pass, st.just(ROOM), visitors, arrivals, times, times, times, st.booleans(), own_turn_us=turns

@@ -1,33 +1,50 @@
 -- Places that belong to one device: loaded after `_room.lua` in front of the scripts that ask for them.
 
--- Reads, from argument `from` on, the life of a ticket, and for each of some visitors an index, a device
--- and the expiry of an invitation, in microseconds (0: none). Returns these by index, and the life.
+--
+-- A record of HOLDERS: the device, the latest expiry of an invitation that was claimed with (0: none), the
+-- moment since which the device has the place (0: by its claim alone), and a letter: 'm', the place was
+-- moved to it and not claimed since; else 'c'. Tickets of moved places name that moment too, so that after
+-- a loss of the store the latest move counts.
+
+-- Reads, from argument `from` on, the life of a ticket, and for each of some visitors an index, a device,
+-- the expiry of an invitation and the moment of the move to this device, in microseconds (0: none). Returns
+-- the life, and these by index.
 local function read_devices(from)
-  local devices, expiries = {}, {}
-  if #ARGV < from then return devices, expiries, 0 end
-  if (#ARGV - from) % 3 ~= 0 then error('an index, a device and an expiry each') end
-  for i = from + 1, #ARGV, 3 do
+  local devices, expiries, moves = {}, {}, {}
+  if #ARGV < from then return 0, devices, expiries, moves end
+  if (#ARGV - from) % 4 ~= 0 then error('an index, a device, an expiry and a move each') end
+  for i = from + 1, #ARGV, 4 do
     local at = number(ARGV[i])
-    devices[at], expiries[at] = ARGV[i + 1], number(ARGV[i + 2])
+    devices[at], expiries[at], moves[at] = ARGV[i + 1], number(ARGV[i + 2]), number(ARGV[i + 3])
   end
-  return devices, expiries, number(ARGV[from])
+  return number(ARGV[from]), devices, expiries, moves
 end
 
--- The device that holds the visitor's place and the expiry of the invitation that it claimed with;
--- nil: any device may use the place. Rooms without holders make no call.
-local function holder_of(s, visitor)
-  local held = s.has_holders == 1 and call('HGET', HOLDERS, visitor)
+-- A record as device, expiry, moment, and whether the place was moved to the device; nil: there is none.
+local function read_holder(held)
   if not held then return nil end
-  local device, expiry = string.match(held, '^(%S+) (%d+)$')
-  return device, tonumber(expiry)
+  local device, expiry, since, mark = string.match(held, '^(%S+) (%d+) (%d+) (%a)$')
+  return device, tonumber(expiry), tonumber(since), mark == 'm'
 end
+
+-- What `read_holder` returns of the visitor's place; nil: any device may use it. Rooms without holders
+-- make no call.
+local function holder_of(s, visitor)
+  return read_holder(s.has_holders == 1 and call('HGET', HOLDERS, visitor))
+end
+
+-- How long a holder is remembered whose ticket, or another one, was renewed just now: a little longer than
+-- a ticket lives, so that not every poll of a moved place writes that.
+local function held_until(ticket_us) return now + ticket_us + ticket_us / 16 end
 
 -- From now on the visitor's place belongs to this device. It is remembered while another ticket, which
--- lives `ticket_us`, or the invitation can be valid.
-local function hold(s, visitor, device, expiry, ticket_us)
-  local _, known = holder_of(s, visitor)
-  expiry = math.max(expiry, known or 0)
-  call('HSET', HOLDERS, visitor, device .. ' ' .. fmt(expiry))
-  call('ZADD', HELD_UNTIL, fmt(math.max(expiry, now + ticket_us)), visitor)
+-- lives `ticket_us`, or the invitation can be valid. Returns the record.
+local function hold(s, visitor, device, expiry, since, mark, ticket_us)
+  local _, known_expiry, known_since = holder_of(s, visitor)
+  expiry, since = math.max(expiry, known_expiry or 0), math.max(since, known_since or 0)
+  local held = device .. ' ' .. fmt(expiry) .. ' ' .. fmt(since) .. ' ' .. mark
+  call('HSET', HOLDERS, visitor, held)
+  call('ZADD', HELD_UNTIL, fmt(math.max(expiry, held_until(ticket_us))), visitor)
   s.has_holders = 1
+  return held
 end

@@ -23,12 +23,13 @@
 -- An invited visitor may be known: other devices wait at the same place until one has claimed, and are
 -- 'elsewhere' from then on. An invitation that was claimed with is 'used' after the session, and so is
 -- each of a revoked visitor. A later invitation begins again; the device that redeems it holds the place,
--- so that no ticket of before returns to an old turn.
+-- so that no ticket of before returns to an old turn. A place that was moved to a device is 'elsewhere' for
+-- every invitation as long as that device's ticket may live, unless it left.
 
 local slot_us, spent_us, queue_limit = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local kinds, head_starts, asking = ARGV[4], ARGV[5], #ARGV[4]
 if #ARGV < 5 + asking then error('a letter for each visitor') end
-local devices, expiries, ticket_us = read_devices(6 + asking)
+local ticket_us, devices, expiries = read_devices(6 + asking)
 if head_starts ~= '' and (#head_starts ~= 16 * asking or string.find(head_starts, '%D')) then
   error('16 digits for each visitor')
 end
@@ -85,16 +86,19 @@ end
 -- Why an invited visitor gets no place, else nil; and whether they have one.
 local function refusal(i, visitor)
   if (score(REVOKED, visitor) or 0) > now then return 'used' end
-  local device, expiry = holder_of(s, visitor)
+  local device, expiry, since, is_moved = holder_of(s, visitor)
   local is_active = score(ACTIVE, visitor)
   if is_active or score(QUEUE, visitor) then
     local has_claimed = is_active and call('HEXISTS', SESSIONS, visitor) == 1
     return (device or has_claimed) and 'elsewhere' or nil, true
   end
   if device and expiry >= expiries[i] then return 'used' end
-  if device or (score(SPENT, visitor) or 0) > now then
+  local is_spent = (score(SPENT, visitor) or 0) > now
+  -- The device to which the place was moved is silent, and its ticket brings the place back.
+  if is_moved and not is_spent and (score(HELD_UNTIL, visitor) or 0) > now then return 'elsewhere' end
+  if device or is_spent then
     call('ZREM', SPENT, visitor)
-    hold(s, visitor, devices[i], 0, ticket_us)
+    hold(s, visitor, devices[i], 0, math.max(now, (since or 0) + 1), 'c', ticket_us)
     changed = true
   end
   return nil, false

@@ -1,18 +1,20 @@
 -- move: the place of a visitor in line becomes that of another device, by a code that was made for it.
 --
 -- ARGV  1 the longest life of a ticket, microseconds   2 the visitor   3 the device that the code was
---       made on ('': of none)   4 the new device
--- Reply the state, then a string: 'moved' (the place is the new device's), 'used' (it became another
---       device's since the code was made), 'claimed' (the visitor entered), 'void' (left, revoked, or
+--       made on ('': of none)   4 the new device   5 when the code was made, microseconds
+-- Reply the state, then a string: 'moved moment' (the place is the new device's since then), 'used' (it
+--       became another device's since the code was made, or may have), 'claimed' (the visitor entered), 'void' (left, revoked, or
 --       the ticket was spent); 'behind' when the store is older than what the caller knows.
 --
 -- Guarantee. Of all codes of one place only the first that is used moves it: from then on the place
 -- is held by a device that none of them was made on. Tickets of other devices keep nothing alive and
 -- claim nothing from now on. Nothing else changes: turn, heartbeat, and a release that waits to be
--- claimed. Moving twice to the same device has the effect of moving once, until that device claims.
+-- claimed. Moving twice to the same device has the effect of moving once, until that device claims. A
+-- store that lost data does not know which codes were used before its epoch, and moves nothing by them.
 
 local ticket_us, visitor, from, device = number(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-if #ARGV ~= 4 or not string.find(device, '^[%w_-]+$') or device == from then
+local made_at = number(ARGV[5])
+if #ARGV ~= 5 or not string.find(device, '^[%w_-]+$') or device == from then
   error('a visitor and two devices')
 end
 
@@ -30,19 +32,20 @@ local function has_entered()
 end
 
 local result
-local holder = holder_of(s, visitor)
+local holder, _, since = holder_of(s, visitor)
 if is_void() then
   result = 'void'
 elseif has_entered() then
   result = 'claimed'
 elseif holder == device then
-  result = 'moved'
-elseif holder and holder ~= from then
+  result = 'moved ' .. fmt(since)
+elseif holder and holder ~= from or made_at < s.epoch then
   result = 'used'
 else
-  hold(s, visitor, device, 0, ticket_us)
+  since = math.max(now, (since or 0) + 1)
+  hold(s, visitor, device, 0, since, 'm', ticket_us)
   save_state(s, true)
-  result = 'moved'
+  result = 'moved ' .. fmt(since)
 end
 local reply = reply_with(s)
 reply[#reply + 1] = result

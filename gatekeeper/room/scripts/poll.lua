@@ -28,7 +28,8 @@
 -- released, and learns it where the ticket names another. An expired pass whose slot is still held is
 -- accepted, and never makes a place. Polling twice has the effect of polling once. The device that claims
 -- with an invitation holds the place from then on, as one to which the place was moved does; the tickets
--- of other devices keep nothing alive and claim nothing.
+-- of other devices keep nothing alive and claim nothing. In a store that lost a move, the place is that of the
+-- latest one as soon as its ticket is returned, unless another device entered before.
 
 local wait_us, slot_us, session_us = number(ARGV[1]), number(ARGV[2]), number(ARGV[3])
 local window, kinds, turns = number(ARGV[4]), ARGV[5], ARGV[6]
@@ -36,7 +37,7 @@ local words, asking = ARGV[7], #ARGV[5]
 if #ARGV < 7 + asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
-local devices, expiries, ticket_us = read_devices(8 + asking)
+local ticket_us, devices, expiries, moves = read_devices(8 + asking)
 local lanes, arrivals, unconfirmed = {}, {}, {}
 if words ~= '' then
   local found = 0
@@ -128,22 +129,31 @@ end
 local holders, made = {}, {}
 if s.has_holders == 1 then holders = call('HMGET', HOLDERS, unpack_(ARGV, 8, 7 + asking)) end
 
-local function holder(at, visitor)
-  return made[visitor] or holders[at] and string.match(holders[at], '^%S+')
+local function holder(at, visitor) return read_holder(made[visitor] or holders[at]) end
+
+-- From now on the place is of this ticket's device: 'c', it has claimed, or 'm', the place was moved to it.
+local function hold_by_device(at, visitor, mark)
+  changed = changed or s.has_holders == 0
+  made[visitor] = hold(s, visitor, devices[at], expiries[at], moves[at], mark, ticket_us)
 end
 
 -- Whether another device holds the place. A pass is of the device that claimed it.
 local function is_elsewhere(at, visitor, kind)
   if kind ~= TICKET and kind ~= CONNECTED then return false end
-  local device = holder(at, visitor)
-  return device and device ~= devices[at]
-end
-
--- The device of this ticket has claimed.
-local function claim_by_device(at, visitor)
-  changed = changed or s.has_holders == 0
-  hold(s, visitor, devices[at], expiries[at], ticket_us)
-  made[visitor] = devices[at]
+  local device, _, since, is_moved = holder(at, visitor)
+  if device and device == devices[at] then
+    if is_moved and (score(HELD_UNTIL, visitor) or 0) < now + ticket_us then
+      call('ZADD', HELD_UNTIL, fmt(held_until(ticket_us)), visitor)
+    end
+    return false
+  end
+  -- The store lost the move that the ticket tells of. A session that it knows is another device's.
+  if (moves[at] or 0) > (since or 0) and call('HEXISTS', SESSIONS, visitor) == 0 then
+    hold_by_device(at, visitor, 'm')
+    call('ZREM', QUEUE, visitor)  -- by another ticket, of a later turn perhaps: this one gives the place
+    return false
+  end
+  return device ~= nil
 end
 
 -- A claim of a visitor who holds a slot: the first one, or again, by another tab for instance.
@@ -259,7 +269,7 @@ for at = 1, asking do
   else
     standing = place(at, visitor, kind)
   end
-  if devices[at] and string.sub(standing, 1, 3) == 'in ' then claim_by_device(at, visitor) end
+  if devices[at] and string.sub(standing, 1, 3) == 'in ' then hold_by_device(at, visitor, 'c') end
   standings[at] = standing
 end
 for_all('HSET', DEADLINES, heartbeats)

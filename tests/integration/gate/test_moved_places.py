@@ -74,10 +74,12 @@ async def test_place_moves_and_the_old_browser_is_told(gate: Gate) -> None:
     moved = await take_over(phone, target)
     assert (moved.status, moved.headers["Location"]) == (303, "/checkout?item=7&a=b")
     new = ticket_of(gate, phone)
-    assert new._replace(device=None, issued_at_s=0, expires_at_s=0) == old._replace(
+    assert new.moved_us > old.arrival_us
+    assert new._replace(device=None, moved_us=0, issued_at_s=0, expires_at_s=0) == old._replace(
         issued_at_s=0, expires_at_s=0
     )
     assert (await phone.status())["position"] == 2
+    assert ticket_of(gate, phone).moved_us == new.moved_us
     for _ in range(2):
         assert await laptop.status() == OTHER_DEVICE
     assert (await laptop.request("POST", MOVE)).status == 403

@@ -30,10 +30,11 @@ def test_code_brings_the_whole_place_to_the_new_device(ticket: Ticket) -> None:
     assert code is not None
     assert code.made_on == ticket.device
     rules = Rules.of(RoomConfig())
-    moved = code.ticket("laptop01", rules=rules, now_s=NOW_S + 200)
+    assert code.issued_at_s == NOW_S
+    moved = code.ticket("laptop01", moved_us=9, rules=rules, now_s=NOW_S + 200)
     life_s = rules.ticket_life_s
     assert moved == ticket._replace(
-        device="laptop01", issued_at_s=NOW_S + 200, expires_at_s=NOW_S + 200 + life_s
+        device="laptop01", moved_us=9, issued_at_s=NOW_S + 200, expires_at_s=NOW_S + 200 + life_s
     )
 
 
@@ -97,6 +98,8 @@ def test_altered_code_is_none() -> None:
         ("dev", 5),
         ("lan", 5),
         ("inv", "soon"),
+        ("iat", None),
+        ("iat", "now"),
         ("exp", None),
         ("exp", "later"),
         ("exp", True),
@@ -104,7 +107,7 @@ def test_altered_code_is_none() -> None:
 )
 def test_code_with_wrong_claims_is_none(name: str, value: object) -> None:
     """Signed by the right key; no release of this program wrote it."""
-    claims: dict[str, object] = {"aud": ROOM, "sub": VISITOR, "arr": 1, "exp": NOW_S + 60}
+    claims: dict[str, object] = {"aud": ROOM, "sub": VISITOR, "arr": 1, "iat": 1, "exp": NOW_S + 60}
     good = KEYRING.sign(claims, kind="move+jwt")
     assert CODES.read(good, now_s=NOW_S) is not None
     bad = KEYRING.sign(claims | {name: value}, kind="move+jwt")
@@ -117,7 +120,7 @@ def test_device_is_of_one_code_and_one_browser() -> None:
     assert device_of("a", "n" * 22) in devices
     tokens = Tokens(KEYRING, ROOM)
     for device in devices:  # as a ticket spells it
-        ticket = TICKET._replace(device=device)
+        ticket = TICKET._replace(device=device, moved_us=1_799_999_500_000_000)
         assert tokens.read(tokens.mint(ticket), now_s=NOW_S) == ticket
 
 

@@ -34,6 +34,10 @@ def test_one_special_visitor_gives_the_whole_batch_its_words() -> None:
         (plain._replace(by_proxy=True), ["ts", turns, "", ANN, ANN]),
         (plain._replace(connected=True), ["tc", turns, "", ANN, ANN]),
         (plain._replace(lane="fan", arrival_us=4), ["tt", turns, "-/ fan/4", ANN, ANN]),
-        (plain._replace(device="d"), ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "0"]),
+        (plain._replace(device="d"), ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "0", "0"]),
+        (
+            plain._replace(device="d", invited_until_us=7, moved_us=8),
+            ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "7", "8"],
+        ),
     ):
         assert poll_arguments([plain, special], ticket_life_s=1) == expected
