@@ -62,15 +62,30 @@ def app() -> None:
 @app.command()
 @config_option
 @click.option("--origin", metavar="URL", help="URL of the site to protect.")
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Serve this domain over HTTPS, on the ports 80 and 443. May be repeated.",
+)
 @click.option("--rate", metavar="RATE", help='Admissions, e.g. "500/min" or "8/s".')
 @click.option("--listen", metavar="HOST:PORT", help="Address of the public listener.")
-def serve(config: Path | None, origin: str | None, rate: str | None, listen: str | None) -> None:
+def serve(
+    config: Path | None,
+    domains: tuple[str, ...],
+    origin: str | None,
+    rate: str | None,
+    listen: str | None,
+) -> None:
     """Run the waiting room in front of your site."""
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import RunningGate
     from gatekeeper.process.supervisor import serve as run
 
     flags = {"origin__url": origin, "admission__rate": rate, "server__listen": listen}
+    if domains:
+        flags["edge__domains"] = json.dumps(domains)
     load = partial(load_file, config, **flags)
     loaded = load()
     set_up_logging(process="supervisor")
@@ -130,7 +145,8 @@ def check(config: Path | None) -> None:
     for warning in every:
         print(f"gatekeeper: warning: {printable(warning)}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
-    _say(f"ok: {_origin(loaded)} behind {loaded.server.listen}; {rooms}")
+    places = [*loaded.edge.domains, *([loaded.server.listen] if loaded.listens else [])]
+    _say(f"ok: {_origin(loaded)} behind {', '.join(places)}; {rooms}")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.config.event_schema import EventConfig, overlaps
 from gatekeeper.config.lane_schema import LaneConfig, lane_problems
 from gatekeeper.config.problems import (
@@ -76,6 +77,7 @@ def load_config(
 _ENV_PREFIX = "GATEKEEPER_"
 _SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
+    "edge": EdgeConfig,
     "origin": OriginConfig,
     "store": StoreConfig,
     "events": EventsConfig,
@@ -158,7 +160,18 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
             "tokens: no secret for a shared store; expected tokens.secret_file or "
             "tokens.secrets, the same on every replica (`gatekeeper secret` makes one)"
         )
-    server, origin = checked.get("server"), checked.get("origin")
+    server, origin, edge = checked.get("server"), checked.get("origin"), checked.get("edge")
+    if (
+        isinstance(server, ServerConfig)
+        and isinstance(edge, EdgeConfig)
+        and edge.is_on
+        and server.tls
+        and "listen" not in server.model_fields_set
+    ):
+        problems.append(
+            "server.tls_cert: nothing serves it beside edge.domains; expected edge.tls_cert and "
+            "edge.tls_key, or server.listen for a port of its own"
+        )
     if (
         isinstance(server, ServerConfig)
         and isinstance(origin, OriginConfig)

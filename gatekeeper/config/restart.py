@@ -21,6 +21,7 @@ _RELOADED = {
         "templates",
         "static",
     },
+    "edge": {"domains", "email", "acme_ca", "acme_ca_root", "tls_cert", "tls_key"},
     "tokens": {
         "secret_file",
         "secrets",
@@ -51,6 +52,12 @@ def restart_problems(running: Config, new: Config) -> list[str]:
         problems.append(
             f"server.tls_cert: {change} requires a restart; expected HTTP"
             f"{'S' if running.server.tls else ' without TLS'} until then"
+        )
+    if running.edge.is_on != new.edge.is_on:
+        change = "the first domain" if new.edge.is_on else "no domain"
+        expected = ", ".join(running.edge.domains) or "none"
+        problems.append(
+            f"edge.domains: {change} requires a restart; expected {expected} until then"
         )
     return sorted(problems)
 

@@ -29,6 +29,7 @@ from gatekeeper.config.durations import (
     SessionIdleTimeout,
     shorter_than,
 )
+from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.lane_schema import LaneConfig
 from gatekeeper.config.problems import shown
@@ -266,6 +267,7 @@ class AdminConfig(Section):
 
 class Config(Section):
     server: ServerConfig = ServerConfig()
+    edge: EdgeConfig = EdgeConfig()
     origin: OriginConfig = OriginConfig()
     rooms: tuple[RoomConfig, ...] = (RoomConfig(),)
     rules: tuple[RuleConfig, ...] = ()
@@ -274,3 +276,8 @@ class Config(Section):
     events: EventsConfig = EventsConfig()
     tokens: TokensConfig = TokensConfig()
     admin: AdminConfig = AdminConfig()
+
+    @property
+    def listens(self) -> bool:
+        """Whether the gate serves on `server.listen`: with an edge only if that key is set."""
+        return not self.edge.is_on or "listen" in self.server.model_fields_set

@@ -12,7 +12,8 @@ def address_warnings(config: Config) -> Iterator[str]:
     its own it is usually behind one."""
     server = config.server
     rooms = [room.name for room in config.rooms if room.newcomers_per_address]
-    if rooms and not server.trusted_proxies and not server.tls:
+    sees_visitors = server.tls or config.edge.is_on
+    if rooms and not server.trusted_proxies and not sees_visitors:
         yield (
             f"newcomers_per_address in room {', '.join(rooms)}: server.trusted_proxies is empty, "
             "so all visitors behind a proxy or CDN share one limit; expected its networks there"

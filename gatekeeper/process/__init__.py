@@ -7,12 +7,17 @@
 - `reload`: reads the configuration again, and puts it in force on all workers or on none
 - `site`: all that one configuration decides for the requests of one worker
 - `room_set`: the rooms of one worker, each with its settings in force
+- `worker_commands`: a worker's side of the commands
 - `worker`: one replica: wires rooms, proxy and exits, and serves the public listener
 - `pass_report`: the busiest passes of one worker, for the supervisor
 - `control_plane`: wires the admin listener in the supervisor
 - `embedded`: the commands and addresses of the private store and the private NATS
 - `embedded_process`: starts a private server, once in a folder; it ends with its parent
 - `damaged_files`: files with which a private server does not start, set aside
+- `edge`: the private Caddy in front of the workers: its start, reload, certificates and end
+- `edge_server`: starts Caddy, and sends it another configuration
+- `edge_certificates`: the operator's own certificate, what is served, and what the CA refused
+- `caddy_config`: the configuration of that Caddy. Pure
 - `edge_socket`: where a worker accepts the connections of the edge
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files

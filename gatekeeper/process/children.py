@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,12 @@ class WorkerProcess:
 
     _numbers = iter(range(1, sys.maxsize))
 
-    def __init__(self, plan: WorkerPlan, metrics_folder: Path) -> None:
+    def __init__(
+        self, plan: WorkerPlan, metrics_folder: Path, *, edge_socket: Path | None = None
+    ) -> None:
+        """`edge_socket`: where this worker accepts the connections of the edge."""
         self.number = next(self._numbers)
+        self._edge_socket = edge_socket
         self.serving = False
         self.is_silent = False  # by its heartbeat, as `liveness` sees it
         self.replica = ""
@@ -90,7 +95,8 @@ class WorkerProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         plan = self.plan
-        process.stdin.write(encode_frame(plan))
+        own = replace(plan, edge_socket=str(self._edge_socket)) if self._edge_socket else plan
+        process.stdin.write(encode_frame(own))
         try:
             async with asyncio.timeout(_WORKER_START_TIMEOUT_S):
                 report = json.loads(await process.stdout.readline() or b"{}")
@@ -189,6 +195,7 @@ class EmbeddedServerProcess:
     def __init__(self, start: Callable[[], Awaitable[EmbeddedServer]], name: str) -> None:
         self._start = start
         self._name = name
+        self.is_running = False
         self._server: EmbeddedServer | None = None
         self._restarts: asyncio.Task[None] | None = None
 
@@ -196,22 +203,26 @@ class EmbeddedServerProcess:
         """Start the server; its URL. Raises StartError."""
         self._server = await self._start()
         self._restarts = asyncio.create_task(self._restart(), name=f"restart {self._name}")
+        self.is_running = True
         return self._server.url
 
     async def _restart(self) -> None:
         while self._server is not None:
             code = await self._server.wait()
+            self.is_running = False
             log.error("embedded_server_exited", server=self._name, code=code)
             await asyncio.sleep(restart_pause_s(1))
             try:
                 self._server = await self._start()
+                self.is_running = True
             except (StartError, OSError) as error:
                 log.error("embedded_server_not_started", server=self._name, error=str(error))  # noqa: TRY400
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
 
-    async def stop(self) -> None:
+    async def stop(self, *, timeout_s: float = 5) -> None:
+        """Send SIGTERM, and SIGKILL after `timeout_s`."""
         if self._restarts is not None:
             self._restarts.cancel()
             await asyncio.gather(self._restarts, return_exceptions=True)
         if self._server is not None:
-            await self._server.stop()
+            await self._server.stop(timeout_s=timeout_s)

@@ -9,6 +9,7 @@ steps, so that it is in force on all workers or on none: every worker prepares i
                    accepts tokens of its secrets; decides nothing yet       {"failed": [problem, …]}
     Commit()       the prepared plan decides from the next request on       {"done": "commit"}
     Abort()        drops what was prepared                                  {"done": "abort"}
+    EndStreams()   ends the event streams of visitors, who poll from now on {"done": "end streams"}
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ class Abort:
     pass
 
 
-Command = Prepare | Commit | Abort
+@dataclass(frozen=True, slots=True)
+class EndStreams:
+    pass
+
+
+Command = Prepare | Commit | Abort | EndStreams
 
 
 def encode_frame(content: WorkerPlan | Command) -> bytes:

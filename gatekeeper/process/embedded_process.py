@@ -153,6 +153,7 @@ async def _spawn(
     log = home / "server.log"
     if log.exists():
         log.replace(home / "server.log.old")  # keeps the end of the previous run
+    log.touch(mode=0o600)
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
             *launched(command),

@@ -21,6 +21,7 @@ from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.commands import Abort, Commit, Prepare, WorkerPlan
+from gatekeeper.process.edge import Edge
 
 _PREPARE_TIMEOUT_S = 20.0
 _COMMIT_TIMEOUT_S = 5.0
@@ -51,11 +52,13 @@ class Reloader:
         *,
         load: Callable[[], CheckedFiles],
         on_reload: Callable[[CheckedFiles], None],
+        edge: Edge | None = None,
     ) -> None:
         self._plan = plan
         self._workers = workers
         self._load = load
         self._on_reload = on_reload
+        self._edge = edge
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Config:
@@ -82,7 +85,11 @@ class Reloader:
             raise ConfigError(problems, source="reload")
         plan = replace(self._plan, config=files.config, secrets=files.secrets)
         serving = [worker for worker in self._workers if worker.serving]
-        if problems := await self._prepare(serving, plan):
+        problems = await self._prepare(serving, plan)
+        if not problems and self._edge is not None:
+            problem = await self._edge.follow(files.config)
+            problems = [problem] if problem else []
+        if problems:
             await asyncio.gather(*(worker.order(Abort()) for worker in serving))
             raise ConfigError(problems, source="reload")
         # From here on there is no way back.

@@ -1,6 +1,7 @@
 """The parent process: starts embedded servers, workers and the admin listener.
 
-Rules. It stops them in reverse order: workers first, so that open requests still reach the store.
+Rules. It stops them in reverse order: the edge first, whose requests the workers complete, then the
+workers, so that open requests still reach the store.
 A problem that prevents serving is reported in one line. An unreachable shared store does not
 prevent serving. SIGHUP reloads the configuration (`reload`).
 """
@@ -33,8 +34,11 @@ from gatekeeper.config.types import split_listen
 from gatekeeper.errors import StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import EmbeddedServerProcess, WorkerProcess
-from gatekeeper.process.commands import WorkerPlan
+from gatekeeper.process.commands import EndStreams, WorkerPlan
 from gatekeeper.process.control_plane import ControlPlane, Folders, cannot_listen, credentials
+from gatekeeper.process.edge import Edge
+from gatekeeper.process.edge_certificates import own_certificate
+from gatekeeper.process.edge_server import caddy_program, edge_files
 from gatekeeper.process.embedded import events_address, start_events, start_store
 from gatekeeper.process.embedded_process import EmbeddedServer
 from gatekeeper.process.liveness import WorkerWatch
@@ -100,7 +104,7 @@ class Supervisor:
         config = self._config
         pages = check_files(config)
         folder = state_folder()
-        host, port = self._reserve_port()
+        host, port = self._reserve_port() if config.listens else ("", 0)
         admin_socket = self._bind(config.admin.listen, key="admin.listen")
         await self._start_servers(folder)
         store = RedisStore(self._store_url, timeout_s=config.store.timeout)
@@ -114,15 +118,21 @@ class Supervisor:
             secrets=signing_secrets(config, folder),
             host=host,
             port=port,
+            listens=config.listens,
         )
         count = config.server.workers
         count = _cores() if count == "auto" else count
-        self._workers = [WorkerProcess(plan, metrics_folder) for _ in range(count)]
+        edge = self._edge_of(config, folder, workers=count)
+        sockets = edge.files.worker_sockets if edge else [None] * count
+        self._workers = [WorkerProcess(plan, metrics_folder, edge_socket=path) for path in sockets]
         self._stack.push_async_callback(self._stop_workers)
         await self._start_workers()
         watch = WorkerWatch(self._workers, metrics_folder)
         watch.start()
         self._stack.push_async_callback(watch.close)  # before the workers: they may end slowly
+        if edge is not None:
+            self._stack.push_async_callback(self._stop_edge, edge)
+            await edge.start()
         control = ControlPlane(
             config,
             workers=self._workers,
@@ -131,16 +141,15 @@ class Supervisor:
             secrets=plan.secrets,
         )
         control.reloader = Reloader(
-            plan, self._workers, load=self._checked_files, on_reload=control.follow
+            plan, self._workers, load=self._checked_files, on_reload=control.follow, edge=edge
         )
         await control.start(self._stack, admin_socket, store=store, events_url=self._events_url)
         self._control = control
         admin_host, _ = split_listen(config.admin.listen)
         admin_url = f"http://{_local_address(admin_host)}:{admin_socket.getsockname()[1]}"
         scheme = "https" if config.server.tls else "http"
-        self.serving = RunningGate(
-            f"{scheme}://{_local_address(host)}:{port}", admin_url, self._pids
-        )
+        url = edge.url if edge else f"{scheme}://{_local_address(host)}:{port}"
+        self.serving = RunningGate(url, admin_url, self._pids)
 
     async def _check_store(self, store: RedisStore) -> None:
         """Raise StartError for a store that refuses; an unreachable one may recover."""
@@ -165,6 +174,14 @@ class Supervisor:
         except ExceptionGroup as failed:
             first = failed.exceptions[0]
             raise first from first.__cause__
+
+    def _edge_of(self, config: Config, folder: Path, *, workers: int) -> Edge | None:
+        return Edge(config, edge_files(folder, workers=workers)) if config.edge.is_on else None
+
+    async def _stop_edge(self, edge: Edge) -> None:
+        """Event streams would keep it until its timeout, so they end first."""
+        await asyncio.gather(*(worker.order(EndStreams()) for worker in self._workers))
+        await edge.stop()
 
     async def _stop_workers(self) -> None:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
@@ -227,6 +244,9 @@ def check_files(config: Config) -> Pages:
     TlsFiles.of(config)
     if config.tokens.secret_file:
         read_secrets(Path(config.tokens.secret_file))
+    if config.edge.is_on:
+        caddy_program()
+        own_certificate(config.edge)
     admin_secrets(config)
     challenge_secrets(config)
     for room in config.rooms:

@@ -10,7 +10,6 @@ origin connections close. SIGHUP is for the supervisor, and ignored here.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pickle
 import secrets
@@ -21,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
 import structlog
 import uvloop
@@ -32,7 +31,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError, GatekeeperError, StartError
 from gatekeeper.logs import log_suppressed, set_up_logging
 from gatekeeper.policy.planned_events import SigningKeys
-from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan, read_command
+from gatekeeper.process.commands import WorkerPlan
 from gatekeeper.process.edge_socket import edge_listener
 from gatekeeper.process.open_files import file_limit, raise_file_limit
 from gatekeeper.process.pass_report import PassReport
@@ -40,6 +39,7 @@ from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
 from gatekeeper.process.room_set import NewRoom, RoomSet
 from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
+from gatekeeper.process.worker_commands import obey_supervisor, report
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.fastpath.handshakes import Handshakes
@@ -248,29 +248,6 @@ class Worker:
         else:
             self._tls = tls
 
-    async def obey(self, command: Command) -> dict[str, object]:
-        """Run one command of the supervisor; the report."""
-        match command:
-            case Prepare(plan=plan):
-                try:
-                    await self.prepare(plan)
-                except ConfigError as error:
-                    return {"failed": error.problems}
-                except GatekeeperError as error:
-                    return {"failed": [error.public]}
-                except Exception:
-                    log.exception("prepare_failed")
-                    return {"failed": ["internal error; the log of the gate has the details"]}
-                return {"done": "prepare"}
-            case Commit():
-                self.commit()
-                return {"done": "commit"}
-            case Abort():
-                await self.abort()
-                return {"done": "abort"}
-            case _:
-                assert_never(command)
-
     def _handed_over(self) -> list[ConnectionHandler]:
         """The connections that aiohttp serves."""
         assert self._server is not None
@@ -355,30 +332,11 @@ async def serve(plan: WorkerPlan) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = Worker(plan)
     await worker.start()
-    _report({"serving": worker.replica})
-    commands = asyncio.create_task(_obey_supervisor(worker, stop), name="commands")
+    report({"serving": worker.replica})
+    commands = asyncio.create_task(obey_supervisor(worker, stop), name="commands")
     await stop.wait()
     commands.cancel()
     await worker.close()
-
-
-async def _obey_supervisor(worker: Worker, stop: asyncio.Event) -> None:
-    """Run its commands; set `stop` when standard input closes: the supervisor has exited."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    try:
-        while (command := await read_command(reader)) is not None:
-            _report(await worker.obey(command))
-    except Exception:
-        log.exception("command_failed")  # the supervisor replaces this worker
-    finally:
-        stop.set()
-
-
-def _report(report: dict[str, object]) -> None:
-    print(json.dumps(report), flush=True)  # noqa: T201  for the supervisor
 
 
 def main() -> int:
@@ -390,7 +348,7 @@ def main() -> int:
     try:
         uvloop.run(serve(plan))
     except GatekeeperError as error:
-        _report({"failed": error.public})
+        report({"failed": error.public})
         return 1
     return 0
 

@@ -1,0 +1,232 @@
+"""The configuration of the edge's Caddy, in Caddy's JSON.
+
+Rules. Pure. Requests reach the workers in HTTP/1.1 on connections that stay open, each worker with
+a socket of its own: they are distributed in turn, and one that a killed worker cannot take goes to
+the next. Nothing is buffered. Caddy writes `X-Forwarded-*` itself; a client's own count only from
+`server.trusted_proxies`. http is redirected before a worker receives anything. Caddy's own log is a
+file of limited size; what it reports of certificates comes on its standard output, for the
+supervisor.
+
+Three pools of connections per worker: the worker serves polls and plain requests on its fast path,
+on a connection on which nothing else came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gatekeeper.config.edge_schema import EdgeConfig
+from gatekeeper.process.edge_certificates import OwnCertificate
+from gatekeeper.proxy.aiohttp_server import HEAD_TIMEOUT_S, SERVER_OPTIONS
+
+Json = dict[str, Any]
+
+_ZEROSSL: Final = "https://acme.zerossl.com/v2/DV90"
+# For a worker that is started again; a visitor rather waits than sees an error.
+_RETRY_FOR_S = 15
+_RETRY_EVERY_MS = 100
+# Caddy closes an idle connection first, so that no request meets the worker's close.
+_IDLE_S = SERVER_OPTIONS["keepalive_timeout"] - 15
+_MOST_IDLE_PER_WORKER = 256  # of each pool
+_MOST_HEAD_BYTES = 65_536  # the workers refuse smaller ones in their own words
+_LOG_MB = 10
+_LOGS_KEPT = 2
+# A reload leaves WebSockets open that began before it: as long as a session may last, as a rule.
+_TUNNELS_STAY_OPEN = "24h"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFiles:
+    """The files of the edge, in its folder."""
+
+    admin_socket: Path
+    storage: Path
+    log: Path
+    worker_sockets: tuple[Path, ...]
+
+
+def caddy_config(
+    edge: EdgeConfig,
+    files: EdgeFiles,
+    *,
+    trusted: Sequence[str] = (),
+    own: OwnCertificate | None = None,
+) -> Json:
+    """`trusted` are the networks of proxies in front of the edge. The JSON holds the key of the
+    operator's `own` certificate."""
+    automatic = [domain for domain in edge.domains if own is None or domain not in own.domains]
+    issuers = _issuers(edge)
+    tls: Json = {}
+    if automatic and issuers:
+        tls["automation"] = {"policies": [{"subjects": automatic, "issuers": issuers}]}
+    if own is not None:
+        tls["certificates"] = {"load_pem": [{"certificate": own.chain, "key": own.key}]}
+    return {
+        "admin": {"listen": f"unix/{files.admin_socket}|0600", "config": {"persist": False}},
+        "logging": {"logs": _logs(files)},
+        "storage": {"module": "file_system", "root": str(files.storage)},
+        "apps": {
+            "http": {
+                "http_port": edge.http_port,
+                "https_port": edge.https_port,
+                "servers": {
+                    "https": _https_server(edge, files, trusted),
+                    "http": _http_server(edge),
+                },
+            },
+            "tls": tls,
+            # Of "localhost" and other names that no CA certifies; never into the system's trust.
+            "pki": {"certificate_authorities": {"local": {"install_trust": False}}},
+        },
+    }
+
+
+def _issuers(edge: EdgeConfig) -> list[Json]:
+    """None: Caddy's own choice, which needs no account."""
+    account: Json = {"module": "acme"} | ({"email": edge.email} if edge.email else {})
+    if edge.acme_ca:
+        account["ca"] = edge.acme_ca
+        if edge.acme_ca_root:
+            account["trusted_roots_pem_files"] = [edge.acme_ca_root]
+        return [account]
+    # As Caddy itself chooses for an address: Let's Encrypt, and ZeroSSL where that fails.
+    return [account, account | {"ca": _ZEROSSL}] if edge.email else []
+
+
+def _logs(files: EdgeFiles) -> Json:
+    return {
+        "default": {
+            "writer": {
+                "output": "file",
+                "filename": str(files.log),
+                "mode": "0600",
+                "roll_size_mb": _LOG_MB,
+                "roll_keep": _LOGS_KEPT,
+            },
+            # Neither queries nor fields, which may hold tokens.
+            "encoder": {
+                "format": "filter",
+                "wrap": {"format": "json"},
+                "fields": {
+                    "request>uri": {"filter": "regexp", "regexp": r"\?.*", "value": ""},
+                    "request>headers": {"filter": "delete"},
+                },
+            },
+        },
+        "certificates": {
+            "writer": {"output": "stdout"},
+            "encoder": {"format": "json"},
+            "include": ["tls.obtain", "tls.renew"],
+        },
+    }
+
+
+def _address(edge: EdgeConfig, port: int) -> str:
+    return f"[{edge.bind}]:{port}" if ":" in edge.bind else f"{edge.bind}:{port}"
+
+
+def _https_server(edge: EdgeConfig, files: EdgeFiles, trusted: Sequence[str]) -> Json:
+    polls = {"path": ["/.gatekeeper/status"], "method": ["GET"]}
+    plain = {
+        "method": ["GET", "HEAD"],
+        "not": [{"header": {"Upgrade": ["*"]}}],
+    }
+    handlers: list[Json] = [
+        {"match": [polls], "handle": [_to_workers(files)]},
+        {"match": [plain], "handle": [_to_workers(files)]},
+        {"handle": [_to_workers(files)]},
+    ]
+    server: Json = {
+        "listen": [_address(edge, edge.https_port)],
+        "read_header_timeout": f"{HEAD_TIMEOUT_S:g}s",
+        "max_header_bytes": _MOST_HEAD_BYTES,
+        "automatic_https": {"disable_redirects": True},  # `_http_server` has them
+        "tls_connection_policies": [{}],
+        "routes": [
+            {
+                "match": [{"host": list(edge.domains)}],
+                "handle": [
+                    {
+                        "handler": "subroute",
+                        "routes": [{"group": "pool", **each} for each in handlers],
+                    }
+                ],
+                "terminal": True,
+            },
+            {"handle": [{"handler": "static_response", "status_code": 421}]},  # another host
+        ],
+        "errors": {"routes": [{"handle": [_failure()]}]},
+    }
+    if trusted:
+        server["trusted_proxies"] = {"source": "static", "ranges": list(trusted)}
+    return server
+
+
+def _to_workers(files: EdgeFiles) -> Json:
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{path}"} for path in files.worker_sockets],
+        "transport": {
+            "protocol": "http",
+            "versions": ["1.1"],
+            "compression": False,  # no `Accept-Encoding` that the client did not send
+            "keep_alive": {
+                "idle_timeout": f"{_IDLE_S:g}s",
+                "max_idle_conns_per_host": _MOST_IDLE_PER_WORKER,
+            },
+        },
+        "load_balancing": {
+            "selection_policy": {"policy": "round_robin"},
+            "try_duration": f"{_RETRY_FOR_S}s",
+            "try_interval": f"{_RETRY_EVERY_MS}ms",
+        },
+        "flush_interval": -1,
+        "stream_close_delay": _TUNNELS_STAY_OPEN,
+    }
+
+
+def _failure() -> Json:
+    """No worker responds: no cache keeps it, and clients try again."""
+    return {
+        "handler": "static_response",
+        "status_code": "{http.error.status_code}",
+        "headers": {"Cache-Control": ["no-store"], "Retry-After": ["5"]},
+    }
+
+
+def _http_server(edge: EdgeConfig) -> Json:
+    """Redirects to https, and serves the challenges of the CA (Caddy does so before the routes)."""
+    redirects = []
+    if edge.http_port != 80:
+        # A client that named this port is not behind a port that is forwarded from 80.
+        port = {"Host": {"pattern": f":{edge.http_port}$"}}
+        redirects.append(_redirect(edge, {"header_regexp": port}, port=f":{edge.https_port}"))
+    redirects.append(_redirect(edge, {}, port=""))
+    return {
+        "listen": [_address(edge, edge.http_port)],
+        "read_header_timeout": f"{HEAD_TIMEOUT_S:g}s",
+        "max_header_bytes": _MOST_HEAD_BYTES,
+        "protocols": ["h1"],
+        "routes": [
+            *redirects,
+            {"handle": [{"handler": "static_response", "status_code": 421}]},
+        ],
+    }
+
+
+def _redirect(edge: EdgeConfig, match: Json, *, port: str) -> Json:
+    address = f"https://{{http.request.host}}{port}{{http.request.uri}}"
+    return {
+        "match": [{"host": list(edge.domains), **match}],
+        "handle": [
+            {
+                "handler": "static_response",
+                "status_code": 308,
+                "headers": {"Location": [address], "Connection": ["close"]},
+            }
+        ],
+        "terminal": True,
+    }

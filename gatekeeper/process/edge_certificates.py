@@ -1,0 +1,235 @@
+"""The certificates of the edge: the operator's own, and what Caddy reports of the others.
+
+Rules. What visitors are served counts: the state of a certificate comes from a handshake with the
+edge itself. A certificate of the operator's own is checked before it is used. A failure of the CA
+is one line for each attempt, with its reason and what to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from gatekeeper.config.edge_schema import EdgeConfig
+from gatekeeper.errors import StartError
+
+EXPIRES_SOON_S: Final = 7 * 86_400.0
+_HANDSHAKE_TIMEOUT_S = 5.0
+_MOST_REASON_CHARACTERS = 300
+_ATTEMPT = re.compile(r"\[(?P<domain>[^\]]*)\] (?:Obtain|Renew): (?P<reason>.*)", re.DOTALL)
+# Of the errors of RFC 8555 section 6.7, and of Go's network.
+_REMEDIES = (
+    (
+        re.compile(r"acme:error:(connection|dns|unauthorized|incorrectResponse|tls)|invalid\)"),
+        "the DNS of the domain to point to this machine, and its ports 80 and 443 to be reachable",
+    ),
+    (re.compile(r"acme:error:rateLimited"), "fewer certificates; the CA limits their number"),
+    (
+        re.compile(r"acme:error:(rejectedIdentifier|unsupportedIdentifier|malformed)"),
+        "a domain for which this CA issues certificates",
+    ),
+    (re.compile(r"acme:error:caa"), "a CAA record that permits this CA"),
+    (re.compile(r"x509: "), "edge.acme_ca_root with the certificate of a private CA"),
+    (
+        re.compile(r"dial tcp|no such host|i/o timeout|deadline exceeded|connection re|EOF"),
+        "the CA to be reachable from this machine",
+    ),
+)
+
+log = structlog.get_logger()
+
+State = Literal["valid", "expires soon", "expired", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the edge serves for one domain. Times are seconds since the epoch."""
+
+    domain: str
+    state: State
+    expires_at_s: float | None = None
+    issuer: str = ""
+    problem: str = ""  # of the last attempt, if it failed
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "domain": self.domain,
+            "state": self.state,
+            "expires_at": self.expires_at_s,
+            "issuer": self.issuer,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt to obtain or renew a certificate that failed."""
+
+    domain: str
+    reason: str
+    retry_in_s: float | None
+
+    @property
+    def expected(self) -> str:
+        """The remedy, "" if it is not known."""
+        return next((text for pattern, text in _REMEDIES if pattern.search(self.reason)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """A certificate that was obtained or renewed."""
+
+    domain: str
+    issuer: str
+    renewed: bool
+
+
+def read_report(line: bytes) -> Success | Failure | None:
+    """What a line of Caddy's log reports of a certificate, if anything."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    text = {key: value for key, value in entry.items() if isinstance(value, str)}
+    message = text.get("msg", "")
+    if message in {"certificate obtained successfully", "certificate renewed successfully"}:
+        renewed = "renewed" in message
+        return Success(text.get("identifier", ""), text.get("issuer", ""), renewed)
+    if entry.get("level") != "error" or message not in {"will retry", "job failed"}:
+        return None
+    match = _ATTEMPT.search(text.get("error", ""))
+    if match is None:
+        return None
+    retry = entry.get("retrying_in")
+    reason = " ".join(match["reason"].split())[:_MOST_REASON_CHARACTERS]
+    return Failure(
+        match["domain"], reason, float(retry) if isinstance(retry, int | float) else None
+    )
+
+
+def log_report(report: Success | Failure) -> None:
+    """The one line of a report."""
+    match report:
+        case Success(domain=domain, issuer=issuer, renewed=renewed):
+            event = "certificate_renewed" if renewed else "certificate_obtained"
+            log.info(event, domain=domain, issuer=issuer)
+        case Failure(domain=domain, reason=reason, retry_in_s=retry_in_s):
+            log.error(
+                "certificate_not_obtained",
+                domain=domain,
+                problem=reason,
+                expected=report.expected or None,
+                retry_in_s=retry_in_s,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    """A certificate of the operator's own, as its files were when they were checked."""
+
+    chain: str
+    key: str = field(repr=False)
+    domains: tuple[str, ...]  # those of the configuration that it names
+
+
+def own_certificate(edge: EdgeConfig) -> OwnCertificate | None:
+    """The operator's own certificate, if there is one. Raises StartError for one that cannot be
+    used, or that does not name a wildcard of the configuration."""
+    if not edge.tls_cert:
+        return None
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            edge.tls_cert, edge.tls_key, password=""
+        )
+        chain, key = Path(edge.tls_cert).read_text(), Path(edge.tls_key).read_text()
+        names = _names(x509.load_pem_x509_certificate(chain.encode()))
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"edge.tls_cert: cannot use {edge.tls_cert} with {edge.tls_key} ({error}); "
+            "expected a PEM certificate chain and its key without a password"
+        ) from error
+    named = tuple(domain for domain in edge.domains if _is_named(domain, names))
+    for domain in edge.domains:
+        if domain.startswith("*.") and domain not in named:
+            raise StartError(
+                f"edge.domains: {domain} is not in {edge.tls_cert}, which names "
+                f"{', '.join(names) or 'no domain'}; expected a certificate that names it"
+            )
+    return OwnCertificate(chain, key, named)
+
+
+async def served_certificates(
+    edge: EdgeConfig, *, failures: Iterable[Failure], now_s: float
+) -> list[Certificate]:
+    """The certificate of each domain, as the edge serves it now."""
+    problems = {failure.domain: failure.reason for failure in failures}
+    return [
+        await _served(edge, domain, problem=problems.get(domain, ""), now_s=now_s)
+        for domain in edge.domains
+    ]
+
+
+async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) -> Certificate:
+    der = await _handshake(edge, domain.replace("*", "www"))
+    if der is None:
+        return Certificate(domain, "missing", problem=problem)
+    found = x509.load_der_x509_certificate(der)
+    expires_at_s = found.not_valid_after_utc.timestamp()
+    left_s = expires_at_s - now_s
+    lifetime_s = expires_at_s - found.not_valid_before_utc.timestamp()
+    # Short-lived ones are renewed in their last third, as all are.
+    soon_s = min(EXPIRES_SOON_S, lifetime_s / 4)
+    state: State = "valid" if left_s > soon_s else "expires soon" if left_s > 0 else "expired"
+    return Certificate(domain, state, expires_at_s, _issuer(found), problem)
+
+
+async def _handshake(edge: EdgeConfig, name: str) -> bytes | None:
+    """The certificate for `name`; None if there is none. What it says is not verified."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(
+                edge.bind or "127.0.0.1", edge.https_port, ssl=context, server_hostname=name
+            )
+            try:
+                tls = writer.get_extra_info("ssl_object")
+                der: bytes | None = tls.getpeercert(binary_form=True)
+                return der
+            finally:
+                writer.close()
+    return None
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME):
+        for attribute in certificate.issuer.get_attributes_for_oid(oid):
+            return str(attribute.value)
+    return ""
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    with suppress(x509.ExtensionNotFound):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+    return []
+
+
+def _is_named(domain: str, names: Sequence[str]) -> bool:
+    """By RFC 9525 section 6.3: a wildcard is the whole first label."""
+    _, _, parent = domain.partition(".")
+    return domain in names or (not domain.startswith("*.") and f"*.{parent}" in names)

@@ -1,0 +1,76 @@
+"""A worker's side of the commands: runs what the supervisor sends, and reports each.
+
+Rules. Reports are lines of JSON on standard output. The end of the commands is the end of the
+supervisor: the worker stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+
+from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.process.commands import (
+    Abort,
+    Command,
+    Commit,
+    EndStreams,
+    Prepare,
+    read_command,
+)
+
+if TYPE_CHECKING:
+    from gatekeeper.process.worker import Worker
+
+log = structlog.get_logger()
+
+
+async def obey(worker: Worker, command: Command) -> dict[str, object]:
+    """Run one command of the supervisor; the report."""
+    match command:
+        case Prepare(plan=plan):
+            try:
+                await worker.prepare(plan)
+            except ConfigError as error:
+                return {"failed": error.problems}
+            except GatekeeperError as error:
+                return {"failed": [error.public]}
+            except Exception:
+                log.exception("prepare_failed")
+                return {"failed": ["internal error; the log of the gate has the details"]}
+            return {"done": "prepare"}
+        case Commit():
+            worker.commit()
+            return {"done": "commit"}
+        case Abort():
+            await worker.abort()
+            return {"done": "abort"}
+        case EndStreams():
+            worker.streams.close()
+            return {"done": "end streams"}
+        case _:
+            assert_never(command)
+
+
+async def obey_supervisor(worker: Worker, stop: asyncio.Event) -> None:
+    """Run its commands; set `stop` when standard input closes: the supervisor has exited."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    try:
+        while (command := await read_command(reader)) is not None:
+            report(await obey(worker, command))
+    except Exception:
+        log.exception("command_failed")  # the supervisor replaces this worker
+    finally:
+        stop.set()
+
+
+def report(what: dict[str, object]) -> None:
+    """One line for the supervisor."""
+    print(json.dumps(what), flush=True)  # noqa: T201  for the supervisor

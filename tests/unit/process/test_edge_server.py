@@ -1,0 +1,110 @@
+"""The start of the edge's Caddy: which program, which ports, and what a failure says."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from gatekeeper.config.edge_schema import EdgeConfig
+from gatekeeper.errors import StartError
+from gatekeeper.process import edge_server
+from gatekeeper.process.edge_server import (
+    caddy_program,
+    check_ports,
+    check_version,
+    edge_files,
+    load,
+    start_caddy,
+)
+
+
+def program(folder: Path, script: str) -> Path:
+    """A program that stands in for Caddy."""
+    path = folder / "caddy"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_program_on_path_comes_before_that_of_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    of_the_wheel = caddy_program()
+    assert Path(of_the_wheel).parent != tmp_path
+    assert caddy_program() == of_the_wheel
+    on_path = program(tmp_path, "exit 0")
+    assert caddy_program() == str(on_path)
+
+
+def test_missing_program_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(edge_server, "wheel_path", lambda: [str(tmp_path)])
+    with pytest.raises(StartError, match=r"no caddy found; install the extra `edge`"):
+        caddy_program()
+
+
+@pytest.mark.parametrize("version", ["v2.8.0 h1:x", "2.11.7", "v3.0.0", "(devel)"])
+async def test_recent_version_is_used(tmp_path: Path, version: str) -> None:
+    await check_version(str(program(tmp_path, f"echo '{version}'")))
+
+
+@pytest.mark.parametrize("version", ["v2.6.2 h1:x", "2.7.9", "v1.0.5"])
+async def test_old_version_is_refused(tmp_path: Path, version: str) -> None:
+    path = program(tmp_path, f"echo '{version}'")
+    with pytest.raises(StartError, match=r"is Caddy .*; expected 2\.8 or later"):
+        await check_version(str(path))
+
+
+@pytest.mark.parametrize("key", ["http_port", "https_port"])
+def test_port_in_use_is_one_clear_line(key: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as used,
+        socket.create_server(("127.0.0.1", 0)) as free,
+    ):
+        ports = {"http_port": free.getsockname()[1], "https_port": free.getsockname()[1] - 1}
+        ports[key] = used.getsockname()[1]
+        free.close()
+        edge = EdgeConfig.model_validate({"domains": ["a.b"], "bind": "127.0.0.1"} | ports)
+        wanted = f"edge.{key}: cannot listen on 127.0.0.1:{ports[key]}: .*; stop the program"
+        with pytest.raises(StartError, match=wanted):
+            check_ports(edge)
+
+
+async def start(folder: Path, script: str) -> None:
+    files = edge_files(folder, workers=1)
+    server = await start_caddy(str(program(folder, script)), files, {}, timeout_s=20)
+    await server.stop()
+
+
+async def test_missing_permission_names_both_remedies(tmp_path: Path) -> None:
+    refusal = (
+        "Error: loading initial config: loading new config: http app module: start: listening on "
+        ":443: listen tcp :443: bind: permission denied"
+    )
+    with pytest.raises(StartError) as failed:
+        await start(tmp_path, f"echo '{refusal}' >&2; exit 1")
+    text = failed.value.public
+    assert "listen tcp :443: bind: permission denied" in text
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in text
+    assert f"setcap cap_net_bind_service=+ep {tmp_path}/caddy" in text
+    assert "\n" not in text
+
+
+async def test_other_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="the embedded edge exited at once; its log ends: oh no"):
+        await start(tmp_path, "echo 'oh no' >&2; exit 1")
+
+
+async def test_edge_that_does_not_run_refuses_a_reload(tmp_path: Path) -> None:
+    problem = await load(edge_files(tmp_path, workers=1), {})
+    assert problem == "edge: it does not run at the moment; expected another reload once it does"
+
+
+def test_files_are_in_a_private_folder(tmp_path: Path) -> None:
+    (tmp_path / "edge").mkdir(mode=0o755)
+    files = edge_files(tmp_path, workers=3)
+    assert (tmp_path / "edge").stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in files.worker_sockets] == [f"worker-{n}.sock" for n in (1, 2, 3)]
