@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
 from aiohttp.web_protocol import _ErrInfo
 
 from gatekeeper.errors import N_, GatekeeperError
@@ -150,8 +150,8 @@ class ConnectionHandler(RequestHandler):
 
     def _take(self, data: bytes, start: int) -> int:
         """Pass the next part on: of a body, or up to the end of a head. Returns its length."""
-        requests = self._request_count
-        if self._body_left != 0:
+        requests, is_of_body = self._request_count, self._body_left != 0
+        if is_of_body:
             left = len(data) - start
             size = left if self._body_left is None else min(left, self._body_left)
             super().data_received(data[start : start + size])
@@ -168,20 +168,18 @@ class ConnectionHandler(RequestHandler):
             if part:
                 super().data_received(part)
         if self._request_count != requests:
-            self._end_head()
+            self._end_head(is_of_body=is_of_body)
         return size
 
-    def _end_head(self) -> None:
-        """The parser completed a head, or failed."""
+    def _end_head(self, *, is_of_body: bool) -> None:
+        """The parser completed a head, or failed; perhaps in a body."""
         message, payload = self._messages[-1]
         if isinstance(message, _ErrInfo):
             self._discarding = True
-            self._refused_head = bytes(self._reader.head)
-            if (
-                len(self._messages) > 1
-                and self._messages[-2][1] is self._payload is not EMPTY_PAYLOAD
-            ):
-                del self._messages[-2]  # its body is malformed, and it was not looked at yet
+            if is_of_body:
+                self._fail_body()
+            else:
+                self._refused_head = bytes(self._reader.head)
         else:
             target = self._reader.target or message.path
             method = self._reader.method or message.method
@@ -192,8 +190,16 @@ class ConnectionHandler(RequestHandler):
             if payload.is_eof():
                 self._body_left = 0
             else:
+                self._refused_head = bytes(self._reader.head)  # if the body is malformed
                 self._body_left = None if message.chunked or length is None else int(length)
         self._reader.reset()
+
+    def _fail_body(self) -> None:
+        """The body of the newest request is malformed, of which aiohttp notifies no handler."""
+        if len(self._messages) > 1 and self._messages[-2][1] is self._payload:
+            del self._messages[-2]  # it was not looked at yet: it is refused as its head would be
+        elif not self._payload.is_eof():
+            self._payload.set_exception(RequestPayloadError("the body is malformed"))
 
     def _watch_head(self) -> None:
         """Limit the time of a head that has begun."""
@@ -272,6 +278,12 @@ class ConnectionHandler(RequestHandler):
         status, reason = _refusal(exc, status)
         refusal = self._refuse_with(self._refused_head, status, reason)
         return cast(StreamResponse, _LastResponse(self, refusal))
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Called for what no handler expects; a body that turns out malformed after its response is
+        the client's fault."""
+        if not isinstance(kw.get("exc_info"), RequestPayloadError):
+            super().log_exception(*args, **kw)
 
     async def linger(self) -> None:
         """Discard input until the client closes, for a limited time: so that it can read the

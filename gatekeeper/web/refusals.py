@@ -63,14 +63,14 @@ class Refusals:
 
 
 def _target(head: bytes) -> str:
-    """The target, or its path where the rest is too long; empty if its path broke off."""
+    """The target; of one that is too long its path, which begins with the room's; empty if the path
+    broke off."""
     match = _LINE.match(head)
     if match is None:
         return ""
     target, end = match.groups()
-    path = target.partition(b"?")[0]
     if len(target) > MAX_LINE_BYTES or not end:
-        target = path if len(path) < len(target) else b""
-    if len(target) > MAX_LINE_BYTES:
-        return ""
-    return origin_form(target.decode("utf-8", "surrogateescape"))
+        path, mark, _ = target.partition(b"?")
+        is_known = bool(mark or end) or len(path) > MAX_LINE_BYTES
+        target = path[:MAX_LINE_BYTES] if is_known else b""
+    return origin_form(target.decode("utf-8", "surrogateescape")) if target else ""

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp.web import BaseRequest
+from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gatekeeper.errors import N_, BadRequest
 
@@ -43,6 +43,8 @@ async def read_body(request: BaseRequest) -> bytes:
                     raise BadRequest(_TOO_LARGE, status=413)
     except TimeoutError as error:
         raise BadRequest(_MALFORMED, status=408) from error
+    except RequestPayloadError as error:
+        raise BadRequest(_MALFORMED) from error
     return bytes(body)
 
 

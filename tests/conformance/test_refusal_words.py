@@ -105,6 +105,57 @@ async def test_refused_browser_receives_a_page_of_the_gate(fast_path: bool, stor
         assert unseen <= {"a line that is too long"}
 
 
+_CHUNKED = "Transfer-Encoding: chunked"
+BAD_CHUNKS = {
+    "with its head": [get("/", _CHUNKED, method="POST") + b"nonsense\r\nhello"],
+    "after a chunk, with its head": [get("/", _CHUNKED, method="POST") + b"2\r\nok\r\nzz\r\n"],
+    "without an end, with its head": [get("/", _CHUNKED, method="POST") + b"2\r\nokXX0\r\n\r\n"],
+    "later": [get("/", _CHUNKED, method="POST"), b"nonsense\r\nhello"],
+    "after a chunk, later": [get("/", _CHUNKED, method="POST"), b"2\r\nok\r\n", b"zz\r\n"],
+}
+
+
+@pytest.mark.parametrize("what", BAD_CHUNKS)
+async def test_malformed_chunk_is_refused_in_own_words(
+    what: str, fast_path: bool, store_url: str
+) -> None:
+    """At once, whenever it arrives, as a page or as JSON; the origin sees no complete request."""
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+        first, *others = BAD_CHUNKS[what]
+        for request, media_type in (
+            (first, b"application/json"),
+            (with_html(first), b"text/html; charset=utf-8"),
+        ):
+            wire = await stage.connect()
+            for piece in (request, *others):
+                wire.send(piece)
+                await asyncio.sleep(0.02)
+            message = await wire.message()
+            assert message.first_line == b"HTTP/1.1 400 Bad Request"
+            assert message.one("Content-Type") == media_type
+            assert message.one("Connection") == b"close"
+            reason = _IN_GERMAN[400] if media_type.startswith(b"text/html") else "malformed"
+            assert reason in message.body.decode()
+            assert _FORBIDDEN.search(message.head + message.body) is None
+            assert await wire.rest() == b""
+            wire.close()
+        assert all(not request.body.endswith(b"0\r\n\r\n") for request in stage.origin.requests)
+
+
+async def test_chunk_that_is_malformed_after_the_response_is_no_error(
+    fast_path: bool, store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An endpoint does not read the body; nothing is logged of what the client sends then."""
+    async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
+        wire = await stage.connect()
+        wire.send(get("/.gatekeeper/enqueue", _CHUNKED, method="POST"))
+        assert (await wire.message()).status == 201
+        wire.send(b"2\r\nok\r\nzz\r\n")
+        await wire.gone()
+        wire.close()
+    assert "Unhandled exception" not in caplog.text
+
+
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_own_responses_are_http_1_1(version: bytes, fast_path: bool, store_url: str) -> None:
     """To an HTTP/1.0 client too (RFC 9110 section 2.5)."""

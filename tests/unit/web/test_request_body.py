@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiohttp.web import BaseRequest
+from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gatekeeper.errors import BadRequest
 from gatekeeper.web import request_body
@@ -41,6 +41,17 @@ async def test_body_that_never_ends_is_408(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BadRequest) as refused:
         await read_body(request_of([b"a"], ends=False))
     assert refused.value.status == 408
+
+
+async def test_body_of_malformed_chunks_is_400() -> None:
+    async def iter_any() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise RequestPayloadError("the body is malformed")
+
+    request = cast(BaseRequest, SimpleNamespace(content=SimpleNamespace(iter_any=iter_any)))
+    with pytest.raises(BadRequest) as refused:
+        await read_body(request)
+    assert refused.value.status == 400
 
 
 @pytest.mark.parametrize(
