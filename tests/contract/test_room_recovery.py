@@ -448,7 +448,7 @@ async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room
     assert await line_up(replica, ["bob"]) == {"bob": QueuePosition(ahead_us + 1, 1)}
 
 
-@pytest.mark.parametrize("ahead_s", [5.5, 3600, 10**8])
+@pytest.mark.parametrize("ahead_s", [61, 3600, 10**8])
 @pytest.mark.parametrize("lane", ["", "members"])
 @pytest.mark.parametrize("by_proxy", [False, True])
 async def test_stamp_of_a_fast_clock_lifts_no_arrival(

@@ -245,7 +245,7 @@ class RoomModel(RoomLedger):
         arrival_us = turn_us - PROVISIONAL_US if turn_us >= PROVISIONAL_US else turn_us
         if lane:
             arrival_us = poll_request.arrival_us
-        is_early = arrival_us > max(self.last_us, self.now_us + 5_000_000)
+        is_early = arrival_us > max(self.last_us, self.now_us + 60_000_000)
         if is_early:
             self.last_us = arrival_us = max(self.last_us + 1, self.now_us)
             turn_us = min(turn_us, arrival_us)

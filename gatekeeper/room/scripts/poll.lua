@@ -186,7 +186,7 @@ end
 
 -- Replicas estimate the store's clock to less than this. A later arrival was stamped by a clock that is
 -- fast, and would put every arrival from now on behind it.
-local MOST_AHEAD = 5000000
+local MOST_AHEAD = 60000000
 
 -- Puts an unknown visitor into the queue.
 local function place(at, visitor, kind)
