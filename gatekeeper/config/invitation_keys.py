@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.secrets import read_secrets
+from gatekeeper.config.secrets import check_not_writable, read_secrets
 from gatekeeper.config.types import MIN_SECRET_BYTES
 from gatekeeper.errors import ConfigError
 
@@ -92,6 +92,7 @@ def _public_keys(path: Path) -> tuple[InvitationKey, ...]:
 
 
 def _read(path: Path) -> bytes:
+    check_not_writable(path)
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)

@@ -271,6 +271,8 @@ def _template_name(value: object) -> str:
 def check_secret(secret: bytes) -> None:
     """Raises ValueError for a key that is not for HS256: short, or of another algorithm."""
     expected = f"expected at least {MIN_SECRET_BYTES} bytes (`gatekeeper secret` makes one)"
+    if b"\0" in secret:
+        raise ValueError(f"not a text; {expected}")
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"too short; {expected}")
     try:

@@ -45,8 +45,7 @@ from gatekeeper.process.state_folder import private_folder
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 _EFFECT = "the store starts empty; visitors return to their places by their tickets"
 
-_TOKEN_BYTES = 24
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")  # as `token_urlsafe` writes these bytes
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")  # what is safe in the configuration of NATS
 
 log = structlog.get_logger()
 
@@ -222,7 +221,7 @@ def _last_address(home: Path) -> tuple[int, str]:
         last = urlsplit((home / "address").read_text())
         if last.port and _TOKEN.fullmatch(last.username or ""):
             return last.port, last.username or ""
-    return -1, secrets.token_urlsafe(_TOKEN_BYTES)
+    return -1, secrets.token_urlsafe(24)
 
 
 def _is_free(port: int) -> bool:

@@ -1,16 +1,20 @@
 """The state folder: the generated secret, the embedded servers' data and the audit log.
 
-Rules. It is private to the user who runs the gate. `GATEKEEPER_STATE_DIR` names it; else it is
+Rules. It is private to the user who runs the gate: one that other users may have written to is
+refused, since they may have replaced the secret. `GATEKEEPER_STATE_DIR` names it; else it is
 `gatekeeper` in `$XDG_STATE_HOME`, else `~/.local/state/gatekeeper`.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from gatekeeper.errors import StartError
+
+_MODE, _PERMISSIONS = 0o700, 0o777
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -36,7 +40,18 @@ def private_folder(path: Path) -> Path:
     folder = path.absolute()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=_MODE, exist_ok=True)
+        status = folder.stat()
     except OSError as error:
         raise StartError(f"cannot create the folder {folder}: {error.strerror}") from error
+    mode = stat.S_IMODE(status.st_mode) & _PERMISSIONS
+    if mode != _MODE:
+        raise StartError(
+            f"{folder} is not private to this user: its mode is {mode:04o}; expected 0700 "
+            f"(chmod 700 {folder})"
+        )
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise StartError(
+            f"{folder} belongs to user {status.st_uid}; expected a folder of user {os.geteuid()}"
+        )
     return folder

@@ -234,7 +234,8 @@ async def test_store_that_never_starts_is_reported_and_keeps_its_files(
     """It does not start empty either, so that its files are not to blame."""
     fake_store('mkdir -p appendonlydir; echo "no such option" >&2; exit 1')
     data = tmp_path / "store" / "appendonlydir"
-    data.mkdir(parents=True)
+    (tmp_path / "store").mkdir(mode=0o700)
+    data.mkdir()
     (data / "appendonly.aof.manifest").write_text("a manifest\n")
     for _ in range(2):
         with pytest.raises(StartError) as refused:

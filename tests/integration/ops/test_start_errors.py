@@ -90,6 +90,20 @@ async def test_unreadable_generated_secret_is_named(tmp_path: Path) -> None:
         assert said == f"gatekeeper: {tmp_path}/secret: Is a directory; expected a readable file"
 
 
+def test_secret_file_that_others_may_write_is_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret of the tests, longer than 32 bytes\n")
+    (tmp_path / "secret").chmod(0o666)
+    more = f'[tokens]\nsecret_file = "{tmp_path}/secret"'
+    line = refused(settings(more=more), tmp_path, code=USAGE)
+    assert f"{tmp_path}/secret: every user may write to it (mode 0666); expected" in line
+
+
+def test_state_folder_that_others_may_enter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    line = refused(settings(), tmp_path, code=FAILURE)
+    assert f"{tmp_path}/state is not private to this user: its mode is 0755" in line
+
+
 def test_invalid_certificate_is_named(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("-----BEGIN NOTHING-----\n")

@@ -1,5 +1,6 @@
 """The state folder: its place by the environment, and its mode."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -30,6 +31,29 @@ def test_state_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match=r"cannot create the folder .*/file/state: "):
         state_folder({"GATEKEEPER_STATE_DIR": str(tmp_path / "file" / "state")})
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o777, 0o702, 0o770, 0o500, 0o600, 0o000])
+def test_state_folder_of_another_mode_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(StartError) as refused:
+        state_folder({"GATEKEEPER_STATE_DIR": str(folder)})
+    assert refused.value.public == (
+        f"{folder} is not private to this user: its mode is {mode:04o}; expected 0700 "
+        f"(chmod 700 {folder})"
+    )
+    folder.chmod(0o2700)  # the group is inherited: no more rights
+    assert state_folder({"GATEKEEPER_STATE_DIR": str(folder)}) == folder
+
+
+def test_state_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with pytest.raises(StartError, match=r"belongs to user \d+; expected a folder of user \d+$"):
+        private_folder(tmp_path)
 
 
 def test_environment_without_a_home_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
