@@ -88,6 +88,7 @@ SAMPLE_VIEWS: Mapping[WaitingState, WaitingView] = {
         challenge=ChallengeView(),
     ),
     "prequeue": replace(_PLACE_TO_BE_DRAWN, reason="prequeue"),
+    "joining": replace(_PLACE_TO_BE_DRAWN, reason="prequeue", is_new=True),
     "draw": replace(_PLACE_TO_BE_DRAWN, reason="draw", event=_OPEN),
     "before": replace(
         _WITHOUT_PLACE,

@@ -35,8 +35,8 @@ def reachable_rows(state: str, *, has_event: bool) -> tuple[PageState, ...]:
     if STATE_ROWS[state].poll == "renew":
         return (STATE_ROWS[state],)
     rows = [row for row in STATE_ROWS.values() if row.poll != "renew"]
-    if state != "challenge":  # a ticket that is confirmed stays so
-        rows.remove(STATE_ROWS["challenge"])
+    for name in {"challenge", "joining"} - {state}:  # a ticket that is confirmed stays so
+        rows.remove(STATE_ROWS[name])
     return tuple(row for row in rows if has_event or not row.is_of_event)
 
 

@@ -34,6 +34,7 @@ WaitingState = Literal[
     "prequeue_place",
     "prequeue",
     "draw",
+    "joining",
     "before",
     "challenge",
     "queue_full",
@@ -240,7 +241,17 @@ _ROWS = (
         alert="turn",
         icon="clock",
     ),
-    # Not in line yet: `static/challenge.js` solves the challenge.
+    # Not in line yet: only a ticket that was returned before the opening takes part.
+    PageState(
+        "joining",
+        label=_NOT_OPEN,
+        heading=_TITLE,
+        lead=N_("One moment: your place is being confirmed. Keep this page open."),
+        poll="interval",
+        alert="turn",
+        icon="clock",
+    ),
+    # `static/challenge.js` solves the challenge.
     PageState(
         "challenge",
         label=N_("One short check"),
@@ -376,11 +387,13 @@ _BY_REASON: Mapping[str, tuple[PageState, ...]] = {
 }
 
 
-def state_of(reason: Reason, *, has_position: bool) -> WaitingState:
+def state_of(reason: Reason, *, has_position: bool, is_new: bool = False) -> WaitingState:
     """The state for `reason`; a state that shows a place needs a position.
 
-    `static/waiting.js` has the same rule.
+    `static/waiting.js` has the same rule. It is not `is_new`: a poll returns the ticket.
     """
+    if is_new and reason == "prequeue":
+        return "joining"
     for row in _BY_REASON[reason]:
         if has_position or row.place == "none":
             return row.name  # type: ignore[return-value]  # the server renders rows with a reason

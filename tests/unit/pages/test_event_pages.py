@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -44,6 +45,21 @@ def test_prequeue_by_arrival_shows_the_place_and_the_countdown(pages: Pages) -> 
     for text in ("Your place in line 1,284", "00:12:34", "your place is kept"):
         assert text in words
     assert "drawn" not in words
+
+
+@pytest.mark.parametrize("order", ["draw", "arrival"])
+@pytest.mark.parametrize("position", [None, 7])
+def test_first_page_of_a_prequeue_promises_nothing_yet(
+    pages: Pages, order: Literal["draw", "arrival"], position: int | None
+) -> None:
+    event = replace(PREQUEUE.event, order=order) if PREQUEUE.event else None
+    view = replace(PREQUEUE, is_new=True, position=position, event=event)
+    reader = Reader(pages.waiting(view))
+    assert "your place is being confirmed" in reader.words
+    assert "00:12:34" in reader.words
+    for promise in ("You are in;", "You are in,", "Your place in line"):
+        assert promise not in reader.words
+    assert refreshes(reader) == ["5"]
 
 
 def test_opening_is_a_time_for_programs_and_a_calendar(pages: Pages) -> None:

@@ -50,10 +50,22 @@ def test_state_that_shows_a_place_needs_a_position(
     assert state_of(reason, has_position=False) == without
 
 
+@pytest.mark.parametrize("reason", get_args(Reason))
+@pytest.mark.parametrize("has_position", [True, False])
+def test_newcomer_of_a_prequeue_is_only_joining(reason: Reason, *, has_position: bool) -> None:
+    """No page says that its visitor takes part before the ticket was returned."""
+    known = state_of(reason, has_position=has_position)
+    new = state_of(reason, has_position=has_position, is_new=True)
+    assert new == ("joining" if reason == "prequeue" else known)
+    for state in get_args(WaitingState):
+        reachable = {row.name for row in reachable_rows(state, has_event=True)}
+        assert ("joining" in reachable) == (state == "joining")
+
+
 def test_server_states_are_the_rows_that_a_status_leads_to() -> None:
     without_place = {row.name for row in ROWS if row.poll == "renew"}
     assert without_place == set(get_args(StateWithoutPlace))
-    led_to = {row.name for row in ROWS if row.reason}
+    led_to = {row.name for row in ROWS if row.reason} | {"joining"}
     assert led_to | without_place == set(get_args(WaitingState))
     assert SAMPLE_VIEWS.keys() == set(get_args(WaitingState))
     assert {name: view.state for name, view in SAMPLE_VIEWS.items()} == {
@@ -93,11 +105,11 @@ def test_page_has_the_rows_that_its_script_can_reach() -> None:
     of_event = {row.name for row in ROWS if row.is_of_event}
     without_place = {row.name for row in ROWS if row.poll == "renew"}
     names = {row.name for row in reachable_rows("held", has_event=False)}
-    assert names == STATE_ROWS.keys() - of_event - without_place - {"challenge"}
+    assert names == STATE_ROWS.keys() - of_event - without_place - {"challenge", "joining"}
     names = {row.name for row in reachable_rows("prequeue", has_event=True)}
-    assert names == STATE_ROWS.keys() - without_place - {"challenge"}
+    assert names == STATE_ROWS.keys() - without_place - {"challenge", "joining"}
     names = {row.name for row in reachable_rows("challenge", has_event=True)}
-    assert names == STATE_ROWS.keys() - without_place
+    assert names == STATE_ROWS.keys() - without_place - {"joining"}
     assert [row.name for row in reachable_rows("before", has_event=True)] == ["before"]
 
 
