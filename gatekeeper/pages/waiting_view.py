@@ -71,9 +71,7 @@ class WaitingView:
     def state(self) -> WaitingState:
         if self.without_place is not None:
             return self.without_place
-        return state_of(
-            self.reason, has_position=self.position is not None, is_new=self.is_new
-        )
+        return state_of(self.reason, has_position=self.position is not None, is_new=self.is_new)
 
 
 @dataclass(frozen=True, slots=True)
