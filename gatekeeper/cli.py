@@ -30,6 +30,7 @@ from gatekeeper.admin.command_options import (
     room_option,
 )
 from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
+from gatekeeper.admin.edge_status import edge_lines
 from gatekeeper.admin.event_commands import event
 from gatekeeper.admin.invite_command import invite
 from gatekeeper.admin.report_command import report
@@ -283,7 +284,7 @@ def reload(config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @config_option
 def status(watch: bool, as_json: bool, config: Path | None) -> None:
-    """Show mode, rate and figures of every room."""
+    """Show mode, rate and figures of every room, and the certificates of the edge."""
     admin = admin_client(config)
     while True:
         response = admin.get("/admin/status")
@@ -292,6 +293,8 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
         else:
             for room in response["rooms"]:
                 _say(room_line(room))
+            for line in edge_lines(response["edge"]) if "edge" in response else ():
+                _say(line)
         if not watch:
             return
         time.sleep(1)

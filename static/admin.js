@@ -177,6 +177,7 @@
     showRooms(overview);
     showReplicas(overview);
     passes.show(overview);
+    edge.show(overview);
     draw();
   }
 
@@ -467,6 +468,7 @@
   const configuration = window.gatekeeperConfiguration({ call, ask, wake });
   window.gatekeeperReport({ call });
   const events = window.gatekeeperEvents({ call, ask, wake });
+  const edge = window.gatekeeperEdge();
   const passes = window.gatekeeperPasses({ call, ask, wake, confirmation, result });
 
   // --- start ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from gatekeeper import metrics
+from gatekeeper.admin.edge_status import EdgeStatus
 from gatekeeper.admin.history import Reading, growth, origin_responses, quantile
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.types import RoomName
@@ -55,6 +56,7 @@ class Observations:
     serving: int = 0  # workers of this process group
     down: int = 0  # workers of this process group that do not serve
     unwritten: int = 0  # entries of the audit log
+    edge: EdgeStatus | None = None
 
 
 def diagnose(seen: Observations) -> list[Finding]:
@@ -63,6 +65,7 @@ def diagnose(seen: Observations) -> list[Finding]:
         *_store(seen),
         *_origin(seen),
         *_replicas(seen),
+        *_edge(seen.edge),
         *(each for rules in seen.rules for each in _room(seen, rules)),
         *(each for rules in seen.rules for each in _limits(seen, rules.room)),
     ]
@@ -119,6 +122,28 @@ def _replicas(seen: Observations) -> Iterator[Finding]:
         down, total = events_up.count(False), len(events_up)
         text = f"NATS is unreachable for {down:,} of {total:,} replicas: "
         yield Finding("warn", text + "they receive changes from the store only.")
+
+
+def _edge(edge: EdgeStatus | None) -> Iterator[Finding]:
+    if edge is not None and not edge.running:
+        yield Finding("bad", "The edge is down and is started again: no visitor can connect.")
+    for each in edge.certificates if edge is not None and edge.running else ():
+        why = f" The CA: {each.problem}" if each.problem else ""
+        match each.state:
+            case "missing":
+                text = f"{each.domain} has no certificate: its visitors cannot connect.{why}"
+                yield Finding("bad", text)
+            case "expired":
+                text = f"The certificate of {each.domain} has expired: browsers warn of it.{why}"
+                yield Finding("bad", text)
+            case "expires soon":
+                yield Finding("warn", f"The certificate of {each.domain} expires soon.{why}")
+            case "valid":
+                if why:
+                    text = f"The certificate of {each.domain} could not be renewed.{why}"
+                    yield Finding("warn", text)
+            case _:
+                assert_never(each.state)
 
 
 def _origin(seen: Observations) -> Iterator[Finding]:

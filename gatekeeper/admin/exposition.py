@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from gatekeeper.admin.edge_status import EdgeStatus
 from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import Tally
@@ -120,9 +121,35 @@ def _histogram(name: str, tally: Metric, sums: Metric | None) -> HistogramMetric
     return family
 
 
-def exposition(folder: Path, states: Sequence[RoomState], names: Sequence[RoomName]) -> bytes:
-    """The text format, version 0.0.4, of the workers' files in `folder` and of the rooms."""
+class _EdgeCollector(Collector):
+    def __init__(self, edge: EdgeStatus) -> None:
+        self._edge = edge
+
+    def collect(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily("gatekeeper_edge_up", "1 if the edge is running, else 0.")
+        running.add_metric([], float(self._edge.running))
+        yield running
+        expiry = GaugeMetricFamily(
+            "gatekeeper_edge_certificate_expiry_timestamp_seconds",
+            "End of the certificate that the edge serves for a domain; 0: it has none.",
+            labels=["domain"],
+        )
+        for each in self._edge.certificates:
+            expiry.add_metric([each.domain], each.expires_at_s or 0.0)
+        yield expiry
+
+
+def exposition(
+    folder: Path,
+    states: Sequence[RoomState],
+    names: Sequence[RoomName],
+    *,
+    edge: EdgeStatus | None = None,
+) -> bytes:
+    """The text format, version 0.0.4, of the workers' files in `folder`, the rooms and the edge."""
     registry = CollectorRegistry()
+    if edge is not None:
+        registry.register(_EdgeCollector(edge))
     registry.register(_WorkerCollector(folder))
     registry.register(_RoomCollector(states, names))
     return generate_latest(registry)

@@ -17,6 +17,7 @@ from gatekeeper.admin.admin_input import check_query
 from gatekeeper.admin.audit import MAX_ENTRIES, AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
+from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
@@ -63,11 +64,13 @@ class Admin:
         exposition: Callable[[list[RoomState], list[RoomName]], bytes],
         rules: Callable[[], list[dict[str, object]]] = list,
         reload: Reload | None = None,
+        edge: EdgeStatusSource = no_edge,
     ) -> None:
         self._rooms = Rooms(operators)
         self._auth = auth
         self._audit = audit
-        self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on)
+        self._overview = Overview(self._rooms, monitor, audit=audit, events_on=events_on, edge=edge)
+        self._edge = edge
         self._report = ReportEndpoint(self._rooms, monitor, minutes=minutes, audit=audit)
         recorder = Recorder(audit, auth)
         self._actions = AdminActions(self._rooms, recorder=recorder)
@@ -154,9 +157,9 @@ class Admin:
         operators = (
             [self._rooms.requested(request)] if "room" in request.query else list(self._rooms)
         )
-        return web.json_response(
-            {"rooms": [room_json(operator, await operator.status()) for operator in operators]}
-        )
+        rooms = [room_json(operator, await operator.status()) for operator in operators]
+        edge = self._edge()
+        return web.json_response({"rooms": rooms} | ({"edge": edge.as_json()} if edge else {}))
 
     async def _audit_entries(self, request: web.Request) -> web.Response:
         room = self._rooms.requested(request).rules.room if "room" in request.query else None

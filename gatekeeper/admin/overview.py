@@ -15,6 +15,7 @@ from aiohttp import web
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import principal_of
 from gatekeeper.admin.diagnosis import Observations, diagnose
+from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.history import REPLICA_FIELDS, ROOM_FIELDS
 from gatekeeper.admin.monitor import RETENTION_S, SAMPLE_INTERVAL_S, SILENT_AFTER_S, Monitor
 from gatekeeper.admin.rooms import Rooms, room_json
@@ -30,15 +31,25 @@ _SAME_CHANGE_S = 5.0  # the monitor sees a change at most this long after it was
 class Overview:
     """`GET /admin/overview`."""
 
-    def __init__(self, rooms: Rooms, monitor: Monitor, *, audit: AuditLog, events_on: bool) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        monitor: Monitor,
+        *,
+        audit: AuditLog,
+        events_on: bool,
+        edge: EdgeStatusSource = no_edge,
+    ) -> None:
         self._rooms = rooms
         self._monitor = monitor
         self._audit = audit
         self._events_on = events_on
+        self._edge = edge
 
     async def response(self, request: web.Request) -> web.Response:
         after_s = _parse_after(request.query.get("after", "0"))
         monitor, principal = self._monitor, principal_of(request)
+        edge = self._edge()
         response = web.json_response(
             {
                 "you": {"name": principal.name, "role": principal.role},
@@ -59,6 +70,7 @@ class Overview:
                     for silent_s in [replica.silent_s(monitor.monotonic_s())]
                 ],
                 "passes": self._passes(),
+                "edge": edge.as_json() if edge else None,
                 "silent_after_s": SILENT_AFTER_S,
                 "kept_s": RETENTION_S,
                 "every_s": SAMPLE_INTERVAL_S,
@@ -113,6 +125,7 @@ class Overview:
             serving=sum(replica.own for replica in monitor.replicas.values()),
             down=monitor.down(),
             unwritten=self._audit.unwritten,
+            edge=self._edge(),
         )
 
     def _mode_change(self, room: RoomName) -> tuple[str, float]:

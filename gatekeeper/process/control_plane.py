@@ -22,6 +22,7 @@ from gatekeeper.admin.admin_connections import AdminConnection
 from gatekeeper.admin.audit import AuditLog, Outcome
 from gatekeeper.admin.auth import AdminAuth, Credential
 from gatekeeper.admin.draw_entries import DrawEntries
+from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.admin.history import Reading
 from gatekeeper.admin.listener import Admin
@@ -70,11 +71,13 @@ class ControlPlane:
         pages: Pages,
         folders: Folders,
         secrets: tuple[bytes, ...],
+        edge: EdgeStatusSource = no_edge,
     ) -> None:
         self._config = config
         self._workers = workers
         self._pages = pages
         self._folders = folders
+        self._edge = edge
         self._signer = EventSigner(secrets)
         self._file_events = FileEvents(config.schedule, SigningKeys(secrets))
         self._operators: dict[RoomName, Operator] = {}
@@ -124,9 +127,12 @@ class ControlPlane:
             audit=self._audit,
             pages=self._pages,
             ready=partial(self._ready, store),
-            exposition=partial(exposition, self._folders.metrics),
+            exposition=lambda states, names: exposition(
+                self._folders.metrics, states, names, edge=self._edge()
+            ),
             rules=self._rules_of(config),
             reload=self.reloader.reload,
+            edge=self._edge,
         )
         runner = web.AppRunner(self._admin.application(), access_log=None, shutdown_timeout=2)
         await runner.setup()
@@ -226,6 +232,9 @@ class ControlPlane:
             await store.ping()
         except StoreError as error:
             problems.append(error.public)
+        edge = self._edge()
+        if edge is not None and not edge.running:
+            problems.append("the edge is not running")
         return problems
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import structlog
 
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import StartError
 from gatekeeper.process.caddy_config import EdgeFiles, Json, caddy_config
 from gatekeeper.process.children import EmbeddedServerProcess
 from gatekeeper.process.edge_certificates import (
-    Certificate,
     Failure,
     Success,
     log_report,
@@ -62,11 +62,11 @@ class Edge:
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._process = EmbeddedServerProcess(self._start_caddy, "edge")
-        self.certificates: list[Certificate] = []
+        self._certificates: tuple[Certificate, ...] = ()
 
-    @property
-    def is_running(self) -> bool:
-        return self._process.is_running
+    def status(self) -> EdgeStatus:
+        """What operators see of it."""
+        return EdgeStatus(self._process.is_running, self._certificates)
 
     @property
     def url(self) -> str:
@@ -157,7 +157,7 @@ class Edge:
         while True:
             self._look.clear()
             config = self._config
-            self.certificates = await served_certificates(
+            self._certificates = await served_certificates(
                 config.edge, failures=self._failures.values(), now_s=self._clock()
             )
             try:

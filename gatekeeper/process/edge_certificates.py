@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from gatekeeper.admin.edge_status import Certificate, CertificateState
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.errors import StartError
 
@@ -48,28 +49,6 @@ _REMEDIES = (
 )
 
 log = structlog.get_logger()
-
-State = Literal["valid", "expires soon", "expired", "missing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What the edge serves for one domain. Times are seconds since the epoch."""
-
-    domain: str
-    state: State
-    expires_at_s: float | None = None
-    issuer: str = ""
-    problem: str = ""  # of the last attempt, if it failed
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "domain": self.domain,
-            "state": self.state,
-            "expires_at": self.expires_at_s,
-            "issuer": self.issuer,
-            "problem": self.problem,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +152,14 @@ def own_certificate(edge: EdgeConfig) -> OwnCertificate | None:
 
 async def served_certificates(
     edge: EdgeConfig, *, failures: Iterable[Failure], now_s: float
-) -> list[Certificate]:
+) -> tuple[Certificate, ...]:
     """The certificate of each domain, as the edge serves it now."""
     problems = {failure.domain: failure.reason for failure in failures}
-    return [
+    found = [
         await _served(edge, domain, problem=problems.get(domain, ""), now_s=now_s)
         for domain in edge.domains
     ]
+    return tuple(found)
 
 
 async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) -> Certificate:
@@ -188,12 +168,16 @@ async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) 
         return Certificate(domain, "missing", problem=problem)
     found = x509.load_der_x509_certificate(der)
     expires_at_s = found.not_valid_after_utc.timestamp()
-    left_s = expires_at_s - now_s
     lifetime_s = expires_at_s - found.not_valid_before_utc.timestamp()
-    # Short-lived ones are renewed in their last third, as all are.
-    soon_s = min(EXPIRES_SOON_S, lifetime_s / 4)
-    state: State = "valid" if left_s > soon_s else "expires soon" if left_s > 0 else "expired"
+    state = certificate_state(expires_at_s - now_s, lifetime_s=lifetime_s)
     return Certificate(domain, state, expires_at_s, _issuer(found), problem)
+
+
+def certificate_state(left_s: float, *, lifetime_s: float) -> CertificateState:
+    """Renewal begins with a third of the lifetime left: with a quarter left, it has failed."""
+    if left_s <= 0:
+        return "expired"
+    return "expires soon" if left_s <= min(EXPIRES_SOON_S, lifetime_s / 4) else "valid"
 
 
 async def _handshake(edge: EdgeConfig, name: str) -> bytes | None:

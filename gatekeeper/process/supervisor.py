@@ -21,6 +21,7 @@ from pathlib import Path
 
 import structlog
 
+from gatekeeper.admin.edge_status import no_edge
 from gatekeeper.admin.listener import STATIC_PREFIX
 from gatekeeper.config.invitation_keys import invitation_keys
 from gatekeeper.config.schema import Config
@@ -139,6 +140,7 @@ class Supervisor:
             pages=pages,
             folders=Folders(state=folder, metrics=metrics_folder),
             secrets=plan.secrets,
+            edge=edge.status if edge else no_edge,
         )
         control.reloader = Reloader(
             plan, self._workers, load=self._checked_files, on_reload=control.follow, edge=edge

@@ -64,6 +64,12 @@ class Edge:
         done = await self.gate.command("reload", "-c", str(self.gate.file))
         return done.returncode, done.stdout + done.stderr
 
+    async def status(self, beginning: str) -> str:
+        """The line of `gatekeeper status` that begins so; "" for none."""
+        done = await self.gate.command("status", "-c", str(self.gate.file))
+        lines = done.stdout.splitlines()
+        return next((line for line in lines if line.startswith(beginning)), "")
+
     def events(self, name: str, domain: str = "") -> list[dict[str, Any]]:
         lines = [line for line in self.gate.logs() if line["event"] == name]
         return [line for line in lines if not domain or line.get("domain") == domain]
@@ -123,6 +129,18 @@ async def test_certificate_is_obtained_and_logged_once(edge: Edge) -> None:
     assert edge.gate.url == edge.stage.url()
     obtained = [line for line in edge.gate.logs() if line["event"] == "certificate_obtained"]
     assert [line["domain"] for line in obtained] == [SHOP]
+
+
+async def test_status_and_metrics_have_the_certificate(edge: Edge) -> None:
+    status = await eventually(lambda: edge.status(f"{SHOP}: certificate valid until "))
+    assert "Caddy Local Authority" in status
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        async with session.get(f"{edge.gate.admin_url}/metrics") as response:
+            assert "gatekeeper_edge_up 1.0" in await response.text()
+        async with session.get(f"{edge.gate.admin_url}/admin/overview") as response:
+            overview = await response.json()
+    [certificate] = overview["edge"]["certificates"]
+    assert (certificate["domain"], certificate["state"]) == (SHOP, "valid")
 
 
 async def test_http2_visitor_is_served_and_not_believed(edge: Edge) -> None:
@@ -308,6 +326,7 @@ async def test_reload_adds_domains_and_cuts_nothing(edge: Edge) -> None:
     assert line["expected"] == "a domain for which this CA issues certificates"
     assert line["retry_in_s"] > 0
     assert await edge.stage.serial(WRONG) == 0
+    assert await eventually(lambda: edge.status(f"{WRONG}: no certificate; "))
     await edge.reload(domains=[SHOP])
 
 

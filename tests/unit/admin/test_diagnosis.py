@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gatekeeper.admin.diagnosis import Finding, Observations, diagnose
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus
 from gatekeeper.admin.history import Reading
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
@@ -268,3 +269,27 @@ def test_several_rooms_are_named(rooms: int) -> None:
         else "sale: the line is held: 1,204 in line, admission is paused."
     )
     assert len(shown) == rooms
+
+
+@pytest.mark.parametrize(
+    ("edge", "level", "text"),
+    [
+        (EdgeStatus(False), "bad", "The edge is down"),
+        (EdgeStatus(True, (Certificate("a.b", "missing"),)), "bad", "a.b has no certificate"),
+        (EdgeStatus(True, (Certificate("a.b", "expired", 1.0),)), "bad", "has expired"),
+        (EdgeStatus(True, (Certificate("a.b", "expires soon", 1.0),)), "warn", "expires soon"),
+        (
+            EdgeStatus(True, (Certificate("a.b", "valid", 1.0, problem="refused"),)),
+            "warn",
+            "could not be renewed. The CA: refused",
+        ),
+    ],
+)
+def test_problem_of_the_edge_is_a_finding(edge: EdgeStatus, level: str, text: str) -> None:
+    [found] = [each for each in diagnose(observations(edge=edge)) if text in each.text]
+    assert found.level == level
+
+
+@pytest.mark.parametrize("edge", [None, EdgeStatus(True, (Certificate("a.b", "valid", 1.0),))])
+def test_edge_without_a_problem_is_not_mentioned(edge: EdgeStatus | None) -> None:
+    assert not [text for text in texts(observations(edge=edge)) if "a.b" in text or "edge" in text]

@@ -15,6 +15,7 @@ from gatekeeper.errors import StartError
 from gatekeeper.process.edge_certificates import (
     Failure,
     Success,
+    certificate_state,
     log_report,
     own_certificate,
     read_report,
@@ -110,6 +111,28 @@ def test_success_is_one_line(message: str, renewed: bool, event: str) -> None:
 )
 def test_other_lines_report_nothing(text: bytes) -> None:
     assert read_report(text) is None
+
+
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("left_s", "lifetime_s", "state"),
+    [
+        (30 * DAY_S, 90 * DAY_S, "valid"),
+        (7 * DAY_S + 1, 90 * DAY_S, "valid"),
+        (7 * DAY_S, 90 * DAY_S, "expires soon"),
+        (1, 90 * DAY_S, "expires soon"),
+        (0, 90 * DAY_S, "expired"),
+        (-DAY_S, 90 * DAY_S, "expired"),
+        (DAY_S / 5, DAY_S / 2, "valid"),
+        (DAY_S / 9, DAY_S / 2, "expires soon"),
+    ],
+)
+def test_certificate_that_should_have_been_renewed_expires_soon(
+    left_s: float, lifetime_s: float, state: str
+) -> None:
+    assert certificate_state(left_s, lifetime_s=lifetime_s) == state
 
 
 # Certificates of the operator's own.
