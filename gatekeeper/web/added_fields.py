@@ -12,7 +12,7 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy.cache_fields import is_publicly_cacheable
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.response import ResponseHead
-from gatekeeper.web.confirmation import confirmation_link
+from gatekeeper.web.confirmation import confirmation_field
 from gatekeeper.web.message import Headers
 from gatekeeper.web.outcome import Admit
 from gatekeeper.web.pipeline import Visit
@@ -52,7 +52,7 @@ def _token_fields(visit: Visit, admit: Admit, response: ResponseHead) -> Fields 
             return None
     fields = _as_bytes(visit.headers(pass_))
     if not pass_.confirmed:
-        fields += confirmation_link(visit.facts, pass_.room, response)
+        fields += confirmation_field(visit.facts, pass_.room, response)
     return fields
 
 

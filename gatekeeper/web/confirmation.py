@@ -2,13 +2,16 @@
 
 Rules. Pure. A new pass counts as confirmed once its visitor returned it. A page whose visitor opens
 nothing else would never do that, so its response asks the browser to load the status at once: a
-preload, since browsers fetch it before anything in the page, with the cookies of this response. A
-page whose Content-Security-Policy allows neither a fetch nor an image of its own origin is left
-alone: the browser would report a violation to the site.
+preload, since browsers fetch it before anything in the page, with the cookies of this response; as
+a resource that the page's Content-Security-Policy allows of its own origin, or the browser would
+report a violation to the site. Where it allows none, the response names a list of speculation rules
+(HTML section 7.6.1), which is empty: no directive is about it, Chromium fetches it at once, and
+other browsers ignore the field.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from gatekeeper.config.types import RoomName
@@ -17,11 +20,18 @@ from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.response import ResponseHead
 
 _HTML: Final = (b"text/html", b"application/xhtml+xml")
-_KINDS: Final = (("connect-src", "fetch; crossorigin"), ("img-src", "image"))
+# The endpoint, what it is preloaded as, and the directive for that, with those that stand in for it in turn (CSP
+# Level 3 section 6.8.3).
+_KINDS: Final = (
+    ("status", "fetch; crossorigin", ("connect-src", "default-src")),
+    ("status", "image", ("img-src", "default-src")),
+    ("confirm", "style", ("style-src-elem", "style-src", "default-src")),
+    ("status", "font; crossorigin", ("font-src", "default-src")),
+)
 _FIRST_REDIRECT, _FIRST_ERROR = 300, 400
 
 
-def confirmation_link(facts: RequestFacts, room: RoomName, response: ResponseHead) -> Fields:
+def confirmation_field(facts: RequestFacts, room: RoomName, response: ResponseHead) -> Fields:
     """The field that lets this page confirm its visitor; none if it is no page."""
     if facts.method != "GET" or not _is_navigation(facts):
         return ()
@@ -30,12 +40,15 @@ def confirmation_link(facts: RequestFacts, room: RoomName, response: ResponseHea
     fields = response.fields
     if not any(name == b"content-type" and _is_html(line) for name, line in fields):
         return ()
-    policies = [_text(line) for name, line in fields if name == b"content-security-policy"]
-    for directive, kind in _KINDS:
-        if all(_allows_own_origin(policy, directive) for policy in policies):
-            link = f"</.gatekeeper/status?room={room}>; rel=preload; as={kind}"
+    texts = [_text(line) for name, line in fields if name == b"content-security-policy"]
+    policies = [_parsed(each) for text in texts for each in text.split(",") if each.strip()]
+    if not all(map(_keeps_origin, policies)):
+        return ()  # its own origin is another one then, without the cookie
+    for name, kind, directives in _KINDS:
+        if all(_allows_own_origin(policy, directives) for policy in policies):
+            link = f"</.gatekeeper/{name}?room={room}>; rel=preload; as={kind}"
             return ((b"Link", link.encode("ascii")),)
-    return ()
+    return ((b"Speculation-Rules", f'"/.gatekeeper/confirm?room={room}"'.encode("ascii")),)
 
 
 def _is_navigation(facts: RequestFacts) -> bool:
@@ -52,19 +65,13 @@ def _text(line: bytes) -> str:
     return line.partition(b":")[2].decode("latin-1")
 
 
-def _allows_own_origin(policies: str, directive: str) -> bool:
-    """Whether policies (a list, CSP Level 3 section 4.1) let a page load this from its origin."""
-    return all(
-        _policy_allows(_parsed(policy), directive)
-        for policy in policies.split(",")
-        if policy.strip()
-    )
+def _keeps_origin(policy: dict[str, list[str]]) -> bool:
+    return "sandbox" not in policy or "allow-same-origin" in policy["sandbox"]
 
 
-def _policy_allows(policy: dict[str, list[str]], directive: str) -> bool:
-    if "sandbox" in policy and "allow-same-origin" not in policy["sandbox"]:
-        return False  # its own origin is another one then, without the cookie
-    sources = policy.get(directive, policy.get("default-src"))
+def _allows_own_origin(policy: dict[str, list[str]], directives: Iterable[str]) -> bool:
+    """Whether a policy lets a page load this from its origin."""
+    sources = next((policy[each] for each in directives if each in policy), None)
     return sources is None or "'self'" in sources or "*" in sources
 
 

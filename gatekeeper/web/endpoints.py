@@ -69,6 +69,7 @@ class Endpoints:
         move = MoveEndpoint(responses)
         self._in_room = {
             "status": (_READ, self._status),
+            "confirm": (_READ, self._confirm),
             "leave": (_WRITE, self._leave),
             "wait": (_READ, self._wait),
             "move": (_WRITE, move.offer),
@@ -193,6 +194,12 @@ class Endpoints:
     async def _status(self, visit: Visit) -> GateResponse:
         outcome = await visit.admit_as("denied")
         return self.status_response(visit, outcome)
+
+    async def _confirm(self, visit: Visit) -> GateResponse:
+        """The status for pages that may not load it as it is: it has the type that they expect."""
+        is_style = "style" in visit.facts.fields("Sec-Fetch-Dest")
+        media_type = "text/css" if is_style else "application/speculationrules+json"
+        return self._responses.as_type(await self._status(visit), media_type)
 
     async def _enqueue(self, visit: Visit, read_body: ReadBody) -> GateResponse:
         sent = await sent_invitations(visit, read_body)

@@ -239,6 +239,11 @@ class Responses:
         """The status of a waiting visitor."""
         return GateResponse(status, (*_PLACE, *headers) if headers else _PLACE, place.encoded())
 
+    def as_type(self, status: GateResponse, media_type: str) -> GateResponse:
+        """The token and the state of a status, with an empty object of another type."""
+        headers = [each for each in status.headers if each[0] != "Content-Type"]
+        return status._replace(headers=(("Content-Type", media_type), *headers), body=b"{}")
+
     def stream(self, *, headers: Headers) -> GateResponse:
         """The head of an event stream. No proxy may buffer it; the connection closes after it."""
         more = (

@@ -26,6 +26,13 @@ from tests.gates import Gate, running_gate
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
 _CONFIRMED_WITHIN_S = 2
+# Policies of pages that may load nothing by a fetch.
+_POLICIES = {
+    "/image": "default-src 'none'; img-src 'self'",
+    "/style": "default-src 'none'; style-src 'self'",
+    "/font": "default-src 'none'; font-src 'self'",
+    "/none": "default-src 'none'; base-uri 'none'; form-action 'none'",
+}
 _CLEARED = {"/logout": '"cookies"', "/forget": '"*"'}
 
 
@@ -53,6 +60,9 @@ class Site:
         if request.path == "/login":
             response.set_cookie("session", "secret", httponly=True)
             response.set_cookie("theme", "dark")
+        if request.path in _POLICIES:
+            response.text = "<!doctype html><h1>The shop</h1>"
+            response.headers["Content-Security-Policy"] = _POLICIES[request.path]
         if request.path in _CLEARED:
             response.headers["Clear-Site-Data"] = _CLEARED[request.path]
         return response
@@ -126,6 +136,20 @@ async def test_page_without_subresources_confirms_its_visitor(
         await asyncio.sleep(2.5)  # confirm_timeout
         await page.goto(gate.url + "/b")
         await expect(page.get_by_text("The shop")).to_be_visible()
+
+
+async def test_page_with_a_strict_policy_confirms_its_visitor_too(
+    store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """And violates no policy by that."""
+    async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
+        said: list[str] = []
+        for path in _POLICIES:
+            page = await new_page()
+            page.on("console", lambda message: said.append(message.text))
+            await page.goto(gate.url + path)
+            await until_confirmed(page.context, gate)
+        assert said == []
 
 
 @pytest.mark.parametrize("path", _CLEARED)

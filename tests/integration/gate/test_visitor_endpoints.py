@@ -72,6 +72,39 @@ async def test_status_has_exactly_the_fields_of_its_state(
     assert gate.origin.requests == []
 
 
+@pytest.mark.parametrize(
+    ("destination", "media_type"),
+    [
+        ("speculationrules", "application/speculationrules+json"),
+        ("style", "text/css"),
+        ("", "application/speculationrules+json"),
+    ],
+)
+async def test_confirm_is_the_status_in_a_type_that_pages_load(
+    destination: str, media_type: str, start_gate: GateStarter
+) -> None:
+    gate = await start_gate(rate="0")
+    visitor = gate.visitor()
+    headers = {"Sec-Fetch-Dest": destination} if destination else {}
+
+    async def confirm(state: str) -> CIMultiDict[str]:
+        response = await visitor.request("GET", "/.gatekeeper/confirm", headers=headers)
+        assert (response.status, response.text) == (200, "{}")
+        assert response.headers.getall("Content-Type") == [media_type]
+        assert response.headers["X-Gatekeeper-State"] == state
+        assert response.headers["Cache-Control"] == "no-store"
+        return CIMultiDict(response.headers)
+
+    assert "Set-Cookie" not in await confirm("none"), "it gives no place"
+    await visitor.get()
+    await confirm("waiting")
+    assert (await visitor.status())["position"] == 1
+    await gate.allow(1)
+    assert "Set-Cookie" in await confirm("admitted")
+    assert (await visitor.request("POST", "/.gatekeeper/confirm")).status == 405
+    assert gate.origin.requests == []
+
+
 async def test_app_waits_and_is_admitted_by_token_header(
     start_gate: GateStarter,
 ) -> None:

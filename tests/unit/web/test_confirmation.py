@@ -1,15 +1,17 @@
-"""The `Link` by which the page of a visitor who walked straight in confirms itself."""
+"""The field by which the page of a visitor who walked straight in confirms itself."""
 
 import pytest
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.proxy.response import parse_response_head
-from gatekeeper.web.confirmation import confirmation_link
+from gatekeeper.web.confirmation import confirmation_field
 
 HTML = "Content-Type: text/html; charset=utf-8"
 STATUS = "</.gatekeeper/status?room=sale>; rel=preload; as="
 FETCH, IMAGE = STATUS + "fetch; crossorigin", STATUS + "image"
+STYLE, FONT = STATUS.replace("status", "confirm") + "style", STATUS + "font; crossorigin"
+RULES = '"/.gatekeeper/confirm?room=sale"'
 
 
 def link(
@@ -26,8 +28,12 @@ def link(
         accept="text/html" if mode is None else "*/*",
         fields=lambda name: [mode] if mode and name == "Sec-Fetch-Mode" else [],
     )
-    added = confirmation_link(facts, RoomName("sale"), response)
-    return added[0][1].decode() if added else None
+    added = confirmation_field(facts, RoomName("sale"), response)
+    assert len(added) <= 1
+    for name, value in added:
+        assert name == (b"Speculation-Rules" if value == RULES.encode() else b"Link")
+        return value.decode()
+    return None
 
 
 @pytest.mark.parametrize(
@@ -56,18 +62,42 @@ def test_page_that_may_not_fetch_loads_the_status_as_an_image() -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        ("default-src 'none'; style-src 'self' 'unsafe-inline'", STYLE),
+        ("default-src 'none'; style-src 'none'; style-src-elem 'self'", STYLE),
+        ("default-src 'none'; style-src 'self'; style-src-elem 'none'; font-src 'self'", FONT),
+        ("default-src 'none'; style-src 'unsafe-inline'; font-src *", FONT),
+        ("default-src 'none'; font-src 'self'; style-src 'self'", STYLE),
+    ],
+)
+def test_page_preloads_as_what_its_policy_allows(policy: str, kind: str) -> None:
+    assert link(HTML, f"Content-Security-Policy: {policy}") == kind
+
+
+@pytest.mark.parametrize(
     "policies",
     [
         ("default-src 'none'",),
         ("default-src https:",),
-        ("default-src 'self'", "connect-src 'none'; img-src 'none'"),
+        ("default-src 'self'", "default-src 'none'"),
+        ("connect-src 'none'; img-src 'none'", "style-src x.example; font-src 'none'"),
         ("default-src 'self', default-src 'none'",),
-        ("connect-src api.example; connect-src 'self'; img-src cdn.example",),
-        ("sandbox allow-scripts",),
+        ("default-src 'none'; connect-src api.example; connect-src 'self'",),
+        ("default-src 'none'; script-src 'self'; frame-src 'self'",),
     ],
 )
-def test_page_that_may_load_nothing_gets_no_link(policies: tuple[str, ...]) -> None:
-    assert link(HTML, *[f"Content-Security-Policy: {policy}" for policy in policies]) is None
+def test_page_that_may_load_nothing_names_speculation_rules(policies: tuple[str, ...]) -> None:
+    """No directive is about them."""
+    assert link(HTML, *[f"Content-Security-Policy: {policy}" for policy in policies]) == RULES
+
+
+@pytest.mark.parametrize("policy", ["sandbox allow-scripts", "default-src 'none'; sandbox"])
+def test_page_of_another_origin_gets_no_field(policy: str) -> None:
+    assert link(HTML, f"Content-Security-Policy: {policy}") is None
+    assert link(
+        HTML, "Content-Security-Policy: img-src *", f"Content-Security-Policy: {policy}"
+    ) is (None)
 
 
 @pytest.mark.parametrize(
