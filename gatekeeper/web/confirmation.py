@@ -20,8 +20,8 @@ from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.response import ResponseHead
 
 _HTML: Final = (b"text/html", b"application/xhtml+xml")
-# The endpoint, what it is preloaded as, and the directive for that, with those that stand in for it in turn (CSP
-# Level 3 section 6.8.3).
+# The endpoint, what it is preloaded as, and the directive for that, with those that stand in for it
+# in turn (CSP Level 3 section 6.8.3).
 _KINDS: Final = (
     ("status", "fetch; crossorigin", ("connect-src", "default-src")),
     ("status", "image", ("img-src", "default-src")),
