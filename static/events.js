@@ -116,26 +116,58 @@ window.gatekeeperEvents = (page) => {
 
   const OWN = ["name", "room", "stage", "prequeue", "start", "end", "announced", "commitment", "drawn", "file"];
 
+  const FIELDS = [...OWN, "delay", "order", "before", "after", "beacon", "rate"];
+
   function keysOf(event) {
     const keys = Object.entries(event).filter(([key, value]) => !OWN.includes(key) && value !== "" && value !== null);
     const draw = event.commitment ? " · commitment " + event.commitment : "";
     return keys.map(([key, value]) => key + " = " + value).join(" · ") + draw;
   }
 
+  /* The keys of the room that the form's lines set; throws an Error with the problem. Numbers are no
+     texts to the gate, which checks everything else. */
+  function settingsOf(lines) {
+    const found = {};
+    lines.split("\n").map((line) => line.trim()).filter(Boolean).forEach((line) => {
+      const [, key, words] = /^([a-z_]+)\s*=\s*(.*)$/.exec(line) || [];
+      if (!key) throw new Error(JSON.stringify(line) + ' is not a setting; expected e.g. "max_active = 6000"');
+      if (FIELDS.includes(key)) throw new Error(key + " has a field of its own; expected it there");
+      if (key in found) throw new Error(key + " is set twice; expected it once");
+      found[key] = valueOf(key, words);
+    });
+    return found;
+  }
+
+  function valueOf(key, words) {
+    if (key === "title" || key === "message") return words;
+    if (words === "true" || words === "false") return words === "true";
+    return /^\d{1,15}(\.\d{1,6})?$/.test(words) ? Number(words) : words;
+  }
+
   // --- changes ------------------------------------------------------------------------------------
 
   function make(card, form) {
     const values = Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ""));
-    const body = Object.assign({}, values, { room: card.name });
+    let settings;
+    try {
+      settings = settingsOf(values.settings || "");
+    } catch (error) {
+      report(card, error.message, true);
+      return;
+    }
+    delete values.settings;
+    const body = Object.assign({}, values, settings, { room: card.name });
     ["prequeue", "start", "end"].forEach((key) => { if (values[key]) body[key] = new Date(values[key]).toISOString(); });
     if (!body.prequeue) delete body.order; // nobody to draw
     const gather = body.prequeue ? "Visitors gather from " + both(body.prequeue) + (body.order === "draw" ? ", and are drawn. " : ", and keep the order of their arrival. ") : "";
     const until = body.end ? " until " + both(body.end) : ", without an end";
     const rate = body.rate ? " at " + body.rate : " at the room's rate";
+    const others = Object.entries(settings).map(([key, value]) => key + " = " + value).join(", ");
+    const beacon = body.beacon ? " The draw waits for the beacon " + body.beacon + ", at most a minute." : "";
     ask(card, {
       title: "Plan " + body.name + "?",
       confirm: "Plan it",
-      text: gather + "The room admits from " + both(body.start) + until + rate + ".",
+      text: gather + "The room admits from " + both(body.start) + until + rate + "." + beacon + (others && " It sets " + others + "."),
     }, form.querySelector("button"), () => send(card, "POST", body, "planned", () => form.reset()));
   }
 

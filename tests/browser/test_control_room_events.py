@@ -24,6 +24,7 @@ CREDENTIALS = (
     Credential.of("otto", "read", secret=OTTO.encode()),
 )
 ZONE = "Europe/Berlin"
+BEACON = "https://beacon.example/chain"
 SALE = datetime.now(UTC).replace(microsecond=0) + timedelta(days=200)
 
 
@@ -74,9 +75,27 @@ async def test_event_runs_by_the_control_room(new_page: NewPage, admin: Visitor)
     await expect(done).to_contain_text('rate: "fast" is not a rate')
     await expect(item).to_have_count(0)
     await form.get_by_label("Rate of the event").fill("2000/min")
-    await press(page, "Plan …", "Plan it", says="and are drawn")
+    settings = form.get_by_label("Other settings for the event")
+    for lines, problem in (
+        ("max_active 6000", '"max_active 6000" is not a setting'),
+        ("rate = 5/min", "rate has a field of its own"),
+        ("start = now", "start has a field of its own"),
+        ("burst = 2\nburst = 3", "burst is set twice"),
+    ):
+        await settings.fill(lines)
+        await page.get_by_role("button", name="Plan …", exact=True).click()
+        await expect(done).to_contain_text(problem)
+    await settings.fill("place_ttl = 7\ncookie = x")
+    await press(page, "Plan …", "Plan it", says="cookie = x")
+    await expect(done).to_contain_text("cookie: unknown key")
+    await expect(item).to_have_count(0)
+    await settings.fill("max_active = 6000\n\n title = 2026 = sold out \nplace_ttl=3h")
+    await form.get_by_label("Beacon").fill(BEACON)
+    await press(page, "Plan …", "Plan it", says=f"waits for the beacon {BEACON}")
     await expect(done).to_have_text("Done: sale is planned.")
-    await expect(item).to_contain_text("rate = 2000/min")
+    for key in ("rate = 2000/min", "max_active = 6000", "title = 2026 = sold out", "place_ttl = 3h"):
+        await expect(item).to_contain_text(key)
+    await expect(item).to_contain_text(f"beacon = {BEACON}")
     await expect(item).to_contain_text(utc(SALE + timedelta(minutes=30)))
     await expect(item).to_contain_text(re.compile("commitment [0-9a-f]{64}"))
     await expect(page.locator("[data-event-words]")).to_contain_text("sale: planned, prequeue in ")
