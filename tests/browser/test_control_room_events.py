@@ -93,7 +93,12 @@ async def test_event_runs_by_the_control_room(new_page: NewPage, admin: Visitor)
     await form.get_by_label("Beacon").fill(BEACON)
     await press(page, "Plan …", "Plan it", says=f"waits for the beacon {BEACON}")
     await expect(done).to_have_text("Done: sale is planned.")
-    for key in ("rate = 2000/min", "max_active = 6000", "title = 2026 = sold out", "place_ttl = 3h"):
+    for key in (
+        "rate = 2000/min",
+        "max_active = 6000",
+        "title = 2026 = sold out",
+        "place_ttl = 3h",
+    ):
         await expect(item).to_contain_text(key)
     await expect(item).to_contain_text(f"beacon = {BEACON}")
     await expect(item).to_contain_text(utc(SALE + timedelta(minutes=30)))
