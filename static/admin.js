@@ -303,7 +303,8 @@
     quantiles("origin", now.origin_p50, now.origin_p99);
     set("failed", ...(typeof now.failed === "number" ? [number(now.failed), "/s"] : ["–", ""]));
     card.element.dataset.failing = String(now.failed > 0);
-    text(card.find("[data-totals]"), "Totals: " + integer.format(room.arrived_total) + " arrived, " +
+    const lanes = Object.entries(room.lanes || {}).map(([lane, count]) => integer.format(count) + " " + lane);
+    text(card.find("[data-totals]"), (lanes.length ? "In line: " + lanes.join(", ") + ". " : "") + "Totals: " + integer.format(room.arrived_total) + " arrived, " +
       integer.format(room.released_total) + " released, " + integer.format(room.admitted_total) +
       " admitted, " + integer.format(room.abandoned_total) + " left or no-show.");
   }

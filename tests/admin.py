@@ -97,7 +97,7 @@ async def running_admin(
         events_on=False,
         pages=_pages(),
         ready=ready,
-        exposition=lambda _states, _names: b"",
+        exposition=lambda _states, _names, _lanes: b"",
     )
     runner = web.AppRunner(admin.application(), access_log=None)
     await runner.setup()

@@ -14,10 +14,12 @@ def room_line(room: dict[str, Any]) -> str:
     """Mode, rate and figures of a room."""
     limit = f" of {room['max_active']}" if room["max_active"] else ""
     most = f" of {room['queue_limit']}" if room.get("queue_limit") else ""
+    lanes = ", ".join(f"{count} {lane}" for lane, count in room.get("lanes", {}).items())
+    of_lanes = f" ({lanes})" if lanes else ""
     message = f"; message: {room['message']}" if room["message"] else ""
     return (
         f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
-        f"{room['queue_length']}{most} waiting, {room['active']}{limit} active, "
+        f"{room['queue_length']}{most} waiting{of_lanes}, {room['active']}{limit} active, "
         f"{room['released_total']} released, {room['abandoned_total']} left"
         f"{message}{_event_words(room.get('event'))}"
     )

@@ -6,7 +6,7 @@ running workers. Figures of a room come from the store's state, so every gate re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -42,8 +42,14 @@ _COUNTERS = {
 
 
 class _RoomCollector(Collector):
-    def __init__(self, states: Sequence[RoomState], names: Sequence[RoomName]) -> None:
+    def __init__(
+        self,
+        states: Sequence[RoomState],
+        names: Sequence[RoomName],
+        lanes: Sequence[Mapping[str, int]],
+    ) -> None:
         self._rooms = list(zip(names, states, strict=True))
+        self._lanes = list(zip(names, lanes, strict=True))
 
     def collect(self) -> Iterator[Metric]:
         for field, text in _GAUGES.items():
@@ -70,8 +76,17 @@ class _RoomCollector(Collector):
             watermark.add_metric([name], state.watermark_us / 1_000_000)
             for mode in Mode:
                 modes.add_metric([name, mode.value], float(state.mode is mode))
+        in_lanes = GaugeMetricFamily(
+            "gatekeeper_lane_queue_length",
+            "Visitors of the lane that are in the queue.",
+            labels=["room", "lane"],
+        )
+        for name, lanes in self._lanes:
+            for lane, count in lanes.items():
+                in_lanes.add_metric([name, lane], float(count))
         yield watermark
         yield modes
+        yield in_lanes
 
 
 class _WorkerCollector(Collector):
@@ -143,13 +158,15 @@ def exposition(
     folder: Path,
     states: Sequence[RoomState],
     names: Sequence[RoomName],
+    lanes: Sequence[Mapping[str, int]],
     *,
     edge: EdgeStatus | None = None,
 ) -> bytes:
-    """The text format, version 0.0.4, of the workers' files in `folder`, the rooms and the edge."""
+    """The text format, version 0.0.4, of the workers' files in `folder`, the rooms and the edge.
+    `lanes`: how many visitors of each lane are in line, by room."""
     registry = CollectorRegistry()
     if edge is not None:
         registry.register(_EdgeCollector(edge))
     registry.register(_WorkerCollector(folder))
-    registry.register(_RoomCollector(states, names))
+    registry.register(_RoomCollector(states, names, lanes))
     return generate_latest(registry)

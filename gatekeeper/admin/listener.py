@@ -61,7 +61,7 @@ class Admin:
         events_on: bool,
         pages: Pages,
         ready: Ready,
-        exposition: Callable[[list[RoomState], list[RoomName]], bytes],
+        exposition: Callable[[list[RoomState], list[RoomName], list[dict[str, int]]], bytes],
         rules: Callable[[], list[dict[str, object]]] = list,
         reload: Reload | None = None,
         edge: EdgeStatusSource = no_edge,
@@ -157,7 +157,10 @@ class Admin:
         operators = (
             [self._rooms.requested(request)] if "room" in request.query else list(self._rooms)
         )
-        rooms = [room_json(operator, await operator.status()) for operator in operators]
+        rooms = [
+            room_json(operator, await operator.status(), lanes=await operator.count_lanes())
+            for operator in operators
+        ]
         edge = self._edge()
         return web.json_response({"rooms": rooms} | ({"edge": edge.as_json()} if edge else {}))
 
@@ -175,14 +178,15 @@ class Admin:
         return web.json_response({"rules": self._rules()})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        states, names = [], []
+        states, names, lanes = [], [], []
         for operator in self._rooms:
             try:
                 states.append(await operator.status())
+                lanes.append(await operator.count_lanes())
                 names.append(operator.rules.room)
             except StoreError:
                 break  # without the store, the workers' metrics matter most
-        text = self._exposition(states, names)
+        text = self._exposition(states[: len(names)], names, lanes)
         return web.Response(
             body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

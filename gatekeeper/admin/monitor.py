@@ -47,6 +47,10 @@ class RoomReading(Protocol):
         """Raises StoreError."""
         ...
 
+    async def count_lanes(self) -> dict[str, int]:
+        """The visitors of each lane that are in line; raises StoreError."""
+        ...
+
 
 @dataclass(slots=True)
 class Replica:
@@ -92,6 +96,7 @@ class Monitor:
             maxlen=round(RETENTION_S / SAMPLE_INTERVAL_S)
         )
         self.states: dict[RoomName, RoomState] = {}  # the newest of each room from the store
+        self.lanes: dict[RoomName, dict[str, int]] = {}  # visitors in line by lane, as `states`
         self.store_lost_at_s: float | None = None  # wall clock
         self.mode_since_s: dict[RoomName, float] = {}  # when the change was seen, wall clock
         self._sampled_at_s = float("-inf")
@@ -102,6 +107,7 @@ class Monitor:
         self._operators = operators
         self.names = [operator.rules.room for operator in operators]
         self.states = {name: self.states[name] for name in self.names if name in self.states}
+        self.lanes = {name: self.lanes[name] for name in self.names if name in self.lanes}
 
     async def start(self) -> None:
         await self._events.subscribe_figures(self.receive)
@@ -158,11 +164,10 @@ class Monitor:
     async def _read_rooms(self) -> dict[RoomName, RoomState]:
         operators = self._operators
         results = await asyncio.gather(*map(_state, operators))
-        states = {
-            operator.rules.room: state
-            for operator, state in zip(operators, results, strict=True)
-            if state is not None and operator.rules.room in self.names
-        }
+        states: dict[RoomName, RoomState] = {}
+        for operator, result in zip(operators, results, strict=True):
+            if result is not None and operator.rules.room in self.names:
+                states[operator.rules.room], self.lanes[operator.rules.room] = result
         now_s = self._wall_s()
         if len(states) == len(self.names):
             self.store_lost_at_s = None
@@ -205,8 +210,8 @@ class Monitor:
                 del self.replicas[name]
 
 
-async def _state(operator: RoomReading) -> RoomState | None:
+async def _state(operator: RoomReading) -> tuple[RoomState, dict[str, int]] | None:
     try:
-        return await operator.status()
+        return await operator.status(), await operator.count_lanes()
     except StoreError:
         return None

@@ -60,7 +60,11 @@ class Overview:
                 if monitor.readings
                 else [],
                 "rooms": [
-                    room_json(operator, monitor.states[operator.rules.room])
+                    room_json(
+                        operator,
+                        monitor.states[operator.rules.room],
+                        lanes=monitor.lanes.get(operator.rules.room, {}),
+                    )
                     for operator in self._rooms
                     if operator.rules.room in monitor.states
                 ],

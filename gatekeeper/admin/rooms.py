@@ -16,6 +16,7 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
 
 NO_BODY: Mapping[str, object] = {}
+NO_LANES: Mapping[str, int] = {}
 
 
 class Rooms:
@@ -51,8 +52,11 @@ class Rooms:
         return self._operators[RoomName(name)]
 
 
-def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
-    return {
+def room_json(
+    operator: Operator, state: RoomState, *, lanes: Mapping[str, int] = NO_LANES
+) -> dict[str, object]:
+    """`lanes`: how many visitors of each lane are in line; a room without lanes has no such key."""
+    found: dict[str, object] = {
         "room": operator.rules.room,
         "mode": state.mode.value,
         "rate_per_minute": state.current_rate_per_minute,
@@ -69,6 +73,7 @@ def room_json(operator: Operator, state: RoomState) -> dict[str, object]:
         "phase": state.phase.value,
         "event": _current_event(state),
     }
+    return found | {"lanes": dict(lanes)} if lanes else found
 
 
 def event_json(operator: Operator, event: Event, *, now_us: int) -> dict[str, object]:

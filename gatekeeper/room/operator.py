@@ -105,6 +105,10 @@ class Operator:
         """Releases that were not claimed, since the store was born."""
         return await self._queue.count_no_shows()
 
+    async def count_lanes(self) -> dict[str, int]:
+        """How many visitors of each lane are in line."""
+        return await self._queue.count_lanes()
+
     async def count_participants(self, event: Event) -> int:
         """The visitors that took part in the draw of an event."""
         return await self._queue.participants.count(event.draw_id)

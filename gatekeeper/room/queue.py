@@ -261,6 +261,14 @@ class Queue:
         _, rest = await self._run(_CONTROL, "look", "no_shows")
         return int(rest[0])
 
+    async def count_lanes(self) -> dict[str, int]:
+        """How many visitors of each lane are in line and polled within `heartbeat_timeout`."""
+        lanes = self.rules.lanes
+        if not lanes:
+            return {}
+        _, rest = await self._run(_CONTROL, "look", "lanes", str(len(lanes)))
+        return {lane.name: int(count) for lane, count in zip(lanes, rest, strict=True)}
+
     async def revoked(self, *, since_us: float = 0) -> dict[VisitorId, float]:
         """Revoked visitors and until when, microseconds: all, or those from that score on. Read in
         portions, so that no call holds up the store."""
@@ -326,7 +334,7 @@ class Queue:
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
             _us(self._recovery_window_s(self._newest_known())),
-            *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s),
+            *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
         return [
             standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)

@@ -35,7 +35,7 @@ _ELSEWHERE = ("READONLY ", "MASTERDOWN ")
 _FAILURES = (hiredis.HiredisError, OSError, TimeoutError, RuntimeError)
 _KEY_NAMES = (
     "queue", "deadlines", "active", "revoked", "spent", "replicas", "state",
-    "unconfirmed", "missed", "sessions", "lanes", "holders", "held_until",
+    "unconfirmed", "missed", "sessions", "lanes", "holders", "held_until", "lane_polls",
 )  # fmt: skip
 
 

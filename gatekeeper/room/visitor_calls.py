@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from gatekeeper.policy.lanes import Lane
 from gatekeeper.policy.tokens import Ticket, Token, VisitorId
 
 
@@ -59,13 +60,6 @@ class PollRequest(NamedTuple):
     moved_us: int = 0
 
     @property
-    def word(self) -> str:
-        """The lane, as the script reads it."""
-        if not self.lane:
-            return "-/"
-        return f"{self.lane}{'/' if self.confirmed else ':'}{self.arrival_us}"
-
-    @property
     def letter(self) -> str:
         """The kind of poll, as the script reads it."""
         if self.by_proxy:
@@ -96,11 +90,20 @@ def poll_of(token: Token, turn_us: int, *, connected: bool = False) -> PollReque
     return PollRequest(token.visitor, turn_us, has_pass=True)
 
 
-def lane_words(batch: Sequence[PollRequest]) -> str:
-    """The lanes of a batch, as the script reads them; "": nobody is of one."""
+def lane_words(batch: Sequence[PollRequest], lanes: Sequence[Lane]) -> str:
+    """The lanes of a batch, as the script reads them; "": nobody is of one. `lanes`: of the room,
+    in the order of their numbers."""
     if not any(request.lane for request in batch):
         return ""
-    return " ".join([request.word for request in batch])
+    numbers = {lane.name: at for at, lane in enumerate(lanes, start=1)}
+    return " ".join([_lane_word(request, numbers) for request in batch])
+
+
+def _lane_word(request: PollRequest, numbers: Mapping[str, int]) -> str:
+    if not request.lane:
+        return "-/"
+    mark = "/" if request.confirmed else ":"
+    return f"{request.lane}{mark}{request.arrival_us}/{numbers.get(request.lane, 0)}"
 
 
 class DrawnTurn(NamedTuple):
@@ -122,7 +125,9 @@ def device_arguments(
     return [str(round(ticket_life_s * 1_000_000)), *arguments] if arguments else []
 
 
-def poll_arguments(batch: Sequence[PollRequest], *, ticket_life_s: float) -> list[str]:
+def poll_arguments(
+    batch: Sequence[PollRequest], *, ticket_life_s: float, lanes: Sequence[Lane] = ()
+) -> list[str]:
     """What the script reads of a batch of polls."""
     turns = "".join([f"{each.turn_us:016d}" for each in batch])
     visitors = [each.visitor for each in batch]
@@ -135,4 +140,4 @@ def poll_arguments(batch: Sequence[PollRequest], *, ticket_life_s: float) -> lis
         return ["t" * len(batch), turns, "", *visitors]
     kinds = "".join([each.letter for each in batch])
     devices = device_arguments(batch, ticket_life_s=ticket_life_s)
-    return [kinds, turns, lane_words(batch), *visitors, *devices]
+    return [kinds, turns, lane_words(batch, lanes), *visitors, *devices]

@@ -180,6 +180,8 @@ class ServerGround:
         }
         sessions = contents.get("sessions", {})
         contents["sessions"] = {m: str(int(us) - past_us) for m, us in sessions.items()}
+        polls = contents.get("lane_polls", {})
+        contents["lane_polls"] = {m: float(t) - seconds * 10 for m, t in polls.items()}
         missed = contents.get("missed", {})  # a turn stays, as it does in the queue
         contents["missed"] = {
             m: float(us) + past_us if float(us) < 0 else float(us) for m, us in missed.items()

@@ -103,9 +103,10 @@ BAD_CALLS: dict[str, list[str]] = {
         "poll, an arrival missing": ["90000000", "1", "1", "1", "tt", DIGITS, "", "ann", "bob"],
         "poll, no visitor": ["90000000", "1", "1", "1", "t", DIGITS, ""],
         "poll, a letter missing": ["90000000", "1", "1", "1", "t", 2 * DIGITS, "", "ann", "bob"],
-        "poll, a lane missing": ["90000000", "1", "1", "1", "tt", 2 * DIGITS, "a/1", "ann", "bob"],
-        "poll, a lane too many": ["90000000", "1", "1", "1", "t", DIGITS, "a/1 b/2", "ann"],
-        "poll, a strange lane": ["90000000", "1", "1", "1", "t", DIGITS, "a/x", "ann"],
+        "poll, a lane missing": ["90000000", "1", "1", "1", "tt", 2 * DIGITS, "a/1/0", "x", "y"],
+        "poll, a lane too many": ["90000000", "1", "1", "1", "t", DIGITS, "a/1/0 b/2/0", "ann"],
+        "poll, a strange lane": ["90000000", "1", "1", "1", "t", DIGITS, "a/x/0", "ann"],
+        "poll, a lane without a number": ["9", "1", "1", "1", "t", DIGITS, "a/1/", "ann"],
         "poll, a device cut short": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "1", "1", "phone"],
         "poll, a ticket's life": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "x", "1", "a", "0"],
         "poll, a strange index": ["9", "1", "1", "1", "t", DIGITS, "", "ann", "1", "", "a", "0"],
@@ -252,7 +253,8 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
     commands = re.findall(calls + r"'(\w+)'(?:,\s*([^,)]+))?", code)
     assert {key for command, key in commands if command != "TIME"} <= {
         "QUEUE", "DEADLINES", "ACTIVE", "REVOKED", "SPENT", "REPLICAS", "STATE", "UNCONFIRMED",
-        "MISSED", "SESSIONS", "LANES", "HOLDERS", "HELD_UNTIL", "PARTICIPANTS", "key",
+        "MISSED", "SESSIONS", "LANES", "HOLDERS", "HELD_UNTIL", "LANE_POLLS",
+        "PARTICIPANTS", "key",
     }  # fmt: skip
     # Besides these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2

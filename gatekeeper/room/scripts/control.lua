@@ -2,13 +2,14 @@
 -- or grants admissions; 'look' reads the state.
 --
 -- ARGV  1 'allow' and 2 how many, 'rate' and 2 per minute, 'mode' and 2 the mode, 'message' and 2 the
---       text ('': none), or 'look' and 2 '' or 'no_shows'; or 'settings' and 2 the overrides that
+--       text ('': none), or 'look' and 2 '', 'no_shows', or 'lanes' and 3 how many; or 'settings' and 2 the overrides that
 --       the caller has read, 3 those to store instead, 4 a rate or '', 5 '1' and 6 a message, and where the
 --       settings of an event change as well, 7 to 9 as 2 to 4 of 'events'; or 'events' and 2 the
 --       events that the caller has read, 3 those to store instead, 4 their windows; or 'draw' and
 --       the same, of a replica that decided a draw
 -- Reply the state; then for 'settings', 'events' and 'draw' '1' when they were set, else '0', and for
---       'no_shows' how many releases were not claimed since the store was born; 'behind' when
+--       'no_shows' how many releases were not claimed since the store was born, and for 'lanes' how
+--       many visitors of each lane polled within heartbeat_timeout and are in line; 'behind' when
 --       the store is older than what the caller knows, an error for any other setting.
 --
 -- Guarantee. What fell due under the old rate is kept, up to burst. Grants add up. Every mode can
@@ -32,6 +33,15 @@ end
 
 if setting == 'look' and value == 'no_shows' then
   return reply_and(s, fmt(call('HGET', STATE, 'no_shows') or 0))
+end
+if setting == 'look' and value == 'lanes' then
+  local reply = reply_with(s)
+  for lane = 1, number(ARGV[3]) do
+    local first = lane * 1e12
+    local from = fmt(first + math.floor(present / 100000) + 1)
+    reply[#reply + 1] = fmt(call('ZCOUNT', LANE_POLLS, from, fmt(first + 9e11)))
+  end
+  return reply
 end
 if setting == 'look' then return reply_with(s) end
 refill(s)

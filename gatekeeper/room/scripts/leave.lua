@@ -40,6 +40,7 @@ local function leave(visitor, is_holder)
   local cost = is_active and call('HGET', DEADLINES, visitor)
   if cost then give_back(s, { cost }) end
   local place = call('ZREM', QUEUE, visitor)
+  call('ZREM', LANE_POLLS, visitor)
   local slot = math.max(call('ZREM', ACTIVE, visitor), call('ZREM', UNCONFIRMED, visitor))
   call('HDEL', DEADLINES, visitor)
   call('HDEL', SESSIONS, visitor)

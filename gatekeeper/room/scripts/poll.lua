@@ -6,8 +6,9 @@
 --       unreachable: the place of the ticket, and no claim) or 'c' (a replica asks for a visitor who
 --       is connected to it: a heartbeat, and no claim)
 --       6 the turn of each by the token, in 16 digits each, since it is rarely read
---       7 '' where no visitor is of a lane, else for each 'lane/arrival' (the ticket was returned
---       before), 'lane:arrival' (perhaps not) or '-/' (of no lane)   8… visitors and the devices
+--       7 '' where no visitor is of a lane, else for each 'lane/arrival/number' (the ticket was returned
+--       before; the number of the lane, 0: the room has it no more), 'lane:arrival/number' (perhaps
+--       not) or '-/' (of no lane)   8… visitors and the devices
 --       of tickets, as `read_devices` has them, where there are any
 -- Reply the state, then for each visitor the number of visitors ahead while waiting, that number
 --       and the turn as 'ahead turn' when the turn is no longer the token's, 'in end' when admitted
@@ -38,14 +39,15 @@ if #ARGV < 7 + asking or #turns ~= 16 * asking or string.find(turns, '%D') then
   error('a letter and 16 digits for each visitor')
 end
 local ticket_us, devices, expiries, moves = read_devices(8 + asking)
-local lanes, arrivals, unconfirmed = {}, {}, {}
+local lanes, arrivals, unconfirmed, lane_numbers = {}, {}, {}, {}
 if words ~= '' then
   local found = 0
   for word in string.gmatch(words, '%S+') do
     found = found + 1
-    local lane, mark, arrival = string.match(word, '^([%w_-]+)([/:])(%d+)$')
+    local lane, mark, arrival, lane_number = string.match(word, '^([%w_-]+)([/:])(%d+)/(%d+)$')
     if lane then
       lanes[found], arrivals[found], unconfirmed[found] = lane, tonumber(arrival), mark == ':'
+      lane_numbers[found] = tonumber(lane_number)
     elseif word ~= '-/' then
       error('a lane and an arrival')
     end
@@ -239,6 +241,32 @@ local function standing_in(at, visitor, ahead)
   return fmt(ahead) .. ' ' .. fmt(turn)
 end
 
+-- Counts the visitors of lanes that are in line, for operators: it decides nothing, and a full store forgets
+-- it. LANE_POLLS has for each of them the deadline, and the number of the lane in front of it.
+local LANE = 1e12
+local in_line, gone, counted = {}, {}, {}
+local function count_lane(at, visitor, standing)
+  local lane = lane_numbers[at] or 0
+  if standing == 'elsewhere' then return end
+  if lane > 0 and (type(standing) == 'number' or string.find(standing, '^%d')) then
+    add_pair(in_line, fmt(lane * LANE + tonumber(deadline)), visitor)
+    counted[lane] = true
+  else
+    gone[#gone + 1] = visitor
+  end
+end
+
+local function save_lane_counts()
+  if #gone > 0 then call('ZREM', LANE_POLLS, unpack_(gone)) end
+  if #in_line == 0 then return end
+  for lane in pairs(counted) do
+    local first = lane * LANE
+    call('ZREMRANGEBYSCORE', LANE_POLLS, fmt(first), fmt(first + math.floor(present / 100000)))
+  end
+  redis.pcall('ZADD', LANE_POLLS, unpack_(in_line))
+  redis.pcall('PEXPIRE', LANE_POLLS, fmt(math.ceil(wait_us / 500)))
+end
+
 local standings = {}
 for at = 1, asking do
   local visitor, kind = ARGV[at + 7], byte(kinds, at)
@@ -270,9 +298,11 @@ for at = 1, asking do
     standing = place(at, visitor, kind)
   end
   if devices[at] and string.sub(standing, 1, 3) == 'in ' then hold_by_device(at, visitor, 'c') end
+  if lanes[at] then count_lane(at, visitor, standing) end
   standings[at] = standing
 end
 for_all('HSET', DEADLINES, heartbeats)
+save_lane_counts()
 if changed or s.was_unattended then save_state(s, changed) end
 local reply = reply_with(s)
 for i = 1, #standings do reply[#reply + 1] = standings[i] end

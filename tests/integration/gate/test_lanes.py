@@ -96,6 +96,7 @@ async def test_lanes_stand_apart_and_the_page_names_them(
         await visitor.status()
     positions = [(await each.status())["position"] for each in (member, friend, ann)]
     assert positions == [1, 2, 3]
+    assert await club.gate.queue.count_lanes() == {"members": 1, "friends": 1}
     ticket = club.ticket(member)
     assert ticket.own_turn_us == ticket.arrival_us - HEAD_START_US
     page = await member.request("GET", "/", headers=HTML)

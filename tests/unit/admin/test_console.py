@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatekeeper.admin.console import audit_line, parse_assignments, setting_lines
+from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
 from gatekeeper.errors import ConfigError
 
 ROOM = {
@@ -53,6 +53,23 @@ def test_settings_are_shown_with_the_value_of_the_file_where_set_live() -> None:
         'sale: title = "Größer" (set live; the file has "You are in line")',
     ]
     assert list(setting_lines(ROOM, only=["max_active"])) == ["sale: max_active = 0"]
+
+
+def test_line_of_a_room_counts_its_lanes() -> None:
+    room = dict.fromkeys(("queue_length", "active", "released_total", "abandoned_total"), 9)
+    named = {
+        "room": "sale",
+        "mode": "auto",
+        "rate_per_minute": 60.0,
+        "message": "",
+        "max_active": 0,
+    }
+    line = room_line(named | room)
+    assert line == "sale: auto, 60/min, 9 waiting, 9 active, 9 released, 9 left"
+    lanes = {"members": 4, "friends": 0}
+    assert "9 waiting (4 members, 0 friends), 9 active" in room_line(
+        named | room | {"lanes": lanes}
+    )
 
 
 def test_audit_line_of_a_signal_has_no_address() -> None:

@@ -8,6 +8,8 @@ from prometheus_client.samples import Sample
 
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.admin.metric_files import merge_ended, read_metrics, values
+from gatekeeper.config.types import RoomName
+from tests.builders import room_state
 
 ROOMS = ("sale", "checkout")
 
@@ -38,6 +40,16 @@ def counts(folder: Path, pid: int | None = None) -> dict[str, float]:
     return found
 
 
+def test_visitors_in_line_are_shown_by_lane(tmp_path: Path) -> None:
+    state, name = room_state(), RoomName("sale")
+    text = exposition(tmp_path, [state], [name], [{"members": 4, "friends": 0}]).decode()
+    assert 'gatekeeper_lane_queue_length{lane="members",room="sale"} 4.0' in text
+    assert 'gatekeeper_lane_queue_length{lane="friends",room="sale"} 0.0' in text
+    assert (
+        "gatekeeper_lane_queue_length{" not in exposition(tmp_path, [state], [name], [{}]).decode()
+    )
+
+
 def test_counts_outlive_workers_and_their_files_do_not(tmp_path: Path) -> None:
     alive = 100_000
     write_worker(tmp_path, alive, count=3)
@@ -49,7 +61,7 @@ def test_counts_outlive_workers_and_their_files_do_not(tmp_path: Path) -> None:
     assert counts(tmp_path)["gatekeeper_requests"] == 103
     assert counts(tmp_path)["gatekeeper_store_seconds"] == 103
     assert b'gatekeeper_requests_total{outcome="waiting",room="sale"} 103.0' in exposition(
-        tmp_path, [], []
+        tmp_path, [], [], []
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "counter_100000.db",

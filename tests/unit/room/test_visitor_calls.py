@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.lanes import Lane
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.visitor_calls import PollRequest, poll_arguments, poll_of
 
@@ -33,7 +34,7 @@ def test_one_special_visitor_gives_the_whole_batch_its_words() -> None:
         (plain._replace(has_pass=True), ["te", turns, "", ANN, ANN]),
         (plain._replace(by_proxy=True), ["ts", turns, "", ANN, ANN]),
         (plain._replace(connected=True), ["tc", turns, "", ANN, ANN]),
-        (plain._replace(lane="fan", arrival_us=4), ["tt", turns, "-/ fan/4", ANN, ANN]),
+        (plain._replace(lane="fan", arrival_us=4), ["tt", turns, "-/ fan/4/0", ANN, ANN]),
         (plain._replace(device="d"), ["tt", turns, "", ANN, ANN, "1000000", "2", "d", "0", "0"]),
         (
             plain._replace(device="d", invited_until_us=7, moved_us=8),
@@ -41,3 +42,13 @@ def test_one_special_visitor_gives_the_whole_batch_its_words() -> None:
         ),
     ):
         assert poll_arguments([plain, special], ticket_life_s=1) == expected
+
+
+def test_lanes_have_the_numbers_of_the_room() -> None:
+    lanes = (Lane("fan", 1), Lane("vip", 2))
+    batch = [
+        PollRequest(ANN, 5, has_pass=False, lane=lane, arrival_us=4, confirmed=lane != "vip")
+        for lane in ("vip", "", "fan", "gone")
+    ]
+    words = poll_arguments(batch, ticket_life_s=1, lanes=lanes)[2]
+    assert words == "vip:4/2 -/ fan/4/1 gone/4/0"
