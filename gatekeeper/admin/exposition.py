@@ -41,15 +41,20 @@ _COUNTERS = {
 }
 
 
+# The visitors in line, by room and lane.
+LaneCounts = Mapping[RoomName, Mapping[str, int]]
+_NO_LANES: LaneCounts = {}
+
+
 class _RoomCollector(Collector):
     def __init__(
         self,
         states: Sequence[RoomState],
         names: Sequence[RoomName],
-        lanes: Sequence[Mapping[str, int]],
+        lanes: LaneCounts,
     ) -> None:
         self._rooms = list(zip(names, states, strict=True))
-        self._lanes = list(zip(names, lanes, strict=True))
+        self._lanes = lanes
 
     def collect(self) -> Iterator[Metric]:
         for field, text in _GAUGES.items():
@@ -81,7 +86,7 @@ class _RoomCollector(Collector):
             "Visitors of the lane that are in the queue.",
             labels=["room", "lane"],
         )
-        for name, lanes in self._lanes:
+        for name, lanes in self._lanes.items():
             for lane, count in lanes.items():
                 in_lanes.add_metric([name, lane], float(count))
         yield watermark
@@ -158,8 +163,8 @@ def exposition(
     folder: Path,
     states: Sequence[RoomState],
     names: Sequence[RoomName],
-    lanes: Sequence[Mapping[str, int]],
     *,
+    lanes: LaneCounts = _NO_LANES,
     edge: EdgeStatus | None = None,
 ) -> bytes:
     """The text format, version 0.0.4, of the workers' files in `folder`, the rooms and the edge.

@@ -19,6 +19,7 @@ from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
 from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.event_actions import EventActions
+from gatekeeper.admin.exposition import LaneCounts
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
@@ -61,7 +62,7 @@ class Admin:
         events_on: bool,
         pages: Pages,
         ready: Ready,
-        exposition: Callable[[list[RoomState], list[RoomName], list[dict[str, int]]], bytes],
+        exposition: Callable[[list[RoomState], list[RoomName], LaneCounts], bytes],
         rules: Callable[[], list[dict[str, object]]] = list,
         reload: Reload | None = None,
         edge: EdgeStatusSource = no_edge,
@@ -178,15 +179,17 @@ class Admin:
         return web.json_response({"rules": self._rules()})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        states, names, lanes = [], [], []
+        states, names = [], []
+        lanes: dict[RoomName, dict[str, int]] = {}
         for operator in self._rooms:
             try:
-                states.append(await operator.status())
-                lanes.append(await operator.count_lanes())
-                names.append(operator.rules.room)
+                state, counts = await operator.status(), await operator.count_lanes()
             except StoreError:
                 break  # without the store, the workers' metrics matter most
-        text = self._exposition(states[: len(names)], names, lanes)
+            states.append(state)
+            names.append(operator.rules.room)
+            lanes[operator.rules.room] = counts
+        text = self._exposition(states, names, lanes)
         return web.Response(
             body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

@@ -127,8 +127,8 @@ class ControlPlane:
             audit=self._audit,
             pages=self._pages,
             ready=partial(self._ready, store),
-            exposition=lambda states, names: exposition(
-                self._folders.metrics, states, names, edge=self._edge()
+            exposition=lambda states, names, lanes: exposition(
+                self._folders.metrics, states, names, lanes=lanes, edge=self._edge()
             ),
             rules=self._rules_of(config),
             reload=self.reloader.reload,

@@ -268,7 +268,7 @@ def test_every_metric_is_documented(tmp_path: Path) -> None:
     own = {m.name for m in REGISTRY.collect() if m.name.startswith("gatekeeper_")}
     # Written in pieces by the workers, put together by the exposition.
     own = {name.removesuffix(Tally.SUM).removesuffix(Tally.BUCKETS) for name in own}
-    text = exposition(tmp_path, [], [], []).decode()
+    text = exposition(tmp_path, [], []).decode()
     shown = {n.removesuffix("_total") for n in re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)}
     assert len(shown) > 5
     assert [name for name in sorted(own | shown) if f"`{name}" not in operations] == []

@@ -42,11 +42,14 @@ def counts(folder: Path, pid: int | None = None) -> dict[str, float]:
 
 def test_visitors_in_line_are_shown_by_lane(tmp_path: Path) -> None:
     state, name = room_state(), RoomName("sale")
-    text = exposition(tmp_path, [state], [name], [{"members": 4, "friends": 0}]).decode()
+    text = exposition(
+        tmp_path, [state], [name], lanes={name: {"members": 4, "friends": 0}}
+    ).decode()
     assert 'gatekeeper_lane_queue_length{lane="members",room="sale"} 4.0' in text
     assert 'gatekeeper_lane_queue_length{lane="friends",room="sale"} 0.0' in text
     assert (
-        "gatekeeper_lane_queue_length{" not in exposition(tmp_path, [state], [name], [{}]).decode()
+        "gatekeeper_lane_queue_length{"
+        not in exposition(tmp_path, [state], [name], lanes={name: {}}).decode()
     )
 
 
@@ -61,7 +64,7 @@ def test_counts_outlive_workers_and_their_files_do_not(tmp_path: Path) -> None:
     assert counts(tmp_path)["gatekeeper_requests"] == 103
     assert counts(tmp_path)["gatekeeper_store_seconds"] == 103
     assert b'gatekeeper_requests_total{outcome="waiting",room="sale"} 103.0' in exposition(
-        tmp_path, [], [], []
+        tmp_path, [], []
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "counter_100000.db",
