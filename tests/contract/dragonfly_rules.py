@@ -208,6 +208,12 @@ class DragonflyRules:
         self.expires_us[key] = self._now_us + _integer(milliseconds) * 1000
         return 1
 
+    def pttl(self, key: str) -> Reply:
+        if key not in self.data:
+            return -2
+        at_us = self.expires_us.get(key)
+        return -1 if at_us is None else (at_us - self._now_us) // 1000
+
     def persist(self, key: str) -> Reply:
         return int(self.expires_us.pop(key, None) is not None)
 
@@ -369,6 +375,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Reply], int, int]] = {
     "DEL": (DragonflyRules.delete, 1, _NO_LIMIT),
     "EXISTS": (DragonflyRules.exists, 1, _NO_LIMIT),
     "PEXPIRE": (DragonflyRules.pexpire, 2, 2),
+    "PTTL": (DragonflyRules.pttl, 1, 1),
     "PERSIST": (DragonflyRules.persist, 1, 1),
     "HGET": (DragonflyRules.hget, 2, 2),
     "HMGET": (DragonflyRules.hmget, 2, _NO_LIMIT),

@@ -198,6 +198,17 @@ def test_key_expires_by_the_clock_of_the_test(store: DragonflyRules) -> None:
     assert store.eval("return redis.call('EXISTS', KEYS[1])", [KEY], []) == 0
 
 
+def test_expiry_can_be_set_and_read_at_maxmemory(store: DragonflyRules) -> None:
+    store.eval("redis.call('HSET', KEYS[1], 'a', 1)", [KEY], [])
+    assert store.eval("return redis.call('PTTL', KEYS[1])", [KEY], []) == -1
+    store.is_full = True
+    store.eval("redis.call('PEXPIRE', KEYS[1], 1000)", [KEY], [])
+    store.clock_us += 400_000
+    assert store.eval("return redis.call('PTTL', KEYS[1])", [KEY], []) == 600
+    store.clock_us += 600_000
+    assert store.eval("return redis.call('PTTL', KEYS[1])", [KEY], []) == -2
+
+
 def test_persisted_key_does_not_expire(store: DragonflyRules) -> None:
     store.eval("redis.call('HSET', KEYS[1], 'a', 1); redis.call('PEXPIRE', KEYS[1], 10)", [KEY], [])
     assert store.eval("return redis.call('PERSIST', KEYS[1])", [KEY], []) == 1

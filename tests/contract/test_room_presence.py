@@ -134,9 +134,9 @@ async def test_absent_visitors_at_the_end_are_swept_within_a_lap(
     assert await poll(patient, {"v2399": replies["v2399"]}) == {"v2399": replies["v2399"]}
 
 
-async def test_absent_visitors_are_swept_in_a_full_store(
-    room_name: RoomName,
-) -> None:
+async def full_store_with_ghosts(room_name: RoomName) -> tuple[EmulatedGround, Replica]:
+    """1200 visitors whose deadlines are far, and 300 ghosts; every write fails, also that of the
+    time at which a pacer was there. The replica is one that attends."""
     ground = EmulatedGround(room_name)
     rules = Rules.of(
         RoomConfig.model_validate({"name": room_name, "rate": 0, "heartbeat_timeout": "20s"})
@@ -146,12 +146,48 @@ async def test_absent_visitors_are_swept_in_a_full_store(
     await replica.queue.join(starting=True)
     await line_up(replica, crowd(1200))
     await line_up(hasty, crowd(300, prefix="ghost"))
-    await ground.pass_time(21)
+    await replica.released()
     ground.rules.is_full = True
-    for _ in range(20):
-        await ground.pass_time(0.137)
+    return ground, replica
+
+
+async def attend_full_store(ground: EmulatedGround, replica: Replica, *, seconds: float) -> None:
+    """A pacer calls every 137 ms, and nothing but time passes meanwhile."""
+    for _ in range(round(seconds / 0.137)):
+        ground.rules.clock_us += 137_000
         with pytest.raises(StoreError):
             await replica.released()
+
+
+async def test_absent_visitors_are_swept_in_a_full_store(room_name: RoomName) -> None:
+    ground, replica = await full_store_with_ghosts(room_name)
+    await attend_full_store(ground, replica, seconds=40)
+    assert set((await ground.read())["queue"]) == {*crowd(1200)}
+    ground.rules.is_full = False
+    assert await replica.released() == 0
+    state = await replica.look()
+    assert (state.queue_length, state.replicas) == (1200, 1)
+    ground.rules.clock_us += 3_700_000_000
+    await replica.released()
+    assert (await replica.look()).replicas == 1, "and it does not expire later"
+
+
+async def test_pause_in_a_full_store_is_no_absence(room_name: RoomName) -> None:
+    """Nobody could poll in it, and a full store cannot keep its length: no visitor is swept, until
+    it has room again and the deadlines go on."""
+    ground, replica = await full_store_with_ghosts(room_name)
+    await attend_full_store(ground, replica, seconds=5)
+    ground.rules.clock_us += 60_000_000
+    await attend_full_store(ground, replica, seconds=30)
+    assert len((await ground.read())["queue"]) == 1500
+    ground.rules.is_full = False
+    for _ in range(12):
+        await replica.released()
+        ground.rules.clock_us += 1_000_000
+    assert len((await ground.read())["queue"]) == 1500
+    for _ in range(30):
+        await replica.released()
+        ground.rules.clock_us += 1_000_000
     assert set((await ground.read())["queue"]) == {*crowd(1200)}
 
 

@@ -103,6 +103,15 @@ local TEXTS = { mode = true, rate = true, configured_rate = true, message = true
 
 local stored = {}
 
+-- A full store writes no `attended_at`. `advance` then keeps its time as the expiry of `replicas`,
+-- which every store sets at maxmemory too. The time of that call, or 0.
+local ATTENDED_KEPT_MS = 3600000
+local function attended_while_full()
+  local left_ms = call('PTTL', REPLICAS)
+  if left_ms < 0 then return 0 end
+  return now - (ATTENDED_KEPT_MS - left_ms) * 1000
+end
+
 -- The state as a table of numbers and of TEXTS, or nil when the store is empty or older than what
 -- its caller knows: it was emptied, rolled back, or failed over to a copy that lagged. What it
 -- would admit now, it may have admitted before. Only `join` receives the state as it is: `joins` is
@@ -127,6 +136,7 @@ local function load_state(joins)
   -- The store's clock may have stepped back; the time that the room has seen never does.
   if now < s.filled_at then now = s.filled_at end
   local pause = now - s.attended_at
+  if pause > LONGEST_PAUSE then pause = math.min(pause, now - attended_while_full()) end
   if pause > LONGEST_PAUSE then
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
     if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end

@@ -29,10 +29,19 @@ local is_full = false
 if replica ~= '' then
   local reply = redis.pcall('ZADD', REPLICAS, fmt(now), replica)
   is_full = type(reply) == 'table' and reply.err ~= nil
+  if is_full then
+    -- After a pause its length cannot be written either: then the clock of the deadlines stands.
+    if not s.was_unattended then call('PEXPIRE', REPLICAS, ATTENDED_KEPT_MS) end
+  else
+    call('PERSIST', REPLICAS)
+  end
   s.attended_at = now
 end
--- Removals first: at maxmemory they still work, and make room.
-call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_EXPIRES_AFTER))
+-- Removals first: at maxmemory they still work, and make room. A full store keeps `replicas`, which
+-- holds the time of this call.
+if not is_full then
+  call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_EXPIRES_AFTER))
+end
 call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
