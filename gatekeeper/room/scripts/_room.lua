@@ -87,7 +87,7 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- was unreachable, and no heartbeat could arrive: `present`, the clock of the deadlines, stood
 -- still. The replicas may also hold visitors whom they stamped meanwhile and whose turn is before
 -- all newcomers. For RETURN, in which every replica calls, no visitor is therefore admitted.
-local LONGEST_PAUSE, RETURN = 3000000, 2000000
+local LONGEST_PAUSE, RETURN, ATTENDED_KEPT_MS = 3000000, 2000000, 3600000
 local present = now
 
 -- `reached` is the highest turn of which any visitor was released; the watermark is below it while
@@ -102,15 +102,6 @@ local TEXTS = { mode = true, rate = true, configured_rate = true, message = true
   windows = true }
 
 local stored = {}
-
--- A full store writes no `attended_at`. `advance` then keeps its time as the expiry of `replicas`,
--- which every store sets at maxmemory too. The time of that call, or 0.
-local ATTENDED_KEPT_MS = 3600000
-local function attended_while_full()
-  local left_ms = call('PTTL', REPLICAS)
-  if left_ms < 0 then return 0 end
-  return now - (ATTENDED_KEPT_MS - left_ms) * 1000
-end
 
 -- The state as a table of numbers and of TEXTS, or nil when the store is empty or older than what
 -- its caller knows: it was emptied, rolled back, or failed over to a copy that lagged. What it
@@ -136,7 +127,10 @@ local function load_state(joins)
   -- The store's clock may have stepped back; the time that the room has seen never does.
   if now < s.filled_at then now = s.filled_at end
   local pause = now - s.attended_at
-  if pause > LONGEST_PAUSE then pause = math.min(pause, now - attended_while_full()) end
+  if pause > LONGEST_PAUSE then  -- a full store keeps the time of `advance` as an expiry alone
+    local left_ms = call('PTTL', REPLICAS)
+    if left_ms >= 0 then pause = math.min(pause, (ATTENDED_KEPT_MS - left_ms) * 1000) end
+  end
   if pause > LONGEST_PAUSE then
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
     if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end
