@@ -42,7 +42,8 @@ def without_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
 async def eventually(predicate: Callable[[], Any], timeout_s: float = 30, *, what: str = "") -> Any:
     """The first truthy value of `predicate` (plain or async); fails the test after `timeout_s`.
 
-    The default is for a condition that never comes true: a busy machine may need seconds.
+    The default is for a condition that never comes true. It is twice the longest wait that the
+    design promises, 15 s until a worker that hangs is replaced, since a busy machine may be slow.
     """
     deadline = time.monotonic() + timeout_s
     while True:

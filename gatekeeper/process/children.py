@@ -27,7 +27,9 @@ from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, en
 from gatekeeper.process.embedded_process import EmbeddedServer
 from gatekeeper.room.pass_figures import pass_file
 
-_WORKER_START_TIMEOUT_S = 60.0  # of one that hangs; a busy machine takes 20 s for several
+# A start takes a second of CPU time. `workers = "auto"` starts one for each core, and 64 of them
+# take half a minute in a container that may use two of the cores: twice that is a start that hangs.
+_WORKER_START_TIMEOUT_S = 60.0
 _WORKER_STOP_MARGIN_S = 5.0
 _ORDER_TIMEOUT_S = 5.0
 _RESTART_PAUSE_S = (0.1, 0.5, 1, 2, 5)  # after the first, second … exit in a row
