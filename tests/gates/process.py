@@ -22,8 +22,8 @@ import pytest
 from gatekeeper import cli
 
 _GATEKEEPER = [sys.executable, "-m", "gatekeeper.cli"]
-# Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server, so that a
-# failed test shows the gate's error. A start takes 2 s of CPU time; one that fails ends the process.
+# Longer than the gate's own limits, 60 s for a worker and 10 s for each embedded server: a failed
+# test shows the gate's error. A start takes 2 s of CPU time; one that fails ends the process.
 _START_TIMEOUT_S = 100.0
 _STOP_TIMEOUT_S = 60.0
 

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 from multidict import CIMultiDict
+from structlog.testing import capture_logs
 
 from gatekeeper.admin.actions import AdminActions
 from gatekeeper.admin.audit import AuditLog
@@ -17,11 +19,13 @@ from gatekeeper.admin.event_actions import EventActions
 from gatekeeper.admin.recorder import Recorder
 from gatekeeper.admin.rooms import Rooms
 from gatekeeper.admin.support_actions import SupportActions
+from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import new_visitor_id
+from gatekeeper.process.control_plane import credentials
 from tests.admin import CHANGES, running_admin
-from tests.gates import GateProcess, Visitor
+from tests.gates import Visitor, quick_command
 from tests.integration.ops.settings import settings
 from tests.servers import StoreServer
 
@@ -179,34 +183,43 @@ secret = "the secret of otto, who may only read"
 [[admin.tokens]]
 name = "maria"
 role = "full"
-secret_file = "maria"
+secret_file = "{folder}/maria"
 """
 
 
-async def test_commands_are_audited_under_the_token_name() -> None:
-    toml = settings().replace("[admin]\n", TOKENS + "\n[admin]\n")
-    gate = GateProcess(toml)
-    (gate.folder / "maria").write_text("the secret of maria, who may do everything\n")
-    with gate:
-        await gate.wait_until_serving()
-        assert (await gate.command("mode", "hold")).returncode == 0
-        gone = await gate.command("revoke", "--", new_visitor_id())  # an id may begin with -
-        assert gone.stdout.endswith(" had no slot and no place\n")
-        shown = await gate.command("audit")
-        first, second = shown.stdout.splitlines()
-        assert " maria at 127.0.0.1: mode default from 'auto' to 'hold'" in first
-        assert " maria at 127.0.0.1: revoke default" in second
-        told = await gate.command("audit", "--json", "--limit", "1")
-        assert json.loads(told.stdout)["what"] == "revoke"
-        kept = (gate.state / "audit.jsonl").read_text().splitlines()
-        assert [json.loads(line)["what"] for line in kept] == ["mode", "revoke"]
-        assert [line["what"] for line in gate.logs() if line["event"] == "audit"] == [
-            "mode",
-            "revoke",
-        ]
-        gate.environment["GATEKEEPER_ADMIN__TOKEN"] = "the secret of otto, who may only read"
-        refused = await gate.command("mode", "auto")
-        assert (
-            refused.stderr
-            == "gatekeeper: the gate refused: the token 'otto' has role read; expected role full\n"
-        )
+async def test_commands_are_audited_under_the_token_name(
+    private_store: StoreServer, tmp_path: Path
+) -> None:
+    """The names, roles and secrets of the file, for the listener and for the commands."""
+    (tmp_path / "maria").write_text("the secret of maria, who may do everything\n")
+    tokens = TOKENS.format(folder=tmp_path)
+    toml = settings().replace("[admin]\n", tokens + "\n[admin]\n")
+    (tmp_path / "gatekeeper.toml").write_text(toml)
+    config = load_config(tmp_path / "gatekeeper.toml", environ={})
+    with capture_logs() as logs:
+        async with running_admin(
+            private_store.url,
+            "default",
+            credentials=credentials(config),
+            audit=AuditLog(tmp_path),
+        ) as admin:
+            listen = {"GATEKEEPER_ADMIN__LISTEN": admin.urls[0].removeprefix("http://")}
+            command = partial(quick_command, folder=tmp_path, environment=listen)
+            assert (await command("mode", "hold")).returncode == 0
+            gone = await command("revoke", new_visitor_id())
+            assert gone.stdout.endswith(" had no slot and no place\n")
+            shown = await command("audit")
+            first, second = shown.stdout.splitlines()
+            assert " maria at 127.0.0.1: mode default from 'auto' to 'hold'" in first
+            assert " maria at 127.0.0.1: revoke default" in second
+            told = await command("audit", "--json", "--limit", "1")
+            assert json.loads(told.stdout)["what"] == "revoke"
+            kept = (tmp_path / "audit.jsonl").read_text().splitlines()
+            assert [json.loads(line)["what"] for line in kept] == ["mode", "revoke"]
+            listen["GATEKEEPER_ADMIN__TOKEN"] = "the secret of otto, who may only read"
+            refused = await command("mode", "auto")
+            assert refused.stderr == (
+                "gatekeeper: the gate refused: the token 'otto' has role read; expected role full\n"
+            )
+    audited = [line["what"] for line in logs if line["event"] == "audit"]
+    assert audited == ["mode", "revoke", "mode"]

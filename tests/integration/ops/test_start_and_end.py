@@ -47,7 +47,7 @@ async def test_start_prints_addresses_and_a_kill_leaves_no_process() -> None:
 async def test_workers_stop_at_the_same_time() -> None:
     """Each worker holds a request that never ends; shutdown_timeout is 1.5 s."""
     more = '[admission]\nrate = "600/min"\nburst = 100'  # all are admitted on arrival
-    toml = settings(server='workers = 3\nshutdown_timeout = "1500ms"', more=more).replace(
+    toml = settings(server='workers = 2\nshutdown_timeout = "1500ms"', more=more).replace(
         'shutdown_timeout = "10s"\n', ""
     )
     async with Origin.running() as origin:

@@ -17,7 +17,7 @@ import pytest
 from gatekeeper.demo.shop import start_origin
 from gatekeeper.simulate.opening_promises import DRAW, EARLY, PROMPT
 from gatekeeper.simulate.verdict import ORDER, RELEASE_DELAY
-from tests.gates import GateProcess, run_here
+from tests.gates import GateProcess, GateStarter, run_here
 
 DEADLINE_S = 60.0
 TOML = """
@@ -116,17 +116,15 @@ async def test_real_gate_keeps_promises_of_opening() -> None:
     assert verdict["figures"]["responses_judged"] > 100
 
 
-async def test_interrupted_run_prints_verdict_so_far() -> None:
-    async with serving(rate="30/min") as gate:
-        process = await start_simulate(
-            gate.url, "--visitors", "50", "--at-once", "50", "--burst", "3"
-        )
-        assert process.stderr is not None
-        async with asyncio.timeout(DEADLINE_S):
-            while b" 50 arrived" not in await process.stderr.readline():
-                pass
-        process.send_signal(signal.SIGINT)
-        verdict, err = await output_of(process)
+async def test_interrupted_run_prints_verdict_so_far(start_gate: GateStarter) -> None:
+    gate = await start_gate(rate="30/min", burst=3)
+    process = await start_simulate(gate.url, "--visitors", "50", "--at-once", "50", "--burst", "3")
+    assert process.stderr is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while b" 50 arrived" not in await process.stderr.readline():
+            pass
+    process.send_signal(signal.SIGINT)
+    verdict, err = await output_of(process)
 
     assert process.returncode == 0, verdict
     assert verdict["figures"]["arrived"] == 50
