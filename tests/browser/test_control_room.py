@@ -264,7 +264,7 @@ _HOURS = """
     };
 })()
 """
-_MINUTES = 480
+_MINUTES = 160  # a third of a working day: a leak of one node or 2 kB in each of them is found
 
 
 async def weight(page: Page) -> dict[str, float]:
@@ -301,7 +301,7 @@ async def test_page_open_for_a_day_does_not_leak(hour: tuple[Sale, str], new_pag
     await expect(page.locator("#connection")).to_have_text("Live")
     assert late["Nodes"] <= early["Nodes"] + 50
     assert late["JSEventListeners"] <= early["JSEventListeners"] + 10
-    assert late["JSHeapUsedSize"] < early["JSHeapUsedSize"] + 1_000_000
+    assert late["JSHeapUsedSize"] < early["JSHeapUsedSize"] + 300_000
     assert await page.locator("#replicas tr").count() == 4
     assert await page.locator("#entries li").count() == 50
     drawn = await page.locator("path.line.queue").first.get_attribute("d") or ""
