@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # every worker of every run, and a gate that starts compiles itself.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page fuzz contract chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page fuzz contract integration chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -96,6 +96,10 @@ fuzz: $(READY)  ## each target, coverage-guided (make fuzz SECONDS=60); properti
 STORE ?=
 contract: $(READY)  ## the scripts on a store of yours: make contract STORE=redis://host:6379
 	$(if $(STORE),GATEKEEPER_TEST_STORE_URL=$(STORE)) $(BIN)/python -m pytest tests/contract $(ARGS)
+
+integration: $(READY)  ## the integration tests on a store of yours: make integration STORE=redis://host:6379
+	$(if $(STORE),GATEKEEPER_TEST_STORE_URL=$(STORE)) $(BIN)/python -m pytest tests/integration \
+		$(if $(STORE),-m "not valkey") $(ARGS)
 
 chaos: SECONDS = 120
 chaos: $(READY)  ## ten minutes of a sale in which much goes wrong: make chaos SEED=7

@@ -177,7 +177,11 @@ class StoreServer(Server):
         if self._process is not None:
             self.stop()
         if empty:
-            shutil.rmtree(self.home / "appendonlydir", ignore_errors=True)
+            for data in self.home.iterdir():
+                if data.is_dir():
+                    shutil.rmtree(data)
+                elif data.name != "log":
+                    data.unlink()
         self.start()
 
     def flush(self) -> None:

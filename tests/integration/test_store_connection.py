@@ -70,6 +70,7 @@ async def in_front(
         listener.close()
 
 
+@pytest.mark.valkey
 async def test_password_is_required_and_checked(
     private_store: StoreServer,
 ) -> None:

@@ -20,6 +20,8 @@ from tests.integration.replicas.replica_group import (
 )
 from tests.servers import StoreServer, eventually
 
+pytestmark = pytest.mark.valkey  # `maxmemory` of a running server, below 256 MB
+
 SHORT_TIMEOUTS: dict[str, object] = {"heartbeat_timeout": "3s", "confirm_timeout": "2s"}
 
 

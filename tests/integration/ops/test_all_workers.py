@@ -115,7 +115,7 @@ async def test_sighup_without_tls_keeps_serving(one_per_core: GateProcess) -> No
 
 
 async def test_healthz_and_readyz_differ_without_the_store(one_per_core: GateProcess) -> None:
-    [store] = [pid for pid, command in one_per_core.pids().items() if "valkey" in command]
+    [store] = [pid for pid, command in one_per_core.pids().items() if "store.sock" in command]
     async with Visitor(one_per_core.admin_url) as operator:
         ready = await operator.request("GET", "/readyz")
         assert (ready.status, ready.json) == (200, {"status": "ready"})

@@ -15,6 +15,8 @@ from tests.gates import GateProcess, Visitor
 from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
+pytestmark = pytest.mark.valkey  # the files of its append-only log
+
 Damage = Callable[[Path], object]
 MEMBERS = 500
 

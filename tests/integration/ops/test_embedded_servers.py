@@ -57,6 +57,12 @@ def fake_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     return install
 
 
+def data_of(home: Path) -> list[Path]:
+    """What the store itself keeps in its folder, whichever store that is."""
+    ours = {"lock", "server.log", "server.log.old", "store.sock"}
+    return [path for path in home.iterdir() if path.name not in ours]
+
+
 def is_alive(pid: int) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
@@ -136,7 +142,7 @@ async def test_socket_of_a_long_folder_is_in_a_short_private_one(tmp_path: Path)
     assert len(str(address)) < 100
     assert stat.S_IMODE(address.parent.stat().st_mode) == 0o700
     await server.stop()
-    assert (folder / "store" / "appendonlydir").is_dir()
+    assert data_of(folder / "store")
     address.parent.rmdir()
 
 
@@ -156,10 +162,12 @@ async def test_state_files_are_private(tmp_path: Path) -> None:
     store, events = await start_store(tmp_path), await start_events(tmp_path)
     for folder in (tmp_path / "store", tmp_path / "events"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for file in ("store/store.sock", "store/appendonlydir", "events/nats.conf", "events/address"):
+    for file in ("store/store.sock", "events/nats.conf", "events/address"):
         assert (tmp_path / file).stat().st_mode & 0o077 == 0
     await store.stop()
     await events.stop()
+    for path in data_of(tmp_path / "store"):
+        assert path.stat().st_mode & 0o077 == 0
 
 
 async def test_replicas_reconnect_to_restarted_events(tmp_path: Path) -> None:
@@ -232,18 +240,18 @@ async def test_store_that_never_starts_is_reported_and_keeps_its_files(
     tmp_path: Path, fake_store: FakeStore
 ) -> None:
     """It does not start empty either, so that its files are not to blame."""
-    fake_store('mkdir -p appendonlydir; echo "no such option" >&2; exit 1')
-    data = tmp_path / "store" / "appendonlydir"
+    fake_store('mkdir -p data; echo "no such option" >&2; exit 1')
+    data = tmp_path / "store" / "data"
     (tmp_path / "store").mkdir(mode=0o700)
     data.mkdir()
-    (data / "appendonly.aof.manifest").write_text("a manifest\n")
+    (data / "manifest").write_text("a manifest\n")
     for _ in range(2):
         with pytest.raises(StartError) as refused:
             await start_store(tmp_path)
         assert refused.value.public == (
             "the embedded store exited at once; its log ends: no such option"
         )
-        assert (data / "appendonly.aof.manifest").read_text() == "a manifest\n"
+        assert (data / "manifest").read_text() == "a manifest\n"
         assert not [*(tmp_path / "store").glob("damaged-*")]
 
 

@@ -18,7 +18,7 @@ async def test_sigterm_stops_all_children_after_open_requests() -> None:
         with GateProcess(settings(origin.url)) as gate:
             await gate.wait_until_serving()
             started = gate.pids()
-            for program in ("gatekeeper.process.worker", "valkey", "nats-server"):
+            for program in ("gatekeeper.process.worker", "store.sock", "nats-server"):
                 assert any(program in command for command in started.values()), started
             async with Visitor(gate.url) as visitor:
                 await visitor.get()

@@ -1,0 +1,44 @@
+"""Tests that only Valkey passes are marked, so that the others run on any store by address."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+VALKEYS_OWN = re.compile(
+    r'"requirepass"|"maxmemory|config_set|"ACL"|\* "appendonlydir"|/ "appendonlydir"\)\.'
+    r'|"valkey" in|"valkey-server" in|bgrewriteaof|appendonly\.aof'
+)
+MARK = re.compile(r"pytest\.mark\.valkey\b")
+FILES = sorted(
+    path
+    for folder in ("integration", "conformance", "browser")
+    for path in (TESTS / folder).rglob("*.py")
+)
+
+
+def unmarked(source: str) -> list[str]:
+    """What is Valkey's own in the text of a file that marks no test."""
+    return [] if MARK.search(source) else VALKEYS_OWN.findall(source)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_valkeys_own_commands_are_in_marked_tests(path: Path) -> None:
+    assert unmarked(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'client.config_set("maxmemory", 1)',
+        'client.config_set("requirepass", "x")',
+        'client.execute_command("ACL", "SETUSER")',
+        '(folder / "store" / "appendonlydir").is_dir()',
+        'if "valkey" in command',
+        "await client.bgrewriteaof()",
+    ],
+)
+def test_unmarked_use_is_found(source: str) -> None:
+    assert unmarked(source)
+    assert not unmarked(f"@pytest.mark.valkey\ndef test() -> None:\n    {source}\n")
