@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, Credential
+from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.listener import Admin
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.report_keeper import MinuteKeeper
@@ -64,6 +65,7 @@ async def running_admin(
     audit: AuditLog | None = None,
     max_active: int = 7,
     trusted: Sequence[Network] = (),
+    edge: EdgeStatusSource = no_edge,
 ) -> AsyncIterator[Visitor]:
     """The listener in this process and a client of it; the caller runs a `monitor` it passes."""
     store = RedisStore(store_url, timeout_s=1)
@@ -98,6 +100,7 @@ async def running_admin(
         pages=_pages(),
         ready=ready,
         exposition=lambda _states, _names, _lanes: b"",
+        edge=edge,
     )
     runner = web.AppRunner(admin.application(), access_log=None)
     await runner.setup()

@@ -59,6 +59,12 @@ def restart_problems(running: Config, new: Config) -> list[str]:
         problems.append(
             f"edge.domains: {change} requires a restart; expected {expected} until then"
         )
+    elif running.listens != new.listens:
+        change = "a port beside the edge" if new.listens else "no port beside the edge"
+        expected = running.server.listen if running.listens else "none"
+        problems.append(
+            f"server.listen: {change} requires a restart; expected {expected} until then"
+        )
     return sorted(problems)
 
 

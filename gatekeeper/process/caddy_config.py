@@ -106,6 +106,7 @@ def _logs(files: EdgeFiles) -> Json:
                 "roll_size_mb": _LOG_MB,
                 "roll_keep": _LOGS_KEPT,
             },
+            "exclude": ["http.log.access"],  # a line per request
             # Neither queries nor fields, which may hold tokens.
             "encoder": {
                 "format": "filter",
@@ -158,7 +159,7 @@ def _https_server(edge: EdgeConfig, files: EdgeFiles, trusted: Sequence[str]) ->
             },
             {"handle": [{"handler": "static_response", "status_code": 421}]},  # another host
         ],
-        "errors": {"routes": [{"handle": [_failure()]}]},
+        "logs": {},  # the reason of each 5xx
     }
     if trusted:
         server["trusted_proxies"] = {"source": "static", "ranges": list(trusted)}
@@ -185,15 +186,6 @@ def _to_workers(files: EdgeFiles) -> Json:
         },
         "flush_interval": -1,
         "stream_close_delay": _TUNNELS_STAY_OPEN,
-    }
-
-
-def _failure() -> Json:
-    """No worker responds: no cache keeps it, and clients try again."""
-    return {
-        "handler": "static_response",
-        "status_code": "{http.error.status_code}",
-        "headers": {"Cache-Control": ["no-store"], "Retry-After": ["5"]},
     }
 
 

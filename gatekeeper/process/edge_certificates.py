@@ -27,6 +27,7 @@ from gatekeeper.errors import StartError
 
 EXPIRES_SOON_S: Final = 7 * 86_400.0
 _HANDSHAKE_TIMEOUT_S = 5.0
+_HANDSHAKES_AT_ONCE = 8
 _MOST_REASON_CHARACTERS = 300
 _ATTEMPT = re.compile(r"\[(?P<domain>[^\]]*)\] (?:Obtain|Renew): (?P<reason>.*)", re.DOTALL)
 # Of the errors of RFC 8555 section 6.7, and of Go's network.
@@ -155,22 +156,28 @@ async def served_certificates(
 ) -> tuple[Certificate, ...]:
     """The certificate of each domain, as the edge serves it now."""
     problems = {failure.domain: failure.reason for failure in failures}
-    found = [
-        await _served(edge, domain, problem=problems.get(domain, ""), now_s=now_s)
-        for domain in edge.domains
-    ]
-    return tuple(found)
+    at_once = asyncio.Semaphore(_HANDSHAKES_AT_ONCE)
+
+    async def look(domain: str) -> Certificate:
+        async with at_once:
+            return await _served(edge, domain, problem=problems.get(domain, ""), now_s=now_s)
+
+    return tuple(await asyncio.gather(*(look(domain) for domain in edge.domains)))
 
 
 async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) -> Certificate:
     der = await _handshake(edge, domain.replace("*", "www"))
     if der is None:
         return Certificate(domain, "missing", problem=problem)
-    found = x509.load_der_x509_certificate(der)
-    expires_at_s = found.not_valid_after_utc.timestamp()
-    lifetime_s = expires_at_s - found.not_valid_before_utc.timestamp()
+    try:
+        found = x509.load_der_x509_certificate(der)
+        expires_at_s = found.not_valid_after_utc.timestamp()
+        lifetime_s = expires_at_s - found.not_valid_before_utc.timestamp()
+        issuer = _issuer(found)
+    except ValueError as error:  # of a chain that was loaded all the same
+        return Certificate(domain, "missing", problem=f"unreadable certificate: {error}")
     state = certificate_state(expires_at_s - now_s, lifetime_s=lifetime_s)
-    return Certificate(domain, state, expires_at_s, _issuer(found), problem)
+    return Certificate(domain, state, expires_at_s, issuer, problem)
 
 
 def certificate_state(left_s: float, *, lifetime_s: float) -> CertificateState:

@@ -18,6 +18,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import Credential
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus
 from gatekeeper.config.types import RoomName, parse_rate_per_minute
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.reference import reference_of
@@ -48,6 +49,7 @@ class Control:
     sale: Sale
     audit: AuditLog
     url: str
+    edge: list[EdgeStatus]  # none, or one
     asked: int = 0
 
 
@@ -72,6 +74,7 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
         async def show(*credentials: Credential) -> Control:
             sale = deepcopy(quarter)
             audit = AuditLog(tmp_path, wall_s=sale.now_s)
+            edge: list[EdgeStatus] = []
             await sale.write(audit)
             store.flush()
             async with running_admin(store.url, "sale", "checkout") as first:
@@ -84,9 +87,10 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
                 monitor=sale.monitor,
                 audit=audit,
                 max_active=0,
+                edge=lambda: edge[0] if edge else None,
             )
             admin = await stack.enter_async_context(running)
-            return Control(sale, audit, admin.urls[0] + "/")
+            return Control(sale, audit, admin.urls[0] + "/", edge)
 
         yield show
 
@@ -612,6 +616,27 @@ async def test_busiest_passes_are_listed_and_one_is_ended(control: Control, visi
     )
     await second(page)
     await expect(page.locator("#entries li").first).to_contain_text(f"revoked {VISITOR} in sale")
+
+
+async def test_certificates_of_the_edge_are_listed(control: Control, visit: Visit) -> None:
+    page = await visit()
+    section = page.locator("#edge")
+    await expect(section).to_be_hidden()
+    valid = Certificate("a.example", "valid", NOW.timestamp() + 86_400, "CA")
+    failed = Certificate("b.example", "missing", problem="<b>refused</b>")
+    control.edge[:] = [EdgeStatus(True, (valid, failed))]
+    await second(page)
+    rows = section.locator("tbody tr")
+    await expect(rows).to_have_count(2)
+    first, second_ = [await rows.nth(at).locator("th, td").all_text_contents() for at in (0, 1)]
+    assert (first[:2], first[3:]) == (["a.example", "valid"], ["CA", "–"])
+    assert re.search("20[0-9]{2}", first[2])
+    assert second_ == ["b.example", "missing", "–", "–", "<b>refused</b>"]
+    await expect(section.locator(".error")).to_be_hidden()
+    control.edge[:] = [EdgeStatus(False, (valid,))]
+    await second(page)
+    await expect(section.locator(".error")).to_be_visible()
+    await expect(rows).to_have_count(1)
 
 
 async def test_invalid_rate_is_an_error_without_dialog(visit: Visit) -> None:

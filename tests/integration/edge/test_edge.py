@@ -70,6 +70,14 @@ class Edge:
         lines = done.stdout.splitlines()
         return next((line for line in lines if line.startswith(beginning)), "")
 
+    async def is_ready(self) -> bool:
+        """Whether every worker and the edge serve."""
+        async with (
+            aiohttp.ClientSession(timeout=TIMEOUT) as session,
+            session.get(f"{self.gate.admin_url}/readyz") as response,
+        ):
+            return response.status == 200
+
     def events(self, name: str, domain: str = "") -> list[dict[str, Any]]:
         lines = [line for line in self.gate.logs() if line["event"] == name]
         return [line for line in lines if not domain or line.get("domain") == domain]
@@ -270,6 +278,7 @@ async def test_killed_worker_costs_no_request(edge: Edge) -> None:
         kill(first)
         await visitors.goes_on()
         await eventually(lambda: len(set(edge.gate.workers()) - {first}) == 2)
+        await eventually(edge.is_ready)
         await visitors.goes_on()
     assert visitors.failures == []
 
@@ -295,6 +304,7 @@ async def test_killed_edge_is_restarted_with_its_certificate(edge: Edge) -> None
     kill(pid)
     await eventually(lambda: edge_pid(edge.gate) not in {0, pid})
     await eventually(edge.stage.serves)
+    await eventually(edge.is_ready)
     assert await edge.stage.serial() == serial
     assert [line["code"] for line in edge.events("embedded_server_exited")] == [-signal.SIGKILL]
 

@@ -305,3 +305,23 @@ def test_rooms_have_the_lanes_that_name_them() -> None:
     assert [(lane.name, lane.head_start) for lane in rest.lanes] == [("members", 1)]
     assert sale != sale.with_lanes([])  # a reload notices the change
     assert sale.model_copy(update={"rate": 1.0}).lanes == sale.lanes
+
+
+def test_domain_and_origin_alone_make_a_gate() -> None:
+    flags = {"edge.domains": '["shop.example.com"]', "origin.url": "http://10.0.0.5:3000"}
+    config = load_config(environ={}, overrides=flags)
+    assert config.edge.domains == ("shop.example.com",)
+    assert [(str(room.name), room.path) for room in config.rooms] == [("default", ("/",))]
+    assert not config.listens
+
+
+@pytest.mark.parametrize("text", ["shop.example.com", '["SHOP.example.com"]'])
+def test_domains_of_a_variable_are_a_text_or_a_list(text: str) -> None:
+    config = load_config(environ={"GATEKEEPER_EDGE__DOMAINS": text})
+    assert config.edge.domains == ("shop.example.com",)
+
+
+def test_gate_with_an_edge_listens_only_where_it_is_told() -> None:
+    environ = {"GATEKEEPER_EDGE__DOMAINS": "a.b", "GATEKEEPER_SERVER__LISTEN": "0.0.0.0:8080"}
+    assert load_config(environ=environ).listens
+    assert load_config(environ={}).listens

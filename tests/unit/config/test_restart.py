@@ -84,6 +84,39 @@ def test_first_certificate_requires_a_restart_and_another_does_not(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "problems"),
+    [
+        ('domains = "a.b"', 'domains = ["a.b", "c.d"]\nemail = "e@f.g"', []),
+        (
+            'domains = "a.b"',
+            'domains = "a.b"\nhttps_port = 444',
+            ["edge.https_port: 444 requires a restart; expected 443 until then"],
+        ),
+        (
+            'domains = ["a.b", "c.d"]',
+            "",
+            ["edge.domains: no domain requires a restart; expected a.b, c.d until then"],
+        ),
+        (
+            "",
+            'domains = "a.b"',
+            ["edge.domains: the first domain requires a restart; expected none until then"],
+        ),
+        (
+            'domains = "a.b"',
+            'domains = "a.b"\n[server]\nlisten = "0.0.0.0:8080"',
+            ["server.listen: a port beside the edge requires a restart; expected none until then"],
+        ),
+    ],
+)
+def test_edge_comes_and_goes_with_a_restart(
+    before: str, after: str, problems: list[str], tmp_path: Path
+) -> None:
+    running, new = config(f"[edge]\n{before}", tmp_path), config(f"[edge]\n{after}", tmp_path)
+    assert restart_problems(running, new) == problems
+
+
 def test_every_key_is_either_reloaded_or_requires_a_restart(tmp_path: Path) -> None:
     """A key of a later release requires a restart until someone decides otherwise."""
     before = config(SERVER, tmp_path)

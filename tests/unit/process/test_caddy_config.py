@@ -136,5 +136,7 @@ def test_only_trusted_proxies_are_believed() -> None:
 def test_log_is_bounded_and_has_no_tokens() -> None:
     log = caddy_config(edge(), FILES)["logging"]["logs"]["default"]
     assert (log["writer"]["roll_size_mb"], log["writer"]["roll_keep"]) == (10, 2)
+    assert log["exclude"] == ["http.log.access"]
     assert log["encoder"]["fields"]["request>headers"] == {"filter": "delete"}
+    assert log["exclude"] == ["http.log.access"]
     assert log["encoder"]["fields"]["request>uri"]["regexp"] == r"\?.*"

@@ -11,6 +11,7 @@ from gatekeeper.errors import ConfigError, StartError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import WorkerProcess
 from gatekeeper.process.commands import Abort, Command, Commit, Prepare, WorkerPlan
+from gatekeeper.process.edge import Edge
 from gatekeeper.process.reload import CheckedFiles, Reloader
 from tests.builders import SECRET, parse_config
 
@@ -46,7 +47,24 @@ class Reloads:
     followed: list[Config]
 
 
-def reloads(*workers: FakeWorker, config: Config | None, error: Exception | None = None) -> Reloads:
+@dataclass
+class FakeEdge:
+    """An edge that refuses a configuration with a problem, or takes it."""
+
+    problem: str | None
+    received: list[Config] = field(default_factory=list)
+
+    async def follow(self, config: Config) -> str | None:
+        self.received.append(config)
+        return self.problem
+
+
+def reloads(
+    *workers: FakeWorker,
+    config: Config | None,
+    error: Exception | None = None,
+    edge: FakeEdge | None = None,
+) -> Reloads:
     def load() -> CheckedFiles:
         if error is not None:
             raise error
@@ -59,6 +77,7 @@ def reloads(*workers: FakeWorker, config: Config | None, error: Exception | None
         [cast(WorkerProcess, worker) for worker in workers],
         load=load,
         on_reload=lambda files: followed.append(files.config),
+        edge=cast(Edge | None, edge),
     )
     return Reloads(reloader, followed)
 
@@ -86,6 +105,26 @@ async def test_problem_of_one_worker_aborts_all(config: Config) -> None:
     assert one.received == other.received == ["Prepare", "Abort"]
     assert one.plan == other.plan == OLD_PLAN
     assert gate.followed == []
+
+
+async def test_problem_of_the_edge_aborts_all(config: Config) -> None:
+    worker, edge = FakeWorker(), FakeEdge("edge: refused")
+    gate = reloads(worker, config=config, edge=edge)
+    with pytest.raises(ConfigError) as refused:
+        await gate.reloader.reload()
+    assert refused.value.problems == ["edge: refused"]
+    assert (worker.received, gate.followed) == (["Prepare", "Abort"], [])
+
+
+async def test_edge_follows_only_what_every_worker_prepared(config: Config) -> None:
+    edge = FakeEdge(None)
+    bad = FakeWorker(reports={Prepare: {"failed": ["server.static: gone"]}})
+    with pytest.raises(ConfigError):
+        await reloads(bad, config=config, edge=edge).reloader.reload()
+    assert edge.received == []
+    gate = reloads(FakeWorker(), config=config, edge=edge)
+    await gate.reloader.reload()
+    assert edge.received == gate.followed == [config]
 
 
 @pytest.mark.parametrize(
