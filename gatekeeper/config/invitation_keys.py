@@ -16,6 +16,7 @@ import hmac
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -40,6 +41,7 @@ MOST_KEYS: Final = 8  # of one file: a token without a `kid` is tried with each
 _MOST_BYTES: Final = 65_536
 _RSA_BITS: Final = (2048, 8192)  # RFC 7518 section 3.3; a longer key makes verification slow
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----")
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _JSON_START: Final = b"{"
 _EXPECTED_PUBLIC: Final = "expected RSA (2048 to 8192 bits), EC on P-256, or Ed25519 public keys"
 _ALGORITHMS: Final = {"oct": "HS256", "RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
@@ -124,6 +126,8 @@ def _of_pems(path: Path, data: bytes) -> Iterator[InvitationKey]:
                 [f"a PEM that cannot be read; {_EXPECTED_PUBLIC}"], source=str(path)
             ) from error
         yield _checked(key, path)
+    if b"-----" in _PEM.sub(b"", data):  # cut short, or with a typing mistake
+        raise ConfigError([f"a PEM that cannot be read; {_EXPECTED_PUBLIC}"], source=str(path))
 
 
 def _of_set(path: Path, data: bytes, *, kinds: tuple[str, ...]) -> Iterator[InvitationKey]:
@@ -170,13 +174,16 @@ def _of_member(path: Path, member: dict[str, Any], *, kinds: tuple[str, ...]) ->
 
 def _secret_of(path: Path, member: dict[str, Any]) -> bytes:
     text = member.get("k")
-    try:
-        secret = base64.b64decode(f"{text}===", altchars=b"-_") if isinstance(text, str) else b""
-    except (ValueError, binascii.Error):
-        secret = b""
+    secret = b""
+    # A lenient decoder drops what it does not know, and the rest would be another secret.
+    if isinstance(text, str) and _BASE64URL.fullmatch(text):
+        with suppress(binascii.Error):
+            secret = base64.urlsafe_b64decode(f"{text.rstrip('=')}===")
     if len(secret) < MIN_SECRET_BYTES:
-        problem = f"a secret that is too short; expected at least {MIN_SECRET_BYTES} bytes"
-        raise ConfigError([problem], source=str(path))
+        expected = f"expected at least {MIN_SECRET_BYTES} bytes"
+        raise ConfigError(
+            [f"a secret that is too short, or no base64url; {expected}"], source=str(path)
+        )
     return secret
 
 

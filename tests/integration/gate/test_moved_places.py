@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from redis.asyncio import Redis
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
 from gatekeeper.policy.move_code import CODE_LIFE_S
 from gatekeeper.policy.tokens import Pass, Ticket
+from gatekeeper.room.store import room_keys
 from tests.builders import room_toml
 from tests.gates import HTML, Gate, GateStarter
 from tests.gates.visitor import Response, Visitor
@@ -292,6 +294,23 @@ async def test_unreachable_store_loses_nothing(gate: Gate) -> None:
     assert gate.cookie_name not in phone.cookies()
     assert (await take_over(phone, target)).status == 303
     assert (await phone.status())["position"] == 1
+
+
+async def test_loss_of_the_store_moves_nothing_again(gate: Gate, store_url: str) -> None:
+    """A used code stays used, and the old browser is told as soon as the new one has polled."""
+    laptop, phone = gate.visitor(), gate.visitor()
+    await laptop.join()
+    target = await offer(laptop)
+    await take_over(phone, target)
+    async with Redis.from_url(store_url) as store:
+        await store.delete(*room_keys(gate.room_name))
+    assert_refused(await take_over(gate.visitor(), target))
+    assert (await laptop.status())["state"] == "waiting"  # nothing is known of the move yet
+    assert (await phone.status())["position"] == 1
+    assert await laptop.status() == OTHER_DEVICE
+    assert_refused(await take_over(gate.visitor(), target))
+    assert (await take_over(laptop, await offer(phone))).status == 303
+    assert await phone.status() == OTHER_DEVICE
 
 
 async def test_page_without_script_shows_link_and_code(gate: Gate) -> None:

@@ -77,6 +77,8 @@ def test_jwk_sets_are_read(tmp_path: Path) -> None:
     assert isinstance(read(raw, *keys), Invitation)
     keys = keys_of(tmp_path, jwk_set(oct_jwk(SECRET, kid="a", alg="HS256")), public=False)
     assert keys == (InvitationKey("HS256", SECRET, "a"),)
+    padded = {"kty": "oct", "k": base64.urlsafe_b64encode(SECRET + b"xx").decode()}
+    assert keys_of(tmp_path, jwk_set(padded), public=False)[0].key == SECRET + b"xx"
 
 
 WEAK_RSA = rsa.generate_private_key(65537, 1024).public_key()
@@ -89,6 +91,9 @@ BAD_PUBLIC = {
         serialization.NoEncryption(),
     ),
     "a broken PEM": b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+    "a PEM that is cut short": pem(PUBLIC["ES256"]) + pem(PUBLIC["RS256"])[:-9],
+    "a PEM with a typing mistake": pem(PUBLIC["ES256"])
+    + pem(PUBLIC["RS256"]).replace(b"BEGIN PUBLIC", b"BEGIN PUBIC"),
     "a weak RSA key": pem(WEAK_RSA),
     "another curve": pem(ec.generate_private_key(ec.SECP384R1()).public_key()),
     "a secret": jwk_set(oct_jwk(SECRET)),
@@ -109,6 +114,9 @@ BAD_SECRETS = {
     "a public JWK": jwk_set(public_jwk("ES256")),
     "a short JWK": jwk_set(oct_jwk(b"short")),
     "a JWK without a secret": jwk_set({"kty": "oct", "k": 7}),
+    "a JWK in standard base64": jwk_set({"kty": "oct", "k": "+/" * 32}),
+    "a JWK with blanks": jwk_set({"kty": "oct", "k": "a b\n" * 32}),
+    "a JWK that is cut short": jwk_set({"kty": "oct", "k": "a" * 61}),
     "too many": b"".join(b"%02d" % at + b"x" * 40 + b"\n" for at in range(9)),
 }
 
