@@ -77,7 +77,10 @@ def test_jwk_sets_are_read(tmp_path: Path) -> None:
     assert isinstance(read(raw, *keys), Invitation)
     keys = keys_of(tmp_path, jwk_set(oct_jwk(SECRET, kid="a", alg="HS256")), public=False)
     assert keys == (InvitationKey("HS256", SECRET, "a"),)
-    padded = {"kty": "oct", "k": base64.urlsafe_b64encode(SECRET + b"xx").decode()}
+    padded: dict[str, object] = {
+        "kty": "oct",
+        "k": base64.urlsafe_b64encode(SECRET + b"xx").decode(),
+    }
     assert keys_of(tmp_path, jwk_set(padded), public=False)[0].key == SECRET + b"xx"
 
 
