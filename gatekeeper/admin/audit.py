@@ -131,7 +131,7 @@ class AuditLog:
             for entries in (self._changes, self._refused)
         )
         attempts = refused[: max(limit // 4, limit - len(changes))]
-        both = changes[: limit - len(attempts)], attempts
+        both = attempts, changes[: limit - len(attempts)]
         return list(heapq.merge(*both, key=attrgetter("at"), reverse=True))
 
     def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:

@@ -41,7 +41,7 @@ async def test_start_prints_addresses_and_a_kill_leaves_no_process() -> None:
         assert re.fullmatch(r"control room at http://127\.0\.0\.1:\d+", second)
         started = gate.pids()
         assert await gate.stop(signal.SIGKILL) == -signal.SIGKILL
-        await eventually(lambda: not [pid for pid in started if is_alive(pid)], 10)
+        await eventually(lambda: not [pid for pid in started if is_alive(pid)])
 
 
 async def test_workers_stop_at_the_same_time() -> None:
