@@ -227,5 +227,6 @@ def _return_of(visit: Visit) -> str:
     asked = _value_of(visit, "return")
     if not asked:
         sender = "".join(visit.facts.fields("Referer")[:1])
-        asked = _AUTHORITY.sub("", sender.partition("#")[0], count=1)
+        authority = _AUTHORITY.match(sender)
+        asked = sender.partition("#")[0][authority.end() if authority else 0 :]
     return asked if is_path(asked) and not asked.startswith(_PREFIX) else ""
