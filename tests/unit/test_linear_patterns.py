@@ -8,8 +8,6 @@ the match: what makes a pattern backtrack. Rules of operators are matched by RE2
 import importlib
 import pkgutil
 import re
-import re._constants as op
-import re._parser as sre
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,14 +19,20 @@ import gatekeeper
 from gatekeeper.policy.parameters import _crumbs_named, _parameters_named
 from gatekeeper.web.credentials import _value_of
 
+# The parser of `re`, which has no stubs.
+op: Any = importlib.import_module("re._constants")
+sre: Any = importlib.import_module("re._parser")
+
 _SIZE, _GROWTH = 1200, 4
 _MAX_RATIO, _NOISE_S = 9.0, 0.004  # linear is 4, quadratic 16 and tens of ms at this size
 _ATTEMPTS = 4
 _PUMPS = " \t;,/.%25aAgk0=_-(+<&:\r\n[x"
 _SUFFIXES = ("\x01", "")
 _LONG = 1000  # a repetition that a client can make long
-_NOT_FROM_CLIENTS = ("gatekeeper.config", "gatekeeper.demo", "gatekeeper.process")
-_NOT_FROM_CLIENTS += ("gatekeeper.simulate", "gatekeeper.policy.beacon")
+_NOT_FROM_CLIENTS = (
+    *("gatekeeper.config", "gatekeeper.demo", "gatekeeper.process", "gatekeeper.simulate"),
+    "gatekeeper.policy.beacon",
+)
 Use = Callable[[Any], object]
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT)
 
