@@ -12,6 +12,8 @@ from typing import Literal
 
 # Seconds. A page without a place learns of a delay or an early opening within this time.
 _LONGEST_RENEWAL_S = 600
+# An event has begun, and its replica learns of that within a tick: of a second at most.
+_LATE_NEWS_S = 3
 _DAY_S = 86_400
 
 
@@ -37,7 +39,7 @@ class EventView:
     starts_in_s: float | None  # None: the start has passed
     ends_in_s: float | None = None  # None: no end is set
     prequeue_at: str = ""  # "": none, or passed
-    prequeue_in_s: float | None = None
+    prequeue_in_s: float | None = None  # or the start, without one; None: it has begun
     order: Literal["draw", "arrival"] = "draw"
     commitment: str = ""  # of the draw, in hex
     draw: DrawNumber | None = None
@@ -49,8 +51,17 @@ class EventView:
 
     @property
     def joins_in_s(self) -> float:
-        """Seconds until the event gives out places."""
-        return self.starts_in_s or 0.0 if self.prequeue_in_s is None else self.prequeue_in_s
+        """Seconds until the event gives out places; 0 from its first moment on, also where the
+        replica does not know yet that it has begun."""
+        return self.prequeue_in_s or 0.0
+
+    def joining_spread_s(self, most_s: float) -> float:
+        """Over how many seconds the pages without a place return once places are given out: in the
+        first half of a short prequeue, since later ones take no part in a draw."""
+        if self.prequeue_in_s is None:
+            return min(most_s, _LATE_NEWS_S)
+        prequeue_s = (self.starts_in_s or 0.0) - self.prequeue_in_s
+        return min(most_s, prequeue_s / 2) if prequeue_s > 0 else most_s
 
     @property
     def days_left(self) -> int:

@@ -311,6 +311,7 @@ def response_without_place(
     match reason:
         case "before":
             left_s = 0.0 if event is None else event.joins_in_s
+            spread_s = spread_s if event is None else event.joining_spread_s(spread_s)
             again_s = renewal_s(left_s, spread_s=spread_s, share=share)
         case "queue_full":
             metrics.queue_full.labels(admission.config.name).inc()

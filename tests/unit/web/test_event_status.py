@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gatekeeper.config.schema import RoomConfig
-from gatekeeper.pages.event_view import EventView
+from gatekeeper.pages.event_view import EventView, renewal_s
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.draw import drawn_turn_us, id_hash, seed_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
@@ -60,6 +62,34 @@ def test_event_ahead_has_its_times_by_the_clock_of_the_store() -> None:
 def test_prequeue_has_begun_and_the_start_is_ahead() -> None:
     view = seen(state_with(SALE), -60)
     assert (view.prequeue_at, view.prequeue_in_s, view.starts_in_s) == ("", None, 60)
+
+
+@given(
+    st.floats(-2000, -0.001), st.sampled_from([1.0, 36.0, 300.0]), st.floats(0, 1, exclude_max=True)
+)
+def test_open_page_returns_in_time_for_the_draw(
+    seconds: float, spread_s: float, share: float
+) -> None:
+    """Also in the first moments of the prequeue, of which its replica may not have learned yet."""
+    for prequeue_s in (1800, 90, 20, 4):
+        prequeue_us = SALE.start_us - prequeue_s * 1_000_000
+        view = seen(state_with(replace(SALE, prequeue_us=prequeue_us)), seconds)
+        until_start_s = -seconds
+        again_s = renewal_s(view.joins_in_s, spread_s=view.joining_spread_s(spread_s), share=share)
+        if view.prequeue_in_s is None:
+            assert again_s <= 3
+        else:
+            assert again_s <= until_start_s
+            assert again_s >= min(view.prequeue_in_s, 300)
+
+
+@pytest.mark.parametrize(("seconds", "again_s"), [(-60, 96), (0.0, 3)])
+def test_page_before_an_event_without_prequeue_returns_at_its_start(
+    seconds: float, again_s: float
+) -> None:
+    view = seen(state_with(replace(SALE, prequeue_us=None, order="arrival")), seconds)
+    spread_s = view.joining_spread_s(36)
+    assert renewal_s(view.joins_in_s, spread_s=spread_s, share=0.999) == again_s
 
 
 def test_event_that_runs_has_no_time_until_its_start() -> None:
