@@ -23,6 +23,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
+from gatekeeper.room.line_memory import Place, ReturnPlan
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.standings import (
@@ -33,6 +34,7 @@ from gatekeeper.room.standings import (
     NewcomerStanding,
     Whereabouts,
     admit_result_of,
+    estimated,
     left_of,
     standing_of,
     standing_on_arrival,
@@ -68,6 +70,7 @@ _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
 _MOVE = load_script("move")
+_LINE = load_script("line")
 
 
 class Queue:
@@ -92,6 +95,10 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
+        # While the store recovers from a loss: about how many visitors are ahead of a turn.
+        self.estimate_ahead: Callable[[int], int | None] | None = None
+        # Who may be released when after a loss, by the recovery window in seconds.
+        self.plan_returns: Callable[[float], ReturnPlan | None] = lambda _window_s: None
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
@@ -252,6 +259,12 @@ class Queue:
         )
         return state, int(moved)
 
+    async def line(self) -> tuple[RoomState, list[Place]]:
+        """The turns at some places of the line; changes nothing."""
+        state, rest = await self._run(_LINE)
+        pairs = zip(*[iter(map(int, rest))] * 2, strict=True)
+        return state, [Place(ahead, turn_us) for ahead, turn_us in pairs]
+
     async def look(self) -> RoomState:
         """The state as it is now; changes nothing."""
         return await self._control("look", "")
@@ -292,6 +305,7 @@ class Queue:
 
     async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
         window_s = self._recovery_window_s(known)
+        plan = None if self._is_opening(known) else self.plan_returns(window_s)
         arguments = [
             *self._first_arguments(known),
             rate_text(self.rules.rate_per_minute),
@@ -300,7 +314,7 @@ class Queue:
             self.rules.message,
             self.configured.text,
             self.configured.windows_text,
-            *known_arguments(known),
+            *known_arguments(known, plan),
         ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -336,9 +350,11 @@ class Queue:
             _us(self._recovery_window_s(self._newest_known())),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
-        return [
+        standings = [
             standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
         ]
+        estimate = self.estimate_ahead
+        return standings if estimate is None else [estimated(each, estimate) for each in standings]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
         arguments: list[str] = []
@@ -381,11 +397,13 @@ class Queue:
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
         rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
-        is_opening = known is not None and known.schedule.is_opening(
-            known.now_us, spread_us=spread_us
-        )
+        is_opening = self._is_opening(known)
         return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
+
+    def _is_opening(self, known: RoomState | None) -> bool:
+        """Whether visitors may not know the turns yet that they drew."""
+        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
+        return known is not None and known.schedule.is_opening(known.now_us, spread_us=spread_us)
 
 
 def _us(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -59,6 +60,14 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
+
+
+def estimated(standing: Standing, estimate: Callable[[int], int | None]) -> Standing:
+    """A place while visitors ahead of it have yet to return: `estimate` is of its turn."""
+    if not isinstance(standing, QueuePosition):
+        return standing
+    ahead = estimate(standing.turn_us)
+    return standing if ahead is None or ahead <= standing.ahead else standing._replace(ahead=ahead)
 
 
 # What a visitor gave back by leaving.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatekeeper.room.line_memory import ReturnPlan
 from gatekeeper.room.state import RoomState
 
 
@@ -10,8 +11,8 @@ def rate_text(per_minute: float) -> str:
     return format(per_minute, ".12g")
 
 
-def known_arguments(known: RoomState | None) -> list[str]:
-    """The state that the caller knows, as the script reads it."""
+def known_arguments(known: RoomState | None, plan: ReturnPlan | None) -> list[str]:
+    """The state that the caller knows, and who may be released when, as the script reads it."""
     if known is None:
         return []
     return [
@@ -29,4 +30,7 @@ def known_arguments(known: RoomState | None) -> list[str]:
         known.overrides,
         known.events,
         known.schedule.windows_text,
+        str(known.active),
+        plan.turns if plan is not None else "",
+        str(round(plan.line_s * 1_000_000)) if plan is not None else "",
     ]

@@ -49,7 +49,7 @@ call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 -- How this call is gated, and how many visitors it may release.
 local function count_due()
   local gate, due = admission_gate(s, false)
-  if gate == 'rate' and due > 0 then due = math.min(due, free_slots()) end
+  if gate == 'rate' and due > 0 then due = math.min(due, free_slots(unseen(s))) end
   return gate, math.min(due, most_released)
 end
 
@@ -107,14 +107,20 @@ local by_rate = gate == 'rate' and whole(s.level) or 0
 -- number.
 local most_passed = math.max(most_ended - ended, LEAST)
 local released, passed_over, reached = 0, 0, nil
+-- How many of the queue may be released while others have yet to return.
+local returned = UNLIMITED
+if now < s.line_from and due > 0 then
+  returned = call('ZCOUNT', QUEUE, '-inf', fmt(released_through(s)))
+end
 local slot_until = fmt(now + claim_us)
-while released < due and passed_over < most_passed do
+while released < due and passed_over < most_passed and released + passed_over < returned do
   local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
   local absent, slots, costs, taken, last = {}, {}, {}, 0, nil
+  local taken_before = released + passed_over
   for i = 1, #heads do
-    if released >= due then break end
+    if released >= due or taken_before + i > returned then break end
     taken = i
     if has_passed(deadlines[i]) then
       absent[#absent + 1] = heads[i]
@@ -147,6 +153,7 @@ s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
 s.level = capped(s.level)
 s.released = s.released + released
+if now >= s.recovering_until and now >= s.line_from then s.returns, s.unseen = '', 0 end
 yield_unconfirmed()
 save_state(s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)

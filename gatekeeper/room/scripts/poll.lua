@@ -77,17 +77,18 @@ end
 -- passed them, so the absent ones must not use up what is due to the others.
 local function may_enter(at, kind)
   if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or unconfirmed[at] or free_slots() <= 0 then return false end
-  if claims_left(s) > 0 then return true end
+    or unconfirmed[at] then return false end
+  if claims_left(s) > 0 then return free_slots(0) > 0 end
   local _, due = admission_gate(s, true)
-  return due > 0
+  return due > 0 and free_slots(unseen(s)) > 0
 end
 
 -- Whether the first of the queue may enter now, and how it is gated.
-local function is_due(kind)
+local function is_due(kind, visitor)
   if kind ~= TICKET then return false end
   local gate, due = admission_gate(s, false)
-  return due > 0 and (gate == 'open' or free_slots() > 0), gate
+  if due <= 0 or now < s.line_from and score(QUEUE, visitor) > released_through(s) then return false end
+  return gate == 'open' or free_slots(unseen(s)) > 0, gate
 end
 
 -- A claim of a visitor whom the store does not know as released. `gate`: how admission is gated; nil
@@ -104,7 +105,7 @@ local function enter(visitor, gate)
   call('HSET', SESSIONS, visitor, session_until)
   yield_unconfirmed()
   if gate == 'rate' then pay(s, 1) end
-  if gate then s.released = s.released + 1 end
+  if gate then s.released = s.released + 1 else s.unseen = math.max(s.unseen - 1, 0) end
   s.admitted, changed = s.admitted + 1, true
   return 'in ' .. session_until
 end
@@ -202,11 +203,12 @@ local function place(at, visitor, kind)
   if turn < PROVISIONAL and (lane or turn == arrival) and is_gathering(arrival) then
     turn = PROVISIONAL + arrival
   end
-  -- A turn from before this store was born: other visitors like this one are about to return. (An
+  -- A turn from before this store was born, of which nothing was written back: other visitors like
+  -- this one are about to return. (An
   -- epoch in the future is a clock that is behind; join has started the recovery then.)
-  if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
-    and s.recovering_until < s.epoch + window then
-    s.recovering_until = s.epoch + window
+  if s.origin_epoch == 0 and arrival < s.epoch and s.epoch <= now and now < s.epoch + window then
+    s.recovering_until = math.max(s.recovering_until, s.epoch + window)
+    s.line_from = math.max(s.line_from, s.recovering_until)
   end
   local moved_to = score_if_any(MISSED, visitor) or 0
   local is_moved = moved_to > arrival
@@ -223,7 +225,7 @@ local function place(at, visitor, kind)
   changed = true
   local ahead = call('ZRANK', QUEUE, visitor)
   if ahead == 0 then
-    local due, gate = is_due(kind)
+    local due, gate = is_due(kind, visitor)
     if due then return enter(visitor, gate) end
   end
   heartbeat(visitor)
@@ -278,7 +280,7 @@ for at = 1, asking do
     standing = 'elsewhere'
   elseif ahead then
     local due, gate = false, nil
-    if ahead == 0 then due, gate = is_due(kind) end
+    if ahead == 0 then due, gate = is_due(kind, visitor) end
     if due then
       standing = enter(visitor, gate)
     elseif may_enter(at, kind) then
