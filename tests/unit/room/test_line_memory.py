@@ -71,9 +71,11 @@ def test_front_of_a_long_line_is_released_within_3_s(rate: int) -> None:
     turns = turns_of(40_000)
     assert found[0][0] >= turns[2]
     assert found == sorted(found, key=lambda each: (each[0], each[1]))
-    assert (plan and plan.line_s) == found[-1][1] <= recovery_s(
-        40_000, rate_per_minute=rate, rules=RULES
-    ) + 2
+    assert (
+        (plan and plan.line_s)
+        == found[-1][1]
+        <= recovery_s(40_000, rate_per_minute=rate, rules=RULES) + 2
+    )
     assert found[-1][0] == turns[-1]
 
 
@@ -166,7 +168,7 @@ class Line:
     """Visitors who poll as they are told, in a line that moves, until the store is lost."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.clock = Clock()
         self.memory = LineMemory(monotonic_s=self.clock)
         self.turns = turns_of(self.random.choice([5, 80, 600]))
