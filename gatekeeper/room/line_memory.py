@@ -112,18 +112,30 @@ class LineMemory:
     def ahead_of(self, turn_us: int, *, released_total: int) -> int | None:
         """About how many visitors are ahead of that turn, when so many were released in all; None
         if the turn is not within the line that is known."""
+        known = self._ahead_of(turn_us, released_total=released_total)
+        return None if known is None else known[1]
+
+    def ahead_by_return(self, turn_us: int, *, returned: int, released_total: int) -> int:
+        """How many visitors are ahead of that turn, of whom so many have returned: these, where
+        they may be all."""
+        known = self._ahead_of(turn_us, released_total=released_total)
+        return returned if known is None or returned >= known[0] else known[1]
+
+    def _ahead_of(self, turn_us: int, *, released_total: int) -> tuple[int, int] | None:
+        """At least, and about."""
         if not self._readings:
             return None
         latest = self._readings[-1]
         at = bisect_left(latest.turns_us, turn_us)
         if at == len(latest.turns_us):
             return None
-        ahead = latest.ahead[at]
-        if at:
+        least = about = latest.ahead[at]
+        if at and latest.turns_us[at] > turn_us:
             before_us, before = latest.turns_us[at - 1], latest.ahead[at - 1]
             share = (turn_us - before_us) / (latest.turns_us[at] - before_us)
-            ahead = before + round((ahead - before) * share)
-        return max(ahead - max(released_total - latest.released_total, 0), 0)
+            least, about = before + 1, before + round((about - before) * share)
+        released = max(released_total - latest.released_total, 0)
+        return max(least - released, 0), max(about - released, 0)
 
     def plan(self, *, rules: Rules, window_s: float, was_unreachable: bool) -> ReturnPlan | None:
         """Who may be released when, counted from now, within the recovery window; None: the line is

@@ -95,8 +95,8 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
-        # While the store recovers from a loss: about how many visitors are ahead of a turn.
-        self.estimate_ahead: Callable[[int], int | None] | None = None
+        # While the store recovers from a loss: how many are ahead of a turn, if so many returned.
+        self.estimate_ahead: Callable[[int, int], int] | None = None
         # Who may be released when after a loss, by the recovery window in seconds.
         self.plan_returns: Callable[[float], ReturnPlan | None] = lambda _window_s: None
         self.participants = Participants(store, rules.room)

@@ -321,10 +321,10 @@ class RoomReplica:
         self.queue.estimate_ahead = self._estimate_ahead
         self.leaving.write_again()
 
-    def _estimate_ahead(self, turn_us: int) -> int | None:
+    def _estimate_ahead(self, turn_us: int, returned: int) -> int:
         state = self.view.state
         released = state.released_total if state is not None else 0
-        return self.view.line.ahead_of(turn_us, released_total=released)
+        return self.view.line.ahead_by_return(turn_us, returned=returned, released_total=released)
 
     async def _join(self) -> None:
         if self._is_late:  # not a plain start: it has stamped visitors, as others may have

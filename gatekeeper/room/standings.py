@@ -62,12 +62,12 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             raise StoreError("unexpected reply from the store")
 
 
-def estimated(standing: Standing, estimate: Callable[[int], int | None]) -> Standing:
-    """A place while visitors ahead of it have yet to return: `estimate` is of its turn."""
+def estimated(standing: Standing, estimate: Callable[[int, int], int]) -> Standing:
+    """A place while visitors ahead of it have yet to return. `estimate` is by the turn, and by how
+    many of them have returned."""
     if not isinstance(standing, QueuePosition):
         return standing
-    ahead = estimate(standing.turn_us)
-    return standing if ahead is None or ahead <= standing.ahead else standing._replace(ahead=ahead)
+    return standing._replace(ahead=estimate(standing.turn_us, standing.ahead))
 
 
 # What a visitor gave back by leaving.

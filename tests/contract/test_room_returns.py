@@ -222,9 +222,7 @@ async def test_positions_count_those_who_have_yet_to_return(
     replies = await line_up(replica, crowd(20))
     await lose_everything(ground, replica)
     turns = [each.turn_us for each in replies.values()]
-    replica.queue.estimate_ahead = lambda turn_us: (
-        turns.index(turn_us) if turn_us in turns else None
-    )
+    replica.queue.estimate_ahead = lambda turn_us, returned: max(turns.index(turn_us), returned)
     standings = await poll(replica, {name: replies[name] for name in ("v0009", "v0004")})
     assert standings == {
         "v0009": QueuePosition(turns[9], 9),

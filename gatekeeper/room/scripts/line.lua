@@ -12,7 +12,7 @@ local last, ahead = call('ZCARD', QUEUE) - 1, 0
 while ahead <= last do
   local visitor = call('ZRANGE', QUEUE, fmt(ahead), fmt(ahead))[1]
   add_pair(reply, fmt(ahead), fmt(score(QUEUE, visitor)))
-  local next_ = math.max(ahead + 1, math.floor(ahead * 1.15))
+  local next_ = math.max(ahead + 1, math.floor(ahead * 1.1))
   if ahead < last and next_ > last then next_ = last end
   ahead = next_
 end
