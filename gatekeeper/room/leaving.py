@@ -26,7 +26,7 @@ MOST_LEFT_WITHOUT_STORE: Final = 100_000
 log = structlog.get_logger()
 
 
-class Leaving:
+class LeaveCalls:
     """Of one room, on one replica. `on_revoked`: their sessions end. `on_lost`: the store did not
     respond. `on_news`: slots are free."""
 

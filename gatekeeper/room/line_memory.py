@@ -7,8 +7,8 @@ released once everyone ahead had the time for that. While the store recovers the
 not read.
 
 A visitor who polled at place p waits for the poll interval of p, less what has passed since. Each
-reading therefore counts for the visitors who polled between it and the next one, and the latest for
-those who poll now, also while the store is unreachable. What was before the first reading is
+reading therefore counts for the visitors that polled between it and the next one, and the latest
+for visitors that poll now, also while the store is unreachable. What was before the first reading is
 unknown.
 """
 
@@ -44,6 +44,11 @@ class Place(NamedTuple):
     turn_us: int
 
 
+def places_of(reply: Sequence[bytes | int]) -> list[Place]:
+    """The places as the script returns them."""
+    return [Place(*pair) for pair in zip(*[iter(map(int, reply))] * 2, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The line at one moment of the replica's monotonic clock. `intervals_s`: the longest poll
@@ -57,8 +62,8 @@ class Reading:
 
 
 class ReturnPlan(NamedTuple):
-    """Who may be released how long after the store's return: `turns`, as the scripts read it, and
-    the seconds until all may be."""
+    """The visitors that may be released so long after the store's return: `turns`, as the scripts
+    read it, and the seconds until all may be."""
 
     turns: str
     line_s: float
@@ -138,7 +143,7 @@ class LineMemory:
         return max(least - released, 0), max(about - released, 0)
 
     def plan(self, *, rules: Rules, window_s: float, was_unreachable: bool) -> ReturnPlan | None:
-        """Who may be released when, counted from now, within the recovery window; None: the line is
+        """The visitors that may be released when, counted from now, within the recovery window; None: the line is
         not known. `was_unreachable`: visitors may have come whom the store never had."""
         if self._is_stale or not (self._readings and (was_unreachable or self._is_recent())):
             return None

@@ -23,7 +23,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
-from gatekeeper.room.line_memory import Place, ReturnPlan
+from gatekeeper.room.line_memory import Place, ReturnPlan, places_of
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.standings import (
@@ -97,7 +97,7 @@ class Queue:
         self._on_backlog = on_backlog
         # While the store recovers from a loss: how many are ahead of a turn, if so many returned.
         self.estimate_ahead: Callable[[int, int], int] | None = None
-        # Who may be released when after a loss, by the recovery window in seconds.
+        # After a loss: the times of releases, by the recovery window in seconds.
         self.plan_returns: Callable[[float], ReturnPlan | None] = lambda _window_s: None
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
@@ -262,8 +262,7 @@ class Queue:
     async def line(self) -> tuple[RoomState, list[Place]]:
         """The turns at some places of the line; changes nothing."""
         state, rest = await self._run(_LINE)
-        pairs = zip(*[iter(map(int, rest))] * 2, strict=True)
-        return state, [Place(ahead, turn_us) for ahead, turn_us in pairs]
+        return state, places_of(rest)
 
     async def look(self) -> RoomState:
         """The state as it is now; changes nothing."""
@@ -397,8 +396,8 @@ class Queue:
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
         rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        is_opening = self._is_opening(known)
-        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
+        opens = self._is_opening(known)
+        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=opens)
 
     def _is_opening(self, known: RoomState | None) -> bool:
         """Whether visitors may not know the turns yet that they drew."""

@@ -26,7 +26,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.event_bus import Events
-from gatekeeper.room.leaving import Leaving
+from gatekeeper.room.leaving import LeaveCalls
 from gatekeeper.room.line_memory import Place
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
@@ -87,7 +87,7 @@ class RoomReplica:
         self._publisher = StatePublisher(events, rules.room)
         self._recovered_at_s = 0.0
         self._logged_full_at_s = float("-inf")
-        self.leaving = Leaving(
+        self.leaving = LeaveCalls(
             self.queue,
             events,
             self.view,

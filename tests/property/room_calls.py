@@ -175,7 +175,7 @@ class RoomCalls(RuleBasedStateMachine):
         self.receive(at)
 
     def plan(self, at: int, known: RoomState | None, window_us: int) -> ReturnPlan | None:
-        """Who may be released when, by the line that this replica saw; the third sees none."""
+        """The times of releases, by the line that this replica saw; the third sees none."""
         turns = self.lines[at]
         if known is None or turns is None or self.replicas[at].queue._is_opening(known):
             return None

@@ -82,7 +82,7 @@ class RoomLedger:
     claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
-    # Who may be released how many microseconds after `returned_from_us`, and from when on all may.
+    # Turns, and how many microseconds after `returned_from_us` they may be released; then all.
     returns: list[tuple[int, int]] = field(default_factory=list)
     returned_from_us: int = 0
     line_from_us: int = 0

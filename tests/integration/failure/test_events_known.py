@@ -25,7 +25,7 @@ async def test_replica_with_a_state_responds_with_it(events_url: str, room_name:
         await other._client.flush()
         assert await one.is_known_elsewhere(room_name)
         assert asking.states == [(STATE, 12.5)]
-        await one.respond_for(room_name)  # it does not hear itself
+        await one.respond_for(room_name)  # it does not receive its own request
         other.forget(room_name, responding)
         await other.close()
         assert not await one.is_known_elsewhere(room_name)

@@ -1,4 +1,4 @@
-"""Who may be released when after a loss of the store, by what a replica remembers of the line."""
+"""Releases after a loss of the store, by what a replica remembers of the line."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_estimate_is_right_within_a_tenth() -> None:
     assert memory.ahead_of(turns[-1] + 1, released_total=0) is None
 
 
-def test_position_counts_those_who_have_yet_to_return() -> None:
+def test_position_counts_visitors_that_have_yet_to_return() -> None:
     """Within a tenth of what it is, and exact where everyone ahead may have returned."""
     memory, turns = remembered(40_000, rate=300), turns_of(40_000)
     for ahead in range(0, 40_000, 371):
