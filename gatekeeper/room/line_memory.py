@@ -8,8 +8,8 @@ not read.
 
 A visitor who polled at place p waits for the poll interval of p, less what has passed since. Each
 reading therefore counts for the visitors that polled between it and the next one, and the latest
-for visitors that poll now, also while the store is unreachable. What was before the first reading is
-unknown.
+for visitors that poll now, also while the store is unreachable. What was before the first reading
+is unknown.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class LineMemory:
         return max(least - released, 0), max(about - released, 0)
 
     def plan(self, *, rules: Rules, window_s: float, was_unreachable: bool) -> ReturnPlan | None:
-        """The visitors that may be released when, counted from now, within the recovery window; None: the line is
+        """The times of releases, counted from now, within the recovery window; None: the line is
         not known. `was_unreachable`: visitors may have come whom the store never had."""
         if self._is_stale or not (self._readings and (was_unreachable or self._is_recent())):
             return None

@@ -95,9 +95,9 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
-        # While the store recovers from a loss: how many are ahead of a turn, if so many returned.
+        # After a loss: how many are ahead of a turn when so many have returned, and when visitors
+        # may be released, by the recovery window in seconds.
         self.estimate_ahead: Callable[[int, int], int] | None = None
-        # After a loss: the times of releases, by the recovery window in seconds.
         self.plan_returns: Callable[[float], ReturnPlan | None] = lambda _window_s: None
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
@@ -270,8 +270,8 @@ class Queue:
 
     async def count_no_shows(self) -> int:
         """Releases that were not claimed, since the store was born."""
-        _, rest = await self._run(_CONTROL, "look", "no_shows")
-        return int(rest[0])
+        _, [count] = await self._run(_CONTROL, "look", "no_shows")
+        return int(count)
 
     async def count_lanes(self) -> dict[str, int]:
         """How many visitors of each lane are in line and polled within `heartbeat_timeout`."""
@@ -349,9 +349,8 @@ class Queue:
             _us(self._recovery_window_s(self._newest_known())),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
-        standings = [
-            standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
-        ]
+        turns_us = [request.turn_us for request in batch]
+        standings = [*map(standing_of, rest, turns_us)]
         estimate = self.estimate_ahead
         return standings if estimate is None else [estimated(each, estimate) for each in standings]
 
@@ -396,8 +395,8 @@ class Queue:
     def _recovery_window_s(self, known: RoomState | None) -> float:
         waiting = known.queue_length if known else 0
         rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        opens = self._is_opening(known)
-        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=opens)
+        is_opening = self._is_opening(known)
+        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
 
     def _is_opening(self, known: RoomState | None) -> bool:
         """Whether visitors may not know the turns yet that they drew."""
