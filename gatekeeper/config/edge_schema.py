@@ -1,7 +1,8 @@
 """The section [edge]: the domains for which the gate obtains certificates and speaks HTTP/2 and 3.
 
-Rules. Without domains there is no edge. A wildcard needs a certificate of the operator's own: a CA
-issues one only for a change of the DNS, which the edge cannot make.
+Rules. Without domains there is no edge, whatever else is set: `serve --domain` may add them. A
+wildcard needs a certificate of the operator's own: a CA issues one only for a change of the DNS,
+which the edge cannot make.
 """
 
 from __future__ import annotations
@@ -88,10 +89,6 @@ class EdgeConfig(Section):
         return bool(self.domains)
 
     def conflicts(self) -> Iterator[Conflict]:
-        for key, field in type(self).model_fields.items():
-            if not self.domains and getattr(self, key) != field.default:
-                problem = 'set without domains; expected edge.domains = ["shop.example.com"]'
-                yield Conflict(("domains", key), problem)
         if bool(self.tls_cert) != bool(self.tls_key):
             problem = "set without tls_cert" if self.tls_key else "missing beside tls_cert"
             yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")

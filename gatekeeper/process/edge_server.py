@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector
@@ -39,12 +40,12 @@ _VERSION_TIMEOUT_S = 20.0
 _LOAD_LIMIT = ClientTimeout(total=20)
 _READ_LIMIT = ClientTimeout(total=5)
 _MOST_PROBLEM_CHARACTERS = 300
+_MOST_LOG_BYTES = 1 << 20  # of a start
 
 
 def edge_files(folder: Path, *, workers: int) -> EdgeFiles:
     """The files in the state folder, which is created if needed. Raises StartError."""
     home = private_folder(folder / "edge")
-    home.chmod(0o700)
     return EdgeFiles(
         admin_socket=socket_path(home, "admin.sock"),
         storage=home / "certificates",
@@ -112,6 +113,7 @@ async def start_caddy(
 ) -> EmbeddedServer:
     """Start Caddy with this configuration; ready once it serves. Raises StartError."""
     home = files.log.parent
+    logged_bytes = files.log.stat().st_size if files.log.exists() else 0
 
     def prepare() -> list[str]:
         files.admin_socket.unlink(missing_ok=True)
@@ -135,19 +137,34 @@ async def start_caddy(
             with_output=True,
         )
     except StartError as error:
-        if "permission denied" not in error.public:
+        reason = _refusal(files.log, logged_bytes)
+        if not reason:
             raise
+        if "bind: permission denied" not in reason:
+            raise StartError(f"edge: Caddy does not start: {reason}") from error
         raise StartError(
-            f"edge: no permission for a port below 1024 ({_first_reason(error.public)}); expected "
+            f"edge: no permission for a port below 1024 ({reason}); expected "
             "AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit, or "
             f"`setcap cap_net_bind_service=+ep {program}`, or edge.http_port and edge.https_port "
             "from 1024 on"
         ) from error
 
 
-def _first_reason(text: str) -> str:
-    match = re.search(r"listen (?:tcp|udp)[^|\"]*permission denied", text)
-    return match[0] if match else "permission denied"
+def _refusal(log: Path, start: int) -> str:
+    """Why Caddy ended, from what it has added to its log since then; "" if it does not say."""
+    try:
+        with log.open("rb") as file:
+            file.seek(start if log.stat().st_size >= start else 0)
+            lines = file.read(_MOST_LOG_BYTES).splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        with suppress(ValueError, TypeError, KeyError):
+            entry = json.loads(line)
+            if entry["level"] == "error":
+                # The last parts of a chain of causes, "loading …: http app module: …".
+                return ": ".join(str(entry["msg"]).split(": ")[-3:])[:_MOST_PROBLEM_CHARACTERS]
+    return ""
 
 
 async def load(files: EdgeFiles, config: Json) -> str | None:

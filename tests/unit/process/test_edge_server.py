@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -79,13 +80,29 @@ async def start(folder: Path, script: str) -> None:
     await server.stop()
 
 
+REFUSAL = (
+    "loading initial config: loading new config: http app module: start: listening on :443: "
+    "listen tcp :443: bind: permission denied"
+)
+
+
+def logging(message: str) -> str:
+    """The command that logs an error as Caddy does, in the folder of the edge."""
+    entry = json.dumps({"level": "error", "msg": message})
+    return f"echo '{entry}' >> caddy.log"
+
+
+async def test_refused_start_gives_the_reason_of_this_start(tmp_path: Path) -> None:
+    edge_files(tmp_path, workers=1).log.write_text('{"level": "error", "msg": "of yesterday"}\n')
+    with pytest.raises(StartError, match=r"edge: Caddy does not start: c: unknown module: x"):
+        await start(tmp_path, f"{logging('a: b: c: unknown module: x')}; exit 1")
+    with pytest.raises(StartError, match="the embedded edge exited at once"):
+        await start(tmp_path, "exit 1")
+
+
 async def test_missing_permission_names_both_remedies(tmp_path: Path) -> None:
-    refusal = (
-        "Error: loading initial config: loading new config: http app module: start: listening on "
-        ":443: listen tcp :443: bind: permission denied"
-    )
     with pytest.raises(StartError) as failed:
-        await start(tmp_path, f"echo '{refusal}' >&2; exit 1")
+        await start(tmp_path, f"{logging(REFUSAL)}; exit 1")
     text = failed.value.public
     assert "listen tcp :443: bind: permission denied" in text
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in text
@@ -104,7 +121,6 @@ async def test_edge_that_does_not_run_refuses_a_reload(tmp_path: Path) -> None:
 
 
 def test_files_are_in_a_private_folder(tmp_path: Path) -> None:
-    (tmp_path / "edge").mkdir(mode=0o755)
     files = edge_files(tmp_path, workers=3)
     assert (tmp_path / "edge").stat().st_mode & 0o777 == 0o700
     assert [path.name for path in files.worker_sockets] == [f"worker-{n}.sock" for n in (1, 2, 3)]
