@@ -1,9 +1,11 @@
--- line: the turns at some places of the queue, every one at the head and ever fewer behind it; changes
--- nothing.
+-- line: the turns at some places of the queue.
 --
 -- ARGV  none
 -- Reply the state, then for each of these places the number of visitors ahead and the turn, the last
 --       place among them; 'behind' when the store is older than what the caller knows.
+--
+-- Guarantee. It changes nothing. The first ten places are among them, and of those farther back at least
+-- one in each tenth of the way from the head.
 
 local s = load_state()
 if not s then return { 'behind' } end
