@@ -11,18 +11,7 @@ import structlog
 
 from gatekeeper import logs
 from gatekeeper.logs import MOST_LINES, PERIOD_S, Sampler
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.unit.clock import Clock
 
 
 @pytest.fixture

@@ -22,11 +22,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import trustme
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.gates import GateProcess
 from tests.gates.origin import Origin
-from tests.gates.visitor import TIMEOUT
+from tests.gates.visitor import TIMEOUT, OneMachine
 from tests.servers import Server
 
 SHOP, WWW, NEW = "shop.example.com", "www.example.com", "new.example.com"
@@ -135,20 +134,6 @@ def caddy() -> str:
     from gatekeeper.process.edge_server import caddy_program
 
     return caddy_program()
-
-
-class OneMachine(AbstractResolver):
-    """Every name is this machine."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = ResolveResult(
-            hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
-        )
-        return [found]
-
-    async def close(self) -> None: ...
 
 
 @dataclass

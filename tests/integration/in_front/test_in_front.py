@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import trustme
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.builders import room_toml
 from tests.gates import Gate
 from tests.gates.gate import running_gate
 from tests.gates.origin import Origin
-from tests.gates.visitor import HTML, TIMEOUT
+from tests.gates.visitor import HTML, TIMEOUT, OneMachine
 from tests.integration.forward_auth.proxies import Proxy
 from tests.integration.in_front.front_proxies import FRONTS, HOST, FrontServer
 
@@ -33,20 +31,6 @@ FORGED = {
     "X-Forwarded-Host": "evil.example",
     "X-Real-IP": "203.0.113.9",
 }
-
-
-class OneHost(AbstractResolver):
-    """Every name is this machine."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = ResolveResult(
-            hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
-        )
-        return [found]
-
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class Front:
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         connector = aiohttp.TCPConnector(
-            ssl=context, resolver=OneHost(), local_addr=("127.0.0.2", 0)
+            ssl=context, resolver=OneMachine(), local_addr=("127.0.0.2", 0)
         )
         return aiohttp.ClientSession(self.server.tls_url, connector=connector, timeout=TIMEOUT)
 

@@ -9,21 +9,10 @@ from multidict import CIMultiDict
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import AdminAuth, AuthFailure, Credential, principal_of
 from gatekeeper.admin.wrong_tokens import MOST_WRONG, PERIOD_S, WrongTokens
+from tests.unit.clock import Clock
 
 TOKEN = "maria's token, of thirty-two bytes"
 HERE, THERE = "192.0.2.7", "192.0.2.8"
-
-
-class Clock:
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -7,18 +7,7 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from gatekeeper.admin.metric_files import read_heartbeat
 from gatekeeper.process.liveness import KILL_AFTER_S, UNREADY_AFTER_S, Silence
-
-
-class Clock:
-    now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.unit.clock import Clock
 
 
 @pytest.fixture

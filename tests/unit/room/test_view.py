@@ -7,28 +7,16 @@ import pytest
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.room.view import ReplicaView
 from tests.builders import room_state
+from tests.unit.clock import Clock
 
 START_S = 1_700_000_000.0
+STARTED_S = Clock().now_s
 STATE = replace(
     room_state(rate=60),
     watermark_us=100,
     last_arrival_us=200,
     now_us=round(START_S * 1_000_000),
 )
-
-
-class Clock:
-    """A monotonic clock that the test sets."""
-
-    now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -38,12 +26,12 @@ def view(clock: Clock) -> ReplicaView:
 
 
 def receive(view: ReplicaView, clock: Clock, *, store_s: float, late_s: float = 0.0) -> None:
-    clock.now_s = 50 + store_s + late_s
+    clock.now_s = STARTED_S + store_s + late_s
     view.update_from_store(replace(STATE, now_us=round((START_S + store_s) * 1_000_000)))
 
 
 def error_s(view: ReplicaView, clock: Clock) -> float:
-    return view.now_s() - (START_S + clock.now_s - 50)
+    return view.now_s() - (START_S + clock.now_s - STARTED_S)
 
 
 def test_first_reply_of_the_store_sets_the_clock(view: ReplicaView, clock: Clock) -> None:
@@ -65,7 +53,7 @@ def test_less_late_reply_sets_the_clock_at_once(view: ReplicaView, clock: Clock)
 
 def test_slower_clock_is_followed(view: ReplicaView, clock: Clock) -> None:
     for second in range(1000):
-        clock.now_s = 50 + second
+        clock.now_s = STARTED_S + second
         view.update_from_store(
             replace(STATE, now_us=round((START_S + second * 0.9995) * 1_000_000))
         )
@@ -83,7 +71,7 @@ def test_states_of_others_count_before_the_first_reply(view: ReplicaView, clock:
     assert view.update_from_replica(heard, sent_at_s=START_S)
     assert (view.state, view.store_state, view.decisive.phase) == (heard, None, Phase.HELD)
     assert error_s(view, clock) == pytest.approx(0, abs=1e-5)
-    clock.now_s = 51.9
+    clock.now_s = STARTED_S + 1.9
     assert view.update_from_replica(heard, sent_at_s=START_S + 1)  # 0.9 s late
     assert error_s(view, clock) == pytest.approx(0, abs=0.002)
 

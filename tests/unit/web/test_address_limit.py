@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
 import pytest
 
 from gatekeeper.web.address_limit import AddressBuckets, Source, source_of
+from tests.unit.clock import Clock
 
 IPV4 = Source(1)
-
-
-@dataclass
-class Clock:
-    now_s: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def of_network(block: int, low: int) -> Source:
