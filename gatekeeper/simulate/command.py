@@ -183,6 +183,14 @@ _output = _option_group("Output")
 )
 @_settings("--room", default="default", help="Name of the room.")
 @_settings(
+    "--path",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    default=("/",),
+    help="A path of the room, e.g. /checkout/. Several: visitors take turns.",
+)
+@_settings(
     "--admin",
     "admin_url",
     metavar="URL",

@@ -107,7 +107,7 @@ def _addresses(plan: CrowdPlan) -> list[str]:
                 f'{name}: "{url}" is not an HTTP URL; expected e.g. "http://127.0.0.1:8080"'
             )
     if not plan.paths or not all(path.startswith("/") for path in plan.paths):
-        problems.append("paths: expected one or more, each beginning with /")
+        problems.append('path: expected one or more, each beginning with /, e.g. "/checkout/"')
     return problems
 
 

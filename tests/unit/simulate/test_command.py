@@ -1,6 +1,7 @@
 """The options of `gatekeeper simulate`."""
 
 from dataclasses import fields
+from unittest.mock import patch
 
 import click
 import pytest
@@ -15,7 +16,6 @@ NOT_OPTIONS = {
     "shares",
     "lanes",
     "invitation_secret",
-    "paths",
     "request_timeout_s",
     "give_up_s",
     "admin_token",
@@ -60,3 +60,24 @@ def test_lane_option_invalid_is_usage_error(options: list[str], problem: str) ->
 
     assert result.exit_code == 2
     assert problem in result.output
+
+
+def test_crowd_visits_the_paths_of_its_room() -> None:
+    """A room of a part of the site is not at "/"."""
+    plans: list[CrowdPlan] = []
+
+    async def run(plan: CrowdPlan, **_output: object) -> int:
+        plans.append(plan)
+        return 0
+
+    with patch("gatekeeper.simulate.run.simulate", run):
+        for paths in ((), ("/checkout/",), ("/checkout/", "/cart/?step=1")):
+            options = [word for path in paths for word in ("--path", path)]
+            result = CliRunner().invoke(simulate, ["http://localhost", *options])
+            assert result.exit_code == 0, result.output
+
+    assert [plan.paths for plan in plans] == [
+        ("/",),
+        ("/checkout/",),
+        ("/checkout/", "/cart/?step=1"),
+    ]
