@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import parse_qsl
 
 from gatekeeper.policy.readings import TooManyReadings, percent_decoded
@@ -24,6 +25,7 @@ _ONE_NAME = re.compile(r"[A-Za-z0-9_-]*")  # read alike everywhere
 _TAG = re.compile(r"<[^>]*>?")
 _ESCAPED_BYTE = re.compile(r"%[0-9A-Fa-f]{2}")
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _NAME_END = re.compile(r"[\[. ]")  # where the name of a list or of a part ends: `a[]`, `a.x`
 
 _ANY_ESCAPE = "%[0-9A-Fa-f]{2}"
@@ -98,8 +100,18 @@ def cookie_values(fields: Iterable[str], wanted: str, *, every: bool) -> tuple[s
 
 
 def is_read_as(name: str, wanted: str) -> bool:
-    """Whether an origin may read the name of a parameter or cookie as `wanted`."""
-    return not {wanted, loose_name(wanted)}.isdisjoint(_loose_names(name))
+    """Whether an origin may read the name of a parameter or cookie as `wanted`; some ignore the
+    letter case."""
+    return not _names_of(wanted).isdisjoint(_loose_names(_lowered(name)))
+
+
+@lru_cache(maxsize=1024)
+def _names_of(wanted: str) -> frozenset[str]:
+    return frozenset((_lowered(wanted), _lowered(loose_name(wanted))))
+
+
+def _lowered(name: str) -> str:
+    return name.lower() if name.isascii() else name.translate(_LOWER)
 
 
 @lru_cache(maxsize=1024)  # of names in the configuration
@@ -109,7 +121,8 @@ def _parameters_named(wanted: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     between = rf"(?:[_. \[+]|{_ANY_ESCAPE})"
     name = "".join(between if each in "_. [" else _letter(each) for each in loose_name(wanted))
     start = f"({blanks}{name}{_NO_LONGER_NAME}"
-    return re.compile(f"&{start}[^&]*)"), re.compile(f";{start}[^;]*)")
+    flags = re.IGNORECASE
+    return re.compile(f"&{start}[^&]*)", flags), re.compile(f";{start}[^;]*)", flags)
 
 
 @lru_cache(maxsize=1024)
@@ -117,13 +130,16 @@ def _crumbs_named(wanted: str) -> re.Pattern[str]:
     """Finds what can be a cookie that is read as `wanted`, and misses none."""
     letters = loose_name(wanted)
     name = "".join(r"[_. \[]" if each in "_. [" else re.escape(each) for each in letters)
-    return re.compile(f";({_BLANK}*{name}{_NO_LONGER_NAME}[^;]*)")
+    return re.compile(f";({_BLANK}*{name}{_NO_LONGER_NAME}[^;]*)", re.IGNORECASE)
 
 
 def _letter(letter: str) -> str:
-    """Matches a character as it is, or percent-encoded."""
-    data = letter.encode("utf-8", "surrogatepass")
-    return f"(?:{re.escape(letter)}|(?i:{''.join(f'%{byte:02x}' for byte in data)}))"
+    """Matches a character in either case as it is, or percent-encoded."""
+    forms = {re.escape(letter)}
+    for each in {letter, letter.lower(), letter.upper()}:
+        data = each.encode("utf-8", "surrogatepass")
+        forms.add("".join(f"%{byte:02x}" for byte in data))
+    return f"(?:{'|'.join(sorted(forms))})"
 
 
 def value_readings(value: str) -> tuple[str, ...]:

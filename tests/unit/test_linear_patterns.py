@@ -135,8 +135,8 @@ def uses(name: str, pattern: re.Pattern[Any]) -> list[Use]:
     """How the program uses a pattern."""
     methods = set(re.findall(rf"\b{name.rpartition('.')[2]}\.(\w+)", _SOURCE))
     if " " in name or not methods.isdisjoint(_SEARCHES):
-        return [pattern.search, pattern.findall]
-    return [pattern.match, pattern.fullmatch]
+        return [pattern.findall]
+    return [pattern.fullmatch]
 
 
 def is_linear(

@@ -47,6 +47,7 @@ def every_value(query: str, wanted: str) -> set[str]:
 
 
 PIECES = ["&", ";", "=", "+", "%20", "%00", "[", "]", ".", "_", "%2e", "%5B", "%5f", "x", "-", "%"]
+PIECES += ["A_B", "%41", "%42", "A", "&A_b"]
 PIECES += ["%C2%A0", "%EF%BB%BF", "%e3%80%80", "\t", "%61", "a_b", "a", "b", "&a_b", ";a_b", "%ff"]
 
 
@@ -68,6 +69,17 @@ def test_escapes_that_appear_when_others_are_gone_go_too(value: str) -> None:
     while (once := parameters._ESCAPED_BYTE.sub("", shorter)) != shorter:
         shorter = once
     assert parameters._unescaped(value) == shorter
+
+
+@pytest.mark.parametrize("query", ["S=1", "%53=1", "a;S=1", "S[]=1", "+S=1"])
+def test_name_in_another_letter_case_only_tightens(query: str) -> None:
+    """As ASP.NET reads it."""
+    bypass = AccessRule("b", "bypass", (QueryCondition((NamedValue("s", ("1",)),)),))
+    assert route(query) == InRoom(CHECKOUT.name)
+    assert not parameter_values(query, "s", every=True)
+    assert route(query.replace("S", "T").replace("%53", "T"), "", bypass) == InRoom(SITE.name)
+    assert cookie_values(["S=1"], "s", every=False) == ("1",)
+    assert cookie_values(["S=1"], "s", every=True) == ()
 
 
 def test_form_is_decoded_as_browsers_encode_it() -> None:
