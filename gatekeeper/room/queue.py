@@ -17,7 +17,6 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
@@ -51,7 +50,12 @@ from gatekeeper.room.visitor_calls import (
     poll_arguments,
 )
 from gatekeeper.room.visitor_search import scores_of
-from gatekeeper.room.write_back import known_arguments, rate_text
+from gatekeeper.room.write_back import (
+    is_opening,
+    known_arguments,
+    rate_text,
+    recovery_window_s,
+)
 
 MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
@@ -303,8 +307,9 @@ class Queue:
         return await self._join(self._newest_known(), kind=kind)
 
     async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
-        window_s = self._recovery_window_s(known)
-        plan = None if self._is_opening(known) else self.plan_returns(window_s)
+        window_s = recovery_window_s(known, rules=self.rules)
+        opens = is_opening(known, rules=self.rules)
+        plan = None if opens else self.plan_returns(window_s)
         arguments = [
             *self._first_arguments(known),
             rate_text(self.rules.rate_per_minute),
@@ -346,7 +351,7 @@ class Queue:
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
-            _us(self._recovery_window_s(self._newest_known())),
+            _us(recovery_window_s(self._newest_known(), rules=rules)),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
         turns_us = [request.turn_us for request in batch]
@@ -391,17 +396,6 @@ class Queue:
             return parse_reply(reply)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
-
-    def _recovery_window_s(self, known: RoomState | None) -> float:
-        waiting = known.queue_length if known else 0
-        rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        is_opening = self._is_opening(known)
-        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
-
-    def _is_opening(self, known: RoomState | None) -> bool:
-        """Whether visitors may not know the turns yet that they drew."""
-        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
-        return known is not None and known.schedule.is_opening(known.now_us, spread_us=spread_us)
 
 
 def _us(seconds: float) -> str:

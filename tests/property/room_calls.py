@@ -25,6 +25,7 @@ from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
 from gatekeeper.room.line_memory import ReturnPlan
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
+from gatekeeper.room.write_back import is_opening, recovery_window_s
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_ledger import UNIT, ActiveState, Revocation, SpentTicket, WaitingState
 from tests.property.room_model import RoomModel
@@ -177,7 +178,7 @@ class RoomCalls(RuleBasedStateMachine):
     def plan(self, at: int, known: RoomState | None, window_us: int) -> ReturnPlan | None:
         """The times of releases, by the line that this replica saw; the third sees none."""
         turns = self.lines[at]
-        if known is None or turns is None or self.replicas[at].queue._is_opening(known):
+        if known is None or turns is None or is_opening(known, rules=self.promised):
             return None
         window_s = window_us / 1_000_000
         stages = {2.25: turns[len(turns) // 3], 6.0: turns[-1]} if turns else {}
@@ -185,7 +186,7 @@ class RoomCalls(RuleBasedStateMachine):
         return ReturnPlan(text, min(8.0, window_s))
 
     def window_us(self, replica: Replica) -> int:
-        return round(replica.queue._recovery_window_s(replica.newest) * 1_000_000)
+        return round(recovery_window_s(replica.newest, rules=self.promised) * 1_000_000)
 
     def receive(self, at: int) -> None:
         """The watermark never falls for anybody."""
