@@ -22,7 +22,7 @@ from pathlib import Path
 PROXY_CORE, LOAD_CORE = 0, 1
 ALL_CORES = {PROXY_CORE, LOAD_CORE}
 SECRET = "benchmark-secret-of-more-than-thirty-two-bytes"
-_START_TIMEOUT_S = 15.0
+_START_TIMEOUT_S = 60.0
 _ENVOY = "type.googleapis.com/envoy.extensions"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -80,7 +80,8 @@ def start_origin(folder: Path) -> RunningProcess:
     return start_nginx("origin", config, port, folder, core=LOAD_CORE)
 
 
-def nginx(origin: str, folder: Path) -> RunningProcess:
+def nginx(origin: str, folder: Path, *, listen: str = "") -> RunningProcess:
+    """`listen` are more parameters of its listener, and directives of its server."""
     port = free_port()
     config = f"""
         daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
@@ -89,7 +90,7 @@ def nginx(origin: str, folder: Path) -> RunningProcess:
             access_log off; keepalive_requests 100000000;
             upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}
             server {{
-                listen 127.0.0.1:{port} backlog=4096;
+                listen 127.0.0.1:{port} backlog=4096 {listen};
                 location / {{
                     proxy_pass http://origin; proxy_http_version 1.1;
                     proxy_buffering on; proxy_buffer_size 64k; proxy_buffers 16 64k;
@@ -103,8 +104,9 @@ def nginx(origin: str, folder: Path) -> RunningProcess:
     return start_nginx("nginx", config, port, folder, core=PROXY_CORE)
 
 
-def haproxy(origin: str, folder: Path) -> RunningProcess:
-    return _haproxy("HAProxy", origin, folder, rule="")
+def haproxy(origin: str, folder: Path, *, bind: str = "") -> RunningProcess:
+    """`bind` are more parameters of its listener."""
+    return _haproxy("HAProxy", origin, folder, rule="", bind=bind)
 
 
 def haproxy_jwt(origin: str, folder: Path) -> RunningProcess:
@@ -112,7 +114,7 @@ def haproxy_jwt(origin: str, folder: Path) -> RunningProcess:
     return _haproxy("HAProxy, verifying the JWT", origin, folder, rule=rule)
 
 
-def _haproxy(name: str, origin: str, folder: Path, *, rule: str) -> RunningProcess:
+def _haproxy(name: str, origin: str, folder: Path, *, rule: str, bind: str = "") -> RunningProcess:
     port = free_port()
     path = folder / f"haproxy-{port}.cfg"
     path.write_text(f"""
@@ -128,7 +130,7 @@ defaults
     option forwardfor
     http-reuse always
 frontend public
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {bind}
     {rule}
     default_backend origin
 backend origin

@@ -62,7 +62,7 @@ def latency_fixed_rate_us(
     clients = 20
     command = ["h2load", "--h1", "-c", str(clients), "--rps", str(rate_per_s // clients)]
     command += ["-D", str(seconds), "--log-file", str(log), *_as_flags(headers), url]
-    _run(command, seconds)
+    run(command, seconds)
     rows = [line.split("\t") for line in log.read_text().splitlines()]
     elapsed = sorted(int(row[2]) for row in rows if row[1] == "200")
     if len(elapsed) < rate_per_s * seconds * 0.8:
@@ -72,14 +72,15 @@ def latency_fixed_rate_us(
 
 def _wrk(url: str, *, headers: list[str], connections: int, seconds: int) -> str:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
-    return _run([*command, *_as_flags(headers), url], seconds)
+    return run([*command, *_as_flags(headers), url], seconds)
 
 
 def _as_flags(headers: list[str]) -> list[str]:
     return [part for header in headers for part in ("-H", header)]
 
 
-def _run(command: list[str], seconds: int) -> str:
+def run(command: list[str], seconds: int) -> str:
+    """The output of a load generator on the load core."""
     return subprocess.run(
         command,
         check=True,

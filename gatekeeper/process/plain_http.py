@@ -11,6 +11,8 @@ begun as TLS never gets here, and a normal one is called as it would be without 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gatekeeper.proxy.own_response import plain_refusal
@@ -21,6 +23,16 @@ HANDSHAKE_TIMEOUT_S: Final = 15.0
 _NO_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER"})
 _REASON: Final = "This port serves HTTPS, and this was plain HTTP. Use an address with https://."
 _FIRST_BYTES: Final = 5  # of a TLS record (RFC 8446 section 5.1); enough for the method
+_MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
+
+
+@dataclass(slots=True)
+class _Opening:
+    """What a connection began with."""
+
+    first: bytes = b""
+    has_begun: bool = False
+    is_refused: bool = False
 
 
 class _SniffingSSLObject(ssl.SSLObject):
@@ -28,52 +40,88 @@ class _SniffingSSLObject(ssl.SSLObject):
 
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-    _first = b""
-    _has_begun = False
-    _is_refused = False
+    opening: _Opening
+
+    def attach(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        """Before the event loop uses it. It keeps `read`, `write` and `pending`, and calls them for
+        each request: the methods of `SSLObject` would only call these native ones."""
+        self.incoming, self.outgoing, self.opening = incoming, outgoing, _Opening()
+        native = self._sslobj  # type: ignore[attr-defined]
+        self.read = _reader(native, incoming, self.opening)  # type: ignore[method-assign]
+        self.write = native.write  # type: ignore[method-assign]
+        self.pending = native.pending  # type: ignore[method-assign]
 
     def do_handshake(self) -> None:
-        if self._is_refused:
+        opening = self.opening
+        if opening.is_refused:
             return
-        if len(self._first) < _FIRST_BYTES:
+        if len(opening.first) < _FIRST_BYTES:
             received = self.incoming.read()
+            if not received and not opening.first:
+                raise _want_read()  # the event loop begins before the first bytes
             self.incoming.write(received)
-            self._first += received[:_FIRST_BYTES]
+            opening.first += received[:_FIRST_BYTES]
         try:
             super().do_handshake()
         except ssl.SSLWantReadError:
-            self._has_begun |= self.outgoing.pending > 0
+            opening.has_begun |= self.outgoing.pending > 0
             raise
         except ssl.SSLError as error:
-            if self._has_begun or error.reason not in _NO_TLS:
+            if opening.has_begun or error.reason not in _NO_TLS:
                 raise
-            self._is_refused = True
+            opening.is_refused = True
             self.outgoing.read()  # an alert, which a client of plain HTTP would read as a response
-            self.outgoing.write(plain_refusal(self._first, 400, _REASON))
+            self.outgoing.write(plain_refusal(opening.first, 400, _REASON))
+            self.incoming.write(b"\0")  # so that the event loop reads, and finds the end of input
 
     def getpeercert(self, binary_form: bool = False) -> Any:
-        return None if self._is_refused else super().getpeercert(binary_form)
-
-    def pending(self) -> int:
-        return 1 if self._is_refused else super().pending()  # the end of input
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  as its base has it
-        if self._is_refused:
-            return b"" if buffer is None else 0
-        return super().read(len, buffer)
-
-    def write(self, data: Any) -> int:
-        return len(data) if self._is_refused else super().write(data)
+        return None if self.opening.is_refused else super().getpeercert(binary_form)
 
     def unwrap(self) -> None:
-        if not self._is_refused:
+        if not self.opening.is_refused:
             super().unwrap()
 
 
-class ListenerContext(ssl.SSLContext):
-    """The context of a listener."""
+def _reader(native: Any, incoming: ssl.MemoryBIO, opening: _Opening) -> Callable[..., Any]:
+    """`read` of one connection. It does not hold the `SSLObject`: that is freed without the garbage
+    collector."""
+    read, pending = native.read, native.pending
+    has_ended = False
 
-    sslobject_class = _SniffingSSLObject
+    def read_record(size: int = _MAX_RECORD, buffer: Any = None) -> Any:
+        nonlocal has_ended
+        if not incoming.pending and not has_ended and not pending():
+            raise _want_read()
+        if opening.is_refused:
+            return b"" if buffer is None else 0
+        try:
+            # OpenSSL returns one record at most; a larger buffer is allocated for nothing.
+            got = read(min(size, _MAX_RECORD)) if buffer is None else read(size, buffer)
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError:
+            has_ended = True
+            raise
+        if not got:
+            has_ended = True
+        return got
+
+    return read_record
+
+
+def _want_read() -> ssl.SSLWantReadError:
+    """What OpenSSL reports without bytes to read; its own report costs ten times as much."""
+    return ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "no bytes to read")
+
+
+class ListenerContext(ssl.SSLContext):
+    """The context of a listener: new connections get the current one of `serve`."""
+
+    _current: ssl.SSLContext | None = None
+
+    def serve(self, context: ssl.SSLContext) -> None:
+        """From the next connection on."""
+        self._current = context
 
     def wrap_bio(
         self,
@@ -83,12 +131,15 @@ class ListenerContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        wrapped = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert self._current is not None
+        wrapped = self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
         assert isinstance(wrapped, _SniffingSSLObject)
-        wrapped.incoming, wrapped.outgoing = incoming, outgoing
+        wrapped.attach(incoming, outgoing)
         return wrapped
 
 
-def listener_context() -> ListenerContext:
-    """As `ssl.create_default_context` makes it for a server."""
-    return ListenerContext(ssl.PROTOCOL_TLS_SERVER)
+def server_context() -> ssl.SSLContext:
+    """A context for `ListenerContext.serve`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _SniffingSSLObject
+    return context

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
 import uvloop
 from aiohttp.web import BaseRequest, Server
 
@@ -58,8 +57,6 @@ from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
 _HEARTBEAT_INTERVAL_S = 1.0
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +210,7 @@ class Worker:
         parts = await asyncio.to_thread(
             SiteParts.read, plan.config, plan.secrets, before=self.site.parts
         )
-        tls = self._tls.checked(plan.config) if self._tls is not None else None
+        tls = self._tls.reload(plan.config) if self._tls is not None else None
         new_rooms = await self.room_set.start_new(plan.config.rooms)
         # Another worker may commit first, and sign with a secret that is new.
         self.site.parts.keyring.accept(plan.secrets)
@@ -233,20 +230,13 @@ class Worker:
         self._plan = prepared.plan
         self._signer.use(prepared.plan.secrets)
         if prepared.tls is not None:
-            self._load_certificate(prepared.tls)
+            self._tls = prepared.tls
+            self._tls.serve()
         if prepared.parts.keyring is self.site.parts.keyring:
             prepared.parts.keyring.accept(())
         self.room_set.adopt(prepared.plan.config.rooms, prepared.new_rooms)
         self.room_set.follow_events(_file_events(prepared.plan))
         self._serve_from_now_on(self._site_of(prepared.parts))
-
-    def _load_certificate(self, tls: TlsFiles) -> None:
-        try:
-            tls.load()
-        except GatekeeperError as error:  # changed since it was checked
-            log.error("tls_not_reloaded", error=error.public)  # noqa: TRY400  the message is enough
-        else:
-            self._tls = tls
 
     def _handed_over(self) -> list[ConnectionHandler]:
         """The connections that aiohttp serves."""
@@ -275,7 +265,7 @@ class Worker:
                     plan.port,
                     reuse_port=True,  # each worker accepts; the kernel distributes
                     backlog=_BACKLOG,
-                    ssl=self._tls.context if self._tls else None,
+                    ssl=self._tls.listener if self._tls else None,
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
                 )
             except OSError as error:

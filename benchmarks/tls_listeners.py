@@ -1,0 +1,144 @@
+"""What the gate's own TLS costs beside nginx and HAProxy with the same key.
+
+Rules. As in `proxy.py`: one core for the proxies, the other for load and origin, medians over
+rounds that take turns. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
+each proxy negotiates TLS 1.3 with the load. Sessions are resumed by `openssl s_time`, which opens
+one connection after the other; its first connection is the only full handshake of a run.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import contenders
+import load_generators
+from contenders import RunningProcess
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from load_generators import Cost
+from report import table
+
+_PATH, _CONNECTIONS = "/1k", 64
+_KEPT = "1 KB on kept connections"
+_NEW = "1 KB, a new connection and a full handshake per request"
+_REUSED = "1 KB, a new connection that resumes a session, per request"
+_CLOSE = "Connection: close"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of a certificate: the chain, its key, and both in one."""
+
+    cert: Path
+    key: Path
+    both: Path
+
+    @classmethod
+    def written_to(cls, folder: Path) -> Pair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gate.test")])
+        now = datetime.now(UTC)
+        cert = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        pair = cls(folder / "tls.crt", folder / "tls.key", folder / "tls.pem")
+        pair.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        pair.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        pair.both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
+        return pair
+
+
+def section(origin: str, folder: Path, *, headers: Sequence[str], rounds: int, seconds: int) -> str:
+    """The section of the report. `headers` are a browser's, with a valid pass."""
+    pair = Pair.written_to(folder)
+    keys = f'tls_cert = "{pair.cert}"\ntls_key = "{pair.key}"'
+    listen = f"ssl; ssl_certificate {pair.cert}; ssl_certificate_key {pair.key}"
+    listen += "; ssl_session_cache shared:TLS:10m"  # else nginx resumes by tickets alone
+    with ExitStack() as stack:
+        proxies = []
+        for proxy in (
+            contenders.gatekeeper(origin, folder, server=keys),
+            contenders.nginx(origin, folder, listen=listen),
+            contenders.haproxy(origin, folder, bind=f"ssl crt {pair.both} alpn http/1.1"),
+        ):
+            stack.callback(proxy.stop)
+            proxies.append(replace(proxy, url=proxy.url.replace("http:", "https:")))
+        costs = _runs(proxies, headers=headers, rounds=rounds, seconds=seconds)
+    ours = proxies[0].name
+    text = (
+        "### TLS of the listener, 1 KB, a browser's headers\n\nOne certificate and key (ECDSA "
+        "P-256) for all, TLS 1.3. A resumed session costs no signature; a client keeps the key "
+        "exchange."
+    )
+    for title, of in costs.items():
+        cpu = {name: [cost.cpu_us_per_request for cost in runs] for name, runs in of.items()}
+        rows = [[name, _spread(cpu[name]), _ratio(cpu[ours], cpu[name])] for name in cpu]
+        head = [title, "CPU µs per request", "Gatekeeper as a ratio"]
+        text += f"\n\n{table(head, rows)}"
+    return text
+
+
+def _runs(
+    proxies: Sequence[RunningProcess], *, headers: Sequence[str], rounds: int, seconds: int
+) -> dict[str, dict[str, list[Cost]]]:
+    costs: dict[str, dict[str, list[Cost]]] = {title: {} for title in (_KEPT, _NEW, _REUSED)}
+    for number in range(rounds + 1):
+        for title, of in costs.items():
+            for proxy in proxies:
+                length_s = seconds if number else 1  # the first round warms up
+                cost = _run(title, proxy, headers=list(headers), seconds=length_s)
+                if number:
+                    of.setdefault(proxy.name, []).append(cost)
+    return costs
+
+
+def _run(title: str, proxy: RunningProcess, *, headers: list[str], seconds: int) -> Cost:
+    if title is _REUSED:
+        return resumed(proxy, headers=headers, seconds=seconds)
+    more = [_CLOSE] if title is _NEW else []
+    return load_generators.wrk(
+        proxy, _PATH, headers=[*headers, *more], connections=_CONNECTIONS, seconds=seconds
+    )
+
+
+def resumed(proxy: RunningProcess, *, headers: list[str], seconds: int) -> Cost:
+    """One connection after the other, each resuming the session. Exits if one does not."""
+    address = urlsplit(proxy.url).netloc
+    # s_time sends "GET <path> HTTP/1.0": the path brings the rest of the head with it.
+    lines = [f"{_PATH} HTTP/1.1", f"Host: {address}", *headers, _CLOSE, "X-Ended-By:"]
+    command = ["openssl", "s_time", "-connect", address, "-reuse", "-time", str(seconds)]
+    before_s = proxy.cpu_s()
+    output = load_generators.run([*command, "-www", "\r\n".join(lines)], seconds)
+    cpu_s = proxy.cpu_s() - before_s
+    # "ttt" and so on: a letter for each connection, "r" for a resumed one.
+    done = re.search(r"starting\n+([a-zA-Z*]+)\n", output)
+    letters = done[1] if done else ""
+    count = re.search(r"(\d+) connections in (\d+) real seconds, (\d+) bytes read", output)
+    if count is None or set(letters[1:]) != {"r"} or int(count[3]) < 1024:
+        raise SystemExit(f"{proxy.name} did not resume a session:\n{output[-500:]}")
+    return Cost(int(count[1]), cpu_s, float(count[2]))
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f}"
