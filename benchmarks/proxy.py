@@ -1,6 +1,6 @@
 """The cost of forwarding: Gatekeeper compared with other reverse proxies.
 
-    make bench-proxy                    all cases, about seven minutes
+    make bench-proxy                    all cases, about eight minutes
     make bench-proxy ARGS=--quick       one short round, writes nothing
 
 Every contender runs as one worker on core 0; load and origin are on core 1. They run in turn, round
@@ -26,6 +26,7 @@ from pathlib import Path
 import contenders
 import forward_auth
 import load_generators
+import tls_listeners
 from contenders import SECRET, RunningProcess
 from report import table, write_section
 
@@ -114,6 +115,7 @@ def main() -> None:
             stack.callback(pair[-1].stop)
         sections.append(_workers(pair, rounds=fewer, seconds=seconds))
         sections.append(_forward_auth(address, folder, rounds=fewer, seconds=seconds))
+        sections.append(_tls(address, folder, rounds=fewer, seconds=seconds))
         text = "\n\n".join(sections)
     print(text)
     if not chosen.quick and not chosen.only:
@@ -219,6 +221,11 @@ def _workers(pair: list[RunningProcess], *, rounds: int, seconds: int) -> str:
 def _forward_auth(origin: str, folder: Path, *, rounds: int, seconds: int) -> str:
     headers = _headers(MAIN)
     return forward_auth.section(origin, folder, headers=headers, rounds=rounds, seconds=seconds)
+
+
+def _tls(origin: str, folder: Path, *, rounds: int, seconds: int) -> str:
+    headers = _headers(MAIN)
+    return tls_listeners.section(origin, folder, headers=headers, rounds=rounds, seconds=seconds)
 
 
 def _latency(

@@ -22,5 +22,5 @@
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files
 - `plain_http`: the response to a plain HTTP request on a TLS port
-- `tls`: the certificate of the public listener, and its reload
+- `tls`: the certificate of the public listener, what it negotiates, and its reload
 """

@@ -3,9 +3,12 @@
 Theory of operation. OpenSSL notices in the first bytes of a handshake that they are no TLS. At that
 point the SSL object still holds the buffer for outgoing bytes: the response goes there in place of
 an alert. From then on the object carries nothing: the handshake counts as done, the listener's
-protocol reads the end of its input at once, and what it writes is dropped. So the event loop sends
-the response, shuts the connection down and closes it, in its usual order. A handshake that has
-begun as TLS never gets here, and a normal one is called as it would be without this module.
+protocol reads the end of its input at once, and writes nothing. So the event loop sends the
+response, shuts the connection down and closes it, in its usual order. A handshake that has begun as
+TLS never gets here.
+
+The event loop calls these objects for each request. So they also report without OpenSSL, at a tenth
+of the cost, that there is nothing to read.
 """
 
 from __future__ import annotations

@@ -14,8 +14,14 @@ from tests.integration.ops.settings import settings
 from tests.servers import eventually
 
 
-def write_pair(folder: Path, authority: trustme.CA, name: str) -> None:
-    leaf = authority.issue_cert(name, "127.0.0.1")
+def write_pair(
+    folder: Path,
+    authority: trustme.CA,
+    name: str,
+    *,
+    key_type: trustme.KeyType = trustme.KeyType.ECDSA,
+) -> None:
+    leaf = authority.issue_cert(name, "127.0.0.1", key_type=key_type)
     leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
     (folder / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
 
@@ -53,10 +59,73 @@ async def cookie_is_secure_and_bound_to_the_host(
         assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
 
 
+async def renegotiation_is_refused(gate: GateProcess) -> None:
+    client = await asyncio.create_subprocess_exec(
+        *("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), "-tls1_2"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        assert client.stdin is not None
+        assert client.stdout is not None
+        await client.stdout.readuntil(b"\n---\n")
+        client.stdin.write(b"R\n")  # a command of s_client
+        output = await client.stdout.read()
+        await client.wait()
+    assert b"RENEGOTIATING" in output
+    assert b"no renegotiation" in output
+
+
 @asynccontextmanager
 async def serving(toml: str) -> AsyncIterator[GateProcess]:
     with GateProcess(toml) as gate:
         yield await gate.wait_until_serving()
+
+
+@asynccontextmanager
+async def under_load(visitor: Visitor) -> AsyncIterator[list[int]]:
+    """Requests of an admitted visitor without pause, on a kept connection and on new ones. The list
+    has the status of each."""
+    statuses: list[int] = []
+    is_over = asyncio.Event()
+
+    async def send(connection: str) -> None:
+        while not is_over.is_set():
+            response = await visitor.request("GET", "/a", headers={"Connection": connection})
+            statuses.append(response.status)
+
+    async with asyncio.TaskGroup() as tasks:
+        for connection in ("keep-alive", "close"):
+            tasks.create_task(send(connection), name=f"load on {connection}")
+        await eventually(lambda: len(statuses) >= 4)
+        yield statuses
+        answered = len(statuses)
+        await eventually(lambda: len(statuses) >= answered + 4)
+        is_over.set()
+
+
+async def test_reloaded_certificates_lose_no_request(tmp_path: Path) -> None:
+    """Ten reloads, of which some change the type of the key."""
+    authority = trustme.CA()
+    context = trusting(authority)
+    write_pair(tmp_path, authority, "one.test")
+    async with (
+        Origin.running() as origin,
+        serving(settings(origin.url, server=server_keys(tmp_path) + "\nworkers = 2")) as gate,
+        Visitor(gate.url, tls=context) as visitor,
+    ):
+        assert (await visitor.request("GET", "/a")).status == 200
+        async with under_load(visitor) as statuses:
+            for number in range(1, 11):
+                key_type = (trustme.KeyType.ECDSA, trustme.KeyType.RSA)[number // 4 % 2]
+                name = f"{number}.test"
+                write_pair(tmp_path, authority, name, key_type=key_type)
+                gate.process.send_signal(signal.SIGHUP)
+                await eventually(lambda of=number: gate.errors().count('"reloaded"') == of)
+                assert await served_names(gate.url, context) == {name}
+        assert set(statuses) == {200}
+        assert len(origin.requests) == 1 + len(statuses), "each one once"
 
 
 async def test_tls_binds_cookies_and_sighup_loads_or_refuses_certificates(
@@ -71,6 +140,7 @@ async def test_tls_binds_cookies_and_sighup_loads_or_refuses_certificates(
         serving(settings(origin.url, server=keys)) as gate,
     ):
         await cookie_is_secure_and_bound_to_the_host(gate, origin, context)
+        await renegotiation_is_refused(gate)
         assert await served_names(gate.url, context) == {"one.test"}
 
         write_pair(tmp_path, authority, "two.test")
