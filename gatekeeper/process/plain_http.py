@@ -30,7 +30,7 @@ _MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
 
 
 @dataclass(slots=True)
-class _Opening:
+class _FirstFlight:
     """What a connection began with."""
 
     first: bytes = b""
@@ -43,49 +43,49 @@ class _SniffingSSLObject(ssl.SSLObject):
 
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
-    opening: _Opening
+    beginning: _FirstFlight
 
     def attach(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
         """Before the event loop uses it. It keeps `read`, `write` and `pending`, and calls them for
         each request: the methods of `SSLObject` would only call these native ones."""
-        self.incoming, self.outgoing, self.opening = incoming, outgoing, _Opening()
+        self.incoming, self.outgoing, self.beginning = incoming, outgoing, _FirstFlight()
         native = self._sslobj  # type: ignore[attr-defined]
-        self.read = _reader(native, incoming, self.opening)  # type: ignore[method-assign]
+        self.read = _reader(native, incoming, self.beginning)  # type: ignore[method-assign]
         self.write = native.write  # type: ignore[method-assign]
         self.pending = native.pending  # type: ignore[method-assign]
 
     def do_handshake(self) -> None:
-        opening = self.opening
-        if opening.is_refused:
+        beginning = self.beginning
+        if beginning.is_refused:
             return
-        if len(opening.first) < _FIRST_BYTES:
+        if len(beginning.first) < _FIRST_BYTES:
             received = self.incoming.read()
-            if not received and not opening.first:
+            if not received and not beginning.first:
                 raise _want_read()  # the event loop begins before the first bytes
             self.incoming.write(received)
-            opening.first += received[:_FIRST_BYTES]
+            beginning.first += received[:_FIRST_BYTES]
         try:
             super().do_handshake()
         except ssl.SSLWantReadError:
-            opening.has_begun |= self.outgoing.pending > 0
+            beginning.has_begun |= self.outgoing.pending > 0
             raise
         except ssl.SSLError as error:
-            if opening.has_begun or error.reason not in _NO_TLS:
+            if beginning.has_begun or error.reason not in _NO_TLS:
                 raise
-            opening.is_refused = True
+            beginning.is_refused = True
             self.outgoing.read()  # an alert, which a client of plain HTTP would read as a response
-            self.outgoing.write(plain_refusal(opening.first, 400, _REASON))
+            self.outgoing.write(plain_refusal(beginning.first, 400, _REASON))
             self.incoming.write(b"\0")  # so that the event loop reads, and finds the end of input
 
     def getpeercert(self, binary_form: bool = False) -> Any:
-        return None if self.opening.is_refused else super().getpeercert(binary_form)
+        return None if self.beginning.is_refused else super().getpeercert(binary_form)
 
     def unwrap(self) -> None:
-        if not self.opening.is_refused:
+        if not self.beginning.is_refused:
             super().unwrap()
 
 
-def _reader(native: Any, incoming: ssl.MemoryBIO, opening: _Opening) -> Callable[..., Any]:
+def _reader(native: Any, incoming: ssl.MemoryBIO, beginning: _FirstFlight) -> Callable[..., Any]:
     """`read` of one connection. It does not hold the `SSLObject`: that is freed without the garbage
     collector."""
     read, pending = native.read, native.pending
@@ -95,7 +95,7 @@ def _reader(native: Any, incoming: ssl.MemoryBIO, opening: _Opening) -> Callable
         nonlocal has_ended
         if not incoming.pending and not has_ended and not pending():
             raise _want_read()
-        if opening.is_refused:
+        if beginning.is_refused:
             return b"" if buffer is None else 0
         try:
             # OpenSSL returns one record at most; a larger buffer is allocated for nothing.

@@ -20,7 +20,7 @@ from gatekeeper.errors import StartError
 from gatekeeper.process.plain_http import ListenerContext, server_context
 
 # https://wiki.mozilla.org/Security/Server_Side_TLS, "Intermediate", for TLS 1.2. Without its DHE
-# suites: they need parameters of one's own, and each handshake costs the server far more than the
+# suites: they need parameters of their own, and each handshake costs the server far more than the
 # client. The suites of TLS 1.3 are those of OpenSSL, all of which are on the list.
 _TLS_1_2_CIPHERS: Final = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
