@@ -5,6 +5,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -57,6 +58,10 @@ async def cookie_is_secure_and_bound_to_the_host(
         assert cookie.startswith("__Host-gatekeeper=")
         assert "; Secure" in cookie
         assert origin.requests[0].headers["X-Forwarded-Proto"] == "https"
+
+
+def is_reloaded(gate: GateProcess, count: int) -> bool:
+    return gate.errors().count('"reloaded"') == count
 
 
 async def renegotiation_is_refused(gate: GateProcess) -> None:
@@ -122,7 +127,7 @@ async def test_reloaded_certificates_lose_no_request(tmp_path: Path) -> None:
                 name = f"{number}.test"
                 write_pair(tmp_path, authority, name, key_type=key_type)
                 gate.process.send_signal(signal.SIGHUP)
-                await eventually(lambda of=number: gate.errors().count('"reloaded"') == of)
+                await eventually(partial(is_reloaded, gate, number))
                 assert await served_names(gate.url, context) == {name}
         assert set(statuses) == {200}
         assert len(origin.requests) == 1 + len(statuses), "each one once"
