@@ -42,6 +42,7 @@ _ALIASES = {
 # Chinese, Japanese and Korean have one form, which Babel keeps under "short".
 _LENGTHS: tuple[Literal["long"], Literal["short"]] = ("long", "short")
 _MAX_RANGES = 20  # in one Accept-Language; browsers send a handful
+_MAX_TAG = 40  # characters; RFC 5646 section 4.4.1 expects 35 at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +179,7 @@ def _ranges(accept_language: str) -> Iterator[tuple[str, float]]:
         except ValueError:
             continue
         if 0 < weight <= 1:
-            yield tag.strip().lower(), weight
+            yield tag.strip()[:_MAX_TAG].lower(), weight
 
 
 def _shorter(tag: str) -> str:

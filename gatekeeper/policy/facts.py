@@ -15,6 +15,7 @@ from typing import Final
 
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
+_MOST_MEMBERS = 100  # of a list that is looked at; a browser sends ten
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _REFUSED = re.compile(r"(?:^|;)[ \t]*q=0(?:\.0{0,3})?[ \t]*(?:;|$)", re.IGNORECASE)
 
@@ -105,7 +106,7 @@ class RequestFacts:
 
     @property
     def accepts_gzip(self) -> bool:
-        for coding in self.accept_encoding.split(","):
+        for coding in members_of(self.accept_encoding):
             name, _, quality = coding.partition(";")
             if name.strip().lower() == "gzip":
                 return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
@@ -130,9 +131,14 @@ def _percent_encoded(match: re.Match[str]) -> str:
     return "".join([f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")])
 
 
+def members_of(value: str) -> list[str]:
+    """The members of a field that is a list (RFC 9110 section 5.6.1), as many as are looked at."""
+    return value.split(",", _MOST_MEMBERS)[:_MOST_MEMBERS]
+
+
 def _media_types(accept: str) -> set[str]:
     """The types that are named; weight 0 refuses one (RFC 9110 section 12.4.2)."""
-    members = [member.partition(";") for member in accept.split(",")]
+    members = [member.partition(";") for member in members_of(accept)]
     return {
         name.strip().lower()
         for name, _, parameters in members

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gatekeeper.policy.facts import FieldLookup, RequestFacts
+from gatekeeper.policy.facts import FieldLookup, RequestFacts, members_of
 
 _METADATA: Final = (
     "Sec-Fetch-Mode",
@@ -94,5 +94,5 @@ def _values(lines: Sequence[str]) -> frozenset[str]:
 
 def _members(lines: Sequence[str]) -> Iterator[str]:
     for line in lines:
-        for member in line.split(","):
+        for member in members_of(line):
             yield member.partition(";")[0].strip().lower()

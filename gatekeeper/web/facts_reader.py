@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp.web import BaseRequest
 
-from gatekeeper.policy.facts import Client, RequestFacts, origin_form
+from gatekeeper.policy.facts import Client, RequestFacts, members_of, origin_form
 from gatekeeper.policy.parameters import underscored_values
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
 from gatekeeper.proxy.fastpath.plain_head import PlainRequest
@@ -113,7 +113,7 @@ def _members(lines: Sequence[str]) -> tuple[str, ...]:
     those that came. An empty field is one empty member: its client is an app."""
     if not lines:
         return ()
-    members = [member.strip(" \t") for line in lines for member in line.split(",")]
+    members = [member.strip(" \t") for line in lines for member in members_of(line)]
     return tuple(each for each in members if each)[:_MOST_TOKENS] or ("",)
 
 
