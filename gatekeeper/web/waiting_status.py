@@ -39,7 +39,7 @@ class WaitingStatus(NamedTuple):
     arrived_at: str
     reason: Reason
     message: str | None
-    starts_at: str | None  # of an event that is ahead
+    starts_at: str | None  # of `event`, if it is ahead
     reference: str  # for the support
     event: EventView | None = None  # of the room
     challenge: ChallengeJson | None = None  # to be solved first
@@ -167,7 +167,7 @@ def waiting_status_of(
         rfc3339(ticket.arrival_us / 1_000_000),
         reason,
         (state.shown_message or None) if state else None,
-        _starts_at(state) if state and state.events else None,
+        event.starts_at if event and event.starts_in_s is not None else None,
         reference_of(ticket.visitor),
         event,
         challenge,
@@ -198,12 +198,6 @@ def _until_drawn_s(ticket: Ticket, state: RoomState, *, rules: Rules) -> int:
         rules=rules,
         arrival_us=ticket.arrival_us,
     )
-
-
-def _starts_at(state: RoomState) -> str | None:
-    """When the next event of the room starts."""
-    event = state.schedule.next_start(state.now_us)
-    return None if event is None else rfc3339(event.start_us / 1_000_000)
 
 
 def room_reason(state: RoomState, *, rules: Rules) -> Reason:

@@ -18,7 +18,12 @@ from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.state import RoomState
 from gatekeeper.web.event_status import event_view_of
-from gatekeeper.web.waiting_status import WaitingStatus, event_json, waiting_status_of
+from gatekeeper.web.waiting_status import (
+    WaitingStatus,
+    event_json,
+    rfc3339,
+    waiting_status_of,
+)
 from tests.builders import TICKET, room_state
 
 NOON_S = 1_796_126_400  # 2026-12-01T12:00:00Z
@@ -174,6 +179,25 @@ def status_at(
     )
     ticket = TICKET._replace(arrival_us=arrival_us)
     return waiting_status_of(ticket, PLACE, state, rules=RULES)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name", "starts_at"),
+    [
+        (-60, "sale", "2026-12-01T12:00:00Z"),
+        (60, "sale", None),  # not that of the event after it
+        (3600, "next", rfc3339(NEXT.start_us / 1_000_000)),
+    ],
+)
+def test_start_of_a_status_is_that_of_its_event(
+    seconds: float, name: str, starts_at: str | None
+) -> None:
+    state = replace(state_with(SALE, NEXT), now_us=NOON_US + round(seconds * 1_000_000))
+    event = seen(state, seconds)
+    status = waiting_status_of(TICKET, PLACE, state, rules=RULES, event=event)
+    assert (event.name, status.starts_at) == (name, starts_at)
+    assert (status.json["event"], status.json["starts_at"]) == (name, starts_at)
+    assert (status.json["starts_in_seconds"] is None) == (starts_at is None)
 
 
 @pytest.mark.parametrize("mode", [Mode.AUTO, Mode.HOLD])
