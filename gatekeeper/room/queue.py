@@ -21,6 +21,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.room import write_back
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.line_memory import Place, ReturnPlan, places_of
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
@@ -50,12 +51,6 @@ from gatekeeper.room.visitor_calls import (
     poll_arguments,
 )
 from gatekeeper.room.visitor_search import scores_of
-from gatekeeper.room.write_back import (
-    is_opening,
-    known_arguments,
-    rate_text,
-    recovery_window_s,
-)
 
 MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
@@ -193,7 +188,7 @@ class Queue:
         return await self._control("allow", str(count))
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        return await self._control("rate", rate_text(rate_per_minute))
+        return await self._control("rate", write_back.rate_text(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self._control("mode", mode.value)
@@ -217,7 +212,7 @@ class Queue:
             "settings",
             before,
             change.overrides,
-            "" if change.rate_per_minute is None else rate_text(change.rate_per_minute),
+            "" if change.rate_per_minute is None else write_back.rate_text(change.rate_per_minute),
             "" if change.message is None else "1",
             change.message or "",
             *replaced,
@@ -307,18 +302,18 @@ class Queue:
         return await self._join(self._newest_known(), kind=kind)
 
     async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
-        window_s = recovery_window_s(known, rules=self.rules)
-        opens = is_opening(known, rules=self.rules)
-        plan = None if opens else self.plan_returns(window_s)
+        window_s = write_back.recovery_window_s(known, rules=self.rules)
+        is_opening = write_back.is_opening(known, rules=self.rules)
+        plan = None if is_opening else self.plan_returns(window_s)
         arguments = [
             *self._first_arguments(known),
-            rate_text(self.rules.rate_per_minute),
+            write_back.rate_text(self.rules.rate_per_minute),
             _us(window_s),
             kind,
             self.rules.message,
             self.configured.text,
             self.configured.windows_text,
-            *known_arguments(known, plan),
+            *write_back.known_arguments(known, plan),
         ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -351,7 +346,7 @@ class Queue:
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
-            _us(recovery_window_s(self._newest_known(), rules=rules)),
+            _us(write_back.recovery_window_s(self._newest_known(), rules=rules)),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
         turns_us = [request.turn_us for request in batch]
