@@ -36,10 +36,11 @@ def calendar_of(
         return None
     client = facts.client
     host = client.host if _HOST.fullmatch(client.host) else ""
+    title = str(found.settings.get("title", room.title))  # its own, although it does not hold yet
     entry = CalendarEntry(
         event=found.name,
         room=room.name,
-        title=found.name if room.title == DEFAULT_TITLE else room.title,
+        title=found.name if title == DEFAULT_TITLE else title,
         host=host or "gatekeeper",
         address=f"{client.scheme}://{host}{room.path[0]}" if host else "",
         starts_at=rfc3339(found.start_us / 1_000_000),
