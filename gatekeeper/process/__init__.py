@@ -21,6 +21,7 @@
 - `edge_socket`: where a worker accepts the connections of the edge
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files
+- `client_hello`: client hellos that the TLS listener refuses
 - `plain_http`: the response to a plain HTTP request on a TLS port
 - `tls`: the certificate of the public listener, what it negotiates, and its reload
 """

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gatekeeper.process.client_hello import ClientHellos
 from gatekeeper.proxy.own_response import plain_refusal
 
 HANDSHAKE_TIMEOUT_S: Final = 15.0
@@ -33,6 +34,7 @@ _MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
 class _FirstFlight:
     """What a connection began with."""
 
+    hellos: ClientHellos
     first: bytes = b""
     has_begun: bool = False
     is_refused: bool = False
@@ -48,7 +50,11 @@ class _SniffingSSLObject(ssl.SSLObject):
     def attach(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
         """Before the event loop uses it. It keeps `read`, `write` and `pending`, and calls them for
         each request: the methods of `SSLObject` would only call these native ones."""
-        self.incoming, self.outgoing, self.beginning = incoming, outgoing, _FirstFlight()
+        self.incoming, self.outgoing, self.beginning = (
+            incoming,
+            outgoing,
+            _FirstFlight(ClientHellos()),
+        )
         native = self._sslobj  # type: ignore[attr-defined]
         self.read = _reader(native, incoming, self.beginning)  # type: ignore[method-assign]
         self.write = native.write  # type: ignore[method-assign]
@@ -58,12 +64,14 @@ class _SniffingSSLObject(ssl.SSLObject):
         beginning = self.beginning
         if beginning.is_refused:
             return
+        received = self.incoming.read()
+        if not received:
+            raise _want_read()  # the event loop begins before the first bytes
+        self.incoming.write(received)
         if len(beginning.first) < _FIRST_BYTES:
-            received = self.incoming.read()
-            if not received and not beginning.first:
-                raise _want_read()  # the event loop begins before the first bytes
-            self.incoming.write(received)
             beginning.first += received[:_FIRST_BYTES]
+        if beginning.hellos.is_refused(received):
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "a hello that the listener refuses")
         try:
             super().do_handshake()
         except ssl.SSLWantReadError:

@@ -64,22 +64,35 @@ def is_reloaded(gate: GateProcess, count: int) -> bool:
     return gate.errors().count('"reloaded"') == count
 
 
-async def renegotiation_is_refused(gate: GateProcess) -> None:
+async def s_client(gate: GateProcess, *flags: str, commands: bytes) -> bytes:
+    """The output of `openssl s_client` until the connection ends."""
     client = await asyncio.create_subprocess_exec(
-        *("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), "-tls1_2"),
+        *("openssl", "s_client", "-connect", gate.url.removeprefix("https://"), *flags),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(60):
-        assert client.stdin is not None
-        assert client.stdout is not None
-        await client.stdout.readuntil(b"\n---\n")
-        client.stdin.write(b"R\n")  # a command of s_client
-        output = await client.stdout.read()
-        await client.wait()
+        output, _ = await client.communicate(commands)
+    return output
+
+
+async def renegotiation_is_refused(gate: GateProcess) -> None:
+    output = await s_client(gate, "-tls1_2", commands=b"R\n")
     assert b"RENEGOTIATING" in output
     assert b"no renegotiation" in output
+
+
+async def finite_field_groups_are_refused(gate: GateProcess) -> None:
+    """Also where the client offers X25519 beside its share."""
+    for groups, accepted in (
+        ("X25519", True),
+        ("P-256:ffdhe2048", True),
+        ("ffdhe2048", False),
+        ("ffdhe8192:X25519", False),
+    ):
+        output = await s_client(gate, "-tls1_3", "-groups", groups, commands=b"Q\n")
+        assert (b"New, TLSv1.3" in output) is accepted, groups
 
 
 @asynccontextmanager
@@ -146,6 +159,7 @@ async def test_tls_binds_cookies_and_sighup_loads_or_refuses_certificates(
     ):
         await cookie_is_secure_and_bound_to_the_host(gate, origin, context)
         await renegotiation_is_refused(gate)
+        await finite_field_groups_are_refused(gate)
         assert await served_names(gate.url, context) == {"one.test"}
 
         write_pair(tmp_path, authority, "two.test")
