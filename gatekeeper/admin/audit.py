@@ -21,9 +21,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 
@@ -96,6 +95,13 @@ def parse_entry(line: str | bytes) -> Entry:
         raise ValueError(str(error)) from error
 
 
+class _Numbered(NamedTuple):
+    """An entry, and its number since the start, which orders entries whatever the clock does."""
+
+    number: int  # 0: from the files
+    entry: Entry
+
+
 class AuditLog:
     """The audit log of one process group, in `folder`."""
 
@@ -114,9 +120,11 @@ class AuditLog:
         self._write_lock = asyncio.Lock()
         # Files of earlier releases have both kinds.
         kept = list(_entries(self._files.newest_lines(MAX_ENTRIES)))
-        self._changes = deque((each for each in kept if not _is_refused(each)), maxlen=MAX_ENTRIES)
-        self._refused = deque((each for each in kept if _is_refused(each)), maxlen=MAX_ENTRIES)
-        self._refused.extend(_entries(self._refused_files.newest_lines(MAX_ENTRIES)))
+        kept += _entries(self._refused_files.newest_lines(MAX_ENTRIES))
+        self._changes: deque[_Numbered] = deque(maxlen=MAX_ENTRIES)
+        self._refused: deque[_Numbered] = deque(maxlen=MAX_ENTRIES)
+        for entry in kept:
+            self._list_of(entry).append(_Numbered(0, entry))
         self._refused_tokens = float(_REFUSED_BURST)
         self._refused_at_s = wall_s()
         self._unwritten = 0
@@ -127,12 +135,13 @@ class AuditLog:
     def newest(self, limit: int = MAX_ENTRIES, *, room: str | None = None) -> list[Entry]:
         """Up to `limit` entries, the newest first, of one room or of all."""
         changes, refused = (
-            [entry for entry in reversed(entries) if room in (None, entry.room)]
+            [each for each in reversed(entries) if room in (None, each.entry.room)]
             for entries in (self._changes, self._refused)
         )
         attempts = refused[: max(limit // 4, limit - len(changes))]
         both = attempts, changes[: limit - len(attempts)]
-        return list(heapq.merge(*both, key=attrgetter("at"), reverse=True))
+        merged = heapq.merge(*both, key=lambda each: (each.number, each.entry.at), reverse=True)
+        return [each.entry for each in merged]
 
     def between(self, since_s: float, until_s: float, *, room: str, most: int) -> list[Entry]:
         """The newest `most` changes of a period, of a room and of the whole gate, the oldest first,
@@ -161,17 +170,19 @@ class AuditLog:
         now = datetime.fromtimestamp(self._wall_s(), UTC)
         at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = Entry(at, who, what, address, **more)
-        is_refused = _is_refused(entry)
-        (self._refused if is_refused else self._changes).append(entry)
         self._count += 1
+        self._list_of(entry).append(_Numbered(self._count, entry))
         log.info("audit", **entry.as_json())
-        files = self._refused_files if is_refused else self._files
+        files = self._refused_files if _is_refused(entry) else self._files
         async with self._write_lock:
             try:
                 await asyncio.to_thread(files.append, _encoded(entry))
             except OSError as error:
                 self._unwritten += 1
                 log.error("audit_write_failed", error=error.strerror)  # noqa: TRY400
+
+    def _list_of(self, entry: Entry) -> deque[_Numbered]:
+        return self._refused if _is_refused(entry) else self._changes
 
     async def refused(self, who: str, what: str, *, address: str, note: str) -> None:
         """Record a refused attempt, within the rate limit of such entries."""
