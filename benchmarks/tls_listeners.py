@@ -2,8 +2,8 @@
 
 Rules. As in `proxy.py`: one core for the proxies, the other for load and origin, medians over
 rounds that take turns. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
-each proxy negotiates TLS 1.3 with the load. Sessions are resumed by `openssl s_time`, which opens
-one connection after the other; its first connection is the only full handshake of a run.
+each proxy negotiates TLS 1.3 with the load. New connections come from `openssl s_time`, which tells
+full handshakes from resumed ones; wrk resumes sessions by itself and does not say so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ _PATH, _CONNECTIONS = "/1k", 64
 _KEPT = "1 KB on kept connections"
 _NEW = "1 KB, a new connection and a full handshake per request"
 _REUSED = "1 KB, a new connection that resumes a session, per request"
-_CLOSE = "Connection: close"
+_CLIENTS = 8  # of new connections
 
 
 @dataclass(frozen=True)
@@ -110,30 +111,39 @@ def _runs(
 
 
 def _run(title: str, proxy: RunningProcess, *, headers: list[str], seconds: int) -> Cost:
-    if title is _REUSED:
-        return resumed(proxy, headers=headers, seconds=seconds)
-    more = [_CLOSE] if title is _NEW else []
-    return load_generators.wrk(
-        proxy, _PATH, headers=[*headers, *more], connections=_CONNECTIONS, seconds=seconds
-    )
+    if title is _KEPT:
+        return load_generators.wrk(
+            proxy, _PATH, headers=headers, connections=_CONNECTIONS, seconds=seconds
+        )
+    return _new_connections(proxy, headers=headers, seconds=seconds, resumed=title is _REUSED)
 
 
-def resumed(proxy: RunningProcess, *, headers: list[str], seconds: int) -> Cost:
-    """One connection after the other, each resuming the session. Exits if one does not."""
+def _new_connections(
+    proxy: RunningProcess, *, headers: list[str], seconds: int, resumed: bool
+) -> Cost:
+    """Clients that open one connection after the other, each for one request. Exits if a handshake
+    is not as required."""
     address = urlsplit(proxy.url).netloc
     # s_time sends "GET <path> HTTP/1.0": the path brings the rest of the head with it.
-    lines = [f"{_PATH} HTTP/1.1", f"Host: {address}", *headers, _CLOSE, "X-Ended-By:"]
-    command = ["openssl", "s_time", "-connect", address, "-reuse", "-time", str(seconds)]
+    lines = [f"{_PATH} HTTP/1.1", f"Host: {address}", *headers, "Connection: close", "X-Ended-By:"]
+    command = ["openssl", "s_time", "-connect", address, "-time", str(seconds)]
+    command += ["-reuse" if resumed else "-new", "-www", "\r\n".join(lines)]
     before_s = proxy.cpu_s()
-    output = load_generators.run([*command, "-www", "\r\n".join(lines)], seconds)
+    with ThreadPoolExecutor(_CLIENTS) as pool:
+        runs = [pool.submit(load_generators.run, command, seconds) for _ in range(_CLIENTS)]
+        outputs = [run.result() for run in runs]
     cpu_s = proxy.cpu_s() - before_s
-    # "ttt" and so on: a letter for each connection, "r" for a resumed one.
-    done = re.search(r"starting\n+([a-zA-Z*]+)\n", output)
-    letters = done[1] if done else ""
-    count = re.search(r"(\d+) connections in (\d+) real seconds, (\d+) bytes read", output)
-    if count is None or set(letters[1:]) != {"r"} or int(count[3]) < 1024:
-        raise SystemExit(f"{proxy.name} did not resume a session:\n{output[-500:]}")
-    return Cost(int(count[1]), cpu_s, float(count[2]))
+    connections = 0
+    for output in outputs:
+        # A letter for each connection: "*" for a full handshake, "r" for a resumed session. Clients
+        # that resume begin with one more connection, which gets the session.
+        letters = re.search(r"^([*r]+)$", output, re.MULTILINE)
+        count = re.search(r"(\d+) connections in \d+ real seconds, (\d+) bytes read", output)
+        wanted = {"r" if resumed else "*"}
+        if letters is None or set(letters[1]) != wanted or count is None or int(count[2]) < 1024:
+            raise SystemExit(f"{proxy.name}: other handshakes than required:\n{output[-500:]}")
+        connections += int(count[1]) + resumed
+    return Cost(connections, cpu_s, float(seconds))
 
 
 def _spread(values: Sequence[float]) -> str:
