@@ -178,6 +178,26 @@ async def test_best_informed_replica_says_who_may_be_released(
     assert await replica.released() == 0
 
 
+@pytest.mark.parametrize("knows_more", [True, False])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_caller_that_does_not_know_the_line_holds_up_nobody(
+    ground: Ground, open_room: Open, *, knows_more: bool, is_first: bool
+) -> None:
+    """Such as an operator, or a replica that has just started."""
+    operator, replica = await open_room(rate=0), await open_room(rate=0)
+    replies = await line_up(replica, crowd(6))
+    await operator.allow(6)
+    await (operator if knows_more else replica).queue.set_message("news")
+    plan_for(replica, replies, ("v0001", 2.5), line_s=300)
+    await ground.write({})
+    for each in (operator, replica) if is_first else (replica, operator):
+        await ground.pass_time(1)
+        await each.queue.join()
+    await stay(replica, replies)
+    await ground.pass_time(3)
+    assert await replica.released() == 2
+
+
 async def test_time_without_any_replica_is_no_time_to_return(
     ground: Ground, open_room: Open
 ) -> None:

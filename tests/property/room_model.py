@@ -61,7 +61,22 @@ class RoomModel(RoomLedger):
             totals.released = max(totals.released, known.released_total)
             totals.admitted = max(totals.admitted, known.admitted_total)
             totals.abandoned = max(totals.abandoned, known.abandoned_total)
-        if known is not None and self.origin < knowledge < (self.epoch, 0):
+        is_same_loss = self.origin[0] == knowledge[0] and self.now_us < self.recovering_until_us
+        has_plan = is_same_loss and (
+            bool(self.returns) or self.line_from_us < self.recovering_until_us
+        )
+
+        def take_plan(plan: ReturnPlan) -> None:
+            if not has_plan:
+                self.returned_from_us = self.now_us
+            self.returns = stages_of(plan)
+            self.line_from_us = self.returned_from_us + in_us(plan.line_s)
+
+        is_known = known is not None and knowledge < (self.epoch, 0)
+        is_newest = is_known and self.origin < knowledge
+        if is_known and not is_newest and is_same_loss and not has_plan and plan is not None:
+            take_plan(plan)
+        if known is not None and is_newest:
             self.origin = knowledge
             if not self._is_set_by_operator("mode"):
                 self.mode = known.mode
@@ -77,13 +92,11 @@ class RoomModel(RoomLedger):
             self.claims_until = known.admitted_total + known.expected
             held = len(self.inside()) + len(self.unconfirmed())
             self.unseen = max(known.active - held, 0)
-            if not self.returns or self.now_us >= self.recovering_until_us:
-                self.returned_from_us = self.now_us
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
-            self.returns, self.line_from_us = [], self.recovering_until_us
             if plan is not None:
-                self.returns = stages_of(plan)
-                self.line_from_us = self.returned_from_us + in_us(plan.line_s)
+                take_plan(plan)
+            elif not has_plan:
+                self.returns, self.line_from_us = [], self.recovering_until_us
         if starting and self.configured_rate != configured:
             self._refill()
             self.rate = self.configured_rate = configured

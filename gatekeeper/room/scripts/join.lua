@@ -65,6 +65,15 @@ local function gather_again(before)
 end
 
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
+-- Another caller has said after the same loss who may be released when; not every caller knows that.
+local is_same_loss = known_epoch == s.origin_epoch and now < s.recovering_until
+local has_plan = is_same_loss and (s.returns ~= '' or s.line_from < s.recovering_until)
+
+local function take_plan()
+  if not has_plan then s.returned_from = now end
+  s.returns, s.line_from = ARGV[22], s.returned_from + number(ARGV[23])
+end
+
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
@@ -91,10 +100,15 @@ if known_epoch > 0 and known_epoch < s.epoch then
     s.level, s.filled_at = 0, now
     s.claims_until = number(ARGV[14]) + number(ARGV[17])
     s.unseen = math.max(number(ARGV[21]) - count_slots(), 0)
-    if s.returns == '' or now >= s.recovering_until then s.returned_from = now end
     if now + window > s.recovering_until then s.recovering_until = now + window end
-    s.returns, s.line_from = ARGV[22], s.recovering_until
-    if ARGV[23] ~= '' then s.line_from = s.returned_from + number(ARGV[23]) end
+    if ARGV[23] ~= '' then
+      take_plan()
+    elseif not has_plan then
+      s.returns, s.line_from = '', s.recovering_until
+    end
+    changed = true
+  elseif is_same_loss and not has_plan and ARGV[23] ~= '' then
+    take_plan()
     changed = true
   end
 end
