@@ -10,6 +10,7 @@ malformed hello is left to OpenSSL. Each byte is copied once, and the memory is 
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 _HANDSHAKE, _APPLICATION_DATA = 22, 23  # types of records (RFC 8446 section 5.1)
@@ -19,6 +20,7 @@ _CLIENT_HELLO: Final = 1
 _KEY_SHARE: Final = 51
 _BEFORE_SESSION_ID: Final = 2 + 32  # the version and the random of a hello
 _FINITE_FIELD = range(0x0100, 0x0200)  # RFC 7919 section 2
+_PAIR: Final = struct.Struct(">HH")  # the type of an extension or the group of a share, and a size
 MAX_HANDSHAKE_BYTES: Final = 1 << 15  # of a client; a browser's hello has up to 2 KB
 
 
@@ -70,23 +72,25 @@ class ClientHellos:
 
 
 def _groups_of_key_shares(hello: bytes) -> list[int]:
-    """RFC 8446 sections 4.1.2 and 4.2.8. Slices beyond the end are empty, and end each loop."""
+    """RFC 8446 sections 4.1.2 and 4.2.8; of a malformed hello what comes before the damage."""
     at = _BEFORE_SESSION_ID
     for width in (1, 2, 1):  # session id, cipher suites, compression methods
         at += width + int.from_bytes(hello[at : at + width], "big")
     at += 2
-    while at < len(hello):
-        kind = int.from_bytes(hello[at : at + 2], "big")
-        end = at + 4 + int.from_bytes(hello[at + 2 : at + 4], "big")
+    last = len(hello) - _PAIR.size
+    while at <= last:
+        kind, size = _PAIR.unpack_from(hello, at)
+        at += _PAIR.size
         if kind == _KEY_SHARE:
-            return _groups(hello[at + 6 : end])
-        at = end
+            return _groups(hello[at + 2 : at + size])
+        at += size
     return []
 
 
 def _groups(shares: bytes) -> list[int]:
-    groups, at = [], 0
-    while at < len(shares):
-        groups.append(int.from_bytes(shares[at : at + 2], "big"))
-        at += 4 + int.from_bytes(shares[at + 2 : at + 4], "big")
+    groups, at, last = [], 0, len(shares) - _PAIR.size
+    while at <= last:
+        group, size = _PAIR.unpack_from(shares, at)
+        groups.append(group)
+        at += _PAIR.size + size
     return groups
