@@ -377,7 +377,7 @@ def main() -> None:
     try:
         sys.exit(app.main(standalone_mode=False) or 0)
     except ConfigError as error:
-        _fail(2, *(f"{error.source}: {problem}" for problem in error.problems))
+        _fail(2, *error.located)
     except GatekeeperError as error:
         _fail(1, error.public)
     except click.exceptions.NoArgsIsHelpError as error:

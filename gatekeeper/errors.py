@@ -30,6 +30,11 @@ class ConfigError(GatekeeperError):
         self.problems = problems
         self.source = source
 
+    @property
+    def located(self) -> list[str]:
+        """Every problem behind its source, for a reader who may not know which file it is in."""
+        return [f"{self.source}: {problem}" for problem in self.problems]
+
 
 class StartError(GatekeeperError):
     """A process cannot start: a port in use, an unreachable server, a missing binary."""

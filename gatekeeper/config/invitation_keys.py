@@ -80,9 +80,9 @@ def _secret_keys(path: Path) -> tuple[InvitationKey, ...]:
     data = _read(path)
     if data.lstrip().startswith(_JSON_START):
         return _few(tuple(_of_set(path, data, kinds=("oct",))), path)
-    secrets = read_secrets(path)
     if _PEM.search(data):
         raise ConfigError(["a PEM; expected secrets, one a line, or a JWK set"], source=str(path))
+    secrets = read_secrets(path)
     return _few(tuple(InvitationKey("HS256", secret) for secret in secrets), path)
 
 

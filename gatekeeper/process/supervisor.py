@@ -32,7 +32,7 @@ from gatekeeper.config.secrets import (
     signing_secrets,
 )
 from gatekeeper.config.types import split_listen
-from gatekeeper.errors import StartError, StoreError
+from gatekeeper.errors import ConfigError, StartError, StoreError
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.process.children import EmbeddedServerProcess, WorkerProcess
 from gatekeeper.process.commands import EndStreams, WorkerPlan
@@ -196,10 +196,7 @@ class Supervisor:
             task.add_done_callback(self._reloads.discard)
 
     def _checked_files(self) -> CheckedFiles:
-        config = self._load()
-        pages = check_files(config)
-        secrets = signing_secrets(config, state_folder())
-        return CheckedFiles(config, pages, secrets, credentials(config))
+        return checked_files(self._load())
 
     def _pids(self) -> list[int]:
         return [worker.pid for worker in self._workers if worker.pid]
@@ -239,6 +236,17 @@ class Supervisor:
         server = EmbeddedServerProcess(start, name)
         self._stack.push_async_callback(server.stop)
         return await server.start()
+
+
+def checked_files(config: Config) -> CheckedFiles:
+    """What a reload reads of the files that the configuration names. The ConfigError names the
+    file of each problem: a reload is about many files."""
+    try:
+        pages = check_files(config)
+        secrets = signing_secrets(config, state_folder())
+        return CheckedFiles(config, pages, secrets, credentials(config))
+    except ConfigError as error:
+        raise ConfigError(error.located, source="reload") from error
 
 
 def check_files(config: Config) -> Pages:

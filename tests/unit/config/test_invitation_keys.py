@@ -138,3 +138,4 @@ def test_bad_file_of_secrets_is_refused(tmp_path: Path, name: str) -> None:
         keys_of(tmp_path, BAD_SECRETS[name], public=False)
     assert "expected" in str(caught.value)
     assert "ssss" not in str(caught.value)
+    assert ("a PEM; expected" in str(caught.value)) is (name == "a PEM")

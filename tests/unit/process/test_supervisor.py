@@ -1,8 +1,12 @@
-"""Addresses as the supervisor prints and logs them."""
+"""Addresses as the supervisor prints and logs them, and the files that a reload reads."""
+
+from pathlib import Path
 
 import pytest
 
-from gatekeeper.process.supervisor import _local_address, _without_password
+from gatekeeper.errors import ConfigError
+from gatekeeper.process.supervisor import _local_address, _without_password, checked_files
+from tests.builders import parse_config
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,21 @@ def test_local_address_can_be_opened_in_a_browser(host: str, address: str) -> No
 )
 def test_logged_url_has_no_password(url: str, logged: str) -> None:
     assert _without_password(url) == logged
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("tokens", "secret_file"),
+        ("admission", "invitation_secret_file"),
+        ("admission", "invitation_public_key_file"),
+    ],
+)
+def test_reload_names_the_file_of_a_problem(tmp_path: Path, section: str, key: str) -> None:
+    file = tmp_path / "shop-keys"
+    file.write_text("short")
+    config = parse_config(f'[{section}]\n{key} = "{file}"\n', folder=tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        checked_files(config)
+    assert caught.value.problems
+    assert all(problem.startswith(f"{file}: ") for problem in caught.value.problems)
