@@ -95,7 +95,7 @@ def parse_entry(line: str | bytes) -> Entry:
         raise ValueError(str(error)) from error
 
 
-class _Numbered(NamedTuple):
+class _NumberedEntry(NamedTuple):
     """An entry, and its number since the start, which orders entries whatever the clock does."""
 
     number: int  # 0: from the files
@@ -121,10 +121,10 @@ class AuditLog:
         # Files of earlier releases have both kinds.
         kept = list(_entries(self._files.newest_lines(MAX_ENTRIES)))
         kept += _entries(self._refused_files.newest_lines(MAX_ENTRIES))
-        self._changes: deque[_Numbered] = deque(maxlen=MAX_ENTRIES)
-        self._refused: deque[_Numbered] = deque(maxlen=MAX_ENTRIES)
+        self._changes: deque[_NumberedEntry] = deque(maxlen=MAX_ENTRIES)
+        self._refused: deque[_NumberedEntry] = deque(maxlen=MAX_ENTRIES)
         for entry in kept:
-            self._list_of(entry).append(_Numbered(0, entry))
+            self._list_of(entry).append(_NumberedEntry(0, entry))
         self._refused_tokens = float(_REFUSED_BURST)
         self._refused_at_s = wall_s()
         self._unwritten = 0
@@ -171,7 +171,7 @@ class AuditLog:
         at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry = Entry(at, who, what, address, **more)
         self._count += 1
-        self._list_of(entry).append(_Numbered(self._count, entry))
+        self._list_of(entry).append(_NumberedEntry(self._count, entry))
         log.info("audit", **entry.as_json())
         files = self._refused_files if _is_refused(entry) else self._files
         async with self._write_lock:
@@ -181,7 +181,7 @@ class AuditLog:
                 self._unwritten += 1
                 log.error("audit_write_failed", error=error.strerror)  # noqa: TRY400
 
-    def _list_of(self, entry: Entry) -> deque[_Numbered]:
+    def _list_of(self, entry: Entry) -> deque[_NumberedEntry]:
         return self._refused if _is_refused(entry) else self._changes
 
     async def refused(self, who: str, what: str, *, address: str, note: str) -> None:
