@@ -41,6 +41,7 @@ class Place:
 
     turn_us: int = _NO_TURN
     present_since_s: float = math.inf  # +inf: absent until a poll returns a position
+    arrival_began_s: float = 0.0
     last_waiting_began_s: float = 0.0
     confirm_began_s: float | None = None  # the start of the first poll
     received_s: float | None = None
@@ -85,9 +86,9 @@ class Order:
     def request_began(self, place: Place, *, now_s: float) -> None:
         """A request of this visitor begins now."""
         if place.received_s is None:
-            place.last_waiting_began_s = now_s
+            place.arrival_began_s = place.last_waiting_began_s = now_s
         elif place.confirm_began_s is None:
-            place.confirm_began_s = now_s
+            place.confirm_began_s = place.last_waiting_began_s = now_s
         elif now_s - place.received_s > place.poll_interval_s * _PRESENT_FACTOR + _PRESENT_MARGIN_S:
             place.present_since_s = math.inf
         place.sent_s = now_s
@@ -122,7 +123,9 @@ class Order:
 
     def received_admitted(self, place: Place) -> None:
         """The first `admitted` response of this visitor ended."""
-        began_s, turn_us = place.last_waiting_began_s, place.turn_us
+        is_first_poll = place.confirm_began_s == place.sent_s
+        began_s = place.arrival_began_s if is_first_poll else place.last_waiting_began_s
+        turn_us = place.turn_us
         index = bisect_left(self._began_s, began_s)
         if index < len(self._began_s) and self._turns_us[index] >= turn_us:
             return
