@@ -20,13 +20,16 @@ def ends_connection(request: BaseRequest) -> bool:
     aiohttp's C parser (3.14.5) misreads what follows two kinds of request. It merges the last
     trailer of a chunked request into the next request. Behind a proxy that shares connections,
     that one is another visitor's, and the trailer may be a cookie (RFC 9110 section 6.5.1 forbids
-    this merge). After an unknown `Upgrade` it drops the other bytes of the same read, so that
-    parsing continues in the middle of the next request.
+    this merge). After an unknown `Upgrade`, and after one with a body, it drops the other bytes of
+    the same read, so that parsing continues in the middle of the next request.
     """
     if "Transfer-Encoding" in request.headers:
         return True
     upgrade = request.headers.get("Upgrade")
-    return upgrade is not None and not (upgrade.isascii() and upgrade.lower() == "websocket")
+    if upgrade is None:
+        return False
+    is_known = upgrade.isascii() and upgrade.lower() == "websocket"
+    return not is_known or bool(request.headers.get("Content-Length", "").strip("0"))
 
 
 def watch_input(request: BaseRequest, on_end: Callable[[], None] | None) -> None:
