@@ -190,7 +190,8 @@ def test_curves_of_the_intermediate_list_are_accepted(
     write_pair(tmp_path, leaf_of("RSA"))
     context = client_context()
     context.minimum_version = context.maximum_version = version
-    context.set_ecdh_curve(curve)
+    if curve != "X25519":  # OpenSSL's first choice, which not every Python can name
+        context.set_ecdh_curve(curve)
     assert connected_to(served(tmp_path).listener, context).version()
 
 
