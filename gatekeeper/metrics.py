@@ -24,7 +24,7 @@ _WAIT_S = (
 # Of the store.
 OPERATIONS = (
     *("admit", "advance", "arrive", "control", "draw"),
-    *("find", "join", "leave", "line", "move", "poll", "touch"),
+    *("find", "join", "leave", "move", "poll", "touch"),
 )
 UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of origin errors
 _SERVER_ERRORS = (500, 502, 503, 504)

@@ -3,8 +3,8 @@
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
 visitor_calls     what a replica asks the store about one visitor: arrivals, polls
 move_request      what a replica asks to move a place to another device
-scripts/          these operations in Lua, one file each; `_room.lua` and `_admission.lua` are
-                  loaded in front of each, and `_devices.lua` where a script asks for devices
+scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each,
+                  and `_devices.lua` after it where a script asks for devices
 replica           a room on one replica: queue, view and pacer; store outages end here
 openings          the events of a room: opened, drawn and placed, without a leader
 tick_schedule     when the pacer calls the store
@@ -16,7 +16,6 @@ view              what a replica knows: newest state, store's clock, revocations
 standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order
 leaving           visitors that leave or are revoked: void on every replica
-line_memory       the line as it was, for the time when the store has lost it
 write_back        what a replica writes to a store that lost data
 revocation_list   reading the store's list of revoked visitors
 state_publisher   publishes the state: once for all replicas, at least once a second

@@ -17,13 +17,12 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
+from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room import write_back
 from gatekeeper.room.batching import Batcher
-from gatekeeper.room.line_memory import Place, ReturnPlan, places_of
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
 from gatekeeper.room.standings import (
@@ -34,7 +33,6 @@ from gatekeeper.room.standings import (
     NewcomerStanding,
     Whereabouts,
     admit_result_of,
-    estimated,
     left_of,
     standing_of,
     standing_on_arrival,
@@ -51,6 +49,7 @@ from gatekeeper.room.visitor_calls import (
     poll_arguments,
 )
 from gatekeeper.room.visitor_search import scores_of
+from gatekeeper.room.write_back import known_arguments, rate_text
 
 MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
@@ -69,7 +68,6 @@ _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
 _MOVE = load_script("move")
-_LINE = load_script("line")
 
 
 class Queue:
@@ -94,10 +92,6 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
-        # After a loss: how many are ahead of a turn when so many have returned, and when visitors
-        # may be released, by the recovery window in seconds.
-        self.estimate_ahead: Callable[[int, int], int] | None = None
-        self.plan_returns: Callable[[float], ReturnPlan | None] = lambda _window_s: None
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
@@ -188,7 +182,7 @@ class Queue:
         return await self._control("allow", str(count))
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        return await self._control("rate", write_back.rate_text(rate_per_minute))
+        return await self._control("rate", rate_text(rate_per_minute))
 
     async def set_mode(self, mode: Mode) -> RoomState:
         return await self._control("mode", mode.value)
@@ -212,7 +206,7 @@ class Queue:
             "settings",
             before,
             change.overrides,
-            "" if change.rate_per_minute is None else write_back.rate_text(change.rate_per_minute),
+            "" if change.rate_per_minute is None else rate_text(change.rate_per_minute),
             "" if change.message is None else "1",
             change.message or "",
             *replaced,
@@ -258,19 +252,14 @@ class Queue:
         )
         return state, int(moved)
 
-    async def line(self) -> tuple[RoomState, list[Place]]:
-        """The turns at some places of the line; changes nothing."""
-        state, rest = await self._run(_LINE)
-        return state, places_of(rest)
-
     async def look(self) -> RoomState:
         """The state as it is now; changes nothing."""
         return await self._control("look", "")
 
     async def count_no_shows(self) -> int:
         """Releases that were not claimed, since the store was born."""
-        _, [count] = await self._run(_CONTROL, "look", "no_shows")
-        return int(count)
+        _, rest = await self._run(_CONTROL, "look", "no_shows")
+        return int(rest[0])
 
     async def count_lanes(self) -> dict[str, int]:
         """How many visitors of each lane are in line and polled within `heartbeat_timeout`."""
@@ -302,18 +291,16 @@ class Queue:
         return await self._join(self._newest_known(), kind=kind)
 
     async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
-        window_s = write_back.recovery_window_s(known, rules=self.rules)
-        is_opening = write_back.is_opening(known, rules=self.rules)
-        plan = None if is_opening else self.plan_returns(window_s)
+        window_s = self._recovery_window_s(known)
         arguments = [
             *self._first_arguments(known),
-            write_back.rate_text(self.rules.rate_per_minute),
+            rate_text(self.rules.rate_per_minute),
             _us(window_s),
             kind,
             self.rules.message,
             self.configured.text,
             self.configured.windows_text,
-            *write_back.known_arguments(known, plan),
+            *known_arguments(known),
         ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
@@ -346,13 +333,12 @@ class Queue:
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
-            _us(write_back.recovery_window_s(self._newest_known(), rules=rules)),
+            _us(self._recovery_window_s(self._newest_known())),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
-        turns_us = [request.turn_us for request in batch]
-        standings = [*map(standing_of, rest, turns_us)]
-        estimate = self.estimate_ahead
-        return standings if estimate is None else [estimated(each, estimate) for each in standings]
+        return [
+            standing_of(reply, request.turn_us) for reply, request in zip(rest, batch, strict=True)
+        ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
         arguments: list[str] = []
@@ -391,6 +377,15 @@ class Queue:
             return parse_reply(reply)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
+
+    def _recovery_window_s(self, known: RoomState | None) -> float:
+        waiting = known.queue_length if known else 0
+        rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
+        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
+        is_opening = known is not None and known.schedule.is_opening(
+            known.now_us, spread_us=spread_us
+        )
+        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
 
 
 def _us(seconds: float) -> str:

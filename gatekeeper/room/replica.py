@@ -27,7 +27,6 @@ from gatekeeper.policy.tokens import Pass, Ticket, VisitorId
 from gatekeeper.room.batching import BATCH_LIMIT
 from gatekeeper.room.event_bus import Events
 from gatekeeper.room.leaving import LeaveCalls
-from gatekeeper.room.line_memory import Place
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.queue import UNCONFIRMED, Queue
@@ -70,11 +69,8 @@ class RoomReplica:
             replica=replica,
             on_state=self.view.update_from_store,
             newest_known=lambda: self.view.store_state,
-            on_loss=self._note_loss,
+            on_loss=lambda: self.leaving.write_again(),
             on_backlog=self.wake,
-        )
-        self.queue.plan_returns = lambda window_s: self.view.line.plan(
-            rules=self.rules, window_s=window_s, was_unreachable=not self.view.store_up
         )
         self._openings = openings(self.queue)
         self._reloads_events = False
@@ -289,7 +285,6 @@ class RoomReplica:
         await self._write_pending()
         state, _ = await self.queue.advance()
         await self._openings.step(state)
-        await self._read_line(state)
         self.view.settle(held)
         if not self.view.store_up:
             await self._write_pending()  # also what was added since this tick began
@@ -304,27 +299,6 @@ class RoomReplica:
         metrics.store_up.labels(self.rules.room).set(1)
         metrics.events_up.set(self._events.connected())
         await self._publish()
-
-    async def _read_line(self, state: RoomState) -> None:
-        """While a part of the visitors is to return, the line of before the loss counts."""
-        line = self.view.line
-        if state.recovering_until_us > state.now_us:
-            return
-        self.queue.estimate_ahead = None
-        if line.is_due():
-            places: Sequence[Place] = ()
-            if state.queue_length:
-                state, places = await self.queue.line()
-            line.note(places, state, rules=self.rules)
-
-    def _note_loss(self) -> None:
-        self.queue.estimate_ahead = self._estimate_ahead
-        self.leaving.write_again()
-
-    def _estimate_ahead(self, turn_us: int, returned: int) -> int:
-        state = self.view.state
-        released = state.released_total if state is not None else 0
-        return self.view.line.ahead_by_return(turn_us, returned=returned, released_total=released)
 
     async def _join(self) -> None:
         if self._is_late:  # not a plain start: it has stamped visitors, as others may have

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -60,14 +59,6 @@ def standing_of(reply: bytes | int, turn_us: int) -> Standing:
             return QueuePosition(turn, ahead, is_moved=True)
         case _:
             raise StoreError("unexpected reply from the store")
-
-
-def estimated(standing: Standing, estimate: Callable[[int, int], int]) -> Standing:
-    """A place while visitors ahead of it have yet to return. `estimate` is by the turn, and by how
-    many of them have returned."""
-    if not isinstance(standing, QueuePosition):
-        return standing
-    return standing._replace(ahead=estimate(standing.turn_us, standing.ahead))
 
 
 # What a visitor gave back by leaving.

@@ -19,10 +19,9 @@ from typing import Final
 
 from gatekeeper.config.event_schema import Spelled
 from gatekeeper.policy.decision import RoomView
-from gatekeeper.policy.ordering import ARRIVAL_ORDER, turn_of
+from gatekeeper.policy.ordering import ARRIVAL_ORDER
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.tokens import Ticket, VisitorId
-from gatekeeper.room.line_memory import LineMemory
+from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
@@ -51,7 +50,6 @@ class ReplicaView:
         self.state: RoomState | None = None  # the newest, from the store or a replica
         self.store_state: RoomState | None = None  # the newest from the store itself
         self.store_up = False
-        self.line = LineMemory(monotonic_s=monotonic_s)
         self._queued = 0  # visitors that are to be queued when the store recovers
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
@@ -105,13 +103,6 @@ class ReplicaView:
             self._decide_with(state)
         return True
 
-    def ahead_without_store(self, ticket: Ticket) -> int | None:
-        """About how many visitors are ahead of this one, while the store is unreachable."""
-        if self.store_up or self.state is None:
-            return None
-        turn_us = turn_of(ticket, self.decisive.ordering)
-        return self.line.ahead_of(turn_us, released_total=self.state.released_total)
-
     def settle(self, held: RoomState | None) -> None:
         """The store has replied since `held` was received: what it did not confirm is dropped."""
         if self.state is held and self.state is not self.store_state:
@@ -136,7 +127,6 @@ class ReplicaView:
         self._decide_with(self.state)
 
     def lose_store(self) -> None:
-        self.line.note_outage()
         self.store_up = False
         self._decide_with(self.state)
 

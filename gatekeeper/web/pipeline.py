@@ -162,7 +162,6 @@ class Visit(NamedTuple):
             newcomer=wait.is_new,
             event=event,
             challenge=challenge,
-            about_ahead=None if wait.position else view.ahead_without_store(ticket),
         )
 
     def unknown_status(self) -> WaitingStatus:

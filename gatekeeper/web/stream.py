@@ -321,14 +321,7 @@ class Broadcast:
         """A place event, and the seconds until the next is due."""
         state = self._view.state
         event_view = event_view_of(state, now_s=self.admission.now_s(), ticket=ticket)
-        status = waiting_status_of(
-            ticket,
-            position,
-            state,
-            rules=self._rules,
-            event=event_view,
-            about_ahead=None if position else self._view.ahead_without_store(ticket),
-        )
+        status = waiting_status_of(ticket, position, state, rules=self._rules, event=event_view)
         released = state.released_total if state else 0
         data = status.encoded()[:-1] + b', "released_total": %d}' % released
         again_s = float(status.refresh_seconds)

@@ -53,17 +53,17 @@ class Fault:
 
 FAULTS = {
     "rate is tripled": Fault(
-        RATE, _SCRIPTS + "_admission.lua", "due * 1000 / 60", "due * 3000 / 60", calm=True
+        RATE, _SCRIPTS + "_room.lua", "due * 1000 / 60", "due * 3000 / 60", calm=True
     ),
     "three slots too many": Fault(
         MAX_ACTIVE,
-        _SCRIPTS + "_admission.lua",
+        _SCRIPTS + "_room.lua",
         "local free = max_active - ",
         "local free = 3 + max_active - ",
     ),
     "newcomers bypass the queue": Fault(
         ORDER,
-        _SCRIPTS + "_admission.lua",
+        _SCRIPTS + "_room.lua",
         "return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT",
         "return level >= UNIT",
     ),
@@ -75,13 +75,13 @@ FAULTS = {
     ),
     "releases do not wait for recovery": Fault(
         ORDER,
-        _SCRIPTS + "_admission.lua",
-        "if now >= s.line_from then return",
-        "if true then return",
+        _SCRIPTS + "_room.lua",
+        "local is_recovering = now < s.recovering_until",
+        "local is_recovering = false",
     ),
     "held queue is released": Fault(
         RELEASED_WHILE_HELD,
-        _SCRIPTS + "_admission.lua",
+        _SCRIPTS + "_room.lua",
         "if s.mode ~= 'auto' then return 'closed', 0 end",
         "",
     ),
@@ -97,7 +97,7 @@ FAULTS = {
         calm=True,
     ),
     "no-shows give nothing back": Fault(
-        THROUGHPUT, _SCRIPTS + "_admission.lua", "give_back(s, costs)", "", calm=True
+        THROUGHPUT, _SCRIPTS + "_room.lua", "give_back(s, costs)", "", calm=True
     ),
     "second missed release keeps the place": Fault(
         LURKERS,
@@ -108,7 +108,7 @@ FAULTS = {
     ),
     "an event opens before its start": Fault(
         EARLY,
-        _SCRIPTS + "_admission.lua",
+        _SCRIPTS + "_room.lua",
         "if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end",
         "",
         calm=True,

@@ -28,7 +28,7 @@ from tests.contract.dragonfly_rules import DragonflyRules, Hash, ScriptError, ZS
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
 # In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
-_MOMENTS = ("filled_at", "recovering_until", "swept_at", "returned_from", "line_from")
+_MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed", "held_until")
 _HASHES = ("deadlines", "state", "sessions", "lanes", "holders")
 _PORTION = 100  # of a crowd: one call to the store for each
@@ -189,7 +189,7 @@ class ServerGround:
         state = contents["state"]
         # A clock that steps back finds the newest arrival in its future.
         for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):
-            state[moment] = str(int(state.get(moment, "0")) - past_us)
+            state[moment] = str(int(state[moment]) - past_us)
         await self.write(contents)
 
     async def attend(self) -> None:

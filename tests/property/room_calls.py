@@ -22,10 +22,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
-from gatekeeper.room.line_memory import ReturnPlan
-from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
-from gatekeeper.room.write_back import is_opening, recovery_window_s
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_ledger import UNIT, ActiveState, Revocation, SpentTicket, WaitingState
 from tests.property.room_model import RoomModel
@@ -138,7 +135,6 @@ class RoomCalls(RuleBasedStateMachine):
         self.admissions = Admissions()
         self.due_until_us = self.model.now_us
         self.watermarks = [0, 0, 0]
-        self.lines: list[list[int] | None] = [None, None, None]
         self.replicas = [Replica(self.ground, self.promised, name=str(at)) for at in range(3)]
         self.out_of_touch = [True, True, True]
         self.latest: tuple[str, Any] | None = None
@@ -165,28 +161,16 @@ class RoomCalls(RuleBasedStateMachine):
         version, window_us = int(stored.get("version", 0)), self.window_us(replica)
         was_born = bool(self.model.epoch)
         before = (self.model.grants, self.model.level)
-        plan = self.plan(at, known, window_us)
-        replica.queue.plan_returns = lambda _window_s: plan
         self.run(replica.queue.join(starting=starting))
-        self.model.join(known, version=version, starting=starting, window_us=window_us, plan=plan)
+        self.model.join(known, version=version, starting=starting, window_us=window_us)
         self.out_of_touch[at] = False
         if not was_born or before != (self.model.grants, self.model.level):
             self.admissions = Admissions()
             self.due_until_us = self.model.now_us
         self.receive(at)
 
-    def plan(self, at: int, known: RoomState | None, window_us: int) -> ReturnPlan | None:
-        """The times of releases, by the line that this replica saw; the third sees none."""
-        turns = self.lines[at]
-        if known is None or turns is None or is_opening(known, rules=self.promised):
-            return None
-        window_s = window_us / 1_000_000
-        stages = {2.25: turns[len(turns) // 3], 6.0: turns[-1]} if turns else {}
-        text = "".join(f"{us} {min(s, window_s) * 1000:.0f};" for s, us in stages.items())
-        return ReturnPlan(text, min(8.0, window_s))
-
     def window_us(self, replica: Replica) -> int:
-        return round(recovery_window_s(replica.newest, rules=self.promised) * 1_000_000)
+        return round(replica.queue._recovery_window_s(replica.newest) * 1_000_000)
 
     def receive(self, at: int) -> None:
         """The watermark never falls for anybody."""
@@ -194,9 +178,6 @@ class RoomCalls(RuleBasedStateMachine):
         assert state is not None
         assert state.watermark_us >= self.watermarks[at]
         self.watermarks[at] = state.watermark_us
-        if at < 2 and self.model.now_us >= self.model.recovering_until_us:
-            turns = [turn_us for turn_us, _ in self.model.line()]
-            self.lines[at] = None if self.model.provisional() else turns
 
     def call_arrive(self, at: int, newcomers: list[VisitorId | ArrivalRequest | None]) -> list[Any]:
         """None is a request that creates no place."""
@@ -406,9 +387,6 @@ class RoomCalls(RuleBasedStateMachine):
             "last": model.last_us,
             "recovering_until": model.recovering_until_us,
             "claims_until": model.claims_until,
-            "returned_from": model.returned_from_us,
-            "line_from": model.line_from_us,
-            "unseen": model.unseen,
             "arrived": totals.arrived,
             "released": totals.released,
             "admitted": totals.admitted,
@@ -419,8 +397,6 @@ class RoomCalls(RuleBasedStateMachine):
         assert stored_numbers == numbers, stored_numbers.items() ^ numbers.items()
         assert (state["mode"], float(state["rate"])) == (model.mode, model.rate)
         assert state["message"] == model.message
-        returns = "".join(f"{turn} {us // 1000};" for turn, us in model.returns)
-        assert state["returns"] == returns
         assert (state["events"], state["windows"]) == (
             model.schedule.text,
             model.schedule.windows_text,

@@ -82,11 +82,6 @@ class RoomLedger:
     claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
-    # Turns, and how many microseconds after `returned_from_us` they may be released; then all.
-    returns: list[tuple[int, int]] = field(default_factory=list)
-    returned_from_us: int = 0
-    line_from_us: int = 0
-    unseen: int = 0  # slots of visitors inside who have not been seen since a loss
     totals: Totals = field(default_factory=Totals)
     # Settings by an operator: the epoch of each.
     operator_set: dict[str, int] = field(default_factory=dict)
@@ -151,14 +146,12 @@ class RoomLedger:
 
     def has_room(self) -> bool:
         """Whether a newcomer goes straight through now."""
-        if self.now_us < self.line_from_us:
-            return False
-        if self.mode is Mode.OPEN:
+        if self.mode is Mode.OPEN and self.now_us >= self.recovering_until_us:
             return True
         if not self._due():
             return False
         level, limit = self._level_now(), self.rules.max_active
-        slots = len(self.inside()) + len(self.unconfirmed()) + self._unseen()
+        slots = len(self.inside()) + len(self.unconfirmed())
         is_rich = level >= UNIT and 2 * level > self.rules.burst * UNIT
         return is_rich and not self.line() and (not limit or slots < limit)
 
@@ -194,7 +187,7 @@ class RoomLedger:
         return self.mode is Mode.AUTO and not self.is_closed() and self._level_now() >= UNIT
 
     def _due(self) -> int:
-        if self._through_us() <= 0 or self.mode in {Mode.HOLD, Mode.ENDED}:
+        if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:
             return 0
         if self.mode is Mode.OPEN:
             return 10**9
@@ -208,20 +201,10 @@ class RoomLedger:
         self.level -= by_rate * UNIT
         self.grants -= count - by_rate
 
-    def _through_us(self) -> int:
-        """The highest turn that may be released, since everyone ahead had time to return."""
-        if self.now_us >= self.line_from_us:
-            return 2**53
-        passed_us = self.now_us - self.returned_from_us
-        return max((turn_us for turn_us, us in self.returns if us <= passed_us), default=0)
-
-    def _unseen(self) -> int:
-        return self.unseen if self.now_us < self.recovering_until_us else 0
-
-    def _free(self, kept: int = 0) -> int:
+    def _free(self) -> int:
         if not self.rules.max_active:
             return 10**9
-        return max(self.rules.max_active - len(self.inside()) - kept, 0)
+        return max(self.rules.max_active - len(self.inside()), 0)
 
     def _yield_unconfirmed(self) -> None:
         """Confirmed visitors take the slots of guesses, the oldest first."""

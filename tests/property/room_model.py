@@ -9,7 +9,6 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.line_memory import ReturnPlan
 from gatekeeper.room.standings import Left
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
@@ -34,13 +33,7 @@ class RoomModel(RoomLedger):
     # The seven operations
 
     def join(
-        self,
-        known: RoomState | None,
-        *,
-        version: int,
-        starting: bool,
-        window_us: int,
-        plan: ReturnPlan | None = None,
+        self, known: RoomState | None, *, version: int, starting: bool, window_us: int
     ) -> None:
         """`version` is the store's own, of which the model knows nothing else."""
         configured = round(self.rules.rate_per_minute)
@@ -61,22 +54,7 @@ class RoomModel(RoomLedger):
             totals.released = max(totals.released, known.released_total)
             totals.admitted = max(totals.admitted, known.admitted_total)
             totals.abandoned = max(totals.abandoned, known.abandoned_total)
-        is_same_loss = self.origin[0] == knowledge[0] and self.now_us < self.recovering_until_us
-        has_plan = is_same_loss and (
-            bool(self.returns) or self.line_from_us < self.recovering_until_us
-        )
-
-        def take_plan(plan: ReturnPlan) -> None:
-            if not has_plan:
-                self.returned_from_us = self.now_us
-            self.returns = stages_of(plan)
-            self.line_from_us = self.returned_from_us + in_us(plan.line_s)
-
-        is_known = known is not None and knowledge < (self.epoch, 0)
-        is_newest = is_known and self.origin < knowledge
-        if is_known and not is_newest and is_same_loss and not has_plan and plan is not None:
-            take_plan(plan)
-        if known is not None and is_newest:
+        if known is not None and self.origin < knowledge < (self.epoch, 0):
             self.origin = knowledge
             if not self._is_set_by_operator("mode"):
                 self.mode = known.mode
@@ -90,13 +68,7 @@ class RoomModel(RoomLedger):
             self.grants, self.level = max(known.pending_grants, granted), 0
             self.filled_at_us = self.now_us
             self.claims_until = known.admitted_total + known.expected
-            held = len(self.inside()) + len(self.unconfirmed())
-            self.unseen = max(known.active - held, 0)
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
-            if plan is not None:
-                take_plan(plan)
-            elif not has_plan:
-                self.returns, self.line_from_us = [], self.recovering_until_us
         if starting and self.configured_rate != configured:
             self._refill()
             self.rate = self.configured_rate = configured
@@ -191,18 +163,13 @@ class RoomModel(RoomLedger):
                 and poll_request.turn_us <= self.watermark_us
                 and (poll_request.confirmed or not poll_request.lane)
                 and now_us < self.recovering_until_us
-                and (
-                    self._free() > 0
-                    if self._claims_left() > 0
-                    else self._falls_due() and self._free(self._unseen()) > 0
-                )
+                and self._free() > 0
+                and (self._claims_left() > 0 or self._falls_due())
             )
 
         def is_due() -> bool:
-            free = self._free(self._unseen()) > 0 or self.mode is Mode.OPEN
-            is_first = by_ticket and self.line()[0][1] == name
-            has_returned = is_first and self.line()[0][0] <= self._through_us()
-            return has_returned and self._due() > 0 and free
+            free = self._free() > 0 or self.mode is Mode.OPEN
+            return by_ticket and self._ahead(name) == 0 and self._due() > 0 and free
 
         def enter(*, is_owed: bool = False) -> Standing:
             waiting = self.visitor_states.get(name)
@@ -215,8 +182,6 @@ class RoomModel(RoomLedger):
             if not is_owed:
                 self.totals.released += 1
                 self._pay(1)
-            else:
-                self.unseen = max(self.unseen - 1, 0)
             self.totals.admitted += 1
             return SlotGrant(poll_request.turn_us, confirmed=True, ends_at_us=session_end_us)
 
@@ -287,9 +252,8 @@ class RoomModel(RoomLedger):
         if self.is_gathering(arrival_us):
             turn_us = PROVISIONAL_US + arrival_us
         born_until_us = self.epoch + window_us
-        if not self.origin[0] and arrival_us < self.epoch <= self.now_us < born_until_us:
+        if arrival_us < self.epoch <= self.now_us < born_until_us:
             self.recovering_until_us = max(self.recovering_until_us, born_until_us)
-            self.line_from_us = max(self.line_from_us, self.recovering_until_us)
         is_moved = self.missed_us.get(name, 0) > arrival_us
         if is_moved:
             turn_us = arrival_us = self.missed_us[name]
@@ -313,8 +277,6 @@ class RoomModel(RoomLedger):
             if isinstance(visitor_state, ActiveState):
                 until_us = max(until_us, visitor_state.until_us)
                 ends_us = ends_us if visitor_state.ends_us is None else visitor_state.ends_us
-            elif not isinstance(visitor_state, UnconfirmedSlot):
-                self.unseen = max(self.unseen - 1, 0)
             self.visitor_states[name] = ActiveState(until_us, ends_us=ends_us)
             replies.append(True)
         self._yield_unconfirmed()
@@ -367,8 +329,7 @@ class RoomModel(RoomLedger):
         self._end_slots()
         line, due = self.line(), self._due()
         if self.mode is not Mode.OPEN:
-            due = min(due, self._free(self._unseen()))
-        due = min(due, sum(turn_us <= self._through_us() for turn_us, _ in line))
+            due = min(due, self._free())
         released, by_rate = line[:due], self.level // UNIT
         for number, (_, name) in enumerate(released):
             until_us = self.now_us + in_us(self.rules.claim_timeout_s)
@@ -383,8 +344,6 @@ class RoomModel(RoomLedger):
         self._pay(len(released))
         self.level = self._capped()
         self.totals.released += len(released)
-        if self.now_us >= max(self.recovering_until_us, self.line_from_us):
-            self.returns, self.unseen = [], 0
         self._yield_unconfirmed()
         return [name for _, name in released]
 
@@ -431,12 +390,6 @@ class RoomModel(RoomLedger):
         inside = (self.visitor_states[name] for name in self.inside())
         unclaimed = sum(isinstance(each, ActiveState) and each.cost is not None for each in inside)
         return unclaimed + self._claims_left()
-
-
-def stages_of(plan: ReturnPlan) -> list[tuple[int, int]]:
-    """Turns and microseconds, as the script reads them."""
-    pairs = [each.split() for each in plan.turns.split(";") if each]
-    return [(int(turn), int(delay_ms) * 1000) for turn, delay_ms in pairs]
 
 
 def _is_of_draw(window: Window) -> bool:

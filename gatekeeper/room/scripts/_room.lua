@@ -1,5 +1,4 @@
 -- Shared part of every script of a room: loaded in front of each, so that one EVALSHA carries both.
--- `_admission.lua` follows it.
 --
 -- KEYS  1 queue        ZSET visitor -> turn, microseconds; equal turns are ordered by visitor id
 --       2 deadlines    HASH visitor -> deadline of the next poll, in tenths of a second of `present`
@@ -97,11 +96,10 @@ local FIELDS = { 'epoch', 'version', 'mode', 'rate', 'level', 'filled_at', 'wate
   'grants', 'arrived', 'released', 'admitted', 'abandoned', 'recovering_until', 'revocations',
   'origin_epoch', 'origin_version', 'configured_rate', 'attended_at', 'unattended', 'message',
   'sweep_index', 'swept_at', 'operator_set', 'claims_until', 'reached', 'overrides',
-  'configured_message', 'events', 'windows', 'has_holders', 'returns', 'returned_from', 'line_from',
-  'unseen' }
+  'configured_message', 'events', 'windows', 'has_holders' }
 local TEXTS = { mode = true, rate = true, configured_rate = true, message = true,
   operator_set = true, overrides = true, configured_message = true, events = true,
-  windows = true, returns = true }
+  windows = true }
 
 local stored = {}
 
@@ -134,18 +132,8 @@ local function load_state(joins)
     if left_ms >= 0 then pause = math.min(pause, (ATTENDED_KEPT_MS - left_ms) * 1000) end
   end
   if pause > LONGEST_PAUSE then
-    if s.attended_at < s.recovering_until then  -- a recovery stood still as well
-      for _, moment in ipairs({ 'recovering_until', 'returned_from', 'line_from' }) do
-        s[moment] = s[moment] + pause
-      end
-    else
-      s.returns = ''
-    end
     s.attended_at, s.unattended, s.was_unattended = now, s.unattended + pause, true
-    if joins ~= 'start' then
-      s.recovering_until = math.max(s.recovering_until, now + RETURN)
-      s.line_from = math.max(s.line_from, now + RETURN)
-    end
+    if joins ~= 'start' then s.recovering_until = math.max(s.recovering_until, now + RETURN) end
   end
   present = now - s.unattended
   return s
@@ -196,4 +184,216 @@ local function note_operator_set(s, setting)
   if is_set_by_operator(s, setting) then return end
   if not string.find(s.operator_set, fmt(s.epoch), 1, true) then s.operator_set = '' end
   s.operator_set = s.operator_set .. fmt(s.epoch) .. setting .. ' '
+end
+
+-- The letter of the window that the room is in and its own rate, each nil where there is none.
+local function window_of(s)
+  if s.windows == '' then return nil end
+  for from, until_, phase, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) (%S+);') do
+    if tonumber(from) <= now and now < tonumber(until_) then return phase, tonumber(rate) end
+  end
+end
+
+local function rate_of(s)
+  local _, rate = window_of(s)
+  return (rate or tonumber(s.rate) or 0) + 0.0
+end
+
+-- What fell due between `from` and now, in units of the level.
+local function due_since(s, from)
+  local own = (tonumber(s.rate) or 0) + 0.0
+  local due = (now - from) * own
+  for first, last, _, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) ([%d.e+]+);') do
+    local length = math.min(now, tonumber(last)) - math.max(from, tonumber(first))
+    if length > 0 then due = due + length * (tonumber(rate) - own) end
+  end
+  return math.floor(due * 1000 / 60)
+end
+
+-- How many visitors are in the queue at a provisional turn.
+local function undrawn(s)
+  if s.events == '' then return 0 end
+  return call('ZCOUNT', QUEUE, fmt(PROVISIONAL), '+inf')
+end
+
+-- Without events no draw is to come: visitors at provisional turns return to their arrivals.
+local function end_draws(s)
+  if s.events ~= '' then return end
+  repeat
+    local visitors = call('ZRANGEBYSCORE', QUEUE, fmt(PROVISIONAL), '+inf', 'LIMIT', 0, 1000)
+    local places = {}
+    if #visitors > 0 then
+      local turns = call('ZMSCORE', QUEUE, unpack_(visitors))
+      for i = 1, #visitors do add_pair(places, fmt(tonumber(turns[i]) - PROVISIONAL), visitors[i]) end
+    end
+    for_all('ZADD', QUEUE, places)
+  until #visitors == 0
+  call('DEL', LANES)
+end
+
+-- A level without what is more than `burst` whole admissions; admissions that were given back may
+-- have left the fraction of the next one on top of them.
+local function capped(level) return math.min(level, burst * UNIT + level % UNIT) end
+
+-- The bucket's level now: with the admissions that fell due since it was filled, up to `burst`.
+local function level_of(s)
+  local rate = rate_of(s)
+  if rate <= 0 then return 0 end
+  if s.filled_at == now then return s.level end
+  local level = s.level + due_since(s, s.filled_at)
+  return math.min(level, math.max(burst * UNIT, capped(s.level)))
+end
+
+local function refill(s)
+  s.level, s.filled_at = level_of(s), now
+end
+
+local function whole(level) return math.floor(level / UNIT) end
+
+-- Takes `count` admissions: from the bucket first, then from what the operator granted. Returns how
+-- many of them came from the bucket.
+local function pay(s, count)
+  refill(s)
+  local by_rate = math.min(count, whole(s.level))
+  s.level = s.level - by_rate * UNIT
+  s.grants = s.grants - (count - by_rate)
+  return by_rate
+end
+
+-- What a release cost, as the deadline of an active visitor says it.
+local FREE, BY_GRANT = '0', '-1'
+
+-- Gives back what these unclaimed releases cost, of the rate's admissions at most `burst`. The caller
+-- may release others for it at once, and then caps the level. 
+local function give_back(s, deadlines)
+  -- A store that fell back to a copy lists releases that were claimed or given back since.
+  if now < s.recovering_until then return end
+  local by_rate = 0
+  for i = 1, #deadlines do
+    local deadline = tonumber(deadlines[i]) or 0
+    if deadline > 0 then
+      by_rate = by_rate + 1
+    elseif deadline < 0 then
+      s.grants = s.grants + 1
+    end
+  end
+  refill(s)
+  if rate_of(s) > 0 then s.level = s.level + math.min(by_rate, burst) * UNIT end
+end
+
+-- Notes that these visitors did not claim their release: from the second time on they have a turn
+-- at the end of the line. A full store forgets it.
+local function note_missed(s, visitors)
+  local misses, marks = call('ZMSCORE', MISSED, unpack_(visitors)), {}
+  for i = 1, #visitors do
+    if misses[i] then
+      s.last = math.max(s.last + 1, now)
+      add_pair(marks, fmt(s.last), visitors[i])
+    else
+      add_pair(marks, fmt(-now), visitors[i])
+    end
+  end
+  redis.pcall('ZADD', MISSED, unpack_(marks))
+end
+
+-- Ends the slots whose pass or claim window has expired, at most `most` of each kind; returns how
+-- many. It remembers for `spent_us` that these visitors used their ticket. That is no revocation: a
+-- pass of theirs that is still valid (the store missed its use) keeps counting.
+local function expire_slots(s, most, spent_us)
+  local guesses = math.min(call('ZCOUNT', UNCONFIRMED, '-inf', fmt(now)), most)
+  if guesses > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(guesses - 1)) end
+  local ended = call('ZRANGEBYSCORE', ACTIVE, '-inf', fmt(now), 'LIMIT', 0, fmt(most))
+  if #ended == 0 then return guesses end
+  local deadlines = call('HMGET', DEADLINES, unpack_(ended))
+  local unclaimed, costs, claimed, spent = {}, {}, {}, {}
+  for i = 1, #ended do
+    if deadlines[i] then
+      unclaimed[#unclaimed + 1] = ended[i]
+      costs[#costs + 1] = deadlines[i]
+    else
+      claimed[#claimed + 1] = ended[i]
+      add_pair(spent, fmt(now + spent_us), ended[i])
+    end
+  end
+  for_all('HDEL', DEADLINES, unclaimed)
+  for_all('ZREM', ACTIVE, unclaimed)
+  s.abandoned = s.abandoned + #unclaimed
+  if #unclaimed > 0 then
+    -- Counted beside the state: it decides nothing. A full store forgets it.
+    redis.pcall('HINCRBY', STATE, 'no_shows', fmt(#unclaimed))
+    give_back(s, costs)
+    note_missed(s, unclaimed)
+  end
+  -- Last, because a full store refuses it.
+  for_all('ZADD', SPENT, spent)
+  for_all('ZREM', ACTIVE, claimed)
+  for_all('HDEL', SESSIONS, claimed)
+  return guesses + #ended
+end
+
+-- How many more visitors may claim or be released; UNLIMITED when there is no limit.
+local function free_slots()
+  if max_active <= 0 then return UNLIMITED end
+  local free = max_active - call('ZCARD', ACTIVE)
+  if free < 0 then return 0 end
+  return free
+end
+
+-- Confirmed and unconfirmed slots.
+local function count_slots() return call('ZCARD', ACTIVE) + call('ZCARD', UNCONFIRMED) end
+
+-- Gives up the oldest unconfirmed slots where confirmed visitors need them.
+local function yield_unconfirmed()
+  if max_active <= 0 then return end
+  local excess = count_slots() - max_active
+  if excess > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(excess - 1)) end
+end
+
+-- How admission is gated now, and how many admissions are due. No other code reads the mode for
+-- that.
+--
+--   'open'    every visitor, whatever the rate and the slots
+--   'closed'  none
+--   'rate'    the whole admissions in the bucket, and those that the operator granted
+--
+-- `returning` asks for a visitor at or below the watermark whom the store does not know as
+-- released. While the store recovers from a loss the bucket is theirs alone, and the gate is closed
+-- to newcomers and to the queue; at any other time it is closed to them, and they wait in the
+-- queue.
+local function admission_gate(s, returning)
+  local is_recovering = now < s.recovering_until
+  if is_recovering ~= returning then return 'closed', 0 end
+  if s.mode == 'open' and not returning then return 'open', UNLIMITED end
+  if s.mode ~= 'auto' then return 'closed', 0 end
+  local phase = window_of(s)
+  if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end
+  local by_rate = whole(level_of(s))
+  return 'rate', returning and by_rate or by_rate + s.grants
+end
+
+-- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
+-- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
+-- for them, and all that the operator granted.
+local function has_room(s, waiting, slots)
+  local gate = admission_gate(s, false)
+  if gate ~= 'rate' then return gate == 'open' end
+  local level = level_of(s)
+  return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT
+    and (max_active <= 0 or slots < max_active)
+end
+
+-- After a loss: how many visitors may still claim a slot that was theirs before it.
+local function claims_left(s)
+  return now < s.recovering_until and math.max(s.claims_until - s.admitted, 0) or 0
+end
+
+-- Every reply begins with the state as the replicas know it.
+local function reply_with(s)
+  local waiting, slots = call('ZCARD', QUEUE), count_slots()
+  local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
+  return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides, s.events,
+    fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released),
+    fmt(s.admitted), fmt(s.abandoned), fmt(s.recovering_until), fmt(s.revocations), fmt(waiting),
+    fmt(slots), fmt(expected), fmt(call('ZCARD', REPLICAS)), fmt(undrawn(s)), fmt(now),
+    has_room(s, waiting, slots) and '1' or '0' }
 end

@@ -49,7 +49,7 @@ call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 -- How this call is gated, and how many visitors it may release.
 local function count_due()
   local gate, due = admission_gate(s, false)
-  if gate == 'rate' and due > 0 then due = math.min(due, free_slots(unseen(s))) end
+  if gate == 'rate' and due > 0 then due = math.min(due, free_slots()) end
   return gate, math.min(due, most_released)
 end
 
@@ -106,31 +106,15 @@ local by_rate = gate == 'rate' and whole(s.level) or 0
 -- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
 -- number.
 local most_passed = math.max(most_ended - ended, LEAST)
-local released, passed_over, reached, names = 0, 0, nil, {}
--- How many of the queue may be released while others have yet to return.
-local returned = UNLIMITED
-if now < s.line_from and due > 0 then
-  returned = call('ZCOUNT', QUEUE, '-inf', fmt(released_through(s)))
-end
+local released, passed_over, reached = 0, 0, nil
 local slot_until = fmt(now + claim_us)
-
--- A write of a release. DragonflyDB may be full from any command on, and a release that the state
--- does not count is none: those visitors return to their places by their tickets.
-local function write(step, ...)
-  local is_done, problem = pcall(step, ...)
-  if is_done then return end
-  for_all('ZREM', ACTIVE, names)
-  error(type(problem) == 'table' and problem.err or problem, 0)
-end
-
-while released < due and passed_over < most_passed and released + passed_over < returned do
+while released < due and passed_over < most_passed do
   local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
   local absent, slots, costs, taken, last = {}, {}, {}, 0, nil
-  local taken_before = released + passed_over
   for i = 1, #heads do
-    if released >= due or taken_before + i > returned then break end
+    if released >= due then break end
     taken = i
     if has_passed(deadlines[i]) then
       absent[#absent + 1] = heads[i]
@@ -138,7 +122,6 @@ while released < due and passed_over < most_passed and released + passed_over < 
       last = heads[i]
       add_pair(slots, slot_until, last)
       released = released + 1
-      names[released] = last
       if released > by_rate then add_pair(costs, last, gate == 'rate' and BY_GRANT or FREE) end
     end
   end
@@ -146,8 +129,8 @@ while released < due and passed_over < most_passed and released + passed_over < 
     local turn = score(QUEUE, last)
     if turn < PROVISIONAL then reached = turn end  -- in mode open, before a draw
   end
-  write(for_all, 'ZADD', ACTIVE, slots)
-  write(for_all, 'HSET', DEADLINES, costs)
+  for_all('ZADD', ACTIVE, slots)
+  for_all('HSET', DEADLINES, costs)
   for_all('HDEL', DEADLINES, absent)
   call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #absent
@@ -164,9 +147,8 @@ s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
 s.level = capped(s.level)
 s.released = s.released + released
-if now >= s.recovering_until and now >= s.line_from then s.returns, s.unseen = '', 0 end
 yield_unconfirmed()
-write(save_state, s, released + swept + ended + passed_over > 0)
+save_state(s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
 reply[#reply + 1] = is_behind and '1' or '0'

@@ -5,15 +5,13 @@
 --       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
---       21 slots  22 `returns` and 23 after how many microseconds every visitor may be released; both
---       '' where the caller does not know the line: then after the window
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once, and only the first replica fills the bucket of a room of which
 -- nothing else is known: what it would admit, a lost store may have admitted. What any replica still knows is written back: watermark
 -- and totals never fall; of the rest the newest wins, except for what an operator has set since.
--- Visitors who returned while the store did not know of a draw take part in it. A visitor is released once everyone ahead
--- had the time to return, at the latest after the recovery window. A rate or message set at run time outlives
+-- Visitors who returned while the store did not know of a draw take part in it. While the recovery
+-- window runs no visitor is released. A rate or message set at run time outlives
 -- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
@@ -31,7 +29,6 @@ if not s then
     message = configured_message, configured_message = configured_message, overrides = '',
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
-    returns = '', returned_from = 0, line_from = 0, unseen = 0,
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   changed = true
 end
@@ -65,15 +62,6 @@ local function gather_again(before)
 end
 
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
--- Another caller has said after the same loss who may be released when; not every caller knows that.
-local is_same_loss = known_epoch == s.origin_epoch and now < s.recovering_until
-local has_plan = is_same_loss and (s.returns ~= '' or s.line_from < s.recovering_until)
-
-local function take_plan()
-  if not has_plan then s.returned_from = now end
-  s.returns, s.line_from = ARGV[22], s.returned_from + number(ARGV[23])
-end
-
 if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
@@ -99,16 +87,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
     s.claims_until = number(ARGV[14]) + number(ARGV[17])
-    s.unseen = math.max(number(ARGV[21]) - count_slots(), 0)
     if now + window > s.recovering_until then s.recovering_until = now + window end
-    if ARGV[23] ~= '' then
-      take_plan()
-    elseif not has_plan then
-      s.returns, s.line_from = '', s.recovering_until
-    end
-    changed = true
-  elseif is_same_loss and not has_plan and ARGV[23] ~= '' then
-    take_plan()
     changed = true
   end
 end

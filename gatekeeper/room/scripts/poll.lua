@@ -77,18 +77,17 @@ end
 -- passed them, so the absent ones must not use up what is due to the others.
 local function may_enter(at, kind)
   if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or unconfirmed[at] then return false end
-  if claims_left(s) > 0 then return free_slots(0) > 0 end
+    or unconfirmed[at] or free_slots() <= 0 then return false end
+  if claims_left(s) > 0 then return true end
   local _, due = admission_gate(s, true)
-  return due > 0 and free_slots(unseen(s)) > 0
+  return due > 0
 end
 
 -- Whether the first of the queue may enter now, and how it is gated.
-local function is_due(kind, visitor)
+local function is_due(kind)
   if kind ~= TICKET then return false end
   local gate, due = admission_gate(s, false)
-  if due <= 0 or now < s.line_from and score(QUEUE, visitor) > released_through(s) then return false end
-  return gate == 'open' or free_slots(unseen(s)) > 0, gate
+  return due > 0 and (gate == 'open' or free_slots() > 0), gate
 end
 
 -- A claim of a visitor whom the store does not know as released. `gate`: how admission is gated; nil
@@ -105,7 +104,7 @@ local function enter(visitor, gate)
   call('HSET', SESSIONS, visitor, session_until)
   yield_unconfirmed()
   if gate == 'rate' then pay(s, 1) end
-  if gate then s.released = s.released + 1 else s.unseen = math.max(s.unseen - 1, 0) end
+  if gate then s.released = s.released + 1 end
   s.admitted, changed = s.admitted + 1, true
   return 'in ' .. session_until
 end
@@ -142,7 +141,6 @@ end
 
 -- Whether another device holds the place. A pass is of the device that claimed it.
 local function is_elsewhere(at, visitor, kind)
-  if s.has_holders == 0 and not devices[at] then return false end  -- nearly every poll
   if kind ~= TICKET and kind ~= CONNECTED then return false end
   local device, _, since, is_moved = holder(at, visitor)
   if device and device == devices[at] then
@@ -204,12 +202,11 @@ local function place(at, visitor, kind)
   if turn < PROVISIONAL and (lane or turn == arrival) and is_gathering(arrival) then
     turn = PROVISIONAL + arrival
   end
-  -- A turn from before this store was born, of which nothing was written back: other visitors like
-  -- this one are about to return. (An
+  -- A turn from before this store was born: other visitors like this one are about to return. (An
   -- epoch in the future is a clock that is behind; join has started the recovery then.)
-  if s.origin_epoch == 0 and arrival < s.epoch and s.epoch <= now and now < s.epoch + window then
-    s.recovering_until = math.max(s.recovering_until, s.epoch + window)
-    s.line_from = math.max(s.line_from, s.recovering_until)
+  if arrival < s.epoch and s.epoch <= now and now < s.epoch + window
+    and s.recovering_until < s.epoch + window then
+    s.recovering_until = s.epoch + window
   end
   local moved_to = score_if_any(MISSED, visitor) or 0
   local is_moved = moved_to > arrival
@@ -226,7 +223,7 @@ local function place(at, visitor, kind)
   changed = true
   local ahead = call('ZRANK', QUEUE, visitor)
   if ahead == 0 then
-    local due, gate = is_due(kind, visitor)
+    local due, gate = is_due(kind)
     if due then return enter(visitor, gate) end
   end
   heartbeat(visitor)
@@ -281,7 +278,7 @@ for at = 1, asking do
     standing = 'elsewhere'
   elseif ahead then
     local due, gate = false, nil
-    if ahead == 0 then due, gate = is_due(kind, visitor) end
+    if ahead == 0 then due, gate = is_due(kind) end
     if due then
       standing = enter(visitor, gate)
     elseif may_enter(at, kind) then

@@ -36,11 +36,8 @@ for i = 1, #ARGV, 3 do
     if was_unclaimed or not held then call('HSETNX', SESSIONS, visitor, ARGV[i + 2]) end
     call('ZREM', QUEUE, visitor)
     call('ZREM', SPENT, visitor)
-    local was_guess = call('ZREM', UNCONFIRMED, visitor) == 1
-    if not held then
-      changed = true
-      if not was_guess then s.unseen = math.max(s.unseen - 1, 0) end
-    end
+    call('ZREM', UNCONFIRMED, visitor)
+    if not held then changed = true end
     results[#results + 1] = '1'
   end
 end

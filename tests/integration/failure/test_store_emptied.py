@@ -140,32 +140,6 @@ async def test_release_waits_until_visitors_could_return(
                 await asyncio.sleep(0.02)
 
 
-async def test_front_is_released_before_the_whole_line_returned(
-    private_store: StoreServer, room_name: RoomName
-) -> None:
-    """The window is a minute; visitors at the front poll every second, and are in long before."""
-    keys = room_config(
-        room_name, rate="600/min", burst=10, poll_interval_max="1s", confirm_timeout="60s"
-    )
-    async with running_replica(keys, store_url=private_store.url) as replica:
-        visitors = await line_up(60, replica)
-        line, last_us = replica.room.view.line, visitors[-1].arrival_us
-        await eventually(lambda: line.ahead_of(last_us, released_total=0) is not None)
-        await request_all(visitors, replica)
-        waiting = [visitor for visitor in visitors if visitor.is_waiting]
-        private_store.flush()
-        await request_all(waiting[-1:], replica)
-        assert waiting[-1].position is not None
-        assert waiting[-1].position > 1  # the others have yet to return
-        async with asyncio.timeout(40):
-            while not admitted_indexes(waiting):
-                await request_all(reversed(waiting), replica)
-                await asyncio.sleep(0.02)
-        assert replica.state.recovering_until_us > replica.state.now_us
-        admitted = admitted_indexes(waiting)
-        assert admitted == [*range(len(admitted))]
-
-
 async def test_newest_replica_state_is_written_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
