@@ -1,4 +1,4 @@
-"""LeaveCalls, revocations and spent tickets: held on every store."""
+"""Leaving, revocations and spent tickets: held on every store."""
 
 import hashlib
 from dataclasses import replace
@@ -23,7 +23,7 @@ ANN, BOB, CAT, DAN = (VisitorId(name) for name in ("ann", "bob", "cat", "dan"))
 SOON_US = 60_000_000
 MOST_SPENT = 3
 
-# LeaveCalls
+# Leaving
 
 
 async def test_leave_reports_what_was_given_back(open_room: Open) -> None:
