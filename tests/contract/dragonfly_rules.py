@@ -15,7 +15,7 @@ would show there, on a machine that has none.
     globals      none made, none read that do not exist; no cjson, cmsgpack, bit or struct here
     failure      what was written before an error stays written
     maxmemory    (`is_full`) what could grow the data fails at any command of a script, what removes
-                 works
+                 works; with `room_for` from that command of each script on
 """
 
 import re
@@ -113,6 +113,8 @@ class DragonflyRules:
     def __init__(self, *, clock_us: int = 1_700_000_000_000_000) -> None:
         self.clock_us = clock_us
         self.is_full = False
+        self.room_for: int | None = None  # commands of one script that may grow the data
+        self._grown = 0
         self.data: dict[str, ZSet | Hash] = {}
         self.expires_us: dict[str, int] = {}
         self._lua = lua54.LuaRuntime(register_eval=False, unpack_returned_tuples=True)
@@ -125,7 +127,7 @@ class DragonflyRules:
         """Run `script`; raises ScriptError, and keeps what the script wrote before that."""
         if len({_hash_tag(key) for key in keys}) > 1:
             raise ScriptError("CROSSSLOT Keys in request don't hash to the same slot")
-        self._now_us, self._declared = self.clock_us, frozenset(keys)
+        self._now_us, self._declared, self._grown = self.clock_us, frozenset(keys), 0
         for key in [key for key, at_us in self.expires_us.items() if at_us <= self._now_us]:
             self._remove(key)
         tables = self._lua.table_from(keys), self._lua.table_from(args)
@@ -154,8 +156,10 @@ class DragonflyRules:
         run, fewest, most = entry
         if not fewest <= len(args) <= most:
             raise ScriptError(f"ERR wrong number of arguments for '{name.lower()}' command")
-        if name in _GROWING and self.is_full:
-            raise ScriptError("ERR Out of memory")
+        if name in _GROWING:
+            if self.is_full or self._grown == self.room_for:
+                raise ScriptError("ERR Out of memory")
+            self._grown += 1
         for key in args if name in {"DEL", "EXISTS"} else args[:1]:
             if key not in self._declared:
                 raise ScriptError(f"ERR script tried accessing undeclared key, key: {key}")

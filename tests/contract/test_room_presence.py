@@ -172,6 +172,36 @@ async def test_absent_visitors_are_swept_in_a_full_store(room_name: RoomName) ->
     assert (await replica.look()).replicas == 1, "and it does not expire later"
 
 
+@pytest.mark.parametrize("room_for", range(6))
+async def test_store_that_fills_in_a_release_releases_no_more(
+    room_name: RoomName, room_for: int
+) -> None:
+    """From any command of the script on. No more than was granted, and nobody loses the place."""
+    ground = EmulatedGround(room_name)
+    rules = Rules.of(RoomConfig.model_validate({"name": room_name, "rate": 0}))
+    replica = Replica(ground, rules, name="only")
+    await replica.queue.join(starting=True)
+    replies = await line_up(replica, crowd(60))
+    await replica.allow(10)
+    ground.rules.room_for = room_for
+    for _ in range(20):
+        ground.rules.clock_us += 100_000
+        try:
+            await replica.released()
+        except StoreError:
+            continue
+    ground.rules.room_for = None
+    held = (await ground.read()).get("active", {})
+    assert len(held) == (await replica.look()).released_total <= 10
+    await poll(replica, replies)  # those whose release was not counted return
+    await replica.released()
+    assert (await replica.look()).released_total == 10
+    standings = await poll(replica, replies)
+    entered, waiting = set(admitted_names(standings)), (await ground.read())["queue"]
+    assert len(entered) == 10
+    assert entered | waiting.keys() == {*crowd(60)}
+
+
 async def test_pause_in_a_full_store_is_no_absence(room_name: RoomName) -> None:
     """Nobody could poll in it, and a full store cannot keep its length: no visitor is swept, until
     it has room again and the deadlines go on."""

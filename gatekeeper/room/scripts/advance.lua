@@ -106,8 +106,18 @@ local by_rate = gate == 'rate' and whole(s.level) or 0
 -- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
 -- number.
 local most_passed = math.max(most_ended - ended, LEAST)
-local released, passed_over, reached = 0, 0, nil
+local released, passed_over, reached, names = 0, 0, nil, {}
 local slot_until = fmt(now + claim_us)
+
+-- A write of a release. DragonflyDB may be full from any command on, and a release that the state
+-- does not count is none: those visitors return to their places by their tickets.
+local function write(step, ...)
+  local is_done, problem = pcall(step, ...)
+  if is_done then return end
+  for_all('ZREM', ACTIVE, names)
+  error(type(problem) == 'table' and problem.err or problem, 0)
+end
+
 while released < due and passed_over < most_passed do
   local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   if #heads == 0 then break end
@@ -122,6 +132,7 @@ while released < due and passed_over < most_passed do
       last = heads[i]
       add_pair(slots, slot_until, last)
       released = released + 1
+      names[released] = last
       if released > by_rate then add_pair(costs, last, gate == 'rate' and BY_GRANT or FREE) end
     end
   end
@@ -129,8 +140,8 @@ while released < due and passed_over < most_passed do
     local turn = score(QUEUE, last)
     if turn < PROVISIONAL then reached = turn end  -- in mode open, before a draw
   end
-  for_all('ZADD', ACTIVE, slots)
-  for_all('HSET', DEADLINES, costs)
+  write(for_all, 'ZADD', ACTIVE, slots)
+  write(for_all, 'HSET', DEADLINES, costs)
   for_all('HDEL', DEADLINES, absent)
   call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #absent
@@ -148,7 +159,7 @@ if gate == 'rate' then pay(s, released) end
 s.level = capped(s.level)
 s.released = s.released + released
 yield_unconfirmed()
-save_state(s, released + swept + ended + passed_over > 0)
+write(save_state, s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
 reply[#reply + 1] = is_behind and '1' or '0'

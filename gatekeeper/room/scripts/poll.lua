@@ -141,6 +141,7 @@ end
 
 -- Whether another device holds the place. A pass is of the device that claimed it.
 local function is_elsewhere(at, visitor, kind)
+  if s.has_holders == 0 and not devices[at] then return false end  -- nearly every poll
   if kind ~= TICKET and kind ~= CONNECTED then return false end
   local device, _, since, is_moved = holder(at, visitor)
   if device and device == devices[at] then
