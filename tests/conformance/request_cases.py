@@ -34,6 +34,8 @@ class Case:
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+POST = visitor_request(b"POST /", b"Content-Length: 3", body=b"abc")
+STATUS = b"GET /.gatekeeper/health HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 GET, SEEN = visitor_request(b"GET /"), seen(b"GET /")
 CHUNKED = b"Transfer-Encoding: chunked"
 

@@ -4,11 +4,10 @@ import pytest
 
 from gatekeeper.process import worker
 from gatekeeper.proxy.fastpath.idle_connections import count_open_files
-from tests.conformance.gate_pair import received, running_stage, visitor_request
-from tests.conformance.request_cases import GET, OK
+from tests.conformance.gate_pair import received, running_stage
+from tests.conformance.request_cases import GET, OK, POST
 from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
 
-POST = visitor_request(b"POST /", b"Content-Length: 3", body=b"abc")
 _MORE_FILES = 120  # two for each connection of this process with itself
 
 

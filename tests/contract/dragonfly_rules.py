@@ -19,11 +19,13 @@ would show there, on a machine that has none.
 """
 
 import re
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from lupa import lua54
+
+from tests.contract.lua_sandbox import SANDBOX
+from tests.contract.sorted_set import ZSet
 
 Reply: TypeAlias = "str | int | float | list[Reply] | None"
 Hash: TypeAlias = dict[str, str]
@@ -32,75 +34,6 @@ _WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value
 _GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
-_SANDBOX = """
-local call, body = ...
-local function raise(name)
-  return function(_, key) error(name .. " global variable '" .. tostring(key) .. "'", 2) end
-end
-local known = {
-  string = string, table = table, math = math,
-  assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
-  rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
-  setmetatable = setmetatable, getmetatable = getmetatable, tonumber = tonumber,
-  tostring = tostring, type = type, xpcall = xpcall, _VERSION = _VERSION,
-}
-known.redis = {
-  pcall = call,
-  call = function(...)
-    local reply = call(...)
-    if type(reply) == 'table' and reply.err then error(reply.err, 0) end
-    return reply
-  end,
-  error_reply = function(text) return { err = text } end,
-  status_reply = function(text) return { ok = text } end,
-}
-local globals = setmetatable({}, {
-  __index = function(t, key)
-    local value = known[key]
-    if value == nil then raise('Script attempted to access nonexistent')(t, key) end
-    return value
-  end,
-  __newindex = raise('Script attempted to create'),
-})
-local source = 'return function()\\n' .. body .. '\\nend'
-local run = assert(load(source, '@user_script', 't', globals))()
-return function(keys, argv)
-  known.KEYS, known.ARGV = keys, argv
-  return run()
-end
-"""
-
-
-class ZSet(dict[str, float]):
-    """Member to score, with the members in order, so that a rank takes no scan."""
-
-    def __init__(self, scores: Mapping[str, float] | None = None) -> None:
-        super().__init__()
-        self._order: list[tuple[float, bytes, str]] = []
-        for member, score in (scores or {}).items():
-            self[member] = score
-
-    def __deepcopy__(self, _memo: object) -> "ZSet":
-        return ZSet(self)
-
-    def __setitem__(self, member: str, score: float) -> None:
-        self.drop(member)
-        super().__setitem__(member, score)
-        insort(self._order, (score, member.encode(), member))
-
-    def drop(self, member: str) -> bool:
-        """Whether the member was there."""
-        score = super().pop(member, None)
-        if score is None:
-            return False
-        del self._order[bisect_left(self._order, (score, member.encode(), member))]
-        return True
-
-    def rank(self, member: str) -> int:
-        return bisect_left(self._order, (self[member], member.encode(), member))
-
-    def in_order(self) -> list[tuple[str, float]]:
-        return [(member, score) for score, _, member in self._order]
 
 
 class ScriptError(Exception):
@@ -133,7 +66,7 @@ class DragonflyRules:
         tables = self._lua.table_from(keys), self._lua.table_from(args)
         try:
             if script not in self._compiled:
-                self._compiled[script] = self._compile(_SANDBOX, self._redis_call, script)
+                self._compiled[script] = self._compile(SANDBOX, self._redis_call, script)
             result = self._compiled[script](*tables)
         except lua54.LuaError as error:
             raise ScriptError(f"ERR Error running script: {error}") from error

@@ -1,6 +1,5 @@
-"""A room whose store was emptied or rolled back, and a restart: held on every store."""
+"""A room whose store was emptied or rolled back: held on every store."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import pairwise, permutations
@@ -21,27 +20,7 @@ from tests.contract.grounds import (
     poll,
     poll_request,
 )
-
-WINDOW_S = 40  # beyond the recovery window of these rooms: 30 s of longest refresh and a quarter
-TOTALS = (
-    "watermark_us",
-    "last_arrival_us",
-    "arrived_total",
-    "released_total",
-    "admitted_total",
-    "abandoned_total",
-)
-
-
-async def lose_everything(ground: Ground) -> None:
-    """From now on the store knows nothing, and the replicas what they knew."""
-    await ground.write({})
-    await ground.pass_time(1)
-
-
-def fell(before: RoomState, after: RoomState) -> list[str]:
-    return [name for name in TOTALS if getattr(after, name) < getattr(before, name)]
-
+from tests.contract.lost_store import TOTALS, WINDOW_S, fell, lose_everything
 
 # The store comes back empty
 
@@ -274,96 +253,6 @@ async def test_setting_after_a_loss_outlives_older_knowledge(
     assert is_set(await late.look())
 
 
-async def test_visitor_released_before_a_loss_enters_after_it(
-    ground: Ground, open_room: Open
-) -> None:
-    replica = await open_room(rate="60/min", burst=2, max_active=3)
-    replies = await line_up(replica, crowd(6))
-    assert len(admitted_names(replies)) == 2
-    await ground.pass_time(1)
-    assert await replica.released() == 1  # v0002, which is the third inside
-    await lose_everything(ground)
-    standings = await poll(replica, {name: replies[name] for name in ("v0003", "v0002")})
-    assert admitted_names(standings) == ["v0002"]
-    assert admitted_names(await poll(replica, {"v0002": replies["v0002"]})) == ["v0002"]
-    state = await replica.look()
-    assert (state.active, state.queue_length, state.admitted_total) == (1, 1, 3)
-    await ground.pass_time(WINDOW_S)
-    assert admitted_names(await poll(replica, {"v0003": replies["v0003"]})) == ["v0003"]
-
-
-async def test_claim_after_a_loss_beside_connected_polls_counts_once(
-    ground: Ground, open_room: Open
-) -> None:
-    replica = await open_room(rate=0)
-    replies = await line_up(replica, ["v0000", "v0001"])
-    await replica.allow(2)
-    await replica.released()
-    await lose_everything(ground)
-    for_others = poll_request("v0001", replies["v0001"].turn_us)
-    itself = poll_request("v0000", replies["v0000"].turn_us)
-    for_it = itself._replace(connected=True)
-    await asyncio.gather(*map(replica.queue.poll, (for_it, for_others, for_it, itself, itself)))
-    assert (await ground.read()).get("deadlines", {}) == {}
-    assert (await replica.look()).admitted_total == 2
-
-
-async def test_claims_after_a_loss_are_those_open_before_it(
-    ground: Ground, open_room: Open
-) -> None:
-    replica = await open_room(rate=0)
-    replies = await line_up(replica, crowd(6))
-    await replica.allow(4)
-    await replica.released()
-    claimed = {name: replies[name] for name in crowd(1)}
-    assert admitted_names(await poll(replica, claimed)) == crowd(1)
-    assert (await replica.look()).expected == 3
-    await lose_everything(ground)
-    late = await open_room(rate=0)  # knows no state, and admits no visitor for it
-    assert admitted_names(await poll(late, replies)) == []
-    # The loss forgot which ticket was spent, so this visitor may be the first to claim.
-    assert admitted_names(await poll(replica, replies)) == crowd(3)
-    assert (await replica.look()).expected == 0
-    await lose_everything(ground)
-    assert admitted_names(await poll(replica, replies)) == []
-
-
-async def test_absent_visitors_take_no_claims_after_a_loss(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
-    await replica.set_mode(Mode.HOLD)
-    replies = await line_up(replica, crowd(6))
-    await ground.pass_time(8)
-    await poll(replica, {name: replies[name] for name in crowd(6)[2:]})
-    await ground.pass_time(2)  # v0000 and v0001 are absent
-    await replica.set_mode(Mode.AUTO)
-    assert await replica.released() == 3
-    await lose_everything(ground)
-    assert admitted_names(await poll(replica, {"v0005": replies["v0005"]})) == []
-    await ground.pass_time(1.01)
-    back = {name: replies[name] for name in crowd(5)}
-    assert admitted_names(await poll(replica, back)) == crowd(
-        4
-    )  # three expected, and one by the rate
-    assert (await replica.look()).released_total == 4
-    await replica.set_mode(Mode.HOLD)
-    await ground.pass_time(1)
-    assert admitted_names(await poll(replica, back)) == crowd(4)
-    await replica.set_mode(Mode.AUTO)
-    assert admitted_names(await poll(replica, back)) == crowd(5)
-
-
-async def test_claims_after_a_loss_stay_within_the_slots(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(rate=0, max_active=2)
-    replies = await line_up(replica, crowd(2))
-    await replica.allow(2)
-    await replica.released()
-    await lose_everything(ground)
-    state = await replica.look()
-    until_us = state.now_us + 60_000_000
-    await replica.queue.touch(VisitorId("inside"), until_us=until_us, ends_us=until_us)
-    assert admitted_names(await poll(replica, replies)) == crowd(1)
-
-
 async def test_watermark_after_two_losses_is_the_highest_known(
     ground: Ground, open_room: Open
 ) -> None:
@@ -471,59 +360,3 @@ async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     assert standing.turn_us < late["late"].turn_us < now_us + 4_000_000
     again = await replica.queue.poll(stamped._replace(turn_us=standing.turn_us, by_proxy=False))
     assert again == QueuePosition(standing.turn_us, 1)
-
-
-# Restarts
-
-
-async def test_rate_set_live_outlives_a_restart(
-    open_room: Open,
-) -> None:
-    replica = await open_room(rate="6/min")
-    await replica.queue.set_rate(77)
-    restarted = await open_room(rate="6/min")
-    assert (await restarted.look()).rate_per_minute == 77
-
-
-async def test_rate_set_live_yields_to_a_changed_configuration(open_room: Open) -> None:
-    replica = await open_room(rate="6/min")
-    await replica.queue.set_rate(77)
-    await open_room(rate="12/min")
-    assert (await replica.look()).rate_per_minute == 12
-    await replica.queue.set_rate(88)
-    restarted = await open_room(rate="12/min")
-    assert (await restarted.look()).rate_per_minute == 88
-
-
-async def test_restart_adds_nothing_to_the_bucket(open_room: Open) -> None:
-    replica = await open_room(burst=5)
-    assert len(admitted_names(await line_up(replica, crowd(5)))) == 5
-    restarted = await open_room(burst=5)
-    assert admitted_names(await line_up(restarted, ["late"])) == []
-
-
-async def test_same_rate_in_another_spelling_is_no_change(open_room: Open) -> None:
-    replica = await open_room(rate="60/min")
-    await replica.queue.set_rate(77)
-    restarted = await open_room(rate="1/s")
-    assert (await restarted.look()).rate_per_minute == 77
-
-
-# The store's clock
-
-
-async def test_clock_stepping_back_admits_no_visitor_twice(ground: Ground, open_room: Open) -> None:
-    replica = await open_room(burst=5)
-    replies = await line_up(replica, crowd(8))
-    before = await replica.look()
-    await ground.pass_time(-30)
-    replies |= await line_up(replica, ["late"])
-    arrivals = [each.turn_us for each in replies.values()]
-    assert arrivals == sorted(set(arrivals))
-    assert await replica.released() == 0
-    state = await replica.look()
-    assert fell(before, state) == []
-    await ground.pass_time(30)
-    assert await replica.released() == 0
-    await ground.pass_time(11)
-    assert await replica.released() == 1

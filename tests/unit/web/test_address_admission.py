@@ -14,7 +14,7 @@ from gatekeeper.web.address_limit import NewcomerLimit
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.outcome import Deny, Wait
 from tests.builders import make_pass
-from tests.unit.web.test_admission import ROOM, FakeRoom, admission, set_view, ticket
+from tests.unit.web.fake_room import ROOM, FakeRoom, admission, set_view, ticket
 
 FACTS = RequestFacts(client=Client("192.0.2.1", "https", "shop.example"), method="GET", target="/")
 TURNED_AWAY = WaitWithoutPlace("address_limit", 7.0)

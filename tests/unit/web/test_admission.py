@@ -1,124 +1,39 @@
-"""The outcome of a request without a place, and of a request with several tickets."""
+"""The outcome of a request without a place, and of one with an expired pass."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import cast, get_args
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.types import RoomName
-from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.decision import (
     LineFull,
     QueuePosition,
     SlotGrant,
-    Standing,
     VoidToken,
     WaitWithoutPlace,
 )
-from gatekeeper.policy.facts import Client, RequestFacts
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.routing import InRoom
 from gatekeeper.policy.rules import Rules
-from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens, VisitorId
-from gatekeeper.room.replica import RoomReplica
-from gatekeeper.room.view import ReplicaView
-from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
-from gatekeeper.web.admission import Admission
-from gatekeeper.web.credentials import Credentials, PresentedToken
+from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Wait
-from gatekeeper.web.pipeline import RoomGate, Visit, response_without_place
-from gatekeeper.web.responses import Responses
-from tests.builders import SECRET, make_pass, make_ticket
-
-ROOM = RoomName("sale")
-CONFIG = RoomConfig(name=ROOM)
-RESPONSES = Responses(Pages())
-
-
-@dataclass
-class FakeRoom:
-    """A room whose store replies as told, and that records what it was asked."""
-
-    rules: Rules = field(default_factory=lambda: Rules.of(CONFIG))
-    view: ReplicaView = field(default_factory=ReplicaView)
-    place: SlotGrant | QueuePosition | LineFull | None = field(
-        default_factory=lambda: QueuePosition(1, 0)
-    )
-    standings: dict[VisitorId, Standing | None] = field(default_factory=dict)
-    has_room: bool | None = False
-    share: bool = True  # this replica's own admission, without the store
-    replies: bool = True  # the store, to polls
-    loses_reply_to: VisitorId | None = None
-    asked: list[str] = field(default_factory=list)
-
-    async def arrive(self, _request: ArrivalRequest) -> SlotGrant | QueuePosition | LineFull | None:
-        self.asked.append("arrive")
-        return self.place
-
-    async def poll(self, request: PollRequest) -> Standing | None:
-        self.asked.append("attend" if request.connected else "poll")
-        if not self.replies or request.visitor == self.loses_reply_to:
-            self.view.lose_store()
-            return None
-        return self.standings.get(request.visitor, VoidToken())
-
-    async def take_admission(self) -> bool | None:
-        self.asked.append("take")
-        return self.has_room
-
-    def stamp_arrival(self, *, came_s: float) -> int:
-        self.asked.append("stamp")
-        return round(came_s * 1e6)
-
-    def place_soon(self, _request: PollRequest) -> None:
-        self.asked.append("place")
-
-    def take_share(self) -> bool:
-        return self.share
-
-    def touch_soon(self, pass_: Pass) -> None:
-        self.asked.append("touch" if pass_.confirmed else "touch unconfirmed")
-
-    async def leave_line(
-        self, visitors: Sequence[VisitorId], _devices: Sequence[str | None]
-    ) -> bool:
-        self.asked += [f"leave {each}" for each in visitors]
-        return True
-
-    def leave_line_soon(self, tickets: Sequence[Ticket]) -> None:
-        self.asked += [f"leave {each.visitor}" for each in tickets]
-
-
-def admission(room: FakeRoom) -> Admission:
-    return Admission(cast(RoomReplica, room), CONFIG)
-
-
-def set_view(
-    room: FakeRoom,
-    *,
-    store_up: bool = True,
-    phase: Phase = Phase.RUNNING,
-    has_room: bool = True,
-    queue_length: int = 0,
-) -> None:
-    room.view.decisive = replace(
-        room.view.decisive,
-        store_up=store_up,
-        phase=phase,
-        has_room=has_room,
-        queue_length=queue_length,
-        knows_clock=True,
-    )
-
-
-def ticket(room: FakeRoom, letter: str, *, ago_s: float) -> Ticket:
-    made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=ago_s)
-    return made._replace(visitor=VisitorId(letter * 22))
+from gatekeeper.web.pipeline import response_without_place
+from tests.builders import make_pass
+from tests.unit.web.fake_room import (
+    CONFIG,
+    RESPONSES,
+    ROOM,
+    FakeRoom,
+    admission,
+    admitted,
+    crowd_of_tickets,
+    expired_pass,
+    set_view,
+    ticket,
+    visit,
+)
 
 
 @pytest.mark.parametrize(
@@ -209,10 +124,6 @@ async def test_poll_with_a_revoked_pass_creates_nothing() -> None:
     room.view.revoke([held.visitor], until_s=room.view.now_s() + 60, count=1)
     assert isinstance(await admission(room).admit(held, newcomers="denied"), Deny)
     assert room.asked == []
-
-
-def expired_pass(room: FakeRoom) -> Pass:
-    return make_pass(ROOM, now_s=room.view.now_s(), ago_s=2000, expires_in_s=-1)
 
 
 @pytest.mark.parametrize("is_held", [True, False])
@@ -348,207 +259,3 @@ async def test_stamped_newcomer_is_placed_when_the_ticket_returns() -> None:
     assert room.asked == ["stamp"]
     await gate.admit(outcome.ticket, newcomers="denied")
     assert room.asked == ["stamp", "place"]
-
-
-# Several tickets in one request.
-
-
-def visit(
-    room: FakeRoom, tickets: Sequence[Ticket], *, passes: Sequence[Pass] = (), path: str = "/"
-) -> Visit:
-    """A request whose tickets are in the order of their arrivals, and whose passes have expired."""
-    gate = RoomGate(
-        admission(room), Credentials(Tokens(Keyring([SECRET]), ROOM), cookie="g", room=ROOM)
-    )
-    facts = RequestFacts(Client("192.0.2.1", "http", "shop.example"), "GET", path)
-    first, *others = tickets or passes[:1]
-    held = PresentedToken(
-        first,
-        others=tuple(each for each in others if isinstance(each, Ticket)),
-        ended=tuple(passes if tickets else passes[1:]),
-    )
-    return Visit(facts, InRoom(ROOM), gate, held)
-
-
-def crowd_of_tickets(room: FakeRoom, count: int) -> list[Ticket]:
-    """The first one arrived first."""
-    made = make_ticket(ROOM, now_s=room.view.now_s(), ago_s=1000)
-    return [
-        made._replace(visitor=VisitorId(f"{at:022}"), arrival_us=made.arrival_us + at)
-        for at in range(count)
-    ]
-
-
-def admitted(outcome: object) -> VisitorId:
-    assert isinstance(outcome, Admit)
-    assert outcome.pass_ is not None
-    return outcome.pass_.visitor
-
-
-async def test_earliest_ticket_is_kept_and_the_others_leave() -> None:
-    room = FakeRoom()
-    set_view(room)
-    first, second, third = crowd_of_tickets(room, 3)
-    room.standings = {first.visitor: QueuePosition(first.arrival_us, 4)}
-    outcome = await visit(room, (first, second, third)).admit()
-    assert isinstance(outcome, Wait)
-    assert outcome.ticket.visitor == first.visitor
-    assert outcome.changed  # the cookie is set, whichever the browser holds
-    assert room.asked == ["poll", f"leave {second.visitor}", f"leave {third.visitor}"]
-
-
-async def test_tickets_are_given_up_once() -> None:
-    room = FakeRoom()
-    set_view(room)
-    first, second = crowd_of_tickets(room, 2)
-    room.standings = {first.visitor: QueuePosition(first.arrival_us, 4)}
-    request = visit(room, (first, second))
-    for _ in range(3):
-        await request.admit()
-    assert room.asked.count(f"leave {second.visitor}") == 1
-
-
-@pytest.mark.parametrize("valid_at", [1, 8, 9, 49, 199])
-@pytest.mark.parametrize("is_released", [True, False])
-async def test_void_tickets_never_hide_a_valid_one(valid_at: int, is_released: bool) -> None:
-    """A sibling host can plant as many as a request head holds."""
-    room = FakeRoom()
-    set_view(room)
-    tickets = crowd_of_tickets(room, 200)
-    mine = tickets[valid_at]
-    room.standings = {
-        mine.visitor: SlotGrant(mine.arrival_us, confirmed=True)
-        if is_released
-        else QueuePosition(mine.arrival_us, 7)
-    }
-    outcome = await visit(room, tickets).admit()
-    if is_released:
-        assert admitted(outcome) == mine.visitor
-    else:
-        assert isinstance(outcome, Wait)
-        assert outcome.ticket.visitor == mine.visitor
-    # Two calls of the store besides the one that a single ticket costs, and the batch of one turn.
-    leaving = [f"leave {each.visitor}" for each in tickets if each is not mine]
-    assert room.asked == ["poll", *["attend"] * 199, "poll", *leaving]
-
-
-async def test_void_tickets_alone_make_one_newcomer() -> None:
-    room = FakeRoom()
-    set_view(room)
-    assert isinstance(await visit(room, crowd_of_tickets(room, 12)).admit(), Wait)
-    assert room.asked == ["poll", *["attend"] * 11, "arrive"]
-
-
-async def test_ticket_of_an_ended_session_yields_to_the_next_one() -> None:
-    """The slot is not swept yet, so that it does not look void before it is claimed."""
-    room = FakeRoom()
-    set_view(room)
-    tickets = crowd_of_tickets(room, 4)
-    ended = SlotGrant(1, confirmed=True, ends_at_us=round(room.view.now_s() * 1e6))
-    room.standings = {each.visitor: ended for each in tickets[1:3]}
-    room.standings[tickets[3].visitor] = SlotGrant(1, confirmed=True)
-    assert admitted(await visit(room, tickets).admit()) == tickets[3].visitor
-
-
-async def test_status_with_void_tickets_alone_takes_no_place() -> None:
-    room = FakeRoom()
-    set_view(room)
-    outcome = await visit(room, crowd_of_tickets(room, 12)).admit_as("denied")
-    assert isinstance(outcome, Deny)
-    assert "arrive" not in room.asked
-
-
-@pytest.mark.parametrize("tickets", [0, 9])
-@pytest.mark.parametrize("valid_at", [0, 1, 9, 49])
-async def test_void_passes_never_hide_the_one_of_a_held_slot(tickets: int, valid_at: int) -> None:
-    room = FakeRoom()
-    set_view(room)
-    passes = [expired_pass(room)._replace(visitor=VisitorId(f"{at:021}p")) for at in range(50)]
-    mine = passes[valid_at]
-    room.standings = {mine.visitor: SlotGrant(1, confirmed=True)}
-    planted = crowd_of_tickets(room, tickets)
-    assert admitted(await visit(room, planted, passes=passes).admit()) == mine.visitor
-    assert room.asked.count("arrive") == 0
-    assert not [each for each in room.asked if each.startswith("leave")]
-
-
-async def test_valid_ticket_counts_before_expired_passes() -> None:
-    room = FakeRoom()
-    set_view(room)
-    passes, [mine] = [expired_pass(room)], crowd_of_tickets(room, 1)
-    room.standings = {
-        passes[0].visitor: SlotGrant(1, confirmed=True),
-        mine.visitor: QueuePosition(mine.arrival_us, 7),
-    }
-    outcome = await visit(room, [mine], passes=passes).admit()
-    assert isinstance(outcome, Wait)
-    assert outcome.ticket.visitor == mine.visitor
-
-
-# Without the store
-
-
-@pytest.mark.parametrize("fails", ["before", "at the first", "at the others", "full"])
-async def test_several_tickets_are_kept_without_the_store(fails: str) -> None:
-    """Nothing tells which of them are void, so that none is overwritten and none given up."""
-    room = FakeRoom(replies=fails in {"at the others", "full"})
-    set_view(room, store_up=fails != "before")
-    tickets = crowd_of_tickets(room, 9)
-    if fails == "at the others":  # the first one is void
-        room.loses_reply_to = tickets[5].visitor
-    if fails == "full":  # a full store replies to what it need not write
-        room.standings = dict.fromkeys([each.visitor for each in tickets[3:]], None)
-    outcome = await visit(room, tickets).admit()
-    assert isinstance(outcome, Wait)
-    assert not outcome.changed
-    assert set(room.asked) <= {"poll", "attend", "place"}
-    assert room.asked.count("place") >= 6  # each is queued later, unless the store knows it as void
-
-
-@pytest.mark.parametrize("released_at", [0, 1, 9])
-async def test_any_released_ticket_enters_without_the_store(released_at: int) -> None:
-    room = FakeRoom(replies=False)
-    set_view(room, store_up=False)
-    tickets = crowd_of_tickets(room, 10)
-    released = tickets[released_at]
-    room.view.decisive = replace(room.view.decisive, watermark_us=released.arrival_us)
-    too_old = room.view.now_s() - room.rules.session_absolute_timeout_s
-    tickets[:released_at] = [each._replace(issued_at_s=too_old) for each in tickets[:released_at]]
-    outcome = await visit(room, tickets).admit()
-    assert admitted(outcome) == released.visitor
-    assert isinstance(outcome, Admit)
-    assert not outcome.changed
-    assert not [each for each in room.asked if each.startswith("leave")]
-
-
-async def test_ticket_sent_again_without_the_store_gives_one_end() -> None:
-    room = FakeRoom()
-    set_view(room, store_up=False)
-    held = ticket(room, "A", ago_s=100)
-    room.view.decisive = replace(room.view.decisive, watermark_us=held.arrival_us)
-    ends = set()
-    for _ in range(3):
-        outcome = await admission(room).admit(held)
-        assert admitted(outcome) == held.visitor
-        assert isinstance(outcome, Admit)
-        assert outcome.pass_ is not None
-        ends.add(outcome.pass_.ends_at_s)
-    [end_s] = ends
-    expected_s = held.issued_at_s + room.rules.session_absolute_timeout_s
-    assert end_s == pytest.approx(expected_s, abs=1e-5)
-
-
-async def test_unsolved_ticket_is_given_back_without_the_store() -> None:
-    """There is nothing to give back. What is solved, or not challenged, is given back."""
-    room = FakeRoom()
-    set_view(room)
-    made = admission(room)
-    made.rules = replace(made.rules, challenge="work", challenge_noscript="refuse")
-    unsolved = ticket(room, "A", ago_s=5)._replace(confirmed=False)
-    solved = ticket(room, "B", ago_s=5)
-    await made.leave(unsolved)
-    made.give_up([unsolved, unsolved._replace(visitor=VisitorId("C" * 22))])
-    assert room.asked == []
-    await made.leave(solved)
-    made.give_up([unsolved, solved])
-    assert room.asked == [f"leave {solved.visitor}"] * 2

@@ -1,0 +1,36 @@
+"""A sorted set in memory."""
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+
+
+class ZSet(dict[str, float]):
+    """Member to score, with the members in order, so that a rank takes no scan."""
+
+    def __init__(self, scores: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self._order: list[tuple[float, bytes, str]] = []
+        for member, score in (scores or {}).items():
+            self[member] = score
+
+    def __deepcopy__(self, _memo: object) -> "ZSet":
+        return ZSet(self)
+
+    def __setitem__(self, member: str, score: float) -> None:
+        self.drop(member)
+        super().__setitem__(member, score)
+        insort(self._order, (score, member.encode(), member))
+
+    def drop(self, member: str) -> bool:
+        """Whether the member was there."""
+        score = super().pop(member, None)
+        if score is None:
+            return False
+        del self._order[bisect_left(self._order, (score, member.encode(), member))]
+        return True
+
+    def rank(self, member: str) -> int:
+        return bisect_left(self._order, (self[member], member.encode(), member))
+
+    def in_order(self) -> list[tuple[str, float]]:
+        return [(member, score) for score, _, member in self._order]
