@@ -1,4 +1,4 @@
-"""The ways in which an origin could read the path of a request target, a parameter or a field.
+"""The ways in which an origin could read the path of a request target.
 
 Rules. Pure. What is forwarded stays byte for byte; this is about what is matched. Every step that
 some common origin, or a proxy before it, takes is a reading of its own, alone and together with the

@@ -22,6 +22,6 @@
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files
 - `client_hello`: client hellos that the TLS listener refuses
-- `plain_http`: the response to a plain HTTP request on a TLS port
+- `plain_http`: how a connection of a TLS port begins, also with plain HTTP
 - `tls`: the certificate of the public listener, what it negotiates, and its reload
 """

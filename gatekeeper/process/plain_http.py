@@ -1,4 +1,5 @@
-"""A plain HTTP request on a TLS port gets a response that says so.
+"""How a connection of a TLS port begins: plain HTTP gets a response that says so, and a client
+hello that costs too much is refused (`client_hello`).
 
 Theory of operation. OpenSSL notices in the first bytes of a handshake that they are no TLS. At that
 point the SSL object still holds the buffer for outgoing bytes: the response goes there in place of
