@@ -23,8 +23,8 @@ from gatekeeper.web.credentials import _value_of
 op: Any = importlib.import_module("re._constants")
 sre: Any = importlib.import_module("re._parser")
 
-_SIZE, _GROWTH = 1200, 4
-_MAX_RATIO, _NOISE_S = 9.0, 0.004  # linear is 4, quadratic 16 and tens of ms at this size
+_SIZE, _GROWTH = 300, 16
+_MAX_RATIO, _NOISE_S = 64.0, 0.004  # linear is 16, quadratic 256 and 75 ms at this size
 _ATTEMPTS = 4
 _PUMPS = " \t;,/.%25aAgk0=_-(+<&:\r\n[x"
 _SUFFIXES = ("\x01", "")
