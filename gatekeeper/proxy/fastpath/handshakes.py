@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 _PAUSE_PER_LOOK: Final = 9  # times the duration of a look
@@ -40,10 +40,13 @@ class Handshake:
 
 
 class Handshakes:
-    """The handshakes of the listener on `port`."""
+    """The handshakes of the listener on `port`. `clock_s` has the origin of the event loop's."""
 
-    def __init__(self, port: Callable[[], int], *, file_limit: int) -> None:
+    def __init__(
+        self, port: Callable[[], int], *, file_limit: int, clock_s: Callable[[], float] = monotonic
+    ) -> None:
         self._port = port
+        self._clock_s = clock_s
         self._file_limit = file_limit
         self._done: dict[int, int] = {}  # the inode by number; bounded, as the numbers are
         self._found: dict[tuple[int, int], float] = {}
@@ -56,10 +59,9 @@ class Handshakes:
 
     def find(self) -> Iterator[Handshake]:
         """The current ones; none if the last look is too recent."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = self._clock_s()
         if now_s < self._not_before_s:
             return
-        began_s = perf_counter()
         port = self._port()
         before, self._found = self._found, {}
         for number in range(self._file_limit):
@@ -72,7 +74,7 @@ class Handshakes:
             key = number, status.st_ino
             if key in before or _is_client(number, port):
                 self._found[key] = before.get(key, now_s)
-        self._not_before_s = now_s + _PAUSE_PER_LOOK * (perf_counter() - began_s)
+        self._not_before_s = now_s + (1 + _PAUSE_PER_LOOK) * (self._clock_s() - now_s)
         for (number, _), since_s in self._found.items():
             yield Handshake(number, since_s)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import monotonic
 
 import pytest
 
@@ -29,9 +30,11 @@ class Transport(asyncio.BaseTransport):
         return self._accepted
 
 
-def handshakes_of(listener: socket.socket, *newest: socket.socket) -> Handshakes:
+def handshakes_of(
+    listener: socket.socket, *newest: socket.socket, clock_s: Callable[[], float] = monotonic
+) -> Handshakes:
     most = max(each.fileno() for each in (listener, *newest)) + 1
-    return Handshakes(lambda: int(listener.getsockname()[1]), file_limit=most)
+    return Handshakes(lambda: int(listener.getsockname()[1]), file_limit=most, clock_s=clock_s)
 
 
 async def test_only_a_handshake_of_the_listener_is_found(listener: socket.socket) -> None:
@@ -70,12 +73,14 @@ async def test_connection_is_no_handshake_and_its_number_may_be_used_again(
             assert found.number == number
 
 
-async def test_age_counts_from_the_first_look_and_looks_pause(listener: socket.socket) -> None:
+def test_age_counts_from_the_first_look_and_looks_pause(listener: socket.socket) -> None:
+    times_s = iter((10.0, 11.0, 19.9, 20.0, 21.0))  # a look reads the clock as it begins and ends
     with (
         socket.create_connection(listener.getsockname()) as client,
         listener.accept()[0] as accepted,
     ):
-        handshakes = handshakes_of(listener, client, accepted)
+        handshakes = handshakes_of(listener, client, accepted, clock_s=lambda: next(times_s))
         [first] = handshakes.find()
+        assert first.idle_since_s == 10.0
         assert list(handshakes.find()) == []
-        assert await eventually(lambda: list(handshakes.find())) == [first]
+        assert list(handshakes.find()) == [first]
