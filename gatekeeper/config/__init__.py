@@ -12,6 +12,7 @@
 - `lane_schema`: the keys of [[lane]]
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names
+- `sentinel_url`: the URL of a store behind Sentinels
 - `problems`: the wording of problems, `problem; expected …`
 - `settings`: keys that operators change while the gate runs, and their overrides
 - `restart`: the keys that a running gate cannot change

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from yarl import URL
 
 from gatekeeper.config.problems import shown
+from gatekeeper.config.sentinel_url import parse_sentinel_url
 
 RoomName = NewType("RoomName", str)
 DEFAULT_ROOM = RoomName("default")
@@ -200,6 +201,17 @@ def _one_of_schemes(*schemes: str, words: tuple[str, ...]) -> Any:
     return BeforeValidator(check)
 
 
+def _sentinels(url: str) -> str:
+    try:
+        parse_sentinel_url(url)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; expected redis+sentinel://HOST:PORT,HOST:PORT/PRIMARY, "
+            "with user and password of the servers, if any, before the first host"
+        ) from None
+    return url
+
+
 def _room_name(value: object) -> str:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", text):
@@ -347,7 +359,13 @@ Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 Network = Annotated[str, BeforeValidator(_cidr)]
 Listen = Annotated[str, BeforeValidator(_listen)]
 OriginUrl = Annotated[str, BeforeValidator(_origin_url)]
-StoreUrl = Annotated[str, _one_of_schemes("redis", "rediss", "unix", words=("embedded",))]
+StoreUrl = Annotated[
+    str,
+    _one_of_schemes(
+        *("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"), words=("embedded",)
+    ),
+    AfterValidator(_sentinels),
+]
 EventsUrl = Annotated[str, _one_of_schemes("nats", "tls", words=("embedded", "off"))]
 Room = Annotated[RoomName, BeforeValidator(_room_name)]
 Domain = Annotated[str, BeforeValidator(_domain)]

@@ -161,7 +161,7 @@ class Supervisor:
         except StoreRefusal as error:
             raise StartError(
                 f"store.url: {error.public} ({address}); "
-                "expected the address of the store, with its user and password"
+                "expected the address of one server, one shard or Sentinels, with user and password"
             ) from error
         except StoreError:
             effect = "admitted visitors continue; newcomers wait until the store recovers"

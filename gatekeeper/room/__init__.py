@@ -23,6 +23,7 @@ pending_writes    what the store missed while it was unreachable
 batching          many callers, one call
 store             scripts on DragonflyDB, Valkey or Redis; errors become `StoreError`
 resp_connection   one connection to the store, pipelined
+store_address     where the store is: by URL, or the primary that Sentinels name
 event_bus         what a room and the events between replicas need of each other
 events            states, revocations and figures over core NATS
 event_signing     signatures of events

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ import hiredis
 from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.room.resp_connection import Address, Wire
+from gatekeeper.room.resp_connection import Wire
+from gatekeeper.room.store_address import StoreAddress
 
 Reply = list[bytes | int]
 
@@ -44,7 +46,8 @@ class StoreFull(StoreError):
 
 
 class StoreRefusal(StoreError):
-    """The server replies and does not serve this gate: a wrong password, another program."""
+    """The server replies and cannot serve this gate: a wrong password, another program, several
+    shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raises StoreError unless the store replies."""
+        """Raises StoreError unless the store replies, StoreRefusal if it cannot serve this gate."""
         ...
 
     async def close(self) -> None: ...
@@ -113,7 +116,7 @@ class RedisStore:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._address = Address(url)
+        self._address = StoreAddress(url, timeout_s=timeout_s)
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
 
@@ -173,16 +176,29 @@ class RedisStore:
     async def ping(self) -> None:
         try:
             await self._call("PING")
+            shards = await self._shards()
         except hiredis.HiredisError as error:
             if str(error).startswith(_TEMPORARY):
                 raise StoreError("the store is not ready yet") from error
             raise StoreRefusal(f"the store refuses: {error}") from error
         except _FAILURES as error:
             raise StoreError("the store does not respond") from error
+        if shards > 1:
+            raise StoreRefusal(f"the store is a cluster of {shards} shards")
+
+    async def _shards(self) -> int:
+        """How many primaries share the keys: more than one in a cluster."""
+        try:
+            reply = await self._call("CLUSTER", "INFO")
+        except hiredis.ReplyError:  # no cluster, or a user that may not ask
+            return 1
+        found = re.search(rb"^cluster_size:(\d+)", reply, re.MULTILINE)
+        return int(found[1]) if found else 1
 
     async def close(self) -> None:
         if self._wire is not None:
             self._wire.abort()
+        await self._address.close()
 
     async def _call(self, *command: str) -> Any:
         wire = None

