@@ -33,7 +33,6 @@ import uvloop
 from benchmarks import poll_intervals, watermark_delay
 from benchmarks.report import conclude, table
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
-from gatekeeper.simulate.bots import BOTS
 from gatekeeper.simulate.pressure_promises import LURKERS
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S
 from gatekeeper.simulate.verdict import RELEASE_DELAY
@@ -162,10 +161,10 @@ async def _measure_sale(
 def problems_of(result: Sale) -> list[str]:
     """The problems, and the promises that were broken or not judged.
 
-    No lurkers or bots take part. The release delay may be unjudged if the crowd sent too late.
+    No lurkers take part. The release delay may be unjudged if the crowd sent too late.
     """
     problems = list(result.verdict["problems"])
-    not_judged = {LURKERS, BOTS}
+    not_judged = {LURKERS}
     if result.figures["crowd_late_s"]["p99"] > MAX_RELEASE_DELAY_S:
         not_judged |= {RELEASE_DELAY}
     problems += [

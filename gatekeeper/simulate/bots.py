@@ -129,10 +129,8 @@ class BotRecord:
         self.solved += 1
 
 
-def bot_promise(record: BotRecord, *, bots: int, admitted: int) -> Promise:
+def bot_promise(record: BotRecord, *, admitted: int) -> Promise:
     """`admitted`: the visitors that were admitted."""
-    if not bots:
-        return Promise(BOTS, None, "none")
     figures = bot_figures(record, admitted=admitted)
     got, share = figures["admitted"], figures["share"]
     detail = f"{got:,} of {got + admitted:,} admissions ({share:.1%})"

@@ -111,7 +111,7 @@ def verdict_of(
             _sessions_promise(observer),
             _forged_tokens_promise(observer),
             *([lane_promise(observer.lanes)] if plan.lanes else []),
-            bot_promise(observer.bots, bots=plan.bots, admitted=observer.admitted),
+            *([bot_promise(observer.bots, admitted=observer.admitted)] if plan.bots else []),
             *pressure_promises(observer.pressure, plan, crowd_late_s=_crowd_late_s(observer)),
             *_opening_promises(observer, plan, rate_per_minute=rate, elapsed_s=elapsed_s),
         ),

@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gatekeeper.errors import GatekeeperError
-from gatekeeper.simulate.bots import BOTS
 from gatekeeper.simulate.crowd import run_crowd
 from gatekeeper.simulate.evidence import Progress, Promise
 from gatekeeper.simulate.plan import CrowdPlan, Profile, Shares
@@ -66,7 +65,7 @@ async def test_correct_gate_keeps_every_promise() -> None:
 
     assert verdict.ok, verdict
     not_judged = [each.name for each in verdict.promises if each.held is None]
-    assert not_judged == [BOTS, WAITS, THROUGHPUT, LURKERS]  # for these the line is too short
+    assert not_judged == [WAITS, THROUGHPUT, LURKERS]  # for these the line is too short
     assert verdict.figures["arrived"] == 40
     assert verdict.figures["failures"] == {}
     assert verdict.figures["still_waiting"] == 0

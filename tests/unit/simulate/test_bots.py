@@ -123,9 +123,9 @@ def test_replayed_proof_that_is_accepted_breaks_the_promise() -> None:
     assert counted(record, replayer, Action.POLL, UNSOLVED) is None
     assert counted(record, replayer, Action.SOLVE, REFUSED) is None
     assert counted(record, replayer, Action.SOLVE, UNSOLVED) is None, "the challenge stays"
-    assert bot_promise(record, bots=5, admitted=10).held is True
+    assert bot_promise(record, admitted=10).held is True
     assert counted(record, replayer, Action.SOLVE, IN_LINE) is not None
-    promise = bot_promise(record, bots=5, admitted=10)
+    promise = bot_promise(record, admitted=10)
     assert promise.held is False
     assert "1 of 3 replayed proofs accepted" in promise.detail
 
@@ -136,7 +136,7 @@ def test_admission_without_a_solved_challenge_breaks_the_promise(kind: VisitorKi
     counted(record, idler, Action.POLL, UNSOLVED)
     receive(idler, UNSOLVED)
     assert record.received_admitted(idler) is not None
-    assert bot_promise(record, bots=5, admitted=10).held is False
+    assert bot_promise(record, admitted=10).held is False
 
 
 def test_share_is_that_of_all_admissions_for_the_cpu_spent() -> None:
@@ -148,7 +148,7 @@ def test_share_is_that_of_all_admissions_for_the_cpu_spent() -> None:
     for _ in range(2):
         assert record.received_admitted(worker) is None
     record.received_admitted(new_visitor(1, PLAN, Random(1)))  # no bot
-    promise = bot_promise(record, bots=5, admitted=18)
+    promise = bot_promise(record, admitted=18)
     assert promise.held is True
     assert (
         "2 of 20 admissions (10.0%) for 2.0 CPU-seconds of 2 proofs, 1.00 for each"
@@ -163,11 +163,10 @@ def test_room_without_a_challenge_is_not_judged() -> None:
     record, idler = BotRecord(), bot(VisitorKind.IDLER)
     counted(record, idler, Action.POLL, IN_LINE)
     assert record.received_admitted(idler) is None
-    promise = bot_promise(record, bots=5, admitted=1)
+    promise = bot_promise(record, admitted=1)
     assert promise.held is None
     assert "1 of 2 admissions (50.0%)" in promise.detail
-    assert bot_promise(BotRecord(), bots=0, admitted=1).held is None
-    assert bot_promise(BotRecord(), bots=5, admitted=0).held is None
+    assert bot_promise(BotRecord(), admitted=0).held is None
 
 
 def test_requests_of_shared_passes_are_counted() -> None:
@@ -176,7 +175,7 @@ def test_requests_of_shared_passes_are_counted() -> None:
     counted(record, sharer, Action.VISIT, ObservedResponse(Outcome.FAILED, failure="status 429"))
     counted(record, sharer, Action.VISIT, ObservedResponse(Outcome.FAILED, failure="status 502"))
     assert (record.shared_forwarded, record.shared_refused) == (1, 1)
-    assert "1 of 2 requests of shared passes" in bot_promise(record, bots=5, admitted=1).detail
+    assert "1 of 2 requests of shared passes" in bot_promise(record, admitted=1).detail
 
 
 def test_evader_sends_what_creates_no_place_and_goes_on() -> None:
@@ -200,14 +199,14 @@ def test_evader_that_goes_around_the_challenge_breaks_the_promise() -> None:
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.NO_PLACE)) is None
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.FORWARDED)) is None
     counted(record, bot(VisitorKind.IDLER), Action.POLL, UNSOLVED)
-    promise = bot_promise(record, bots=5, admitted=9)
+    promise = bot_promise(record, admitted=9)
     assert promise.held is True, "the room set no challenge then"
     assert "1 of 10 admissions (10.0%)" in promise.detail
     assert "1 of 2 requests without a place forwarded" in promise.detail
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.NO_PLACE)) is None
-    assert bot_promise(record, bots=5, admitted=9).held is True
+    assert bot_promise(record, admitted=9).held is True
     assert counted(record, evader, Action.EVADE, ObservedResponse(Outcome.FORWARDED)) is not None
-    assert bot_promise(record, bots=5, admitted=9).held is False
+    assert bot_promise(record, admitted=9).held is False
     figures = bot_figures(record, admitted=9)
     assert (figures["evasions"], figures["evasions_forwarded"]) == (4, 2)
     assert (figures["challenge_evaded"], figures["by_kind"]["evader"]) == (1, 2)
