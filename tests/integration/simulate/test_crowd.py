@@ -188,7 +188,7 @@ async def test_late_admission_of_all_is_found_by_watermark() -> None:
 
 
 async def test_rate_excess_is_found_by_admin_counts() -> None:
-    async with FakeGate(defects=Defects(rate_factor=4)).running() as gate:
+    async with FakeGate(defects=Defects(rate_factor=10)).running() as gate:
         plan = replace(plan_for(gate), admin_url=gate.url)
         verdict = await verdict_on(gate, plan)
 
@@ -197,7 +197,7 @@ async def test_rate_excess_is_found_by_admin_counts() -> None:
 
 
 async def test_rate_excess_is_found_by_responses_despite_wrong_counts() -> None:
-    defects = Defects(rate_factor=4, reports_no_releases=True)
+    defects = Defects(rate_factor=10, reports_no_releases=True)
     async with FakeGate(defects=defects).running() as gate:
         verdict = await verdict_on(gate, replace(plan_for(gate), admin_url=gate.url))
 
