@@ -12,6 +12,8 @@ _UNKNOWN_S = 10.0
 _SPREAD, _SPREAD_STEPS = 0.1, 997
 _TICK_FLOOR_S = 0.02
 _TICK_CEILING_S = 0.25
+RETURN_MARGIN = 1.25  # pages poll up to 15 % later than they were told
+OPENING_SPREAD = 2.0
 IDLE_TICK_S = 1.0  # with an empty queue: newcomers take their own admissions
 
 
@@ -89,16 +91,27 @@ def tick_interval_s(*, rate_per_minute: float, burst: int, waiting: int) -> floa
     return min(_TICK_CEILING_S, max(_TICK_FLOOR_S, burst / (rate_per_minute / 60) / 2))
 
 
+def return_s(
+    waiting: int, *, rate_per_minute: float, rules: Rules, is_opening: bool = False
+) -> float:
+    """By when a line of that length has polled again, seconds.
+
+    A quarter longer than the longest poll interval of any of them. That may be two intervals when
+    they were told before a draw when to poll after it (`is_opening`).
+    """
+    longest_s = poll_interval_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
+    return longest_s * RETURN_MARGIN * (OPENING_SPREAD if is_opening else 1)
+
+
 def recovery_s(
     waiting: int, *, rate_per_minute: float, rules: Rules, is_opening: bool = False
 ) -> float:
     """How long an emptied store releases no visitor, so that all waiting ones can return, seconds.
 
-    At least `confirm_timeout`, and longer than the longest poll interval of any of them. That may
-    be two intervals when they were told before a draw when to poll after it (`is_opening`).
+    At least `confirm_timeout`.
     """
-    longest_s = poll_interval_s(max(waiting - 1, 0), rate_per_minute=rate_per_minute, rules=rules)
-    return max(rules.confirm_timeout_s, longest_s * (2.5 if is_opening else 1.25))
+    line_s = return_s(waiting, rate_per_minute=rate_per_minute, rules=rules, is_opening=is_opening)
+    return max(rules.confirm_timeout_s, line_s)
 
 
 class LocalBucket:

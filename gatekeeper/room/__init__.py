@@ -17,6 +17,7 @@ standings         replies about one visitor, as values of the decision
 state             the room's state, its spelling in replies and events, its order
 leaving           visitors that leave or are revoked: void on every replica
 write_back        what a replica writes to a store that lost data
+return_window     how long such a store waits for the line to return
 revocation_list   reading the store's list of revoked visitors
 state_publisher   publishes the state: once for all replicas, at least once a second
 pending_writes    what the store missed while it was unreachable

@@ -17,7 +17,6 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
-from gatekeeper.policy.pacing import recovery_s
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
@@ -25,6 +24,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
+from gatekeeper.room.return_window import ReturnWindow
 from gatekeeper.room.standings import (
     AdmitResult,
     ArrivalStanding,
@@ -92,6 +92,7 @@ class Queue:
         self._newest_known = newest_known
         self._on_loss = on_loss
         self._on_backlog = on_backlog
+        self._return_window = ReturnWindow()
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
@@ -140,6 +141,7 @@ class Queue:
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
         )
+        self._return_window.note(state, rules=rules)
         released, is_behind = rest
         if is_behind == b"1":
             self._on_backlog()
@@ -291,7 +293,7 @@ class Queue:
         return await self._join(self._newest_known(), kind=kind)
 
     async def _join(self, known: RoomState | None, *, kind: str = "") -> RoomState:
-        window_s = self._recovery_window_s(known)
+        window_s = self._return_window.seconds(known, rules=self.rules)
         arguments = [
             *self._first_arguments(known),
             rate_text(self.rules.rate_per_minute),
@@ -333,7 +335,7 @@ class Queue:
             _us(rules.heartbeat_timeout_s),
             _us(rules.pass_life_s),
             _us(rules.session_absolute_timeout_s),
-            _us(self._recovery_window_s(self._newest_known())),
+            _us(self._return_window.seconds(self._newest_known(), rules=rules)),
             *poll_arguments(batch, ticket_life_s=rules.longest_ticket_life_s, lanes=rules.lanes),
         )
         return [
@@ -377,15 +379,6 @@ class Queue:
             return parse_reply(reply)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
-
-    def _recovery_window_s(self, known: RoomState | None) -> float:
-        waiting = known.queue_length if known else 0
-        rate = known.expected_rate_per_minute if known else self.rules.rate_per_minute
-        spread_us = round(2 * self.rules.longest_poll_interval_s * 1_000_000)
-        is_opening = known is not None and known.schedule.is_opening(
-            known.now_us, spread_us=spread_us
-        )
-        return recovery_s(waiting, rate_per_minute=rate, rules=self.rules, is_opening=is_opening)
 
 
 def _us(seconds: float) -> str:

@@ -105,6 +105,29 @@ async def test_no_visitor_is_released_in_the_recovery_window(
     assert await replica.released() == 15
 
 
+async def test_second_loss_does_not_shorten_the_first_recovery(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate="6/min", burst=10, confirm_timeout="2s")
+    replies = await line_up(replica, crowd(100))
+    await replica.released()
+    slow, quick = list(replies)[50], list(replies)[99]
+    await lose_everything(ground)
+    await replica.queue.join()
+    await poll(replica, {quick: replies[quick]})
+    await replica.released()
+    await ground.pass_time(1)
+    await lose_everything(ground)
+    state = await replica.queue.join()
+    assert state.recovering_until_us - state.now_us > 40_000_000
+    await ground.pass_time(15)
+    assert admitted_names(await poll(replica, {quick: replies[quick]})) == []
+    assert await replica.released() == 0
+    await poll(replica, {slow: replies[slow]})
+    await ground.pass_time(2 * WINDOW_S)
+    assert admitted_names(await poll(replica, {slow: replies[slow]})) == [slow]
+
+
 async def test_returning_visitors_keep_their_order_before_newcomers(
     ground: Ground, open_room: Open
 ) -> None:

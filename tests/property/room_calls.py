@@ -170,7 +170,9 @@ class RoomCalls(RuleBasedStateMachine):
         self.receive(at)
 
     def window_us(self, replica: Replica) -> int:
-        return round(replica.queue._recovery_window_s(replica.newest) * 1_000_000)
+        queue = replica.queue
+        window_s = queue._return_window.seconds(replica.newest, rules=queue.rules)
+        return round(window_s * 1_000_000)
 
     def receive(self, at: int) -> None:
         """The watermark never falls for anybody."""
