@@ -275,5 +275,9 @@ def _local_address(host: str) -> str:
 
 
 def _without_password(url: str) -> str:
+    """The address alone: a login stands before it, other secrets may be parameters."""
     scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
+    address, _, parameters = rest.partition("?")
+    if "@" in parameters:  # which of the two begins the address is not certain
+        return f"{scheme}{separator}…"
+    return scheme + separator + address.rpartition("@")[2]

@@ -30,6 +30,11 @@ def test_local_address_can_be_opened_in_a_browser(host: str, address: str) -> No
         ("redis://store:6379", "redis://store:6379"),
         ("redis://user:pass@store:6379/1", "redis://store:6379/1"),
         ("redis://:p%40ss@word@store:6379", "redis://store:6379"),
+        ("redis://store:6379?password=pass", "redis://store:6379"),
+        ("rediss://u:p@store/0?ssl_password=x&ssl_keyfile=k", "rediss://store/0"),
+        ("redis+sentinel://u:p@a:1,b:2/shop?sentinel_password=x", "redis+sentinel://a:1,b:2/shop"),
+        ("redis+sentinel://a:1,b:2/shop?sentinel_password=x@y", "redis+sentinel://…"),
+        ("redis://u:pa?ss@store", "redis://…"),
     ],
 )
 def test_logged_url_has_no_password(url: str, logged: str) -> None:
