@@ -163,9 +163,10 @@ class Supervisor:
                 f"store.url: {error.public} ({address}); "
                 "expected the address of one server, one shard or Sentinels, with user and password"
             ) from error
-        except StoreError:
+        except StoreError as error:
             effect = "admitted visitors continue; newcomers wait until the store recovers"
-            log.warning("store_unreachable", store=address, effect=effect)
+            cause = str(error.__cause__) or "no reply in time"
+            log.warning("store_unreachable", store=address, cause=cause, effect=effect)
 
     async def _start_workers(self) -> None:
         """Start all at once; the first failure stops the others."""

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,26 @@ async def test_password_is_required_and_checked(
                 await echo(store, "out")
             with pytest.raises(StoreRefusal):
                 await store.ping()
+
+
+async def test_connection_names_itself_where_it_may(private_store: StoreServer) -> None:
+    path = private_store.url.removeprefix("unix://")
+    with admin(private_store) as client:
+        client.execute_command("ACL", "SETUSER", "quiet", "on", ">word", "~*", "+@all", "-client")
+        for url, name in (
+            (private_store.url, "gatekeeper"),
+            (f"{private_store.url}?client_name=shop", "shop"),
+            (f"unix://quiet:word@{path}", ""),
+        ):
+            async with connected(url) as store:
+                for _ in range(2):  # also when it connects again
+                    assert await echo(store, "in") == "in"
+                    [own] = [each for each in client.client_list() if each["cmd"] != "client|list"]
+                    assert own["name"] == name
+                    client.client_kill_filter(_id=own["id"])
+                    await eventually(lambda: len(client.client_list()) == 1)
+                    with suppress(StoreError):  # the end of the connection may not be known yet
+                        await echo(store, "lost")
 
 
 async def test_database_is_selected_by_number(private_store: StoreServer) -> None:
