@@ -30,33 +30,39 @@ class SentinelUrl:
 def parse_sentinel_url(url: str) -> SentinelUrl | None:
     """None for a URL without Sentinels. Raises ValueError, without the URL's password, for one that
     names no host or no primary."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
+    # urlsplit refuses several hosts where one is an IPv6 address.
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() not in _SCHEMES:
         return None
-    user, at, hosts = parts.netloc.rpartition("@")
-    primary, _, database = parts.path.lstrip("/").partition("/")
+    rest, _, query = rest.partition("?")
+    address, _, path = rest.partition("/")
+    user, at, hosts = address.rpartition("@")
+    primary, _, database = path.lstrip("/").partition("/")
     if not primary:
         raise ValueError("no name of a primary after the hosts")
     if database and not database.isdecimal():
         raise ValueError("the database after the primary is not a number")
-    login, rest = {}, []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    login, other = {}, []
+    for name, value in parse_qsl(query, keep_blank_values=True):
         if name.startswith(_OF_SENTINELS):
             login[name.removeprefix(_OF_SENTINELS)] = value
         else:
-            rest.append((name, value))
+            other.append((name, value))
     if unknown := login.keys() - {"username", "password"}:
         raise ValueError(f"unknown parameter {_OF_SENTINELS}{min(unknown)}")
     return SentinelUrl(
         hosts=tuple(_host(each) for each in hosts.split(",")),
         primary=primary,
-        server_url=f"{_SCHEMES[parts.scheme]}://{user}{at}primary/{database}?{urlencode(rest)}",
+        server_url=f"{_SCHEMES[scheme.lower()]}://{user}{at}primary/{database}?{urlencode(other)}",
         login=login,
     )
 
 
 def _host(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
+    try:
+        parts = urlsplit(f"//{text}")
+    except ValueError:
+        raise ValueError("a host is empty or malformed") from None
     try:
         port = parts.port
     except ValueError:

@@ -41,6 +41,7 @@ def test_other_urls_have_no_sentinels(url: str) -> None:
         ("one:26379", "no name of a primary after the hosts"),
         ("one:26379/", "no name of a primary after the hosts"),
         ("one:26379,/shop", "a host is empty or malformed"),
+        ("[::1,two/shop", "a host is empty or malformed"),
         ("/shop", "a host is empty or malformed"),
         ("u:secret@/shop", "a host is empty or malformed"),
         ("one:x/shop", "a port is not a number up to 65535"),

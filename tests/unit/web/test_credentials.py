@@ -169,13 +169,13 @@ def texts_of(sent: Sent) -> tuple[str, ...]:
             return tuple(text for each in sent for text in texts_of(each))
 
 
-@pytest.mark.parametrize("sent", permutations((EARLY, LATE, "", "x.y.z")))
+@pytest.mark.parametrize("sent", list(permutations((EARLY, LATE, "", "x.y.z"))))
 def test_any_valid_token_of_a_repeated_field_counts(sent: tuple[Token | str, ...]) -> None:
     found = read(sent=list(sent))
     assert (found.token, found.others, found.by_header) == (EARLY, (LATE,), True)
 
 
-@pytest.mark.parametrize("sent", permutations((PASS, LATE, "x.y.z")))
+@pytest.mark.parametrize("sent", list(permutations((PASS, LATE, "x.y.z"))))
 def test_pass_of_a_repeated_field_counts_before_tickets(sent: tuple[Token | str, ...]) -> None:
     found = read(EARLY, sent=list(sent))
     assert found == PresentedToken(PASS, by_header=True, senders=(QUEUE_TOKEN,))
@@ -188,12 +188,12 @@ def test_app_with_several_tokens_gets_no_cookie() -> None:
     assert headers == ((QUEUE_TOKEN, TOKENS.mint(EARLY)),)
 
 
-@pytest.mark.parametrize("stored", permutations((EARLY, LATE, LAST)))
+@pytest.mark.parametrize("stored", list(permutations((EARLY, LATE, LAST))))
 def test_earliest_of_several_cookies_counts(stored: tuple[Ticket, ...]) -> None:
     assert read(*stored) == PresentedToken(EARLY, others=(LATE, LAST))
 
 
-@pytest.mark.parametrize("stored", permutations((EARLY, PASS, LATE)))
+@pytest.mark.parametrize("stored", list(permutations((EARLY, PASS, LATE))))
 def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
     assert read(*stored) == PresentedToken(PASS)
 
@@ -201,7 +201,9 @@ def test_pass_counts_before_tickets(stored: tuple[Token, ...]) -> None:
 SHORT = PASS._replace(visitor=VisitorId("S" * 22), ends_at_s=PASS.ends_at_s - 1)
 
 
-@pytest.mark.parametrize("stored", permutations((SHORT, PASS, SHORT._replace(ends_at_s=NOW_S + 1))))
+@pytest.mark.parametrize(
+    "stored", list(permutations((SHORT, PASS, SHORT._replace(ends_at_s=NOW_S + 1))))
+)
 def test_pass_of_the_longest_session_counts(stored: tuple[Token, ...]) -> None:
     """A planted one that is about to end would replace the visitor's own."""
     assert read(*stored) == PresentedToken(PASS)
@@ -214,7 +216,7 @@ def test_pass_in_the_header_counts_before_cookies() -> None:
 LEFT = PASS._replace(visitor=VisitorId("R" * 22))
 
 
-@pytest.mark.parametrize("stored", permutations((LEFT, PASS, EARLY)))
+@pytest.mark.parametrize("stored", list(permutations((LEFT, PASS, EARLY))))
 def test_revoked_pass_does_not_hide_a_valid_one(stored: tuple[Token, ...]) -> None:
     assert read(*stored, revoked=frozenset({LEFT.visitor})) == PresentedToken(PASS)
 
