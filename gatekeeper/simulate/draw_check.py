@@ -162,9 +162,9 @@ async def local_draw(file: Path, participants: Path | None) -> AsyncIterator[byt
 
 async def remote_draw(url: str) -> AsyncGenerator[bytes]:
     """The record at `url` as a whole, then the list below it in pieces; raises GatekeeperError."""
-    parts = urlsplit(url)
-    listed = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/participants"))
     try:
+        parts = urlsplit(url)
+        listed = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/participants"))
         async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
             async with session.get(url, headers={"Accept": "application/json"}) as response:
                 _expect_ok(response)

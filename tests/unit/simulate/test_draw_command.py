@@ -261,3 +261,10 @@ def test_unreachable_beacon_is_said_and_is_no_problem(saved: Path) -> None:
     result = run(change(saved, beacon=used))
     assert result.exit_code == 0
     assert "not verified: the beacon http://127.0.0.1:1: it is unreachable" in result.stdout
+
+
+@pytest.mark.parametrize("url", ["http://[x/draw", "http://h:99999/draw", "http:///draw"])
+def test_malformed_url_is_a_clear_error(url: str) -> None:
+    result = run(url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"gatekeeper: {url} cannot be read: ")
