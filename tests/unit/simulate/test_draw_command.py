@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from gatekeeper.errors import GatekeeperError
 from gatekeeper.simulate.draw_command import verify_draw
 from tests.beacon import FakeBeacon, randomness_of
 from tests.unit.policy.test_draw_record import (
@@ -267,4 +268,5 @@ def test_unreachable_beacon_is_said_and_is_no_problem(saved: Path) -> None:
 def test_malformed_url_is_a_clear_error(url: str) -> None:
     result = run(url)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"gatekeeper: {url} cannot be read: ")
+    assert isinstance(result.exception, GatekeeperError)
+    assert str(result.exception).startswith(f"{url} cannot be read: ")
