@@ -94,6 +94,50 @@ async def test_absent_visitors_take_no_claims_after_a_loss(ground: Ground, open_
     assert admitted_names(await poll(replica, back)) == crowd(5)
 
 
+async def test_claims_after_a_loss_are_in_the_order_of_turns(
+    ground: Ground, open_room: Open
+) -> None:
+    """Visitors who were released, or absent at their turn, enter as admissions fall due: an earlier
+    turn that waits comes first, also when a later one polls at the right moment."""
+    replica = await open_room(rate="60/min", burst=3, heartbeat_timeout="9s", confirm_timeout="9s")
+    await replica.set_mode(Mode.HOLD)
+    replies = await line_up(replica, crowd(4))
+    await ground.pass_time(8)
+    await poll(replica, {"v0003": replies["v0003"]})
+    await ground.pass_time(2)  # the others are absent
+    await replica.set_mode(Mode.AUTO)
+    assert await replica.released() == 1
+    await lose_everything(ground)
+    at = {name: {name: replies[name]} for name in crowd(4)}
+    assert admitted_names(await poll(replica, at["v0001"])) == ["v0001"]  # what v0003 left
+    assert admitted_names(await poll(replica, at["v0002"])) == []
+    await ground.pass_time(1.01)
+    assert admitted_names(await poll(replica, at["v0003"])) == []  # v0002 was first, and waits
+    assert admitted_names(await poll(replica, at["v0000"])) == ["v0000"]  # earlier than any
+    await ground.pass_time(1)
+    assert admitted_names(await poll(replica, at["v0003"])) == []
+    assert admitted_names(await poll(replica, at["v0002"])) == ["v0002"]
+    await ground.pass_time(1)
+    assert admitted_names(await poll(replica, at["v0003"])) == ["v0003"]
+
+
+async def test_claims_after_a_loss_fill_slots_in_the_order_of_turns(
+    ground: Ground, open_room: Open
+) -> None:
+    replica = await open_room(rate=0, max_active=2)
+    replies = await line_up(replica, crowd(2))
+    await replica.allow(2)
+    await replica.released()
+    await lose_everything(ground)
+    until_us = (await replica.look()).now_us + 60_000_000
+    for name in ("inside", "besides"):
+        await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
+    assert admitted_names(await poll(replica, {"v0000": replies["v0000"]})) == []
+    await replica.queue.leave([VisitorId("inside")])
+    assert admitted_names(await poll(replica, {"v0001": replies["v0001"]})) == []
+    assert admitted_names(await poll(replica, replies)) == ["v0000"]
+
+
 async def test_claims_after_a_loss_stay_within_the_slots(ground: Ground, open_room: Open) -> None:
     replica = await open_room(rate=0, max_active=2)
     replies = await line_up(replica, crowd(2))

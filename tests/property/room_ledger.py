@@ -183,8 +183,9 @@ class RoomLedger:
     def _refill(self) -> None:
         self.level, self.filled_at_us = self._level_now(), self.now_us
 
-    def _falls_due(self) -> bool:
-        return self.mode is Mode.AUTO and not self.is_closed() and self._level_now() >= UNIT
+    def _falls_due(self) -> int:
+        """Whole admissions of the rate."""
+        return self._level_now() // UNIT if self.mode is Mode.AUTO and not self.is_closed() else 0
 
     def _due(self) -> int:
         if self.now_us < self.recovering_until_us or self.mode in {Mode.HOLD, Mode.ENDED}:

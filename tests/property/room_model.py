@@ -163,9 +163,13 @@ class RoomModel(RoomLedger):
                 and poll_request.turn_us <= self.watermark_us
                 and (poll_request.confirmed or not poll_request.lane)
                 and now_us < self.recovering_until_us
-                and self._free() > 0
-                and (self._claims_left() > 0 or self._falls_due())
+                and min(self._claims_left() + self._falls_due(), self._free()) > count_earlier()
             )
+
+        def count_earlier() -> int:
+            if isinstance(self.visitor_states.get(name), WaitingState):
+                return self._ahead(name)
+            return sum(turn_us < poll_request.turn_us for turn_us, _ in self.line())
 
         def is_due() -> bool:
             free = self._free() > 0 or self.mode is Mode.OPEN

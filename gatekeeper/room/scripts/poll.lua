@@ -25,7 +25,7 @@
 -- The first of the queue enters without waiting for a release, within rate, burst, grants and
 -- max_active. While the store recovers from a loss, the watermark says who may enter, as it does
 -- while the store is unreachable: as many as were released and have not claimed, and beyond them as
--- many as fall due. A visitor of a lane comes to a turn later than every one of which a visitor was
+-- many as fall due, the visitors of earlier turns first where any of these wait. A visitor of a lane comes to a turn later than every one of which a visitor was
 -- released, and learns it where the ticket names another. An expired pass whose slot is still held is
 -- accepted, and never makes a place. Polling twice has the effect of polling once. The device that claims
 -- with an invitation holds the place from then on, as one to which the place was moved does; the tickets
@@ -72,15 +72,16 @@ local function heartbeat(visitor)
   heartbeats[fields + 1], heartbeats[fields + 2], fields = visitor, deadline, fields + 2
 end
 
--- Whether a visitor whom the store knows as waiting, or not at all, may enter as one released
--- before the loss. Nothing tells these apart from visitors who were absent when the watermark
--- passed them, so the absent ones must not use up what is due to the others.
-local function may_enter(at, kind)
+-- Whether a visitor whom the store knows as waiting, `ahead` others before them, or not at all, may
+-- enter as one released before the loss. Nothing tells these apart from visitors who were absent when
+-- the watermark passed them, so the absent ones must not use up what is due to the others. Of what is
+-- there, as much is kept as visitors of earlier turns wait for: else the order would be that of polls.
+local function may_enter(at, kind, ahead)
   if now >= s.recovering_until or kind ~= TICKET or turn_of(at) > s.watermark
-    or unconfirmed[at] or free_slots() <= 0 then return false end
-  if claims_left(s) > 0 then return true end
+    or unconfirmed[at] then return false end
   local _, due = admission_gate(s, true)
-  return due > 0
+  ahead = ahead or call('ZCOUNT', QUEUE, '-inf', '(' .. fmt(turn_of(at)))
+  return math.min(claims_left(s) + due, free_slots()) > ahead
 end
 
 -- Whether the first of the queue may enter now, and how it is gated.
@@ -282,7 +283,7 @@ for at = 1, asking do
     if ahead == 0 then due, gate = is_due(kind) end
     if due then
       standing = enter(visitor, gate)
-    elseif may_enter(at, kind) then
+    elseif may_enter(at, kind, ahead) then
       standing = enter(visitor, claims_left(s) <= 0 and 'rate' or nil)
     else
       heartbeat(visitor)
