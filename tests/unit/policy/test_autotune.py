@@ -1,0 +1,184 @@
+"""The control law of autotune, one period at a time. The closed loop is in its own file."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.policy.autotune import (
+    LATENCY_BOUNDS,
+    PERIOD_S,
+    Adjustment,
+    Memory,
+    Period,
+    Reason,
+    Targets,
+    adjust,
+    quantile,
+)
+
+TARGETS = Targets(rate_min=30, rate_max=3000, latency_s=0.8, errors=0.02)
+FAST, LATE = LATENCY_BOUNDS.index(0.25), LATENCY_BOUNDS.index(2.0)
+EACH = 6  # responses of a visitor
+
+
+def period(
+    *, admitted: int = 25, slow: int = 0, failed: int = 0, waiting: bool = True, each: int = EACH
+) -> Period:
+    counts = [0] * (len(LATENCY_BOUNDS) + 1)
+    responses = admitted * each
+    counts[FAST], counts[LATE] = responses - slow, slow
+    return Period(
+        seconds=PERIOD_S,
+        counts=counts,
+        responses=responses,
+        failed=failed,
+        admitted=admitted,
+        waiting=waiting,
+    )
+
+
+def after(*periods: Period, rate: float = 300) -> Adjustment:
+    """The adjustment after these periods in turn."""
+    adjusted = Adjustment(rate, Memory(), Reason.RISE)
+    for each in periods:
+        adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
+    return adjusted
+
+
+def test_demand_and_fast_responses_raise_the_rate() -> None:
+    adjusted = after(*[period()] * 4)
+    assert adjusted.reason is Reason.RISE
+    assert adjusted.rate > 300
+
+
+def test_slow_responses_lower_the_rate() -> None:
+    steady = after(*[period()] * 4)
+    adjusted = adjust(steady.rate, steady.memory, period(slow=75), TARGETS)
+    assert adjusted.reason is Reason.TOO_SLOW
+    assert adjusted.rate < 200
+
+
+def test_failed_responses_lower_the_rate() -> None:
+    steady = after(*[period()] * 4)
+    adjusted = adjust(steady.rate, steady.memory, period(failed=30), TARGETS)
+    assert adjusted.reason is Reason.TOO_MANY_ERRORS
+    assert adjusted.rate < steady.rate
+
+
+def test_a_greater_excess_lowers_the_rate_further() -> None:
+    steady = after(*[period()] * 4)
+    rates = [
+        adjust(steady.rate, steady.memory, period(failed=failed), TARGETS).rate
+        for failed in (15, 30, 60)
+    ]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > rates[1] > rates[2]
+
+
+def test_few_slow_responses_of_few_lower_nothing() -> None:
+    """Three of twelve prove nothing."""
+    steady = after(*[period()] * 4)
+    adjusted = adjust(steady.rate, steady.memory, period(admitted=2, slow=3), TARGETS)
+    assert adjusted.rate >= steady.rate
+
+
+def test_without_demand_the_rate_stays() -> None:
+    adjusted = after(*[period(waiting=False)] * 4)
+    assert adjusted.rate == 300
+    assert adjusted.reason is Reason.NO_DEMAND
+
+
+def test_too_few_samples_raise_nothing() -> None:
+    adjusted = after(*[period(admitted=2, each=1)] * 4)
+    assert adjusted.rate == 300
+    assert adjusted.reason is Reason.TOO_FEW_SAMPLES
+
+
+def test_an_origin_that_stops_responding_lowers_the_rate() -> None:
+    steady = after(*[period()] * 4)
+    adjusted = adjust(steady.rate, steady.memory, replace(period(each=0), admitted=20), TARGETS)
+    assert adjusted.reason is Reason.TOO_SLOW
+    assert adjusted.rate < steady.rate
+
+
+def test_no_responses_and_no_admissions_change_nothing() -> None:
+    steady = after(*[period()] * 4)
+    adjusted = adjust(steady.rate, steady.memory, period(admitted=0), TARGETS)
+    assert adjusted.rate == steady.rate
+
+
+@pytest.mark.parametrize(("rate", "clamped"), [(10_000, 3000), (1, 30)])
+def test_a_rate_outside_of_the_bounds_is_clamped(rate: float, clamped: float) -> None:
+    assert after(period(waiting=False), rate=rate).rate == clamped
+
+
+def test_the_highest_rate_is_reported() -> None:
+    adjusted = after(*[period(admitted=300)] * 4, rate=3000)
+    assert adjusted.rate == 3000
+    assert adjusted.reason is Reason.AT_MAX
+
+
+COUNTS = st.lists(st.integers(0, 5000), min_size=31, max_size=31)
+
+
+@st.composite
+def periods(draw: st.DrawFn) -> Period:
+    counts = draw(COUNTS)
+    responses = sum(counts) + draw(st.integers(0, 50))
+    return Period(
+        seconds=draw(st.floats(0.1, 15)),
+        counts=counts,
+        responses=responses,
+        failed=draw(st.integers(0, responses)),
+        admitted=draw(st.integers(0, 10_000)),
+        waiting=draw(st.booleans()),
+    )
+
+
+@given(st.lists(periods(), max_size=12), st.floats(0, 1e6))
+def test_any_periods_keep_rate_and_memory_in_bounds(run: list[Period], rate: float) -> None:
+    adjusted = Adjustment(rate, Memory(), Reason.RISE)
+    for each in run:
+        adjusted = adjust(adjusted.rate, adjusted.memory, each, TARGETS)
+        assert TARGETS.rate_min <= adjusted.rate <= TARGETS.rate_max
+        text = adjusted.memory.encode()
+        assert len(text) <= 200
+        assert text.isascii()
+        assert text.isprintable()
+        assert Memory.decode(text).encode() == text
+
+
+@given(st.text(max_size=300))
+def test_a_garbled_memory_is_a_fresh_one(text: str) -> None:
+    assert Memory.decode(text) == Memory()
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-1", "1e30", ""])
+def test_a_number_out_of_bounds_is_no_memory(bad: str) -> None:
+    text = after(period()).memory.encode()
+    first = text.partition(":")[2].split(",")[0]
+    assert Memory.decode(text.replace(f":{first},", f":{bad},", 1)) == Memory()
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "latency"),
+    [
+        ({}, 0.95, None),
+        ({0.25: 100}, 0.95, 0.2475),
+        ({1.0: 96, 10.0: 4}, 0.95, 0.9994791666666667),
+        ({1.0: 94, 10.0: 6}, 0.95, pytest.approx(5.8333333)),
+        ({1.0: 1, None: 9}, 0.95, LATENCY_BOUNDS[-1]),
+    ],
+)
+def test_quantile(counts: dict[float | None, int], share: float, latency: float | None) -> None:
+    histogram = [0] * (len(LATENCY_BOUNDS) + 1)
+    for bound, count in counts.items():
+        histogram[-1 if bound is None else LATENCY_BOUNDS.index(bound)] = count
+    assert quantile(histogram, share) == latency
+
+
+def test_latency_of_a_period_is_in_seconds() -> None:
+    assert period().latency_s(TARGETS) == pytest.approx(0.2475 * 0.8)
+    assert period(admitted=0).latency_s(TARGETS) is None
