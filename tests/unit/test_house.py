@@ -103,7 +103,7 @@ def test_imports_follow_the_layers() -> None:
         [linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT_S
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 kept, 0 broken" in done.stdout
+    assert "2 kept, 0 broken" in done.stdout
 
 
 def test_files_name_no_machine() -> None:
@@ -223,6 +223,37 @@ def test_files_named_in_documents_exist(document: Path) -> None:
     made_by_the_reader = {"deploy/secret", "deploy/gatekeeper.env"}
     missing = {name for name in named - made_by_the_reader if not (ROOT / name).exists()}
     assert missing == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_names_of_code_in_documents_are_in_their_files(document: Path) -> None:
+    """Where a document says `name` in, of or from `a file`, the file has this name."""
+    pattern = (
+        r"`([\w.]+)(?:\([^`]*\))?`,?\s+(?:in|of|from|\()\s*`((?:gatekeeper|tests)/[\w/.-]+\.\w+)`"
+    )
+    stale = [
+        (name, file)
+        for name, file in re.findall(pattern, _text(document))
+        if not re.search(rf"\b{name.rpartition('.')[2]}\b", _text(ROOT / file))
+    ]
+    assert stale == []
+
+
+def test_decisions_are_listed_with_title_and_date() -> None:
+    """One file each: "# number. title", then the date and whether it is accepted."""
+    folder = ROOT / "docs" / "decisions"
+    rows = []
+    for path in sorted(folder.glob("[0-9]*.md")):
+        heading = re.match(
+            r"# (\d+)\. (.+)\n\n(\d{4}-\d\d-\d\d) · (?:Accepted|Superseded)\b", _text(path)
+        )
+        assert heading is not None, path.name
+        number, title, date = heading.groups()
+        assert int(number) == int(path.name[:4])
+        rows.append(f"| {number:0>4} | [{title}]({path.name}) | {date} |")
+    listed = [line for line in _text(folder / "README.md").splitlines() if line[:3] == "| 0"]
+    assert listed == rows
+    assert len({row[:6] for row in rows}) == len(rows) > 50
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

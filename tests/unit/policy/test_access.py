@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from gatekeeper.config.patterns import NetworkSet
+from gatekeeper.config.rule_schema import RuleConfig
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.access import (
@@ -378,3 +379,45 @@ def test_request_line_decides_everywhere_among_rooms() -> None:
     assert Router(rooms).deciding_prefixes == ("/",)
     assert Router(rooms[1:]).deciding_prefixes == ("/",)
     assert Router([]).deciding_prefixes == ()
+
+
+def test_condition_reads_what_it_looks_at() -> None:
+    """With every key of a rule: a fact that changes whether the condition holds is in `reads`. The
+    caches keep a route only under a key that holds all facts of `reads`."""
+    keys = {
+        "method": "GET",
+        "host": "shop.example",
+        "path": "/free/*",
+        "path_regex": "/free/.*",
+        "query": "key=1",
+        "header": {"X-Api": "1"},
+        "cookie": {"staff": "yes"},
+        "user_agent": "monitor",
+        "client": "192.0.2.0/24",
+    }
+    named = RuleConfig.model_validate(
+        {"name": "all", "action": "bypass", "room": "default", **keys}
+    )
+    assert named.model_fields_set == RuleConfig.model_fields.keys()
+
+    sent = facts("/free/a?key=1", cookies="staff=yes", **{"x-api": "1", "user-agent": "monitor"})
+    others = {
+        Fact.CLIENT: replace(sent, client=replace(sent.client, address="198.51.100.1")),
+        Fact.SCHEME: replace(sent, client=replace(sent.client, scheme="http")),
+        Fact.HOST: replace(sent, client=replace(sent.client, host="other.example")),
+        Fact.METHOD: replace(sent, method="POST"),
+        Fact.TARGET: replace(sent, target="/paid"),
+        Fact.FIELDS: replace(sent, fields=lambda _name: ()),
+        Fact.COOKIES: replace(sent, cookies=()),
+    }
+    conditions = AccessRule.of(named).conditions
+    assert len(conditions) == len(keys)
+    for condition in conditions:
+        for every in (True, False):
+            assert condition.holds(RequestReadings(sent), every=every)
+            looked_at = sum(
+                fact
+                for fact, other in others.items()
+                if not condition.holds(RequestReadings(other), every=every)
+            )
+            assert looked_at == condition.reads
