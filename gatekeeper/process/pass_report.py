@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from gatekeeper.room.pass_figures import busiest, encode_passes, pass_file
-from gatekeeper.web.pipeline import RoomGate
+from gatekeeper.web.room_gate import RoomGate
 
 _EVERY: Final = 2  # heartbeats
 

@@ -40,9 +40,10 @@ from gatekeeper.web.fastpath.lookup import FastPathLookup
 from gatekeeper.web.handler import GateHandler
 from gatekeeper.web.lasting_exchanges import LastingExchanges
 from gatekeeper.web.pass_uses import PassUses
-from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.pipeline import Pipeline
 from gatekeeper.web.refusals import Refusals
 from gatekeeper.web.responses import Responses
+from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.stream import Streams
 
 

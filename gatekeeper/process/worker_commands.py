@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, assert_never
+from typing import Protocol, assert_never
 
 import structlog
 
@@ -20,16 +20,28 @@ from gatekeeper.process.commands import (
     Commit,
     EndStreams,
     Prepare,
+    WorkerPlan,
     read_command,
 )
-
-if TYPE_CHECKING:
-    from gatekeeper.process.worker import Worker
+from gatekeeper.web.stream import Streams
 
 log = structlog.get_logger()
 
 
-async def obey(worker: Worker, command: Command) -> dict[str, object]:
+class CommandTarget(Protocol):
+    """What a command acts on: the worker."""
+
+    @property
+    def streams(self) -> Streams: ...
+
+    async def prepare(self, plan: WorkerPlan) -> None: ...
+
+    def commit(self) -> None: ...
+
+    async def abort(self) -> None: ...
+
+
+async def obey(worker: CommandTarget, command: Command) -> dict[str, object]:
     """Run one command of the supervisor; the report."""
     match command:
         case Prepare(plan=plan):
@@ -56,7 +68,7 @@ async def obey(worker: Worker, command: Command) -> dict[str, object]:
             assert_never(command)
 
 
-async def obey_supervisor(worker: Worker, stop: asyncio.Event) -> None:
+async def obey_supervisor(worker: CommandTarget, stop: asyncio.Event) -> None:
     """Run its commands; set `stop` when standard input closes: the supervisor has exited."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(

@@ -2,6 +2,7 @@
 
     web.handler ─▶ check_request ─▶ client_of ─▶ Forwarder.forward ─▶ ProxiedResponse
 
+- `plain_head`: the parser of plain requests; pure
 - `request_check`: requests that RFC 9112 forbids and aiohttp accepts
 - `client_address`: the client's address, scheme and host behind trusted proxies
 - `context`: the types that `web` passes in and gets back

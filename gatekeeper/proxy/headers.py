@@ -15,8 +15,8 @@ from aiohttp.web import BaseRequest
 
 from gatekeeper.proxy.cache_fields import made_private
 from gatekeeper.proxy.context import Fields, ForwardContext
-from gatekeeper.proxy.fastpath.plain_head import PlainRequest
 from gatekeeper.proxy.framing import Body
+from gatekeeper.proxy.plain_head import PlainRequest
 from gatekeeper.proxy.response import ResponseHead, tokens
 
 _HOP_BY_HOP = frozenset(

@@ -1,6 +1,7 @@
 """From a request to its response: the one way in, and its exits.
 
 pipeline         facts → route → admit, and what an exit needs of a visit
+room_gate        one room on this replica, as the pipeline meets it
 facts_reader     the two adapters from a request to its facts
 admission        one room on this replica: from a token to Admit, Wait or Deny
 outcome          the outcome of a request: Admit, Wait, WaitWithoutPlace or Deny

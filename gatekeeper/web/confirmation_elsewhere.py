@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.tokens import Pass
-
-if TYPE_CHECKING:
-    from gatekeeper.web.pipeline import RoomGate
+from gatekeeper.web.room_gate import RoomGate
 
 # Of all cookies, without the prefix that those behind TLS have.
 _NAMES = re.compile(r"(?:^|;)[ \t]*(?:__Host-|__Secure-)?([^=;\s]+)=")

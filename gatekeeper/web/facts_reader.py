@@ -17,7 +17,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper.policy.facts import Client, RequestFacts, members_of, origin_form
 from gatekeeper.policy.parameters import underscored_values
 from gatekeeper.proxy.client_address import Network, client_behind, client_of
-from gatekeeper.proxy.fastpath.plain_head import PlainRequest
+from gatekeeper.proxy.plain_head import PlainRequest
 from gatekeeper.web.message import PAGE_TICKET, QUEUE_TOKEN
 
 _MOST_TOKENS = 8  # of one field that are looked at

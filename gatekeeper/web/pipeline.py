@@ -29,8 +29,6 @@ from gatekeeper.pages.event_view import renewal_s, retry_s
 from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
-from gatekeeper.policy.invitations import Invitations
-from gatekeeper.policy.move_code import MoveCodes
 from gatekeeper.policy.next_token import ticket_of
 from gatekeeper.policy.routing import (
     Blocked,
@@ -45,14 +43,14 @@ from gatekeeper.policy.routing import (
 from gatekeeper.policy.tokens import Ticket, Token, new_visitor_id
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
-from gatekeeper.web.challenges import Challenges
 from gatekeeper.web.confirmation_elsewhere import Confirmations
-from gatekeeper.web.credentials import Credentials, PresentedToken
+from gatekeeper.web.credentials import PresentedToken
 from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
-from gatekeeper.web.pass_uses import CountedPass, PassUses
+from gatekeeper.web.pass_uses import CountedPass
 from gatekeeper.web.responses import Responses
+from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
 
@@ -61,18 +59,6 @@ _TOO_MANY = N_(
     "Too many requests came from your visit at the same time. Please try again in a moment."
 )
 _NO_TOKEN = PresentedToken(None)
-
-
-class RoomGate(NamedTuple):
-    """One room on this replica: who is admitted, how its tokens travel, and where `concurrent` is
-    set, how many requests of each pass are under way."""
-
-    admission: Admission
-    credentials: Credentials
-    uses: PassUses | None = None
-    challenges: Challenges | None = None  # where the room has one
-    invitations: Invitations | None = None  # where the room accepts them
-    move_codes: MoveCodes | None = None
 
 
 class Visit(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
+from gatekeeper.proxy.plain_head import parse_plain_head
 from tests.conformance.case_runner import ScriptedOrigin
 from tests.conformance.gate_pair import Stage, cookie_of, running_stage, send_in_pieces
 from tests.conformance.request_cases import Case, OriginStep

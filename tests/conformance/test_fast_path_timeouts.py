@@ -7,7 +7,7 @@ import pytest
 
 from gatekeeper.errors import OriginError, OriginProtocolError, OriginTimeout
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES
 from tests.conformance.fast_path_scene import (
     CLIENT_S,
     GET,

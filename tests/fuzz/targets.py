@@ -11,9 +11,9 @@ from typing import Final
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import OriginProtocolError
 from gatekeeper.policy.tokens import Keyring, Pass, Ticket, Tokens
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
 from gatekeeper.proxy.framing import ChunkedBody
 from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
 from gatekeeper.proxy.response import body_of, parse_response_head
 
 _LINE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")

@@ -18,7 +18,7 @@ from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, is_event_stream
 from gatekeeper.proxy import SERVER_OPTIONS
 from gatekeeper.proxy.client_address import Network
-from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
+from gatekeeper.proxy.plain_head import parse_plain_head
 from gatekeeper.web.cors import Cors
 from gatekeeper.web.facts_reader import FactsReader
 from tests.profiles import examples

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gatekeeper.policy.facts import Client
 from gatekeeper.proxy import SERVER_OPTIONS, ForwardContext, check_request
-from gatekeeper.proxy.fastpath.plain_head import PlainRequest, may_be_plain, parse_plain_head
 from gatekeeper.proxy.headers import plain_head, request_head
+from gatekeeper.proxy.plain_head import PlainRequest, may_be_plain, parse_plain_head
 from tests.profiles import examples
 from tests.property.heads import mutated_heads, plain_heads
 

@@ -6,6 +6,5 @@
 - `deadlines`: the deadlines of a client connection
 - `handshakes`: the TLS handshakes that have not ended
 - `idle_connections`: closes idle connections near the limit of open files
-- `plain_head`: the parser of plain requests; pure
 - `interface`: what the fast path asks of the gate's policy, and the replies
 """

@@ -49,9 +49,9 @@ from gatekeeper.proxy.fastpath.interface import (
     RequestCount,
     SwitchProtocol,
 )
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.headers import interim_head, response_head
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain
 from gatekeeper.proxy.pool import MAX_IDLE_S
 from gatekeeper.proxy.response import body_of, parse_response_head
 from gatekeeper.proxy.upstream import OriginConnection, OriginDisconnect

@@ -18,7 +18,7 @@ from gatekeeper import metrics
 from gatekeeper.policy.facts import Fact, RequestFacts, no_fields
 from gatekeeper.policy.invitation_address import line_may_hold_invitation
 from gatekeeper.policy.routing import Route, Router, rule_of
-from gatekeeper.proxy.fastpath.plain_head import TARGET
+from gatekeeper.proxy.plain_head import TARGET
 from gatekeeper.web.message import GateResponse
 
 _IN_PATH: Final = re.compile(rb"GET /\.gatekeeper/auth(/[^ ]*) HTTP/1\.1\r\n")

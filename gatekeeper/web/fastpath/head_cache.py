@@ -16,7 +16,8 @@ from typing import Final
 
 from gatekeeper.policy.facts import Fact, RequestFacts
 from gatekeeper.policy.routing import Route
-from gatekeeper.web.pipeline import RoomGate, Visit
+from gatekeeper.web.pipeline import Visit
+from gatekeeper.web.room_gate import RoomGate
 
 # Names that stand at the beginning of a line; values as in `plain_head`, and not empty.
 _VARIES = re.compile(

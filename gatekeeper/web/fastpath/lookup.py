@@ -33,8 +33,8 @@ from gatekeeper.proxy import ForwardContext
 from gatekeeper.proxy.client_address import EDGE_PEER, is_trusted
 from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
-from gatekeeper.proxy.fastpath.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.headers import plain_head
+from gatekeeper.proxy.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.pool import authority_of
 from gatekeeper.proxy.response import ResponseHead
 from gatekeeper.web.added_fields import added_fields

@@ -13,7 +13,7 @@ import pytest
 from gatekeeper.process import worker
 from gatekeeper.proxy import own_response
 from gatekeeper.proxy.fastpath import client_connection, deadlines
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES
 from tests.conformance.gate_pair import Stage, running_stage, visitor_request
 from tests.integration.proxy.forwarding import OK, answering
 

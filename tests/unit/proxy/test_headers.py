@@ -4,8 +4,8 @@ import pytest
 
 from gatekeeper.policy.facts import Client
 from gatekeeper.proxy import ForwardContext
-from gatekeeper.proxy.fastpath.plain_head import parse_plain_head
 from gatekeeper.proxy.headers import plain_head
+from gatekeeper.proxy.plain_head import parse_plain_head
 
 
 def forwarded(*fields: str, is_proxied: bool) -> list[str]:

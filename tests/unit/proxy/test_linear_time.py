@@ -12,8 +12,8 @@ from contextlib import suppress
 import pytest
 
 from gatekeeper.errors import OriginProtocolError
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
 from gatekeeper.proxy.framing import ChunkedBody
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
 from gatekeeper.proxy.request_check import HOST
 from gatekeeper.proxy.response import MAX_HEAD_BYTES, parse_response_head
 

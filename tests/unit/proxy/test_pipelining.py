@@ -13,8 +13,8 @@ from gatekeeper.proxy.fastpath.interface import (
     FastPathReply,
     GateExchange,
 )
-from gatekeeper.proxy.fastpath.plain_head import MAX_PLAIN_BYTES
 from gatekeeper.proxy.head_reader import HeadReader
+from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
 from tests.conformance.fast_path_scene import CLIENT_S, GET, AdmitAll, FastPathScene, Plan
 

@@ -27,8 +27,9 @@ from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import Credentials, PresentedToken
 from gatekeeper.web.outcome import Admit
-from gatekeeper.web.pipeline import RoomGate, Visit
+from gatekeeper.web.pipeline import Visit
 from gatekeeper.web.responses import Responses
+from gatekeeper.web.room_gate import RoomGate
 from tests.builders import SECRET, make_pass, make_ticket
 
 ROOM = RoomName("sale")

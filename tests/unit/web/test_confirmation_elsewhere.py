@@ -15,7 +15,8 @@ from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.credentials import CookiePolicy, Credentials
-from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.pipeline import Pipeline
+from gatekeeper.web.room_gate import RoomGate
 from tests.builders import SECRET, make_pass, make_ticket, sign_token
 
 DEFAULT, CHECKOUT, TICKETS = map(RoomName, ("default", "checkout", "tickets"))

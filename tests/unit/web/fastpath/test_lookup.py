@@ -44,8 +44,9 @@ from gatekeeper.web.endpoints import Endpoints
 from gatekeeper.web.facts_reader import FactsReader
 from gatekeeper.web.fastpath.exchanges import PageExchange, StatusExchange
 from gatekeeper.web.fastpath.lookup import FastPathLookup, KnownForward
-from gatekeeper.web.pipeline import Pipeline, RoomGate
+from gatekeeper.web.pipeline import Pipeline
 from gatekeeper.web.responses import Responses
+from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.stream import Streams
 from tests.profiles import examples
 
