@@ -1,7 +1,7 @@
 """All pages: the waiting page, problem pages, the left page, and the operator's dashboard.
 
-Rules: no I/O after the start and no clock. With files of the operator `Pages`
-compiles every template and renders it with sample data in every language, so a broken template
+Rules: no I/O after the start and no clock. With files of the operator `Pages` compiles every
+template that they change and renders it with sample data in every language, so a broken template
 stops the start; the built-in files alone are tested before a release. If a template fails on real
 data, the built-in page is served and one log event names it. All texts are in the templates and in
 `states`; this module adds only numbers. A public page embeds its style and script, listed by their
@@ -56,6 +56,7 @@ _SCRIPTS = ("waiting.js", "options.js", "countdown.js", "renew.js", "problem.js"
 _OF_CHALLENGES = ("challenge.js",)  # in the page that shows one
 _STYLES = ("waiting.css",)
 _DASHBOARD = "dashboard.html"
+_SAMPLE_LINK = "https://shop.example.com/.gatekeeper/continue?code=1"
 
 log = structlog.get_logger()
 
@@ -89,7 +90,9 @@ class Pages:
         self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
         if templates or static or self._waiting.keys() != {WAITING}:
-            self.check(source=str(templates) if templates else "templates")
+            self.check(
+                source=str(templates) if templates else "templates", built_in=static is not None
+            )
         if templates is not None:
             self._built_in = _built_in(asset_prefix, frozenset())
 
@@ -236,11 +239,17 @@ class Pages:
             log.error("template_failed", template=template, error=repr(error))
         return self._built_in
 
-    def check(self, *, source: str) -> None:
-        """Render every page with sample data. Raises ConfigError with all problems; a template that
-        composes wrong pages is rendered for each visitor from now on."""
+    def _sample_move_offer(self, *, lang: str) -> Page:
+        return self.move_offer(link=_SAMPLE_LINK, code=_sample_code(), lang=lang)
+
+    def check(self, *, source: str, built_in: bool = True) -> None:
+        """Render every page with sample data; without `built_in`, those that a template of the
+        operator changes. Raises ConfigError with all problems; a template that composes wrong pages
+        is rendered for each visitor from now on."""
         problems: list[str] = []
         for name, render in self._samples():
+            if not built_in and self._templates.is_built_in(name):
+                continue
             try:
                 render()
             except TemplateSyntaxError as error:
@@ -272,14 +281,17 @@ class Pages:
             yield "left.html", partial(self.left, lang=lang)
             yield "problem.html", partial(self.denied, "invitation", lang=lang)
             yield "continue.html", partial(self.move_question, error="Not now.", lang=lang)
-            sample = "https://shop.example.com/.gatekeeper/continue?code=1"
-            code = qr_code_of(sample)
-            yield "move.html", partial(self.move_offer, link=sample, code=code, lang=lang)
+            yield "move.html", partial(self._sample_move_offer, lang=lang)
             for is_safe in (True, False):
                 yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
         yield _DASHBOARD, self.dashboard
         for name, page in self._waiting.items():
             yield name, page.try_out
+
+
+@cache
+def _sample_code() -> QrCode:
+    return qr_code_of(_SAMPLE_LINK)
 
 
 @cache

@@ -9,7 +9,7 @@ finds its language in `lang`, `dir` and `intl`, and translations by `_`, `ngette
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType
 
@@ -21,6 +21,7 @@ from jinja2 import (
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
+    meta,
 )
 from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
@@ -44,7 +45,9 @@ class Templates:
         asset_text: Callable[[str], str],
     ) -> None:
         files = sorted(built_in("templates").glob("*.html"))
-        shipped = DictLoader({path.name: path.read_text("utf-8") for path in files})
+        self._sources = {path.name: path.read_text("utf-8") for path in files}
+        self._overrides = overrides
+        shipped = DictLoader(self._sources)
         loaders: list[BaseLoader] = [shipped, PrefixLoader({"builtin": shipped})]
         if overrides is not None:
             loaders.insert(0, FileSystemLoader(overrides))
@@ -56,6 +59,13 @@ class Templates:
             "asset_text": lambda name: Markup(asset_text(name)),  # noqa: S704  our own file
         }
 
+    def is_built_in(self, name: str) -> bool:
+        """Whether the template `name` and all that it extends are the built-in ones."""
+        source = self._sources.get(name)
+        if source is None or (self._overrides is not None and (self._overrides / name).exists()):
+            return False
+        return all(each is not None and self.is_built_in(each) for each in _references(source))
+
     def render(self, name: str, language: Language, values: Mapping[str, object]) -> str:
         environment = self._environments.get(language.code)
         if environment is None:
@@ -63,6 +73,13 @@ class Templates:
             environment.globals |= self._globals
             self._environments[language.code] = environment
         return environment.get_template(name).render(values)
+
+
+@cache
+def _references(source: str) -> frozenset[str | None]:
+    """The templates that a built-in one extends or includes; None: a name that is computed."""
+    environment = Environment(autoescape=True, extensions=["jinja2.ext.i18n"])
+    return frozenset(meta.find_referenced_templates(environment.parse(source)))
 
 
 def _environment(language: Language, loader: BaseLoader, compiled: BytecodeCache) -> Environment:

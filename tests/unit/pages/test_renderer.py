@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatekeeper.errors import ConfigError
 from gatekeeper.pages.languages import languages
 from gatekeeper.pages.renderer import Pages
+from gatekeeper.pages.templates import Templates
 from tests.unit.pages.page_reader import VIEW, Reader, problem, source_of, write
 
 
@@ -72,6 +74,30 @@ def test_all_broken_templates_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         Pages(templates=tmp_path)
     assert [text.partition(".html")[0] for text in caught.value.problems] == ["waiting", "left"]
+
+
+def test_broken_template_that_others_extend_is_reported(tmp_path: Path) -> None:
+    write(tmp_path, "notice.html", "{{ nobody }}")
+    with pytest.raises(ConfigError) as caught:
+        Pages(templates=tmp_path)
+    names = {text.partition(":")[0] for text in caught.value.problems}
+    assert names == {"continue.html", "left.html", "move.html", "not_sent.html"}
+
+
+def test_start_checks_the_pages_that_the_operator_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render, rendered = Templates.render, set()
+
+    def note(self: Templates, name: str, *rest: Any) -> str:
+        rendered.add(name)
+        return render(self, name, *rest)
+
+    monkeypatch.setattr(Templates, "render", note)
+    Pages(templates=write(tmp_path, "left.html", '{% extends "builtin/left.html" %}'))
+    assert rendered == {"left.html"}
+    Pages(static=write(tmp_path / "static", "waiting.css", "h1 { color: red }"))
+    assert rendered > {"dashboard.html", "move.html", "problem.html", "waiting.html"}
 
 
 def test_template_that_is_not_utf8_is_reported(tmp_path: Path) -> None:
