@@ -23,6 +23,7 @@ from tests.gates import Gate, GateStarter
 from tests.profiles import load_profile
 from tests.scheduling import FilesOnProcesses, order
 from tests.servers import EventsServer, StoreServer
+from tests.simulated_time import SimulatedLoop
 
 load_profile()
 
@@ -49,7 +50,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return FilesOnProcesses(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("simulated_time"):
+        return {"simulated": SimulatedLoop}
     return {"uvloop": uvloop.new_event_loop}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from tests.integration.simulate.fake_gate import FakeGate, FakeVisitor
+from tests.simulated_time import TimeOfDay
 
 SECRET = hashlib.sha256(b"the secret of the draw").digest()
 EVENT = "sale"
@@ -32,11 +32,12 @@ class EventDefects:
 
 @dataclass
 class FakeEventGate(FakeGate):
-    """`prequeue_s` is the length of the prequeue, which begins with the gate."""
+    """`prequeue_s` is the length of the prequeue, which begins with the gate; not a multiple of the
+    hundredth of a second in which a crowd sends requests."""
 
-    prequeue_s: float = 2.0
+    prequeue_s: float = 2.003
     opening: EventDefects = field(default_factory=EventDefects)
-    began_s: float = field(default_factory=time.time)
+    began_s: float = field(default_factory=TimeOfDay.time)
     _is_drawn: bool = False
     _participants_by_number: set[int] = field(default_factory=set)
 
@@ -50,12 +51,12 @@ class FakeEventGate(FakeGate):
 
     @property
     def has_started(self) -> bool:
-        return time.time() * 1e6 >= self.start_us
+        return TimeOfDay.time() * 1e6 >= self.start_us
 
     @property
     def is_open(self) -> bool:
         delay_s = self.opening.opens_late_s - self.opening.opens_early_s
-        return time.time() >= self.start_us / 1e6 + delay_s
+        return TimeOfDay.time() >= self.start_us / 1e6 + delay_s
 
     def _has_token(self) -> bool:
         if not self.is_open:

@@ -2,17 +2,18 @@
 
 It has the outside of the real gate: the endpoints under `/.gatekeeper/`, tokens with the same
 claims in a cookie or a header, and the figures of the admin listener. Tokens are recognized by
-their bytes. A newcomer is in line from the first poll on. A release that is not claimed gives its
-admission back, and the second one costs the place.
+their bytes. A newcomer is in line from the first poll on, and no later visitor is released before
+it had the time for that. A release that is not claimed gives its admission back, and the second one
+costs the place.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
-import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ from itertools import count
 
 from aiohttp import web
 
+from tests.simulated_time import TimeOfDay
+
 POLL_INTERVAL_S = 0.2
 FAR_POLL_INTERVAL_S = 0.6  # beyond the next second
+CONFIRM_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class FakeGate:
     _numbers: Iterator[int] = field(default_factory=count)
     _level: float = 0.0
     _filled_s: float = 0.0
+    _last_arrival_us: int = 0
+    _newcomers: deque[FakeVisitor] = field(default_factory=deque)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeGate]:
@@ -101,7 +107,7 @@ class FakeGate:
                 web.route("*", "/{rest:.*}", self._turn_away),
             ]
         )
-        self._level, self._filled_s = self.burst, time.monotonic()
+        self._level, self._filled_s = self.burst, self._loop_s()
         self._runner = runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -129,7 +135,7 @@ class FakeGate:
 
     def _arrive(self) -> tuple[FakeVisitor, str]:
         number = next(self._numbers)
-        visitor = FakeVisitor(time.time_ns() // 1000 + number, number)
+        visitor = FakeVisitor(self._next_arrival_us(), number)
         self._release()
         nth = self.defects.every_nth_admitted_on_arrival
         if nth and number % nth == nth - 1:
@@ -139,7 +145,17 @@ class FakeGate:
             self._admit(visitor)
         elif self.defects.ranks_unconfirmed:
             self._enter_line(visitor)
+        else:
+            self._newcomers.append(visitor)
         return visitor, self._token(visitor)
+
+    def _next_arrival_us(self) -> int:
+        self._last_arrival_us = max(self._last_arrival_us + 1, TimeOfDay.time_ns() // 1000)
+        return self._last_arrival_us
+
+    @staticmethod
+    def _loop_s() -> float:
+        return asyncio.get_running_loop().time()
 
     def _enter_line(self, visitor: FakeVisitor) -> None:
         visitor.confirmed = True
@@ -158,17 +174,17 @@ class FakeGate:
                 self.abandoned_total += 1
                 self._level += not self.defects.keeps_missed_admissions
                 if visitor.misses >= 2 and not self.defects.never_moves_lurkers:
-                    visitor.arrival_us = time.time_ns() // 1000
+                    visitor.arrival_us = self._next_arrival_us()
                     visitor.is_moved = True
         self.released = [each for each in self.released if each.admitted and not each.claimed]
 
     def _release(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._loop_s()
         rate_per_s = self.rate_per_minute / 60 * self.defects.rate_factor
         self._level = min(self.burst, self._level + (now_s - self._filled_s) * rate_per_s)
         self._filled_s = now_s
         self._expire(now_s)
-        while self.queue and self._has_token():
+        while self.queue and self._has_token() and self._is_first(self.queue[0]):
             self._level -= 1
             self.released_total += 1
             visitor = self.queue.pop(-1 if self.defects.releases_newest_first else 0)
@@ -177,6 +193,15 @@ class FakeGate:
             visitor.released_s = now_s
             self.released.append(visitor)
             self._admit(visitor)
+
+    def _is_first(self, visitor: FakeVisitor) -> bool:
+        """No newcomer ahead of it may still confirm."""
+        since_us = TimeOfDay.time_ns() // 1000 - round(CONFIRM_TIMEOUT_S * 1e6)
+        while self._newcomers and (
+            (first := self._newcomers[0]).confirmed or first.left or first.arrival_us < since_us
+        ):
+            self._newcomers.popleft()
+        return not self._newcomers or self._turn_us(visitor) < self._turn_us(first)
 
     def _has_token(self) -> bool:
         return self._level >= 1
@@ -217,7 +242,7 @@ class FakeGate:
         return visitor
 
     def _state_of(self, visitor: FakeVisitor) -> dict[str, object]:
-        if visitor.admitted and time.monotonic() >= visitor.admitted_from_s:
+        if visitor.admitted and self._loop_s() >= visitor.admitted_from_s:
             visitor.claimed = True
             return {"state": "admitted", "expires_at": "2100-01-01T00:00:00Z"}
         if visitor in self.queue:

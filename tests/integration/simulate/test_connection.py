@@ -9,6 +9,8 @@ import pytest
 
 from gatekeeper.simulate.connection import ConnectionPool, GateAddress, RawResponse
 
+pytestmark = pytest.mark.simulated_time
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 GET, POST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -28,6 +28,8 @@ from gatekeeper.simulate.verdict import (
 )
 from tests.integration.simulate.fake_gate import Defects, FakeGate
 
+pytestmark = pytest.mark.simulated_time
+
 
 def plan_for(gate: FakeGate) -> CrowdPlan:
     return CrowdPlan(

@@ -1,11 +1,9 @@
 """A crowd at the opening of an event: a correct fake gate passes, each defect is found."""
 
-import time
-
 import pytest
 
 from gatekeeper.errors import GatekeeperError
-from gatekeeper.simulate import opening, opening_promises
+from gatekeeper.simulate import crowd, opening, opening_promises
 from gatekeeper.simulate.crowd import run_crowd
 from gatekeeper.simulate.event_watch import EventWatch
 from gatekeeper.simulate.opening import OpeningRecord
@@ -14,6 +12,9 @@ from gatekeeper.simulate.plan import CrowdPlan, Shares
 from gatekeeper.simulate.verdict import ORDER, RATE, Verdict
 from tests.integration.simulate.fake_event_gate import EVENT, EventDefects, FakeEventGate
 from tests.integration.simulate.fake_gate import Defects, FakeGate
+from tests.simulated_time import TimeOfDay
+
+pytestmark = pytest.mark.simulated_time
 
 
 def plan_for(gate: FakeGate) -> CrowdPlan:
@@ -30,6 +31,11 @@ def plan_for(gate: FakeGate) -> CrowdPlan:
         duration_s=8,
         connections=8,
     )
+
+
+@pytest.fixture(autouse=True)
+def simulated_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowd, "time", TimeOfDay)
 
 
 async def verdict_on(gate: FakeGate) -> Verdict:
@@ -70,7 +76,7 @@ async def test_defect_of_opening_breaks_its_promise(
 ) -> None:
     for module in (opening, opening_promises):
         monkeypatch.setattr(module, "MAX_FIRST_ADMISSION_S", 1.0)
-    gate = FakeEventGate(rate_per_minute=3600, prequeue_s=1.2, opening=defects)
+    gate = FakeEventGate(rate_per_minute=3600, prequeue_s=1.203, opening=defects)
     async with gate.running():
         verdict = await verdict_on(gate)
 
@@ -96,7 +102,7 @@ async def test_another_rate_in_first_minute_is_found(factor: float, name: str) -
     ids=["correct", "secret", "commitment"],
 )
 async def test_record_is_verified_against_commitment(defects: EventDefects, problem: str) -> None:
-    async with FakeEventGate(prequeue_s=0.3, opening=defects).running() as gate:
+    async with FakeEventGate(prequeue_s=0.303, opening=defects).running() as gate:
         watch = EventWatch(plan_for(gate))
         record = OpeningRecord(await watch.announced())
         await watch.until_drawn(lambda each: ignore(record.learn(each, now_s=0)), starts_in_s=zero)
@@ -116,7 +122,7 @@ def zero() -> float:
 
 
 async def test_event_that_has_started_is_refused() -> None:
-    async with FakeEventGate(prequeue_s=1, began_s=time.time() - 1).running() as gate:
+    async with FakeEventGate(prequeue_s=1, began_s=TimeOfDay.time() - 2).running() as gate:
         with pytest.raises(GatekeeperError, match="'sale' has started"):
             await verdict_on(gate)
 
