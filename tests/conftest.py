@@ -24,6 +24,7 @@ from tests.profiles import load_profile
 from tests.scheduling import FilesOnProcesses, order
 from tests.servers import EventsServer, StoreServer
 from tests.simulated_time import SimulatedLoop
+from tests.watchdog import Watchdog
 
 load_profile()
 
@@ -48,6 +49,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of `--dist loadfile`; others are xdist's own."""
     return FilesOnProcesses(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+_watchdog = Watchdog()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    _watchdog.begin(item, settings)
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    _watchdog.end()
+    return True
 
 
 def pytest_asyncio_loop_factories(
