@@ -44,13 +44,16 @@ async def test_wrong_number_of_answers_is_a_store_error(answers: list[int]) -> N
 
 
 async def test_cancelled_call_cancels_every_caller() -> None:
+    began = asyncio.Event()
+
     async def endless(_items: Sequence[int]) -> list[int]:
+        began.set()
         await asyncio.Event().wait()
         return []
 
     batcher = Batcher(endless, name="endless")
     futures = [batcher.submit(item) for item in range(3)]
-    await asyncio.sleep(0.01)
+    await began.wait()
     for task in asyncio.all_tasks():
         if task.get_name() == "endless":
             task.cancel()
