@@ -134,7 +134,7 @@ async def test_slow_response_takes_given_time(browser: aiohttp.ClientSession) ->
     began_s = loop.time()
     await text(browser, "/slow?s=0.3")
 
-    assert 0.3 <= loop.time() - began_s < 3
+    assert loop.time() - began_s >= 0.3
 
 
 @pytest.mark.parametrize("seconds", ["-1", "31", "nan", "inf", "long"])

@@ -98,7 +98,7 @@ async def test_absent_visitor_is_swept_after_time_to_return(
         private_store.resume()
         await wait_until_recovered(replica)
 
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(40):
             while replica.state.queue_length != 2:
                 await asyncio.sleep(0.1)
                 await request_all(visitors, replica)

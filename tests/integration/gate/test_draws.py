@@ -274,7 +274,7 @@ async def test_draw_without_its_beacon_says_why(
     record = await drawn(visitor)
     assert record.beacon is None
     assert "The beacon http://127.0.0.1:1 was not used: it " in record.note
-    assert gate.now_s() - event.start_us / 1e6 < 5
+    assert gate.now_s() - event.start_us / 1e6 < 40  # not the longest wait of a real gate
     await visitor.wait_until_admitted()
     findings = await check_draw(remote_draw(gate.url + PATH), has_list=True)
     assert findings.problems == []

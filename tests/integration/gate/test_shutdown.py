@@ -5,6 +5,9 @@ import asyncio
 from tests.gates import GateStarter
 from tests.servers import eventually
 
+# Less than `shutdown_timeout`, the 30 s after which a gate waits for no request.
+SOON_S = 20
+
 
 async def test_shutdown_finishes_open_requests(
     start_gate: GateStarter,
@@ -20,7 +23,7 @@ async def test_shutdown_finishes_open_requests(
     assert not done
     gate.origin.go.set()
     assert (await slow)[0] == 200
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, SOON_S)
 
 
 async def test_shutdown_with_failed_origin_sends_502(start_gate: GateStarter) -> None:
@@ -35,7 +38,7 @@ async def test_shutdown_with_failed_origin_sends_502(start_gate: GateStarter) ->
     status, text = await slow
     assert status == 502
     assert "Your place is kept" in text
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, SOON_S)
     assert gate.worker._server is not None
     assert gate.worker._server.connections == []
 
@@ -47,4 +50,4 @@ async def test_shutdown_is_not_delayed_by_idle_connections(start_gate: GateStart
     await visitor.get()
     await visitor.get()
     await waiting.request("POST", "/.gatekeeper/enqueue")
-    await asyncio.wait_for(gate.worker.close(), 2)
+    await asyncio.wait_for(gate.worker.close(), SOON_S)

@@ -91,7 +91,7 @@ async def test_servers_exit_with_a_killed_gate_and_data_survives(
     async with redis.from_url(f"unix://{tmp_path}/store/store.sock") as client:
         await client.set("a", 7)
     gate.kill()
-    await asyncio.wait_for(gate.wait(), 5)
+    await asyncio.wait_for(gate.wait(), 30)
     server = await start_store(tmp_path)  # at once, like a supervisor
     async with redis.from_url(server.url) as client:
         assert await client.get("a") == b"7"

@@ -1,5 +1,7 @@
 """Requests and responses are forwarded unchanged."""
 
+from time import perf_counter
+
 import pytest
 
 from gatekeeper.proxy.response import ResponseHead
@@ -364,6 +366,7 @@ async def test_gate_fields_are_added_and_command_removed() -> None:
         b"HTTP/1.1 103 Early Hints\r\n\r\n"
         b"HTTP/1.1 201 Created\r\nGatekeeper-Command: revoke\r\nContent-Length: 0\r\n\r\n"
     )
+    began_s = perf_counter()
     async with proxying(answering(origin_answer)) as (_, gate):
         gate.on_head = on_head
         wire = await gate.connect()
@@ -377,4 +380,4 @@ async def test_gate_fields_are_added_and_command_removed() -> None:
     assert response.one("Gatekeeper-Command") is None
     assert gate.relayed[0].command == "revoke"
     assert gate.relayed[0].status == 201
-    assert 0 < gate.relayed[0].origin_seconds < 10
+    assert 0 < gate.relayed[0].origin_seconds < perf_counter() - began_s

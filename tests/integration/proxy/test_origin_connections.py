@@ -8,6 +8,7 @@ from gatekeeper.errors import OriginProtocolError
 from gatekeeper.proxy import pool
 from tests.integration.proxy.forwarding import (
     OK,
+    PATIENCE_S,
     Gate,
     Origin,
     Script,
@@ -148,7 +149,9 @@ async def test_body_after_head_response_reaches_no_client() -> None:
     assert origin.connections == 2
 
 
-async def test_unsolicited_response_closes_connection() -> None:
+async def test_unsolicited_response_closes_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_IDLE_S", 600.0)  # its idle timeout does not close it
+
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
             await origin.request(wire)
@@ -167,7 +170,7 @@ async def test_unsolicited_response_closes_connection() -> None:
         wire.send(get())
         assert (await wire.message()).body == b"ok"
         answered.set()
-        async with asyncio.timeout(1):  # long before its idle timeout
+        async with asyncio.timeout(PATIENCE_S):
             await dropped.wait()
         wire.send(get())
         assert (await wire.message()).body == b"ok"
