@@ -7,6 +7,10 @@ a resource that the page's Content-Security-Policy allows of its own origin, or 
 report a violation to the site. Where it allows none, the response names a list of speculation rules
 (HTML section 7.6.1), which is empty: no directive is about it, Chromium fetches it at once, and
 other browsers ignore the field.
+
+A 304 has no `Content-Type`, and need not repeat the policy of the page that the browser keeps (RFC
+9110 section 15.4.5). Browsers read its new fields as those of the page. Without a policy it gets
+both fields: the first is for most pages, the second for those with a policy that forbids it.
 """
 
 from __future__ import annotations
@@ -28,32 +32,39 @@ _KINDS: Final = (
     ("confirm", "style", ("style-src-elem", "style-src", "default-src")),
     ("status", "font; crossorigin", ("font-src", "default-src")),
 )
-_FIRST_REDIRECT, _FIRST_ERROR = 300, 400
+_FIRST_REDIRECT, _NOT_MODIFIED, _FIRST_ERROR = 300, 304, 400
 
 
 def confirmation_field(facts: RequestFacts, room: RoomName, response: ResponseHead) -> Fields:
-    """The field that lets this page confirm its visitor; none if it is no page."""
-    if facts.method != "GET" or not _is_navigation(facts):
-        return ()
-    if _FIRST_REDIRECT <= response.status < _FIRST_ERROR:
+    """The fields that let this page confirm its visitor; none if it is no page."""
+    if facts.method != "GET" or not _is_navigation(facts) or not _may_be_page(response):
         return ()
     fields = response.fields
-    if not any(name == b"content-type" and _is_html(line) for name, line in fields):
-        return ()
     texts = [_text(line) for name, line in fields if name == b"content-security-policy"]
     policies = [_parsed(each) for text in texts for each in text.split(",") if each.strip()]
     if not all(map(_keeps_origin, policies)):
         return ()  # its own origin is another one then, without the cookie
+    rules = (b"Speculation-Rules", f'"/.gatekeeper/confirm?room={room}"'.encode("ascii"))
     for name, kind, directives in _KINDS:
         if all(_allows_own_origin(policy, directives) for policy in policies):
-            link = f"</.gatekeeper/{name}?room={room}>; rel=preload; as={kind}"
-            return ((b"Link", link.encode("ascii")),)
-    return ((b"Speculation-Rules", f'"/.gatekeeper/confirm?room={room}"'.encode("ascii")),)
+            value = f"</.gatekeeper/{name}?room={room}>; rel=preload; as={kind}"
+            link = (b"Link", value.encode("ascii"))
+            is_policy_unknown = response.status == _NOT_MODIFIED and not policies
+            return (link, rules) if is_policy_unknown else (link,)
+    return (rules,)
 
 
 def _is_navigation(facts: RequestFacts) -> bool:
     modes = facts.fields("Sec-Fetch-Mode")
     return list(modes) == ["navigate"] if modes else facts.accepts_html
+
+
+def _may_be_page(response: ResponseHead) -> bool:
+    if response.status == _NOT_MODIFIED:  # of something that was opened before
+        return True
+    if _FIRST_REDIRECT <= response.status < _FIRST_ERROR:
+        return False
+    return any(name == b"content-type" and _is_html(line) for name, line in response.fields)
 
 
 def _is_html(line: bytes) -> bool:

@@ -33,6 +33,8 @@ _POLICIES = {
     "/font": "default-src 'none'; font-src 'self'",
     "/none": "default-src 'none'; base-uri 'none'; form-action 'none'",
 }
+# Pages that the browser keeps and asks about again, and their policy.
+_KEPT = {"/kept": "", "/kept-strictly": _POLICIES["/none"]}
 _CLEARED = {"/logout": '"cookies"', "/forget": '"*"'}
 
 
@@ -63,6 +65,12 @@ class Site:
         if request.path in _POLICIES:
             response.text = "<!doctype html><h1>The shop</h1>"
             response.headers["Content-Security-Policy"] = _POLICIES[request.path]
+        if request.path in _KEPT:
+            if "If-None-Match" in request.headers:
+                response = web.Response(status=304)
+            response.headers.update({"ETag": '"1"', "Cache-Control": "no-cache"})
+            if policy := _KEPT[request.path]:
+                response.headers["Content-Security-Policy"] = policy
         if request.path in _CLEARED:
             response.headers["Clear-Site-Data"] = _CLEARED[request.path]
         return response
@@ -150,6 +158,25 @@ async def test_page_with_a_strict_policy_confirms_its_visitor_too(
             await page.goto(gate.url + path)
             await until_confirmed(page.context, gate)
         assert said == []
+
+
+@pytest.mark.parametrize("path", _KEPT)
+async def test_page_that_the_browser_has_kept_confirms_its_visitor(
+    path: str, store_url: str, room_name: RoomName, new_page: NewPage
+) -> None:
+    """The first response of a later visit is a 304, whose fields are those of the kept page."""
+    async with running_shop(room_name, _ROOMY, store_url=store_url) as (gate, _):
+        page = await new_page()
+        await page.goto(gate.url + path)
+        await until_confirmed(page.context, gate)
+        await page.goto("about:blank")
+        await page.goto(gate.url + path)  # without a token of its own, so that it is kept
+        await page.context.clear_cookies()
+        await page.goto("about:blank")
+        async with page.expect_response(gate.url + path) as shown:
+            await page.goto(gate.url + path)
+        assert "gatekeeper/" in str(await (await shown.value).all_headers())  # of the 304
+        await until_confirmed(page.context, gate)
 
 
 @pytest.mark.parametrize("path", _CLEARED)

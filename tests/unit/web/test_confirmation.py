@@ -14,10 +14,10 @@ STYLE, FONT = STATUS.replace("status", "confirm") + "style", STATUS + "font; cro
 RULES = '"/.gatekeeper/confirm?room=sale"'
 
 
-def link(
+def fields_for(
     *fields: str, status: int = 200, method: str = "GET", mode: str | None = "navigate"
-) -> str | None:
-    """The value of the field added to a response with these fields."""
+) -> dict[str, str]:
+    """What is added to a response with these fields."""
     lines = "".join(f"{field}\r\n" for field in fields)
     response = parse_response_head(f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode())
     assert response is not None
@@ -29,10 +29,18 @@ def link(
         fields=lambda name: [mode] if mode and name == "Sec-Fetch-Mode" else [],
     )
     added = confirmation_field(facts, RoomName("sale"), response)
+    return {name.decode(): value.decode() for name, value in added}
+
+
+def link(
+    *fields: str, status: int = 200, method: str = "GET", mode: str | None = "navigate"
+) -> str | None:
+    """The value of the only field that is added to a response with these fields."""
+    added = fields_for(*fields, status=status, method=method, mode=mode)
     assert len(added) <= 1
-    for name, value in added:
-        assert name == (b"Speculation-Rules" if value == RULES.encode() else b"Link")
-        return value.decode()
+    for name, value in added.items():
+        assert name == ("Speculation-Rules" if value == RULES else "Link")
+        return value
     return None
 
 
@@ -114,4 +122,24 @@ def test_only_navigations_get_a_link() -> None:
     assert link(HTML, method="HEAD") is None
     assert link(HTML, method="POST") is None
     assert link(HTML, status=302) is None
-    assert link(HTML, status=304) is None
+    assert link(status=304, mode="cors") is None
+    assert link(status=304, method="HEAD") is None
+
+
+def test_kept_page_without_a_policy_gets_both_fields() -> None:
+    """Its own policy is not known: the 304 need not repeat it."""
+    for mode in ("navigate", None):
+        assert fields_for(status=304, mode=mode) == {"Link": FETCH, "Speculation-Rules": RULES}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("default-src 'self'", FETCH),
+        ("connect-src 'none'", IMAGE),
+        ("default-src 'none'", RULES),
+        ("sandbox", None),
+    ],
+)
+def test_kept_page_with_a_policy_obeys_it(policy: str, expected: str | None) -> None:
+    assert link(f"Content-Security-Policy: {policy}", status=304) == expected
