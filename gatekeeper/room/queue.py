@@ -54,7 +54,9 @@ from gatekeeper.room.write_back import known_arguments, rate_text
 MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
 _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
-UNCONFIRMED = 0  # instead of the end of a session
+# Instead of the end of a session.
+UNCONFIRMED = 0
+IF_CONFIRMED = -1
 _MOST_TRIES = 4  # of a call that finds an empty or older store
 
 _ARRIVE = load_script("arrive")
@@ -125,7 +127,8 @@ class Queue:
 
     async def touch(self, visitor: VisitorId, *, until_us: int, ends_us: int) -> bool:
         """Their slot lasts until then, and their session ends at `ends_us` if the store does not
-        know its end; `UNCONFIRMED`: they have yet to use the pass. False: they were revoked."""
+        know its end; `UNCONFIRMED`: they have yet to use the pass; `IF_CONFIRMED`: a slot is
+        extended, and none is made. False: they were revoked."""
         return await self._touches.submit((visitor, until_us, ends_us))
 
     async def advance(self) -> tuple[RoomState, int]:

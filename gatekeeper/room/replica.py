@@ -29,7 +29,7 @@ from gatekeeper.room.event_bus import Events
 from gatekeeper.room.leaving import LeaveCalls
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
-from gatekeeper.room.queue import UNCONFIRMED, Queue
+from gatekeeper.room.queue import IF_CONFIRMED, UNCONFIRMED, Queue
 from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.standings import InvitedStanding, NewcomerStanding
 from gatekeeper.room.state import RoomState
@@ -191,6 +191,12 @@ class RoomReplica:
         else:
             self._pending.add_touched(pass_.visitor, until_us=until_us, ends_us=ends_us)
 
+    def keep_soon(self, pass_: Pass) -> None:
+        """A stream began with this pass before it was used: extend the slot in the background if
+        the visitor was confirmed since. A stream tries again, so nothing is kept for later."""
+        if self.view.store_up:
+            self._run_soon(self._keep(pass_.visitor, round(pass_.expires_at_s * 1_000_000)))
+
     def leave_soon(self, visitor: VisitorId) -> None:
         self._run_soon(self.leave([visitor]))
 
@@ -351,6 +357,15 @@ class RoomReplica:
             holds = await self.queue.touch(visitor, until_us=until_us, ends_us=ends_us)
         except StoreError as error:
             self._pending.add_touched(visitor, until_us=until_us, ends_us=ends_us)
+            self._lost(error)
+        else:
+            if not holds:
+                self.leaving.note_revoked(visitor)
+
+    async def _keep(self, visitor: VisitorId, until_us: int) -> None:
+        try:
+            holds = await self.queue.touch(visitor, until_us=until_us, ends_us=IF_CONFIRMED)
+        except StoreError as error:
             self._lost(error)
         else:
             if not holds:

@@ -384,8 +384,7 @@ class Admission:
 
     def session_end(self, pass_: Pass) -> asyncio.Future[None]:
         """A future that is done when the session ends: revoked, left, or at its absolute timeout.
-        Until then the connection counts as use of the pass; cancel the future to stop that. A
-        visitor who is not confirmed keeps no slot by it."""
+        Until it is cancelled, the connection counts as use of the pass of a confirmed visitor."""
         room, rules = self.room, self.rules
 
         def left_s() -> float:
@@ -393,8 +392,9 @@ class Admission:
             return 0.0 if is_revoked else pass_.ends_at_s - self.now_s()
 
         def keep_slot() -> float:
-            if pass_.confirmed:
-                self._touch(renewed(pass_, rules=rules, now_s=self.now_s()))
+            is_known = pass_.confirmed or self._touched.of(pass_.visitor) > 0
+            keep = self._touch if is_known else room.keep_soon  # confirmed elsewhere, perhaps
+            keep(renewed(pass_, rules=rules, now_s=self.now_s()))
             return rules.pass_renewal_s
 
         return self._session_ends.of(pass_, left_s=left_s, keep_slot=keep_slot)

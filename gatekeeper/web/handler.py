@@ -61,6 +61,7 @@ _NO_ORIGIN = (
 _MALFORMED = N_("The request is malformed.")
 _FAULTS = {408: N_("The request did not arrive in time.")}
 _FAILED = N_("Something went wrong on our side. Please try again.")
+_SWITCHING_PROTOCOLS = 101
 
 log = structlog.get_logger()
 
@@ -214,15 +215,19 @@ class GateHandler:
             return response_beyond_concurrent(self._responses, visit, counted)
         end: asyncio.Future[None] | None = None
         exchange: HandledExchange | None = None
-        if pass_ is not None and wants_upgrade(request):
-            end = visit.admission.session_end(pass_)
-        elif pass_ is not None:
+        if pass_ is not None:
             exchange = HandledExchange(request, visit.admission, pass_)
-            self._lasting.handled.add(exchange)
+            if wants_upgrade(request):
+                end = visit.admission.session_end(pass_)
+            else:
+                self._lasting.handled.add(exchange)
 
         def on_head(response: ResponseHead) -> Fields | None:
-            if exchange is not None and response.command is not None:
-                exchange.is_last = True
+            if exchange is not None:
+                if response.status != _SWITCHING_PROTOCOLS:  # also where an upgrade was requested
+                    self._lasting.handled.add(exchange)
+                if response.command is not None:
+                    exchange.is_last = True
             return added_fields(visit, admit, response, own=self._own_cookies)
 
         use = None

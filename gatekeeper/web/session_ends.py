@@ -1,7 +1,8 @@
 """The ends of sessions, for connections that outlive a request.
 
 Rules. A connection counts as use of the pass until it ends. A visitor who is not confirmed keeps no
-slot by it. The futures are bounded by the connections that wait for them.
+slot by it, until another request confirms them. The futures are bounded by the connections that
+wait for them.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from gatekeeper.policy.decision import QueuePosition, SlotGrant
 from gatekeeper.policy.tokens import VisitorId
-from gatekeeper.room.queue import UNCONFIRMED
+from gatekeeper.room.queue import IF_CONFIRMED, UNCONFIRMED
 from tests.contract.grounds import (
     Ground,
     Open,
     Replica,
     admitted_names,
     arrive,
+    confirm,
     crowd,
     enter,
     line_up,
@@ -73,3 +74,34 @@ async def test_guess_changes_nothing_for_a_visitor_that_is_known(
     [standing] = (await poll(replica, {"waits": waiting["waits"]})).values()
     assert isinstance(standing, QueuePosition)
     assert not isinstance(standing, SlotGrant)
+
+
+async def test_stream_keeps_a_confirmed_slot_and_makes_none(
+    ground: Ground, open_room: Open
+) -> None:
+    """Its visitor had yet to use the pass when the stream began."""
+    replica = await open_room(rate="600/min", burst=10, max_active=9)
+    await arrive(replica, ["guess", "inside", "gone"])
+    await confirm(replica, ["inside"])
+    await replica.queue.leave([VisitorId("gone")])
+    before = await ground.read()
+    until_us = (await replica.look()).now_us + 7_200_000_000
+    for name, is_allowed in (("guess", True), ("inside", True), ("new", True), ("gone", False)):
+        touch = replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=IF_CONFIRMED)
+        assert await touch is is_allowed
+    contents = await ground.read()
+    assert contents.pop("active") == {"inside": until_us}
+    del before["active"]
+    assert contents == before
+
+
+async def test_stream_claims_no_release(ground: Ground, open_room: Open) -> None:
+    replica = await open_room(rate=0)
+    await line_up(replica, ["ann"])
+    await replica.allow(1)
+    assert await replica.released() == 1
+    before = await ground.read()
+    assert before["active"].keys() == before["deadlines"].keys() == {"ann"}
+    until_us = (await replica.look()).now_us + 900_000_000
+    assert await replica.queue.touch(VisitorId("ann"), until_us=until_us, ends_us=IF_CONFIRMED)
+    assert await ground.read() == before

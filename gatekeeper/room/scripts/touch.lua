@@ -1,14 +1,16 @@
 -- touch: passes were used and renewed; their slots last as long as they do.
 --
 -- ARGV  visitor, expiry and absolute end of the pass in microseconds, visitor, expiry, end …; the end
---       is '0' of a visitor who was admitted without the store and has yet to use the pass
+--       is '0' of a visitor who was admitted without the store and has yet to use the pass, and '-1'
+--       of a visitor that has a stream, and may have used the pass since it began
 -- Reply the state, then a string for each visitor: '1' holds the slot, '2' revoked; 'behind' when
 --       the store is older than what the caller knows.
 --
 -- Guarantee. A visitor with a valid pass is counted, also in a store that lost everything, and from
 -- now on confirmed. A slot is never shortened, and a session that the store knows keeps its end. A
 -- touch restores nothing that was revoked. A visitor who has yet to use the pass is counted without
--- being confirmed, and a visitor in line or with a slot stays there.
+-- being confirmed, and a visitor in line or with a slot stays there. A stream keeps a confirmed slot, and
+-- makes none.
 
 if #ARGV % 3 ~= 0 then error('a visitor, an expiry and an end each') end
 for i = 1, #ARGV, 3 do
@@ -28,6 +30,12 @@ for i = 1, #ARGV, 3 do
     if expiry > now and not score(ACTIVE, visitor) and not score(QUEUE, visitor)
       and (score(SPENT, visitor) or 0) <= now
       and call('ZADD', UNCONFIRMED, fmt(expiry), visitor) == 1 then changed = true end
+    results[#results + 1] = '1'
+  elseif ARGV[i + 2] == '-1' then
+    local held = score(ACTIVE, visitor)
+    if held and held < expiry and call('HEXISTS', DEADLINES, visitor) == 0 then
+      call('ZADD', ACTIVE, fmt(expiry), visitor)
+    end
     results[#results + 1] = '1'
   else
     local held = score(ACTIVE, visitor)

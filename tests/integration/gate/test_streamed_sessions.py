@@ -5,7 +5,7 @@ looked at ten times as often as by default.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -15,7 +15,7 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web import lasting_exchanges
 from tests.builders import sign_token
-from tests.gates import Gate, GateStarter
+from tests.gates import HTML, Gate, GateStarter
 from tests.servers import eventually
 
 SENT_BY = pytest.mark.parametrize("by_header", [True, False], ids=["header", "cookie"])
@@ -33,13 +33,16 @@ def sent(gate: Gate, pass_: Pass, *, by_header: bool) -> dict[str, str]:
     return {"X-Queue-Token": raw} if by_header else {"Cookie": f"{gate.cookie_name}={raw}"}
 
 
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+
 @asynccontextmanager
 async def stream(
-    gate: Gate, pass_: Pass, *, by_header: bool
+    gate: Gate, pass_: Pass, *, by_header: bool, fields: Mapping[str, str] | None = None
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """A response that has begun and not ended."""
     visitor = gate.visitor()
-    headers = sent(gate, pass_, by_header=by_header)
+    headers = {**sent(gate, pass_, by_header=by_header), **(fields or {})}
     async with visitor.session.get(f"{gate.url}/stream", headers=headers) as response:
         assert await response.content.readexactly(5) == b"begin"
         yield response
@@ -110,6 +113,19 @@ async def test_stream_ends_at_the_absolute_timeout(
         assert gate.now_s() >= held.ends_at_s
 
 
+@pytest.mark.parametrize("ends_in_s", [0.5, 600], ids=["absolute timeout", "revoked"])
+async def test_stream_in_place_of_a_websocket_ends_with_the_session(
+    ends_in_s: float, start_gate: GateStarter
+) -> None:
+    """The origin may ignore the upgrade (RFC 9110 section 7.8), and respond with a stream."""
+    gate = await start_gate(rate="0")
+    held = gate.issue_pass(ends_in_s=ends_in_s)
+    async with stream(gate, held, by_header=False, fields=UPGRADE) as response:
+        if ends_in_s > 1:
+            await gate.room().leave([held.visitor])
+        await assert_cut(response)
+
+
 async def test_upload_of_a_revoked_visitor_is_cut(start_gate: GateStarter) -> None:
     gate = await start_gate(rate="0")
     held = gate.issue_pass()
@@ -172,6 +188,24 @@ async def test_only_a_confirmed_visitor_keeps_a_slot_by_a_stream(
         await asyncio.sleep(SWEEPS_S)
     gate.origin.go.set()
     assert (len(touched) > 0) is confirmed
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["same replica", "another replica"])
+async def test_stream_of_the_first_page_keeps_the_slot_once_confirmed(
+    count: int, start_gate: GateStarter
+) -> None:
+    """The page has confirmed its visitor by another request, perhaps at another worker."""
+    gates = [await start_gate(session_idle_timeout="1s") for _ in range(count)]
+    visitor = gates[0].visitor(*gates)
+    async with visitor.session.get(f"{gates[0].url}/stream", headers=HTML) as response:
+        assert response.status == 200
+        assert (await visitor.status(at=count - 1))["state"] == "admitted"
+        view = gates[0].room().view
+        await eventually(lambda: view.state is not None and view.state.active == 1)
+        await asyncio.sleep(1.6)
+        assert (await gates[0].queue.look()).active == 1
+    gates[0].origin.go.set()
+    assert (await visitor.status(at=count - 1))["state"] == "admitted"
 
 
 @SENT_BY
