@@ -1,8 +1,9 @@
 -- Asks Gatekeeper whether a request may pass. Loaded by haproxy.cfg.
--- Sets txn.gatekeeper to "admitted", "waiting" or "unreachable", and what the gate adds.
+-- Sets txn.gatekeeper to "admitted", "waiting", "unreachable" or "refused", and what the gate adds.
 
 local gate = "http://gate:8080"
 local timeout_ms = 5000
+local most_fields = 100  -- HAProxy's HTTP client ends the whole process at more than tune.http.maxhdr, 101
 
 -- These are for one connection, or for the body, which is not sent.
 local dropped = {
@@ -19,6 +20,7 @@ end
 local function ask(txn)
   local headers = txn.http:req_get_headers()
   local fields = {}
+  local count = 0
   for name, values in pairs(headers) do
     if not dropped[name] then
       local list = {}
@@ -26,14 +28,20 @@ local function ask(txn)
         list[#list + 1] = values[at]
       end
       fields[name] = list
+      count = count + #list
     end
   end
   fields["x-forwarded-method"] = { txn.sf:method() }
   fields["x-forwarded-uri"] = { txn.sf:pathq() }
+  if count + 2 > most_fields then
+    txn:set_var("txn.gatekeeper", "refused")
+    return
+  end
   txn:set_priv({
     cookie = first(headers, "cookie") or "",
     host = first(headers, "host") or "",
     proto = first(headers, "x-forwarded-proto") or "http",
+    token = first(headers, "x-queue-token"),
   })
   local response = core.httpclient():get({
     url = gate .. "/.gatekeeper/auth?nginx", headers = fields, timeout = timeout_ms,
@@ -65,11 +73,14 @@ local function command(txn)
   if not visitor or not room then
     return
   end
+  -- The token may be as new as this very response.
+  local token = txn:get_var("txn.gatekeeper_token") or visitor.token
+  local cookie = visitor.cookie .. "; " .. (txn:get_var("txn.gatekeeper_cookie") or "")
   core.httpclient():post({
     url = gate .. "/.gatekeeper/leave?room=" .. room, timeout = timeout_ms, body = "",
     headers = {
-      ["host"] = { visitor.host }, ["cookie"] = { visitor.cookie },
-      ["x-forwarded-proto"] = { visitor.proto },
+      ["host"] = { visitor.host }, ["cookie"] = { cookie },
+      ["x-forwarded-proto"] = { visitor.proto }, ["x-queue-token"] = token and { token },
     },
   })
 end

@@ -11,7 +11,8 @@ request besides. The original request is read from
 and its scheme from X-Forwarded-Proto, else from X-Original-URL. A method or host that no field
 names is that of the check. A proxy passes on what the client sent besides what it sets itself. So
 a field that came with two values, and two forms that contradict each other, are refused: one of
-them is the client's. An address that no field names is refused too.
+them is the client's. An address that no field names is refused too, and so is what inline no
+parser accepts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gatekeeper.policy.facts import Client, RequestFacts, origin_form
 
 _PREFIX: Final = "/.gatekeeper/"
 _CHECK: Final = "auth"
+_HOST: Final = "X-Forwarded-Host"
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _TARGET: Final = re.compile(r"/[!\x22\x24-\x7e]*|\*")  # RFC 9112 section 3.2; no "#"
 _URL: Final = re.compile(
@@ -48,15 +50,18 @@ def original_request(check: RequestFacts) -> RequestFacts:
     methods = _distinct(check, "X-Forwarded-Method", "X-Original-Method")
     uris, urls = _distinct(check, "X-Forwarded-Uri"), _distinct(check, "X-Original-URL")
     client = check.client
-    if check.fields("X-Forwarded-Host") and not client.forwarded_host:
-        raise BadRequest("X-Forwarded-Host is not a valid host name")
+    hosts = {each.strip() for value in check.fields(_HOST) for each in value.split(",")}
+    if hosts and not client.forwarded_host:
+        raise BadRequest(f"{_HOST} is not a valid host name")
+    if len(hosts) > 1:  # a list, or the field twice: one of them is the client's
+        raise BadRequest(f"{_HOST} names different hosts")
     client = _at(client, client.forwarded_host or client.host)
     targets = list(uris)
     for url in urls:
         scheme, host, target = _parsed(url)
         targets.append(target)
         if uris and host != client.host:
-            raise BadRequest("X-Original-URL and X-Forwarded-Host name different hosts")
+            raise BadRequest(f"X-Original-URL and {_HOST} name different hosts")
         has_scheme = bool(check.fields("X-Forwarded-Proto"))
         client = _at(client, host, scheme="" if has_scheme else scheme)
     if not targets:
@@ -76,6 +81,10 @@ def _described(check: RequestFacts, client: Client, method: str, uri: str) -> Re
     target = origin_form(uri)
     if _TARGET.fullmatch(target) is None or not uri.startswith(target[0]):
         raise BadRequest("the address of the original request is not a path with a query")
+    if target == "*" and method != "OPTIONS":  # RFC 9112 section 3.2.4; no room has it
+        raise BadRequest("the address * of the original request is for OPTIONS alone")
+    if method.upper() == "CONNECT":  # an origin may ignore the letter case
+        raise BadRequest("CONNECT is not supported")
 
     def fields(name: str) -> Sequence[str]:
         values = check.fields(name)

@@ -292,7 +292,8 @@ class ConnectionHandler(RequestHandler):
         if transport is None:
             return
         if transport.can_write_eof():
-            transport.write_eof()
+            with suppress(OSError):  # the client has reset the connection
+                transport.write_eof()
         self._gone = self._loop.create_future()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._lingering_time):

@@ -16,7 +16,7 @@ from tests.builders import room_toml
 from tests.gates import Gate
 from tests.gates.gate import running_gate
 from tests.gates.origin import Origin
-from tests.integration.forward_auth.proxies import PROXIES, Proxy, ProxyServer
+from tests.integration.forward_auth.proxies import PROXIES, Proxy, ProxyServer, Replacement
 from tests.servers import StoreServer
 
 _TOML = """
@@ -64,15 +64,22 @@ class Stage:
 
     @asynccontextmanager
     async def running(
-        self, proxy: Proxy, *, gate_port: int | None = None, fail_open: bool = False
+        self,
+        proxy: Proxy,
+        *,
+        gate_port: int | None = None,
+        fail_open: bool = False,
+        also: Replacement | None = None,
     ) -> AsyncIterator[RunningProxy]:
-        """The proxy in front of them; `gate_port` is another gate's."""
+        """The proxy in front of them; `gate_port` is another gate's, `also` another change of its
+        files."""
         server = ProxyServer(
             proxy,
             gate=self.gate_port if gate_port is None else gate_port,
             origin=self.origin_port,
             cookies=self.cookies(proxy),
             fail_open=fail_open,
+            also=also,
         )
         try:
             await asyncio.to_thread(server.start)  # it is asked, and asks the gate of this process

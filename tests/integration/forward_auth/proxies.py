@@ -133,6 +133,7 @@ class ProxyServer(Server):
         origin: int,
         cookies: tuple[str, ...] = (),
         fail_open: bool = False,
+        also: Replacement | None = None,
     ) -> None:
         super().__init__()
         self.port, self.tls_port = _free_ports()
@@ -143,6 +144,8 @@ class ProxyServer(Server):
         if fail_open:
             assert proxy.fail_open is not None
             replaced.append(proxy.fail_open)
+        if also is not None:
+            replaced.append(also)
         texts = {name: (DEPLOY / proxy.deployed / name).read_text() for name in proxy.files}
         for pattern, replacement in replaced:
             sought, by = pattern.replace("{{", r"\{"), replacement.format(**values)

@@ -3,16 +3,21 @@
 Rules: one file, so that the tests share one gate, one origin and one process of each proxy.
 """
 
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
 import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from gatekeeper.policy.tokens import Pass
+from tests.builders import read_token
 from tests.gates.visitor import HTML
 from tests.integration.forward_auth.auth_stage import RunningProxy, Stage
-from tests.integration.forward_auth.browserlike import ProxyVisitor
-from tests.integration.forward_auth.proxies import PROXIES, Proxy
+from tests.integration.forward_auth.browserlike import ADDRESS, ProxyVisitor
+from tests.integration.forward_auth.proxies import HAPROXY, PROXIES, Proxy
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -116,6 +121,32 @@ async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None
 
         await eventually(is_out)
         assert "visitor" not in after
+
+
+@pytest.mark.parametrize("kind", ["app", "newcomer", "newcomer with an app's field"])
+async def test_command_ends_the_session_however_the_token_came(
+    served: RunningProxy, kind: str
+) -> None:
+    """In the field of an app, or first in the response that ends the session."""
+    if not served.proxy.runs_commands:
+        pytest.skip("the site calls POST /admin/revoke")
+    async with ProxyVisitor(served, "open" if kind.startswith("newcomer") else "line") as visitor:
+        room = served.stage.gate.room(visitor.room)
+        fields = {} if kind == "newcomer" else {"X-Queue-Token": ""}
+        if kind == "app":
+            held = visitor.hold_pass()
+            fields["X-Queue-Token"], visitor.cookie = visitor.cookie, ""
+        done = await visitor.get("/done", fields)
+        assert (done.status, done.text) == (200, "done")
+        if kind == "newcomer":
+            held = visitor.pass_
+        elif kind != "app":
+            token = read_token(
+                done.headers["X-Queue-Token"], room=visitor.room, now_s=served.stage.gate.now_s()
+            )
+            assert isinstance(token, Pass)
+            held = token
+        await eventually(lambda: held.visitor in room.view.decisive.revoked)
 
 
 async def test_body_of_an_admitted_visitor_arrives(served: RunningProxy) -> None:
@@ -257,6 +288,99 @@ async def test_no_client_reaches_the_check(served: RunningProxy, path: str) -> N
             assert "X-Gatekeeper-Visitor" not in response.headers
             is_forwarded = response.status == 200 and '"path"' in body  # an ordinary path then
             assert is_forwarded or response.status in {301, 307, 308, 400, 403, 404}, path
+
+
+async def raw_request(served: RunningProxy, head: bytes) -> bytes:
+    """The first line of the response to bytes that no client library sends; b"" for none."""
+    port = int(served.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
+    try:
+        with suppress(OSError):
+            writer.write(head)
+            async with asyncio.timeout(30):
+                return (await reader.readline()).rstrip()
+    finally:
+        writer.close()
+    return b""
+
+
+def head_of(served: RunningProxy, line: str, fields: Iterable[str]) -> bytes:
+    """`{name}` in a line stands for the proxy's."""
+    name = served.proxy.name
+    has_host = any(each.startswith("Host:") for each in fields)
+    hosts = [] if has_host else ["Host: line.{name}.localhost"]
+    lines = [line, *hosts, "Connection: close", *fields, "", ""]
+    text = "\r\n".join(each.replace("{name}", name) for each in lines)
+    return text.encode(errors="surrogateescape")
+
+
+ODD_HEADS: Mapping[str, tuple[str, list[str]]] = {
+    "90 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(90)]),
+    "96 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(96)]),
+    "99 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(99)]),
+    "96 times one field": ("GET /cart HTTP/1.1", ["X-Field: a"] * 96),
+    "200 fields": ("GET /cart HTTP/1.1", [f"X-Field-{number}: a" for number in range(200)]),
+    "14 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7000}" for number in range(2)]),
+    "58 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7250}" for number in range(8)]),
+    "900 KB": ("GET /cart HTTP/1.1", [f"X-Field-{number}: {'a' * 7500}" for number in range(120)]),
+    "16 KB address": (f"GET /{'a' * 16_000} HTTP/1.1", []),
+    "8 KB address": (f"GET /{'a' * 8150} HTTP/1.1", []),
+    "method": ("G!#$ /cart HTTP/1.1", []),
+    "long method": (f"{'A' * 300} /cart HTTP/1.1", []),
+    "GET *": ("GET * HTTP/1.1", []),
+    "PUT *": ("PUT * HTTP/1.1", []),
+    "CONNECT": ("CONNECT shop.example:443 HTTP/1.1", []),
+    "proxy's name": ("GET /cart HTTP/1.1", ["X-Gatekeeper-Proxy: x", "X-Gatekeeper-Proxy: y"]),
+    "empty address": ("GET /cart HTTP/1.1", ["X-Forwarded-For: ", "X-Forwarded-Host: "]),
+    "gate's time": ("GET /cart HTTP/1.1", ["X-Envoy-Upstream-Rq-Timeout-Ms: 1"]),
+    "list of hosts": ("GET /cart HTTP/1.1", ["X-Forwarded-Host: open.localhost, a"]),
+    "two hosts": (
+        "GET /cart HTTP/1.1",
+        ["Host: line.{name}.localhost", "Host: open.{name}.localhost"],
+    ),
+    "hosts in one": (
+        "GET /cart HTTP/1.1",
+        ["Host: line.{name}.localhost,open.{name}.localhost"],
+    ),
+    "no letters": ("GET /cart HTTP/1.1", ["Cookie: \udcff", "Accept-Language: \udcff"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "fail_open"),
+    [(proxy, False) for proxy in PROXIES]
+    + [(proxy, True) for proxy in PROXIES if proxy.fail_open is not None],
+    ids=lambda value: value.name if isinstance(value, Proxy) else "open" if value else "closed",
+)
+async def test_odd_request_neither_enters_nor_opens_nor_breaks_the_proxy(
+    stage: Stage, proxy: Proxy, *, fail_open: bool
+) -> None:
+    """The gate is up: what a client sends must not look like a gate that is unreachable."""
+    async with (
+        stage.running(proxy, fail_open=fail_open) as served,
+        ProxyVisitor(served, "line") as visitor,
+    ):
+        before = len(stage.origin.requests)
+        for name, (line, fields) in ODD_HEADS.items():
+            status = await raw_request(served, head_of(served, line, fields))
+            assert not status.startswith(b"HTTP/1.1 2"), name
+            after = await visitor.get("/cart", {"Sec-Fetch-Dest": "image"})
+            assert after.status == proxy.waiting_status, name
+        assert len(stage.origin.requests) == before
+
+
+async def test_failure_of_the_proxys_own_script_closes(stage: Stage) -> None:
+    before = len(stage.origin.requests)
+    for fail_open in (False, True):
+        async with (
+            stage.running(
+                HAPROXY, fail_open=fail_open, also=(r"local count = 0", "error('no')")
+            ) as served,
+            ProxyVisitor(served, "line") as visitor,
+        ):
+            visitor.hold_pass()
+            assert (await visitor.get("/cart")).status == 503
+    assert len(stage.origin.requests) == before
 
 
 # While the gate is unreachable, or its store.

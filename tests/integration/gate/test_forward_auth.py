@@ -175,6 +175,8 @@ async def test_check_is_refused_without_trusted_proxies(gate: Gate) -> None:
         ({"X-Forwarded-Uri": "/hook", "X-Forwarded-Method": "POST"}, 200),
         ({"X-Forwarded-Uri": "/hook", "X-Forwarded-Method": "GET"}, 503),
         ({"X-Forwarded-Host": "free.example"}, 200),
+        ({"X-Forwarded-Host": "shop.example, free.example"}, 400),
+        ({"X-Forwarded-Uri": "*"}, 400),
         ({"X-Forwarded-For": "203.0.113.9"}, 403),
         ({"X-Forwarded-For": "203.0.113.9, 198.51.100.1"}, 503),
         ({"Signature": "s"}, 200),

@@ -102,6 +102,11 @@ def test_address_in_the_path_outranks_every_field(facts: RequestFacts) -> None:
         ([(URL, "http://shop")], "not a URL"),
         ([(URL, "http://user@shop/")], "not a URL"),
         ([(URL, "ftp://shop/")], "not a URL"),
+        ([(URI, "*")], "for OPTIONS alone"),
+        ([(URI, "*"), (METHOD, "POST")], "for OPTIONS alone"),
+        ([(URI, "/a"), (METHOD, "connect")], "CONNECT is not supported"),
+        ([(URI, "/a"), (HOST, "shop"), (HOST, "evil")], "different hosts"),
+        ([(URI, "/a"), (HOST, "evil,shop")], "different hosts"),
     ],
 )
 def test_unclear_original_request_is_refused(fields: Fields, problem: str) -> None:
