@@ -38,8 +38,7 @@ from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.schema import Config
 from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
-from gatekeeper.policy.address_warnings import address_warnings
-from gatekeeper.policy.challenge_warnings import challenge_warnings
+from gatekeeper.policy.check_warnings import check_warnings
 from gatekeeper.policy.explain import (
     explain_request,
     parse_client_address,
@@ -48,7 +47,6 @@ from gatekeeper.policy.explain import (
     parse_request_url,
 )
 from gatekeeper.policy.phase import Mode
-from gatekeeper.policy.spellings import path_warnings
 from gatekeeper.printable import printable
 from gatekeeper.simulate.command import simulate
 from gatekeeper.simulate.draw_command import verify_draw
@@ -133,8 +131,8 @@ for _each in (find, admit, revoke, report, invite):
 def check(config: Path | None) -> None:
     """Check configuration, templates, certificate and secrets; list every problem.
 
-    Warnings name paths that an origin may serve under a spelling that is not covered, and limits by
-    address that a proxy in front may share.
+    Warnings name paths that an origin may serve under a spelling that is not covered, limits by
+    address that a proxy in front may share, and rates that autotune changes at once or never.
     """
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
@@ -142,8 +140,7 @@ def check(config: Path | None) -> None:
     set_up_logging(process="check")
     loaded = load_file(config)
     check_files(loaded)
-    every = (*path_warnings(loaded), *address_warnings(loaded), *challenge_warnings(loaded))
-    for warning in every:
+    for warning in check_warnings(loaded):
         print(f"gatekeeper: warning: {printable(warning)}", file=sys.stderr)  # noqa: T201
     rooms = ", ".join(f"{room.name} at {room.rate:g}/min" for room in loaded.rooms)
     places = [*loaded.edge.domains, *([loaded.server.listen] if loaded.listens else [])]

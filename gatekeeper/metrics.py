@@ -24,7 +24,7 @@ _WAIT_S = (
 # Of the store.
 OPERATIONS = (
     *("admit", "advance", "arrive", "control", "draw"),
-    *("find", "join", "leave", "move", "poll", "touch"),
+    *("find", "join", "leave", "move", "poll", "steer", "touch"),
 )
 UNREACHABLE, TIMEOUT = "unreachable", "timeout"  # kinds of origin errors
 _SERVER_ERRORS = (500, 502, 503, 504)
@@ -95,6 +95,11 @@ challenges = Counter(
     "gatekeeper_challenges",
     "Proofs of a challenge by outcome: solved, refused or unavailable.",
     ["room", "outcome"],
+)
+autotune_changes = Counter(
+    "gatekeeper_autotune_changes",
+    "Changes of the rate by autotune, by reason.",
+    ["room", "reason"],
 )
 rule_matches = Counter(
     "gatekeeper_rule_matches",

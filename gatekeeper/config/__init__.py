@@ -9,9 +9,11 @@
 - `edge_schema`: the keys of [edge]
 - `event_schema`: the keys of [[event]]
 - `challenge_keys`: the keys of `challenge*`
+- `autotune_keys`: the keys of `autotune*`
 - `lane_schema`: the keys of [[lane]]
 - `patterns`: globs, regular expressions and sets of networks
 - `types`: the spelling of single values: durations, rates, addresses, names
+- `rate_text`: rates as a file spells them
 - `sentinel_url`: the URL of a store behind Sentinels
 - `problems`: the wording of problems, `problem; expected …`
 - `settings`: keys that operators change while the gate runs, and their overrides

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from gatekeeper.config.autotune_keys import NOTHING_TO_MEASURE
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.config.event_schema import EventConfig, overlaps
 from gatekeeper.config.lane_schema import LaneConfig, lane_problems
@@ -146,6 +147,11 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         if section is not None:
             checked[name] = section
     rooms = _checked_rooms(raw, problems)
+    origin = checked.get("origin")
+    if isinstance(origin, OriginConfig) and origin.is_none:
+        rooms = tuple(room.without_origin() for room in rooms)
+        tuned = [room.name for room in rooms if room.autotune]
+        problems.extend(f"autotune of room {name}: {NOTHING_TO_MEASURE}" for name in tuned)
     rules = _checked_rules(raw, {room.name for room in rooms}, problems)
     schedule = _checked_events(raw, rooms, problems)
     lanes = _checked_lanes(raw, rooms, problems)
@@ -160,7 +166,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
             "tokens: no secret for a shared store; expected tokens.secret_file or "
             "tokens.secrets, the same on every replica (`gatekeeper secret` makes one)"
         )
-    server, origin, edge = checked.get("server"), checked.get("origin"), checked.get("edge")
+    server, edge = checked.get("server"), checked.get("edge")
     if (
         isinstance(server, ServerConfig)
         and isinstance(edge, EdgeConfig)

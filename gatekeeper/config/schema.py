@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from gatekeeper.config.autotune_keys import Share, SteeredRate, autotune_conflicts
 from gatekeeper.config.challenge_keys import (
     MAX_DIFFICULTY,
     Challenge,
@@ -117,6 +118,11 @@ class RoomKeys(Section):
     concurrent: Annotated[int, Field(ge=0, le=1_000_000), LIVE] = 0  # of one pass; 0: no limit
     queue_limit: Annotated[int, Field(ge=0, le=100_000_000), LIVE] = 0  # 0: no limit
     store_failure_mode: Literal["closed", "open"] = "closed"
+    autotune: Annotated[bool, LIVE] = False  # steer the rate by how the origin does
+    autotune_min: Annotated[SteeredRate, LIVE] = 30.0
+    autotune_max: Annotated[SteeredRate, LIVE] = 3000.0
+    autotune_latency: Annotated[Duration, LIVE] = 0.8  # p95 of the origin's responses
+    autotune_errors: Annotated[Share, LIVE] = 0.02  # of the origin's responses that failed
     invitation_secret_file: File = ""  # of the shop, for HS256
     invitation_public_key_file: File = ""  # of the shop, for RS256, ES256, EdDSA
     status: Literal[200, 202, 429, 503] = 503
@@ -159,6 +165,7 @@ class RoomConfig(RoomKeys):
     ignore_case: bool = True  # paths match in any letter case
     access: Literal["public", "invited"] = "public"  # whether newcomers need an invitation
     _lanes: tuple[LaneConfig, ...] = PrivateAttr(())  # each [[lane]] names its room
+    _has_origin: bool = PrivateAttr(True)
 
     @property
     def accepts_invitations(self) -> bool:
@@ -176,6 +183,12 @@ class RoomConfig(RoomKeys):
         room._lanes = tuple(lane for lane in lanes if lane.room == self.name)  # noqa: SLF001
         return room
 
+    def without_origin(self) -> RoomConfig:
+        """This room of a gate that forwards nothing."""
+        room = self.model_copy()
+        room._has_origin = False  # noqa: SLF001
+        return room
+
     def conflicts(self) -> Iterator[Conflict]:
         idle = ("session_idle_timeout", self.session_idle_timeout)
         yield from shorter_than(("session_absolute_timeout", self.session_absolute_timeout), idle)
@@ -188,6 +201,12 @@ class RoomConfig(RoomKeys):
             keys = ("invitation_secret_file", "invitation_public_key_file", "access")
             problem = f"by invitation, without a key for them; expected {keys[0]} or {keys[1]}"
             yield Conflict(keys, problem)
+        yield from autotune_conflicts(
+            is_on=self.autotune,
+            has_origin=self._has_origin,
+            rate_min=self.autotune_min,
+            rate_max=self.autotune_max,
+        )
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
             yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
         yield from challenge_conflicts(

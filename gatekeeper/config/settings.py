@@ -19,8 +19,10 @@ from typing import Any
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from gatekeeper.config.autotune_keys import steered_rate_problem
 from gatekeeper.config.event_schema import Spelled
 from gatekeeper.config.load import toml_value
+from gatekeeper.config.rate_text import spell_rate
 from gatekeeper.config.schema import LIVE_KEYS, RoomConfig, RoomKeys
 from gatekeeper.config.types import parse_duration_s, parse_rate_per_minute, spell_duration
 from gatekeeper.config.validation import invalid_keys
@@ -107,7 +109,7 @@ def change_settings(
     kept |= {key: (value, spelled_value(room, key)) for key, value in after.items()}
     changed = {key: pair for key, pair in kept.items() if pair[0] != pair[1]}
     values = {key: _value(key, value) for key, (value, _) in changed.items()}
-    _refuse_conflicts(room.model_copy(update=values))
+    _refuse_conflicts(room.model_copy(update=values), rate=changes.get("rate"))
     stored = {key: list(pair) for key, pair in changed.items() if key in _OVERRIDDEN}
     text = json.dumps(stored, sort_keys=True, separators=(",", ":")) if stored else ""
     rate, message = after.get("rate"), after.get("message")
@@ -127,14 +129,24 @@ def change_event_settings(
     conflict."""
     after = {key: value for key, value in {**settings, **changes}.items() if value is not None}
     values = {key: _value(key, value) for key, value in after.items()}
-    _refuse_conflicts(config.model_copy(update=values))
+    _refuse_conflicts(config.model_copy(update=values), rate=changes.get("rate"))
     return after
 
 
-def _refuse_conflicts(config: RoomConfig) -> None:
+def refuse_unsteered(config: RoomKeys, rate: float) -> None:
+    """Raises ConfigError for a rate that autotune, if it is in force, would change at once."""
+    problem = steered_rate_problem(rate, rate_min=config.autotune_min, rate_max=config.autotune_max)
+    if config.autotune and problem:
+        raise ConfigError([f"rate: {problem}"], source="settings")
+
+
+def _refuse_conflicts(config: RoomConfig, *, rate: Spelled | None) -> None:
+    """`rate`: as it was set now."""
     problems = [f"{each.keys[-1]}: {each.problem}" for each in config.conflicts()]
     if problems:
         raise ConfigError(problems, source="settings")
+    if rate is not None:
+        refuse_unsteered(config, parse_rate_per_minute(rate))
 
 
 def spelled_value(config: RoomKeys, key: str) -> Spelled:
@@ -206,23 +218,11 @@ def _value(key: str, spelled: object) -> Any:
 def _spell(field: FieldInfo, value: Any) -> Spelled:
     parsers = {each.func for each in field.metadata if isinstance(each, BeforeValidator)}
     if parse_rate_per_minute in parsers:
-        return _spell_rate(value) if value else "0"
+        return spell_rate(value)
     if parse_duration_s in parsers:
         return spell_duration(value)
     assert isinstance(value, str | int | float)
     return value
-
-
-def _spell_rate(per_minute: float) -> str:
-    """By the minute, or by the hour where that is much shorter: `1/h`."""
-    by_minute, by_hour = _spell_number(per_minute), _spell_number(per_minute * 60)
-    is_by_hour = len(by_hour) + 2 < len(by_minute)
-    return f"{by_hour}/h" if is_by_hour else f"{by_minute}/min"
-
-
-def _spell_number(value: float) -> str:
-    text = f"{value:.12g}"
-    return f"{value:.15f}".rstrip("0") if "e" in text else text  # no exponent in a rate
 
 
 def _unknown(key: str) -> str:

@@ -23,7 +23,9 @@ sender     which requests come from another site
 readings   the ways an origin could understand a path
 parameters  the ways an origin could understand parameters and cookies
 address_warnings  limits by address behind an unknown proxy, for warnings of `check`
+autotune_warnings  rates that autotune changes at once, for warnings of `check`
 challenge_warnings  widgets in rooms without hosts, for warnings of `check`
+check_warnings  everything that `check` warns of
 spellings  other spellings of a path, for warnings of `check`
 access     the rules of [[rule]]: which requests bypass the rooms or are blocked
 default_rules  what crawlers, browsers and certificate authorities fetch by themselves

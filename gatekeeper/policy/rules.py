@@ -12,6 +12,7 @@ from typing import Literal
 from gatekeeper.config.challenge_keys import Challenge, Noscript
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.autotune import Targets
 from gatekeeper.policy.lanes import Lane
 
 _PASS_RENEWAL_CEILING_S = 60.0
@@ -45,6 +46,7 @@ class Rules:
     message: str = ""  # the file's own
     lanes: tuple[Lane, ...] = ()
     access: Literal["public", "invited"] = "public"
+    autotune: Targets | None = None  # None: the origin does not steer the rate
     # The longest lives of tokens that were issued under earlier rules.
     earlier_ticket_life_s: float = 0.0
     earlier_session_s: float = 0.0
@@ -103,6 +105,14 @@ class Rules:
             message=room.message,
             lanes=tuple(map(Lane.of, room.lanes)),
             access=room.access,
+            autotune=Targets(
+                rate_min=room.autotune_min,
+                rate_max=room.autotune_max,
+                latency_s=room.autotune_latency,
+                errors=room.autotune_errors,
+            )
+            if room.autotune
+            else None,
             earlier_ticket_life_s=after.longest_ticket_life_s if after else 0.0,
             earlier_session_s=after.longest_session_s if after else 0.0,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp.web import BaseRequest
 
@@ -15,6 +16,12 @@ Fields = tuple[tuple[bytes, bytes], ...]
 # Called once with the final response head; returns the fields to add to it for the client, which
 # make the response one for this client alone. None: it stays as it is.
 OnHead = Callable[[ResponseHead], Fields | None]
+
+
+class OnResponse(Protocol):
+    def __call__(self, status: int, /, *, seconds: float) -> None:
+        """Count a response head that arrived `seconds` after the request."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

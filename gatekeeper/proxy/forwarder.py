@@ -19,7 +19,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.errors import GatekeeperError, OriginProtocolError
 from gatekeeper.proxy import upload
-from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, ProxiedResponse
+from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, OnResponse, ProxiedResponse
 from gatekeeper.proxy.downstream import Downstream
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.handled_request import ends_connection
@@ -56,11 +56,13 @@ class Forwarder:
         *,
         session_end: asyncio.Future[None] | None = None,
         on_head: OnHead | None = None,
+        on_response: OnResponse | None = None,
     ) -> ProxiedResponse:
         """Forward the request and relay its response.
 
         Raises `OriginError`, `BadRequest` and the errors of `on_head`, all before a final head is
-        sent to the client. `session_end` closes a tunnel.
+        sent to the client. `session_end` closes a tunnel. `on_response` is called with the final
+        head, and the time since the whole request was sent: a slow upload is the client's.
         """
         client = Downstream(request, timeout_s=self._timeout_s)
         head = request_head(
@@ -71,7 +73,12 @@ class Forwarder:
         while True:
             connection = await self._pool.acquire(max_idle_s=max_idle_s)
             exchange = _Exchange(
-                request, client, connection, on_head=on_head, session_end=session_end
+                request,
+                client,
+                connection,
+                on_head=on_head,
+                on_response=on_response,
+                session_end=session_end,
             )
             try:
                 return await exchange.run(head, timeout_s=self._timeout_s)
@@ -92,7 +99,10 @@ class Forwarder:
 class _Exchange:
     """One request and its response on one origin connection."""
 
-    __slots__ = ("_client", "_connection", "_on_head", "_request", "_session_end")
+    __slots__ = (
+        *("_client", "_connection", "_on_head", "_on_response"),
+        *("_request", "_sent_s", "_session_end"),
+    )
 
     def __init__(
         self,
@@ -101,20 +111,27 @@ class _Exchange:
         connection: OriginConnection,
         *,
         on_head: OnHead | None,
+        on_response: OnResponse | None,
         session_end: asyncio.Future[None] | None,
     ) -> None:
         self._request = request
         self._client = client
         self._connection = connection
         self._on_head = on_head
+        self._on_response = on_response
+        self._sent_s = 0.0
         self._session_end = session_end
 
     async def run(self, head: bytes, *, timeout_s: float) -> ProxiedResponse:
-        started_s = perf_counter()
+        started_s = self._sent_s = perf_counter()
         sending = upload.send(self._request, self._connection, head=head, timeout_s=timeout_s)
+        if sending is not None:
+            sending.add_done_callback(self._note_sent)
         try:
             response = await self._final_head()
             origin_seconds = perf_counter() - started_s
+            if self._on_response is not None:
+                self._on_response(response.status, seconds=perf_counter() - self._sent_s)
             # After a response to an incomplete request the connection closes: the rest of the body
             # is not read, and a client that waited for 100 may or may not send it (RFC 9112
             # section 9.3).
@@ -136,6 +153,9 @@ class _Exchange:
             if sending is not None and not sending.done():
                 await upload.stop(sending)
         return proxied
+
+    def _note_sent(self, _upload: asyncio.Task[None]) -> None:
+        self._sent_s = perf_counter()
 
     async def _final_head(self) -> ResponseHead:
         while True:

@@ -6,6 +6,10 @@ move_request      what a replica asks to move a place to another device
 scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each,
                   and `_devices.lua` after it where a script asks for devices
 replica           a room on one replica: queue, view and pacer; store outages end here
+rate_steering     steers the rate by the origin, without a leader
+origin_tally      what this replica measured of the origin
+period            the end of a period of autotune, and the rate that follows from it
+steering_record   what the steering remembers, and its last changes
 openings          the events of a room: opened, drawn and placed, without a leader
 tick_schedule     when the pacer calls the store
 participants      the participants of a draw, read in portions

@@ -20,6 +20,7 @@ from gatekeeper.config.settings import (
     change_event_settings,
     change_settings,
     effective_config,
+    refuse_unsteered,
     settings_of,
     spelled_value,
 )
@@ -42,7 +43,8 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.room_settings import RoomSettings
 from gatekeeper.room.standings import AdmitResult, Left, Whereabouts
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import Store
+from gatekeeper.room.steering_record import SteeringRecord, parse_record
+from gatekeeper.room.store import Store, room_keys
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.room.visitor_search import visitors_of_reference
 
@@ -109,6 +111,13 @@ class Operator:
         """How many visitors of each lane are in line."""
         return await self._queue.count_lanes()
 
+    async def steering(self) -> SteeringRecord | None:
+        """What autotune measured and did; None where it is not in force."""
+        if self.rules.autotune is None:
+            return None
+        found = await self._store.values(room_keys(self.rules.room)[6], ["steering"])
+        return parse_record(found.get("steering", ""))
+
     async def count_participants(self, event: Event) -> int:
         """The visitors that took part in the draw of an event."""
         return await self._queue.participants.count(event.draw_id)
@@ -121,8 +130,11 @@ class Operator:
         return await self._published(state)
 
     async def set_rate(self, rate_per_minute: float) -> RoomState:
-        """During an event that sets the rate: the event's, until it ends."""
-        if "rate" in (await self._queue.look()).window.settings:
+        """During an event that sets the rate: the event's, until it ends. Raises ConfigError where
+        autotune would change it at once."""
+        before = await self._queue.look()
+        refuse_unsteered(self.settings.config, rate_per_minute)
+        if "rate" in before.window.settings:
             config = self.settings.file.model_copy(update={"rate": rate_per_minute})
             return await self.change_settings({"rate": spelled_value(config, "rate")})
         return await self._published(await self._queue.set_rate(rate_per_minute))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gatekeeper.config.settings import SettingsChange
 from gatekeeper.errors import StoreError
+from gatekeeper.policy.autotune import PERIOD_S
 from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
 from gatekeeper.policy.ordering import PROVISIONAL_US
@@ -24,6 +25,7 @@ from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.batching import Batcher
 from gatekeeper.room.move_request import MoveRequest, MoveResult, move_result_of
 from gatekeeper.room.participants import Participants
+from gatekeeper.room.period import PeriodEnd, SteerRequest
 from gatekeeper.room.return_window import ReturnWindow
 from gatekeeper.room.standings import (
     AdmitResult,
@@ -51,8 +53,7 @@ from gatekeeper.room.visitor_calls import (
 from gatekeeper.room.visitor_search import scores_of
 from gatekeeper.room.write_back import known_arguments, rate_text
 
-MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = 1000
-_LISTED_PER_CALL = 1000
+MOST_RELEASED_PER_CALL = MOST_SWEPT_PER_CALL = _LISTED_PER_CALL = 1000
 _PARTICIPANTS_KEPT_MS = 8 * 86_400_000  # a day longer than the record of their draw
 # Instead of the end of a session.
 UNCONFIRMED = 0
@@ -70,6 +71,7 @@ _ADMIT = load_script("admit")
 _DRAW = load_script("draw")
 _JOIN = load_script("join")
 _MOVE = load_script("move")
+_STEER = load_script("steer")
 
 
 class Queue:
@@ -134,6 +136,16 @@ class Queue:
     async def advance(self) -> tuple[RoomState, int]:
         """Sweep, release what is due, and return how many were released. `on_backlog` is called
         when more is due than one call may do without holding up the store."""
+        state, released, _ = await self._advance()
+        return state, released
+
+    async def advance_measured(self, measured: str) -> tuple[RoomState, PeriodEnd | None]:
+        """The same, with what this replica measured of the origin; and the period of autotune that
+        ends by this call, if one does."""
+        state, _, rest = await self._advance(_us(PERIOD_S), measured)
+        return state, PeriodEnd.parse(rest)
+
+    async def _advance(self, *more: str) -> tuple[RoomState, int, Reply]:
         rules = self.rules
         state, rest = await self._run(
             _ADVANCE,
@@ -143,12 +155,18 @@ class Queue:
             _us(rules.longest_ticket_life_s),
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
+            *more,
         )
         self._return_window.note(state, rules=rules)
-        released, is_behind = rest
+        released, is_behind, *period = rest
         if is_behind == b"1":
             self._on_backlog()
-        return state, int(released)
+        return state, int(released), period
+
+    async def steer(self, request: SteerRequest) -> bool:
+        """Set the rate that follows from a period; False: it is too late."""
+        _, [is_set] = await self._run(_STEER, *request.arguments())
+        return is_set == b"1"
 
     async def leave(
         self,
@@ -230,9 +248,8 @@ class Queue:
 
     async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:
         """Visitors in line at a provisional turn, and their arrivals from that one on."""
-        found = await self._store.scores(
-            self._keys[0], since=float(PROVISIONAL_US + since_us), most=most
-        )
+        since = float(PROVISIONAL_US + since_us)
+        found = await self._store.scores(self._keys[0], since=since, most=most)
         return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
 
     async def lanes_of(self, visitors: Sequence[VisitorId]) -> dict[VisitorId, str]:
@@ -346,9 +363,7 @@ class Queue:
         ]
 
     async def _touch(self, batch: Sequence[tuple[VisitorId, int, int]]) -> list[bool]:
-        arguments: list[str] = []
-        for visitor, until_us, ends_us in batch:
-            arguments += (visitor, str(until_us), str(ends_us))
+        arguments = [text for visitor, *ends in batch for text in (visitor, *map(str, ends))]
         _, rest = await self._run(_TOUCH, *arguments)
         return [code == b"1" for code in rest]
 

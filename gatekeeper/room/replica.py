@@ -30,6 +30,7 @@ from gatekeeper.room.leaving import LeaveCalls
 from gatekeeper.room.move_request import MoveRequest, MoveResult
 from gatekeeper.room.openings import FileEvents, Openings
 from gatekeeper.room.queue import IF_CONFIRMED, UNCONFIRMED, Queue
+from gatekeeper.room.rate_steering import Autotune
 from gatekeeper.room.revocation_list import learn_revocations
 from gatekeeper.room.standings import InvitedStanding, NewcomerStanding
 from gatekeeper.room.state import RoomState
@@ -73,6 +74,7 @@ class RoomReplica:
             on_backlog=self.wake,
         )
         self._openings = openings(self.queue)
+        self.autotune = Autotune(self.queue)
         self._reloads_events = False
         self._share = LocalBucket(rules)
         self._last_stamp_us = 0
@@ -289,7 +291,7 @@ class RoomReplica:
         if not self._has_joined:
             await self._join()
         await self._write_pending()
-        state, _ = await self.queue.advance()
+        state = await self.autotune.advance()
         await self._openings.step(state)
         self.view.settle(held)
         if not self.view.store_up:

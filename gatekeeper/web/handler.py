@@ -230,6 +230,7 @@ class GateHandler:
                     exchange.is_last = True
             return added_fields(visit, admit, response, own=self._own_cookies)
 
+        tally = visit.origin_tally
         use = None
         if counted is not None:
             use = RequestUse(counted)
@@ -239,9 +240,15 @@ class GateHandler:
             if failure is not None:
                 raise failure
             relayed = await self._forwarder.forward(
-                request, context, session_end=end, on_head=on_head
+                request,
+                context,
+                session_end=end,
+                on_head=on_head,
+                on_response=None if tally is None else tally.count,
             )
         except OriginError as error:
+            if tally is not None:
+                tally.count_failure()
             headers = visit.headers(pass_) if admit.changed else ()
             return self._origin_problem(visit, error, headers=headers)
         finally:

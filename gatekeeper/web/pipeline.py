@@ -41,6 +41,7 @@ from gatekeeper.policy.routing import (
     rule_of,
 )
 from gatekeeper.policy.tokens import Ticket, Token, new_visitor_id
+from gatekeeper.room.origin_tally import OriginTally
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.confirmation_elsewhere import Confirmations
@@ -85,6 +86,13 @@ class Visit(NamedTuple):
         """The room's admission; only for a request in a room."""
         assert self.gate is not None
         return self.gate.admission
+
+    @property
+    def origin_tally(self) -> OriginTally | None:
+        """What counts the origin's response to this request; None: autotune is not in force."""
+        if self.gate is None or self.gate.admission.rules.autotune is None:
+            return None
+        return self.gate.admission.room.autotune.tally
 
     @property
     def creates_place(self) -> bool:

@@ -191,6 +191,8 @@ class ServerGround:
         # A clock that steps back finds the newest arrival in its future.
         for moment in _MOMENTS if seconds > 0 else (*_MOMENTS, "last"):
             state[moment] = str(int(state[moment]) - past_us)
+        if int(state.get("period_at", 0)):  # autotune is in force
+            state["period_at"] = str(int(state["period_at"]) - past_us)
         await self.write(contents)
 
     async def attend(self) -> None:

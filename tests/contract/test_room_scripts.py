@@ -144,6 +144,12 @@ BAD_CALLS: dict[str, list[str]] = {
         "draw, a turn missing": ["1", DIGITS, "2", "ann", "bob", "", ""],
         "draw, a hash missing": ["1", DIGITS, "1", "ann"],
         "draw, a life": ["nan", DIGITS, "1", "ann", ""],
+        "steer": ["x", "", "", "6", "7", "{}"],
+        "steer, a rate": ["1", "", "", "6", "fast", "{}"],
+        "steer, a rate of 0": ["1", "", "", "6", "0", "{}"],
+        "steer, cut short": ["1", "", "", "6", "7"],
+        "advance, a period": ["one", "1", "1", "1", "1", "1", "x", ""],
+        "advance, what was measured": ["one", "1", "1", "1", "1", "1", "1", "1 2 x"],
         "control, settings with a strange rate": ["settings", "", "{}", "nan", "", ""],
     }.items()
 }  # fmt: skip
@@ -217,6 +223,7 @@ SCRIPTS: tuple[
         "find",
         "admit",
         "move",
+        "steer",
     ],
     ...,
 ] = (
@@ -231,6 +238,7 @@ SCRIPTS: tuple[
     "find",
     "admit",
     "move",
+    "steer",
 )
 
 

@@ -17,15 +17,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
-from gatekeeper.proxy.context import Fields
+from gatekeeper.proxy.context import Fields, OnResponse
 from gatekeeper.proxy.pool import OriginPool
 from gatekeeper.proxy.response import ResponseHead
-
-
-class OnResponse(Protocol):
-    def __call__(self, status: int, /, *, seconds: float) -> None:
-        """Count a response head that arrived `seconds` after the request."""
-        ...
 
 
 class RequestCount(Protocol):

@@ -2,9 +2,14 @@
 -- queue.
 --
 -- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long a spent ticket is
---       remembered   4 the life of a ticket   5 most releases   6 most swept
+--       remembered   4 the life of a ticket   5 most releases   6 most swept   and where the origin
+--       steers the rate, 7 the length of a period, microseconds   8 what the caller measured of the
+--       origin since its last call, whole numbers with spaces between, or ''
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
---       due, else '0'; 'behind' when the store is older than what the caller knows.
+--       due, else '0'; then, if this call ends a period, the begin of the next and the length of this
+--       one, microseconds, the sums of what all callers measured, how many were admitted, '1' if
+--       visitors wait for the rate, else '0', and `steering`; 'behind' when the store is older than
+--       what the caller knows.
 --
 -- Guarantee. Releases in the order of turns, within rate, burst, grants and slots, and no visitor
 -- whose deadline has passed. The watermark only rises, and every visitor in the queue at or below
@@ -13,11 +18,20 @@
 -- them. A release that was not claimed gives back what it cost, and the second one of a visitor
 -- costs them the place. Any number of replicas may call at any time: what one released is gone for
 -- the others. One call ends after about `most swept` absent visitors, and leaves the rest to the
--- next.
+-- next. A period ends once, by one call. It begins again, and what was measured is dropped, while the
+-- rate releases nobody and after a pause of several periods.
+--
+-- Where the origin steers the rate, the state has more fields, by which only `steer` and this script
+-- decide: `period_at` (the begin of the running period, microseconds; 0: none runs), `period_counts`
+-- (what all callers measured in it), `period_admitted` (the total at its begin), and `steering`, the
+-- replicas' own record.
 
 local replica, claim_us, spent_us = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local ticket_us, most_released, most_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
+local period_us, measured = ARGV[7] and number(ARGV[7]), ARGV[8] or ''
+if string.find(measured, '[^%d ]') then error('whole numbers') end
 local REPLICA_EXPIRES_AFTER = 5000000
+local MOST_PERIODS = 3  -- in one
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
 local CHUNK = 100
@@ -159,8 +173,49 @@ if gate == 'rate' then pay(s, released) end
 s.level = capped(s.level)
 s.released = s.released + released
 yield_unconfirmed()
+
+-- Two lists of whole numbers, added up; the shorter one has 0 in the rest.
+local function sums_of(one, other)
+  if one == '' or other == '' then return one .. other end
+  local sums, i = {}, 0
+  for n in string.gmatch(one, '%d+') do sums[#sums + 1] = n end
+  for n in string.gmatch(other, '%d+') do
+    i = i + 1
+    sums[i] = fmt(tonumber(sums[i] or '0') + tonumber(n))
+  end
+  return table.concat(sums, ' ')
+end
+
+-- Adds what the caller measured to the period, and what the reply says of one that ends now. A full
+-- store keeps nothing, and ends none.
+local function measure()
+  local raw = call('HMGET', STATE, 'period_at', 'period_counts', 'period_admitted', 'steering')
+  local begin = tonumber(raw[1] or '0')
+  local function keep(...)
+    local result = redis.pcall('HSET', STATE, ...)
+    return type(result) ~= 'table' or not result.err
+  end
+  if admission_gate(s, false) ~= 'rate' or rate_of(s) <= 0 then
+    if begin > 0 then keep('period_at', '0') end
+    return {}
+  end
+  local length = now - begin
+  local is_over = length < 0 or length > MOST_PERIODS * period_us
+  if not is_over and length < period_us then
+    if measured ~= '' then keep('period_counts', sums_of(raw[2] or '', measured)) end
+    return {}
+  end
+  local is_kept = keep('period_at', fmt(now), 'period_counts', '', 'period_admitted', fmt(s.admitted))
+  if is_over or not is_kept then return {} end
+  local is_waiting = call('ZCARD', QUEUE) > 0 and free_slots() > 0
+  return { fmt(now), fmt(length), sums_of(raw[2] or '', measured),
+    fmt(math.max(s.admitted - tonumber(raw[3] or '0'), 0)), is_waiting and '1' or '0', raw[4] or '' }
+end
+
+local period = period_us and measure() or {}
 write(save_state, s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)
 reply[#reply + 1] = is_behind and '1' or '0'
+for i = 1, #period do reply[#reply + 1] = period[i] end
 return reply

@@ -31,8 +31,8 @@ from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route
 from gatekeeper.policy.tokens import Pass
 from gatekeeper.proxy import ForwardContext
 from gatekeeper.proxy.client_address import EDGE_PEER, is_trusted
-from gatekeeper.proxy.context import Fields
-from gatekeeper.proxy.fastpath.interface import GateExchange, OnResponse
+from gatekeeper.proxy.context import Fields, OnResponse
+from gatekeeper.proxy.fastpath.interface import GateExchange
 from gatekeeper.proxy.headers import plain_head
 from gatekeeper.proxy.plain_head import METHOD, TARGET, PlainRequest, parse_plain_head
 from gatekeeper.proxy.pool import authority_of
@@ -229,7 +229,7 @@ class FastPathLookup:
             peer=peer,
             visit=visit,
             passes=passes,
-            on_response=_counter(visit.route, room),
+            on_response=_counter(visit),
             rest=origin_head[len(head) - len(block) :],  # the request line is the client's own
             keep_alive=request.keep_alive,
             is_ordinary=self._match_ordinary_line(line) is not None,
@@ -355,9 +355,12 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
     return re.compile(rb"%b (?!%b)%b HTTP/1\.1" % (METHOD, excluded, TARGET)).fullmatch
 
 
-def _counter(route: Route, room: str) -> OnResponse:
-    count = metrics.forwarded.of(room).count
-    rule = rule_of(route)
+def _counter(visit: Visit) -> OnResponse:
+    count: OnResponse = metrics.forwarded.of(visit.room or "").count
+    tally = visit.origin_tally
+    if tally is not None:
+        count = partial(_count_both, count, tally.count)
+    rule = rule_of(visit.route)
     if rule is None:
         return count
 
@@ -366,6 +369,11 @@ def _counter(route: Route, room: str) -> OnResponse:
         metrics.by_rule.count(rule)
 
     return count_by_rule
+
+
+def _count_both(one: OnResponse, other: OnResponse, status: int, /, *, seconds: float) -> None:
+    one(status, seconds=seconds)
+    other(status, seconds=seconds)
 
 
 def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:

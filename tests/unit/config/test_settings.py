@@ -6,6 +6,7 @@ import pytest
 
 from gatekeeper.config.schema import LIVE_KEYS, RoomConfig
 from gatekeeper.config.settings import (
+    change_event_settings,
     change_settings,
     effective_config,
     parse_changes,
@@ -42,6 +43,11 @@ def test_live_keys_are_those_of_the_reference() -> None:
         "heartbeat_timeout",
         "place_ttl",
         "queue_limit",
+        "autotune",
+        "autotune_min",
+        "autotune_max",
+        "autotune_latency",
+        "autotune_errors",
         "concurrent",
         "poll_interval_max",
         "newcomers_per_address",
@@ -127,6 +133,14 @@ def test_empty_message_is_a_message_and_none_is_that_of_the_file() -> None:
         ("name", "x", "name: cannot be changed here; expected a change of the file"),
         ("max_actve", 3, "max_actve: unknown setting; expected max_active"),
         ("__class__", 3, "__class__: unknown setting; expected one of rate, burst"),
+        ("autotune", "yes", 'autotune: "yes" is not a boolean; expected true or false'),
+        ("autotune", 1, "autotune: 1 is not a boolean; expected true or false"),
+        ("autotune_min", "0", "autotune_min: 0 admits nobody and cannot rise; expected e.g."),
+        ("autotune_latency", "0", 'autotune_latency: 0s is too short; expected at least "1ms"'),
+        ("autotune_errors", 1.01, "autotune_errors: 1.01 is not a share; expected 0 to 1"),
+        ("autotune_errors", "-1", 'autotune_errors: "-1" is not a share; expected 0 to 1'),
+        ("autotune_errors", "200%", 'autotune_errors: "200%" is not a share; expected 0 to 1'),
+        ("autotune_errors", True, "autotune_errors: true is not a share; expected 0 to 1"),
         ("title", "x\x00y", "title: has a line break or a control character"),
     ],
 )
@@ -259,7 +273,60 @@ def test_spelled_rate_is_read_back_closely(value: str) -> None:
         ("message", 'We "open"', 'We "open"'),
         ("message", "", None),
         ("max_active", "", None),
+        ("autotune", "true", True),
+        ("autotune", "false", False),
+        ("autotune_errors", "0.05", "0.05"),
+        ("autotune_latency", "250ms", "250ms"),
     ],
 )
 def test_text_of_the_command_line_becomes_a_value(key: str, text: str, value: object) -> None:
     assert value_of_text(key, text) == value
+
+
+@pytest.mark.parametrize(("given", "share"), [(0, 0.0), (1, 1.0), ("5%", 0.05), ("0.05", 0.05)])
+def test_share_is_a_number_or_a_percentage(given: object, share: float) -> None:
+    assert parse_changes({"autotune_errors": given}) == {"autotune_errors": share}
+
+
+@pytest.mark.parametrize(
+    ("rate", "is_refused"),
+    [("30/min", False), ("300/min", False), ("29/min", True), ("301/min", True), ("0", False)],
+)
+def test_rate_that_autotune_would_change_at_once_is_refused(rate: str, is_refused: bool) -> None:
+    """Within the bounds it is where autotune goes on from, and 0 pauses the room."""
+    file = room(autotune=True, autotune_max="300/min")
+    changes = parse_changes({"rate": rate})
+    if not is_refused:
+        assert change_settings(file, "", changes).rate_per_minute is not None
+        return
+    with pytest.raises(ConfigError) as refused:
+        change_settings(file, "", changes)
+    bounds = 'expected "30/min" to "300/min", or autotune=false'
+    assert bounds in refused.value.problems[0]
+    with pytest.raises(ConfigError):
+        change_event_settings(file, {}, changes)
+    off = changes | {"autotune": False}
+    assert change_settings(file, "", off).rate_per_minute is not None
+
+
+def test_bounds_that_cross_are_refused() -> None:
+    file = room()
+    assert problems_of_change(file, {"autotune_max": "20/min"}) == [
+        'autotune_max: "20/min" is below autotune_min; expected at least "30/min"'
+    ]
+    assert change_settings(
+        file, "", parse_changes({"autotune_max": "20/min", "autotune_min": "10/min"})
+    ).overrides
+
+
+def test_autotune_of_a_gate_that_forwards_nothing_is_refused() -> None:
+    file = room().without_origin()
+    [problem] = problems_of_change(file, {"autotune": True})
+    assert problem.startswith('autotune: true while origin.url is "none"')
+    assert change_settings(file, "", parse_changes({"autotune_max": "900/min"})).overrides
+
+
+def problems_of_change(file: RoomConfig, changes: dict[str, object]) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        change_settings(file, "", parse_changes(changes))
+    return refused.value.problems

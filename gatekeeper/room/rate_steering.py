@@ -1,0 +1,113 @@
+"""The steering of one room's rate on one replica, without a leader.
+
+Rules. Each replica hands what it measured of the origin to `advance`. When a period has passed on
+the store's clock, one of these calls receives the sums of all replicas and begins the next period:
+that replica computes the rate (`policy.autotune`) and hands it in at once. The store takes it only
+in that period, and only while rate, settings and events are those that it was computed from. A
+replica that ends in between costs one period without a change. Without autotune none of this runs.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from gatekeeper import metrics
+from gatekeeper.config.rate_text import spell_rate
+from gatekeeper.errors import Conflict, NotFound
+from gatekeeper.policy.autotune import Memory, Targets, adjust
+from gatekeeper.policy.event_changes import with_settings
+from gatekeeper.policy.schedule import Schedule
+from gatekeeper.room.origin_tally import OriginTally
+from gatekeeper.room.period import PeriodEnd, SteerRequest
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import Steering, SteeringRecord, parse_record
+
+_LOG_AGAIN_AFTER_US = 60_000_000
+_DIGITS = 5  # of a rate
+
+log = structlog.get_logger()
+
+
+class Autotune:
+    """`tally` is what the exits count into while autotune is in force."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.tally = OriginTally()
+        self._logged_at_us = 0
+
+    async def advance(self) -> RoomState:
+        """One call of the pacer; raises StoreError."""
+        targets = self._queue.rules.autotune
+        if targets is None:
+            state, _ = await self._queue.advance()
+            return state
+        self.tally.target_s = targets.latency_s
+        state, end = await self._queue.advance_measured(self.tally.take())
+        return state if end is None else await self._steer(state, end, targets)
+
+    async def _steer(self, state: RoomState, end: PeriodEnd, targets: Targets) -> RoomState:
+        record, period = parse_record(end.steering), end.period
+        before = state.current_rate_per_minute
+        adjustment = adjust(before, Memory.decode(record.memory), period, targets)
+        after = _rounded(adjustment.rate, targets)
+        steering = Steering(
+            at_us=end.begin_us,
+            before=before,
+            after=after,
+            reason=adjustment.reason.value,
+            latency_s=period.latency_s(targets),
+            responses=period.responses,
+            failed=period.failed,
+            admitted=period.admitted,
+        )
+        try:
+            events = _with_rate(state, after) if after != before else None
+        except (Conflict, NotFound):  # the events are as much text as they may be
+            return state
+        is_set = await self._queue.steer(
+            SteerRequest(
+                end.begin_us,
+                state,
+                rate_per_minute=None if after == before else after,
+                steering=record.after(steering, memory=adjustment.memory.encode()).encode(),
+                events=events,
+            )
+        )
+        if is_set and after != before:
+            self._report(steering, record)
+        return state
+
+    def _report(self, steering: Steering, record: SteeringRecord) -> None:
+        """Every fall, the first rise after another reason, and else one change a minute."""
+        room, is_fall = self._queue.rules.room, steering.after < steering.before
+        metrics.autotune_changes.labels(room, steering.reason).inc()
+        is_new = record.last is None or record.last.reason != steering.reason
+        is_due = steering.at_us - self._logged_at_us > _LOG_AGAIN_AFTER_US
+        if not (is_fall or is_new or is_due):
+            return
+        self._logged_at_us = steering.at_us
+        log.info(
+            "rate_steered",
+            room=room,
+            before=spell_rate(steering.before),
+            after=spell_rate(steering.after),
+            reason=steering.reason,
+            p95_s=steering.latency_s and round(steering.latency_s, 3),
+            responses=steering.responses,
+            failed=steering.failed,
+        )
+
+
+def _rounded(rate: float, targets: Targets) -> float:
+    """A rate that people can read, within the bounds."""
+    return min(max(float(f"{rate:.{_DIGITS}g}"), targets.rate_min), targets.rate_max)
+
+
+def _with_rate(state: RoomState, rate: float) -> Schedule | None:
+    """The events with another rate of the one that is running, if that sets it."""
+    event = state.window.event
+    if event is None or "rate" not in state.window.settings:
+        return None
+    return with_settings(state.schedule, event.name, {**event.settings, "rate": spell_rate(rate)})

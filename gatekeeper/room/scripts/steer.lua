@@ -1,0 +1,36 @@
+-- steer: the replica that received the end of a period sets the rate that follows from it.
+--
+-- ARGV  1 the begin of the running period, as `advance` replied   2 the overrides, 3 the events and 4 the
+--       rate in force that the caller decided by   5 the room's rate instead, or '' where it stays
+--       6 `steering` instead   and where the rate is that of an event, 7 the events instead, 8 their
+--       windows
+-- Reply the state, then '1' when it was set, else '0'; 'behind' when the store is older than what the
+--       caller knows.
+--
+-- Guarantee. Sets all, or nothing when that period is over, an operator has set another rate, other
+-- settings or other events since, or the rate releases nobody now. What fell due under the old rate
+-- is kept, up to burst, as when an operator sets it; but no operator did: after a loss, what a
+-- replica knows better counts.
+
+local begin, known_rate = number(ARGV[1]), number(ARGV[4])
+local rate, steering = ARGV[5], ARGV[6]
+if rate ~= '' and number(rate) <= 0 or not steering then error('a rate above 0, and a text') end
+
+local s = load_state()
+if not s then return { 'behind' } end
+refill(s)
+
+local in_force = rate_of(s)
+local is_current = tonumber(call('HGET', STATE, 'period_at') or '0') == begin
+  and s.overrides == ARGV[2] and s.events == ARGV[3]
+  and in_force > 0 and math.abs(in_force - known_rate) <= in_force / 1e9
+  and admission_gate(s, false) == 'rate'
+if is_current then
+  if rate ~= '' then s.rate = rate end
+  if ARGV[8] then s.events, s.windows = ARGV[7], ARGV[8] end
+  save_state(s, rate ~= '' or ARGV[8] ~= nil)
+  redis.pcall('HSET', STATE, 'steering', steering)
+end
+local reply = reply_with(s)
+reply[#reply + 1] = is_current and '1' or '0'
+return reply

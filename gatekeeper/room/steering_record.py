@@ -1,0 +1,101 @@
+"""The record of a room that autotune steers: what its law remembers, what was measured last, and
+the newest changes of the rate. Replicas keep it in the room's state, for each other and operators.
+
+Rules. Pure. It is bounded. A text that is not such a record is an empty one, since it may be of
+another release; no decision but the law's own depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+
+MOST_CHANGES: Final = 12  # a minute of periods; operators read each second
+_MOST_CHARACTERS: Final = 4096
+_MOST_TEXT: Final = 400
+
+
+class Steering(NamedTuple):
+    """The end of one period. `at_us` is of the store's clock, rates are per minute.
+
+    `latency_s` is the p95 of the origin's responses; None: there were none.
+    """
+
+    at_us: int
+    before: float
+    after: float
+    reason: str
+    latency_s: float | None
+    responses: int
+    failed: int
+    admitted: int
+
+    @property
+    def failed_share(self) -> float | None:
+        """The share of the origin's responses that failed."""
+        return self.failed / self.responses if self.responses else None
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringRecord:
+    """`last` is the newest period; `changes` are those that changed the rate, the oldest first."""
+
+    memory: str = ""
+    last: Steering | None = None
+    changes: tuple[Steering, ...] = ()
+
+    def after(self, steering: Steering, *, memory: str) -> SteeringRecord:
+        """The record with one period more."""
+        changes = self.changes
+        if steering.after != steering.before:
+            changes = (*changes, steering)[-MOST_CHANGES:]
+        return SteeringRecord(memory, steering, changes)
+
+    def encode(self) -> str:
+        body = {"memory": self.memory, "last": self.last, "changes": self.changes}
+        return json.dumps(body, separators=(",", ":"))
+
+
+NO_STEERING: Final = SteeringRecord()
+
+
+def parse_record(text: str) -> SteeringRecord:
+    """The record of a text; an empty one for any other text."""
+    if not text or len(text) > _MOST_CHARACTERS:
+        return NO_STEERING
+    try:
+        raw = json.loads(text)
+        changes = raw["changes"]
+        if not isinstance(changes, list) or len(changes) > MOST_CHANGES:
+            return NO_STEERING
+        last = raw["last"]
+        return SteeringRecord(
+            _text(raw["memory"]),
+            None if last is None else parse_steering(last),
+            tuple(map(parse_steering, changes)),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return NO_STEERING
+
+
+def parse_steering(value: object) -> Steering:
+    """The end of a period as a list of its fields; raises ValueError."""
+    if not isinstance(value, list):
+        raise ValueError("expected a list")  # noqa: TRY004  every refusal is a ValueError
+    fields: list[Any] = value
+    at_us, before, after, reason, latency_s, responses, failed, admitted = fields
+    if not all(map(is_exact_int, (at_us, responses, failed, admitted))):
+        raise ValueError("expected counts")
+    rates = (before, after, 0.0 if latency_s is None else latency_s)
+    if not all(map(is_exact_number, rates)):
+        raise ValueError("expected numbers")
+    return Steering(at_us, before, after, _text(reason), latency_s, responses, failed, admitted)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_TEXT or not value.isprintable():
+        raise ValueError("expected a short text")
+    return value

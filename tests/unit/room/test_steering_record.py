@@ -1,0 +1,86 @@
+"""The record of the steering: bounded, and read whatever another release wrote."""
+
+import json
+
+import pytest
+
+from gatekeeper.room.steering_record import (
+    MOST_CHANGES,
+    NO_STEERING,
+    Steering,
+    SteeringRecord,
+    parse_record,
+    parse_steering,
+)
+
+FALL = Steering(
+    at_us=1_700_000_000_000_000,
+    before=600.0,
+    after=420.0,
+    reason="too_slow",
+    latency_s=1.25,
+    responses=400,
+    failed=3,
+    admitted=50,
+)
+
+
+def test_record_is_read_back() -> None:
+    record = NO_STEERING.after(FALL, memory="a=1").after(
+        FALL._replace(latency_s=None, responses=0, failed=0), memory="b=2"
+    )
+    assert parse_record(record.encode()) == record
+
+
+def test_unchanged_rate_is_the_last_period_and_no_change() -> None:
+    steady = FALL._replace(before=420.0, reason="steady")
+    record = NO_STEERING.after(FALL, memory="").after(steady, memory="")
+    assert (record.last, record.changes) == (steady, (FALL,))
+
+
+def test_newest_changes_are_kept() -> None:
+    record = NO_STEERING
+    for at_us in range(3 * MOST_CHANGES):
+        record = record.after(FALL._replace(at_us=at_us), memory="m" * 400)
+    assert [each.at_us for each in record.changes] == list(
+        range(2 * MOST_CHANGES, 3 * MOST_CHANGES)
+    )
+    assert parse_record(record.encode()) == record
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"memory":"","last":null}',
+        '{"memory":1,"last":null,"changes":[]}',
+        '{"memory":"","last":[1],"changes":[]}',
+        '{"memory":"","last":null,"changes":{}}',
+        json.dumps({"memory": "", "last": None, "changes": [[1] * 8] * (MOST_CHANGES + 1)}),
+        json.dumps({"memory": "x" * 5000, "last": None, "changes": []}),
+        "[" * 3000,
+    ],
+)
+def test_other_texts_are_an_empty_record(text: str) -> None:
+    assert parse_record(text) == SteeringRecord()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(0, -1), (0, 1.5), (1, "x"), (1, float("nan")), (3, "a\nb"), (4, -1.0), (5, True)],
+)
+def test_field_out_of_range_is_refused(field: int, value: object) -> None:
+    fields: list[object] = [1, 600.0, 420.0, "too_slow", 1.25, 4, 3, 5]
+    assert parse_steering(list(fields)).after == 420
+    fields[field] = value
+    with pytest.raises(ValueError, match="expected"):
+        parse_steering(fields)
+
+
+def test_failed_share_of_no_responses_is_unknown() -> None:
+    assert FALL.failed_share == 3 / 400
+    assert FALL._replace(responses=0).failed_share is None
