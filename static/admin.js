@@ -288,6 +288,7 @@
     card.find("[data-message]").hidden = !room.message;
     text(card.find("[data-message]"), room.message ? "Message on the waiting page: “" + room.message + "”" : "");
     events.show(card, room.event);
+    autotune.show(card, room);
     set("queue", integer.format(room.queue_length), room.queue_limit ? "of " + integer.format(room.queue_limit) : "");
     set("active", integer.format(room.active), room.max_active ? "of " + integer.format(room.max_active) : "");
     set("arrived", ...flow(now.arrived));
@@ -470,6 +471,7 @@
   window.gatekeeperReport({ call });
   const events = window.gatekeeperEvents({ call, ask, wake });
   const edge = window.gatekeeperEdge();
+  const autotune = window.gatekeeperAutotune();
   const passes = window.gatekeeperPasses({ call, ask, wake, confirmation, result });
 
   // --- start ------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ window.gatekeeperConfiguration = (page) => {
 
   const spelled = (value) => (value === "" ? "none" : String(value));
 
-  /* What a text means: the API takes values as the file spells them, and numbers are no texts. */
+  /* What a text means: the API takes values as the file spells them, and numbers and truths are no texts. */
   function valueOf(words, now) {
     const trimmed = words.trim();
+    if (typeof now === "boolean" && /^(true|false)$/.test(trimmed)) return trimmed === "true";
     return typeof now === "number" && /^\d{1,15}$/.test(trimmed) ? Number(trimmed) : trimmed;
   }
 

@@ -99,7 +99,7 @@ async def running_admin(
         events_on=False,
         pages=_pages(),
         ready=ready,
-        exposition=lambda _states, _names, _lanes: b"",
+        exposition=lambda _states, _names, _lanes, _steered: b"",
         edge=edge,
     )
     runner = web.AppRunner(admin.application(), access_log=None)

@@ -20,6 +20,7 @@
 | `monitor.py` | reads rooms and workers each second and keeps an hour of samples |
 | `history.py` | readings to rates and quantiles |
 | `diagnosis.py` | readings to sentences: what is wrong, the most urgent first |
+| `autotune_status.py` | what autotune measured and did, for operators |
 | `edge_status.py` | whether the edge runs, and the certificate of each domain |
 | `overview.py` | `GET /admin/overview`: all that the control room shows |
 | `report.py` | a report on a room: period, figures, and what happened in it |

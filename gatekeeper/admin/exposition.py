@@ -25,6 +25,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import Tally
 from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 
 _GAUGES = {
     "queue_length": "Visitors in the queue.",
@@ -44,6 +45,8 @@ _COUNTERS = {
 # The visitors in line, by room and lane.
 LaneCounts = Mapping[RoomName, Mapping[str, int]]
 _NO_LANES: LaneCounts = {}
+Steered = Mapping[RoomName, SteeringRecord]  # the rooms that autotune steers
+_NOT_STEERED: Steered = {}
 
 
 class _RoomCollector(Collector):
@@ -92,6 +95,32 @@ class _RoomCollector(Collector):
         yield watermark
         yield modes
         yield in_lanes
+
+
+class _AutotuneCollector(Collector):
+    def __init__(self, steered: Steered) -> None:
+        self._periods = {
+            name: record.last for name, record in steered.items() if record.last is not None
+        }
+
+    def collect(self) -> Iterator[Metric]:
+        latency = GaugeMetricFamily(
+            "gatekeeper_autotune_latency_seconds",
+            "p95 of the origin's responses in the last period of autotune.",
+            labels=["room"],
+        )
+        failed = GaugeMetricFamily(
+            "gatekeeper_autotune_failed_ratio",
+            "Share of the origin's responses in the last period of autotune that failed.",
+            labels=["room"],
+        )
+        for name, period in self._periods.items():
+            if period.latency_s is not None:
+                latency.add_metric([name], period.latency_s)
+            if period.failed_share is not None:
+                failed.add_metric([name], period.failed_share)
+        yield latency
+        yield failed
 
 
 class _WorkerCollector(Collector):
@@ -165,6 +194,7 @@ def exposition(
     names: Sequence[RoomName],
     *,
     lanes: LaneCounts = _NO_LANES,
+    steered: Steered = _NOT_STEERED,
     edge: EdgeStatus | None = None,
 ) -> bytes:
     """The text format, version 0.0.4, of the workers' files in `folder`, the rooms and the edge.
@@ -174,4 +204,5 @@ def exposition(
         registry.register(_EdgeCollector(edge))
     registry.register(_WorkerCollector(folder))
     registry.register(_RoomCollector(states, names, lanes))
+    registry.register(_AutotuneCollector(steered))
     return generate_latest(registry)

@@ -14,6 +14,7 @@ from gatekeeper import metrics
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Phase
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 from gatekeeper.room.worker_figures import Buckets, Figures, added
 
 RATE_WINDOW_S = 10.0
@@ -55,6 +56,7 @@ class Reading:
     at_s: float
     rooms: Mapping[RoomName, RoomState] = field(default_factory=dict)
     replicas: Mapping[str, Figures] = field(default_factory=dict)
+    steering: Mapping[RoomName, SteeringRecord] = field(default_factory=dict)  # by autotune
 
 
 def sample(readings: Sequence[Reading], names: Sequence[RoomName]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
 from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.event_actions import EventActions
-from gatekeeper.admin.exposition import LaneCounts
+from gatekeeper.admin.exposition import LaneCounts, Steered
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
@@ -34,6 +34,7 @@ from gatekeeper.errors import BadRequest, ConfigError, Conflict, NotFound, Store
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 
 STATIC_PREFIX = "/static/"
 _PUBLIC_PATHS = ("/healthz", "/readyz", STATIC_PREFIX)
@@ -62,7 +63,7 @@ class Admin:
         events_on: bool,
         pages: Pages,
         ready: Ready,
-        exposition: Callable[[list[RoomState], list[RoomName], LaneCounts], bytes],
+        exposition: Callable[[list[RoomState], list[RoomName], LaneCounts, Steered], bytes],
         rules: Callable[[], list[dict[str, object]]] = list,
         reload: Reload | None = None,
         edge: EdgeStatusSource = no_edge,
@@ -159,7 +160,12 @@ class Admin:
             [self._rooms.requested(request)] if "room" in request.query else list(self._rooms)
         )
         rooms = [
-            room_json(operator, await operator.status(), lanes=await operator.count_lanes())
+            room_json(
+                operator,
+                await operator.status(),
+                lanes=await operator.count_lanes(),
+                steering=await operator.steering(),
+            )
             for operator in operators
         ]
         edge = self._edge()
@@ -181,15 +187,19 @@ class Admin:
     async def _metrics(self, _request: web.Request) -> web.Response:
         states, names = [], []
         lanes: dict[RoomName, dict[str, int]] = {}
+        steered: dict[RoomName, SteeringRecord] = {}
         for operator in self._rooms:
             try:
                 state, counts = await operator.status(), await operator.count_lanes()
+                steering = await operator.steering()
             except StoreError:
                 break  # without the store, the workers' metrics matter most
             states.append(state)
             names.append(operator.rules.room)
             lanes[operator.rules.room] = counts
-        text = self._exposition(states, names, lanes)
+            if steering is not None:
+                steered[operator.rules.room] = steering
+        text = self._exposition(states, names, lanes, steered)
         return web.Response(
             body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

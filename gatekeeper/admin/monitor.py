@@ -25,6 +25,7 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.event_bus import Events
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 from gatekeeper.room.worker_figures import Figures
 
 READ_INTERVAL_S = 1.0
@@ -49,6 +50,10 @@ class RoomReading(Protocol):
 
     async def count_lanes(self) -> dict[str, int]:
         """The visitors of each lane that are in line; raises StoreError."""
+        ...
+
+    async def steering(self) -> SteeringRecord | None:
+        """What autotune measured and did; None where it is not in force. Raises StoreError."""
         ...
 
 
@@ -97,6 +102,7 @@ class Monitor:
         )
         self.states: dict[RoomName, RoomState] = {}  # the newest of each room from the store
         self.lanes: dict[RoomName, dict[str, int]] = {}  # visitors in line by lane, as `states`
+        self.steering: dict[RoomName, SteeringRecord] = {}  # of rooms that autotune steers
         self.store_lost_at_s: float | None = None  # wall clock
         self.mode_since_s: dict[RoomName, float] = {}  # when the change was seen, wall clock
         self._sampled_at_s = float("-inf")
@@ -108,6 +114,7 @@ class Monitor:
         self.names = [operator.rules.room for operator in operators]
         self.states = {name: self.states[name] for name in self.names if name in self.states}
         self.lanes = {name: self.lanes[name] for name in self.names if name in self.lanes}
+        self.steering = {n: self.steering[n] for n in self.names if n in self.steering}
 
     async def start(self) -> None:
         await self._events.subscribe_figures(self.receive)
@@ -147,7 +154,8 @@ class Monitor:
             for name, replica in self.replicas.items()
             if replica.silent_s(now_s) < SILENT_AFTER_S
         }
-        self.readings.append(Reading(self._wall_s(), states, living))
+        steering = {name: self.steering[name] for name in states if name in self.steering}
+        self.readings.append(Reading(self._wall_s(), states, living, steering))
         if now_s - self._sampled_at_s >= SAMPLE_INTERVAL_S - READ_INTERVAL_S / 2:
             self._sampled_at_s = now_s
             self.samples.append(self.now())
@@ -166,8 +174,12 @@ class Monitor:
         results = await asyncio.gather(*map(_state, operators))
         states: dict[RoomName, RoomState] = {}
         for operator, result in zip(operators, results, strict=True):
-            if result is not None and operator.rules.room in self.names:
-                states[operator.rules.room], self.lanes[operator.rules.room] = result
+            room = operator.rules.room
+            if result is not None and room in self.names:
+                states[room], self.lanes[room], steering = result
+                self.steering.pop(room, None)
+                if steering is not None:
+                    self.steering[room] = steering
         now_s = self._wall_s()
         if len(states) == len(self.names):
             self.store_lost_at_s = None
@@ -210,8 +222,12 @@ class Monitor:
                 del self.replicas[name]
 
 
-async def _state(operator: RoomReading) -> tuple[RoomState, dict[str, int]] | None:
+_RoomResult = tuple[RoomState, dict[str, int], SteeringRecord | None]
+
+
+async def _state(operator: RoomReading) -> _RoomResult | None:
     try:
-        return await operator.status(), await operator.count_lanes()
+        state = await operator.status()
+        return state, await operator.count_lanes(), await operator.steering()
     except StoreError:
         return None

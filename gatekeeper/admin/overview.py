@@ -64,6 +64,7 @@ class Overview:
                         operator,
                         monitor.states[operator.rules.room],
                         lanes=monitor.lanes.get(operator.rules.room, {}),
+                        steering=monitor.steering.get(operator.rules.room),
                     )
                     for operator in self._rooms
                     if operator.rules.room in monitor.states

@@ -16,6 +16,7 @@ from gatekeeper.admin.history import quantile
 from gatekeeper.admin.report_estimates import EstimateQuality, quality_of
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.policy.schedule import Schedule
+from gatekeeper.room.steering_record import Steering
 from gatekeeper.room.worker_figures import Buckets, added, added_by_lane
 
 _QUANTILES = (0.5, 0.9, 0.99)
@@ -74,6 +75,7 @@ class Figures:
     forwarded: int
     waiting_pages: int
     failures: dict[str, int]  # of the origin, by cause: a status, or a kind of error
+    steered: tuple[Steering, ...]  # every change of the rate by autotune
 
     @property
     def failed_share(self) -> float | None:
@@ -110,6 +112,7 @@ def figures_of(minutes: Sequence[Minute], span: Span, *, schedule: Schedule) -> 
         forwarded=_sum(each.forwarded for each in minutes),
         waiting_pages=_sum(each.waiting for each in minutes),
         failures={c: sum(each.failures.get(c, 0) for each in minutes) for c in causes},
+        steered=tuple(change for each in minutes for change in each.steered),
     )
 
 

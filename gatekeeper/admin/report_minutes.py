@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.room.steering_record import Steering, parse_steering
 from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_lanes
 
 MINUTE_S = 60
 MAX_LINE_BYTES = 16_384  # a busy minute has 1,000
 _MOST_POINTS, _MOST_BUCKETS, _MOST_CAUSES, _MOST_TEXT = 8, 100, 110, 40
+MOST_STEERED = 24  # twice as many as periods
 
 
 class Point(NamedTuple):
@@ -63,6 +65,7 @@ class Minute:
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
     lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
+    steered: tuple[Steering, ...] = ()  # every change of the rate by autotune
 
     @property
     def left(self) -> int | None:
@@ -124,6 +127,7 @@ def _joined(one: Minute, other: Minute) -> Minute:
         "waits": added([first.waits, last.waits]),
         "lanes": added_by_lane([first.lanes, last.lanes]),
         "points": (first.points + last.points)[:_MOST_POINTS],
+        "steered": tuple(sorted({*first.steered, *last.steered}))[:MOST_STEERED],
         "first_s": first.first_s,
     }
     for name in _ADDED:
@@ -153,6 +157,8 @@ def _value(name: str, value: object) -> Any:
             return tuple(map(_count, _list(value, most=_MOST_BUCKETS)))
         case "lanes":
             return parse_lanes(value)
+        case "steered":
+            return tuple(map(parse_steering, _list(value, most=MOST_STEERED)))
         case "failures":
             if not isinstance(value, dict) or len(value) > _MOST_CAUSES:
                 raise ValueError("expected counts by cause")

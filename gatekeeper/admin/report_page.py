@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 
 from markupsafe import Markup
 
 from gatekeeper.admin.audit import Entry
+from gatekeeper.admin.autotune_status import reason_words
 from gatekeeper.admin.report import Report
 from gatekeeper.admin.report_charts import charts_of
 from gatekeeper.admin.report_estimates import EstimateQuality
@@ -24,6 +26,7 @@ from gatekeeper.admin.report_figures import Figures, Peak, Quantiles
 from gatekeeper.admin.report_svg import number
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.policy.schedule import Event
+from gatekeeper.room.steering_record import Steering
 
 _UNKNOWN = "–"
 _GAPS_NAMED = 10
@@ -80,6 +83,7 @@ def page_of(report: Report) -> bytes:
             '<p class="soft">Shaded: no figures. Solid vertical lines: an event began, started or '
             "ended. Dotted ones: operators changed something.</p>\n{}</section>"
         ).format(charts_of(report)),
+        *([_autotune_section(report.figures.steered)] if report.figures.steered else []),
         *([_events_section(report.events)] if report.events else []),
         *(_draw_section(each) for each in report.draws),
         _operators_section(report.entries),
@@ -207,6 +211,28 @@ def _facts_section(title: str, facts: Sequence[Fact]) -> Markup:
     return Markup('<section><h2>{}</h2>\n<dl class="facts">\n{}\n</dl></section>').format(
         title, rows
     )
+
+
+def _autotune_section(steered: Sequence[Steering]) -> Markup:
+    """Changes one after the other for the same reason share a row: a long rise is one."""
+    rows = []
+    for _, group in groupby(steered, key=lambda each: (each.reason, each.after > each.before)):
+        first, *more = group
+        last = more[-1] if more else first
+        share = last.failed_share
+        rows.append(
+            (
+                _time_us(first.at_us),
+                _time_us(last.at_us) if more else "",
+                str(1 + len(more)),
+                f"{number(first.before)} to {number(last.after)}/min",
+                reason_words(last.reason),
+                _duration(last.latency_s),
+                _UNKNOWN if share is None else f"{share:.2%}",
+            )
+        )
+    columns = ("From", "To", "Changes", "Rate", "Because", "p95, at last", "Failed, at last")
+    return _table_section("What autotune did to the rate", columns, rows)
 
 
 def _events_section(events: Sequence[Event]) -> Markup:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatekeeper.admin.history import Reading
-from gatekeeper.admin.report_minutes import MINUTE_S, Minute, Point
+from gatekeeper.admin.report_minutes import MINUTE_S, MOST_STEERED, Minute, Point
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import Steering, SteeringRecord
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added, added_by_lane
 
 POINT_S = 15
@@ -47,6 +48,8 @@ class _Room:
     most_admitted: int | None = None
     rate: float | None = 0.0
     points: list[Point] = field(default_factory=list)
+    steered: list[Steering] = field(default_factory=list)
+    steered_us: int | None = None  # the newest change that a minute has
     # The last minute, a second each: time, released, admitted, rate.
     recent: deque[tuple[int, int, int, float | None]] = field(
         default_factory=lambda: deque(maxlen=2 * MINUTE_S)
@@ -86,6 +89,10 @@ class MinuteSampler:
         for room, state in reading.rooms.items():
             if room in rules:
                 _add_state(self._rooms.setdefault(room, _Room()), state, now_s, rules[room])
+        for room, record in reading.steering.items():
+            if room in rules:
+                begin_us = (self._at_s or 0) * 1_000_000
+                _add_steering(self._rooms.setdefault(room, _Room()), record, begin_us)
         return ended
 
     def resume(self, room: RoomName, minute: Minute) -> None:
@@ -111,7 +118,7 @@ class MinuteSampler:
         self._first_s = self._last_s = int(now_s) - at_s
         for room in self._rooms.values():
             room.growth = room.queue_most = room.most_released = room.most_admitted = None
-            room.rate, room.points = 0.0, []
+            room.rate, room.points, room.steered = 0.0, [], []
         self._base = dict(self._newest)
         old = [name for name, seen_s in self._seen_s.items() if at_s - seen_s > _FORGET_AFTER_S]
         excess = sorted(self._seen_s, key=lambda name: self._seen_s[name])[:-_MOST_REPLICAS]
@@ -138,6 +145,7 @@ class MinuteSampler:
                 "burst": rules.burst,
                 "totals": tuple(room.totals),
                 "points": tuple(room.points),
+                "steered": tuple(room.steered),
             }
         if served is not None:
             values |= {
@@ -197,6 +205,14 @@ def _add_state(room: _Room, state: RoomState, now_s: float, rules: Rules) -> Non
     quarter = state.now_us // 1_000_000 // POINT_S
     if not room.points or room.points[-1].at_us // 1_000_000 // POINT_S < quarter:
         room.points = [*room.points, _point(state, rules)][-(MINUTE_S // POINT_S) :]
+
+
+def _add_steering(room: _Room, record: SteeringRecord, begin_us: int) -> None:
+    """The changes that are new; at first those of the running minute, which began at `begin_us`."""
+    seen_us = begin_us - 1 if room.steered_us is None else room.steered_us
+    new = [each for each in record.changes if each.at_us > seen_us]
+    room.steered = [*room.steered, *new][:MOST_STEERED]
+    room.steered_us = max([seen_us, *(each.at_us for each in new)])
 
 
 def _is_new(state: RoomState) -> bool:

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gatekeeper.admin.autotune_status import steering_json
 from gatekeeper.admin.report import Report
 from gatekeeper.admin.report_figures import Peak, Span, origin_quantiles, wait_quantiles
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
@@ -89,6 +90,7 @@ def json_of(report: Report) -> bytes:
             "failures": figures.failures,
             "failed_share": figures.failed_share,
         },
+        "autotune": [steering_json(each) for each in figures.steered],
         "events": [
             {
                 "name": each.name,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 
+from gatekeeper.admin.autotune_status import autotune_json
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.config.problems import shown
 from gatekeeper.config.types import DEFAULT_ROOM, RoomName
@@ -14,6 +15,7 @@ from gatekeeper.policy.event_changes import stage_of
 from gatekeeper.policy.schedule import Event
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 
 NO_BODY: Mapping[str, object] = {}
 NO_LANES: Mapping[str, int] = {}
@@ -53,9 +55,14 @@ class Rooms:
 
 
 def room_json(
-    operator: Operator, state: RoomState, *, lanes: Mapping[str, int] = NO_LANES
+    operator: Operator,
+    state: RoomState,
+    *,
+    lanes: Mapping[str, int] = NO_LANES,
+    steering: SteeringRecord | None = None,
 ) -> dict[str, object]:
-    """`lanes`: how many visitors of each lane are in line; a room without lanes has no such key."""
+    """`lanes`: how many visitors of each lane are in line; a room without lanes has no such key.
+    `steering`: what autotune did; a room that it does not steer has no key `autotune`."""
     found: dict[str, object] = {
         "room": operator.rules.room,
         "mode": state.mode.value,
@@ -73,7 +80,12 @@ def room_json(
         "phase": state.phase.value,
         "event": _current_event(state),
     }
-    return found | {"lanes": dict(lanes)} if lanes else found
+    if lanes:
+        found["lanes"] = dict(lanes)
+    targets = operator.rules.autotune
+    if targets is not None and steering is not None:
+        found["autotune"] = autotune_json(targets, steering)
+    return found
 
 
 def event_json(operator: Operator, event: Event, *, now_us: int) -> dict[str, object]:

@@ -127,8 +127,13 @@ class ControlPlane:
             audit=self._audit,
             pages=self._pages,
             ready=partial(self._ready, store),
-            exposition=lambda states, names, lanes: exposition(
-                self._folders.metrics, states, names, lanes=lanes, edge=self._edge()
+            exposition=lambda states, names, lanes, steered: exposition(
+                self._folders.metrics,
+                states,
+                names,
+                lanes=lanes,
+                steered=steered,
+                edge=self._edge(),
             ),
             rules=self._rules_of(config),
             reload=self.reloader.reload,

@@ -21,6 +21,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 from gatekeeper.room.worker_figures import Figures, RequestCounts
 
 SALE, CHECKOUT = RoomName("sale"), RoomName("checkout")
@@ -37,6 +38,10 @@ class Room:
     rules: Rules
     state: RoomState
     is_store_down: bool = False
+    record: SteeringRecord | None = None
+
+    async def steering(self) -> SteeringRecord | None:
+        return self.record
 
     async def count_lanes(self) -> dict[str, int]:
         return dict.fromkeys((lane.name for lane in self.rules.lanes), 3)

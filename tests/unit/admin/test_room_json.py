@@ -14,6 +14,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import SteeringRecord
 from tests.builders import room_state
 
 SALE = RoomName("sale")
@@ -29,6 +30,9 @@ class Room:
 
     async def status(self) -> RoomState:
         return room_state()
+
+    async def steering(self) -> SteeringRecord | None:
+        return None
 
     async def count_lanes(self) -> dict[str, int]:
         if self.lanes is None:
