@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatekeeper.config.event_schema import spell_time
 from gatekeeper.policy.autotune import Reason, Targets
-from gatekeeper.room.steering_record import Steering, SteeringRecord
+from gatekeeper.room.steering_record import SteeringRecord, SteeringStep
 
 REASONS: dict[str, str] = {
     Reason.TOO_SLOW: "the origin responds more slowly than the target",
@@ -38,7 +38,7 @@ def autotune_json(targets: Targets, record: SteeringRecord) -> dict[str, object]
     }
 
 
-def steering_json(steering: Steering) -> dict[str, object]:
+def steering_json(steering: SteeringStep) -> dict[str, object]:
     """The end of one period."""
     share = steering.failed_share
     return {

@@ -16,7 +16,7 @@ from gatekeeper.admin.history import quantile
 from gatekeeper.admin.report_estimates import EstimateQuality, quality_of
 from gatekeeper.admin.report_minutes import MINUTE_S, Minute
 from gatekeeper.policy.schedule import Schedule
-from gatekeeper.room.steering_record import Steering
+from gatekeeper.room.steering_record import SteeringStep
 from gatekeeper.room.worker_figures import Buckets, added, added_by_lane
 
 _QUANTILES = (0.5, 0.9, 0.99)
@@ -75,7 +75,7 @@ class Figures:
     forwarded: int
     waiting_pages: int
     failures: dict[str, int]  # of the origin, by cause: a status, or a kind of error
-    steered: tuple[Steering, ...]  # every change of the rate by autotune
+    steered: tuple[SteeringStep, ...]  # every change of the rate by autotune
 
     @property
     def failed_share(self) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
-from gatekeeper.room.steering_record import Steering, parse_steering
+from gatekeeper.room.steering_record import SteeringStep, parse_steering
 from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_lanes
 
 MINUTE_S = 60
@@ -65,7 +65,7 @@ class Minute:
     origin: Buckets = ()  # its responses, by bucket of time
     waits: Buckets = ()  # admissions, by bucket of the wait
     lanes: Mapping[str, Buckets] = field(default_factory=dict)  # of them, those of each lane
-    steered: tuple[Steering, ...] = ()  # every change of the rate by autotune
+    steered: tuple[SteeringStep, ...] = ()  # every change of the rate by autotune
 
     @property
     def left(self) -> int | None:

@@ -26,7 +26,7 @@ from gatekeeper.admin.report_figures import Figures, Peak, Quantiles
 from gatekeeper.admin.report_svg import number
 from gatekeeper.policy.draw_record import DrawRecord
 from gatekeeper.policy.schedule import Event
-from gatekeeper.room.steering_record import Steering
+from gatekeeper.room.steering_record import SteeringStep
 
 _UNKNOWN = "–"
 _GAPS_NAMED = 10
@@ -213,7 +213,7 @@ def _facts_section(title: str, facts: Sequence[Fact]) -> Markup:
     )
 
 
-def _autotune_section(steered: Sequence[Steering]) -> Markup:
+def _autotune_section(steered: Sequence[SteeringStep]) -> Markup:
     """Changes one after the other for the same reason share a row: a long rise is one."""
     rows = []
     for _, group in groupby(steered, key=lambda each: (each.reason, each.after > each.before)):

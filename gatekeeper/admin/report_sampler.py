@@ -22,7 +22,7 @@ from gatekeeper.policy.pacing import eta_s
 from gatekeeper.policy.phase import Phase, reason_of
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.steering_record import Steering, SteeringRecord
+from gatekeeper.room.steering_record import SteeringRecord, SteeringStep
 from gatekeeper.room.worker_figures import Buckets, Figures, RequestCounts, added, added_by_lane
 
 POINT_S = 15
@@ -48,7 +48,7 @@ class _Room:
     most_admitted: int | None = None
     rate: float | None = 0.0
     points: list[Point] = field(default_factory=list)
-    steered: list[Steering] = field(default_factory=list)
+    steered: list[SteeringStep] = field(default_factory=list)
     steered_us: int | None = None  # the newest change that a minute has
     # The last minute, a second each: time, released, admitted, rate.
     recent: deque[tuple[int, int, int, float | None]] = field(

@@ -21,7 +21,7 @@ from gatekeeper.room.origin_tally import OriginTally
 from gatekeeper.room.period import PeriodEnd, SteerRequest
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.steering_record import Steering, SteeringRecord, parse_record
+from gatekeeper.room.steering_record import SteeringRecord, SteeringStep, parse_record
 
 _LOG_AGAIN_AFTER_US = 60_000_000
 _DIGITS = 5  # of a rate
@@ -52,7 +52,7 @@ class Autotune:
         before = state.current_rate_per_minute
         adjustment = adjust(before, Memory.decode(record.memory), period, targets)
         after = _rounded(adjustment.rate, targets)
-        steering = Steering(
+        steering = SteeringStep(
             at_us=end.begin_us,
             before=before,
             after=after,
@@ -79,7 +79,7 @@ class Autotune:
             self._report(steering, record)
         return state
 
-    def _report(self, steering: Steering, record: SteeringRecord) -> None:
+    def _report(self, steering: SteeringStep, record: SteeringRecord) -> None:
         """Every fall, the first rise after another reason, and else one change a minute."""
         room, is_fall = self._queue.rules.room, steering.after < steering.before
         metrics.autotune_changes.labels(room, steering.reason).inc()

@@ -18,7 +18,7 @@ _MOST_CHARACTERS: Final = 4096
 _MOST_TEXT: Final = 400
 
 
-class Steering(NamedTuple):
+class SteeringStep(NamedTuple):
     """The end of one period. `at_us` is of the store's clock, rates are per minute.
 
     `latency_s` is the p95 of the origin's responses; None: there were none.
@@ -44,10 +44,10 @@ class SteeringRecord:
     """`last` is the newest period; `changes` are those that changed the rate, the oldest first."""
 
     memory: str = ""
-    last: Steering | None = None
-    changes: tuple[Steering, ...] = ()
+    last: SteeringStep | None = None
+    changes: tuple[SteeringStep, ...] = ()
 
-    def after(self, steering: Steering, *, memory: str) -> SteeringRecord:
+    def after(self, steering: SteeringStep, *, memory: str) -> SteeringRecord:
         """The record with one period more."""
         changes = self.changes
         if steering.after != steering.before:
@@ -81,7 +81,7 @@ def parse_record(text: str) -> SteeringRecord:
         return NO_STEERING
 
 
-def parse_steering(value: object) -> Steering:
+def parse_steering(value: object) -> SteeringStep:
     """The end of a period as a list of its fields; raises ValueError."""
     if not isinstance(value, list):
         raise ValueError("expected a list")  # noqa: TRY004  every refusal is a ValueError
@@ -92,7 +92,7 @@ def parse_steering(value: object) -> Steering:
     rates = (before, after, 0.0 if latency_s is None else latency_s)
     if not all(map(is_exact_number, rates)):
         raise ValueError("expected numbers")
-    return Steering(at_us, before, after, _text(reason), latency_s, responses, failed, admitted)
+    return SteeringStep(at_us, before, after, _text(reason), latency_s, responses, failed, admitted)
 
 
 def _text(value: object) -> str:

@@ -9,10 +9,10 @@ from gatekeeper.admin.autotune_status import autotune_json, reason_words
 from gatekeeper.admin.exposition import exposition
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.autotune import Reason, Targets
-from gatekeeper.room.steering_record import NO_STEERING, Steering
+from gatekeeper.room.steering_record import NO_STEERING, SteeringStep
 
 TARGETS = Targets(rate_min=60, rate_max=600, latency_s=0.8, errors=0.02)
-FALL = Steering(
+FALL = SteeringStep(
     at_us=1_900_000_000_000_000,
     before=300.0,
     after=210.0,

@@ -7,13 +7,13 @@ import pytest
 from gatekeeper.room.steering_record import (
     MOST_CHANGES,
     NO_STEERING,
-    Steering,
     SteeringRecord,
+    SteeringStep,
     parse_record,
     parse_steering,
 )
 
-FALL = Steering(
+FALL = SteeringStep(
     at_us=1_700_000_000_000_000,
     before=600.0,
     after=420.0,
