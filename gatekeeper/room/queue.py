@@ -17,7 +17,6 @@ from gatekeeper.errors import StoreError
 from gatekeeper.policy.autotune import PERIOD_S
 from gatekeeper.policy.decision import SlotGrant, Standing
 from gatekeeper.policy.draw import participant_of
-from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import NO_EVENTS, Schedule, parse_schedule
@@ -245,17 +244,6 @@ class Queue:
         texts = before.text, after.text, after.windows_text
         state, [is_set] = await self._run(_CONTROL, "draw" if by_draw else "events", *texts)
         return state if is_set == b"1" else None
-
-    async def undrawn(self, *, since_us: int, most: int) -> dict[VisitorId, int]:
-        """Visitors in line at a provisional turn, and their arrivals from that one on."""
-        since = float(PROVISIONAL_US + since_us)
-        found = await self._store.scores(self._keys[0], since=since, most=most)
-        return {VisitorId(each): int(turn) - PROVISIONAL_US for each, turn in found.items()}
-
-    async def lanes_of(self, visitors: Sequence[VisitorId]) -> dict[VisitorId, str]:
-        """The lanes of visitors at provisional turns; visitors without one are left out."""
-        found = await self._store.values(self._keys[10], visitors) if visitors else {}
-        return {VisitorId(visitor): lane for visitor, lane in found.items()}
 
     async def place_drawn(
         self, turns: Mapping[VisitorId, DrawnTurn], *, draw: str | None

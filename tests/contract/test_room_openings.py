@@ -216,13 +216,13 @@ async def test_visitors_of_the_next_event_are_left_to_its_draw(
     await change(replica, Schedule.of([past, event]))
     await gather(replica)
     asked: list[int] = []
-    undrawn = replica.queue.undrawn
+    undrawn = replica.queue.participants.undrawn
 
     async def counted(*, since_us: int, most: int) -> dict[VisitorId, int]:
         asked.append(since_us)
         return await undrawn(since_us=since_us, most=most)
 
-    monkeypatch.setattr(replica.queue, "undrawn", counted)
+    monkeypatch.setattr(replica.queue.participants, "undrawn", counted)
     schedule = await draw(replica)
     assert [each.drawn is not None for each in schedule.events] == [True, False]
     assert 1 <= len(asked) <= 2
