@@ -234,12 +234,15 @@ class ConnectionHandler(RequestHandler):
             return True
         transport = self.transport
         is_idle = self._waiter is not None and not self._waiter.done()
-        if transport is None or is_idle or self._discarding or self._upgraded:
+        if transport is None or is_idle or self._upgraded or self._gone is not None:
             return False
-        if not self._payload.is_eof() or self._payload_parser is not None:
-            return False  # an upload that was cut, or a tunnel
         if transport.get_extra_info("sslcontext") is not None:
             return False
+        if self._discarding:  # a refusal is under way, perhaps behind other responses
+            self._input_ended = True
+            return True
+        if not self._payload.is_eof() or self._payload_parser is not None:
+            return False  # an upload that was cut, or a tunnel
         self._input_ended = True
         if self.on_input_end is not None:
             self.on_input_end()
@@ -289,7 +292,7 @@ class ConnectionHandler(RequestHandler):
         """Discard input until the client closes, for a limited time: so that it can read the
         response before the connection closes (RFC 9112 section 9.6)."""
         transport = self.transport
-        if transport is None:
+        if transport is None or self._input_ended:
             return
         if transport.can_write_eof():
             with suppress(OSError):  # the client has reset the connection

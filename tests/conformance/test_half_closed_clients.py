@@ -62,6 +62,43 @@ async def test_half_closed_client_receives_every_own_response(
         assert await wire.rest() == b""
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("malformed", "status"),
+    [
+        (b"GET /\x01 HTTP/1.1\r\nHost: shop.example\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n", 414),
+        (GET[:-2] + b"A: a\r\n" * 20_000, 431),
+        (POST.partition(b"\r\n\r\n")[0] + b"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    ],
+    ids=["byte", "line", "fields", "framing"],
+)
+async def test_half_closed_client_is_told_of_a_malformed_request(
+    before: int, malformed: bytes, status: int, fast_path: bool, store_url: str
+) -> None:
+    """After the responses to the requests before it."""
+
+    def script_of(origin: Origin) -> Script:
+        async def script(wire: Wire) -> None:
+            while True:
+                await origin.request(wire)
+                await asyncio.sleep(0.05)
+                wire.send(OK)
+
+        return script
+
+    async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
+        wire = await stage.connect()
+        wire.send(GET * before + malformed)
+        wire.writer.write_eof()
+        for _ in range(before):
+            assert (await wire.message()).status == 200
+        refusal = await wire.message()
+        assert refusal.status == status
+        assert await wire.rest() == b""
+        await until(lambda: stage.fast_path_connections + stage.aiohttp_connections == 0)
+
+
 async def test_half_closed_client_is_told_of_an_origin_failure(
     fast_path: bool, store_url: str
 ) -> None:
