@@ -1,5 +1,7 @@
 """Newcomers, guesses and no-shows: only confirmed visitors count, on every store."""
 
+import pytest
+
 from gatekeeper.policy.decision import QueuePosition, SlotGrant, VoidToken
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import VisitorId
@@ -49,6 +51,19 @@ async def test_half_the_bucket_is_kept_for_confirmed_visitors(open_room: Open) -
     assert admitted_names(newcomers) == crowd(5)
     waiting = {name: newcomers[name] for name in crowd(20)[5:]}
     assert admitted_names(await poll(replica, waiting)) == crowd(20)[5:10]
+
+
+@pytest.mark.parametrize("burst", [2, 3])
+async def test_small_bucket_keeps_a_whole_admission_for_confirmed_visitors(
+    burst: int, ground: Ground, open_room: Open
+) -> None:
+    """Else a flood takes each admission when it is due, and visitors wait for the next one."""
+    replica = await open_room(rate="6/min", burst=burst)
+    assert admitted_names(await arrive(replica, crowd(9))) == crowd(burst - 1)
+    await ground.pass_time(9)  # 1.9 admissions, which is more than half of either bucket
+    assert not (await replica.look()).has_room
+    assert admitted_names(await arrive(replica, ["guess"])) == []
+    assert admitted_names(await line_up(replica, ["ann"])) == ["ann"]
 
 
 async def test_straight_through_needs_a_whole_admission(ground: Ground, open_room: Open) -> None:

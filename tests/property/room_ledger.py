@@ -152,7 +152,8 @@ class RoomLedger:
             return False
         level, limit = self._level_now(), self.rules.max_active
         slots = len(self.inside()) + len(self.unconfirmed())
-        is_rich = level >= UNIT and 2 * level > self.rules.burst * UNIT
+        burst = self.rules.burst
+        is_rich = level >= min(burst, 2) * UNIT and 2 * level > burst * UNIT
         return is_rich and not self.line() and (not limit or slots < limit)
 
     # Underneath

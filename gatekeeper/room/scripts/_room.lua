@@ -373,12 +373,12 @@ end
 
 -- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
 -- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
--- for them, and all that the operator granted.
+-- for them, at least one whole admission where it holds two, and all that the operator granted.
 local function has_room(s, waiting, slots)
   local gate = admission_gate(s, false)
   if gate ~= 'rate' then return gate == 'open' end
   local level = level_of(s)
-  return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT
+  return waiting == 0 and level >= math.min(burst, 2) * UNIT and level * 2 > burst * UNIT
     and (max_active <= 0 or slots < max_active)
 end
 
