@@ -29,14 +29,14 @@ from gatekeeper.admin.command_options import (
     load_file,
     room_option,
 )
-from gatekeeper.admin.console import audit_line, parse_assignments, room_line, setting_lines
+from gatekeeper.admin.console import audit_line, room_line
 from gatekeeper.admin.edge_status import edge_lines
 from gatekeeper.admin.event_commands import event
 from gatekeeper.admin.invite_command import invite
 from gatekeeper.admin.report_command import report
+from gatekeeper.admin.setting_commands import message, mode, rate, set_settings, settings
 from gatekeeper.admin.support_commands import admit, find, revoke
 from gatekeeper.config.schema import Config
-from gatekeeper.config.types import parse_message, parse_rate_per_minute
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.policy.check_warnings import check_warnings
 from gatekeeper.policy.explain import (
@@ -46,7 +46,6 @@ from gatekeeper.policy.explain import (
     parse_method,
     parse_request_url,
 )
-from gatekeeper.policy.phase import Mode
 from gatekeeper.printable import printable
 from gatekeeper.simulate.command import simulate
 from gatekeeper.simulate.draw_command import verify_draw
@@ -68,7 +67,7 @@ def app() -> None:
     metavar="DOMAIN",
     help="Serve this domain over HTTPS, on the ports 80 and 443. May be repeated.",
 )
-@click.option("--rate", metavar="RATE", help='Admissions, e.g. "500/min" or "8/s".')
+@click.option("--rate", metavar="RATE", help='Admission rate, e.g. "500/min" or "8/s".')
 @click.option("--listen", metavar="HOST:PORT", help="Address of the public listener.")
 def serve(
     config: Path | None,
@@ -113,7 +112,7 @@ def serve(
     help="A sale that opens in 40 seconds: prequeue, countdown, draw, opening.",
 )
 def demo(port: int | None, visitors: int, event: bool) -> None:
-    """Run a sample shop, a gate with a low rate, and simulated visitors."""
+    """Run a sample shop, a gate and simulated visitors."""
     from gatekeeper.demo.show import demo as show
 
     sys.exit(uvloop.run(show(port=port, visitors=visitors, event=event)))
@@ -122,17 +121,19 @@ def demo(port: int | None, visitors: int, event: bool) -> None:
 app.add_command(simulate)
 app.add_command(verify_draw)
 app.add_command(event)
-for _each in (find, admit, revoke, report, invite):
+for _each in (rate, mode, message, set_settings, settings, find, admit, revoke, report, invite):
     app.add_command(_each)
 
 
 @app.command()
 @config_option
 def check(config: Path | None) -> None:
-    """Check configuration, templates, certificate and secrets; list every problem.
+    """Check the configuration and the files that it names.
 
-    Warnings name paths that an origin may serve under a spelling that is not covered, limits by
-    address that a proxy in front may share, and rates that autotune changes at once or never.
+    Lists every problem: in keys, templates, certificates and secrets. Warns of paths that the
+    origin may also serve under another spelling, outside of the room; of a limit by address that
+    would count all visitors behind a proxy as one; of a challenge whose proof counts for any
+    host; and of a rate that autotune changes at once, or never.
     """
     from gatekeeper.logs import set_up_logging
     from gatekeeper.process.supervisor import check_files
@@ -154,7 +155,7 @@ def check(config: Path | None) -> None:
     "--state",
     default="waiting",
     show_default=True,
-    help="State of the visitor: waiting, held, full, ended, …",
+    help="State of the page, e.g. waiting, held, full or ended.",
 )
 @click.option("--position", default="1284", show_default=True, help="Position in the queue.")
 @click.option("--lang", default="en", show_default=True, help="Language, e.g. de, pt-BR, zh-Hant.")
@@ -171,7 +172,7 @@ def check(config: Path | None) -> None:
     flag_value=0,
     type=click.IntRange(0, 65535),
     metavar="[PORT]",
-    help="Serve the page on 127.0.0.1; ?state= and &lang= select what is shown.",
+    help="Serve the page on 127.0.0.1; ?state= and &lang= select state and language.",
 )
 def preview(
     config: Path | None, room: str, out: Path | None, port: int | None, **wanted: str
@@ -186,7 +187,7 @@ def preview(
 
 @app.command()
 def secret() -> None:
-    """Generate a secret of 384 random bits, for [tokens] or [admin]."""
+    """Generate a secret for [tokens] or [admin]. It has 384 random bits."""
     _say(random_secrets.token_urlsafe(48))
 
 
@@ -195,83 +196,18 @@ def secret() -> None:
 @room_option
 @config_option
 def allow(count: int, room: str, config: Path | None) -> None:
-    """Admit COUNT more visitors, whatever the rate."""
+    """Admit COUNT more visitors, in addition to the rate."""
     response = admin_client(config).post("/admin/allow", n=str(count), room=room)
     _say(f"{room}: {response['granted']} granted, {response['pending']} pending")
 
 
 @app.command()
-@click.argument("rate", callback=checked(parse_rate_per_minute))
-@room_option
-@config_option
-def rate(rate: str, room: str, config: Path | None) -> None:
-    """Set the rate: "500/min", "8/s", or 0 for none."""
-    response = admin_client(config).post("/admin/rate", rate=rate, room=room)
-    _say(room_line(response["rooms"][0]))
-
-
-@app.command()
-@click.argument("mode", type=click.Choice([each.value for each in Mode]))
-@room_option
-@config_option
-def mode(mode: str, room: str, config: Path | None) -> None:
-    """Set the mode of a room.
-
-    \b
-    auto   admit at the rate
-    hold   admit no visitor; the queue keeps its order
-    open   admit every visitor, without rate and limit
-    ended  admit no visitor; pages say that the event is over
-    """
-    response = admin_client(config).post("/admin/mode", mode=mode, room=room)
-    _say(room_line(response["rooms"][0]))
-
-
-@app.command()
-@click.argument("text", callback=checked(parse_message))
-@room_option
-@config_option
-def message(text: str, room: str, config: Path | None) -> None:
-    """Show TEXT to all waiting visitors: one line of at most 500 characters; "" removes it."""
-    response = admin_client(config).post("/admin/message", text=text, room=room)
-    _say(room_line(response["rooms"][0]))
-
-
-@app.command("set")
-@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE…")
-@room_option
-@config_option
-def set_settings(settings: tuple[str, ...], room: str, config: Path | None) -> None:
-    """Change settings of a room, all of them or none.
-
-    They last until the value in the file changes. KEY= returns to the file's value. Example:
-    gatekeeper set rate=800/min max_active=300
-    """
-    changes = parse_assignments(settings)
-    response = admin_client(config).post("/admin/settings", body=changes, room=room)
-    for line in setting_lines(response["rooms"][0], only=changes):
-        _say(line)
-
-
-@app.command()
-@click.option("--room", help="Name of the room. Default: all rooms.")
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
-@config_option
-def settings(room: str | None, as_json: bool, config: Path | None) -> None:
-    """Show the settings in force, and those that were set live."""
-    response = admin_client(config).get("/admin/settings", **({"room": room} if room else {}))
-    if as_json:
-        _say(json.dumps(response))
-        return
-    for each in response["rooms"]:
-        for line in setting_lines(each):
-            _say(line)
-
-
-@app.command()
 @config_option
 def reload(config: Path | None) -> None:
-    """Read the configuration file again; a file with a problem changes nothing."""
+    """Read the configuration file again.
+
+    A file with a problem changes nothing.
+    """
     response = admin_client(config).post("/admin/reload")
     _say(f"reloaded: rooms {', '.join(response['rooms'])}; {len(response['rules'])} rules")
 
@@ -281,7 +217,10 @@ def reload(config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @config_option
 def status(watch: bool, as_json: bool, config: Path | None) -> None:
-    """Show mode, rate and figures of every room, and the certificates of the edge."""
+    """Show mode, rate and figures of every room.
+
+    Where the gate is the edge, also its certificates.
+    """
     admin = admin_client(config)
     while True:
         response = admin.get("/admin/status")
@@ -298,7 +237,7 @@ def status(watch: bool, as_json: bool, config: Path | None) -> None:
 
 
 @app.command()
-@click.option("--limit", default=20, show_default=True, help="The most entries to show.")
+@click.option("--limit", default=20, show_default=True, help="Maximum number of entries.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as in the file.")
 @config_option
 def audit(limit: int, as_json: bool, config: Path | None) -> None:
@@ -312,7 +251,10 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @config_option
 def rules(as_json: bool, config: Path | None) -> None:
-    """Show the rules in force, in order, and how many requests each has bypassed or blocked."""
+    """Show the rules in force, in order.
+
+    With the number of requests that each rule has let through or blocked.
+    """
     response = admin_client(config).get("/admin/rules")
     if as_json:
         _say(json.dumps(response))
@@ -340,7 +282,7 @@ def rules(as_json: bool, config: Path | None) -> None:
     default="192.0.2.1",
     show_default=True,
     callback=checked(parse_client_address),
-    help="The client's address.",
+    help="Address of the client.",
 )
 @config_option
 def explain(
@@ -348,8 +290,9 @@ def explain(
 ) -> None:
     """Show which rule or room a request meets, and why.
 
-    METHOD and URL are of the request, e.g. GET https://shop.example.com/checkout/. The
-    configuration is read, and no gate has to run.
+    Example: gatekeeper explain GET https://shop.example.com/checkout/
+
+    Reads the configuration file; no running gate is needed.
     """
     for line in explain_request(load_file(config), method, url, headers=headers, client=client):
         _say(line)

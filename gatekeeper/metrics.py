@@ -35,7 +35,8 @@ connections = Gauge(
     "gatekeeper_client_connections", "Open client connections.", multiprocess_mode="livesum"
 )
 connections_evicted = Counter(
-    "gatekeeper_connections_evicted", "Idle client connections closed near the limit of open files."
+    "gatekeeper_connections_evicted",
+    "Idle client connections closed because the limit of open files was near.",
 )
 heartbeat = Gauge(
     "gatekeeper_worker_heartbeat_timestamp_seconds",
@@ -50,7 +51,7 @@ origin_errors = Counter(
 )
 origin_server_errors = Counter(
     "gatekeeper_origin_server_errors",
-    "Responses of the origin with status 500 or higher.",
+    "Responses from the origin with status 500 or higher.",
     ["room", "status"],
 )
 store_seconds = Histogram(
@@ -74,21 +75,23 @@ watermark_lag_seconds = Histogram(
     buckets=_FINE_S,
 )
 queue_full = Counter(
-    "gatekeeper_queue_full", "Requests of newcomers that met a full line.", ["room"]
+    "gatekeeper_queue_full",
+    "Requests of newcomers refused because the line was full (queue_limit).",
+    ["room"],
 )
 address_limit = Counter(
     "gatekeeper_address_limit",
-    "Requests of newcomers turned away because of newcomers_per_address.",
+    "Requests of newcomers refused by newcomers_per_address.",
     ["room"],
 )
 addresses_not_counted = Counter(
     "gatekeeper_addresses_not_counted",
-    "Newcomers let through without counting their address, because the table was full.",
+    "Newcomers whose address was not counted, because the table of addresses was full.",
     ["room"],
 )
 concurrent_refused = Counter(
     "gatekeeper_concurrent_refused",
-    "Requests refused because of concurrent: too many of one pass at the same time.",
+    "Requests refused by concurrent: too many of one pass at the same time.",
     ["room"],
 )
 challenges = Counter(

@@ -38,7 +38,7 @@ window.gatekeeperReport = (page) => {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    line("The report is made …", false);
+    line("Making the report …", false);
     try {
       const query = "room=" + encodeURIComponent(room.value) + "&" + period.value + "&format=" + format.value;
       const file = await call("GET", "/admin/report?" + query, undefined, (response) => response.blob());

@@ -42,6 +42,7 @@
 | `console.py` | the API's responses as lines of text |
 | `event_commands.py` | `gatekeeper event` |
 | `support_commands.py` | `gatekeeper find`, `admit` and `revoke` |
+| `setting_commands.py` | `gatekeeper rate`, `mode`, `message`, `set` and `settings` |
 | `invite_command.py` | `gatekeeper invite` |
 | `command_options.py` | what the commands have in common: file, room, client |
 | `api_client.py` | the API's client for the command line |

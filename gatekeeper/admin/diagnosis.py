@@ -126,7 +126,7 @@ def _replicas(seen: Observations) -> Iterator[Finding]:
 
 def _edge(edge: EdgeStatus | None) -> Iterator[Finding]:
     if edge is not None and not edge.running:
-        yield Finding("bad", "The edge is down and is started again: no visitor can connect.")
+        yield Finding("bad", "The edge is down and is being restarted: no visitor can connect.")
     for each in edge.certificates if edge is not None and edge.running else ():
         why = f" The CA: {each.problem}" if each.problem else ""
         match each.state:
@@ -134,7 +134,9 @@ def _edge(edge: EdgeStatus | None) -> Iterator[Finding]:
                 text = f"{each.domain} has no certificate: its visitors cannot connect.{why}"
                 yield Finding("bad", text)
             case "expired":
-                text = f"The certificate of {each.domain} has expired: browsers warn of it.{why}"
+                text = (
+                    f"The certificate of {each.domain} has expired: browsers show a warning.{why}"
+                )
                 yield Finding("bad", text)
             case "expires soon":
                 yield Finding("warn", f"The certificate of {each.domain} expires soon.{why}")
@@ -222,10 +224,10 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
             yield Finding("warn", _sentence(prefix, text), since)
         case Phase.ENDED if state.mode is Mode.AUTO and state.window.event is not None:
             name = state.window.event.name
-            text = f"the event {name} has ended: admission is closed, {line} read that it is over."
+            text = f"the event {name} has ended: admission is closed, {line} see that it is over."
             yield Finding("warn", _sentence(prefix, text))
         case Phase.ENDED:
-            text = f"ended{by}{at_text}: admission is closed, {line} read that it is over."
+            text = f"ended{by}{at_text}: admission is closed, {line} see that it is over."
             yield Finding("warn", _sentence(prefix, text), since)
         case Phase.OPEN:
             opened = f"opened{by}{at_text}" if by or since else "open"
@@ -236,7 +238,7 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
         case Phase.DRAW if _draw_is_late(state):
             text = (
                 f"the draw has not been made, and admission waits for it: {line}. "
-                "The log says why; look for draw_key_unknown."
+                "The reason is in the log: search for draw_key_unknown."
             )
             yield Finding("bad", _sentence(prefix, text))
         case Phase.DRAW:
@@ -273,7 +275,7 @@ def _by_rate(seen: Observations, rules: Rules, state: RoomState, *, prefix: str)
     if state.queue_length == 0:
         return Finding("calm", _sentence(prefix, f"the line is empty, {active}."))
     if state.recovering_until_us > state.now_us:
-        text = f"recovering after a store outage: {line} until all had time to return."
+        text = f"recovering after a store outage: {line} until every visitor had time to return."
         return Finding("warn", _sentence(prefix, text))
     if is_full(state.phase, active=state.active, max_active=rules.max_active):
         return Finding("busy", _sentence(prefix, f"full, {active}: {line} for a free slot."))

@@ -53,7 +53,7 @@ _WORDS: Final = {"valid": "valid until", "expires soon": "expires soon:", "expir
 
 def edge_lines(edge: dict[str, Any]) -> list[str]:
     """The lines of `gatekeeper status`, from the JSON of the admin API."""
-    lines = [] if edge["running"] else ["edge: not running; it is started again"]
+    lines = [] if edge["running"] else ["edge: not running; it is being restarted"]
     for each in edge["certificates"]:
         problem = f"; {each['problem']}" if each["problem"] else ""
         if each["expires_at"] is None:

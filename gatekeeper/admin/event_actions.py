@@ -136,13 +136,13 @@ def requested_start(body: dict[str, object]) -> NewStart | None:
     if "delay" in body:
         if others or "start" in body:
             beside = "start" if "start" in body else others[0]
-            raise BadRequest(f"{beside}: set beside delay; expected delay alone")
+            raise BadRequest(f"{beside}: set together with delay; expected delay alone")
         _check_name(body)
         return NewStart(by_us=_parsed("delay", _parse_delay_us, body["delay"]))
     if body.get("start") == _NOW:
         if others:
             raise BadRequest(
-                f'{others[0]}: set beside start = "now"; expected an event that exists'
+                f'{others[0]}: set together with start = "now"; expected an event that exists'
             )
         _check_name(body)
         return NewStart()
@@ -178,7 +178,7 @@ def _parsed(key: str, parse: Callable[[object], int], value: object) -> int:
 def _parse_delay_us(value: object) -> int:
     delay_us = round(parse_duration_s(value) * 1_000_000)
     if delay_us <= 0:
-        raise ValueError(f'{shown(value)} is no delay; expected e.g. "10m"')
+        raise ValueError(f'{shown(value)} is not a delay; expected e.g. "10m"')
     return delay_us
 
 

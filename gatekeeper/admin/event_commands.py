@@ -37,7 +37,10 @@ def event() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON of the admin API.")
 @config_option
 def list_events(room: str | None, as_json: bool, config: Path | None) -> None:
-    """Show the events of all rooms: times, stage, and the commitment of the draw."""
+    """Show the events of all rooms.
+
+    With times, stage, and the commitment of the draw.
+    """
     response = admin_client(config).get(_PATH, **({"room": room} if room else {}))
     if as_json:
         click.echo(printable(json.dumps(response)))
@@ -49,19 +52,19 @@ def list_events(room: str | None, as_json: bool, config: Path | None) -> None:
 @event.command()
 @click.argument("name")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE…]")
-@click.option("--start", required=True, metavar="TIME", help="When visitors are admitted.")
-@click.option("--prequeue", metavar="TIME", help="When visitors begin to gather.")
-@click.option("--end", metavar="TIME", help="When it ends.")
-@click.option("--order", metavar="ORDER", help='"draw" or "arrival".')
-@click.option("--before", metavar="STATE", help='Until then: "normal" or "closed".')
-@click.option("--after", metavar="STATE", help='Afterwards: "ended" or "normal".')
+@click.option("--start", required=True, metavar="TIME", help="When admission starts.")
+@click.option("--prequeue", metavar="TIME", help="When the prequeue begins.")
+@click.option("--end", metavar="TIME", help="When the event ends.")
+@click.option("--order", metavar="ORDER", help='Order of the prequeue: "draw" or "arrival".')
+@click.option("--before", metavar="STATE", help='Before the event: "normal" or "closed".')
+@click.option("--after", metavar="STATE", help='After its end: "ended" or "normal".')
 @click.option("--beacon", metavar="URL", help="A public randomness beacon (drand).")
 @room_option
 @config_option
 def add(
     name: str, settings: tuple[str, ...], room: str, config: Path | None, **keys: str | None
 ) -> None:
-    """Make an event. KEY=VALUE sets a key of the room for its duration. Example:
+    """Plan an event. KEY=VALUE sets a key of the room for its duration. Example:
 
     \b
     gatekeeper event add sale --prequeue 2026-12-01T09:30:00+01:00 \\

@@ -32,7 +32,7 @@ _GAUGES = {
     "active": "Slots held by active visitors.",
     "rate_per_minute": "Configured admissions per minute.",
     "pending_grants": "Admissions granted by operators and not used yet.",
-    "replicas": "Replicas that called the store within the last seconds.",
+    "replicas": "Replicas that called the store in the last few seconds.",
 }
 _COUNTERS = {
     "arrived": "Visitors that arrived.",
@@ -180,7 +180,7 @@ class _EdgeCollector(Collector):
         yield running
         expiry = GaugeMetricFamily(
             "gatekeeper_edge_certificate_expiry_timestamp_seconds",
-            "End of the certificate that the edge serves for a domain; 0: it has none.",
+            "Expiry of the edge's certificate for a domain, in seconds since the epoch; 0: none.",
             labels=["domain"],
         )
         for each in self._edge.certificates:

@@ -40,7 +40,10 @@ def invite(
     valid: str,
     config: Path | None,
 ) -> None:
-    """Make an invitation, for tests and small lists: ?gk_invitation=…"""
+    """Make an invitation, for tests and small lists.
+
+    Add it to an address of the shop: ?gk_invitation=…
+    """
     loaded = load_file(config)
     found = _room(loaded, room, event)
     lanes = [each.name for each in found.lanes]

@@ -237,7 +237,9 @@ class Admin:
 
 
 async def _nothing_to_reload() -> Config:
-    raise ConfigError(["this gate was started without a reload"], source="reload")
+    raise ConfigError(
+        ["this gate cannot read its configuration again; expected a restart"], source="reload"
+    )
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -75,7 +75,7 @@ def charts_of(report: Report) -> Markup:
             ],
         ),
         chart(
-            "Wait of the admitted",
+            "Wait of admitted visitors",
             "minutes",
             axis,
             [

@@ -50,9 +50,10 @@ def _checked_out(_context: click.Context, _parameter: click.Parameter, path: Pat
     help="The file to write: .html, .json or .csv.",
 )
 def report(config: Path | None, out: Path, **wanted: str) -> None:
-    """Write the report on a room or an event: figures, charts, what operators did.
+    """Write the report on a room or an event.
 
-    The period is that of the event, else the last 24 hours. Figures are kept for a week.
+    It has figures, charts and the changes that operators made. The period is that of the event,
+    else the last 24 hours. Figures are kept for a week.
     """
     query = {name: value for name, value in wanted.items() if value}
     query["format"] = out.suffix.lower().removeprefix(".")

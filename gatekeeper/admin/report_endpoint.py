@@ -70,7 +70,9 @@ class ReportEndpoint:
             async with asyncio.timeout(_TIMEOUT_S), self._lock:
                 body = await asyncio.to_thread(write, await self._report(request))
         except TimeoutError:
-            raise BadRequest("the report takes too long; ask for less", status=503) from None
+            raise BadRequest(
+                "the report takes too long; expected a shorter period", status=503
+            ) from None
         response = web.Response(body=body, headers={"Content-Type": content_type})
         if wanted == "html":
             policy = f"{content_policy()}; frame-ancestors 'none'"

@@ -106,7 +106,7 @@ def _warnings(report: Report) -> Iterable[str]:
         names = (f"{_time(gap.since_s)} to {_time(gap.until_s)}" for gap in gaps[:_GAPS_NAMED])
         more = f" and {len(gaps) - _GAPS_NAMED} more" if len(gaps) > _GAPS_NAMED else ""
         yield (
-            f"No figures of {', '.join(names)}{more}: no gate was running, or the store was "
+            f"No figures for {', '.join(names)}{more}: no gate was running, or the store was "
             "unreachable."
         )
     if any(between):

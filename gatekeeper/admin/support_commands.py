@@ -39,7 +39,7 @@ def find(visitor: str, room: str | None, as_json: bool, config: Path | None) -> 
 @room_option
 @config_option
 def admit(visitor: str, room: str, config: Path | None) -> None:
-    """Admit one visitor of the queue now, whatever the rate.
+    """Admit one visitor of the queue now, regardless of the rate.
 
     REF is the reference on the waiting page, such as 4Q7K-92ZD; ID the visitor id.
     """

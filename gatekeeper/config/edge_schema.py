@@ -90,21 +90,21 @@ class EdgeConfig(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
-            problem = "set without tls_cert" if self.tls_key else "missing beside tls_cert"
+            problem = "set without tls_cert" if self.tls_key else "missing, while tls_cert is set"
             yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
         if self.http_port == self.https_port:
             problem = "the same as https_port; expected another port"
             yield Conflict(("https_port", "http_port"), problem)
         if self.acme_ca_root and not self.acme_ca:
-            problem = "missing beside acme_ca_root; expected the URL of its ACME directory"
+            problem = "missing, while acme_ca_root is set; expected the URL of its ACME directory"
             yield Conflict(("acme_ca_root", "acme_ca"), problem)
         for index, domain in enumerate(self.domains):
             if domain in self.domains[:index]:
-                problem = f"{shown(domain)} is there twice; expected it once"
+                problem = f"{shown(domain)} is listed twice; expected it once"
                 yield Conflict(("domains", f"domains[{index}]"), problem)
             if domain.startswith("*.") and not self.tls_cert:
                 problem = (
                     f"{shown(domain)} needs a certificate of your own; expected tls_cert and "
-                    "tls_key, or each name by itself"
+                    "tls_key, or the full name of each host"
                 )
                 yield Conflict(("tls_cert", "tls_key", "domains", f"domains[{index}]"), problem)

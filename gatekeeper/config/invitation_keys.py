@@ -152,7 +152,7 @@ def _of_member(path: Path, member: dict[str, Any], *, kinds: tuple[str, ...]) ->
             [f"a key of kty {json.dumps(kind)}; expected {' or '.join(kinds)}"], source=str(path)
         )
     if kid is not None and not isinstance(kid, str):
-        raise ConfigError(["a kid that is no text; expected a text"], source=str(path))
+        raise ConfigError(["a kid that is not a text; expected a text"], source=str(path))
     algorithm = _ALGORITHMS[kind]
     if member.get("alg", algorithm) != algorithm:
         raise ConfigError(
@@ -182,7 +182,7 @@ def _secret_of(path: Path, member: dict[str, Any]) -> bytes:
     if len(secret) < MIN_SECRET_BYTES:
         expected = f"expected at least {MIN_SECRET_BYTES} bytes"
         raise ConfigError(
-            [f"a secret that is too short, or no base64url; {expected}"], source=str(path)
+            [f"a secret that is too short, or not base64url; {expected}"], source=str(path)
         )
     return secret
 

@@ -175,7 +175,7 @@ def _check(raw: dict[str, Any], problems: list[str]) -> Config | None:
         and "listen" not in server.model_fields_set
     ):
         problems.append(
-            "server.tls_cert: nothing serves it beside edge.domains; expected edge.tls_cert and "
+            "server.tls_cert: not used, because edge.domains is set; expected edge.tls_cert and "
             "edge.tls_key, or server.listen for a port of its own"
         )
     if (

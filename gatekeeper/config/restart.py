@@ -60,7 +60,7 @@ def restart_problems(running: Config, new: Config) -> list[str]:
             f"edge.domains: {change} requires a restart; expected {expected} until then"
         )
     elif running.listens != new.listens:
-        change = "a port beside the edge" if new.listens else "no port beside the edge"
+        change = "its own port next to the edge" if new.listens else "no port next to the edge"
         expected = running.server.listen if running.listens else "none"
         problems.append(
             f"server.listen: {change} requires a restart; expected {expected} until then"

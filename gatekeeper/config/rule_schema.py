@@ -152,7 +152,7 @@ class RuleConfig(Section):
         conditions = type(self).model_fields.keys() - {"name", "action", "room"}
         if not any(getattr(self, key) for key in conditions):
             problem = 'no condition; expected at least one, e.g. path = "/**" for every request'
-            yield Conflict((*conditions, "action"), problem)
+            yield Conflict((*conditions, "action"), problem, is_missing_key=True)
 
 
 def networks_in(path: Path) -> list[Network]:

@@ -81,7 +81,7 @@ class ServerConfig(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         if bool(self.tls_cert) != bool(self.tls_key):
-            problem = "set without tls_cert" if self.tls_key else "missing beside tls_cert"
+            problem = "set without tls_cert" if self.tls_key else "missing, while tls_cert is set"
             yield Conflict(("tls_cert", "tls_key"), f"{problem}; expected both or neither")
 
     @property
@@ -199,7 +199,8 @@ class RoomConfig(RoomKeys):
         yield from shorter_than(place, ("claim_timeout", self.claim_timeout), why=why)
         if self.access == "invited" and not self.accepts_invitations:
             keys = ("invitation_secret_file", "invitation_public_key_file", "access")
-            problem = f"by invitation, without a key for them; expected {keys[0]} or {keys[1]}"
+            expected = f"{keys[0]} or {keys[1]}"
+            problem = f'"invited" without a key that verifies invitations; expected {expected}'
             yield Conflict(keys, problem)
         yield from autotune_conflicts(
             is_on=self.autotune,
@@ -208,7 +209,7 @@ class RoomConfig(RoomKeys):
             rate_max=self.autotune_max,
         )
         if "'none'" in self.frame_ancestors and len(self.frame_ancestors) > 1:
-            yield Conflict(("frame_ancestors",), "'none' is beside others; expected it alone")
+            yield Conflict(("frame_ancestors",), "'none' is listed with others; expected it alone")
         yield from challenge_conflicts(
             self.challenge,
             site_key=self.challenge_site_key,
@@ -238,7 +239,7 @@ class TokensConfig(Section):
     def conflicts(self) -> Iterator[Conflict]:
         if self.secret_file and self.secrets:
             yield Conflict(
-                ("secret_file", "secrets"), "set beside secret_file; expected one of the two"
+                ("secret_file", "secrets"), "set together with secret_file; expected one of the two"
             )
 
 
@@ -267,7 +268,7 @@ class AdminConfig(Section):
         for index, token in enumerate(self.tokens):
             path = f"tokens[{index}]"
             secret_problem = (
-                "set beside secret_file; expected one of the two"
+                "set together with secret_file; expected one of the two"
                 if token.secret
                 else "missing; expected secret or secret_file"
             )

@@ -17,10 +17,12 @@ LIVE = LiveSetting()
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Keys of one section that are each valid and conflict with each other."""
+    """Keys of one section that are each valid and conflict with each other. `is_missing_key`: the
+    conflict is that a key is missing, so an unknown key may be the misspelled one."""
 
     keys: tuple[str, ...]
     problem: str
+    is_missing_key: bool = False
 
 
 class Section(BaseModel):

@@ -31,7 +31,12 @@ def validated(
     if any(model.model_fields[key].is_required() for key in wrong & model.model_fields.keys()):
         return None
     section = model.model_validate({key: raw[key] for key in raw.keys() - wrong})
-    conflicts = [each for each in section.conflicts() if (wrong | unknown).isdisjoint(each.keys)]
+    has_unknown_key = not wrong <= model.model_fields.keys()
+    conflicts = [
+        each
+        for each in section.conflicts()
+        if (wrong | unknown).isdisjoint(each.keys) and not (each.is_missing_key and has_unknown_key)
+    ]
     problems.extend(f"{dotted(path, [each.keys[-1]])}: {each.problem}" for each in conflicts)
     return None if wrong or conflicts else section
 

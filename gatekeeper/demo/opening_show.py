@@ -36,7 +36,7 @@ async def announce(serving: RunningGate, *, prequeue_s: float) -> datetime:
             if response.status != 201:
                 raise StartError(f"the event was refused: {(await response.text())[:200]}")
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise StartError("the event was not made: no response of the gate") from error
+        raise StartError("the event was not made: no response from the gate") from error
     return start
 
 

@@ -97,7 +97,7 @@ def parse_round(body: bytes, *, expected: int) -> BeaconRound:
     fields = _object(body, "the round")
     number = fields.get("round")
     if type(number) is not int or number != expected:
-        raise BeaconError(f"round {_shown(number)} came in place of round {expected}")
+        raise BeaconError(f"round {_shown(number)} came instead of round {expected}")
     signature = fields.get("signature")
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
         raise BeaconError(f"the signature of round {expected} is not hexadecimal")
@@ -118,7 +118,7 @@ def _object(body: bytes, what: str) -> Mapping[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BeaconError(f"{what} is not JSON") from error
     if not isinstance(value, dict):
-        raise BeaconError(f"{what} is no JSON object")
+        raise BeaconError(f"{what} is not a JSON object")
     return value
 
 

@@ -126,7 +126,7 @@ def record_of(
 def parse_record(value: object) -> DrawRecord:
     """The record that parsed JSON holds; raises DrawRecordError with every problem."""
     if not isinstance(value, Mapping):
-        raise DrawRecordError(["the record is no JSON object"])
+        raise DrawRecordError(["the record is not a JSON object"])
     fields = _Fields(value)
     state = fields.word("state", get_args(State))
     is_drawn = state == "drawn"
@@ -160,7 +160,7 @@ def _beacon_of(value: object, fields: _Fields, *, state: str) -> RecordBeacon | 
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        fields.problems.append("beacon: no object; expected an object or null")
+        fields.problems.append("beacon: not an object; expected an object or null")
         return None
     inside = _Fields(value, prefix="beacon.", problems=fields.problems)
     url = inside.text("url")
@@ -175,7 +175,7 @@ def _lanes_of(value: object, fields: _Fields) -> tuple[LaneSpan, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MOST_LANES:
-        fields.problems.append(f"lanes: no list; expected 1 to {MOST_LANES} lanes")
+        fields.problems.append(f"lanes: not a list; expected 1 to {MOST_LANES} lanes")
         return ()
     found = []
     for at, each in enumerate(value):
@@ -193,7 +193,7 @@ def _lane_problems(record: DrawRecord) -> list[str]:
     problems, before = [], record.start_us - record.span_us
     names = [span.lane for span in record.lanes]
     problems += [
-        f'lanes: "{each}" is there twice; expected each lane once'
+        f'lanes: "{each}" is listed twice; expected each lane once'
         for each in sorted({each for each in names if names.count(each) > 1})
     ]
     for first_us, span_us in sorted({each[1:] for each in record.lanes}, reverse=True):

@@ -69,7 +69,7 @@ class DrawVerification:
         self._count += 1
         match = _LINE.fullmatch(line)
         if match is None:
-            self._bad_line(f"{line[:80]!r} is no hash; expected 64 lower-case hex digits")
+            self._bad_line(f"{line[:80]!r} is not a hash; expected 64 lower-case hex digits")
             return
         hashed, lane = match[1], match[2] or ""
         if hashed == self._before:

@@ -148,7 +148,9 @@ def _checked(schedule: Schedule, event: Event, *, now_us: int) -> Schedule:
 
 def _bounded(schedule: Schedule) -> Schedule:
     if len(schedule.text) > MAX_CHARACTERS // 4:
-        raise Conflict("the room's events are too much text; expected shorter messages")
+        raise Conflict(
+            "the events of the room have too much text; expected shorter messages and titles"
+        )
     return schedule
 
 

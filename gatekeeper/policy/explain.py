@@ -125,7 +125,7 @@ def explain(router: Router, facts: RequestFacts) -> Iterator[str]:
         yield _result(router.route(facts))
         return
     if request.readings.is_ambiguous:
-        yield "the path is ambiguous: origins differ in how they read it, so it bypasses nothing"
+        yield "the path is ambiguous: origins differ in how they read it, so no bypass applies"
     for rule in router.rules:
         try:
             holds, _ = router.evaluate(rule, request)

@@ -174,7 +174,7 @@ async def load(files: EdgeFiles, config: Json) -> str | None:
             files.admin_socket, "POST", "/load", body=json.dumps(config), limit=_LOAD_LIMIT
         )
     except (OSError, TimeoutError):
-        return "edge: it does not run at the moment; expected another reload once it does"
+        return "edge: not running at the moment; expected another reload once it runs"
     if status == 200:
         return None
     try:

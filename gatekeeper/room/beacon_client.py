@@ -132,7 +132,7 @@ class _Fetch:
         self._deadline_us = deadline_us
         self._sleep = sleep
         self._chain: BeaconChain | None = None
-        self._note = "there was no time to ask it"
+        self._note = "there was no time left to ask it"
         self._wrong = 0
 
     async def run(self, session: aiohttp.ClientSession) -> BeaconRound | BeaconFailure:
@@ -188,7 +188,7 @@ async def _get(session: aiohttp.ClientSession, url: str, timeout_s: float) -> by
             session.get(url, allow_redirects=False) as response,
         ):
             if 300 <= response.status < 400:
-                raise BeaconError("it redirects, which is not followed")
+                raise BeaconError("it redirects, and redirects are not followed")
             if response.status in _NOT_YET:
                 raise _BeaconOutage(f"it has no {url} (HTTP status {response.status})")
             if response.status != 200:

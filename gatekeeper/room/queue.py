@@ -373,7 +373,7 @@ class Queue:
             if self._newest_known() is known:  # else another call has already written it back
                 await self._join(known)
                 self._on_loss()
-        raise StoreError("the store loses its state again and again")
+        raise StoreError("the store lost its state repeatedly")
 
     def _first_arguments(self, known: RoomState | None) -> tuple[str, str, str, str]:
         """Of every call: by the first two a store that lost data notices it."""

@@ -146,7 +146,7 @@ class StoreAddress:
             [role, *_] = await wire.call("ROLE")
             if role == b"master":
                 return
-        raise ConnectionError("the server that the Sentinels name is no primary")
+        raise ConnectionError("the server that the Sentinels name is not a primary")
 
     async def close(self) -> None:
         for task in self._watching:

@@ -101,8 +101,14 @@ _output = _option_group("Output")
     show_default=False,
     help="Gather in the prequeue of this event, and judge its draw and its opening.",
 )
-@_events("--late", metavar="SHARE", default=0.1, help="Share that arrives after the start …")
-@_events("--late-within", "late_s", metavar="N", default=20.0, help="… within so many seconds.")
+@_events("--late", metavar="SHARE", default=0.1, help="Share that arrives after the start.")
+@_events(
+    "--late-within",
+    "late_s",
+    metavar="N",
+    default=20.0,
+    help="Seconds after the start within which they arrive.",
+)
 @_arrivals(
     "--lane",
     "lane_texts",
@@ -122,7 +128,9 @@ _output = _option_group("Output")
 @_kinds("--refreshers", default=0.0, help="Ignore the poll interval.")
 @_kinds("--jumpers", default=0.0, help="Send forged, swapped and spent tokens.")
 @_kinds("--no-shows", default=0.0, help="Stop polling near the front, and never claim.")
-@_kinds("--away", "away_s", metavar="N", default=30.0, help="Seconds without polls of returners.")
+@_kinds(
+    "--away", "away_s", metavar="N", default=30.0, help="Seconds for which returners stop polling."
+)
 @_pressure(
     "--floods",
     metavar="N",
@@ -136,7 +144,8 @@ _output = _option_group("Output")
     "--bots",
     metavar="N",
     default=0,
-    help="Bots: no cookies, no work, work, replayed proofs, shared passes; they take turns.",
+    help="Bots, of five kinds in turn: no cookies; no proof of work; proof of work; replayed "
+    "proofs; shared passes.",
 )
 @_pressure(
     "--bot-addresses", metavar="N", default=4, help="Addresses of the bots, in X-Forwarded-For."
@@ -235,17 +244,31 @@ def simulate(
     plot: Path | None,
     **numbers: Any,
 ) -> None:
-    """Send simulated HTTP visitors to the gate at URL and check its promises.
+    """Send a simulated crowd to a gate, and judge the gate.
 
-    With several URLs (replicas), each request goes to a random one. One process simulates tens of
-    thousands of visitors. They poll at the interval that the gate reports and visit the site once
-    admitted. The responses are checked against the gate's promises: first come, first served;
-    admission within 2 s of the release near the front; never above rate, burst and max_active; a
-    watermark that never falls; no lost place; no lost session; no forged token accepted; and with
-    floods, lurkers and no-shows: waits as promised, an origin that receives the rate, no place for
-    a client that keeps no cookies, at most two releases for a lurker. With --event the crowd
-    gathers in the prequeue of an event: nobody early, the first admission within 10 s, the order as
-    drawn (computed from the public record), the rate from the first minute, a quiet opening.
+    The visitors are HTTP clients of the gate at URL. They poll at the interval that the gate
+    reports, and visit the site once they are admitted. With several URLs (replicas), each request
+    goes to a random one. One process simulates tens of thousands of visitors.
+
+    \b
+    The responses must keep the promises of the gate:
+    - visitors are admitted in order of arrival, those near the front
+      within 2 s of their release
+    - never more than rate, burst and max_active allow
+    - the watermark never falls; no place and no session is lost
+    - no forged token is accepted
+
+    \b
+    With floods, lurkers or no-shows:
+    - no visitor waits longer than promised; the origin receives the rate
+    - a client that keeps no cookies gets no place
+    - after two missed releases a lurker stands at the end of the line
+
+    \b
+    With --event the crowd gathers in the prequeue of an event:
+    - no visitor is admitted early, the first one within 10 s of the start
+    - the order is the one drawn, computed from the public record
+    - the rate holds from the first minute, and polls stay spread
 
     Progress goes to standard error, the verdict to standard output. Ctrl-C ends the run with the
     verdict so far. Exit status: 0 when every tested promise held, 1 when one was broken, 2 when the

@@ -32,25 +32,29 @@ def _checked_visitor(_context: click.Context, _parameter: click.Parameter, value
 @click.option(
     "--participants",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The list of participants. Default: participants beside FILE or under URL.",
+    help="The list of participants. Default: the list next to FILE, or under URL.",
 )
 @click.option(
     "--visitor",
     default="",
     metavar="ID",
     callback=_checked_visitor,
-    help="A visitor id, or its hash as the page shows it: where that visitor stands.",
+    help="Also show where this visitor stands: the visitor id, or its hash as the page shows it.",
 )
-@click.option("--turn", type=int, help="The turn that this visitor was told.")
+@click.option("--turn", type=int, help="The turn that the page shows to this visitor.")
 @click.option(
-    "--commitment", default="", metavar="HEX", help="The commitment as noted before the start."
+    "--commitment",
+    default="",
+    metavar="HEX",
+    help="The commitment that was public before the start.",
 )
 def verify_draw(
     source: str, participants: Path | None, visitor: str, turn: int | None, commitment: str
 ) -> None:
-    """Verify the record of a draw: commitment, seed, participants, beacon, a visitor's turn.
+    """Verify the record of a draw.
 
-    URL is that of the record, e.g. https://shop.example.com/.gatekeeper/draw/autumn-sale.
+    Computes commitment, seed, participants, beacon and a visitor's turn again. URL is the address
+    of the record, e.g. https://shop.example.com/.gatekeeper/draw/autumn-sale.
     """
     if turn is not None and not visitor:
         raise click.UsageError("--turn requires --visitor")

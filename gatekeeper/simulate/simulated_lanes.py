@@ -36,7 +36,7 @@ def parse_lane(text: str) -> SimulatedLane:
     is_valid = 0 < share <= 1 and 0 < head_start_s <= LONGEST_HEAD_START_S
     if not is_lane_name(name) or not is_valid:
         expected = "expected NAME:SHARE:HEAD_START, e.g. members:0.2:15m"
-        raise ValueError(f'"{text}" is no lane; {expected}')
+        raise ValueError(f'"{text}" is not a lane; {expected}')
     return SimulatedLane(name, share, head_start_s)
 
 

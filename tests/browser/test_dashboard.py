@@ -454,7 +454,7 @@ CROWD = {"queue": 1284.0, "active": 310.0}
             "End",
             "End admission",
             (
-                "Admission closes, and 1,2xx in line read that it is over. They keep "
+                "Admission closes, and 1,2xx in line see that it is over. They keep "
                 "their places, so another mode resumes; 3xx active stay."
             ),
         ),

@@ -206,6 +206,18 @@ def test_document_links_resolve(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_tables_in_documents_are_whole(document: Path) -> None:
+    """Each has a line of dashes below its header, and all its rows have as many cells."""
+    text = re.sub(r"^```.*?^```", "", _text(document), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        rows = table.splitlines()
+        assert len(rows) > 1, rows[0]
+        assert re.fullmatch(r"\|(?: ?:?-+:? ?\|)+", rows[1]), rows[0]
+        cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+        assert len(set(cells)) == 1, rows[next(i for i, n in enumerate(cells) if n != cells[0])]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_tests_named_in_documents_exist(document: Path) -> None:
     named = set(re.findall(r"\btest_[a-z0-9_]+\b(?!\.py)", _text(document)))
     pattern = {"test_subject_condition_result"}  # the naming rule itself

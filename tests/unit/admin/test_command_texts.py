@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatekeeper import cli
-from gatekeeper.admin import event_commands, support_commands
+from gatekeeper.admin import event_commands, setting_commands, support_commands
 
 HOSTILE = "\x1b]0;x\x07\x9b2J\r\n\x7f\u202e\u2028"
 ROOM: dict[str, Any] = {
@@ -50,7 +50,7 @@ class HostileGate:
 def test_commands_escape_control_characters(
     monkeypatch: pytest.MonkeyPatch, command: str, as_json: bool
 ) -> None:
-    for module in (cli, event_commands, support_commands):
+    for module in (cli, event_commands, setting_commands, support_commands):
         monkeypatch.setattr(module, "admin_client", lambda _config: HostileGate())
     words = [*command.split(), *(["--json"] if as_json else [])]
     result = CliRunner().invoke(cli.app, words, catch_exceptions=False)

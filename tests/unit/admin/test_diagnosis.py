@@ -90,7 +90,7 @@ def test_held_line_names_operator_and_time() -> None:
 
 def test_ended_and_open_have_their_own_sentences() -> None:
     assert texts(observations(replace(WAITING, mode=Mode.ENDED))) == [
-        "Ended: admission is closed, 1,204 in line read that it is over."
+        "Ended: admission is closed, 1,204 in line see that it is over."
     ]
     assert texts(observations(replace(WAITING, mode=Mode.OPEN))) == [
         "Open: every visitor is admitted at once, 310 active."
@@ -102,7 +102,7 @@ def test_end_of_an_event_names_the_event_and_no_operator() -> None:
     event = Event("autumn", start_us=1, announced_us=1, end_us=2)
     ended = replace(WAITING, events=Schedule.of([event]).text, now_us=3)
     assert texts(observations(ended, mode_changes={SALE: ("maria", NOW_S - 60)})) == [
-        "The event autumn has ended: admission is closed, 1,204 in line read that it is over."
+        "The event autumn has ended: admission is closed, 1,204 in line see that it is over."
     ]
 
 
@@ -131,7 +131,7 @@ def test_line_that_does_not_move_has_a_reason() -> None:
     ]
     returning = replace(WAITING, recovering_until_us=10)
     assert texts(observations(returning)) == [
-        "Recovering after a store outage: 1,204 in line until all had time to return."
+        "Recovering after a store outage: 1,204 in line until every visitor had time to return."
     ]
     [stuck] = diagnose(observations(WAITING))
     assert stuck.level == "bad"

@@ -43,7 +43,7 @@ def test_each_certificate_is_one_line(certificate: Certificate, line: str) -> No
 
 
 def test_edge_that_does_not_run_comes_first() -> None:
-    assert lines(VALID, running=False)[0] == "edge: not running; it is started again"
+    assert lines(VALID, running=False)[0] == "edge: not running; it is being restarted"
 
 
 def test_metrics_have_the_edge_only_where_there_is_one(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_gap_is_shaded_where_it_is() -> None:
     body = page_of(report_on([*minutes[:3], *minutes[5:]])).decode()
     assert body.count('class="gap"') == 6
     assert 'class="gap"' not in page_of(report_on(minutes)).decode()
-    assert "No figures of 2026-12-01 10:03 to 2026-12-01 10:05" in body
+    assert "No figures for 2026-12-01 10:03 to 2026-12-01 10:05" in body
 
 
 def test_growth_in_gaps_is_told_apart() -> None:

@@ -106,7 +106,12 @@ def test_first_certificate_requires_a_restart_and_another_does_not(tmp_path: Pat
         (
             'domains = "a.b"',
             'domains = "a.b"\n[server]\nlisten = "0.0.0.0:8080"',
-            ["server.listen: a port beside the edge requires a restart; expected none until then"],
+            [
+                (
+                    "server.listen: its own port next to the edge requires a restart; "
+                    "expected none until then"
+                )
+            ],
         ),
     ],
 )

@@ -84,7 +84,7 @@ def test_randomness_of_a_round_hashes_its_signature(body: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"round": 366}, "round 366 came in place of round 367"),
+        ({"round": 366}, "round 366 came instead of round 367"),
         ({"round": 368}, "round 368"),
         ({"round": "367"}, "round '367'"),
         ({"round": 367.0}, "round 367.0"),

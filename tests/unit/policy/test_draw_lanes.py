@@ -230,13 +230,13 @@ def test_record_with_lanes_parses_to_the_same() -> None:
 @pytest.mark.parametrize(
     ("lanes", "problem"),
     [
-        ([], "lanes: no list"),
-        ({}, "lanes: no list"),
+        ([], "lanes: not a list"),
+        ({}, "lanes: not a list"),
         ([1], "lanes[0].name: missing"),
         ([{"name": "Members", "first_us": 1, "span_us": 1}], "lanes[0].name: 'Members'"),
         ([{"name": "m", "first_us": 0, "span_us": 1}], "lanes[0].first_us: '0'"),
         ([{"name": "m", "first_us": 1, "span_us": 0}], "lanes[0].span_us: '0'"),
-        ([{"name": "m", "first_us": 1, "span_us": 1}] * 2, 'lanes: "m" is there twice'),
+        ([{"name": "m", "first_us": 1, "span_us": 1}] * 2, 'lanes: "m" is listed twice'),
         ([{"name": "m", "first_us": PREQUEUE_US, "span_us": 1}], "lanes: the turns from"),
         (
             [
@@ -245,7 +245,7 @@ def test_record_with_lanes_parses_to_the_same() -> None:
             ],
             "lanes: the turns from 5 on end at 15",
         ),
-        ([{"name": f"m{n}", "first_us": 5, "span_us": 1} for n in range(21)], "lanes: no list"),
+        ([{"name": f"m{n}", "first_us": 5, "span_us": 1} for n in range(21)], "lanes: not a list"),
     ],
 )
 def test_bad_lanes_are_named(lanes: object, problem: str) -> None:

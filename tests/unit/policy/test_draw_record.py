@@ -63,7 +63,7 @@ def test_record_without_a_note_is_a_record() -> None:
 
 @pytest.mark.parametrize("value", [None, [], "{}", 7, [DRAWN]])
 def test_no_object_is_no_record(value: object) -> None:
-    with pytest.raises(DrawRecordError, match="no JSON object"):
+    with pytest.raises(DrawRecordError, match="not a JSON object"):
         parse_record(value)
 
 

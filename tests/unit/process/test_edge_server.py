@@ -117,7 +117,7 @@ async def test_other_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
 
 async def test_edge_that_does_not_run_refuses_a_reload(tmp_path: Path) -> None:
     problem = await load(edge_files(tmp_path, workers=1), {})
-    assert problem == "edge: it does not run at the moment; expected another reload once it does"
+    assert problem == "edge: not running at the moment; expected another reload once it runs"
 
 
 def test_files_are_in_a_private_folder(tmp_path: Path) -> None:

@@ -168,8 +168,8 @@ async def test_beacon_that_recovers_in_time_is_used(beacon: FakeBeacon, clock: C
 @pytest.mark.parametrize(
     ("kind", "fault", "words"),
     [
-        ("round", setting(round=ROUND - 1), "round 101 came in place of round 102"),
-        ("round", setting(round=ROUND + 1), "round 103 came in place of round 102"),
+        ("round", setting(round=ROUND - 1), "round 101 came instead of round 102"),
+        ("round", setting(round=ROUND + 1), "round 103 came instead of round 102"),
         ("round", setting(randomness="00" * 32), "not SHA-256 of its signature"),
         ("round", setting(randomness="z" * 64), "not 64 hex digits"),
         ("round", setting(signature="no hex"), "not hexadecimal"),
@@ -180,7 +180,7 @@ async def test_beacon_that_recovers_in_time_is_used(beacon: FakeBeacon, clock: C
         ("info", setting(genesis_time="now"), "the genesis time is 'now'"),
         ("info", setting(genesis_time=2**34), "the genesis time is"),
         ("info", setting(more="x" * 20_000), "more than 16384 bytes"),
-        ("info", replacing(body=b"[]"), "no JSON object"),
+        ("info", replacing(body=b"[]"), "not a JSON object"),
         ("info", replacing(status=301, headers={"Location": "http://127.0.0.1:1/"}), "redirects"),
         ("info", replacing(status=307, headers={"Location": "/public/1"}), "redirects"),
         # Sent compressed although asked not to: a bomb is never unpacked.

@@ -100,7 +100,7 @@ def test_false_record_is_refused(saved: Path, fields: dict[str, Any], words: str
         (LIST.upper(), "64 lower-case hex digits"),
         (LIST + LIST, "51 lines; expected 50"),
         (LIST.replace("\n", "\r\n"), "64 lower-case hex digits"),
-        ("x" * 1_000_000, "is no hash"),
+        ("x" * 1_000_000, "is not a hash"),
         ("", "0 lines; expected 50"),
         (LIST[65:], "49 lines; expected 50"),
     ],
