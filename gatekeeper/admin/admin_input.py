@@ -1,11 +1,13 @@
 """What operators send to the admin API: JSON bodies and query parameters.
 
 Rules. A name that comes twice is refused: parsers differ in which value they take. So is a number
-that JSON does not have (NaN, Infinity). BadRequest is 400, and nothing has been changed then.
+that JSON does not have (NaN, Infinity). A body has a limit in bytes and time: the listener has few
+connections. BadRequest is 400, and nothing has been changed then.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import NoReturn
 
@@ -15,13 +17,19 @@ from gatekeeper.config.problems import shown
 from gatekeeper.errors import BadRequest
 
 _MAX_BODY_BYTES = 65_536
+_TIMEOUT_S = 10.0
 
 
 async def json_object(request: web.Request, *, example: str) -> dict[str, object]:
     """The body. Raises BadRequest unless it is a JSON object without repeated names, at any depth.
     `example` is shown in the error."""
     expected = f"expected a JSON object, e.g. {example}"
-    data = await request.read()  # at most 1 MiB, or aiohttp responds 413
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            data = await request.read()  # at most 1 MiB, or aiohttp responds 413
+    except TimeoutError:
+        problem = f"body: did not arrive within {_TIMEOUT_S:g} s"
+        raise BadRequest(f"{problem}; {expected}") from None
     if len(data) > _MAX_BODY_BYTES:
         raise BadRequest(f"body: longer than {_MAX_BODY_BYTES} bytes; {expected}")
     try:
