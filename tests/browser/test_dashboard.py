@@ -455,7 +455,7 @@ CROWD = {"queue": 1284.0, "active": 310.0}
             "End admission",
             (
                 "Admission closes, and 1,2xx in line see that it is over. They keep "
-                "their places, so another mode resumes; 3xx active stay."
+                "their places: in another mode the line goes on; 3xx active stay."
             ),
         ),
         (

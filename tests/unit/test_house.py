@@ -251,6 +251,33 @@ def test_names_of_code_in_documents_are_in_their_files(document: Path) -> None:
     assert stale == []
 
 
+def test_names_in_documents_are_names_of_the_program() -> None:
+    """Log events, fields, settings and functions, as `name_of_words`; metrics have a test below."""
+    of_others = {  # documents that name what is another program's
+        "CHANGELOG.md",
+        "docs/how-to/behind-a-cdn.md",
+        "docs/how-to/in-front.md",
+        "docs/how-to/move-from-cloudflare.md",
+        "docs/how-to/move-from-queue-it.md",
+    }
+    places = ("gatekeeper/", "static/", "templates/", "deploy/", "benchmarks/")
+    kinds = {".py", ".lua", ".js", ".html", ".toml", ".yaml", ".json", ".css"}
+    sources = [
+        _text(path)
+        for path in _tracked()
+        if _name(path).startswith((*places, "gatekeeper.toml")) and path.suffix in kinds
+    ]
+    known = set(re.findall(r"\w+", "\n".join(sources)))
+    stale = {
+        (_name(document), name)
+        for document in DOCUMENTS
+        if _name(document) not in of_others
+        for name in re.findall(r"`([a-z][a-z0-9]*(?:_[a-z0-9]+)+)`", _text(document))
+        if not name.startswith(("test_", "gatekeeper_")) and name not in known
+    }
+    assert stale == set()
+
+
 def test_decisions_are_listed_with_title_and_date() -> None:
     """One file each: "# number. title", then the date and whether it is accepted."""
     folder = ROOT / "docs" / "decisions"
