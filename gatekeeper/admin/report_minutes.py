@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.numbers import is_exact_int, parse_count, parse_number
 from gatekeeper.room.steering_record import SteeringStep, parse_steering
 from gatekeeper.room.worker_figures import Buckets, added, added_by_lane, parse_lanes
 
@@ -150,11 +150,11 @@ def _value(name: str, value: object) -> Any:
                 raise ValueError("expected a text")
             return value
         case "rate":
-            return _number(value)
+            return parse_number(value)
         case "points":
             return tuple(map(_point, _list(value, most=_MOST_POINTS)))
         case "origin" | "waits" | "totals":
-            return tuple(map(_count, _list(value, most=_MOST_BUCKETS)))
+            return tuple(map(parse_count, _list(value, most=_MOST_BUCKETS)))
         case "lanes":
             return parse_lanes(value)
         case "steered":
@@ -162,36 +162,24 @@ def _value(name: str, value: object) -> Any:
         case "failures":
             if not isinstance(value, dict) or len(value) > _MOST_CAUSES:
                 raise ValueError("expected counts by cause")
-            return {cause[:_MOST_TEXT]: _count(count) for cause, count in value.items()}
+            return {cause[:_MOST_TEXT]: parse_count(count) for cause, count in value.items()}
         case _:
-            return _count(value)
+            return parse_count(value)
 
 
 def _point(value: object) -> Point:
     at_us, queue, watermark, told, undrawn, rate = _list(value, most=6, least=6)
     return Point(
-        _count(at_us),
-        _count(queue),
-        _count(watermark),
-        None if told is None else _count(told),
-        _count(undrawn),
-        _number(rate),
+        parse_count(at_us),
+        parse_count(queue),
+        parse_count(watermark),
+        None if told is None else parse_count(told),
+        parse_count(undrawn),
+        parse_number(rate),
     )
 
 
 def _list(value: object, *, most: int, least: int = 0) -> Sequence[object]:
     if not isinstance(value, list) or not least <= len(value) <= most:
         raise ValueError("expected a list")
-    return value
-
-
-def _count(value: object) -> int:
-    if not is_exact_int(value):
-        raise ValueError("expected a count")
-    return value
-
-
-def _number(value: object) -> float:
-    if not is_exact_number(value):
-        raise ValueError("expected a number")
     return value

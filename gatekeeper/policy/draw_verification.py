@@ -13,9 +13,9 @@ from typing import Final
 
 from gatekeeper.policy.draw import LaneSpan, commitment_of, hashed_turn_us, id_hash
 from gatekeeper.policy.draw_record import HASH, DrawRecord
+from gatekeeper.policy.tokens import is_visitor_id
 
 _LINE: Final = re.compile(r"([0-9a-f]{64})(?: ([a-z0-9_-]+))?")
-_VISITOR: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _LINES_SHOWN: Final = 5  # problems of single lines that are reported; the rest is counted
 
 
@@ -130,7 +130,8 @@ class DrawVerification:
     def _list_problems(self) -> list[str]:
         found = list(self._bad_lines)
         if self._bad_count > len(found):
-            found.append(f"participants: {self._bad_count - len(found)} more bad lines")
+            more = self._bad_count - len(found)
+            found.append(f"participants: {more} more bad line{'' if more == 1 else 's'}")
         if self._count != self._record.participants:
             found.append(
                 f"participants: {self._count} lines; expected {self._record.participants} as "
@@ -169,7 +170,7 @@ class DrawVerification:
 
 def is_visitor(text: str) -> bool:
     """Whether `text` is a visitor id or the hash of one."""
-    return bool(_VISITOR.fullmatch(text) or HASH.fullmatch(text))
+    return is_visitor_id(text) or HASH.fullmatch(text) is not None
 
 
 def _hash_of(visitor: str) -> str:

@@ -19,3 +19,17 @@ def is_exact_int(value: object) -> TypeGuard[int]:
 def is_exact_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a whole or fractional number in range; NaN and infinity are not."""
     return type(value) in (int, float) and 0 <= value < EXACT_END  # type: ignore[operator]
+
+
+def parse_count(value: object) -> int:
+    """A whole number in range. Raises ValueError for any other value."""
+    if not is_exact_int(value):
+        raise ValueError("expected a count")
+    return value
+
+
+def parse_number(value: object) -> float:
+    """A whole or fractional number in range. Raises ValueError for any other value."""
+    if not is_exact_number(value):
+        raise ValueError("expected a number")
+    return value

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gatekeeper.config.types import RoomName
-from gatekeeper.policy.numbers import is_exact_int
+from gatekeeper.policy.numbers import parse_count
 from gatekeeper.policy.tokens import VisitorId, is_visitor_id
 
 MOST_LISTED: Final = 20  # passes of one worker, and in the control room
@@ -106,14 +106,8 @@ def _parse_pass(value: object) -> PassFigures:
     return PassFigures(
         room=RoomName(room),
         visitor=VisitorId(visitor),
-        requests=_count(raw.get("requests")),
-        most=_count(raw.get("most")),
-        turned_away=_count(raw.get("turned_away")),
-        addresses=tuple(map(_count, addresses)),
+        requests=parse_count(raw.get("requests")),
+        most=parse_count(raw.get("most")),
+        turned_away=parse_count(raw.get("turned_away")),
+        addresses=tuple(map(parse_count, addresses)),
     )
-
-
-def _count(value: object) -> int:
-    if not is_exact_int(value):
-        raise ValueError("expected a count")
-    return value

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from gatekeeper.config.lane_schema import MOST_LANES
-from gatekeeper.policy.numbers import is_exact_int, is_exact_number
+from gatekeeper.policy.numbers import parse_count, parse_number
 from gatekeeper.room.pass_figures import PassFigures, parse_passes
 
 _MOST_NAME, _MOST_ROOMS, _MOST_BUCKETS, _MOST_CAUSES = 200, 1000, 100, 110
@@ -105,8 +105,8 @@ def parse_figures(data: bytes) -> Figures:
             raise ValueError("expected the name of a replica")
         return Figures(
             replica=name,
-            heartbeat_s=_seconds(raw["heartbeat_s"]),
-            connections=_count(raw["connections"]),
+            heartbeat_s=parse_number(raw["heartbeat_s"]),
+            connections=parse_count(raw["connections"]),
             rooms={room: _served(each) for room, each in _table(raw["rooms"]).items()},
             store_up=raw["store_up"] is True,
             events_up=raw["events_up"] is True,
@@ -121,14 +121,14 @@ def _served(value: object) -> RequestCounts:
     raw = _table(value)
     failures = _table(raw["failures"], most=_MOST_CAUSES)
     return RequestCounts(
-        forwarded=_count(raw["forwarded"]),
-        waiting=_count(raw["waiting"]),
-        failures={cause: _count(count) for cause, count in failures.items()},
+        forwarded=parse_count(raw["forwarded"]),
+        waiting=parse_count(raw["waiting"]),
+        failures={cause: parse_count(count) for cause, count in failures.items()},
         origin=_buckets(raw["origin"]),
         waits=_buckets(raw["waits"]),
         lanes=parse_lanes(raw.get("lanes", {})),  # an earlier release has none
-        limited=_count(raw.get("limited", 0)),  # an earlier release has neither
-        refused=_count(raw.get("refused", 0)),
+        limited=parse_count(raw.get("limited", 0)),  # an earlier release has neither
+        refused=parse_count(raw.get("refused", 0)),
     )
 
 
@@ -147,16 +147,4 @@ def _table(value: object, *, most: int = _MOST_ROOMS) -> dict[str, Any]:
 def _buckets(value: object) -> Buckets:
     if not isinstance(value, list) or len(value) > _MOST_BUCKETS:
         raise ValueError("expected a list of counts")
-    return tuple(map(_count, value))
-
-
-def _count(value: object) -> int:
-    if not is_exact_int(value):
-        raise ValueError("expected a count")
-    return value
-
-
-def _seconds(value: object) -> float:
-    if not is_exact_number(value):
-        raise ValueError("expected seconds")
-    return value
+    return tuple(map(parse_count, value))

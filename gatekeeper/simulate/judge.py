@@ -28,11 +28,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gatekeeper.policy.numbers import EXACT_END
+
 _PRESENT_FACTOR = 1.25  # a poll late by this factor plus the margin still counts as present
 _PRESENT_MARGIN_S = 1.0
 _EXAMPLES = 5
 _NO_TURN = -1
-AFTER_ALL_US = 2**53  # the turn of a forwarded request that has none
+AFTER_ALL_US = EXACT_END  # the turn of a forwarded request that has none
 
 
 @dataclass(slots=True)
