@@ -10,7 +10,7 @@ hashes in `csp`: one request is enough. `csp` forbids other inline code and exte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -90,8 +90,10 @@ class Pages:
         self._failed: set[str] = set()  # templates that failed on real data
         self._built_in: Pages | None = None
         if templates or static or self._waiting.keys() != {WAITING}:
+            # Files of `static` are in every page, and the same in every language.
             self.check(
-                source=str(templates) if templates else "templates", built_in=static is not None
+                source=str(templates) if templates else "templates",
+                built_in=(SOURCE,) if static else (),
             )
         if templates is not None:
             self._built_in = _built_in(asset_prefix, frozenset())
@@ -242,51 +244,52 @@ class Pages:
     def _sample_move_offer(self, *, lang: str) -> Page:
         return self.move_offer(link=_SAMPLE_LINK, code=_sample_code(), lang=lang)
 
-    def check(self, *, source: str, built_in: bool = True) -> None:
-        """Render every page with sample data; without `built_in`, those that a template of the
-        operator changes. Raises ConfigError with all problems; a template that composes wrong pages
-        is rendered for each visitor from now on."""
+    def check(self, *, source: str, built_in: Collection[str]) -> None:
+        """Render every page with sample data in every language, or in the languages `built_in` if
+        its template is a built-in one. Raises ConfigError with all problems; a template that
+        composes wrong pages is rendered for each visitor from now on."""
         problems: list[str] = []
-        for name, render in self._samples():
-            if not built_in and self._templates.is_built_in(name):
-                continue
-            try:
-                render()
-            except TemplateSyntaxError as error:
-                problems.append(f"{error.name or name}:{error.lineno}: {error.message}")
-            except Exception as error:  # noqa: BLE001  as above
-                problems.append(f"{name}: {type(error).__name__}: {error}")
+        for lang in (each.code for each in languages().values()):
+            for name, render in self._samples(lang):
+                if lang not in built_in and self._templates.is_built_in(name):
+                    continue
+                try:
+                    render()
+                except TemplateSyntaxError as error:
+                    problems.append(f"{error.name or name}:{error.lineno}: {error.message}")
+                except Exception as error:  # noqa: BLE001  as above
+                    problems.append(f"{name}: {type(error).__name__}: {error}")
         if problems:
             raise ConfigError(list(dict.fromkeys(problems)), source=source)
 
-    def _samples(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Every page in every language, and in English in every state, by its template's name."""
-        for lang in (each.code for each in languages().values()):
-            for name, page in self._waiting.items():
-                views = (*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values())
-                for view in views if lang == SOURCE else [SAMPLE_VIEWS["waiting"]]:
-                    yield name, partial(page.rendered, replace(view, lang=lang))
-            for retry_after_s in (5, None):
-                yield (
-                    "problem.html",
-                    partial(
-                        self.problem,
-                        status=502,
-                        title="Bad Gateway",
-                        message="The site is not responding.",
-                        retry_after_s=retry_after_s,
-                        lang=lang,
-                    ),
-                )
-            yield "left.html", partial(self.left, lang=lang)
-            yield "problem.html", partial(self.denied, "invitation", lang=lang)
-            yield "continue.html", partial(self.move_question, error="Not now.", lang=lang)
-            yield "move.html", partial(self._sample_move_offer, lang=lang)
-            for is_safe in (True, False):
-                yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
-        yield _DASHBOARD, self.dashboard
+    def _samples(self, lang: str) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Every page in a language, and in English in every state, by its template's name."""
+        views = (*SAMPLE_VIEWS.values(), *SAMPLE_EVENTS.values())
         for name, page in self._waiting.items():
-            yield name, page.try_out
+            for view in views if lang == SOURCE else [SAMPLE_VIEWS["waiting"]]:
+                yield name, partial(page.rendered, replace(view, lang=lang))
+        for retry_after_s in (5, None):
+            yield (
+                "problem.html",
+                partial(
+                    self.problem,
+                    status=502,
+                    title="Bad Gateway",
+                    message="The site is not responding.",
+                    retry_after_s=retry_after_s,
+                    lang=lang,
+                ),
+            )
+        yield "left.html", partial(self.left, lang=lang)
+        yield "problem.html", partial(self.denied, "invitation", lang=lang)
+        yield "continue.html", partial(self.move_question, error="Not now.", lang=lang)
+        yield "move.html", partial(self._sample_move_offer, lang=lang)
+        for is_safe in (True, False):
+            yield "not_sent.html", partial(self.not_sent, lang=lang, is_safe=is_safe)
+        if lang == SOURCE:
+            yield _DASHBOARD, self.dashboard
+            for name, page in self._waiting.items():
+                yield name, page.try_out
 
 
 @cache
