@@ -129,7 +129,7 @@ def test_table_stays_bounded_under_a_flood_of_addresses() -> None:
 def test_ipv6_network_of_a_provider_fills_only_its_share() -> None:
     """The others of its provider, and of all others, are counted or let through, never refused."""
     buckets = AddressBuckets(most=1000, most_of_a_block=50, monotonic_s=Clock())
-    for number in range(100_000):
+    for number in range(0, 100_000, 7):
         buckets.take(source_of(f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1"), per_minute=5)
     assert len(buckets) == 50
     neighbour, other = source_of("2001:db8:ffff::1"), source_of("2001:db9::1")
