@@ -76,7 +76,7 @@ class CookiePolicy:
         same_site = {"lax": "Lax", "strict": "Strict"}.get(self.same_site, "None")
         if not secure and same_site == "None":
             same_site = "Lax"
-        name = host.partition(":")[0].lower().rstrip(".")
+        name = host.partition(":")[0].lower()  # with a dot at its end it is another host
         is_within = name == self.domain or name.endswith("." + self.domain)
         domain = f"; Domain={self.domain}" if self.domain and is_within else ""
         encrypted = "; Secure" + ("; Partitioned" if self.partitioned else "") if secure else ""

@@ -84,7 +84,8 @@ def test_attributes_follow_policy_and_scheme(
     [
         ("example.com", True),
         ("www.example.com:8443", True),
-        ("WWW.example.com.", True),
+        ("WWW.example.com", True),
+        ("www.example.com.", False),  # to a browser another host than without the dot
         ("example.org", False),
         ("badexample.com", False),
         ("127.0.0.1", False),
