@@ -2,7 +2,7 @@
 
 Rules: tests share one store and one NATS, each in a room that no other test uses; a test that
 kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_TEST_STORE_URL` and
-`GATEKEEPER_TEST_EVENTS_URL` put other servers (DragonflyDB, Redis) in the place of the shared ones.
+`GATEKEEPER_TEST_EVENTS_URL` put other servers (DragonflyDB, Redis) instead of the shared ones.
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 Rules. `POST /admin/settings` takes a JSON object of settings: all of them are changed, or none. A
 value of null, or "" for any key but `message`, returns to the file's value. An invalid value, a
 conflict, a name that comes twice and a file with a problem are 400 with `{"error": …}`, and change
-nothing; the first, second and last have `"problems": […]` besides.
+nothing; the first, second and last also have `"problems": […]`.
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ def _room(seen: Observations, rules: Rules) -> Iterator[Finding]:
 
 
 def _draw_is_late(state: RoomState) -> bool:
-    """Whether no beacon can be the reason any more that there is no draw."""
+    """Whether the draw is missing for longer than any wait for a beacon lasts."""
     event = state.window.event
     if event is None or event.drawn is not None:
         return False

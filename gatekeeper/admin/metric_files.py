@@ -18,7 +18,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 
-_ENDED = "ended"  # in the place of a process id
+_ENDED = "ended"  # instead of a process id
 _GAUGES = "gauge_"
 _HEARTBEAT = "gatekeeper_worker_heartbeat_timestamp_seconds"
 _DAMAGES = (ValueError, RuntimeError, struct.error)  # of a file that a killed process left

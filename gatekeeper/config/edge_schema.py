@@ -77,7 +77,7 @@ class EdgeConfig(Section):
     ] = ()
     email: Annotated[str, AfterValidator(_email)] = ""  # the CA may write to it
     acme_ca: Annotated[str, AfterValidator(_acme_directory)] = ""  # "": Caddy's own choice
-    acme_ca_root: File = ""  # certificates to trust for acme_ca besides the system's
+    acme_ca_root: File = ""  # certificates to trust for acme_ca in addition to the system's
     tls_cert: File = ""  # the operator's own certificate, for the domains that it names
     tls_key: File = ""
     bind: Annotated[str, AfterValidator(_bind)] = ""  # "": all addresses of this machine

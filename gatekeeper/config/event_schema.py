@@ -1,6 +1,6 @@
 """The keys of `[[event]]`: a sale with an opening time.
 
-Rules: field names are the keys of the file. Besides its own keys an event may set any key that
+Rules: field names are the keys of the file. An event may also set any key of its room that
 operators can change while the gate runs (`*` in the reference); these hold for its duration. Times
 are microseconds since the epoch, from TOML dates or RFC 3339 texts with an offset. The admin API
 and the command line check the same table.

@@ -94,7 +94,7 @@ class OriginConfig(Section):
     preserve_host: bool = True
     connect_timeout: Duration = 5.0
     read_timeout: Duration = 60.0
-    tls_ca: File = ""  # a file of certificates to trust besides the system's
+    tls_ca: File = ""  # certificates to trust in addition to the system's
 
     @property
     def is_none(self) -> bool:

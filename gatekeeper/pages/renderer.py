@@ -74,7 +74,7 @@ class Pages:
         asset_prefix: str = PUBLIC_ASSET_PREFIX,
         waiting: Iterable[str] = (WAITING,),
     ) -> None:
-        """`waiting`: names of waiting page templates, besides the built-in one."""
+        """`waiting`: names of waiting page templates in addition to the built-in one."""
         self._assets = Assets(overrides=static, prefix=asset_prefix)
         self._templates = Templates(
             templates, asset_url=self.asset_url, asset_text=self._assets.text

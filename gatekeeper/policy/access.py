@@ -249,7 +249,7 @@ class PathCondition:
             return any(map(self._matches, request.paths)) or any(
                 map(self._matches, request.paths_beyond_authority)
             )
-        # As it came besides: a bypass does not rest on what `//` means to an origin.
+        # Also as it came: a bypass does not rest on what `//` means to an origin.
         if not self._matches(path_of(request.target)) or request.readings.is_ambiguous:
             return False
         return all(map(self._matches, request.paths))

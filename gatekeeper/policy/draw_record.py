@@ -34,7 +34,7 @@ _MAX_TEXT: Final = 2048
 
 
 class DrawRecordError(GatekeeperError):
-    """A record that is none; `problems` has every problem."""
+    """The record is not valid; `problems` has every problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))

@@ -1,7 +1,7 @@
 """The original request that a check of forward auth is about, from the fields of a trusted proxy.
 
-Rules. Pure. A check is a request of a proxy to `/.gatekeeper/auth`, with the fields of a visitor's
-request besides. The original request is read from
+Rules. Pure. A check is a request of a proxy to `/.gatekeeper/auth` that also has the fields of a
+visitor's request. The original request is read from
 
     path of the check  method             host              path and query   proxies
     auth/<original>    the check's        the check's Host  of the check     Envoy
@@ -9,7 +9,7 @@ request besides. The original request is read from
     auth               X-Original-Method  X-Original-URL    X-Original-URL   ingress-nginx
 
 and its scheme from X-Forwarded-Proto, else from X-Original-URL. A method or host that no field
-names is that of the check. A proxy passes on what the client sent besides what it sets itself. So
+names is that of the check. A proxy also passes on what the client sent. So
 a field that came with two values, and two forms that contradict each other, are refused: one of
 them is the client's. An address that no field names is refused too, and so is what inline no
 parser accepts.

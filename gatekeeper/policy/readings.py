@@ -23,7 +23,7 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-# Of a path that has one reading only, besides dots: no escapes, parameters or backslashes.
+# Of a path that has one reading only, except for dots: no escapes, parameters or backslashes.
 _PLAIN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_~@+,=!$&'()*-/."
 _CONTROL_BYTES = bytes([*range(0x20), 0x7F])
 _DECODE_ROUNDS = 2  # an origin behind another proxy may decode twice

@@ -5,8 +5,8 @@ is one text in the room's state (`encode`, `parse`), which every replica reads a
 gate admissions by its windows (`windows_text`), so that only the store's clock decides.
 
     before     before = "closed": from the end of the last event on; no place is given out
-    prequeue   places, and nobody is admitted
-    draw       from the start until all who are in line stand at their drawn turn
+    prequeue   places, and no visitor is admitted
+    draw       from the start until all visitors in line stand at their drawn turn
     running    by rate, grants and slots
     ended      after = "ended": until the next event begins
 
@@ -106,7 +106,7 @@ class Event:
         return f"{self.name}:{self.announced_us}"
 
     def covers(self, arrival_us: int) -> bool:
-        """Whether who arrived then takes part in the draw."""
+        """Whether a visitor that arrived then takes part in the draw."""
         return self.has_draw and self.first_us <= arrival_us < self.start_us
 
     def turn_us(self, visitor: VisitorId, arrival_us: int, lane: str = "") -> int:
@@ -210,7 +210,7 @@ class Schedule:
         return next((each for each in self.events if each.name == name), None)
 
     def with_event(self, event: Event) -> Schedule:
-        """The schedule with that event in the place of the one of its name."""
+        """The schedule with that event instead of the one of its name."""
         others = [each for each in self.events if each.name != event.name]
         return Schedule.of([*others, event])
 

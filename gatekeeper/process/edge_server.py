@@ -132,7 +132,7 @@ async def start_caddy(
             prepare=prepare,
             probe=probe,
             timeout_s=timeout_s,
-            # What Caddy keeps besides its storage; a service may have no home directory.
+            # What Caddy keeps outside of its storage; a service may have no home directory.
             environ={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
             with_output=True,
         )

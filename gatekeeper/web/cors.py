@@ -37,7 +37,7 @@ class Cors:
         return self._named(facts, room) is not None
 
     def headers(self, facts: RequestFacts, room: RoomName | None) -> Headers:
-        """The fields that a response of the gate's own adds, besides its others."""
+        """The fields that a response of the gate's own adds to its others."""
         if not self._origins(room):
             return ()
         origin = self._named(facts, room)

@@ -30,8 +30,8 @@ _HOST, _SECURE = _PREFIXES = ("__Host-", "__Secure-")
 
 class PresentedToken(NamedTuple):
     """The token of a request that counts, whether a header carried it and no cookie did, and
-    tickets of other visitors that the request carried besides, the earliest arrival first. `ended`:
-    passes besides `token` that expired or were revoked, where none counts for sure."""
+    tickets of other visitors that the request also carried, the earliest arrival first. `ended`:
+    passes other than `token` that expired or were revoked, where none counts for sure."""
 
     token: Token | None
     by_header: bool = False
@@ -42,7 +42,7 @@ class PresentedToken(NamedTuple):
 
     @property
     def pass_(self) -> Pass | None:
-        """The pass that the request carried, perhaps besides tickets."""
+        """The pass that the request carried, perhaps with tickets."""
         passes = (self.token, *self.ended)
         return next((each for each in passes if isinstance(each, Pass)), None)
 

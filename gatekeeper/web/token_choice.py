@@ -55,7 +55,7 @@ async def _admit_ticket(tickets: Sequence[Ticket], admission: Admission) -> Admi
                 return await _admit_without_store(tickets, admission)
             if isinstance(outcome, Admit | Wait):
                 admission.give_up([each for each in tickets if each is not ticket])
-                return outcome._replace(changed=True)  # the visitor holds other tokens besides
+                return outcome._replace(changed=True)  # the visitor also holds other tokens
     return None
 
 

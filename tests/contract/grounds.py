@@ -28,7 +28,7 @@ from tests.contract.sorted_set import ZSet
 
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
-# In the state, besides the scores of `_TIMED` and the deadlines, which are tenths of a second.
+# In the state, beside the scores of `_TIMED` and the deadlines, which are tenths of a second.
 _MOMENTS = ("filled_at", "recovering_until", "swept_at")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed", "held_until")
 _HASHES = ("deadlines", "state", "sessions", "lanes", "holders")

@@ -130,7 +130,7 @@ async def test_claims_after_a_loss_fill_slots_in_the_order_of_turns(
     await replica.released()
     await lose_everything(ground)
     until_us = (await replica.look()).now_us + 60_000_000
-    for name in ("inside", "besides"):
+    for name in ("inside", "beside"):
         await replica.queue.touch(VisitorId(name), until_us=until_us, ends_us=until_us)
     assert admitted_names(await poll(replica, {"v0000": replies["v0000"]})) == []
     await replica.queue.leave([VisitorId("inside")])

@@ -366,7 +366,7 @@ async def test_newcomer_comes_behind_the_newest_ticket(ground: Ground, open_room
 async def test_stamp_of_a_fast_clock_lifts_no_arrival(
     open_room: Open, ahead_s: float, lane: str, *, by_proxy: bool
 ) -> None:
-    """The visitor stands where they return, before all who come later."""
+    """The visitor stands where they return, before all that come later."""
     replica = await open_room(rate=0)
     await line_up(replica, ["first"])
     now_us = (await replica.look()).now_us

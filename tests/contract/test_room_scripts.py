@@ -264,7 +264,7 @@ def test_script_uses_declared_keys_and_portable_commands(name: str) -> None:
         "MISSED", "SESSIONS", "LANES", "HOLDERS", "HELD_UNTIL", "LANE_POLLS",
         "PARTICIPANTS", "key",
     }  # fmt: skip
-    # Besides these, `for_all` and the one command in it.
+    # In addition to these, `for_all` and the one command in it.
     assert len(commands) == len(re.findall(calls, code)) - 2
 
 

@@ -1,7 +1,7 @@
 """The calls of a room's state machine: each is made of the real scripts and of the model.
 
 Rules: both must give the same reply and hold the same visitors at the same places. What the machine
-promises besides, it judges by its own account.
+promises in addition, it judges by its own account.
 """
 
 import asyncio

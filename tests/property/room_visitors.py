@@ -179,7 +179,7 @@ class VisitorRules(RoomCalls):
     def several_visitors_poll_in_one_turn(
         self, at: int, picked: list[tuple[int, bool]], *, is_late: bool
     ) -> None:
-        """Waiting visitors in one call; some of them twice, or connected besides. `is_late`: their
+        """Waiting visitors in one call; some of them twice, or connected as well. `is_late`: their
         replica has yet to receive the event whose prequeue is running."""
         self.replica(at)
         is_gathering = self.model.is_gathering(self.model.now_us)

@@ -1,7 +1,7 @@
 -- join: a replica starts, or found the store empty or older than what it knows.
 --
 -- ARGV  1 configured rate, per minute   2 recovery window, microseconds   3 'start' when this call is
---       a replica's start, 'first' when no other replica has a state of the room besides, else ''   4 configured message   5 configured events and 6 their windows,
+--       a replica's start, 'first' when no other replica has a state of the room either, else ''   4 configured message   5 configured events and 6 their windows,
 --       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows

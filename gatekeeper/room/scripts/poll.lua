@@ -94,7 +94,7 @@ end
 -- A claim of a visitor whom the store does not know as released. `gate`: how admission is gated; nil
 -- for a visitor who was released before a loss.
 local function enter(visitor, gate)
-  -- They may be connected besides, and so in this batch twice.
+  -- They may also be connected, and so be in this batch twice.
   for_all('HSET', DEADLINES, heartbeats)
   heartbeats, fields = {}, 0
   local turn = gate and score(QUEUE, visitor) or 0

@@ -80,7 +80,7 @@ class CheckCache:
         return known
 
     def keep(self, head: bytes, peer: str, known: KnownCheck) -> None:
-        """Keep a check, unless its head has another form of the address besides."""
+        """Keep a check, unless its head also has another form of the address."""
         address, rest = _cut(head)
         if not rest or len(rest) > _MOST_BYTES or _OTHER_FORM.search(head) is not None:
             return

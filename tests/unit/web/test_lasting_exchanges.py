@@ -8,7 +8,7 @@ from gatekeeper.web.lasting_exchanges import LastingExchanges
 
 
 class Sessions:
-    """In the place of `Admission`: every session that was kept."""
+    """Instead of `Admission`: every session that was kept."""
 
     def __init__(self) -> None:
         self.ends: list[asyncio.Future[None]] = []

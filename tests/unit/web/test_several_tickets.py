@@ -66,7 +66,7 @@ async def test_void_tickets_never_hide_a_valid_one(valid_at: int, is_released: b
     else:
         assert isinstance(outcome, Wait)
         assert outcome.ticket.visitor == mine.visitor
-    # Two calls of the store besides the one that a single ticket costs, and the batch of one turn.
+    # Two calls of the store, beside the one that a single ticket costs and the batch of one turn.
     leaving = [f"leave {each.visitor}" for each in tickets if each is not mine]
     assert room.asked == ["poll", *["attend"] * 199, "poll", *leaving]
 
