@@ -2,7 +2,7 @@
 -- Sets txn.gatekeeper to "admitted", "waiting", "unreachable" or "refused", and what the gate adds.
 
 local gate = "http://gate:8080"
-local timeout_ms = 5000
+local timeout_ms = 2000  -- of one attempt; HAProxy makes up to four
 local most_fields = 100  -- HAProxy's HTTP client ends the whole process at more than tune.http.maxhdr, 101
 
 -- These are for one connection, or for the body, which is not sent.

@@ -33,7 +33,10 @@ _ATTEMPT = re.compile(r"\[(?P<domain>[^\]]*)\] (?:Obtain|Renew): (?P<reason>.*)"
 # Of the errors of RFC 8555 section 6.7, and of Go's network.
 _REMEDIES = (
     (
-        re.compile(r"acme:error:(connection|dns|unauthorized|incorrectResponse|tls)|invalid\)"),
+        re.compile(
+            r"acme:error:(connection|dns|unauthorized|incorrectResponse|tls)|invalid\)"
+            r"|authorization took too long"  # of a CA that goes on trying to connect
+        ),
         "the DNS of the domain to point to this machine, and its ports 80 and 443 to be reachable",
     ),
     (re.compile(r"acme:error:rateLimited"), "fewer certificates; the CA limits their number"),
@@ -42,6 +45,10 @@ _REMEDIES = (
         "a domain for which this CA issues certificates",
     ),
     (re.compile(r"acme:error:caa"), "a CAA record that permits this CA"),
+    (
+        re.compile(r"provisioning client: (HTTP 4|response Content-Type|.*invalid character)"),
+        "edge.acme_ca with the URL of the ACME directory of the CA",
+    ),
     (re.compile(r"x509: "), "edge.acme_ca_root with the certificate of a private CA"),
     (
         re.compile(r"dial tcp|no such host|i/o timeout|deadline exceeded|connection re|EOF"),

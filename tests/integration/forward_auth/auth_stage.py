@@ -1,7 +1,8 @@
 """What stands behind every proxy: one gate, one origin, and for each proxy rooms of its own.
 
 Rules: the host of a request selects the room: `open.<proxy>.localhost` admits everyone, and
-`line.<proxy>.localhost` nobody without a grant. 127.0.0.1 is trusted.
+`line.<proxy>.localhost` nobody without a grant; neither does `stream.<proxy>.localhost`, which
+sends updates as a stream. 127.0.0.1 is trusted.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tests.builders import room_toml
@@ -19,6 +20,7 @@ from tests.gates.origin import Origin
 from tests.integration.forward_auth.proxies import PROXIES, Proxy, ProxyServer, Replacement
 from tests.servers import StoreServer
 
+KINDS = ("open", "line", "stream")  # of rooms
 _TOML = """
 [server]
 trusted_proxies = ["127.0.0.1"]
@@ -52,7 +54,7 @@ class Stage:
         return f"{proxy.name}-{kind}-{self.key}"
 
     def cookies(self, proxy: Proxy) -> tuple[str, ...]:
-        return tuple(f"gatekeeper-{self.room(proxy, kind)}" for kind in ("open", "line"))
+        return tuple(f"gatekeeper-{self.room(proxy, kind)}" for kind in KINDS)
 
     @property
     def gate_port(self) -> int:
@@ -103,6 +105,12 @@ async def running_stage(store: StoreServer) -> AsyncIterator[Stage]:
     rooms = "".join(
         room_toml(f"{each.name}-open-{key}", host=f"open.{each.name}.localhost", rate="60000/min")
         + room_toml(f"{each.name}-line-{key}", host=f"line.{each.name}.localhost", rate="0")
+        + room_toml(
+            f"{each.name}-stream-{key}",
+            host=f"stream.{each.name}.localhost",
+            rate="0",
+            updates="stream",
+        )
         for each in PROXIES
     )
     headers = {"Cache-Control": "public, max-age=60", "Set-Cookie": "shop=1; Path=/"}
@@ -111,3 +119,22 @@ async def running_stage(store: StoreServer) -> AsyncIterator[Stage]:
         running_gate(_TOML + rooms, store_url=store.url, origin_url="none") as gate,
     ):
         yield Stage(gate, origin, store, key)
+
+
+@asynccontextmanager
+async def hanging_gate() -> AsyncIterator[int]:
+    """The port of a gate that is healthy and responds to nothing else."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            if b"/health" in await reader.readline():
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            else:
+                await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()

@@ -18,7 +18,7 @@ ADDRESS = "127.0.0.2"  # no trusted one
 
 
 class ProxyVisitor:
-    """Sends requests through a proxy to the host of one kind of room: "open" or "line"."""
+    """Sends requests through a proxy to the host of one kind of room (`KINDS`)."""
 
     def __init__(self, served: RunningProxy, kind: str, *, address: str = ADDRESS) -> None:
         self.served = served

@@ -5,7 +5,8 @@ Rules: one file, so that the tests share one gate, one origin and one process of
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -14,10 +15,11 @@ from yarl import URL
 
 from gatekeeper.policy.tokens import Pass
 from tests.builders import read_token
+from tests.gates.origin import Origin
 from tests.gates.visitor import HTML
-from tests.integration.forward_auth.auth_stage import RunningProxy, Stage
+from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, hanging_gate
 from tests.integration.forward_auth.browserlike import ADDRESS, ProxyVisitor
-from tests.integration.forward_auth.proxies import HAPROXY, PROXIES, Proxy
+from tests.integration.forward_auth.proxies import HAPROXY, PROXIES, TRAEFIK, Proxy
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -152,12 +154,39 @@ async def test_command_ends_the_session_however_the_token_came(
 async def test_body_of_an_admitted_visitor_arrives(served: RunningProxy) -> None:
     async with ProxyVisitor(served, "line") as visitor:
         held = visitor.hold_pass()
-        for size in (0, 1, 300_000):
+        for size in (0, 1, 300_000, 2_000_000):
             response = await visitor.send("POST", "/pay", data=b"x" * size)
             assert (response.status, response.json["method"]) == (200, "POST")
             assert (response.json["length"], response.json["visitor"]) == (size, held.visitor)
         assert (await visitor.send("PUT", "/pay", data=b"xy")).json["length"] == 2
         assert (await visitor.send("HEAD", "/pay")).status == 200
+
+
+async def test_token_of_an_app_does_not_reach_the_site(served: RunningProxy) -> None:
+    async with ProxyVisitor(served, "line") as visitor:
+        held = visitor.hold_pass()
+        token, visitor.cookie = visitor.cookie, ""
+        response = await visitor.get("/cart", {"X-Queue-Token": token})
+        assert (response.status, response.json["visitor"]) == (200, held.visitor)
+    assert "X-Queue-Token" not in served.stage.origin.requests[-1].headers
+
+
+async def test_line_streams_unbuffered(served: RunningProxy) -> None:
+    """After requests with a body: the gate streams only on connections that had none, so polls have
+    connections of their own."""
+    async with ProxyVisitor(served, "stream") as visitor:
+        for _ in range(5):
+            posted = await visitor.send("POST", "/pay", HTML, data=b"x" * 100)
+            assert posted.status == served.proxy.waiting_status
+            enqueue = f"/.gatekeeper/enqueue?room={visitor.room}"
+            assert (await visitor.send("POST", enqueue, data=b"x")).status in {200, 201}
+        await visitor.page()
+        assert (await visitor.status())["position"] is not None
+        status = f"{served.url}/.gatekeeper/status?room={visitor.room}"
+        fields = visitor.fields({"Accept": "text/event-stream"})
+        async with visitor.session.get(status, headers=fields) as stream, asyncio.timeout(40):
+            assert stream.headers["Content-Type"] == "text/event-stream"
+            assert await stream.content.readline()  # the stream itself does not end
 
 
 async def test_form_of_a_visitor_in_line_is_refused(served: RunningProxy) -> None:
@@ -383,7 +412,36 @@ async def test_failure_of_the_proxys_own_script_closes(stage: Stage) -> None:
     assert len(stage.origin.requests) == before
 
 
-# While the gate is unreachable, or its store.
+# While the site, the gate, or its store is unreachable.
+
+
+@pytest.mark.parametrize("proxy", PROXIES, ids=lambda proxy: proxy.name)
+async def test_site_that_is_down_costs_no_pass(stage: Stage, proxy: Proxy) -> None:
+    elsewhere = replace(stage, origin=Origin("http://127.0.0.1:1"))
+    async with elsewhere.running(proxy) as served, ProxyVisitor(served, "open") as visitor:
+        response = await visitor.get("/cart")
+        assert response.status in {502, 503}
+        assert visitor.pass_
+        if proxy.replaces_cache_control:
+            assert response.headers.get("Cache-Control", PRIVATE) == PRIVATE
+
+
+@pytest.mark.parametrize("fail_open", [False, True], ids=["closed", "open"])
+async def test_gate_that_hangs_closes_or_opens(stage: Stage, *, fail_open: bool) -> None:
+    """All at once: each waits for the time limit of its check. That of Traefik is 30 s."""
+    before = len(stage.origin.requests)
+    proxies = [each for each in PROXIES if each is not TRAEFIK]
+    async with hanging_gate() as port, AsyncExitStack() as stack:
+        running = [stage.running(each, gate_port=port, fail_open=fail_open) for each in proxies]
+        served = [await stack.enter_async_context(each) for each in running]
+        visitors = [await stack.enter_async_context(ProxyVisitor(each, "line")) for each in served]
+        responses = await asyncio.gather(*(visitor.get("/cart") for visitor in visitors))
+    statuses = [response.status for response in responses]
+    if fail_open:
+        assert statuses == [200] * len(proxies)
+    else:
+        assert set(statuses) <= {503, 504}
+        assert len(stage.origin.requests) == before
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,16 @@ ELSEWHERE = (
     "203.0.113.9: Invalid response from http://a.example.com/.well-known/acme-challenge/x: 404"
 )
 NO_DNS = ELSEWHERE.replace("unauthorized", "dns").replace("403", "400")
+SLOW = (
+    "[a.example.com] Obtain: [a.example.com] solving challenges: [a.example.com] authorization "
+    "took too long (order=https://ca/acme/local/order/x) (ca=https://ca/acme/local/directory)"
+)
+NO_DIRECTORY = (
+    "[a.example.com] Obtain: registering account [] with server: provisioning client: HTTP 404: no"
+)
+HTML = NO_DIRECTORY.replace(
+    "HTTP 404: no", "response Content-Type is text/html but target container is not io.Writer"
+)
 LIMITED = REFUSED.replace("rejectedIdentifier", "rateLimited").replace("400", "429")
 UNTRUSTED = UNREACHABLE.replace(
     "dial tcp 127.0.0.1:9: connect: connection refused",
@@ -55,6 +65,9 @@ def line(**fields: Any) -> bytes:
         (UNREACHABLE, "the CA to be reachable from this machine"),
         (ELSEWHERE, "the DNS of the domain to point to this machine, and its ports 80 and 443"),
         (NO_DNS, "the DNS of the domain to point to this machine, and its ports 80 and 443"),
+        (SLOW, "the DNS of the domain to point to this machine, and its ports 80 and 443"),
+        (NO_DIRECTORY, "edge.acme_ca with the URL of the ACME directory of the CA"),
+        (HTML, "edge.acme_ca with the URL of the ACME directory of the CA"),
         (LIMITED, "fewer certificates; the CA limits their number"),
         (UNTRUSTED, "edge.acme_ca_root with the certificate of a private CA"),
         ("[a.example.com] Obtain: something new", ""),
