@@ -1,0 +1,238 @@
+"""The rate follows a real origin: what is measured on both paths, and what happens to the rate.
+
+Rules: an origin is slow as long as the test holds its responses back, and a period ends when it has
+passed on the store's clock. No test measures a time of its own.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gatekeeper.config.settings import parse_changes
+from gatekeeper.errors import ConfigError
+from gatekeeper.room.event_bus import NoEvents
+from gatekeeper.room.operator import Operator
+from gatekeeper.room.origin_tally import OriginTally
+from gatekeeper.room.store import RedisStore
+from tests.builders import sign_token
+from tests.gates import HTML, Gate, GateStarter, Visitor, closed_port
+from tests.servers import eventually
+
+Counted = Callable[[Gate], tuple[int, int, int]]
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Requests without a response, failed responses and all responses, none handed to the store."""
+    take = OriginTally.take
+    monkeypatch.setattr(OriginTally, "take", lambda _tally: "")
+
+    def read(gate: Gate) -> tuple[int, int, int]:
+        text = take(gate.room().autotune.tally)
+        unanswered, failed, *counts = map(int, text.split()) if text else (0, 0)
+        return unanswered, failed, sum(counts)
+
+    return read
+
+
+@pytest.fixture
+def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatekeeper.room.queue.PERIOD_S", 0.6)
+
+
+async def tuned(
+    start_gate: GateStarter,
+    *,
+    rate: str = "6000/min",
+    is_on: bool = True,
+    latency: str = "800ms",
+    origin_url: str | None = None,
+) -> Gate:
+    return await start_gate(
+        rate=rate,
+        burst=1000,
+        autotune=is_on,
+        autotune_max="9000/min",
+        autotune_latency=latency,
+        origin_url=origin_url,
+    )
+
+
+async def admitted(gate: Gate) -> Visitor:
+    visitor = gate.visitor()
+    assert (await visitor.get())[0] == 200
+    return visitor
+
+
+async def test_responses_count_on_both_paths(start_gate: GateStarter, counted: Counted) -> None:
+    gate = await tuned(start_gate)
+    visitor = await admitted(gate)
+    counted(gate)
+    for _ in range(3):
+        assert (await visitor.get())[0] == 200  # the fast path, from the second on by its memory
+    assert counted(gate) == (0, 0, 3)
+    assert (await visitor.request("POST", "/a", data=b"x" * 2**20)).status == 200
+    assert counted(gate) == (0, 0, 1)
+
+
+async def test_stream_counts_by_its_head(start_gate: GateStarter, counted: Counted) -> None:
+    gate = await tuned(start_gate)
+    visitor = await admitted(gate)
+    counted(gate)
+    response = await visitor.session.post(f"{gate.url}/stream")
+    assert counted(gate) == (0, 0, 1)
+    gate.origin.go.set()
+    await response.read()
+    assert counted(gate) == (0, 0, 0)
+
+
+async def test_websocket_counts_by_its_head(start_gate: GateStarter, counted: Counted) -> None:
+    gate = await tuned(start_gate)
+    visitor = await admitted(gate)
+    counted(gate)
+    async with visitor.session.ws_connect(f"{gate.url}/ws") as socket:
+        assert counted(gate) == (0, 0, 1)
+        await socket.send_str("x")
+        assert (await socket.receive()).data == "echo x"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_origin_that_refuses_counts_as_failed(
+    method: str, start_gate: GateStarter, counted: Counted
+) -> None:
+    gate = await tuned(start_gate, origin_url=closed_port())
+    visitor = gate.visitor()
+    await visitor.request("GET", "/a", headers=HTML)
+    counted(gate)
+    assert (await visitor.request(method, "/a")).status == 502
+    assert counted(gate) == (1, 0, 0)
+
+
+def connections_of(gate: Gate) -> int:
+    worker = gate.worker
+    assert worker._server is not None
+    assert worker._fast_path is not None
+    return len(worker._server.connections) + len(worker._fast_path.connections)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_client_that_resets_its_connection_counts_nothing(
+    method: str, start_gate: GateStarter, counted: Counted
+) -> None:
+    gate = await tuned(start_gate)
+    visitor = await admitted(gate)
+    await visitor.session.close()
+    await eventually(lambda: connections_of(gate) == 0)
+    counted(gate)
+    requests = len(gate.origin.requests)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
+    cookie = f"{gate.cookie_name}={sign_token(gate.issue_pass())}"
+    head = f"{method} /slow HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nContent-Length: 0\r\n\r\n"
+    writer.write(head.encode())
+    await eventually(lambda: len(gate.origin.requests) > requests)
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+    await eventually(lambda: connections_of(gate) == 0)
+    gate.origin.go.set()
+    del reader
+    assert counted(gate) == (0, 0, 0)
+
+
+async def test_bypassed_and_waiting_requests_count_nothing(
+    start_gate: GateStarter, counted: Counted
+) -> None:
+    gate = await tuned(start_gate, rate="0")
+    visitor = gate.visitor()
+    assert (await visitor.get())[0] == 503
+    assert (await visitor.request("GET", "/robots.txt")).status == 200  # a default rule
+    assert counted(gate) == (0, 0, 0)
+
+
+async def test_room_without_autotune_counts_nothing(
+    start_gate: GateStarter, counted: Counted
+) -> None:
+    gate = await tuned(start_gate, is_on=False)
+    visitor = await admitted(gate)
+    assert (await visitor.request("POST", "/a", data=b"x")).status == 200
+    assert counted(gate) == (0, 0, 0)
+
+
+@asynccontextmanager
+async def operator_of(gate: Gate, store_url: str) -> AsyncIterator[Operator]:
+    store = RedisStore(store_url, timeout_s=1)
+    file = gate.worker.room_set.settings[gate.room_name].file
+    operator = Operator(store, NoEvents(), file)
+    try:
+        yield operator
+    finally:
+        await operator.close()
+        await store.close()
+
+
+def rate_of(gate: Gate) -> float:
+    state = gate.room().view.state
+    assert state is not None
+    return state.current_rate_per_minute
+
+
+async def respond_slowly(gate: Gate, visitor: Visitor, *, requests: int = 40) -> None:
+    """Each request takes longer than the target of the tests below."""
+    gate.origin.go.clear()
+    before = len(gate.origin.requests)
+    sent = [asyncio.create_task(visitor.request("GET", "/slow")) for _ in range(requests)]
+    await eventually(lambda: len(gate.origin.requests) >= before + requests)
+    await asyncio.sleep(0.02)
+    gate.origin.go.set()
+    assert {each.status for each in await asyncio.gather(*sent)} == {200}
+
+
+@pytest.mark.usefixtures("short_periods")
+async def test_rate_falls_with_a_slow_origin_and_freezes(
+    store_url: str, start_gate: GateStarter
+) -> None:
+    """On every replica, and as an operator would have set it; `autotune=false` keeps it there."""
+    gates = [await tuned(start_gate, latency="10ms") for _ in range(2)]
+    visitor = await admitted(gates[0])
+    await respond_slowly(gates[0], visitor)
+    await eventually(lambda: all(rate_of(gate) < 6000 for gate in gates))
+    async with operator_of(gates[0], store_url) as operator:
+        record = await operator.steering()
+        assert record is not None
+        [first, *_] = record.changes
+        assert (first.before, first.reason) == (6000, "too_slow")
+        assert first.latency_s is not None
+        assert first.latency_s > 0.01
+        await operator.change_settings(parse_changes({"autotune": False}))
+        await eventually(lambda: all(gate.room().rules.autotune is None for gate in gates))
+        frozen = (await operator.status()).rate_per_minute
+        assert frozen < 6000
+        await respond_slowly(gates[0], visitor)
+        await asyncio.gather(*(gate.room().queue.advance() for gate in gates))
+        assert (await operator.status()).rate_per_minute == frozen
+
+
+@pytest.mark.usefixtures("short_periods")
+async def test_failing_origin_lowers_the_rate(start_gate: GateStarter) -> None:
+    gate = await tuned(start_gate, origin_url=closed_port())
+    visitor = gate.visitor()
+    for _ in range(30):
+        assert (await visitor.request("GET", "/a")).status == 502
+    await eventually(lambda: rate_of(gate) < 6000)
+
+
+async def test_rate_outside_of_the_bounds_is_refused_live(
+    store_url: str, start_gate: GateStarter
+) -> None:
+    gate = await tuned(start_gate)
+    async with operator_of(gate, store_url) as operator:
+        with pytest.raises(ConfigError, match="autotune_max"):
+            await operator.set_rate(99_999)
+        with pytest.raises(ConfigError, match="autotune_max"):
+            await operator.change_settings(parse_changes({"rate": "99999/min"}))
+        assert (await operator.set_rate(0)).rate_per_minute == 0
+        assert (await operator.set_rate(300)).rate_per_minute == 300
