@@ -50,8 +50,8 @@ def _pages() -> Pages:
     return Pages(asset_prefix="/static/")
 
 
-def room_of(name: str, *, max_active: int = 7) -> RoomConfig:
-    return RoomConfig(name=RoomName(name), rate=0.0, max_active=max_active)
+def room_of(name: str, *, max_active: int = 7, autotune: bool = False) -> RoomConfig:
+    return RoomConfig(name=RoomName(name), rate=0.0, max_active=max_active, autotune=autotune)
 
 
 @asynccontextmanager
@@ -64,6 +64,7 @@ async def running_admin(
     problems: Callable[[], list[str]] = list,
     audit: AuditLog | None = None,
     max_active: int = 7,
+    autotune: bool = False,
     trusted: Sequence[Network] = (),
     edge: EdgeStatusSource = no_edge,
 ) -> AsyncIterator[Visitor]:
@@ -73,7 +74,7 @@ async def running_admin(
         RoomName(name): Operator(
             store,
             NoEvents(),
-            room_of(name, max_active=max_active),
+            room_of(name, max_active=max_active, autotune=autotune),
             file_events=FileEvents((), SigningKeys([SECRET])),
         )
         for name in rooms

@@ -21,7 +21,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.steering_record import SteeringRecord
+from gatekeeper.room.steering_record import NO_STEERING, SteeringRecord, SteeringStep
 from gatekeeper.room.worker_figures import Figures, RequestCounts
 
 SALE, CHECKOUT = RoomName("sale"), RoomName("checkout")
@@ -69,6 +69,7 @@ class Sale:
     rooms: list[Room] = field(default_factory=list)
     second: int = 0
     silent: str = ""
+    steers: bool = False  # autotune does
     _totals: dict[str, float] = field(default_factory=dict)
     _figures: dict[str, Figures] = field(default_factory=dict)
 
@@ -141,11 +142,21 @@ class Sale:
             admitted_total=self._grow("admitted", admitted),
             abandoned_total=self._grow("abandoned", abandoned),
         )
+        if self.steers and second % 5 == 0:
+            self._steer(room, fell=failing, slow_s=0.9 if failing else 0.3 + 0.1 * wave)
         for index, name in enumerate(REPLICAS):
             if name != self.silent:
                 share = (0.42, 0.33, 0.25)[index]
                 self._count(name, share, active * wave, failing=failing)
                 self._admit(name, admitted * share, waited_s)
+
+    def _steer(self, room: Room, *, fell: bool, slow_s: float) -> None:
+        """What autotune would have recorded; shown where the room's rules have it."""
+        rate, reason = room.state.rate_per_minute, "too_slow" if fell else "rise"
+        before = rate / 0.7 if fell else rate - 10
+        at_us = round(self.now_s() * 1_000_000)
+        step = SteeringStep(at_us, before, rate, reason, slow_s, 400, 48 if fell else 1, 40)
+        room.record = (room.record or NO_STEERING).after(step, memory="")
 
     def _count(self, name: str, share: float, requests: float, *, failing: bool) -> None:
         """Count requests by outcome: nine of ten are for the sale."""

@@ -158,13 +158,17 @@ async def test_settings_rules_and_reload_from_the_page(new_page: NewPage) -> Non
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def hour(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Sale, str]]:
-    sale = Sale(NOW)
+    sale = Sale(NOW, steers=True)
     await sale.run()
     audit = AuditLog(tmp_path_factory.mktemp("audit"), wall_s=sale.now_s)
     await sale.write(audit)
     with StoreServer() as store:
         async with running_admin(
-            store.url, "sale", "checkout", monitor=sale.monitor, audit=audit, max_active=0
+            *(store.url, "sale", "checkout"),
+            monitor=sale.monitor,
+            audit=audit,
+            max_active=0,
+            autotune=True,
         ) as admin:
             yield sale, admin.urls[0] + "/"
 
@@ -203,7 +207,7 @@ async def test_page_passes_axe_and_fits_its_window(
 async def test_empty_and_failing_states_pass_axe(
     state: str, look: str, new_page: NewPage, tmp_path: Path
 ) -> None:
-    sale = Sale(NOW)
+    sale = Sale(NOW, steers=state != "empty")
     if state != "empty":
         sale.second = 2520  # the site begins to fail
         await sale.run(60)
@@ -218,6 +222,7 @@ async def test_empty_and_failing_states_pass_axe(
         monitor=sale.monitor,
         audit=AuditLog(tmp_path),
         max_active=0,
+        autotune=True,
     ) as admin:
         page = await new_page(**LOOKS[look])
         await page.add_init_script("window.realTimeout = window.setTimeout.bind(window);")

@@ -87,6 +87,7 @@ async def show(quarter: Sale, store: StoreServer, tmp_path: Path) -> AsyncIterat
                 monitor=sale.monitor,
                 audit=audit,
                 max_active=0,
+                autotune=True,
                 edge=lambda: edge[0] if edge else None,
             )
             admin = await stack.enter_async_context(running)
@@ -637,6 +638,41 @@ async def test_certificates_of_the_edge_are_listed(control: Control, visit: Visi
     await second(page)
     await expect(section.locator(".error")).to_be_visible()
     await expect(rows).to_have_count(1)
+
+
+async def test_autotune_is_shown_with_targets_measures_and_why(
+    control: Control, visit: Visit
+) -> None:
+    """Only in a room that it steers, which the page follows while it is open."""
+    page = await visit()
+    shown = page.locator("[data-autotune]").first
+    await expect(shown).to_be_hidden()
+    control.sale.steers = True
+    await control.sale.run(5)
+    await second(page)
+    await expect(shown).to_contain_text("Autotune: 480/min, between 30 and 3,000/min.")
+    await expect(shown).to_contain_text(re.compile(r"Origin: p95 4\d\d ms \(target 800 ms\), "))
+    await expect(shown).to_contain_text("failed 0.25% (target 2%)")
+    await expect(shown).to_contain_text(
+        "from 470 to 480/min: visitors wait, and the origin keeps up"
+    )
+    await expect(shown).to_have_attribute("data-above", "false")
+
+
+async def test_autotune_is_switched_off_in_the_settings(control: Control, visit: Visit) -> None:
+    control.sale.steers = True
+    await control.sale.run(5)
+    page = await visit()
+    card = page.locator("article").first
+    await card.get_by_text("Settings", exact=True).click()
+    row = card.locator(".setting").filter(has=page.get_by_text("autotune", exact=True))
+    await expect(row.locator("input")).to_have_value("true")
+    await row.locator("input").fill("false")
+    await row.get_by_role("button", name="Set autotune …").click()
+    await page.locator("#ask-yes").click()
+    await expect(card.locator("[data-settings] .result")).to_have_text("Done: autotune is false.")
+    await second(page)
+    await expect(page.locator("[data-autotune]").first).to_be_hidden()
 
 
 async def test_invalid_rate_is_an_error_without_dialog(visit: Visit) -> None:
