@@ -238,15 +238,14 @@ class ConnectionHandler(RequestHandler):
             return False
         if transport.get_extra_info("sslcontext") is not None:
             return False
-        if self._discarding:  # a refusal is under way, perhaps behind other responses
-            self._input_ended = True
-            return True
-        if not self._payload.is_eof() or self._payload_parser is not None:
+        is_cut = not self._payload.is_eof() or self._payload_parser is not None
+        if is_cut and not self._discarding:
             return False  # an upload that was cut, or a tunnel
         self._input_ended = True
         if self.on_input_end is not None:
             self.on_input_end()
-        if not self._backlog:
+        # Else a refusal is under way, perhaps behind other responses.
+        if not self._backlog and not self._discarding:
             self._queue(_ErrInfo(status=400, exc=_InputEnd(), message=""))
             self._discarding = True
             self._watch_head()
