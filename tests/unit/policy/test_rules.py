@@ -34,9 +34,10 @@ def test_rules_follow_the_configuration() -> None:
     room = RoomConfig()
     rules = Rules.of(room)
     assert (rules.room, rules.rate_per_minute) == (room.name, room.rate)
+    assert (rules.autotune is not None) is room.autotune
     for field in fields(Rules):
         is_key = not field.name.startswith("earlier_")
-        if field.init and is_key and field.name not in {"room", "rate_per_minute"}:
+        if field.init and is_key and field.name not in {"room", "rate_per_minute", "autotune"}:
             assert getattr(rules, field.name) == getattr(room, field.name.removesuffix("_s"))
 
 
