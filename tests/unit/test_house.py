@@ -196,7 +196,12 @@ def test_ci_runs_the_tests_as_documented() -> None:
     lines = script.read_text().splitlines()
     assert "set -euo pipefail" in lines
     assert "make test" in lines
-    assert "make test" in (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert "make test" in readme
+    # What it installs for the tests is what the README says they need.
+    needed = readme.partition("The tests also need")[2].partition("on PATH")[0].lower()
+    programs = set(re.findall(r"command -v (\w+)", script.read_text())) - {"make"}
+    assert {name for name in programs if name not in needed} == set()
 
 
 # What the documents say.
