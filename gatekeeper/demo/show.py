@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -175,10 +176,16 @@ def _welcome_text(serving: RunningGate) -> str:
 def _allow_command(serving: RunningGate, count: int) -> str:
     """The command for another terminal that reaches this gate."""
     listen = serving.admin_url.partition("://")[2]
-    command = f"gatekeeper allow {count}"
+    command = f"{_program()} allow {count}"
     return (
         command if _configured_admin() == listen else f"GATEKEEPER_ADMIN__LISTEN={listen} {command}"
     )
+
+
+def _program() -> str:
+    """`gatekeeper`, or the path by which it was started where it is not on PATH."""
+    is_on_path = shutil.which("gatekeeper") is not None
+    return "gatekeeper" if is_on_path or Path(sys.argv[0]).name != "gatekeeper" else sys.argv[0]
 
 
 def _configured_admin() -> str | None:

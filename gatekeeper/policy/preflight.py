@@ -21,8 +21,8 @@ class PreflightCondition:
     """Without a body, and without a field that stands for another method."""
 
     reads: ClassVar[FactSet] = Fact.FIELDS
-    key: ClassVar[str] = "header"
-    value: ClassVar[str] = "no body, no other method"
+    key: ClassVar[str] = "request"
+    value: ClassVar[str] = "without a body and a method override"
 
     def holds(self, request: RequestReadings, *, every: bool) -> bool:  # noqa: ARG002  one reading
         facts = request.facts
