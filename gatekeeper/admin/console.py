@@ -21,8 +21,21 @@ def room_line(room: dict[str, Any]) -> str:
         f"{room['room']}: {room['mode']}, {room['rate_per_minute']:g}/min, "
         f"{room['queue_length']}{most} waiting{of_lanes}, {room['active']}{limit} active, "
         f"{room['released_total']} released, {room['abandoned_total']} left"
-        f"{message}{_event_words(room.get('event'))}"
+        f"{_autotune_words(room.get('autotune'))}{message}{_event_words(room.get('event'))}"
     )
+
+
+def _autotune_words(tuned: dict[str, Any] | None) -> str:
+    """What autotune measured last, beside its targets."""
+    last = tuned and tuned["last"]
+    if not tuned or not last:
+        return ""
+    parts = [last["why"]]
+    if last["p95_s"] is not None:
+        parts.append(f"p95 {last['p95_s']:.3g} s of {tuned['latency_target_s']:g} s")
+    if last["failed_share"] is not None:
+        parts.append(f"failed {last['failed_share']:.2%} of {tuned['errors_target']:.2%}")
+    return f"; autotune: {', '.join(parts)}"
 
 
 def _event_words(event: dict[str, Any] | None) -> str:

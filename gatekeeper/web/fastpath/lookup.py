@@ -357,9 +357,8 @@ def _request_lines(*, except_for: Iterable[str]) -> Callable[[bytes], re.Match[b
 
 def _counter(visit: Visit) -> OnResponse:
     count: OnResponse = metrics.forwarded.of(visit.room or "").count
-    tally = visit.origin_tally
-    if tally is not None:
-        count = partial(_count_both, count, tally.count)
+    if visit.origin_tally is not None:
+        count = _both(count, visit.origin_tally.count)
     rule = rule_of(visit.route)
     if rule is None:
         return count
@@ -371,9 +370,12 @@ def _counter(visit: Visit) -> OnResponse:
     return count_by_rule
 
 
-def _count_both(one: OnResponse, other: OnResponse, status: int, /, *, seconds: float) -> None:
-    one(status, seconds=seconds)
-    other(status, seconds=seconds)
+def _both(one: OnResponse, other: OnResponse) -> OnResponse:
+    def count(status: int, /, *, seconds: float) -> None:
+        one(status, seconds=seconds)
+        other(status, seconds=seconds)
+
+    return count
 
 
 def _passes_if_free(counted: CountedPass, passes: Callable[[], bool]) -> bool:

@@ -75,3 +75,17 @@ def test_line_of_a_room_counts_its_lanes() -> None:
 def test_audit_line_of_a_signal_has_no_address() -> None:
     entry = {"at": "T", "who": "SIGHUP", "what": "reload", "outcome": "failed", "note": "bad"}
     assert audit_line(entry) == "T SIGHUP: reload: failed (bad)"
+
+
+def test_line_of_a_room_has_what_autotune_measured() -> None:
+    figures = dict.fromkeys(("queue_length", "active", "released_total", "abandoned_total"), 9)
+    named = {"room": "sale", "mode": "auto", "rate_per_minute": 480, "max_active": 0, "message": ""}
+    last = {"why": "the origin keeps up", "p95_s": 0.4123, "failed_share": 0.0025}
+    tuned = {"latency_target_s": 0.8, "errors_target": 0.02, "last": last}
+    words = "; autotune: the origin keeps up, p95 0.412 s of 0.8 s, failed 0.25% of 2.00%"
+    assert room_line(figures | named | {"autotune": tuned}).endswith("9 left" + words)
+    silent = tuned | {"last": last | {"p95_s": None, "failed_share": None}}
+    assert room_line(figures | named | {"autotune": silent}).endswith(
+        "autotune: the origin keeps up"
+    )
+    assert "autotune" not in room_line(figures | named | {"autotune": tuned | {"last": None}})
