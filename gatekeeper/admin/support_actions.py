@@ -8,6 +8,8 @@ secret is shown.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from aiohttp import web
 
 from gatekeeper.admin.recorder import Action, Recorder
@@ -66,6 +68,10 @@ class SupportActions:
                     raise Conflict(_closed(state))
                 case "held":
                     action.after = before.state
+                case "released":
+                    pass
+                case _:
+                    assert_never(result)
             now = "released" if result == "released" else before.state
             body = {"room": room, "visitor": visitor, "state": now, "was": before.state}
             return web.json_response(body)

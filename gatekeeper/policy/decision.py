@@ -271,7 +271,8 @@ def takes_from_newcomers(decision: Decision) -> bool:
             return True
         case EnterByShare(expired=None) | EnterWithoutStore(ticket=None):
             return True
-    return False
+        case _:
+            return False
 
 
 def session_end_without_store_s(ticket: Ticket, *, rules: Rules) -> float:

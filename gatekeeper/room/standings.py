@@ -106,9 +106,10 @@ def whereabouts_of(reply: bytes | int) -> Whereabouts:
                 return Whereabouts(state, until_us=until_us)
             case "unknown", []:
                 return Whereabouts("unknown")
+            case _:
+                raise StoreError("unexpected reply from the store")
     except ValueError as error:
         raise StoreError("unexpected reply from the store") from error
-    raise StoreError("unexpected reply from the store")
 
 
 def admit_result_of(reply: bytes | int) -> AdmitResult:

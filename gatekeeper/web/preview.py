@@ -107,7 +107,8 @@ class Preview:
                     retry_after_s=5,
                     lang=requested.lang,
                 )
-        return self._pages.waiting(self.view(requested), self._room.template)
+            case _:
+                return self._pages.waiting(self.view(requested), self._room.template)
 
     # Served: any page by its query, and the status that its script polls for.
 
