@@ -71,6 +71,7 @@ def section(origin: str, folder: Path, *, headers: Sequence[str], rounds: int, s
     pair = Pair.written_to(folder)
     keys = f'tls_cert = "{pair.cert}"\ntls_key = "{pair.key}"'
     listen = f"ssl; ssl_certificate {pair.cert}; ssl_certificate_key {pair.key}"
+    listen += "; ssl_protocols TLSv1.2 TLSv1.3"  # the default of nginx 1.22 ends with TLS 1.2
     listen += "; ssl_session_cache shared:TLS:10m"  # else nginx resumes by tickets alone
     with ExitStack() as stack:
         proxies = []

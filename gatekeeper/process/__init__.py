@@ -22,6 +22,7 @@
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log
 - `open_files`: the limit of open files
 - `client_hello`: client hellos that the TLS listener refuses
-- `plain_http`: how a connection of a TLS port begins, also with plain HTTP
+- `tls_connection`: TLS on one connection of the public listener, and plain HTTP in its place
+- `tls_listener`: the TLS connections of the listener, and their handshakes
 - `tls`: the certificate of the public listener, what it negotiates, and its reload
 """

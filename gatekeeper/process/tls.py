@@ -17,7 +17,7 @@ from typing import Final
 
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import StartError
-from gatekeeper.process.plain_http import ListenerContext, server_context
+from gatekeeper.process.tls_listener import TlsListener
 
 # https://wiki.mozilla.org/Security/Server_Side_TLS, "Intermediate", for TLS 1.2. Without its DHE
 # suites: they need parameters of their own, and each handshake costs the server far more than the
@@ -39,7 +39,7 @@ _TICKETS: Final = 1
 class TlsFiles:
     """A certificate and its key, loaded, and the listener that serves with them."""
 
-    listener: ListenerContext
+    listener: TlsListener
     context: ssl.SSLContext
     digest: bytes  # of both files
 
@@ -48,8 +48,7 @@ class TlsFiles:
         """The loaded files, served; or None for plain HTTP. Raises StartError."""
         if not config.server.tls:
             return None
-        listener = ListenerContext(ssl.PROTOCOL_TLS_SERVER)
-        files = cls(listener, *_load(config.server.tls_cert, config.server.tls_key))
+        files = cls(TlsListener(), *_load(config.server.tls_cert, config.server.tls_key))
         files.serve()
         return files
 
@@ -80,7 +79,7 @@ def _load(cert: str, key: str) -> tuple[ssl.SSLContext, bytes]:
 
 
 def _intermediate_context() -> ssl.SSLContext:
-    context = server_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(_TLS_1_2_CIPHERS))
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION

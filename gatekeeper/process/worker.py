@@ -16,7 +16,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,14 +34,13 @@ from gatekeeper.process.commands import WorkerPlan
 from gatekeeper.process.edge_socket import edge_listener
 from gatekeeper.process.open_files import file_limit, raise_file_limit
 from gatekeeper.process.pass_report import PassReport
-from gatekeeper.process.plain_http import HANDSHAKE_TIMEOUT_S
 from gatekeeper.process.room_set import NewRoom, RoomSet
 from gatekeeper.process.site import Site, SiteParts
 from gatekeeper.process.tls import TlsFiles
 from gatekeeper.process.worker_commands import obey_supervisor, report
 from gatekeeper.proxy import SERVER_OPTIONS, Forwarder, ProxiedResponse
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
-from gatekeeper.proxy.fastpath.handshakes import Handshakes
+from gatekeeper.proxy.fastpath.idle_connections import IdleConnection
 from gatekeeper.proxy.fastpath.server import FastPathServer
 from gatekeeper.proxy.own_response import OwnResponse, StreamedResponse
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S
@@ -154,9 +153,7 @@ class Worker:
             client_timeout_s=config.origin.read_timeout,
             file_limit=file_limit(),
             handed_over=self._handed_over,
-            handshakes=Handshakes(lambda: self.port, file_limit=file_limit())
-            if self._tls and self._with_fast_path
-            else None,
+            handshakes=self._handshakes,
         )
         lasting.fast_path = self._fast_path
         self._serve_from_now_on(site)
@@ -243,6 +240,10 @@ class Worker:
         assert self._server is not None
         return [each for each in self._server.connections if isinstance(each, ConnectionHandler)]
 
+    def _handshakes(self) -> Collection[IdleConnection]:
+        """The connections whose TLS handshake has not ended."""
+        return self._tls.listener.handshakes if self._tls is not None else ()
+
     def _new_handler(self, *, is_from_edge: bool = False) -> ConnectionHandler:
         assert self._server is not None
         handler = ConnectionHandler(
@@ -257,16 +258,18 @@ class Worker:
         plan = self._plan
         loop = asyncio.get_running_loop()
         if plan.listens:
-            protocol: Callable[[], asyncio.Protocol] = fast_path
+            protocol: Callable[[], asyncio.Protocol] = self._new_handler
+            if self._with_fast_path:
+                protocol = fast_path
+            if self._tls is not None:
+                protocol = self._tls.listener.over_tls(protocol)
             try:
                 listener = await loop.create_server(
-                    protocol if self._with_fast_path else self._new_handler,
+                    protocol,
                     plan.host,
                     plan.port,
                     reuse_port=True,  # each worker accepts; the kernel distributes
                     backlog=_BACKLOG,
-                    ssl=self._tls.listener if self._tls else None,
-                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if self._tls else None,
                 )
             except OSError as error:
                 raise StartError(

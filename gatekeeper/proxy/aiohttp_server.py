@@ -228,7 +228,7 @@ class ConnectionHandler(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client closed its half, or everything. Complete requests still get a response.
 
-        Without TLS only: asyncio closes a TLS connection with its input.
+        Without TLS only: a TLS connection closes with its input.
         """
         if self._input_ended:  # reading was resumed, and met the end again
             return True

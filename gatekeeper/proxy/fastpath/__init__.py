@@ -4,7 +4,6 @@
 - `client_connection`: one client connection, its states and its hand-over to aiohttp
 - `connection_states`: the states of a client connection
 - `deadlines`: the deadlines of a client connection
-- `handshakes`: the TLS handshakes that have not ended
 - `idle_connections`: closes idle connections near the limit of open files
 - `interface`: what the fast path asks of the gate's policy, and the replies
 """

@@ -116,7 +116,7 @@ class ClientConnection(TimedConnection):
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else ""
         self._start_deadlines(self._server.idle_timeout_s)
-        self._server.add(self, transport)
+        self._server.add(self)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()
 
@@ -240,7 +240,7 @@ class ClientConnection(TimedConnection):
         self._server.forget(self)
 
     def eof_received(self) -> bool:
-        """The client closed its half, or everything. With TLS, asyncio closes both halves."""
+        """The client closed its half, or everything. With TLS, both halves close."""
         if self._input_ended:  # reading was resumed, and met the end again
             return True
         is_over = self._state is CLOSED or (self._state is HEAD and not self._received)

@@ -139,7 +139,7 @@ class ConnectionOwner(Protocol):
         """A new aiohttp protocol, for a connection of `peer` that is handed over."""
         ...
 
-    def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
+    def add(self, connection: asyncio.Protocol) -> None:
         """Count an open connection."""
         ...
 

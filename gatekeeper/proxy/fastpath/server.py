@@ -14,7 +14,6 @@ from itertools import chain
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.client_address import EDGE_PEER
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
-from gatekeeper.proxy.fastpath.handshakes import Handshakes
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
 from gatekeeper.proxy.fastpath.interface import FastPathPolicy
 from gatekeeper.proxy.pool import OriginPool
@@ -33,19 +32,18 @@ class FastPathServer:
         client_timeout_s: float,
         file_limit: int = 1 << 20,
         handed_over: Callable[[], Iterable[IdleConnection]] = tuple,
-        handshakes: Handshakes | None = None,
+        handshakes: Callable[[], Iterable[IdleConnection]] = tuple,
     ) -> None:
-        """`handed_over` are the connections that aiohttp serves; `handshakes` those of a TLS
-        listener."""
+        """`handed_over` are the connections that aiohttp serves; `handshakes` those in their TLS
+        handshake."""
         self.pool = pool
         self.admission = admission
         self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
         self.connections: set[ClientConnection] = set()
-        self._handshakes = handshakes
         self._idle = IdleConnections(
-            lambda: chain(self.connections, handed_over(), handshakes.find() if handshakes else ()),
+            lambda: chain(self.connections, handed_over(), handshakes()),
             file_limit=file_limit,
         )
         self._forgotten: asyncio.Future[None] | None = None
@@ -83,12 +81,10 @@ class FastPathServer:
         handler.is_from_edge = peer == EDGE_PEER
         return handler
 
-    def add(self, connection: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
+    def add(self, connection: asyncio.Protocol) -> None:
         """Count an open connection; only this server's own are counted."""
         assert isinstance(connection, ClientConnection)
         self.connections.add(connection)
-        if self._handshakes is not None:
-            self._handshakes.end(transport)
 
     def forget(self, connection: asyncio.Protocol) -> None:
         """The connection was closed or handed over."""

@@ -37,7 +37,7 @@ def test_plain_http_has_no_files() -> None:
 
 def test_listener_speaks_http_1_1_only(tmp_path: Path, leaf: trustme.LeafCert) -> None:
     write_pair(tmp_path, leaf)
-    client = connected_to(served(tmp_path).listener)
+    client = connected_to(served(tmp_path).listener.context)
     assert client.selected_alpn_protocol() == "http/1.1"
     assert client.version() in {"TLSv1.2", "TLSv1.3"}
 
@@ -88,7 +88,7 @@ def test_failed_reload_keeps_the_certificate_in_use(tmp_path: Path, leaf: trustm
     (tmp_path / "cert.pem").write_text("")
     with pytest.raises(StartError):
         files.reload(config_of(tmp_path))
-    der = connected_to(files.listener).getpeercert(binary_form=True)
+    der = connected_to(files.listener.context).getpeercert(binary_form=True)
     assert der is not None
     assert ssl.DER_cert_to_PEM_cert(der).encode() == leaf.cert_chain_pems[0].bytes()
 
@@ -99,15 +99,21 @@ def test_reload_with_another_key_type_ends_the_former(tmp_path: Path, before: st
     after = "ECDSA" if before == "RSA" else "RSA"
     write_pair(tmp_path, leaf_of(before))
     files = served(tmp_path)
-    assert connected_to(files.listener, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256")).version()
+    assert connected_to(
+        files.listener.context, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256")
+    ).version()
 
     write_pair(tmp_path, leaf_of(after))
     files = files.reload(config_of(tmp_path))
-    assert connected_to(files.listener, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256")).version()
+    assert connected_to(
+        files.listener.context, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256")
+    ).version()
     files.serve()
-    assert connected_to(files.listener, tls_1_2(f"ECDHE-{after}-AES128-GCM-SHA256")).version()
+    assert connected_to(
+        files.listener.context, tls_1_2(f"ECDHE-{after}-AES128-GCM-SHA256")
+    ).version()
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
-        connected_to(files.listener, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256"))
+        connected_to(files.listener.context, tls_1_2(f"ECDHE-{before}-AES128-GCM-SHA256"))
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -119,27 +125,27 @@ def test_session_is_resumed_until_another_certificate(
     files = served(tmp_path)
     context = client_context()
     context.minimum_version = context.maximum_version = version
-    first = connected_to(files.listener, context)
+    first = connected_to(files.listener.context, context)
     assert not first.session_reused
     assert first.session is not None
     assert first.session.has_ticket
 
     files = files.reload(config_of(tmp_path))
     files.serve()
-    second = connected_to(files.listener, context, session=first.session)
+    second = connected_to(files.listener.context, context, session=first.session)
     assert second.session_reused
-    assert connected_to(files.listener, context, session=second.session).session_reused
+    assert connected_to(files.listener.context, context, session=second.session).session_reused
 
     write_pair(tmp_path, trustme.CA().issue_cert("two.test"))
     files.reload(config_of(tmp_path)).serve()
-    assert not connected_to(files.listener, context, session=second.session).session_reused
+    assert not connected_to(files.listener.context, context, session=second.session).session_reused
 
 
 @pytest.mark.parametrize("key", ["ECDSA", "RSA"])
 @pytest.mark.parametrize("cipher", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
 def test_tls_1_2_accepts_the_intermediate_ciphers(tmp_path: Path, key: str, cipher: str) -> None:
     write_pair(tmp_path, leaf_of(key))
-    client = connected_to(served(tmp_path).listener, tls_1_2(f"ECDHE-{key}-{cipher}"))
+    client = connected_to(served(tmp_path).listener.context, tls_1_2(f"ECDHE-{key}-{cipher}"))
     chosen = client.cipher()
     assert chosen is not None
     assert chosen[:2] == (f"ECDHE-{key}-{cipher}", "TLSv1.2")
@@ -168,7 +174,7 @@ def test_tls_1_2_refuses_other_ciphers(tmp_path: Path, cipher: str) -> None:
     """CBC, DHE, exchange by RSA, without encryption, without a certificate."""
     write_pair(tmp_path, leaf_of("RSA"))
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
-        connected_to(served(tmp_path).listener, tls_1_2(f"{cipher}:@SECLEVEL=0"))
+        connected_to(served(tmp_path).listener.context, tls_1_2(f"{cipher}:@SECLEVEL=0"))
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
@@ -179,7 +185,7 @@ def test_older_versions_are_refused(tmp_path: Path, leaf: trustme.LeafCert, vers
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
-        connected_to(served(tmp_path).listener, context)
+        connected_to(served(tmp_path).listener.context, context)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -192,7 +198,7 @@ def test_curves_of_the_intermediate_list_are_accepted(
     context.minimum_version = context.maximum_version = version
     if curve != "X25519":  # OpenSSL's first choice, which not every Python can name
         context.set_ecdh_curve(curve)
-    assert connected_to(served(tmp_path).listener, context).version()
+    assert connected_to(served(tmp_path).listener.context, context).version()
 
 
 @pytest.mark.parametrize("curve", ["secp224r1", "secp256k1", "brainpoolP256r1"])
@@ -201,7 +207,7 @@ def test_other_curves_are_refused(tmp_path: Path, curve: str) -> None:
     context = tls_1_2("ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0")
     context.set_ecdh_curve(curve)
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
-        connected_to(served(tmp_path).listener, context)
+        connected_to(served(tmp_path).listener.context, context)
 
 
 def test_client_chooses_the_cipher(tmp_path: Path) -> None:
@@ -209,33 +215,8 @@ def test_client_chooses_the_cipher(tmp_path: Path) -> None:
     write_pair(tmp_path, leaf_of("RSA"))
     ciphers = ["ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256"]
     for order in (ciphers, ciphers[::-1]):
-        client = connected_to(served(tmp_path).listener, tls_1_2(":".join(order)))
+        client = connected_to(served(tmp_path).listener.context, tls_1_2(":".join(order)))
         assert (client.cipher() or ("",))[0] == order[0]
-
-
-def test_reading_ends_at_close_notify_and_not_before(
-    tmp_path: Path, leaf: trustme.LeafCert
-) -> None:
-    """The listener's own `read` reports what OpenSSL's would."""
-    write_pair(tmp_path, leaf)
-    client, server, to_server, to_client = connection(served(tmp_path).listener, client_context())
-    with pytest.raises(ssl.SSLWantReadError):
-        server.read(1 << 18)
-    client.write(b"x" * 20_000)
-    part = server.read(1 << 18)
-    assert (part + server.read(1 << 18)) == b"x" * 20_000
-    client.write(b"four")
-    buffer = bytearray(2)
-    assert [server.read(2, buffer), server.pending(), bytes(buffer)] == [2, 2, b"fo"]
-    assert not to_server.pending
-    assert server.read(1 << 18) == b"ur"
-    with pytest.raises(ssl.SSLWantReadError):
-        server.read(1 << 18)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.unwrap()
-    for _ in range(2):
-        assert server.read(1 << 18) == b""
-    assert to_client.pending == 0
 
 
 def served(folder: Path) -> TlsFiles:
@@ -271,25 +252,17 @@ def connected_to(
     *,
     session: ssl.SSLSession | None = None,
 ) -> ssl.SSLObject:
-    """A client after its handshake and a response; in memory, without sockets."""
-    client, server, _, _ = connection(listener, context or client_context(), session=session)
-    server.write(b"x")
-    assert client.read() == b"x"  # and a ticket before it
-    return client
-
-
-def connection(
-    listener: ssl.SSLContext, context: ssl.SSLContext, *, session: ssl.SSLSession | None = None
-) -> tuple[ssl.SSLObject, ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
-    """Client and server after their handshake, and what is sent to each. Raises SSLError of the
-    client when the server refused."""
+    """A client after its handshake and a response; in memory, without sockets. Raises SSLError of
+    the client when the server refused."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = listener.wrap_bio(to_server, to_client, server_side=True)
-    client = context.wrap_bio(to_client, to_server, session=session)
+    client = (context or client_context()).wrap_bio(to_client, to_server, session=session)
     for _ in range(3):
         with suppress(ssl.SSLWantReadError):
             client.do_handshake()
         with suppress(ssl.SSLError):
             server.do_handshake()
     client.do_handshake()
-    return client, server, to_server, to_client
+    server.write(b"x")
+    assert client.read() == b"x"  # and a ticket before it
+    return client
