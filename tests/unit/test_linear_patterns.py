@@ -10,6 +10,7 @@ import pkgutil
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(value, re.Pattern):
                 yield f"{module.name}.{name}", value
-    for wanted in ("wc-ajax", "s", "a_b", "ä"):
+    for wanted in ("wc-ajax", "a_b", "ä"):
         yield f"cookie {wanted}", _crumbs_named(wanted)
         for pattern in _parameters_named(wanted):
             yield f"parameter {wanted} {pattern.pattern[0]}", pattern
@@ -59,7 +60,8 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 PATTERNS = {pattern.pattern: (name, pattern) for name, pattern in patterns()}.values()
 
 
-def members(items: Any) -> list[str]:
+@cache
+def members(items: tuple[Any, ...]) -> list[str]:
     """Characters of a class, those first that other patterns have too."""
 
     def has(character: str) -> bool:
@@ -93,7 +95,7 @@ def samples(tree: Any) -> list[str]:
         elif kind is op.ANY:
             parts = ["a", " "]
         elif kind is op.IN:
-            parts = members(value)
+            parts = members(tuple(value))
         elif kind is op.BRANCH:
             parts = [each for branch in value[1] for each in samples(branch)]
         elif kind is op.SUBPATTERN:

@@ -23,9 +23,9 @@ def unmarked(source: str) -> list[str]:
     return [] if MARK.search(source) else VALKEYS_OWN.findall(source)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_valkeys_own_commands_are_in_marked_tests(path: Path) -> None:
-    assert unmarked(path.read_text()) == []
+def test_valkeys_own_commands_are_in_marked_tests() -> None:
+    assert len(FILES) > 100
+    assert {path.name: found for path in FILES if (found := unmarked(path.read_text()))} == {}
 
 
 @pytest.mark.parametrize(

@@ -265,13 +265,12 @@ EVERY_VIEW = [
 ]
 
 
-@pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("token", EVERY_TOKEN)
-def test_token_of_a_revoked_visitor_is_no_token(token: Token, room: RoomView) -> None:
-    revoked = replace(room, revoked={VISITOR: NOW_S})
-    assert decide(token, revoked, rules=RULES, now_s=NOW_S) == decide(
-        None, room, rules=RULES, now_s=NOW_S
-    )
+def test_token_of_a_revoked_visitor_is_no_token(token: Token) -> None:
+    for room in EVERY_VIEW:
+        revoked = replace(room, revoked={VISITOR: NOW_S})
+        decision = decide(token, revoked, rules=RULES, now_s=NOW_S)
+        assert decision == decide(None, room, rules=RULES, now_s=NOW_S), room
 
 
 @pytest.mark.parametrize("room", EVERY_VIEW)
@@ -298,30 +297,25 @@ def test_pass_is_refused_after_its_absolute_end(pass_: Pass, room: RoomView) -> 
 # Requests that create no place
 
 
-@pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("has_room", [True, False])
 @pytest.mark.parametrize("rules", [RULES, OPEN_ON_LOSS])
-def test_request_without_token_that_creates_no_place(
-    room: RoomView, rules: Rules, *, has_room: bool
-) -> None:
-    room = replace(room, has_room=has_room)
-    expected: Decision = WaitWithoutPlace()
-    if room.store_up and has_room:
-        expected = TakeAdmission()
-    elif not room.store_up and room.phase is Phase.OPEN:
-        expected = ForwardOnce()
-    decision = decide(None, room, rules=rules, now_s=NOW_S, creates_place=False)
-    assert decision == expected
+def test_request_without_token_that_creates_no_place(rules: Rules, *, has_room: bool) -> None:
+    for room in (replace(each, has_room=has_room) for each in EVERY_VIEW):
+        expected: Decision = WaitWithoutPlace()
+        if room.store_up and has_room:
+            expected = TakeAdmission()
+        elif not room.store_up and room.phase is Phase.OPEN:
+            expected = ForwardOnce()
+        decision = decide(None, room, rules=rules, now_s=NOW_S, creates_place=False)
+        assert decision == expected, room
 
 
-@pytest.mark.parametrize("room", EVERY_VIEW)
 @pytest.mark.parametrize("token", EVERY_TOKEN)
-def test_token_counts_whether_or_not_a_request_creates_a_place(
-    token: Token, room: RoomView
-) -> None:
-    with_place = decide(token, room, rules=RULES, now_s=NOW_S)
-    without = decide(token, room, rules=RULES, now_s=NOW_S, creates_place=False)
-    assert without == with_place
+def test_token_counts_whether_or_not_a_request_creates_a_place(token: Token) -> None:
+    for room in EVERY_VIEW:
+        with_place = decide(token, room, rules=RULES, now_s=NOW_S)
+        without = decide(token, room, rules=RULES, now_s=NOW_S, creates_place=False)
+        assert without == with_place, room
 
 
 def test_revoked_token_of_a_request_that_creates_no_place_is_none() -> None:
