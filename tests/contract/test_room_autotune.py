@@ -358,3 +358,36 @@ async def test_pacers_of_two_replicas_steer_once_a_period(ground: Ground, open_r
     falls = [after < before for before, after in pairwise(rates)]
     assert falls[0]
     assert rates[-1] >= 30
+
+
+async def test_rate_of_an_event_falls_with_its_origin(ground: Ground, open_room: Open) -> None:
+    """As an operator's change would: until the event ends, and the room's own rate stays."""
+    keys: dict[str, object] = {"autotune": True, "autotune_latency": "100ms"}
+    replica = await open_room(**keys)
+    await plan(replica, settings={"rate": "600/min", "max_active": 900})
+    await open_now(ground, replica)
+    tuned = Autotune(replica.queue)
+    await tuned.advance()
+    for _ in range(50):
+        tuned.tally.count(200, seconds=0.4)
+    await ground.pass_time(PERIOD_S + 0.1)
+    await tuned.advance()
+    state = await replica.look()
+    assert 30 <= state.current_rate_per_minute < 600
+    assert state.rate_per_minute == 6
+    [event] = state.schedule.events
+    assert event.settings["max_active"] == 900
+    assert event.rate_per_minute == state.current_rate_per_minute
+
+
+async def test_rate_outside_of_the_bounds_is_brought_within(
+    ground: Ground, open_room: Open
+) -> None:
+    """As one of the file, or bounds that an operator moved."""
+    keys: dict[str, object] = {"autotune": True, "autotune_max": "300/min"}
+    replica = await open_room(rate="600/min", **keys)
+    tuned = Autotune(replica.queue)
+    await tuned.advance()
+    await ground.pass_time(PERIOD_S + 0.1)
+    await tuned.advance()
+    assert (await replica.look()).rate_per_minute == 300
