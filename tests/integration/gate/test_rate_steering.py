@@ -7,6 +7,7 @@ passed on the store's clock. No test measures a time of its own.
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -236,3 +237,26 @@ async def test_rate_outside_of_the_bounds_is_refused_live(
             await operator.change_settings(parse_changes({"rate": "99999/min"}))
         assert (await operator.set_rate(0)).rate_per_minute == 0
         assert (await operator.set_rate(300)).rate_per_minute == 300
+
+
+async def test_slow_upload_is_no_slow_origin(
+    start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time begins when the origin has the whole request."""
+    taken: list[float] = []
+    monkeypatch.setattr(
+        OriginTally, "count", lambda _tally, _status, /, *, seconds: taken.append(seconds)
+    )
+    gate = await tuned(start_gate)
+    visitor = await admitted(gate)
+    taken.clear()
+    began_s = time.perf_counter()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"x" * 1000
+            await asyncio.sleep(0.1)
+
+    assert (await visitor.request("POST", "/a", data=body())).status == 200
+    [seconds] = taken
+    assert seconds < time.perf_counter() - began_s - 0.3
