@@ -5,6 +5,7 @@ descriptions, and closed to unknown keys.
 """
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+
+from gatekeeper.proxy.aiohttp_server import SERVER_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 IN_FRONT = ROOT / "deploy" / "in-front"
@@ -70,3 +73,27 @@ def test_service_that_manifests_name_exists() -> None:
         if each["kind"] == "Service"
     }
     assert GATE["port"] in services["gatekeeper"]
+
+
+@pytest.mark.parametrize("folder", ["in-front", "forward-auth"])
+def test_proxies_close_idle_connections_before_the_gate_does(folder: str) -> None:
+    """Else a request may meet the end of its connection; a POST is not sent again."""
+    limit_s = SERVER_OPTIONS["keepalive_timeout"]
+    files = ROOT / "deploy" / folder
+    envoy = yaml.safe_load((files / "envoy.yaml").read_text())["static_resources"]["clusters"]
+    times = [
+        options["common_http_protocol_options"]["idle_timeout"]
+        for cluster in envoy
+        if cluster["name"] in {"gate", "gate_status"}
+        for options in cluster["typed_extension_protocol_options"].values()
+    ]
+    assert len(times) == 2
+    traefik = yaml.safe_load((files / "traefik-routes.yaml").read_text())["http"]
+    for name in ("gate", "status"):
+        transport = traefik["services"][name]["loadBalancer"]["serversTransport"]
+        options = traefik["serversTransports"][transport]["forwardingTimeouts"]
+        times.append(options["idleConnTimeout"])
+    caddy = (files / "Caddyfile").read_text()
+    kept = re.findall(r"\tkeepalive ([0-9]+s)", caddy)
+    assert len(kept) == len(re.findall(r"\treverse_proxy .*(?:gate:8080)", caddy))
+    assert all(float(time.removesuffix("s")) < limit_s for time in [*times, *kept])
