@@ -5,11 +5,12 @@ tokens: restored tabs, whose pages send their own in `X-Queue-Ticket`, cookies f
 or a field that came twice. A pass counts before tickets: the one in the header, else that of the
 session that ends last, so that one about to end never replaces it. Of several tickets the one with
 the earliest arrival counts; then the response sets the cookie, and returns the ticket in the header
-that sent one. A pass that expired counts last. Behind TLS the cookie has `Secure` and the name
-prefix `__Host-` (`__Secure-` with a Domain), so that no plain-text page, and with `__Host-` no
-sibling host, can plant one (RFC 6265bis section 4.1.3). A cookie lasts as long as its token can
-count: a pass to the absolute end of its session. The `Cookie` field is searched, not parsed, since
-this is done for every request; `Tokens.read` refuses a value that is no token.
+that sent one; no page receives a pass. A pass that expired counts first if the store holds its slot
+(`token_choice`). Behind TLS the cookie has `Secure` and the name prefix `__Host-` (`__Secure-` with
+a Domain), so that no plain-text page, and with `__Host-` no sibling host, can plant one (RFC
+6265bis section 4.1.3). A cookie lasts as long as its token can count: a pass to the absolute end of
+its session. The `Cookie` field is searched, not parsed, since this is done for every request;
+`Tokens.read` refuses a value that is no token.
 """
 
 from __future__ import annotations
@@ -203,6 +204,8 @@ class Credentials:
             attributes = self._policy.attributes(facts.client.host, secure=secure)
         cookie = f"{self._names[secure]}={minted}; Max-Age={life_s}{attributes}"
         senders = held.senders if held.is_several and minted else ()
+        if isinstance(token, Pass):  # never in a page, whose scripts could read it
+            senders = tuple(name for name in senders if name != PAGE_TICKET)
         return (("Set-Cookie", cookie), *[(name, minted) for name in senders])
 
 

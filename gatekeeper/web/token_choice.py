@@ -1,11 +1,12 @@
 """Which of several tokens of one request counts, where only the store knows which are void.
 
 Rules. A request carries several tickets, or passes that expired, after tabs were restored, or where
-a sibling host planted cookies. The first ticket that is not void counts, then the first expired
-pass whose slot is held. No number of void tokens hides a valid one: one store call, which claims
-nothing, looks at all tickets after the first, and one more asks for all expired passes. While the
-store is unreachable nothing tells void tickets from others: then no token is overwritten, and none
-is given up. Tickets that have yet to solve the challenge come last, the earliest arrival first.
+a sibling host planted cookies. The first expired pass whose slot is held counts: its visitor is
+inside. Then the first ticket that is not void. No number of void tokens hides a valid one: one
+store call asks for all expired passes, and one more, which claims nothing, looks at all tickets
+after the first. While the store is unreachable nothing tells void tokens from others: then no token
+is overwritten, and none is given up. Tickets that have yet to solve the challenge come last, the
+earliest arrival first.
 """
 
 from __future__ import annotations
@@ -33,10 +34,14 @@ async def admit_one_of(
     tickets = [each for each in tokens if isinstance(each, Ticket)]
     unsolved = [each for each in tickets if admission.is_unsolved(each)]
     known = [each for each in tickets if each not in unsolved]
+    passes = [each for each in tokens if isinstance(each, Pass)]
+    entered = await _admit_pass(passes, admission, by_header=held.by_header)
+    if isinstance(entered, Admit):
+        return entered
     outcome: Outcome | None = await _admit_ticket(known, admission)
-    if outcome is None:
-        passes = [each for each in tokens if isinstance(each, Pass)]
-        outcome = await _admit_pass(passes, admission, by_header=held.by_header)
+    if entered is not None:  # a pass may count, of which the store said nothing
+        outcome = outcome._replace(changed=False) if isinstance(outcome, Wait) else outcome
+        outcome = outcome or entered
     if outcome is None and unsolved:  # the store knows none of them
         first = await admission.admit(unsolved[0], newcomers="denied")
         outcome = first._replace(changed=True) if isinstance(first, Wait) else None

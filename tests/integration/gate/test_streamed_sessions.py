@@ -226,6 +226,23 @@ async def test_visitor_of_a_long_stream_is_still_in(
     assert again.json["visitor"] == held.visitor
 
 
+async def test_frozen_tab_overwrites_no_pass_of_a_visitor_inside(start_gate: GateStarter) -> None:
+    """A tab that was frozen before its first poll sends the ticket of its own page."""
+    gate = await start_gate(rate="0", session_idle_timeout="1s")
+    held = gate.issue_pass(expires_in_s=1)
+    headers = sent(gate, held, by_header=False)
+    tab = headers | {"X-Queue-Ticket": sign_token(gate.issue_ticket())}
+    status = f"/.gatekeeper/status?room={gate.room_name}"
+    async with stream(gate, held, by_header=False):
+        await asyncio.sleep(1.6)
+        response = await gate.visitor().request("GET", status, headers=tab)
+    assert response.json["state"] == "admitted"
+    assert "X-Queue-Ticket" not in response.headers  # no page receives a pass
+    renewed = gate.token(response.headers["Set-Cookie"].partition("=")[2].partition(";")[0])
+    assert isinstance(renewed, Pass)
+    assert renewed.visitor == held.visitor
+
+
 @SENT_BY
 async def test_visitor_without_a_stream_is_out_after_the_idle_timeout(
     by_header: bool, start_gate: GateStarter

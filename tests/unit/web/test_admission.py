@@ -217,19 +217,29 @@ async def test_page_of_an_expired_pass_renews_itself_and_sets_nothing(
     assert room.asked == []
 
 
-@pytest.mark.parametrize("in_line", [True, False])
-async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(in_line: bool) -> None:
-    """A void ticket hides no pass of which the store says nothing any more."""
+@pytest.mark.parametrize("fails", ["before", "at the pass", "at the pass alone"])
+async def test_ticket_beside_an_expired_pass_keeps_both_without_the_store(fails: str) -> None:
+    """Of the pass the store says nothing, whatever it says of the ticket."""
     room = FakeRoom()
-    set_view(room, store_up=not in_line)
+    set_view(room, store_up=fails != "before")
     [held], ended = crowd_of_tickets(room, 1), expired_pass(room)
-    room.loses_reply_to = ended.visitor
+    room.standings[held.visitor] = QueuePosition(held.arrival_us, 7)
+    if fails == "at the pass":
+        room.loses_reply_to = ended.visitor
+    if fails == "at the pass alone":
+        room.standings[ended.visitor] = None
     outcome = await visit(room, [held], passes=[ended]).admit()
-    if in_line:
-        assert isinstance(outcome, Wait)
-        assert not outcome.changed
-    else:  # the store said that the ticket is void, and nothing of the pass
-        assert outcome == UNKNOWN
+    assert isinstance(outcome, Wait)
+    assert outcome.ticket.visitor == held.visitor
+    assert not outcome.changed
+
+
+async def test_void_ticket_hides_no_pass_of_which_the_store_says_nothing() -> None:
+    room = FakeRoom()
+    set_view(room)
+    [void], ended = crowd_of_tickets(room, 1), expired_pass(room)
+    room.standings[ended.visitor] = None
+    assert await visit(room, [void], passes=[ended]).admit() == UNKNOWN
 
 
 @pytest.mark.parametrize("phase", [Phase.OPEN, Phase.RUNNING])

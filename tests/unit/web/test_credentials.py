@@ -317,6 +317,15 @@ def test_merged_tickets_set_the_cookie_and_return_to_the_sender() -> None:
     assert list(headers_of(EARLY, read(sent=EARLY))) == ["X-Queue-Token"]
 
 
+def test_no_page_receives_a_pass() -> None:
+    """A script of the same origin could read it there, and in no cookie of the gate's."""
+    for held in (read(LATE, page=EARLY), read(EARLY, page=LATE)):
+        fields = headers_of(PASS, held)
+        assert fields["Set-Cookie"].startswith(f"gatekeeper-sale={TOKENS.mint(PASS)};")
+        assert len(fields) == 1
+    assert headers_of(PASS, read(LATE, sent=EARLY))["X-Queue-Token"] == TOKENS.mint(PASS)
+
+
 def test_cookie_of_a_pass_lasts_to_the_end_of_its_session() -> None:
     """An expired pass asks the store whether a stream kept its slot."""
     life = re.compile(r"Max-Age=(\d+);")

@@ -111,17 +111,32 @@ async def test_void_passes_never_hide_the_one_of_a_held_slot(tickets: int, valid
     assert not [each for each in room.asked if each.startswith("leave")]
 
 
-async def test_valid_ticket_counts_before_expired_passes() -> None:
+@pytest.mark.parametrize("is_held", [True, False])
+@pytest.mark.parametrize("is_released", [True, False])
+async def test_expired_pass_counts_before_tickets_while_its_slot_is_held(
+    is_held: bool, is_released: bool
+) -> None:
+    """A visitor who watches a stream is inside, whatever ticket a tab that was frozen sends."""
     room = FakeRoom()
     set_view(room)
-    passes, [mine] = [expired_pass(room)], crowd_of_tickets(room, 1)
+    passes, tickets = [expired_pass(room)], crowd_of_tickets(room, 2)
     room.standings = {
-        passes[0].visitor: SlotGrant(1, confirmed=True),
-        mine.visitor: QueuePosition(mine.arrival_us, 7),
+        each.visitor: SlotGrant(each.arrival_us, confirmed=True)
+        if is_released
+        else QueuePosition(each.arrival_us, 7)
+        for each in tickets
     }
-    outcome = await visit(room, [mine], passes=passes).admit()
-    assert isinstance(outcome, Wait)
-    assert outcome.ticket.visitor == mine.visitor
+    if is_held:
+        room.standings[passes[0].visitor] = SlotGrant(1, confirmed=True)
+    outcome = await visit(room, tickets, passes=passes).admit()
+    if is_held:
+        assert admitted(outcome) == passes[0].visitor
+        assert [each for each in room.asked if each.startswith("leave")] == []
+    elif is_released:
+        assert admitted(outcome) == tickets[0].visitor
+    else:
+        assert isinstance(outcome, Wait)
+        assert outcome.ticket.visitor == tickets[0].visitor
 
 
 # Without the store
