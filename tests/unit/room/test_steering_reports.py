@@ -1,0 +1,108 @@
+"""What one replica does at the end of a period: hands the rate in, and reports a change once."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from gatekeeper import metrics
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy.autotune import LATENCY_BOUNDS, Period
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.schedule import Event, Schedule
+from gatekeeper.room.period import PeriodEnd, SteerRequest
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.rate_steering import Autotune
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.steering_record import parse_record
+from tests.builders import room_state
+
+RULES = Rules.of(RoomConfig.model_validate({"name": "steered", "autotune": True}))
+
+
+@dataclass
+class FakeQueue:
+    """Ends a period of slow responses at every call."""
+
+    state: RoomState = field(default_factory=lambda: room_state(rate=600.0))
+    takes: bool = True
+    rules: Rules = RULES
+    requests: list[SteerRequest] = field(default_factory=list)
+
+    async def advance(self) -> tuple[RoomState, int]:
+        return self.state, 0
+
+    async def advance_measured(self, _measured: str) -> tuple[RoomState, PeriodEnd | None]:
+        counts = [0] * len(LATENCY_BOUNDS) + [100]
+        period = Period(5.0, counts, responses=100, failed=0, admitted=40, waiting=True)
+        return self.state, PeriodEnd(17, period, "")
+
+    async def steer(self, request: SteerRequest) -> bool:
+        self.requests.append(request)
+        return self.takes
+
+
+def changes() -> float:
+    return sum(
+        sample.value
+        for metric in metrics.autotune_changes.collect()
+        for sample in metric.samples
+        if sample.labels.get("room") == "steered" and sample.name.endswith("_total")
+    )
+
+
+async def one_period(queue: FakeQueue) -> list[Any]:
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        await Autotune(cast(Queue, queue)).advance()
+    return [each for each in logs if each["event"] == "rate_steered"]
+
+
+async def test_fall_is_handed_in_logged_and_counted() -> None:
+    queue, before = FakeQueue(), changes()
+    [line] = await one_period(queue)
+    [request] = queue.requests
+    assert request.rate_per_minute is not None
+    assert request.rate_per_minute < 600
+    assert (request.begin_us, request.known, request.events) == (17, queue.state, None)
+    assert (line["before"], line["reason"]) == ("600/min", "too_slow")
+    assert changes() == before + 1
+    record = parse_record(request.steering)
+    assert record.last == record.changes[0]
+
+
+async def test_rate_that_came_too_late_is_no_change() -> None:
+    queue, before = FakeQueue(takes=False), changes()
+    assert await one_period(queue) == []
+    assert len(queue.requests) == 1
+    assert changes() == before
+
+
+async def test_without_autotune_nothing_is_handed_in() -> None:
+    rules = Rules.of(RoomConfig.model_validate({"name": "steered"}))
+    queue = FakeQueue(rules=rules)
+    assert await one_period(queue) == []
+    assert queue.requests == []
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+async def test_events_that_are_as_long_as_they_may_be_keep_their_rate(is_full: bool) -> None:
+    """Their new rate would not fit; the period passes without a change."""
+    message = "x" * (70_000 if is_full else 10)
+    now_us = 1_900_000_000_000_000
+    event = Event(
+        "sale",
+        start_us=now_us - 1,
+        announced_us=now_us - 1,
+        settings={"rate": "600/min", "message": message},
+    )
+    state = replace(room_state(rate=6.0), now_us=now_us, events=Schedule.of([event]).text)
+    queue = FakeQueue(state=state)
+    await one_period(queue)
+    assert len(queue.requests) == (0 if is_full else 1)
+    if not is_full:
+        events = queue.requests[0].events
+        assert events is not None
+        assert events.events[0].settings["message"] == message
