@@ -1,34 +1,26 @@
-"""Fixtures of all tests: real servers, a room per test, and gates; all removed afterwards.
-
-Rules: tests share one store and one NATS, each in a room that no other test uses; a test that
-kills, pauses or flushes takes `private_store` or `private_events`. `GATEKEEPER_TEST_STORE_URL` and
-`GATEKEEPER_TEST_EVENTS_URL` put other servers (DragonflyDB, Redis) instead of the shared ones.
-"""
+"""How all tests are collected, spread over processes, watched and given an event loop."""
 
 import asyncio
 import gc
-import importlib.metadata
-import os
-import secrets
-import tempfile
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import AsyncExitStack
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import pytest
 import uvloop
 
-from gatekeeper.config.types import RoomName
-from tests.gates import Gate, GateStarter
 from tests.profiles import load_profile
 from tests.scheduling import FilesOnProcesses, order
-from tests.servers import EventsServer, StoreServer
 from tests.simulated_time import SimulatedLoop
 from tests.watchdog import Watchdog
 
 load_profile()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that hands tests out to others runs none, and imports nothing of the program."""
+    hands_out = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not hands_out:
+        config.pluginmanager.import_plugin("tests.fixtures")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,97 +66,3 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("simulated_time"):
         return {"simulated": SimulatedLoop}
     return {"uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def environment_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A temporary state folder, and no settings of the user's own gate."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith("GATEKEEPER_") and not name.startswith("GATEKEEPER_TEST_"):
-                patch.delenv(name)
-        patch.setenv("GATEKEEPER_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def versions_read_once() -> Iterator[None]:
-    """redis-py reads its own version from its package's metadata for each connection: 4 ms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
-        yield
-
-
-@pytest.fixture(scope="session")
-def store_url() -> Iterator[str]:
-    """The shared store; take `room_name` as well."""
-    if url := os.environ.get("GATEKEEPER_TEST_STORE_URL"):
-        yield url
-        return
-    with StoreServer() as server:
-        yield server.url
-
-
-@pytest.fixture(scope="session")
-def events_url() -> Iterator[str]:
-    """The shared NATS server; take `room_name` as well."""
-    if url := os.environ.get("GATEKEEPER_TEST_EVENTS_URL"):
-        yield url
-        return
-    with EventsServer() as server:
-        yield server.url
-
-
-@pytest.fixture
-def private_store() -> Iterator[StoreServer]:
-    """A running store that this test may kill, pause, flush and restart."""
-    with StoreServer() as server:
-        yield server
-
-
-@pytest.fixture
-def private_events() -> Iterator[EventsServer]:
-    """A running NATS that this test may kill, pause and restart."""
-    with EventsServer() as server:
-        yield server
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A temporary folder whose path leaves room for a socket's name; pytest's own can be long."""
-    with tempfile.TemporaryDirectory(prefix="gk-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def room_name() -> RoomName:
-    """A room that no other test uses."""
-    return RoomName(f"test-{secrets.token_hex(6)}")
-
-
-@pytest.fixture
-async def start_gate(
-    request: pytest.FixtureRequest, room_name: RoomName
-) -> AsyncIterator[GateStarter]:
-    """Starts gates in front of one origin, with a room of the test's own.
-
-    They use `private_store` and `private_events` where the test takes them, else the shared store
-    and no events.
-    """
-    taken = request.fixturenames
-    store_url = (
-        request.getfixturevalue("private_store").url
-        if "private_store" in taken
-        else request.getfixturevalue("store_url")
-    )
-    events_url = (
-        request.getfixturevalue("private_events").url if "private_events" in taken else "off"
-    )
-    async with AsyncExitStack() as stack:
-        yield GateStarter(stack, room_name=room_name, store_url=store_url, events_url=events_url)
-
-
-@pytest.fixture
-async def gate(start_gate: GateStarter) -> Gate:
-    """A running gate with one room, everything by default."""
-    return await start_gate()

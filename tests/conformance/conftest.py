@@ -2,8 +2,6 @@
 
 import pytest
 
-from gatekeeper.proxy import SERVER_OPTIONS
-
 
 @pytest.fixture(params=[True, False], ids=["fast path", "aiohttp"])
 def fast_path(request: pytest.FixtureRequest) -> bool:
@@ -14,4 +12,6 @@ def fast_path(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(autouse=True)
 def brief_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """Discard the rest of a rejected upload for a moment only."""
+    from gatekeeper.proxy import SERVER_OPTIONS  # not imported where tests are handed out
+
     monkeypatch.setitem(SERVER_OPTIONS, "lingering_time", 0.2)

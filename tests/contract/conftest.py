@@ -1,19 +1,27 @@
-"""One room on every store that the contract is held to."""
+"""One room on every store that the contract is held to.
+
+The fixtures import what they use: the process that hands tests out to others imports this file.
+"""
+
+from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from gatekeeper.config.schema import RoomConfig
-from gatekeeper.config.types import RoomName
-from gatekeeper.policy.rules import Rules
-from tests.contract.grounds import EmulatedGround, Ground, Open, Replica, ServerGround
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatekeeper.config.types import RoomName
+    from tests.contract.grounds import Ground, Open, Replica
 
 
 @pytest.fixture(params=["server", "dragonfly rules"])
 async def ground(request: pytest.FixtureRequest, room_name: RoomName) -> AsyncIterator[Ground]:
     """An empty store; the server is the tests' own or that of `GATEKEEPER_TEST_STORE_URL`."""
+    from tests.contract.grounds import EmulatedGround, ServerGround
+
     if request.param == "dragonfly rules":
         yield EmulatedGround(room_name)
         return
@@ -28,6 +36,9 @@ def open_room(ground: Ground) -> Open:
 
     The defaults release by hand: a rate of one in ten seconds, and one saved up.
     """
+    from gatekeeper.config.schema import RoomConfig
+    from gatekeeper.policy.rules import Rules
+    from tests.contract.grounds import Replica
 
     async def join(**keys: object) -> Replica:
         defaults: dict[str, object] = {"name": ground.room, "rate": "6/min", "burst": 1}
