@@ -28,8 +28,10 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: $(READY)  ## every test, on real Valkey, NATS and sockets
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# One more than cores: a few tests wait, and each process collects all of them.
+FAST_JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test-fast: $(READY)  ## what needs no running gate of its own: under a minute, a fifth of the examples
-	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest --numprocesses $(FAST_JOBS) --dist worksteal \
 		tests/unit tests/property tests/contract tests/conformance $(ARGS)
 
 # What depends on the interpreter: `re`, asyncio, ssl. The rest runs on the default one alone.

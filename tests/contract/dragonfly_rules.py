@@ -20,6 +20,7 @@ would show there, on a machine that has none.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from lupa import lua54
@@ -77,7 +78,7 @@ class DragonflyRules:
         try:
             if not parts:
                 raise ScriptError("ERR Please specify at least one argument for redis.call()")
-            name, *args = [_argument(part) for part in parts]
+            name, *args = [part if type(part) is str else _argument(part) for part in parts]
             return self._lua_value(self._command(name.upper(), args))
         except ScriptError as error:
             return self._lua.table_from({"err": str(error)})
@@ -100,7 +101,9 @@ class DragonflyRules:
 
     def _lua_value(self, value: Reply) -> object:
         if isinstance(value, list):  # a nil inside an array is false, so that it holds its place
-            return self._lua.table_from([self._lua_value(each) for each in value])
+            return self._lua.table_from(
+                [each if type(each) is str else self._lua_value(each) for each in value]
+            )
         return False if value is None else value
 
     def _remove(self, key: str) -> bool:
@@ -109,7 +112,9 @@ class DragonflyRules:
 
     def _zset(self, key: str) -> ZSet:
         """The value of `key`, or a new empty one that is kept only by `_store`."""
-        value = self.data.get(key, ZSet())
+        value = self.data.get(key)
+        if value is None:
+            return ZSet()
         if not isinstance(value, ZSet):
             raise ScriptError(_WRONG_TYPE)
         return value
@@ -338,6 +343,7 @@ _COMMANDS: dict[str, tuple[Callable[..., Reply], int, int]] = {
 }
 
 
+@lru_cache(maxsize=1000)
 def _hash_tag(key: str) -> str:
     match = re.search(r"\{([^}]+)\}", key)
     return match[1] if match else key
