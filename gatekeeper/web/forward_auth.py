@@ -41,10 +41,12 @@ _PREFIX: Final = "/.gatekeeper/"
 _NGINX, _PAGE = "nginx", "page"
 _PATH: Final = "/.gatekeeper/auth"
 _PAGE_LOCATION: Final = f"{_PATH}?{_PAGE}"
+_NGINX_CHECK: Final = f"{_PATH}?{_NGINX}"
 _ROOM: Final = "X-Gatekeeper-Room"
 _MALFORMED: Final = "The request is malformed."  # in the catalogues by the handler
 _PROXY, _ENVOY = "X-Gatekeeper-Proxy", "envoy"
 _KEEP_METHOD: Final = 307
+_NOT_ALLOWED: Final = 401
 _FIRST_REDIRECT, _TOO_MANY, _UNAVAILABLE = 300, 429, 503
 _UNTRUSTED = "this address is not in server.trusted_proxies, so it may not ask"
 _OWN = "this address is the gate's own: route /.gatekeeper/ to the gate, without asking it"
@@ -110,7 +112,9 @@ class ForwardAuth:
             return self._responses.not_allowed(page=_PAGE_LOCATION)
         response = self._not_admitted(visit, outcome)
         if mode != _PAGE:
-            response = response._replace(status=_refusal(response.status, check))
+            # For a query that may be the visitor's own: nginx reads 401, others relay the body.
+            status = _NOT_ALLOWED if check.target == _NGINX_CHECK else response.status
+            response = response._replace(status=_refusal(status, check))
         return self._responses.cors.shared(response, original, visit.room)
 
     def _allow(self, visit: Visit, admit: Admit) -> GateResponse:
