@@ -97,3 +97,17 @@ def test_proxies_close_idle_connections_before_the_gate_does(folder: str) -> Non
     kept = re.findall(r"\tkeepalive ([0-9]+s)", caddy)
     assert len(kept) == len(re.findall(r"\treverse_proxy .*(?:gate:8080)", caddy))
     assert all(float(time.removesuffix("s")) < limit_s for time in [*times, *kept])
+
+
+@pytest.mark.parametrize("folder", ["in-front", "forward-auth"])
+def test_idle_websocket_lasts_an_hour(folder: str) -> None:
+    """Caddy and Traefik set no limit."""
+    files = ROOT / "deploy" / folder
+    nginx = (files / "nginx.conf").read_text()
+    site = re.search(r"location / \{(.*?)\n        \}", nginx, re.DOTALL)
+    assert site is not None
+    assert {"proxy_read_timeout 1h;", "proxy_send_timeout 1h;"} <= {
+        line.partition("#")[0].strip() for line in site[1].splitlines()
+    }
+    assert re.search(r"\n +timeout tunnel 1h\b", (files / "haproxy.cfg").read_text())
+    assert re.search(r"\n +stream_idle_timeout: 3600s\b", (files / "envoy.yaml").read_text())
