@@ -256,7 +256,8 @@ class EventRules(VisitorRules):
             self.cancel(0, event)
         if self.model.schedule.at(self.model.now_us).phase is Phase.ENDED:
             self.change_events(0, _with_last_event)
-            self.pass_time(5000)
+            behind_us = self.model.now_us - self.model.clock_us  # the clock was set back
+            self.pass_time(5000 + behind_us // 1000)
         while self.undecided() or self.model.is_closed():
             before = self.model.schedule, self.model.provisional()
             self.call("tick", 0, KEYS)
