@@ -334,9 +334,7 @@ end
 -- How many more visitors may claim or be released; UNLIMITED when there is no limit.
 local function free_slots()
   if max_active <= 0 then return UNLIMITED end
-  local free = max_active - call('ZCARD', ACTIVE)
-  if free < 0 then return 0 end
-  return free
+  return math.max(max_active - call('ZCARD', ACTIVE), 0)
 end
 
 -- Confirmed and unconfirmed slots.
@@ -349,24 +347,25 @@ local function yield_unconfirmed()
   if excess > 0 then call('ZREMRANGEBYRANK', UNCONFIRMED, 0, fmt(excess - 1)) end
 end
 
--- How admission is gated now, and how many admissions are due. No other code reads the mode for
--- that.
---
---   'open'    every visitor, whatever the rate and the slots
---   'closed'  none
---   'rate'    the whole admissions in the bucket, and those that the operator granted
---
--- `returning` asks for a visitor at or below the watermark whom the store does not know as
--- released. While the store recovers from a loss the bucket is theirs alone, and the gate is closed
--- to newcomers and to the queue; at any other time it is closed to them, and they wait in the
--- queue.
+-- Whom the phase admits, by the table of `policy/phase.py`: 'open', every visitor whatever the rate
+-- and the slots; 'closed', none; 'rate', as many as `admission_gate` says.
+local function phase_gate(s)
+  if s.mode == 'open' then return 'open' end
+  if s.mode ~= 'auto' then return 'closed' end
+  local phase = window_of(s)
+  return (phase and phase ~= 'r' or undrawn(s) > 0) and 'closed' or 'rate'
+end
+
+-- The same now, and how many admissions are due: with 'rate', the whole admissions in the bucket and
+-- those that the operator granted. `returning` asks for a visitor at or below the watermark whom the
+-- store does not know as released. While the store recovers from a loss the bucket is theirs alone,
+-- and the gate is closed to newcomers and to the queue; at any other time it is closed to them.
 local function admission_gate(s, returning)
   local is_recovering = now < s.recovering_until
   if is_recovering ~= returning then return 'closed', 0 end
-  if s.mode == 'open' and not returning then return 'open', UNLIMITED end
-  if s.mode ~= 'auto' then return 'closed', 0 end
-  local phase = window_of(s)
-  if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end
+  local gate = phase_gate(s)
+  if gate == 'open' and not returning then return 'open', UNLIMITED end
+  if gate ~= 'rate' then return 'closed', 0 end
   local by_rate = whole(level_of(s))
   return 'rate', returning and by_rate or by_rate + s.grants
 end
@@ -374,12 +373,13 @@ end
 -- Whether a newcomer may go straight through, with `waiting` visitors in the queue and `slots`
 -- held: no admission that a confirmed visitor may need is spent on a guess. Half the bucket is kept
 -- for them, at least one whole admission where it holds two, and all that the operator granted.
+-- Returns the gate, 'open' or 'rate', or false.
 local function has_room(s, waiting, slots)
   local gate = admission_gate(s, false)
-  if gate ~= 'rate' then return gate == 'open' end
+  if gate == 'open' then return gate end
   local level = level_of(s)
-  return waiting == 0 and level >= math.min(burst, 2) * UNIT and level * 2 > burst * UNIT
-    and (max_active <= 0 or slots < max_active)
+  return gate == 'rate' and waiting == 0 and level >= math.min(burst, 2) * UNIT
+    and level * 2 > burst * UNIT and (max_active <= 0 or slots < max_active) and gate
 end
 
 -- After a loss: how many visitors may still claim a slot that was theirs before it.

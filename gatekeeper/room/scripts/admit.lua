@@ -16,18 +16,12 @@ if not visitor or #ARGV ~= 2 then error('a claim_timeout and a visitor') end
 local s = load_state()
 if not s then return { 'behind' } end
 
-local function is_closed()
-  if s.mode == 'open' then return false end
-  local phase = window_of(s)
-  return s.mode ~= 'auto' or (phase and phase ~= 'r') or undrawn(s) > 0
-end
-
 local result = 'unknown'
 if score(ACTIVE, visitor) or score(UNCONFIRMED, visitor) then
   result = 'held'
 elseif score(QUEUE, visitor) then
   result = 'closed'
-  if not is_closed() then
+  if phase_gate(s) ~= 'closed' then
     result = 'released'
     -- First what a full store refuses.
     call('ZADD', ACTIVE, fmt(now + claim_us), visitor)

@@ -56,8 +56,9 @@ end
 
 local given, admitted, standings = {}, {}, {}
 local function admit()
-  if not has_room(s, waiting, slots) then return false end
-  if s.mode == 'auto' then pay(s, 1) end
+  local gate = has_room(s, waiting, slots)
+  if not gate then return false end
+  if gate == 'rate' then pay(s, 1) end
   changed = true
   return true
 end
