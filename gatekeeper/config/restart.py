@@ -62,6 +62,7 @@ def restart_problems(running: Config, new: Config) -> list[str]:
     elif running.listens != new.listens:
         change = "its own port next to the edge" if new.listens else "no port next to the edge"
         expected = running.server.listen if running.listens else "none"
+        problems = [each for each in problems if not each.startswith("server.listen: ")]
         problems.append(
             f"server.listen: {change} requires a restart; expected {expected} until then"
         )

@@ -113,6 +113,16 @@ def test_first_certificate_requires_a_restart_and_another_does_not(tmp_path: Pat
                 )
             ],
         ),
+        (
+            'domains = "a.b"',
+            'domains = "a.b"\n[server]\nlisten = "127.0.0.1:9090"',
+            [
+                (
+                    "server.listen: its own port next to the edge requires a restart; "
+                    "expected none until then"
+                )
+            ],
+        ),
     ],
 )
 def test_edge_comes_and_goes_with_a_restart(
