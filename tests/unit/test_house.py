@@ -189,6 +189,14 @@ def test_test_files_have_unique_names() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+def test_unit_tests_mirror_the_packages() -> None:
+    """Each folder of `tests/unit` has the name of the package whose modules it tests."""
+    packages = {_name(path.parent).removeprefix("gatekeeper") for path in _modules()}
+    tests = [_name(path) for path in _tracked() if _name(path).startswith("tests/unit/")]
+    folders = {name.removeprefix("tests/unit").rpartition("/")[0] for name in tests}
+    assert folders == packages
+
+
 def test_ci_runs_the_tests_as_documented() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)

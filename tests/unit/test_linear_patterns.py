@@ -176,3 +176,33 @@ def test_pattern_that_backtracks_is_found(pattern: str) -> None:
     compiled = re.compile(pattern, re.MULTILINE)
     start, pump = next(attacks(sre.parse(pattern)))
     assert not is_linear(compiled, compiled.search, start, pump, "\x01")
+
+
+def possessive_parts(tree: Any) -> Iterator[Any]:
+    """What each possessive repetition of a pattern repeats."""
+    for kind, value in tree:
+        if kind in _REPEATS:
+            if kind is op.POSSESSIVE_REPEAT:
+                yield value[2]
+            yield from possessive_parts(value[2])
+        elif kind is op.SUBPATTERN:
+            yield from possessive_parts(value[-1])
+        elif kind is op.ATOMIC_GROUP:
+            yield from possessive_parts(value)
+        elif kind is op.BRANCH:
+            for branch in value[1]:
+                yield from possessive_parts(branch)
+
+
+def test_no_pattern_repeats_a_group_possessively() -> None:
+    """`(?:…)*+` does not match what it should before Python 3.11.5 (cpython#106052). An atomic
+    group, `(?>(?:…)*)`, does, and so does a possessive class such as `[a-z]*+`."""
+    single = {op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN}
+
+    def has_group(pattern: re.Pattern[Any]) -> bool:
+        parts = possessive_parts(sre.parse(pattern.pattern, pattern.flags & ~re.UNICODE))
+        return any(len(part) != 1 or part[0][0] not in single for part in parts)
+
+    assert has_group(re.compile("(?:ab)*+"))
+    assert not has_group(re.compile("(?>(?:ab)*)[a-z]*+"))
+    assert [name for name, pattern in PATTERNS if has_group(pattern)] == []
