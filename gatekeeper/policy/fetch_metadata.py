@@ -4,14 +4,17 @@ Rules. Pure. A person's request creates a place: a navigation, a fetch of an app
 client that sends no Fetch Metadata. What a browser sends by itself creates none: subresources,
 preflights, prefetches, and an `EventSource`, which connects again whenever its stream ends. A
 WebSocket creates none, since its script cannot read a waiting response; Chromium sends it without
-any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Neither does a request
-that changes something, since a waiting page cannot keep its body. Every case without a row is one
-that creates no place, also a field that came with two different values.
+any Sec-Fetch-*, and every handshake has `Upgrade` (RFC 6455 section 4.1). Browsers send no metadata
+to a plain-text site (Fetch Metadata section 2), and Safari before 16.4 to none: there `Accept`
+tells pictures and style sheets, whose values every browser sends (Fetch standard section 4.1).
+Neither does a request that changes something, since a waiting page cannot keep its body. Every case
+without a row is one that creates no place, also a field that came with two different values.
 
     method  Sec-Purpose   Sec-Fetch-Mode       Sec-Fetch-Dest                 creates a place
     GET     none          navigate             document, iframe …, empty, none     yes
     GET     none          any but websocket    empty                               yes
     GET     none          no Sec-Fetch-* at all                                    yes
+    GET     none          no Sec-Fetch-*, with Accept: image/…, text/css …         no
     GET     any           any, with Accept: text/event-stream                      no
     GET     any           any, with Upgrade: websocket                             no
     GET     none          any                  image, style, script, font …        no
@@ -24,6 +27,7 @@ older `Purpose` and `X-Purpose` of WebKit and Blink, and `X-Moz` of Gecko.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -43,6 +47,8 @@ _SPECULATIVE: Final = frozenset({"prefetch", "prerender", "preview", "instant"})
 _NAVIGATED: Final = frozenset({"document", "iframe", "frame", "fencedframe", "embed", "object"})
 _FETCHED: Final = "empty"
 _EVENT_STREAM: Final = "text/event-stream"
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+_FILES: Final = re.compile(r"(?:image|video|audio|font)/.+|text/css")
 
 
 def creates_place(facts: RequestFacts) -> bool:
@@ -53,13 +59,20 @@ def creates_place(facts: RequestFacts) -> bool:
         return False
     modes, dests = _values(facts.fields(_MODE)), _values(facts.fields(_DEST))
     if not modes and not dests:
-        return not any(facts.fields(name) for name in _METADATA)
+        return not any(facts.fields(name) for name in _METADATA) and not _is_file(facts)
     if len(modes) > 1 or len(dests) > 1:
         return False
     mode, dest = "".join(modes), "".join(dests)
     if mode == "navigate":
         return not dests or dest in _NAVIGATED or dest == _FETCHED
     return dest == _FETCHED and mode != "websocket"
+
+
+def _is_file(facts: RequestFacts) -> bool:
+    """Whether `Accept` is that of a picture or a style sheet of a page: browsers name these types
+    in the `Accept` of a navigation only beside those of pages."""
+    types = _values([facts.accept, *facts.fields("Accept")])
+    return types.isdisjoint(_PAGES) and any(map(_FILES.fullmatch, types))
 
 
 def _is_speculative(fields: FieldLookup) -> bool:

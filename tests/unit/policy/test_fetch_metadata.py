@@ -1,5 +1,7 @@
 """Which requests create a place in line: every spelling that browsers and other clients send."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatekeeper.policy.facts import Client, RequestFacts
@@ -73,6 +75,42 @@ def fetch_fields(mode: str | list[str] | None, dest: str | list[str] | None) -> 
 )
 def test_request_of_a_person_creates_a_place(fields: Fields) -> None:
     assert creates_place(facts("GET", fields))
+
+
+# What browsers send for a page (the first three: Chromium, Firefox, Safari), and apps.
+ACCEPTS_OF_PEOPLE = [
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/png,image/svg+xml,*/*;q=0.8",
+    "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "image/avif, TEXT/HTML",
+    "application/xhtml+xml, image/png",
+    *("*/*", "", "application/json", "text/plain", "application/json, text/css-like", "imagex/a"),
+    *("text/*", "application/image", "image/"),
+]
+# And for pictures and style sheets.
+ACCEPTS_OF_FILES = [
+    "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
+    "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
+    "image/webp,image/avif,video/*;q=0.8,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
+    "video/webm,video/ogg,video/*;q=0.9,application/ogg;q=0.7,audio/*;q=0.6,*/*;q=0.5",
+    *("text/css,*/*;q=0.1", "TEXT/CSS", "image/*", "*/*, Image/PNG", "font/woff2"),
+]
+
+
+@pytest.mark.parametrize("accept", ACCEPTS_OF_PEOPLE)
+def test_page_or_app_without_metadata_creates_a_place(accept: str) -> None:
+    assert creates_place(facts("GET", {"Accept": accept}))
+    assert creates_place(facts("GET", {"Accept": [accept, "*/*"]}))
+
+
+@pytest.mark.parametrize("accept", ACCEPTS_OF_FILES)
+def test_file_of_a_page_without_metadata_creates_no_place(accept: str) -> None:
+    """As browsers request it of a site without TLS, and Safari before 16.4 of any."""
+    assert not creates_place(facts("GET", {"Accept": accept}))
+    assert not creates_place(facts("GET", {"Accept": ["*/*", accept]}))
+    assert not creates_place(replace(facts("GET", {}), accept=accept))
+    for metadata in (NAVIGATION, FETCH):  # which decides, where it is sent
+        assert creates_place(facts("GET", metadata | {"Accept": accept}))
 
 
 @pytest.mark.parametrize(
