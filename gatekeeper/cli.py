@@ -245,6 +245,8 @@ def audit(limit: int, as_json: bool, config: Path | None) -> None:
     response = admin_client(config).get(f"/admin/audit?limit={limit}")
     for entry in reversed(response["entries"]):
         _say(json.dumps(entry, ensure_ascii=False) if as_json else audit_line(entry))
+    if not response["entries"]:
+        click.echo("no entries", err=True)
 
 
 @app.command()
@@ -263,6 +265,8 @@ def rules(as_json: bool, config: Path | None) -> None:
         default = " (default rule)" if rule["default"] else ""
         counted = "" if rule["action"] == "queue" else f", {rule['matches']} matches"
         _say(f"{rule['name']}: {rule['action']} {rule['conditions']}{counted}{default}")
+    if not response["rules"]:
+        click.echo("no rules", err=True)
 
 
 @app.command()

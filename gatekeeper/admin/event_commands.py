@@ -47,6 +47,8 @@ def list_events(room: str | None, as_json: bool, config: Path | None) -> None:
         return
     for each in response["events"]:
         click.echo(printable(event_line(each)))
+    if not response["events"]:
+        click.echo("no events", err=True)
 
 
 @event.command()
