@@ -204,7 +204,7 @@ _ROWS = (
         label=_NOT_OPEN,
         heading=_TITLE,
         lead=N_(
-            "You are in, and your place is kept. The line starts to move at the opening. "
+            "You are in line, and your place is kept. The line starts to move at the opening. "
             "Keep this page open."
         ),
         reason="prequeue",
@@ -220,7 +220,7 @@ _ROWS = (
         label=_NOT_OPEN,
         heading=_TITLE,
         lead=N_(
-            "You are in; when you came does not matter. At the opening the order is drawn "
+            "You are in line; when you came does not matter. At the opening the order is drawn "
             "at random. Keep this page open."
         ),
         reason="prequeue",

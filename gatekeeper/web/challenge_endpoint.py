@@ -23,7 +23,7 @@ from gatekeeper.web.responses import Responses
 # Ours, those of the widgets, and plain text.
 _FIELDS = ("payload", "altcha", "cf-turnstile-response", "h-captcha-response", "")
 _NO_CHALLENGE = N_("There is no challenge for you.")
-_REFUSED = N_("This is not a solution of your challenge.")
+_REFUSED = N_("This is not a solution to your challenge.")
 _UNAVAILABLE = N_("The check is not responding right now. Please try again.")
 _RETRY_AFTER_S = 5
 

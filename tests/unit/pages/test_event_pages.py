@@ -27,7 +27,7 @@ def refreshes(reader: Reader) -> list[str | None]:
 def test_prequeue_page_counts_down_and_shows_no_place(pages: Pages) -> None:
     reader = Reader(pages.waiting(PREQUEUE))
     for text in (
-        "You are in; when you came does not matter.",
+        "You are in line; when you came does not matter.",
         "Time until the opening 00:12:34",
         "January 1, 2000, 13:00 UTC",
         "How the order is drawn",
@@ -57,7 +57,7 @@ def test_first_page_of_a_prequeue_promises_nothing_yet(
     reader = Reader(pages.waiting(view))
     assert "your place is being confirmed" in reader.words
     assert "00:12:34" in reader.words
-    for promise in ("You are in;", "You are in,", "Your place in line"):
+    for promise in ("You are in line;", "You are in line,", "Your place in line"):
         assert promise not in reader.words
     assert refreshes(reader) == ["5"]
 
