@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # every worker of every run, and a gate that starts compiles itself.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page fuzz contract integration chaos chaos-faults clean
+.PHONY: demo pictures test test-fast test-interpreters check format lint lint-language types imports messages bench-proxy bench-soak bench-line bench-opening bench-poll bench-stream bench-million bench-challenge bench-page bench-autotune fuzz contract integration chaos chaos-faults clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("gatekeeper needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -84,6 +84,9 @@ bench-challenge: $(READY)  ## what proof of work costs a phone, and a bot farm
 
 bench-page: $(READY)  ## a page with 60 assets in Chromium: direct, through the gate, through the edge
 	$(BIN)/python -m benchmarks.page_load $(ARGS)
+
+bench-autotune: $(READY)  ## autotune before origins of known capacity, beside a constant rate
+	$(BIN)/python -m benchmarks.autotune $(ARGS)
 
 bench-million: $(READY)  ## a million in one room: bytes, heartbeats, releases, ghosts
 	$(BIN)/python benchmarks/million.py $(ARGS)

@@ -15,6 +15,7 @@ draw_verification  verifies a record with the list of its participants
 beacon     a public randomness beacon: addresses, rounds, strict parsing
 pacing     estimated waits, poll intervals, the pacer's tick, the local share of the rate
 autotune   the control law that steers the rate by what the origin does
+autotune_memory  what that law measures and remembers: periods, and a model of the load
 rules      a room's limits and time spans as numbers, derived from its configuration
 facts      what is known of a request
 original_request  the request that a check of forward auth is about

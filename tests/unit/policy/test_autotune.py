@@ -120,6 +120,35 @@ def test_the_highest_rate_is_reported() -> None:
     assert adjusted.reason is Reason.AT_MAX
 
 
+def follow(rate: float, minutes: float, *, bound: float = 0.25, failed_share: float = 0) -> float:
+    """The rate after that time before an origin that does the same whatever the rate is."""
+    adjusted = after(*[period()] * 20)
+    adjusted = Adjustment(rate, adjusted.memory, adjusted.reason)
+    index, owed = LATENCY_BOUNDS.index(bound), 0.0
+    for _ in range(round(minutes * 60 / PERIOD_S)):
+        admitted = round(adjusted.rate * PERIOD_S / 60)
+        owed += admitted * EACH * failed_share
+        measured = period(admitted=admitted, failed=int(owed))
+        owed -= int(owed)
+        counts = [0] * (len(LATENCY_BOUNDS) + 1)
+        counts[index] = admitted * EACH
+        adjusted = adjust(adjusted.rate, adjusted.memory, replace(measured, counts=counts), TARGETS)
+    return adjusted.rate
+
+
+def test_a_slower_origin_below_its_target_keeps_most_of_its_rate() -> None:
+    """Its p95 is 0.7 of the target from now on, and no lower rate would change that."""
+    assert follow(300, 30, bound=0.7) > 200
+
+
+def test_usual_errors_below_their_target_keep_the_rate() -> None:
+    assert follow(300, 30, failed_share=0.015) >= 300
+
+
+def test_an_origin_that_is_always_too_slow_falls_to_the_minimum() -> None:
+    assert follow(300, 30, bound=1.25) == TARGETS.rate_min
+
+
 COUNTS = st.lists(st.integers(0, 5000), min_size=31, max_size=31)
 
 

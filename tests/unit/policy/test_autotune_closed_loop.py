@@ -1,0 +1,102 @@
+"""The law of autotune against origins of known capacity, in virtual time.
+
+Half of the servers stop in mid-run and come back. What is asserted begins two minutes after each
+change; `make bench-autotune` reports every scene.
+"""
+
+import pytest
+
+from gatekeeper.policy.autotune import PERIOD_S, Reason
+from tests.closed_loop import (
+    SCENES,
+    SETTLED_S,
+    TARGETS,
+    Phase,
+    Sample,
+    Scene,
+    halving,
+    p95,
+    phase_of,
+    phases,
+    run,
+    static,
+)
+
+NAMES = ("slows, 300", "slows, 1000", "fails, 1000", "bimodal, 1000")
+STEADY = [scene for scene in SCENES if scene.name in NAMES]
+SECONDS = 480.0
+
+scenes = pytest.mark.parametrize("scene", STEADY, ids=lambda scene: scene.name)
+
+
+def constant(scene: Scene, rate: float) -> list[Sample]:
+    """The samples of a constant rate, from two minutes on."""
+    samples = run(scene.origin, scene.crowd, TARGETS, static, rate=rate, until_s=SECONDS)
+    return list(samples)[round(SETTLED_S / PERIOD_S) :]
+
+
+def has_missed(samples: list[Sample]) -> bool:
+    """Whether p95 or failed share of all these responses is above its target."""
+    latencies_s = [latency_s for sample in samples for latency_s in sample.latencies_s]
+    failed = sum(sample.failed for sample in samples) / len(latencies_s)
+    return (p95(latencies_s) or 0.0) > TARGETS.latency_s or failed > TARGETS.errors
+
+
+@scenes
+def test_capacity_of_a_scene_is_what_its_origin_serves(scene: Scene) -> None:
+    assert not has_missed(constant(scene, scene.whole * 0.95))
+    assert has_missed(constant(scene, scene.whole * 1.08))
+
+
+@scenes
+def test_rate_follows_a_capacity_that_halves_and_recovers(scene: Scene) -> None:
+    """Between 85 and 100 % of it is admitted; the targets are missed in less than a twentieth."""
+    reached = phases(scene, halving(scene, each_s=SECONDS))
+    assert [0.85 <= phase.admitted <= 1.0 for phase in reached] == [True] * 3, reached
+    assert sum(phase.above for phase in reached) / 3 < 0.05, reached
+    assert sum(phase.minutes for phase in reached) / 3 > 0.6, reached
+
+
+def test_static_rate_that_is_too_high_diverges() -> None:
+    """A fifth too much: the latency grows with every minute, where autotune holds it."""
+    scene = STEADY[0]
+    samples = constant(scene, scene.whole * 1.2)
+    middle = len(samples) // 2
+    assert phase_of(samples, scene.whole).above > 0.9
+    early, late = (
+        p95([latency_s for sample in half for latency_s in sample.latencies_s]) or 0.0
+        for half in (samples[:middle], samples[middle:])
+    )
+    assert late > 1.3 * early > TARGETS.latency_s
+
+
+def test_one_overload_causes_one_fall() -> None:
+    """Half of the servers stop: the rate falls to no less than a quarter of what is left, although
+    the visitors inside overload the origin for a while."""
+    scene = next(each for each in STEADY if each.name == "slows, 1000")
+    samples = halving(scene, each_s=SECONDS)
+    fallen = [each.rate for each in samples if SECONDS < each.at_s < SECONDS + SETTLED_S]
+    assert min(fallen) > scene.half / 4
+
+
+def test_rate_rises_until_the_origin_is_near_its_target() -> None:
+    scene = STEADY[0]
+    samples = halving(scene, each_s=SECONDS)
+    reasons = {sample.reason for sample in samples}
+    assert {Reason.RISE, Reason.NEAR_TARGET, Reason.TOO_SLOW, Reason.RECOVERED} <= reasons
+
+
+def test_same_seed_gives_the_same_run() -> None:
+    scene = STEADY[0]
+    runs = [[sample.rate for sample in halving(scene, each_s=60, seed=7)] for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_phase_counts_minutes_and_windows() -> None:
+    def sample(rate: float, latency_s: float) -> Sample:
+        return Sample(0.0, rate, None, 0, [latency_s] * 100, 0)
+
+    samples = [sample(90, 0.1)] * 12 + [sample(110, 0.9)] * 12
+    reached = phase_of(samples, 100)
+    assert reached == Phase(admitted=reached.admitted, minutes=0.5, above=0.5)
+    assert round(reached.admitted, 9) == 1
