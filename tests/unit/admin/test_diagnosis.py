@@ -1,10 +1,14 @@
 """The sentences of the control room, the most urgent first."""
 
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gatekeeper.admin import diagnosis
 from gatekeeper.admin.diagnosis import Finding, Observations, diagnose
 from gatekeeper.admin.edge_status import Certificate, EdgeStatus
 from gatekeeper.admin.history import Reading
@@ -293,3 +297,15 @@ def test_problem_of_the_edge_is_a_finding(edge: EdgeStatus, level: str, text: st
 @pytest.mark.parametrize("edge", [None, EdgeStatus(True, (Certificate("a.b", "valid", 1.0),))])
 def test_edge_without_a_problem_is_not_mentioned(edge: EdgeStatus | None) -> None:
     assert not [text for text in texts(observations(edge=edge)) if "a.b" in text or "edge" in text]
+
+
+def test_documented_sentences_are_those_of_the_program() -> None:
+    """Operators search for the sentence that they read."""
+    tree = ast.parse(Path(diagnosis.__file__).read_text("utf-8"))
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    pieces = [each.lower() for each in texts if isinstance(each, str) and each.count(" ") >= 3]
+    page = Path(__file__).parents[3] / "docs" / "reference" / "control-room.md"
+    table = page.read_text("utf-8").partition("| example | meaning |")[2].partition("\n\n")[0]
+    examples = re.findall(r"^\| ([^-|][^|]*?) \|", table, re.MULTILINE)
+    assert len(examples) > 6
+    assert [e for e in examples if not any(piece in e.lower() for piece in pieces)] == []
