@@ -228,7 +228,7 @@ def _with_pool(memory: Memory, period: Period) -> Memory:
     kept = max(1 - period.responses / FULL_SAMPLES, 0.0) * math.exp(-period.seconds / _POOL_S)
     samples = kept * memory.samples + period.responses
     latency, period_latency = memory.latency, quantile(period.counts, 0.95)
-    if period_latency is not None:
+    if period_latency is not None and samples > 0:
         latency += (period_latency - latency) * period.responses / samples
     share = -math.expm1(-period.seconds / _LOAD_S)
     return replace(
