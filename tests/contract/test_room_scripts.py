@@ -3,6 +3,7 @@
 import asyncio
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -282,6 +283,18 @@ def test_script_head_names_arguments_reply_and_guarantee(name: str) -> None:
     assert text.startswith(f"-- {name}: ")
     for word in ("ARGV", "Reply", "Guarantee."):
         assert f"-- {word}" in head
+
+
+def test_keys_are_described_where_scripts_and_readers_look() -> None:
+    """At the top of `_room.lua`, by number, and in ARCHITECTURE.md, as the scripts are."""
+    names = [key.rpartition(":")[2] for key in room_keys(RoomName("default"))]
+    head = ((files("gatekeeper.room") / "scripts") / "_room.lua").read_text()
+    described = re.findall(r"^--  ? ?(?:KEYS)? +(\d+) (\w+) +(?:ZSET|HASH)", head, re.MULTILINE)
+    assert described == [(str(number), name) for number, name in enumerate(names, 1)]
+    page = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
+    keys, _, scripts = page.partition("\n| key |")[2].partition("\n| script |")
+    assert set(re.findall(r"^\| `(\w+)`", keys, re.MULTILINE)) == set(names)
+    assert set(re.findall(r"^\| `(\w+)`", scripts, re.MULTILINE)) == set(SCRIPTS)
 
 
 def test_keys_of_a_room_share_one_hash_tag() -> None:

@@ -18,6 +18,7 @@
 --                      the invitation that the device claimed with, microseconds; 0: of none
 --      13 held_until   ZSET visitor in `holders` -> when no other ticket or invitation of theirs is
 --                      valid any more
+--      14 lane_polls   ZSET visitor of a lane -> the lane's number, then the deadline (`poll`)
 --
 -- ARGV  begins with the epoch and the version of the newest state that the caller has received from
 --       this store (0 0: none), burst, and max_active (0: no limit). They are removed here; the
