@@ -9,6 +9,8 @@ replica that ends in between costs one period without a change. Without autotune
 
 from __future__ import annotations
 
+import math
+
 import structlog
 
 from gatekeeper import metrics
@@ -51,7 +53,7 @@ class Autotune:
         record, period = parse_record(end.steering), end.period
         before = state.current_rate_per_minute
         adjustment = adjust(before, Memory.decode(record.memory), period, targets)
-        after = _rounded(adjustment.rate, targets)
+        after = _rounded(adjustment.rate, before, targets)
         steering = SteeringStep(
             at_us=end.begin_us,
             before=before,
@@ -100,8 +102,11 @@ class Autotune:
         )
 
 
-def _rounded(rate: float, targets: Targets) -> float:
-    """A rate that people can read, within the bounds."""
+def _rounded(rate: float, before: float, targets: Targets) -> float:
+    """A rate that people can read, within the bounds; `before` where the rate stays. The store
+    keeps twelve digits, so a bound such as "200/h" does not return as it is."""
+    if math.isclose(rate, before):
+        return before
     return min(max(float(f"{rate:.{_DIGITS}g}"), targets.rate_min), targets.rate_max)
 
 

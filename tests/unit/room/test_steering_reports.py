@@ -17,27 +17,35 @@ from gatekeeper.room.queue import Queue
 from gatekeeper.room.rate_steering import Autotune
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.steering_record import parse_record
+from gatekeeper.room.write_back import rate_text
 from tests.builders import room_state
 
 RULES = Rules.of(RoomConfig.model_validate({"name": "steered", "autotune": True}))
+SLOW = Period(
+    5.0,
+    [0] * len(LATENCY_BOUNDS) + [100],
+    responses=100,
+    failed=0,
+    admitted=40,
+    waiting=True,
+)
 
 
 @dataclass
 class FakeQueue:
-    """Ends a period of slow responses at every call."""
+    """Ends a period at every call, by default one of slow responses."""
 
     state: RoomState = field(default_factory=lambda: room_state(rate=600.0))
     takes: bool = True
     rules: Rules = RULES
     requests: list[SteerRequest] = field(default_factory=list)
+    period: Period = SLOW
 
     async def advance(self) -> tuple[RoomState, int]:
         return self.state, 0
 
     async def advance_measured(self, _measured: str) -> tuple[RoomState, PeriodEnd | None]:
-        counts = [0] * len(LATENCY_BOUNDS) + [100]
-        period = Period(5.0, counts, responses=100, failed=0, admitted=40, waiting=True)
-        return self.state, PeriodEnd(17, period, "")
+        return self.state, PeriodEnd(17, self.period, "")
 
     async def steer(self, request: SteerRequest) -> bool:
         self.requests.append(request)
@@ -106,3 +114,28 @@ async def test_events_that_are_as_long_as_they_may_be_keep_their_rate(is_full: b
         events = queue.requests[0].events
         assert events is not None
         assert events.events[0].settings["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rate"),
+    [
+        ({"autotune_min": "200/h"}, 200 / 60),
+        ({"autotune_max": "100000/h"}, 100_000 / 60),
+        ({"autotune_max": "300000/min"}, 123_456),
+        ({"autotune_min": "100/h", "autotune_max": "100/h"}, 100 / 60),
+    ],
+)
+async def test_rate_that_stays_keeps_every_digit(bounds: dict[str, str], rate: float) -> None:
+    """As the store returns it: with twelve digits, which may be on either side of a bound."""
+    config = RoomConfig.model_validate({"name": "steered", "autotune": True, **bounds})
+    state = room_state(rate=float(rate_text(rate)))
+    quiet = Period(5.0, [0] * len(LATENCY_BOUNDS), 0, failed=0, admitted=0, waiting=False)
+    queue, before = FakeQueue(state=state, rules=Rules.of(config), period=quiet), changes()
+    assert await one_period(queue) == []
+    [request] = queue.requests
+    assert request.rate_per_minute is None
+    record = parse_record(request.steering)
+    assert record.last is not None
+    assert (record.last.before, record.last.after) == (state.rate_per_minute,) * 2
+    assert record.changes == ()
+    assert changes() == before
