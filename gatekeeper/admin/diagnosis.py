@@ -128,7 +128,7 @@ def _edge(edge: EdgeStatus | None) -> Iterator[Finding]:
     if edge is not None and not edge.running:
         yield Finding("bad", "The edge is down and is being restarted: no visitor can connect.")
     for each in edge.certificates if edge is not None and edge.running else ():
-        why = f" The CA: {each.problem}" if each.problem else ""
+        why = f" Last problem: {each.problem}" if each.problem else ""
         match each.state:
             case "missing":
                 text = f"{each.domain} has no certificate: its visitors cannot connect.{why}"

@@ -173,7 +173,11 @@ async def served_certificates(
 
 
 async def _served(edge: EdgeConfig, domain: str, *, problem: str, now_s: float) -> Certificate:
-    der = await _handshake(edge, domain.replace("*", "www"))
+    try:
+        der = await _handshake(edge, domain.replace("*", "www"))
+    except TimeoutError:
+        hangs = f"the edge completes no handshake within {_HANDSHAKE_TIMEOUT_S:g} s"
+        return Certificate(domain, "missing", problem=hangs)
     if der is None:
         return Certificate(domain, "missing", problem=problem)
     try:
@@ -195,11 +199,12 @@ def certificate_state(left_s: float, *, lifetime_s: float) -> CertificateState:
 
 
 async def _handshake(edge: EdgeConfig, name: str) -> bytes | None:
-    """The certificate for `name`; None if there is none. What it says is not verified."""
+    """The certificate for `name`; None if there is none. What it says is not verified. Raises
+    TimeoutError."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with suppress(OSError, TimeoutError):
+    try:
         async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
             _, writer = await asyncio.open_connection(
                 edge.bind or "127.0.0.1", edge.https_port, ssl=context, server_hostname=name
@@ -210,7 +215,10 @@ async def _handshake(edge: EdgeConfig, name: str) -> bytes | None:
                 return der
             finally:
                 writer.close()
-    return None
+    except TimeoutError:  # an OSError too
+        raise
+    except OSError:
+        return None
 
 
 def _issuer(certificate: x509.Certificate) -> str:

@@ -285,7 +285,7 @@ def test_several_rooms_are_named(rooms: int) -> None:
         (
             EdgeStatus(True, (Certificate("a.b", "valid", 1.0, problem="refused"),)),
             "warn",
-            "could not be renewed. The CA: refused",
+            "could not be renewed. Last problem: refused",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import trustme
 
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.errors import StartError
+from gatekeeper.process import edge_certificates
 from gatekeeper.process.edge_certificates import (
     Failure,
     Success,
@@ -19,6 +21,7 @@ from gatekeeper.process.edge_certificates import (
     log_report,
     own_certificate,
     read_report,
+    served_certificates,
 )
 
 # As Caddy 2.11 writes them, of a private CA, of none, and of Let's Encrypt.
@@ -190,6 +193,26 @@ def test_file_that_is_no_certificate_is_refused(tmp_path: Path, text: str) -> No
     (tmp_path / "own.pem").write_text(text)
     with pytest.raises(StartError, match=r"edge.tls_cert: cannot use .*own\.pem with"):
         own_certificate(own)
+
+
+async def test_edge_that_hangs_is_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is there, and accepts connections."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(edge_certificates, "_HANDSHAKE_TIMEOUT_S", 0.05)
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    edge = EdgeConfig.model_validate({"domains": ["a.example"], "https_port": port})
+    [certificate] = await served_certificates(edge, failures=(), now_s=0)
+    server.close()
+    await server.wait_closed()
+    assert certificate.state == "missing"
+    assert certificate.problem == "the edge completes no handshake within 0.05 s"
+    [refused] = await served_certificates(edge, failures=(), now_s=0)
+    assert (refused.state, refused.problem) == ("missing", "")
 
 
 def test_without_a_certificate_everything_is_automatic() -> None:
