@@ -28,7 +28,7 @@ import uvloop
 from aiohttp import web
 
 from benchmarks.autotune_plot import Curve, svg_of
-from benchmarks.report import conclude, table
+from benchmarks.readme_section import conclude, table
 from benchmarks.rig import free_port
 from tests.builders import SECRET
 from tests.closed_loop import SCENES, Phase, halving, p95, phases, static

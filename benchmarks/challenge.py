@@ -20,7 +20,7 @@ from pathlib import Path
 
 from playwright.async_api import CDPSession, Page, async_playwright
 
-from benchmarks.report import table, write_section
+from benchmarks.readme_section import table, write_section
 from gatekeeper.pages.assets import built_in
 from gatekeeper.policy.proof_of_work import PHONE_HASHES_PER_S
 from tests.browser.conftest import launch_options

@@ -31,7 +31,7 @@ from typing import IO, Any
 import uvloop
 
 from benchmarks import poll_intervals, watermark_delay
-from benchmarks.report import conclude, table
+from benchmarks.readme_section import conclude, table
 from benchmarks.rig import Rig, cpu_s, peak_memory_bytes, running_rig
 from gatekeeper.simulate.pressure_promises import LURKERS
 from gatekeeper.simulate.release_delays import MAX_RELEASE_DELAY_S

@@ -37,7 +37,7 @@ from random import Random
 
 import uvloop
 
-from benchmarks.report import conclude, table
+from benchmarks.readme_section import conclude, table
 from benchmarks.rig import cpu_s
 from gatekeeper.config.event_schema import EventConfig
 from gatekeeper.config.schema import RoomConfig

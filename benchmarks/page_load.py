@@ -26,7 +26,7 @@ import trustme
 from playwright.async_api import Browser, Page, async_playwright
 
 from benchmarks.contenders import ALL_CORES, free_port, start_nginx
-from benchmarks.report import conclude, table
+from benchmarks.readme_section import conclude, table
 from tests.browser.conftest import launch_options
 from tests.gates import GateProcess
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import aiohttp
 import uvloop
 
-from benchmarks.report import table
+from benchmarks.readme_section import table
 from benchmarks.rig import Rig, running_rig
 from gatekeeper.config.schema import DEFAULT_ROOM, RoomConfig
 from gatekeeper.policy.decision import QueuePosition

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from benchmarks.report import table, write_section
+from benchmarks.readme_section import table, write_section
 from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, new_visitor_id
 from tests.builders import SECRET

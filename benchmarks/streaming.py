@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from benchmarks.report import table, write_section
+from benchmarks.readme_section import table, write_section
 from benchmarks.rig import Rig, cpu_s, running_rig
 from tests.integration.load.processes import memory_bytes
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.report import table
+from benchmarks.readme_section import table
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import new_visitor_id

@@ -17,7 +17,7 @@ from tests.browser.conftest import NewPage
 from tests.browser.sale import NOW, Sale
 from tests.browser.stage import set_stage
 from tests.gates import GateProcess, Origin
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import StoreServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]

@@ -24,9 +24,9 @@ import uvloop
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.simulate.summary import text_of
+from tests.chaos.disruption_times import schedule
 from tests.chaos.disruptor import Log
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.schedule import schedule
 from tests.chaos.trial import Result, run
 
 

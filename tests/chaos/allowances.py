@@ -28,8 +28,8 @@ from gatekeeper.simulate.opening_promises import DRAW, FIRST_MINUTE, PROMPT, QUI
 from gatekeeper.simulate.pressure_promises import FLOODS, LURKERS, THROUGHPUT, WAITS
 from gatekeeper.simulate.pressure_record import LURKER_AHEAD, WAITED_LONGER
 from gatekeeper.simulate.verdict import FORGED_TOKENS, MAX_ACTIVE, RELEASE_DELAY, Verdict
+from tests.chaos.disruption_times import ISOLATING, LOSSES, STORE_UNREACHABLE, DisruptionKind
 from tests.chaos.faults import RELEASED_WHILE_HELD
-from tests.chaos.schedule import ISOLATING, LOSSES, STORE_UNREACHABLE, DisruptionKind
 
 _RECOVERY_S = 1.5  # a timeout and a tick, and a worker that starts again
 _DELAYING = {*STORE_UNREACHABLE, DisruptionKind.WORKER_PAUSED}  # no call reaches the store

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.allowances import AppliedDisruption, Hold
 from tests.chaos.cluster import Cluster
-from tests.chaos.schedule import GRANT, TRACKS, Disruption, DisruptionKind
+from tests.chaos.disruption_times import GRANT, TRACKS, Disruption, DisruptionKind
 
 _RETRY_S = 0.2
 

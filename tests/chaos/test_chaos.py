@@ -30,8 +30,7 @@ from tests.chaos.allowances import (
     with_allowances,
     without_allowed_replays,
 )
-from tests.chaos.faults import FAULTS, RELEASED_WHILE_HELD, apply_fault
-from tests.chaos.schedule import (
+from tests.chaos.disruption_times import (
     OPENING_AT,
     QUIET_AFTER,
     TRACKS,
@@ -39,6 +38,7 @@ from tests.chaos.schedule import (
     disruption_at_opening,
     schedule,
 )
+from tests.chaos.faults import FAULTS, RELEASED_WHILE_HELD, apply_fault
 from tests.chaos.trial import run
 
 

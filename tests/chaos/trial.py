@@ -22,9 +22,7 @@ from gatekeeper.simulate.plan import CrowdPlan, Shares
 from gatekeeper.simulate.verdict import Verdict
 from tests.chaos.allowances import with_allowances
 from tests.chaos.cluster import BURST, RATE_PER_S, Cluster, claim_timeout_s, running_cluster
-from tests.chaos.disruptor import Disruptor, Log
-from tests.chaos.faults import Fault
-from tests.chaos.schedule import (
+from tests.chaos.disruption_times import (
     GRANT,
     LOSSES,
     OPENING_AT,
@@ -33,6 +31,8 @@ from tests.chaos.schedule import (
     DisruptionKind,
     schedule,
 )
+from tests.chaos.disruptor import Disruptor, Log
+from tests.chaos.faults import Fault
 
 SALE_S = 600.0
 MAX_ACTIVE = (240, 60)  # of even seeds, where the rate is the limit; of odd seeds, the slots

@@ -11,6 +11,7 @@ replica.
 """
 
 from tests.gates.gate import Gate, GateStarter, running_gate
+from tests.gates.http_visitor import HTML, TIMEOUT, Response, Visitor
 from tests.gates.origin import Origin, closed_port, silent_origin
 from tests.gates.process import (
     GateProcess,
@@ -20,7 +21,6 @@ from tests.gates.process import (
     quick_command,
     run_here,
 )
-from tests.gates.visitor import HTML, TIMEOUT, Response, Visitor
 
 __all__ = [
     "HTML",

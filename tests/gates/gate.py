@@ -25,8 +25,8 @@ from tests.builders import (
     read_token,
     room_toml,
 )
+from tests.gates.http_visitor import Visitor
 from tests.gates.origin import Origin
-from tests.gates.visitor import Visitor
 
 DEFAULT_ROOM = RoomName("default")
 

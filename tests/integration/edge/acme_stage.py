@@ -24,8 +24,8 @@ import aiohttp
 import trustme
 
 from tests.gates import GateProcess
+from tests.gates.http_visitor import TIMEOUT, OneMachine
 from tests.gates.origin import Origin
-from tests.gates.visitor import TIMEOUT, OneMachine
 from tests.servers import Server
 
 SHOP, WWW, NEW = "shop.example.com", "www.example.com", "new.example.com"

@@ -21,8 +21,8 @@ from cryptography import x509
 from yarl import URL
 
 from tests.gates import GateProcess, is_alive
+from tests.gates.http_visitor import HTML, TIMEOUT
 from tests.gates.origin import Origin
-from tests.gates.visitor import HTML, TIMEOUT
 from tests.integration.edge.acme_stage import (
     NEW,
     SHOP,

@@ -16,8 +16,8 @@ import pytest_asyncio
 from gatekeeper.process.commands import WorkerPlan
 from gatekeeper.process.worker import Worker
 from tests.builders import SECRET, parse_config, room_toml
+from tests.gates.http_visitor import HTML, TIMEOUT
 from tests.gates.origin import Origin
-from tests.gates.visitor import HTML, TIMEOUT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 

@@ -1,9 +1,9 @@
 """The store is unreachable while newcomers have a challenge: a solution keeps its worth."""
 
 from gatekeeper.config.types import RoomName
+from tests.altcha_solver import payload_of, solve
 from tests.gates import GateStarter
 from tests.integration.failure.outage import Outage, recover
-from tests.proof_of_work import payload_of, solve
 from tests.servers import StoreServer, eventually
 
 CHALLENGE = "/.gatekeeper/challenge"

@@ -11,7 +11,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.phase import Mode, Phase
 from tests.builders import SECRET, make_pass, sign_token
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.integration.replicas.replica_group import (
     RoomVisitor,
     admitted_indexes,

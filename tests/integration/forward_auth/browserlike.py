@@ -11,7 +11,7 @@ import aiohttp
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Pass, Ticket, Token
 from tests.builders import make_pass, read_token, sign_token
-from tests.gates.visitor import HTML, TIMEOUT, Response
+from tests.gates.http_visitor import HTML, TIMEOUT, Response
 from tests.integration.forward_auth.auth_stage import RunningProxy
 
 ADDRESS = "127.0.0.2"  # no trusted one

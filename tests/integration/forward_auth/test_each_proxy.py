@@ -15,8 +15,8 @@ from yarl import URL
 
 from gatekeeper.policy.tokens import Pass
 from tests.builders import read_token
+from tests.gates.http_visitor import HTML
 from tests.gates.origin import Origin
-from tests.gates.visitor import HTML
 from tests.integration.forward_auth.auth_stage import RunningProxy, Stage, hanging_gate
 from tests.integration.forward_auth.browserlike import ADDRESS, ProxyVisitor
 from tests.integration.forward_auth.proxies import HAPROXY, PROXIES, TRAEFIK, Proxy

@@ -8,10 +8,10 @@ from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
+from tests.altcha_solver import payload_of, solve
 from tests.builders import room_toml
 from tests.gates import Gate, GateStarter, Visitor
 from tests.integration.gate.test_draws import drawn, event_toml, knows_the_draw, open_now
-from tests.proof_of_work import payload_of, solve
 from tests.servers import eventually
 
 CHALLENGE = "/.gatekeeper/challenge"

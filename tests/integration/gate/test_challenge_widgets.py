@@ -21,7 +21,7 @@ from gatekeeper.web.challenge_verifier import (
     Reply,
 )
 from tests.gates import HTML, Gate, GateStarter, Visitor
-from tests.gates.visitor import Response
+from tests.gates.http_visitor import Response
 from tests.servers import eventually
 
 CHALLENGE = "/.gatekeeper/challenge"

@@ -10,10 +10,10 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.challenge import NOSCRIPT_WAIT_S
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.web.request_body import MAX_BODY_BYTES
+from tests.altcha_solver import payload_of, solve
 from tests.builders import make_ticket, room_toml, sign_token
 from tests.gates import HTML, Gate, GateStarter, Visitor
-from tests.gates.visitor import Response
-from tests.proof_of_work import payload_of, solve
+from tests.gates.http_visitor import Response
 
 CHALLENGE = "/.gatekeeper/challenge"
 STATUS = "/.gatekeeper/status"

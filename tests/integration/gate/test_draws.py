@@ -22,7 +22,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.simulate.draw_check import check_draw, remote_draw
 from gatekeeper.web import draws
-from tests.beacon import FakeBeacon
+from tests.beacon_server import FakeBeacon
 from tests.builders import SECRET
 from tests.gates import Gate, GateStarter, Visitor
 from tests.servers import StoreServer, eventually

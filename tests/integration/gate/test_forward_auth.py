@@ -14,7 +14,7 @@ import pytest
 from gatekeeper.policy.tokens import Pass, Ticket
 from tests.builders import room_toml, sign_token
 from tests.gates import Gate, GateStarter
-from tests.gates.visitor import HTML, Response
+from tests.gates.http_visitor import HTML, Response
 
 CHECK = "/.gatekeeper/auth"
 TRUSTED = '[server]\ntrusted_proxies = ["127.0.0.1", "127.0.0.3"]\n'

@@ -13,8 +13,8 @@ from gatekeeper.errors import ConfigError
 from gatekeeper.policy.tokens import Ticket
 from tests.builders import SECRET, parse_config, room_toml
 from tests.gates import HTML, Gate, GateStarter
-from tests.gates.shop import SHOP, Shop, shop_secret
-from tests.gates.visitor import Response, Visitor
+from tests.gates.http_visitor import Response, Visitor
+from tests.gates.inviting_shop import SHOP, Shop, shop_secret
 from tests.servers import eventually
 
 DENIED = 403

@@ -14,7 +14,7 @@ from gatekeeper.policy.invitations import visitor_key, visitor_of
 from gatekeeper.policy.tokens import Ticket
 from tests.builders import SECRET
 from tests.gates import HTML, GateStarter
-from tests.gates.shop import Shop, shop_secret
+from tests.gates.inviting_shop import Shop, shop_secret
 from tests.servers import eventually
 
 DENIED = 403

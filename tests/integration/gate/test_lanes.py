@@ -17,7 +17,7 @@ from gatekeeper.policy.schedule import Event, Schedule
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from tests.builders import SECRET
 from tests.gates import HTML, Gate, GateStarter
-from tests.gates.visitor import Visitor
+from tests.gates.http_visitor import Visitor
 from tests.servers import StoreServer, eventually
 
 SHOP = b"the shop's own secret, of 40 bytes or so"

@@ -16,7 +16,7 @@ from gatekeeper.policy.tokens import Pass, Ticket
 from gatekeeper.room.store import room_keys
 from tests.builders import room_toml
 from tests.gates import HTML, Gate, GateStarter
-from tests.gates.visitor import Response, Visitor
+from tests.gates.http_visitor import Response, Visitor
 from tests.servers import eventually
 
 MOVE = "/.gatekeeper/move"

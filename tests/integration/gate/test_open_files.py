@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.integration.ops.test_tls_listener import server_keys, trusting, write_pair
 from tests.servers import eventually
 

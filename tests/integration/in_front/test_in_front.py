@@ -18,8 +18,8 @@ import trustme
 from tests.builders import room_toml
 from tests.gates import Gate
 from tests.gates.gate import running_gate
+from tests.gates.http_visitor import HTML, TIMEOUT, OneMachine
 from tests.gates.origin import Origin
-from tests.gates.visitor import HTML, TIMEOUT, OneMachine
 from tests.integration.forward_auth.proxies import Proxy
 from tests.integration.in_front.front_proxies import FRONTS, HOST, FrontServer
 

@@ -15,7 +15,7 @@ from gatekeeper.admin import admin_connections
 from gatekeeper.admin.admin_connections import MOST_CONNECTIONS, AdminConnection
 from gatekeeper.proxy import aiohttp_server
 from tests.gates import GateProcess, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 _IDLE = 140

@@ -26,7 +26,7 @@ from gatekeeper.policy.tokens import new_visitor_id
 from gatekeeper.process.control_plane import credentials
 from tests.admin import CHANGES, running_admin
 from tests.gates import Visitor, quick_command
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import StoreServer
 
 MARIA = {"Authorization": "Bearer the secret of maria"}

@@ -16,7 +16,7 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

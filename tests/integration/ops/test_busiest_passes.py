@@ -5,7 +5,7 @@ from typing import Any
 
 from gatekeeper.config.types import RoomName
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.integration.ops.test_overview import SECRET, overview, until
 
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gatekeeper.process.embedded import start_store
 from tests.gates import GateProcess, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 pytestmark = pytest.mark.valkey  # the files of its append-only log

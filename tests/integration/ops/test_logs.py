@@ -5,7 +5,7 @@ import socket
 import struct
 
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 SECRET = "a secret of the tests, longer than 32 bytes"

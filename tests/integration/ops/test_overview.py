@@ -13,7 +13,7 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.store import RedisStore
 from tests.admin import room_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import StoreServer
 
 SECRET = "a secret of the tests, longer than 32 bytes"

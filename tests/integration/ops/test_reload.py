@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from gatekeeper.config.schema import LIVE_KEYS
 from tests.gates import GateProcess, Origin
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

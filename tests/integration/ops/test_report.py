@@ -14,7 +14,7 @@ from gatekeeper.admin.report_tables import COLUMNS
 from gatekeeper.config.types import RoomName
 from tests.admin import running_admin
 from tests.gates import GateProcess, Origin, Visitor, quick_command
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 MARIA = {"Authorization": "Bearer the secret of maria"}

@@ -9,7 +9,7 @@ import aiohttp
 
 from gatekeeper import __version__
 from tests.gates import GateProcess, Origin, Visitor, is_alive
-from tests.integration.ops.settings import NOBODY, settings
+from tests.integration.ops.process_settings import NOBODY, settings
 from tests.servers import eventually
 
 

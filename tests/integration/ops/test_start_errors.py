@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.gates import GateProcess, gatekeeper, quick_command, run_here
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import EventsServer, StoreServer
 
 USAGE, FAILURE = 2, 1

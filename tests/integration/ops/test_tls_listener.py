@@ -11,7 +11,7 @@ from pathlib import Path
 import trustme
 
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 

@@ -12,7 +12,7 @@ from gatekeeper.process import children
 from gatekeeper.process.commands import WorkerPlan
 from tests.builders import SECRET, parse_config, room_toml
 from tests.gates import GateProcess, Origin, Visitor
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import eventually
 
 

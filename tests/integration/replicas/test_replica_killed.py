@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.builders import SECRET
 from tests.gates import TIMEOUT, GateProcess, Origin
-from tests.integration.ops.settings import settings
+from tests.integration.ops.process_settings import settings
 from tests.servers import EventsServer, StoreServer
 
 TOKEN = "X-Queue-Token"

@@ -19,8 +19,8 @@ from gatekeeper.policy.proof_of_work import (
     phone_seconds,
 )
 from gatekeeper.policy.tokens import Keyring, Ticket, VisitorId
+from tests.altcha_solver import payload_of, solve
 from tests.builders import SECRET
-from tests.proof_of_work import payload_of, solve
 
 NOW_S = 1_800_000_000.0
 OTHER_SECRET = b"another secret of the tests, longer than 32 bytes"

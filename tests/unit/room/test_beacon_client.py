@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gatekeeper.policy.beacon import BeaconRound
 from gatekeeper.room.beacon_client import LONGEST_WAIT_S, BeaconFailure, fetch_randomness
-from tests.beacon import FakeBeacon, Fault, randomness_of
+from tests.beacon_server import FakeBeacon, Fault, randomness_of
 
 GENESIS_S, PERIOD_S = 1_000_000, 30
 START_US = (GENESIS_S + 100 * PERIOD_S + 10) * 1_000_000  # 20 s before round 102

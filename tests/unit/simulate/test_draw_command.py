@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.simulate.draw_command import verify_draw
-from tests.beacon import FakeBeacon, randomness_of
+from tests.beacon_server import FakeBeacon, randomness_of
 from tests.unit.policy.test_draw_record import (
     COMMITMENT,
     COMMITTED,

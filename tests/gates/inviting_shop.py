@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 
 from tests.gates import HTML, Gate
-from tests.gates.visitor import Response, Visitor
+from tests.gates.http_visitor import Response, Visitor
 
 SHOP = b"the shop's own secret, of 40 bytes or so"
 
