@@ -14,7 +14,7 @@ from pathlib import Path
 import contenders
 import load_generators
 from contenders import RunningProcess
-from report import table
+from readme_section import table
 
 _FILE = Path(__file__).parents[1] / "deploy" / "forward-auth" / "nginx.conf"
 _CHECK = "/.gatekeeper/auth?nginx"

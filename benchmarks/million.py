@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
+from readme_section import table, write_section
 from redis import Redis
-from report import table, write_section
 
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import contenders
 from contenders import LOAD_CORE, SECRET, RunningProcess
-from report import table, write_section
+from readme_section import table, write_section
 
 from gatekeeper.config.load import load_config
 from gatekeeper.config.schema import RoomConfig

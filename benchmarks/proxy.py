@@ -28,7 +28,7 @@ import forward_auth
 import load_generators
 import tls_listeners
 from contenders import SECRET, RunningProcess
-from report import table, write_section
+from readme_section import table, write_section
 
 from gatekeeper.config.schema import DEFAULT_ROOM
 from gatekeeper.policy.tokens import Keyring, Pass, Tokens, new_visitor_id

@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from load_generators import Cost
-from report import table
+from readme_section import table
 
 _PATH, _CONNECTIONS = "/1k", 64
 _KEPT = "1 KB on kept connections"
