@@ -3,7 +3,7 @@
 
 local gate = "http://gate:8080"
 local timeout_ms = 2000  -- of one attempt; HAProxy makes up to four
-local most_fields = 100  -- HAProxy's HTTP client ends the whole process at more than tune.http.maxhdr, 101
+local most_fields = 100  -- below tune.http.maxhdr (101): with more, the HTTP client of HAProxy ends the process
 
 -- These are for one connection, or for the body, which is not sent.
 local dropped = {
