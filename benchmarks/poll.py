@@ -35,7 +35,8 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.policy.decision import QueuePosition
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.tokens import Keyring, Ticket, Tokens, VisitorId, new_visitor_id
-from gatekeeper.process.embedded import launched, store_command
+from gatekeeper.process.embedded import store_command
+from gatekeeper.process.embedded_process import launched
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.store import RedisStore
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest

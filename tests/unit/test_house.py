@@ -4,6 +4,7 @@ Rules: only files in git are checked. A test, command, key or file that a docume
 """
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 
 from prometheus_client import REGISTRY
 
@@ -197,6 +199,37 @@ def test_unit_tests_mirror_the_packages() -> None:
     tests = [_name(path) for path in _tracked() if _name(path).startswith("tests/unit/")]
     folders = {name.removeprefix("tests/unit").rpartition("/")[0] for name in tests}
     assert folders == packages
+
+
+def test_benchmarks_import_what_exists() -> None:
+    """They run as scripts, and mypy does not read them."""
+    files = [path for path in _tracked() if _name(path).startswith("benchmarks/")]
+    scripts = {path.stem: path for path in files if path.suffix == ".py"}
+    missing = []
+    for path in scripts.values():
+        for node in ast.walk(ast.parse(_text(path))):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            top, _, rest = node.module.partition(".")
+            name = rest if top == "benchmarks" else node.module
+            if name in scripts:
+                words = set(re.findall(r"\w+", _text(scripts[name])))
+            elif top in {"gatekeeper", "tests"}:
+                module = importlib.import_module(node.module)
+                words = {each.name for each in node.names if _has(module, each.name)}
+            else:
+                words = {each.name for each in node.names} if _is_installed(top) else set()
+            missing += [(_name(path), each.name) for each in node.names if each.name not in words]
+    assert len(scripts) > 10
+    assert missing == []
+
+
+def _has(module: ModuleType, name: str) -> bool:
+    return hasattr(module, name) or _is_installed(f"{module.__name__}.{name}")
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def test_ci_runs_the_tests_as_documented() -> None:
