@@ -13,6 +13,7 @@ from gatekeeper.room.operator import Operator
 from tests.integration.replicas.replica_group import (
     Replica,
     admitted_indexes,
+    calls_in_flight,
     line_up,
     request_all,
     room_config,
@@ -42,7 +43,11 @@ class LossyLink:
 
     @asynccontextmanager
     async def losing_replies_to(self, replica: Replica) -> AsyncIterator[None]:
-        """Until the end, and then until that replica has the store again."""
+        """Until the end, and then until that replica has the store again.
+
+        No call is open at the beginning, which could time out before the next one is sent.
+        """
+        await eventually(lambda: calls_in_flight(replica) == 0)
         self._loses_replies = True
         unresponsive_stores.add(self.url)
         yield
@@ -108,7 +113,7 @@ async def test_lost_arrival_reply_leaves_one_place_per_ticket(
 async def test_lost_grant_reply_leaves_slot_to_newcomer(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    keys = room_config(room_name, rate="60/min", burst=2)
+    keys = room_config(room_name, rate="60/min", burst=4)
     async with over_lossy_link(private_store, keys) as (link, replica, operator):
         [ann] = await line_up(1, replica)
         assert ann.is_admitted

@@ -11,7 +11,6 @@ import pytest
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.tokens import Ticket
 from gatekeeper.room.batching import BATCH_LIMIT
-from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.visitor_calls import PollRequest
 from tests.builders import sign_token
 from tests.gates import GateStarter, Visitor
@@ -27,6 +26,7 @@ from tests.integration.replicas.replica_group import (
     CallCounter,
     RoomVisitor,
     admitted_indexes,
+    calls_in_flight,
     line_up,
     pass_clock_error,
     request_all,
@@ -358,13 +358,7 @@ async def test_open_requests_wait_for_the_store_together(
         await request_all([*visitors, *(RoomVisitor() for _ in range(500))], replica)
         assert counter.most_open >= 2500 / BATCH_LIMIT
         assert all(isinstance(visitor.token, Ticket) for visitor in visitors)
-        await eventually(lambda: _tasks(replica.room) == 0)
-
-
-def _tasks(live: RoomReplica) -> int:
-    queue = live.queue
-    batches = (queue._arrivals, queue._polls, queue._touches)
-    return len(live._background) + sum(len(each._tasks) for each in batches)
+        await eventually(lambda: calls_in_flight(replica) == 0)
 
 
 async def test_replica_reports_offline_arrival_without_claiming(

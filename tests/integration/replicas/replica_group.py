@@ -108,6 +108,13 @@ async def pass_clock_error(*replicas: Replica) -> None:
     await asyncio.sleep(max(clocks_s) - min(clocks_s) + 0.005)
 
 
+def calls_in_flight(replica: Replica) -> int:
+    """The calls of a replica to the store for visitors."""
+    queue = replica.room.queue
+    batches = (queue._arrivals, queue._polls, queue._touches)
+    return len(replica.room._background) + sum(len(each._tasks) for each in batches)
+
+
 def room_config(room: RoomName, **keys: object) -> RoomConfig:
     """A room with these keys of its configuration, the others by default."""
     return RoomConfig.model_validate({"name": room} | keys)
