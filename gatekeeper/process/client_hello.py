@@ -77,10 +77,11 @@ def _groups_of_key_shares(hello: bytes) -> list[int]:
     for width in (1, 2, 1):  # session id, cipher suites, compression methods
         at += width + int.from_bytes(hello[at : at + width], "big")
     at += 2
-    last = len(hello) - _PAIR.size
+    unpack_from, pair_size = _PAIR.unpack_from, _PAIR.size  # for each handshake, ten times
+    last = len(hello) - pair_size
     while at <= last:
-        kind, size = _PAIR.unpack_from(hello, at)
-        at += _PAIR.size
+        kind, size = unpack_from(hello, at)
+        at += pair_size
         if kind == _KEY_SHARE:
             return _groups(hello[at + 2 : at + size])
         at += size

@@ -2,17 +2,17 @@
 
 Rules. A handshake has 15 s from the time its connection was accepted. Until it is done, the
 connection is known here alone, so that it can be closed for others near the limit of open files.
-All handshakes have the same time, so the oldest ends first, and one timer serves them all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gatekeeper.process.tls_connection import TlsConnection
+from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 
 HANDSHAKE_TIMEOUT_S: Final = 15.0
 
@@ -22,8 +22,7 @@ class TlsListener:
 
     def __init__(self) -> None:
         self.context: ssl.SSLContext
-        self._handshakes: dict[TlsConnection, float] = {}  # since when, oldest first
-        self._timer: asyncio.TimerHandle | None = None
+        self._handshakes = EqualDeadlines(HANDSHAKE_TIMEOUT_S, TlsConnection.abort)
 
     def serve(self, context: ssl.SSLContext) -> None:
         """From the next connection on."""
@@ -36,29 +35,16 @@ class TlsListener:
         return lambda: TlsConnection(self, new_protocol())
 
     @property
-    def handshakes(self) -> Collection[TlsConnection]:
+    def handshakes(self) -> Iterable[TlsConnection]:
         """The connections whose handshake has not ended."""
-        return self._handshakes.keys()
+        return self._handshakes
 
     def begin(self, connection: TlsConnection) -> float:
         """Its handshake is awaited; returns when, by the loop's clock."""
-        loop = asyncio.get_running_loop()
-        now_s = self._handshakes[connection] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(HANDSHAKE_TIMEOUT_S, self._expire)
+        now_s = asyncio.get_running_loop().time()
+        self._handshakes.add(connection, now_s=now_s)
         return now_s
 
     def end(self, connection: TlsConnection) -> None:
         """Its handshake is done, or it is closed."""
-        self._handshakes.pop(connection, None)
-
-    def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        for connection, since_s in list(self._handshakes.items()):
-            end_s = since_s + HANDSHAKE_TIMEOUT_S
-            if end_s > loop.time():
-                self._timer = loop.call_at(end_s, self._expire)
-                return
-            del self._handshakes[connection]
-            connection.abort()
+        self._handshakes.discard(connection)

@@ -16,7 +16,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -240,7 +240,7 @@ class Worker:
         assert self._server is not None
         return [each for each in self._server.connections if isinstance(each, ConnectionHandler)]
 
-    def _handshakes(self) -> Collection[IdleConnection]:
+    def _handshakes(self) -> Iterable[IdleConnection]:
         """The connections whose TLS handshake has not ended."""
         return self._tls.listener.handshakes if self._tls is not None else ()
 

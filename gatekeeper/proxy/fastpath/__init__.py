@@ -4,6 +4,7 @@
 - `client_connection`: one client connection, its states and its hand-over to aiohttp
 - `connection_states`: the states of a client connection
 - `deadlines`: the deadlines of a client connection
+- `equal_deadlines`: many deadlines of one length, by one timer
 - `idle_connections`: closes idle connections near the limit of open files
 - `interface`: what the fast path asks of the gate's policy, and the replies
 """

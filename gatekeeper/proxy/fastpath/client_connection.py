@@ -115,7 +115,7 @@ class ClientConnection(TimedConnection):
         if not self._peer:
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else ""
-        self._start_deadlines(self._server.idle_timeout_s)
+        self._start_deadlines(self._server.first_checks, idle_timeout_s=self._server.idle_timeout_s)
         self._server.add(self)
         if self._server.closing:  # accepted just before the listener closed
             self.close_if_idle()

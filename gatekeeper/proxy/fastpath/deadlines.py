@@ -7,7 +7,8 @@
     closing, with unread bytes  `WRITE_TIMEOUT_S`, then it is reset
 
 Rules. While an origin or the gate owes a response, its own timeouts count. A timer that comes too
-early is set again: a connection that serves many requests sets none for each of them. A base class
+early is set again: a connection that serves many requests sets none for each of them. The first
+check is one of `EqualDeadlines`: a connection that ends before it has set none at all. A base class
 and no object of its own: many connections serve one request, and two objects that refer to each
 other are left to the garbage collector.
 """
@@ -18,6 +19,7 @@ import asyncio
 from abc import abstractmethod
 
 from gatekeeper.proxy.aiohttp_server import HEAD_TIMEOUT_S
+from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.write_deadline import WRITE_TIMEOUT_S, WriteDeadline
 
 
@@ -26,6 +28,7 @@ class TimedConnection(asyncio.Protocol):
 
     __slots__ = (
         "_closing",
+        "_first_checks",
         "_head_deadline",
         "_idle_timeout_s",
         "_loop",
@@ -63,16 +66,19 @@ class TimedConnection(asyncio.Protocol):
     @abstractmethod
     def refuse_slow_head(self) -> None: ...
 
-    def _start_deadlines(self, idle_timeout_s: float) -> None:
-        """The connection was made, and waits for its first request."""
+    def _start_deadlines(
+        self, first_checks: EqualDeadlines[TimedConnection], *, idle_timeout_s: float
+    ) -> None:
+        """The connection was made, and waits for its first request; `first_checks` are at that
+        timeout."""
         self._idle_timeout_s = idle_timeout_s
+        self._first_checks = first_checks
         self._unread_bytes = 0
         self._head_deadline: tuple[asyncio.TimerHandle, float] | None = None
         self._closing: WriteDeadline | None = None
         self.last_s = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = self._loop.call_later(
-            idle_timeout_s, self._check_deadlines
-        )
+        self._timer: asyncio.TimerHandle | None = None
+        first_checks.add(self, now_s=self.last_s)
 
     def _begin_head(self) -> None:
         """A part of a head was received."""
@@ -93,9 +99,8 @@ class TimedConnection(asyncio.Protocol):
         self.last_s = self._loop.time()
         self._unread_bytes = self._transport.get_write_buffer_size()
         # A large download pauses often: there, the timer that is set comes soon enough.
-        if limit_s <= WRITE_TIMEOUT_S and self._timer is not None:
-            self._timer.cancel()
-            self._timer = self._loop.call_later(limit_s, self._check_deadlines)
+        if limit_s <= WRITE_TIMEOUT_S and self._cancel_check():
+            self._timer = self._loop.call_later(limit_s, self.check_deadlines)
 
     def _begin_closing(self, limit_s: float) -> None:
         """The transport closes once the client has read everything."""
@@ -104,16 +109,23 @@ class TimedConnection(asyncio.Protocol):
     def _cancel_deadlines(self) -> None:
         if self._head_deadline is not None:
             self._end_head()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._cancel_check()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
 
-    def _check_deadlines(self) -> None:
+    def _cancel_check(self) -> bool:
+        """Whether one was to come."""
+        if self._timer is None:
+            return self._first_checks.discard(self)
+        self._timer.cancel()
+        self._timer = None
+        return True
+
+    def check_deadlines(self) -> None:
+        """End what has lasted too long; called at the end of a timer."""
         if self._head_deadline is not None:  # it has a limit of its own
-            self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self._check_deadlines)
+            self._timer = self._loop.call_later(HEAD_TIMEOUT_S, self.check_deadlines)
             return
         now_s = self._loop.time()
         limit_s = self.write_timeout_s
@@ -128,7 +140,7 @@ class TimedConnection(asyncio.Protocol):
                 self.last_s = now_s  # bounded by the origin connection's watchdog
         left_s = limit_s - (now_s - self.last_s)
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._check_deadlines)
+            self._timer = self._loop.call_later(left_s, self.check_deadlines)
             return
         self._timer = None
         if self.idle_since_s is not None:

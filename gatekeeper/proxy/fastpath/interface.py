@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.context import Fields, OnResponse
+from gatekeeper.proxy.fastpath.deadlines import TimedConnection
+from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.pool import OriginPool
 from gatekeeper.proxy.response import ResponseHead
 
@@ -130,6 +132,7 @@ class ConnectionOwner(Protocol):
     """What a client connection uses of the server that it belongs to."""
 
     pool: OriginPool
+    first_checks: EqualDeadlines[TimedConnection]
     admission: FastPathPolicy
     idle_timeout_s: float
     client_timeout_s: float

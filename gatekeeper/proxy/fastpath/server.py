@@ -14,6 +14,8 @@ from itertools import chain
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 from gatekeeper.proxy.client_address import EDGE_PEER
 from gatekeeper.proxy.fastpath.client_connection import ClientConnection
+from gatekeeper.proxy.fastpath.deadlines import TimedConnection
+from gatekeeper.proxy.fastpath.equal_deadlines import EqualDeadlines
 from gatekeeper.proxy.fastpath.idle_connections import IdleConnection, IdleConnections
 from gatekeeper.proxy.fastpath.interface import FastPathPolicy
 from gatekeeper.proxy.pool import OriginPool
@@ -41,6 +43,7 @@ class FastPathServer:
         self._new_handler = handler
         self.idle_timeout_s = idle_timeout_s
         self.client_timeout_s = client_timeout_s
+        self.first_checks = EqualDeadlines(idle_timeout_s, TimedConnection.check_deadlines)
         self.connections: set[ClientConnection] = set()
         self._idle = IdleConnections(
             lambda: chain(self.connections, handed_over(), handshakes()),
