@@ -222,7 +222,10 @@ class RoomReplica:
 
     def place_soon(self, request: PollRequest) -> None:
         """A ticket was returned: put its visitor into the queue when the store recovers, unless the
-        ticket is so old that the store knows them."""
+        ticket is so old that the store knows them. Without any state the order is unknown, and with
+        it the turn: a draw may have given another."""
+        if self.view.state is None:
+            return
         state, came_us = self.view.store_state, max(request.turn_us, request.arrival_us)
         is_unknown = state is None or came_us > state.last_arrival_us - _NEW_TO_STORE_US
         if is_unknown and self._pending.add_returned(request):

@@ -9,7 +9,8 @@ import uvloop
 from redis.exceptions import ConnectionError as StoreGone
 
 from gatekeeper.config.types import RoomName
-from tests.servers import EventsServer, StoreServer, eventually
+from tests.gates import is_alive
+from tests.servers import EventsServer, Server, StoreServer, eventually
 
 
 async def test_loop_is_uvloop() -> None:
@@ -81,3 +82,24 @@ async def test_killed_events_restart_on_the_same_port(private_events: EventsServ
 async def test_eventually_names_what_did_not_happen() -> None:
     with pytest.raises(AssertionError, match="the moon is blue"):
         await eventually(lambda: False, 0.02, what="the moon is blue")
+
+
+class ForkingServer(Server):
+    """A server with a worker of its own, which outlives it, as that of nginx does."""
+
+    def _command(self) -> list[str]:
+        return ["/bin/sh", "-c", "sleep 600 & echo $! > worker; wait"]
+
+    def _responds(self) -> bool:
+        return self.worker() != 0
+
+    def worker(self) -> int:
+        file = self.home / "worker"
+        return int(file.read_text() or 0) if file.exists() else 0
+
+
+async def test_workers_of_a_server_end_with_it() -> None:
+    with ForkingServer() as server:
+        worker = server.worker()
+        assert is_alive(worker)
+    await eventually(lambda: not is_alive(worker))
