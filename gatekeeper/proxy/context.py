@@ -24,6 +24,18 @@ class OnResponse(Protocol):
         ...
 
 
+class OriginMeter(Protocol):
+    """Measures the origin by requests that it has completely: a slow upload is the client's."""
+
+    def count(self, status: int, /, *, seconds: float) -> None:
+        """A response whose head arrived `seconds` after the request."""
+        ...
+
+    def count_abandoned(self, *, seconds: float) -> None:
+        """A request whose client disconnected after waiting that long for a head."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ForwardContext:
     """What the gate adds to an admitted request and removes from it."""

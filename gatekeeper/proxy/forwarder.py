@@ -19,7 +19,7 @@ from aiohttp.web import BaseRequest
 from gatekeeper.config.schema import OriginConfig
 from gatekeeper.errors import GatekeeperError, OriginProtocolError
 from gatekeeper.proxy import upload
-from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, OnResponse, ProxiedResponse
+from gatekeeper.proxy.context import Fields, ForwardContext, OnHead, OriginMeter, ProxiedResponse
 from gatekeeper.proxy.downstream import Downstream
 from gatekeeper.proxy.framing import Body
 from gatekeeper.proxy.handled_request import ends_connection
@@ -56,13 +56,13 @@ class Forwarder:
         *,
         session_end: asyncio.Future[None] | None = None,
         on_head: OnHead | None = None,
-        on_response: OnResponse | None = None,
+        meter: OriginMeter | None = None,
     ) -> ProxiedResponse:
         """Forward the request and relay its response.
 
         Raises `OriginError`, `BadRequest` and the errors of `on_head`, all before a final head is
-        sent to the client. `session_end` closes a tunnel. `on_response` is called with the final
-        head, and the time since the whole request was sent: a slow upload is the client's.
+        sent to the client. `session_end` closes a tunnel. `meter` receives the time from
+        the whole request to the final head, or to the client's disconnect before it.
         """
         client = Downstream(request, timeout_s=self._timeout_s)
         head = request_head(
@@ -77,7 +77,7 @@ class Forwarder:
                 client,
                 connection,
                 on_head=on_head,
-                on_response=on_response,
+                meter=meter,
                 session_end=session_end,
             )
             try:
@@ -100,8 +100,8 @@ class _Exchange:
     """One request and its response on one origin connection."""
 
     __slots__ = (
-        *("_client", "_connection", "_on_head", "_on_response"),
-        *("_request", "_sent_s", "_session_end"),
+        *("_client", "_connection", "_meter", "_on_head"),
+        *("_request", "_sending", "_sent_s", "_session_end"),
     )
 
     def __init__(
@@ -111,14 +111,15 @@ class _Exchange:
         connection: OriginConnection,
         *,
         on_head: OnHead | None,
-        on_response: OnResponse | None,
+        meter: OriginMeter | None,
         session_end: asyncio.Future[None] | None,
     ) -> None:
         self._request = request
         self._client = client
         self._connection = connection
         self._on_head = on_head
-        self._on_response = on_response
+        self._meter = meter
+        self._sending: asyncio.Task[None] | None = None
         self._sent_s = 0.0
         self._session_end = session_end
 
@@ -126,16 +127,15 @@ class _Exchange:
         started_s = self._sent_s = perf_counter()
         sending = upload.send(self._request, self._connection, head=head, timeout_s=timeout_s)
         if sending is not None:
+            self._sending = sending
             sending.add_done_callback(self._note_sent)
         try:
-            response = await self._final_head()
+            response = await self._awaited_head()
             origin_seconds = perf_counter() - started_s
-            if self._on_response is not None:
-                self._on_response(response.status, seconds=perf_counter() - self._sent_s)
             # After a response to an incomplete request the connection closes: the rest of the body
             # is not read, and a client that waited for 100 may or may not send it (RFC 9112
             # section 9.3).
-            request_complete = sending is None or sending.done()
+            request_complete = self._origin_has_request()
             proxied = ProxiedResponse(
                 status=response.status,
                 command=response.command,
@@ -156,6 +156,22 @@ class _Exchange:
 
     def _note_sent(self, _upload: asyncio.Task[None]) -> None:
         self._sent_s = perf_counter()
+
+    def _origin_has_request(self) -> bool:
+        return self._sending is None or self._sending.done()
+
+    def _measure(self, response: ResponseHead) -> None:
+        """This response is valid, and its head about to be sent."""
+        if self._meter is not None and self._origin_has_request():
+            self._meter.count(response.status, seconds=perf_counter() - self._sent_s)
+
+    async def _awaited_head(self) -> ResponseHead:
+        try:
+            return await self._final_head()
+        except asyncio.CancelledError:
+            if self._meter is not None and self._origin_has_request():
+                self._meter.count_abandoned(seconds=perf_counter() - self._sent_s)
+            raise
 
     async def _final_head(self) -> ResponseHead:
         while True:
@@ -179,6 +195,7 @@ class _Exchange:
             keep_alive=proxied.keep_alive,
             added=self._added(response),
         )
+        self._measure(response)
 
         def deliver(data: bytes) -> None:
             relayed = body.take(data)
@@ -227,5 +244,6 @@ class _Exchange:
             )
         proxied.keep_alive = False
         head = switching_head(response, added=self._added(response))
+        self._measure(response)
         tunnel = Tunnel(self._client, self._connection)
         await tunnel.run(self._request, head=head, session_end=self._session_end)

@@ -32,6 +32,11 @@ def ends_connection(request: BaseRequest) -> bool:
     return not is_known or bool(request.headers.get("Content-Length", "").strip("0"))
 
 
+def is_complete(request: BaseRequest) -> bool:
+    """Whether the client has sent all of it."""
+    return not request.body_exists or request.content.is_eof()
+
+
 def watch_input(request: BaseRequest, on_end: Callable[[], None] | None) -> None:
     """Call `on_end` as soon as the client has closed its half; None: no longer."""
     handler = request.protocol

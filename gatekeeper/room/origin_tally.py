@@ -1,8 +1,10 @@
 """What this replica measured of the origin in one room that autotune steers.
 
-Rules. Counted are the requests of admitted visitors, by the heads of their responses. A request
-whose client disconnects counts nothing. The time is that from the request to the head, as a share
-of `autotune_latency` (`LATENCY_BOUNDS`). Counting costs one addition: no lock, no store.
+Rules. Counted are the requests of admitted visitors that the origin received completely, by the
+heads of their responses. The time is that from the request to the head, as a share of
+`autotune_latency` (`LATENCY_BOUNDS`). A client that disconnects later than the target waited for a
+slow response; visitors of an overloaded origin reload its pages. One that disconnects earlier
+counts nothing. Counting costs one addition: no lock, no store.
 """
 
 from __future__ import annotations
@@ -30,6 +32,11 @@ class OriginTally:
         self._counts[bisect_left(LATENCY_BOUNDS, seconds / self.target_s)] += 1
         if status >= _FIRST_SERVER_ERROR:
             self._failed += 1
+
+    def count_abandoned(self, *, seconds: float) -> None:
+        """A request whose client disconnected after waiting that long for a response head."""
+        if seconds > self.target_s:
+            self._counts[bisect_left(LATENCY_BOUNDS, seconds / self.target_s)] += 1
 
     def count_failure(self) -> None:
         """A request without a response: the origin refused, timed out or broke off."""

@@ -15,7 +15,7 @@ import structlog
 from aiohttp.web import BaseRequest
 
 from gatekeeper import metrics
-from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout
+from gatekeeper.errors import N_, BadRequest, OriginError, OriginTimeout, OriginUnreachable
 from gatekeeper.policy.decision import WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.routing import UNKNOWN_HOST, Rejected
@@ -24,6 +24,7 @@ from gatekeeper.proxy.context import Fields
 from gatekeeper.proxy.downstream import reset
 from gatekeeper.proxy.handled_request import (
     ends_connection,
+    is_complete,
     take_failure,
     take_known,
     watch_input,
@@ -244,10 +245,10 @@ class GateHandler:
                 context,
                 session_end=end,
                 on_head=on_head,
-                on_response=None if tally is None else tally.count,
+                meter=tally,
             )
         except OriginError as error:
-            if tally is not None:
+            if tally is not None and (isinstance(error, OriginUnreachable) or is_complete(request)):
                 tally.count_failure()
             headers = visit.headers(pass_) if admit.changed else ()
             return self._origin_problem(visit, error, headers=headers)

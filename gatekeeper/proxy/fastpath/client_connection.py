@@ -14,10 +14,9 @@ origin. `deadlines` limits the time of each state. Memory is bounded: one reques
 one response head, and the transport's write buffer. Pipelined requests are served one after the
 other, one in a turn of the event loop, and reading pauses while more than a head of them waits.
 
-The states and their order are in `connection_states`.
-
-Nearly every request is two calls: `data_received` with a complete head whose fields are known, and
-`_from_origin` with a complete response. Keep these short. `benchmarks/README.md` has figures.
+The states and their order are in `connection_states`. Nearly every request is
+two calls: `data_received` with a complete head whose fields are known, and `_from_origin` with a
+complete response. Keep these short. `benchmarks/README.md` has figures.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ from gatekeeper.stepper import step
 _HEAD_END = b"\r\n\r\n"
 _FIRST_FINAL = 200
 _CLOSE = b"Connection: close\r\n\r\n"
-_BETWEEN_REQUESTS = (HEAD, NEXT)
+_BETWEEN_REQUESTS, _BEFORE_RESPONSE = (HEAD, NEXT), (CONNECTING, RESPONSE)
 
 
 class ClientConnection(TimedConnection):
@@ -192,7 +191,6 @@ class ClientConnection(TimedConnection):
             self._begin_head()
 
     def _forward(self, plan: ForwardPlan, head: bytes) -> None:
-        """Forward this request to the origin."""
         self._plan, self._head = plan, head
         if plan.counted is not None:
             self._counted = plan.counted.begin()
@@ -233,6 +231,8 @@ class ClientConnection(TimedConnection):
                 assert_never(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self._state in _BEFORE_RESPONSE and self._plan is not None:
+            self._plan.note_abandoned(seconds=perf_counter() - self._began_s)
         if self._state is CLOSED:
             self._cancel_deadlines()
         else:

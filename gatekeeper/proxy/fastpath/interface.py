@@ -72,6 +72,10 @@ class ForwardPlan(Protocol):
         """Called when the response head arrives."""
         ...
 
+    def note_abandoned(self, *, seconds: float) -> None:
+        """The client disconnected after waiting that long for the response head."""
+        ...
+
 
 class CompleteResponse(NamedTuple):
     """A response. The fast path ends its head: it knows whether the connection stays open. Made for

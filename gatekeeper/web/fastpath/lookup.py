@@ -87,6 +87,10 @@ class KnownForward:
     own_cookies: frozenset[str]
     counted: CountedPass | None = None
 
+    def note_abandoned(self, *, seconds: float) -> None:
+        if self.visit.origin_tally is not None:
+            self.visit.origin_tally.count_abandoned(seconds=seconds)
+
     def added(self, response: ResponseHead) -> Fields | None:
         return added_fields(self.visit, self.admit, response, own=self.own_cookies)
 

@@ -121,10 +121,16 @@ def connections_of(gate: Gate) -> int:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_client_that_resets_its_connection_counts_nothing(
-    method: str, start_gate: GateStarter, counted: Counted
+@pytest.mark.parametrize(("latency", "expected"), [("1h", (0, 0, 0)), ("1ms", (0, 0, 1))])
+async def test_client_that_resets_its_connection_counts_above_the_target(
+    method: str,
+    latency: str,
+    expected: tuple[int, int, int],
+    start_gate: GateStarter,
+    counted: Counted,
 ) -> None:
-    gate = await tuned(start_gate)
+    """Visitors reload a page that does not come; those that leave early say nothing."""
+    gate = await tuned(start_gate, latency=latency)
     visitor = await admitted(gate)
     await visitor.session.close()
     await eventually(lambda: connections_of(gate) == 0)
@@ -135,13 +141,58 @@ async def test_client_that_resets_its_connection_counts_nothing(
     head = f"{method} /slow HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nContent-Length: 0\r\n\r\n"
     writer.write(head.encode())
     await eventually(lambda: len(gate.origin.requests) > requests)
+    await asyncio.sleep(0.01)
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
     await eventually(lambda: connections_of(gate) == 0)
     gate.origin.go.set()
     del reader
-    assert counted(gate) == (0, 0, 0)
+    assert counted(gate) == expected
+
+
+@asynccontextmanager
+async def hasty_origin(response: bytes) -> AsyncIterator[str]:
+    """Responds to the head of a request and closes, whatever of the body has arrived."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response)
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("body", "response", "expected"),
+    [
+        (b"", b"HTTP/1.1 408 Too slow\r\nContent-Length: 0\r\n\r\n", (0, 0, 0)),
+        (b"", b"HTTP/1.1 503 Too slow\r\nContent-Length: 0\r\n\r\n", (0, 0, 0)),
+        (b"", b"", (0, 0, 0)),
+        (b"xxxx", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", (0, 1, 1)),
+        (b"xxxx", b"", (1, 0, 0)),
+        (b"xxxx", b"HTTP/1.1 101 Other\r\nUpgrade: other\r\n\r\n", (1, 0, 0)),
+    ],
+)
+async def test_request_counts_once_and_when_it_is_complete(
+    body: bytes,
+    response: bytes,
+    expected: tuple[int, int, int],
+    start_gate: GateStarter,
+    counted: Counted,
+) -> None:
+    """An origin's timeout for an upload that a client holds up is no sign of the origin's load."""
+    async with hasty_origin(response) as origin_url:
+        gate = await tuned(start_gate, origin_url=origin_url)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gate.worker.port)
+        cookie = f"{gate.cookie_name}={sign_token(gate.issue_pass())}"
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nContent-Length: 4\r\n\r\n"
+        writer.write(head.encode() + body)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 ")
+        assert counted(gate) == expected
+        writer.close()
 
 
 async def test_bypassed_and_waiting_requests_count_nothing(

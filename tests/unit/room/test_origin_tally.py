@@ -27,6 +27,17 @@ def test_counts_are_unanswered_failed_and_buckets() -> None:
     assert counts[-1] == 1
 
 
+def test_client_that_disconnects_counts_above_the_target() -> None:
+    tally = OriginTally()
+    tally.target_s = 0.5
+    tally.count_abandoned(seconds=0.5)
+    assert tally.take() == ""
+    tally.count_abandoned(seconds=0.6)
+    unanswered, failed, *counts = map(int, tally.take().split())
+    assert (unanswered, failed, sum(counts)) == (0, 0, 1)
+    assert sum(counts[: LATENCY_BOUNDS.index(1.0) + 1]) == 0
+
+
 @pytest.mark.parametrize(("status", "failed"), [(101, 0), (200, 0), (404, 0), (499, 0), (500, 1)])
 def test_server_errors_alone_are_failures(status: int, failed: int) -> None:
     """What the origin refuses to one visitor (404, 429) says nothing of its load."""
