@@ -54,6 +54,18 @@ async def test_events_rate_counts_from_its_first_moment_to_its_end() -> None:
     assert counts == [3, 3, 30, 30, 3, 3]
 
 
+async def test_lowest_rate_of_an_event_counts(ground: Ground, open_room: Open) -> None:
+    """It is spelled with an exponent, and the room's own does not fill the bucket instead."""
+    replica = await open_room(rate="6000/min", burst=10)
+    await plan(replica, settings={"rate": "0.001/h"})
+    await open_now(ground, replica)
+    names = crowd(40)
+    await line_up(replica, names)
+    await replica.released()  # what fell due before
+    await ground.pass_time(1)
+    assert await replica.released() == 0
+
+
 async def test_first_minute_after_a_prequeue_admits_burst_and_rate() -> None:
     ground, file = exact_room(
         times={"prequeue": 0, "start": 60}, settings={"rate": "60/min", "burst": 5}

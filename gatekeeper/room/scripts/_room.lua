@@ -204,7 +204,7 @@ end
 local function due_since(s, from)
   local own = (tonumber(s.rate) or 0) + 0.0
   local due = (now - from) * own
-  for first, last, _, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) ([%d.e+]+);') do
+  for first, last, _, rate in string.gmatch(s.windows, '(%d+) (%d+) (%a) (%d[%d.e+-]*);') do
     local length = math.min(now, tonumber(last)) - math.max(from, tonumber(first))
     if length > 0 then due = due + length * (tonumber(rate) - own) end
   end
