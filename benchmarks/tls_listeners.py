@@ -2,13 +2,16 @@
 
 Rules. As in `proxy.py`: one core for the proxies, the other for load and origin, medians over
 rounds that take turns. The certificate is ECDSA P-256, as Let's Encrypt issues them by default, and
-each proxy negotiates TLS 1.3 with the load. New connections come from `openssl s_time`, which tells
-full handshakes from resumed ones; wrk resumes sessions by itself and does not say so.
+each proxy must negotiate TLS 1.3 with the load: TLS 1.2 resumes a session without a key exchange.
+New connections come from `openssl s_time`, which tells full handshakes from resumed ones; wrk
+resumes sessions by itself and does not say so.
 """
 
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +85,7 @@ def section(origin: str, folder: Path, *, headers: Sequence[str], rounds: int, s
         ):
             stack.callback(proxy.stop)
             proxies.append(replace(proxy, url=proxy.url.replace("http:", "https:")))
+            _require_tls_1_3(proxies[-1])
         costs = _runs(proxies, headers=headers, rounds=rounds, seconds=seconds)
     ours = proxies[0].name
     text = (
@@ -95,6 +99,19 @@ def section(origin: str, folder: Path, *, headers: Sequence[str], rounds: int, s
         head = [title, "CPU µs per request", "Gatekeeper as a ratio"]
         text += f"\n\n{table(head, rows)}"
     return text
+
+
+def _require_tls_1_3(proxy: RunningProcess) -> None:
+    """Exits if the proxy negotiates another version."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = urlsplit(proxy.url)
+    with (
+        socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as raw,
+        context.wrap_socket(raw) as connection,
+    ):
+        if connection.version() != "TLSv1.3":
+            raise SystemExit(f"{proxy.name}: negotiates {connection.version()}; expected TLSv1.3")
 
 
 def _runs(
