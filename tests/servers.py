@@ -7,6 +7,7 @@ as the server responds; a server ends with the test run, even when that is kille
 import asyncio
 import inspect
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -130,8 +132,10 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        """End it in any state, and remove its data."""
+        """End it and its own children in any state, and remove its data."""
         if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # nginx's workers outlive its master
             self.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
