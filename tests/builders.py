@@ -127,6 +127,7 @@ _STATE = RoomState(
     active=3,
     expected=0,
     replicas=1,
+    recent_replicas=1,
     undrawn=0,
     now_us=0,
 )

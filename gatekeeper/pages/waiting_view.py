@@ -24,6 +24,12 @@ _MIN_RELOAD_S = 10
 _NEWCOMER_RELOAD_S = 3
 
 
+def reload_seconds(refresh_s: int, *, is_new: bool) -> int:
+    """Seconds until a page without script is loaded again, where a script would poll after
+    `refresh_s`."""
+    return max(refresh_s, _NEWCOMER_RELOAD_S if is_new else _MIN_RELOAD_S)
+
+
 @dataclass(frozen=True, slots=True)
 class ChallengeView:
     """The challenge that a visitor has to solve first. `noscript`: without script it is only a
@@ -64,8 +70,7 @@ class WaitingView:
     @property
     def reload_seconds(self) -> int:
         """Seconds until a page without script is loaded again."""
-        least_s = _NEWCOMER_RELOAD_S if self.is_new else _MIN_RELOAD_S
-        return max(self.refresh_seconds, least_s)
+        return reload_seconds(self.refresh_seconds, is_new=self.is_new)
 
     @property
     def state(self) -> WaitingState:

@@ -19,7 +19,7 @@ Rules. Pure. The operator's mode comes first; `auto` leaves the room to its sche
     open       every visitor                   the room's           line; held at rate 0
     ended      no visitor                      0                    ended
 
-The store gates admissions by the same table: `phase_gate` in `room/scripts/_room.lua`.
+The store gates admissions by the same table: `phase_gate` in `room/scripts/_admission.lua`.
 """
 
 from __future__ import annotations

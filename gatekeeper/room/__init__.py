@@ -3,8 +3,8 @@
 queue             a room's atomic operations as typed calls, batched per turn of the event loop
 visitor_calls     what a replica asks the store about one visitor: arrivals, polls
 move_request      what a replica asks to move a place to another device
-scripts/          these operations in Lua, one file each; `_room.lua` is loaded in front of each,
-                  and `_devices.lua` after it where a script asks for devices
+scripts/          these operations in Lua, one file each; `_room.lua` and `_admission.lua` are
+                  loaded in front of each, and `_devices.lua` where a script asks for devices
 replica           a room on one replica: queue, view and pacer; store outages end here
 rate_steering     steers the rate by the origin, without a leader
 origin_tally      what this replica measured of the origin
@@ -22,6 +22,9 @@ state             the room's state, its spelling in replies and events, its orde
 leaving           visitors that leave or are revoked: void on every replica
 write_back        what a replica writes to a store that lost data
 return_window     how long such a store waits for the line to return
+line_memory       what a replica keeps of its waiting visitors, for that time
+told_intervals    which of them may still be about to poll, and the reports of it
+line_places       where they stood
 revocation_list   reading the store's list of revoked visitors
 state_publisher   publishes the state: once for all replicas, at least once a second
 pending_writes    what the store missed while it was unreachable

@@ -41,6 +41,7 @@ from gatekeeper.room.standings import (
 )
 from gatekeeper.room.state import RoomState, parse_reply
 from gatekeeper.room.store import Reply, Script, Store, load_script, participants_key, room_keys
+from gatekeeper.room.told_intervals import ToldIntervals, remembered_s
 from gatekeeper.room.visitor_calls import (
     ArrivalRequest,
     DrawnTurn,
@@ -87,6 +88,7 @@ class Queue:
         newest_known: Callable[[], RoomState | None],
         on_loss: Callable[[], None] = lambda: None,
         on_backlog: Callable[[], None] = lambda: None,
+        told: ToldIntervals | None = None,
     ) -> None:
         self._store = store
         self.rules = rules
@@ -96,6 +98,7 @@ class Queue:
         self._on_loss = on_loss
         self._on_backlog = on_backlog
         self._return_window = ReturnWindow()
+        self.told = ToldIntervals() if told is None else told
         self.participants = Participants(store, rules.room)
         self.configured = NO_EVENTS  # what a store that is born begins with
         self._keys = room_keys(rules.room)
@@ -145,7 +148,7 @@ class Queue:
         return state, PeriodEnd.parse(rest)
 
     async def _advance(self, *more: str) -> tuple[RoomState, int, Reply]:
-        rules = self.rules
+        rules, report = self.rules, self.told.report()
         state, rest = await self._run(
             _ADVANCE,
             self._replica,
@@ -154,8 +157,11 @@ class Queue:
             _us(rules.longest_ticket_life_s),
             str(MOST_RELEASED_PER_CALL),
             str(MOST_SWEPT_PER_CALL),
+            _us(remembered_s(rules)),
+            *map(str, report),
             *more,
         )
+        self.told.note_counted()
         self._return_window.note(state, rules=rules)
         released, is_behind, *period = rest
         if is_behind == b"1":
@@ -310,10 +316,11 @@ class Queue:
             self.rules.message,
             self.configured.text,
             self.configured.windows_text,
-            *known_arguments(known),
+            *known_arguments(known, rules=self.rules),
         ]
         reply = await self._store.run(_JOIN, self._keys, arguments)
         state, _ = self._parsed(reply)
+        self.told.follow(state.epoch)
         self._on_state(state)
         return state
 
@@ -368,6 +375,7 @@ class Queue:
             reply = await self._store.run(script, keys or self._keys, (*first, *arguments))
             if reply[0] != b"behind":
                 state, rest = self._parsed(reply)
+                self.told.follow(state.epoch)
                 self._on_state(state)
                 return state, rest
             if self._newest_known() is known:  # else another call has already written it back

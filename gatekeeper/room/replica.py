@@ -72,6 +72,7 @@ class RoomReplica:
             newest_known=lambda: self.view.store_state,
             on_loss=lambda: self.leaving.write_again(),
             on_backlog=self.wake,
+            told=self.view.line.told,
         )
         self._openings = openings(self.queue)
         self.autotune = Autotune(self.queue)

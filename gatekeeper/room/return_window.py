@@ -18,14 +18,21 @@ class ReturnWindow:
 
     def __init__(self) -> None:
         self._told_until_us = 0
+        self._line = self._released = 0  # the line when all of it was known, and the releases then
 
     def note(self, state: RoomState, *, rules: Rules) -> None:
-        """Visitors were told poll intervals by this state."""
+        """Visitors were told poll intervals by this state, or in a recovery by the estimated place
+        in the line of before it."""
+        waiting = state.queue_length
+        if state.recovering_until_us > state.now_us:
+            waiting = max(waiting, self._line - max(state.released_total - self._released, 0))
+        else:
+            self._line, self._released = waiting, state.released_total
         told_s = return_s(
-            state.queue_length,
+            waiting,
             rate_per_minute=state.expected_rate_per_minute,
             rules=rules,
-            is_opening=_is_opening(state, rules),
+            is_opening=is_opening(state, rules),
         )
         self._told_until_us = max(self._told_until_us, state.now_us + round(told_s * 1_000_000))
 
@@ -37,7 +44,7 @@ class ReturnWindow:
             known.queue_length,
             rate_per_minute=known.expected_rate_per_minute,
             rules=rules,
-            is_opening=_is_opening(known, rules),
+            is_opening=is_opening(known, rules),
         )
         # No interval is longer, wherever the clock of another store stood.
         longest_s = rules.longest_poll_interval_s * RETURN_MARGIN * OPENING_SPREAD
@@ -45,6 +52,7 @@ class ReturnWindow:
         return max(window_s, min(told_s, longest_s))
 
 
-def _is_opening(state: RoomState, rules: Rules) -> bool:
+def is_opening(state: RoomState, rules: Rules) -> bool:
+    """Whether visitors may have been told before a draw when to poll after it."""
     spread_us = round(2 * rules.longest_poll_interval_s * 1_000_000)
     return state.schedule.is_opening(state.now_us, spread_us=spread_us)

@@ -26,7 +26,7 @@ from gatekeeper.policy.phase import (
 )
 from gatekeeper.policy.schedule import EventOrder, Schedule, Window, parse_schedule
 
-_FIELDS_IN_REPLY = 23
+_FIELDS_IN_REPLY = 24
 _TEXTS = ("mode", "message", "overrides", "events")
 
 
@@ -40,7 +40,8 @@ class RoomState:
     provisional until a draw. `rate_per_minute` and `message` are the room's own, which an event may
     replace: what holds now are `current_rate_per_minute` and `shown_message`. `active` counts the
     slots, unconfirmed ones included; `expected` counts the visitors that were released and have yet
-    to claim their slot.
+    to claim their slot. `recent_replicas` counts the replicas that called so lately that a visitor
+    may be about to poll because of what one of them sent (`told_intervals`).
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
 
@@ -64,6 +65,7 @@ class RoomState:
     active: int
     expected: int
     replicas: int
+    recent_replicas: int
     undrawn: int
     now_us: int
     has_room: bool = False  # a newcomer may go straight through
@@ -142,7 +144,7 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
     """A state as another replica published it, and the other fields of the message.
 
     Raises ValueError. Fields of a newer release are returned unread; an older release sends no
-    `message`, `overrides`, `events`, `undrawn`, `expected` or `has_room`.
+    `message`, `overrides`, `events`, `recent_replicas`, `undrawn`, `expected` or `has_room`.
     """
     raw = json.loads(data)
     if not isinstance(raw, dict):
@@ -151,6 +153,7 @@ def parse_json(data: bytes) -> tuple[RoomState, dict[str, object]]:
         raw.setdefault("message", "")
         raw.setdefault("overrides", "")
         raw.setdefault("events", "")
+        raw.setdefault("recent_replicas", 0)
         raw.setdefault("undrawn", 0)
         raw.setdefault("expected", 0)
         raw.setdefault("has_room", False)

@@ -65,7 +65,8 @@ _WITH_DEVICES = frozenset({"arrive", "poll", "leave", "move"})
 def load_script(name: str) -> Script:
     """The packaged script `name` with the room's shared parts in front."""
     folder = files("gatekeeper.room") / "scripts"
-    parts = ("_room", "_devices", name) if name in _WITH_DEVICES else ("_room", name)
+    devices = ("_devices",) if name in _WITH_DEVICES else ()
+    parts = ("_room", "_admission", *devices, name)
     text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

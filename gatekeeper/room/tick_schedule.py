@@ -2,7 +2,8 @@
 
 Rules. A replica that receives the event of another's call leaves the next call to that one, for a
 second at most, so that a tick costs one call and one message for any number of replicas. A wake-up
-ends the pause, but never makes a loop without one.
+ends the pause, but never makes a loop without one. While the store recovers from a loss each
+replica calls at every tick, to report which visitors have returned.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class TickSchedule:
         while not self._wake.is_set():
             pause_s, others_at_s = _tick_interval_s(view, rules), self._others_at_s
             due_s = own_at_s + pause_s * (1 - _TICK_JITTER * ease)
-            if others_at_s > own_at_s and view.store_up:
+            if others_at_s > own_at_s and view.store_up and not view.is_recovering:
                 at_latest_s = own_at_s + IDLE_TICK_S * (1 - _TICK_JITTER * ease)
                 due_s = min(others_at_s + pause_s * (2 - _TAKE_OVER_JITTER * ease), at_latest_s)
             left_s = due_s - loop.time()
@@ -61,7 +62,7 @@ class TickSchedule:
 
 def _tick_interval_s(view: ReplicaView, rules: Rules) -> float:
     state = view.state
-    unknown_waiting = 0 if state and view.store_up else 1
+    unknown_waiting = 0 if state and view.store_up and not view.is_recovering else 1
     pause_s = tick_interval_s(
         rate_per_minute=state.effective_rate_per_minute if state else 0,
         burst=rules.burst,

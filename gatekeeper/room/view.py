@@ -18,10 +18,11 @@ from operator import itemgetter
 from typing import Final
 
 from gatekeeper.config.event_schema import Spelled
-from gatekeeper.policy.decision import RoomView
+from gatekeeper.policy.decision import QueuePosition, RoomView
 from gatekeeper.policy.ordering import ARRIVAL_ORDER
 from gatekeeper.policy.phase import Phase
-from gatekeeper.policy.tokens import VisitorId
+from gatekeeper.policy.tokens import Ticket, VisitorId
+from gatekeeper.room.line_memory import LineMemory
 from gatekeeper.room.state import RoomState
 
 _DRIFT = 0.001  # NTP turns a clock by half of that at most
@@ -50,6 +51,7 @@ class ReplicaView:
         self.state: RoomState | None = None  # the newest, from the store or a replica
         self.store_state: RoomState | None = None  # the newest from the store itself
         self.store_up = False
+        self.line = LineMemory(monotonic_s=monotonic_s)
         self._queued = 0  # visitors that are to be queued when the store recovers
         self.revocations_known = 0
         self.revoked_through_us = 0.0  # up to this score the store's list has been read
@@ -62,6 +64,11 @@ class ReplicaView:
     def now_s(self) -> float:
         """The store's clock as best known, seconds since the epoch."""
         return self._monotonic_s() + self._offset_s
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether the store may not know every visitor in line yet."""
+        return self.state is not None and self.state.recovering_until_us > self.state.now_us
 
     def update_from_store(self, state: RoomState) -> None:
         """A state that the store has just returned."""
@@ -90,6 +97,31 @@ class ReplicaView:
         if is_first or not offset_s < kept_s < offset_s + _LATEST_S:
             kept_s = offset_s
         self._offset_s, self._read_at_s = kept_s, read_at_s
+
+    def note_told(self, ticket: Ticket, position: QueuePosition | None, interval_s: float) -> None:
+        """A response tells this waiting visitor to poll again after `interval_s`. `position`: as
+        the store has just given it; None: it did not respond."""
+        self.line.note_told(
+            ticket,
+            position,
+            interval_s,
+            state=self.state,
+            ordering=self.decisive.ordering,
+            is_recovering=self.is_recovering,
+        )
+
+    def estimated(
+        self, ticket: Ticket, position: QueuePosition | None
+    ) -> tuple[QueuePosition | None, int | None]:
+        """The position with the visitors who have yet to return after a loss, and about how many
+        are ahead while the store gives none (None: unknown)."""
+        if position is not None and not self.is_recovering:
+            return position, None
+        state, ordering = self.state, self.decisive.ordering
+        ahead = self.line.ahead_of(ticket, position, state=state, ordering=ordering)
+        if position is not None and ahead is not None:
+            position = position._replace(ahead=max(position.ahead, ahead))
+        return position, ahead
 
     def update_from_replica(self, state: RoomState, *, sent_at_s: float) -> bool:
         """A state that another replica published. False: of another epoch, so ask the store."""

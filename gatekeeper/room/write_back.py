@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.return_window import is_opening
 from gatekeeper.room.state import RoomState
 
 
@@ -10,7 +12,7 @@ def rate_text(per_minute: float) -> str:
     return format(per_minute, ".12g")
 
 
-def known_arguments(known: RoomState | None) -> list[str]:
+def known_arguments(known: RoomState | None, *, rules: Rules) -> list[str]:
     """The state that the caller knows, as the script reads it."""
     if known is None:
         return []
@@ -29,4 +31,16 @@ def known_arguments(known: RoomState | None) -> list[str]:
         known.overrides,
         known.events,
         known.schedule.windows_text,
+        str(known.active),
+        str(replicas_to_report(known, rules=rules)),
     ]
+
+
+def replicas_to_report(known: RoomState, *, rules: Rules) -> int:
+    """How many replicas may have visitors who are about to poll; 0: that is not known, or the turns
+    of these visitors are not: the line had not recovered from another loss, or a draw or lanes give
+    turns that a visitor's token does not name."""
+    is_recovering = known.recovering_until_us > known.now_us
+    if is_recovering or rules.lanes or is_opening(known, rules) or known.undrawn:
+        return 0
+    return known.recent_replicas

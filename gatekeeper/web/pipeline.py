@@ -26,6 +26,7 @@ from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import N_
 from gatekeeper.pages.event_view import renewal_s, retry_s
+from gatekeeper.pages.waiting_view import reload_seconds
 from gatekeeper.policy.decision import DeniedReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.fetch_metadata import creates_place, outlasts_admission
@@ -50,7 +51,7 @@ from gatekeeper.web.event_status import event_view_of
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Newcomers, Outcome, Wait
 from gatekeeper.web.pass_uses import CountedPass
-from gatekeeper.web.responses import Responses
+from gatekeeper.web.responses import Responses, wants_page
 from gatekeeper.web.room_gate import RoomGate
 from gatekeeper.web.token_choice import admit_one_of
 from gatekeeper.web.waiting_status import WaitingStatus, waiting_status_of
@@ -138,7 +139,12 @@ class Visit(NamedTuple):
         return self.gate.uses.counted(admit.pass_.visitor, self.facts.client.address)
 
     def waiting_status(self, wait: Wait) -> WaitingStatus:
-        """The place of a waiting visitor as it is now."""
+        """The place of a waiting visitor as it is now. The visitor is told it."""
+        status = self._status_of(wait)
+        self.admission.room.view.note_told(wait.ticket, wait.position, status.refresh_seconds)
+        return status
+
+    def _status_of(self, wait: Wait) -> WaitingStatus:
         assert self.gate is not None
         admission = self.gate.admission
         view, ticket = admission.room.view, wait.ticket
@@ -148,14 +154,16 @@ class Visit(NamedTuple):
         challenge, challenges = None, self.gate.challenges
         if challenges is not None and not ticket.confirmed and admission.is_unsolved(ticket):
             challenge = challenges.of_ticket(ticket)
+        position, about_ahead = view.estimated(ticket, wait.position)
         return waiting_status_of(
             ticket,
-            wait.position,
+            position,
             state,
             rules=admission.rules,
             newcomer=wait.is_new,
             event=event,
             challenge=challenge,
+            about_ahead=about_ahead,
         )
 
     def unknown_status(self) -> WaitingStatus:
@@ -170,7 +178,7 @@ class Visit(NamedTuple):
             rules=admission.rules,
             now_s=now_s,
         )
-        return self.waiting_status(Wait(place, None, changed=False))
+        return self._status_of(Wait(place, None, changed=False))
 
     def headers(self, token: Token | None, *, minted: str = "") -> Headers:
         """The headers that hand `token` to the visitor; None takes back the held one. `minted`: its
@@ -247,9 +255,13 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     visit.count_rule()
     sets_token = wait.changed and visit.creates_place
     minted = visit.mint(wait.ticket) if sets_token else ""
+    status = visit.waiting_status(wait)
+    if wants_page(visit.facts, config):  # which may be without script
+        reload_s = reload_seconds(status.refresh_seconds, is_new=wait.is_new)
+        visit.admission.room.view.note_told(wait.ticket, wait.position, reload_s)
     response = responses.waiting(
         visit.facts,
-        visit.waiting_status(wait),
+        status,
         room=config,
         now_s=visit.admission.now_s(),
         headers=visit.headers(wait.ticket, minted=minted) if sets_token else (),

@@ -71,7 +71,7 @@ class Responses:
         more = [*headers, ("Retry-After", str(place.refresh_seconds))]
         if facts.is_htmx:
             more.append(_HTMX_REFRESH)
-        is_page = _wants_page(facts, room)
+        is_page = wants_page(facts, room)
         if not is_page and room.json_format == "gatekeeper":
             return self.place(place, status=room.status, headers=more)
         if is_page and facts.method not in _SAFE:
@@ -153,9 +153,9 @@ class Responses:
             now_s=now_s,
             event=event,
         )
-        if _wants_page(facts, room) and view.without_place and facts.method in _SAFE:
+        if wants_page(facts, room) and view.without_place and facts.method in _SAFE:
             response = self._waiting_page(facts, view, room=room, headers=more)
-        elif _wants_page(facts, room):
+        elif wants_page(facts, room):
             response = self._not_sent(facts, room=room, headers=more)
         else:
             body = without_place_json(view, room)
@@ -173,7 +173,7 @@ class Responses:
         """403 for a visitor who gets no place, however long they wait. The address may hold an
         invitation: nothing that the page loads learns it."""
         headers = (*headers, *((_HTMX_REFRESH,) if facts.is_htmx else ()))
-        if _wants_page(facts, room):
+        if wants_page(facts, room):
             page = self._pages.denied(reason, lang=preferred(facts.accept_language).code)
             page = page.framed(room.frame_ancestors)
             response = self.page(facts, page, state="none", status=403, headers=headers)
@@ -391,7 +391,7 @@ def without_place_json(view: WaitingView, room: RoomConfig) -> Mapping[str, obje
     }
 
 
-def _wants_page(facts: RequestFacts, room: RoomConfig) -> bool:
+def wants_page(facts: RequestFacts, room: RoomConfig) -> bool:
     """Whether a waiting response is a page. Cloudflare sends JSON for exactly this Accept."""
     if room.json_format == "cloudflare":
         return facts.accept != "application/json"

@@ -179,6 +179,8 @@ class Broadcast:
         if self._per_visitor[wait.ticket.visitor] >= MOST_STREAMS_PER_VISITOR:
             return None
         first = b"retry: %d\n\n" % _RETRY_MS[1] + self._place_event(wait.ticket, wait.position)[0]
+        # At the latest: see `add`.
+        self._view.note_told(wait.ticket, wait.position, self._rules.longest_poll_interval_s)
         return Stream(self, wait.ticket, first=chunk(first))
 
     def add(self, stream: Stream) -> None:
@@ -321,13 +323,23 @@ class Broadcast:
         """A place event, and the seconds until the next is due."""
         state = self._view.state
         event_view = event_view_of(state, now_s=self.admission.now_s(), ticket=ticket)
-        status = waiting_status_of(ticket, position, state, rules=self._rules, event=event_view)
+        estimate, about_ahead = self._view.estimated(ticket, position)
+        status = waiting_status_of(
+            ticket,
+            estimate,
+            state,
+            rules=self._rules,
+            event=event_view,
+            about_ahead=about_ahead,
+        )
         released = state.released_total if state else 0
         data = status.encoded()[:-1] + b', "released_total": %d}' % released
         again_s = float(status.refresh_seconds)
         if position is not None and not self._is_released(ticket):
             again_s = max(again_s, _EXACT_EVERY_S)
-        return event("place", data), min(again_s, self._rules.longest_poll_interval_s)
+        again_s = min(again_s, self._rules.longest_poll_interval_s)
+        self._view.note_told(ticket, position, again_s + _TICK_S)
+        return event("place", data), again_s
 
 
 class Streams:

@@ -125,9 +125,11 @@ def waiting_status_of(
     newcomer: bool = False,
     event: EventView | None = None,
     challenge: ChallengeJson | None = None,
+    about_ahead: int | None = None,
 ) -> WaitingStatus:
-    """The status by the store's reply, or what is known without one. A `newcomer` polls soon, to
-    return the ticket. Until a `challenge` is solved there is no position."""
+    """The status by the store's reply, or what is known without one: then `about_ahead` visitors
+    are before this one, which sets the poll interval. A `newcomer` polls soon, to return the
+    ticket. Until a `challenge` is solved there is no position."""
     rate = state.effective_rate_per_minute if state else rules.rate_per_minute
     pace = state.expected_rate_per_minute if state else rate
     reason: Reason = "reconnecting"
@@ -137,7 +139,7 @@ def waiting_status_of(
         reason = "challenge"
     queue_length = max(state.queue_length, position.ahead + 1) if state and position else None
     refresh_s = poll_interval_s(
-        position.ahead if position else None,
+        position.ahead if position else about_ahead,
         rate_per_minute=pace,
         rules=rules,
         newcomer=newcomer,

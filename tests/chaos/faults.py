@@ -53,19 +53,19 @@ class Fault:
 
 FAULTS = {
     "rate is tripled": Fault(
-        RATE, _SCRIPTS + "_room.lua", "due * 1000 / 60", "due * 3000 / 60", calm=True
+        RATE, _SCRIPTS + "_admission.lua", "due * 1000 / 60", "due * 3000 / 60", calm=True
     ),
     "three slots too many": Fault(
         MAX_ACTIVE,
-        _SCRIPTS + "_room.lua",
-        "local free = max_active - ",
-        "local free = 3 + max_active - ",
+        _SCRIPTS + "_admission.lua",
+        "return math.max(max_active - ",
+        "return math.max(3 + max_active - ",
     ),
     "newcomers bypass the queue": Fault(
         ORDER,
-        _SCRIPTS + "_room.lua",
-        "return waiting == 0 and level >= UNIT and level * 2 > burst * UNIT",
-        "return level >= UNIT",
+        _SCRIPTS + "_admission.lua",
+        "gate == 'rate' and waiting == 0 and level >= math.min(burst, 2) * UNIT",
+        "gate == 'rate'",
     ),
     "returning visitors go to the end": Fault(
         ORDER,
@@ -75,14 +75,14 @@ FAULTS = {
     ),
     "releases do not wait for recovery": Fault(
         ORDER,
-        _SCRIPTS + "_room.lua",
+        _SCRIPTS + "_admission.lua",
         "local is_recovering = now < s.recovering_until",
         "local is_recovering = false",
     ),
     "held queue is released": Fault(
         RELEASED_WHILE_HELD,
-        _SCRIPTS + "_room.lua",
-        "if s.mode ~= 'auto' then return 'closed', 0 end",
+        _SCRIPTS + "_admission.lua",
+        "if s.mode ~= 'auto' then return 'closed' end",
         "",
     ),
     "watermark is not written back": Fault(
@@ -97,7 +97,7 @@ FAULTS = {
         calm=True,
     ),
     "no-shows give nothing back": Fault(
-        THROUGHPUT, _SCRIPTS + "_room.lua", "give_back(s, costs)", "", calm=True
+        THROUGHPUT, _SCRIPTS + "_admission.lua", "give_back(s, costs)", "", calm=True
     ),
     "second missed release keeps the place": Fault(
         LURKERS,
@@ -108,9 +108,9 @@ FAULTS = {
     ),
     "an event opens before its start": Fault(
         EARLY,
-        _SCRIPTS + "_room.lua",
-        "if phase and phase ~= 'r' or undrawn(s) > 0 then return 'closed', 0 end",
-        "",
+        _SCRIPTS + "_admission.lua",
+        "return (phase and phase ~= 'r' or undrawn(s) > 0) and 'closed' or 'rate'",
+        "return 'rate'",
         calm=True,
         has_event=True,
     ),

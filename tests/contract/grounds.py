@@ -193,6 +193,10 @@ class ServerGround:
             state[moment] = str(int(state[moment]) - past_us)
         if int(state.get("period_at", 0)):  # autotune is in force
             state["period_at"] = str(int(state["period_at"]) - past_us)
+        reports = [each.split() for each in str(state["reports"]).split(";") if each]
+        state["reports"] = "".join(
+            f"{name} {int(at) - past_us} {turn};" for name, at, turn in reports
+        )
         await self.write(contents)
 
     async def attend(self) -> None:

@@ -22,6 +22,7 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.policy.tokens import Pass, Ticket, Token, VisitorId
+from gatekeeper.room.told_intervals import ToldIntervals
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from tests.contract.grounds import EmulatedGround, Replica
 from tests.property.room_ledger import UNIT, ActiveState, Revocation, SpentTicket, WaitingState
@@ -106,6 +107,7 @@ class RoomCalls(RuleBasedStateMachine):
         max_active=st.sampled_from([0, 2, 5]),
         session_idle_timeout_s=st.sampled_from([30.0, 1000.0]),
         place_ttl_s=st.sampled_from([60.0, 600.0]),
+        lanes=st.sampled_from([LANES, ()]),
     )
     def open(
         self,
@@ -114,6 +116,7 @@ class RoomCalls(RuleBasedStateMachine):
         max_active: int,
         session_idle_timeout_s: float,
         place_ttl_s: float,
+        lanes: tuple[Lane, ...],
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.promised = replace(
@@ -126,7 +129,7 @@ class RoomCalls(RuleBasedStateMachine):
             claim_timeout_s=20.0,
             confirm_timeout_s=10.0,
             heartbeat_timeout_s=30.0,
-            lanes=LANES,
+            lanes=lanes,
         )
         self.ground = EmulatedGround(ROOM)
         self.model = RoomModel(self.promised, self.ground.rules.clock_us)
@@ -135,7 +138,7 @@ class RoomCalls(RuleBasedStateMachine):
         self.admissions = Admissions()
         self.due_until_us = self.model.now_us
         self.watermarks = [0, 0, 0]
-        self.replicas = [Replica(self.ground, self.promised, name=str(at)) for at in range(3)]
+        self.replicas = [self.new_replica(at) for at in range(3)]
         self.out_of_touch = [True, True, True]
         self.latest: tuple[str, Any] | None = None
         self.latest_window = self.model.schedule.at(0)
@@ -147,6 +150,12 @@ class RoomCalls(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
+
+    def new_replica(self, at: int) -> Replica:
+        """Its visitors are due to poll at no time, by its own clock: that of the store."""
+        replica = Replica(self.ground, self.promised, name=str(at))
+        replica.queue.told = ToldIntervals(monotonic_s=lambda: self.model.now_us / 1_000_000)
+        return replica
 
     def replica(self, at: int) -> Replica:
         """That replica, after it has noticed that the store forgot."""
@@ -240,9 +249,10 @@ class RoomCalls(RuleBasedStateMachine):
 
     def call_advance(self, at: int, _: object = None) -> int:
         replica, before = self.replica(at), self.account()
+        report = replica.queue.told.report()
         state, count = self.run(replica.queue.advance())
         present, before_us = self.model.line(), self.model.watermark_us
-        released = self.model.advance()
+        released = self.model.advance(str(at), report)
         assert (count, state.expected) == (len(released), self.model.expected())
         assert state.has_room is self.model.has_room()
         turns = {name: turn_us for turn_us, name in present}
@@ -389,6 +399,8 @@ class RoomCalls(RuleBasedStateMachine):
             "last": model.last_us,
             "recovering_until": model.recovering_until_us,
             "claims_until": model.claims_until,
+            "to_report": model.to_report,
+            "slots_before": model.slots_before,
             "arrived": totals.arrived,
             "released": totals.released,
             "admitted": totals.admitted,
@@ -399,6 +411,8 @@ class RoomCalls(RuleBasedStateMachine):
         assert stored_numbers == numbers, stored_numbers.items() ^ numbers.items()
         assert (state["mode"], float(state["rate"])) == (model.mode, model.rate)
         assert state["message"] == model.message
+        reports = "".join(f"{name} {at} {us};" for name, (at, us) in model.reports.items())
+        assert sorted(str(state["reports"]).split(";")) == sorted(reports.split(";"))
         assert (state["events"], state["windows"]) == (
             model.schedule.text,
             model.schedule.windows_text,

@@ -28,7 +28,7 @@ from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.policy.schedule import Drawn, Event, Schedule
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.openings import FileEvents, Openings
-from tests.property.room_calls import LANES, REPLICAS, ROOM
+from tests.property.room_calls import REPLICAS, ROOM
 from tests.property.room_ledger import WaitingState
 from tests.property.room_visitors import VisitorRules
 
@@ -186,7 +186,7 @@ class EventRules(VisitorRules):
                 _secret(undecided[0]).hex(),
                 made_us=state.now_us,
                 lanes=lane_spans(
-                    {lane.name: lane.head_start_us for lane in LANES},
+                    {lane.name: lane.head_start_us for lane in self.promised.lanes},
                     prequeue_us=undecided[0].first_us,
                     released_us=model.watermark_us + 1,
                 ),

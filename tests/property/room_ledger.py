@@ -15,6 +15,7 @@ from gatekeeper.policy.schedule import NO_EVENTS, EventOrder, Schedule
 from gatekeeper.policy.tokens import VisitorId
 
 UNIT = 10**9
+NO_SLOTS_BEFORE = -(10**15)
 Cost = Literal["rate", "grant", "free"]
 
 
@@ -82,6 +83,11 @@ class RoomLedger:
     claims_until: int = 0  # the admitted total with which all released before the loss have come
     last_us: int = 0
     recovering_until_us: int = 0
+    # How many replicas have to report before a visitor is released early, -1: none is; their
+    # reports (when, and the turn); and at least how many slots are held, less `totals.released`.
+    to_report: int = 0
+    reports: dict[str, tuple[int, int]] = field(default_factory=dict)
+    slots_before: int = NO_SLOTS_BEFORE
     totals: Totals = field(default_factory=Totals)
     # Settings by an operator: the epoch of each.
     operator_set: dict[str, int] = field(default_factory=dict)
@@ -194,6 +200,26 @@ class RoomLedger:
         if self.mode is Mode.OPEN:
             return 10**9
         return 0 if self.is_closed() else self._level_now() // UNIT + self.grants
+
+    def _early_due(self) -> int:
+        if self.mode is not Mode.AUTO or self.is_closed():
+            return 0
+        return self._level_now() // UNIT + self.grants
+
+    def _unheld(self) -> int:
+        """Slots that no visitor holds of whom the store may not know yet."""
+        free, limit = self._free(), self.rules.max_active
+        if not limit or self.now_us >= self.recovering_until_us:
+            return free
+        return max(min(free, limit - self.slots_before - self.totals.released), 0)
+
+    def _early_through_us(self) -> int:
+        """Up to which turn visitors may be released before the end of the recovery."""
+        recent = [turn for at, turn in self.reports.values() if self.now_us - at <= 1_000_000]
+        if self.to_report <= 0 or len(recent) < self.to_report:
+            return 0
+        through_us = min(recent)
+        return through_us if through_us >= self.watermark_us else 0
 
     def _pay(self, count: int) -> None:
         if self.mode is not Mode.AUTO:

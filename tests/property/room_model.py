@@ -11,8 +11,11 @@ from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.standings import Left
 from gatekeeper.room.state import RoomState
+from gatekeeper.room.told_intervals import NO_REPORT, ReturnReport
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
+from gatekeeper.room.write_back import replicas_to_report
 from tests.property.room_ledger import (
+    NO_SLOTS_BEFORE,
     UNIT,
     ActiveState,
     Cost,
@@ -46,6 +49,7 @@ class RoomModel(RoomLedger):
         knowledge = (known.epoch, known.version) if known is not None else (0, 0)
         if knowledge > (self.epoch, version):
             self.epoch = max(self.now_us, knowledge[0] + 1 + self.now_us % 1_000_000)
+            self.to_report, self.reports = -1, {}
         if known is not None and knowledge < (self.epoch, 0):
             self.watermark_us = max(self.watermark_us, known.watermark_us)
             self.last_us = max(self.last_us, known.last_arrival_us)
@@ -55,6 +59,8 @@ class RoomModel(RoomLedger):
             totals.admitted = max(totals.admitted, known.admitted_total)
             totals.abandoned = max(totals.abandoned, known.abandoned_total)
         if known is not None and self.origin < knowledge < (self.epoch, 0):
+            if self.origin[0] != known.epoch and self.to_report > 0:
+                self.to_report, self.reports = 0, {}
             self.origin = knowledge
             if not self._is_set_by_operator("mode"):
                 self.mode = known.mode
@@ -68,11 +74,19 @@ class RoomModel(RoomLedger):
             self.grants, self.level = max(known.pending_grants, granted), 0
             self.filled_at_us = self.now_us
             self.claims_until = known.admitted_total + known.expected
+            self.slots_before = known.active - self.totals.released
             self.recovering_until_us = max(self.recovering_until_us, self.now_us + window_us)
+        if known is not None and known.epoch == self.origin[0] and known.epoch < self.epoch:
+            self._count_replicas(known)
         if starting and self.configured_rate != configured:
             self._refill()
             self.rate = self.configured_rate = configured
             self.operator_set["rate"] = self.epoch
+
+    def _count_replicas(self, known: RoomState) -> None:
+        if self.now_us < self.recovering_until_us and self.to_report != -1:
+            count = replicas_to_report(known, rules=self.rules)
+            self.to_report = max(self.to_report, count) if count else -1
 
     def _take_events(self, schedule: Schedule) -> None:
         """Visitors who came while the store did not know of a prequeue take part in its draw."""
@@ -163,7 +177,8 @@ class RoomModel(RoomLedger):
                 and poll_request.turn_us <= self.watermark_us
                 and (poll_request.confirmed or not poll_request.lane)
                 and now_us < self.recovering_until_us
-                and min(self._claims_left() + self._falls_due(), self._free()) > count_earlier()
+                and min(self._claims_left() + min(self._falls_due(), self._unheld()), self._free())
+                > count_earlier()
             )
 
         def count_earlier() -> int:
@@ -314,9 +329,17 @@ class RoomModel(RoomLedger):
         self.level = self._capped()
         return replies
 
-    def advance(self) -> list[VisitorId]:
+    def advance(self, replica: str = "", report: ReturnReport = NO_REPORT) -> list[VisitorId]:
         """The released visitors, in order."""
         self._refill()
+        is_recovering = self.now_us < self.recovering_until_us
+        if not is_recovering:
+            self.to_report, self.reports, self.slots_before = 0, {}, NO_SLOTS_BEFORE
+        elif self.to_report > 0 and (report.epoch, report.lost_epoch) == (
+            self.epoch,
+            self.origin[0],
+        ):
+            self.reports[replica] = (self.now_us, report.through_us)
         remembered_us = in_us(self.rules.ticket_life_s)
         for name, us in list(self.missed_us.items()):
             if abs(us) <= self.now_us - remembered_us:
@@ -331,9 +354,12 @@ class RoomModel(RoomLedger):
                     del self.visitor_states[name]
                     self.totals.abandoned += 1
         self._end_slots()
-        line, due = self.line(), self._due()
+        line, due = self.line(), self._early_due() if is_recovering else self._due()
         if self.mode is not Mode.OPEN:
-            due = min(due, self._free())
+            due = min(due, self._unheld())
+        if is_recovering:
+            through_us = self._early_through_us()
+            due = min(due, sum(turn_us <= through_us for turn_us, _ in line)) if through_us else 0
         released, by_rate = line[:due], self.level // UNIT
         for number, (_, name) in enumerate(released):
             until_us = self.now_us + in_us(self.rules.claim_timeout_s)
@@ -346,6 +372,8 @@ class RoomModel(RoomLedger):
             is_tied = turn_us in {next_us for next_us, _ in line[due : due + 1]}
             self.watermark_us = max(self.watermark_us, turn_us - is_tied)
         self._pay(len(released))
+        if is_recovering and released:
+            self.claims_until = 0
         self.level = self._capped()
         self.totals.released += len(released)
         self._yield_unconfirmed()

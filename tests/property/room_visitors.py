@@ -42,6 +42,7 @@ class VisitorRules(RoomCalls):
         self.call("arrive", at, [None] * (singles // 2) + names + [None] * (singles - singles // 2))
         assert len(self.model.line()) == waiting
 
+    @precondition(lambda self: self.promised.lanes)
     @rule(
         at=REPLICAS,
         lanes=st.lists(st.sampled_from(LANES), min_size=1, max_size=4),

@@ -22,7 +22,6 @@ from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.tokens import Ticket, VisitorId
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.visitor_calls import ArrivalRequest
-from tests.contract.grounds import Replica
 from tests.profiles import examples
 from tests.property.room_calls import RATES, REPLICAS, STATE
 from tests.property.room_events import EventRules
@@ -81,7 +80,7 @@ class RoomMachine(EventRules):
 
     @rule(at=REPLICAS)
     def a_replica_restarts(self, at: int) -> None:
-        self.replicas[at] = Replica(self.ground, self.promised, name=str(at))
+        self.replicas[at] = self.new_replica(at)
         self.out_of_touch[at] = False
         self.watermarks[at] = 0
         self.join(at, starting=True)

@@ -1,4 +1,4 @@
--- Places that belong to one device: loaded after `_room.lua` in front of the scripts that ask for them.
+-- Places that belong to one device: loaded after `_admission.lua` in front of the scripts that ask for them.
 
 --
 -- A record of HOLDERS: the device, the latest expiry of an invitation that was claimed with (0: none), the

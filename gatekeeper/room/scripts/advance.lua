@@ -2,9 +2,12 @@
 -- queue.
 --
 -- ARGV  1 replica ('' for an operator)   2 claim_timeout, microseconds   3 how long a spent ticket is
---       remembered   4 the life of a ticket   5 most releases   6 most swept   and where the origin
---       steers the rate, 7 the length of a period, microseconds   8 what the caller measured of the
---       origin since its last call, whole numbers with spaces between, or ''
+--       remembered   4 the life of a ticket   5 most releases   6 most swept   7 how long a replica is
+--       remembered   8 the epoch that the report of this replica is about (0: no report)   9 the epoch
+--       before, in which the store knew this replica   10 the turn up to which none of its visitors is
+--       due to poll any more   and where the origin steers the rate, 11 the length of a period,
+--       microseconds   12 what the caller measured of the origin since its last call, whole numbers with
+--       spaces between, or ''
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
 --       due, else '0'; then, if this call ends a period, the begin of the next and the length of this
 --       one, microseconds, the sums of what all callers measured, how many were admitted, '1' if
@@ -19,7 +22,9 @@
 -- costs them the place. Any number of replicas may call at any time: what one released is gone for
 -- the others. One call ends after about `most swept` absent visitors, and leaves the rest to the
 -- next. A period ends once, by one call. It begins again, and what was measured is dropped, while the
--- rate releases nobody and after a pause of several periods.
+-- rate releases nobody and after a pause of several periods. While the store recovers from a loss, it
+-- releases no further than every replica that served the room before the loss reports, and no visitor
+-- while one of these is silent.
 --
 -- Where the origin steers the rate, the state has more fields, by which only `steer` and this script
 -- decide: `period_at` (the begin of the running period, microseconds; 0: none runs), `period_counts`
@@ -28,9 +33,11 @@
 
 local replica, claim_us, spent_us = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local ticket_us, most_released, most_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
-local period_us, measured = ARGV[7] and number(ARGV[7]), ARGV[8] or ''
+local remembered_us, report_epoch = number(ARGV[7]), number(ARGV[8])
+local lost_epoch, returned_through = number(ARGV[9]), number(ARGV[10])
+local SILENT_AFTER = 1000000  -- replicas call four times a second while the store recovers
+local period_us, measured = ARGV[11] and number(ARGV[11]), ARGV[12] or ''
 if string.find(measured, '[^%d ]') then error('whole numbers') end
-local REPLICA_EXPIRES_AFTER = 5000000
 local MOST_PERIODS = 3  -- in one
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
 local LAP, LEAST = 20000000, 100
@@ -54,16 +61,48 @@ end
 -- Removals first: at maxmemory they still work, and make room. A full store keeps `replicas`, which
 -- holds the time of this call.
 if not is_full then
-  call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - REPLICA_EXPIRES_AFTER))
+  call('ZREMRANGEBYSCORE', REPLICAS, '-inf', fmt(now - remembered_us))
 end
 call('ZREMRANGEBYSCORE', REVOKED, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', SPENT, '-inf', fmt(now))
 call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 
+-- Notes what this replica reports, and returns up to which turn visitors may be released early: 0 is
+-- none. Reports count if they are about the store as it is, from a replica that the lost one knew.
+local function read_reports()
+  if now >= s.recovering_until then s.to_report, s.reports, s.slots_before = 0, '', -UNLIMITED end
+  if s.to_report <= 0 then return 0 end
+  local kept, count, through = '', 0, UNLIMITED * 9
+  local function add(name, at, turn)
+    kept = kept .. name .. ' ' .. fmt(at) .. ' ' .. fmt(turn) .. ';'
+    if now - at <= SILENT_AFTER then count, through = count + 1, math.min(through, turn) end
+  end
+  for name, at, turn in string.gmatch(s.reports, '(%S+) (%d+) (%d+);') do
+    if name ~= replica then add(name, tonumber(at), tonumber(turn)) end
+  end
+  if replica ~= '' and report_epoch == s.epoch and lost_epoch == s.origin_epoch then
+    add(replica, now, returned_through)
+  end
+  s.reports = kept
+  -- Visitors who were released before the loss are first.
+  if count < s.to_report or through < s.watermark then return 0 end
+  return through
+end
+
+local is_recovering = now < s.recovering_until
+local through = read_reports()
+
 -- How this call is gated, and how many visitors it may release.
 local function count_due()
-  local gate, due = admission_gate(s, false)
-  if gate == 'rate' and due > 0 then due = math.min(due, free_slots()) end
+  local gate, due = 'closed', 0
+  if not is_recovering then
+    gate, due = admission_gate(s, false)
+  elseif through > 0 and phase_gate(s) == 'rate' then
+    gate, due = 'rate', whole(level_of(s)) + s.grants
+  end
+  if gate == 'rate' and due > 0 then
+    due = math.min(due, unheld_slots(s))
+  end
   return gate, math.min(due, most_released)
 end
 
@@ -133,7 +172,12 @@ local function write(step, ...)
 end
 
 while released < due and passed_over < most_passed do
-  local heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
+  local heads
+  if is_recovering then
+    heads = call('ZRANGEBYSCORE', QUEUE, '-inf', fmt(through), 'LIMIT', 0, fmt(CHUNK))
+  else
+    heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
+  end
   if #heads == 0 then break end
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
   local absent, slots, costs, taken, last = {}, {}, {}, 0, nil
@@ -170,6 +214,9 @@ end
 is_behind = is_behind or passed_over >= most_passed or released >= most_released
 s.sweep_index = math.max(s.sweep_index - released - passed_over, 0)
 if gate == 'rate' then pay(s, released) end
+-- Every visitor who was released before the loss had the time to claim. A claim that is still open
+-- would go to a visitor that was absent.
+if is_recovering and released > 0 then s.claims_until = 0 end
 s.level = capped(s.level)
 s.released = s.released + released
 yield_unconfirmed()

@@ -5,13 +5,16 @@
 --       for a store that is born   then the state that the caller knows, if any: 7 mode  8 rate
 --       9 watermark  10 last arrival  11 grants  12 arrived  13 released  14 admitted  15 abandoned
 --       16 message  17 how many are expected to claim their slot  18 overrides  19 events  20 windows
+--       21 slots  22 how many replicas have to report before any visitor is released early (0: none
+--       may be)
 -- Reply the state.
 --
 -- Guarantee. An empty store is born once, and only the first replica fills the bucket of a room of which
 -- nothing else is known: what it would admit, a lost store may have admitted. What any replica still knows is written back: watermark
 -- and totals never fall; of the rest the newest wins, except for what an operator has set since.
 -- Visitors who returned while the store did not know of a draw take part in it. While the recovery
--- window runs no visitor is released. A rate or message set at run time outlives
+-- window runs no visitor is released but by the reports of replicas (`advance`), and none by these in a
+-- store that was rolled back, or that lost the line again before it had recovered. A rate or message set at run time outlives
 -- restarts until the configured one itself changes. Calling it twice has the effect of calling it once.
 
 local configured, window, kind = ARGV[1], number(ARGV[2]), ARGV[3]
@@ -29,6 +32,7 @@ if not s then
     message = configured_message, configured_message = configured_message, overrides = '',
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
+    to_report = 0, reports = '', slots_before = -UNLIMITED,
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   changed = true
 end
@@ -62,7 +66,11 @@ local function gather_again(before)
 end
 
 local is_newest = newer_than(s.origin_epoch, s.origin_version)
-if newer_than(s.epoch, s.version) then s.epoch = math.max(now, known_epoch + 1 + now % 1000000) end
+local NEVER = -1  -- in place of the number of replicas
+if newer_than(s.epoch, s.version) then
+  s.epoch = math.max(now, known_epoch + 1 + now % 1000000)
+  s.to_report, s.reports = NEVER, ''
+end
 if known_epoch > 0 and known_epoch < s.epoch then
   local known = { watermark = 9, last = 10, arrived = 12, released = 13, admitted = 14,
     abandoned = 15 }
@@ -70,7 +78,10 @@ if known_epoch > 0 and known_epoch < s.epoch then
     local value = number(ARGV[index])
     if value > s[field] then s[field], changed = value, true end
   end
-  local grants = number(ARGV[11])
+  local grants, to_report = number(ARGV[11]), number(ARGV[22])
+  if is_newest and s.origin_epoch ~= known_epoch and s.to_report > 0 then
+    s.to_report, s.reports = 0, ''
+  end
   if is_newest then
     s.origin_epoch, s.origin_version = known_epoch, known_version
     if not is_set_by_operator(s, 'mode') then s.mode = ARGV[7] end
@@ -87,8 +98,14 @@ if known_epoch > 0 and known_epoch < s.epoch then
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
     s.claims_until = number(ARGV[14]) + number(ARGV[17])
+    s.slots_before = number(ARGV[21]) - s.released
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
+  end
+  -- The number of the best informed caller counts, if each of them allows early releases.
+  if known_epoch == s.origin_epoch and now < s.recovering_until and s.to_report ~= NEVER then
+    to_report = to_report > 0 and math.max(s.to_report, to_report) or NEVER
+    if to_report ~= s.to_report then s.to_report, changed = to_report, true end
   end
 end
 

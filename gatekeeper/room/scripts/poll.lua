@@ -81,7 +81,7 @@ local function may_enter(at, kind, ahead)
     or unconfirmed[at] then return false end
   local _, due = admission_gate(s, true)
   ahead = ahead or call('ZCOUNT', QUEUE, '-inf', '(' .. fmt(turn_of(at)))
-  return math.min(claims_left(s) + due, free_slots()) > ahead
+  return math.min(claims_left(s) + math.min(due, unheld_slots(s)), free_slots()) > ahead
 end
 
 -- Whether the first of the queue may enter now, and how it is gated.

@@ -1,0 +1,312 @@
+"""A line of honest visitors in virtual time: real scripts, replicas that lose stores, and a check
+that no visitor is released past another who has yet to return.
+
+A visitor polls when told, up to 15 % earlier or later, at any replica. A poll at a paused replica
+is read when it resumes; one at a store that hangs fails a second later; one at a replica that ended
+fails at once, and is repeated after twice the interval, as the page does.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import count
+from random import Random
+from typing import NamedTuple
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.config.types import RoomName
+from gatekeeper.errors import StoreError
+from gatekeeper.policy.decision import QueuePosition, SlotGrant
+from gatekeeper.policy.next_token import ticket_of
+from gatekeeper.policy.rules import Rules
+from gatekeeper.policy.tokens import Ticket, VisitorId
+from gatekeeper.room.queue import Queue
+from gatekeeper.room.state import RoomState
+from gatekeeper.room.store import Reply, Script
+from gatekeeper.room.view import ReplicaView
+from gatekeeper.room.visitor_calls import ArrivalRequest, poll_of
+from gatekeeper.web.waiting_status import waiting_status_of
+from tests.contract.grounds import EmulatedGround, EmulatedStore
+
+ROOM = RoomName("line")
+_TICK_S, _IDLE_TICK_S, _TIMEOUT_S = 0.25, 1.0, 1.0
+_TRIP_S = 0.2  # at most, of a request and of its response together
+# What visitors are told, in multiples of the interval for their place: the order may not depend on
+# the intervals of a line that moves evenly.
+_STRETCHED = (1, 1, 1, 1, 3, 9)
+
+
+@dataclass(slots=True)
+class HonestVisitor:
+    name: VisitorId
+    ticket: Ticket
+    interval_s: float = 1.0
+    is_confirmed: bool = False
+    has_entered: bool = False
+    is_gone: bool = False
+
+    @property
+    def waits(self) -> bool:
+        return self.is_confirmed and not self.has_entered and not self.is_gone
+
+
+class Release(NamedTuple):
+    """An early release: when, and the highest turn of it."""
+
+    at_s: float
+    watermark_us: int
+
+
+class LineStore(EmulatedStore):
+    """The store by one replica's connection."""
+
+    is_cut = False
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str]) -> Reply:
+        if self.is_cut:
+            raise StoreError("the store did not respond")
+        return await super().run(script, keys, args)
+
+
+class LineReplica:
+    """One replica: its queue, its view, and the pauses of its pacer."""
+
+    def __init__(self, line: "HonestLine", name: str) -> None:
+        self.store = LineStore(line.ground.rules)
+        self.view = ReplicaView(monotonic_s=lambda: line.now_s, wall_s=lambda: line.now_s)
+        self.view.store_up = True
+        self.queue = Queue(
+            self.store,
+            line.rules,
+            replica=name,
+            on_state=self.view.update_from_store,
+            newest_known=lambda: self.view.store_state,
+            told=self.view.line.told,
+        )
+        self.paused_until_s = 0.0
+        self.has_ended = self.hangs = False
+
+    @property
+    def state(self) -> RoomState:
+        assert self.view.store_state is not None
+        return self.view.store_state
+
+
+class HonestLine:
+    """The room and everything that happens to it. `now_s` is the time of all."""
+
+    def __init__(
+        self, *, seed: int, rate_per_minute: float, replicas: int = 3, max_active: int = 0
+    ) -> None:
+        self.random = Random(seed)
+        self.loop = asyncio.new_event_loop()
+        self.ground = EmulatedGround(ROOM)
+        self.began_us = self.ground.rules.clock_us
+        self.rules = replace(
+            Rules.of(RoomConfig(name=ROOM, burst=3, max_active=max_active)),
+            rate_per_minute=rate_per_minute,
+        )
+        self.visitors: list[HonestVisitor] = []
+        self.early: list[Release] = []
+        self.admitted: list[tuple[float, int]] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = count()
+        self.now_s = self.began_us / 1_000_000
+        self.replicas: list[LineReplica] = []
+        for _ in range(replicas):
+            self.start_replica()
+
+    # Time
+
+    def at(self, in_s: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now_s + in_s, next(self._number), action))
+
+    def run(self, seconds: float) -> None:
+        until_s = self.now_s + seconds
+        while self._events and self._events[0][0] <= until_s:
+            at_s, _, action = heapq.heappop(self._events)
+            self._set_clock(at_s)
+            action()
+        self._set_clock(until_s)
+
+    def _set_clock(self, at_s: float) -> None:
+        self.now_s = max(self.now_s, at_s)
+        self.ground.rules.clock_us = max(self.ground.rules.clock_us, round(self.now_s * 1_000_000))
+
+    # What may happen to a room
+
+    def start_replica(self) -> None:
+        replica = LineReplica(self, f"r{next(self._number)}")
+        self.replicas.append(replica)
+        self.loop.run_until_complete(replica.queue.join(starting=True))
+        self._tick(replica)
+
+    def end_replica(self, at: int) -> None:
+        running = self.running()
+        if len(running) > 1:
+            running[at % len(running)].has_ended = True
+
+    def pause_replica(self, at: int, seconds: float) -> None:
+        running = self.running()
+        running[at % len(running)].paused_until_s = self.now_s + seconds
+
+    def lose_line(self) -> None:
+        self.ground.rules.data.clear()
+
+    def roll_back(self, after_s: float) -> None:
+        """The store is as it was `after_s` ago, in `after_s`."""
+        copy = deepcopy(self.ground.rules.data)
+        self.at(after_s, lambda: setattr(self.ground.rules, "data", copy))
+
+    def cut(self, seconds: float, *, at: int | None = None, hangs: bool = False) -> None:
+        """The store is unreachable, for all or for one replica."""
+        running = self.running()
+        replicas = running if at is None else [running[at % len(running)]]
+        for replica in replicas:
+            replica.store.is_cut, replica.hangs = True, hangs
+            self.at(seconds, lambda each=replica: setattr(each.store, "is_cut", False))  # type: ignore[misc]
+
+    def set_rate(self, rate_per_minute: float) -> None:
+        for replica in self.running():
+            if not replica.store.is_cut:
+                self.loop.run_until_complete(replica.queue.set_rate(rate_per_minute))
+                return
+
+    def running(self) -> list[LineReplica]:
+        return [each for each in self.replicas if not each.has_ended]
+
+    # Visitors
+
+    def arrive(self, visitors: int) -> None:
+        for _ in range(visitors):
+            replica = self.random.choice(self.running())
+            if replica.store.is_cut or replica.paused_until_s > self.now_s:
+                continue
+            name = VisitorId(f"v{next(self._number):06}")
+            request = ArrivalRequest(name, may_enter=False)
+            position = self.loop.run_until_complete(replica.queue.arrive(request))
+            assert isinstance(position, QueuePosition)
+            ticket = ticket_of(
+                name, arrival_us=position.turn_us, rules=self.rules, now_s=self.now_s
+            )
+            visitor = HonestVisitor(name, ticket)
+            self.visitors.append(visitor)
+            self._tell(replica, visitor, position, is_new=True)
+
+    def _poll(self, visitor: HonestVisitor) -> None:
+        if visitor.has_entered or visitor.is_gone:
+            return
+        replica = self.random.choice(self.replicas[-6:])
+        if replica.has_ended:
+            if all(each.has_ended for each in self.replicas[-6:]):
+                replica = self.running()[0]
+            else:
+                self.at(2 * visitor.interval_s, lambda: self._poll(visitor))
+                return
+        if replica.paused_until_s > self.now_s:
+            # After the pacer's first tick, in the worst case.
+            self.at(
+                replica.paused_until_s - self.now_s + 0.05, lambda: self._read(visitor, replica)
+            )
+            return
+        self._read(visitor, replica)
+
+    def _read(self, visitor: HonestVisitor, replica: LineReplica) -> None:
+        """The replica reads the poll."""
+        if visitor.has_entered or visitor.is_gone:
+            return
+        if replica.has_ended:
+            self.at(2 * visitor.interval_s, lambda: self._poll(visitor))
+            return
+        position = None
+        if replica.view.store_up:
+            turn_us = visitor.ticket.arrival_us
+            try:
+                standing = self.loop.run_until_complete(
+                    _standing(replica.queue, visitor.ticket, turn_us)
+                )
+            except StoreError:
+                if replica.hangs:
+                    self.at(_TIMEOUT_S, lambda: self._fail(visitor, replica))
+                    return
+                replica.view.lose_store()
+            else:
+                if isinstance(standing, SlotGrant):
+                    visitor.has_entered = True
+                    self.admitted.append((self.now_s, turn_us))
+                    return
+                assert isinstance(standing, QueuePosition)
+                position, visitor.is_confirmed = standing, True
+        self._tell(replica, visitor, position)
+
+    def _fail(self, visitor: HonestVisitor, replica: LineReplica) -> None:
+        if not replica.has_ended:
+            replica.view.lose_store()
+            self._tell(replica, visitor, None)
+        else:
+            self.at(2 * visitor.interval_s, lambda: self._poll(visitor))
+
+    def _tell(
+        self,
+        replica: LineReplica,
+        visitor: HonestVisitor,
+        position: QueuePosition | None,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        view = replica.view
+        estimate, about_ahead = view.estimated(visitor.ticket, position)
+        status = waiting_status_of(
+            visitor.ticket,
+            estimate,
+            view.state,
+            rules=self.rules,
+            newcomer=is_new,
+            about_ahead=about_ahead,
+        )
+        visitor.interval_s = status.refresh_seconds * self.random.choice(_STRETCHED)
+        view.note_told(visitor.ticket, position, visitor.interval_s)
+        pause_s = visitor.interval_s * self.random.uniform(0.85, 1.15)
+        self.at(pause_s + self.random.uniform(0.0, _TRIP_S), lambda: self._poll(visitor))
+
+    # Pacers
+
+    def _tick(self, replica: LineReplica) -> None:
+        if replica.has_ended:
+            return
+        if replica.paused_until_s > self.now_s:
+            self.at(replica.paused_until_s - self.now_s, lambda: self._tick(replica))
+            return
+        pause_s = _IDLE_TICK_S * self.random.uniform(0.9, 1.0)
+        try:
+            state, released = self.loop.run_until_complete(replica.queue.advance())
+        except StoreError:
+            replica.view.lose_store()
+            pause_s = _TICK_S + (_TIMEOUT_S if replica.hangs else 0.0)
+        else:
+            replica.view.regain_store()
+            if released and state.recovering_until_us > state.now_us:
+                self._check_early(state)
+            if replica.view.is_recovering:
+                pause_s = _TICK_S
+        self.at(pause_s * self.random.uniform(0.9, 1.0), lambda: self._tick(replica))
+
+    def _check_early(self, state: RoomState) -> None:
+        data = {key.rpartition(":")[2]: value for key, value in self.ground.rules.data.items()}
+        known = {*data.get("queue", {}), *data.get("active", {})}
+        past = [
+            each.name
+            for each in self.visitors
+            if each.waits and each.ticket.arrival_us < state.watermark_us and each.name not in known
+        ]
+        assert not past, f"released past {past}, {self.now_s - self.began_us / 1e6:.2f} s"
+        self.early.append(Release(self.now_s, state.watermark_us))
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+async def _standing(queue: Queue, ticket: Ticket, turn_us: int) -> object:
+    return await queue.poll(poll_of(ticket, turn_us))

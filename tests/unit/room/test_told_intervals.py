@@ -1,0 +1,141 @@
+"""Which visitors may still be about to poll, by what a replica sent."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatekeeper.config.schema import RoomConfig
+from gatekeeper.policy.pacing import RETURN_MARGIN
+from gatekeeper.policy.rules import Rules
+from gatekeeper.room.told_intervals import (
+    EVERY_TURN_US,
+    GRACE_S,
+    NO_REPORT,
+    ToldIntervals,
+    remembered_s,
+)
+
+
+class Replica:
+    """What one replica tells, by a clock that the test sets. It reports four times a second."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.told = ToldIntervals(monotonic_s=lambda: self.now_s)
+        self.told.follow(1)
+        self.told.note_counted()
+        self.through_after(2 * GRACE_S)
+
+    def lose_store(self, epoch: int = 2) -> None:
+        self.told.follow(epoch)
+        self.told.note_counted()
+
+    def through_after(self, seconds: float) -> int:
+        until_s, report = self.now_s + seconds, self.told.report()
+        while self.now_s < until_s:
+            self.now_s = min(self.now_s + 0.25, until_s)
+            report = self.told.report()
+            self.told.note_counted()
+        return report.through_us
+
+
+def test_visitor_told_before_a_loss_is_waited_for() -> None:
+    replica = Replica()
+    replica.told.note(50, 1, in_store=True)
+    replica.told.note(70, 8, in_store=True)
+    replica.lose_store()
+    assert replica.through_after(0.5) == 49
+    assert replica.through_after(1.25 + GRACE_S) == 69
+    assert replica.through_after(8 * RETURN_MARGIN + GRACE_S) == EVERY_TURN_US
+
+
+def test_visitor_with_a_place_in_the_new_store_is_not_waited_for() -> None:
+    replica = Replica()
+    replica.lose_store()
+    replica.told.note(50, 8, in_store=True)
+    replica.told.note(60, 8, in_store=False)
+    assert replica.through_after(0.5) == 59
+
+
+def test_visitor_told_in_a_recovery_is_waited_for_after_the_next_loss() -> None:
+    replica = Replica()
+    replica.lose_store()
+    replica.told.note(50, 8, in_store=True)
+    replica.lose_store(3)
+    assert replica.through_after(0.5) == 49
+
+
+def test_interval_of_an_earlier_turn_covers_the_later_ones() -> None:
+    replica = Replica()
+    replica.told.note(70, 1, in_store=True)
+    replica.told.note(50, 36, in_store=True)  # was far back, and the line moved fast
+    replica.lose_store()
+    assert replica.through_after(20) == 49
+
+
+def test_turn_that_is_not_known_holds_up_all() -> None:
+    replica = Replica()
+    replica.told.note(0, 4, in_store=True)
+    replica.lose_store()
+    assert replica.through_after(1) == 0
+
+
+def test_replica_that_was_paused_reports_no_return() -> None:
+    """Its visitors may have polled meanwhile: it has not read their requests yet."""
+    replica = Replica()
+    replica.told.note(50, 1, in_store=True)
+    replica.lose_store()
+    replica.told.report()
+    replica.now_s += 6
+    assert replica.told.report().through_us == 0
+    assert replica.through_after(GRACE_S + 0.25) == EVERY_TURN_US
+
+
+def test_replica_that_the_lost_store_did_not_count_reports_nothing() -> None:
+    told = ToldIntervals(monotonic_s=lambda: 0.0)
+    told.follow(2)
+    assert told.report() == NO_REPORT
+
+
+def test_replica_that_missed_the_last_calls_reports_nothing() -> None:
+    replica = Replica()
+    replica.now_s += 30
+    replica.told.follow(2)
+    assert replica.told.report() == NO_REPORT
+
+
+def test_report_names_the_store_it_is_about() -> None:
+    replica = Replica()
+    replica.lose_store(7)
+    assert replica.told.report()[:2] == (7, 1)
+
+
+def test_store_remembers_a_replica_longer_than_any_interval() -> None:
+    rules = Rules.of(RoomConfig())
+    assert (
+        remembered_s(rules) > rules.longest_poll_interval_s * RETURN_MARGIN * 2 + GRACE_S + 20 - 1
+    )
+
+
+NOTES = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 40), st.floats(0, 6)), max_size=30)
+
+
+@given(notes=NOTES, after_s=st.floats(0, 60))
+def test_report_covers_every_visitor(notes: list[tuple[int, int, float]], after_s: float) -> None:
+    """Never a turn of which a visitor is due, and every turn when none is."""
+    replica, due = Replica(), []
+    for turn_us, interval_s, passing_s in notes:
+        replica.told.note(turn_us, interval_s, in_store=True)
+        due.append((replica.now_s + interval_s * RETURN_MARGIN + GRACE_S, turn_us))
+        replica.through_after(passing_s)
+    replica.lose_store()
+    through_us = replica.through_after(after_s)
+    still = [turn_us for until_s, turn_us in due if until_s > replica.now_s]
+    assert through_us < min(still, default=EVERY_TURN_US + 1)
+    assert replica.through_after(60) == EVERY_TURN_US
+
+
+def test_memory_is_bounded_by_time_and_not_by_visitors() -> None:
+    replica = Replica()
+    for turn_us in range(20_000):
+        replica.told.note(turn_us, 1 + turn_us % 36, in_store=True)
+    assert len(replica.told._in_store._turns_us) <= (36 * RETURN_MARGIN + GRACE_S) * 4 + 1
