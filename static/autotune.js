@@ -25,7 +25,7 @@ window.gatekeeperAutotune = () => {
   function sentences(tuned, now) {
     const { last, change } = tuned;
     const found = ["Autotune: " + rate.format(now) + "/min, between " + rate.format(tuned.rate_min) + " and " + rate.format(tuned.rate_max) + "/min."];
-    if (!last) return found.concat("The first period has not ended yet.");
+    if (!last) return found.concat("Nothing was measured in the last seconds.");
     const p95 = last.p95_s === null ? "no responses" : "p95 " + duration(last.p95_s);
     const failed = last.failed_share === null ? "" : ", failed " + percent.format(last.failed_share) + " (target " + percent.format(tuned.errors_target) + ")";
     found.push("Origin: " + p95 + " (target " + duration(tuned.latency_target_s) + ")" + failed + "; " + last.why + ".");

@@ -116,7 +116,8 @@ class Operator:
         if self.rules.autotune is None:
             return None
         found = await self._store.values(room_keys(self.rules.room)[6], ["steering"])
-        return parse_record(found.get("steering", ""))
+        record = parse_record(found.get("steering", ""))
+        return record.as_of(round(self._view.now_s() * 1_000_000))
 
     async def count_participants(self, event: Event) -> int:
         """The visitors that took part in the draw of an event."""

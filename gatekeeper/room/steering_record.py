@@ -8,7 +8,7 @@ another release; no decision but the law's own depends on it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from gatekeeper.policy.numbers import is_exact_int, is_exact_number
@@ -16,6 +16,7 @@ from gatekeeper.policy.numbers import is_exact_int, is_exact_number
 MOST_CHANGES: Final = 12  # a minute of periods; operators read each second
 _MOST_CHARACTERS: Final = 4096
 _MOST_TEXT: Final = 400
+_NEW_US: Final = 20_000_000  # four periods
 
 
 class SteeringStep(NamedTuple):
@@ -53,6 +54,12 @@ class SteeringRecord:
         if steering.after != steering.before:
             changes = (*changes, steering)[-MOST_CHANGES:]
         return SteeringRecord(memory, steering, changes)
+
+    def as_of(self, now_us: int) -> SteeringRecord:
+        """For operators, by the store's clock: a period that ended long ago, since when the rate
+        released nobody, says nothing about the origin of now."""
+        is_old = self.last is not None and now_us - self.last.at_us > _NEW_US
+        return replace(self, last=None) if is_old else self
 
     def encode(self) -> str:
         body = {"memory": self.memory, "last": self.last, "changes": self.changes}

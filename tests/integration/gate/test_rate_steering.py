@@ -245,7 +245,7 @@ async def respond_slowly(gate: Gate, visitor: Visitor, *, requests: int = 40) ->
 
 @pytest.mark.usefixtures("short_periods")
 async def test_rate_falls_with_a_slow_origin_and_freezes(
-    store_url: str, start_gate: GateStarter
+    store_url: str, start_gate: GateStarter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On every replica, and as an operator would have set it; `autotune=false` keeps it there."""
     gates = [await tuned(start_gate, latency="10ms") for _ in range(2)]
@@ -263,6 +263,12 @@ async def test_rate_falls_with_a_slow_origin_and_freezes(
         assert (first.before, first.reason) == (6000, "too_slow")
         assert first.latency_s is not None
         assert first.latency_s > 0.01
+        with monkeypatch.context() as patched:
+            patched.setattr("gatekeeper.room.steering_record._NEW_US", -60_000_000)
+            old = await operator.steering()
+            assert old is not None
+            assert old.changes
+            assert old.last is None
         await operator.change_settings(parse_changes({"autotune": False}))
         await eventually(lambda: all(gate.room().rules.autotune is None for gate in gates))
         frozen = (await operator.status()).rate_per_minute

@@ -38,6 +38,13 @@ def test_unchanged_rate_is_the_last_period_and_no_change() -> None:
     assert (record.last, record.changes) == (steady, (FALL,))
 
 
+@pytest.mark.parametrize(("age_us", "last"), [(-1, FALL), (20_000_000, FALL), (20_000_001, None)])
+def test_period_that_ended_long_ago_is_not_the_last(age_us: int, last: SteeringStep | None) -> None:
+    record = NO_STEERING.after(FALL, memory="a=1").as_of(FALL.at_us + age_us)
+    assert record == SteeringRecord("a=1", last, (FALL,))
+    assert NO_STEERING.as_of(FALL.at_us) is NO_STEERING
+
+
 def test_newest_changes_are_kept() -> None:
     record = NO_STEERING
     for at_us in range(3 * MOST_CHANGES):
