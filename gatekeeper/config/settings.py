@@ -96,10 +96,15 @@ def parse_changes(changes: Mapping[str, object]) -> dict[str, Spelled | None]:
 
 
 def change_settings(
-    room: RoomConfig, overrides: str, changes: Mapping[str, Spelled | None]
+    room: RoomConfig,
+    overrides: str,
+    changes: Mapping[str, Spelled | None],
+    *,
+    event: Mapping[str, Spelled] = MappingProxyType({}),
 ) -> SettingsChange:
     """The room's settings after `changes` (of `parse_changes`), all of them or none. Overrides that
-    are no longer in force are dropped. Raises ConfigError for keys that conflict."""
+    are no longer in force are dropped. `event`: the settings of the event that is running, which
+    may steer the room's rate. Raises ConfigError for keys that conflict."""
     after = {
         key: spelled_value(room, key) if value is None else value for key, value in changes.items()
     }
@@ -109,9 +114,12 @@ def change_settings(
     kept |= {key: (value, spelled_value(room, key)) for key, value in after.items()}
     changed = {key: pair for key, pair in kept.items() if pair[0] != pair[1]}
     values = {key: _value(key, value) for key, (value, _) in changed.items()}
-    _refuse_conflicts(room.model_copy(update=values), rate=changes.get("rate"))
+    _refuse_conflicts(room.model_copy(update=values))
     stored = {key: list(pair) for key, pair in changed.items() if key in _OVERRIDDEN}
     text = json.dumps(stored, sort_keys=True, separators=(",", ":")) if stored else ""
+    if (rate_set := changes.get("rate")) is not None:
+        in_force = effective_config(room, text, event=event)
+        refuse_unsteered(in_force, parse_rate_per_minute(rate_set))
     rate, message = after.get("rate"), after.get("message")
     return SettingsChange(
         text,
@@ -129,7 +137,10 @@ def change_event_settings(
     conflict."""
     after = {key: value for key, value in {**settings, **changes}.items() if value is not None}
     values = {key: _value(key, value) for key, value in after.items()}
-    _refuse_conflicts(config.model_copy(update=values), rate=changes.get("rate"))
+    changed = config.model_copy(update=values)
+    _refuse_conflicts(changed)
+    if (rate := changes.get("rate")) is not None:
+        refuse_unsteered(changed, parse_rate_per_minute(rate))
     return after
 
 
@@ -140,13 +151,10 @@ def refuse_unsteered(config: RoomKeys, rate: float) -> None:
         raise ConfigError([f"rate: {problem}"], source="settings")
 
 
-def _refuse_conflicts(config: RoomConfig, *, rate: Spelled | None) -> None:
-    """`rate`: as it was set now."""
+def _refuse_conflicts(config: RoomConfig) -> None:
     problems = [f"{each.keys[-1]}: {each.problem}" for each in config.conflicts()]
     if problems:
         raise ConfigError(problems, source="settings")
-    if rate is not None:
-        refuse_unsteered(config, parse_rate_per_minute(rate))
 
 
 def spelled_value(config: RoomKeys, key: str) -> Spelled:

@@ -165,7 +165,9 @@ class Operator:
             event = before.window.event
             of_event = {key: changes[key] for key in changes if key in before.window.settings}
             own = {key: changes[key] for key in changes if key not in of_event}
-            change = change_settings(self.settings.file, before.overrides, own)
+            kept = {**before.window.settings, **of_event}
+            running = {key: value for key, value in kept.items() if value is not None}
+            change = change_settings(self.settings.file, before.overrides, own, event=running)
             events = None
             if of_event and event is not None:
                 config = effective_config(self.settings.file, change.overrides)

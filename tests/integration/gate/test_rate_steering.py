@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gatekeeper.config.event_schema import EventConfig, spell_time
 from gatekeeper.config.settings import parse_changes
 from gatekeeper.errors import ConfigError
+from gatekeeper.policy.event_changes import NewStart
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.origin_tally import OriginTally
@@ -302,6 +304,29 @@ async def test_rate_outside_of_the_bounds_is_refused_live(
             await operator.change_settings(parse_changes({"rate": "99999/min"}))
         assert (await operator.set_rate(0)).rate_per_minute == 0
         assert (await operator.set_rate(300)).rate_per_minute == 300
+
+
+async def test_rate_is_within_the_bounds_of_the_event_that_runs(
+    store_url: str, start_gate: GateStarter
+) -> None:
+    """Set by itself, or as one of the settings."""
+    gate = await tuned(start_gate)
+    async with operator_of(gate, store_url) as operator:
+        table = {
+            "name": "sale",
+            "room": gate.room_name,
+            "start": spell_time((await operator.status()).now_us + 600_000_000),
+            "order": "arrival",
+            "settings": {"autotune_max": "20000/min"},
+        }
+        await operator.add_event(EventConfig.model_validate(table))
+        await operator.move_event("sale", NewStart())
+        await operator.status()
+        assert (await operator.set_rate(15_000)).rate_per_minute == 15_000
+        change = parse_changes({"rate": "16000/min"})
+        assert (await operator.change_settings(change)).rate_per_minute == 16_000
+        with pytest.raises(ConfigError, match="autotune_max"):
+            await operator.change_settings(parse_changes({"rate": "20001/min"}))
 
 
 async def test_slow_upload_is_no_slow_origin(

@@ -330,3 +330,25 @@ def problems_of_change(file: RoomConfig, changes: dict[str, object]) -> list[str
     with pytest.raises(ConfigError) as refused:
         change_settings(file, "", parse_changes(changes))
     return refused.value.problems
+
+
+@pytest.mark.parametrize(
+    ("event", "is_refused"),
+    [
+        ({}, True),
+        ({"autotune_max": "3000/min"}, False),
+        ({"autotune": False}, False),
+        ({"autotune_max": "1900/min"}, True),
+    ],
+)
+def test_rate_is_within_the_bounds_of_the_event_that_runs(
+    event: dict[str, str | float], is_refused: bool
+) -> None:
+    """As for `gatekeeper rate`."""
+    file = room(autotune=True, autotune_max="300/min")
+    changes = parse_changes({"rate": "2000/min"})
+    if is_refused:
+        with pytest.raises(ConfigError, match="outside of autotune_min and autotune_max"):
+            change_settings(file, "", changes, event=event)
+    else:
+        assert change_settings(file, "", changes, event=event).rate_per_minute == 2000
