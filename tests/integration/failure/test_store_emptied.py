@@ -140,6 +140,33 @@ async def test_release_waits_until_visitors_could_return(
                 await asyncio.sleep(0.02)
 
 
+async def test_front_is_released_before_the_whole_line_could_return(
+    private_store: StoreServer, room_name: RoomName
+) -> None:
+    """The window is a minute. The last visitor was told half of it, and all others a second."""
+    keys = room_config(room_name, rate="600/min", burst=10, confirm_timeout="60s")
+    url = private_store.url
+    async with (
+        running_replica(keys, store_url=url) as first,
+        running_replica(keys, store_url=url) as second,
+    ):
+        visitors = await line_up(60, first, second)
+        waiting = [visitor for visitor in visitors if visitor.is_waiting]
+        for at, visitor in enumerate(waiting, start=1):
+            told = (first, second)[at % 2].room.view.line.told
+            told.note(visitor.arrival_us, 30 if at == len(waiting) else 1, in_store=True)
+        private_store.kill()
+        private_store.restart(empty=True)
+        async with asyncio.timeout(40):
+            while not admitted_indexes(waiting):
+                await request_all(reversed(waiting), first, second)
+                await asyncio.sleep(0.02)
+        assert first.state.recovering_until_us > first.state.now_us
+        assert first.state.watermark_us < waiting[-1].arrival_us
+        admitted = admitted_indexes(waiting)
+        assert admitted == [*range(len(admitted))]
+
+
 async def test_newest_replica_state_is_written_back(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
