@@ -49,6 +49,7 @@ PERIOD_S = 5.0
 # Judging a period and the pool.
 _TOLERATED_SLOW = 0.05  # the p95 is above its target when more than this share is slower
 _LEAST_BAD = 5  # responses: a few slow ones in a quiet period are no overload
+_LEAST_EXPECTED = 10.0  # responses: that none came is no accident
 _SURE = 2.5  # standard deviations above what is tolerated
 _CLEAR = 0.6  # of what is tolerated: an overload is over
 _NEAR = 0.32  # of the way from the unloaded p95 to the target
@@ -126,7 +127,8 @@ def adjust(rate: float, memory: Memory, period: Period, targets: Targets) -> Adj
 def _excess(memory: Memory, period: Period, targets: Targets) -> Reason | None:
     """Whether this period alone shows an overload."""
     if period.responses == 0:
-        has_stopped = memory.samples >= _LEAST_SAMPLES and period.admitted > 0
+        expected = memory.load * period.seconds / 60
+        has_stopped = expected >= _LEAST_EXPECTED and period.admitted > 0
         return Reason.TOO_SLOW if has_stopped else None
     if _is_beyond_chance(period.failed, period.responses, targets.errors):
         return Reason.TOO_MANY_ERRORS
