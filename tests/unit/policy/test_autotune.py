@@ -106,7 +106,7 @@ def test_an_origin_that_stops_responding_lowers_the_rate() -> None:
 def test_few_visitors_without_a_response_for_a_period_are_no_sign() -> None:
     """30/min, one request each: five seconds without one are usual."""
     few = period(admitted=2, each=1)
-    steady = after(*[few] * 20, rate=30.0)
+    steady = after(*[few] * 60, rate=30.0)
     adjusted = adjust(steady.rate, steady.memory, replace(period(each=0), admitted=2), TARGETS)
     assert adjusted.reason is not Reason.TOO_SLOW
     assert adjusted.rate >= steady.rate
