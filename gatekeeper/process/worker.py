@@ -56,6 +56,7 @@ from gatekeeper.web.stream import Streams
 
 _BACKLOG = 4096
 _HEARTBEAT_INTERVAL_S = 1.0
+_EXIT_TIMEOUT_S = 15.0  # beyond the time that open requests have
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +329,9 @@ async def serve(plan: WorkerPlan) -> None:
     report({"serving": worker.replica})
     commands = asyncio.create_task(obey_supervisor(worker, stop), name="commands")
     await stop.wait()
+    # Nobody ends a worker that hangs once the supervisor has exited.
+    limit_s = plan.config.server.shutdown_timeout + _EXIT_TIMEOUT_S
+    loop.call_later(limit_s, os._exit, 1)
     commands.cancel()
     await worker.close()
 

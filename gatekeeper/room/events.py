@@ -37,6 +37,7 @@ _PING_INTERVAL_S = 5
 _PUBLISH_TIMEOUT_S = 1
 _ASK_TIMEOUT_S = 1
 _CLOSE_TIMEOUT_S = 2
+_CANCELLATIONS = 4
 # A state has 600, a batch of revocations 3,000; the longest events of a room have 130,000.
 _MOST_BYTES = 196_608
 _MOST_PENDING, _MOST_PENDING_BYTES = 1_000, 32_768_000
@@ -322,16 +323,21 @@ class NatsEvents:
     async def close(self) -> None:
         self._closing = True
         if self._connecting is not None:
-            self._connecting.cancel()
-            # Bounded: its own wait_for (until Python 3.12) may swallow the cancellation.
-            await asyncio.wait({self._connecting}, timeout=_CLOSE_TIMEOUT_S)
+            connecting = self._connecting
+            # Again: its own wait_for (until Python 3.12) may swallow a cancellation.
+            for _ in range(_CANCELLATIONS):
+                connecting.cancel()
+                await asyncio.wait({connecting}, timeout=_CLOSE_TIMEOUT_S / _CANCELLATIONS)
+                if connecting.done():
+                    break
         await self._close_client()
 
     async def _close_client(self) -> None:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._client.close()
-        except (nats.errors.Error, OSError, TimeoutError) as error:
+        # AssertionError: of a client that did not begin to connect: it had no address.
+        except (nats.errors.Error, OSError, TimeoutError, AssertionError) as error:
             log.debug("events_close", error=str(error))
 
 

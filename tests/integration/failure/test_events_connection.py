@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
@@ -91,6 +92,41 @@ async def test_connected_client_is_kept_by_later_calls(
             await eventually(lambda: events._connecting is None)
     assert len(opened_clients) == 1
     assert logs == []
+
+
+async def test_close_ends_a_client_that_swallows_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, swallowed = asyncio.Event(), 0
+
+    async def connect(*_: object, **__: object) -> None:
+        nonlocal swallowed
+        begun.set()
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 2:
+                    raise
+
+    monkeypatch.setattr(Client, "connect", connect)
+    async with running_events("nats://127.0.0.1:1") as events:
+        events.connect()
+        await begun.wait()
+        connecting = events._connecting
+    assert connecting is not None
+    assert connecting.cancelled()
+
+
+async def test_missing_address_file_is_read_again(tmp_path: Path, events_url: str) -> None:
+    file = tmp_path / "address"
+    async with running_events(file.as_uri()) as events:
+        events.connect()
+        with capture_logs() as logs:
+            await eventually(lambda: "events_unreachable" in [each["event"] for each in logs])
+        file.write_text(events_url)
+        await eventually(events.connected)
 
 
 async def test_room_added_after_connecting_receives_events_once(events_url: str) -> None:
