@@ -41,7 +41,8 @@ class RoomState:
     replace: what holds now are `current_rate_per_minute` and `shown_message`. `active` counts the
     slots, unconfirmed ones included; `expected` counts the visitors that were released and have yet
     to claim their slot. `recent_replicas` counts the replicas that called so lately that a visitor
-    may be about to poll because of what one of them sent (`told_intervals`).
+    may be about to poll because of what one of them sent (`told_intervals`); 0: the store is too
+    young to know all of these.
     `last_arrival_us` is the highest turn that the store has given or seen.
     """
 

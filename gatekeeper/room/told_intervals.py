@@ -36,15 +36,12 @@ _COUNTED_FOR_S = 20.0  # the store remembers replicas longer than that (`remembe
 
 class ReturnReport(NamedTuple):
     """`through_us`: no visitor of this replica at or before that turn is due to poll any more.
-    `epoch`: of the store that it is about; `lost_epoch`: of the store before, which knew this
-    replica. 0: no report."""
+    `epoch`: of the store that it is about, 0: no report; `lost_epoch`: of the store before, if that
+    one counted this replica, else 0."""
 
     epoch: int
     lost_epoch: int
     through_us: int
-
-
-NO_REPORT = ReturnReport(0, 0, 0)
 
 
 def remembered_s(rules: Rules) -> float:
@@ -96,8 +93,6 @@ class ToldIntervals:
         if now_s - self._reported_at_s > _PAUSE_S:
             self._paused_until_s = now_s + GRACE_S
         self._reported_at_s = now_s
-        if not self._lost_epoch:
-            return NO_REPORT
         through_us = 0
         if now_s >= self._paused_until_s:
             first_us = self._outstanding.first_us(now_s=now_s)

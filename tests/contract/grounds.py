@@ -29,7 +29,7 @@ from tests.contract.sorted_set import ZSet
 Contents: TypeAlias = dict[str, dict[str, str | float]]
 
 # In the state, beside the scores of `_TIMED` and the deadlines, which are tenths of a second.
-_MOMENTS = ("filled_at", "recovering_until", "swept_at")
+_MOMENTS = ("filled_at", "recovering_until", "swept_at", "counts_from")
 _TIMED = ("active", "revoked", "spent", "replicas", "unconfirmed", "held_until")
 _HASHES = ("deadlines", "state", "sessions", "lanes", "holders")
 _PORTION = 100  # of a crowd: one call to the store for each
@@ -193,9 +193,9 @@ class ServerGround:
             state[moment] = str(int(state[moment]) - past_us)
         if int(state.get("period_at", 0)):  # autotune is in force
             state["period_at"] = str(int(state["period_at"]) - past_us)
-        reports = [each.split() for each in str(state["reports"]).split(";") if each]
+        reports = [each.split(maxsplit=2) for each in str(state["reports"]).split(";") if each]
         state["reports"] = "".join(
-            f"{name} {int(at) - past_us} {turn};" for name, at, turn in reports
+            f"{name} {int(at) - past_us} {rest};" for name, at, rest in reports
         )
         await self.write(contents)
 

@@ -46,12 +46,20 @@ async def pass_time(ground: Ground, clock: Clock, replicas: list[Replica], secon
 
 
 async def line_up(
-    ground: Ground, open_room: Open, clock: Clock, *, replicas: int = 2, **keys: object
+    ground: Ground,
+    open_room: Open,
+    clock: Clock,
+    *,
+    replicas: int = 2,
+    age_s: float = 200,
+    **keys: object,
 ) -> tuple[list[Replica], Responses]:
     """Twelve visitors in line, of whom the first two are released."""
     rooms = [await open_room(**{"rate": "60/min", "burst": 2} | keys) for _ in range(replicas)]
     for room in rooms:
         attach(room, clock)
+    await pass_time(ground, clock, rooms, 0.25)
+    await ground.pass_time(age_s)
     await rooms[0].queue.set_rate(0)
     replies = await line_up_visitors(rooms[0], crowd(12))
     await rooms[0].queue.set_rate(60)
@@ -105,6 +113,32 @@ async def test_replica_that_started_since_replaces_no_other(
     late = await open_room(rate="60/min", burst=2)
     attach(late, clock)
     assert await pass_time(ground, clock, [rooms[0], late], 8) == 0
+
+
+async def test_visitors_of_a_replica_that_started_since_are_waited_for(
+    ground: Ground, open_room: Open, clock: Clock
+) -> None:
+    """It may have told one to come back later, while the store was unreachable again."""
+    rooms, waiting = await line_up(ground, open_room, clock)
+    names = list(waiting)
+    await lose_everything(ground)
+    await poll(rooms[0], {name: waiting[name] for name in names[1:]})
+    late = await open_room(rate="60/min", burst=2)
+    attach(late, clock)
+    await pass_time(ground, clock, [*rooms, late], 0.5)
+    late.queue.told.note(waiting[names[0]].turn_us, 6, in_store=False)
+    assert await pass_time(ground, clock, [*rooms, late], 6) == 0
+    assert await pass_time(ground, clock, [*rooms, late], 4) > 0
+
+
+async def test_young_store_is_waited_for_as_a_whole(
+    ground: Ground, open_room: Open, clock: Clock
+) -> None:
+    """It does not know yet of all replicas that served the room."""
+    rooms, waiting = await line_up(ground, open_room, clock, age_s=20)
+    await lose_everything(ground)
+    await poll(rooms[0], waiting)
+    assert await pass_time(ground, clock, rooms, 8) == 0
 
 
 async def test_silent_replica_ends_early_releases(

@@ -252,7 +252,8 @@ class RoomCalls(RuleBasedStateMachine):
         report = replica.queue.told.report()
         state, count = self.run(replica.queue.advance())
         present, before_us = self.model.line(), self.model.watermark_us
-        released = self.model.advance(str(at), report)
+        replicas = len(self.run(self.ground.read()).get("replicas", {}))
+        released = self.model.advance(str(at), report, replicas=replicas)
         assert (count, state.expected) == (len(released), self.model.expected())
         assert state.has_room is self.model.has_room()
         turns = {name: turn_us for turn_us, name in present}
@@ -411,7 +412,10 @@ class RoomCalls(RuleBasedStateMachine):
         assert stored_numbers == numbers, stored_numbers.items() ^ numbers.items()
         assert (state["mode"], float(state["rate"])) == (model.mode, model.rate)
         assert state["message"] == model.message
-        reports = "".join(f"{name} {at} {us};" for name, (at, us) in model.reports.items())
+        reports = "".join(
+            f"{name} {at_us} {turn_us} {was_counted:d};"
+            for name, (at_us, turn_us, was_counted) in model.reports.items()
+        )
         assert sorted(str(state["reports"]).split(";")) == sorted(reports.split(";"))
         assert (state["events"], state["windows"]) == (
             model.schedule.text,

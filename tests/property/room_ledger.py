@@ -84,9 +84,11 @@ class RoomLedger:
     last_us: int = 0
     recovering_until_us: int = 0
     # How many replicas have to report before a visitor is released early, -1: none is; their
-    # reports (when, and the turn); and at least how many slots are held, less `totals.released`.
+    # reports (when, the turn, and whether the lost store counted it); how many replicas the store
+    # knows; and at least how many slots are held, less `totals.released`.
     to_report: int = 0
-    reports: dict[str, tuple[int, int]] = field(default_factory=dict)
+    reports: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
+    replicas: int = 0
     slots_before: int = NO_SLOTS_BEFORE
     totals: Totals = field(default_factory=Totals)
     # Settings by an operator: the epoch of each.
@@ -215,10 +217,11 @@ class RoomLedger:
 
     def _early_through_us(self) -> int:
         """Up to which turn visitors may be released before the end of the recovery."""
-        recent = [turn for at, turn in self.reports.values() if self.now_us - at <= 1_000_000]
-        if self.to_report <= 0 or len(recent) < self.to_report:
+        fresh = [each for each in self.reports.values() if self.now_us - each[0] <= 1_000_000]
+        from_before = sum(was_counted for _, _, was_counted in fresh)
+        if self.to_report <= 0 or from_before < self.to_report or len(fresh) < self.replicas:
             return 0
-        through_us = min(recent)
+        through_us = min(turn_us for _, turn_us, _ in fresh)
         return through_us if through_us >= self.watermark_us else 0
 
     def _pay(self, count: int) -> None:

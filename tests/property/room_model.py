@@ -11,7 +11,7 @@ from gatekeeper.policy.schedule import Schedule, Window
 from gatekeeper.policy.tokens import VisitorId
 from gatekeeper.room.standings import Left
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.told_intervals import NO_REPORT, ReturnReport
+from gatekeeper.room.told_intervals import ReturnReport
 from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.room.write_back import replicas_to_report
 from tests.property.room_ledger import (
@@ -329,17 +329,18 @@ class RoomModel(RoomLedger):
         self.level = self._capped()
         return replies
 
-    def advance(self, replica: str = "", report: ReturnReport = NO_REPORT) -> list[VisitorId]:
-        """The released visitors, in order."""
+    def advance(self, replica: str, report: ReturnReport, *, replicas: int) -> list[VisitorId]:
+        """The released visitors, in order. `replicas`: how many the store counts."""
+        self.replicas = replicas
         self._refill()
         is_recovering = self.now_us < self.recovering_until_us
         if not is_recovering:
             self.to_report, self.reports, self.slots_before = 0, {}, NO_SLOTS_BEFORE
-        elif self.to_report > 0 and (report.epoch, report.lost_epoch) == (
-            self.epoch,
-            self.origin[0],
-        ):
-            self.reports[replica] = (self.now_us, report.through_us)
+        elif self.to_report > 0:
+            self.reports.pop(replica, None)
+            if report.epoch == self.epoch:
+                was_counted = report.lost_epoch == self.origin[0]
+                self.reports[replica] = (self.now_us, report.through_us, was_counted)
         remembered_us = in_us(self.rules.ticket_life_s)
         for name, us in list(self.missed_us.items()):
             if abs(us) <= self.now_us - remembered_us:

@@ -56,13 +56,15 @@ def happen(line: HonestLine, event: tuple[Any, ...]) -> None:
     rate=st.sampled_from([6.0, 60.0, 300.0]),
     visitors=st.integers(3, 40),
     max_active=st.sampled_from([0, 0, 20]),
+    age_s=st.sampled_from([0.0, 150.0, 150.0, 150.0]),
     events=EVENTS,
 )
 def test_no_visitor_is_released_past_one_yet_to_return(
-    seed: int, rate: float, visitors: int, max_active: int, events: list[Any]
+    seed: int, rate: float, visitors: int, max_active: int, age_s: float, events: list[Any]
 ) -> None:
     line = HonestLine(seed=seed, rate_per_minute=rate, max_active=max_active)
     try:
+        line.run(age_s)  # a young store knows not yet all replicas
         line.arrive(visitors)
         line.run(5.0)
         for delay_s, event in events:

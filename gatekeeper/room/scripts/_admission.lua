@@ -222,10 +222,11 @@ end
 local function reply_with(s)
   local waiting, slots = call('ZCARD', QUEUE), count_slots()
   local expected = math.max(call('HLEN', DEADLINES) - waiting, 0) + claims_left(s)
+  local counts_all = s.counts_from > 0 and now >= s.counts_from
   return { fmt(s.epoch), fmt(s.version), s.mode, s.rate, s.message, s.overrides, s.events,
     fmt(s.watermark), fmt(s.last), fmt(s.grants), fmt(s.arrived), fmt(s.released),
     fmt(s.admitted), fmt(s.abandoned), fmt(s.recovering_until), fmt(s.revocations), fmt(waiting),
     fmt(slots), fmt(expected), fmt(call('ZCOUNT', REPLICAS, fmt(now - REPLICA_EXPIRES_AFTER), '+inf')),
-    fmt(call('ZCARD', REPLICAS)), fmt(undrawn(s)), fmt(now),
+    counts_all and fmt(call('ZCARD', REPLICAS)) or '0', fmt(undrawn(s)), fmt(now),
     has_room(s, waiting, slots) and '1' or '0' }
 end

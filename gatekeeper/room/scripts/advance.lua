@@ -72,23 +72,27 @@ call('ZREMRANGEBYSCORE', MISSED, fmt(ticket_us - now), fmt(now - ticket_us))
 local function read_reports()
   if now >= s.recovering_until then s.to_report, s.reports, s.slots_before = 0, '', -UNLIMITED end
   if s.to_report <= 0 then return 0 end
-  local kept, count, through = '', 0, UNLIMITED * 9
-  local function add(name, at, turn)
-    kept = kept .. name .. ' ' .. fmt(at) .. ' ' .. fmt(turn) .. ';'
-    if now - at <= SILENT_AFTER then count, through = count + 1, math.min(through, turn) end
+  local kept, fresh, from_before, through = '', 0, 0, UNLIMITED * 9
+  local function add(name, at, turn, was_counted)
+    kept = kept .. name .. ' ' .. fmt(at) .. ' ' .. fmt(turn) .. ' ' .. was_counted .. ';'
+    if now - at > SILENT_AFTER then return end
+    fresh, from_before, through = fresh + 1, from_before + was_counted, math.min(through, turn)
   end
-  for name, at, turn in string.gmatch(s.reports, '(%S+) (%d+) (%d+);') do
-    if name ~= replica then add(name, tonumber(at), tonumber(turn)) end
+  for name, at, turn, was_counted in string.gmatch(s.reports, '(%S+) (%d+) (%d+) ([01]);') do
+    if name ~= replica then add(name, tonumber(at), tonumber(turn), tonumber(was_counted)) end
   end
-  if replica ~= '' and report_epoch == s.epoch and lost_epoch == s.origin_epoch then
-    add(replica, now, returned_through)
+  if replica ~= '' and report_epoch == s.epoch then
+    add(replica, now, returned_through, lost_epoch == s.origin_epoch and 1 or 0)
   end
   s.reports = kept
+  -- Those of before the loss are as many as it counted; those that came since have visitors as well.
+  if from_before < s.to_report or fresh < call('ZCARD', REPLICAS) then return 0 end
   -- Visitors who were released before the loss are first.
-  if count < s.to_report or through < s.watermark then return 0 end
+  if through < s.watermark then return 0 end
   return through
 end
 
+if s.counts_from <= 0 then s.counts_from = now + remembered_us end
 local is_recovering = now < s.recovering_until
 local through = read_reports()
 

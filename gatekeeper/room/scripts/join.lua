@@ -32,7 +32,7 @@ if not s then
     message = configured_message, configured_message = configured_message, overrides = '',
     events = ARGV[5], windows = ARGV[6],
     operator_set = '', sweep_index = 0, swept_at = now, claims_until = 0, reached = 0,
-    to_report = 0, reports = '', slots_before = -UNLIMITED,
+    to_report = 0, reports = '', slots_before = -UNLIMITED, counts_from = 0,
     has_holders = math.min(call('ZCARD', HELD_UNTIL), 1) }
   changed = true
 end
@@ -98,7 +98,7 @@ if known_epoch > 0 and known_epoch < s.epoch then
     -- What fell due since the store's own state was saved, the lost state may have spent.
     s.level, s.filled_at = 0, now
     s.claims_until = number(ARGV[14]) + number(ARGV[17])
-    s.slots_before = number(ARGV[21]) - s.released
+    s.slots_before, s.counts_from = number(ARGV[21]) - s.released, 0
     if now + window > s.recovering_until then s.recovering_until = now + window end
     changed = true
   end

@@ -34,6 +34,13 @@ async def recovered(replica: Replica) -> None:
     await eventually(lambda: replica.state.recovering_until_us < view.now_s() * 1_000_000)
 
 
+def age_store(store: StoreServer, room: RoomName) -> None:
+    """As if it had been there for some minutes: it knows all replicas that served the room."""
+    with redis.Redis.from_url(store.url) as client:
+        [state] = [key for key in room_keys(room) if key.endswith(":state")]
+        client.hset(state, "counts_from", 1)
+
+
 async def test_flush_keeps_places_of_a_thousand_visitors(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
@@ -150,6 +157,9 @@ async def test_front_is_released_before_the_whole_line_could_return(
         running_replica(keys, store_url=url) as first,
         running_replica(keys, store_url=url) as second,
     ):
+        await eventually(lambda: first.state.replicas == second.state.replicas == 2)
+        age_store(private_store, room_name)
+        await eventually(lambda: first.state.recent_replicas == second.state.recent_replicas == 2)
         visitors = await line_up(60, first, second)
         waiting = [visitor for visitor in visitors if visitor.is_waiting]
         for at, visitor in enumerate(waiting, start=1):

@@ -9,7 +9,7 @@ from gatekeeper.policy.rules import Rules
 from gatekeeper.room.told_intervals import (
     EVERY_TURN_US,
     GRACE_S,
-    NO_REPORT,
+    ReturnReport,
     ToldIntervals,
     remembered_s,
 )
@@ -90,17 +90,24 @@ def test_replica_that_was_paused_reports_no_return() -> None:
     assert replica.through_after(GRACE_S + 0.25) == EVERY_TURN_US
 
 
-def test_replica_that_the_lost_store_did_not_count_reports_nothing() -> None:
-    told = ToldIntervals(monotonic_s=lambda: 0.0)
-    told.follow(2)
-    assert told.report() == NO_REPORT
+def test_replica_that_the_lost_store_did_not_count_names_no_lost_store() -> None:
+    """Its own visitors are waited for; it stands for no other replica."""
+    replica = Replica()
+    started = ToldIntervals(monotonic_s=lambda: replica.now_s)
+    started.follow(2)
+    started.note(50, 8, in_store=False)
+    started.report()
+    for _ in range(8):
+        replica.now_s += 0.25
+        report = started.report()
+    assert report == ReturnReport(epoch=2, lost_epoch=0, through_us=49)
 
 
-def test_replica_that_missed_the_last_calls_reports_nothing() -> None:
+def test_replica_that_missed_the_last_calls_names_no_lost_store() -> None:
     replica = Replica()
     replica.now_s += 30
     replica.told.follow(2)
-    assert replica.told.report() == NO_REPORT
+    assert replica.told.report().lost_epoch == 0
 
 
 def test_report_names_the_store_it_is_about() -> None:
