@@ -125,13 +125,18 @@ async def test_session_ends_by_command_or_operator(served: RunningProxy) -> None
         assert "visitor" not in after
 
 
+@pytest.mark.parametrize(
+    "served",
+    [proxy for proxy in PROXIES if proxy.runs_commands],
+    ids=lambda proxy: proxy.name,
+    indirect=True,
+    scope="module",
+)
 @pytest.mark.parametrize("kind", ["app", "newcomer", "newcomer with an app's field"])
 async def test_command_ends_the_session_however_the_token_came(
     served: RunningProxy, kind: str
 ) -> None:
     """In the field of an app, or first in the response that ends the session."""
-    if not served.proxy.runs_commands:
-        pytest.skip("the site calls POST /admin/revoke")
     async with ProxyVisitor(served, "open" if kind.startswith("newcomer") else "line") as visitor:
         room = served.stage.gate.room(visitor.room)
         fields = {} if kind == "newcomer" else {"X-Queue-Token": ""}
