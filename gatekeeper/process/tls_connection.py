@@ -4,7 +4,7 @@ what it carries.
 Theory of operation. OpenSSL reads and writes two buffers in memory. What the socket receives goes
 into one; the contents of the other are sent. The event loops have such a layer of their own. This
 one exists because theirs costs more for each request, shows a connection only after its handshake,
-and waits for the client at the end of every connection (docs/decisions/0111).
+and waits for the client at the end of every connection (docs/decisions/0112).
 
     handshake ──done──▶ open: `connection_made` of the protocol behind it
         │                 ├──close_notify or end of input of the client──▶ closing
