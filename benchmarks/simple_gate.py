@@ -33,7 +33,7 @@ from gatekeeper.policy.tokens import VisitorId, new_visitor_id
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.store import Script
-from gatekeeper.room.visitor_calls import PollRequest
+from gatekeeper.room.visitor_calls import ArrivalRequest, PollRequest
 from gatekeeper.web.waiting_status import rfc3339
 
 POSITION, AHEAD, LENGTH, ARRIVED = 7_654_321, 7_654_320, 8_765_432, "2001-02-03T04:05:06Z"
@@ -86,7 +86,8 @@ class SimpleGate:
 
     async def arrive(self, _request: web.Request) -> web.Response:
         visitor = new_visitor_id()
-        [position] = await self.queue._arrive([visitor])  # noqa: SLF001
+        request = ArrivalRequest(visitor, may_enter=False)
+        [position] = await self.queue._arrive([request])  # noqa: SLF001
         assert isinstance(position, QueuePosition)
         page = self.template.render(self.status_of(position))
         response = web.Response(
