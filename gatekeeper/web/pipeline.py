@@ -138,10 +138,14 @@ class Visit(NamedTuple):
             return None
         return self.gate.uses.counted(admit.pass_.visitor, self.facts.client.address)
 
-    def waiting_status(self, wait: Wait) -> WaitingStatus:
-        """The place of a waiting visitor as it is now. The visitor is told it."""
+    def waiting_status(self, wait: Wait, *, on_page: bool = False) -> WaitingStatus:
+        """The place of a waiting visitor as it is now. The visitor is told it, `on_page` by a page,
+        which may be without script."""
         status = self._status_of(wait)
-        self.admission.room.view.note_told(wait.ticket, wait.position, status.refresh_seconds)
+        again_s = status.refresh_seconds
+        if on_page:
+            again_s = reload_seconds(again_s, is_new=wait.is_new)
+        self.admission.room.view.note_told(wait.ticket, wait.position, again_s)
         return status
 
     def _status_of(self, wait: Wait) -> WaitingStatus:
@@ -255,13 +259,9 @@ def waiting_response(responses: Responses, visit: Visit, wait: Wait) -> GateResp
     visit.count_rule()
     sets_token = wait.changed and visit.creates_place
     minted = visit.mint(wait.ticket) if sets_token else ""
-    status = visit.waiting_status(wait)
-    if wants_page(visit.facts, config):  # which may be without script
-        reload_s = reload_seconds(status.refresh_seconds, is_new=wait.is_new)
-        visit.admission.room.view.note_told(wait.ticket, wait.position, reload_s)
     response = responses.waiting(
         visit.facts,
-        status,
+        visit.waiting_status(wait, on_page=wants_page(visit.facts, config)),
         room=config,
         now_s=visit.admission.now_s(),
         headers=visit.headers(wait.ticket, minted=minted) if sets_token else (),
