@@ -88,8 +88,9 @@ def test_expired_solution_is_refused() -> None:
     assert not is_solved(payload_of(SOLVED), now_s=NOW_S + 7201)
 
 
-def _forged(salt: str, *, number: int = 0) -> dict[str, Any]:
-    """A challenge of the client's own, which it has solved already."""
+def _forged(salt: str) -> dict[str, Any]:
+    """A challenge of the client's own, which it has solved already. The gate's number is random."""
+    number = SOLVED["number"] + 1
     challenge = hashlib.sha256(f"{salt}{number}".encode()).hexdigest()
     return SOLVED | {"salt": salt, "number": number, "challenge": challenge}
 
