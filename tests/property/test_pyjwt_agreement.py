@@ -66,7 +66,8 @@ def signed(header: bytes, payload: bytes, key: bytes) -> str:
     return f"{text}.{base64url(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
-# Seconds since 1970; orjson and json spell floats below 0.0001 differently.
+# Seconds since 1970; orjson and json spell floats below 0.0001 differently. So every field of a
+# named tuple is given: Hypothesis invents those left out.
 times = st.floats(1, 2**53 - 1) | st.integers(0, 2**53 - 1)
 visitors = st.text("ABCxyz019-_", min_size=22, max_size=22).map(VisitorId)
 arrivals = st.integers(0, 2**53 - 1)
@@ -80,8 +81,10 @@ tickets = st.builds(
     times,
     times,
     own_turn_us=turns,
+    confirmed=st.booleans(),
     lane=names,
     device=names,
+    invited_until_s=st.none() | times,
     moved_us=st.just(0) | arrivals,
 )
 passes = st.builds(
