@@ -1,9 +1,9 @@
 """The command line.
 
 Rules. Errors go to standard error, one line each; exit 2 for usage and configuration, 1 for
-everything else. `serve`, `demo`, `simulate` and `preview` run something. The other commands call
-the admin listener of a running gate, found through the same configuration; a value is checked
-before the gate is called.
+everything else; `verify-draw` has 3 for a record that is verified in part. `serve`, `demo`,
+`simulate` and `preview` run something. The other commands call the admin listener of a running
+gate, found through the same configuration; a value is checked before the gate is called.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import BadRequest
 from gatekeeper.policy.access import AccessRule, Condition, RequestReadings
 from gatekeeper.policy.default_rules import access_rules
-from gatekeeper.policy.facts import Client, RequestFacts
+from gatekeeper.policy.facts import HOST, TARGET, Client, RequestFacts, origin_form
 from gatekeeper.policy.original_request import is_check, original_request
 from gatekeeper.policy.parameters import TooManyValues, query_pairs, underscored_values
 from gatekeeper.policy.readings import TooManyReadings
@@ -24,20 +24,32 @@ from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route
 
 _ENDPOINTS = "/.gatekeeper/"
 _OF_ROOMS = ("status", "confirm", "enqueue", "leave", "wait")
-_URL = re.compile(r"(https?)://([^/?#]+)([/?][^#]*|)")
+_URL = re.compile(r"(https?)://([^/?#]+)([/?].*|)", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}
 
 
 def parse_request_url(text: str) -> tuple[str, str, str]:
-    """Scheme, host and request target of an absolute URL. Raises ValueError."""
+    """Scheme, host and request target of the URL of a request that the gate accepts. Raises
+    ValueError."""
     match = _URL.fullmatch(text)
     if match is None:
         raise ValueError(
             f'{shown(text)} is not a URL; expected e.g. "https://shop.example.com/cart"'
         )
-    scheme, host, target = match.groups()
-    return scheme, host, target if target.startswith("/") else "/" + target
+    scheme, host, rest = match.groups()
+    if HOST.fullmatch(host) is None:
+        expected = 'expected a host as clients send it, e.g. "shop.example.com" or "[2001:db8::1]"'
+        if not host.isascii():
+            expected = 'expected its form in ASCII, "xn--…", which is what browsers send'
+        raise ValueError(f"{shown(text)} is not a URL: {shown(host)} is not a host; {expected}")
+    target = origin_form(text)
+    if TARGET.fullmatch(target) is None:
+        raise ValueError(
+            f"{shown(text)} is not a URL: {shown(rest)} is not a path with a query; "
+            'expected no "#…", and blanks and control characters percent-encoded'
+        )
+    return scheme.lower(), host, target
 
 
 def parse_method(text: str) -> str:

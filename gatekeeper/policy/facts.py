@@ -13,6 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+# RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host in use has.
+HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# RFC 9112 section 3.2.1: path and query of a request, without a fragment.
+TARGET = re.compile(r"/[!\x22\x24-\x7e]*")
+
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _AUTHORITY = re.compile(r"[A-Za-z]+://[^/?#]*")  # of a target in absolute-form
 _MOST_MEMBERS = 100  # of a list that is looked at; a browser sends ten

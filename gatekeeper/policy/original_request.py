@@ -23,16 +23,13 @@ from dataclasses import replace
 from typing import Final
 
 from gatekeeper.errors import BadRequest
-from gatekeeper.policy.facts import Client, RequestFacts, origin_form
+from gatekeeper.policy.facts import HOST, TARGET, Client, RequestFacts, origin_form
 
 _PREFIX: Final = "/.gatekeeper/"
 _CHECK: Final = "auth"
 _HOST: Final = "X-Forwarded-Host"
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_TARGET: Final = re.compile(r"/[!\x22\x24-\x7e]*|\*")  # RFC 9112 section 3.2; no "#"
-_URL: Final = re.compile(
-    r"(https?)://((?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(/.*)", re.DOTALL
-)
+_URL: Final = re.compile(rf"(https?)://({HOST.pattern})(/.*)", re.DOTALL)
 
 
 def is_check(name: str) -> bool:
@@ -79,7 +76,7 @@ def _described(check: RequestFacts, client: Client, method: str, uri: str) -> Re
     if _METHOD.fullmatch(method) is None:
         raise BadRequest("the method of the original request is not valid")
     target = origin_form(uri)
-    if _TARGET.fullmatch(target) is None or not uri.startswith(target[0]):
+    if (target != "*" and TARGET.fullmatch(target) is None) or not uri.startswith(target[0]):
         raise BadRequest("the address of the original request is not a path with a query")
     if target == "*" and method != "OPTIONS":  # RFC 9112 section 3.2.4; no room has it
         raise BadRequest("the address * of the original request is for OPTIONS alone")

@@ -18,9 +18,8 @@ from typing import Final
 
 from aiohttp.web import BaseRequest
 
-from gatekeeper.policy.facts import Client
+from gatekeeper.policy.facts import HOST, Client
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
-from gatekeeper.proxy.request_check import HOST
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gatekeeper.proxy.request_check import HOST
+from gatekeeper.policy.facts import HOST
 
 MAX_PLAIN_BYTES = 8190  # aiohttp's limit for one line; a browser's head has about 1 KB
 

@@ -14,9 +14,7 @@ from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest
 
 from gatekeeper.errors import BadRequest
-
-# RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host in use has.
-HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+from gatekeeper.policy.facts import HOST
 
 _ABSOLUTE = re.compile(r"(?i:(http|https))://([^/?#]*)(?:[/?].*)?", re.DOTALL)
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}  # RFC 9110 section 4.2.3: the same as none

@@ -33,20 +33,22 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30
 _CHUNK_BYTES: Final = 64 * 1024
 _LONGEST_LINE: Final = 128  # a real one has 64 digits
 _NO_SIGNATURE: Final = (
-    "not verified: the beacon's own signature of that round (BLS); its operators' tools do that"
+    "outside of this check: the beacon's own signature of that round (BLS); its operators' tools "
+    "verify it"
 )
 _NO_BEACON: Final = (
     "no beacon: the operator of the gate could compute the order before the start, visitors could "
     "not"
 )
-_NO_LIST: Final = "not verified: the list of participants, of which there is no file"
+_NO_LIST: Final = "the list of participants, of which there is no file"
 
 
 @dataclass(slots=True)
 class Findings:
-    """Problems, one line each, and remarks: what was found, and what cannot be verified."""
+    """Problems, one line each; what of the record could not be verified; and remarks."""
 
     problems: list[str] = field(default_factory=list)
+    unverified: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -86,16 +88,18 @@ async def _describe(record: DrawRecord, verification: DrawVerification, findings
     else:
         await _check_beacon(record, record.beacon, findings)
     if not verification.has_list:
-        findings.remarks.append(_NO_LIST)
+        findings.unverified.append(_NO_LIST)
     place = verification.place()
     if place is not None:
         of_all = f", place {place.place} of {record.participants}" if place.place else ""
         lane = f", lane {place.lane}" if place.lane else ""
         findings.remarks.append(f"visitor {place.id_hash}: turn {place.turn_us}{of_all}{lane}")
     if not findings.problems:
+        verified = "verified in part" if findings.unverified else "ok"
+        of_list = "participants" if verification.has_list else "participants by the record alone"
         findings.remarks.append(
-            f"ok: the record of {record.event} in room {record.room} agrees with itself; "
-            f"{record.participants} participants"
+            f"{verified}: the record of {record.event} in room {record.room} agrees with itself; "
+            f"{record.participants} {of_list}"
         )
 
 
@@ -139,7 +143,7 @@ async def _check_beacon(record: DrawRecord, beacon: RecordBeacon, findings: Find
                 )
             found = await fetch_round(session, beacon.url, number)
     except BeaconError as error:
-        findings.remarks.append(f"not verified: the beacon {beacon.url}: {error.public}")
+        findings.unverified.append(f"the beacon {beacon.url}: {error.public}")
         return
     if found.randomness.hex() != beacon.randomness:
         findings.problems.append(

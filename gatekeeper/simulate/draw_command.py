@@ -1,7 +1,8 @@
 """The command line of `gatekeeper verify-draw`.
 
-Exit 0: verified. Exit 1: every problem on a line of standard error. Exit 2: usage. What cannot be
-verified from here is said on standard output, and changes no exit code.
+Exit 0: verified. Exit 1: every problem on a line of standard error. Exit 2: usage. Exit 3: no
+problem, but a part could not be verified: an unreachable beacon, or no list of participants. Each
+is a line of standard error, with what was verified on standard output.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gatekeeper.policy.draw_verification import is_visitor
 from gatekeeper.printable import printable
 
 _AGAIN_AFTER_S = 2.0
+_FALSE, _IN_PART = 1, 3  # exit codes
 
 
 def _checked_visitor(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -55,6 +57,8 @@ def verify_draw(
 
     Computes commitment, seed, participants, beacon and a visitor's turn again. URL is the address
     of the record, e.g. https://shop.example.com/.gatekeeper/draw/autumn-sale.
+
+    Exit status 0: verified; 1: something is wrong; 3: a part could not be verified.
     """
     if turn is not None and not visitor:
         raise click.UsageError("--turn requires --visitor")
@@ -86,7 +90,11 @@ def verify_draw(
         print(printable(remark))  # noqa: T201  this is a command line
     for problem in findings.problems:
         print(f"gatekeeper: {printable(problem)}", file=sys.stderr)  # noqa: T201
-    sys.exit(1 if findings.problems else 0)
+    for part in findings.unverified:
+        print(f"gatekeeper: not verified: {printable(part)}", file=sys.stderr)  # noqa: T201
+    if findings.problems:
+        sys.exit(_FALSE)
+    sys.exit(_IN_PART if findings.unverified else 0)
 
 
 def _beside(file: Path) -> Path | None:

@@ -151,6 +151,48 @@ def test_text_that_is_no_url_is_refused(url: str) -> None:
         parse_request_url(url)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[x",
+        "[::1",
+        "::1",
+        "u:p@x",
+        "x:",
+        "x:999999",
+        ":80",
+        "x y",
+        "x\\",
+        "x\x01",
+        "%78",
+        "b\u00fc",
+    ],
+)
+def test_url_without_a_host_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a host; expected"):
+        parse_request_url(f"http://{host}/")
+
+
+@pytest.mark.parametrize("target", ["/a b", "/a#b", "/\x01", "/a\n", "/\x7f", "?a b", "/a\r\nX: y"])
+def test_url_that_no_request_has_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a (path with a query|URL); expected"):
+        parse_request_url(f"http://x{target}")
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("HTTPS://X/", ("https", "X", "/")),
+        ("http://[::1]:80?a=b", ("http", "[::1]:80", "/?a=b")),
+        ("http://x./\u00e9?\u20ac", ("http", "x.", "/%C3%A9?%E2%82%AC")),
+        ("http://xn--bcher-kva.example//a", ("http", "xn--bcher-kva.example", "//a")),
+        ("http://x", ("http", "x", "/")),
+    ],
+)
+def test_url_is_read_as_the_request_that_it_makes(url: str, parts: tuple[str, str, str]) -> None:
+    assert parse_request_url(url) == parts
+
+
 @pytest.mark.parametrize("text", ["X-Evil", "", ": a", "X Evil: 1", "X-Evil : 1", "a\u00e9: 1"])
 def test_text_that_is_no_field_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a header field; expected"):
@@ -228,7 +270,7 @@ def test_ambiguous_and_unreadable_paths_are_named(config: Config) -> None:
     assert lines[1].startswith("the path is ambiguous")
     assert lines[2].endswith("path does not bypass with an ambiguous path")
     assert lines[-1] == 'in room "shop"'
-    url = "https://shop.example.com/" + "a%252f..;/%00\\ .%c0%ae%ef%bc%8e%u002e%3f/" * 50
+    url = "https://shop.example.com/" + "a%252f..;/%00\\%20.%c0%ae%ef%bc%8e%u002e%3f/" * 50
     lines = [*explain_request(config, "GET", url, headers=[], client="192.0.2.1")]
     assert lines == ["400: The address can be read in more than one way."]
 

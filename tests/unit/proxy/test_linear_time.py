@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from gatekeeper.errors import OriginProtocolError
+from gatekeeper.policy.facts import HOST
 from gatekeeper.proxy.framing import ChunkedBody
 from gatekeeper.proxy.plain_head import MAX_PLAIN_BYTES, may_be_plain, parse_plain_head
-from gatekeeper.proxy.request_check import HOST
 from gatekeeper.proxy.response import MAX_HEAD_BYTES, parse_response_head
 from tests.linear_time import MAX_RATIO, assert_linear, growth
 

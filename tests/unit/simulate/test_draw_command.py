@@ -67,11 +67,14 @@ def test_visitor_is_told_turn_and_place(saved: Path) -> None:
 
 def test_list_is_found_beside_or_by_option(saved: Path, tmp_path: Path) -> None:
     named = (tmp_path / "sale.participants").rename(tmp_path / "participants")
-    assert "not verified" not in run(str(saved)).stdout
+    assert "not verified" not in run(str(saved)).output
     elsewhere = named.rename(tmp_path / "elsewhere.txt")
-    assert "not verified: the list" in run(str(saved)).stdout
+    alone = run(str(saved))
+    assert alone.exit_code == 3
+    assert alone.stderr.startswith("gatekeeper: not verified: the list of participants")
+    assert "verified in part: the record of autumn-sale" in alone.stdout
     result = run(str(saved), "--participants", str(elsewhere))
-    assert (result.exit_code, "not verified" in result.stdout) == (0, False)
+    assert (result.exit_code, "not verified" in result.output) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -257,11 +260,21 @@ def test_round_of_the_record_is_compared_with_the_beacon(
     assert "(BLS)" in result.stdout
 
 
-def test_unreachable_beacon_is_said_and_is_no_problem(saved: Path) -> None:
+def test_unreachable_beacon_leaves_a_part_unverified(saved: Path) -> None:
     used = {"url": "http://127.0.0.1:1", "round": 12, "randomness": "ab" * 32}
     result = run(change(saved, beacon=used))
-    assert result.exit_code == 0
-    assert "not verified: the beacon http://127.0.0.1:1: it is unreachable" in result.stdout
+    assert result.exit_code == 3
+    [line] = result.stderr.splitlines()
+    assert line.startswith("gatekeeper: not verified: the beacon http://127.0.0.1:1: it is unreach")
+    assert "verified in part: the record of autumn-sale in room default agrees" in result.stdout
+    assert "ok:" not in result.stdout
+
+
+def test_problem_outweighs_an_unverified_part(saved: Path) -> None:
+    used = {"url": "http://127.0.0.1:1", "round": 12, "randomness": "ab" * 32}
+    result = run(change(saved, beacon=used, commitment="00" * 32))
+    assert result.exit_code == 1
+    assert "not verified: the beacon" in result.stderr
 
 
 @pytest.mark.parametrize("url", ["http://[x/draw", "http://h:99999/draw", "http:///draw"])
