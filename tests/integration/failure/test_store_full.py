@@ -51,7 +51,7 @@ async def test_full_store_keeps_passes_and_releases(
     ):
         visitors = await line_up(10, first, second)
         await first.room.queue.allow(4)
-        await eventually(lambda: first.state.released_total == 4)
+        await eventually(lambda: first.state.released_total == second.state.released_total == 4)
         await request_all(visitors[:2], first)
         assert admitted_indexes(visitors) == [0, 1]
         fill(private_store)

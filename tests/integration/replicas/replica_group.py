@@ -221,6 +221,22 @@ async def request_all(visitors: Iterable[RoomVisitor], *replicas: Replica) -> No
     )
 
 
+async def request_released(visitors: Iterable[RoomVisitor], *replicas: Replica) -> None:
+    """One more request of each visitor while others are released. Fails where that breaks order.
+
+    Requests to two replicas reach the store one after the other, and a release may fall between
+    them: in one round a visitor is admitted and an earlier one is not yet. In the round after a
+    release each visitor up to its watermark is admitted, and no visitor beyond the newest one.
+    """
+    visitors = [*visitors]
+    released_us = max(each.state.watermark_us for each in replicas)
+    await request_all(visitors, *replicas)
+    newest_us = max(each.state.watermark_us for each in replicas)
+    for visitor in visitors:
+        assert visitor.is_admitted or visitor.arrival_us > released_us
+        assert visitor.is_waiting or visitor.arrival_us <= newest_us
+
+
 async def line_up(count: int, *replicas: Replica) -> list[RoomVisitor]:
     """New visitors who have returned their tickets, in the order in which they arrived."""
     visitors = [RoomVisitor() for _ in range(count)]
