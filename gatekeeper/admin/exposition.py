@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -23,6 +24,7 @@ from gatekeeper.admin.edge_status import EdgeStatus
 from gatekeeper.admin.metric_files import read_metrics, values
 from gatekeeper.config.types import RoomName
 from gatekeeper.metrics import Tally
+from gatekeeper.policy.autotune import Targets
 from gatekeeper.policy.phase import Mode
 from gatekeeper.room.state import RoomState
 from gatekeeper.room.steering_record import SteeringRecord
@@ -45,7 +47,16 @@ _COUNTERS = {
 # The visitors in line, by room and lane.
 LaneCounts = Mapping[RoomName, Mapping[str, int]]
 _NO_LANES: LaneCounts = {}
-Steered = Mapping[RoomName, SteeringRecord]  # the rooms that autotune steers
+
+
+class SteeredRoom(NamedTuple):
+    """A room that autotune steers."""
+
+    targets: Targets
+    record: SteeringRecord
+
+
+Steered = Mapping[RoomName, SteeredRoom]
 _NOT_STEERED: Steered = {}
 
 
@@ -98,29 +109,56 @@ class _RoomCollector(Collector):
 
 
 class _AutotuneCollector(Collector):
+    """The targets of the rooms that autotune steers, and what their last period measured."""
+
     def __init__(self, steered: Steered) -> None:
-        self._periods = {
-            name: record.last for name, record in steered.items() if record.last is not None
-        }
+        self._steered = steered
 
     def collect(self) -> Iterator[Metric]:
-        latency = GaugeMetricFamily(
+        targets, lasts = {}, {}
+        for name, (room_targets, record) in self._steered.items():
+            targets[name] = room_targets
+            if record.last is not None:
+                lasts[name] = record.last
+        yield _by_room(
             "gatekeeper_autotune_latency_seconds",
             "p95 of the origin's responses in the last period of autotune.",
-            labels=["room"],
+            {name: last.latency_s for name, last in lasts.items()},
         )
-        failed = GaugeMetricFamily(
+        yield _by_room(
             "gatekeeper_autotune_failed_ratio",
             "Share of the origin's responses in the last period of autotune that failed.",
-            labels=["room"],
+            {name: last.failed_share for name, last in lasts.items()},
         )
-        for name, period in self._periods.items():
-            if period.latency_s is not None:
-                latency.add_metric([name], period.latency_s)
-            if period.failed_share is not None:
-                failed.add_metric([name], period.failed_share)
-        yield latency
-        yield failed
+        yield _by_room(
+            "gatekeeper_autotune_latency_target_seconds",
+            "The p95 that autotune keeps the origin's responses below.",
+            {name: each.latency_s for name, each in targets.items()},
+        )
+        yield _by_room(
+            "gatekeeper_autotune_failed_target_ratio",
+            "The share of failed responses that autotune stays below.",
+            {name: each.errors for name, each in targets.items()},
+        )
+        yield _by_room(
+            "gatekeeper_autotune_min_per_minute",
+            "The lowest rate that autotune sets.",
+            {name: each.rate_min for name, each in targets.items()},
+        )
+        yield _by_room(
+            "gatekeeper_autotune_max_per_minute",
+            "The highest rate that autotune sets.",
+            {name: each.rate_max for name, each in targets.items()},
+        )
+
+
+def _by_room(name: str, text: str, values: Mapping[RoomName, float | None]) -> Metric:
+    """A gauge with the rooms whose value is known."""
+    gauge = GaugeMetricFamily(name, text, labels=["room"])
+    for room, value in values.items():
+        if value is not None:
+            gauge.add_metric([room], value)
+    return gauge
 
 
 class _WorkerCollector(Collector):

@@ -19,7 +19,7 @@ from gatekeeper.admin.auth import AdminAuth, AuthFailure
 from gatekeeper.admin.configuration import ConfigurationActions, Reload
 from gatekeeper.admin.edge_status import EdgeStatusSource, no_edge
 from gatekeeper.admin.event_actions import EventActions
-from gatekeeper.admin.exposition import LaneCounts, Steered
+from gatekeeper.admin.exposition import LaneCounts, Steered, SteeredRoom
 from gatekeeper.admin.monitor import Monitor
 from gatekeeper.admin.overview import Overview
 from gatekeeper.admin.recorder import Recorder
@@ -34,7 +34,6 @@ from gatekeeper.errors import BadRequest, ConfigError, Conflict, NotFound, Store
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.steering_record import SteeringRecord
 
 STATIC_PREFIX = "/static/"
 _PUBLIC_PATHS = ("/healthz", "/readyz", STATIC_PREFIX)
@@ -187,7 +186,7 @@ class Admin:
     async def _metrics(self, _request: web.Request) -> web.Response:
         states, names = [], []
         lanes: dict[RoomName, dict[str, int]] = {}
-        steered: dict[RoomName, SteeringRecord] = {}
+        steered: dict[RoomName, SteeredRoom] = {}
         for operator in self._rooms:
             try:
                 state, counts = await operator.status(), await operator.count_lanes()
@@ -197,8 +196,9 @@ class Admin:
             states.append(state)
             names.append(operator.rules.room)
             lanes[operator.rules.room] = counts
-            if steering is not None:
-                steered[operator.rules.room] = steering
+            targets = operator.rules.autotune
+            if steering is not None and targets is not None:
+                steered[operator.rules.room] = SteeredRoom(targets, steering)
         text = self._exposition(states, names, lanes, steered)
         return web.Response(
             body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}

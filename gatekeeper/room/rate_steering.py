@@ -16,7 +16,7 @@ import structlog
 from gatekeeper import metrics
 from gatekeeper.config.rate_text import spell_rate
 from gatekeeper.errors import Conflict, NotFound
-from gatekeeper.policy.autotune import Memory, Targets, adjust
+from gatekeeper.policy.autotune import Memory, Reason, Targets, adjust
 from gatekeeper.policy.event_changes import with_settings
 from gatekeeper.policy.schedule import Schedule
 from gatekeeper.room.origin_tally import OriginTally
@@ -38,6 +38,7 @@ class Autotune:
         self._queue = queue
         self.tally = OriginTally()
         self._logged_at_us = 0
+        self._has_series = False
 
     async def advance(self) -> RoomState:
         """One call of the pacer; raises StoreError."""
@@ -45,9 +46,17 @@ class Autotune:
         if targets is None:
             state, _ = await self._queue.advance()
             return state
+        self._declare_series()
         self.tally.target_s = targets.latency_s
         state, end = await self._queue.advance_measured(self.tally.take())
         return state if end is None else await self._steer(state, end, targets)
+
+    def _declare_series(self) -> None:
+        """Starts every series at 0, so that `rate()` sees the first change."""
+        if not self._has_series:
+            self._has_series = True
+            for reason in Reason:
+                metrics.autotune_changes.labels(self._queue.rules.room, reason.value)
 
     async def _steer(self, state: RoomState, end: PeriodEnd, targets: Targets) -> RoomState:
         record, period = parse_record(end.steering), end.period

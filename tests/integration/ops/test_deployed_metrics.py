@@ -15,11 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings
+from tests.servers import eventually
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").glob("*.*")]
 _OF_PROMETHEUS = {"up"}  # what it knows of every target
 _TARGET_LABELS = {"instance", "job"}
+_LATEST = (  # the last that are there: after the first period of autotune
+    "gatekeeper_autotune_latency_seconds{",
+    "gatekeeper_autotune_changes_total{",
+)
 _VARIABLES = {"$__rate_interval": "1m", "$room": ".*"}
 
 Metrics = dict[str, list[dict[str, str]]]
@@ -27,8 +32,16 @@ Selected = tuple[str, dict[str, str]]
 
 
 async def scraped() -> tuple[Metrics, set[str]]:
-    """Names of samples with the labels of each, and the names of families, of a busy gate."""
-    more = '[[room]]\nname = "default"\nrate = "60/min"\nburst = 1\n'
+    """Names of samples with the labels of each, and the names of families, of a busy gate whose
+    rate autotune has changed."""
+    more = """
+[[room]]
+name = "default"
+rate = "60/min"
+burst = 1
+autotune = true
+autotune_max = "50/min"
+"""
     async with Origin.running() as origin:
         with GateProcess(settings(origin.url, more=more)) as gate:
             await gate.wait_until_serving()
@@ -38,10 +51,16 @@ async def scraped() -> tuple[Metrics, set[str]]:
                 Visitor(gate.admin_url) as operator,
             ):
                 await inside.get()
-                await inside.get()
                 await waiting.join()
-                await asyncio.sleep(1.5)  # counts are written once a second
-                text = (await operator.request("GET", "/metrics")).text
+                text = ""
+
+                async def is_steered() -> bool:
+                    nonlocal text
+                    await inside.get()
+                    text = (await operator.request("GET", "/metrics")).text
+                    return all(name in text for name in _LATEST)
+
+                await eventually(is_steered, timeout_s=60)
     families = list(text_string_to_metric_families(text))
     found: Metrics = {}
     for family in families:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.admin.autotune_status import autotune_json, reason_words
-from gatekeeper.admin.exposition import exposition
+from gatekeeper.admin.exposition import SteeredRoom, exposition
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.autotune import Reason, Targets
 from gatekeeper.room.steering_record import NO_STEERING, SteeringStep
@@ -52,7 +52,7 @@ def test_status_before_the_first_period_has_neither() -> None:
 
 
 def test_gauges_are_of_the_last_period(tmp_path: Path) -> None:
-    steered = {RoomName("sale"): NO_STEERING.after(FALL, memory="")}
+    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(FALL, memory=""))}
     text = exposition(tmp_path, [], [], steered=steered).decode()
     assert 'gatekeeper_autotune_latency_seconds{room="sale"} 1.23456' in text
     assert 'gatekeeper_autotune_failed_ratio{room="sale"} 0.0075' in text
@@ -60,7 +60,18 @@ def test_gauges_are_of_the_last_period(tmp_path: Path) -> None:
 
 def test_period_without_responses_has_no_gauge(tmp_path: Path) -> None:
     silent = FALL._replace(latency_s=None, responses=0, failed=0)
-    steered = {RoomName("sale"): NO_STEERING.after(silent, memory="")}
+    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(silent, memory=""))}
     text = exposition(tmp_path, [], [], steered=steered).decode()
     assert "gatekeeper_autotune_latency_seconds{" not in text
     assert "gatekeeper_autotune_failed_ratio{" not in text
+
+
+def test_targets_are_gauges_before_the_first_period(tmp_path: Path) -> None:
+    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING)}
+    lines = exposition(tmp_path, [], [], steered=steered).decode().splitlines()
+    assert [line for line in lines if line.startswith("gatekeeper_autotune")] == [
+        'gatekeeper_autotune_latency_target_seconds{room="sale"} 0.8',
+        'gatekeeper_autotune_failed_target_ratio{room="sale"} 0.02',
+        'gatekeeper_autotune_min_per_minute{room="sale"} 60.0',
+        'gatekeeper_autotune_max_per_minute{room="sale"} 600.0',
+    ]
