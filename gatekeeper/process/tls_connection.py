@@ -13,7 +13,9 @@ and waits for the client at the end of every connection (docs/decisions/0112).
 
 Rules. All that was received is decrypted at once: nothing waits in here, so that the socket's flow
 control is that of the connection. What TLS has to send by itself (tickets, RFC 8446 section 4.6)
-leaves with the next response, or at once if no request came with it. `close` sends close_notify and
+leaves with the next response, or at once if no request came with it. A client can ask for it again
+and again (`KeyUpdate`, section 4.6.3) and read none of it: flow control is that of responses, so
+this has a limit of its own, and a client beyond it is cut off. `close` sends close_notify and
 does not wait for that of the client (section 6.1): as without TLS, the connection closes when its
 write buffer is sent. A client that closes its half closes both, as with the event loops' TLS.
 
@@ -37,6 +39,10 @@ _NO_TLS = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBE
 _REASON: Final = "This port serves HTTPS, and this was plain HTTP. Use an address with https://."
 _FIRST_BYTES: Final = 5  # of a TLS record (RFC 8446 section 5.1); enough for the method
 _MAX_RECORD: Final = 1 << 14  # bytes of content (RFC 8446 section 5.1)
+# What TLS sends by itself: bytes that wait for the next response, and bytes that a client leaves
+# unread. A KeyUpdate is 27 bytes, and a client needs one for hundreds of gigabytes.
+_MOST_HELD: Final = 2048
+_MOST_UNREAD: Final = 8192
 
 
 class HandshakeList(Protocol):
@@ -82,6 +88,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         "_since_s",
         "_socket",
         "_tls",
+        "_unread",
     )
 
     def __init__(self, listener: HandshakeList, protocol: asyncio.BaseProtocol) -> None:
@@ -96,6 +103,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._beginning: _FirstFlight | None = _FirstFlight()  # None: the handshake is done
         self._closing = False
         self._since_s = 0.0
+        self._unread = 0  # bytes at most, of what TLS has sent by itself
 
     # The socket's side
 
@@ -159,15 +167,22 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             return
         if parts:
             self._deliver(parts[0] if len(parts) == 1 else b"".join(parts))
-        else:
+        if not parts or self._outgoing.pending > _MOST_HELD:
             self._flush()
         if has_ended and not self._closing:
             cast(asyncio.Protocol, self._protocol).eof_received()
             self.close()
 
     def _flush(self) -> None:
-        """Send what TLS has to send by itself."""
-        if self._outgoing.pending:
+        """Send what TLS has to send by itself, and cut off a client that does not read it."""
+        if not self._outgoing.pending:
+            return
+        if self._beginning is None:
+            held = self._unread if self._socket.get_write_buffer_size() else 0
+            self._unread = held + self._outgoing.pending
+        if self._unread > _MOST_UNREAD:
+            self.abort()
+        else:
             self._socket.write(self._outgoing.read())
 
     def _end(self) -> None:
@@ -194,6 +209,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._unread = 0  # the client reads
         if self._beginning is None and self._protocol is not None:
             self._protocol.resume_writing()
 
