@@ -41,6 +41,7 @@ _ALIASES = {
 }
 # Chinese, Japanese and Korean have one form, which Babel keeps under "short".
 _LENGTHS: tuple[Literal["long"], Literal["short"]] = ("long", "short")
+_MINUTES_FROM_S = 90  # shorter times are counted in seconds
 _MAX_RANGES = 20  # in one Accept-Language; browsers send a handful
 _MAX_TAG = 40  # characters; RFC 5646 section 4.4.1 expects 35 at least
 
@@ -88,6 +89,13 @@ class Language:
                 if "duration" not in text and (shown := self.number(number)) in text:
                     return text.replace(shown, numbers, 1)
         return numbers
+
+    @lru_cache(maxsize=1024)  # noqa: B019  as above
+    def remaining(self, seconds: int) -> str:
+        """`50` → "50 seconds", `130` → "3 minutes", rounded up as `static/renew.js` does."""
+        is_short = seconds < _MINUTES_FROM_S
+        unit, number = ("second", seconds) if is_short else ("minute", -(-seconds // 60))
+        return self._unit(unit, number, "long")
 
     def _unit(self, unit: str, number: float, length: Literal["short", "long"]) -> str:
         return format_unit(number, f"duration-{unit}", length=length, locale=self.locale)

@@ -153,6 +153,7 @@ class JinjaTemplate:
             "high": wait.high,
             "text": language.span(wait.unit, wait.low, wait.high) if wait.high else "",
             "reload_seconds": view.reload_seconds,
+            "next_try": _next_try(view, language),
             "ticket": view.ticket,
             "reference": view.reference,
             "now_s": view.now_s,
@@ -197,6 +198,7 @@ class JinjaTemplate:
             "wait": replace(wait, **of_wait),  # type: ignore[arg-type]
             "rate_per_hour": view.rate_per_minute * 60,
             "reload_seconds": values["reload_seconds"],
+            "next_try": values["next_try"],
             "ticket": values["ticket"],
             "reference": values["reference"],
             "since": values["since"],
@@ -213,6 +215,14 @@ def _as_attribute(rows: tuple[PageState, ...]) -> str:
 
 def _time_of_day(at: str, language: Language) -> str:
     return language.clock(int(at[11:13]), int(at[14:16])) if at else ""
+
+
+def _next_try(view: WaitingView, language: Language) -> str:
+    """In how long a page that only tries again loads itself; "": it polls, or counts down to an
+    opening."""
+    row = STATE_ROWS[view.state]
+    is_shown = row.poll == "renew" and row.alert == "none"
+    return language.remaining(view.reload_seconds) if is_shown else ""
 
 
 def _event_values(event: EventView | None, language: Language) -> Values:

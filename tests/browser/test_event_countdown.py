@@ -175,6 +175,18 @@ async def test_page_without_a_place_is_loaded_again_when_the_gate_says(
     assert gate.loaded == 2
 
 
+@pytest.mark.parametrize("state", ["queue_full", "address_limit"])
+async def test_page_without_a_place_counts_down_to_its_next_try(
+    state: StateWithoutPlace, gate: FakeGate, visit: Visit
+) -> None:
+    gate.view = replace(SAMPLE_VIEWS[state], refresh_seconds=150)
+    page = await visit()
+    left = page.get_by_role("timer", name="Time until the next try")
+    await expect(left).to_have_text("3 minutes")
+    await pass_time(page, 100)
+    await expect(left).to_have_text("50 seconds")
+
+
 async def test_device_that_slept_asks_the_gate_again(gate: FakeGate, visit: Visit) -> None:
     """`performance.now()` stands still during sleep, and the clock of the device does not."""
     gather(gate, 3000.0, refresh_s=300)

@@ -91,6 +91,24 @@ def test_page_of_a_full_line_tries_again_without_script(pages: Pages) -> None:
         assert text not in reader.words
 
 
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
+        ("en", "Time until the next try 50 seconds"),
+        ("de", "Zeit bis zum nächsten Versuch 50 Sekunden"),
+        ("ja", "次の再試行までの時間 50 秒"),
+    ],
+)
+def test_page_without_script_says_when_it_tries_again(pages: Pages, lang: str, words: str) -> None:
+    """The same seconds after which it is loaded again."""
+    for state in ("queue_full", "address_limit"):
+        view = replace(SAMPLE_VIEWS[state], refresh_seconds=50, lang=lang)
+        reader = Reader(pages.waiting(view))
+        assert words in " ".join(reader.words.split())
+        assert refreshes(reader) == ["50"]
+    assert "Time until the next try" not in Reader(pages.waiting(BEFORE)).words
+
+
 @pytest.mark.parametrize("state", ["before", "queue_full", "address_limit"])
 def test_page_without_a_place_has_no_words_of_the_line(pages: Pages, state: str) -> None:
     body = pages.waiting(SAMPLE_VIEWS[state]).body.decode()  # type: ignore[index]

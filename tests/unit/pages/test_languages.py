@@ -88,6 +88,21 @@ def test_span_has_the_plural_form_of_its_end(
     assert language_by_code(code).span(unit, low, high).replace("\xa0", " ") == text
 
 
+@pytest.mark.parametrize(
+    ("code", "seconds", "text"),
+    [
+        ("en", 1, "1 second"),
+        ("en", 89, "89 seconds"),
+        ("en", 90, "2 minutes"),
+        ("en", 121, "3 minutes"),
+        ("pl", 3, "3 sekundy"),
+        ("ru", 5, "5 секунд"),
+    ],
+)
+def test_remaining_time_is_rounded_up(code: str, seconds: int, text: str) -> None:
+    assert language_by_code(code).remaining(seconds).replace("\xa0", " ") == text
+
+
 def test_span_has_both_numbers_in_every_language() -> None:
     for each in languages().values():
         for unit in ("minute", "hour"):
