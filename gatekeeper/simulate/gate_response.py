@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 
 from gatekeeper.simulate.connection import RawResponse
-from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of
+from gatekeeper.simulate.token_claims import TICKET, Claims, claims_of, is_same_visitor
 
 QUEUE_TOKEN = "X-Queue-Token"  # noqa: S105  a header name
 _DEFAULT_POLL_INTERVAL_S = 5.0
@@ -25,6 +25,7 @@ _MAX_PAGE_BYTES = 256 * 1024
 _PAGE_POSITION = re.compile(rb'data-position="(\d+)"')
 _GZIP = 16 + zlib.MAX_WBITS
 _UNDRAWN = frozenset({"prequeue", "draw"})
+_RECONNECTING = "reconnecting"
 
 
 class Outcome(Enum):
@@ -68,12 +69,32 @@ class ObservedResponse:
     reason: str = ""
     failure: str = ""
     challenge: Mapping[str, object] | None = None  # to be solved before the place counts
+    reference: str = ""  # of the visitor that the response is about
 
     @property
     def has_place(self) -> bool:
         """Whether a waiting visitor is in line: at a position, or before a draw, which makes it."""
-        is_undrawn = self.phase in _UNDRAWN and self.reason != "reconnecting"
+        is_undrawn = self.phase in _UNDRAWN and self.reason != _RECONNECTING
         return self.position is not None or is_undrawn
+
+    @property
+    def is_without_ticket(self) -> bool:
+        """Whether an arrival brought no ticket, and is to be repeated: the replica has started
+        while the store was unreachable, and does not know the time of the room."""
+        is_waiting = self.outcome is Outcome.WAITING and self.token is None
+        return is_waiting and self.reason == _RECONNECTING
+
+    def takes_for_visitor(self, sent: Token | None) -> bool:
+        """Whether the visitor of the forged token `sent` was accepted: the gate must set a new
+        token, or name another visitor."""
+        raw = sent.raw if sent else None
+        return is_same_visitor(raw, self.claims, reference=self.reference)
+
+    def accepts_ticket(self, sent: Token | None) -> bool:
+        """Whether a poll with the invalid ticket `sent` was that of its visitor."""
+        if self.outcome is Outcome.WAITING:
+            return self.takes_for_visitor(sent)
+        return self.outcome is Outcome.ADMITTED
 
 
 def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedResponse:
@@ -102,6 +123,7 @@ def parse_gate_response(raw: RawResponse | str, *, own: bool) -> ObservedRespons
                 phase=_word(fields.get("phase")),
                 reason=_word(fields.get("reason")),
                 challenge=_challenge_of(fields),
+                reference=_word(fields.get("reference")),
             )
         case "admitted" if own:
             return ObservedResponse(Outcome.ADMITTED, token=token, claims=claims)

@@ -23,7 +23,7 @@ from gatekeeper.simulate.progress_record import ProgressRecord
 from gatekeeper.simulate.release_delays import ReleaseDelays, client_delay_of, is_near_front
 from gatekeeper.simulate.room_monitor import RoomFigures
 from gatekeeper.simulate.room_samples import SampleStart, sample_of
-from gatekeeper.simulate.token_claims import Claims, is_same_visitor
+from gatekeeper.simulate.token_claims import Claims
 from gatekeeper.simulate.visitor import Action, Visitor, VisitorKind, VisitorStage
 
 MAX_VIOLATIONS = 200  # recorded with instant and visitor; all are counted
@@ -129,7 +129,9 @@ class Observer:
         match visitor.next_action:
             case Action.ARRIVE:
                 self._arriving -= 1
-                if response.outcome is not Outcome.FAILED:
+                if response.is_without_ticket and not visitor.gives_up_next:
+                    self.failures["no ticket yet"] += 1
+                elif response.outcome is not Outcome.FAILED:
                     self._on_arrival(visitor, response, began_s=began_s, now_s=now_s)
             case Action.POLL | Action.SOLVE:
                 self._on_poll(visitor, response, now_s=now_s)
@@ -141,16 +143,14 @@ class Observer:
                 self.pressure.received_left(visitor)
             case Action.VISIT if not visitor.is_bot:
                 self._on_visit(visitor, response, began_s=began_s, now_s=now_s)
-            case Action.FORGE_POLL:
-                accepted = response.outcome in {Outcome.WAITING, Outcome.ADMITTED}
-                self._record_forgery(visitor, accepted, FORGED_TICKET_ACCEPTED, now_s=now_s)
+            case Action.FORGE_POLL | Action.REPLAY as action:
+                is_forged = action is Action.FORGE_POLL
+                what = FORGED_TICKET_ACCEPTED if is_forged else SPENT_TICKET_ACCEPTED
+                self._record_forgery(visitor, response.accepts_ticket(sent), what, now_s=now_s)
             case Action.FORGE_VISIT:
                 self._record_forged_visit(
                     visitor, response, sent=sent, began_s=began_s, now_s=now_s
                 )
-            case Action.REPLAY:
-                accepted = response.outcome in {Outcome.WAITING, Outcome.ADMITTED}
-                self._record_forgery(visitor, accepted, SPENT_TICKET_ACCEPTED, now_s=now_s)
 
     def stage_changed(self, visitor: Visitor, stage_before: VisitorStage, *, now_s: float) -> None:
         """A visitor changed to another stage."""
@@ -327,7 +327,7 @@ class Observer:
         if response.outcome is Outcome.FAILED:
             return
         given = response.claims
-        accepted = is_same_visitor(sent.raw if sent else None, given)
+        accepted = response.takes_for_visitor(sent)
         self._record_forgery(visitor, accepted, FORGED_VISIT_ADMITTED, now_s=now_s)
         if response.outcome is Outcome.FORWARDED and given is not None:
             self._record_newcomer_admission(given, began_s=began_s, now_s=now_s)

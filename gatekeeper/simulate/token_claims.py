@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
+from gatekeeper.policy.reference import reference_of
+from gatekeeper.policy.tokens import VisitorId
+
 TICKET, PASS = "ticket+jwt", "pass+jwt"
 _HOUR_S = 3600
 
@@ -47,9 +50,12 @@ def claims_of(raw: str) -> Claims | None:
     return Claims(kind, visitor, arrival_us, turn_us, lane)
 
 
-def is_same_visitor(sent: str | None, given: Claims | None) -> bool:
-    """Whether the gate took the visitor of a forged token for its own: it must set a new one."""
+def is_same_visitor(sent: str | None, given: Claims | None, *, reference: str = "") -> bool:
+    """Whether the gate took the visitor of a forged token for its own: it must set a new one. A
+    waiting response that sets none names its visitor by the `reference`."""
     forged = claims_of(sent) if sent is not None else None
+    if given is None and forged is not None and reference:
+        return reference == reference_of(VisitorId(forged.visitor))
     return given is None or (forged is not None and given.visitor == forged.visitor)
 
 

@@ -126,6 +126,11 @@ class Visitor:
     def is_bot(self) -> bool:
         return self.kind in BOT_KINDS
 
+    @property
+    def gives_up_next(self) -> bool:
+        """Whether it is done if this request fails as well."""
+        return self.failures + 1 >= _MAX_FAILURES
+
 
 def new_visitor(number: int, plan: CrowdPlan, random: Random) -> Visitor:
     return Visitor(
@@ -186,7 +191,8 @@ def apply_response(
 def _on_response(
     visitor: Visitor, response: ObservedResponse, *, plan: CrowdPlan, random: Random
 ) -> float | None:
-    if response.outcome is Outcome.FAILED:
+    is_arrival = visitor.next_action is Action.ARRIVE
+    if response.outcome is Outcome.FAILED or (is_arrival and response.is_without_ticket):
         return _on_failure(visitor, random)
     visitor.failures = 0
     visitor.challenge = response.challenge

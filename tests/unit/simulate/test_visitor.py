@@ -182,6 +182,21 @@ def test_failures_are_retried_later_and_bounded() -> None:
     assert pauses == sorted(pauses)
 
 
+def test_arrival_without_a_ticket_is_repeated_and_bounded() -> None:
+    """A replica that has no state yet lets newcomers wait without a place."""
+    unknown = ObservedResponse(Outcome.WAITING, reason="reconnecting")
+    subject = visitor()
+    pauses = 0
+    while receive(subject, unknown) is not None:
+        assert (subject.next_action, subject.stage) == (Action.ARRIVE, VisitorStage.ARRIVING)
+        pauses += 1
+
+    assert pauses == 4
+    subject = visitor()
+    receive(subject, unknown, WAIT)
+    assert (subject.next_action, subject.token) == (Action.POLL, TOKEN)
+
+
 def test_response_resets_failure_count() -> None:
     subject = visitor()
     receive(subject, FAILED, FAILED, WAIT)
