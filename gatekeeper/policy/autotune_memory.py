@@ -28,6 +28,7 @@ _MODEL_S = 120.0  # the model forgets
 _LOAD_S = 15.0
 _BEST_S = 900.0  # a capacity that is no longer reached is forgotten
 _STRAIN_S = 180.0
+_SHORT_PAUSE_S = 15.0
 _UNLOADED_RISE = 0.002  # of the distance in one period, since an origin may become slower for good
 _MOST_UNLOADED = 0.9
 _MOST = 1e18  # no number that the law remembers is larger
@@ -41,6 +42,11 @@ class Targets:
     rate_max: float
     latency_s: float
     errors: float
+
+    @property
+    def measure(self) -> str:
+        """What the origin is measured by, as a text: the memory of the law is of that alone."""
+        return f"{self.latency_s!r} {self.errors!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,28 @@ class Memory:
     def after(self, period: Period) -> Memory:
         """The memory with that period in model and pool."""
         return _with_pool(_with_model(self, period), period)
+
+    def after_pause(self, seconds: float) -> Memory:
+        """After that time without a period: the room was held, or replicas or store were absent.
+
+        Nobody was admitted. A short pause changes nothing; after a long one nothing is known.
+        """
+        if seconds <= _SHORT_PAUSE_S:
+            return self
+        if seconds > _BEST_S:
+            return Memory()
+        seen = tuple(
+            rate * math.exp(-seconds / lag_s)
+            for rate, lag_s in zip(self.seen, _LAGS_S, strict=True)
+        )
+        return replace(
+            self.with_empty_pool(settle_s=0.0),
+            best=self.best * math.exp(-seconds / _BEST_S),
+            is_draining=False,
+            load=self.load * math.exp(-seconds / self.lag_s),
+            seen=seen,
+            strain=self.strain * math.exp(-seconds / _STRAIN_S),
+        )
 
     def with_strain(self, is_above: bool, *, seconds: float) -> Memory:
         """`is_above`: a target was missed in the last period of that length."""

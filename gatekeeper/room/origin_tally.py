@@ -22,10 +22,16 @@ class OriginTally:
     __slots__ = ("_counts", "_failed", "_unanswered", "target_s")
 
     def __init__(self) -> None:
-        self.target_s = 1.0  # `autotune_latency`
+        self.target_s = 1.0
         self._counts = [0] * (len(LATENCY_BOUNDS) + 1)
         self._failed = 0
         self._unanswered = 0
+
+    def measure_by(self, target_s: float) -> None:
+        """`autotune_latency` from now on. What was counted by another one is dropped."""
+        if target_s != self.target_s:
+            self.take()
+            self.target_s = target_s
 
     def count(self, status: int, /, *, seconds: float) -> None:
         """A response head that arrived `seconds` after the request."""

@@ -20,6 +20,7 @@ class PeriodEnd:
     begin_us: int
     period: Period
     steering: str  # the room's record
+    memory: str  # of the law; "" where autotune or its targets are new
 
     @classmethod
     def parse(cls, reply: Sequence[bytes | int]) -> PeriodEnd | None:
@@ -28,7 +29,7 @@ class PeriodEnd:
             return None
         try:
             texts = [each.decode() for each in reply if isinstance(each, bytes)]
-            begin, length, sums, admitted, waiting, steering = texts
+            begin, length, sums, admitted, waiting, steering, memory = texts
             unanswered, failed, *counts = map(int, (sums or "0 0").split())
             period = Period(
                 seconds=int(length) / 1_000_000,
@@ -38,21 +39,22 @@ class PeriodEnd:
                 admitted=int(admitted),
                 waiting=waiting == "1",
             )
-            return cls(int(begin), period, steering)
+            return cls(int(begin), period, steering, memory)
         except ValueError as error:
             raise StoreError("unexpected reply from the store") from error
 
 
 @dataclass(frozen=True, slots=True)
 class SteerRequest:
-    """What follows from a period: the rate, None where it stays, and the new record. `known` is the
-    state that it was computed from. `events`: the rate is that of an event, and these replace
-    them."""
+    """What follows from a period: the rate, None where it stays, the new record, and the memory of
+    the law. `known` is the state that it was computed from. `events`: the rate is that of an event,
+    and these replace them."""
 
     begin_us: int
     known: RoomState
     rate_per_minute: float | None
     steering: str
+    memory: str
     events: Schedule | None = None
 
     def arguments(self) -> list[str]:
@@ -65,5 +67,6 @@ class SteerRequest:
             rate_text(self.known.current_rate_per_minute),
             "" if rate is None or events is not None else rate_text(rate),
             self.steering,
+            self.memory,
             *([] if events is None else [events.text, events.windows_text]),
         ]

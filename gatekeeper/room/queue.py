@@ -141,10 +141,10 @@ class Queue:
         state, released, _ = await self._advance()
         return state, released
 
-    async def advance_measured(self, measured: str) -> tuple[RoomState, PeriodEnd | None]:
-        """The same, with what this replica measured of the origin; and the period of autotune that
-        ends by this call, if one does."""
-        state, _, rest = await self._advance(_us(PERIOD_S), measured)
+    async def advance_measured(self, measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
+        """The same, with what this replica measured of the origin `by` these targets; and the
+        period of autotune that ends by this call, if one does."""
+        state, _, rest = await self._advance(_us(PERIOD_S), measured, by)
         return state, PeriodEnd.parse(rest)
 
     async def _advance(self, *more: str) -> tuple[RoomState, int, Reply]:

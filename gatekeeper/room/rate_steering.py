@@ -4,7 +4,8 @@ Rules. Each replica hands what it measured of the origin to `advance`. When a pe
 the store's clock, one of these calls receives the sums of all replicas and begins the next period:
 that replica computes the rate (`policy.autotune`) and hands it in at once. The store takes it only
 in that period, and only while rate, settings and events are those that it was computed from. A
-replica that ends in between costs one period without a change. Without autotune none of this runs.
+replica that ends in between costs one period without a change. Without autotune none of this runs,
+and what the law remembers ends with it, or with its targets.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Autotune:
             state, _ = await self._queue.advance()
             return state
         self._declare_series()
-        self.tally.target_s = targets.latency_s
-        state, end = await self._queue.advance_measured(self.tally.take())
+        self.tally.measure_by(targets.latency_s)
+        state, end = await self._queue.advance_measured(self.tally.take(), targets.measure)
         return state if end is None else await self._steer(state, end, targets)
 
     def _declare_series(self) -> None:
@@ -61,7 +62,12 @@ class Autotune:
     async def _steer(self, state: RoomState, end: PeriodEnd, targets: Targets) -> RoomState:
         record, period = parse_record(end.steering), end.period
         before = state.current_rate_per_minute
-        adjustment = adjust(before, Memory.decode(record.memory), period, targets)
+        memory = Memory.decode(end.memory)
+        if record.last is not None:
+            memory = memory.after_pause(
+                end.begin_us / 1e6 - period.seconds - record.last.at_us / 1e6
+            )
+        adjustment = adjust(before, memory, period, targets)
         after = _rounded(adjustment.rate, before, targets)
         steering = SteeringStep(
             at_us=end.begin_us,
@@ -82,7 +88,8 @@ class Autotune:
                 end.begin_us,
                 state,
                 rate_per_minute=None if after == before else after,
-                steering=record.after(steering, memory=adjustment.memory.encode()).encode(),
+                steering=record.after(steering).encode(),
+                memory=adjustment.memory.encode(),
                 events=events,
             )
         )

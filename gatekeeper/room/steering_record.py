@@ -1,8 +1,8 @@
-"""The record of a room that autotune steers: what its law remembers, what was measured last, and
-the newest changes of the rate. Replicas keep it in the room's state, for each other and operators.
+"""The record of a room that autotune steers: what was measured last, and the newest changes of the
+rate. Replicas keep it in the room's state, for operators.
 
 Rules. Pure. It is bounded. A text that is not such a record is an empty one, since it may be of
-another release; no decision but the law's own depends on it.
+another release.
 """
 
 from __future__ import annotations
@@ -44,16 +44,15 @@ class SteeringStep(NamedTuple):
 class SteeringRecord:
     """`last` is the newest period; `changes` are those that changed the rate, the oldest first."""
 
-    memory: str = ""
     last: SteeringStep | None = None
     changes: tuple[SteeringStep, ...] = ()
 
-    def after(self, steering: SteeringStep, *, memory: str) -> SteeringRecord:
+    def after(self, steering: SteeringStep) -> SteeringRecord:
         """The record with one period more."""
         changes = self.changes
         if steering.after != steering.before:
             changes = (*changes, steering)[-MOST_CHANGES:]
-        return SteeringRecord(memory, steering, changes)
+        return SteeringRecord(steering, changes)
 
     def as_of(self, now_us: int) -> SteeringRecord:
         """For operators, by the store's clock: a period that ended long ago, since when the rate
@@ -62,7 +61,7 @@ class SteeringRecord:
         return replace(self, last=None) if is_old else self
 
     def encode(self) -> str:
-        body = {"memory": self.memory, "last": self.last, "changes": self.changes}
+        body = {"last": self.last, "changes": self.changes}
         return json.dumps(body, separators=(",", ":"))
 
 
@@ -80,7 +79,6 @@ def parse_record(text: str) -> SteeringRecord:
             return NO_STEERING
         last = raw["last"]
         return SteeringRecord(
-            _text(raw["memory"]),
             None if last is None else parse_steering(last),
             tuple(map(parse_steering, changes)),
         )

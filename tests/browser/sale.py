@@ -156,7 +156,7 @@ class Sale:
         before = rate / 0.7 if fell else rate - 10
         at_us = round(self.now_s() * 1_000_000)
         step = SteeringStep(at_us, before, rate, reason, slow_s, 400, 48 if fell else 1, 40)
-        room.record = (room.record or NO_STEERING).after(step, memory="")
+        room.record = (room.record or NO_STEERING).after(step)
 
     def _count(self, name: str, share: float, requests: float, *, failing: bool) -> None:
         """Count requests by outcome: nine of ten are for the sale."""

@@ -1,6 +1,7 @@
 """The periods of autotune in the store: measured by all, ended by one, set at most once."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from gatekeeper.config.schema import RoomConfig
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StoreError
-from gatekeeper.policy.autotune import LATENCY_BOUNDS, PERIOD_S
+from gatekeeper.policy.autotune import LATENCY_BOUNDS, PERIOD_S, Targets
 from gatekeeper.policy.event_changes import with_settings
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.rules import Rules
@@ -31,8 +32,17 @@ from tests.contract.grounds import (
 SALE = '{"burst":[20,1]}'
 
 
-async def advance(replica: Replica, measured: str = "") -> PeriodEnd | None:
-    _, end = await replica.queue.advance_measured(measured)
+FIELDS = {
+    *("period_at", "period_counts", "period_admitted"),
+    *("steered_by", "steering", "steering_memory"),
+}
+TARGETS = Targets(rate_min=30, rate_max=3000, latency_s=0.8, errors=0.02)
+
+
+async def advance(
+    replica: Replica, measured: str = "", *, targets: Targets = TARGETS
+) -> PeriodEnd | None:
+    _, end = await replica.queue.advance_measured(measured, targets.measure)
     return end
 
 
@@ -50,10 +60,11 @@ async def steer(
     *,
     rate: float | None = 300.0,
     known: RoomState | None = None,
-    steering: str = "memory",
+    steering: str = "record",
+    memory: str = "memory",
 ) -> bool:
     known = known or await replica.look()
-    return await replica.queue.steer(SteerRequest(end.begin_us, known, rate, steering))
+    return await replica.queue.steer(SteerRequest(end.begin_us, known, rate, steering, memory))
 
 
 def tally(*, seconds: float = 0.1, responses: int = 0, failed: int = 0) -> str:
@@ -153,7 +164,7 @@ async def test_rate_of_a_period_is_set_once_and_as_an_operator_would(
     assert await steer(one, end, rate=300, known=before) is True
     state = await other.look()
     assert (state.rate_per_minute, state.version) == (300, before.version + 1)
-    assert await steering_of(ground) == "memory"
+    assert await steering_of(ground) == "record"
     assert await steer(other, end, rate=200, known=before) is False
     assert (await one.look()).rate_per_minute == 300
 
@@ -259,7 +270,55 @@ async def test_without_autotune_nothing_of_it_is_stored(ground: Ground, open_roo
     replica = await open_room()
     await replica.queue.advance()
     state = (await ground.read())["state"]
-    assert not {"period_at", "period_counts", "period_admitted", "steering"} & state.keys()
+    assert not FIELDS & state.keys()
+
+
+async def remembering(ground: Ground, replica: Replica) -> PeriodEnd:
+    """The end of a second period, by which the law remembers the first."""
+    await steer(replica, await ended_period(ground, replica))
+    await ground.pass_time(PERIOD_S + 0.1)
+    end = await advance(replica)
+    assert end is not None
+    assert (end.steering, end.memory) == ("record", "memory")
+    return end
+
+
+@pytest.mark.parametrize("change", [{"latency_s": 0.5}, {"errors": 0.1}])
+async def test_other_targets_drop_memory_and_period(
+    change: dict[str, float], ground: Ground, open_room: Open
+) -> None:
+    """What the origin carries within 800 ms says nothing about 500 ms. The record stays."""
+    replica = await open_room()
+    end = await remembering(ground, replica)
+    targets = replace(TARGETS, **change)
+    await ground.pass_time(0.1)
+    assert await advance(replica, tally(responses=9), targets=targets) is None
+    assert await steer(replica, end) is False
+    await ground.pass_time(PERIOD_S + 0.1)
+    newer = await advance(replica, tally(responses=2), targets=targets)
+    assert newer is not None
+    assert (newer.steering, newer.memory, newer.period.responses) == ("record", "", 2)
+
+
+async def test_other_bounds_keep_the_memory(ground: Ground, open_room: Open) -> None:
+    replica = await open_room()
+    await remembering(ground, replica)
+    await ground.pass_time(PERIOD_S + 0.1)
+    end = await advance(replica, targets=replace(TARGETS, rate_min=1, rate_max=9))
+    assert end is not None
+    assert end.memory == "memory"
+
+
+async def test_memory_ends_with_autotune(ground: Ground, open_room: Open) -> None:
+    """Also where it is off for a moment. An operator's grant is no sign of that."""
+    replica = await open_room()
+    await remembering(ground, replica)
+    await queue_of(ground, name="").queue.advance()  # an operator
+    assert (await ground.read())["state"]["steering_memory"] == "memory"
+    await replica.queue.advance()
+    assert FIELDS & (await ground.read())["state"].keys() == {"steering"}
+    end = await ended_period(ground, replica)
+    assert (end.steering, end.memory) == ("record", "")
 
 
 async def test_steered_rate_returns_with_the_room_after_a_loss(
@@ -299,7 +358,7 @@ async def test_rate_of_an_event_is_steered_in_its_place(ground: Ground, open_roo
     known = await replica.look()
     assert known.current_rate_per_minute == 120
     after = with_settings(known.schedule, "sale", {"rate": "90/min"})
-    request = SteerRequest(end.begin_us, known, 90, "", after)
+    request = SteerRequest(end.begin_us, known, 90, "", "", after)
     assert await replica.queue.steer(request) is True
     state = await replica.look()
     assert (state.current_rate_per_minute, state.rate_per_minute) == (90, 6)
@@ -320,9 +379,13 @@ async def test_full_store_steers_nothing(room_name: RoomName) -> None:
     assert end.period.responses == 0
 
 
-async def replica_of(ground: Ground, **keys: object) -> Replica:
+def queue_of(ground: Ground, *, name: str, **keys: object) -> Replica:
     values = {"name": ground.room, "rate": "6/min", "burst": 1} | keys
-    replica = Replica(ground, Rules.of(RoomConfig.model_validate(values)), name="only")
+    return Replica(ground, Rules.of(RoomConfig.model_validate(values)), name=name)
+
+
+async def replica_of(ground: Ground, **keys: object) -> Replica:
+    replica = queue_of(ground, name="only", **keys)
     await replica.queue.join(starting=True, is_first=True)
     return replica
 

@@ -7,12 +7,12 @@
 --       before, in which the store knew this replica   10 the turn up to which none of its visitors is
 --       due to poll any more   and where the origin steers the rate, 11 the length of a period,
 --       microseconds   12 what the caller measured of the origin since its last call, whole numbers with
---       spaces between, or ''
+--       spaces between, or ''   13 the targets that it measured by
 -- Reply the state, then how many were released, then '1' when one call could not do all that is
 --       due, else '0'; then, if this call ends a period, the begin of the next and the length of this
 --       one, microseconds, the sums of what all callers measured, how many were admitted, '1' if
---       visitors wait for the rate, else '0', and `steering`; 'behind' when the store is older than
---       what the caller knows.
+--       visitors wait for the rate, else '0', `steering` and `steering_memory`; 'behind' when the store
+--       is older than what the caller knows.
 --
 -- Guarantee. Releases in the order of turns, within rate, burst, grants and slots, and no visitor
 -- whose deadline has passed. The watermark only rises, and every visitor in the queue at or below
@@ -28,15 +28,17 @@
 --
 -- Where the origin steers the rate, the state has more fields, by which only `steer` and this script
 -- decide: `period_at` (the begin of the running period, microseconds; 0: none runs), `period_counts`
--- (what all callers measured in it), `period_admitted` (the total at its begin), and `steering`, the
--- replicas' own record.
+-- (what all callers measured in it), `period_admitted` (the total at its begin), `steered_by` (the
+-- targets of its callers), and two texts of the replicas: `steering`, which operators read, and
+-- `steering_memory`. The memory is of those targets: a call with others, or of a replica without any,
+-- drops it and the period.
 
 local replica, claim_us, spent_us = ARGV[1], number(ARGV[2]), number(ARGV[3])
 local ticket_us, most_released, most_swept = number(ARGV[4]), number(ARGV[5]), number(ARGV[6])
 local remembered_us, report_epoch = number(ARGV[7]), number(ARGV[8])
 local lost_epoch, returned_through = number(ARGV[9]), number(ARGV[10])
 local SILENT_AFTER = 1000000  -- replicas call four times a second while the store recovers
-local period_us, measured = ARGV[11] and number(ARGV[11]), ARGV[12] or ''
+local period_us, measured, targets = ARGV[11] and number(ARGV[11]), ARGV[12] or '', ARGV[13]
 if string.find(measured, '[^%d ]') then error('whole numbers') end
 local MOST_PERIODS = 3  -- in one
 -- All replicas together look at the whole queue once in LAP, and every call at no less than LEAST.
@@ -240,11 +242,16 @@ end
 -- Adds what the caller measured to the period, and what the reply says of one that ends now. A full
 -- store keeps nothing, and ends none.
 local function measure()
-  local raw = call('HMGET', STATE, 'period_at', 'period_counts', 'period_admitted', 'steering')
+  local raw = call('HMGET', STATE, 'period_at', 'period_counts', 'period_admitted', 'steering',
+    'steering_memory', 'steered_by')
   local begin = tonumber(raw[1] or '0')
   local function keep(...)
     local result = redis.pcall('HSET', STATE, ...)
     return type(result) ~= 'table' or not result.err
+  end
+  if raw[6] ~= targets then
+    begin = 0
+    if not keep('steered_by', targets, 'steering_memory', '', 'period_at', '0') then return {} end
   end
   if admission_gate(s, false) ~= 'rate' or rate_of(s) <= 0 then
     if begin > 0 then keep('period_at', '0') end
@@ -260,10 +267,16 @@ local function measure()
   if is_over or not is_kept then return {} end
   local is_waiting = call('ZCARD', QUEUE) > 0 and free_slots() > 0
   return { fmt(now), fmt(length), sums_of(raw[2] or '', measured),
-    fmt(math.max(s.admitted - tonumber(raw[3] or '0'), 0)), is_waiting and '1' or '0', raw[4] or '' }
+    fmt(math.max(s.admitted - tonumber(raw[3] or '0'), 0)), is_waiting and '1' or '0', raw[4] or '',
+    raw[5] or '' }
 end
 
-local period = period_us and measure() or {}
+local period = {}
+if period_us then
+  period = measure()
+elseif replica ~= '' then
+  call('HDEL', STATE, 'steered_by', 'steering_memory', 'period_at', 'period_counts', 'period_admitted')
+end
 write(save_state, s, released + swept + ended + passed_over > 0)
 local reply = reply_with(s)
 reply[#reply + 1] = fmt(released)

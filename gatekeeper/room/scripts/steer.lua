@@ -2,8 +2,8 @@
 --
 -- ARGV  1 the begin of the running period, as `advance` replied   2 the overrides, 3 the events and 4 the
 --       rate in force that the caller decided by   5 the room's rate instead, or '' where it stays
---       6 `steering` instead   and where the rate is that of an event, 7 the events instead, 8 their
---       windows
+--       6 `steering` and 7 `steering_memory` instead   and where the rate is that of an event, 8 the
+--       events instead, 9 their windows
 -- Reply the state, then '1' when it was set, else '0'; 'behind' when the store is older than what the
 --       caller knows.
 --
@@ -13,8 +13,8 @@
 -- replica knows better counts.
 
 local begin, known_rate = number(ARGV[1]), number(ARGV[4])
-local rate, steering = ARGV[5], ARGV[6]
-if rate ~= '' and number(rate) <= 0 or not steering then error('a rate above 0, and a text') end
+local rate, steering, memory = ARGV[5], ARGV[6], ARGV[7]
+if rate ~= '' and number(rate) <= 0 or not memory then error('a rate above 0, and two texts') end
 
 local s = load_state()
 if not s then return { 'behind' } end
@@ -27,9 +27,9 @@ local is_current = tonumber(call('HGET', STATE, 'period_at') or '0') == begin
   and admission_gate(s, false) == 'rate'
 if is_current then
   if rate ~= '' then s.rate = rate end
-  if ARGV[8] then s.events, s.windows = ARGV[7], ARGV[8] end
-  save_state(s, rate ~= '' or ARGV[8] ~= nil)
-  redis.pcall('HSET', STATE, 'steering', steering)
+  if ARGV[9] then s.events, s.windows = ARGV[8], ARGV[9] end
+  save_state(s, rate ~= '' or ARGV[9] ~= nil)
+  redis.pcall('HSET', STATE, 'steering', steering, 'steering_memory', memory)
 end
 local reply = reply_with(s)
 reply[#reply + 1] = is_current and '1' or '0'

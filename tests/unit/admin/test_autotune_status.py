@@ -36,7 +36,7 @@ def test_reason_of_another_release_is_shown_as_it_is() -> None:
 
 def test_status_has_targets_the_last_period_and_the_last_change() -> None:
     steady = FALL._replace(before=210.0, reason="settling", latency_s=None, responses=0)
-    record = NO_STEERING.after(FALL, memory="").after(steady, memory="")
+    record = NO_STEERING.after(FALL).after(steady)
     found = json.loads(json.dumps(autotune_json(TARGETS, record)))
     assert (found["rate_min"], found["latency_target_s"]) == (60, 0.8)
     assert (found["last"]["p95_s"], found["last"]["failed_share"]) == (None, None)
@@ -52,7 +52,7 @@ def test_status_before_the_first_period_has_neither() -> None:
 
 
 def test_gauges_are_of_the_last_period(tmp_path: Path) -> None:
-    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(FALL, memory=""))}
+    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(FALL))}
     text = exposition(tmp_path, [], [], steered=steered).decode()
     assert 'gatekeeper_autotune_latency_seconds{room="sale"} 1.23456' in text
     assert 'gatekeeper_autotune_failed_ratio{room="sale"} 0.0075' in text
@@ -60,7 +60,7 @@ def test_gauges_are_of_the_last_period(tmp_path: Path) -> None:
 
 def test_period_without_responses_has_no_gauge(tmp_path: Path) -> None:
     silent = FALL._replace(latency_s=None, responses=0, failed=0)
-    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(silent, memory=""))}
+    steered = {RoomName("sale"): SteeredRoom(TARGETS, NO_STEERING.after(silent))}
     text = exposition(tmp_path, [], [], steered=steered).decode()
     assert "gatekeeper_autotune_latency_seconds{" not in text
     assert "gatekeeper_autotune_failed_ratio{" not in text

@@ -29,7 +29,7 @@ def steered(seconds: int, *, from_s: int = 0) -> Iterator[Reading]:
             is_fall = at % 60 == 59
             after = 60.0 if is_fall else rate + 10
             reason = "too_slow" if is_fall else "rise"
-            record, rate = record.after(step(at, rate, after, reason), memory=""), after
+            record, rate = record.after(step(at, rate, after, reason)), after
         records.append(record)
     for at, reading in enumerate(line(seconds)):
         if at >= from_s:
@@ -74,7 +74,7 @@ def test_changes_of_a_minute_are_bounded() -> None:
     readings = list(line(60))
     for at, reading in enumerate(readings):
         changes = tuple(step(at, 60, 70) for _ in range(3))
-        record = SteeringRecord("", changes[-1], changes)
+        record = SteeringRecord(changes[-1], changes)
         readings[at] = replace(reading, steering={SALE: record})
     [minute] = minutes_of(iter(readings))
     assert len(minute.steered) <= MOST_STEERED

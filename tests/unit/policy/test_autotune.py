@@ -158,6 +158,23 @@ def test_an_origin_that_is_always_too_slow_falls_to_the_minimum() -> None:
     assert follow(300, 30, bound=1.25) == TARGETS.rate_min
 
 
+def test_short_pause_changes_nothing_and_a_long_one_forgets() -> None:
+    memory = after(*[period()] * 20, period(slow=75)).memory
+    assert memory.after_pause(10) is memory
+    assert memory.after_pause(1000) == Memory()
+
+
+def test_pause_keeps_the_limit_and_ends_the_overload() -> None:
+    """The room was held for a minute: the visitors inside have left since."""
+    memory = after(*[period()] * 20, period(slow=75)).memory
+    assert memory.is_draining
+    later = memory.after_pause(60)
+    assert not later.is_draining
+    assert later.capacity == memory.capacity > 0
+    assert later.carried < 0.01 * memory.carried
+    assert Memory.decode(later.encode()).capacity == pytest.approx(later.capacity, rel=0.01)
+
+
 COUNTS = st.lists(st.integers(0, 5000), min_size=31, max_size=31)
 
 

@@ -26,29 +26,27 @@ FALL = SteeringStep(
 
 
 def test_record_is_read_back() -> None:
-    record = NO_STEERING.after(FALL, memory="a=1").after(
-        FALL._replace(latency_s=None, responses=0, failed=0), memory="b=2"
-    )
+    record = NO_STEERING.after(FALL).after(FALL._replace(latency_s=None, responses=0, failed=0))
     assert parse_record(record.encode()) == record
 
 
 def test_unchanged_rate_is_the_last_period_and_no_change() -> None:
     steady = FALL._replace(before=420.0, reason="steady")
-    record = NO_STEERING.after(FALL, memory="").after(steady, memory="")
+    record = NO_STEERING.after(FALL).after(steady)
     assert (record.last, record.changes) == (steady, (FALL,))
 
 
 @pytest.mark.parametrize(("age_us", "last"), [(-1, FALL), (20_000_000, FALL), (20_000_001, None)])
 def test_period_that_ended_long_ago_is_not_the_last(age_us: int, last: SteeringStep | None) -> None:
-    record = NO_STEERING.after(FALL, memory="a=1").as_of(FALL.at_us + age_us)
-    assert record == SteeringRecord("a=1", last, (FALL,))
+    record = NO_STEERING.after(FALL).as_of(FALL.at_us + age_us)
+    assert record == SteeringRecord(last, (FALL,))
     assert NO_STEERING.as_of(FALL.at_us) is NO_STEERING
 
 
 def test_newest_changes_are_kept() -> None:
     record = NO_STEERING
     for at_us in range(3 * MOST_CHANGES):
-        record = record.after(FALL._replace(at_us=at_us), memory="m" * 400)
+        record = record.after(FALL._replace(at_us=at_us, reason="m" * 200))
     assert [each.at_us for each in record.changes] == list(
         range(2 * MOST_CHANGES, 3 * MOST_CHANGES)
     )
@@ -63,12 +61,11 @@ def test_newest_changes_are_kept() -> None:
         "[]",
         "null",
         "{}",
-        '{"memory":"","last":null}',
-        '{"memory":1,"last":null,"changes":[]}',
-        '{"memory":"","last":[1],"changes":[]}',
-        '{"memory":"","last":null,"changes":{}}',
-        json.dumps({"memory": "", "last": None, "changes": [[1] * 8] * (MOST_CHANGES + 1)}),
-        json.dumps({"memory": "x" * 5000, "last": None, "changes": []}),
+        '{"last":null}',
+        '{"last":[1],"changes":[]}',
+        '{"last":null,"changes":{}}',
+        json.dumps({"last": None, "changes": [[1] * 8] * (MOST_CHANGES + 1)}),
+        json.dumps({"last": None, "changes": [], "more": "x" * 5000}),
         "[" * 3000,
     ],
 )

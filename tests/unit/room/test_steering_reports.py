@@ -44,8 +44,9 @@ class FakeQueue:
     async def advance(self) -> tuple[RoomState, int]:
         return self.state, 0
 
-    async def advance_measured(self, _measured: str) -> tuple[RoomState, PeriodEnd | None]:
-        return self.state, PeriodEnd(17, self.period, "")
+    async def advance_measured(self, _measured: str, by: str) -> tuple[RoomState, PeriodEnd | None]:
+        assert by == "0.8 0.02"
+        return self.state, PeriodEnd(17, self.period, "", "")
 
     async def steer(self, request: SteerRequest) -> bool:
         self.requests.append(request)
