@@ -23,7 +23,7 @@ from gatekeeper.policy.readings import TooManyReadings
 from gatekeeper.policy.routing import Blocked, Bypassed, InRoom, Rejected, Route, Router, Ungated
 
 _ENDPOINTS = "/.gatekeeper/"
-_OF_ROOMS = ("status", "confirm", "enqueue", "leave", "wait")
+_OF_ROOMS = ("status", "confirm", "enqueue", "leave", "wait", "invitation")
 _URL = re.compile(r"(https?)://([^/?#]+)([/?].*|)", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _ACTION = {"bypass": "bypasses the queue", "queue": "goes on to the rooms", "block": "is blocked"}

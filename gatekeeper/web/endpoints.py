@@ -11,6 +11,8 @@ concerns a room, so that it neither gets nor keeps a place; files and `health` a
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import assert_never
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +33,7 @@ from gatekeeper.web.challenge_endpoint import ChallengeEndpoint
 from gatekeeper.web.draws import PREFIX as DRAWS
 from gatekeeper.web.draws import Draws, ListResponse
 from gatekeeper.web.forward_auth import ForwardAuth
+from gatekeeper.web.invitation_redirect import REFUSED, refused
 from gatekeeper.web.invited_admission import redeem, sent_invitations
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.move_endpoint import MoveEndpoint
@@ -48,6 +51,8 @@ from gatekeeper.web.waiting_status import admitted_json
 
 PREFIX = "/.gatekeeper/"
 _TRY_AGAIN = N_("Something went wrong on our side. Please try again.")
+_NO_ROOM = N_("There is no such room.")
+_NOTHING = N_("Nothing was found at this address.")
 _ANOTHER_SITE = N_("This request came from another site.")
 _USE = {"GET": N_("Use GET here."), "POST": N_("Use POST here.")}
 _NONE = {"state": "none"}
@@ -56,6 +61,9 @@ _SCRIPT = "client.js"
 _ROOM_ALONE = re.compile(r"room=[a-z0-9_-]+")
 _URL_CHARACTERS = "%/?#[]:;@!$&'()*+,=~-._"  # RFC 3986 section 2; kept as they came
 _READ, _WRITE, _BOTH = ("GET", "HEAD"), ("POST",), ("GET", "HEAD", "POST")
+
+
+_InRoom = Callable[[Visit], Awaitable[GateResponse | None]]
 
 
 class Endpoints:
@@ -67,11 +75,12 @@ class Endpoints:
         self._draws = Draws(pipeline, responses)
         self.forward_auth = ForwardAuth(pipeline, responses)
         move = MoveEndpoint(responses)
-        self._in_room = {
+        self._in_room: Mapping[str, tuple[tuple[str, ...], _InRoom]] = {
             "status": (_READ, self._status),
             "confirm": (_READ, self._confirm),
             "leave": (_WRITE, self._leave),
             "wait": (_READ, self._wait),
+            REFUSED: (_READ, partial(refused, responses)),
             "move": (_WRITE, move.offer),
             "continue": (_BOTH, move.take_over),
         }
@@ -101,7 +110,7 @@ class Endpoints:
         response = self._wrong_method(facts, methods, room=room)
         if response is None and visit is not None:
             response = await self._respond_in_room(name, visit, read_body)
-        response = response or self._not_found(facts, N_("There is no such room."))
+        response = response or self._not_found(facts, _NO_ROOM if visit is None else _NOTHING)
         return self._responses.cors.shared(response, facts, room)
 
     async def _respond_in_room(
@@ -302,9 +311,7 @@ class Endpoints:
         response = self._responses.problem(facts, reason, status=status, close=True)
         return self._responses.cors.shared(response, facts, None)
 
-    def _not_found(
-        self, facts: RequestFacts, message: str = N_("Nothing was found at this address.")
-    ) -> GateResponse:
+    def _not_found(self, facts: RequestFacts, message: str = _NOTHING) -> GateResponse:
         return self._responses.problem(facts, message, status=404, close=facts.has_body)
 
 

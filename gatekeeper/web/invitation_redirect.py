@@ -2,27 +2,36 @@
 
 Rules. No such address reaches the origin: the invitation is redeemed, and one redirect leads to the
 same address without it, with the ticket as the ordinary cookie. That is so in every room and
-outside of them, also where no invitation counts, and for every method. A request that gets no place
-gets its response at the address itself, so that its page can try again; nothing that the page loads
-learns the address.
+outside of them, also where no invitation counts, and for every method. A person whose invitation is
+refused is redirected to a page of the gate's own, which tells why; a program gets that at once.
+Only a request that gets no place for now, before an opening or where the line is full, has its
+response at the address itself, so that its page can try again; nothing that the page loads learns
+the address.
 """
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from collections.abc import Mapping
+from typing import Final, assert_never, get_args
+from urllib.parse import urlencode
 
 from gatekeeper import metrics
 from gatekeeper.pages.renderer import is_path
-from gatekeeper.policy.decision import WaitWithoutPlace
+from gatekeeper.policy.decision import DeniedReason, NoPlaceReason, WaitWithoutPlace
 from gatekeeper.policy.facts import RequestFacts
 from gatekeeper.policy.invitation_address import FoundInvitation, find_invitation
+from gatekeeper.policy.parameters import first_value
 from gatekeeper.policy.routing import Blocked, Rejected
 from gatekeeper.web.invited_admission import may_redeem, redeem
 from gatekeeper.web.message import GateResponse, Headers
 from gatekeeper.web.outcome import Admit, Deny, Wait
-from gatekeeper.web.pipeline import Visit, response_without_place
-from gatekeeper.web.responses import Responses
+from gatekeeper.web.pipeline import Visit, denied_headers, response_without_place
+from gatekeeper.web.responses import Responses, wants_page
 
+REFUSED: Final = "invitation"  # the endpoint
+_REASONS: Final[Mapping[NoPlaceReason, DeniedReason]] = {
+    reason: reason for reason in get_args(DeniedReason)
+}
 _SEE_OTHER, _KEEP_METHOD = 303, 307
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
@@ -41,7 +50,9 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
     if may_redeem(visit):
         outcome = await redeem(visit, found.values)
         match outcome:
-            case WaitWithoutPlace():
+            case WaitWithoutPlace(reason=reason):
+                if reason in _REASONS and wants_page(visit.facts, visit.admission.config):
+                    return _to_reason(responses, visit, _REASONS[reason])
                 return response_without_place(responses, visit, outcome).without_referrer()
             case Deny(reason=reason, status=status):
                 response = responses.problem(visit.facts, reason, status=status, room=visit.config)
@@ -62,6 +73,24 @@ async def redirected(responses: Responses, visit: Visit, found: FoundInvitation)
         state=state,
     )
     return response._replace(close=facts.has_body)  # the body stays unread
+
+
+def _to_reason(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
+    """The redirect to the page that tells why an invitation was refused."""
+    query = urlencode({"reason": reason, "room": visit.admission.config.name})
+    response = responses.redirect(
+        f"/.gatekeeper/{REFUSED}?{query}", headers=denied_headers(visit, reason), state="none"
+    )
+    return response._replace(close=visit.facts.has_body)  # the body stays unread
+
+
+async def refused(responses: Responses, visit: Visit) -> GateResponse | None:
+    """Why an invitation was refused, as `?reason=` names it; None: it names no reason."""
+    named = first_value(visit.facts.target.partition("?")[2], "reason")
+    reason = next((reason for reason in _REASONS.values() if reason == named), None)
+    if reason is None:
+        return None
+    return responses.denied(visit.facts, reason, room=visit.admission.config)
 
 
 def _address(facts: RequestFacts, target: str) -> str:

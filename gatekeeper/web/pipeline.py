@@ -343,15 +343,15 @@ def response_without_place(
 
 
 def _denied_response(responses: Responses, visit: Visit, reason: DeniedReason) -> GateResponse:
-    """The response to a visitor whom waiting does not help. The ticket of a device that does not
-    hold the place is taken back: the next request is that of a newcomer."""
-    config = visit.admission.config
-    metrics.requests.labels(config.name, "refused").inc()
+    """The response to a visitor whom waiting does not help."""
+    config, headers = visit.admission.config, denied_headers(visit, reason)
+    return responses.denied(visit.facts, reason, room=config, headers=headers)
+
+
+def denied_headers(visit: Visit, reason: DeniedReason) -> Headers:
+    """The headers for a visitor who is denied, which this counts. The ticket of a device that does
+    not hold the place is taken back: the next request is that of a newcomer."""
+    metrics.requests.labels(visit.admission.config.name, "refused").inc()
     has_ticket = isinstance(visit.held.token, Ticket)
     is_taken_back = reason == "other_device" and has_ticket and visit.creates_place
-    return responses.denied(
-        visit.facts,
-        reason,
-        room=config,
-        headers=visit.headers(None) if is_taken_back else (),
-    )
+    return visit.headers(None) if is_taken_back else ()

@@ -13,6 +13,9 @@ from tests.gates.http_visitor import Response, Visitor
 SHOP = b"the shop's own secret, of 40 bytes or so"
 
 
+REFUSED = "/.gatekeeper/invitation?"
+
+
 class Shop:
     """A gate whose room accepts invitations, and the shop that signs them."""
 
@@ -27,10 +30,16 @@ class Shop:
     async def follow(
         self, visitor: Visitor, invitation: str, path: str = "/checkout?item=7&", **options: Any
     ) -> Response:
-        """The response to the link with the invitation, without its redirect."""
+        """The response to the link with the invitation, without its redirect; of a refused one the
+        page to which it leads."""
         options.setdefault("headers", HTML)
         url = f"{path}gk_invitation={invitation}"
-        return await visitor.request("GET", url, **options)
+        response = await visitor.request("GET", url, **options)
+        location = response.headers.get("Location", "")
+        if not location.startswith(REFUSED):
+            return response
+        assert (response.status, response.headers["X-Gatekeeper-State"]) == (303, "none")
+        return await visitor.request("GET", location, **options)
 
     async def join(self, visitor: Visitor, sub: str, **claims: Any) -> dict[str, Any]:
         """Follow an invitation, and return the ticket."""

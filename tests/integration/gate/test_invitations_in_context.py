@@ -152,8 +152,10 @@ async def test_proxy_that_asks_gets_the_redirect(
         assert (response.status, response.headers["Location"]) == (303, "/cart?a=b")
         assert ("Set-Cookie" in response.headers) is not has_pass
     assert (await ask(gate, uri, "/.gatekeeper/auth?nginx", cookies)).status == 401
-    denied = await ask(gate, "/cart?gk_invitation=x", "/.gatekeeper/auth", {})
-    assert denied.status == DENIED
+    refused = await ask(gate, "/cart?gk_invitation=x", "/.gatekeeper/auth", {})
+    assert refused.status == 303
+    page = await gate.visitor().request("GET", refused.headers["Location"], headers=HTML)
+    assert (page.status, "This invitation is not valid" in page.text) == (DENIED, True)
     assert (await ask(gate, "/cart", "/.gatekeeper/auth", cookies)).status == (
         200 if has_pass else DENIED
     )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from yarl import URL
 
+from gatekeeper.pages.problem_states import DENIED as DENIALS
 from gatekeeper.policy.invitations import visitor_key, visitor_of
 from gatekeeper.policy.tokens import Ticket
 from tests.builders import SECRET
@@ -102,16 +103,43 @@ async def test_room_by_invitation_keeps_others_out(shop: Shop) -> None:
 async def test_wrong_invitation_is_told_and_gives_no_place(
     shop: Shop, claims: dict[str, Any], reason: str
 ) -> None:
+    """A browser is led to a page that tells why, whose address has nothing of the invitation."""
     ann = shop.gate.visitor()
     raw = shop.invitation("ann", **claims)
-    page = await shop.follow(ann, raw)
+    first = await ann.request("GET", f"/checkout?item=7&gk_invitation={raw}", headers=HTML)
+    assert (first.status, "no-store" in first.headers["Cache-Control"]) == (303, True)
+    room = shop.gate.room_name
+    assert first.headers["Location"] == f"/.gatekeeper/invitation?reason={reason}&room={room}"
+    page = await ann.request("GET", first.headers["Location"], headers=HTML)
     assert page.status == DENIED
-    assert "invitation" in page.text
+    assert DENIALS[reason].heading in page.text
     assert page.headers.getall("Referrer-Policy") == ["no-referrer"]
     assert raw not in page.text
+    program = await ann.request("GET", f"/checkout?gk_invitation={raw}")
+    assert (program.status, program.json["reason"]) == (DENIED, reason)
     app = await ann.request("GET", "/", headers={"X-Queue-Invitation": raw})
     assert (app.status, app.json["reason"]) == (DENIED, reason)
     assert ann.cookies() == {}
+
+
+async def test_page_of_a_refused_invitation_is_in_the_language_of_its_reader(shop: Shop) -> None:
+    """It gives no place, needs no token, and takes none."""
+    ann, path = shop.gate.visitor(), "/.gatekeeper/invitation"
+    german = HTML | {"Accept-Language": "de"}
+    page = await ann.request("GET", f"{path}?reason=invitation_used", headers=german)
+    assert (page.status, "Einladung" in page.text) == (DENIED, True)
+    assert page.headers["X-Gatekeeper-State"] == "none"
+    await shop.join(ann, "ann")
+    held = ann.cookies()
+    app = await ann.request("GET", f"{path}?reason=other_device")
+    assert (app.status, app.json["reason"]) == (DENIED, "other_device")
+    assert ann.cookies() == held
+    for query in ("", "?reason=", "?reason=queue_full", "?reason=<b>", "?reason=line&room=default"):
+        assert (await ann.request("GET", path + query, headers=HTML)).status == 404
+    for room in ("nowhere", "<b>"):
+        other = await ann.request("GET", f"{path}?reason=invitation&room={room}")
+        assert other.status == 404
+    assert (await ann.request("POST", f"{path}?reason=invitation")).status == 405
 
 
 async def test_forged_and_repeated_invitations_give_no_place(shop: Shop) -> None:
