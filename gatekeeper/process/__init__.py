@@ -3,6 +3,7 @@
 - `supervisor`: the parent process; starts everything, reloads, stops everything in order
 - `children`: worker and embedded-server processes, restarted when they exit
 - `liveness`: workers that hang, seen by their heartbeat and replaced
+- `server_watch`: embedded servers that hang, asked each second and replaced
 - `commands`: what the supervisor sends to a running worker
 - `reload`: reads the configuration again, and puts it in force on all workers or on none
 - `site`: all that one configuration decides for the requests of one worker

@@ -25,6 +25,7 @@ from gatekeeper.admin.metric_files import merge_ended
 from gatekeeper.errors import StartError
 from gatekeeper.process.commands import Command, Commit, Prepare, WorkerPlan, encode_frame
 from gatekeeper.process.embedded_process import EmbeddedServer
+from gatekeeper.process.server_watch import ServerWatch
 from gatekeeper.room.pass_figures import pass_file
 
 # A start takes a second of CPU time. `workers = "auto"` starts one for each core, and 64 of them
@@ -192,34 +193,48 @@ class WorkerProcess:
 
 
 class EmbeddedServerProcess:
-    """One embedded server, restarted at the same address when it exits."""
+    """One embedded server, restarted at the same address when it exits or hangs."""
 
     def __init__(self, start: Callable[[], Awaitable[EmbeddedServer]], name: str) -> None:
         self._start = start
         self._name = name
-        self.is_running = False
+        self._watch: ServerWatch | None = None
         self._server: EmbeddedServer | None = None
         self._restarts: asyncio.Task[None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it responds, as far as is known."""
+        return self._watch is not None and not self._watch.is_silent
 
     async def start(self) -> str:
         """Start the server; its URL. Raises StartError."""
         self._server = await self._start()
+        self._watch = ServerWatch(self._server, self._name)
         self._restarts = asyncio.create_task(self._restart(), name=f"restart {self._name}")
-        self.is_running = True
         return self._server.url
 
     async def _restart(self) -> None:
         while self._server is not None:
-            code = await self._server.wait()
-            self.is_running = False
+            code = await self._watched(self._server)
             log.error("embedded_server_exited", server=self._name, code=code)
             await asyncio.sleep(restart_pause_s(1))
             try:
                 self._server = await self._start()
-                self.is_running = True
             except (StartError, OSError) as error:
                 log.error("embedded_server_not_started", server=self._name, error=str(error))  # noqa: TRY400
                 await asyncio.sleep(_RESTART_PAUSE_S[-1])
+
+    async def _watched(self, server: EmbeddedServer) -> int:
+        """Wait for the exit of a server that runs; its code."""
+        self._watch = ServerWatch(server, self._name)
+        watching = asyncio.create_task(self._watch.run(), name=f"watch {self._name}")
+        try:
+            return await server.wait()
+        finally:
+            self._watch = None
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def stop(self, *, timeout_s: float = 5) -> None:
         """Send SIGTERM, and SIGKILL after `timeout_s`."""

@@ -135,6 +135,7 @@ async def start_caddy(
             # What Caddy keeps outside of its storage; a service may have no home directory.
             environ={"XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home)},
             with_output=True,
+            question=AdminQuestion(files.admin_socket),
         )
     except StartError as error:
         reason = _refusal(files.log, logged_bytes)
@@ -165,6 +166,36 @@ def _refusal(log: Path, start: int) -> str:
                 # The last parts of a chain of causes, "loading …: http app module: …".
                 return ": ".join(str(entry["msg"]).split(": ")[-3:])[:_MOST_PROBLEM_CHARACTERS]
     return ""
+
+
+class AdminQuestion:
+    """Asks Caddy's administration on one connection that stays open: a flood of visitors may leave
+    no file descriptor for another, and Caddy serves the connections that it has."""
+
+    # Its HTTP server responds by itself (RFC 9110 section 9.3.7): without a lock or a log line.
+    _REQUEST = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    def __init__(self, admin_socket: Path) -> None:
+        self._path = admin_socket
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __call__(self, _pid: int, /) -> None:
+        """Raises OSError or EOFError."""
+        if self._streams is None:
+            self._streams = await asyncio.open_unix_connection(self._path)
+        reader, writer = self._streams
+        try:
+            writer.write(self._REQUEST)
+            await reader.readuntil(b"\r\n\r\n")  # and no content
+        except BaseException:  # after a reload Caddy closes it
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
 
 
 async def load(files: EdgeFiles, config: Json) -> str | None:

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from gatekeeper.errors import StartError
 from gatekeeper.process.state_folder import private_folder
@@ -49,6 +50,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+class Question(Protocol):
+    """What is asked of a running server, given its process id. Raises as a `Probe` does."""
+
+    async def __call__(self, pid: int, /) -> object: ...
+
+    def close(self) -> None:
+        """Close what it keeps open."""
+        ...
+
+
 class NotReadyError(Exception):
     """The server responds, and is not ready yet."""
 
@@ -71,6 +82,27 @@ class EmbeddedServer:
     url: str = field(repr=False)
     pid: int
     _process: asyncio.subprocess.Process = field(repr=False)
+    _question: Question = field(repr=False)
+
+    async def ask(self) -> None:
+        """Wait for something from the server: a refusal or a closed connection will do. Has no time
+        limit."""
+        try:
+            await self._question(self.pid)
+        except TimeoutError:  # an OSError too
+            raise
+        except (OSError, EOFError, ValueError, NotReadyError):
+            return
+
+    def end_questions(self) -> None:
+        """Close what `ask` keeps open."""
+        self._question.close()
+
+    def kill(self) -> None:
+        """End it at once, with the processes that it started."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     @property
     def output(self) -> asyncio.StreamReader | None:
@@ -93,6 +125,19 @@ class EmbeddedServer:
         return await self._process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class _ProbeAgain:
+    """The probe as the question: each opens a connection of its own."""
+
+    probe: Probe
+
+    async def __call__(self, pid: int, /) -> object:
+        return await self.probe(pid)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def launched(command: list[str]) -> list[str]:
     """`command`, started so that it ends with this process and its files are private."""
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
@@ -107,10 +152,12 @@ async def start_embedded(
     timeout_s: float,
     environ: Mapping[str, str],
     with_output: bool = False,
+    question: Question | None = None,
 ) -> EmbeddedServer:
     """Start the command that `prepare` returns, in the folder `home`, and wait until it is ready.
 
-    `environ` is added to its environment. Its output is in `home`/server.log, `with_output` its
+    The `question` to the running server is the `probe` by default. `environ` is added to its
+    environment. Its output is in `home`/server.log, `with_output` its
     standard output in a pipe, which the caller has to read. Raises StartError."""
     lock = await _lock(home, name=name)
     try:
@@ -134,7 +181,13 @@ async def start_embedded(
         raise
     if url is None:
         raise ExitedError(name, home, code=process.returncode or 0)
-    return EmbeddedServer(name=name, url=url, pid=process.pid, _process=process)
+    return EmbeddedServer(
+        name=name,
+        url=url,
+        pid=process.pid,
+        _process=process,
+        _question=question or _ProbeAgain(probe),
+    )
 
 
 @asynccontextmanager

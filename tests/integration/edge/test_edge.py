@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import signal
 import stat
@@ -307,6 +308,15 @@ async def test_killed_edge_is_restarted_with_its_certificate(edge: Edge) -> None
     await eventually(edge.is_ready)
     assert await edge.stage.serial() == serial
     assert [line["code"] for line in edge.events("embedded_server_exited")] == [-signal.SIGKILL]
+
+
+async def test_hanging_edge_is_replaced(edge: Edge) -> None:
+    pid = edge_pid(edge.gate)
+    os.kill(pid, signal.SIGSTOP)
+    await eventually(lambda: edge_pid(edge.gate) not in {0, pid})
+    await eventually(edge.stage.serves)
+    await eventually(edge.is_ready)
+    assert [line["server"] for line in edge.events("embedded_server_hangs")] == ["edge"]
 
 
 async def test_reload_adds_domains_and_cuts_nothing(edge: Edge) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +18,10 @@ import redis.asyncio as redis
 from gatekeeper.config.types import RoomName
 from gatekeeper.errors import StartError
 from gatekeeper.policy.tokens import new_visitor_id
-from gatekeeper.process import embedded_process
+from gatekeeper.process import embedded_process, server_watch
+from gatekeeper.process.children import EmbeddedServerProcess
 from gatekeeper.process.embedded import events_address, start_events, start_store
+from gatekeeper.process.embedded_process import EmbeddedServer
 from tests.integration.replicas.replica_group import room_config, running_replica
 from tests.servers import eventually, without_wheel
 
@@ -302,6 +304,46 @@ async def test_store_that_loads_its_data_may_exceed_the_timeout(
     (tmp_path / "reader.py").write_text(_SLOW_READER)
     fake_store(f'exec "{sys.executable}" "{tmp_path}/reader.py" "$@"')
     server = await start_store(tmp_path, timeout_s=2)
+    await server.stop()
+
+
+@pytest.mark.parametrize("start", [start_store, start_events])
+async def test_server_that_hangs_is_replaced(
+    start: Callable[[Path], Awaitable[EmbeddedServer]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_watch, "RESPONSE_TIMEOUT_S", 1.0)
+    servers = []
+
+    async def started() -> EmbeddedServer:
+        servers.append(await start(tmp_path))
+        return servers[-1]
+
+    process = EmbeddedServerProcess(started, "server")
+    await process.start()
+    try:
+        assert process.is_running
+        os.kill(servers[0].pid, signal.SIGSTOP)
+        await eventually(lambda: not process.is_running)
+        await eventually(lambda: process.is_running and len(servers) > 1)
+        assert await servers[0].wait() == -signal.SIGKILL
+        assert servers[1].url == servers[0].url
+    finally:
+        await process.stop()
+
+
+async def test_store_that_hangs_keeps_what_it_has_confirmed(tmp_path: Path) -> None:
+    """It is killed; its log holds what it had replied to."""
+    server = await start_store(tmp_path)
+    async with redis.from_url(server.url) as client:
+        await client.set("k", "v")
+    os.kill(server.pid, signal.SIGSTOP)
+    server.kill()
+    await server.wait()
+    server = await start_store(tmp_path)
+    async with redis.from_url(server.url) as client:
+        assert await client.get("k") == b"v"
     await server.stop()
 
 
