@@ -34,6 +34,7 @@ preflight  what a CORS preflight never has
 explain    why a request takes its route, for operators
 routing    which room a request belongs to
 invitations  what a shop signs about a person: claims, verification, the visitor id
+audience   whom an invitation is for, and what the gate is called in it
 invitation_address  the invitation in an address, and the address without it
 tokens     tickets and passes: claims, signing, verification, visitor ids
 challenge  which tickets are worth nothing until the room's challenge is solved

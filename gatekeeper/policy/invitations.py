@@ -8,6 +8,7 @@ the claims are checked here, with exact types, by the store's clock.
     sub    the account; one place for each in a room     exp   when it ends, seconds
     room   or                                            nbf   when it begins, seconds (optional)
     event  where it is valid; both may be given          lane  a lane of the room (optional)
+    aud    whom it is for (optional): `policy.audience`
 
 The visitor id is an HMAC of room and account, so that each device of a person finds the same place
 without a table, and nobody outside can compute it. Accounts are compared as the shop signed them,
@@ -32,6 +33,7 @@ from jwt.api_jws import PyJWS
 
 from gatekeeper.config.invitation_keys import InvitationKey, secret_id
 from gatekeeper.config.types import RoomName
+from gatekeeper.policy.audience import Audience, audience_in
 from gatekeeper.policy.numbers import is_exact_number
 from gatekeeper.policy.tokens import VisitorId
 
@@ -65,6 +67,7 @@ class _Claims(NamedTuple):
     room: str | None
     event: str | None
     lane: str | None
+    audience: tuple[str, ...] | None
 
 
 class InvitationScope(NamedTuple):
@@ -87,11 +90,13 @@ def visitor_of(sub: str, room: RoomName, *, key: bytes) -> VisitorId:
 
 @dataclass(slots=True)
 class Invitations:
-    """Reads the invitations of one room; `key` makes the visitor ids."""
+    """Reads the invitations of one room; `key` makes the visitor ids. `audience`: what the gate is
+    called there."""
 
     room: RoomName
     keys: Sequence[InvitationKey]
     key: bytes = field(repr=False)
+    audience: Audience = field(default_factory=Audience)
     _verified: dict[str, _Claims] = field(default_factory=dict, repr=False)
     _refused: dict[str, None] = field(default_factory=dict, repr=False)
 
@@ -106,6 +111,8 @@ class Invitations:
             return "invitation_expired"
         if claims.begins_at_s > now_s + _NOT_BEFORE_LEEWAY_S:
             return "invitation_early"
+        if claims.audience is not None and not self.audience.is_named(claims.audience):
+            return "invitation_elsewhere"
         if claims.room not in (None, self.room):
             return "invitation_elsewhere"
         if claims.event is not None and claims.event not in scope.events:
@@ -186,7 +193,10 @@ def _claims_in(payload: bytes) -> _Claims | None:
         return None
     if "" in (room, event, lane) or (room is None and event is None):
         return None
-    return _Claims(sub, expires_at_s, begins_at_s, room, event, lane)
+    audience = audience_in(claims["aud"]) if "aud" in claims else None
+    if "aud" in claims and audience is None:
+        return None
+    return _Claims(sub, expires_at_s, begins_at_s, room, event, lane, audience)
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:

@@ -20,6 +20,7 @@ from gatekeeper.config.secrets import challenge_secrets
 from gatekeeper.config.types import RoomName
 from gatekeeper.pages.renderer import Pages
 from gatekeeper.policy.access import AccessRule
+from gatekeeper.policy.audience import Audience
 from gatekeeper.policy.default_rules import access_rules
 from gatekeeper.policy.invitations import Invitations, visitor_key
 from gatekeeper.policy.move_code import MoveCodes
@@ -181,7 +182,8 @@ class Site:
         keys = self.parts.invitation_keys.get(config.name)
         if keys:
             visitors = visitor_key(self.parts.secrets[-1])
-            gate = gate._replace(invitations=Invitations(config.name, keys, visitors))
+            audience = Audience.of_hosts((*config.host, *self.parts.config.edge.domains))
+            gate = gate._replace(invitations=Invitations(config.name, keys, visitors, audience))
         return gate
 
     def _credentials(self, room: RoomName) -> Credentials:

@@ -95,6 +95,7 @@ async def test_room_by_invitation_keeps_others_out(shop: Shop) -> None:
         ({"nbf": 2_000_000_000}, "invitation_early"),
         ({"room": "another"}, "invitation_elsewhere"),
         ({"event": "another"}, "invitation_elsewhere"),
+        ({"aud": "payments"}, "invitation_elsewhere"),
         ({"lane": "nobody"}, "invitation_invalid"),
         ({"room": None}, "invitation_invalid"),
         ({"padding": "x" * 4000}, "invitation_invalid"),

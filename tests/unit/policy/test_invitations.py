@@ -130,6 +130,8 @@ def test_key_in_the_header_counts_for_nothing(name: str) -> None:
         ({"event": "winter"}, "invitation_elsewhere"),
         ({"room": None, "event": "winter"}, "invitation_elsewhere"),
         ({"room": "other", "event": "autumn"}, "invitation_elsewhere"),
+        ({"aud": "payments"}, "invitation_elsewhere"),
+        ({"aud": []}, "invitation_elsewhere"),
         ({"lane": "press"}, "invitation_invalid"),
         ({"lane": ""}, "invitation_invalid"),
     ],
@@ -153,6 +155,10 @@ def test_wrong_claim_is_told(changed: dict[str, object], problem: str) -> None:
         {"room": 7},
         {"event": {"a": 1}},
         {"lane": ["members"]},
+        {"aud": 7},
+        {"aud": None},
+        {"aud": {"gatekeeper": 1}},
+        {"aud": ["gatekeeper", 7]},
     ],
 )
 def test_claim_of_another_type_is_invalid(changed: dict[str, object]) -> None:
@@ -193,7 +199,7 @@ def test_event_and_begin_that_fit_are_accepted() -> None:
         {"nbf": NOW_S},
         {"nbf": NOW_S + 5},  # the shop's clock is ahead
         {"exp": NOW_S + 0.5},
-        {"iat": NOW_S + 60, "jti": "1", "aud": "shop", "iss": "shop"},
+        {"iat": NOW_S + 60, "jti": "1", "aud": "gatekeeper", "iss": "shop"},
     ):
         assert isinstance(read(signed(**changed)), Invitation)
 
