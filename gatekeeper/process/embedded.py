@@ -40,9 +40,9 @@ from gatekeeper.process.embedded_process import (
 )
 from gatekeeper.process.state_folder import private_folder
 
-# A script allocates and frees some hundred small strings, and glibc caches seven of each size. With
-# a larger cache a release takes a tenth less of the store's time.
-_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
+# A release of 1,000 visitors frees some 4,000 strings of one size at its end, and glibc caches
+# seven of each size. With a cache that holds them all, it takes a fifth less of the store's time.
+_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000"}
 _EFFECT = "the store starts empty; visitors return to their places by their tickets"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")  # what is safe in the configuration of NATS

@@ -177,7 +177,7 @@ class ServerGround:
             contents[name] = {m: float(us) - past_us for m, us in contents[name].items()}
         deadlines = contents.get("deadlines", {})
         contents["deadlines"] = {
-            m: str(float(t) - seconds * 10) if float(t) > 0 else t for m, t in deadlines.items()
+            m: f"{float(t) - seconds * 10:.0f}" if float(t) > 0 else t for m, t in deadlines.items()
         }
         sessions = contents.get("sessions", {})
         contents["sessions"] = {m: str(int(us) - past_us) for m, us in sessions.items()}

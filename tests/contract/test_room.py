@@ -23,6 +23,7 @@ from tests.contract.grounds import (
     confirm,
     crowd,
     line_up,
+    line_up_attended,
     poll,
     poll_request,
     stay,
@@ -256,6 +257,36 @@ async def test_one_call_releases_at_most_a_thousand(
     state = await replica.look()
     assert state.watermark_us == max(each.turn_us for each in replies.values())
     assert (state.released_total, state.pending_grants, state.queue_length) == (1050, 3950, 0)
+
+
+async def test_one_call_releases_for_the_rate_and_for_grants(
+    ground: Ground, open_room: Open
+) -> None:
+    """120 by the rate and 90 by grants, in three chunks, with absent visitors that the sweep has
+    not reached. In `deadlines`, -1 says that a release cost a grant."""
+    replica = await open_room(burst=120, heartbeat_timeout="10m")
+    hasty = await open_room(burst=120, heartbeat_timeout="20s")
+    await replica.set_mode(Mode.HOLD)
+    names, ghosts = crowd(260), crowd(30, prefix="ghost")
+    await line_up_attended(ground, replica, names[:150])
+    await line_up(hasty, ghosts)
+    await line_up_attended(ground, replica, names[150:])
+    await replica.released()  # the sweep looked at the whole line
+    await ground.pass_time(21)
+    await ground.attend()
+    before = await ground.read()
+    before["state"]["swept_at"] = before["state"]["attended_at"]
+    await ground.write(before)
+    await replica.set_mode(Mode.AUTO)
+    await replica.allow(90)
+    assert await replica.released() == 210
+    contents = await ground.read()
+    assert contents["active"].keys() == {*names[:210]}
+    assert contents["queue"].keys() == {*names[210:]}
+    costs = contents["deadlines"]
+    assert [name for name in names if costs[name] == "-1"] == names[120:210]
+    state = await replica.look()
+    assert (state.abandoned_total, state.pending_grants) == (30, 0)
 
 
 async def test_returned_slot_is_free_at_once(open_room: Open) -> None:

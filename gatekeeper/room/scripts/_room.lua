@@ -160,12 +160,8 @@ local function save_state(s, changed)
   if #flat > 0 then call('HSET', STATE, unpack_(flat)) end
 end
 
--- A deadline as it is stored, and whether a stored one has passed.
+-- A deadline as it is stored.
 local function tenths(us) return fmt(math.ceil(us / 100000)) end
-
-local function has_passed(deadline)
-  return (tonumber(deadline or 0) or 0) * 100000 <= present
-end
 
 -- Adds `first`, `second` to a flat list of pairs, as variadic commands take them.
 local function add_pair(pairs_, first, second)
@@ -173,10 +169,12 @@ local function add_pair(pairs_, first, second)
   pairs_[#pairs_ + 1] = second
 end
 
--- One command for a whole list of members or pairs, which may be empty; returns its reply, or 0.
-local function for_all(command, key, list)
-  if #list == 0 then return 0 end
-  return call(command, key, unpack_(list))
+-- One command for a list of members or pairs, or for the first `count` of them, which may be none;
+-- returns its reply, or 0.
+local function for_all(command, key, list, count)
+  count = count or #list
+  if count == 0 then return 0 end
+  return call(command, key, unpack_(list, 1, count))
 end
 
 -- What the operator has set in this epoch is newer than all that replicas knew before it.

@@ -112,6 +112,14 @@ local function count_due()
   return gate, math.min(due, most_released)
 end
 
+-- Whether a deadline is not after `passed`. Both are whole numbers of tenths of a second as texts, and a
+-- comparison of texts costs a third of a conversion.
+local passed = fmt(math.floor(present / 100000))
+local function has_passed(deadline)
+  if not deadline or #deadline ~= #passed then return not deadline or #deadline < #passed end
+  return deadline <= passed
+end
+
 -- Sweeps the next stretch of the queue, at the pace at which a lap takes LAP, and less of it where
 -- many are to be released. Returns how many were swept, and whether more is due than one call may
 -- look at. A full store does not keep the index, so there the clock chooses the stretch.
@@ -165,15 +173,19 @@ local by_rate = gate == 'rate' and whole(s.level) or 0
 -- Absent visitors at the head that the sweep has not reached are removed on the way, a bounded
 -- number.
 local most_passed = math.max(most_ended - ended, LEAST)
-local released, passed_over, reached, names = 0, 0, nil, {}
-local slot_until = fmt(now + claim_us)
+local released, passed_over, reached = 0, 0, nil
+-- The pairs of one chunk, in tables that all chunks use, since growing a table costs more than filling
+-- it. The slots of all end together, and all that the rate does not pay cost the same.
+local slot_until, cost = fmt(now + claim_us), gate == 'rate' and BY_GRANT or FREE
+local slots, costs, chunks = {}, {}, {}
+for i = 1, math.min(due, CHUNK) do slots[2 * i - 1], costs[2 * i] = slot_until, cost end
 
 -- A write of a release. DragonflyDB may be full from any command on, and a release that the state
 -- does not count is none: those visitors return to their places by their tickets.
 local function write(step, ...)
   local is_done, problem = pcall(step, ...)
   if is_done then return end
-  for_all('ZREM', ACTIVE, names)
+  for i = 1, #chunks do for_all('ZREM', ACTIVE, chunks[i]) end
   error(type(problem) == 'table' and problem.err or problem, 0)
 end
 
@@ -185,27 +197,29 @@ while released < due and passed_over < most_passed do
     heads = call('ZRANGE', QUEUE, 0, CHUNK - 1)
   end
   if #heads == 0 then break end
+  chunks[#chunks + 1] = heads
   local deadlines = call('HMGET', DEADLINES, unpack_(heads))
-  local absent, slots, costs, taken, last = {}, {}, {}, 0, nil
+  local absent, here, paid, taken, last = {}, 0, 0, 0, nil
   for i = 1, #heads do
     if released >= due then break end
     taken = i
     if has_passed(deadlines[i]) then
       absent[#absent + 1] = heads[i]
     else
-      last = heads[i]
-      add_pair(slots, slot_until, last)
-      released = released + 1
-      names[released] = last
-      if released > by_rate then add_pair(costs, last, gate == 'rate' and BY_GRANT or FREE) end
+      last, here, released = heads[i], here + 1, released + 1
+      slots[2 * here] = last
+      if released > by_rate then
+        paid = paid + 1
+        costs[2 * paid - 1] = last
+      end
     end
   end
   if last then
     local turn = score(QUEUE, last)
     if turn < PROVISIONAL then reached = turn end  -- in mode open, before a draw
   end
-  write(for_all, 'ZADD', ACTIVE, slots)
-  write(for_all, 'HSET', DEADLINES, costs)
+  write(for_all, 'ZADD', ACTIVE, slots, 2 * here)
+  write(for_all, 'HSET', DEADLINES, costs, 2 * paid)
   for_all('HDEL', DEADLINES, absent)
   call('ZREMRANGEBYRANK', QUEUE, 0, taken - 1)
   s.abandoned = s.abandoned + #absent
