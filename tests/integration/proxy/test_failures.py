@@ -76,6 +76,7 @@ def silent_after(*pieces: bytes) -> Callable[[Origin], Script]:
     return script_of
 
 
+@pytest.mark.simulated_time
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 2", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
 async def test_silence_before_head_is_origin_timeout(piece: bytes) -> None:
     async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
@@ -84,6 +85,7 @@ async def test_silence_before_head_is_origin_timeout(piece: bytes) -> None:
     failed_with(gate, OriginTimeout)
 
 
+@pytest.mark.simulated_time
 async def test_silence_in_body_aborts_client_connection() -> None:
     piece = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
     async with proxying(silent_after(piece), read_timeout="100ms") as (_, gate):
@@ -97,6 +99,7 @@ async def test_silence_in_body_aborts_client_connection() -> None:
     assert isinstance(gate.relayed[0].cut, OriginTimeout)
 
 
+@pytest.mark.simulated_time
 async def test_origin_that_keeps_sending_may_exceed_timeout() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:
@@ -112,6 +115,7 @@ async def test_origin_that_keeps_sending_may_exceed_timeout() -> None:
         assert (await gate.ask(get())).body == b"xxxxxxxx"
 
 
+@pytest.mark.simulated_time
 async def test_slow_upload_is_not_origin_silence() -> None:
     async with proxying(answering(OK), read_timeout="200ms") as (_, gate):
         wire = await gate.connect()
@@ -123,6 +127,7 @@ async def test_slow_upload_is_not_origin_silence() -> None:
         wire.close()
 
 
+@pytest.mark.simulated_time
 async def test_stopped_upload_is_408() -> None:
     async with proxying(answering(OK), read_timeout="100ms") as (origin, gate):
         assert (await gate.ask(get("/", "Content-Length: 8", method="POST"))).status == 408

@@ -305,6 +305,7 @@ async def test_client_disconnect_in_response_ends_origin_request() -> None:
     assert gate.errors == []
 
 
+@pytest.mark.simulated_time
 async def test_client_that_stops_reading_is_aborted() -> None:
     def script_of(origin: Origin) -> Script:
         async def script(wire: Wire) -> None:

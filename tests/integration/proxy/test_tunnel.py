@@ -264,6 +264,7 @@ async def test_tunnels_gauge_counts_open_tunnels() -> None:
         await until(lambda: open_tunnels() == before)
 
 
+@pytest.mark.simulated_time
 async def test_idle_tunnel_outlives_read_timeout() -> None:
     async with proxying(echoing, read_timeout="50ms") as (_, gate):
         wire = await gate.connect()
