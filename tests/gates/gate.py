@@ -76,6 +76,11 @@ class Gate:
         """The store's clock as this replica knows it."""
         return next(iter(self.worker.rooms.values())).view.now_s()
 
+    def pass_time(self, seconds: float) -> None:
+        """As if so long had passed by this replica's clock, at most 4.5 s: what is farther ahead of
+        the store's is corrected by the next reply. The store's own clock goes on as before."""
+        self.room().view._offset_s += seconds
+
     def token(self, raw: str, *, secret: bytes = SECRET) -> Token | None:
         """What a gate with `secret` reads in `raw`, in the test's own room."""
         return read_token(raw, room=self.room_name, now_s=self.now_s(), secret=secret)

@@ -128,11 +128,11 @@ async def test_client_that_keeps_its_first_token_is_renewed_once(
 async def test_client_that_keeps_its_first_token_is_renewed_again_when_due(
     by_header: bool, start_gate: GateStarter, touches: list[str]
 ) -> None:
-    gate = await start_gate(rate="0", session_idle_timeout="5s")  # due after half a second
-    client = Client(gate, gate.issue_pass(ago_s=1, expires_in_s=60), by_header=by_header)
+    gate = await start_gate(rate="0", session_idle_timeout="40s")  # due after 4 s
+    client = Client(gate, gate.issue_pass(ago_s=5, expires_in_s=60), by_header=by_header)
     assert new_token(gate, await client.get()) is not None
     assert new_token(gate, await client.get()) is None
-    await asyncio.sleep(0.55)
+    gate.pass_time(4.1)
     assert new_token(gate, await client.get()) is not None
     assert new_token(gate, await client.get()) is None
     assert touches == [client.pass_.visitor] * 2
@@ -167,10 +167,10 @@ async def test_renewed_visitor_at_the_absolute_end_is_denied(
     by_header: bool, start_gate: GateStarter
 ) -> None:
     gate = await start_gate(rate="0")
-    held = gate.issue_pass(ago_s=100, ends_in_s=1)
+    held = gate.issue_pass(ago_s=100, ends_in_s=4)
     client = Client(gate, held, by_header=by_header)
     assert new_token(gate, await client.get()) is not None
-    await asyncio.sleep(1.05)
+    gate.pass_time(4.1)
     assert (await client.visitor.request("GET", headers=client.sent)).status == 503
 
 
