@@ -24,9 +24,9 @@ from gatekeeper.proxy.client_address import Network
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from tests.builders import SECRET
 from tests.gates import Visitor
+from tests.patient_store import PatientStore
 
 # One of each `POST` there is, to be followed by `&room=`.
 CONTROLS = [
@@ -69,7 +69,7 @@ async def running_admin(
     edge: EdgeStatusSource = no_edge,
 ) -> AsyncIterator[Visitor]:
     """The listener in this process and a client of it; the caller runs a `monitor` it passes."""
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     operators = {
         RoomName(name): Operator(
             store,

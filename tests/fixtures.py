@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.config.types import RoomName
+from gatekeeper.process import worker
 from tests.gates import Gate, GateStarter
+from tests.patient_store import PatientStore
 from tests.servers import EventsServer, StoreServer
 
 
@@ -37,6 +39,14 @@ def versions_read_once() -> Iterator[None]:
     """redis-py reads its own version from its package's metadata for each connection: 4 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_gates() -> Iterator[None]:
+    """A gate of this process waits longer for its store, unless a test has made that silent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "RedisStore", PatientStore)
         yield
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 
 from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import RECORD_DELAYS, set_stage
@@ -50,7 +57,8 @@ _ARGS = [
     "--disable-sync",
     f"--disable-features={','.join(_DISABLED)}",
 ]
-_STEP_TIMEOUT_MS = 10_000
+_STEP_TIMEOUT_MS = 30_000
+expect.set_options(timeout=_STEP_TIMEOUT_MS)
 
 NewPage = Callable[..., Awaitable[Page]]
 Visit = Callable[..., Awaitable[Page]]

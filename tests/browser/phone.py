@@ -14,7 +14,7 @@ from typing import Any
 
 from playwright.async_api import Browser, CDPSession
 
-_TIMEOUT_S = 10
+_TIMEOUT_S = 30
 
 
 class Phone:

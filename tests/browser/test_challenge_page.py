@@ -16,10 +16,10 @@ from gatekeeper.config.settings import parse_changes
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from tests.browser.conftest import NewPage
 from tests.browser.test_one_visitor import held_by, running_shop
 from tests.gates import Gate
+from tests.patient_store import PatientStore
 from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(90)]
@@ -42,7 +42,7 @@ async def working_gate(
 
 async def switch_off(gate: Gate, store_url: str) -> None:
     """As an operator does; returns when the gate follows."""
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     [config] = gate.worker.site.parts.config.rooms
     operator = Operator(store, NoEvents(), config)
     await operator.change_settings(parse_changes({"challenge": "off"}))

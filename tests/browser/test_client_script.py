@@ -19,7 +19,7 @@ from tests.gates import Gate, running_gate
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
-ENTER_MS = 20_000
+ENTER_MS = 30_000
 WHERE = "/app/list?tab=2&kind={kind}#/cart/7"
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 

@@ -1,6 +1,5 @@
 """Comforts of the waiting page: messages, sound, notification, wake lock, the tab, several tabs."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -13,6 +12,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from tests.browser.conftest import NewPage, launch_options, launched_browser
 from tests.browser.scripted_gate import FakeGate
 from tests.browser.stage import hide_tab, pass_time, poll, set_stage, show_tab
+from tests.servers import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -56,14 +56,6 @@ async def visit(new_page: NewPage, gate: FakeGate, calls: list[str]) -> Visit:
         return page
 
     return open_
-
-
-async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if await look():
-                return
-            await asyncio.sleep(0.05)
 
 
 def box(page: Page, name: str) -> Locator:
@@ -203,7 +195,7 @@ async def test_phone_is_notified_by_a_worker_that_sees_no_request(
     async def is_shown() -> bool:
         return bool(await page.evaluate(SHOWN) == [["It is your turn", page.url]])
 
-    await until(is_shown)
+    await eventually(is_shown)
     [scope] = await page.evaluate(
         "async () => (await navigator.serviceWorker.getRegistrations()).map((each) => each.scope)"
     )

@@ -17,7 +17,7 @@ from tests.gates import Gate, running_gate
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
-ENTER_MS = 20_000
+ENTER_MS = 30_000
 PARTNER, SHOP = "partner.localhost", "127.0.0.1"  # two sites
 
 

@@ -5,7 +5,7 @@ Rules: a real gate before a small site whose pages load nothing else.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,16 +16,16 @@ from playwright.async_api import BrowserContext, expect
 
 from gatekeeper.config.types import RoomName
 from gatekeeper.policy.decision import LineFull, QueuePosition, SlotGrant
-from gatekeeper.policy.phase import Mode
+from gatekeeper.policy.phase import Mode, Phase
 from gatekeeper.policy.tokens import Pass, Token
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.visitor_calls import ArrivalRequest
 from tests.browser.conftest import NewPage
 from tests.gates import Gate, running_gate
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
-_CONFIRMED_WITHIN_S = 2
 # Policies of pages that may load nothing by a fetch.
 _POLICIES = {
     "/image": "default-src 'none'; img-src 'self'",
@@ -119,17 +119,11 @@ async def is_confirmed(context: BrowserContext, gate: Gate) -> bool:
     return isinstance(token, Pass) and token.confirmed
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110  a browser has no event for it
-            await asyncio.sleep(0.05)
-
-
 async def until_confirmed(context: BrowserContext, gate: Gate) -> None:
-    await until(partial(is_confirmed, context, gate), within_s=_CONFIRMED_WITHIN_S)
+    await eventually(partial(is_confirmed, context, gate))
 
 
-_ROOMY = 'rate = "600/min"\nburst = 10\nconfirm_timeout = "2s"\n'
+_ROOMY = 'rate = "600/min"\nburst = 10\nconfirm_timeout = "5s"\n'
 
 
 async def test_page_without_subresources_confirms_its_visitor(
@@ -143,7 +137,7 @@ async def test_page_without_subresources_confirms_its_visitor(
         await until_confirmed(page.context, gate)
         assert not await is_confirmed(other.context, gate)  # it is no page: nothing confirms it
         await gate.queue.set_mode(Mode.HOLD)
-        await asyncio.sleep(2.5)  # confirm_timeout
+        await asyncio.sleep(5.5)  # confirm_timeout
         await page.goto(gate.url + "/b")
         await expect(page.get_by_text("The shop")).to_be_visible()
 
@@ -197,9 +191,12 @@ async def test_clear_site_data_keeps_the_pass_alone(
             await page.evaluate("path => fetch(path).then(response => response.text())", path)
         else:
             await page.goto(gate.url + path)
-        await asyncio.sleep(0.2)  # the browser clears after the response
-        left = {cookie["name"] for cookie in await page.context.cookies()}
-        assert left == {gate.cookie_name}
+
+        async def is_left() -> bool:  # the browser clears after the response
+            names = {cookie["name"] for cookie in await page.context.cookies()}
+            return names == {gate.cookie_name}
+
+        await eventually(is_left)
         await gate.queue.set_mode(Mode.HOLD)
         await page.goto(gate.url + "/b")
         await expect(page.get_by_text("The shop")).to_be_visible()
@@ -240,7 +237,7 @@ async def test_restored_tabs_end_with_the_earliest_place(
             assert held is not None
             return held.arrival_us == min(arrivals) and state.queue_length == 1
 
-        await until(is_one_place, within_s=15)
+        await eventually(is_one_place)
         for tab in tabs:
             await expect(tab.locator("html")).to_have_attribute("data-state", "held")
             await expect(tab.locator("#position")).to_have_text("1")
@@ -281,7 +278,7 @@ async def test_payment_from_another_site_keeps_the_pass(
         before = await page.context.cookies(gate.url)
         if not has_room:
             await gate.queue.set_mode(Mode.HOLD)
-            await asyncio.sleep(1.2)  # every replica knows
+            await eventually(lambda: gate.room().view.decisive.phase is Phase.HELD)
         bank = site.url.replace("127.0.0.1", "localhost")  # another site, not only another port
         await page.goto(f"{bank}/bank?to={gate.url}/logout", wait_until="commit")
         await page.wait_for_url(re.compile(r"/logout$"))

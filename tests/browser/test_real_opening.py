@@ -16,7 +16,7 @@ from tests.gates import running_gate
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
 _OTHERS = 3
-_WAIT_MS = 15_000
+_WAIT_MS = 30_000
 
 
 async def test_page_of_a_prequeue_shows_its_drawn_place_and_enters(

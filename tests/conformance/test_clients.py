@@ -9,7 +9,7 @@ from gatekeeper.proxy.fastpath import deadlines
 from tests.conformance.case_runner import assert_aborted
 from tests.conformance.gate_pair import received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, SEEN
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
 
 SLOW = {
     "nothing at all": b"",
@@ -100,7 +100,7 @@ async def test_client_disconnect_ends_exchange(fast_path: bool, store_url: str) 
     async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await requested.wait()
             wire.reset()
             await gone.wait()
@@ -156,7 +156,7 @@ async def test_client_disconnect_in_body_ends_exchange(fast_path: bool, store_ur
         wire.send(GET)
         await wire.head()
         wire.reset()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await gone.wait()
 
 
@@ -219,7 +219,7 @@ async def test_many_pipelined_requests_are_all_served(fast_path: bool, store_url
     count = 500
     async with running_stage(answering(OK), store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
-        sending = asyncio.create_task(asyncio.wait_for(_drained(wire, GET * count), 10))
+        sending = asyncio.create_task(asyncio.wait_for(_drained(wire, GET * count), PATIENCE_S))
         assert await received(wire, len(OK) * count) == OK * count
         await sending
         assert stage.origin.connections == 1

@@ -13,7 +13,7 @@ from tests.conformance.case_runner import ScriptedOrigin, receive, run_case
 from tests.conformance.case_table import CASES_BY_NAME
 from tests.conformance.gate_pair import received, running_stage, visitor_request
 from tests.conformance.request_cases import GET, OK, PIPELINES, POST
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
 
 # On a reused connection the request is sent again (RFC 9110 section 9.2.2).
 _REPEATED = {"malformed response: nothing", "malformed response: a reset"}
@@ -162,7 +162,7 @@ async def test_shutdown_waits_for_current_response_only(fast_path: bool, store_u
         idle, half, busy = [await stage.connect() for _ in range(3)]
         half.send(GET[:30])
         busy.send(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await requested.wait()
             closing = asyncio.create_task(stage.worker.close())
             assert await idle.rest() == b""
@@ -190,7 +190,7 @@ async def test_disconnect_while_connecting_ends_the_connect(
         monkeypatch.setattr(stage.worker._fast_path.pool, "connect", never)
         wire = await stage.connect()
         wire.send(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await connecting.wait()
             wire.reset()
             await ended.wait()

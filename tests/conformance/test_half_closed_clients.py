@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.gate_pair import running_stage
 from tests.conformance.request_cases import GET, OK, POST, STATUS
-from tests.integration.proxy.forwarding import Origin, Script, Wire, answering, until
+from tests.integration.proxy.forwarding import PATIENCE_S, Origin, Script, Wire, answering, until
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_client_that_closed_ends_the_exchange_with_the_next_bytes(
     async with running_stage(script_of, store_url=store_url, fast_path=fast_path) as stage:
         wire = await stage.connect()
         wire.send(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await requested.wait()
             wire.close()
             await gone.wait()

@@ -17,7 +17,7 @@ from yarl import URL
 if TYPE_CHECKING:
     from tests.gates.gate import Gate
 
-TIMEOUT = aiohttp.ClientTimeout(total=15)
+TIMEOUT = aiohttp.ClientTimeout(total=40)
 HTML = {"Accept": "text/html"}
 _POLL_S = 0.05
 
@@ -106,7 +106,7 @@ class Visitor:
         """Give the place or slot back."""
         return await self.request("POST", "/.gatekeeper/leave", at=at)
 
-    async def wait_until_admitted(self, *, timeout_s: float = 15, room: str | None = None) -> None:
+    async def wait_until_admitted(self, *, timeout_s: float = 40, room: str | None = None) -> None:
         """Poll every 50 ms, the replicas in turn, until admitted."""
         async with asyncio.timeout(timeout_s):
             count = 0

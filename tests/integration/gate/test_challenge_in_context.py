@@ -7,11 +7,11 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.policy.ordering import PROVISIONAL_US
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from tests.altcha_solver import payload_of, solve
 from tests.builders import room_toml
 from tests.gates import Gate, GateStarter, Visitor
 from tests.integration.gate.test_draws import drawn, event_toml, knows_the_draw, open_now
+from tests.patient_store import PatientStore
 from tests.servers import eventually
 
 CHALLENGE = "/.gatekeeper/challenge"
@@ -81,7 +81,7 @@ async def test_challenge_is_switched_on_and_off_while_visitors_wait(
     """Visitors in line stay there; a ticket without a proof is in line once it is off."""
     gate = await start_gate(rate="0", challenge_difficulty=20)
     [config] = gate.worker.site.parts.config.rooms
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     operator = Operator(store, NoEvents(), config)
     before, during, after = (gate.visitor() for _ in range(3))
     assert (await before.join())["position"] == 1

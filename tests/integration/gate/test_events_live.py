@@ -18,15 +18,15 @@ from gatekeeper.policy.planned_events import SigningKeys
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.openings import FileEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from tests.builders import SECRET
 from tests.gates import Gate, GateStarter
+from tests.patient_store import PatientStore
 from tests.servers import StoreServer, eventually
 
 
 @asynccontextmanager
 async def operator_of(room: RoomName, store_url: str) -> AsyncIterator[Operator]:
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     file_events = FileEvents((), SigningKeys([SECRET]))
     config = RoomConfig(name=room, rate=0.0)
     operator = Operator(store, NoEvents(), config, file_events=file_events)

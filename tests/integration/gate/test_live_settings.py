@@ -13,9 +13,9 @@ from gatekeeper.config.types import RoomName
 from gatekeeper.errors import ConfigError
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from gatekeeper.web.stream import EVENT_STREAM
 from tests.gates import Gate, GateStarter
+from tests.patient_store import PatientStore
 from tests.servers import StoreServer, eventually
 
 HTML = {"Accept": "text/html"}
@@ -24,7 +24,7 @@ HTML = {"Accept": "text/html"}
 @asynccontextmanager
 async def operator_of(room: RoomName, *, store_url: str) -> AsyncIterator[Operator]:
     """An operator of the gate below; its replicas receive no events, only the store's replies."""
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     operator = Operator(store, NoEvents(), RoomConfig(name=room, rate=0.0))
     try:
         yield operator

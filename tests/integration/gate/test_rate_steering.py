@@ -20,9 +20,9 @@ from gatekeeper.policy.event_changes import NewStart
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
 from gatekeeper.room.origin_tally import OriginTally
-from gatekeeper.room.store import RedisStore
 from tests.builders import sign_token
 from tests.gates import HTML, Gate, GateStarter, Visitor, closed_port
+from tests.patient_store import PatientStore
 from tests.servers import eventually
 
 Counted = Callable[[Gate], tuple[int, int, int]]
@@ -218,7 +218,7 @@ async def test_room_without_autotune_counts_nothing(
 
 @asynccontextmanager
 async def operator_of(gate: Gate, store_url: str) -> AsyncIterator[Operator]:
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     file = gate.worker.room_set.settings[gate.room_name].file
     operator = Operator(store, NoEvents(), file)
     try:

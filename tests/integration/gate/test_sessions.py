@@ -13,7 +13,6 @@ from gatekeeper.policy.tokens import Pass
 from gatekeeper.room.event_signing import EventSigner
 from gatekeeper.room.events import NatsEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from gatekeeper.web.admission import Admission
 from tests.builders import (
     SECRET,
@@ -23,6 +22,7 @@ from tests.builders import (
     sign_token,
 )
 from tests.gates import Gate, GateStarter, Visitor
+from tests.patient_store import PatientStore
 from tests.servers import eventually
 
 TIMEOUT_S = 30
@@ -266,7 +266,7 @@ async def test_revoked_visitor_is_denied_at_every_replica(
 async def operator_of(
     name: RoomName, *, store_url: str, events_url: str
 ) -> AsyncIterator[Operator]:
-    store = RedisStore(store_url, timeout_s=1)
+    store = PatientStore(store_url)
     events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))
     events.connect()
     await eventually(events.connected)

@@ -22,7 +22,7 @@ from tests.gates import Gate, GateStarter, Visitor
 from tests.servers import StoreServer, eventually
 
 PATH = "/.gatekeeper/status"
-WITHIN_S = 10
+WITHIN_S = 30
 
 
 async def streaming_gate(

@@ -10,10 +10,10 @@ from gatekeeper.admin.monitor import Monitor
 from gatekeeper.config.types import RoomName
 from gatekeeper.room.event_bus import NoEvents
 from gatekeeper.room.operator import Operator
-from gatekeeper.room.store import RedisStore
 from tests.admin import room_of, running_admin
 from tests.gates import GateProcess, Origin, Visitor
 from tests.integration.ops.process_settings import settings
+from tests.patient_store import PatientStore
 from tests.servers import StoreServer
 
 SECRET = "a secret of the tests, longer than 32 bytes"
@@ -128,7 +128,7 @@ async def test_overview_returns_past_and_missed_samples(
 async def test_overview_of_unreachable_store_keeps_last_figures(
     private_store: StoreServer, room_name: RoomName
 ) -> None:
-    store = RedisStore(private_store.url, timeout_s=1)
+    store = PatientStore(private_store.url)
     operator = Operator(store, NoEvents(), room_of(room_name))
     monitor = Monitor([operator], NoEvents(), own=list)
     async with running_admin(private_store.url, room_name, monitor=monitor) as admin:

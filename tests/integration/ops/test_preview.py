@@ -69,7 +69,7 @@ async def test_served_preview_has_every_state_and_status() -> None:
     url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(preview.serve(PreviewRequest(), 0, on_ready=url.set_result))
     async with aiohttp.ClientSession() as session:
-        address = await asyncio.wait_for(url, timeout=10)
+        address = await asyncio.wait_for(url, timeout=30)
         assert address.startswith("http://127.0.0.1:")
         for state in ("waiting", "held", "full", "ended", "reconnecting", "problem", "left"):
             async with session.get(f"{address}?state={state}&lang=he") as response:

@@ -29,7 +29,7 @@ from gatekeeper.proxy import (
 )
 from gatekeeper.proxy.aiohttp_server import ConnectionHandler
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

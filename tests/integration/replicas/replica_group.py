@@ -27,30 +27,12 @@ from gatekeeper.room.operator import Operator
 from gatekeeper.room.queue import Queue
 from gatekeeper.room.replica import RoomReplica
 from gatekeeper.room.state import RoomState
-from gatekeeper.room.store import RedisStore, Reply, Script
+from gatekeeper.room.store import Reply, Script
 from gatekeeper.room.view import ReplicaView
 from gatekeeper.web.admission import Admission
 from gatekeeper.web.outcome import Admit, Wait
 from tests.builders import SECRET
-from tests.servers import unresponsive_stores
-
-STORE_TIMEOUT_S = 0.3  # of a call to a store that the test has made unreachable
-_PATIENCE_S = 10.0  # of every other call: a busy machine is no outage
-
-
-class PatientStore(RedisStore):
-    """Its timeout is short only while a test makes the store unresponsive."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url, timeout_s=_PATIENCE_S)
-        self._url = url
-
-    @property
-    def _timeout_s(self) -> float:
-        return STORE_TIMEOUT_S if self._url in unresponsive_stores else _PATIENCE_S
-
-    @_timeout_s.setter
-    def _timeout_s(self, _: float) -> None: ...
+from tests.patient_store import PatientStore
 
 
 class CallCounter:
@@ -159,7 +141,7 @@ async def running_replica(
 async def running_operator(
     room: RoomConfig, *, store_url: str, events_url: str = "off"
 ) -> AsyncIterator[Operator]:
-    store = RedisStore(store_url, timeout_s=5)
+    store = PatientStore(store_url)
     events: Events = NoEvents()
     if events_url != "off":
         events = NatsEvents(events_url, replica="operator", signer=EventSigner([SECRET]))

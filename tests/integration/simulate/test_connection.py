@@ -81,7 +81,7 @@ def responding(*pieces: bytes, then_close: bool = False) -> Serve:
 async def reply_to(pool: ConnectionPool, request: bytes = GET) -> RawResponse | str:
     awaited = AwaitedRequest(request)
     pool.send(awaited)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await awaited.response
 
 
