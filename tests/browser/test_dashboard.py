@@ -18,7 +18,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from gatekeeper.admin.audit import AuditLog
 from gatekeeper.admin.auth import Credential
-from gatekeeper.admin.edge_status import Certificate, EdgeStatus
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus, Handshakes
 from gatekeeper.config.types import RoomName, parse_rate_per_minute
 from gatekeeper.policy.phase import Mode
 from gatekeeper.policy.reference import reference_of
@@ -625,8 +625,12 @@ async def test_certificates_of_the_edge_are_listed(control: Control, visit: Visi
     await expect(section).to_be_hidden()
     valid = Certificate("a.example", "valid", NOW.timestamp() + 86_400, "CA")
     failed = Certificate("b.example", "missing", problem="<b>refused</b>")
-    control.edge[:] = [EdgeStatus(True, (valid, failed))]
+    control.edge[:] = [EdgeStatus(True, (valid, failed), Handshakes(1204, 31, 60, 2))]
     await second(page)
+    await expect(section.locator("#handshakes")).to_have_text(
+        "TLS handshakes in the last minute: 60 full, 2 failed; "
+        "since the gate started: 1,204 and 31."
+    )
     rows = section.locator("tbody tr")
     await expect(rows).to_have_count(2)
     first, second_ = [await rows.nth(at).locator("th, td").all_text_contents() for at in (0, 1)]

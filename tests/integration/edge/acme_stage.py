@@ -199,6 +199,20 @@ burst = 1000
         """Whether the edge has a certificate for the domain that its visitors trust."""
         return await self.serial(domain) != 0
 
+    def session_after(
+        self, context: ssl.SSLContext, before: ssl.SSLSession | None
+    ) -> ssl.SSLSession | None:
+        """The TLS session after a request on a connection of its own, which has to resume that of
+        `before`. Blocks."""
+        with (
+            socket.create_connection(("127.0.0.1", self.https_port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=SHOP, session=before) as connection,
+        ):
+            connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {SHOP}\r\n\r\n".encode())
+            connection.recv(1 << 14)
+            assert connection.session_reused is (before is not None)
+            return connection.session
+
     async def serial(self, domain: str = SHOP) -> int:
         """The serial number of the certificate that is served; 0: no handshake."""
         with suppress(OSError):

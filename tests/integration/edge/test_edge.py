@@ -152,6 +152,49 @@ async def test_status_and_metrics_have_the_certificate(edge: Edge) -> None:
     assert (certificate["domain"], certificate["state"]) == (SHOP, "valid")
 
 
+async def test_handshakes_are_counted(edge: Edge) -> None:
+    """Full ones of HTTP/1.1, 2 and 3, and failed ones over TCP. The gate's own check adds some."""
+
+    async def counted() -> tuple[int, int]:
+        async with (
+            aiohttp.ClientSession(timeout=TIMEOUT) as session,
+            session.get(f"{edge.gate.admin_url}/admin/overview") as response,
+        ):
+            found = (await response.json())["edge"]["handshakes"]
+            return found["full"], found["failed"]
+
+    async def have_risen(full: int, failed: int) -> bool:
+        now = await counted()
+        return now[0] >= before[0] + full and now[1] >= before[1] + failed
+
+    stage = edge.stage
+    before = await counted()
+    for _ in range(20):
+        assert await stage.serves()
+    await eventually(lambda: have_risen(20, 0))
+    before = await counted()
+    for _ in range(20):
+        await get_over_http3(SHOP, stage.https_port, "/cart", root=str(stage.authority.root))
+    await eventually(lambda: have_risen(20, 0))
+    before = await counted()
+    for _ in range(20):
+        assert await stage.serial("evil.example") == 0
+    await eventually(lambda: have_risen(20, 20))
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT) as admin,
+        admin.get(f"{edge.gate.admin_url}/metrics") as response,
+    ):
+        assert "gatekeeper_edge_failed_handshakes_total" in await response.text()
+    assert await edge.status("TLS handshakes in the last minute: ")
+
+
+async def test_returning_visitor_resumes_the_session(edge: Edge) -> None:
+    context = edge.stage.trusting
+    session = await asyncio.to_thread(edge.stage.session_after, context, None)
+    assert session is not None
+    assert await asyncio.to_thread(edge.stage.session_after, context, session) is not session
+
+
 async def test_http2_visitor_is_served_and_not_believed(edge: Edge) -> None:
     stage = edge.stage
     forged = [word for each in FORGED.items() for word in ("-H", ": ".join(each))]

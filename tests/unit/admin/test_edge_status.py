@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekeeper.admin.edge_status import Certificate, EdgeStatus, edge_lines
+from gatekeeper.admin.edge_status import Certificate, EdgeStatus, Handshakes, edge_lines
 from gatekeeper.admin.exposition import exposition
 
 AT_S = 1_800_000_000.0
@@ -16,7 +16,14 @@ VALID = Certificate("a.example", "valid", AT_S, "Let's Encrypt")
 
 def lines(*certificates: Certificate, running: bool = True) -> list[str]:
     status = EdgeStatus(running, certificates)
-    return edge_lines(json.loads(json.dumps(status.as_json())))
+    return edge_lines(json.loads(json.dumps(status.as_json())))[:-1]
+
+
+def test_handshakes_are_the_last_line() -> None:
+    status = EdgeStatus(True, (VALID,), Handshakes(1204, 31, full_last_minute=60))
+    assert edge_lines(status.as_json())[1:] == [
+        "TLS handshakes in the last minute: 60 full, 0 failed; since the start: 1,204 and 31"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,10 +55,12 @@ def test_edge_that_does_not_run_comes_first() -> None:
 
 def test_metrics_have_the_edge_only_where_there_is_one(tmp_path: Path) -> None:
     assert b"gatekeeper_edge" not in exposition(tmp_path, [], [])
-    edge = EdgeStatus(True, (VALID, Certificate("b.example", "missing")))
+    edge = EdgeStatus(True, (VALID, Certificate("b.example", "missing")), Handshakes(9, 2))
     text = exposition(tmp_path, [], [], edge=edge).decode()
     name = "gatekeeper_edge_certificate_expiry_timestamp_seconds"
     assert "gatekeeper_edge_up 1.0" in text
     assert f'{name}{{domain="a.example"}} 1.8e+09' in text
     assert f'{name}{{domain="b.example"}} 0.0' in text
+    assert "gatekeeper_edge_full_handshakes_total 9.0" in text
+    assert "gatekeeper_edge_failed_handshakes_total 2.0" in text
     assert "gatekeeper_edge_up 0.0" in exposition(tmp_path, [], [], edge=EdgeStatus(False)).decode()

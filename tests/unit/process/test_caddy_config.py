@@ -13,6 +13,7 @@ from gatekeeper.process.edge_certificates import OwnCertificate
 
 HOME = Path("/state/edge")
 FILES = EdgeFiles(
+    handshakes=Path("/state/edge/handshakes.log"),
     admin_socket=HOME / "admin.sock",
     storage=HOME / "certificates",
     log=HOME / "caddy.log",
