@@ -34,6 +34,7 @@ Hash: TypeAlias = dict[str, str]
 _WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
 _GT_LT_MEMBERS = 128  # a larger set leaves the compact encoding
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|inf)", re.IGNORECASE)
+_PLAIN = frozenset({str, int, float})  # the same in a reply as in Lua
 _GROWING = frozenset({"ZADD", "HSET", "HSETNX", "HINCRBY"})
 
 
@@ -256,7 +257,8 @@ class DragonflyRules:
         return value.rank(member) if member in value else None
 
     def zcount(self, key: str, low: str, high: str) -> Reply:
-        return len(self._by_score(key, low, high))
+        first, last = self._ranks(key, low, high)
+        return max(last - first, 0)
 
     def zrange(self, key: str, first: str, last: str, *options: str) -> Reply:
         flags, limit = _range_options(options, {"BYSCORE", "REV", "WITHSCORES"})
@@ -278,7 +280,7 @@ class DragonflyRules:
     def zpopmin(self, key: str, count: str = "1") -> Reply:
         if (wanted := _integer(count)) < 0:
             raise ScriptError("ERR value is out of range, must be positive")
-        pairs = self._zset(key).in_order()[:wanted]
+        pairs = self._zset(key).in_order(0, wanted)
         self._drop(key, pairs)
         return _members(pairs, with_scores=True)
 
@@ -289,22 +291,25 @@ class DragonflyRules:
         return self._drop(key, self._by_rank(key, first, last))
 
     def _by_score(self, key: str, low: str, high: str) -> list[tuple[str, float]]:
+        return self._zset(key).in_order(*self._ranks(key, low, high))
+
+    def _ranks(self, key: str, low: str, high: str) -> tuple[int, int]:
+        """The first rank within two scores, and the first one after them."""
         (least, least_out), (most, most_out) = _bound(low), _bound(high)
-        return [
-            (member, score)
-            for member, score in self._zset(key).in_order()
-            if (least < score or (least == score and not least_out))
-            and (score < most or (score == most and not most_out))
-        ]
+        return self._zset(key).ranks(least, most, least_out=least_out, most_out=most_out)
 
     def _by_rank(
         self, key: str, first: str, last: str, *, reverse: bool = False
     ) -> list[tuple[str, float]]:
-        pairs = self._zset(key).in_order()[:: -1 if reverse else 1]
-        start, stop = _integer(first), _integer(last)
-        start = max(start + len(pairs), 0) if start < 0 else start
-        stop = max(stop + len(pairs), -1) if stop < 0 else stop
-        return pairs[start : stop + 1]
+        value = self._zset(key)
+        start, stop, size = _integer(first), _integer(last), len(value)
+        start = max(start + size, 0) if start < 0 else start
+        stop = stop + size if stop < 0 else min(stop, size - 1)
+        if start > stop:
+            return []
+        if reverse:
+            return value.in_order(size - 1 - stop, size - start)[::-1]
+        return value.in_order(start, stop + 1)
 
     def _drop(self, key: str, pairs: Iterable[tuple[str, float]]) -> int:
         return sum(self.zrem(key, member) == 1 for member, _ in list(pairs))
@@ -363,15 +368,16 @@ def _reply(value: Any) -> Reply:
         return None
     if value is True:
         return 1
-    if isinstance(value, str | int | float):
-        return value
+    if type(value) in _PLAIN:
+        return value  # type: ignore[no-any-return]
     if lua54.lua_type(value) != "table":
         return None
     if isinstance(error := value["err"], str):
         raise ScriptError(error)
     if isinstance(status := value["ok"], str):
         return status
-    return [_reply(value[index]) for index in range(1, len(value) + 1)]
+    parts = [value[index] for index in range(1, len(value) + 1)]
+    return [part if type(part) in _PLAIN else _reply(part) for part in parts]
 
 
 def _integer(text: str, *, what: str = "value is not an integer or out of range") -> int:

@@ -5,6 +5,7 @@ local call, body = ...
 local function raise(name)
   return function(_, key) error(name .. " global variable '" .. tostring(key) .. "'", 2) end
 end
+local unknown = { __index = raise('Script attempted to access nonexistent') }
 local known = {
   string = string, table = table, math = math,
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
@@ -23,11 +24,7 @@ known.redis = {
   status_reply = function(text) return { ok = text } end,
 }
 local globals = setmetatable({}, {
-  __index = function(t, key)
-    local value = known[key]
-    if value == nil then raise('Script attempted to access nonexistent')(t, key) end
-    return value
-  end,
+  __index = setmetatable(known, unknown),
   __newindex = raise('Script attempted to create'),
 })
 local source = 'return function()\\n' .. body .. '\\nend'

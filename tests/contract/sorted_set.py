@@ -1,7 +1,10 @@
 """A sorted set in memory."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
+from operator import itemgetter
+
+_score = itemgetter(0)
 
 
 class ZSet(dict[str, float]):
@@ -32,5 +35,14 @@ class ZSet(dict[str, float]):
     def rank(self, member: str) -> int:
         return bisect_left(self._order, (self[member], member.encode(), member))
 
-    def in_order(self) -> list[tuple[str, float]]:
-        return [(member, score) for score, _, member in self._order]
+    def in_order(self, first: int = 0, last: int | None = None) -> list[tuple[str, float]]:
+        """Members with scores, those of the ranks `first` to before `last`."""
+        return [(member, score) for score, _, member in self._order[first:last]]
+
+    def ranks(
+        self, least: float, most: float, *, least_out: bool, most_out: bool
+    ) -> tuple[int, int]:
+        """The first rank within two scores, and the first one after them."""
+        below = bisect_right if least_out else bisect_left
+        upto = bisect_left if most_out else bisect_right
+        return below(self._order, least, key=_score), upto(self._order, most, key=_score)

@@ -37,9 +37,6 @@ _NOT_FROM_CLIENTS = (
 )
 Use = Callable[[Any], object]
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT)
-
-
-_SOURCE = "".join(path.read_text() for path in Path(gatekeeper.__path__[0]).rglob("*.py"))
 _SEARCHES = ("search", "sub", "subn", "split", "findall", "finditer")  # from each character
 
 
@@ -134,10 +131,17 @@ def cost_s(pattern: re.Pattern[Any], use: Use, text: str) -> float:
     return time.thread_time() - started_s
 
 
+@cache
+def names_searched() -> frozenset[str]:
+    """The names of which the program calls one of `_SEARCHES`."""
+    sources = [path.read_text() for path in Path(gatekeeper.__path__[0]).rglob("*.py")]
+    called = rf"(\w+)\.(?:{'|'.join(_SEARCHES)})\b"
+    return frozenset(name for source in sources for name in re.findall(called, source))
+
+
 def uses(name: str, pattern: re.Pattern[Any]) -> list[Use]:
     """How the program uses a pattern."""
-    methods = set(re.findall(rf"\b{name.rpartition('.')[2]}\.(\w+)", _SOURCE))
-    if " " in name or not methods.isdisjoint(_SEARCHES):
+    if " " in name or name.rpartition(".")[2] in names_searched():
         return [pattern.findall]
     return [pattern.fullmatch]
 
